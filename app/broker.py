@@ -1,0 +1,171 @@
+"""The core's face to the doors: publish, subscribe, read. It knows the engine's verbs and never which engine it is."""
+
+import time
+from asyncio import Future, TimerHandle, get_running_loop, sleep
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from math import inf
+from random import uniform
+from typing import Final, Self
+
+import msgspec
+
+from .alarm import Alarm
+from .cohort import Cohorts, Reader, Sink
+from .engines.base import Engine
+from .errors import Draining, NotFound
+from .frames import NEWS, Form
+from .log import Page, TopicState
+from .message import Draft, Id, Message, Receipt, Scheduled
+from .position import LATEST, Cursor, Start
+from .topic import Selector
+
+PAGE_BYTES: Final = 1 << 20  # of bodies in a page that is asked for
+BURST: Final = 256 << 10  # likewise in one write to a reader that catches up: enough for throughput, short for the rest
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic as people ask about it."""
+
+    state: TopicState
+    subscribers: int
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds: between keep-alive comments, until a stalled reader is cut off, an event stream's greatest age."""
+
+    keep_alive: float = 15.0
+    stall: float = 10.0
+    stream_age: float = 3_600.0
+
+
+_DEFAULT_TIMING: Final = Timing()
+
+
+def steady_clock() -> Callable[[], float]:
+    """A clock in Unix seconds that never steps back: the time of day now, and monotonic from here on."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
+
+
+class Broker:
+    """One broker on one event loop: `async with Broker(engine) as broker`."""
+
+    def __init__(self, engine: Engine, timing: Timing = _DEFAULT_TIMING, max_subscribers: int = 10_000) -> None:
+        self.engine = engine
+        self.draining = False
+        self._timing = timing
+        self._max_subscribers = max_subscribers
+        self._timer: TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = get_running_loop()
+        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self._max_subscribers)
+        await self.engine.open(self._cohorts.deliver)
+        self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.engine.close()
+
+    def publish(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
+        """Accept drafts for one topic, with the same key and delay, all or none. The future is done when they are as
+        durable as the engine says. Raises Draining; the future fails with MessageTooLarge, TopicLimit or LogFull; then
+        nothing was stored."""
+        self._refuse_when_draining()
+        return self.engine.append(drafts)
+
+    def subscribe(
+        self, selector: Selector, form: Form, sink: Sink, aging: bool = False, limit: int | None = None
+    ) -> Reader:
+        """A reader that misses nothing from now on. Its start(), called once the sink can take bytes, begins to write.
+
+        It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
+        Raises Draining, SubscriberLimit.
+        """
+        self._refuse_when_draining()
+        age = self._timing.stream_age * uniform(0.9, 1.1) if aging else inf
+        return self._cohorts.subscribe(selector, form, sink, age, limit)
+
+    def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
+        return self.engine.locate(selector, start)
+
+    def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
+        return self.engine.read(selector, cursor, upto=upto, limit=limit, octets=BURST, take=take)
+
+    async def read(self, selector: Selector, start: Start, limit: int, wait: float = 0.0) -> Page:
+        """A page of at most `limit` messages and about 1 MiB; when there is none, the first that come within `wait`
+        seconds. What is for one subscriber is not shown: a page is not a subscriber. Raises Draining, SubscriberLimit.
+        """
+        cursor = await self.engine.locate(selector, start)
+        with self._alarm(selector) if wait else nullcontext(None) as alarm:
+            page = await self._page(selector, cursor, limit)
+            if alarm is not None and not page.messages and page.gap is None and await alarm.rings_within(wait):
+                page = await self._page(selector, page.cursor, limit)
+        return page
+
+    async def _page(self, selector: Selector, cursor: Cursor, limit: int) -> Page:
+        """The next page that has something in it, or the one that ends at the head."""
+        head = self._cohorts.head
+        while True:
+            page = await self.engine.read(selector, cursor, upto=head, limit=limit, octets=PAGE_BYTES, take=False)
+            if page.messages or page.gap is not None or page.cursor.seq >= head:
+                return page
+            cursor = page.cursor
+            await sleep(0)  # a page without a match may still have looked at a lot
+
+    @contextmanager
+    def _alarm(self, selector: Selector) -> Iterator[Alarm]:
+        alarm = Alarm()
+        reader = self.subscribe(selector, NEWS, alarm)
+        try:
+            reader.start(LATEST)
+            yield alarm
+        finally:
+            reader.close()
+
+    async def get(self, topic: str, id: Id) -> Message:
+        """The retained message with this id. Raises NotFound."""
+        message = await self.engine.get(id)
+        if message is None or message.topic != topic:
+            raise NotFound(f"topic {topic!r} retains no message {id}: it never was there, or has gone since")
+        return message
+
+    async def topics(self, selector: Selector | None = None) -> list[TopicInfo]:
+        """The topics that are selected (None: every one), by name."""
+        return [self._info(state) for state in await self.engine.topics(selector)]
+
+    async def topic(self, name: str) -> TopicInfo:
+        """Raises NotFound."""
+        return self._info(await self.engine.topic(name))
+
+    def _info(self, state: TopicState) -> TopicInfo:
+        return TopicInfo(state, self._cohorts.subscribers(state.topic))
+
+    def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
+        """Change fields of a topic's Retention; the topic is made if there is none. Raises Draining; fails with
+        TopicLimit."""
+        self._refuse_when_draining()
+        return self.engine.configure(name, changes)
+
+    def drop(self, name: str) -> Future[None]:
+        """Forget a topic and its messages. Raises Draining; fails with NotFound."""
+        self._refuse_when_draining()
+        return self.engine.drop(name)
+
+    def drain(self) -> None:
+        """Close the doors: publishes and new readers are refused, open streams are ended in good order. Idempotent."""
+        if not self.draining:
+            self.draining = True
+            self._cohorts.end("draining")
+
+    def _refuse_when_draining(self) -> None:
+        if self.draining:
+            raise Draining("the server is stopping; try again in a few seconds")
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
+        self._cohorts.keep_alive()

@@ -1,0 +1,394 @@
+"""Who listens. Readers that asked for the same thing in the same form are a cohort: they get the same bytes.
+
+A message's way: deliver() puts its frame into the batch of every cohort that selects it; once per turn of the event
+loop each batch is joined once and written to every member. A reader whose socket is full leaves its cohort with a
+cursor, reads on from the log when the socket drains, and is a member again once it is at the head:
+
+            start()                        read to the head
+    (new) ───────────▶ AWAY, with cursor ────────────────▶ MEMBER, at the head
+                             ▲                                  │
+                             └──────────────────────────────────┘
+                                    pause(): the socket is full
+
+There is no queue per reader, and nothing here awaits.
+"""
+
+import random
+from asyncio import AbstractEventLoop, Future, TimerHandle
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, Final, Protocol, TypeVar
+
+from .errors import SubscriberLimit
+from .frames import Form
+from .log import Page
+from .message import Delivery, Message
+from .position import Cursor, Start
+from .topic import PatternIndex, Selector
+
+PAGE: Final = 1_000  # messages in one write to a reader that catches up
+
+T = TypeVar("T")
+
+
+class Sink(Protocol):
+    """The door's end of a reader: where its bytes go. The door calls the reader's pause(), resume() and close()."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def pending(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """Close in good order, after what was written; a stream says `reason` in its farewell."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection off, unsent bytes and all."""
+        ...
+
+
+class Source(Protocol):
+    """The log as readers see it. The futures of a log in memory are done when they are returned."""
+
+    def locate(self, selector: Selector, start: Start) -> Future[Cursor]: ...
+
+    def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
+        """One write's worth of the log, up to that place and at most `limit` messages; with `take`, also what was kept
+        for one subscriber."""
+        ...
+
+
+class Cohort:
+    """The readers of one selection in one form."""
+
+    __slots__ = ("_batch", "_first", "away", "form", "members", "selector")
+
+    def __init__(self, selector: Selector, form: Form) -> None:
+        self.selector = selector
+        self.form = form
+        self.members: dict[Reader, None] = {}  # at the head, in the order they came
+        self.away: set[Reader] = set()  # behind it, each at its cursor
+        self._batch: list[bytes] = []
+        self._first = 0  # seq of the batch's first message
+
+    def __len__(self) -> int:
+        return len(self.members) + len(self.away)
+
+    def add(self, seq: int, frame: bytes) -> bool:
+        """Put the frame into this turn's batch; True when it is the first there."""
+        self._batch.append(frame)
+        if len(self._batch) > 1:
+            return False
+        self._first = seq
+        return True
+
+    def position(self, head: int) -> int:
+        """The place up to which the members have been written."""
+        return self._first - 1 if self._batch else head
+
+    def flush(self) -> None:
+        """Write the batch: joined once, the same bytes to every member."""
+        if batch := self._batch:
+            self._batch = []
+            self.write(self.form.wrap(batch))
+
+    def write(self, data: bytes) -> None:
+        for reader in tuple(self.members):  # a write may pause its reader, which then leaves
+            reader.sink.write(data)
+
+    @property
+    def page(self) -> int:
+        """How many messages a reader may be given at once."""
+        return PAGE
+
+    def given(self, count: int) -> None:
+        """So many messages went to a reader other than through a batch."""
+
+
+class LimitedCohort(Cohort):
+    """One reader that wants so many messages and then an end; nobody can share its batches."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, selector: Selector, form: Form, limit: int) -> None:
+        super().__init__(selector, form)
+        self._left = limit
+
+    @property
+    def page(self) -> int:
+        return min(PAGE, self._left)
+
+    def add(self, seq: int, frame: bytes) -> bool:
+        first = super().add(seq, frame)
+        self.given(1)
+        return first
+
+    def given(self, count: int) -> None:
+        self._left -= count
+        if self._left <= 0:
+            self.flush()
+            for reader in (*self.members, *self.away):
+                reader.finish()
+
+
+class Reader:
+    """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
+
+    __slots__ = ("_cohorts", "_cursor", "_paused", "_pending", "_stall", "cohort", "expires", "sink")
+
+    def __init__(self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float) -> None:
+        self._cohorts = cohorts
+        self.cohort = cohort
+        self.sink = sink
+        self.expires = expires  # on the loop's clock
+        self._cursor: Cursor | None = None  # None before the start is located, and while a member
+        self._paused = False
+        self._pending = 0  # what the socket had not taken when it was last looked at
+        self._stall: TimerHandle | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self not in self.cohort.members and self not in self.cohort.away
+
+    def start(self, start: Start) -> None:
+        """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
+        self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
+
+    def pause(self) -> None:
+        """The socket is full: stay at this place until it drains. Idempotent."""
+        if self._paused or self.closed:
+            return
+        self._paused = True
+        if self in self.cohort.members:
+            self._cursor = Cursor(self.cohort.position(self._cohorts.head), 0)
+            del self.cohort.members[self]
+            self.cohort.away.add(self)
+        self._watch_socket()
+
+    def resume(self) -> None:
+        """The socket has drained: read on. Idempotent."""
+        if self._paused and not self.closed and self.cohort.page:
+            self._paused = False
+            self._unwatch_socket()
+            self._read_on()
+
+    def end(self, reason: str) -> None:
+        """End it in good order, after everything it was given. Idempotent."""
+        if not self.closed:
+            self.cohort.flush()
+            self.sink.end(reason)
+
+    def finish(self) -> None:
+        """It has all it wanted: take no more, and end soon (not now: its cohort may be in a delivery)."""
+        self._paused = True
+        self.cohort.members.pop(self, None)
+        self.cohort.away.add(self)
+        self._cohorts.loop.call_soon(self.end, "limit")
+
+    def close(self) -> None:
+        """The reader is gone. Idempotent."""
+        self._unwatch_socket()
+        self._cohorts.discard(self)
+
+    def _read_from(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._cursor is not None and not self._paused and not self.closed:
+            cohort, cohorts = self.cohort, self._cohorts
+            page = cohorts.source.read_on(
+                cohort.selector, self._cursor, cohorts.head, limit=cohort.page, take=cohort.form.takes
+            )
+            self._when(page, self._write_page)
+
+    def _write_page(self, page: Page) -> None:
+        if self.closed:
+            return
+        self._cursor = page.cursor
+        form = self.cohort.form
+        frames = [form.encode(message) for message in page.messages]
+        if page.gap is not None and (frame := form.gap(page.gap)):
+            frames.insert(0, frame)
+        if frames:
+            self.sink.write(form.wrap(frames))
+        self.cohort.given(len(page.messages))
+        if self._paused or self.closed:
+            return
+        if page.behind:
+            self._read_on()
+        elif page.cursor.seq >= self._cohorts.head:
+            self._join()
+        else:
+            self._cohorts.loop.call_soon(self._read_on)  # one page a turn, so that nobody else waits
+
+    def _join(self) -> None:
+        """Become a member. What is in the cohort's batch by now was read from the log already, so it goes first."""
+        self.cohort.flush()
+        self.cohort.away.discard(self)
+        self.cohort.members[self] = None
+        self._cursor = None
+
+    def _when(self, future: "Future[T]", use: Callable[[T], None]) -> None:
+        """Use the result now if it is there. A log that cannot be read ends the reader, and the failure is reported."""
+        if not future.done():
+            future.add_done_callback(lambda done: self._when(done, use))
+        elif error := future.exception():
+            self._cohorts.report("a reader was cut off: the log could not be read", error)
+            self.sink.abort()
+        else:
+            use(future.result())
+
+    def _watch_socket(self) -> None:
+        self._pending = self.sink.pending()
+        self._stall = self._cohorts.loop.call_later(self._cohorts.stall_timeout, self._check_socket)
+
+    def _unwatch_socket(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _check_socket(self) -> None:
+        if self.sink.pending() < self._pending:
+            self._watch_socket()
+        else:
+            self.sink.abort()
+
+
+class Cohorts:
+    """All cohorts of a broker, found by topic."""
+
+    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float, max_readers: int) -> None:
+        self.source = source
+        self.loop = loop
+        self.stall_timeout = stall_timeout
+        self.max_readers = max_readers
+        self.head = 0  # seq of the last message delivered: where members are, once the batches are written
+        self.readers = 0
+        self._all: dict[Cohort, None] = {}
+        self._shared: dict[tuple[Selector, Form], Cohort] = {}
+        self._by_topic: dict[str, dict[Cohort, None]] = {}
+        self._by_pattern: PatternIndex[Cohort] = PatternIndex()
+        self._dirty: list[Cohort] = []  # have a batch to write this turn
+
+    def subscribe(
+        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None
+    ) -> Reader:
+        """A reader that counts from now on; start() lets it write; it ends after `limit` messages.
+        Raises SubscriberLimit."""
+        if self.readers >= self.max_readers:
+            raise SubscriberLimit(f"there are {self.readers} subscribers, as many as this server has room for")
+        if limit is not None:
+            cohort = self._register(LimitedCohort(selector, form, limit))
+        else:
+            cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form))
+            self._shared[selector, form] = cohort
+        reader = Reader(self, cohort, sink, self.loop.time() + max_age)
+        cohort.away.add(reader)
+        self.readers += 1
+        return reader
+
+    def discard(self, reader: Reader) -> None:
+        if reader.closed:
+            return
+        cohort = reader.cohort
+        cohort.members.pop(reader, None)
+        cohort.away.discard(reader)
+        self.readers -= 1
+        if not len(cohort):
+            self._unregister(cohort)
+
+    def deliver(self, message: Message) -> int:
+        """Hand a message to whoever listens, in log order; returns to how many. They get its bytes this turn."""
+        cohorts = self._selecting(message.topic)
+        if message.delivery is Delivery.ONE:
+            return self._deliver_to_one(message, cohorts)
+        self.head = message.seq
+        frames: dict[Form, bytes] = {}
+        readers = 0
+        for cohort in cohorts:
+            form = cohort.form
+            if form.takes:
+                readers += len(cohort)
+            if cohort.members:
+                if form not in frames:
+                    frames[form] = form.encode(message)
+                if cohort.add(message.seq, frames[form]):
+                    self._flush_soon(cohort)
+        return readers
+
+    def subscribers(self, topic: str) -> int:
+        return sum(len(cohort) for cohort in self._selecting(topic) if cohort.form.takes)
+
+    def keep_alive(self) -> None:
+        """Write each form's keep-alive comment, and end the streams that are old enough."""
+        now = self.loop.time()
+        for cohort in tuple(self._all):
+            if comment := cohort.form.keep_alive:
+                cohort.write(comment)
+            for reader in [reader for reader in (*cohort.members, *cohort.away) if reader.expires <= now]:
+                reader.end("age")
+
+    def end(self, reason: str) -> None:
+        """End every reader in good order, after what it was already given."""
+        for cohort in tuple(self._all):
+            for reader in (*cohort.members, *cohort.away):
+                reader.end(reason)
+
+    def report(self, message: str, error: BaseException) -> None:
+        self.loop.call_exception_handler({"message": message, "exception": error})
+
+    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
+        """To a random member. Batches go out first, so that it comes in order; a reader that is away cannot have it."""
+        takers = [cohort for cohort in cohorts if cohort.form.takes]
+        for cohort in takers:
+            cohort.flush()
+        self.head = message.seq
+        members = [reader for cohort in takers for reader in cohort.members]
+        if not members:
+            return 0
+        reader = random.choice(members)
+        form = reader.cohort.form
+        reader.sink.write(form.wrap([form.encode(message)]))
+        reader.cohort.given(1)
+        return 1
+
+    def _selecting(self, topic: str) -> Iterable[Cohort]:
+        exact = self._by_topic.get(topic, _NONE)
+        if not self._by_pattern:
+            return exact
+        return dict.fromkeys([*exact, *self._by_pattern.matching(topic)])
+
+    def _flush_soon(self, cohort: Cohort) -> None:
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(cohort)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for cohort in dirty:
+            cohort.flush()
+
+    def _register(self, cohort: Cohort) -> Cohort:
+        self._all[cohort] = None
+        for topic in cohort.selector.topics:
+            self._by_topic.setdefault(topic, {})[cohort] = None
+        for pattern in cohort.selector.patterns:
+            self._by_pattern.add(pattern, cohort)
+        return cohort
+
+    def _unregister(self, cohort: Cohort) -> None:
+        del self._all[cohort]
+        if self._shared.get((cohort.selector, cohort.form)) is cohort:
+            del self._shared[cohort.selector, cohort.form]
+        for topic in cohort.selector.topics:
+            del self._by_topic[topic][cohort]
+            if not self._by_topic[topic]:
+                del self._by_topic[topic]
+        for pattern in cohort.selector.patterns:
+            self._by_pattern.discard(pattern, cohort)
+
+
+_NONE: dict[Any, None] = {}

@@ -1,0 +1,65 @@
+"""What can go wrong, as a tree. Each class has a `code` that programs may rely on; its text is a sentence for people.
+
+PlainmqError
+├── Refused              what was asked cannot be done as asked; nothing was changed
+│   ├── TopicInvalid         not a lawful topic name or pattern
+│   ├── OptionInvalid        an option, id or position that cannot be read
+│   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
+│   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
+│   ├── NotFound             no such topic or message
+│   ├── TopicLimit           one topic more than the server keeps
+│   └── LogFull              no room that may be freed
+└── Busy                 not now
+    ├── Draining             the server is stopping
+    └── SubscriberLimit      one subscriber more than the server serves
+"""
+
+from typing import ClassVar
+
+
+class PlainmqError(Exception):
+    code: ClassVar[str] = "error"
+
+
+class Refused(PlainmqError):
+    code = "refused"
+
+
+class TopicInvalid(Refused):
+    code = "topic_invalid"
+
+
+class OptionInvalid(Refused):
+    code = "option_invalid"
+
+
+class MessageTooLarge(Refused):
+    code = "message_too_large"
+
+
+class EncodingUnsupported(Refused):
+    code = "encoding_unsupported"
+
+
+class NotFound(Refused):
+    code = "not_found"
+
+
+class TopicLimit(Refused):
+    code = "topic_limit"
+
+
+class LogFull(Refused):
+    code = "log_full"
+
+
+class Busy(PlainmqError):
+    code = "busy"
+
+
+class Draining(Busy):
+    code = "draining"
+
+
+class SubscriberLimit(Busy):
+    code = "subscriber_limit"

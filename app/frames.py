@@ -1,0 +1,245 @@
+"""A message's wire forms. A form builds a message's frame once, whoever listens; a cohort writes the same bytes to all.
+
+Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds a batch on the wire.
+"""
+
+import random
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from sse_starlette import ServerSentEvent
+
+from .message import Message, rfc3339
+from .position import Gap
+
+encode_json = msgspec.json.Encoder().encode
+
+
+class Form(Protocol):
+    """How messages look to one kind of reader. Readers that share a form (the same object) share its bytes."""
+
+    def encode(self, message: Message) -> bytes: ...
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes: ...
+
+    def gap(self, gap: Gap) -> bytes:
+        """The frame that tells of a loss; empty where the protocol has no word for it."""
+        ...
+
+    keep_alive: bytes
+
+    takes: bool
+    """Whether its readers are subscribers: they are counted, and handed what is for one of them."""
+
+
+def as_text(message: Message) -> str:
+    """The body as text; a body that is not UTF-8 as a `data:` URL (RFC 2397)."""
+    try:
+        return message.data.decode()
+    except UnicodeDecodeError:
+        return as_data_url(message)
+
+
+def as_data_url(message: Message) -> str:
+    return f"data:{message.content_type};base64,{b64encode(message.data).decode()}"
+
+
+def retry_delay() -> int:
+    """Milliseconds until a reader comes back: different for each, so that they do not all come at once."""
+    return random.randint(1_000, 5_000)
+
+
+def farewell(reason: str) -> bytes:
+    """The last event of a stream that the server ends, with the time after which the reader shall come back.
+    An end that the reader asked for needs no word."""
+    return b"" if reason in {"limit", "timeout"} else refusal("bye", reason)
+
+
+def refusal(event: str, reason: str) -> bytes:
+    """The only event of a stream that cannot be had now: `busy` or `bye`."""
+    return control(event, {"reason": reason}, retry=retry_delay())
+
+
+def control(event: str | None = None, data: Any = None, retry: int | None = None, comment: str | None = None) -> bytes:
+    """An event of our own (gap, busy, bye) or a comment. It never carries an id, so the reader keeps its place."""
+    text = None if data is None else encode_json(data).decode()
+    return ServerSentEvent(text, event=event, retry=retry, comment=comment, sep="\n").encode()
+
+
+# Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+
+
+def sse_raw(message: Message) -> bytes:
+    """The body in `data`, a field per line; as a `data:` URL when those lines could not give back the same bytes."""
+    data = message.data
+    if b"\r" in data or not (data.isascii() or _is_utf8(data)):
+        data = as_data_url(message).encode()
+    elif b"\n" in data:
+        data = data.replace(b"\n", b"\ndata: ")
+    event = f"event: {message.event}\n" if message.event else ""
+    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, event.encode(), data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def sse_json(message: Message) -> bytes:
+    """One JSON object in `data`; JSON escapes line ends, so it is always one line."""
+    event = f"event: {message.event}\n" if message.event else ""
+    return b"id: %b-%d\n%bdata: %b\n\n" % (
+        message.epoch.encode(),
+        message.seq,
+        event.encode(),
+        encode_json(as_record(message)),
+    )
+
+
+def as_record(message: Message) -> dict[str, Any]:
+    """The message as people and programs read it in JSON: over streams, pages and the command line alike."""
+    record: dict[str, Any] = {
+        "id": message.id,
+        "topic": message.topic,
+        "index": message.index,
+        "time": rfc3339(message.time),
+        "event": message.event,
+        "content_type": message.content_type,
+    }
+    try:
+        record["data"] = message.data.decode()
+    except UnicodeDecodeError:
+        record["data_base64"] = b64encode(message.data).decode()
+    return record
+
+
+class SseForm:
+    """Server-sent events, for a server that adds the transfer coding itself."""
+
+    keep_alive = b":\n\n"
+    takes = True
+
+    def __init__(self, encode: Callable[[Message], bytes]) -> None:
+        self.encode = encode
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+    def gap(self, gap: Gap) -> bytes:
+        return control("gap", gap)
+
+
+class ChunkedSseForm(SseForm):
+    """Server-sent events as HTTP/1.1 chunks (RFC 9112, section 7.1), written straight to the socket."""
+
+    keep_alive = b"3\r\n:\n\n\r\n"
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        batch = b"".join(frames)
+        return b"%x\r\n%b\r\n" % (len(batch), batch) if batch else b""  # an empty chunk would end the stream
+
+
+SSE_RAW = SseForm(sse_raw)
+SSE_JSON = SseForm(sse_json)
+CHUNKED_RAW = ChunkedSseForm(sse_raw)
+CHUNKED_JSON = ChunkedSseForm(sse_json)
+
+
+class NewsForm:
+    """For who waits until there is something to read: no bytes of the message, only that there was one."""
+
+    keep_alive = b""
+    takes = False
+
+    def encode(self, message: Message) -> bytes:  # noqa: ARG002
+        return b"."
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
+        return b"."
+
+
+NEWS = NewsForm()
+
+# The line port
+
+
+class LineForm:
+    """One line a message."""
+
+    keep_alive = b""
+    takes = True
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+    def encode(self, message: Message) -> bytes:
+        raise NotImplementedError
+
+    def gap(self, gap: Gap) -> bytes:
+        raise NotImplementedError
+
+
+class LiteralForm(LineForm):
+    """Python literals: the very line that was sent; a message from another door looks like one."""
+
+    def encode(self, message: Message) -> bytes:
+        if message.line is not None:
+            return message.line
+        try:
+            msg: str | bytes = message.data.decode()
+        except UnicodeDecodeError:
+            msg = message.data
+        return f"{ {'command': 'send', 'topic': message.topic, 'msg': msg} }\n".encode()
+
+    def gap(self, gap: Gap) -> bytes:
+        return f"{ {'success': False, 'reason': gap.sentence} }\n".encode()
+
+
+class JsonForm(LineForm):
+    """JSON: the `send` object with its index; a gap shows as a jump of the index."""
+
+    def encode(self, message: Message) -> bytes:
+        sent = {
+            "command": "send",
+            "topic": message.topic,
+            "msg": as_text(message),
+            "delivery": message.delivery.value,
+            "index": message.index,
+        }
+        return encode_json(sent) + b"\r\n"
+
+    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
+        return b""
+
+
+class WordsForm(LineForm):
+    """Words for people: control characters and backslashes are shown as escapes, so that a line stays one."""
+
+    def encode(self, message: Message) -> bytes:
+        return f"MSG {message.topic} {message.id} {escaped(as_text(message))}\r\n".encode()
+
+    def gap(self, gap: Gap) -> bytes:
+        return f"GAP {gap.sentence}\r\n".encode()
+
+
+_ESCAPES = {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"} | {
+    code: f"\\x{code:02x}" for code in (*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0))
+}
+
+
+def escaped(text: str) -> str:
+    """Text that cannot end a line or steer a terminal."""
+    return text.translate(_ESCAPES)
+
+
+LITERAL = LiteralForm()
+JSON = JsonForm()
+WORDS = WordsForm()

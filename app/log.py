@@ -1,0 +1,457 @@
+"""The log: every accepted message in one order, kept per topic as long as its retention says, read from any cursor.
+
+Plain data and functions of the time they are given: no I/O, no tasks, no clock. An engine holds one. What is due (an
+age, a ttl, an idle topic) is done when somebody asks next, never by a task of its own.
+"""
+
+import secrets
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+
+from .deadlines import Deadlines
+from .errors import LogFull, MessageTooLarge, NotFound, TopicLimit
+from .history import Order, Ring
+from .message import Delivery, Draft, Message, rfc3339
+from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
+from .topic import Selector
+
+MESSAGE_COST: Final = 512  # bytes of memory a kept message takes beyond its body; a test measures it
+TOPIC_COST: Final = 1_536  # likewise a topic
+SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
+FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
+
+_seq = attrgetter("seq")
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How much of a topic is kept: messages, bytes of their bodies, age in seconds."""
+
+    max_messages: int = 1_000
+    max_bytes: int = 8 << 20
+    max_age: float = 86_400.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds."""
+
+    retention: Retention = Retention()
+    total_bytes: int = 256 << 20
+    topics: int = 10_000
+    topic_idle: float = 3_600.0
+
+
+class Loss(msgspec.Struct):
+    """What retention took from a topic: the seq and time of the newest such message, and how many there were.
+    `first` is the topic's first message ever: who stopped before it has missed all of them."""
+
+    seq: int = 0
+    time: float = 0.0
+    count: int = 0
+    first: int = 0
+
+
+class TopicState(msgspec.Struct, frozen=True):
+    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; and its retention."""
+
+    topic: str
+    messages: int
+    bytes: int
+    first: str | None
+    last: str | None
+    retention: Retention
+
+
+class TopicLog:
+    """One topic's part of the log."""
+
+    __slots__ = ("bytes", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring", "waiting")
+
+    def __init__(self, name: str, retention: Retention, loss: Loss) -> None:
+        self.name = name
+        self.retention = retention
+        self.loss = loss
+        self.ring = Ring()
+        self.waiting: dict[int, Message] = {}  # delivery=one, and nobody was there yet
+        self.bytes = 0
+        self.next_index = 0
+        self.last_used = 0.0
+        self.pinned = False  # has settings of its own, so it stays when it is empty
+
+    def state(self) -> TopicState:
+        newest = next(self.ring.newest(), None)
+        return TopicState(
+            self.name,
+            len(self.ring),
+            self.bytes,
+            self.ring.oldest.id if newest else None,
+            newest.id if newest else None,
+            self.retention,
+        )
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A stretch of the log: the gap before it, if its start is gone; the selected messages; where to read on.
+    `behind`: these messages had waited behind the cursor for a first subscriber; there may be more of them."""
+
+    messages: list[Message]
+    cursor: Cursor
+    gap: Gap | None = None
+    behind: bool = False
+
+
+def new_epoch() -> str:
+    """Eight letters and digits that name one life of a log."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def cost(message: Message | Draft) -> int:
+    """Bytes of memory the message takes while it is kept."""
+    return MESSAGE_COST + len(message.data) + len(message.line or b"")
+
+
+class Log:
+    def __init__(self, limits: Limits, epoch: str) -> None:
+        self.limits = limits
+        self.epoch = epoch
+        self.head = 0  # seq of the newest message
+        self.cost = 0  # bytes of memory, all kept messages and topics
+        self.topics: dict[str, TopicLog] = {}
+        self._order = Order()
+        self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
+        self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
+        self._waiting: set[str] = set()  # topics with something in `waiting`
+        self._lost = 0  # the greatest loss.seq there is: most questions about a gap end here
+        self._forgotten: dict[str, Loss] = {}  # of dropped topics
+        self._forgotten_floor = Loss()  # the greatest of those no longer in there
+
+    # Writing
+
+    def reserve(self, drafts: Sequence[Draft]) -> None:
+        """Hold the room that these drafts will take, until release()."""
+        self.cost += sum(map(cost, drafts))
+
+    def release(self, drafts: Sequence[Draft]) -> None:
+        self.cost -= sum(map(cost, drafts))
+
+    def append(self, drafts: Sequence[Draft], now: float) -> list[Message]:
+        """Accept the drafts, all for one topic, or none of them. Raises TopicLimit, LogFull, MessageTooLarge."""
+        self.check_room(drafts, now)
+        topic = self._topic(drafts[0].topic, now)
+        return [self._accept(topic, draft, now) for draft in drafts]
+
+    def remove(self, message: Message) -> bool:
+        """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
+        topic = self.topics.get(message.topic)
+        if topic is None or not topic.ring.remove(message):
+            return False
+        self._order.remove(message)
+        topic.bytes -= len(message.data)
+        self.cost -= cost(message)
+        if message.expires is not None:
+            self._expiries.discard(message.seq)
+        if message.delivery is Delivery.ONE:
+            del topic.waiting[message.seq]
+            if not topic.waiting:
+                self._waiting.discard(topic.name)
+        if not topic.ring.live:
+            self._watch(topic)
+        return True
+
+    def configure(self, name: str, changes: Mapping[str, float], now: float) -> None:
+        """Change fields of the topic's Retention; there is a topic of that name from now on. Raises TopicLimit."""
+        self._check_topics(name)
+        topic = self._topic(name, now)
+        topic.retention = msgspec.structs.replace(topic.retention, **changes)
+        topic.pinned = True
+        self._trim(topic, now)
+        self._watch(topic)
+
+    def drop(self, name: str) -> None:
+        """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
+        topic = self._existing(name)
+        for message in list(topic.ring):
+            self._lose(topic, message)
+        self._forget(topic)
+
+    def sweep(self, now: float) -> None:
+        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees."""
+        for seq in self._expiries.due(now):
+            if message := self._order.get(seq):
+                self.remove(message)
+        for name in self._revisits.due(now):
+            self._revisit(self.topics[name], now)
+
+    def _accept(self, topic: TopicLog, draft: Draft, now: float) -> Message:
+        self.head += 1
+        expires = None if draft.ttl is None else now + draft.ttl
+        message = Message(
+            self.epoch, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event, now,
+            draft.delivery, expires, draft.line,
+        )  # fmt: skip
+        topic.loss.first = topic.loss.first or message.seq
+        topic.next_index += 1
+        topic.last_used = now
+        if draft.retain:
+            self._keep(topic, message, now)
+        return message
+
+    def _keep(self, topic: TopicLog, message: Message, now: float) -> None:
+        topic.ring.append(message)
+        self._order.append(message)
+        topic.bytes += len(message.data)
+        self.cost += cost(message)
+        if message.expires is not None:
+            self._expiries.set(message.seq, message.expires)
+        if message.delivery is Delivery.ONE:
+            topic.waiting[message.seq] = message
+            self._waiting.add(topic.name)
+        if topic.ring.live == 1:
+            self._watch(topic)
+        self._trim(topic, now)
+
+    def check_room(self, drafts: Sequence[Draft], now: float) -> None:
+        """Raises TopicLimit, LogFull or MessageTooLarge when append() would."""
+        self.sweep(now)
+        name = drafts[0].topic
+        self._check_topics(name)
+        topic = self.topics.get(name)
+        retention = topic.retention if topic else self.limits.retention
+        kept = [draft for draft in drafts if draft.retain][-retention.max_messages :]
+        for draft in kept:
+            if len(draft.data) > retention.max_bytes:
+                raise MessageTooLarge(f"{len(draft.data)} bytes: topic {name!r} keeps {retention.max_bytes} in all")
+        need = self.cost + sum(map(cost, kept)) + (0 if topic else TOPIC_COST) - self.limits.total_bytes
+        if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
+            raise LogFull(
+                f"the log takes {self.cost} of {self.limits.total_bytes} bytes and the retention of {name!r} frees too "
+                f"little: shorten a retention, delete a topic or raise max_total_bytes"
+            )
+
+    def _existing(self, name: str) -> TopicLog:
+        topic = self.topics.get(name)
+        if topic is None:
+            raise NotFound(f"there is no topic {name!r}")
+        return topic
+
+    def _check_topics(self, name: str) -> None:
+        if name not in self.topics and len(self.topics) >= self.limits.topics:
+            raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
+
+    @staticmethod
+    def _reclaimable(topic: TopicLog, coming: Sequence[Draft]) -> int:
+        """Bytes of memory that the topic's own retention would free if those messages came."""
+        messages = len(topic.ring) + len(coming) - topic.retention.max_messages
+        octets = topic.bytes + sum(len(draft.data) for draft in coming) - topic.retention.max_bytes
+        freed = 0
+        for message in topic.ring:
+            if messages <= 0 and octets <= 0:
+                break
+            messages -= 1
+            octets -= len(message.data)
+            freed += cost(message)
+        return freed
+
+    def _trim(self, topic: TopicLog, now: float) -> None:
+        ring, retention = topic.ring, topic.retention
+        horizon = now - retention.max_age
+        while ring.live and (
+            ring.live > retention.max_messages or topic.bytes > retention.max_bytes or ring.oldest.time <= horizon
+        ):
+            self._lose(topic, ring.oldest)
+
+    def _lose(self, topic: TopicLog, message: Message) -> None:
+        self.remove(message)
+        loss = topic.loss
+        loss.seq, loss.time, loss.count = message.seq, message.time, loss.count + 1
+        self._lost = max(self._lost, message.seq)
+
+    def _topic(self, name: str, now: float) -> TopicLog:
+        topic = self.topics.get(name)
+        if topic is None:
+            loss = self._forgotten.pop(name, None) or msgspec.structs.replace(self._forgotten_floor)
+            topic = self.topics[name] = TopicLog(name, self.limits.retention, loss)
+            topic.last_used = now
+            self.cost += TOPIC_COST
+            self._watch(topic)
+        return topic
+
+    def _watch(self, topic: TopicLog) -> None:
+        if topic.ring.live:
+            self._revisits.set(topic.name, topic.ring.oldest.time + topic.retention.max_age)
+        elif topic.pinned:
+            self._revisits.discard(topic.name)
+        else:
+            self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
+
+    def _revisit(self, topic: TopicLog, now: float) -> None:
+        self._trim(topic, now)
+        if topic.ring.live or topic.pinned or topic.last_used + self.limits.topic_idle > now:
+            self._watch(topic)
+        else:
+            self._forget(topic)
+
+    def _forget(self, topic: TopicLog) -> None:
+        del self.topics[topic.name]
+        self._revisits.discard(topic.name)
+        self.cost -= TOPIC_COST
+        if topic.loss.seq:
+            self._forgotten[topic.name] = topic.loss
+        if len(self._forgotten) > FORGOTTEN:
+            oldest = self._forgotten.pop(next(iter(self._forgotten)))
+            self._forgotten_floor = max(self._forgotten_floor, Loss(oldest.seq, oldest.time, first=-1), key=_seq)
+
+    # Reading
+
+    def state(self, name: str, now: float) -> TopicState:
+        """Raises NotFound."""
+        self.sweep(now)
+        return self._existing(name).state()
+
+    def states(self, selector: Selector | None, now: float) -> list[TopicState]:
+        """Every topic that is selected (None: every one), by name."""
+        self.sweep(now)
+        return [self.topics[name].state() for name in sorted(self.topics) if selector is None or selector.matches(name)]
+
+    def get(self, seq: int, now: float) -> Message | None:
+        self.sweep(now)
+        return self._order.get(seq)
+
+    def locate(self, selector: Selector, start: Start, now: float) -> Cursor:
+        """The cursor from which a reader of the selection finds what it asked for and nothing else."""
+        self.sweep(now)
+        return _LOCATE[type(start)](self, selector, start, now)
+
+    def read(
+        self, selector: Selector, cursor: Cursor, now: float, *, upto: int, limit: int, octets: int, take: bool
+    ) -> Page:
+        """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
+        `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
+        self.sweep(now)
+        if take and self._waiting and (taken := self._take_behind(selector, cursor.seq, limit)):
+            return Page(taken, cursor, behind=True)
+        messages, place = self._collect(selector, cursor.seq, upto=upto, limit=limit, octets=octets, take=take)
+        self._hand_out(messages)
+        gone = cursor.reason is not None or self._lost > max(cursor.seq, cursor.told)
+        loss = self.loss(selector) if gone else Loss()
+        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
+            return Page(messages, Cursor(place, cursor.told))
+        return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(selector, cursor, loss, messages))
+
+    def loss(self, selector: Selector) -> Loss:
+        """The newest loss in the selection; when it is a single topic, all of its loss."""
+        losses = [self._loss_on(name) for name in selector.topics]
+        if selector.patterns:
+            losses += [topic.loss for topic in self.topics.values() if selector.matches(topic.name)]
+            losses += [loss for name, loss in self._forgotten.items() if selector.matches(name)]
+            losses.append(self._forgotten_floor)
+        return max(losses, key=_seq)
+
+    def _loss_on(self, name: str) -> Loss:
+        topic = self.topics.get(name)
+        return topic.loss if topic else self._forgotten.get(name, self._forgotten_floor)
+
+    def _gap(self, selector: Selector, cursor: Cursor, loss: Loss, messages: list[Message]) -> Gap:
+        whole = cursor.reason is None and cursor.told == 0 and cursor.seq < loss.first
+        single = len(selector.topics) == 1 and not selector.patterns
+        return Gap(
+            cursor.requested or f"{self.epoch}-{cursor.seq}",
+            cursor.reason or GapReason.TRIMMED,
+            loss.count if whole and single else None,
+            messages[0].id if messages else None,
+        )
+
+    def _collect(
+        self, selector: Selector, after: int, *, upto: int, limit: int, octets: int, take: bool
+    ) -> tuple[list[Message], int]:
+        """The messages of a page and the place up to which the log was looked at for them."""
+        messages: list[Message] = []
+        place = after
+        for looked, message in enumerate(self._candidates(selector, after)):
+            if message.seq > upto:
+                break
+            if len(messages) == limit or octets <= 0 or looked == SCAN:
+                return messages, place
+            place = message.seq
+            if (take or message.delivery is Delivery.ALL) and selector.matches(message.topic):
+                messages.append(message)
+                octets -= len(message.data)
+        return messages, upto
+
+    def _candidates(self, selector: Selector, after: int) -> Iterator[Message]:
+        if selector.patterns:
+            return self._order.after(after)
+        rings = [self.topics[name].ring.after(after) for name in selector.topics if name in self.topics]
+        return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
+
+    def _take_behind(self, selector: Selector, seq: int, limit: int) -> list[Message]:
+        """Hand out what waits at or before that place: a new reader is the first subscriber it waited for."""
+        topics = [self.topics[name] for name in self._waiting if name in selector.topics or selector.matches(name)]
+        waiting = merge(*(topic.waiting.values() for topic in topics), key=_seq)
+        taken = [message for message in islice(waiting, limit) if message.seq <= seq]
+        self._hand_out(taken)
+        return taken
+
+    def _hand_out(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.delivery is Delivery.ONE:
+                self.remove(message)
+
+    # Where a reader starts
+
+    def _latest(self, _selector: Selector, _start: Latest, _now: float) -> Cursor:
+        return Cursor(self.head, 0)
+
+    def _earliest(self, selector: Selector, _start: Earliest, _now: float) -> Cursor:
+        return Cursor(0, self.loss(selector).seq)
+
+    def _after(self, selector: Selector, start: After, _now: float) -> Cursor:
+        if start.id.epoch == self.epoch and start.id.seq <= self.head:
+            return Cursor(start.id.seq, 0)
+        reason = GapReason.AHEAD if start.id.epoch == self.epoch else GapReason.EPOCH
+        return Cursor(0, self.loss(selector).seq, str(start.id), reason)
+
+    def _since(self, selector: Selector, start: Since, _now: float) -> Cursor:
+        loss = self.loss(selector)
+        gone = loss.seq > 0 and loss.time >= start.time
+        place = self._order.before(start.time, self.head)
+        return Cursor(place, loss.seq, *((rfc3339(start.time), GapReason.TRIMMED) if gone else ()))
+
+    def _ago(self, selector: Selector, start: Ago, now: float) -> Cursor:
+        return self._since(selector, Since(now - start.seconds), now)
+
+    def _last(self, selector: Selector, start: Last, _now: float) -> Cursor:
+        newest = self._newest(selector)
+        found = [message.seq for message in islice(newest, start.count)]
+        return Cursor(found[-1] - 1 if found else self.head, self.loss(selector).seq)
+
+    def _newest(self, selector: Selector) -> Iterator[Message]:
+        """The selected messages a reader would be shown, newest first."""
+        if selector.patterns:
+            newest = (message for message in self._order.newest() if selector.matches(message.topic))
+        else:
+            rings = [self.topics[name].ring.newest() for name in selector.topics if name in self.topics]
+            newest = merge(*rings, key=_seq, reverse=True)
+        return (message for message in newest if message.delivery is Delivery.ALL)
+
+    def _after_index(self, selector: Selector, start: AfterIndex, _now: float) -> Cursor:
+        (name,) = selector.topics
+        ring = self.topics[name].ring if name in self.topics else ()
+        newer = (message.seq - 1 for message in ring if message.index > start.index)
+        return Cursor(next(newer, self.head), self.loss(selector).seq)
+
+
+_LOCATE: dict[type[Start], Callable[[Log, Selector, Any, float], Cursor]] = {
+    Latest: Log._latest,
+    Earliest: Log._earliest,
+    After: Log._after,
+    Since: Log._since,
+    Ago: Log._ago,
+    Last: Log._last,
+    AfterIndex: Log._after_index,
+}

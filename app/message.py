@@ -1,0 +1,120 @@
+"""A message: what a publisher hands in (Draft), what the log keeps (Message), what the publisher is told (Receipt).
+
+A Draft is checked when it is made, at the door; nothing further in asks again.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from .errors import OptionInvalid
+
+MAX_EVENT: Final = 128
+MAX_KEY: Final = 128
+TEXT: Final = "text/plain; charset=utf-8"
+
+_PRINTABLE = re.compile(r"[ -~]+")
+_ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})")
+
+
+class Delivery(StrEnum):
+    ALL = "all"
+    ONE = "one"  # to exactly one subscriber; it waits in the log for the first one
+
+
+class Id(msgspec.Struct, frozen=True):
+    """`<epoch>-<seq>`: a place in the log. `epoch` names one life of it, `seq` counts its messages from 1."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+def parse_id(text: str) -> Id:
+    """`k3f9a2-42` → Id("k3f9a2", 42). Raises OptionInvalid, whatever the bytes."""
+    if match := _ID.fullmatch(text):
+        return Id(match[1], int(match[2]))
+    raise OptionInvalid(f"{text[:60]!a} is not a message id: expected <epoch>-<number>, such as k3f9a2-42")
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A message before the log has accepted it. `topic` comes from parse_topic; durations are seconds.
+
+    `line` is the whole line of the original protocol it came in, for those who listen in that protocol.
+    """
+
+    topic: str
+    data: bytes
+    content_type: str = TEXT
+    event: str | None = None
+    delivery: Delivery = Delivery.ALL
+    retain: bool = True
+    ttl: float | None = None
+    delay: float | None = None
+    key: str | None = None
+    line: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.event is not None:
+            _check_printable("event", self.event, MAX_EVENT)
+        if self.key is not None:
+            _check_printable("Idempotency-Key", self.key, MAX_KEY)
+
+
+def _check_printable(name: str, value: str, limit: int) -> None:
+    if len(value) > limit or not _PRINTABLE.fullmatch(value):
+        raise OptionInvalid(f"{name} {value[:60]!a} is not 1 to {limit} characters of printable ASCII")
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """An accepted message. `seq` is its place in the log, `index` its place in its topic (from 0).
+
+    `time` and `expires` are Unix seconds on the broker's clock, which never steps back; order never depends on them.
+    """
+
+    epoch: str
+    seq: int
+    index: int
+    topic: str
+    data: bytes
+    content_type: str
+    event: str | None
+    time: float
+    delivery: Delivery
+    expires: float | None = None
+    line: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What an accepted publish is told: the place of its first and last message, how many live subscribers were handed
+    them, and whether its Idempotency-Key had been seen before (then nothing was stored now)."""
+
+    id: str
+    topic: str
+    index: int
+    subscribers: int
+    last: str
+    count: int = 1
+    duplicate: bool = False
+
+
+class Scheduled(msgspec.Struct, frozen=True, gc=False):
+    """What a delayed publish is told: how many messages, and when (Unix seconds) they take their place in the log."""
+
+    count: int
+    due: float
+    duplicate: bool = False
+
+
+def rfc3339(time: float) -> str:
+    """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC)."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,166 @@
+"""Where all parts meet: the engine, the broker and its doors, started and stopped in order.
+
+A stop: the doors close for what is new (readiness says no, publishes are refused) and every stream gets its farewell;
+then open requests finish; then the line port and the engine go. A second signal ends the process at once.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import msgspec
+import uvicorn
+import uvloop
+
+from . import __version__
+from .broker import Broker, Timing, steady_clock
+from .engines.base import Engine
+from .engines.memory import MemoryEngine
+from .log import Limits, Retention
+from .settings import SettingInvalid, Settings
+from .sockets import BACKLOG, bind, raise_open_files, url_host
+from .tcp.echo import serve_echo
+from .tcp.listener import LineListener
+from .tcp.session import LineSession
+from .web.app import Bounds, create_app
+from .web.protocol import Connection
+
+FORCED = 1  # the exit status after a second signal
+
+ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {
+    "memory": lambda _settings, limits: MemoryEngine(limits, steady_clock()),
+}
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A broker that serves, and the sockets of its doors."""
+
+    broker: Broker
+    line_socket: socket.socket | None
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """The broker and the line port of these settings, open."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(_broker(settings))
+        sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None
+        if sock is not None:
+            session = lambda: LineSession(broker, settings.max_line, settings.max_message)  # noqa: E731
+            await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG))
+        yield Running(broker, sock)
+
+
+def _broker(settings: Settings) -> Broker:
+    retention = Retention(settings.max_messages, int(settings.max_bytes), float(settings.max_age))
+    limits = Limits(retention, int(settings.max_total_bytes), settings.max_topics, float(settings.topic_idle))
+    kind = settings.engine.partition(":")[0]
+    if kind not in ENGINES:
+        raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
+    timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age)
+    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers)
+
+
+def bounds(settings: Settings) -> Bounds:
+    return Bounds(settings.max_message, settings.max_batch, settings.max_batch_messages)
+
+
+def _socket_options(settings: Settings) -> tuple[int, float]:
+    return settings.send_buffer, settings.stall_timeout
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until a signal. `announce` gets what a person wants to know at start. Raises PlainmqError."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    connections = raise_open_files()
+    async with running(settings) as run:
+        sock = bind(settings.host, settings.port, *_socket_options(settings))
+        config = uvicorn.Config(
+            create_app(run.broker, bounds(settings)),
+            http=Connection,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
+        )
+        server = Server(config, run.broker, lambda: announce(banner(run, sock, connections)))
+        await server.serve(sockets=[sock])
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which closes the broker's doors before it waits for connections to end."""
+
+    def __init__(self, config: uvicorn.Config, broker: Broker, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._broker = broker
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._broker.drain()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        if self.should_exit:
+            os._exit(FORCED)
+        self.should_exit = True
+        self._broker.drain()
+
+
+def echo(host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Send every line back until a signal. Raises PlainmqError."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_echo(host, port, announce))
+
+
+async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    defaults = Settings()
+    sock = bind(host, port, *_socket_options(defaults))
+    host, port = sock.getsockname()[:2]
+    announce(f"plainmq echo: telnet {host} {port}")
+    await serve_echo(sock, defaults.max_line, stopped)
+
+
+def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
+    """Where it listens, and one ready line for each door."""
+    http = url_host(http_socket)
+    lines = [
+        f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
+        f"room for {connections} connections",
+        f"  publish    curl -d hello http://{http}/topics/foo/messages",
+        f"  subscribe  curl -N http://{http}/topics/foo/stream",
+    ]
+    if run.line_socket is not None:
+        host, port = run.line_socket.getsockname()[:2]
+        lines.append(f"  or both    telnet {host} {port}    (type help)")
+        lines.append(rf"""             printf "pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
+    return "\n".join(lines)

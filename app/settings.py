@@ -1,0 +1,111 @@
+"""Every option once: its type, default and reason. Flags, environment, `.env` and the README's table follow."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from dotenv import dotenv_values
+
+from .errors import OptionInvalid, PlainmqError
+from .units import Octets, Seconds, parse_duration, parse_size
+
+PREFIX = "PLAINMQ_"
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class SettingInvalid(PlainmqError):
+    code = "setting_invalid"
+
+
+def option(default: Any, reason: str) -> Any:
+    return field(default=default, metadata={"help": reason})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    host: str = option("127.0.0.1", "Address of the HTTP door; loopback until you decide who may reach it.")
+    port: Port = option(8000, "Port of the HTTP door; 0 takes a free one.")
+    tcp_host: str = option("127.0.0.1", "Address of the line port.")
+    tcp_port: Port = option(7777, "Port of the line port; 0 turns it off.")
+    engine: str = option("memory", "Where the log lives: `memory` (gone when the process ends).")
+    max_messages: Count = option(1_000, "Messages kept per topic; the oldest go first.")
+    max_bytes: Octets = option(Octets(8 << 20), "Bytes of message bodies kept per topic.")
+    max_age: Seconds = option(Seconds(86_400), "Age at which a kept message goes.")
+    max_total_bytes: Octets = option(
+        Octets(256 << 20), "Memory for all kept messages with their overhead; beyond it a publish is refused (507)."
+    )
+    max_topics: Count = option(10_000, "Topics at once, so that nobody can fill memory with names.")
+    topic_idle: Seconds = option(Seconds(3_600), "An empty topic that nobody published to for this long goes.")
+    max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
+    max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")
+    max_batch_messages: Count = option(10_000, "Messages in one NDJSON batch.")
+    max_line: Octets = option(Octets(3 << 19), "Bytes in one line of the line port: a message of max_message, escaped.")
+    max_subscribers: Count = option(10_000, "Readers at once through all doors; one more is told `busy`.")
+    max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
+    keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")
+    stream_age: Seconds = option(
+        Seconds(3_600),
+        "Age at which an event stream ends in good order, give or take 10 %, to spread readers anew.",
+    )
+    stall_timeout: Seconds = option(Seconds(10), "A reader whose socket takes nothing for this long is cut off.")
+    send_buffer: Octets = option(
+        Octets(64 << 10), "Kernel send buffer per connection: what a stalled reader can hold before it is noticed."
+    )
+    drain_timeout: Seconds = option(Seconds(10), "How long a stop waits for open requests before it cuts them off.")
+
+    def __post_init__(self) -> None:
+        if self.max_message > 16 << 20:
+            raise SettingInvalid(f"max_message is {self.max_message}: expected at most 16MiB, a message is held whole")
+        if self.max_message > self.max_bytes:
+            raise SettingInvalid(
+                f"max_message ({self.max_message}) is more than max_bytes ({self.max_bytes}): "
+                f"a topic could not keep one such message"
+            )
+
+
+OPTIONS: tuple[Field[Any], ...] = fields(Settings)
+_TYPES = get_type_hints(Settings, include_extras=True)
+_KINDS = {Seconds: "DURATION", Octets: "SIZE", int: "NUMBER", str: "TEXT"}
+_PARSERS = {Seconds: parse_duration, Octets: parse_size}
+
+
+def variable(name: str) -> str:
+    """`tcp_port` → `PLAINMQ_TCP_PORT`."""
+    return PREFIX + name.upper()
+
+
+def flag(name: str) -> str:
+    """`tcp_port` → `--tcp-port`."""
+    return "--" + name.replace("_", "-")
+
+
+def kind(name: str) -> str:
+    """What a value of the setting looks like, as one word for a help text."""
+    value = getattr(Settings, name)
+    return next(word for type_, word in _KINDS.items() if isinstance(value, type_))
+
+
+def load(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Flags before the environment before `.env` before the defaults; a flag of None was not given.
+
+    Raises SettingInvalid with a sentence that names the setting.
+    """
+    written = {**dotenv_values(".env"), **os.environ}
+    given = {option.name: written.get(variable(option.name)) for option in OPTIONS}
+    given |= {name: value for name, value in (flags or {}).items() if value is not None}
+    return Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
+
+
+def _parsed(name: str, value: str) -> Any:
+    try:
+        return msgspec.convert(value, _TYPES[name], strict=False, dec_hook=_parse)
+    except (msgspec.ValidationError, OptionInvalid) as error:
+        raise SettingInvalid(f"{flag(name)} ({variable(name)}) is {value!r}: {error!s}") from None
+
+
+def _parse(kind: type, value: Any) -> Any:
+    return _PARSERS[kind](value)

@@ -1,0 +1,186 @@
+"""One peer of the line port: its lines in, answers in the order of its lines, and all of it in bounded memory.
+
+    socket ──▶ Lines ──▶ backlog ──▶ handle() ──▶ due: answers that wait for the log ──▶ cork ──▶ socket
+      ▲                                                                                             │
+      └──── not read while the peer takes no answers (pause_writing), or MAX_DUE of them wait ◀─────┘
+
+A peer may send as much as it likes before it reads; it is read on as soon as it does.
+"""
+
+from abc import ABC, abstractmethod
+from asyncio import BaseTransport, Future, Protocol, Transport
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+from typing import Protocol as Interface
+
+from .lines import Lines
+
+WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
+MAX_DUE: Final = 1_000  # lines that may wait for the log: several commits' worth
+
+
+class Owner(Interface):
+    """Who counts connections and ends them."""
+
+    def opened(self, connection: "Connection") -> None: ...
+
+    def closed(self, connection: "Connection") -> None: ...
+
+
+class Connection(ABC, Protocol):
+    __slots__ = (
+        "_backlog", "_corked", "_due", "_ended", "_lines", "_out", "_paused", "_reading", "_size", "_transport",
+        "_waiting", "max_line", "owner", "write",
+    )  # fmt: skip
+
+    write: Callable[[bytes], None]
+    """Sends bytes; they leave in one write with all else that is sent while lines are handled."""
+
+    def __init__(self, max_line: int) -> None:
+        self.max_line = max_line
+        self.owner: Owner | None = None
+        self._lines = Lines(max_line)
+        self._backlog: deque[bytes] = deque()
+        self._due: deque[tuple[Future[Any] | None, Callable[[], None]]] = deque()
+        self._out: list[bytes] = []
+        self._size = 0  # bytes in there
+        self._corked = False
+        self._paused = False  # the peer does not take what is written
+        self._waiting = False  # the next line must not be handled before all that is due has been said
+        self._reading = True
+        self._ended = False  # no more lines will come
+
+    @abstractmethod
+    def handle(self, line: bytes) -> None:
+        """Do what the line says; it is without its LF. One longer than `max_line` was cut short."""
+
+    def leave(self) -> None:
+        """Say the last things: the connection is about to be closed."""
+
+    def in_turn(self, act: Callable[[], None], future: Future[Any] | None = None) -> None:
+        """Act now, or once the future is done and all that is due before has been said."""
+        if self._due or not (future is None or future.done()):
+            self._due.append((future, act))
+            if future is not None:
+                future.add_done_callback(self._work)
+        else:
+            act()
+
+    @property
+    def busy(self) -> bool:
+        """Whether earlier lines still wait for their answer."""
+        return bool(self._due)
+
+    def wait(self, line: bytes | None = None) -> None:
+        """Handle no more lines before all that is due has been said; then this one first."""
+        self._waiting = True
+        if line is not None:
+            self._backlog.appendleft(line)
+
+    def finish(self) -> None:
+        """Take no more lines; answer those that are here, then close."""
+        self._ended = True
+        self._lines.rest.clear()
+        self._work()
+
+    def close(self) -> None:
+        """Take no more lines, forget those that are here, and close once what is due has been said."""
+        self._backlog.clear()
+        self.finish()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # What the transport calls
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self._transport = cast(Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE)
+        self.write = self._transport.write
+        if self.owner is not None:
+            self.owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._ended:
+            self._backlog += self._lines.feed(data)
+            self._work()
+
+    def eof_received(self) -> bool:
+        """A peer that will send no more still gets its answers, also to a last line without an LF."""
+        if not self._ended:
+            self._backlog += self._lines.end()
+        self.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._ended = True
+        self._backlog.clear()
+        self._due.clear()
+        if self.owner is not None:
+            self.owner.closed(self)
+
+    # One turn
+
+    def _work(self, *_: object) -> None:
+        """Go on as far as the peer and the log let us. What is said meanwhile leaves in one write."""
+        if self._corked:
+            return
+        self._corked = True
+        self.write = self._gather
+        try:
+            self._say_what_is_due()
+            while self._backlog and not self._full:
+                self.handle(self._backlog.popleft())
+        except BaseException:
+            self.abort()  # half of a line was done: nothing more can be right on this connection
+            raise
+        finally:
+            self._corked = False
+            self.write = self._transport.write
+            self._flush()
+        self._regulate()
+
+    @property
+    def _full(self) -> bool:
+        return self._paused or self._waiting or len(self._due) >= MAX_DUE
+
+    def _say_what_is_due(self) -> None:
+        due = self._due
+        while due and not self._paused and ((future := due[0][0]) is None or future.done()):
+            due.popleft()[1]()
+        self._waiting = self._waiting and bool(due)
+
+    def _gather(self, data: bytes) -> None:
+        self._out.append(data)
+        self._size += len(data)
+        if self._size > WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._size = 0
+            self._transport.write(data)
+
+    def _regulate(self) -> None:
+        """Read when there is room for more lines; close when the last has been answered."""
+        if self._transport.is_closing() or self._corked:
+            return
+        if self._ended and not self._backlog and not self._due:
+            self.leave()
+            self._transport.close()
+            return
+        reading = not (self._ended or self._backlog or self._full)
+        if reading != self._reading:
+            self._reading = reading
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()

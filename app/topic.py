@@ -1,0 +1,148 @@
+"""Topic names, patterns over them, and selectors: what a reader asked to hear.
+
+A name is 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`, none of them empty.
+In a pattern `*` stands for exactly one segment and a last `**` for one or more; the separators stand for themselves.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
+
+from .errors import TopicInvalid
+
+MAX_LENGTH: Final = 1024
+MAX_TOPICS_PER_SELECTOR: Final = 64
+
+_SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
+_NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
+_PATTERN = re.compile(rf"\*\*|(?:\*|{_SEGMENT})(?:[./](?:\*|{_SEGMENT}))*(?:[./]\*\*)?")
+_TOKEN = re.compile(r"[./]?[^./]+")
+_WILD = {"*": "[^./]+", "**": ".+"}
+
+
+@lru_cache(maxsize=4096)
+def parse_topic(name: str) -> str:
+    """The name itself, checked. Raises TopicInvalid with what was seen and what is expected."""
+    return _checked(name, _NAME, "a topic")
+
+
+@lru_cache(maxsize=4096)
+def parse_pattern(pattern: str) -> str:
+    """The pattern (or plain name) itself, checked. Raises TopicInvalid."""
+    return _checked(pattern, _PATTERN, "a topic or pattern")
+
+
+def _checked(text: str, grammar: re.Pattern[str], what: str) -> str:
+    if len(text) > MAX_LENGTH:
+        raise TopicInvalid(f"{what} has at most {MAX_LENGTH} characters; this one has {len(text)}")
+    if not grammar.fullmatch(text):
+        wildcards = (
+            "; '*' stands for a whole segment, '**' for the last ones" if grammar is _PATTERN else ", without '*'"
+        )
+        raise TopicInvalid(
+            f"{_shortened(text)} is not {what}: expected printable ASCII without spaces, in segments separated "
+            f"by '.' or '/', none of them empty{wildcards}"
+        )
+    return text
+
+
+def _shortened(text: str) -> str:
+    return ascii(text) if len(text) <= 60 else ascii(text[:60]) + "..."
+
+
+def is_pattern(text: str) -> bool:
+    return "*" in text
+
+
+def tokens(name: str) -> list[str]:
+    """Segments with the separator before them: `a.b/c` → `a`, `.b`, `/c`."""
+    return _TOKEN.findall(name)
+
+
+class Selector:
+    """A set of topics and patterns. Equal sets are equal selectors, so that their readers share one cohort."""
+
+    __slots__ = ("_hash", "_regex", "everything", "patterns", "topics")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
+        every = tuple(sorted({parse_pattern(name) for name in names}))
+        if not 1 <= len(every) <= MAX_TOPICS_PER_SELECTOR:
+            raise TopicInvalid(f"expected 1 to {MAX_TOPICS_PER_SELECTOR} topics or patterns, got {len(every)}")
+        self.topics = tuple(name for name in every if not is_pattern(name))
+        self.patterns = tuple(name for name in every if is_pattern(name))
+        self.everything = "**" in self.patterns
+        self._hash = hash(every)
+        self._regex = re.compile("|".join(map(_regex_of, every))) if self.patterns else None
+
+    def matches(self, topic: str) -> bool:
+        if self._regex is None:
+            return topic in self.topics
+        return self.everything or self._regex.fullmatch(topic) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Selector) and (self.topics, self.patterns) == (other.topics, other.patterns)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Selector({[*self.topics, *self.patterns]})"
+
+
+def _regex_of(pattern: str) -> str:
+    return "".join(_token_regex(token) for token in tokens(pattern))
+
+
+def _token_regex(token: str) -> str:
+    separator, segment = (token[0], token[1:]) if token[0] in "./" else ("", token)
+    return re.escape(separator) + _WILD.get(segment, re.escape(segment))
+
+
+T = TypeVar("T")
+
+
+class PatternIndex(Generic[T]):
+    """Values filed under patterns, found by topic in time that depends on the topic's segments, not on the patterns."""
+
+    def __init__(self) -> None:
+        self._root: dict[Any, Any] = {}  # token → the same, one level down; "" → the values filed at this level
+
+    def __bool__(self) -> bool:
+        return bool(self._root)
+
+    def add(self, pattern: str, value: T) -> None:
+        node = self._root
+        for token in tokens(pattern):
+            node = node.setdefault(token, {})
+        node.setdefault("", {})[value] = None
+
+    def discard(self, pattern: str, value: T) -> None:
+        path: list[dict[Any, Any]] = [self._root]
+        steps = [*tokens(pattern), ""]
+        for token in steps:
+            path.append(path[-1][token])
+        del path[-1][value]
+        for node, token in zip(reversed(path[:-1]), reversed(steps), strict=True):
+            if node[token]:
+                break
+            del node[token]
+
+    def matching(self, topic: str) -> Iterator[T]:
+        """The values of every pattern that matches; one filed under several comes several times."""
+        return self._walk(self._root, tokens(topic), 0)
+
+    def _walk(self, node: dict[str, Any], path: list[str], depth: int) -> Iterator[T]:
+        if depth == len(path):
+            yield from node.get("", ())
+            return
+        token = path[depth]
+        separator = token[0] if token[0] in "./" else ""
+        yield from node.get(separator + "**", _NOTHING).get("", ())
+        for step in (token, separator + "*"):
+            if step in node:
+                yield from self._walk(node[step], path, depth + 1)
+
+
+_NOTHING: dict[str, Any] = {}

@@ -1,0 +1,57 @@
+"""Durations and sizes as people write them: `90s`, `1.5h`, `8MiB`. The same words in settings and on the wire."""
+
+import re
+
+from .errors import OptionInvalid
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+OCTETS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB|)")
+
+
+class Seconds(float):
+    """A duration in seconds, written with its unit."""
+
+    def __str__(self) -> str:
+        return format_duration(self)
+
+
+class Octets(int):
+    """A number of bytes, written with its unit."""
+
+    def __str__(self) -> str:
+        return format_size(self)
+
+
+def parse_duration(text: str) -> Seconds:
+    """`10m` → 600.0; `0` is allowed without a unit. Raises OptionInvalid."""
+    if text == "0":
+        return Seconds(0.0)
+    if match := _DURATION.fullmatch(text):
+        return Seconds(float(match[1]) * SECONDS[match[2]])
+    raise OptionInvalid(f"{text!r} is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d")
+
+
+def parse_size(text: str) -> Octets:
+    """`8MiB` → 8388608. Raises OptionInvalid."""
+    if match := _SIZE.fullmatch(text):
+        return Octets(int(match[1]) * OCTETS[match[2]])
+    raise OptionInvalid(f"{text!r} is not a size: expected a number of bytes, such as 65536, 64KiB, 8MiB or 1GiB")
+
+
+def format_duration(seconds: float) -> str:
+    """600.0 → `10m`: the largest unit that leaves a whole number."""
+    for unit, length in reversed(SECONDS.items()):
+        if seconds >= length and (seconds / length).is_integer():
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s" if seconds else "0"
+
+
+def format_size(octets: int) -> str:
+    """8388608 → `8MiB`: the largest unit that leaves a whole number."""
+    for unit, size in reversed(OCTETS.items()):
+        if octets >= size and octets % size == 0:
+            return f"{octets // size}{'' if unit == 'B' else unit}"
+    return str(octets)

@@ -1,0 +1,51 @@
+"""The HTTP door: which route leads where."""
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import Lifespan
+
+from ..broker import Broker
+from ..errors import PlainmqError
+from .health import livez, readyz
+from .problem import explain, fail, refuse
+from .publish import publish
+from .read import read_message, read_messages
+from .stream import stream_topic, stream_topics
+from .topics import delete_topic, get_topic, list_topics, put_topic
+
+ROUTES = [
+    Route("/topics/{topic:path}/messages", publish, methods=["POST"]),
+    Route("/topics/{topic:path}/messages", read_messages, methods=["GET"]),
+    Route("/topics/{topic:path}/messages/{id}", read_message, methods=["GET"]),
+    Route("/topics/{topic:path}/stream", stream_topic, methods=["GET"]),
+    Route("/stream", stream_topics, methods=["GET"]),
+    Route("/topics", list_topics, methods=["GET"]),
+    Route("/topics/{topic:path}", get_topic, methods=["GET"]),
+    Route("/topics/{topic:path}", put_topic, methods=["PUT"]),
+    Route("/topics/{topic:path}", delete_topic, methods=["DELETE"]),
+    Route("/livez", livez, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+]
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What the door takes in: bytes of a message and of a batch, messages in a batch."""
+
+    message: int = 1 << 20
+    batch: int = 16 << 20
+    batch_messages: int = 10_000
+
+
+def create_app(broker: Broker | None, bounds: Bounds, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    """The app over a broker. A lifespan that opens the broker itself sets `app.state.broker`."""
+    app = Starlette(
+        routes=ROUTES,
+        exception_handlers={PlainmqError: refuse, HTTPException: explain, Exception: fail},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a redirected POST loses its body
+    app.state.broker = broker
+    app.state.bounds = bounds
+    return app

@@ -1,0 +1,71 @@
+"""Options in a query string: each once, each known. A misspelt option is an error, not silence."""
+
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from starlette.requests import Request
+
+from ..errors import OptionInvalid
+from ..message import Delivery
+from ..units import format_duration, parse_duration
+
+Parser = Callable[[str], Any]
+
+
+def read_options(request: Request, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()) -> dict[str, Any]:
+    """The options that were given, parsed; the repeatable ones are the caller's to read. Raises OptionInvalid."""
+    options: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in repeatable:
+            continue
+        if name not in parsers:
+            raise OptionInvalid(_unknown(name, [*parsers, *repeatable]))
+        if name in options:
+            raise OptionInvalid(f"option {name!r} is given twice")
+        options[name] = parsers[name](value)
+    return options
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known) or 'none'}"
+    return f"{name[:60]!a} is not an option here; {hint}"
+
+
+def choice(name: str, values: Mapping[str, Any]) -> Parser:
+    """A parser of one of a few words."""
+
+    def parse(text: str) -> Any:
+        if text not in values:
+            raise OptionInvalid(f"{name}={text[:60]!a}: expected {' or '.join(values)}")
+        return values[text]
+
+    return parse
+
+
+def integer(name: str, least: int, most: int) -> Parser:
+    """A parser of a whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise OptionInvalid(f"{name}={text[:60]!a}: expected a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def duration(name: str, most: float) -> Parser:
+    """A parser of a duration up to a bound, in seconds."""
+
+    def parse(text: str) -> float:
+        seconds = parse_duration(text)
+        if seconds > most:
+            raise OptionInvalid(f"{name}={text[:60]!a}: expected at most {format_duration(most)}")
+        return seconds
+
+    return parse
+
+
+boolean = {"true": True, "false": False}
+delivery = {mode.value: mode for mode in Delivery}

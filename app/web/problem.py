@@ -1,0 +1,87 @@
+"""Errors on the wire: RFC 9457 problem details, with a stable `code` and a sentence for people."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import (
+    Busy,
+    Draining,
+    EncodingUnsupported,
+    LogFull,
+    MessageTooLarge,
+    NotFound,
+    OptionInvalid,
+    PlainmqError,
+    TopicInvalid,
+    TopicLimit,
+)
+from ..frames import refusal
+
+STATUS: dict[type[PlainmqError], HTTPStatus] = {
+    TopicInvalid: HTTPStatus.BAD_REQUEST,
+    OptionInvalid: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    TopicLimit: HTTPStatus.TOO_MANY_REQUESTS,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+    LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+
+class Problem(msgspec.Struct):
+    """RFC 9457, section 3.1, and our own `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+def problem(status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = Problem("about:blank", status.phrase, status, code, detail)
+    return Response(msgspec.json.encode(body) + b"\n", status, headers, "application/problem+json")
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """The answer to an error of ours."""
+    assert isinstance(error, PlainmqError)
+    if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
+        return _refuse_softly(error)
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return problem(status, error.code, str(error), {"Retry-After": "5"} if isinstance(error, Busy) else None)
+
+
+def _refuse_softly(error: Busy) -> Response:
+    """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
+    event = "bye" if isinstance(error, Draining) else "busy"
+    body = refusal(event, error.code)
+    return Response(body, headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+
+
+async def explain(request: Request, error: Exception) -> Response:
+    """The answer to an error of the framework's: no such path, or a method it does not have."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _explain_method(request)
+    status = HTTPStatus(error.status_code)
+    return problem(status, status.name.lower(), f"there is nothing at {request.url.path[:200]!a}")
+
+
+async def fail(_request: Request, _error: Exception) -> Response:
+    """The answer to a fault of ours; the server logs it."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a fault of the server; it was logged")
+
+
+def _explain_method(request: Request) -> Response:
+    """Starlette names the methods of one route only; a path may have several."""
+    routes = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
+    allowed = ", ".join(sorted({method for route in routes for method in route.methods}))
+    detail = f"{request.method} is not possible here; expected {allowed}"
+    return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, {"Allow": allowed})

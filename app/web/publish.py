@@ -1,0 +1,118 @@
+"""POST /topics/{topic}/messages: the body is the message, byte for byte; as NDJSON, each line is one."""
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..broker import Broker
+from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ..message import TEXT, Draft, Receipt, Scheduled, rfc3339
+from ..topic import parse_topic
+from ..units import parse_duration
+from .answer import json_answer
+from .options import Parser, boolean, choice, delivery, read_options
+
+BATCH: Final = "application/x-ndjson"
+LINE: Final = "application/json"  # what each line of a batch is
+
+_CONTENT_TYPE = re.compile(r"[!-~][ -~]{0,254}")
+_OPTIONS: dict[str, Parser] = {
+    "event": str,
+    "delivery": choice("delivery", delivery),
+    "retain": choice("retain", boolean),
+    "ttl": parse_duration,
+    "delay": parse_duration,
+}
+
+
+class Accepted(msgspec.Struct, omit_defaults=True):
+    """The body of a 201. `last` and `count` are a batch's."""
+
+    id: str
+    topic: str
+    index: int
+    subscribers: int
+    durability: str
+    last: str | None = None
+    count: int | None = None
+    duplicate: bool = False
+
+
+class Postponed(msgspec.Struct, omit_defaults=True):
+    """The body of a 202: how many messages, and when they are published."""
+
+    scheduled: int
+    due: str
+    topic: str
+    durability: str
+    duplicate: bool = False
+
+
+async def publish(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    topic = parse_topic(request.path_params["topic"])
+    options = read_options(request, _OPTIONS) | {"key": request.headers.get("idempotency-key")}
+    content_type = _content_type(request)
+    is_batch = content_type.partition(";")[0].strip().lower() == BATCH
+    bodies = await _read_batch(request) if is_batch else [await read_body(request, request.app.state.bounds.message)]
+    drafts = [Draft(topic, body, LINE if is_batch else content_type, **options) for body in bodies]
+    answer = await broker.publish(drafts)
+    if isinstance(answer, Scheduled):
+        return _postponed(answer, topic, broker.engine.durability)
+    return _accepted(answer, is_batch, broker.engine.durability)
+
+
+def _accepted(receipt: Receipt, is_batch: bool, durability: str) -> Response:
+    body = Accepted(receipt.id, receipt.topic, receipt.index, receipt.subscribers, durability)
+    if is_batch:
+        body.last, body.count = receipt.last, receipt.count
+    body.duplicate = receipt.duplicate
+    location = f"/topics/{quote(receipt.topic)}/messages/{receipt.id}"
+    return json_answer(body, 200 if receipt.duplicate else 201, {"Location": location})
+
+
+def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
+    return json_answer(Postponed(answer.count, rfc3339(answer.due), topic, durability, answer.duplicate), 202)
+
+
+def _content_type(request: Request) -> str:
+    if encoding := request.headers.get("content-encoding"):
+        raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
+    content_type = request.headers.get("content-type") or TEXT
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        raise OptionInvalid("Content-Type is not 1 to 255 characters of printable ASCII")
+    return content_type
+
+
+async def _read_batch(request: Request) -> list[bytes]:
+    """The lines that are not empty. Raises MessageTooLarge, OptionInvalid."""
+    bounds = request.app.state.bounds
+    body = await read_body(request, bounds.batch)
+    lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line]
+    if not lines:
+        raise OptionInvalid("the batch has no message: expected at least one line that is not empty")
+    if len(lines) > bounds.batch_messages:
+        raise MessageTooLarge(f"the batch has {len(lines)} messages; at most {bounds.batch_messages} are accepted")
+    longest = max(map(len, lines))
+    if longest > bounds.message:
+        raise MessageTooLarge(f"a line of the batch has {longest} bytes; at most {bounds.message} are accepted")
+    return lines
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes."""
+    announced = request.headers.get("content-length", "0")
+    if int(announced) > limit:
+        raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,66 @@
+"""Reading without a stream: pages for scripts and cron jobs, and one message by its id."""
+
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..broker import Broker
+from ..frames import as_record, encode_json
+from ..log import Page
+from ..message import parse_id
+from ..position import EARLIEST, parse_start
+from ..topic import Selector, parse_topic
+from .answer import json_answer
+from .options import Parser, duration, integer, read_options
+
+MOST: Final = 1_000  # messages in a page
+LONGEST: Final = 60.0  # seconds of waiting in one request: less than most proxies allow
+
+_OPTIONS: dict[str, Parser] = {
+    "since": parse_start,
+    "limit": integer("limit", 1, MOST),
+    "wait": duration("wait", LONGEST),
+}
+_ACCEPTS_LINES: Final = "application/x-ndjson"
+
+# A stored body is somebody else's: a browser shall neither guess what it is nor run it in our name.
+_HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+
+
+async def read_messages(request: Request) -> Response:
+    """A page of a topic or a pattern; `next` is where the following one starts."""
+    broker: Broker = request.app.state.broker
+    options = read_options(request, _OPTIONS)
+    topic = request.path_params["topic"]
+    start = options.get("since", EARLIEST)
+    page = await broker.read(Selector([topic]), start, options.get("limit", 100), options.get("wait", 0.0))
+    place = f"{broker.engine.epoch}-{page.cursor.seq}"
+    headers = {
+        "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
+        "Cache-Control": "no-store",
+    }
+    if _ACCEPTS_LINES in request.headers.get("accept", ""):
+        return Response(_lines(page), headers=headers, media_type=_ACCEPTS_LINES)
+    return json_answer(_record(page, place), headers=headers)
+
+
+def _record(page: Page, place: str) -> dict[str, Any]:
+    record = {"messages": [as_record(message) for message in page.messages], "next": place}
+    return record if page.gap is None else {"gap": page.gap, **record}
+
+
+def _lines(page: Page) -> bytes:
+    records = [as_record(message) for message in page.messages]
+    gap = [] if page.gap is None else [{"gap": page.gap}]
+    return b"".join(encode_json(record) + b"\n" for record in (*gap, *records))
+
+
+async def read_message(request: Request) -> Response:
+    """The body as it was published, with its own content type."""
+    broker: Broker = request.app.state.broker
+    read_options(request, {})
+    message = await broker.get(parse_topic(request.path_params["topic"]), parse_id(request.path_params["id"]))
+    headers = {**_HARMLESS, "Content-Type": message.content_type, "Cache-Control": "no-store"}
+    return Response(message.data, headers=headers)

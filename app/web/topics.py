@@ -1,0 +1,92 @@
+"""What topics there are, how much of each is kept, and how to change that."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..broker import Broker, TopicInfo
+from ..errors import OptionInvalid
+from ..topic import Selector, parse_topic
+from ..units import format_duration, parse_duration
+from .answer import json_answer
+from .options import Parser, read_options
+from .publish import read_body
+
+_OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
+_MOST_BYTES = 4_096  # of a PUT's body
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a PUT; what is left out stays as it is."""
+
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    max_age: str | None = None
+
+
+async def list_topics(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    infos = await broker.topics(read_options(request, _OPTIONS).get("match"))
+    return json_answer({"topics": [_record(info) for info in infos]})
+
+
+async def get_topic(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    return json_answer(_record(await broker.topic(_topic(request))))
+
+
+async def put_topic(request: Request) -> Response:
+    """Make the topic, if there is none, and set how much of it is kept."""
+    broker: Broker = request.app.state.broker
+    name = _topic(request)
+    await broker.configure(name, _changes(await read_body(request, _MOST_BYTES)))
+    return json_answer(_record(await broker.topic(name)))
+
+
+async def delete_topic(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    await broker.drop(_topic(request))
+    return Response(status_code=204)
+
+
+def _topic(request: Request) -> str:
+    read_options(request, {})
+    return parse_topic(request.path_params["topic"])
+
+
+def _changes(body: bytes) -> dict[str, Any]:
+    """The fields of a Retention to change. Raises OptionInvalid."""
+    try:
+        change = msgspec.json.decode(body or b"{}", type=Change)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OptionInvalid(
+            f'the body is not settings such as {{"max_messages":100,"max_age":"1h"}}: {error}'
+        ) from None
+    changes: dict[str, Any] = {
+        name: value for name, value in msgspec.structs.asdict(change).items() if value is not None
+    }
+    if "max_age" in changes:
+        changes["max_age"] = parse_duration(changes["max_age"])
+    for name, value in changes.items():
+        if value <= 0:
+            raise OptionInvalid(f"{name} is {value}: expected more than 0")
+    return changes
+
+
+def _record(info: TopicInfo) -> dict[str, Any]:
+    state = info.state
+    return {
+        "topic": state.topic,
+        "messages": state.messages,
+        "bytes": state.bytes,
+        "first": state.first,
+        "last": state.last,
+        "subscribers": info.subscribers,
+        "retention": {
+            "max_messages": state.retention.max_messages,
+            "max_bytes": state.retention.max_bytes,
+            "max_age": format_duration(state.retention.max_age),
+        },
+    }

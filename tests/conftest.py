@@ -1,0 +1,34 @@
+"""A real server, started as a user starts it, and the ways to talk to it."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.harness import ServerProcess, start_server
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A server with the default settings, shared: use a topic of your own."""
+    with start_server() as process:
+        yield process
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic nobody else uses."""
+    return f"test.{uuid4().hex}"
+
+
+@pytest.fixture
+async def http(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+        yield client

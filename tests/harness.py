@@ -1,0 +1,236 @@
+"""What tests share: a server process, a reader of event streams, a speaker of lines. Everything has a deadline."""
+
+import asyncio
+import codecs
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE = 20.0  # seconds: far beyond what anything here takes
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """`plainmq serve` as a child process."""
+
+    def __init__(self, process: subprocess.Popen[str], tcp_port: int) -> None:
+        self.process = process
+        self.tcp_port = tcp_port
+        self.banner = self._read_banner()
+        match = re.search(r"http://([\d.]+):(\d+)/", self.banner)
+        assert match, f"the server did not start: {self.banner}"
+        self.host, self.port = match[1], int(match[2])
+        self.url = f"http://{self.host}:{self.port}"
+
+    def _read_banner(self) -> str:
+        assert self.process.stderr
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if "telnet://" in line or (not self.tcp_port and "subscribe" in line):
+                break
+        return "".join(lines)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the server and answer its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+    def resident(self) -> int:
+        """Bytes of memory the process holds."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def open_files(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+
+@contextmanager
+def start_server(*flags: str, port: int = 0, tcp_port: int | None = None) -> Iterator[ServerProcess]:
+    tcp_port = free_port() if tcp_port is None else tcp_port
+    command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        yield ServerProcess(process, tcp_port)
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+        if process.stderr:
+            process.stderr.close()
+
+
+@dataclass
+class SseEvent:
+    """An event as WHATWG HTML section 9.2.6 dispatches it."""
+
+    type: str
+    data: str
+    last_event_id: str
+
+
+@dataclass
+class SseParser:
+    """The WHATWG algorithm to the letter (HTML section 9.2.6), with what else a stream says: comments and retry."""
+
+    last_event_id: str = ""
+    retry: int | None = None
+    comments: list[str] = field(default_factory=list)
+    _buffer: str = ""
+    _decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("strict"))
+    _started: bool = False
+    _type: str = ""
+    _data: str = ""
+    _id: str = ""
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        self._buffer += self._decoder.decode(chunk)
+        if not self._started and self._buffer:
+            self._started = True
+            self._buffer = self._buffer.removeprefix("\ufeff")
+        events = []
+        while match := _LINE.match(self._buffer):
+            if match[0].endswith("\r") and match.end() == len(self._buffer):
+                break  # a line feed may follow
+            self._buffer = self._buffer[match.end() :]
+            if (event := self._line(match[1])) is not None:
+                events.append(event)
+        return events
+
+    def _line(self, line: str) -> SseEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not name:
+            self.comments.append(value)
+        elif name == "event":
+            self._type = value
+        elif name == "data":
+            self._data += value + "\n"
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry = int(value)
+        return None
+
+    def _dispatch(self) -> SseEvent | None:
+        self.last_event_id = self._id
+        data, self._data = self._data, ""
+        kind, self._type = self._type, ""
+        if not data:
+            return None
+        return SseEvent(kind or "message", data.removesuffix("\n"), self.last_event_id)
+
+
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\n|\r)")
+
+
+class Stream:
+    """One event stream over a socket of its own: the response's head, then events as they come."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self.parser = SseParser()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._events: list[SseEvent] = []
+        self.ended_in_order = False
+
+    async def open(self, path: str, headers: dict[str, str]) -> Self:
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in headers.items())]
+        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        async with asyncio.timeout(DEADLINE):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        status, *fields = head.rstrip().split("\r\n")
+        self.status = int(status.split()[1])
+        self.headers = {k.lower(): v for k, v in (f.split(": ", 1) for f in fields)}
+        return self
+
+    async def _chunk(self) -> bytes:
+        """One chunk of the body; empty at the end."""
+        if self.headers.get("transfer-encoding") != "chunked":
+            return await self._reader.read(65536)
+        size = int(await self._reader.readline() or b"0", 16)
+        chunk = (await self._reader.readexactly(size + 2))[:size]
+        if not size:
+            self.ended_in_order = True
+        return chunk
+
+    async def next(self) -> SseEvent | None:
+        """The next event; None when the stream has ended."""
+        async with asyncio.timeout(DEADLINE):
+            while not self._events:
+                chunk = await self._chunk()
+                if not chunk:
+                    return None
+                self._events = self.parser.feed(chunk)
+        return self._events.pop(0)
+
+    async def take(self, count: int) -> list[SseEvent]:
+        events = [await self.next() for _ in range(count)]
+        assert None not in events, "the stream ended early"
+        return [event for event in events if event is not None]
+
+    async def data(self, count: int) -> list[str]:
+        return [event.data for event in await self.take(count)]
+
+
+@asynccontextmanager
+async def stream(server: ServerProcess, path: str, **headers: str) -> AsyncIterator[Stream]:
+    """An open event stream; header names are given with underscores."""
+    reader, writer = await asyncio.open_connection(server.host, server.port, limit=1 << 24)
+    try:
+        yield await Stream(reader, writer).open(path, {k.replace("_", "-"): v for k, v in headers.items()})
+    finally:
+        writer.close()
+
+
+class Lines:
+    """A connection to the line port."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *lines: str | bytes) -> None:
+        for line in lines:
+            self.writer.write(line if isinstance(line, bytes) else line.encode() + b"\n")
+
+    async def next(self) -> bytes:
+        """The next line with its end; empty when the server has closed."""
+        async with asyncio.timeout(DEADLINE):
+            return await self.reader.readline()
+
+    async def take(self, count: int) -> list[bytes]:
+        return [await self.next() for _ in range(count)]
+
+    async def synchronise(self) -> None:
+        """Return when the server has done everything sent so far."""
+        self.send(b'{"command":"unsubscribe","topic":"nothing"}\n')
+        while await self.next() != b'{"success": true}\r\n':
+            pass
+
+
+@asynccontextmanager
+async def lines(server: ServerProcess) -> AsyncIterator[Lines]:
+    reader, writer = await asyncio.open_connection(server.host, server.tcp_port, limit=1 << 24)
+    try:
+        yield Lines(reader, writer)
+    finally:
+        writer.close()

@@ -1,0 +1,334 @@
+"""The house as it was drawn: who may import whom. The table is the picture; this test keeps the picture true.
+
+A row says: this module may import those. `web/*` stands for every module of that folder, in a row's name and behind its
+arrow; modules of one folder may import each other. An import counts wherever it stands: in a function, or under
+TYPE_CHECKING. A module without a row fails: give it one, and mind that arrows run down only.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.harness import ROOT
+
+TABLE = """
+    __main__        → cli
+    cli             → __init__ server settings errors
+    main            → server settings web/app
+
+    server          → __init__ settings web/* tcp/* broker engines/* cohort frames log message position topic units
+                      sockets errors
+
+    web/*           → broker cohort frames log message position topic units errors
+    tcp/*           → broker cohort frames log message position topic units errors
+
+    broker          → engines/base alarm cohort frames log message position topic errors
+    cohort          → frames log message position topic errors
+    alarm           →
+    frames          → message position
+
+    engines/memory  → engines/base delayed duplicates log message position topic errors
+    engines/base    → log message position topic
+    log             → history deadlines message position topic errors
+    history         → message
+    delayed         → deadlines message
+    duplicates      → message
+
+    settings        → units errors
+    position        → message units errors
+    message         → errors
+    topic           → errors
+    units           → errors
+    sockets         → errors
+    deadlines       →
+    errors          →
+    __init__        →
+"""
+
+DOORS = ("web/", "tcp/")
+READS_ENVIRONMENT = "settings"
+PRINTS = "cli"
+CHOOSES_ENGINE = "server"
+
+
+class Import(NamedTuple):
+    importer: str
+    imported: str
+    place: str  # file:line
+
+    def __str__(self) -> str:
+        return f"{self.importer} imports {self.imported} ({self.place})"
+
+
+class House:
+    """The modules of a package and what they say, read with `ast`: nothing is run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.trees = {_name(path.relative_to(root)): ast.parse(path.read_bytes()) for path in root.rglob("*.py")}
+
+    def place(self, module: str, node: ast.AST) -> str:
+        return f"{self.root.name}/{module}.py:{getattr(node, 'lineno', 0)}"
+
+    def imports(self) -> list[Import]:
+        """Every import of one module of the package by another."""
+        return [
+            Import(module, imported, self.place(module, node))
+            for module, tree in self.trees.items()
+            for node in ast.walk(tree)
+            for imported in self._imported(module, node)
+        ]
+
+    def _imported(self, module: str, node: ast.AST) -> Iterator[str]:
+        package = self.root.name
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == package:
+                    yield self._module(parts[1:])
+        elif isinstance(node, ast.ImportFrom):
+            base = [package, *module.split("/")][: -node.level] if node.level else []
+            base += node.module.split(".") if node.module else []
+            if base[:1] == [package]:
+                yield from {self._module([*base[1:], alias.name]) for alias in node.names}
+
+    def _module(self, parts: list[str]) -> str:
+        """The module that these parts name: itself, or the one or the folder in which the last is a name."""
+        here, above = "/".join(parts), "/".join(parts[:-1])
+        candidates = (here, f"{here}/__init__".lstrip("/"), above, f"{above}/__init__".lstrip("/"))
+        return next((name for name in candidates if name in self.trees), here)
+
+    def mentions(self, words: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The modules that use one of the dotted names (`os.environ`, `print`), under whatever name, and where."""
+        found = []
+        for module, tree in self.trees.items():
+            known = dict(_aliases(tree))
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.Name, ast.Attribute)) and (name := _dotted(node, known)) in words:
+                    found.append((module, f"{self.place(module, node)} uses {name}: {words[name]}"))
+                elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                    found += [
+                        (module, f"{self.place(module, node)} imports {name}: {words[name]}")
+                        for name in dict.fromkeys(
+                            part for _, full in _named(node) for part in (full, full.split(".")[0])
+                        )
+                        if name in words
+                    ]
+        return found
+
+
+def _name(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
+def _named(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that an import binds, and what they stand for."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.asname or alias.name.split(".")[0], alias.name if alias.asname else alias.name.split(".")[0]
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _aliases(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        yield from _named(node)
+
+
+def _dotted(node: ast.expr, known: Mapping[str, str]) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, known)}.{node.attr}"
+    return known.get(node.id, node.id) if isinstance(node, ast.Name) else ""
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """The table as patterns: the row's → those it may import."""
+    picture: dict[str, list[str]] = {}
+    name = ""
+    for line in filter(str.strip, table.splitlines()):
+        left, arrow, right = line.partition("→")
+        name, allowed = (left.strip(), right) if arrow else (name, left)
+        picture.setdefault(name, []).extend(allowed.split())
+    return picture
+
+
+def forbidden(house: House, table: str) -> list[str]:
+    """What the table does not allow, each with the place."""
+    picture = rows(table)
+    found = []
+    for imported in sorted(house.imports()):
+        row = next((name for name in picture if fnmatchcase(imported.importer, name)), None)
+        allowed = picture.get(row or "", [])
+        own_folder = row is not None and row.endswith("/*") and fnmatchcase(imported.imported, row)
+        if not own_folder and not any(fnmatchcase(imported.imported, name) for name in allowed):
+            found.append(f"{imported}: not allowed, its row has {' '.join(allowed) or 'nothing'}")
+    return found
+
+
+def cycle(house: House) -> list[str]:
+    """A circle of imports, if there is one."""
+    graph: dict[str, set[str]] = {module: set() for module in house.trees}
+    for imported in house.imports():
+        graph[imported.importer].add(imported.imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def _empty_packages(house: House) -> set[str]:
+    """Folders' `__init__` files without a word: they say nothing and import nothing, so they need no row."""
+    return {name for name, tree in house.trees.items() if name.endswith("/__init__") and not ast.unparse(tree)}
+
+
+HOUSE = House(ROOT / "app")
+
+
+def test_every_import_is_allowed_by_the_table() -> None:
+    found = forbidden(HOUSE, TABLE)
+    assert not found, "\n".join(found)
+
+
+def test_every_module_has_a_row_and_every_row_a_module() -> None:
+    modules = set(HOUSE.trees) - _empty_packages(HOUSE)
+    picture = rows(TABLE)
+    homeless = [name for name in modules if not any(fnmatchcase(name, row) for row in picture)]
+    assert not homeless, f"give these modules a row in the table: {sorted(homeless)}"
+    empty = [row for row in picture if not any(fnmatchcase(name, row) for name in modules)]
+    assert not empty, f"these rows have no module: {empty}"
+
+
+def test_arrows_in_the_table_run_down_only() -> None:
+    picture = rows(TABLE)
+    order = list(picture)
+    for row, allowed in picture.items():
+        for name in allowed:
+            below = [other for other in order if fnmatchcase(other, name) or fnmatchcase(name, other)]
+            assert below, f"{row} → {name}: there is no such row"
+            assert min(map(order.index, below)) > order.index(row), f"{row} → {name} does not run down"
+
+
+def test_imports_go_round_in_no_circle() -> None:
+    circle = cycle(HOUSE)
+    assert not circle, " → ".join(circle)
+
+
+def test_the_broker_knows_no_engine_but_the_seam() -> None:
+    known = {found.imported for found in HOUSE.imports() if found.importer == "broker"}
+    assert {name for name in known if name.startswith("engines/")} == {"engines/base"}
+
+
+def test_only_the_server_chooses_an_engine() -> None:
+    concrete = [
+        found
+        for found in HOUSE.imports()
+        if found.imported.startswith("engines/") and found.imported not in ("engines/base", "engines/__init__")
+    ]
+    assert {found.importer for found in concrete} == {CHOOSES_ENGINE}, "; ".join(map(str, concrete))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_knows_neither_the_other_door_nor_an_engine(door: str) -> None:
+    others = (*(other for other in DOORS if other != door), "engines/")
+    inside = [found for found in HOUSE.imports() if found.importer.startswith(door)]
+    assert inside, f"{door} imports nothing at all"
+    strangers = [str(found) for found in inside if found.imported.startswith(others)]
+    assert not strangers, "; ".join(strangers)
+
+
+ENVIRONMENT = dict.fromkeys(
+    ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "dotenv"),
+    "only settings reads the environment",
+)
+PRINTING = dict.fromkeys(("print", "click.echo", "click.secho", "sys.stdout", "sys.stderr"), "only cli prints")
+
+
+@pytest.mark.parametrize(
+    ("words", "owner"), [(ENVIRONMENT, READS_ENVIRONMENT), (PRINTING, PRINTS)], ids=["env", "print"]
+)
+def test_one_module_alone_reads_the_environment_and_one_alone_prints(words: dict[str, str], owner: str) -> None:
+    users = HOUSE.mentions(words)
+    assert owner in {module for module, _ in users}, "the rule has lost its object"
+    strangers = [place for module, place in users if module != owner]
+    assert not strangers, "\n".join(strangers)
+
+
+# The test of the test: each rule finds its breach
+
+
+def build(folder: Path, **modules: str) -> House:
+    """A house with these modules; `__` in a name stands for the folder's slash."""
+    root = folder / "app"
+    for name, text in modules.items():
+        path = root / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return House(root)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from .broker import Broker",
+        "from . import broker",
+        "import app.broker",
+        "from app.broker import Broker as B",
+        "from app import broker",
+        "def f():\n    from .broker import Broker",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .broker import Broker",
+    ],
+)
+def test_an_import_that_the_table_lacks_is_named_with_its_place(tmp_path: Path, line: str) -> None:
+    house = build(tmp_path, broker="Broker = 1", log=line)
+    number = len(line.splitlines())
+    (found,) = forbidden(house, "broker → log\nlog → errors topic")
+    assert found == f"log imports broker (app/log.py:{number}): not allowed, its row has errors topic"
+    assert not forbidden(house, "broker →\nlog → errors broker")
+
+
+def test_an_import_from_a_folder_is_read_relative_to_the_folder(tmp_path: Path) -> None:
+    house = build(
+        tmp_path, web__app="from .stream import s\nfrom ..tcp.echo import e", web__stream="", tcp__echo="", echo=""
+    )
+    assert {(found.importer, found.imported) for found in house.imports()} == {
+        ("web/app", "web/stream"),
+        ("web/app", "tcp/echo"),
+    }
+    (found,) = forbidden(house, "web/* →\ntcp/* →\necho →")
+    assert found.startswith("web/app imports tcp/echo (app/web/app.py:2)")
+
+
+def test_a_circle_is_shown_even_when_one_arrow_is_for_types_only(tmp_path: Path) -> None:
+    types_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import A"
+    house = build(tmp_path, a="from .b import B", b=types_only)
+    assert sorted(set(cycle(house))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import os\nos.environ['X']", ENVIRONMENT),
+        ("import os as o\no.getenv('X')", ENVIRONMENT),
+        ("from os import environ as e", ENVIRONMENT),
+        ("from dotenv import dotenv_values", ENVIRONMENT),
+        ("import dotenv", ENVIRONMENT),
+        ("print(1)", PRINTING),
+        ("def f(say=print): ...", PRINTING),
+        ("import sys\nsys.stderr.write('x')", PRINTING),
+        ("from click import echo", PRINTING),
+    ],
+)
+def test_a_stranger_to_the_environment_or_the_terminal_is_found(
+    tmp_path: Path, text: str, words: dict[str, str]
+) -> None:
+    house = build(tmp_path, log=text)
+    assert {module for module, _ in house.mentions(words)} == {"log"}
+    assert not build(tmp_path / "b", log="import os\nos.getpid()\nprinted = 1").mentions(words)

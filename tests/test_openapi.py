@@ -1,0 +1,506 @@
+"""openapi/openapi.yaml is true: its routes, options and codes are those of the code, and a real server keeps to it."""
+
+import asyncio
+import base64
+import inspect
+import json
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any
+from unittest.mock import MagicMock
+
+import httpx
+import pytest
+import yaml
+from openapi_schema_validator import OAS32Validator, oas32_format_checker
+from openapi_spec_validator import OpenAPIV32SpecValidator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+from starlette.requests import Request
+from starlette.routing import Route
+
+from app import __version__, errors
+from app.web.app import ROUTES
+from app.web.problem import STATUS
+from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, start_server, stream
+
+DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace", "query"}
+OF_THE_FRAMEWORK = {"not_found": 404, "method_not_allowed": 405, "internal_error": 500}
+EVENT_STREAM = "text/event-stream"
+PROBLEM = "application/problem+json"
+
+
+# Reading the document
+
+
+def resolve(node: Any) -> Any:
+    """The node, or what its `$ref` points at."""
+    while isinstance(node, dict) and set(node) == {"$ref"}:
+        target: Any = DOCUMENT
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step.replace("~1", "/").replace("~0", "~")]
+        node = target
+    return node
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(path, method, operation with the path's parameters)"""
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS & set(item):
+            operation = item[method]
+            parameters = [*item.get("parameters", []), *operation.get("parameters", [])]
+            yield path, method.upper(), {**operation, "parameters": [resolve(parameter) for parameter in parameters]}
+
+
+OPERATIONS = {(path, method): operation for path, method, operation in operations()}
+
+
+@cache
+def _registry() -> Registry[Any]:
+    registry: Registry[Any] = Registry().with_resource("urn:plainmq", DRAFT202012.create_resource(DOCUMENT))
+    return registry
+
+
+def complaints(value: Any, schema: Any) -> list[str]:
+    """What is wrong with a value, under a schema of the document."""
+    rooted = json.loads(re.sub(r'("\$ref": ")#', r"\1urn:plainmq#", json.dumps(schema)))
+    validator = OAS32Validator(rooted, registry=_registry(), format_checker=oas32_format_checker)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def code_enum(schema: Any) -> set[str]:
+    """The problem codes that a schema allows."""
+    schema = resolve(schema)
+    own = schema.get("properties", {}).get("code", {}).get("enum")
+    return set(own if own is not None else code_enum({"$ref": schema["$ref"]}))
+
+
+def documented_codes() -> dict[str, set[int]]:
+    """Each problem code, and the statuses that come with it, over all responses."""
+    found: dict[str, set[int]] = {}
+    of_components = DOCUMENT["components"]["responses"].values()
+    of_operations = [response for op in OPERATIONS.values() for response in op["responses"].values()]
+    for response in map(resolve, [*of_components, *of_operations]):
+        if media := response.get("content", {}).get(PROBLEM):
+            schema = resolve(media["schema"])
+            for code in code_enum(schema):
+                found.setdefault(code, set()).add(schema["properties"]["status"]["const"])
+    return found
+
+
+def blocks(text: str) -> list[dict[str, Any]]:
+    """The blocks of an event stream as OpenAPI 3.2 items (section 4.14.4): what the fields say, comments left out."""
+    items = []
+    for block in text.split("\n\n"):
+        item: dict[str, Any] = {}
+        for line in block.splitlines():
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "retry":
+                item[name] = int(value)
+            elif name:
+                item[name] = f"{item[name]}\n{value}" if name in item else value
+        if item:
+            items.append(item)
+    return items
+
+
+def item_complaints(item: dict[str, Any], schema: Any, form: str = "raw") -> list[str]:
+    """What is wrong with an item of a stream; JSON in its data is read and held to its own schema."""
+    found = complaints(item, schema)
+    schemas = DOCUMENT["components"]["schemas"]
+    if "id" in item:
+        kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent"}[form]
+    else:
+        kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), "OpeningBlock")
+    found += complaints(item, schemas[kind])
+    content = schemas[kind].get("properties", {}).get("data", {}).get("contentSchema")
+    return found + (complaints(json.loads(item["data"]), content) if content else [])
+
+
+# The document by itself
+
+
+def test_the_document_is_valid_openapi() -> None:
+    assert DOCUMENT["openapi"].startswith("3.2.")
+    problems = [str(error) for error in OpenAPIV32SpecValidator(DOCUMENT).iter_errors()]
+    assert not problems, "\n".join(problems)
+
+
+def test_the_document_has_the_version_of_the_package() -> None:
+    assert DOCUMENT["info"]["version"] == __version__
+
+
+def test_every_reference_leads_somewhere_and_every_component_but_the_framework_s_is_used() -> None:
+    text = json.dumps(DOCUMENT)
+    used = set(re.findall(r'"\$ref": "#/components/(\w+/\w+)"', text))
+    written = {f"{kind}/{name}" for kind, all_ in DOCUMENT["components"].items() for name in all_}
+    assert used <= written
+    assert written - used == {"responses/MethodNotAllowed", "responses/InternalError"}
+
+
+def _documented_examples() -> Iterator[tuple[str, Any, Any]]:
+    """(where, value, schema) of every example that is data."""
+
+    def walk(node: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+        if isinstance(node, dict):
+            if "schema" in node:
+                for name, example in node.get("examples", {}).items():
+                    if "dataValue" in example:
+                        yield f"{where}.{name}", example["dataValue"], node["schema"]
+            if "example" in node and "type" in node:
+                yield f"{where}.example", node["example"], node
+            for key, value in node.items():
+                yield from walk(value, f"{where}.{key}")
+        elif isinstance(node, list):
+            for number, value in enumerate(node):
+                yield from walk(value, f"{where}[{number}]")
+
+    yield from walk(DOCUMENT, "")
+
+
+@pytest.mark.parametrize(("value", "schema"), [pytest.param(v, s, id=w) for w, v, s in _documented_examples()])
+def test_an_example_fits_its_schema(value: Any, schema: Any) -> None:
+    assert not complaints(value, schema)
+
+
+_STREAM_MEDIA = DOCUMENT["components"]["responses"]["Stream"]["content"][EVENT_STREAM]
+
+
+@pytest.mark.parametrize("name", list(_STREAM_MEDIA["examples"]))
+def test_an_example_of_a_stream_is_one_and_its_items_fit_the_schema(name: str) -> None:
+    text = _STREAM_MEDIA["examples"][name]["serializedValue"]
+    assert SseParser().feed(text.encode()), "an EventSource sees nothing in it"
+    for item in blocks(text):
+        assert not item_complaints(item, _STREAM_MEDIA["itemSchema"], "json" if name == "json" else "raw")
+
+
+def test_the_error_table_lists_every_code_with_its_status() -> None:
+    listed = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", DOCUMENT["info"]["description"], re.MULTILINE)
+    assert {code: {int(status)} for status, code in listed} == documented_codes()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"event": "gap", "data": '{"requested":"x-1","reason":"lost","missed":1,"resumes_at":null}'},
+        {"event": "bye", "data": '{"reason":"draining"}'},
+        {"retry": 999},
+        {"data": "hello"},
+        {"id": "K3-1", "data": "hello"},
+        {"id": "k3-1", "dada": "hello"},
+    ],
+)
+def test_an_item_that_no_server_may_send_does_not_fit(item: dict[str, Any]) -> None:
+    assert item_complaints(item, _STREAM_MEDIA["itemSchema"])
+
+
+# The document and the code
+
+
+def template(route: Route) -> str:
+    """`/topics/{topic:path}/messages` → `/topics/{topic}/messages`"""
+    return re.sub(r"{(\w+):\w+}", r"{\1}", route.path)
+
+
+def answered(method: str) -> bool:
+    return method != "HEAD"  # Starlette adds it to every GET
+
+
+def test_paths_and_methods_are_those_of_the_route_table() -> None:
+    in_code = {(template(route), method) for route in ROUTES for method in route.methods or () if answered(method)}
+    assert set(OPERATIONS) == in_code
+
+
+class Read(Exception):
+    """Raised in place of reading options: tells which a route would read."""
+
+    def __init__(self, parsers: Mapping[str, Any], repeatable: Collection[str]) -> None:
+        self.parsers = parsers
+        self.repeatable = repeatable
+
+
+def options_read(route: Route, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping[str, Any], Collection[str]]:
+    """What the route's endpoint hands to read_options: its parsers by name, and the names that may come repeatedly."""
+
+    def record(_request: Request, parsers: Mapping[str, Any], repeatable: Collection[str] = ()) -> Any:
+        raise Read(parsers, repeatable)
+
+    module = inspect.getmodule(route.endpoint)
+    monkeypatch.setattr(module, "read_options", record, raising=False)
+    path = {"topic": "foo", "id": "k3f9a2xq-42"}
+    request = Request({"type": "http", "app": MagicMock(), "path_params": path, "query_string": b"", "headers": []})
+    try:
+        asyncio.run(route.endpoint(request))
+    except Read as read:
+        return read.parsers, read.repeatable
+    return {}, ()
+
+
+def _documented(route: Route, where: str) -> dict[str, Any]:
+    """The schemas of the parameters of the operation that the route is."""
+    (method,) = filter(answered, route.methods or ())
+    parameters = OPERATIONS[template(route), method]["parameters"]
+    return {parameter["name"]: parameter["schema"] for parameter in parameters if parameter["in"] == where}
+
+
+def _route_id(route: Route) -> str:
+    return f"{template(route)}-{'-'.join(filter(answered, route.methods or ()))}"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_route_id)
+def test_parameters_are_those_that_the_route_reads(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsers, repeatable = options_read(route, monkeypatch)
+    assert set(_documented(route, "query")) == {*parsers, *repeatable}
+    assert set(_documented(route, "path")) == set(re.findall(r"{(\w+)}", template(route)))
+
+
+def test_every_table_of_options_is_read_by_a_route_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = {inspect.getmodule(route.endpoint) for route in ROUTES}
+    tables = [vars(module)["_OPTIONS"] for module in modules if "_OPTIONS" in vars(module)]
+    read = [options_read(route, monkeypatch)[0] for route in ROUTES]
+    assert tables
+    assert all(table in read for table in tables)
+
+
+WORDS = [
+    *("", "0", "1", "1000", "1001", "-1", "+1", "all", "one", "true", "false", "True", "raw", "json", "xml"),
+    *("latest", "earliest", "now", "last:10", "last:", "10m", "1.5h", "2h", "10 s", "-1s", "10M"),
+    *("2026-01-31T12:00:00Z", "2026-01-31", "k3f9a2xq-42", "K-1", "k-01", "k-", "foo", "a.*", "a.**", "a.**.b", "a..b"),
+    *("a b", "\xe9", "x" * 2000),
+]
+BOUNDED = {"wait", "timeout"}  # the bound is in the description: JSON Schema cannot compare durations
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_route_id)
+def test_an_option_s_parser_takes_what_its_schema_takes(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, parser in options_read(route, monkeypatch)[0].items():
+        schema = resolve(_documented(route, "query")[name])
+        for word in WORDS:
+            value = int(word) if schema.get("type") == "integer" and word.isascii() and word.isdigit() else word
+            lawful = not complaints(value, schema)
+            if not (parser is str or (name in BOUNDED and word in ("1.5h", "2h", "10m"))):
+                assert _parses(parser, word) == lawful, (name, word)
+
+
+def _parses(parser: Any, word: str) -> bool:
+    try:
+        parser(word)
+    except errors.PlainmqError:
+        return False
+    return True
+
+
+def leaves(tree: type[errors.PlainmqError]) -> set[type[errors.PlainmqError]]:
+    below = [kind for kind in tree.__subclasses__() if kind.__module__ == errors.__name__]
+    return set().union(*map(leaves, below)) if below else {tree}
+
+
+def test_problem_codes_and_statuses_are_those_of_the_code() -> None:
+    own = {
+        kind.code: {int(next(STATUS[k] for k in kind.__mro__ if k in STATUS))} for kind in leaves(errors.PlainmqError)
+    }
+    framework = {code: {status} for code, status in OF_THE_FRAMEWORK.items()}
+    assert documented_codes() == own | framework
+    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(own | framework)
+
+
+# The document and a real server
+
+
+def check(method: str, path: str, response: httpx.Response) -> None:
+    """The answer is one that the operation names, with its headers and its schema."""
+    status = str(response.status_code)
+    assert status in OPERATIONS[path, method]["responses"], f"{method} {path} answered {status}: {response.text}"
+    check_response(response, OPERATIONS[path, method]["responses"][status])
+
+
+def check_response(response: httpx.Response, documented: Any) -> None:
+    """Headers and body; the items of a stream are checked by who reads it."""
+    documented = resolve(documented)
+    media = response.headers["content-type"].partition(";")[0]
+    assert media in documented["content"]
+    if media != EVENT_STREAM:
+        body = response.json() if media.endswith("json") else response.text
+        assert not complaints(body, documented["content"][media]["schema"])
+    for name, header in documented.get("headers", {}).items():
+        check_header(response.headers.get(name), resolve(header))
+
+
+def check_header(value: str | None, documented: Any) -> None:
+    assert value is not None or not documented.get("required")
+    if value is not None:
+        number = documented["schema"].get("type") == "integer"
+        assert not complaints(int(value) if number else value, documented["schema"])
+
+
+MESSAGES = "/topics/{topic}/messages"
+STREAM = "/topics/{topic}/stream"
+
+
+@pytest.mark.parametrize("body", [b"hello", b"", b"two\nlines", b"\xff\xfe\0"])
+@pytest.mark.parametrize("options", ["", "?event=hi&delivery=one&ttl=10m&retain=true"])
+async def test_a_publish_is_answered_as_documented(
+    http: httpx.AsyncClient, topic: str, body: bytes, options: str
+) -> None:
+    response = await http.post(f"/topics/{topic}/messages{options}", content=body)
+    assert response.status_code == 201
+    check("POST", MESSAGES, response)
+
+
+@pytest.mark.parametrize("written", ["/", "%2F"])
+async def test_a_slash_in_a_topic_may_be_written_bare_or_encoded(
+    http: httpx.AsyncClient, topic: str, written: str
+) -> None:
+    response = await http.post(f"/topics/{topic}{written}42/messages", content=b"x")
+    assert response.json()["topic"] == f"{topic}/42"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "code", "more"),
+    [
+        ("POST /topics/a%20b/messages", "topic_invalid", {}),
+        ("POST /topics/a*/messages", "topic_invalid", {}),
+        ("POST /topics/a%FF/messages", "topic_invalid", {}),
+        ("GET /topics/a..b/stream", "topic_invalid", {}),
+        ("POST /topics/a/messages?evnt=x", "option_invalid", {}),
+        ("POST /topics/a/messages?ttl=soon", "option_invalid", {}),
+        ("POST /topics/a/messages?delivery=one&delivery=all", "option_invalid", {}),
+        ("GET /topics/a/stream?since=then", "option_invalid", {}),
+        ("GET /topics/a/stream?last_event_id=42", "option_invalid", {}),
+        ("GET /topics/a/stream", "option_invalid", {"headers": {"Last-Event-ID": "A-1"}}),
+        ("POST /topics/a/messages", "message_too_large", {"content": bytes((1 << 20) + 1)}),
+        ("POST /topics/a/messages", "encoding_unsupported", {"headers": {"Content-Encoding": "gzip"}}),
+    ],
+)
+async def test_a_refusal_is_answered_as_documented(
+    http: httpx.AsyncClient, request_line: str, code: str, more: Mapping[str, Any]
+) -> None:
+    method, path = request_line.split()
+    response = await http.request(method, path, **more)
+    assert response.json()["code"] == code
+    check(method, MESSAGES if "messages" in path else STREAM, response)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "component"),
+    [
+        ("GET", "/nothing/here", "NotFound"),
+        ("POST", "/topics/a/messages/", "MethodNotAllowed"),
+        ("PUT", "/livez", "MethodNotAllowed"),
+    ],
+)
+async def test_a_path_or_method_that_is_not_there_is_answered_as_documented(
+    http: httpx.AsyncClient, method: str, path: str, component: str
+) -> None:
+    response = await http.request(method, path)
+    check_response(response, {"$ref": f"#/components/responses/{component}"})
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_health_is_answered_as_documented(http: httpx.AsyncClient, path: str) -> None:
+    response = await http.get(path)
+    assert response.status_code == 200
+    check("GET", path, response)
+
+
+async def _items(response: httpx.Response, ids: int) -> list[dict[str, Any]]:
+    """The items of a stream until `ids` of them were messages, or its end."""
+    text = ""
+    items: list[dict[str, Any]] = []
+    async for part in response.aiter_text():
+        text += part
+        items = blocks(text[: text.rfind("\n\n") + 2])
+        if sum("id" in item for item in items) >= ids:
+            break
+    return items
+
+
+@pytest.mark.parametrize("form", ["raw", "json"])
+async def test_a_stream_s_items_are_as_documented(http: httpx.AsyncClient, topic: str, form: str) -> None:
+    for body in (b"hello", b"two\nlines", b"\xff", b"", b"a\rb"):
+        await http.post(f"/topics/{topic}/messages?event=price", content=body)
+    path = f"/topics/{topic}/stream?format={form}&last_event_id=another-7"
+    async with http.stream("GET", path) as response:
+        check("GET", STREAM, response)
+        assert response.headers["x-accel-buffering"] == "no"
+        items = await _items(response, 5)
+    assert [item.get("event") for item in items] == [None, "gap", *["price"] * 5]
+    for item in items:
+        assert not item_complaints(item, _STREAM_MEDIA["itemSchema"], form)
+
+
+async def test_a_body_that_a_stream_cannot_carry_comes_as_a_data_url(http: httpx.AsyncClient, topic: str) -> None:
+    await http.post(f"/topics/{topic}/messages", content=b"a\rb", headers={"Content-Type": "text/x"})
+    async with http.stream("GET", f"/topics/{topic}/stream?since=earliest") as response:
+        item = (await _items(response, 1))[-1]
+    assert item["data"] == f"data:text/x;base64,{base64.b64encode(bytes([97, 13, 98])).decode()}"
+
+
+@contextmanager
+def full_server() -> Iterator[ServerProcess]:
+    """Room for one topic of about two messages and for one subscriber."""
+    small = ["--max-message", "1000", "--max-bytes", "100000", "--max-total-bytes", "5000"]
+    with start_server("--max-topics", "1", "--max-subscribers", "1", *small) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[ServerProcess]:
+    with full_server() as process:
+        yield process
+
+
+@asynccontextmanager
+async def client(process: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=process.url, timeout=DEADLINE) as http:
+        yield http
+
+
+async def test_a_server_that_is_full_answers_as_documented(full: ServerProcess) -> None:
+    async with client(full) as http:
+        answers = [await http.post("/topics/only/messages", content=bytes(1000)) for _ in range(8)]
+        answers.append(await http.post("/topics/another/messages", content=b"x"))
+    assert {answer.status_code for answer in answers} == {201, 429, 507}
+    for answer in answers:
+        check("POST", MESSAGES, answer)
+
+
+async def test_one_subscriber_too_many_is_answered_as_documented(full: ServerProcess) -> None:
+    path = "/topics/only/stream"
+    async with stream(full, path), client(full) as http:
+        refused = await http.get(path)
+        assert refused.status_code == 503
+        check("GET", STREAM, refused)
+        softly = await http.get(path, headers={"Accept": EVENT_STREAM})
+        assert softly.status_code == 200
+        check("GET", STREAM, softly)
+        (item,) = blocks(softly.text)
+        assert item["event"] == "busy"
+        assert not item_complaints(item, _STREAM_MEDIA["itemSchema"])
+
+
+async def test_a_server_that_stops_answers_as_documented() -> None:
+    with start_server() as process:
+        late = socket.create_connection((process.host, process.port), DEADLINE)
+        with late:
+            late.sendall(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
+            async with client(process) as http, http.stream("GET", "/topics/foo/stream") as response:
+                process.process.send_signal(signal.SIGTERM)
+                items = blocks((await response.aread()).decode())
+            late.sendall(b"b")
+            answer = b"".join(iter(lambda: late.recv(65536), b""))
+        assert process.process.wait(DEADLINE) == 0
+    assert [item.get("event") for item in items] == [None, "bye"]
+    for item in items:
+        assert not item_complaints(item, _STREAM_MEDIA["itemSchema"])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    headers = dict(field.split(": ", 1) for field in fields)
+    check("POST", MESSAGES, httpx.Response(int(status.split()[1]), headers=headers, content=body))
+    assert json.loads(body)["code"] == "draining"

@@ -1,0 +1,349 @@
+"""GET /topics/{topic}/stream."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from tests.harness import ServerProcess, start_server, stream
+
+pytestmark = pytest.mark.anyio
+
+
+async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes, **options: str) -> list[str]:
+    """Publish in this order; the ids."""
+    ids = []
+    for body in bodies:
+        answer = await http.post(f"/topics/{topic}/messages", content=body, params=options)
+        answer.raise_for_status()
+        ids.append(answer.json()["id"])
+    return ids
+
+
+async def test_headers_and_a_first_comment_come_at_once(server: ServerProcess, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        assert events.status == 200
+        assert events.headers["content-type"] == "text/event-stream"
+        assert events.headers["cache-control"] == "no-store"
+        assert events.headers["x-accel-buffering"] == "no"
+        events.parser.feed(await events._chunk())
+        assert events.parser.comments
+        assert events.parser.retry in range(1_000, 5_001)
+
+
+async def test_retry_differs_between_connections(server: ServerProcess, topic: str) -> None:
+    delays = set()
+    for _ in range(8):
+        async with stream(server, f"/topics/{topic}/stream") as events:
+            events.parser.feed(await events._chunk())
+            delays.add(events.parser.retry)
+    assert len(delays) > 1
+
+
+async def test_what_is_published_after_the_headers_is_not_missed(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    for n in range(20):
+        async with stream(server, f"/topics/{topic}/stream") as events:
+            (id,) = await publish(http, topic, f"message {n}")
+            event = await events.next()
+            assert event
+            assert (event.type, event.data, event.last_event_id) == ("message", f"message {n}", id)
+
+
+async def test_an_event_name_is_handed_on(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        await publish(http, topic, "x", event="order placed")
+        event = await events.next()
+        assert event
+        assert event.type == "order placed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "  two spaces",
+        "data: x",
+        ":comment",
+        "id: 9",
+        "a\nb",
+        "\n",
+        "\n\n",
+        "a\n",
+        "NUL\0",
+        "\ufeffBOM",
+        "\u2028\u2029\x85\x0b\x0c",
+        "emoji 🙂 ü",
+    ],
+)
+async def test_text_reads_back_byte_for_byte(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, text: str
+) -> None:
+    async with (
+        stream(server, f"/topics/{topic}/stream") as raw,
+        stream(server, f"/topics/{topic}/stream?format=json") as record,
+    ):
+        await publish(http, topic, text, "sentinel")
+        assert await raw.data(2) == [text, "sentinel"]
+        assert json.loads((await record.data(1))[0])["data"] == text
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"a\rb", b"a\r\nb", b"\xed\xa0\x80", bytes(range(256))])
+async def test_a_body_that_lines_of_text_cannot_carry_comes_as_a_data_url(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, body: bytes
+) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        await http.post(f"/topics/{topic}/messages", content=body, headers={"Content-Type": "image/x"})
+        (url,) = await events.data(1)
+    import base64
+
+    assert url == "data:image/x;base64," + base64.b64encode(body).decode()
+
+
+async def test_the_json_form_holds_the_whole_record(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream?format=json") as events:
+        (first,) = await publish(http, topic, "text", event="e")
+        await publish(http, topic, b"\xff")
+        text, binary = map(json.loads, await events.data(2))
+    assert text.pop("time").endswith("Z")
+    assert text == {
+        "id": first,
+        "topic": topic,
+        "index": 0,
+        "event": "e",
+        "content_type": "text/plain; charset=utf-8",
+        "data": "text",
+    }
+    assert binary["data_base64"] == "/w=="
+    assert "data" not in binary
+
+
+async def test_resume_gives_exactly_what_follows_the_id_then_live(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    ids = await publish(http, topic, *map(str, range(10)))
+    for place in range(10):
+        async with stream(server, f"/topics/{topic}/stream", Last_Event_ID=ids[place]) as events:
+            (live,) = await publish(http, topic, f"live {place}")
+            got = await events.take(9 - place + place + 1)
+            assert [event.last_event_id for event in got][: 9 - place] == ids[place + 1 : 10]
+            assert got[-1].last_event_id == live
+
+
+async def test_the_header_goes_before_the_query(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+    first, second, _ = await publish(http, topic, "1", "2", "3")
+    async with stream(server, f"/topics/{topic}/stream?last_event_id={first}", Last_Event_ID=second) as events:
+        assert await events.data(1) == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        ("earliest", ["1", "2", "3"]),
+        ("last:2", ["2", "3"]),
+        ("last:99", ["1", "2", "3"]),
+        ("1h", ["1", "2", "3"]),
+        ("latest", []),
+        ("2000-01-01T00:00:00Z", ["1", "2", "3"]),
+        ("2999-01-01T00:00:00%2B01:00", []),
+    ],
+)
+async def test_since_names_a_place_in_words(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, since: str, expected: list[str]
+) -> None:
+    await publish(http, topic, "1", "2", "3")
+    async with stream(server, f"/topics/{topic}/stream?since={since}") as events:
+        await publish(http, topic, "live")
+        assert await events.data(len(expected) + 1) == [*expected, "live"]
+
+
+@pytest.mark.parametrize(
+    "id", ["x", "-1", "a-", "a--1", "A-1", "a-01", "a-1-1", "a-1 ", "ü-1", "a-" + "9" * 19, "1" * 5_000]
+)
+async def test_a_malformed_id_is_an_error_not_a_scan(server: ServerProcess, topic: str, id: str) -> None:
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {id}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    # white space around a header's value is not part of it (RFC 9110, section 5.5)
+    assert answer.startswith(b"HTTP/1.1 400" if id.strip() == id else b"HTTP/1.1 200")
+
+
+async def test_a_trimmed_place_is_a_gap_then_the_oldest_retained(http: httpx.AsyncClient) -> None:
+    with start_server("--max-messages", "3", tcp_port=0) as small:
+        async with httpx.AsyncClient(base_url=small.url) as client:
+            ids = await publish(client, "foo", *map(str, range(6)))
+            async with stream(small, "/topics/foo/stream", Last_Event_ID=ids[0]) as events:
+                gap, *rest = await events.take(4)
+                assert (gap.type, gap.last_event_id) == ("gap", "")
+                assert json.loads(gap.data) == {
+                    "requested": ids[0], "reason": "trimmed", "missed": None, "resumes_at": ids[3],
+                }  # fmt: skip
+                assert [event.last_event_id for event in rest] == ids[3:]
+            before = ids[0].replace("-1", "-0")
+            async with stream(small, "/topics/foo/stream", Last_Event_ID=before) as events:
+                (gap,) = await events.take(1)
+                assert json.loads(gap.data)["missed"] == 3
+            async with stream(small, "/topics/foo/stream", Last_Event_ID=ids[2]) as events:
+                assert await events.data(3) == ["3", "4", "5"]
+
+
+async def test_an_id_of_another_life_or_of_the_future_is_a_gap(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    (id,) = await publish(http, topic, "only")
+    epoch = id.split("-")[0]
+    for requested, reason in (("other-5", "epoch"), (f"{epoch}-999999999", "ahead")):
+        async with stream(server, f"/topics/{topic}/stream", Last_Event_ID=requested) as events:
+            gap, message = await events.take(2)
+            assert gap.type == "gap"
+            assert json.loads(gap.data) == {"requested": requested, "reason": reason, "missed": None, "resumes_at": id}
+            assert (message.data, message.last_event_id) == ("only", id)
+
+
+async def test_a_message_for_one_goes_to_exactly_one_of_several(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as one, stream(server, f"/topics/{topic}/stream") as two:
+        for n in range(20):
+            await publish(http, topic, str(n), delivery="one")
+        await publish(http, topic, "end")
+        got = []
+        for events in (one, two):
+            while (event := await events.next()) and event.data != "end":
+                got.append(int(event.data))
+    assert sorted(got) == list(range(20))
+
+
+async def test_a_message_for_one_waits_for_the_first_subscriber(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    answer = await http.post(f"/topics/{topic}/messages?delivery=one", content="work")
+    assert answer.json()["subscribers"] == 0
+    async with stream(server, f"/topics/{topic}/stream") as first:
+        assert await first.data(1) == ["work"]
+        async with stream(server, f"/topics/{topic}/stream?since=earliest") as second:
+            await publish(http, topic, "all")
+            assert await second.data(1) == ["all"]
+
+
+async def test_what_is_not_retained_reaches_live_readers_only(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as live:
+        await publish(http, topic, "passing", retain="false")
+        await publish(http, topic, "kept")
+        assert await live.data(2) == ["passing", "kept"]
+    async with stream(server, f"/topics/{topic}/stream?since=earliest") as later:
+        assert await later.data(1) == ["kept"]
+
+
+async def test_a_misspelt_option_is_refused(http: httpx.AsyncClient, topic: str) -> None:
+    answer = await http.get(f"/topics/{topic}/stream?sinse=1h")
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert "did you mean 'since'" in answer.json()["detail"]
+
+
+async def test_head_answers_without_a_stream(http: httpx.AsyncClient, topic: str) -> None:
+    answer = await http.head(f"/topics/{topic}/stream")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+
+
+async def test_keep_alives_come_while_nothing_else_does() -> None:
+    with start_server("--keep-alive", "50ms", tcp_port=0) as quick:
+        async with stream(quick, "/topics/foo/stream") as events:
+            for _ in range(3):
+                events.parser.feed(await events._chunk())
+            assert events.parser.comments == ["plainmq", "", ""]
+
+
+async def test_an_old_stream_ends_in_good_order() -> None:
+    with start_server("--keep-alive", "50ms", "--stream-age", "100ms", tcp_port=0) as quick:
+        async with stream(quick, "/topics/foo/stream") as events:
+            (bye,) = await events.take(1)
+            assert (bye.type, json.loads(bye.data)) == ("bye", {"reason": "age"})
+            assert await events.next() is None
+            assert events.ended_in_order
+
+
+async def test_one_subscriber_too_many_is_told_to_come_back() -> None:
+    with start_server("--max-subscribers", "1", tcp_port=0) as small:
+        async with stream(small, "/topics/foo/stream"):
+            async with stream(small, "/topics/foo/stream", Accept="text/event-stream") as refused:
+                (busy,) = await refused.take(1)
+                assert (refused.status, busy.type, busy.last_event_id) == (200, "busy", "")
+                assert refused.parser.retry
+            async with httpx.AsyncClient(base_url=small.url) as client:
+                answer = await client.get("/topics/foo/stream")
+                assert (answer.status_code, answer.json()["code"]) == (503, "subscriber_limit")
+
+
+async def test_a_reader_that_left_is_not_counted(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream"):
+        pass
+    async with asyncio.timeout(10):
+        while (await http.post(f"/topics/{topic}/messages", content="x")).json()["subscribers"]:
+            pass
+
+
+async def test_a_limited_stream_ends_after_so_many_messages(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    await publish(http, topic, "1", "2")
+    for since, expected in (("earliest", ["1", "2", "3"]), ("last:1", ["2", "3", "4"])):
+        async with stream(server, f"/topics/{topic}/stream?since={since}&limit=3") as events:
+            await publish(http, topic, "3", "4", "5")
+            assert await events.data(3) == expected
+            assert await events.next() is None
+            assert events.ended_in_order
+        await http.delete(f"/topics/{topic}")
+        await publish(http, topic, "1", "2")
+
+
+async def test_a_limited_stream_takes_no_message_for_one_beyond_its_limit(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    await publish(http, topic, *map(str, range(5)), delivery="one")
+    for n in range(5):
+        async with stream(server, f"/topics/{topic}/stream?limit=1") as events:
+            assert await events.data(1) == [str(n)]
+            assert await events.next() is None
+
+
+async def test_a_stream_with_a_timeout_ends_without_a_word(server: ServerProcess, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream?timeout=50ms") as events:
+        assert await events.next() is None
+        assert events.ended_in_order
+
+
+async def test_several_topics_come_in_the_order_of_the_log(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    a, b, c = f"{topic}.a", f"{topic}.b.x", f"{topic}.c"
+    await publish(http, a, "1")
+    await publish(http, b, "2")
+    async with stream(server, f"/stream?topic={a}&topic={topic}.b.*&since=earliest&format=raw") as events:
+        for name, body in ((b, "3"), (c, "not selected"), (a, "4"), (f"{topic}.b.born-later", "5"), (a, "6")):
+            await publish(http, name, body)
+        assert await events.data(6) == ["1", "2", "3", "4", "5", "6"]
+
+
+async def test_a_topic_selected_twice_comes_once_and_says_its_topic(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    async with stream(server, f"/stream?topic={topic}.a&topic={topic}.*&topic={topic}.**") as events:
+        await publish(http, f"{topic}.a", "1", "2")
+        assert [(json.loads(data)["topic"], json.loads(data)["data"]) for data in await events.data(2)] == [
+            (f"{topic}.a", "1"),
+            (f"{topic}.a", "2"),
+        ]
+
+
+@pytest.mark.parametrize("query", ["", "topic=", "topic=a..b", "&".join(f"topic=t{n}" for n in range(65))])
+async def test_no_topics_unlawful_ones_and_too_many_are_refused(http: httpx.AsyncClient, query: str) -> None:
+    answer = await http.get(f"/stream?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "topic_invalid")
