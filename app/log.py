@@ -21,8 +21,8 @@ from .message import Delivery, Draft, Message, rfc3339
 from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from .topic import Selector
 
-MESSAGE_COST: Final = 512  # bytes of memory a kept message takes beyond its body; a test measures it
-TOPIC_COST: Final = 1_536  # likewise a topic
+MESSAGE_COST: Final = 320  # bytes of memory a kept message takes beyond its body; a test measures it
+TOPIC_COST: Final = 1_024  # likewise a topic
 SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
 FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
 

@@ -31,7 +31,7 @@ class Owner(Interface):
 class Connection(ABC, Protocol):
     __slots__ = (
         "_backlog", "_corked", "_due", "_ended", "_lines", "_out", "_paused", "_reading", "_size", "_transport",
-        "_waiting", "max_line", "owner", "write",
+        "_unended", "_waiting", "max_line", "owner", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -50,6 +50,7 @@ class Connection(ABC, Protocol):
         self._waiting = False  # the next line must not be handled before all that is due has been said
         self._reading = True
         self._ended = False  # no more lines will come
+        self._unended = False  # the last of them came without its LF
 
     @abstractmethod
     def handle(self, line: bytes) -> None:
@@ -66,6 +67,11 @@ class Connection(ABC, Protocol):
                 future.add_done_callback(self._work)
         else:
             act()
+
+    @property
+    def ending(self) -> bytes:
+        """What followed the line that is handled: its LF, or nothing where the stream ended."""
+        return b"" if self._unended and not self._backlog else b"\n"
 
     @property
     def busy(self) -> bool:
@@ -109,7 +115,9 @@ class Connection(ABC, Protocol):
     def eof_received(self) -> bool:
         """A peer that will send no more still gets its answers, also to a last line without an LF."""
         if not self._ended:
-            self._backlog += self._lines.end()
+            last = self._lines.end()
+            self._unended = bool(last)
+            self._backlog += last
         self.finish()
         return True
 

@@ -316,10 +316,10 @@ _MEANT: Final = {
 }
 
 HELP: Final = """\
-plainmq. Each line is a command in one of three dialects; mix them as you like.
+plainmq: each line is a command, in one of three dialects; mix them at will.
 
   Words, for people (a message is shown as MSG <topic> <id> <text>):
-    sub TOPIC [since]     messages from now on; since: earliest, last:10, 10m, an id
+    sub TOPIC [since]     its new messages; since: earliest, last:10, 10m, an id
                           b.* is every topic of b, one level; b.** all levels
     unsub TOPIC           no more of them
     pub TOPIC TEXT...     publish the text

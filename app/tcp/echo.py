@@ -22,7 +22,7 @@ class EchoSession(Connection):
         elif word == b"quit":
             self.close()
         elif word:
-            self.write(line + b"\n")
+            self.write(line + self.ending)
 
 
 async def serve_echo(sock: socket.socket, max_line: int, stopped: asyncio.Event) -> None:

@@ -1,0 +1,21 @@
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION}-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+RUN python -m venv /opt/plainmq && /opt/plainmq/bin/pip install --no-cache-dir .
+
+FROM python:${PYTHON_VERSION}-slim
+COPY --from=build /opt/plainmq /opt/plainmq
+# In a container the doors must be open to the outside; which of them are is said by `docker run -p`.
+ENV PATH=/opt/plainmq/bin:$PATH \
+    PLAINMQ_HOST=0.0.0.0 \
+    PLAINMQ_TCP_HOST=0.0.0.0
+WORKDIR /opt/plainmq
+USER 10001:10001
+EXPOSE 8000 7777
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('PLAINMQ_PORT', 8000)), timeout=2); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["plainmq"]
+CMD ["serve"]

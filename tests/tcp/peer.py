@@ -1,0 +1,146 @@
+"""A line port in this process, and peers who talk to it over real sockets. Every read has a deadline."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from app.broker import Broker, Timing, steady_clock
+from app.engines.base import Engine
+from app.engines.memory import MemoryEngine
+from app.log import Limits, Retention
+from app.tcp.connection import Connection
+from app.tcp.listener import LineListener
+from app.tcp.session import LineSession
+
+DEADLINE = 20.0  # seconds: far beyond what anything here takes
+MAX_LINE = 3 << 19
+MAX_MESSAGE = 1 << 20
+DONE = b'{"success": true}\r\n'
+PARSE, UTF8, MALFORMED = (
+    b'{"success": false, "reason": "%b"}\r\n' % reason
+    for reason in (b"Could not parse json", b"Could not decode input as UTF-8", b"Malformed json message")
+)
+
+
+class Peer:
+    """One connection to the line port."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *lines: str | bytes) -> None:
+        """Text goes as a line, bytes as they are."""
+        self.writer.writelines(line if isinstance(line, bytes) else line.encode() + b"\n" for line in lines)
+
+    async def line(self) -> bytes:
+        """The next line with its end; empty when the server has closed."""
+        async with asyncio.timeout(DEADLINE):
+            return await self.reader.readline()
+
+    async def lines(self, count: int) -> list[bytes]:
+        return [await self.line() for _ in range(count)]
+
+    async def rest(self) -> bytes:
+        """Everything until the server closes."""
+        async with asyncio.timeout(DEADLINE):
+            return await self.reader.read()
+
+    async def ask(self, *lines: str | bytes) -> bytes:
+        """Send, and answer the next line that comes."""
+        self.send(*lines)
+        return await self.line()
+
+    async def do(self, *lines: str) -> None:
+        """Send lines of the JSON dialect; each must succeed."""
+        for line in lines:
+            assert await self.ask(line) == DONE
+
+    async def synchronise(self) -> list[bytes]:
+        """What has come by the time everything sent so far is done."""
+        self.send("ping")
+        lines = []
+        while (line := await self.line()) != b"OK pong\r\n":
+            assert line, "the server has closed"
+            lines.append(line)
+        return lines
+
+    async def assert_quiet(self) -> None:
+        """Nothing has come but the answer to a question asked now."""
+        assert await self.synchronise() == []
+
+
+@dataclass
+class Port:
+    """A line port that serves."""
+
+    broker: Broker
+    number: int
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Peer]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.number, limit=1 << 24)
+        try:
+            yield Peer(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    @asynccontextmanager
+    async def peers(self, count: int) -> AsyncIterator[list[Peer]]:
+        async with AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(self.connect()) for _ in range(count)]
+
+
+def bound_socket(send_buffer: int = 0) -> socket.socket:
+    sock = socket.socket()
+    if send_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@asynccontextmanager
+async def serving(
+    limits: Limits | None = None,
+    *,
+    engine: Engine | None = None,
+    timing: Timing | None = None,
+    max_subscribers: int = 10_000,
+    max_clients: int = 20_000,
+    max_line: int = MAX_LINE,
+    max_message: int = MAX_MESSAGE,
+    send_buffer: int = 0,
+    session: Callable[[Broker], Connection] | None = None,
+) -> AsyncIterator[Port]:
+    engine = engine or MemoryEngine(limits or Limits(), steady_clock())
+    sock = bound_socket(send_buffer)
+    number: int = sock.getsockname()[1]
+    async with Broker(engine, timing or Timing(), max_subscribers) as broker:
+        make = session or (lambda broker: LineSession(broker, max_line, max_message))
+        async with LineListener(sock, lambda: make(broker), max_clients):
+            yield Port(broker, number)
+
+
+def keeping(messages: int) -> Limits:
+    """Limits that keep so many messages per topic."""
+    return Limits(retention=Retention(max_messages=messages))
+
+
+def send(topic: str, msg: str, delivery: str = "all") -> str:
+    """A send in the JSON dialect, for text that needs no escape."""
+    return f'{{"command":"send","topic":"{topic}","msg":"{msg}","delivery":"{delivery}"}}'
+
+
+def delivered(topic: str, msg: str, index: int, delivery: str = "all") -> bytes:
+    """How that message comes to who subscribed in JSON."""
+    line = f'{{"command":"send","topic":"{topic}","msg":"{msg}","delivery":"{delivery}","index":{index}}}\r\n'
+    return line.encode()
+
+
+def subscribe(topic: str, more: str = "") -> str:
+    """A subscribe in the JSON dialect; `more` begins with a comma."""
+    return f'{{"command":"subscribe","topic":"{topic}"{more}}}'

@@ -1,0 +1,366 @@
+"""Bounds, strangers and bad neighbours: an answer or a close for each, and nobody else notices."""
+
+import asyncio
+import gc
+import json
+import socket
+import struct
+import tracemalloc
+
+import pytest
+
+from app.broker import Timing
+from app.tcp.connection import WRITE
+from app.tcp.dialects import HELP
+from app.tcp.session import LineSession
+from tests.tcp.peer import (
+    DEADLINE,
+    DONE,
+    MAX_LINE,
+    PARSE,
+    Peer,
+    Port,
+    delivered,
+    keeping,
+    send,
+    serving,
+    subscribe,
+)
+
+ANSWER = HELP.encode().replace(b"\n", b"\r\n")
+
+
+# Lines
+
+
+@pytest.mark.parametrize(
+    ("start", "answer"),
+    [
+        (b'{"command":"send","topic":"foo","msg":"', b'{"success": false, "reason": "a line has at most '),
+        (b"[", b'{"success": false, "reason": "a line has at most '),
+        (b"\xff", b'{"success": false, "reason": "a line has at most '),
+        (b"{'command':'send', 'topic':'foo', 'msg':'", b"{'success': False, 'reason': 'a line has at most "),
+        (b"pub foo ", b"ERR message_too_large a line has at most "),
+    ],
+)
+async def test_a_line_that_is_too_long_gets_one_error_in_its_dialect(peer: Peer, start: bytes, answer: bytes) -> None:
+    peer.send(start, b"x" * MAX_LINE, b"\n")
+    assert (await peer.line()).startswith(answer)
+    await peer.assert_quiet()
+
+
+async def test_the_longest_line_is_taken() -> None:
+    line = send("foo", "x").encode()
+    async with serving(max_line=len(line)) as port, port.connect() as peer:
+        assert await peer.ask(line + b"\n") == DONE
+        assert b"at most" in await peer.ask(line + b" \n")
+
+
+async def test_ten_megabytes_without_an_lf_do_not_grow_memory(peer: Peer) -> None:
+    chunk = b"x" * 100_000
+    assert (await peer.ask(chunk * 16)).startswith(b"ERR message_too_large ")
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            peer.send(chunk)
+            await peer.writer.drain()
+        peer.send("")
+        await peer.assert_quiet()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_line_in_many_small_pieces_is_one_line(peer: Peer) -> None:
+    for byte in send("foo", "x").encode() + b"\r\n":
+        peer.send(bytes([byte]))
+        await peer.writer.drain()
+    assert await peer.line() == DONE
+
+
+async def test_a_last_line_without_lf_is_answered(peer: Peer) -> None:
+    peer.send(subscribe("foo"), send("foo", "x").encode())
+    peer.writer.write_eof()
+    assert await peer.rest() == DONE + DONE + delivered("foo", "x", 0)
+
+
+async def test_what_was_published_before_quit_arrives_before_the_end(peer: Peer) -> None:
+    peer.send("sub foo", "pub foo x", "quit")
+    answers = await peer.rest()
+    assert answers.count(b"\r\n") == 3
+    assert b"MSG foo " in answers
+
+
+# Strangers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nHost: localhost:7777\r\nContent-Type: text/plain\r\n\r\n",
+        b"GET /topics/foo HTTP/1.0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+        b"get /?%s HTTP/1.1\r\n" % (b"x" * 100_000),
+        b"POST /%s HTTP/1.1\r\n" % (b"x" * MAX_LINE),
+        b"GET http://localhost/ HTTP/1.1\r\n",
+        b"CONNECT localhost:7777 HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x16\x03\x01\n\x00\x01",
+        b"\x16",
+    ],
+    ids=lambda head: repr(head[:20]),
+)
+async def test_another_protocol_is_hung_up_on_and_nothing_is_done(peer: Peer, other: Peer, head: bytes) -> None:
+    await other.do(subscribe("foo"))
+    peer.send(head)
+    if head == b"\x16":
+        await peer.writer.drain()
+        await other.assert_quiet()
+        peer.send(b"\x03\x01")
+    peer.send(send("foo", "x"), "pub foo x")
+    try:
+        assert await peer.rest() == b""
+    except ConnectionError:
+        pass  # a reset, since there was more to read
+    await other.assert_quiet()
+
+
+async def test_words_that_resemble_http_are_words(peer: Peer, other: Peer) -> None:
+    await other.do(subscribe("foo"))
+    assert (await peer.ask("pub foo GET / HTTP/1.1")).startswith(b"OK ")
+    assert await other.line() == delivered("foo", "GET / HTTP/1.1", 0)
+    assert (await peer.ask("GET /")).startswith(b"ERR unknown_command ")
+    assert (await peer.ask("sub /foo")).startswith(b"ERR topic_invalid ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x00", b"\xff", b"x" * 200_000, b"1", b"null", b"[]", b"[" * 100_000, b'{"a":' * 100_000, b"-" * 20_000,
+        b"{'a':" + b"-" * 20_000, b"9" * 100_000, b'{"a":' + b"9" * 100_000 + b"}", b"NaN", b"-Infinity", b'{"a":NaN}',
+        b'{"command":"send","command":"nothing"}', b'{"topic":"a","topic":"b"}', b"{'a':1,'a':2}", b"\x00" * 70_000,
+        b"\xef\xbb\xbf{}", b"{", b"}", b'"', b"'", b"\\", b"\x1b[2J", b"\xf0\x9f\x98\x80", b"{\x00}", b"{'\x00'}",
+        b"{'a':" + b"(" * 100_000, b"{'a':9**9**9}", b"()", b"{()}", b"b''", b"//", b"<x>", b"\x7f", b"True", b"{[]:1}",
+    ],
+    ids=lambda line: repr(line[:20]),
+)  # fmt: skip
+async def test_a_malformed_line_gets_one_line_back_and_harms_nobody(peer: Peer, other: Peer, line: bytes) -> None:
+    await other.do(subscribe("foo"))
+    answer = await peer.ask(line + b"\n")
+    assert answer.startswith((b"ERR ", b'{"success": false', b"{'success': False"))
+    assert b"Traceback" not in answer
+    assert len(answer) < 500
+    await peer.do(send("foo", "x"))
+    await peer.assert_quiet()
+    assert await other.line() == delivered("foo", "x", 0)
+
+
+async def test_a_lone_lf_is_nothing(peer: Peer) -> None:
+    peer.send(b"\n" * 10_000, b"\r\n" * 10_000, b" \t\r\n")
+    await peer.assert_quiet()
+
+
+# Too many
+
+
+async def test_one_client_too_many_is_told_so_and_closed() -> None:
+    async with serving(max_clients=2) as port, port.connect() as first:
+        async with port.connect() as second:
+            await first.assert_quiet()
+            await second.assert_quiet()
+            async with port.connect() as third:
+                answer = await third.rest()
+            assert answer.startswith(b"ERR busy there are 2 clients")
+            assert answer.count(b"\r\n") == 1
+            second.send("quit")
+            assert await second.rest() == b""
+        await first.assert_quiet()
+        async with port.connect() as third:
+            await third.assert_quiet()
+
+
+async def test_a_refused_subscription_costs_the_peer_no_other(port: Port) -> None:
+    async with serving(max_subscribers=1) as small, small.connect() as peer:
+        await peer.do(subscribe("foo"))
+        assert (await peer.ask("sub bar")).startswith(b"ERR subscriber_limit ")
+        await peer.do(subscribe("foo"), send("foo", "x"))
+        assert await peer.line() == delivered("foo", "x", 0)
+    assert port
+
+
+async def test_connections_that_come_and_go_leave_nothing_behind(port: Port, peer: Peer) -> None:
+    for number in range(100):
+        async with port.connect() as passing:
+            await passing.do(subscribe("foo"))
+            passing.send("sub bar.*")
+            if number % 2:
+                reset = struct.pack("ii", 1, 0)
+                passing.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    await peer.ask("sub foo")
+    while not (await peer.ask("pub foo x")).endswith(b"subscribers=1\r\n"):
+        await peer.line()  # the last resets may still be on their way
+    await peer.line()
+    gc.collect()
+    sessions = [thing for thing in gc.get_objects() if isinstance(thing, LineSession)]
+    assert len(sessions) == 1
+
+
+# Slow peers
+
+
+async def test_answers_may_be_read_at_the_end(port: Port) -> None:
+    async with port.connect() as peer:
+        sends = 5_000
+        peer.send(*(send("foo", str(number)) for number in range(sends)))
+        assert await peer.lines(sends) == [DONE] * sends
+
+
+async def test_a_peer_that_does_not_read_is_not_read_and_goes_on_as_soon_as_it_reads() -> None:
+    """Each `help` is 5 bytes in and over 1,000 out: the server must not keep what nobody takes."""
+    count = 100_000
+    async with serving(send_buffer=16 << 10) as port, port.connect() as peer, port.connect() as other:
+        peer.writer.transport.pause_reading()
+        peer.send(b"help\n" * count)
+        session = await only_session_that_is_full()
+        transport = session._transport
+        assert transport.get_write_buffer_size() < 4 * WRITE
+        assert len(session._backlog) < count
+        await other.assert_quiet()
+        peer.writer.transport.resume_reading()
+        expected = b"OK " + ANSWER + b"\r\n"
+        async with asyncio.timeout(4 * DEADLINE):
+            for _ in range(count):
+                assert await peer.reader.readexactly(len(expected)) == expected
+
+
+async def only_session_that_is_full() -> LineSession:
+    """The session whose peer takes no more, once there is one."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            for thing in gc.get_objects():
+                if isinstance(thing, LineSession) and thing._paused:
+                    return thing
+            await asyncio.sleep(0)
+
+
+async def test_a_stalled_reader_delays_nobody_and_catches_up() -> None:
+    size, count = 10_000, 800
+    async with (
+        serving(keeping(1_000), send_buffer=16 << 10) as port,
+        port.connect() as slow,
+        port.connect() as quick,
+        port.connect() as publisher,
+    ):
+        await slow.do(subscribe("foo"))
+        await quick.do(subscribe("foo"))
+        slow.writer.transport.pause_reading()
+        for number in range(count):
+            text = f"{number:{size}}"
+            await publisher.do(send("foo", text))
+            assert await quick.line() == delivered("foo", text, number)
+        session = await only_session_that_is_full()
+        assert session._transport.get_write_buffer_size() < 8 * WRITE
+        slow.writer.transport.resume_reading()
+        for number in range(count):
+            assert await slow.line() == delivered("foo", f"{number:{size}}", number)
+        await publisher.do(send("foo", "live"))
+        assert await slow.line() == delivered("foo", "live", count)
+
+
+async def test_a_reader_that_catches_up_on_many_topics_misses_nothing() -> None:
+    topics, count, size = 8, 50, 10_000
+    async with serving(send_buffer=16 << 10) as port, port.connect() as slow, port.connect() as publisher:
+        await slow.do(*(subscribe(f"t{topic}") for topic in range(topics)))
+        slow.writer.transport.pause_reading()
+        for number in range(count):
+            await publisher.do(*(send(f"t{topic}", f"{number:{size}}") for topic in range(topics)))
+        slow.writer.transport.resume_reading()
+        got: dict[str, list[int]] = {}
+        for line in await slow.lines(topics * count):
+            message = json.loads(line)
+            got.setdefault(message["topic"], []).append(message["index"])
+        assert got == {f"t{topic}": list(range(count)) for topic in range(topics)}
+        await slow.assert_quiet()
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_and_nobody_else() -> None:
+    async with (
+        serving(timing=Timing(stall=0.2), send_buffer=16 << 10) as port,
+        port.connect() as stalled,
+        port.connect() as quick,
+        port.connect() as publisher,
+    ):
+        await stalled.do(subscribe("foo"))
+        await quick.do(subscribe("foo", ',"cache":false'))
+        stalled.writer.transport.pause_reading()
+        number = 0
+        async with asyncio.timeout(DEADLINE):
+            while not (await publisher.ask("pub foo " + "x" * 50_000)).endswith(b"subscribers=1\r\n"):
+                await quick.line()
+                number += 1
+        assert number > 0
+        await quick.line()
+        await quick.assert_quiet()
+
+
+@pytest.mark.parametrize("last", [[], ["ping"]])
+async def test_the_end_of_the_server_is_the_end_of_every_connection(last: list[str]) -> None:
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        peer = Peer(reader, writer)
+        await peer.do(subscribe("foo"))
+        peer.send("pub foo this line has no end".encode()[:-1])
+        peer.send(*last)
+        await settle(port)
+    rest = await peer.rest()
+    assert b"MSG" not in rest
+    writer.close()
+    await writer.wait_closed()
+
+
+async def settle(port: Port) -> None:
+    async with port.connect() as other:
+        for _ in range(5):
+            await other.assert_quiet()
+
+
+async def test_the_server_ends_although_somebody_does_not_read() -> None:
+    async with serving(send_buffer=16 << 10) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        writer.transport.pause_reading()
+        writer.write(b"help\n" * 100_000)
+        await only_session_that_is_full()
+    writer.transport.abort()
+    assert reader
+    with pytest.raises(ConnectionError):
+        await writer.wait_closed()
+        await reader.read()
+        raise ConnectionError
+
+
+# Many
+
+
+async def test_a_thousand_connections_pipeline_a_hundred_sends_each_and_read_at_the_end() -> None:
+    connections, sends = 1_000, 100
+    async with serving() as port, port.peers(connections) as peers:
+        for number, peer in enumerate(peers):
+            peer.send(subscribe(f"topic.{number}", ',"cache":false'))
+        for peer in peers:
+            assert await peer.line() == DONE
+        for number, peer in enumerate(peers):
+            topic = f"topic.{(number + 1) % connections}"
+            peer.send(b"".join(send(topic, str(count)).encode() + b"\n" for count in range(sends)))
+        for number, peer in enumerate(peers):
+            lines = await peer.lines(2 * sends)
+            assert lines.count(DONE) == sends
+            messages = [line for line in lines if line != DONE]
+            assert messages == [delivered(f"topic.{number}", str(count), count) for count in range(sends)]
+            await peer.assert_quiet()
+
+
+async def test_garbage_is_refused_by_the_thousand(peer: Peer) -> None:
+    peer.send(b"[\n" * 20_000)
+    assert await peer.lines(20_000) == [PARSE] * 20_000

@@ -1,0 +1,48 @@
+"""Bytes to lines: whatever the pieces they come in, and in bounded memory."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.tcp.lines import Lines
+
+LIMIT = 16
+
+
+def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
+    """The stream in pieces of those sizes, the last of them repeated."""
+    pieces, sizes = [], sizes or [1]
+    while stream:
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        pieces.append(stream[:size])
+        stream = stream[size:]
+    return pieces
+
+
+@given(
+    st.lists(st.text("ab\r", max_size=3 * LIMIT).map(str.encode)),
+    st.lists(st.integers(1, 3 * LIMIT), max_size=8),
+)
+def test_the_lines_are_the_same_whatever_the_pieces(texts: list[bytes], sizes: list[int]) -> None:
+    lines = Lines(LIMIT)
+    found: list[bytes] = []
+    for piece in cut(b"\n".join(texts), sizes):
+        found += lines.feed(piece)
+        assert len(lines.rest) <= LIMIT
+    found += lines.end()
+    expected = texts if texts and texts[-1] else texts[:-1]
+    assert [line[: LIMIT + 1] for line in found] == [line[: LIMIT + 1] for line in expected]
+
+
+def test_a_line_that_is_too_long_is_known_before_it_ends() -> None:
+    lines = Lines(LIMIT)
+    assert lines.feed(b"x" * LIMIT) == []
+    assert lines.feed(b"x") == [b"x" * (LIMIT + 1)]
+    assert lines.feed(b"x" * 1_000_000) == []
+    assert not lines.rest
+    assert lines.feed(b"x\nnext\n") == [b"next"]
+
+
+def test_what_is_dropped_has_no_last_line() -> None:
+    lines = Lines(LIMIT)
+    lines.feed(b"x" * 100)
+    assert lines.end() == []

@@ -1,0 +1,152 @@
+"""A log that takes its time, as one on a disk does: answers still come in the order of the lines, and memory is bounded."""
+
+import asyncio
+from asyncio import Future
+from collections.abc import Sequence
+
+import pytest
+
+from app.broker import steady_clock
+from app.engines.memory import MemoryEngine
+from app.log import Limits
+from app.message import Draft, Receipt, Scheduled
+from app.tcp.connection import MAX_DUE
+from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
+
+
+class SlowEngine(MemoryEngine):
+    """Accepts when it is told to, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__(Limits(), steady_clock())
+        self.asked: list[tuple[Future[Receipt | Scheduled], Sequence[Draft]]] = []
+        self.changed = asyncio.Event()
+
+    def append(self, drafts: Sequence[Draft]) -> "Future[Receipt | Scheduled]":
+        future: Future[Receipt | Scheduled] = asyncio.get_running_loop().create_future()
+        self.asked.append((future, drafts))
+        self.changed.set()
+        return future
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.asked) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+    def accept(self, place: int = 0) -> None:
+        future, drafts = self.asked.pop(place)
+        future.set_result(super().append(drafts).result())
+
+    def fail(self, error: BaseException) -> None:
+        self.asked.pop(0)[0].set_exception(error)
+
+
+@pytest.fixture
+def slow() -> SlowEngine:
+    return SlowEngine()
+
+
+async def test_sends_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), "pub foo b", "nothing", send("foo", "c"), "ping")
+        await slow.has(3)
+        for place in (2, 1, 0):
+            slow.accept(place)
+        lines = await peer.lines(5)
+        assert lines[0] == lines[3] == DONE
+        assert lines[1].startswith(b"OK ")
+        assert lines[2].startswith(b"ERR unknown_command ")
+        assert lines[4] == b"OK pong\r\n"
+
+
+async def test_a_subscribe_waits_for_the_sends_before_it(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), subscribe("foo", ',"cache":false'), send("foo", "b"), "ping")
+        await slow.has(1)
+        slow.accept()
+        assert await peer.lines(2) == [DONE, DONE]
+        await slow.has(1)
+        slow.accept()
+        assert sorted(await peer.lines(3)) == sorted([DONE, b"OK pong\r\n", delivered("foo", "b", 1)])
+
+
+async def test_nothing_is_said_before_the_log_has_it(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer, port.connect() as other:
+        peer.send(send("foo", "a"))
+        await slow.has(1)
+        await other.do(subscribe("foo"))
+        assert await other.synchronise() == []
+        slow.accept()
+        assert await peer.line() == DONE
+        assert await other.line() == delivered("foo", "a", 0)
+
+
+async def test_a_peer_that_stops_sending_still_gets_every_answer(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), "ping", "quit")
+        peer.writer.write_eof()
+        await slow.has(1)
+        slow.accept()
+        assert await peer.rest() == DONE + b"OK pong\r\n"
+
+
+async def test_a_failing_log_is_an_answer_and_is_reported(slow: SlowEngine) -> None:
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"))
+        await slow.has(1)
+        error = OSError("disk on fire")
+        slow.fail(error)
+        answer = await peer.line()
+        assert b"nobody knows" in answer
+        assert b"fire" not in answer
+        assert reported == [error]
+        await peer.assert_quiet()
+    asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def test_a_peer_that_goes_away_meanwhile_harms_nobody(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        async with port.connect() as gone:
+            gone.send(send("foo", "a"))
+            await slow.has(1)
+        await peer.assert_quiet()
+        slow.accept()
+        await peer.do(subscribe("foo"))
+        assert await peer.line() == delivered("foo", "a", 0)
+
+
+async def test_so_many_sends_wait_and_no_more(slow: SlowEngine) -> None:
+    more = 500
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(*[send("foo", "x")] * (MAX_DUE + more))
+        await slow.has(MAX_DUE)
+        await settle(port)
+        assert len(slow.asked) == MAX_DUE
+        for _ in range(MAX_DUE):
+            slow.accept()
+        await slow.has(more)
+        for _ in range(more):
+            slow.accept()
+        assert set(await peer.lines(MAX_DUE + more)) == {DONE}
+
+
+async def settle(port: Port) -> None:
+    """Let the server do all it can: a whole conversation with somebody else."""
+    async with port.connect() as other:
+        for _ in range(10):
+            await other.assert_quiet()
+
+
+async def test_the_end_of_the_server_waits_for_what_the_log_accepts(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        peer = Peer(reader, writer)
+        peer.send(send("foo", "a"))
+        await slow.has(1)
+        asyncio.get_running_loop().call_soon(slow.accept)
+    assert await peer.rest() == DONE
+    writer.close()
+    await writer.wait_closed()

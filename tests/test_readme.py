@@ -1,0 +1,254 @@
+"""What the README shows is what a reader will see: its blocks are run, its table is made from the settings.
+
+    <!-- runs in terminal N -->   before a block: it is that terminal's transcript. `$ command` starts a program; what
+                                  follows is what it prints, or what is typed into it, see TYPED. A block without a
+                                  command goes on where the terminal's last block stopped.
+    <!-- banner -->               before what the server prints when it starts
+    <!-- settings -->             around the table, which `python -m tests.test_readme` writes anew
+
+Ids, times and `retry:` differ from run to run and are masked; the ports are those of a server of the test's own.
+"""
+
+import os
+import re
+import selectors
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app.settings import OPTIONS, flag, variable
+from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
+
+README = ROOT / "README.md"
+TYPED = re.compile(r"\{'command':|(sub|pub) |quit$")
+BLOCK = re.compile(r"<!-- ([^\n>]+) -->\n```\w*\n(.*?)```$", re.DOTALL | re.MULTILINE)
+TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+MASKS = {
+    r"\b[a-z0-9]{8}-(?=\d+\b)": "EPOCH-",
+    r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
+    r"retry: [1-5]\d{3}$": "retry: MS",
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"room for \d+ connections": "room for N connections",
+}
+
+# A machine without telnet has this in its place: the same lines, and a socket.
+TELNET = """
+import os, select, socket, sys
+print("Trying 127.0.0.1...", flush=True)
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print(f"Connected to {sys.argv[1]}.\\nEscape character is '^]'.", flush=True)
+while True:
+    ready, _, _ = select.select([0, sock], [], [])
+    if 0 in ready:
+        sock.sendall(os.read(0, 65536))
+    if sock in ready:
+        data = sock.recv(65536)
+        if not data:
+            break
+        os.write(1, data)
+print("Connection closed by foreign host.", flush=True)
+"""
+
+
+def blocks() -> list[tuple[str, str]]:
+    """The marked blocks: (marker, text)."""
+    return [(match[1], match[2]) for match in BLOCK.finditer(README.read_text())]
+
+
+def masked(line: str) -> str:
+    for pattern, word in MASKS.items():
+        line = re.sub(pattern, word, line)
+    return line
+
+
+class Program:
+    """A program in a terminal: typed into line by line, read line by line, with a deadline."""
+
+    def __init__(self, command: str, server: ServerProcess) -> None:
+        words = shlex.split(command)
+        assert words[0] in ("curl", "telnet"), f"nothing is run but curl and telnet, not {command!r}"
+        self.telnet = words[0] == "telnet"
+        words = [re.sub("^localhost:8000", f"localhost:{server.port}", word) for word in words]
+        if self.telnet:
+            assert words[1:] == ["localhost", "7777"]
+            words = [*self._telnet(), "localhost", str(server.tcp_port)]
+        stderr = subprocess.STDOUT if self.telnet else subprocess.DEVNULL  # curl's is its progress, absent on terminals
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        self._unread = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stdout, selectors.EVENT_READ)
+
+    @staticmethod
+    def _telnet() -> list[str]:
+        found = shutil.which("telnet")
+        return [found] if found else [sys.executable, "-c", TELNET]
+
+    @property
+    def _stdout(self) -> int:
+        assert self.process.stdout
+        return self.process.stdout.fileno()
+
+    def type(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
+    def line(self) -> str | None:
+        """The next line it prints; None when it has ended."""
+        deadline = time.monotonic() + DEADLINE
+        while b"\n" not in self._unread:
+            left = deadline - time.monotonic()
+            assert left > 0, f"nothing came after {self._unread!r}"
+            if self._selector.select(left):
+                data = os.read(self._stdout, 65536)
+                if not data:
+                    rest, self._unread = self._unread, b""
+                    return rest.decode() or None
+                self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode().rstrip("\r")
+
+    def shows(self, expected: str) -> None:
+        seen = self.line()
+        while self.telnet and seen is not None and re.match("Trying |telnet: ", seen):
+            if expected.startswith("Trying "):
+                return  # which addresses localhost has is the machine's affair
+            seen = self.line()
+        assert seen is not None, f"it ended before it showed {expected!r}"
+        assert masked(seen) == masked(expected)
+
+    def settle(self) -> None:
+        """Return when the server has done what was typed: the dialect that answers nothing does not say so."""
+        self.type("ping")
+        self.shows("OK pong")
+
+    def ended(self) -> None:
+        assert self.line() is None, "it shows more than the README"
+        assert self.process.wait(DEADLINE) in (0, 1)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE)
+        self._selector.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):
+                if pipe:
+                    pipe.close()
+
+
+class Terminal:
+    def __init__(self, server: ServerProcess) -> None:
+        self._server = server
+        self.program: Program | None = None
+
+    def play(self, transcript: str) -> None:
+        fresh = transcript.startswith("$ ")
+        for line in transcript.splitlines():
+            if line.startswith("$ "):
+                self.end()
+                self.program = Program(line.removeprefix("$ "), self._server)
+                continue
+            assert self.program, "a transcript begins with a command"
+            if fresh and self.program.telnet and TYPED.match(line):
+                self.program.type(line)
+                if line != "quit" and "command" in line:
+                    self.program.settle()
+            else:
+                self.program.shows(line)
+        assert self.program
+
+    def end(self) -> None:
+        """The program has ended by itself, and had no more to say."""
+        if self.program:
+            self.program.ended()
+            self.program.close()
+            self.program = None
+
+    def close(self) -> None:
+        if self.program:
+            self.program.close()
+
+
+@pytest.fixture
+def fresh() -> Iterator[ServerProcess]:
+    """A server nobody has published to."""
+    with start_server() as process:
+        yield process
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_terminals_show_what_the_readme_shows(fresh: ServerProcess) -> None:
+    terminals: dict[str, Terminal] = {}
+    try:
+        for marker, text in blocks():
+            if marker.startswith("runs in "):
+                terminals.setdefault(marker, Terminal(fresh)).play(text)
+        assert set(terminals) == {"runs in terminal 1", "runs in terminal 2", "runs in terminal 3"}
+        terminals["runs in terminal 3"].end()
+    finally:
+        for terminal in terminals.values():
+            terminal.close()
+
+
+def test_the_server_starts_with_the_banner_that_the_readme_shows(fresh: ServerProcess) -> None:
+    (shown,) = (text for marker, text in blocks() if marker == "banner")
+    seen = fresh.banner.replace(f":{fresh.port}", ":8000").replace(f"127.0.0.1 {fresh.tcp_port}", "127.0.0.1 7777")
+    seen = seen.replace(f":{fresh.tcp_port}", ":7777")
+    assert masked(seen) == masked(shown)
+
+
+def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess) -> None:
+    terminal = Terminal(fresh)
+    telnet = "$ telnet localhost 7777\nTrying 127.0.0.1...\nConnected to localhost.\nEscape character is '^]'.\n"
+    try:
+        with pytest.raises(AssertionError, match="OK subscribed"):
+            terminal.play(f"{telnet}sub foo\nOK subscribed to bar\n")
+    finally:
+        terminal.close()
+
+
+def test_every_block_of_a_terminal_is_run() -> None:
+    text = README.read_text()
+    assert text.count("```console") == sum(marker.startswith("runs in ") for marker, _ in blocks())
+
+
+def settings_table() -> str:
+    """Each setting with its flag, its variable, its default and its reason."""
+    rows = [
+        f"| `{flag(option.name)}` | `{variable(option.name)}` | `{option.default}` | {option.metadata['help']} |"
+        for option in OPTIONS
+    ]
+    return "\n".join(["| flag | variable | default | what it is |", "|---|---|---|---|", *rows, ""])
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    (table,) = TABLE.findall(README.read_text())
+    assert table == settings_table(), "write it anew: python -m tests.test_readme"
+
+
+def test_links_lead_to_files() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def write_settings(readme: Path) -> None:
+    readme.write_text(TABLE.sub(lambda _: settings_table(), readme.read_text()))
+
+
+def test_the_table_is_written_between_its_markers(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- settings -->\nold\n<!-- /settings -->\nafter\n")
+    write_settings(readme)
+    assert readme.read_text() == f"before\n<!-- settings -->\n{settings_table()}<!-- /settings -->\nafter\n"
+
+
+if __name__ == "__main__":
+    write_settings(README)
