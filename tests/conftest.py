@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, start_server
+from tests.harness import ServerProcess, start_server, start_uvicorn
 
 
 @pytest.fixture(scope="session")
@@ -15,10 +15,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """A server with the default settings, shared: use a topic of your own."""
-    with start_server() as process:
+SERVERS = {"own protocol": start_server, "plain ASGI": start_uvicorn}
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """A server with the default settings, shared: use a topic of your own. Everything runs both ways."""
+    with SERVERS[request.param]() as process:
         yield process
 
 

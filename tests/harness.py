@@ -26,25 +26,13 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`plainmq serve` as a child process."""
+    """A server as a child process."""
 
-    def __init__(self, process: subprocess.Popen[str], tcp_port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, tcp_port: int, banner: str) -> None:
         self.process = process
-        self.tcp_port = tcp_port
-        self.banner = self._read_banner()
-        match = re.search(r"http://([\d.]+):(\d+)/", self.banner)
-        assert match, f"the server did not start: {self.banner}"
-        self.host, self.port = match[1], int(match[2])
+        self.host, self.port, self.tcp_port = "127.0.0.1", port, tcp_port
         self.url = f"http://{self.host}:{self.port}"
-
-    def _read_banner(self) -> str:
-        assert self.process.stderr
-        lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if "telnet://" in line or (not self.tcp_port and "subscribe" in line):
-                break
-        return "".join(lines)
+        self.banner = banner
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal the server and answer its exit status."""
@@ -62,16 +50,50 @@ class ServerProcess:
 
 @contextmanager
 def start_server(*flags: str, port: int = 0, tcp_port: int | None = None) -> Iterator[ServerProcess]:
+    """`plainmq serve` with these flags; a tcp_port of 0 is none at all."""
     tcp_port = free_port() if tcp_port is None else tcp_port
-    command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    command = ["-m", "app", "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
+    with _child(command, {}) as process:
+        banner = _read_until(process, "telnet://" if tcp_port else "subscribe")
+        yield ServerProcess(process, _port_in(banner), tcp_port, banner)
+
+
+@contextmanager
+def start_uvicorn() -> Iterator[ServerProcess]:
+    """`uvicorn app.main:app`: the app over plain ASGI, without our protocol below it."""
+    tcp_port = free_port()
+    with _child(["-m", "uvicorn", "app.main:app", "--port", "0"], {"PLAINMQ_TCP_PORT": str(tcp_port)}) as process:
+        banner = _read_until(process, "Uvicorn running")
+        yield ServerProcess(process, _port_in(banner), tcp_port, banner)
+
+
+@contextmanager
+def _child(arguments: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environment)
     try:
-        yield ServerProcess(process, tcp_port)
+        yield process
     finally:
         process.kill()
         process.wait(DEADLINE)
-        if process.stderr:
-            process.stderr.close()
+        assert process.stderr
+        process.stderr.close()
+
+
+def _read_until(process: subprocess.Popen[str], last: str) -> str:
+    assert process.stderr
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if last in line:
+            break
+    return "".join(lines)
+
+
+def _port_in(banner: str) -> int:
+    match = re.search(r"http://127\.0\.0\.1:(\d+)", banner)
+    assert match, f"the server did not start: {banner}"
+    return int(match[1])
 
 
 @dataclass

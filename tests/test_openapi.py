@@ -478,15 +478,25 @@ async def test_topics_are_answered_as_documented(http: httpx.AsyncClient, topic:
     check("GET", TOPIC, await http.get(path))
 
 
-async def test_a_stream_for_scripts_ends_by_itself(http: httpx.AsyncClient, topic: str) -> None:
-    for number in range(3):
-        await http.post(f"/topics/{topic}/messages", content=str(number).encode())
+async def test_a_stream_for_scripts_ends_by_itself(server: ServerProcess, topic: str) -> None:
+    async with client(server) as http:
+        for number in range(3):
+            await http.post(f"/topics/{topic}/messages", content=str(number).encode())
     for path in (STREAM.format(topic=topic) + "?", f"/stream?topic={topic}&topic=no.*&format=raw&"):
-        limited = await http.get(f"{path}since=earliest&limit=2")
+        async with client(server) as http:
+            limited = await http.get(f"{path}since=earliest&limit=2")
         assert [item.get("data") for item in blocks(limited.text)] == [None, "0", "1"]
-        timed = await http.get(f"{path}timeout=10ms")
+        async with client(server) as http:
+            timed = await http.get(f"{path}timeout=10ms")
         assert [list(item) for item in blocks(timed.text)] == [["retry"]]
         check("GET", "/stream" if path.startswith("/stream") else STREAM, limited)
+
+
+async def test_a_stream_says_that_its_connection_will_close(server: ServerProcess, topic: str) -> None:
+    """Or else a client with a pool sends its next request into a connection that the server has closed."""
+    async with client(server) as http:
+        answer = await http.get(f"/topics/{topic}/stream?timeout=10ms")
+    assert answer.headers["connection"] == "close"
 
 
 async def _items(response: httpx.Response, ids: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from asyncio import Event, get_running_loop
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from ..topic import Selector
 from .options import Parser, choice, duration, integer, read_options
 from .protocol import CONNECTION, Connection
 
+GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
 
 _PLAIN = {"raw": SSE_RAW, "json": SSE_JSON}
@@ -71,7 +73,9 @@ def _start(request: Request, options: Mapping[str, Any]) -> Start:
 
 class EventStream(EventSourceResponse):
     def __init__(self, broker: Broker, selector: Selector, form: str, start: Start) -> None:
-        super().__init__(_nothing(), headers=_HEADERS, sep="\n")
+        super().__init__(
+            _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
+        )
         self._broker = broker
         self._selector = selector
         self._form = form
@@ -121,6 +125,22 @@ def _hello() -> bytes:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
+
+
+class _Drain(anyio.Event):
+    """What sse-starlette sets when a server that does not know our broker is stopping: then the broker drains."""
+
+    def __new__(cls, _broker: Broker) -> "_Drain":
+        return object.__new__(cls)
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def set(self) -> None:
+        self._broker.drain()
+
+    def is_set(self) -> bool:
+        return self._broker.draining
 
 
 class Buffer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -34,7 +35,7 @@ async def test_a_201_tells_the_place_the_listeners_and_the_durability(
     assert answer.headers["location"] == f"/topics/{topic}/messages/{body['id']}"
 
 
-async def test_ids_rise_by_one_over_all_topics(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+async def test_ids_rise_by_one_over_all_topics(http: httpx.AsyncClient, topic: str) -> None:
     ids = [(await http.post(f"/topics/{topic}.{n}/messages", content="x")).json()["id"] for n in range(3)]
     epochs, numbers = zip(*(id.split("-") for id in ids), strict=True)
     assert len(set(epochs)) == 1
@@ -109,7 +110,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(server: S
 
 
 async def test_a_chunked_body_is_taken(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
-    async def parts():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def parts() -> AsyncIterator[bytes]:
         yield b"one "
         yield b"two"
 

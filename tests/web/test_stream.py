@@ -173,7 +173,7 @@ async def test_a_malformed_id_is_an_error_not_a_scan(server: ServerProcess, topi
     assert answer.startswith(b"HTTP/1.1 400" if id.strip() == id else b"HTTP/1.1 200")
 
 
-async def test_a_trimmed_place_is_a_gap_then_the_oldest_retained(http: httpx.AsyncClient) -> None:
+async def test_a_trimmed_place_is_a_gap_then_the_oldest_retained() -> None:
     with start_server("--max-messages", "3", tcp_port=0) as small:
         async with httpx.AsyncClient(base_url=small.url) as client:
             ids = await publish(client, "foo", *map(str, range(6)))
