@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, stream
+from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -165,3 +165,79 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
 async def test_health_answers(http: httpx.AsyncClient) -> None:
     assert (await http.get("/livez")).text == "ok\n"
     assert (await http.get("/readyz")).text == "ok\n"
+
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+async def test_each_line_of_a_batch_is_a_message(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        answer = await http.post(f"/topics/{topic}/messages", content='{"a":1}\n\n[2]\r\nthree', headers=NDJSON)
+        body = answer.json()
+        ids = [event.last_event_id for event in await events.take(3)]
+    assert answer.status_code == 201
+    assert (body["id"], body["last"], body["count"], body["index"], body["subscribers"]) == (ids[0], ids[2], 3, 0, 1)
+    page = (await http.get(f"/topics/{topic}/messages")).json()["messages"]
+    assert [message["data"] for message in page] == ['{"a":1}', "[2]", "three"]
+
+
+async def test_a_batch_is_stored_whole_or_not_at_all(http: httpx.AsyncClient, topic: str) -> None:
+    for content, status in (
+        (b"small\n" + b"x" * (1 << 20) + b"y", 413),
+        (b"x\n" * 10_001, 413),
+        (b"\n\r\n\n", 400),
+        (b"x" * ((16 << 20) + 1), 413),
+    ):
+        answer = await http.post(f"/topics/{topic}/messages", content=content, headers=NDJSON)
+        assert answer.status_code == status
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_the_same_key_stores_once_and_answers_the_same(http: httpx.AsyncClient, topic: str) -> None:
+    key = {"Idempotency-Key": "order 17"}
+    first = await http.post(f"/topics/{topic}/messages", content="x", headers=key)
+    again = await http.post(f"/topics/{topic}/messages", content="x", headers=key)
+    other = await http.post(f"/topics/{topic}/messages", content="x", headers={"Idempotency-Key": "order 18"})
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 201)
+    assert again.json() == first.json() | {"duplicate": True}
+    assert (await http.get(f"/topics/{topic}")).json()["messages"] == 2
+
+
+@pytest.mark.parametrize("key", ["x" * 129, "gr\xfcn"])
+async def test_a_key_that_is_too_long_or_not_printable_is_refused(
+    http: httpx.AsyncClient, topic: str, key: str
+) -> None:
+    headers = {"Idempotency-Key": key.encode("latin-1")}
+    answer = await http.post(f"/topics/{topic}/messages", content="x", headers=headers)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+
+
+async def test_a_delayed_message_is_accepted_now_and_published_when_due(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        answer = await http.post(f"/topics/{topic}/messages?delay=200ms", content="later")
+        assert answer.status_code == 202
+        assert (answer.json()["scheduled"], answer.json()["due"][-1]) == (1, "Z")
+        await http.post(f"/topics/{topic}/messages", content="now")
+        assert await events.data(2) == ["now", "later"]
+
+
+async def test_a_full_log_refuses_and_says_what_to_do() -> None:
+    with start_server("--max-total-bytes", "4KiB", "--max-topics", "100", tcp_port=0) as small:
+        async with httpx.AsyncClient(base_url=small.url) as client:
+            statuses = [(await client.post(f"/topics/t{n}/messages", content="x")).status_code for n in range(5)]
+            assert statuses == [201, 201, 201, 507, 507]
+            refused = await client.post("/topics/t9/messages", content="x")
+            assert refused.json()["code"] == "log_full"
+            await client.delete("/topics/t0")
+            assert (await client.post("/topics/t9/messages", content="x")).status_code == 201
+
+
+async def test_one_topic_too_many_is_refused() -> None:
+    with start_server("--max-topics", "2", tcp_port=0) as small:
+        async with httpx.AsyncClient(base_url=small.url) as client:
+            answers = [await client.post(f"/topics/t{n}/messages", content="x") for n in range(3)]
+            assert [answer.status_code for answer in answers] == [201, 201, 429]
+            assert answers[2].json()["code"] == "topic_limit"
+            assert (await client.post("/topics/t0/messages", content="x")).status_code == 201

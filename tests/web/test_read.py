@@ -1,0 +1,168 @@
+"""Reading without a stream: GET /topics/{topic}/messages, and one message by its id."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from tests.harness import start_server, stream
+
+pytestmark = pytest.mark.anyio
+
+
+async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes) -> list[str]:
+    return [(await http.post(f"/topics/{topic}/messages", content=body)).json()["id"] for body in bodies]
+
+
+async def test_next_leads_from_page_to_page_without_hole_or_duplicate(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic, *map(str, range(10)))
+    seen: list[str] = []
+    since = "earliest"
+    while page := (await http.get(f"/topics/{topic}/messages", params={"since": since, "limit": 3})).json():
+        if not page["messages"]:
+            break
+        seen += [message["data"] for message in page["messages"]]
+        since = page["next"]
+    assert seen == list(map(str, range(10)))
+    await publish(http, topic, "later")
+    page = (await http.get(f"/topics/{topic}/messages?since={since}")).json()
+    assert [message["data"] for message in page["messages"]] == ["later"]
+
+
+async def test_the_link_header_is_the_next_page(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic, "1", "2")
+    first = await http.get(f"/topics/{topic}/messages?limit=1")
+    second = await http.get(first.links["next"]["url"])
+    assert [message["data"] for message in second.json()["messages"]] == ["2"]
+
+
+async def test_a_record_is_the_one_that_a_stream_gives(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic, "text", b"\xff")
+    page = (await http.get(f"/topics/{topic}/messages")).json()
+    lines = await http.get(f"/topics/{topic}/messages", headers={"Accept": "application/x-ndjson"})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in lines.text.splitlines()] == page["messages"]
+    assert page["messages"][0]["data"] == "text"
+    assert page["messages"][1]["data_base64"] == "/w=="
+
+
+async def test_a_long_poll_answers_as_soon_as_there_is_a_message(http: httpx.AsyncClient, topic: str) -> None:
+    poll = asyncio.create_task(http.get(f"/topics/{topic}.*/messages?since=latest&wait=10s"))
+    while not poll.done():
+        await publish(http, f"{topic}.x", "news")
+        await asyncio.wait([poll], timeout=0.01)
+    assert (await poll).json()["messages"][0]["data"] == "news"
+
+
+async def test_a_long_poll_without_news_answers_with_nothing_and_the_same_place(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    (id,) = await publish(http, topic, "old")
+    page = (await http.get(f"/topics/{topic}/messages?since={id}&wait=50ms")).json()
+    assert page["messages"] == []
+    assert (await http.get(f"/topics/{topic}/messages?since={page['next']}")).json()["messages"] == []
+
+
+async def test_a_poll_is_no_subscriber(http: httpx.AsyncClient, topic: str) -> None:
+    poll = asyncio.create_task(http.get(f"/topics/{topic}/messages?since=latest&wait=10s"))
+    answer = await http.post(f"/topics/{topic}/messages?delivery=one", content="work")
+    assert answer.json()["subscribers"] == 0
+    while not poll.done():
+        await publish(http, topic, "news")
+        await asyncio.wait([poll], timeout=0.01)
+    assert "work" not in [message["data"] for message in (await poll).json()["messages"]]
+
+
+async def test_a_page_whose_start_is_gone_says_so() -> None:
+    with start_server("--max-messages", "2", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            ids = await publish(http, "foo", *map(str, range(5)))
+            page = (await http.get(f"/topics/foo/messages?since={ids[0]}")).json()
+            gap = {"requested": ids[0], "reason": "trimmed", "missed": None, "resumes_at": ids[3]}
+            assert page["gap"] == gap
+            assert [message["data"] for message in page["messages"]] == ["3", "4"]
+            lines = await http.get(f"/topics/foo/messages?since={ids[0]}", headers={"Accept": "application/x-ndjson"})
+            assert json.loads(lines.text.splitlines()[0]) == {"gap": gap}
+            assert "gap" not in (await http.get(f"/topics/foo/messages?since={ids[2]}")).json()
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "wait=61s", "wait=5", "since=soon"])
+async def test_an_option_that_cannot_be_read_is_refused(http: httpx.AsyncClient, topic: str, query: str) -> None:
+    answer = await http.get(f"/topics/{topic}/messages?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+
+
+async def test_reading_creates_no_topic(http: httpx.AsyncClient, topic: str) -> None:
+    assert (await http.get(f"/topics/{topic}/messages")).json()["messages"] == []
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_one_message_comes_back_with_its_own_content_type_and_can_do_no_harm(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    body = b"<script>alert(1)</script>\xff\r\n"
+    sent = await http.post(f"/topics/{topic}/messages", content=body, headers={"Content-Type": "text/html"})
+    got = await http.get(sent.headers["location"])
+    assert (got.content, got.headers["content-type"]) == (body, "text/html")
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in got.headers["content-security-policy"]
+
+
+async def test_a_message_of_another_topic_or_none_is_not_found(http: httpx.AsyncClient, topic: str) -> None:
+    (id,) = await publish(http, topic, "x")
+    epoch = id.split("-")[0]
+    for path in (f"{topic}.other/messages/{id}", f"{topic}/messages/{epoch}-99999999", f"{topic}/messages/other-1"):
+        answer = await http.get(f"/topics/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await http.get(f"/topics/{topic}/messages/nonsense")).status_code == 400
+
+
+async def test_an_expired_message_is_not_found(http: httpx.AsyncClient, topic: str) -> None:
+    sent = await http.post(f"/topics/{topic}/messages?ttl=0", content="x")
+    assert (await http.get(sent.headers["location"])).status_code == 404
+
+
+async def test_topics_are_listed_with_what_they_hold_and_who_listens(http: httpx.AsyncClient, topic: str) -> None:
+    ids = await publish(http, f"{topic}.a", "12", "345")
+    await publish(http, f"{topic}.b", "x")
+    answer = (await http.get("/topics", params={"match": f"{topic}.*"})).json()["topics"]
+    assert [entry["topic"] for entry in answer] == [f"{topic}.a", f"{topic}.b"]
+    assert answer[0] == (await http.get(f"/topics/{topic}.a")).json()
+    assert answer[0] == {
+        "topic": f"{topic}.a", "messages": 2, "bytes": 5, "first": ids[0], "last": ids[1], "subscribers": 0,
+        "retention": {"max_messages": 1000, "max_bytes": 8 << 20, "max_age": "1d"},
+    }  # fmt: skip
+    assert (await http.get("/topics?match=a..b")).status_code == 400
+
+
+async def test_a_pattern_s_readers_count_for_its_topics(http: httpx.AsyncClient, topic: str, server: object) -> None:
+    await publish(http, f"{topic}.a", "x")
+    async with stream(server, f"/topics/{topic}.*/stream"), stream(server, f"/topics/{topic}.a/stream"):  # type: ignore[arg-type]
+        assert (await http.get(f"/topics/{topic}.a")).json()["subscribers"] == 2
+
+
+async def test_put_sets_the_retention_of_one_topic(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic, "1", "2", "3")
+    answer = await http.put(f"/topics/{topic}", content='{"max_messages":2,"max_age":"90m"}')
+    assert answer.json()["retention"] == {"max_messages": 2, "max_bytes": 8 << 20, "max_age": "90m"}
+    assert [m["data"] for m in (await http.get(f"/topics/{topic}/messages")).json()["messages"]] == ["2", "3"]
+    answer = await http.put(f"/topics/{topic}", content='{"max_bytes":1}')
+    assert answer.json()["messages"] == 1
+
+
+@pytest.mark.parametrize(
+    "body", ['{"max_messages":0}', '{"max_age":"-1h"}', '{"max_age":3}', '{"more":1}', "[]", "{", "\xff", "[" * 4_000]
+)
+async def test_settings_that_cannot_be_read_change_nothing(http: httpx.AsyncClient, topic: str, body: str) -> None:
+    answer = await http.put(f"/topics/{topic}", content=body.encode("latin-1"))
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_a_deleted_topic_is_gone_and_starts_again_from_0(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic, "1", "2")
+    assert (await http.delete(f"/topics/{topic}")).status_code == 204
+    assert (await http.delete(f"/topics/{topic}")).status_code == 404
+    answer = await http.post(f"/topics/{topic}/messages", content="3")
+    assert answer.json()["index"] == 0
