@@ -1,13 +1,22 @@
 """The command line: arguments only; each command calls one function."""
 
+import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from . import __version__, settings
-from .errors import PlainmqError
+from .errors import OptionInvalid, PlainmqError
+from .units import parse_duration
+
+if TYPE_CHECKING:
+    from .client import Options
+    from .commands import Progress, Terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,3 +69,170 @@ def echo(port: int, host: str) -> None:
     from . import server
 
     server.echo(host, port, _tell)
+
+
+# Publishing and subscribing
+
+
+def duration(text: str) -> float:
+    """`30s` → 30.0 seconds."""
+    try:
+        return float(parse_duration(text))
+    except OptionInvalid as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def url(text: str) -> str:
+    from .client import server_url
+
+    try:
+        return str(server_url(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+
+url_option = click.option(
+    "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL",
+    show_envvar=True, help="The server's HTTP door.",
+)  # fmt: skip
+
+
+@main.command()
+@click.argument("topic")
+@click.argument("message", required=False)
+@click.option("--file", type=FILE, help="Publish this file as one message; - is standard input.")
+@click.option("--lines", is_flag=True, help="A line a message, from --file or standard input.")
+@click.option("--ndjson", is_flag=True, help="As --lines, but in batches: faster, and stored as application/json.")
+@click.option("--event", metavar="NAME", help="The event name that an EventSource sees.")
+@click.option("--delivery", type=click.Choice(["all", "one"]), help="To all subscribers, or to exactly one.  [all]")
+@click.option("--no-retain", is_flag=True, help="To those who listen now; never stored.")
+@click.option("--ttl", metavar="DURATION", help="Nobody gets it later than this.")
+@click.option("--delay", metavar="DURATION", help="Nobody gets it earlier than this.")
+@click.option("--key", metavar="TEXT", help="The Idempotency-Key of a single message.  [one is made up]")
+@click.option("--content-type", metavar="TYPE", help="[text/plain if it is UTF-8, else application/octet-stream]")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
+@click.option(
+    "--retry-for",
+    type=duration,
+    default="10s",
+    show_default=True,
+    help="How long to try without an answer; below 2m, or the server has forgotten the key.",
+)
+@url_option
+def publish(
+    *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, url: str, delay: str | None,
+    no_retain: bool, retry_for: float, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Publish MESSAGE, a file or standard input to TOPIC.
+
+    Without MESSAGE and --file, standard input is read as it comes, a line a message, as in `tail -f log | plainmq
+    publish logs`. Lines end in LF or CRLF; empty ones are skipped. Each is acknowledged before the next is sent, so
+    they keep their order. For a single message its id is printed; for lines nothing.
+
+    What gets no answer is sent again with the same Idempotency-Key, so that it is stored once.
+
+    \b
+    Exit status:
+      0    published
+      1    refused by the server, or the output cannot be written; the sentence says why
+      2    wrong usage
+      3    the server cannot be reached; whether the last message was stored is not known
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from . import commands
+
+    one_by_line = lines or ndjson or (message is None and file is None)
+    if message is not None and (file or one_by_line):
+        raise click.UsageError("MESSAGE cannot be combined with --file, --lines or --ndjson")
+    if message is None and file is None and not (lines or ndjson) and sys.stdin.isatty():
+        raise click.UsageError("there is no MESSAGE: give one, --file, or standard input (--lines to type it)")
+    if one_by_line and options["key"]:
+        raise click.UsageError("--key is for a single message: of several with the same key only one is stored")
+    if ndjson and options["content_type"]:
+        raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
+    options["retain"] = not no_retain
+    outgoing = commands.Outgoing(url, topic, cast("Options", options), delay, retry_for, as_json)
+    if one_by_line:
+        sys.exit(commands.publish_lines(outgoing, file or Path("-"), ndjson, _terminal()))
+    source = file if message is None else os.fsencode(message)
+    assert source is not None
+    sys.exit(commands.publish_one(outgoing, source, _terminal()))
+
+
+@main.command()
+@click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
+@click.option(
+    "--since", default="latest", show_default=True, metavar="PLACE",
+    help="An id, latest, earliest, last:10, a duration such as 10m, or an RFC 3339 time.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
+@click.option("--timeout", type=duration, help="End after this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print whole messages, a JSON object a line.")
+@click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")
+@click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
+@url_option
+def subscribe(
+    *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
+    retry_for: float | None, url: str,
+) -> None:  # fmt: skip
+    """Print what is published to these topics and patterns, a message a line, in the order of the log.
+
+    When the connection breaks or the server restarts it goes on where it was. If messages are gone by then, a sentence
+    on standard error says so; with --json also a line {"gap": ...} on standard output. A message that holds line feeds
+    takes several lines; with --json it is always one.
+
+    \b
+    Exit status:
+      0    --count or --timeout reached, or nobody reads the output any more
+      1    refused by the server, or the output cannot be written; the sentence says why
+      2    wrong usage
+      3    the server could not be reached for --retry-for
+      4    messages are gone, and --strict was given
+      5    --timeout came before --count
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from . import commands
+
+    wanted = commands.Wanted(url, topics, since, count, timeout, retry_for, as_json, strict)
+    sys.exit(commands.subscribe(wanted, _terminal()))
+
+
+def _end_on_signals() -> None:
+    """Ctrl-C and SIGTERM end the command at once, without a traceback, also while it waits in a write."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+
+
+def _terminal() -> "Terminal":
+    from .commands import Terminal
+
+    return Terminal(_write, _tell, sys.stdout.fileno(), _progress if sys.stderr.isatty() else None)
+
+
+def _write(data: bytes) -> None:
+    """Straight to the file: nothing is left to flush when nobody reads it any more."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _progress(total: int | None) -> "Iterator[Progress]":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [BarColumn(), DownloadColumn(), TextColumn("{task.fields[messages]} messages"), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total, messages=0)
+        yield lambda octets, messages: bar.update(task, completed=octets, messages=messages)

@@ -14,98 +14,37 @@ It knows the wire and nothing of the server's code, so it also serves those who 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from random import uniform
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import msgspec
-from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
+from httpx_sse import SSEError, aconnect_sse
 
-NOT_NOW: Final = frozenset({502, 503, 504})  # the server, or a proxy before it, did nothing; later it may
-FIRST_WAIT: Final = 1.0  # seconds before coming back, until the server says `retry:`
-LONGEST_WAIT: Final = 10.0  # seconds between two attempts, unless the server asks for more
-LONGEST_RETRY: Final = 60.0  # seconds: the most that a server may ask for
+from .answers import ClientError, Gap, Published, Record, RequestRefused, Scheduled, Unreachable
+from .waits import Waits
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Gap",
+    "Options",
+    "Published",
+    "Record",
+    "RequestRefused",
+    "Scheduled",
+    "Unreachable",
+]
+
+NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does not reach it: later it may work
 LIMIT: Final = 1_000_000  # the most messages that may be asked for in one stream
 BATCH: Final = "application/x-ndjson"
 
-
-class ClientError(Exception):
-    """The text is a sentence for people."""
-
-
-class Unreachable(ClientError):
-    """No answer: no connection, or it broke. After a publish the message may have been stored or not."""
-
-
-class RequestRefused(ClientError):
-    """The server said no, and stored nothing. `code` is for programs and stable; `status` is HTTP's."""
-
-    def __init__(self, code: str, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-        self.status = status
-
-
-class Published(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a publish: the message's id, its place in its topic, how many live subscribers were handed it, and
-    how durable it is. `last` and `count` are a batch's; `duplicate`: its key was known, and nothing was stored now."""
-
-    id: str
-    topic: str
-    index: int
-    subscribers: int
-    durability: str
-    last: str | None = None
-    count: int | None = None
-    duplicate: bool = False
-
-
-class Scheduled(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a delayed publish: how many messages get their place in the log at `due` (RFC 3339)."""
-
-    scheduled: int
-    due: str
-    topic: str
-    durability: str
-    duplicate: bool = False
-
-
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as it was received. `time` is RFC 3339; `data` the body's bytes, `text` the same when it is UTF-8."""
-
-    id: str
-    topic: str
-    index: int
-    time: str
-    event: str | None
-    content_type: str
-    text: str | None = msgspec.field(default=None, name="data")
-    binary: bytes | None = msgspec.field(default=None, name="data_base64")
-
-    @property
-    def data(self) -> bytes:
-        return self.text.encode() if self.text is not None else self.binary or b""
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Messages after `requested` are gone: `trimmed`, another `epoch` of the log, or an id `ahead` of it. `missed` of
-    them (None: not known); it goes on at `resumes_at` (None: nothing older is retained)."""
-
-    requested: str
-    reason: str
-    missed: int | None
-    resumes_at: str | None
-
-    @property
-    def sentence(self) -> str:
-        many = "messages" if self.missed is None else f"{self.missed} messages"
-        goes_on = f"it goes on at {self.resumes_at}" if self.resumes_at else "nothing older is retained"
-        return f"{many} after {self.requested} are gone ({self.reason}); {goes_on}"
+T = TypeVar("T")
 
 
 class Options(TypedDict, total=False):
@@ -119,42 +58,15 @@ class Options(TypedDict, total=False):
     content_type: str | None
 
 
-class Waits:
-    """How long to wait before the next attempt, and when to give up (`patience` seconds; None: never)."""
-
-    def __init__(self, patience: float | None, clock: Callable[[], float]) -> None:
-        self.base = FIRST_WAIT
-        self._patience = patience
-        self._clock = clock
-        self._failures = 0
-        self._since: float | None = None  # the start of the outage
-        self._healthy = False
-
-    def ask(self, milliseconds: int) -> None:
-        """The server's `retry:`."""
-        self.base = min(max(milliseconds / 1000, 0.0), LONGEST_RETRY)
-
-    def heard(self) -> None:
-        """The server answered as it should: an outage is over."""
-        self._failures, self._since, self._healthy = 0, None, True
-
-    def failed(self, error: ClientError) -> None:
-        """Raises the error when patience is at its end. A stream that breaks is no failure yet; that it cannot be had
-        anew is one."""
-        if self._since is None:
-            self._since = self._clock()
-        if not self._healthy:
-            self._failures += 1
-            if self._patience is not None and self._clock() + self._least() - self._since > self._patience:
-                raise error
-        self._healthy = False
-
-    def next(self) -> float:
-        """Seconds: never less than the server asked for, longer after each failure, and different for each client."""
-        return self._least() * uniform(1.0, 1.25)
-
-    def _least(self) -> float:
-        return max(self.base, min(self.base * 2 ** min(self._failures, 10), LONGEST_WAIT))
+def server_url(text: str) -> httpx.URL:
+    """The URL; `http` where it says no scheme, as in curl. Raises ValueError."""
+    try:
+        url = httpx.URL(text if "://" in text else f"http://{text}")
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{text!r} is not a URL: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"{text!r} is not the URL of a server: expected one such as http://127.0.0.1:8000")
+    return url
 
 
 class Client:
@@ -172,13 +84,8 @@ class Client:
         tell: Callable[[str], None] = lambda _: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.url = url if "://" in url else f"http://{url}"
-        try:
-            parsed = httpx.URL(self.url)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"{url!r} is not a URL: {error}") from None
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{url!r} is not the URL of a server: expected one such as http://127.0.0.1:8000")
+        parsed = server_url(url)
+        self.url = str(parsed)
         self._retry_for = retry_for
         self._tell = tell
         self._sleep = sleep
@@ -240,7 +147,7 @@ class Client:
             except ClientError as error:
                 self._fail(waits, error)
             else:
-                return _read(answer.content, Scheduled if answer.status_code == 202 else Published)
+                return _read(answer.content, Published) if delay is None else _read(answer.content, Scheduled)
             await self._sleep(waits.next())
 
     async def subscribe(
@@ -266,7 +173,8 @@ class Client:
                 if place is None and since == "latest":
                     place = await self._head(topic)  # or what comes while the first connection breaks would be lost
                 async with aclosing(self._stream((topic, *topics), since, place, left, waits)) as stream:
-                    async for place, item in stream:  # noqa: B020
+                    async for reached, item in stream:
+                        place = reached
                         if isinstance(item, Record) and left is not None:
                             left -= 1
                         if item is not None:
@@ -280,8 +188,7 @@ class Client:
     async def _stream(
         self, topics: Iterable[str], since: str, place: str | None, left: int | None, waits: Waits
     ) -> AsyncGenerator[tuple[str | None, Record | Gap | None], None]:
-        """One connection: what comes, each with the place it leads to. Ends without an error when the server ends it in
-        good order; raises Unreachable when it breaks, and RequestRefused."""
+        """One connection: what comes, each with the place it leads to. It ends with Unreachable or RequestRefused."""
         query: dict[str, Any] = {"topic": list(topics), "format": "json"}
         query |= {} if left is None else {"limit": min(left, LIMIT)}
         query |= {} if place else {"since": since}
@@ -299,10 +206,11 @@ class Client:
                     if event.id != id:  # only a message brings an id; a word of the server's own never does
                         place = id = event.id
                         item = _read(event.data.encode(), Record) if event.data else None
-                    elif event.event in _WORDS:
-                        item = _WORDS[event.event](event)
-                        if item is None:
-                            return
+                    elif event.event == "gap":
+                        item = _read(event.data.encode(), Gap)
+                    elif event.event in {"busy", "bye"}:
+                        reason = _read(event.data.encode(), _Farewell).reason
+                        raise RequestRefused(reason, 503, f"{self.url} takes no subscriber now ({reason})")
                     waits.heard()
                     yield place, item
         except SSEError:
@@ -311,6 +219,7 @@ class Client:
             raise _unsendable(error) from None
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
+        raise Unreachable(f"{self.url} ended the stream")
 
     async def _head(self, topic: str) -> str:
         """The newest place of the log."""
@@ -335,9 +244,48 @@ class Client:
         """Raises the error unless another attempt may help."""
         if isinstance(error, RequestRefused) and error.status not in NOT_NOW:
             raise error
-        waits.failed(error)
-        if waits.first_failure:
+        if waits.failed(error):
             self._tell(f"{error}; trying again")
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+class _Page(msgspec.Struct):
+    next: str
+
+
+class _Farewell(msgspec.Struct):
+    reason: str
+
+
+class _Problem(msgspec.Struct):
+    """RFC 9457, and our own `code`."""
+
+    code: str
+    detail: str
+
+
+def _messages(topic: str) -> str:
+    # A segment that is a dot or two would be resolved away on the way, and name another topic.
+    return f"topics/{quote(topic, errors='surrogateescape')}/messages".replace("/.", "/%2E")
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise RequestRefused("not_plainmq", 200, f"this is not an answer of plainmq: {error}") from None
+
+
+def _refusal(answer: httpx.Response) -> RequestRefused:
+    try:
+        problem = msgspec.json.decode(answer.content, type=_Problem)
+    except msgspec.DecodeError:
+        said = f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
+        return RequestRefused(f"http_{answer.status_code}", answer.status_code, said)
+    return RequestRefused(problem.code, answer.status_code, problem.detail)
+
+
+def _unsendable(error: Exception) -> RequestRefused:
+    return RequestRefused("option_invalid", 400, f"the request cannot be sent: {error}")

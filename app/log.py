@@ -225,7 +225,9 @@ class Log:
         kept = [draft for draft in drafts if draft.retain][-retention.max_messages :]
         for draft in kept:
             if len(draft.data) > retention.max_bytes:
-                raise MessageTooLarge(f"{len(draft.data)} bytes: topic {name!r} keeps {retention.max_bytes} in all")
+                raise MessageTooLarge(
+                    f"the message has {len(draft.data)} bytes; topic {name!r} keeps at most {retention.max_bytes}"
+                )
         need = self.cost + sum(map(cost, kept)) + (0 if topic else TOPIC_COST) - self.limits.total_bytes
         if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
             raise LogFull(
@@ -333,7 +335,7 @@ class Log:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self.sweep(now)
-        if take and self._waiting and (taken := self._take_behind(selector, cursor.seq, limit)):
+        if take and self._waiting and (taken := self._take_behind(selector, cursor.seq, limit, octets)):
             return Page(taken, cursor, behind=True)
         messages, place = self._collect(selector, cursor.seq, upto=upto, limit=limit, octets=octets, take=take)
         self._hand_out(messages)
@@ -389,11 +391,16 @@ class Log:
         rings = [self.topics[name].ring.after(after) for name in selector.topics if name in self.topics]
         return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
 
-    def _take_behind(self, selector: Selector, seq: int, limit: int) -> list[Message]:
+    def _take_behind(self, selector: Selector, seq: int, limit: int, octets: int) -> list[Message]:
         """Hand out what waits at or before that place: a new reader is the first subscriber it waited for."""
         topics = [self.topics[name] for name in self._waiting if name in selector.topics or selector.matches(name)]
         waiting = merge(*(topic.waiting.values() for topic in topics), key=_seq)
-        taken = [message for message in islice(waiting, limit) if message.seq <= seq]
+        taken: list[Message] = []
+        for message in islice(waiting, limit):
+            if message.seq > seq or octets <= 0:
+                break
+            taken.append(message)
+            octets -= len(message.data)
         self._hand_out(taken)
         return taken
 

@@ -21,7 +21,7 @@ from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .log import Limits, Retention
 from .settings import SettingInvalid, Settings
-from .sockets import BACKLOG, bind, raise_open_files, url_host
+from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
 from .tcp.session import LineSession
@@ -152,15 +152,15 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
 
 def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
     """Where it listens, and one ready line for each door."""
-    http = url_host(http_socket)
+    http = "http://{}:{}".format(*reachable(http_socket))
     lines = [
         f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
         f"room for {connections} connections",
-        f"  publish    curl -d hello http://{http}/topics/foo/messages",
-        f"  subscribe  curl -N http://{http}/topics/foo/stream",
+        f"  publish    curl -d hello {http}/topics/foo/messages",
+        f"  subscribe  curl -N {http}/topics/foo/stream",
     ]
     if run.line_socket is not None:
-        host, port = run.line_socket.getsockname()[:2]
+        host, port = reachable(run.line_socket)
         lines.append(f"  or both    telnet {host} {port}    (type help)")
         lines.append(rf"""             printf "pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
     return "\n".join(lines)

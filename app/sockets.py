@@ -43,10 +43,12 @@ def _reap_silent_peers(sock: socket.socket, stall_timeout: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout * 1000))
 
 
-def url_host(sock: socket.socket) -> str:
-    """The address as it stands in a URL: `127.0.0.1:8000`, `[::1]:8000`."""
+def reachable(sock: socket.socket) -> tuple[str, int]:
+    """Host and port under which somebody on this machine reaches the socket, as they stand in a URL."""
     host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        return "localhost", port
+    return (f"[{host}]" if ":" in host else host), port
 
 
 def raise_open_files() -> int:

@@ -18,8 +18,13 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings errors
+    cli             → __init__ server settings commands client units errors
     main            → server settings web/app
+
+    commands        → client
+    client          → answers waits
+    answers         →
+    waits           →
 
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames log message position topic units
                       sockets errors

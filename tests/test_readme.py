@@ -27,6 +27,7 @@ from app.settings import OPTIONS, flag, variable
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
 README = ROOT / "README.md"
+PLAINMQ = ".venv/bin/plainmq"  # as the README installs it; run from here
 TYPED = re.compile(r"\{'command':|(sub|pub) |quit$")
 BLOCK = re.compile(r"<!-- ([^\n>]+) -->\n```\w*\n(.*?)```$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
@@ -73,14 +74,19 @@ class Program:
 
     def __init__(self, command: str, server: ServerProcess) -> None:
         words = shlex.split(command)
-        assert words[0] in ("curl", "telnet"), f"nothing is run but curl and telnet, not {command!r}"
+        assert words[0] in ("curl", "telnet", PLAINMQ), f"the test does not run {command!r}"
         self.telnet = words[0] == "telnet"
+        if words[0] == PLAINMQ:
+            words = [sys.executable, "-m", "app", *words[1:]]
         words = [re.sub("^localhost:8000", f"localhost:{server.port}", word) for word in words]
         if self.telnet:
             assert words[1:] == ["localhost", "7777"]
             words = [*self._telnet(), "localhost", str(server.tcp_port)]
         stderr = subprocess.STDOUT if self.telnet else subprocess.DEVNULL  # curl's is its progress, absent on terminals
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=ROOT,
+            env={**os.environ, "PLAINMQ_URL": server.url},
+        )  # fmt: skip
         self._unread = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)

@@ -80,14 +80,13 @@ class Connection(ABC, Protocol):
 
     def wait(self, line: bytes | None = None) -> None:
         """Handle no more lines before all that is due has been said; then this one first."""
-        self._waiting = True
+        self._waiting = self.busy
         if line is not None:
             self._backlog.appendleft(line)
 
     def finish(self) -> None:
         """Take no more lines; answer those that are here, then close."""
         self._ended = True
-        self._lines.rest.clear()
         self._work()
 
     def close(self) -> None:

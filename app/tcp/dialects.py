@@ -319,7 +319,7 @@ HELP: Final = """\
 plainmq: each line is a command, in one of three dialects; mix them at will.
 
   Words, for people (a message is shown as MSG <topic> <id> <text>):
-    sub TOPIC [since]     its new messages; since: earliest, last:10, 10m, an id
+    sub TOPIC [since]     new messages; since: earliest, last:10, 10m or an id
                           b.* is every topic of b, one level; b.** all levels
     unsub TOPIC           no more of them
     pub TOPIC TEXT...     publish the text

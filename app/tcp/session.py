@@ -74,7 +74,10 @@ class LineSession(Connection):
 
     def _answer(self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes]) -> None:
         """Answer what comes of the future, when its turn has come."""
-        self.in_turn(partial(self._say_outcome, dialect, future, success), future)
+        if future.done() and not self.busy:
+            self._say_outcome(dialect, future, success)
+        else:
+            self.in_turn(partial(self._say_outcome, dialect, future, success), future)
 
     def _say(self, answer: bytes) -> None:
         if answer:

@@ -1,15 +1,18 @@
 """The HTTP door: which route leads where."""
 
+from typing import Any
+
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
-from starlette.types import Lifespan
+from starlette.types import ExceptionHandler, Lifespan
 
 from ..broker import Broker
 from ..errors import PlainmqError
 from .health import livez, readyz
-from .problem import explain, fail, refuse
+from .problem import explain, fail, forget, refuse
 from .publish import publish
 from .read import read_message, read_messages
 from .stream import stream_topic, stream_topics
@@ -30,6 +33,14 @@ ROUTES = [
 ]
 
 
+EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
+    PlainmqError: refuse,
+    HTTPException: explain,
+    ClientDisconnect: forget,
+    Exception: fail,
+}
+
+
 class Bounds(msgspec.Struct, frozen=True):
     """What the door takes in: bytes of a message and of a batch, messages in a batch."""
 
@@ -42,7 +53,7 @@ def create_app(broker: Broker | None, bounds: Bounds, lifespan: Lifespan[Starlet
     """The app over a broker. A lifespan that opens the broker itself sets `app.state.broker`."""
     app = Starlette(
         routes=ROUTES,
-        exception_handlers={PlainmqError: refuse, HTTPException: explain, Exception: fail},
+        exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body

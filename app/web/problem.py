@@ -74,6 +74,11 @@ async def explain(request: Request, error: Exception) -> Response:
     return problem(status, status.name.lower(), f"there is nothing at {request.url.path[:200]!a}")
 
 
+async def forget(_request: Request, _error: Exception) -> Response:
+    """The answer to a client that left before it had said all: nobody hears it."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
 async def fail(_request: Request, _error: Exception) -> Response:
     """The answer to a fault of ours; the server logs it."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a fault of the server; it was logged")
@@ -82,6 +87,7 @@ async def fail(_request: Request, _error: Exception) -> Response:
 def _explain_method(request: Request) -> Response:
     """Starlette names the methods of one route only; a path may have several."""
     routes = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
-    allowed = ", ".join(sorted({method for route in routes for method in route.methods}))
+    here = [route for route in routes if route.path == routes[0].path]  # the more particular paths come first
+    allowed = ", ".join(sorted({method for route in here for method in route.methods}))
     detail = f"{request.method} is not possible here; expected {allowed}"
     return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, {"Allow": allowed})

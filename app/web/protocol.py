@@ -15,6 +15,7 @@ from ..frames import CHUNKED_RAW, farewell
 CONNECTION: Final = "plainmq.connection"  # the ASGI extension under which a request finds its Connection
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
+_FRAMING: Final = {b"transfer-encoding": b"chunked", b"connection": b"close"}  # nothing can follow a stream
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -34,8 +35,8 @@ class Connection(HttpToolsProtocol):
 
     def hold(self, reader: Reader, headers: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
         """Become the reader's sink: send the head of a chunked 200 and `first`, and drop what the request needed."""
-        every = [*self.server_state.default_headers, *headers, (b"transfer-encoding", b"chunked")]
-        head = b"".join([b"%b: %b\r\n" % header for header in every])
+        every = dict([*self.server_state.default_headers, *headers]) | _FRAMING
+        head = b"".join([b"%b: %b\r\n" % header for header in every.items()])
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         self.write(b"%b%b\r\n%b" % (STATUS_LINE[200], head, first))
         self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more

@@ -1,8 +1,10 @@
 """What topics there are, how much of each is kept, and how to change that."""
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -52,6 +54,10 @@ async def delete_topic(request: Request) -> Response:
 
 
 def _topic(request: Request) -> str:
+    """The topic itself, not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages`
+    (which can still be named, as `foo%2Fmessages`)."""
+    if request.scope.get("raw_path", b"").endswith((b"/messages", b"/stream")):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
     read_options(request, {})
     return parse_topic(request.path_params["topic"])
 

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import cast
 
 from app.broker import Broker, Timing, steady_clock
 from app.engines.base import Engine
@@ -34,6 +35,12 @@ class Peer:
     def send(self, *lines: str | bytes) -> None:
         """Text goes as a line, bytes as they are."""
         self.writer.writelines(line if isinstance(line, bytes) else line.encode() + b"\n" for line in lines)
+
+    def stop_reading(self) -> None:
+        cast(asyncio.Transport, self.writer.transport).pause_reading()
+
+    def read_again(self) -> None:
+        cast(asyncio.Transport, self.writer.transport).resume_reading()
 
     async def line(self) -> bytes:
         """The next line with its end; empty when the server has closed."""
@@ -72,6 +79,17 @@ class Peer:
         assert await self.synchronise() == []
 
 
+@asynccontextmanager
+async def connect(port: int) -> AsyncIterator[Peer]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    try:
+        yield Peer(reader, writer)
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 @dataclass
 class Port:
     """A line port that serves."""
@@ -79,15 +97,8 @@ class Port:
     broker: Broker
     number: int
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Peer]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.number, limit=1 << 24)
-        try:
-            yield Peer(reader, writer)
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+    def connect(self) -> AbstractAsyncContextManager[Peer]:
+        return connect(self.number)
 
     @asynccontextmanager
     async def peers(self, count: int) -> AsyncIterator[list[Peer]]:

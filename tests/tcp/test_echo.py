@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.tcp.echo import EchoSession, serve_echo
-from tests.tcp.peer import DEADLINE, Peer, Port, bound_socket, serving
+from tests.tcp.peer import DEADLINE, Peer, bound_socket, connect, serving
 
 LIMIT = 1_000
 
@@ -47,10 +47,10 @@ async def test_a_line_that_is_too_long_is_told_so_once(echo: Peer) -> None:
 
 async def test_it_serves_until_it_is_told_to_stop() -> None:
     sock, stopped = bound_socket(), asyncio.Event()
-    port = Port(None, sock.getsockname()[1])
+    number = sock.getsockname()[1]
     serving = asyncio.create_task(serve_echo(sock, LIMIT, stopped))
     await asyncio.sleep(0)
-    async with port.connect() as peer:
+    async with connect(number) as peer:
         assert await peer.ask("x") == b"x\n"
         stopped.set()
         assert await peer.rest() == b""

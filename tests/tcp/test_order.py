@@ -1,4 +1,4 @@
-"""A log that takes its time, as one on a disk does: answers still come in the order of the lines, and memory is bounded."""
+"""A log that takes its time, as one on a disk does: answers keep the order of the lines, and memory is bounded."""
 
 import asyncio
 from asyncio import Future

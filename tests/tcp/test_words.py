@@ -134,7 +134,8 @@ async def test_the_examples_of_the_help_work(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("subb foo", "sub TOPIC [since]"), ("subscribe foo", "sub TOPIC [since]"), ("hepl", "help"), ("pbu foo x", "pub "),
+        ("subb foo", "sub TOPIC [since]"), ("subscribe foo", "sub TOPIC [since]"), ("hepl", "help"),
+        ("pbu foo x", "pub TOPIC TEXT..."),
         ("publish foo x", "pub TOPIC TEXT..."), ("topic", "topics"), ("exit", "quit"), ("qiut", "quit"), ("?", "help"),
         ("unsubscribe foo", "unsub TOPIC"), ("send foo x", "pub TOPIC TEXT..."), ("pong", "ping"),
     ],

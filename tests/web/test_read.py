@@ -166,3 +166,14 @@ async def test_a_deleted_topic_is_gone_and_starts_again_from_0(http: httpx.Async
     assert (await http.delete(f"/topics/{topic}")).status_code == 404
     answer = await http.post(f"/topics/{topic}/messages", content="3")
     assert answer.json()["index"] == 0
+
+
+@pytest.mark.parametrize(("method", "allowed"), [("PUT", "GET, HEAD, POST"), ("DELETE", "GET, HEAD, POST")])
+async def test_a_slip_of_the_method_makes_and_deletes_no_topic(
+    http: httpx.AsyncClient, topic: str, method: str, allowed: str
+) -> None:
+    answer = await http.request(method, f"/topics/{topic}/messages")
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert (await http.request(method, f"/topics/{topic}/stream")).status_code == 405
+    assert (await http.get("/topics", params={"match": f"{topic}/*"})).json()["topics"] == []
+    assert (await http.put(f"/topics/{topic}%2Fmessages")).json()["topic"] == f"{topic}/messages"

@@ -1,0 +1,236 @@
+"""What `plainmq publish` and `plainmq subscribe` do. They write through a Terminal and answer an exit status."""
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, aclosing
+from enum import IntEnum
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from .client import Client, ClientError, Options, Published, Record, RequestRefused, Scheduled, Unreachable
+
+READ: Final = 1 << 20  # bytes of input at once
+BATCH: Final = 5_000  # lines in a batch at most; a server takes 10,000 unless told otherwise
+LONGEST_LINE: Final = 16 << 20  # bytes: no server takes a longer message
+LONG: Final = 1_000  # messages: longer input gets a progress bar
+
+Progress = Callable[[int, int], None]  # told the bytes and messages done so far
+
+
+class Exit(IntEnum):
+    """What a script can tell apart; `--help` says the same."""
+
+    DONE = 0
+    REFUSED = 1
+    UNREACHABLE = 3
+    GAP = 4
+    TIMEOUT = 5
+
+
+class Terminal(msgspec.Struct, frozen=True):
+    """Where a command writes: `out` takes results, `tell` sentences for people. `progress` opens a bar over so many
+    bytes (None: not known); it is None when nobody would see it. `fileno` is the file that `out` writes to."""
+
+    out: Callable[[bytes], None]
+    tell: Callable[[str], None]
+    fileno: int
+    progress: Callable[[int | None], AbstractContextManager[Progress]] | None = None
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """Where messages go, and how."""
+
+    url: str
+    topic: str
+    options: Options
+    delay: str | None
+    retry_for: float
+    as_json: bool
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What to subscribe to, and until when. Durations are seconds; None is for ever."""
+
+    url: str
+    topics: tuple[str, ...]
+    since: str
+    count: int | None
+    timeout: float | None
+    retry_for: float | None
+    as_json: bool
+    strict: bool
+
+
+def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -> Exit:
+    """Publish the bytes, or the whole file (`-` is standard input), as one message."""
+    if isinstance(message, Path):
+        message = sys.stdin.buffer.read() if message == Path("-") else message.read_bytes()
+    return asyncio.run(_publish_one(outgoing, message, terminal))
+
+
+async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> Exit:
+    options = outgoing.options
+    if not options.get("content_type") and not _is_text(data):
+        options = {**options, "content_type": "application/octet-stream"}
+    try:
+        async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
+            answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
+    except ClientError as error:
+        return _failed(error, str(error), terminal)
+    terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
+    return Exit.DONE
+
+
+def publish_lines(outgoing: Outgoing, file: Path, batches: bool, terminal: Terminal) -> Exit:
+    """Publish every line of the file (`-` is standard input) that is not empty, in order; with `batches`, the lines
+    that are there at once travel together."""
+    if file == Path("-"):
+        return asyncio.run(_publish_lines(outgoing, sys.stdin.fileno(), batches, terminal))
+    with file.open("rb", buffering=0) as source:
+        return asyncio.run(_publish_lines(outgoing, source.fileno(), batches, terminal))
+
+
+async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal: Terminal) -> Exit:
+    """One request at a time: messages that travel side by side may overtake each other."""
+    step = BATCH if batches else 1
+    done = 0
+    try:
+        with Bar(terminal, file) as bar:
+            async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
+                async for lines in _read_lines(file):
+                    for first in range(0, len(lines), step):
+                        part = lines[first : first + step]
+                        answer = await _publish_part(client, outgoing, part, batches)
+                        done += len(part)
+                        bar.show(done, sum(map(len, part)) + len(part))
+                        if outgoing.as_json:
+                            terminal.out(_json(answer))
+    except ClientError as error:
+        return _failed(error, f"{error} ({done} messages before it were accepted)", terminal)
+    return Exit.DONE
+
+
+async def _publish_part(client: Client, outgoing: Outgoing, part: list[bytes], batch: bool) -> Published | Scheduled:
+    if batch:
+        return await client.publish_batch(outgoing.topic, part, delay=outgoing.delay, **outgoing.options)
+    return await client.publish(outgoing.topic, part[0], delay=outgoing.delay, **outgoing.options)
+
+
+class Bar:
+    """A progress bar that opens when the input turns out to be long, if there is somebody to see it."""
+
+    def __init__(self, terminal: Terminal, file: int) -> None:
+        status = os.fstat(file)
+        self._total = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._open = None if os.isatty(file) else terminal.progress
+        self._stack = ExitStack()
+        self._bar: Progress | None = None
+        self._octets = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def show(self, messages: int, octets: int) -> None:
+        """So many messages are done, of which the last ones had so many bytes with their line ends."""
+        self._octets += octets
+        if self._bar is None and self._open is not None and messages > LONG:
+            self._bar = self._stack.enter_context(self._open(self._total))
+        if self._bar is not None:
+            self._bar(self._octets, messages)
+
+
+async def _read_lines(file: int) -> AsyncIterator[list[bytes]]:
+    """The lines of the file as they come: whole ones, without their ends (LF or CRLF), without empty ones."""
+    parts: list[bytes] = []
+    while chunk := await _read(file):
+        head, end, rest = chunk.partition(b"\n")
+        parts.append(head)
+        if end:
+            lines = [b"".join(parts), *rest.split(b"\n")]
+            parts = [lines.pop()]
+            yield _without_ends(lines)
+        elif sum(map(len, parts)) > LONGEST_LINE:
+            raise RequestRefused("message_too_large", 413, f"a line has more than {LONGEST_LINE} bytes")
+    yield _without_ends([b"".join(parts)])
+
+
+def _without_ends(lines: list[bytes]) -> list[bytes]:
+    return [line for line in (line.removesuffix(b"\r") for line in lines) if line]
+
+
+async def _read(file: int) -> bytes:
+    """What there is, once there is something. No thread waits in read(2), so a signal ends the command at once."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(file, ready.set)
+    except PermissionError:  # epoll: a regular file is always ready
+        return os.read(file, READ)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(file)
+    return os.read(file, READ)
+
+
+def subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
+    """Write what is published, a message a line, until there was enough."""
+    return asyncio.run(_subscribe(wanted, terminal))
+
+
+async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
+    if stat.S_ISFIFO(os.fstat(terminal.fileno).st_mode):  # who reads our output has left: do not wait for a message
+        asyncio.get_running_loop().add_reader(terminal.fileno, sys.exit)
+    try:
+        async with asyncio.timeout(wanted.timeout):
+            return await _receive(wanted, terminal)
+    except BrokenPipeError:
+        return Exit.DONE
+    except TimeoutError:
+        return Exit.DONE if wanted.count is None else Exit.TIMEOUT
+    except ClientError as error:
+        return _failed(error, str(error), terminal)
+
+
+async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
+    async with Client(wanted.url, tell=terminal.tell) as client:
+        items = client.subscribe(*wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for)
+        async with aclosing(items):
+            async for item in items:
+                if isinstance(item, Record):
+                    terminal.out(_json(item) if wanted.as_json else item.data + b"\n")
+                    continue
+                terminal.tell(f"Gap: {item.sentence}")
+                if wanted.as_json:
+                    terminal.out(_json({"gap": item}))
+                if wanted.strict:
+                    return Exit.GAP
+    return Exit.DONE
+
+
+def _failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
+    terminal.tell(f"Error: {sentence}")
+    return Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.REFUSED
+
+
+def _summary(answer: Published | Scheduled) -> bytes:
+    return (answer.id if isinstance(answer, Published) else f"scheduled {answer.due}").encode() + b"\n"
+
+
+def _json(answer: object) -> bytes:
+    return msgspec.json.encode(answer) + b"\n"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

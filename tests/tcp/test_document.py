@@ -1,0 +1,69 @@
+"""openapi/tcp.md is held to the code: its transcripts run, and its tables name what there is."""
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from app import errors
+from app.tcp import dialects
+from tests.tcp.peer import serving
+
+DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
+TRANSCRIPTS = re.findall(r"```transcript\n(.*?)```", DOCUMENT, re.DOTALL)
+ID = re.compile(r"\bk3f9a2xy(?=-\d+\b)")  # the epoch of the examples
+
+
+def expected(line: str, epoch: str) -> bytes:
+    """What the server sends where the document says `line`."""
+    end = "\n" if line.startswith("{'") else "\r\n"
+    return (ID.sub(epoch, line) + end).encode()
+
+
+@pytest.mark.parametrize("transcript", TRANSCRIPTS)
+async def test_a_transcript_is_what_happens(transcript: str) -> None:
+    async with serving() as port, port.connect() as peer:
+        epoch = port.broker.engine.epoch
+        for sign, lines in groupby(transcript.splitlines(), key=lambda line: line[:2]):
+            texts = [line[2:] for line in lines]
+            if sign == "> ":
+                peer.send(*texts)
+            else:
+                assert sign == "< "
+                assert sorted(await peer.lines(len(texts))) == sorted(expected(text, epoch) for text in texts)
+        if "> quit" in transcript:
+            assert await peer.rest() == b""
+        else:
+            await peer.assert_quiet()
+
+
+def test_there_are_transcripts_of_every_dialect() -> None:
+    sent = [line[2:] for transcript in TRANSCRIPTS for line in transcript.splitlines() if line.startswith("> ")]
+    chosen = {dialects.choose(line.encode()) for line in sent}
+    assert chosen == {dialects.LITERAL, dialects.JSON, dialects.WORDS}
+
+
+def test_every_word_has_its_row() -> None:
+    rows = re.findall(r"^\| `([a-z]+)", DOCUMENT, re.MULTILINE)
+    assert set(dialects._USAGE) <= set(rows)
+    for usage in dialects._USAGE.values():
+        assert f"| `{usage}` |" in DOCUMENT
+
+
+def test_every_code_a_line_can_get_is_explained() -> None:
+    raised = [
+        dialects.UnknownCommand, dialects.BadArguments, dialects.NotUtf8, errors.TopicInvalid, errors.OptionInvalid,
+        errors.MessageTooLarge, errors.TopicLimit, errors.LogFull, errors.SubscriberLimit, errors.Busy, errors.Draining,
+        errors.PlainmqError,
+    ]  # fmt: skip
+    table = DOCUMENT[DOCUMENT.index("| code | when |") : DOCUMENT.index("## 5.")]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [error.code for error in raised]
+
+
+def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
+    for reason in ("Could not decode input as UTF-8", "Could not parse json", "Malformed json message"):
+        assert f"| `{reason}` |" in DOCUMENT
+    assert dialects.MAX_LITERAL == 128 << 10
+    assert f"{dialects.MAX_BARE:,} characters and {dialects.MAX_STRUCTURE} brackets" in DOCUMENT
+    assert f"nested {dialects.MAX_NESTING} deep" in DOCUMENT
