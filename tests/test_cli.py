@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,10 +110,11 @@ def post(url: str, topic: str, body: str) -> dict[str, Any]:
     return answer
 
 
-def post_when_subscribed(url: str, topic: str, body: str) -> None:
-    """Publish, again and again until a subscriber got it."""
-    while not post(url, topic, body)["subscribers"]:
-        pass
+def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) -> None:
+    """Publish, again and again until so many subscribers got it."""
+    deadline = time.monotonic() + DEADLINE
+    while post(url, topic, body)["subscribers"] < subscribers:
+        assert time.monotonic() < deadline, "nobody subscribes"
 
 
 # Help
@@ -378,10 +380,8 @@ def test_it_goes_on_after_a_restart_of_the_server_and_tells_of_the_gap(topic: st
         assert b"trying again" in plain.line(plain.process.stderr)
         assert b"trying again" in as_json.line(as_json.process.stderr)
         with start_server(port=port, tcp_port=0) as server:
-            while post(url, topic, "before")["subscribers"] < 2:
-                pass
-            while plain.line() != b"before\n":
-                pass
+            post_when_subscribed(url, topic, "before", subscribers=2)
+            assert plain.line() == b"before\n"
             id = json.loads(as_json.line())["id"]
             server.process.kill()
             server.process.wait(DEADLINE)
@@ -390,6 +390,7 @@ def test_it_goes_on_after_a_restart_of_the_server_and_tells_of_the_gap(topic: st
             said = b""
             while b"Gap" not in said:
                 said = plain.line(plain.process.stderr)
+                assert said, "it ended without a word of a gap"
             assert said.startswith(b"Gap: ")
             assert b"(epoch)" in said
             while (text := plain.line()) == b"before\n":

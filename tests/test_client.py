@@ -350,7 +350,7 @@ async def test_a_limit_takes_no_more_from_the_server_than_it_hands_on(client: Cl
     for number in EXPECTED[:5]:
         await client.publish(topic, number.encode(), delivery="one")
     for number in EXPECTED[:5]:
-        async with aclosing(client.subscribe(topic, limit=1)) as stream:
+        async with asyncio.timeout(DEADLINE), aclosing(client.subscribe(topic, limit=1)) as stream:
             assert [item.data async for item in stream if isinstance(item, Record)] == [number.encode()]
 
 

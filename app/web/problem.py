@@ -54,6 +54,11 @@ async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlainmqError)
     if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
         return _refuse_softly(error)
+    return refusal_of(error)
+
+
+def refusal_of(error: PlainmqError) -> Response:
+    """The problem that an error is."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     return problem(status, error.code, str(error), {"Retry-After": "5"} if isinstance(error, Busy) else None)
 

@@ -82,7 +82,11 @@ def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
 def _content_type(request: Request) -> str:
     if encoding := request.headers.get("content-encoding"):
         raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
-    content_type = request.headers.get("content-type") or TEXT
+    return read_content_type(request.headers.get("content-type") or TEXT)
+
+
+def read_content_type(content_type: str) -> str:
+    """Itself, if it is one that can be kept. Raises OptionInvalid."""
     if not _CONTENT_TYPE.fullmatch(content_type):
         raise OptionInvalid("Content-Type is not 1 to 255 characters of printable ASCII")
     return content_type
