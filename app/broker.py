@@ -90,6 +90,11 @@ class Broker:
         age = self._timing.stream_age * uniform(0.9, 1.1) if aging else inf
         return self._cohorts.subscribe(selector, form, sink, age, limit)
 
+    @property
+    def epoch(self) -> str:
+        """One life of the log: the first half of its ids."""
+        return self.engine.epoch
+
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
         return self.engine.locate(selector, start)
 

@@ -23,7 +23,7 @@ from .errors import SubscriberLimit
 from .frames import Form
 from .log import Page
 from .message import Delivery, Message
-from .position import Cursor, Start
+from .position import After, Cursor, Start
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
@@ -51,6 +51,9 @@ class Sink(Protocol):
 
 class Source(Protocol):
     """The log as readers see it. The futures of a log in memory are done when they are returned."""
+
+    @property
+    def epoch(self) -> str: ...
 
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]: ...
 
@@ -154,7 +157,8 @@ class Reader:
 
     def start(self, start: Start) -> None:
         """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
-        self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
+        located = self._cohorts.source.locate(self.cohort.selector, start)
+        self._when(located, self._read_from if isinstance(start, After) else self._tell_place)
 
     def pause(self) -> None:
         """The socket is full: stay at this place until it drains. Idempotent."""
@@ -191,6 +195,12 @@ class Reader:
         """The reader is gone. Idempotent."""
         self._unwatch_socket()
         self._cohorts.discard(self)
+
+    def _tell_place(self, cursor: Cursor) -> None:
+        """Who is cut off before the first message comes back to this place, and is told what it missed."""
+        if not self.closed and (frame := self.cohort.form.place(f"{self._cohorts.source.epoch}-{cursor.seq}")):
+            self.sink.write(self.cohort.form.wrap([frame]))
+        self._read_from(cursor)
 
     def _read_from(self, cursor: Cursor) -> None:
         self._cursor = cursor

@@ -28,6 +28,10 @@ class Form(Protocol):
         """The frame that tells of a loss; empty where the protocol has no word for it."""
         ...
 
+    def place(self, id: str) -> bytes:
+        """The frame that gives a reader its place before it has a message; empty where there is no word for it."""
+        ...
+
     keep_alive: bytes
 
     takes: bool
@@ -133,6 +137,10 @@ class SseForm:
     def gap(self, gap: Gap) -> bytes:
         return control("gap", gap)
 
+    def place(self, id: str) -> bytes:
+        """An id without data is no event, but an EventSource that is cut off now comes back with it."""
+        return f"id: {id}\n\n".encode()
+
 
 class ChunkedSseForm(SseForm):
     """Server-sent events as HTTP/1.1 chunks (RFC 9112, section 7.1), written straight to the socket."""
@@ -165,6 +173,9 @@ class NewsForm:
     def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
         return b"."
 
+    def place(self, id: str) -> bytes:  # noqa: ARG002
+        return b""
+
 
 NEWS = NewsForm()
 
@@ -185,6 +196,9 @@ class LineForm:
 
     def gap(self, gap: Gap) -> bytes:
         raise NotImplementedError
+
+    def place(self, id: str) -> bytes:  # noqa: ARG002
+        return b""
 
 
 class LiteralForm(LineForm):

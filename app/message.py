@@ -16,6 +16,8 @@ MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
 TEXT: Final = "text/plain; charset=utf-8"
 
+_FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _PRINTABLE = re.compile(r"[ -~]+")
 _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})")
 
@@ -116,5 +118,9 @@ class Scheduled(msgspec.Struct, frozen=True, gc=False):
 
 
 def rfc3339(time: float) -> str:
-    """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC)."""
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC), within the years that it can write."""
+    return (
+        datetime.fromtimestamp(min(max(time, _FIRST_SECOND), _LAST_SECOND), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

@@ -67,9 +67,10 @@ class Selector:
 
     def __init__(self, names: Iterable[str]) -> None:
         """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
-        every = tuple(sorted({parse_pattern(name) for name in names}))
-        if not 1 <= len(every) <= MAX_TOPICS_PER_SELECTOR:
-            raise TopicInvalid(f"expected 1 to {MAX_TOPICS_PER_SELECTOR} topics or patterns, got {len(every)}")
+        given = tuple(names)
+        if not 1 <= len(given) <= MAX_TOPICS_PER_SELECTOR:
+            raise TopicInvalid(f"expected 1 to {MAX_TOPICS_PER_SELECTOR} topics or patterns, got {len(given)}")
+        every = tuple(sorted({parse_pattern(name) for name in given}))
         self.topics = tuple(name for name in every if not is_pattern(name))
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns

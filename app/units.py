@@ -42,11 +42,13 @@ def parse_size(text: str) -> Octets:
 
 
 def format_duration(seconds: float) -> str:
-    """600.0 → `10m`: the largest unit that leaves a whole number."""
-    for unit, length in reversed(SECONDS.items()):
-        if seconds >= length and (seconds / length).is_integer():
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:g}s" if seconds else "0"
+    """600.0 → `10m`: the largest unit that leaves a whole number of at most 12 digits, or else the largest below."""
+    fitting = [(unit, seconds / length) for unit, length in reversed(SECONDS.items()) if seconds >= length]
+    for unit, number in fitting:
+        if number.is_integer() and number < 1e12:
+            return f"{number:.0f}{unit}"
+    unit, number = fitting[0] if fitting else ("s", seconds)
+    return f"{number:.6f}".rstrip("0").rstrip(".") + unit if seconds else "0"
 
 
 def format_size(octets: int) -> str:

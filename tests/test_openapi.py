@@ -114,7 +114,7 @@ def item_complaints(item: dict[str, Any], schema: Any, form: str = "raw") -> lis
     """What is wrong with an item of a stream; JSON in its data is read and held to its own schema."""
     found = complaints(item, schema)
     schemas = DOCUMENT["components"]["schemas"]
-    if "id" in item:
+    if "id" in item and "data" in item:
         kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent"}[form]
     else:
         kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), "OpeningBlock")
@@ -487,7 +487,7 @@ async def test_a_stream_for_scripts_ends_by_itself(server: ServerProcess, topic:
         assert [item.get("data") for item in blocks(limited.text)] == [None, "0", "1"]
         async with client(server) as http:
             timed = await http.get(f"{path}timeout=10ms")
-        assert [list(item) for item in blocks(timed.text)] == [["retry"]]
+        assert [list(item) for item in blocks(timed.text)] == [["retry", "id"]]
         check("GET", "/stream" if path.startswith("/stream") else STREAM, limited)
 
 
@@ -507,7 +507,7 @@ async def _items(response: httpx.Response, ids: int) -> list[dict[str, Any]]:
     async for part in response.aiter_text():
         text += part
         items = blocks(text[: text.rfind("\n\n") + 2])
-        if sum("id" in item for item in items) >= ids:
+        if sum({"id", "data"} <= item.keys() for item in items) >= ids:
             break
     return items
 

@@ -13,6 +13,7 @@ from ..position import Cursor, Start
 from ..topic import Selector
 from .base import Deliver, Engine, attempt, done
 
+LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot count to what a person can write
 AGAIN: Final = 1.0  # seconds until a delayed message for which there was no room is tried again
 
 
@@ -77,7 +78,8 @@ class MemoryEngine(Engine):
         if self._timer is not None:
             self._timer.cancel()
         if (due := self._delayed.next()) is not None:
-            self._timer = get_running_loop().call_later(max(due - self._clock(), 0.0), self._publish_due)
+            wait = min(max(due - self._clock(), 0.0), LONGEST_WAIT)
+            self._timer = get_running_loop().call_later(wait, self._publish_due)
 
     def _publish_due(self) -> None:
         now = self._clock()

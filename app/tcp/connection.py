@@ -9,7 +9,6 @@ A peer may send as much as it likes before it reads; it is read on as soon as it
 
 from abc import ABC, abstractmethod
 from asyncio import BaseTransport, Future, Protocol, Transport
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 from typing import Protocol as Interface
@@ -38,11 +37,12 @@ class Connection(ABC, Protocol):
     """Sends bytes; they leave in one write with all else that is sent while lines are handled."""
 
     def __init__(self, max_line: int) -> None:
-        self.max_line = max_line
+        self.max_line = int(max_line)  # a setting would show itself as `1536KiB`
         self.owner: Owner | None = None
         self._lines = Lines(max_line)
-        self._backlog: deque[bytes] = deque()
-        self._due: deque[tuple[Future[Any] | None, Callable[[], None]]] = deque()
+        # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
+        self._backlog: list[bytes] = []  # the next line is the last one
+        self._due: list[tuple[Future[Any] | None, Callable[[], None]]] = []  # in order; short, so pop(0) is cheap
         self._out: list[bytes] = []
         self._size = 0  # bytes in there
         self._corked = False
@@ -55,6 +55,9 @@ class Connection(ABC, Protocol):
     @abstractmethod
     def handle(self, line: bytes) -> None:
         """Do what the line says; it is without its LF. One longer than `max_line` was cut short."""
+
+    def settle(self) -> None:
+        """Do what was put off: no more lines are handled in this turn."""
 
     def leave(self) -> None:
         """Say the last things: the connection is about to be closed."""
@@ -82,7 +85,7 @@ class Connection(ABC, Protocol):
         """Handle no more lines before all that is due has been said; then this one first."""
         self._waiting = self.busy
         if line is not None:
-            self._backlog.appendleft(line)
+            self._backlog.append(line)
 
     def finish(self) -> None:
         """Take no more lines; answer those that are here, then close."""
@@ -108,7 +111,7 @@ class Connection(ABC, Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._ended:
-            self._backlog += self._lines.feed(data)
+            self._queue(self._lines.feed(data))
             self._work()
 
     def eof_received(self) -> bool:
@@ -116,7 +119,7 @@ class Connection(ABC, Protocol):
         if not self._ended:
             last = self._lines.end()
             self._unended = bool(last)
-            self._backlog += last
+            self._queue(last)
         self.finish()
         return True
 
@@ -137,6 +140,10 @@ class Connection(ABC, Protocol):
 
     # One turn
 
+    def _queue(self, lines: list[bytes]) -> None:
+        lines.reverse()
+        self._backlog[:0] = lines
+
     def _work(self, *_: object) -> None:
         """Go on as far as the peer and the log let us. What is said meanwhile leaves in one write."""
         if self._corked:
@@ -146,7 +153,8 @@ class Connection(ABC, Protocol):
         try:
             self._say_what_is_due()
             while self._backlog and not self._full:
-                self.handle(self._backlog.popleft())
+                self.handle(self._backlog.pop())
+            self.settle()
         except BaseException:
             self.abort()  # half of a line was done: nothing more can be right on this connection
             raise
@@ -163,7 +171,7 @@ class Connection(ABC, Protocol):
     def _say_what_is_due(self) -> None:
         due = self._due
         while due and not self._paused and ((future := due[0][0]) is None or future.done()):
-            due.popleft()[1]()
+            due.pop(0)[1]()
         self._waiting = self._waiting and bool(due)
 
     def _gather(self, data: bytes) -> None:

@@ -68,7 +68,7 @@ class Unsubscribe(Command):
     topic: str
 
 
-class Send(Command):
+class Send(Command, gc=False):
     draft: Draft
 
 
@@ -94,6 +94,9 @@ class Quit(Command):
 class Dialect(ABC):
     form: ClassVar[Form]
     """How messages look to who subscribes in this dialect."""
+
+    tells_receipt: ClassVar[bool] = False
+    """Whether the answer to a send says what became of this one: then it is published by itself."""
 
     @abstractmethod
     def parse(self, line: bytes) -> Command:
@@ -376,6 +379,7 @@ _ALONE: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help":
 
 class Words(Dialect):
     form = frames.WORDS
+    tells_receipt = True
 
     def parse(self, line: bytes) -> Command:
         words = _BLANKS.split(_decoded(line).strip(" \t\r"), 2)

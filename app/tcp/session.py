@@ -8,8 +8,9 @@ from typing import Any, Final
 from ..broker import Broker
 from ..cohort import Reader
 from ..errors import MessageTooLarge, PlainmqError
+from ..message import Draft
 from ..topic import Selector
-from .connection import Connection
+from .connection import MAX_DUE, Connection
 from .dialects import (
     HELP,
     WORDS,
@@ -26,20 +27,23 @@ from .dialects import (
     describe,
 )
 
+TOGETHER: Final = 100  # sends that the log is given at once: more would gain nothing
 _TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
 
 
 class LineSession(Connection):
     """A client, and the sink of its readers. Answers come in the order of the lines; a topic has one subscription."""
 
-    __slots__ = ("_broker", "_farewell", "_max_message", "_readers", "_refilled", "_remained")
+    __slots__ = ("_broker", "_dialect", "_drafts", "_farewell", "_max_message", "_readers", "_refilled", "_remained")
 
     def __init__(self, broker: Broker, max_line: int, max_message: int) -> None:
         """`max_line` and `max_message` are in bytes."""
         super().__init__(max_line)
         self._broker = broker
-        self._max_message = max_message
+        self._max_message = int(max_message)
         self._readers: dict[str, Reader] = {}  # by topic or pattern
+        self._drafts: list[Draft] = []  # sends to one topic that came together, not published yet
+        self._dialect: Dialect = WORDS  # of those sends
         self._farewell = b""
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
@@ -59,18 +63,22 @@ class LineSession(Connection):
             self.close()
             return
         try:
-            self._check_length(line)
-            command = dialect.parse(line)
-            if self.busy and type(command) is not Send:
-                self.wait(line)  # only sends may go on while the log is busy: they are what it can do at once
-            else:
-                _HANDLERS[type(command)](self, dialect, command)
+            if len(line) > self.max_line:
+                raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
+            self._do(dialect, dialect.parse(line), line)
         except PlainmqError as error:
+            self.settle()
             self.in_turn(partial(self._say, dialect.error(error)))
 
-    def _check_length(self, line: bytes) -> None:
-        if len(line) > self.max_line:
-            raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
+    def _do(self, dialect: Dialect, command: Command, line: bytes) -> None:
+        if type(command) is Send:
+            self._send(dialect, command.draft)
+            return
+        self.settle()
+        if self.busy:
+            self.wait(line)  # only sends may go on while the log is busy: they are what it can do at once
+        else:
+            _HANDLERS[type(command)](self, dialect, command)
 
     def _answer(self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes]) -> None:
         """Answer what comes of the future, when its turn has come."""
@@ -83,7 +91,10 @@ class LineSession(Connection):
         if answer:
             self.write(answer)
 
-    def _say_outcome(self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes]) -> None:
+    def _say_outcome(
+        self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes], times: int = 1
+    ) -> None:
+        """Say it once for each of the `times` lines that asked."""
         try:
             answer = success(future.result())
         except PlainmqError as error:
@@ -92,7 +103,43 @@ class LineSession(Connection):
             context = {"message": "a line was not answered: the log failed", "exception": error}
             get_running_loop().call_exception_handler(context)
             answer = dialect.error(PlainmqError("the server failed; nobody knows whether this was done"))
-        self._say(answer)
+        self._say(answer * times)
+
+    # Sends. Those that came together travel together: the log takes many at once for half the work.
+
+    def _send(self, dialect: Dialect, draft: Draft) -> None:
+        size = len(draft.data)
+        if size > self._max_message:
+            raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
+        drafts = self._drafts
+        if drafts and (draft.topic != drafts[0].topic or dialect is not self._dialect):
+            self.settle()
+            drafts = self._drafts
+        drafts.append(draft)
+        self._dialect = dialect
+        if dialect.tells_receipt or len(drafts) >= TOGETHER or len(drafts) + len(self._due) >= MAX_DUE:
+            self.settle()
+
+    def settle(self) -> None:
+        if self._drafts:
+            drafts, self._drafts = self._drafts, []
+            self._publish(self._dialect, drafts)
+
+    def _publish(self, dialect: Dialect, drafts: list[Draft]) -> None:
+        """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
+        try:
+            future = self._broker.publish(drafts)
+        except PlainmqError as error:
+            self.in_turn(partial(self._say, dialect.error(error) * len(drafts)))
+            return
+        if len(drafts) > 1 and _refused(future):
+            for draft in drafts:
+                self._publish(dialect, [draft])
+        elif future.done() and not self.busy:
+            self._say_outcome(dialect, future, dialect.sent, len(drafts))
+        else:
+            for _ in drafts:
+                self._answer(dialect, future, dialect.sent)
 
     # Commands
 
@@ -106,12 +153,6 @@ class LineSession(Connection):
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._forget(command.topic)
         self._say(dialect.success(f"unsubscribed from {command.topic}"))
-
-    def _send(self, dialect: Dialect, command: Send) -> None:
-        size = len(command.draft.data)
-        if size > self._max_message:
-            raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
-        self._answer(dialect, self._broker.publish((command.draft,)), dialect.sent)
 
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
         topics = get_running_loop().create_task(self._broker.topics())
@@ -172,10 +213,13 @@ class LineSession(Connection):
             reader.close()
 
 
+def _refused(future: "Future[Any]") -> bool:
+    return future.done() and not future.cancelled() and isinstance(future.exception(), PlainmqError)
+
+
 _HANDLERS: Final[dict[type[Command], Callable[[LineSession, Dialect, Any], None]]] = {
     Subscribe: LineSession._subscribe,
     Unsubscribe: LineSession._unsubscribe,
-    Send: LineSession._send,
     Topics: LineSession._topics,
     Ping: LineSession._ping,
     Help: LineSession._help,

@@ -36,7 +36,7 @@ async def read_messages(request: Request) -> Response:
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
     page = await broker.read(Selector([topic]), start, options.get("limit", 100), options.get("wait", 0.0))
-    place = f"{broker.engine.epoch}-{page.cursor.seq}"
+    place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
         "Cache-Control": "no-store",

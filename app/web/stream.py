@@ -97,7 +97,7 @@ class EventStream(EventSourceResponse):
     def _hand_over(self, connection: Connection) -> None:
         form = _CHUNKED[self._form]
         reader = self._broker.subscribe(self._selector, form, connection, aging=True, limit=self.limit)
-        connection.hold(reader, self.raw_headers, form.wrap([_hello()]))
+        connection.hold(reader, self.raw_headers, form.wrap([_hello(self._start)]))
         self._begin(reader)
 
     def _begin(self, reader: Reader) -> None:
@@ -106,7 +106,7 @@ class EventStream(EventSourceResponse):
         reader.start(self._start)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer()
+        buffer = Buffer(_hello(self._start))
         form = _PLAIN[self._form]
         reader = self._broker.subscribe(self._selector, form, buffer, aging=True, limit=self.limit)
         buffer.reader = reader
@@ -118,8 +118,10 @@ class EventStream(EventSourceResponse):
             reader.close()
 
 
-def _hello() -> bytes:
-    return control(comment="plainmq", retry=retry_delay())
+def _hello(start: Start) -> bytes:
+    """The first block: a comment and `retry:`. The reader's place ends it, unless the reader brought that along."""
+    block = control(comment="plainmq", retry=retry_delay())
+    return block if isinstance(start, After) else block.removesuffix(b"\n")
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -146,9 +148,9 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full its reader is held."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: bytes) -> None:
         self.reader: Reader | None = None
-        self._parts: list[bytes] = [_hello()]
+        self._parts: list[bytes] = [first]
         self._size = 0
         self._ended = False
         self._news = Event()

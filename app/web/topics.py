@@ -1,7 +1,9 @@
 """What topics there are, how much of each is kept, and how to change that."""
 
+import re
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -17,14 +19,19 @@ from .options import Parser, read_options
 from .publish import read_body
 
 _OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
+Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
+_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream)$")
 _MOST_BYTES = 4_096  # of a PUT's body
+
+
+_READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": int, "max_age": parse_duration}
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a PUT; what is left out stays as it is."""
 
-    max_messages: int | None = None
-    max_bytes: int | None = None
+    max_messages: Amount | None = None
+    max_bytes: Amount | None = None
     max_age: str | None = None
 
 
@@ -56,7 +63,7 @@ async def delete_topic(request: Request) -> Response:
 def _topic(request: Request) -> str:
     """The topic itself, not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages`
     (which can still be named, as `foo%2Fmessages`)."""
-    if request.scope.get("raw_path", b"").endswith((b"/messages", b"/stream")):
+    if _BELOW.search(request.scope.get("raw_path", b"")):
         raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
     read_options(request, {})
     return parse_topic(request.path_params["topic"])
@@ -70,15 +77,8 @@ def _changes(body: bytes) -> dict[str, Any]:
         raise OptionInvalid(
             f'the body is not settings such as {{"max_messages":100,"max_age":"1h"}}: {error}'
         ) from None
-    changes: dict[str, Any] = {
-        name: value for name, value in msgspec.structs.asdict(change).items() if value is not None
-    }
-    if "max_age" in changes:
-        changes["max_age"] = parse_duration(changes["max_age"])
-    for name, value in changes.items():
-        if value <= 0:
-            raise OptionInvalid(f"{name} is {value}: expected more than 0")
-    return changes
+    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
+    return {name: _READ[name](value) for name, value in given.items()}
 
 
 def _record(info: TopicInfo) -> dict[str, Any]:

@@ -32,9 +32,10 @@ source.addEventListener('open', () => console.log(JSON.stringify(['open'])))
 
 
 @pytest.fixture(scope="session")
-def script(request: pytest.FixtureRequest) -> Path:
-    """A program with the package beside it, which is installed once and kept in pytest's cache."""
-    folder: Path = request.config.cache.mkdir("npm-eventsource")
+def script(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program with the package beside it, which is installed once and kept in pytest's cache, if there is one."""
+    cache = getattr(request.config, "cache", None)
+    folder: Path = cache.mkdir("npm-eventsource") if cache else tmp_path_factory.mktemp("npm-eventsource")
     if not (folder / "node_modules" / "eventsource").is_dir():
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", PACKAGE], cwd=folder, check=True, timeout=120)
     program = folder / "subscribe.mjs"

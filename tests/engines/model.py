@@ -43,20 +43,24 @@ class Model:
     def head(self) -> int:
         return len(self.entries)
 
-    def publish(self, topic: str, body: str, for_one: bool, retain: bool, ttl: float | None) -> set[int] | None:
-        """The readers of whom exactly one must get it (for_one), or None: all of them get it."""
+    def append(self, topic: str, bodies: list[str], for_one: bool, retain: bool, ttl: float | None) -> list[Entry]:
+        """A batch takes its places as a whole, and retention looks at it, before any of it is handed out."""
         expires = None if ttl is None else self.now + ttl
-        entry = Entry(self.head + 1, topic, body, for_one, self.now, expires, "kept" if retain else "gone")
-        self.entries.append(entry)
+        state: State = "kept" if retain else "gone"
+        batch = [Entry(self.head + n, topic, b, for_one, self.now, expires, state) for n, b in enumerate(bodies, 1)]
+        self.entries += batch
         self.trim(topic)
-        live = {n for n, reader in self.readers.items() if not reader.paused and reader.selector.matches(topic)}
-        if for_one and live:
-            entry.state = "gone" if entry.state == "kept" else entry.state
+        return batch
+
+    def hand_out(self, entry: Entry) -> set[int]:
+        """The readers of whom exactly one must get it; empty when all of them get it, or nobody."""
+        live = {n for n, r in self.readers.items() if not r.paused and r.selector.matches(entry.topic)}
+        if entry.for_one:
+            entry.state = "gone" if live and entry.state == "kept" else entry.state
             return live
-        if not for_one:
-            for n in live:
-                self.readers[n].got.append(body)
-        return None
+        for n in live:
+            self.readers[n].got.append(entry.body)
+        return set()
 
     def trim(self, topic: str) -> None:
         kept = [entry for entry in self.entries if entry.topic == topic and entry.state == "kept"]

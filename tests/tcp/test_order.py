@@ -28,9 +28,14 @@ class SlowEngine(MemoryEngine):
         self.changed.set()
         return future
 
+    @property
+    def messages(self) -> int:
+        """How many wait to be accepted."""
+        return sum(len(drafts) for _, drafts in self.asked)
+
     async def has(self, count: int) -> None:
         async with asyncio.timeout(20):
-            while len(self.asked) < count:
+            while self.messages < count:
                 self.changed.clear()
                 await self.changed.wait()
 
@@ -124,11 +129,11 @@ async def test_so_many_sends_wait_and_no_more(slow: SlowEngine) -> None:
         peer.send(*[send("foo", "x")] * (MAX_DUE + more))
         await slow.has(MAX_DUE)
         await settle(port)
-        assert len(slow.asked) == MAX_DUE
-        for _ in range(MAX_DUE):
+        assert slow.messages == MAX_DUE
+        while slow.asked:
             slow.accept()
         await slow.has(more)
-        for _ in range(more):
+        while slow.asked:
             slow.accept()
         assert set(await peer.lines(MAX_DUE + more)) == {DONE}
 
@@ -150,3 +155,41 @@ async def test_the_end_of_the_server_waits_for_what_the_log_accepts(slow: SlowEn
     assert await peer.rest() == DONE
     writer.close()
     await writer.wait_closed()
+
+
+async def test_sends_that_came_together_travel_together(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), send("foo", "b"), send("bar", "c"), send("bar", "d"), "ping", send("bar", "e"))
+        await slow.has(4)
+        assert [[draft.data for draft in drafts] for _, drafts in slow.asked] == [[b"a", b"b"], [b"c", b"d"]]
+        slow.accept(1)
+        slow.accept(0)
+        assert await peer.lines(5) == [DONE] * 4 + [b"OK pong\r\n"]
+        await slow.has(1)
+        slow.accept()
+        assert await peer.line() == DONE
+
+
+async def test_what_has_no_room_together_is_tried_one_by_one() -> None:
+    async with serving(Limits(total_bytes=10_000)) as port, port.connect() as peer:
+        peer.send(*(send("foo", "x" * size) for size in (1_000, 2_000, 20_000, 3_000)))
+        lines = await peer.lines(4)
+        assert [line == DONE for line in lines] == [True, True, False, True]
+        assert b"max_total_bytes" in lines[2]
+        assert await peer.ask(subscribe("foo")) == DONE
+        assert [len(line) for line in await peer.lines(3)] == [
+            len(delivered("foo", "x" * size, index)) for index, size in enumerate((1_000, 2_000, 3_000))
+        ]
+        await peer.assert_quiet()
+
+
+async def test_together_they_are_refused_in_their_order() -> None:
+    async with serving(max_message=10) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), send("foo", "b"), send("foo", "x" * 11), send("foo", "c"), "{", send("a b", "x"))
+        lines = await peer.lines(6)
+        assert [line == DONE for line in lines] == [True, True, False, True, False, False]
+        assert b"this one has 11" in lines[2]
+        port.broker.drain()
+        peer.send(send("foo", "d"), send("foo", "e"), "{")
+        lines = await peer.lines(3)
+        assert [b"stopping" in line for line in lines] == [True, True, False]
