@@ -55,7 +55,8 @@ class Client(asyncio.Protocol):
         self.messages: list[Delivered] = []
         self._rest = b""
         self._wanted = (0, 0)
-        self._reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reached: asyncio.Future[None] | None = None  # somebody waits
+        self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -69,20 +70,24 @@ class Client(asyncio.Protocol):
                 self.messages.append(_decode(line))
         self._look()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._reached.done():
-            self._reached.set_exception(exc or ConnectionError(f"the connection of {self.topic} was closed"))
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._lost = True
+        self._look()
 
     async def has(self, answers: int, messages: int) -> None:
-        """Return when so many have come."""
+        """Return when so many have come. Raises ConnectionError when no more can."""
         self._wanted = (answers, messages)
         self._reached = asyncio.get_running_loop().create_future()
         self._look()
         await self._reached
 
     def _look(self) -> None:
-        if not self._reached.done() and self.answers >= self._wanted[0] and len(self.messages) >= self._wanted[1]:
+        if self._reached is None or self._reached.done():
+            return
+        if self.answers >= self._wanted[0] and len(self.messages) >= self._wanted[1]:
             self._reached.set_result(None)
+        elif self._lost:
+            self._reached.set_exception(ConnectionError(f"the connection of {self.topic} was closed"))
 
 
 async def open_clients(server: ServerProcess, count: int) -> list[Client]:
@@ -258,5 +263,5 @@ async def answers(server: ServerProcess) -> bool:
     async with connect(server.tcp_port) as peer:
         try:
             return await peer.ask("ping") == b"OK pong\r\n"
-        except OSError:
+        except ConnectionError:
             return False
