@@ -162,16 +162,14 @@ class Client:
 
         It starts at `since`: an id, `latest`, `earliest`, a duration such as `10m`, an RFC 3339 time or `last:N`; ends
         after `limit` messages. When the connection breaks or the server restarts it comes back to the place it had
-        reached, for `retry_for` seconds without contact (None: for ever). Until the first message has come, that place
-        is what `since` means then. Raises RequestRefused, Unreachable. Close it (`aclosing`) when you stop early.
+        reached, for `retry_for` seconds without contact (None: for ever); a stream says its place as it begins.
+        Raises RequestRefused, Unreachable. Close it (`aclosing`) when you stop early.
         """
         waits = self._waits(retry_for)
         place: str | None = None
         left = limit
         while left is None or left > 0:
             try:
-                if place is None and since == "latest":
-                    place = await self._head(topic)  # or what comes while the first connection breaks would be lost
                 async with aclosing(self._stream((topic, *topics), since, place, left, waits)) as stream:
                     async for reached, item in stream:
                         place = reached
@@ -202,15 +200,14 @@ class Client:
                 async for event in source.aiter_sse():
                     if event.retry is not None:
                         waits.ask(event.retry)
-                    item: Record | Gap | None = None
-                    if event.id != id:  # only a message brings an id; a word of the server's own never does
-                        place = id = event.id
-                        item = _read(event.data.encode(), Record) if event.data else None
-                    elif event.event == "gap":
-                        item = _read(event.data.encode(), Gap)
-                    elif event.event in {"busy", "bye"}:
+                    said = event.event if event.id == id else ""  # a word of the server's own brings no id
+                    if said in {"busy", "bye"}:
                         reason = _read(event.data.encode(), _Farewell).reason
                         raise RequestRefused(reason, 503, f"{self.url} takes no subscriber now ({reason})")
+                    item: Record | Gap | None = None
+                    if event.data:
+                        item = _read(event.data.encode(), Gap) if said == "gap" else _read(event.data.encode(), Record)
+                    id, place = event.id, event.id or place
                     waits.heard()
                     yield place, item
         except SSEError:
@@ -220,11 +217,6 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         raise Unreachable(f"{self.url} ended the stream")
-
-    async def _head(self, topic: str) -> str:
-        """The newest place of the log."""
-        answer = await self._ask("GET", _messages(topic), params={"since": "latest", "limit": 1})
-        return _read(answer.content, _Page).next
 
     async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -249,10 +241,6 @@ class Client:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
-
-
-class _Page(msgspec.Struct):
-    next: str
 
 
 class _Farewell(msgspec.Struct):

@@ -15,9 +15,10 @@ _KEEP_ALIVE = re.compile(rb"connection: *keep-alive\r\n", re.IGNORECASE)
 
 class Proxy:
     """Passes bytes between a client and the server. The first connections for an event stream are each cut after so
-    many bytes of the answer, wherever that falls; `retry:` is shortened to 10 ms, so that tests need not wait."""
+    many bytes of the answer, wherever that falls, or behind a text in it. `retry:` is shortened to 10 ms, so that tests
+    need not wait."""
 
-    def __init__(self, port: int, cuts: Iterable[int]) -> None:
+    def __init__(self, port: int, cuts: Iterable[int | bytes]) -> None:
         self.target = port
         self.port = 0
         self.requests: list[bytes] = []  # heads of the requests for event streams
@@ -52,18 +53,25 @@ class Proxy:
             writer.transport.abort()
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = self._cuts.pop(0) if self._cuts else None
+        cut = self._cuts.pop(0) if self._cuts else None
+        passed = b""
         while chunk := await reader.read(1 << 16):
-            chunk = _RETRY.sub(b"retry: 0010\n", chunk)
-            writer.write(chunk[:left])
+            before, passed = len(passed), passed + _RETRY.sub(b"retry: 0010\n", chunk)
+            end = _place(cut, passed)
+            writer.write(passed[before:end])
             await writer.drain()
             self.opened.set()
-            if left is not None:
-                left -= len(chunk)
-                if left <= 0:
-                    self.broken.set()
-                    break
+            if end is not None:
+                self.broken.set()
+                break
         writer.close()  # what was written goes out: the break is where it was planned
+
+
+def _place(cut: int | bytes | None, passed: bytes) -> int | None:
+    """Where the connection is to be cut, if it has come so far."""
+    if isinstance(cut, bytes):
+        return passed.index(cut) + len(cut) if cut in passed else None
+    return cut if cut is not None and cut <= len(passed) else None
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +82,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def proxy(port: int, *cuts: int) -> AsyncIterator[Proxy]:
+async def proxy(port: int, *cuts: int | bytes) -> AsyncIterator[Proxy]:
     """A proxy before the server on that port."""
     middle = Proxy(port, cuts)
     connections: set[asyncio.Task[None]] = set()

@@ -249,6 +249,18 @@ async def test_answers_come_in_the_order_of_the_lines(peer: Peer, topic: str) ->
     assert await peer.lines(1_000) == [DONE, PARSE, DONE, MALFORMED, UTF8] * 200
 
 
+async def test_many_sends_at_once_are_each_answered_and_each_delivered_in_order(
+    peer: Peer, other: Peer, topic: str
+) -> None:
+    """As many as fit into what a connection may have unread, so that retention takes none before it is written."""
+    await peer.do(subscribe(topic))
+    other.send(*(send(topic, str(index)) for index in range(350)))
+    assert await other.lines(350) == [DONE] * 350
+    assert await peer.lines(350) == [message(topic, str(index), index) for index in range(350)]
+    await other.assert_quiet()
+    await peer.assert_quiet()
+
+
 async def test_blank_lines_are_ignored(peer: Peer, topic: str) -> None:
     peer.send(b"\n\r\n \n\t \r\n", subscribe(topic), b"\n\n", send(topic, "x"), b"\r\n")
     assert await peer.lines(3) == [DONE, DONE, message(topic, "x", 0)]

@@ -200,6 +200,13 @@ async def test_a_line_of_1_mib_is_refused_in_a_sentence(peer: Peer, topic: str) 
     ]
 
 
+async def test_many_sends_at_once_are_each_delivered_in_order(peer: Peer, other: Peer, topic: str) -> None:
+    await do(peer, subscribe(topic))
+    await do(other, *(send(topic, index) for index in range(350)))
+    assert await peer.lines(350) == [line(send(topic, index)) for index in range(350)]
+    await peer.assert_quiet()
+
+
 async def test_blank_lines_are_ignored(peer: Peer, topic: str) -> None:
     await do(peer, subscribe(topic))
     peer.send(b"\n\r\n \n\t \r\n", send(topic, "x"), b"\n\n")
