@@ -15,10 +15,11 @@ from .cohort import Cohorts, Reader, Sink
 from .engines.base import Engine
 from .errors import Draining, NotFound
 from .frames import NEWS, Form
-from .log import Page, TopicState
+from .log import Page
 from .message import Draft, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
 from .topic import Selector
+from .topiclog import TopicState
 
 PAGE_BYTES: Final = 1 << 20  # of bodies in a page that is asked for
 BURST: Final = 256 << 10  # likewise in one write to a reader that catches up: enough for throughput, short for the rest

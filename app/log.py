@@ -16,83 +16,16 @@ import msgspec
 
 from .deadlines import Deadlines
 from .errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from .history import Order, Ring
+from .history import Order
 from .message import Delivery, Draft, Message, rfc3339
 from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from .topic import Selector
+from .topiclog import TOPIC_COST, Limits, Loss, TopicLog, TopicState, cost
 
-MESSAGE_COST: Final = 320  # bytes of memory a kept message takes beyond its body; a test measures it
-TOPIC_COST: Final = 1_024  # likewise a topic
 SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
 FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
 
 _seq = attrgetter("seq")
-
-
-class Retention(msgspec.Struct, frozen=True):
-    """How much of a topic is kept: messages, bytes of their bodies, age in seconds."""
-
-    max_messages: int = 1_000
-    max_bytes: int = 8 << 20
-    max_age: float = 86_400.0
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds."""
-
-    retention: Retention = Retention()
-    total_bytes: int = 256 << 20
-    topics: int = 10_000
-    topic_idle: float = 3_600.0
-
-
-class Loss(msgspec.Struct):
-    """What retention took from a topic: the seq and time of the newest such message, and how many there were.
-    `first` is the topic's first message ever: who stopped before it has missed all of them."""
-
-    seq: int = 0
-    time: float = 0.0
-    count: int = 0
-    first: int = 0
-
-
-class TopicState(msgspec.Struct, frozen=True):
-    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; and its retention."""
-
-    topic: str
-    messages: int
-    bytes: int
-    first: str | None
-    last: str | None
-    retention: Retention
-
-
-class TopicLog:
-    """One topic's part of the log."""
-
-    __slots__ = ("bytes", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring", "waiting")
-
-    def __init__(self, name: str, retention: Retention, loss: Loss) -> None:
-        self.name = name
-        self.retention = retention
-        self.loss = loss
-        self.ring = Ring()
-        self.waiting: dict[int, Message] = {}  # delivery=one, and nobody was there yet
-        self.bytes = 0
-        self.next_index = 0
-        self.last_used = 0.0
-        self.pinned = False  # has settings of its own, so it stays when it is empty
-
-    def state(self) -> TopicState:
-        newest = next(self.ring.newest(), None)
-        return TopicState(
-            self.name,
-            len(self.ring),
-            self.bytes,
-            self.ring.oldest.id if newest else None,
-            newest.id if newest else None,
-            self.retention,
-        )
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -108,11 +41,6 @@ class Page(msgspec.Struct, frozen=True):
 def new_epoch() -> str:
     """Eight letters and digits that name one life of a log."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-
-
-def cost(message: Message | Draft) -> int:
-    """Bytes of memory the message takes while it is kept."""
-    return MESSAGE_COST + len(message.data) + len(message.line or b"")
 
 
 class Log:

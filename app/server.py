@@ -19,12 +19,12 @@ from . import __version__
 from .broker import Broker, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
-from .log import Limits, Retention
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
 from .tcp.session import LineSession
+from .topiclog import Limits, Retention
 from .web.app import Bounds, create_app
 from .web.protocol import Connection
 

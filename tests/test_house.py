@@ -26,20 +26,21 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ settings web/* tcp/* broker engines/* cohort frames log message position topic units
-                      sockets errors
+    server          → __init__ settings web/* tcp/* broker engines/* cohort frames log topiclog message position topic
+                      units sockets errors
 
     web/*           → broker cohort frames log message position topic units errors
     tcp/*           → broker cohort frames log message position topic units errors
 
-    broker          → engines/base alarm cohort frames log message position topic errors
+    broker          → engines/base alarm cohort frames log topiclog message position topic errors
     cohort          → frames log message position topic errors
     alarm           →
     frames          → message position
 
-    engines/memory  → engines/base delayed duplicates log message position topic errors
-    engines/base    → log message position topic
-    log             → history deadlines message position topic errors
+    engines/memory  → engines/base delayed duplicates log topiclog message position topic errors
+    engines/base    → log topiclog message position topic
+    log             → topiclog history deadlines message position topic errors
+    topiclog        → history message
     history         → message
     delayed         → deadlines message
     duplicates      → message

@@ -10,10 +10,11 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, TypeVar
 
-from ..log import Page, TopicState
+from ..log import Page
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
 from ..topic import Selector
+from ..topiclog import TopicState
 
 T = TypeVar("T")
 

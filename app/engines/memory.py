@@ -7,10 +7,11 @@ from typing import Final, Self
 from ..delayed import Delayed
 from ..duplicates import Duplicates
 from ..errors import PlainmqError
-from ..log import Limits, Log, Page, TopicState, new_epoch
+from ..log import Log, Page, new_epoch
 from ..message import Delivery, Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
 from ..topic import Selector
+from ..topiclog import Limits, TopicState
 from .base import Deliver, Engine, attempt, done
 
 LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot count to what a person can write

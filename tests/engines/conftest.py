@@ -8,8 +8,8 @@ import pytest
 
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
-from app.log import Limits
 from app.message import Message
+from app.topiclog import Limits
 
 
 class Clock:

@@ -19,10 +19,10 @@ from app.cohort import Reader
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
 from app.frames import SSE_JSON
-from app.log import Limits, Retention
 from app.message import Delivery, Draft, Id
 from app.position import EARLIEST, LATEST, After, Last, Start
 from app.topic import Selector
+from app.topiclog import Limits, Retention
 from tests.engines.conftest import Clock
 from tests.engines.model import Model, ModelReader
 from tests.harness import SseParser

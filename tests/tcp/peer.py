@@ -10,10 +10,10 @@ from typing import cast
 from app.broker import Broker, Timing, steady_clock
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
-from app.log import Limits, Retention
 from app.tcp.connection import Connection
 from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
+from app.topiclog import Limits, Retention
 
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
 MAX_LINE = 3 << 19

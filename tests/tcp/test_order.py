@@ -8,9 +8,9 @@ import pytest
 
 from app.broker import steady_clock
 from app.engines.memory import MemoryEngine
-from app.log import Limits
 from app.message import Draft, Receipt, Scheduled
 from app.tcp.connection import MAX_DUE
+from app.topiclog import Limits
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
 
 
