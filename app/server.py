@@ -65,7 +65,7 @@ def _broker(settings: Settings) -> Broker:
 
 
 def bounds(settings: Settings) -> Bounds:
-    return Bounds(settings.max_message, settings.max_batch, settings.max_batch_messages)
+    return Bounds(int(settings.max_message), int(settings.max_batch), settings.max_batch_messages)
 
 
 def _socket_options(settings: Settings) -> tuple[int, float]:
