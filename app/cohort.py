@@ -16,6 +16,7 @@ There is no queue per reader, and nothing here awaits.
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Iterable
+from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from .errors import SubscriberLimit
 from .frames import Form
 from .log import Page
 from .message import Delivery, Message
-from .position import After, Cursor, Start
+from .position import Cursor, Start
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
@@ -66,7 +67,7 @@ class Source(Protocol):
 class Cohort:
     """The readers of one selection in one form."""
 
-    __slots__ = ("_batch", "_first", "away", "form", "members", "selector")
+    __slots__ = ("_batch", "away", "form", "members", "selector")
 
     def __init__(self, selector: Selector, form: Form) -> None:
         self.selector = selector
@@ -74,22 +75,14 @@ class Cohort:
         self.members: dict[Reader, None] = {}  # at the head, in the order they came
         self.away: set[Reader] = set()  # behind it, each at its cursor
         self._batch: list[bytes] = []
-        self._first = 0  # seq of the batch's first message
 
     def __len__(self) -> int:
         return len(self.members) + len(self.away)
 
-    def add(self, seq: int, frame: bytes) -> bool:
+    def add(self, frame: bytes) -> bool:
         """Put the frame into this turn's batch; True when it is the first there."""
         self._batch.append(frame)
-        if len(self._batch) > 1:
-            return False
-        self._first = seq
-        return True
-
-    def position(self, head: int) -> int:
-        """The place up to which the members have been written."""
-        return self._first - 1 if self._batch else head
+        return len(self._batch) == 1
 
     def flush(self) -> None:
         """Write the batch: joined once, the same bytes to every member."""
@@ -123,8 +116,8 @@ class LimitedCohort(Cohort):
     def page(self) -> int:
         return min(PAGE, self._left)
 
-    def add(self, seq: int, frame: bytes) -> bool:
-        first = super().add(seq, frame)
+    def add(self, frame: bytes) -> bool:
+        first = super().add(frame)
         self.given(1)
         return first
 
@@ -139,7 +132,10 @@ class LimitedCohort(Cohort):
 class Reader:
     """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
 
-    __slots__ = ("_cohorts", "_cursor", "_paused", "_pending", "_stall", "cohort", "expires", "sink")
+    __slots__ = (
+        "_cohorts", "_cursor", "_paused", "_pending", "_placed", "_reading", "_stall", "_timeout", "cohort", "expires",
+        "sink",
+    )  # fmt: skip
 
     def __init__(self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float) -> None:
         self._cohorts = cohorts
@@ -148,8 +144,11 @@ class Reader:
         self.expires = expires  # on the loop's clock
         self._cursor: Cursor | None = None  # None before the start is located, and while a member
         self._paused = False
+        self._reading = False  # a page is on its way
+        self._placed = False  # the last id that was written is where the reader is
         self._pending = 0  # what the socket had not taken when it was last looked at
         self._stall: TimerHandle | None = None
+        self._timeout: TimerHandle | None = None
 
     @property
     def closed(self) -> bool:
@@ -157,8 +156,11 @@ class Reader:
 
     def start(self, start: Start) -> None:
         """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
-        located = self._cohorts.source.locate(self.cohort.selector, start)
-        self._when(located, self._read_from if isinstance(start, After) else self._tell_place)
+        self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
+
+    def end_in(self, seconds: float) -> None:
+        """End it when that time is over."""
+        self._timeout = self._cohorts.loop.call_later(seconds, self.end, "timeout")
 
     def pause(self) -> None:
         """The socket is full: stay at this place until it drains. Idempotent."""
@@ -166,8 +168,9 @@ class Reader:
             return
         self._paused = True
         if self in self.cohort.members:
-            self._cursor = Cursor(self.cohort.position(self._cohorts.head), 0)
-            del self.cohort.members[self]
+            self.cohort.flush()  # at most a turn's batch, so that the place is the head whatever is pending
+            self._cursor = Cursor(self._cohorts.head, 0)
+            self.cohort.members.pop(self, None)
             self.cohort.away.add(self)
         self._watch_socket()
 
@@ -194,20 +197,17 @@ class Reader:
     def close(self) -> None:
         """The reader is gone. Idempotent."""
         self._unwatch_socket()
+        if self._timeout is not None:
+            self._timeout.cancel()
         self._cohorts.discard(self)
-
-    def _tell_place(self, cursor: Cursor) -> None:
-        """Who is cut off before the first message comes back to this place, and is told what it missed."""
-        if not self.closed and (frame := self.cohort.form.place(f"{self._cohorts.source.epoch}-{cursor.seq}")):
-            self.sink.write(self.cohort.form.wrap([frame]))
-        self._read_from(cursor)
 
     def _read_from(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._cursor is not None and not self._paused and not self.closed:
+        if self._cursor is not None and not (self._reading or self._paused or self.closed):
+            self._reading = True
             cohort, cohorts = self.cohort, self._cohorts
             page = cohorts.source.read_on(
                 cohort.selector, self._cursor, cohorts.head, limit=cohort.page, take=cohort.form.takes
@@ -215,28 +215,37 @@ class Reader:
             self._when(page, self._write_page)
 
     def _write_page(self, page: Page) -> None:
+        self._reading = False
         if self.closed:
             return
-        self._cursor = page.cursor
         form = self.cohort.form
         frames = [form.encode(message) for message in page.messages]
         if page.gap is not None and (frame := form.gap(page.gap)):
             frames.insert(0, frame)
+            self._placed = False
+        if page.messages:
+            self._placed = self._cursor is not None and page.messages[-1].seq > self._cursor.seq
+        self._cursor = page.cursor
         if frames:
             self.sink.write(form.wrap(frames))
         self.cohort.given(len(page.messages))
         if self._paused or self.closed:
             return
-        if page.behind:
-            self._read_on()
-        elif page.cursor.seq >= self._cohorts.head:
+        if page.cursor.seq >= self._cohorts.head and not page.behind:
             self._join()
         else:
             self._cohorts.loop.call_soon(self._read_on)  # one page a turn, so that nobody else waits
 
     def _join(self) -> None:
-        """Become a member. What is in the cohort's batch by now was read from the log already, so it goes first."""
+        """Become a member. What is in the cohort's batch by now was read from the log already, so it goes first.
+
+        Who has no id yet, or one that is not its place, is told the place: whoever is cut off then comes back to it."""
         self.cohort.flush()
+        if not self._placed and (frame := self.cohort.form.place(f"{self._cohorts.source.epoch}-{self._cohorts.head}")):
+            self._placed = True
+            self.sink.write(self.cohort.form.wrap([frame]))
+            if self._paused or self.closed:
+                return
         self.cohort.away.discard(self)
         self.cohort.members[self] = None
         self._cursor = None
@@ -321,11 +330,11 @@ class Cohorts:
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
-                readers += len(cohort)
+                readers += len(cohort) if message.retained else len(cohort.members)
             if cohort.members:
                 if form not in frames:
                     frames[form] = form.encode(message)
-                if cohort.add(message.seq, frames[form]):
+                if cohort.add(frames[form]):
                     self._flush_soon(cohort)
         return readers
 
@@ -356,13 +365,13 @@ class Cohorts:
         for cohort in takers:
             cohort.flush()
         self.head = message.seq
-        members = [reader for cohort in takers for reader in cohort.members]
-        if not members:
+        sizes = [len(cohort.members) for cohort in takers]
+        if not any(sizes):
             return 0
-        reader = random.choice(members)
-        form = reader.cohort.form
-        reader.sink.write(form.wrap([form.encode(message)]))
-        reader.cohort.given(1)
+        (cohort,) = random.choices(takers, sizes)
+        reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
+        reader.sink.write(cohort.form.wrap([cohort.form.encode(message)]))
+        cohort.given(1)
         return 1
 
     def _selecting(self, topic: str) -> Iterable[Cohort]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from .message import Message
 
 _SEGMENT = 8  # bits: the Order keeps 256 consecutive places together, and forgets a segment as a whole
-_SLACK = 64  # free places at a Ring's front before they are given back
+_SLACK = 64  # free places and holes of a Ring beyond its live messages before they are given back
 
 
 class Ring:
@@ -73,9 +73,9 @@ class Ring:
         while front < len(items) and items[front] is None:
             front += 1
         self._front = front
-        if front > _SLACK and front * 2 > len(items):
-            del items[:front], self._seqs[:front]
-            self._front = 0
+        if len(items) > 2 * self.live + _SLACK:
+            live = list(self)
+            self._items, self._seqs, self._front = [*live], [message.seq for message in live], 0
 
 
 class Order:

@@ -22,6 +22,7 @@ from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, 
 from .topic import Selector
 from .topiclog import TOPIC_COST, Limits, Loss, TopicLog, TopicState, cost
 
+SWEEP: Final = 1_000  # expired messages that one call gives up
 SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
 FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
 
@@ -30,7 +31,7 @@ _seq = attrgetter("seq")
 
 class Page(msgspec.Struct, frozen=True):
     """A stretch of the log: the gap before it, if its start is gone; the selected messages; where to read on.
-    `behind`: these messages had waited behind the cursor for a first subscriber; there may be more of them."""
+    `behind`: all of these had waited behind the cursor for a first subscriber, and there may be more of them."""
 
     messages: list[Message]
     cursor: Cursor
@@ -67,11 +68,26 @@ class Log:
     def release(self, drafts: Sequence[Draft]) -> None:
         self.cost -= sum(map(cost, drafts))
 
-    def append(self, drafts: Sequence[Draft], now: float) -> list[Message]:
-        """Accept the drafts, all for one topic, or none of them. Raises TopicLimit, LogFull, MessageTooLarge."""
-        self.check_room(drafts, now)
-        topic = self._topic(drafts[0].topic, now)
-        return [self._accept(topic, draft, now) for draft in drafts]
+    def accept(self, draft: Draft, now: float) -> Message:
+        """Give the draft its place, after check_room() for all that come together. trim() when it was handed out."""
+        topic = self._topic(draft.topic, now)
+        self.head += 1
+        expires = None if draft.ttl is None else now + draft.ttl
+        message = Message(
+            self.epoch, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event, now,
+            draft.delivery, expires, draft.line, draft.retain,
+        )  # fmt: skip
+        topic.loss.first = topic.loss.first or message.seq
+        topic.next_index += 1
+        topic.last_used = now
+        if draft.retain:
+            self._keep(topic, message)
+        return message
+
+    def trim(self, name: str, now: float) -> None:
+        """Hold the topic to its retention."""
+        if topic := self.topics.get(name):
+            self._trim(topic, now)
 
     def remove(self, message: Message) -> bool:
         """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
@@ -108,28 +124,15 @@ class Log:
         self._forget(topic)
 
     def sweep(self, now: float) -> None:
-        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees."""
-        for seq in self._expiries.due(now):
+        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
+        messages at once: readers pass over what has expired anyway."""
+        for seq in islice(self._expiries.due(now), SWEEP):
             if message := self._order.get(seq):
                 self.remove(message)
         for name in self._revisits.due(now):
             self._revisit(self.topics[name], now)
 
-    def _accept(self, topic: TopicLog, draft: Draft, now: float) -> Message:
-        self.head += 1
-        expires = None if draft.ttl is None else now + draft.ttl
-        message = Message(
-            self.epoch, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event, now,
-            draft.delivery, expires, draft.line,
-        )  # fmt: skip
-        topic.loss.first = topic.loss.first or message.seq
-        topic.next_index += 1
-        topic.last_used = now
-        if draft.retain:
-            self._keep(topic, message, now)
-        return message
-
-    def _keep(self, topic: TopicLog, message: Message, now: float) -> None:
+    def _keep(self, topic: TopicLog, message: Message) -> None:
         topic.ring.append(message)
         self._order.append(message)
         topic.bytes += len(message.data)
@@ -141,7 +144,6 @@ class Log:
             self._waiting.add(topic.name)
         if topic.ring.live == 1:
             self._watch(topic)
-        self._trim(topic, now)
 
     def check_room(self, drafts: Sequence[Draft], now: float) -> None:
         """Raises TopicLimit, LogFull or MessageTooLarge when append() would."""
@@ -250,7 +252,8 @@ class Log:
 
     def get(self, seq: int, now: float) -> Message | None:
         self.sweep(now)
-        return self._order.get(seq)
+        message = self._order.get(seq)
+        return None if message is None or (message.expires is not None and message.expires <= now) else message
 
     def locate(self, selector: Selector, start: Start, now: float) -> Cursor:
         """The cursor from which a reader of the selection finds what it asked for and nothing else."""
@@ -263,15 +266,20 @@ class Log:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self.sweep(now)
-        if take and self._waiting and (taken := self._take_behind(selector, cursor.seq, limit, octets)):
-            return Page(taken, cursor, behind=True)
-        messages, place = self._collect(selector, cursor.seq, upto=upto, limit=limit, octets=octets, take=take)
-        self._hand_out(messages)
+        behind = self._take_behind(selector, cursor.seq, limit, octets) if take and self._waiting else []
+        if len(behind) == limit or sum(len(message.data) for message in behind) >= octets:
+            return Page(behind, cursor, behind=True)
+        ahead, place = self._collect(
+            selector, cursor.seq, upto=upto, limit=limit - len(behind), octets=octets, take=take
+        )
+        ahead = [message for message in ahead if message.expires is None or message.expires > now]
+        self._hand_out(ahead)
+        messages = behind + ahead
         gone = cursor.reason is not None or self._lost > max(cursor.seq, cursor.told)
         loss = self.loss(selector) if gone else Loss()
         if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
             return Page(messages, Cursor(place, cursor.told))
-        return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(selector, cursor, loss, messages))
+        return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(selector, cursor, loss, ahead))
 
     def loss(self, selector: Selector) -> Loss:
         """The newest loss in the selection; when it is a single topic, all of its loss."""

@@ -90,6 +90,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     delivery: Delivery
     expires: float | None = None
     line: bytes | None = None
+    retained: bool = True
 
     @property
     def id(self) -> str:

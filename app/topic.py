@@ -13,6 +13,7 @@ from .errors import TopicInvalid
 
 MAX_LENGTH: Final = 1024
 MAX_TOPICS_PER_SELECTOR: Final = 64
+MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
 
 _SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
 _NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
@@ -30,6 +31,8 @@ def parse_topic(name: str) -> str:
 @lru_cache(maxsize=4096)
 def parse_pattern(pattern: str) -> str:
     """The pattern (or plain name) itself, checked. Raises TopicInvalid."""
+    if is_pattern(pattern) and pattern.count(".") + pattern.count("/") >= MAX_SEGMENTS:
+        raise TopicInvalid(f"a pattern has at most {MAX_SEGMENTS} segments")
     return _checked(pattern, _PATTERN, "a topic or pattern")
 
 

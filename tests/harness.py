@@ -174,9 +174,10 @@ class Stream:
         self._events: list[SseEvent] = []
         self.ended_in_order = False
 
-    async def open(self, path: str, headers: dict[str, str]) -> Self:
+    async def open(self, path: str, headers: dict[str, str], behind: bytes = b"") -> Self:
+        """Ask for the stream, and in the same breath for what is `behind` it."""
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in headers.items())]
-        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        self.writer.write("\r\n".join([*lines, "", ""]).encode() + behind)
         async with asyncio.timeout(DEADLINE):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         status, *fields = head.rstrip().split("\r\n")

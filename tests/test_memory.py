@@ -34,10 +34,16 @@ def log() -> Log:
 
 def test_a_kept_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
     for ttl in (None, 1_000.0):
-        taken = grown(lambda n: log.append([Draft("a", b"x" * 100 + b"%d" % n, ttl=ttl)], float(n) / COUNT))  # noqa: B023
+        taken = grown(lambda n: log.accept(Draft("a", b"x" * 100 + b"%d" % n, ttl=ttl), float(n) / COUNT))  # noqa: B023
         assert 0.4 * MESSAGE_COST < taken - 100 < MESSAGE_COST
 
 
 def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:
-    taken = grown(lambda n: log.append([Draft(f"topic.number.{n}", b"")], float(n) / COUNT))
+    taken = grown(lambda n: log.accept(Draft(f"topic.number.{n}", b""), float(n) / COUNT))
     assert 0.4 * (TOPIC_COST + MESSAGE_COST) < taken < TOPIC_COST + MESSAGE_COST
+
+
+def test_messages_that_were_handed_out_leave_nothing_behind_one_that_stays(log: Log) -> None:
+    log.accept(Draft("a", b"stays"), 0.0)
+    taken = grown(lambda n: log.remove(log.accept(Draft("a", b"goes"), float(n) / COUNT)))
+    assert taken < 4

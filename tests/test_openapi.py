@@ -117,7 +117,8 @@ def item_complaints(item: dict[str, Any], schema: Any, form: str = "raw") -> lis
     if "id" in item and "data" in item:
         kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent"}[form]
     else:
-        kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), "OpeningBlock")
+        plain = "PlaceBlock" if "id" in item else "OpeningBlock"
+        kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), plain)
     found += complaints(item, schemas[kind])
     content = schemas[kind].get("properties", {}).get("data", {}).get("contentSchema")
     return found + (complaints(json.loads(item["data"]), content) if content else [])
@@ -487,7 +488,7 @@ async def test_a_stream_for_scripts_ends_by_itself(server: ServerProcess, topic:
         assert [item.get("data") for item in blocks(limited.text)] == [None, "0", "1"]
         async with client(server) as http:
             timed = await http.get(f"{path}timeout=10ms")
-        assert [list(item) for item in blocks(timed.text)] == [["retry", "id"]]
+        assert [list(item) for item in blocks(timed.text)] == [["retry"], ["id"]]
         check("GET", "/stream" if path.startswith("/stream") else STREAM, limited)
 
 
@@ -587,7 +588,7 @@ async def test_a_server_that_stops_answers_as_documented() -> None:
             late.sendall(b"b")
             answer = b"".join(iter(lambda: late.recv(65536), b""))
         assert process.process.wait(DEADLINE) == 0
-    assert [item.get("event") for item in items] == [None, "bye"]
+    assert [item.get("event") for item in items] == [None, None, "bye"]
     assert json.loads(items[-1]["data"]) == {"reason": "draining"}
     for item in items:
         assert not item_complaints(item, _STREAM_MEDIA["itemSchema"])

@@ -2,6 +2,7 @@
 
 from asyncio import Future, TimerHandle, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Self
 
 from ..delayed import Delayed
@@ -15,7 +16,8 @@ from ..topiclog import Limits, TopicState
 from .base import Deliver, Engine, attempt, done
 
 LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot count to what a person can write
-AGAIN: Final = 1.0  # seconds until a delayed message for which there was no room is tried again
+AGAIN: Final = 10.0  # seconds until a delayed message for which there was no room is tried again
+AT_ONCE: Final = 500  # delayed publishes in one turn of the event loop: some milliseconds, then others get theirs
 
 
 class MemoryEngine(Engine):
@@ -53,16 +55,17 @@ class MemoryEngine(Engine):
         return answer
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Receipt:
-        messages = self._log.append(drafts, now)
-        readers = max([self._hand_on(message) for message in messages])
-        first = messages[0]
-        return Receipt(first.id, first.topic, first.index, readers, messages[-1].id, len(messages))
+        self._log.check_room(drafts, now)
+        handed = [self._hand_on(self._log.accept(draft, now), now) for draft in drafts]
+        first, last = handed[0][0], handed[-1][0]
+        return Receipt(first.id, first.topic, first.index, max(count for _, count in handed), last.id, len(handed))
 
-    def _hand_on(self, message: Message) -> int:
+    def _hand_on(self, message: Message, now: float) -> tuple[Message, int]:
         readers = self._deliver(message)
         if readers and message.delivery is Delivery.ONE:
             self._log.remove(message)
-        return readers
+        self._log.trim(message.topic, now)
+        return message, readers
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self._log.check_room(drafts, now)
@@ -84,7 +87,7 @@ class MemoryEngine(Engine):
 
     def _publish_due(self) -> None:
         now = self._clock()
-        for drafts in list(self._delayed.due(now)):
+        for drafts in islice(self._delayed.due(now), AT_ONCE):
             self._log.release(drafts)
             try:
                 self._store(drafts, now)

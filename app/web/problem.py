@@ -31,6 +31,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicLimit: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

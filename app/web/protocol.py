@@ -7,22 +7,24 @@ A publish: ASGI builds a scope, a task, a request and a response for it. Here a 
 goes from the parser to the broker, and its answer from the broker to the socket.
 """
 
-from asyncio import Event, Future
+from asyncio import CancelledError, Event, Future
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..broker import Broker
 from ..cohort import Reader
 from ..errors import PlainmqError
 from ..frames import CHUNKED_RAW, farewell
-from ..message import Receipt
+from ..message import Draft, Receipt
 from . import shortcut
-from .problem import refusal_of
+from .problem import problem, refusal_of
 
-CONNECTION: Final = "plainmq.connection"  # the ASGI extension under which a request finds its Connection
+REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
 _FRAMING: Final = {b"transfer-encoding": b"chunked", b"connection": b"close"}  # nothing can follow a stream
@@ -30,8 +32,8 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Owed:
-    """Stands where uvicorn keeps the current request while a short-cut publish waits for the log: what is pipelined
-    behind it waits too, and a stop lets it finish."""
+    """Stands where uvicorn keeps the current request while a short-cut publish is coming in or waits for the log: what
+    is pipelined behind it waits too, and a stop lets it finish."""
 
     def __init__(self) -> None:
         self.response_complete = False
@@ -40,26 +42,44 @@ class Owed:
         self.message_event = Event()
 
 
+class Request(msgspec.Struct, frozen=True):
+    """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
+
+    connection: "Connection"
+    cycle: RequestResponseCycle
+
+    @property
+    def gone(self) -> bool:
+        """The client has left."""
+        return self.cycle.disconnected
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts."""
 
     _reader: Reader | None = None
     _shortcut: shortcut.Shortcut | None = None
+    _owed: Owed
     _body: bytearray
 
     # A request: short cut or not
 
     def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         parser, state = self.parser, self.config.app.state  # type: ignore[union-attr]
-        if parser.should_keep_alive() and (self.cycle is None or self.cycle.response_complete):
+        if parser.should_upgrade():
+            return  # it will be refused: the parser takes what follows for another protocol
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
             self._shortcut = shortcut.find(parser.get_method(), self.url, self.headers, state.bounds.message)
         if self._shortcut is None:
             self._build_request()
         else:
-            self._body = bytearray()
+            self._body, self._owed = bytearray(), Owed()
+            self.cycle = self._owed  # type: ignore[assignment]
 
     def _build_request(self) -> None:
         """What uvicorn does at a message's begin, now that its head is known."""
@@ -67,74 +87,73 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers += headers
-        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
+        self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
-        if self._shortcut is None:
-            super().on_body(body)
-        else:
+        if self._shortcut is not None:
             self._body += body
+        elif not self.parser.should_upgrade():
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._shortcut is None:
+        if self._shortcut is not None:
+            self._publish(self._shortcut.draft(bytes(self._body)))
+            self._shortcut = None
+        elif not self.parser.should_upgrade():
             super().on_message_complete()
-        else:
-            self._publish(self._shortcut)
 
     # A publish
 
-    def _publish(self, short: shortcut.Shortcut) -> None:
+    def _publish(self, draft: Draft) -> None:
         broker: Broker = self.config.app.state.broker  # type: ignore[union-attr]
-        draft, self._shortcut = short.draft(bytes(self._body)), None
         try:
             future = broker.publish([draft])
         except PlainmqError as error:
-            self._refuse(error)
-            return
-        if future.done():
-            self._answer(broker, future)
+            self._refuse(self._owed, error)
         else:
-            self.cycle = Owed()  # type: ignore[assignment]
-            future.add_done_callback(lambda done: self._answer(broker, done))
+            answer = partial(self._answer, self._owed, broker.engine.durability)
+            answer(future) if future.done() else future.add_done_callback(answer)
 
-    def _answer(self, broker: Broker, future: "Future[Any]") -> None:
-        if error := future.exception():
-            self._refuse(error if isinstance(error, PlainmqError) else PlainmqError("the log failed"))
-            return
-        receipt: Receipt = future.result()
-        self._respond(HTTPStatus.CREATED, *shortcut.accepted(receipt, broker.engine.durability))
+    def _answer(self, owed: Owed, durability: str, future: "Future[Any]") -> None:
+        try:
+            receipt: Receipt = future.result()
+        except PlainmqError as error:
+            self._refuse(owed, error)
+        except (Exception, CancelledError) as error:
+            context = {"message": "a publish was not answered: the log failed", "exception": error}
+            self.loop.call_exception_handler(context)
+            self._refuse(owed, PlainmqError("the server failed; nobody knows whether the message was stored"))
+        else:
+            self._respond(owed, HTTPStatus.CREATED, *shortcut.accepted(receipt, durability))
 
-    def _refuse(self, error: PlainmqError) -> None:
+    def _refuse(self, owed: Owed, error: PlainmqError) -> None:
         response = refusal_of(error)
-        self._respond(response.status_code, *shortcut.refused(response))
+        self._respond(owed, response.status_code, *shortcut.refused(response))
 
-    def _respond(self, status: int, head: bytes, body: bytes) -> None:
-        keep_alive = self.cycle is None or self.cycle.keep_alive
-        if self.cycle is not None:
-            self.cycle.response_complete = True
+    def _respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
+        owed.response_complete = True
         common = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
-        close = b"" if keep_alive else b"connection: close\r\n"
+        close = b"" if owed.keep_alive else b"connection: close\r\n"
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if not keep_alive:
+        if not owed.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
     # An event stream
 
-    @property
-    def gone(self) -> bool:
-        """The client has left before its stream began."""
-        return self.cycle.disconnected
-
-    def hold(self, reader: Reader, headers: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
-        """Become the reader's sink: send the head of a chunked 200 and `first`, and drop what the request needed."""
+    def hold(self, request: Request, reader: Reader, headers: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
+        """Become the reader's sink: send the head of a chunked 200 and `first`, and drop what requests needed."""
         every = dict([*self.server_state.default_headers, *headers]) | _FRAMING
         head = b"".join([b"%b: %b\r\n" % header for header in every.items()])
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         self.write(b"%b%b\r\n%b" % (STATUS_LINE[200], head, first))
-        self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
+        request.cycle.response_started = request.cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._reader = reader
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()  # or the client's leaving would go unseen
+        if self.flow.write_paused:
+            reader.pause()
         self.pipeline.clear()
         released: Any = None
         self.cycle = self.scope = self.headers = self.parser = released
@@ -163,14 +182,27 @@ class Connection(HttpToolsProtocol):
         if self._reader is None:  # a client has nothing to say to a stream
             super().data_received(data)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's."""
+        owed = Owed()
+        owed.keep_alive = False
+        detail = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
+        refused = problem(HTTPStatus.NOT_IMPLEMENTED, "upgrade_unsupported", detail)
+        self._respond(owed, refused.status_code, *shortcut.refused(refused))
+
     def pause_writing(self) -> None:
+        """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
         super().pause_writing()
-        if self._reader is not None:
+        if self._reader is None:
+            self.flow.pause_reading()
+        else:
             self._reader.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reader is not None:
+        if self._reader is None:
+            self.flow.resume_reading()
+        else:
             self._reader.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:

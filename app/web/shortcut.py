@@ -13,9 +13,10 @@ from starlette.responses import Response
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import parse_topic
-from .publish import BATCH, Accepted, read_content_type
+from .publish import MAX_CONTENT_TYPE, Accepted, is_batch, read_content_type
 
 _URL: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
+_LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it; beyond it nothing is remembered
 _IMMATERIAL: Final = frozenset(
     {b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"}
 )
@@ -34,7 +35,7 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
 
 def find(method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], limit: int) -> Shortcut | None:
     """The shortcut for a request's head; None when there is none, also for a body of more than `limit` bytes."""
-    if method != b"POST" or (topic := _topic_in(url)) is None:
+    if method != b"POST" or len(url) > _LONGEST_URL or (topic := _topic_in(url)) is None:
         return None
     content_type: str | None = TEXT
     length = -1
@@ -42,7 +43,7 @@ def find(method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], limi
         if name == b"content-length":
             length = int(value)
         elif name == b"content-type":
-            content_type = _plain_content_type(value)
+            content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
         elif name not in _IMMATERIAL:
             return None
     return Shortcut(topic, content_type, length) if content_type is not None and 0 <= length <= limit else None
@@ -63,7 +64,7 @@ def _plain_content_type(value: bytes) -> str | None:
         content_type = read_content_type(value.decode("latin-1"))
     except PlainmqError:
         return None
-    return None if content_type.lower().startswith(BATCH) else content_type
+    return None if is_batch(content_type) else content_type
 
 
 def accepted(receipt: Receipt, durability: str) -> tuple[bytes, bytes]:

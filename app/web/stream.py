@@ -4,7 +4,7 @@ Under our own protocol the response hands the connection over: the reader's byte
 is left behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
 """
 
-from asyncio import Event, get_running_loop
+from asyncio import Event, Task, current_task
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -20,8 +20,8 @@ from ..frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, control, fare
 from ..message import parse_id
 from ..position import LATEST, After, Start, parse_start
 from ..topic import Selector
+from . import protocol
 from .options import Parser, choice, duration, integer, read_options
-from .protocol import CONNECTION, Connection
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
@@ -85,28 +85,29 @@ class EventStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Draining or SubscriberLimit before anything is sent."""
-        connection: Connection | None = scope.get("extensions", {}).get(CONNECTION)
+        request: protocol.Request | None = scope.get("extensions", {}).get(protocol.REQUEST)
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
-        elif connection is not None and scope["http_version"] == "1.1":
-            if not connection.gone:
-                self._hand_over(connection)
+        elif request is not None and scope["http_version"] == "1.1":
+            if not request.gone:
+                self._hand_over(request)
         else:
             await self._send_through(scope, receive, send)
 
-    def _hand_over(self, connection: Connection) -> None:
+    def _hand_over(self, request: protocol.Request) -> None:
         form = _CHUNKED[self._form]
+        connection = request.connection
         reader = self._broker.subscribe(self._selector, form, connection, aging=True, limit=self.limit)
-        connection.hold(reader, self.raw_headers, form.wrap([_hello(self._start)]))
+        connection.hold(request, reader, self.raw_headers, form.wrap([_hello()]))
         self._begin(reader)
 
     def _begin(self, reader: Reader) -> None:
         if self.timeout is not None:
-            get_running_loop().call_later(self.timeout, reader.end, "timeout")
+            reader.end_in(self.timeout)
         reader.start(self._start)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(_hello(self._start))
+        buffer = Buffer(_hello(), current_task())
         form = _PLAIN[self._form]
         reader = self._broker.subscribe(self._selector, form, buffer, aging=True, limit=self.limit)
         buffer.reader = reader
@@ -118,10 +119,8 @@ class EventStream(EventSourceResponse):
             reader.close()
 
 
-def _hello(start: Start) -> bytes:
-    """The first block: a comment and `retry:`. The reader's place ends it, unless the reader brought that along."""
-    block = control(comment="plainmq", retry=retry_delay())
-    return block if isinstance(start, After) else block.removesuffix(b"\n")
+def _hello() -> bytes:
+    return control(comment="plainmq", retry=retry_delay())
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -148,8 +147,9 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full its reader is held."""
 
-    def __init__(self, first: bytes) -> None:
+    def __init__(self, first: bytes, task: "Task[Any] | None") -> None:
         self.reader: Reader | None = None
+        self._task = task  # the response's
         self._parts: list[bytes] = [first]
         self._size = 0
         self._ended = False
@@ -183,6 +183,8 @@ class Buffer:
         self._ended = True
 
     def abort(self) -> None:
-        self._parts.clear()
-        self._ended = True
-        self._news.set()
+        """Whatever the server is sending takes no more: only the end of its task ends it."""
+        if self.reader is not None:
+            self.reader.close()
+        if self._task is not None:
+            self._task.cancel()

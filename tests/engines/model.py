@@ -43,14 +43,12 @@ class Model:
     def head(self) -> int:
         return len(self.entries)
 
-    def append(self, topic: str, bodies: list[str], for_one: bool, retain: bool, ttl: float | None) -> list[Entry]:
-        """A batch takes its places as a whole, and retention looks at it, before any of it is handed out."""
+    def append(self, topic: str, body: str, for_one: bool, retain: bool, ttl: float | None) -> Entry:
+        """It takes its place; hand_out() and trim() follow, in this order."""
         expires = None if ttl is None else self.now + ttl
-        state: State = "kept" if retain else "gone"
-        batch = [Entry(self.head + n, topic, b, for_one, self.now, expires, state) for n, b in enumerate(bodies, 1)]
-        self.entries += batch
-        self.trim(topic)
-        return batch
+        entry = Entry(self.head + 1, topic, body, for_one, self.now, expires, "kept" if retain else "gone")
+        self.entries.append(entry)
+        return entry
 
     def hand_out(self, entry: Entry) -> set[int]:
         """The readers of whom exactly one must get it; empty when all of them get it, or nobody."""

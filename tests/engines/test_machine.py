@@ -114,12 +114,12 @@ class Machine(RuleBasedStateMachine):
 
         self.run(publish())
         self.settle()
-        for batch in [bodies] if same_turn else [[body] for body in bodies]:
-            for entry in self.model.append(topic, batch, for_one, retain, ttl):
-                if candidates := self.model.hand_out(entry):
-                    takers = [n for n in candidates if entry.body in self.live[n][1].got]
-                    assert len(takers) == 1, f"{entry.body} is for one, and went to {takers}"
-                    self.model.readers[takers[0]].got.append(entry.body)
+        for body in bodies:
+            if candidates := self.model.hand_out(self.model.append(topic, body, for_one, retain, ttl)):
+                takers = [n for n in candidates if body in self.live[n][1].got]
+                assert len(takers) == 1, f"{body} is for one, and went to {takers}"
+                self.model.readers[takers[0]].got.append(body)
+            self.model.trim(topic)
 
     @rule(target=readers, names=st.sampled_from(SELECTIONS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
@@ -157,8 +157,8 @@ class Machine(RuleBasedStateMachine):
 
         self.call(both)
         self.settle()
-        for entry in model.append(topic, [body], for_one=False, retain=True, ttl=None):
-            model.hand_out(entry)
+        model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
+        model.trim(topic)
         model.readers[n] = ModelReader(Selector(names), 0, model.lost(Selector(names)))
         model.read_on(model.readers[n])
         return n
