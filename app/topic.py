@@ -1,7 +1,8 @@
 """Topic names, patterns over them, and selectors: what a reader asked to hear.
 
 A name is 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`, none of them empty.
-In a pattern `*` stands for exactly one segment and a last `**` for one or more; the separators stand for themselves.
+In a pattern, of at most 16 segments, `*` stands for exactly one segment and a last `**` for one or more; the separators
+stand for themselves.
 """
 
 import re

@@ -364,8 +364,12 @@ async def test_it_resumes_without_hole_or_duplicate_however_often_it_is_cut(serv
 
 
 async def test_what_comes_while_the_first_connection_breaks_is_not_lost(server: ServerProcess, topic: str) -> None:
-    """Even from `latest`, before any message has come: the first block tells the place."""
-    async with proxy(server.port, b"\n\n") as middle, Client(middle.url) as client, Client(server.url) as direct:
+    """Even from `latest`, before any message has come: the stream tells the place as it begins."""
+    async with (
+        proxy(server.port, rb"id: [a-z0-9-]+\n\n") as middle,
+        Client(middle.url) as client,
+        Client(server.url) as direct,
+    ):
         stream = client.subscribe(topic)
         first = asyncio.create_task(anext(stream))
         async with asyncio.timeout(DEADLINE):

@@ -15,7 +15,7 @@ _KEEP_ALIVE = re.compile(rb"connection: *keep-alive\r\n", re.IGNORECASE)
 
 class Proxy:
     """Passes bytes between a client and the server. The first connections for an event stream are each cut after so
-    many bytes of the answer, wherever that falls, or behind a text in it. `retry:` is shortened to 10 ms, so that tests
+    many bytes of the answer, wherever that falls, or behind what a pattern finds in it. `retry:` is shortened to 10 ms, so that tests
     need not wait."""
 
     def __init__(self, port: int, cuts: Iterable[int | bytes]) -> None:
@@ -70,7 +70,8 @@ class Proxy:
 def _place(cut: int | bytes | None, passed: bytes) -> int | None:
     """Where the connection is to be cut, if it has come so far."""
     if isinstance(cut, bytes):
-        return passed.index(cut) + len(cut) if cut in passed else None
+        found = re.search(cut, passed)
+        return found.end() if found else None
     return cut if cut is not None and cut <= len(passed) else None
 
 
