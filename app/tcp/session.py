@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..broker import Broker
 from ..cohort import Reader
-from ..errors import MessageTooLarge, PlainmqError
+from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
 from ..message import Draft
 from ..topic import Selector
 from .connection import MAX_DUE, Connection
@@ -28,6 +28,7 @@ from .dialects import (
 )
 
 TOGETHER: Final = 100  # sends that the log is given at once: more would gain nothing
+MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
 _TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
 
 
@@ -145,6 +146,8 @@ class LineSession(Connection):
 
     def _subscribe(self, dialect: Dialect, command: Subscribe) -> None:
         self._forget(command.topic)
+        if len(self._readers) >= MAX_SUBSCRIPTIONS:
+            raise SubscriberLimit(f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions")
         reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self)
         self._readers[command.topic] = reader
         self._say(dialect.success(f"subscribed to {command.topic}"))

@@ -317,3 +317,12 @@ async def test_who_subscribed_in_words_is_told_that_the_server_stops() -> None:
             assert await person.rest() == b"BYE draining\r\n"
             assert await program.rest() == b""
         assert server.process.wait(DEADLINE) == 0
+
+
+async def test_one_connection_does_not_take_every_subscriber_s_place(peer: Peer, topic: str) -> None:
+    for n in range(1_000):
+        await sub(peer, f"{topic}.{n}")
+    assert (
+        await peer.ask(f"sub {topic}.more") == b"ERR subscriber_limit a connection has at most 1000 subscriptions\r\n"
+    )
+    await sub(peer, f"{topic}.7", "latest")
