@@ -15,8 +15,8 @@ _KEEP_ALIVE = re.compile(rb"connection: *keep-alive\r\n", re.IGNORECASE)
 
 class Proxy:
     """Passes bytes between a client and the server. The first connections for an event stream are each cut after so
-    many bytes of the answer, wherever that falls, or behind what a pattern finds in it. `retry:` is shortened to 10 ms, so that tests
-    need not wait."""
+    many bytes of the answer, wherever that falls, or behind what a pattern finds in it. `retry:` is shortened to 10 ms,
+    so that tests need not wait."""
 
     def __init__(self, port: int, cuts: Iterable[int | bytes]) -> None:
         self.target = port
