@@ -146,7 +146,7 @@ class Log:
             self._watch(topic)
 
     def check_room(self, drafts: Sequence[Draft], now: float) -> None:
-        """Raises TopicLimit, LogFull or MessageTooLarge when append() would."""
+        """Raises TopicLimit, LogFull or MessageTooLarge when these drafts cannot be accepted."""
         self.sweep(now)
         name = drafts[0].topic
         self._check_topics(name)
@@ -253,7 +253,7 @@ class Log:
     def get(self, seq: int, now: float) -> Message | None:
         self.sweep(now)
         message = self._order.get(seq)
-        return None if message is None or (message.expires is not None and message.expires <= now) else message
+        return None if message is None or message.expired(now) else message
 
     def locate(self, selector: Selector, start: Start, now: float) -> Cursor:
         """The cursor from which a reader of the selection finds what it asked for and nothing else."""
@@ -266,13 +266,13 @@ class Log:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self.sweep(now)
-        behind = self._take_behind(selector, cursor.seq, limit, octets) if take and self._waiting else []
+        behind = self._take_behind(selector, cursor.seq, now, limit, octets) if take and self._waiting else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= octets:
             return Page(behind, cursor, behind=True)
         ahead, place = self._collect(
             selector, cursor.seq, upto=upto, limit=limit - len(behind), octets=octets, take=take
         )
-        ahead = [message for message in ahead if message.expires is None or message.expires > now]
+        ahead = [message for message in ahead if not message.expired(now)]
         self._hand_out(ahead)
         messages = behind + ahead
         gone = cursor.reason is not None or self._lost > max(cursor.seq, cursor.told)
@@ -327,10 +327,11 @@ class Log:
         rings = [self.topics[name].ring.after(after) for name in selector.topics if name in self.topics]
         return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
 
-    def _take_behind(self, selector: Selector, seq: int, limit: int, octets: int) -> list[Message]:
+    def _take_behind(self, selector: Selector, seq: int, now: float, limit: int, octets: int) -> list[Message]:
         """Hand out what waits at or before that place: a new reader is the first subscriber it waited for."""
         topics = [self.topics[name] for name in self._waiting if name in selector.topics or selector.matches(name)]
-        waiting = merge(*(topic.waiting.values() for topic in topics), key=_seq)
+        every = merge(*(topic.waiting.values() for topic in topics), key=_seq)
+        waiting = (message for message in every if not message.expired(now))
         taken: list[Message] = []
         for message in islice(waiting, limit):
             if message.seq > seq or octets <= 0:

@@ -96,6 +96,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def id(self) -> str:
         return f"{self.epoch}-{self.seq}"
 
+    def expired(self, now: float) -> bool:
+        """Its ttl is over: nobody gets it any more, whether or not it was given up yet."""
+        return self.expires is not None and self.expires <= now
+
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What an accepted publish is told: the place of its first and last message, how many live subscribers were handed

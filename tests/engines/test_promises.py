@@ -235,6 +235,15 @@ async def test_expired_messages_are_gone_and_are_no_loss(opened: Make) -> None:
         assert (drafts_text(got.messages), got.gap) == (["long"], None)
 
 
+async def test_nobody_gets_an_expired_message_however_many_there_are(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=10_000))) as node:
+        for delivery in Delivery:
+            await append(node, "a", *["x"] * 3_000, ttl=10.0, delivery=delivery)
+        node.clock.now += 11
+        assert await texts(node, "a", start=LATEST, take=True) == []
+        assert await texts(node, "a", take=True) == []
+
+
 async def test_what_is_not_retained_has_a_place_but_no_copy(opened: Make) -> None:
     async with opened(ALL) as node:
         receipt = await append(node, "a", "passing", retain=False)
