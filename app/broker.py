@@ -6,20 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from math import inf
 from random import uniform
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from .alarm import Alarm
 from .cohort import Cohorts, Reader, Sink
 from .engines.base import Engine
-from .errors import Draining, NotFound
-from .frames import NEWS, Form
+from .errors import Draining, NotFound, SubscriberLimit
+from .frames import NEWS, Form, LeaseForm
+from .group import GroupState
+from .lease import Action, Lease, LeaseId, Outcome
 from .log import Page
 from .message import Draft, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
 from .topic import Selector
 from .topiclog import TopicState
+from .workers import Worker, Workers
 
 PAGE_BYTES: Final = 1 << 20  # of bodies in a page that is asked for
 BURST: Final = 256 << 10  # likewise in one write to a reader that catches up: enough for throughput, short for the rest
@@ -30,6 +33,13 @@ class TopicInfo(msgspec.Struct, frozen=True):
 
     state: TopicState
     subscribers: int
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """A group as people ask about it."""
+
+    state: GroupState
+    workers: int
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -61,8 +71,9 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self._max_subscribers)
-        await self.engine.open(self._cohorts.deliver)
+        self._cohorts = Cohorts(self, self._loop, self._timing.stall)
+        self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report)
+        await self.engine.open(self._cohorts.deliver, self._workers)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         return self
 
@@ -87,9 +98,8 @@ class Broker:
         It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
         Raises Draining, SubscriberLimit.
         """
-        self._refuse_when_draining()
-        age = self._timing.stream_age * uniform(0.9, 1.1) if aging else inf
-        return self._cohorts.subscribe(selector, form, sink, age, limit)
+        self._check_seat()
+        return self._cohorts.subscribe(selector, form, sink, self._age(aging), limit)
 
     @property
     def epoch(self) -> str:
@@ -162,16 +172,91 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.drop(name)
 
+    # Groups: a topic shared out among workers
+
+    async def pull(
+        self, topic: str, group: str, *, count: int, wait: float = 0.0, lease: float | None = None
+    ) -> list[Lease]:
+        """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
+        when there is none, what comes within `wait` seconds. The group is made if there is none. Whoever stops waiting
+        has taken nothing. Raises Draining, SubscriberLimit, NotFound, GroupLimit, LogFull, TopicInvalid."""
+        self._check_seat()
+        await self.engine.join(topic, group)
+        leases = await self.engine.claim(topic, group, count=count, octets=PAGE_BYTES, seconds=lease)
+        if leases or not wait:
+            return leases
+        return await self._workers.pull(topic, group, count, wait, lease)
+
+    def join(self, topic: str, group: str) -> Future[None]:
+        """Make the group, if there is none. Raises Draining; fails with NotFound (there is no such topic), GroupLimit,
+        LogFull, TopicInvalid."""
+        self._refuse_when_draining()
+        return self.engine.join(topic, group)
+
+    def work(
+        self,
+        topic: str,
+        group: str,
+        form: LeaseForm,
+        sink: Sink,
+        *,
+        credit: int,
+        lease: float | None = None,
+        aging: bool = False,
+    ) -> Worker:  # fmt: skip
+        """A worker of a group that is there, with at most `credit` leases at a time. Its start(), called once the sink
+        can take bytes, begins to write. If `aging`, it ends at the stream age. The caller owns it and close()s it: then
+        what it holds goes to others. Raises Draining, SubscriberLimit."""
+        self._check_seat()
+        return self._workers.work(topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging))
+
+    def settle(
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
+    ) -> Future[list[Outcome]]:
+        """What became of each lease, also while the server is stopping. `seconds`: a nack's delay (None: it grows with
+        the attempts), an extension's length (None: the group's ack_timeout). Fails with NotFound."""
+        return self.engine.settle(topic, group, action, ids, seconds)
+
+    async def group(self, topic: str, group: str) -> GroupInfo:
+        """Raises NotFound."""
+        return GroupInfo(await self.engine.group(topic, group), self._workers.count(topic, group))
+
+    def configure_group(
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
+    ) -> Future[None]:
+        """Change fields of a group's settings; the topic and the group are made if they are not there. `start` (the
+        word, and what it means) says where a new group begins. Raises Draining; fails with OptionInvalid, TopicInvalid,
+        TopicLimit, GroupLimit, LogFull."""
+        self._refuse_when_draining()
+        return self.engine.configure_group(topic, group, changes, start)
+
+    def drop_group(self, topic: str, group: str) -> Future[None]:
+        """Forget a group; its workers are told. Raises Draining; fails with NotFound."""
+        self._refuse_when_draining()
+        return self.engine.drop_group(topic, group)
+
     def drain(self) -> None:
         """Close the doors: publishes and new readers are refused, open streams are ended in good order. Idempotent."""
         if not self.draining:
             self.draining = True
             self._cohorts.end("draining")
+            self._workers.end("draining")
 
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise Draining("the server is stopping; try again in a few seconds")
 
+    def _check_seat(self) -> None:
+        """Raises Draining, SubscriberLimit."""
+        self._refuse_when_draining()
+        taken = self._cohorts.readers + self._workers.takers
+        if taken >= self._max_subscribers:
+            raise SubscriberLimit(f"there are {taken} subscribers, as many as this server has room for")
+
+    def _age(self, aging: bool) -> float:
+        return self._timing.stream_age * uniform(0.9, 1.1) if aging else inf
+
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self._cohorts.keep_alive()
+        self._workers.keep_alive()

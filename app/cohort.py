@@ -20,11 +20,11 @@ from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
-from .errors import SubscriberLimit
 from .frames import Form
 from .log import Page
 from .message import Delivery, Message
 from .position import Cursor, Start
+from .stall import StallWatch
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
@@ -133,7 +133,7 @@ class Reader:
     """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
 
     __slots__ = (
-        "_cohorts", "_cursor", "_paused", "_pending", "_placed", "_reading", "_stall", "_timeout", "cohort", "expires",
+        "_cohorts", "_cursor", "_paused", "_placed", "_reading", "_stall", "_timeout", "cohort", "expires",
         "sink",
     )  # fmt: skip
 
@@ -146,8 +146,7 @@ class Reader:
         self._paused = False
         self._reading = False  # a page is on its way
         self._placed = False  # the last id that was written is where the reader is
-        self._pending = 0  # what the socket had not taken when it was last looked at
-        self._stall: TimerHandle | None = None
+        self._stall = StallWatch(sink, cohorts.loop, cohorts.stall_timeout)
         self._timeout: TimerHandle | None = None
 
     @property
@@ -172,13 +171,13 @@ class Reader:
             self._cursor = Cursor(self._cohorts.head, 0)
             self.cohort.members.pop(self, None)
             self.cohort.away.add(self)
-        self._watch_socket()
+        self._stall.start()
 
     def resume(self) -> None:
         """The socket has drained: read on. Idempotent."""
         if self._paused and not self.closed and self.cohort.page:
             self._paused = False
-            self._unwatch_socket()
+            self._stall.stop()
             self._read_on()
 
     def end(self, reason: str) -> None:
@@ -196,7 +195,7 @@ class Reader:
 
     def close(self) -> None:
         """The reader is gone. Idempotent."""
-        self._unwatch_socket()
+        self._stall.stop()
         if self._timeout is not None:
             self._timeout.cancel()
         self._cohorts.discard(self)
@@ -260,30 +259,14 @@ class Reader:
         else:
             use(future.result())
 
-    def _watch_socket(self) -> None:
-        self._pending = self.sink.pending()
-        self._stall = self._cohorts.loop.call_later(self._cohorts.stall_timeout, self._check_socket)
-
-    def _unwatch_socket(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def _check_socket(self) -> None:
-        if self.sink.pending() < self._pending:
-            self._watch_socket()
-        else:
-            self.sink.abort()
-
 
 class Cohorts:
     """All cohorts of a broker, found by topic."""
 
-    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float, max_readers: int) -> None:
+    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float) -> None:
         self.source = source
         self.loop = loop
         self.stall_timeout = stall_timeout
-        self.max_readers = max_readers
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
         self.readers = 0
         self._all: dict[Cohort, None] = {}
@@ -295,10 +278,7 @@ class Cohorts:
     def subscribe(
         self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None
     ) -> Reader:
-        """A reader that counts from now on; start() lets it write; it ends after `limit` messages.
-        Raises SubscriberLimit."""
-        if self.readers >= self.max_readers:
-            raise SubscriberLimit(f"there are {self.readers} subscribers, as many as this server has room for")
+        """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
         if limit is not None:
             cohort = self._register(LimitedCohort(selector, form, limit))
         else:

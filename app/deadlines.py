@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 _SLACK = 64  # given-up entries that may stay in the heap before it is rebuilt
 
-K = TypeVar("K", int, str)
+K = TypeVar("K", int, str, tuple[str, str])
 
 
 class Deadlines(Generic[K]):

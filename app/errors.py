@@ -3,11 +3,14 @@
 PlainmqError
 ├── Refused              what was asked cannot be done as asked; nothing was changed
 │   ├── TopicInvalid         not a lawful topic name or pattern
+│   ├── GroupInvalid         not a lawful name of a group
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
-│   ├── NotFound             no such topic or message
+│   ├── NotFound             no such topic, group or message
+│   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
 │   ├── TopicLimit           one topic more than the server keeps
+│   ├── GroupLimit           one group more than a topic may have
 │   └── LogFull              no room that may be freed
 └── Busy                 not now
     ├── Draining             the server is stopping
@@ -29,6 +32,10 @@ class TopicInvalid(Refused):
     code = "topic_invalid"
 
 
+class GroupInvalid(Refused):
+    code = "group_invalid"
+
+
 class OptionInvalid(Refused):
     code = "option_invalid"
 
@@ -45,8 +52,16 @@ class NotFound(Refused):
     code = "not_found"
 
 
+class LeaseExpired(Refused):
+    code = "lease_expired"
+
+
 class TopicLimit(Refused):
     code = "topic_limit"
+
+
+class GroupLimit(Refused):
+    code = "group_limit"
 
 
 class LogFull(Refused):

@@ -6,13 +6,16 @@ Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds
 import random
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from .message import Message, rfc3339
+from .lease import Lease
+from .message import Death, Message, rfc3339
 from .position import Gap
+
+T = TypeVar("T")
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -20,7 +23,7 @@ encode_json = msgspec.json.Encoder().encode
 class Form(Protocol):
     """How messages look to one kind of reader. Readers that share a form (the same object) share its bytes."""
 
-    def encode(self, message: Message) -> bytes: ...
+    def encode(self, message: Message, /) -> bytes: ...
 
     def wrap(self, frames: Sequence[bytes]) -> bytes: ...
 
@@ -36,6 +39,16 @@ class Form(Protocol):
 
     takes: bool
     """Whether its readers are subscribers: they are counted, and handed what is for one of them."""
+
+
+class LeaseForm(Protocol):
+    """How leases look to one kind of worker."""
+
+    def encode(self, lease: Lease, /) -> bytes: ...
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes: ...
+
+    keep_alive: bytes
 
 
 def as_text(message: Message) -> str:
@@ -95,14 +108,19 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def sse_json(message: Message) -> bytes:
-    """One JSON object in `data`; JSON escapes line ends, so it is always one line."""
+    """One JSON object in `data`."""
+    return _sse_record(message, as_record(message))
+
+
+def _sse_record(message: Message, record: dict[str, Any]) -> bytes:
+    """JSON escapes line ends, so it is always one line."""
     event = f"event: {message.event}\n" if message.event else ""
-    return b"id: %b-%d\n%bdata: %b\n\n" % (
-        message.epoch.encode(),
-        message.seq,
-        event.encode(),
-        encode_json(as_record(message)),
-    )
+    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, event.encode(), encode_json(record))
+
+
+def sse_lease(lease: Lease) -> bytes:
+    """What a worker gets: the message, and its lease."""
+    return _sse_record(lease.message, as_lease_record(lease))
 
 
 def as_record(message: Message) -> dict[str, Any]:
@@ -119,16 +137,33 @@ def as_record(message: Message) -> dict[str, Any]:
         record["data"] = message.data.decode()
     except UnicodeDecodeError:
         record["data_base64"] = b64encode(message.data).decode()
+    if message.death is not None:
+        record["dead"] = as_death_record(message.death)
     return record
 
 
-class SseForm:
+def as_death_record(death: Death) -> dict[str, Any]:
+    """Why the message is in a dead-letter topic."""
+    times = {"first_failure": rfc3339(death.first_failure), "last_failure": rfc3339(death.last_failure)}
+    return msgspec.structs.asdict(death) | times
+
+
+def as_lease_record(lease: Lease) -> dict[str, Any]:
+    """The message, and a worker's lease of it."""
+    return as_record(lease.message) | {
+        "attempt": lease.attempt,
+        "lease": lease.id,
+        "lease_expires": rfc3339(lease.expires),
+    }
+
+
+class SseForm(Generic[T]):
     """Server-sent events, for a server that adds the transfer coding itself."""
 
     keep_alive = b":\n\n"
     takes = True
 
-    def __init__(self, encode: Callable[[Message], bytes]) -> None:
+    def __init__(self, encode: Callable[[T], bytes]) -> None:
         self.encode = encode
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
@@ -142,7 +177,7 @@ class SseForm:
         return f"id: {id}\n\n".encode()
 
 
-class ChunkedSseForm(SseForm):
+class ChunkedSseForm(SseForm[T]):
     """Server-sent events as HTTP/1.1 chunks (RFC 9112, section 7.1), written straight to the socket."""
 
     keep_alive = b"3\r\n:\n\n\r\n"
@@ -156,6 +191,8 @@ SSE_RAW = SseForm(sse_raw)
 SSE_JSON = SseForm(sse_json)
 CHUNKED_RAW = ChunkedSseForm(sse_raw)
 CHUNKED_JSON = ChunkedSseForm(sse_json)
+SSE_LEASE = SseForm(sse_lease)
+CHUNKED_LEASE = ChunkedSseForm(sse_lease)
 
 
 class NewsForm:
@@ -217,21 +254,36 @@ class LiteralForm(LineForm):
         return f"{ {'success': False, 'reason': gap.sentence} }\n".encode()
 
 
+def _sent(message: Message) -> dict[str, Any]:
+    return {
+        "command": "send",
+        "topic": message.topic,
+        "msg": as_text(message),
+        "delivery": message.delivery.value,
+        "index": message.index,
+    }
+
+
 class JsonForm(LineForm):
     """JSON: the `send` object with its index; a gap shows as a jump of the index."""
 
     def encode(self, message: Message) -> bytes:
-        sent = {
-            "command": "send",
-            "topic": message.topic,
-            "msg": as_text(message),
-            "delivery": message.delivery.value,
-            "index": message.index,
-        }
-        return encode_json(sent) + b"\r\n"
+        return encode_json(_sent(message)) + b"\r\n"
 
     def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
         return b""
+
+
+class JsonLeaseForm:
+    """JSON, for a worker: the same with the message's id and the attempt."""
+
+    keep_alive = b""
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+    def encode(self, lease: Lease) -> bytes:
+        return encode_json(_sent(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
 
 
 class WordsForm(LineForm):
@@ -242,6 +294,19 @@ class WordsForm(LineForm):
 
     def gap(self, gap: Gap) -> bytes:
         return f"GAP {gap.sentence}\r\n".encode()
+
+
+class WordsLeaseForm:
+    """Words, for a worker: which lease it is, and the text."""
+
+    keep_alive = b""
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+    def encode(self, lease: Lease) -> bytes:
+        message = lease.message
+        return f"JOB {message.topic} {lease.id} {escaped(as_text(message))}\r\n".encode()
 
 
 _ESCAPES = {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"} | {
@@ -257,3 +322,5 @@ def escaped(text: str) -> str:
 LITERAL = LiteralForm()
 JSON = JsonForm()
 WORDS = WordsForm()
+JSON_LEASE = JsonLeaseForm()
+WORDS_LEASE = WordsLeaseForm()

@@ -51,6 +51,10 @@ class Ring:
         self._advance()
         return True
 
+    def get(self, seq: int) -> Message | None:
+        place = self._after(seq - 1)
+        return self._items[place] if place < len(self._items) and self._seqs[place] == seq else None
+
     def after(self, seq: int) -> Iterator[Message]:
         """The live messages behind that place, oldest first."""
         items = self._items

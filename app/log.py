@@ -16,7 +16,9 @@ import msgspec
 
 from .deadlines import Deadlines
 from .errors import LogFull, MessageTooLarge, NotFound, TopicLimit
+from .group import JOB_COST, Group
 from .history import Order
+from .holds import Holds
 from .message import Delivery, Draft, Message, rfc3339
 from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from .topic import Selector
@@ -75,7 +77,7 @@ class Log:
         expires = None if draft.ttl is None else now + draft.ttl
         message = Message(
             self.epoch, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event, now,
-            draft.delivery, expires, draft.line, draft.retain,
+            draft.delivery, expires, draft.line, draft.retain, draft.death,
         )  # fmt: skip
         topic.loss.first = topic.loss.first or message.seq
         topic.next_index += 1
@@ -94,6 +96,8 @@ class Log:
         topic = self.topics.get(message.topic)
         if topic is None or not topic.ring.remove(message):
             return False
+        if topic.holds is not None and topic.holds.holds(message):
+            self.unhold(topic, message)
         self._order.remove(message)
         topic.bytes -= len(message.data)
         self.cost -= cost(message)
@@ -107,10 +111,14 @@ class Log:
             self._watch(topic)
         return True
 
-    def configure(self, name: str, changes: Mapping[str, float], now: float) -> None:
-        """Change fields of the topic's Retention; there is a topic of that name from now on. Raises TopicLimit."""
+    def make(self, name: str, now: float) -> TopicLog:
+        """The topic; there is one of that name from now on. Raises TopicLimit."""
         self._check_topics(name)
-        topic = self._topic(name, now)
+        return self._topic(name, now)
+
+    def configure(self, name: str, changes: Mapping[str, float], now: float) -> None:
+        """Change fields of the topic's Retention; the topic is made if there is none. Raises TopicLimit."""
+        topic = self.make(name, now)
         topic.retention = msgspec.structs.replace(topic.retention, **changes)
         topic.pinned = True
         self._trim(topic, now)
@@ -118,7 +126,8 @@ class Log:
 
     def drop(self, name: str) -> None:
         """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
-        topic = self._existing(name)
+        topic = self.existing(name)
+        self.regroup(topic, {})
         for message in list(topic.ring):
             self._lose(topic, message)
         self._forget(topic)
@@ -142,7 +151,38 @@ class Log:
         if message.delivery is Delivery.ONE:
             topic.waiting[message.seq] = message
             self._waiting.add(topic.name)
-        if topic.ring.live == 1:
+        if topic.holds is not None and message.delivery is Delivery.ALL:
+            topic.holds.add(message)
+            self.cost += JOB_COST * len(topic.holds.groups)
+        if topic.ring.live == 1 or topic.holds is not None:
+            self._watch(topic)
+
+    # What groups have not done stays
+
+    def regroup(self, topic: TopicLog, groups: dict[str, Group]) -> None:
+        """Give the topic these groups in place of those it has. Raises LogFull."""
+        holds = Holds(groups, topic.ring)
+        cost = holds.count * len(groups) * JOB_COST
+        if topic.holds is not None:
+            cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
+        if cost > 0 and self.cost + cost > self.limits.total_bytes:
+            raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
+        self.cost += cost
+        topic.holds = holds if groups else None
+        self._watch(topic)
+
+    def unhold(self, topic: TopicLog, message: Message) -> None:
+        """No group needs the message any more: retention may take it."""
+        assert topic.holds is not None
+        topic.holds.remove(message)
+        self.cost -= JOB_COST * len(topic.holds.groups)
+
+    def settled(self, topic: TopicLog, seq: int, now: float) -> None:
+        """A group is done with the message."""
+        message = topic.ring.get(seq)
+        if message is not None and topic.holds is not None and not topic.holds.holds(message):
+            self.unhold(topic, message)
+            self._trim(topic, now)
             self._watch(topic)
 
     def check_room(self, drafts: Sequence[Draft], now: float) -> None:
@@ -152,7 +192,10 @@ class Log:
         self._check_topics(name)
         topic = self.topics.get(name)
         retention = topic.retention if topic else self.limits.retention
-        kept = [draft for draft in drafts if draft.retain][-retention.max_messages :]
+        kept = [draft for draft in drafts if draft.retain]
+        if topic is not None and topic.holds is not None:
+            self._check_held(topic, topic.holds, kept)
+        kept = kept[-retention.max_messages :]
         for draft in kept:
             if len(draft.data) > retention.max_bytes:
                 raise MessageTooLarge(
@@ -165,7 +208,19 @@ class Log:
                 f"little: shorten a retention, delete a topic or raise max_total_bytes"
             )
 
-    def _existing(self, name: str) -> TopicLog:
+    @staticmethod
+    def _check_held(topic: TopicLog, holds: Holds, kept: Sequence[Draft]) -> None:
+        retention = topic.retention
+        octets = holds.bytes + sum(len(draft.data) for draft in kept)
+        if kept and (holds.count + len(kept) > retention.max_messages or octets > retention.max_bytes):
+            raise LogFull(
+                f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
+                f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
+                f"wait for the workers, raise its retention or delete a group"
+            )
+
+    def existing(self, name: str) -> TopicLog:
+        """Raises NotFound."""
         topic = self.topics.get(name)
         if topic is None:
             raise NotFound(f"there is no topic {name!r}")
@@ -184,6 +239,8 @@ class Log:
         for message in topic.ring:
             if messages <= 0 and octets <= 0:
                 break
+            if topic.holds is not None and topic.holds.holds(message):
+                continue
             messages -= 1
             octets -= len(message.data)
             freed += cost(message)
@@ -192,15 +249,17 @@ class Log:
     def _trim(self, topic: TopicLog, now: float) -> None:
         ring, retention = topic.ring, topic.retention
         horizon = now - retention.max_age
-        while ring.live and (
-            ring.live > retention.max_messages or topic.bytes > retention.max_bytes or ring.oldest.time <= horizon
+        while (oldest := topic.oldest_free) and (
+            ring.live > retention.max_messages or topic.bytes > retention.max_bytes or oldest.time <= horizon
         ):
-            self._lose(topic, ring.oldest)
+            self._lose(topic, oldest)
 
     def _lose(self, topic: TopicLog, message: Message) -> None:
         self.remove(message)
         loss = topic.loss
-        loss.seq, loss.time, loss.count = message.seq, message.time, loss.count + 1
+        loss.count += 1
+        if message.seq > loss.seq:
+            loss.seq, loss.time = message.seq, message.time
         self._lost = max(self._lost, message.seq)
 
     def _topic(self, name: str, now: float) -> TopicLog:
@@ -214,16 +273,17 @@ class Log:
         return topic
 
     def _watch(self, topic: TopicLog) -> None:
-        if topic.ring.live:
-            self._revisits.set(topic.name, topic.ring.oldest.time + topic.retention.max_age)
-        elif topic.pinned:
+        if oldest := topic.oldest_free:
+            self._revisits.set(topic.name, oldest.time + topic.retention.max_age)
+        elif topic.ring.live or topic.pinned or topic.holds is not None:
             self._revisits.discard(topic.name)
         else:
             self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
 
     def _revisit(self, topic: TopicLog, now: float) -> None:
         self._trim(topic, now)
-        if topic.ring.live or topic.pinned or topic.last_used + self.limits.topic_idle > now:
+        stays = topic.ring.live or topic.pinned or topic.holds is not None
+        if stays or topic.last_used + self.limits.topic_idle > now:
             self._watch(topic)
         else:
             self._forget(topic)
@@ -243,7 +303,7 @@ class Log:
     def state(self, name: str, now: float) -> TopicState:
         """Raises NotFound."""
         self.sweep(now)
-        return self._existing(name).state()
+        return self.existing(name).state()
 
     def states(self, selector: Selector | None, now: float) -> list[TopicState]:
         """Every topic that is selected (None: every one), by name."""

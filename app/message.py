@@ -44,6 +44,19 @@ def parse_id(text: str) -> Id:
     raise OptionInvalid(f"{text[:60]!a} is not a message id: expected <epoch>-<number>, such as k3f9a2-42")
 
 
+class Death(msgspec.Struct, frozen=True, gc=False):
+    """Why a message is in a dead-letter topic: the message it was, the group that gave it up after so many attempts,
+    the reason of the last failure, and when (Unix seconds) it failed first and last."""
+
+    id: str
+    topic: str
+    group: str
+    attempts: int
+    reason: str
+    first_failure: float
+    last_failure: float
+
+
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """A message before the log has accepted it. `topic` comes from parse_topic; durations are seconds.
 
@@ -60,6 +73,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     delay: float | None = None
     key: str | None = None
     line: bytes | None = None
+    death: Death | None = None
 
     def __post_init__(self) -> None:
         if self.event is not None:
@@ -91,6 +105,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     expires: float | None = None
     line: bytes | None = None
     retained: bool = True
+    death: Death | None = None
 
     @property
     def id(self) -> str:

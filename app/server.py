@@ -56,7 +56,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
 def _broker(settings: Settings) -> Broker:
     retention = Retention(settings.max_messages, int(settings.max_bytes), float(settings.max_age))
-    limits = Limits(retention, int(settings.max_total_bytes), settings.max_topics, float(settings.topic_idle))
+    limits = Limits(
+        retention, int(settings.max_total_bytes), settings.max_topics, settings.max_groups, float(settings.topic_idle)
+    )
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")

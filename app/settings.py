@@ -39,6 +39,7 @@ class Settings:
         Octets(256 << 20), "Memory for all kept messages with their overhead; beyond it a publish is refused (507)."
     )
     max_topics: Count = option(10_000, "Topics at once, so that nobody can fill memory with names.")
+    max_groups: Count = option(100, "Groups on one topic: each costs memory for every message it has not acked.")
     topic_idle: Seconds = option(Seconds(3_600), "An empty topic that nobody published to for this long goes.")
     max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
     max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")

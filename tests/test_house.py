@@ -29,18 +29,24 @@ TABLE = """
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames log topiclog message position topic
                       units sockets errors
 
-    web/*           → broker cohort frames log message position topic units errors
-    tcp/*           → broker cohort frames log message position topic units errors
+    web/*           → broker workers cohort frames log group lease message position topic units errors
+    tcp/*           → broker workers cohort frames log group lease message position topic units errors
 
-    broker          → engines/base alarm cohort frames log topiclog message position topic errors
-    cohort          → frames log message position topic errors
+    broker          → engines/base alarm workers cohort frames log topiclog group lease message position topic errors
+    workers         → engines/base cohort frames stall lease message errors
+    cohort          → frames log stall message position topic
     alarm           →
-    frames          → message position
+    stall           →
+    frames          → lease message position
 
-    engines/memory  → engines/base delayed duplicates log topiclog message position topic errors
-    engines/base    → log topiclog message position topic
-    log             → topiclog history deadlines message position topic errors
-    topiclog        → history message
+    engines/memory  → engines/base delayed duplicates groups log topiclog group lease message position topic errors
+    engines/base    → log topiclog group lease message position topic
+    groups          → log topiclog group lease deadlines message position topic errors
+    log             → topiclog history holds group deadlines message position topic errors
+    topiclog        → history holds message
+    holds           → history group message
+    group           → lease deadlines errors
+    lease           → message errors
     history         → message
     delayed         → deadlines message
     duplicates      → message

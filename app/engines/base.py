@@ -8,8 +8,10 @@ another machine may have to be asked; an engine that knows the answer returns a 
 from abc import ABC, abstractmethod
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
+from ..group import GroupState
+from ..lease import Action, Lease, LeaseId, Outcome
 from ..log import Page
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
@@ -17,6 +19,17 @@ from ..topic import Selector
 from ..topiclog import TopicState
 
 T = TypeVar("T")
+
+
+class Works(Protocol):
+    """Who hands out work here, and is told when there may be some. Never from within claim() or settle()."""
+
+    def ready(self, topic: str, group: str) -> None:
+        """The group may have something to hand out, or is gone."""
+
+    def ended(self, topic: str, group: str, seq: int) -> None:
+        """The lease of that message is over, however it came."""
+
 
 Deliver = Callable[[Message], int]
 """Hands a message to who listens here and answers how many; for delivery=one, whether anybody took it (1 or 0)."""
@@ -30,8 +43,8 @@ class Engine(ABC):
     """One life of the log. It changes whenever an acknowledged message may be gone."""
 
     @abstractmethod
-    async def open(self, deliver: Deliver) -> Self:
-        """Make the log ready; from now on what it accepts goes to `deliver`."""
+    async def open(self, deliver: Deliver, works: Works) -> Self:
+        """Make the log ready; from now on what it accepts goes to `deliver`, and `works` hears of work."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -71,7 +84,42 @@ class Engine(ABC):
 
     @abstractmethod
     def drop(self, name: str) -> Future[None]:
-        """Forget a topic and its messages; who resumes there is told of a gap. Fails with NotFound."""
+        """Forget a topic, its messages and groups; who resumes there is told of a gap. Fails with NotFound."""
+
+    # Groups (app/group.py): a topic shared out among workers
+
+    @abstractmethod
+    def join(self, topic: str, group: str) -> Future[None]:
+        """Make the group, from the earliest message on, unless it is there. Fails with NotFound when there is no such
+        topic, with GroupLimit, LogFull or TopicInvalid (the dead-letter topic's name would be too long)."""
+
+    @abstractmethod
+    def claim(self, topic: str, group: str, *, count: int, octets: int, seconds: float | None) -> Future[list[Lease]]:
+        """Lease at most `count` messages, and no more after `octets` bytes of bodies, each for `seconds` (None: the
+        group's ack_timeout). None at all when there is nothing to hand out now. Fails with NotFound."""
+
+    @abstractmethod
+    def settle(
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
+    ) -> Future[list[Outcome]]:
+        """What became of each lease. `seconds`: a nack's delay (None: the backoff), an extension's length (None: the
+        group's ack_timeout). Fails with NotFound."""
+
+    @abstractmethod
+    def group(self, topic: str, group: str) -> Future[GroupState]:
+        """Fails with NotFound."""
+
+    @abstractmethod
+    def configure_group(
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
+    ) -> Future[None]:
+        """Change fields of a group's settings; the topic and the group are made if they are not there. `start` (the
+        word, and what it means) says where a new group begins. Fails with OptionInvalid, TopicInvalid, TopicLimit,
+        GroupLimit or LogFull."""
+
+    @abstractmethod
+    def drop_group(self, topic: str, group: str) -> Future[None]:
+        """Forget a group and its leases. Fails with NotFound."""
 
 
 def done(value: T) -> Future[T]:

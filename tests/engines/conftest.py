@@ -31,6 +31,14 @@ class Opened:
         self.delivered: list[Message] = []
         self.takers = 0  # how many listen: what deliver answers
         self.news = asyncio.Event()
+        self.ended_leases: list[tuple[str, str, int]] = []
+        self.readied: list[tuple[str, str]] = []
+
+    def ready(self, topic: str, group: str) -> None:
+        self.readied.append((topic, group))
+
+    def ended(self, topic: str, group: str, seq: int) -> None:
+        self.ended_leases.append((topic, group, seq))
 
     def deliver(self, message: Message) -> int:
         self.delivered.append(message)
@@ -49,7 +57,7 @@ def opened(request: pytest.FixtureRequest) -> Make:
     async def make(limits: Limits) -> AsyncIterator[Opened]:
         clock = Clock()
         node = Opened(ENGINES[request.param](limits, clock), clock)
-        await node.engine.open(node.deliver)
+        await node.engine.open(node.deliver, node)
         try:
             yield node
         finally:

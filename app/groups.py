@@ -1,0 +1,277 @@
+"""All groups over a log: which message a worker gets, and what follows when time passes or a lease is settled.
+
+Like the log, plain data and functions of the time they are given. What others must hear of is put into `outbox`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from .deadlines import Deadlines
+from .errors import GroupLimit, NotFound, OptionInvalid
+from .group import Group, GroupSettings, GroupState
+from .lease import Action, Lease, LeaseId, Outcome
+from .log import Log
+from .message import Death, Delivery, Draft, Message
+from .position import EARLIEST, GapReason, Start
+from .topic import Selector, parse_topic
+from .topiclog import TopicLog
+
+DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
+
+
+class Dying(msgspec.Struct, frozen=True):
+    """A message that is out of attempts, and what to publish in its stead."""
+
+    topic: str
+    group: str
+    seq: int
+    draft: Draft
+
+
+class Outbox(msgspec.Struct):
+    """`ended`: leases that are over (topic, group, seq). `ready`: groups that may have something to hand out."""
+
+    ended: list[tuple[str, str, int]] = msgspec.field(default_factory=list)
+    ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
+
+
+class Groups:
+    def __init__(self, log: Log, most: int) -> None:
+        """`most` groups may a topic have."""
+        self.outbox = Outbox()
+        self._log = log
+        self._most = most
+        self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
+        self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
+
+    @property
+    def deadline(self) -> float | None:
+        """When something is due next."""
+        return self._deadlines.next()
+
+    # What groups there are
+
+    def join(self, topic: str, name: str, now: float) -> None:
+        """Make the group, unless it is there. Raises NotFound (there is no such topic), GroupLimit, LogFull."""
+        if not self._has(self._log.existing(topic), name):
+            self.configure(topic, name, {}, None, now)
+
+    def configure(
+        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float
+    ) -> None:
+        """Change fields of the group's settings; the topic and the group are made if they are not there. `start` (the
+        word, and what it means) says where a new group begins. Raises OptionInvalid, TopicInvalid, TopicLimit,
+        GroupLimit, LogFull."""
+        known = self._log.topics.get(topic)
+        group = known.holds.groups.get(name) if known and known.holds else None
+        settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
+        word, place = start or (settings.start, EARLIEST)
+        if group is not None and word != settings.start:
+            raise OptionInvalid(
+                f"group {name!r} of {topic!r} began at {settings.start!r}, which cannot be changed: "
+                f"delete the group and make it anew"
+            )
+        settings = msgspec.structs.replace(settings, start=word, **changes)
+        if settings.dead_letter == topic:
+            raise OptionInvalid(f"dead_letter is {topic!r}, the group's own topic: a dead message would come back")
+        if group is not None:
+            group.settings = settings
+        else:
+            self._make(topic, name, settings, place, now)
+
+    def _make(self, topic: str, name: str, settings: GroupSettings, start: Start, now: float) -> None:
+        cursor = self._log.locate(Selector([topic]), start, now)
+        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
+            raise OptionInvalid(
+                f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
+            )
+        log = self._log.make(topic, now)
+        groups = dict(log.holds.groups) if log.holds else {}
+        if len(groups) >= self._most:
+            raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
+        self._log.regroup(log, {**groups, name: Group(settings, cursor.seq)})
+
+    def drop(self, topic: str, name: str) -> None:
+        """Raises NotFound."""
+        group = self._existing(topic, name)
+        log = self._log.existing(topic)
+        self._give_up(topic, name, group)
+        assert log.holds is not None
+        self._log.regroup(log, {known: it for known, it in log.holds.groups.items() if known != name})
+
+    def drop_all(self, topic: str) -> None:
+        """The topic is about to be dropped. Raises NotFound."""
+        log = self._log.existing(topic)
+        for name, group in log.holds.groups.items() if log.holds else ():
+            self._give_up(topic, name, group)
+
+    def _give_up(self, topic: str, name: str, group: Group) -> None:
+        self._deadlines.discard((topic, name))
+        self._mourning.pop((topic, name), None)
+        self.outbox.ended += [(topic, name, seq) for seq, job in group.jobs.items() if job.expires is not None]
+        self.outbox.ready[topic, name] = None  # who waits for it shall learn that it is gone
+
+    def state(self, topic: str, name: str, now: float) -> GroupState:
+        """Raises NotFound."""
+        group = self._existing(topic, name)
+        fresh = list(self._fresh(topic, group, now))
+        oldest = next((m for seq in group.jobs if (m := self._message(topic, seq, now))), next(iter(fresh), None))
+        return GroupState(
+            topic, name,
+            ready=group.returned + len(fresh),
+            leased=group.leased,
+            delayed=len(group.jobs) - group.returned - group.leased,
+            acked=group.acked,
+            dead=group.dead,
+            oldest=oldest.id if oldest else None,
+            oldest_time=oldest.time if oldest else None,
+            settings=group.settings,
+        )  # fmt: skip
+
+    @staticmethod
+    def _has(topic: TopicLog, name: str) -> bool:
+        return topic.holds is not None and name in topic.holds.groups
+
+    def _existing(self, topic: str, name: str) -> Group:
+        log = self._log.existing(topic)
+        if log.holds is None or name not in log.holds.groups:
+            raise NotFound(f"topic {topic!r} has no group {name!r}")
+        return log.holds.groups[name]
+
+    # Handing out
+
+    def published(self, topic: str) -> None:
+        """There is a new message in the topic."""
+        log = self._log.topics.get(topic)
+        if log is not None and log.holds is not None:
+            for name in log.holds.groups:
+                self.outbox.ready[topic, name] = None
+
+    def claim(
+        self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float
+    ) -> list[Lease]:
+        """Lease at most `count` messages, and no more after `octets` bytes of bodies, for `seconds` (None: the group's
+        ack_timeout). Raises NotFound."""
+        group = self._existing(topic, name)
+        expires = now + (group.settings.ack_timeout if seconds is None else seconds)
+        leases: list[Lease] = []
+        for message in self._claimable(topic, group, now):
+            leases.append(Lease(message, group.lease(message.seq, expires), expires))
+            octets -= len(message.data)
+            if len(leases) == count or octets <= 0:
+                break
+        self._look_at(topic, name, group)
+        return leases
+
+    def _claimable(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+        """What a worker may have, one after the other; each must be leased before the next is asked for."""
+        while (seq := group.take_returned()) is not None:
+            if message := self._message(topic, seq, now):
+                yield message
+            else:
+                self._forget(topic, group, seq, now)
+        yield from self._fresh(topic, group, now)
+
+    def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+        """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
+        for message in self._log.existing(topic).ring.after(group.cursor):
+            if message.expired(now):
+                self._log.remove(message)
+            elif message.delivery is Delivery.ALL:
+                yield message
+
+    def _message(self, topic: str, seq: int, now: float) -> Message | None:
+        message = self._log.existing(topic).ring.get(seq)
+        return None if message is None or message.expired(now) else message
+
+    def _forget(self, topic: str, group: Group, seq: int, now: float) -> None:
+        group.forget(seq)
+        self._log.settled(self._log.existing(topic), seq, now)
+
+    # Settling
+
+    def settle(
+        self, topic: str, name: str, action: Action, ids: Sequence[LeaseId], *, seconds: float | None, now: float
+    ) -> list[Outcome]:
+        """What became of each. `seconds`: a nack's delay (None: the backoff), an extension's length (None: the group's
+        ack_timeout). Time must have passed until now. Raises NotFound."""
+        group = self._existing(topic, name)
+        log = self._log.existing(topic)
+        outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
+        if action is not Action.EXTEND:
+            done = (id.message.seq for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.DONE)
+            self.outbox.ended += [(topic, name, seq) for seq in done]
+        self._look_at(topic, name, group)
+        return outcomes
+
+    def _settle(
+        self, log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
+    ) -> Outcome:
+        seq = id.message.seq
+        here = seq in group.jobs or log.ring.get(seq) is not None
+        if id.message.epoch != self._log.epoch or not here:
+            return Outcome.UNKNOWN
+        outcome = group.settle(action, seq, id.attempt, now, seconds)
+        if outcome is Outcome.DONE and action is Action.ACK:
+            self._log.settled(log, seq, now)
+        return outcome
+
+    # Time
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due by now."""
+        for topic, name in self._deadlines.due(now):
+            group = self._existing(topic, name)
+            self.outbox.ended += [(topic, name, seq) for seq in group.pass_time(now)]
+            self._look_at(topic, name, group)
+
+    def _look_at(self, topic: str, name: str, group: Group) -> None:
+        """Something has changed in the group: note what follows."""
+        key = topic, name
+        if (deadline := group.deadline) is None:
+            self._deadlines.discard(key)
+        else:
+            self._deadlines.set(key, deadline)
+        if group.returned:
+            self.outbox.ready[key] = None
+        if group.dying:
+            self._mourning[key] = None
+
+    # Death
+
+    def dying(self, now: float) -> Iterator[Dying]:
+        """What is out of attempts; each is to be bury()ed, or postpone()d, before the next is asked for."""
+        for topic, name in tuple(self._mourning):
+            group = self._existing(topic, name)
+            for seq in tuple(group.dying):
+                if message := self._message(topic, seq, now):
+                    yield Dying(topic, name, seq, self._in_its_stead(name, group, message))
+                else:
+                    del group.dying[seq]
+                    self._forget(topic, group, seq, now)
+            self._mourning.pop((topic, name), None)
+
+    @staticmethod
+    def _in_its_stead(name: str, group: Group, message: Message) -> Draft:
+        job = group.jobs[message.seq]
+        first = job.last_failure if job.first_failure is None else job.first_failure
+        death = Death(message.id, message.topic, name, job.attempt, job.reason, first, job.last_failure)
+        return Draft(group.settings.dead_letter, message.data, message.content_type, message.event, death=death)
+
+    def bury(self, dying: Dying, now: float) -> None:
+        """It is in the dead-letter topic now."""
+        self._existing(dying.topic, dying.group).bury(dying.seq)
+        self._log.settled(self._log.existing(dying.topic), dying.seq, now)
+
+    def postpone(self, dying: Dying, until: float) -> None:
+        """The dead-letter topic has no room: nobody gets it, and it is tried again then."""
+        group = self._existing(dying.topic, dying.group)
+        group.postpone(dying.seq, until)
+        self._look_at(dying.topic, dying.group, group)
+
+
+def dead_letter_of(topic: str) -> str:
+    """Raises TopicInvalid when the topic's name is too long for that."""
+    return parse_topic(topic + DEAD)

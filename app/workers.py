@@ -1,0 +1,383 @@
+"""Who works: the workers of this server's groups, each with what it holds and how much more it may have.
+
+A group's Crew hands out what the log leases, to those who wait, in the order in which they began to. Nobody asks again
+and again: the log says when there may be something (`ready`) and when a lease is over (`ended`).
+"""
+
+from asyncio import AbstractEventLoop, Event, Future, Task, TimerHandle, sleep, timeout, wait
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from .cohort import Sink
+from .engines.base import Engine
+from .errors import NotFound
+from .frames import LeaseForm
+from .lease import Action, Lease, LeaseId, Outcome
+from .message import Id
+from .stall import StallWatch
+
+BURST: Final = 256 << 10  # bytes of bodies in one write to a worker
+PAGE_BYTES: Final = 1 << 20  # likewise in one pull
+GONE: Final = "deleted"
+IN_ONE_TURN: Final = 200  # claims, before others get their turn
+
+Report = Callable[[str, BaseException], None]
+
+
+class Taker(Protocol):
+    """Somebody who waits for work."""
+
+    @property
+    def room(self) -> int:
+        """How many more leases it may have now."""
+
+    lease: float | None
+    """Seconds of its leases; None: the group's ack_timeout."""
+
+    def give(self, leases: list[Lease]) -> None: ...
+
+    def nothing_more(self) -> None:
+        """There is nothing for it now. It goes on waiting, unless it leaves."""
+
+    def end(self, reason: str) -> None:
+        """It will get no more."""
+
+
+class Crew:
+    """The workers of one group."""
+
+    def __init__(self, engine: Engine, topic: str, group: str, loop: AbstractEventLoop, report: Report) -> None:
+        self.topic = topic
+        self.group = group
+        self.takers: set[Taker] = set()
+        self._engine = engine
+        self._loop = loop
+        self._report = report
+        self._waiting: dict[Taker, None] = {}  # those with room, in the order in which they began to wait
+        self._holders: dict[int, Worker] = {}  # by the leased message's seq
+        self._dealing: Task[None] | None = None
+        self._news = False  # there was some while it was dealing
+        self._asked: tuple[Taker, Future[list[Lease]]] | None = None  # for whom the log is being asked
+
+    def wait(self, taker: Taker) -> None:
+        """It has room."""
+        self._waiting[taker] = None
+        self.wake()
+
+    def leave(self, taker: Taker) -> None:
+        self.takers.discard(taker)
+        self._waiting.pop(taker, None)
+
+    def wake(self) -> None:
+        """There may be something to hand out, or somebody to hand it to."""
+        self._news = True
+        if self._waiting and self._dealing is None:
+            self._dealing = self._loop.create_task(self._deal())
+            self._dealing.add_done_callback(self._dealt)
+
+    async def answered(self, taker: Taker) -> None:
+        """Wait until the log is not being asked for this one: what it gives must not be lost."""
+        if self._asked is not None and self._asked[0] is taker:
+            await wait([self._asked[1]])
+
+    def hold(self, worker: "Worker", leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._holders[lease.message.seq] = worker
+
+    def ended(self, seq: int) -> None:
+        if worker := self._holders.pop(seq, None):
+            worker.ended(seq)
+
+    def release(self, held: Mapping[int, LeaseId]) -> None:
+        """Their worker is gone."""
+        for seq in held:
+            del self._holders[seq]
+        self.give_back([*held.values()])
+
+    def give_back(self, ids: Sequence[LeaseId]) -> None:
+        """Nobody works on them: others may have the messages at once."""
+        if ids:
+            self._engine.settle(self.topic, self.group, Action.RETURN, ids).add_done_callback(self._given_back)
+
+    def end(self, reason: str) -> None:
+        for taker in tuple(self.takers):
+            taker.end(reason)
+
+    async def _deal(self) -> None:
+        """Hand out until nothing is left, or nobody waits: one message each in turn while several wait."""
+        claims = 0
+        while self._waiting:
+            taker = next(iter(self._waiting))
+            del self._waiting[taker]
+            if not taker.room:  # it was held, or left
+                continue
+            self._news = False
+            count = 1 if self._waiting else taker.room
+            claim = self._engine.claim(self.topic, self.group, count=count, octets=BURST, seconds=taker.lease)
+            self._asked = taker, claim
+            leases = await claim
+            self._asked = None
+            if leases:
+                self._give(taker, leases)
+            else:
+                self._waiting = {taker: None, **self._waiting}
+                if not self._news:
+                    return
+            claims += 1
+            if claims % IN_ONE_TURN == 0:
+                await sleep(0)
+
+    def _give(self, taker: Taker, leases: list[Lease]) -> None:
+        if taker in self.takers:
+            taker.give(leases)
+            if taker.room:
+                self._waiting[taker] = None
+        else:  # it left while the log was asked
+            self.give_back([lease_id(lease) for lease in leases])
+
+    def _dealt(self, task: "Task[None]") -> None:
+        self._dealing = None
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, NotFound):
+            self.end(GONE)
+        elif error is not None:
+            self._report("workers were cut off: the log could not be asked for work", error)
+            self.end("error")
+        else:
+            for taker in tuple(self._waiting):
+                taker.nothing_more()
+            if self._news:
+                self.wake()
+
+    def _given_back(self, future: "Future[list[Outcome]]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, NotFound):
+            self._report("leases were not given back; they end by themselves", error)
+
+
+def lease_id(lease: Lease) -> LeaseId:
+    return LeaseId(Id(lease.message.epoch, lease.message.seq), lease.attempt)
+
+
+class Puller:
+    """One request for up to `count` messages and about 1 MiB: it waits for the first, and takes what else is there."""
+
+    def __init__(self, crew: Crew, count: int, lease: float | None) -> None:
+        self.leases: list[Lease] = []
+        self.lease = lease
+        self.reason = ""  # why it was ended
+        self._crew = crew
+        self._count = count
+        self._octets = 0
+        self._over = Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until it has what it gets, or the time is over."""
+        self._crew.wait(self)
+        try:
+            async with timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            await self._crew.answered(self)
+
+    @property
+    def room(self) -> int:
+        return self._count - len(self.leases) if self._octets < PAGE_BYTES else 0
+
+    def give(self, leases: list[Lease]) -> None:
+        self.leases += leases
+        self._octets += sum(len(lease.message.data) for lease in leases)
+        if not self.room:
+            self._over.set()
+
+    def nothing_more(self) -> None:
+        if self.leases:
+            self._over.set()
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
+        self._over.set()
+
+
+class Worker:
+    """One consumer that work is pushed to: at most `credit` leases at a time. Workers.work() makes it; the caller owns
+    it, calls start() once the sink can take bytes, and close()s it."""
+
+    __slots__ = (
+        "_credit", "_crew", "_form", "_held", "_paused", "_stall", "_timeout", "_workers", "expires", "lease", "sink",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        workers: "Workers",
+        crew: Crew,
+        form: LeaseForm,
+        sink: Sink,
+        *,
+        credit: int,
+        lease: float | None,
+        expires: float,
+    ) -> None:  # fmt: skip
+        self.sink = sink
+        self.lease = lease
+        self.expires = expires  # on the loop's clock
+        self._workers = workers
+        self._crew = crew
+        self._form = form
+        self._credit = credit
+        self._held: dict[int, LeaseId] = {}  # by seq
+        self._paused = False
+        self._stall = StallWatch(sink, workers.loop, workers.stall_timeout)
+        self._timeout: TimerHandle | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self not in self._crew.takers
+
+    @property
+    def form(self) -> LeaseForm:
+        return self._form
+
+    @property
+    def room(self) -> int:
+        return 0 if self._paused or self.closed else self._credit - len(self._held)
+
+    def start(self) -> None:
+        self._crew.wait(self)
+
+    def end_in(self, seconds: float) -> None:
+        self._timeout = self._workers.loop.call_later(seconds, self.end, "timeout")
+
+    def pause(self) -> None:
+        """The socket is full: no more until it drains. Idempotent."""
+        if not (self._paused or self.closed):
+            self._paused = True
+            self._stall.start()
+
+    def resume(self) -> None:
+        """The socket has drained. Idempotent."""
+        if self._paused and not self.closed:
+            self._paused = False
+            self._stall.stop()
+            self._wait()
+
+    def give(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            self._held[lease.message.seq] = lease_id(lease)
+        self._crew.hold(self, leases)
+        self.sink.write(self._form.wrap([self._form.encode(lease) for lease in leases]))
+
+    def ended(self, seq: int) -> None:
+        """The lease of that message is over."""
+        del self._held[seq]
+        self._wait()
+
+    def nothing_more(self) -> None:
+        pass
+
+    def end(self, reason: str) -> None:
+        """End it in good order. Idempotent."""
+        if not self.closed:
+            self.sink.end(reason)
+
+    def keep_alive(self) -> None:
+        if self._form.keep_alive:
+            self.sink.write(self._form.keep_alive)
+
+    def close(self) -> None:
+        """The worker is gone: others may have at once what it holds. Idempotent."""
+        self._stall.stop()
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if not self.closed:
+            self._workers.leave(self._crew, self)
+            held, self._held = self._held, {}
+            self._crew.release(held)
+
+    def _wait(self) -> None:
+        if self.room:
+            self._crew.wait(self)
+
+
+class Workers:
+    """All crews of a broker."""
+
+    def __init__(self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report) -> None:
+        self.loop = loop
+        self.stall_timeout = stall_timeout
+        self._engine = engine
+        self._report = report
+        self.takers = 0  # of all crews
+        self._crews: dict[tuple[str, str], Crew] = {}
+
+    async def pull(self, topic: str, group: str, count: int, seconds: float, lease: float | None) -> list[Lease]:
+        """At most `count` messages: the first that come within that time. Raises NotFound when the group is gone."""
+        crew = self._crew(topic, group)
+        puller = Puller(crew, count, lease)
+        self._enter(crew, puller)
+        try:
+            await puller.wait(seconds)
+        except BaseException:  # the client has left
+            crew.give_back([lease_id(lease) for lease in puller.leases])
+            raise
+        finally:
+            self.leave(crew, puller)
+        if puller.reason == GONE:
+            raise NotFound(f"topic {topic!r} has no group {group!r}: it was deleted")
+        return puller.leases
+
+    def work(
+        self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float
+    ) -> Worker:  # fmt: skip
+        """A worker that counts from now on; start() lets it work."""
+        crew = self._crew(topic, group)
+        worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=self.loop.time() + max_age)
+        self._enter(crew, worker)
+        return worker
+
+    def count(self, topic: str, group: str) -> int:
+        """How many work there, or wait to."""
+        crew = self._crews.get((topic, group))
+        return len(crew.takers) if crew else 0
+
+    def _enter(self, crew: Crew, taker: Taker) -> None:
+        crew.takers.add(taker)
+        self.takers += 1
+
+    def leave(self, crew: Crew, taker: Taker) -> None:
+        """It takes no more."""
+        crew.leave(taker)
+        self.takers -= 1
+        if not crew.takers:
+            self._crews.pop((crew.topic, crew.group), None)
+
+    def keep_alive(self) -> None:
+        """Write keep-alive comments, and end the streams that are old enough."""
+        now = self.loop.time()
+        for worker in self._pushed():
+            worker.keep_alive()
+            if worker.expires <= now:
+                worker.end("age")
+
+    def end(self, reason: str) -> None:
+        for crew in tuple(self._crews.values()):
+            crew.end(reason)
+
+    # What the log says
+
+    def ready(self, topic: str, group: str) -> None:
+        if crew := self._crews.get((topic, group)):
+            crew.wake()
+
+    def ended(self, topic: str, group: str, seq: int) -> None:
+        if crew := self._crews.get((topic, group)):
+            crew.ended(seq)
+
+    def _crew(self, topic: str, group: str) -> Crew:
+        crew = self._crews.get((topic, group))
+        if crew is None:
+            crew = self._crews[topic, group] = Crew(self._engine, topic, group, self.loop, self._report)
+        return crew
+
+    def _pushed(self) -> list[Worker]:
+        return [taker for crew in self._crews.values() for taker in crew.takers if isinstance(taker, Worker)]
