@@ -182,9 +182,6 @@ class Broker:
         has taken nothing. Raises Draining, SubscriberLimit, NotFound, GroupLimit, LogFull, TopicInvalid."""
         self._check_seat()
         await self.engine.join(topic, group)
-        leases = await self.engine.claim(topic, group, count=count, octets=PAGE_BYTES, seconds=lease)
-        if leases or not wait:
-            return leases
         return await self._workers.pull(topic, group, count, wait, lease)
 
     def join(self, topic: str, group: str) -> Future[None]:

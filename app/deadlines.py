@@ -39,9 +39,8 @@ class Deadlines(Generic[K]):
 
     def due(self, now: float) -> Iterator[K]:
         """Give up, one by one, the keys whose deadline is not after `now`."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            time, key = heappop(heap)
+        while self._heap and self._heap[0][0] <= now:  # may be another heap: whoever is given a key may set() more
+            time, key = heappop(self._heap)
             if self._times.get(key) == time:
                 del self._times[key]
                 yield key

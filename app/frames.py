@@ -219,14 +219,19 @@ NEWS = NewsForm()
 # The line port
 
 
-class LineForm:
-    """One line a message."""
+class _Lines:
+    """Nothing stands around a line."""
 
     keep_alive = b""
-    takes = True
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
         return b"".join(frames)
+
+
+class LineForm(_Lines):
+    """One line a message."""
+
+    takes = True
 
     def encode(self, message: Message) -> bytes:
         raise NotImplementedError
@@ -274,13 +279,8 @@ class JsonForm(LineForm):
         return b""
 
 
-class JsonLeaseForm:
+class JsonLeaseForm(_Lines):
     """JSON, for a worker: the same with the message's id and the attempt."""
-
-    keep_alive = b""
-
-    def wrap(self, frames: Sequence[bytes]) -> bytes:
-        return b"".join(frames)
 
     def encode(self, lease: Lease) -> bytes:
         return encode_json(_sent(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
@@ -296,13 +296,8 @@ class WordsForm(LineForm):
         return f"GAP {gap.sentence}\r\n".encode()
 
 
-class WordsLeaseForm:
+class WordsLeaseForm(_Lines):
     """Words, for a worker: which lease it is, and the text."""
-
-    keep_alive = b""
-
-    def wrap(self, frames: Sequence[bytes]) -> bytes:
-        return b"".join(frames)
 
     def encode(self, lease: Lease) -> bytes:
         message = lease.message

@@ -12,7 +12,6 @@ its end *is* over, whenever somebody asks next.
 """
 
 import re
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final
 
@@ -82,7 +81,8 @@ class Job(msgspec.Struct, gc=False):
 
 class Group:
     __slots__ = (
-        "_buried", "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "jobs", "leased", "settings",
+        "_buried", "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "jobs", "leased",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int) -> None:
@@ -91,11 +91,12 @@ class Group:
         self.cursor = begin  # every message up to this seq was handed out
         self.jobs: dict[int, Job] = {}  # by seq; the oldest first, since first deliveries are in order
         self.dying: dict[int, None] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
+        self.ended: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
         self.leased = 0
         self.acked = 0
         self.dead = 0
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
-        self._returned: list[int] = []  # a heap of jobs that are ready again
+        self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
         self._buried: dict[int, None] = {}
 
     def holds(self, seq: int) -> bool:
@@ -110,17 +111,18 @@ class Group:
     @property
     def returned(self) -> int:
         """How many jobs are ready again."""
-        return len(self._returned)
+        return len(self.jobs) - len(self._deadlines) - len(self.dying)
 
     # Handing out
 
     def take_returned(self) -> int | None:
-        """The oldest job that is ready again; it is the caller's to lease() or forget()."""
+        """The oldest job that is ready again; it is the caller's to lease(), unless its message is gone."""
         while self._returned:
             seq = heappop(self._returned)
-            if self.jobs[seq].attempt < self.settings.max_deliveries:
-                return seq
-            self.dying[seq] = None  # fewer attempts are allowed by now
+            if job := self.jobs.get(seq):
+                if job.attempt < self.settings.max_deliveries:
+                    return seq
+                self.dying[seq] = None  # fewer attempts are allowed by now
         return None
 
     def lease(self, seq: int, expires: float) -> int:
@@ -135,21 +137,24 @@ class Group:
         self._deadlines.set(seq, expires)
         return job.attempt
 
-    def forget(self, seq: int) -> None:
-        """A job that was taken, and whose message is gone."""
-        del self.jobs[seq]
+    def lose(self, seq: int) -> None:
+        """The message is gone: its ttl is over."""
+        if job := self.jobs.pop(seq, None):
+            if job.expires is not None:
+                self._end_lease(seq, job)
+            self._deadlines.discard(seq)
+            self.dying.pop(seq, None)
 
     # Time
 
-    def pass_time(self, now: float) -> Iterator[int]:
-        """Do what is due. Yields each lease that ended."""
+    def pass_time(self, now: float) -> None:
+        """Do what is due."""
         for seq in self._deadlines.due(now):
             job = self.jobs[seq]
             if job.expires is None:
                 self._again(seq, job)
             else:
                 self._fail(seq, job, job.expires, "the lease expired")
-                yield seq
 
     # Settling
 
@@ -185,6 +190,7 @@ class Group:
         job.expires = None
         self.leased -= 1
         self._deadlines.discard(seq)
+        self.ended.append((seq, job.attempt))
 
     def _fail(self, seq: int, job: Job, at: float, reason: str, delay: float | None = None) -> None:
         self._end_lease(seq, job)

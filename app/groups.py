@@ -3,7 +3,7 @@
 Like the log, plain data and functions of the time they are given. What others must hear of is put into `outbox`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from .errors import GroupLimit, NotFound, OptionInvalid
 from .group import Group, GroupSettings, GroupState
 from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
-from .message import Death, Delivery, Draft, Message
+from .message import Death, Delivery, Draft, Id, Message
 from .position import EARLIEST, GapReason, Start
 from .topic import Selector, parse_topic
 from .topiclog import TopicLog
@@ -31,9 +31,9 @@ class Dying(msgspec.Struct, frozen=True):
 
 
 class Outbox(msgspec.Struct):
-    """`ended`: leases that are over (topic, group, seq). `ready`: groups that may have something to hand out."""
+    """`ended`: leases that are over (topic, group, lease). `ready`: groups that may have something to hand out."""
 
-    ended: list[tuple[str, str, int]] = msgspec.field(default_factory=list)
+    ended: list[tuple[str, str, LeaseId]] = msgspec.field(default_factory=list)
     ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
 
 
@@ -55,7 +55,8 @@ class Groups:
 
     def join(self, topic: str, name: str, now: float) -> None:
         """Make the group, unless it is there. Raises NotFound (there is no such topic), GroupLimit, LogFull."""
-        if not self._has(self._log.existing(topic), name):
+        self._log.existing(topic)
+        if name not in self._groups_of(topic):
             self.configure(topic, name, {}, None, now)
 
     def configure(
@@ -64,8 +65,7 @@ class Groups:
         """Change fields of the group's settings; the topic and the group are made if they are not there. `start` (the
         word, and what it means) says where a new group begins. Raises OptionInvalid, TopicInvalid, TopicLimit,
         GroupLimit, LogFull."""
-        known = self._log.topics.get(topic)
-        group = known.holds.groups.get(name) if known and known.holds else None
+        group = self._groups_of(topic).get(name)
         settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
         word, place = start or (settings.start, EARLIEST)
         if group is not None and word != settings.start:
@@ -93,31 +93,35 @@ class Groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         self._log.regroup(log, {**groups, name: Group(settings, cursor.seq)})
 
-    def drop(self, topic: str, name: str) -> None:
+    def drop(self, topic: str, name: str, now: float) -> None:
         """Raises NotFound."""
         group = self._existing(topic, name)
         log = self._log.existing(topic)
         self._give_up(topic, name, group)
         assert log.holds is not None
         self._log.regroup(log, {known: it for known, it in log.holds.groups.items() if known != name})
+        self._log.trim(topic, now)
 
     def drop_all(self, topic: str) -> None:
         """The topic is about to be dropped. Raises NotFound."""
-        log = self._log.existing(topic)
-        for name, group in log.holds.groups.items() if log.holds else ():
+        self._log.existing(topic)
+        for name, group in self._groups_of(topic).items():
             self._give_up(topic, name, group)
 
     def _give_up(self, topic: str, name: str, group: Group) -> None:
         self._deadlines.discard((topic, name))
         self._mourning.pop((topic, name), None)
-        self.outbox.ended += [(topic, name, seq) for seq, job in group.jobs.items() if job.expires is not None]
+        self._tell_ended(
+            topic, name, [(seq, job.attempt) for seq, job in group.jobs.items() if job.expires is not None]
+        )
         self.outbox.ready[topic, name] = None  # who waits for it shall learn that it is gone
 
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
         group = self._existing(topic, name)
         fresh = list(self._fresh(topic, group, now))
-        oldest = next((m for seq in group.jobs if (m := self._message(topic, seq, now))), next(iter(fresh), None))
+        begun = next(iter(group.jobs), None)
+        oldest = next(iter(fresh), None) if begun is None else self._log.existing(topic).ring.get(begun)
         return GroupState(
             topic, name,
             ready=group.returned + len(fresh),
@@ -130,24 +134,23 @@ class Groups:
             settings=group.settings,
         )  # fmt: skip
 
-    @staticmethod
-    def _has(topic: TopicLog, name: str) -> bool:
-        return topic.holds is not None and name in topic.holds.groups
+    def _groups_of(self, topic: str) -> dict[str, Group]:
+        log = self._log.topics.get(topic)
+        return log.holds.groups if log and log.holds else {}
 
     def _existing(self, topic: str, name: str) -> Group:
-        log = self._log.existing(topic)
-        if log.holds is None or name not in log.holds.groups:
+        self._log.existing(topic)
+        group = self._groups_of(topic).get(name)
+        if group is None:
             raise NotFound(f"topic {topic!r} has no group {name!r}")
-        return log.holds.groups[name]
+        return group
 
     # Handing out
 
     def published(self, topic: str) -> None:
         """There is a new message in the topic."""
-        log = self._log.topics.get(topic)
-        if log is not None and log.holds is not None:
-            for name in log.holds.groups:
-                self.outbox.ready[topic, name] = None
+        for name in self._groups_of(topic):
+            self.outbox.ready[topic, name] = None
 
     def claim(
         self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float
@@ -170,8 +173,6 @@ class Groups:
         while (seq := group.take_returned()) is not None:
             if message := self._message(topic, seq, now):
                 yield message
-            else:
-                self._forget(topic, group, seq, now)
         yield from self._fresh(topic, group, now)
 
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
@@ -183,12 +184,12 @@ class Groups:
                 yield message
 
     def _message(self, topic: str, seq: int, now: float) -> Message | None:
+        """A message that has expired is given up, and so are its jobs."""
         message = self._log.existing(topic).ring.get(seq)
-        return None if message is None or message.expired(now) else message
-
-    def _forget(self, topic: str, group: Group, seq: int, now: float) -> None:
-        group.forget(seq)
-        self._log.settled(self._log.existing(topic), seq, now)
+        if message is None or not message.expired(now):
+            return message
+        self._log.remove(message)
+        return None
 
     # Settling
 
@@ -200,9 +201,6 @@ class Groups:
         group = self._existing(topic, name)
         log = self._log.existing(topic)
         outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
-        if action is not Action.EXTEND:
-            done = (id.message.seq for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.DONE)
-            self.outbox.ended += [(topic, name, seq) for seq in done]
         self._look_at(topic, name, group)
         return outcomes
 
@@ -210,7 +208,8 @@ class Groups:
         self, log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
     ) -> Outcome:
         seq = id.message.seq
-        here = seq in group.jobs or log.ring.get(seq) is not None
+        message = self._message(log.name, seq, now)
+        here = seq in group.jobs or (message is not None and message.delivery is Delivery.ALL)
         if id.message.epoch != self._log.epoch or not here:
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
@@ -222,9 +221,13 @@ class Groups:
 
     def pass_time(self, now: float) -> None:
         """Do what is due by now."""
+        for topic in tuple(self._log.bereaved):
+            del self._log.bereaved[topic]
+            for name, group in self._groups_of(topic).items():
+                self._look_at(topic, name, group)
         for topic, name in self._deadlines.due(now):
             group = self._existing(topic, name)
-            self.outbox.ended += [(topic, name, seq) for seq in group.pass_time(now)]
+            group.pass_time(now)
             self._look_at(topic, name, group)
 
     def _look_at(self, topic: str, name: str, group: Group) -> None:
@@ -234,10 +237,16 @@ class Groups:
             self._deadlines.discard(key)
         else:
             self._deadlines.set(key, deadline)
+        self._tell_ended(topic, name, group.ended)
+        group.ended.clear()
         if group.returned:
             self.outbox.ready[key] = None
         if group.dying:
             self._mourning[key] = None
+
+    def _tell_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
+        epoch = self._log.epoch
+        self.outbox.ended += [(topic, name, LeaseId(Id(epoch, seq), attempt)) for seq, attempt in leases]
 
     # Death
 
@@ -248,9 +257,6 @@ class Groups:
             for seq in tuple(group.dying):
                 if message := self._message(topic, seq, now):
                     yield Dying(topic, name, seq, self._in_its_stead(name, group, message))
-                else:
-                    del group.dying[seq]
-                    self._forget(topic, group, seq, now)
             self._mourning.pop((topic, name), None)
 
     @staticmethod

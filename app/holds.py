@@ -35,17 +35,22 @@ class Holds:
         self.bytes += len(message.data)
 
     def remove(self, message: Message) -> None:
-        """A message that was held is done, or gone."""
+        """A message that was held is done, or lost."""
         self.count -= 1
         self.bytes -= len(message.data)
         if message.seq <= self._passed:
             heappush(self._freed, message.seq)
 
+    def lose(self, message: Message) -> None:
+        """A message that was held is gone: its ttl is over."""
+        for group in self.groups.values():
+            group.lose(message.seq)
+
     def oldest_free(self, ring: Ring) -> Message | None:
         """The oldest message that nobody holds."""
         while self._freed:
             message = ring.get(self._freed[0])
-            if message is not None and not self.holds(message):
+            if message is not None:
                 return message
             heappop(self._freed)
         for message in ring.after(self._passed):

@@ -53,6 +53,7 @@ class Log:
         self.head = 0  # seq of the newest message
         self.cost = 0  # bytes of memory, all kept messages and topics
         self.topics: dict[str, TopicLog] = {}
+        self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self._order = Order()
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
         self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
@@ -97,6 +98,8 @@ class Log:
         if topic is None or not topic.ring.remove(message):
             return False
         if topic.holds is not None and topic.holds.holds(message):
+            topic.holds.lose(message)
+            self.bereaved[topic.name] = None
             self.unhold(topic, message)
         self._order.remove(message)
         topic.bytes -= len(message.data)
@@ -192,16 +195,18 @@ class Log:
         self._check_topics(name)
         topic = self.topics.get(name)
         retention = topic.retention if topic else self.limits.retention
-        kept = [draft for draft in drafts if draft.retain]
-        if topic is not None and topic.holds is not None:
-            self._check_held(topic, topic.holds, kept)
-        kept = kept[-retention.max_messages :]
+        coming = [draft for draft in drafts if draft.retain]
+        kept = coming[-retention.max_messages :]
         for draft in kept:
             if len(draft.data) > retention.max_bytes:
                 raise MessageTooLarge(
                     f"the message has {len(draft.data)} bytes; topic {name!r} keeps at most {retention.max_bytes}"
                 )
-        need = self.cost + sum(map(cost, kept)) + (0 if topic else TOPIC_COST) - self.limits.total_bytes
+        if topic is not None and topic.holds is not None:
+            self._check_held(topic, topic.holds, coming)
+        groups = len(topic.holds.groups) if topic and topic.holds else 0
+        room = sum(map(cost, kept)) + len(kept) * groups * JOB_COST + (0 if topic else TOPIC_COST)
+        need = self.cost + room - self.limits.total_bytes
         if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
             raise LogFull(
                 f"the log takes {self.cost} of {self.limits.total_bytes} bytes and the retention of {name!r} frees too "

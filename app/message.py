@@ -6,6 +6,7 @@ A Draft is checked when it is made, at the door; nothing further in asks again.
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -137,6 +138,7 @@ class Scheduled(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+@lru_cache(maxsize=256)  # the leases of one pull end together
 def rfc3339(time: float) -> str:
     """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC), within the years that it can write."""
     return (

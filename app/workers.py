@@ -4,8 +4,8 @@ A group's Crew hands out what the log leases, to those who wait, in the order in
 and again: the log says when there may be something (`ready`) and when a lease is over (`ended`).
 """
 
-from asyncio import AbstractEventLoop, Event, Future, Task, TimerHandle, sleep, timeout, wait
-from collections.abc import Callable, Mapping, Sequence
+from asyncio import AbstractEventLoop, CancelledError, Event, Future, Task, TimerHandle, shield, sleep, timeout, wait
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from .cohort import Sink
@@ -54,10 +54,11 @@ class Crew:
         self._loop = loop
         self._report = report
         self._waiting: dict[Taker, None] = {}  # those with room, in the order in which they began to wait
-        self._holders: dict[int, Worker] = {}  # by the leased message's seq
+        self._holders: dict[LeaseId, Worker] = {}
         self._dealing: Task[None] | None = None
         self._news = False  # there was some while it was dealing
         self._asked: tuple[Taker, Future[list[Lease]]] | None = None  # for whom the log is being asked
+        self._over: set[LeaseId] = set()  # leases that ended while it was
 
     def wait(self, taker: Taker) -> None:
         """It has room."""
@@ -80,19 +81,29 @@ class Crew:
         if self._asked is not None and self._asked[0] is taker:
             await wait([self._asked[1]])
 
-    def hold(self, worker: "Worker", leases: Sequence[Lease]) -> None:
-        for lease in leases:
-            self._holders[lease.message.seq] = worker
+    async def claim(self, count: int, lease: float | None) -> list[Lease]:
+        """What is there now, for somebody who asks by himself."""
+        claim = self._engine.claim(self.topic, self.group, count=count, octets=PAGE_BYTES, seconds=lease)
+        try:
+            return await shield(claim)
+        except CancelledError:  # he has left while the log was asked
+            claim.add_done_callback(self._claimed_for_nobody)
+            raise
 
-    def ended(self, seq: int) -> None:
-        if worker := self._holders.pop(seq, None):
-            worker.ended(seq)
+    def hold(self, worker: "Worker", leases: Collection[LeaseId]) -> None:
+        self._holders |= dict.fromkeys(leases, worker)
 
-    def release(self, held: Mapping[int, LeaseId]) -> None:
+    def ended(self, lease: LeaseId) -> None:
+        if worker := self._holders.pop(lease, None):
+            worker.ended(lease)
+        elif self._asked is not None:
+            self._over.add(lease)
+
+    def release(self, held: Collection[LeaseId]) -> None:
         """Their worker is gone."""
-        for seq in held:
-            del self._holders[seq]
-        self.give_back([*held.values()])
+        for lease in held:
+            del self._holders[lease]
+        self.give_back([*held])
 
     def give_back(self, ids: Sequence[LeaseId]) -> None:
         """Nobody works on them: others may have the messages at once."""
@@ -108,26 +119,32 @@ class Crew:
         claims = 0
         while self._waiting:
             taker = next(iter(self._waiting))
-            del self._waiting[taker]
-            if not taker.room:  # it was held, or left
+            if not taker.room:  # it was held, or is over
+                del self._waiting[taker]
                 continue
             self._news = False
-            count = 1 if self._waiting else taker.room
-            claim = self._engine.claim(self.topic, self.group, count=count, octets=BURST, seconds=taker.lease)
-            self._asked = taker, claim
-            leases = await claim
-            self._asked = None
-            if leases:
-                self._give(taker, leases)
-            else:
-                self._waiting = {taker: None, **self._waiting}
-                if not self._news:
-                    return
+            leases = await self._ask(taker)
+            if not leases:  # if there is news by now, it is dealt anew
+                return
+            self._give(taker, leases)
             claims += 1
             if claims % IN_ONE_TURN == 0:
                 await sleep(0)
 
+    async def _ask(self, taker: Taker) -> list[Lease]:
+        """Leases for this one; without those that were over before they came."""
+        count = 1 if len(self._waiting) > 1 else taker.room
+        claim = self._engine.claim(self.topic, self.group, count=count, octets=BURST, seconds=taker.lease)
+        self._asked = taker, claim
+        try:
+            leases = await claim
+        finally:
+            self._asked = None
+            over, self._over = self._over, set()
+        return [lease for lease in leases if lease_id(lease) not in over] if over else leases
+
     def _give(self, taker: Taker, leases: list[Lease]) -> None:
+        self._waiting.pop(taker, None)
         if taker in self.takers:
             taker.give(leases)
             if taker.room:
@@ -149,6 +166,10 @@ class Crew:
             if self._news:
                 self.wake()
 
+    def _claimed_for_nobody(self, claim: "Future[list[Lease]]") -> None:
+        if not claim.cancelled() and claim.exception() is None:
+            self.give_back([lease_id(lease) for lease in claim.result()])
+
     def _given_back(self, future: "Future[list[Outcome]]") -> None:
         error = None if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, NotFound):
@@ -160,7 +181,7 @@ def lease_id(lease: Lease) -> LeaseId:
 
 
 class Puller:
-    """One request for up to `count` messages and about 1 MiB: it waits for the first, and takes what else is there."""
+    """One request for up to `count` messages and about 1 MiB: it takes what is there, or waits for the first."""
 
     def __init__(self, crew: Crew, count: int, lease: float | None) -> None:
         self.leases: list[Lease] = []
@@ -173,16 +194,20 @@ class Puller:
 
     async def wait(self, seconds: float) -> None:
         """Until it has what it gets, or the time is over."""
+        self.leases = await self._crew.claim(self._count, self.lease)
+        if self.leases or not seconds:
+            return
         self._crew.wait(self)
         try:
             async with timeout(seconds):
                 await self._over.wait()
         except TimeoutError:
-            await self._crew.answered(self)
+            self._over.set()
+        await self._crew.answered(self)
 
     @property
     def room(self) -> int:
-        return self._count - len(self.leases) if self._octets < PAGE_BYTES else 0
+        return 0 if self._over.is_set() or self._octets >= PAGE_BYTES else self._count - len(self.leases)
 
     def give(self, leases: list[Lease]) -> None:
         self.leases += leases
@@ -225,7 +250,7 @@ class Worker:
         self._crew = crew
         self._form = form
         self._credit = credit
-        self._held: dict[int, LeaseId] = {}  # by seq
+        self._held: set[LeaseId] = set()
         self._paused = False
         self._stall = StallWatch(sink, workers.loop, workers.stall_timeout)
         self._timeout: TimerHandle | None = None
@@ -240,7 +265,7 @@ class Worker:
 
     @property
     def room(self) -> int:
-        return 0 if self._paused or self.closed else self._credit - len(self._held)
+        return 0 if self._paused or self.closed else max(self._credit - len(self._held), 0)
 
     def start(self) -> None:
         self._crew.wait(self)
@@ -262,14 +287,14 @@ class Worker:
             self._wait()
 
     def give(self, leases: list[Lease]) -> None:
-        for lease in leases:
-            self._held[lease.message.seq] = lease_id(lease)
-        self._crew.hold(self, leases)
+        ids = [lease_id(lease) for lease in leases]
+        self._held.update(ids)
+        self._crew.hold(self, ids)
         self.sink.write(self._form.wrap([self._form.encode(lease) for lease in leases]))
 
-    def ended(self, seq: int) -> None:
-        """The lease of that message is over."""
-        del self._held[seq]
+    def ended(self, lease: LeaseId) -> None:
+        """That lease is over."""
+        self._held.remove(lease)
         self._wait()
 
     def nothing_more(self) -> None:
@@ -278,6 +303,7 @@ class Worker:
     def end(self, reason: str) -> None:
         """End it in good order. Idempotent."""
         if not self.closed:
+            self._credit = 0
             self.sink.end(reason)
 
     def keep_alive(self) -> None:
@@ -291,7 +317,7 @@ class Worker:
             self._timeout.cancel()
         if not self.closed:
             self._workers.leave(self._crew, self)
-            held, self._held = self._held, {}
+            held, self._held = self._held, set()
             self._crew.release(held)
 
     def _wait(self) -> None:
@@ -311,7 +337,7 @@ class Workers:
         self._crews: dict[tuple[str, str], Crew] = {}
 
     async def pull(self, topic: str, group: str, count: int, seconds: float, lease: float | None) -> list[Lease]:
-        """At most `count` messages: the first that come within that time. Raises NotFound when the group is gone."""
+        """At most `count` messages: those that are there, or the first that come within that time. Raises NotFound."""
         crew = self._crew(topic, group)
         puller = Puller(crew, count, lease)
         self._enter(crew, puller)
@@ -369,9 +395,9 @@ class Workers:
         if crew := self._crews.get((topic, group)):
             crew.wake()
 
-    def ended(self, topic: str, group: str, seq: int) -> None:
+    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
         if crew := self._crews.get((topic, group)):
-            crew.ended(seq)
+            crew.ended(lease)
 
     def _crew(self, topic: str, group: str) -> Crew:
         crew = self._crews.get((topic, group))

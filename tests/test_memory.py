@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from app.group import JOB_COST
+from app.groups import Groups
+from app.lease import Action, Lease, LeaseId, Outcome
 from app.log import Log
-from app.message import Draft
-from app.topiclog import MESSAGE_COST, TOPIC_COST, Limits, Retention
+from app.message import Death, Draft, Id
+from app.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 
 COUNT = 5_000
 
@@ -41,6 +44,87 @@ def test_a_kept_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
 def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:
     taken = grown(lambda n: log.accept(Draft(f"topic.number.{n}", b""), float(n) / COUNT))
     assert 0.4 * (TOPIC_COST + MESSAGE_COST) < taken < TOPIC_COST + MESSAGE_COST
+
+
+def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
+    def bury(n: int) -> None:
+        death = Death(f"k3f9a2xq-{n}", "a", "g" * 16, n + 1_000, "the worker's connection was lost", n + 0.5, n + 0.7)
+        log.accept(Draft("a.dead", b"", death=death), float(n) / COUNT)
+
+    assert 0.4 * DEATH_COST < grown(bury) - grown(lambda n: log.accept(Draft("b", b""), float(n))) < DEATH_COST
+
+
+@pytest.fixture
+def groups(log: Log) -> Groups:
+    groups = Groups(log, most=10)
+    groups.configure("a", "g", {}, None, 0.0)
+    return groups
+
+
+def lease(groups: Groups, log: Log, n: int) -> Lease:
+    log.accept(Draft("a", b""), 0.0)
+    (lease,) = groups.claim("a", "g", count=1, octets=1, seconds=1_000.0 + n, now=0.0)
+    return lease
+
+
+def settle(groups: Groups, action: Action, seq: int) -> Outcome:
+    (outcome,) = groups.settle("a", "g", action, [LeaseId(Id("k3f9a2xq", seq))], seconds=None, now=0.0)
+    return outcome
+
+
+def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
+    taken = grown(lambda n: lease(groups, log, n))
+    assert 0.4 * JOB_COST < taken - grown(lambda n: log.accept(Draft("b", b""), float(n))) < JOB_COST
+
+
+def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
+    groups.configure("a", "h", {}, None, 0.0)
+    start = log.cost
+    for n in range(10):
+        draft = Draft("a", b"x" * n, ttl=5.0 if n > 7 else None)
+        message = log.accept(draft, 0.0)
+        groups.claim("a", "g", count=1, octets=1, seconds=100.0, now=0.0)
+        assert message.seq == n + 1
+    for seq in range(1, 6):
+        assert settle(groups, Action.ACK, seq) is Outcome.DONE
+    log.sweep(10.0)
+    holds = log.topics["a"].holds
+    assert holds is not None
+    assert (holds.count, holds.bytes) == (8, sum(range(8)))
+    groups.drop("a", "h", 10.0)
+    holds = log.topics["a"].holds
+    assert holds is not None
+    assert (holds.count, holds.bytes) == (3, 5 + 6 + 7)
+    for seq in range(6, 9):
+        settle(groups, Action.ACK, seq)
+    assert (holds.count, holds.bytes) == (0, 0)
+    assert log.cost == start + sum(MESSAGE_COST + n for n in range(8))
+    groups.drop_all("a")
+    log.drop("a")
+    assert log.cost == 0
+
+
+def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups: Groups) -> None:
+    lease(groups, log, 0)  # the oldest stays leased
+    log.topics["a"].retention = Retention(max_messages=2)
+
+    def work(n: int) -> None:
+        settle(groups, Action.ACK, lease(groups, log, n).message.seq)
+        groups.outbox.ended.clear()
+
+    assert grown(work) < 8
+
+
+def test_as_many_leases_as_there_are_cost_nothing_while_none_is_over(log: Log, groups: Groups) -> None:
+    for n in range(100_000):
+        lease(groups, log, n)
+    group = log.topics["a"].holds.groups["g"]  # type: ignore[union-attr]
+    assert (len(group.jobs), group.leased, groups.deadline) == (100_000, 100_000, 1_000.0)
+    groups.outbox.ready.clear()
+    groups.pass_time(999.9)
+    assert (groups.outbox.ended, groups.outbox.ready) == ([], {})
+    groups.pass_time(1_001.0)
+    assert [str(lease) for _, _, lease in groups.outbox.ended] == ["k3f9a2xq-1-1", "k3f9a2xq-2-1"]
 
 
 def test_messages_that_were_handed_out_leave_nothing_behind_one_that_stays(log: Log) -> None:

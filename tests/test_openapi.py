@@ -115,7 +115,7 @@ def item_complaints(item: dict[str, Any], schema: Any, form: str = "raw") -> lis
     found = complaints(item, schema)
     schemas = DOCUMENT["components"]["schemas"]
     if "id" in item and "data" in item:
-        kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent"}[form]
+        kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent", "work": "WorkEvent"}[form]
     else:
         plain = "PlaceBlock" if "id" in item else "OpeningBlock"
         kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), plain)
@@ -171,14 +171,18 @@ def test_an_example_fits_its_schema(value: Any, schema: Any) -> None:
 
 
 _STREAM_MEDIA = DOCUMENT["components"]["responses"]["Stream"]["content"][EVENT_STREAM]
+_WORK_MEDIA = DOCUMENT["components"]["responses"]["WorkStream"]["content"][EVENT_STREAM]
 
 
-@pytest.mark.parametrize("name", list(_STREAM_MEDIA["examples"]))
-def test_an_example_of_a_stream_is_one_and_its_items_fit_the_schema(name: str) -> None:
-    text = _STREAM_MEDIA["examples"][name]["serializedValue"]
+@pytest.mark.parametrize(
+    ("media", "name"),
+    [pytest.param(media, name, id=name) for media in (_STREAM_MEDIA, _WORK_MEDIA) for name in media["examples"]],
+)
+def test_an_example_of_a_stream_is_one_and_its_items_fit_the_schema(media: dict[str, Any], name: str) -> None:
+    text = media["examples"][name]["serializedValue"]
     assert SseParser().feed(text.encode()), "an EventSource sees nothing in it"
     for item in blocks(text):
-        assert not item_complaints(item, _STREAM_MEDIA["itemSchema"], "json" if name == "json" else "raw")
+        assert not item_complaints(item, media["itemSchema"], name if name in {"json", "work"} else "raw")
 
 
 def test_the_error_table_lists_every_code_with_its_status() -> None:
@@ -234,7 +238,7 @@ def options_read(route: Route, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping
 
     module = inspect.getmodule(route.endpoint)
     monkeypatch.setattr(module, "read_options", record, raising=False)
-    path = {"topic": "foo", "id": "k3f9a2xq-42"}
+    path = {"topic": "foo", "id": "k3f9a2xq-42", "group": "resizers"}
     request = Request({"type": "http", "app": MagicMock(), "path_params": path, "query_string": b"", "headers": []})
     try:
         asyncio.run(route.endpoint(request))
@@ -263,7 +267,7 @@ def test_parameters_are_those_that_the_route_reads(route: Route, monkeypatch: py
 
 def test_every_table_of_options_is_read_by_a_route_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = {inspect.getmodule(route.endpoint) for route in ROUTES}
-    tables = [vars(module)["_OPTIONS"] for module in modules if "_OPTIONS" in vars(module)]
+    tables = [table for module in modules for name, table in vars(module).items() if name.endswith("_OPTIONS")]
     read = [options_read(route, monkeypatch)[0] for route in ROUTES]
     assert tables
     assert all(table in read for table in tables)
@@ -348,6 +352,7 @@ TOPIC = "/topics/{topic}"
 MESSAGES = "/topics/{topic}/messages"
 MESSAGE = "/topics/{topic}/messages/{id}"
 STREAM = "/topics/{topic}/stream"
+GROUP = "/topics/{topic}/groups/{group}"
 
 
 @pytest.mark.parametrize("body", [b"hello", b"", b"two\nlines", b"\xff\xfe\0"])
@@ -383,6 +388,15 @@ async def test_a_slash_in_a_topic_may_be_written_bare_or_encoded(
         ("GET /topics/a/stream", "option_invalid", {"headers": {"Last-Event-ID": "A-1"}}),
         ("POST /topics/a/messages", "message_too_large", {"content": bytes((1 << 20) + 1)}),
         ("POST /topics/a/messages", "encoding_unsupported", {"headers": {"Content-Encoding": "gzip"}}),
+        ("POST /topics/a%20b/groups/g/pull", "topic_invalid", {}),
+        ("POST /topics/a/groups/-/pull", "group_invalid", {}),
+        ("POST /topics/a/groups/g/pull?max=0", "option_invalid", {}),
+        ("GET /topics/a/groups/-/stream", "group_invalid", {}),
+        ("GET /topics/a/groups/g/stream?credit=101", "option_invalid", {}),
+        ("GET /topics/no.such/groups/g/stream", "not_found", {"headers": {"Accept": EVENT_STREAM}}),
+        ("POST /topics/a/groups/g/ack", "option_invalid", {}),
+        ("POST /topics/a/groups/g/ack", "message_too_large", {"content": bytes(1 << 17)}),
+        ("POST /topics/no.such/groups/g/ack", "not_found", {"json": {"ids": ["k3f9a2xq-42"]}}),
     ],
 )
 async def test_a_refusal_is_answered_as_documented(
@@ -391,7 +405,11 @@ async def test_a_refusal_is_answered_as_documented(
     method, path = request_line.split()
     response = await http.request(method, path, **more)
     assert response.json()["code"] == code
-    check(method, MESSAGES if "messages" in path else STREAM, response)
+    check(method, re.sub(r"/topics/[^/]+(?:/groups/[^/]+)?", _templated, path.partition("?")[0]), response)
+
+
+def _templated(path: re.Match[str]) -> str:
+    return GROUP if "/groups/" in path[0] else TOPIC
 
 
 @pytest.mark.parametrize(
@@ -399,6 +417,7 @@ async def test_a_refusal_is_answered_as_documented(
     [
         ("GET", "/nothing/here", "NotFound"),
         ("POST", "/topics/a/messages/", "MethodNotAllowed"),
+        ("POST", "/topics/a/groups/g", "MethodNotAllowed"),
         ("PUT", "/livez", "MethodNotAllowed"),
     ],
 )
@@ -476,6 +495,87 @@ async def test_topics_are_answered_as_documented(http: httpx.AsyncClient, topic:
     for answer in (deleted, again):
         check("DELETE", TOPIC, answer)
     check("GET", TOPIC, await http.get(path))
+
+
+async def test_work_is_answered_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    path = f"/topics/{topic}/groups/g"
+    for body in (b"work", b"\xff"):
+        await http.post(f"/topics/{topic}/messages?event=e", content=body)
+    for headers, take in (({}, _pulled), ({"Accept": "application/x-ndjson"}, _pulled_lines)):
+        pulled = await http.post(f"{path}/pull?max=1&lease=1m&wait=1s", headers=headers)
+        check("POST", f"{GROUP}/pull", pulled)
+        (record,) = take(pulled)
+        assert not complaints(record, {"$ref": "#/components/schemas/LeaseRecord"})
+        settled = await http.post(f"{path}/ack", json={"ids": [record["id"], "another-7"]})
+        assert settled.json()["results"] == {record["id"]: "done", "another-7": "unknown"}
+        check("POST", f"{GROUP}/ack", settled)
+        for action in ("nack", "extend"):
+            late = await http.post(f"{path}/{action}", json={"ids": [record["lease"]]})
+            assert (late.status_code, late.json()["results"]) == (409, {record["lease"]: "expired"})
+            check("POST", f"{GROUP}/{action}", late)
+
+
+def _pulled(response: httpx.Response) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = response.json()["messages"]
+    return messages
+
+
+def _pulled_lines(response: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+async def test_groups_are_answered_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    path = f"/topics/{topic}/groups/g"
+    missing = await http.post(f"{path}/pull")
+    assert missing.status_code == 404
+    check("POST", f"{GROUP}/pull", missing)
+    settings = {"start": "earliest", "ack_timeout": "1m", "max_deliveries": 2.0, "dead_letter": f"{topic}.lost"}
+    made = await http.put(path, json=settings)
+    assert {name: made.json()[name] for name in settings} == settings
+    await http.post(f"/topics/{topic}/messages", content=b"work")
+    seen = await http.get(path)
+    assert (seen.json()["lag"], seen.json()["oldest"]["time"][-1]) == (1, "Z")
+    for answer in (await http.put(path, content=bytes(1 << 17)), await http.put(path, json={"start": "latest"})):
+        assert answer.is_client_error
+        check("PUT", GROUP, answer)
+    check("PUT", GROUP, made)
+    check("GET", GROUP, seen)
+    check("GET", TOPIC, await http.get(f"/topics/{topic}"))
+    deleted, again = await http.delete(path), await http.delete(path)
+    assert (deleted.status_code, again.status_code) == (204, 404)
+    for answer in (deleted, again):
+        check("DELETE", GROUP, answer)
+    check("GET", GROUP, await http.get(path))
+
+
+async def test_a_dead_message_is_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    path = f"/topics/{topic}/groups/g"
+    await http.put(path, json={"max_deliveries": 1})
+    id = (await http.post(f"/topics/{topic}/messages", content=b"work")).json()["id"]
+    await http.post(f"{path}/pull")
+    await http.post(f"{path}/nack", json={"ids": [id]})
+    page = await http.get(f"/topics/{topic}.dead/messages")
+    assert page.json()["messages"][0]["dead"]["id"] == id
+    check("GET", MESSAGES, page)
+
+
+async def test_a_group_s_stream_is_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    for body in (b"work", b"\xff"):
+        await http.post(f"/topics/{topic}/messages?event=e", content=body)
+    async with http.stream("GET", f"/topics/{topic}/groups/g/stream") as response:
+        check("GET", f"{GROUP}/stream", response)
+        items = await _items(response, 2)
+    assert [item.get("event") for item in items] == [None, "e", "e"]
+    for item in items:
+        assert not item_complaints(item, _WORK_MEDIA["itemSchema"], "work")
+
+
+async def test_a_group_too_many_is_answered_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    answers = [await http.put(f"/topics/{topic}/groups/{number}") for number in range(101)]
+    assert [answer.status_code for answer in answers] == [200] * 100 + [429]
+    for answer in answers:
+        check("PUT", GROUP, answer)
+    check("POST", f"{GROUP}/pull", await http.post(f"/topics/{topic}/groups/another/pull"))
 
 
 async def test_a_stream_for_scripts_ends_by_itself(server: ServerProcess, topic: str) -> None:

@@ -4,6 +4,7 @@
                                   follows is what it prints, or what is typed into it, see TYPED. A block without a
                                   command goes on where the terminal's last block stopped.
     <!-- banner -->               before what the server prints when it starts
+    <!-- file NAME -->            before a script; both are run, and what they print follows `what NAME prints`
     <!-- settings -->             around the table, which `python -m tests.test_readme` writes anew
 
 Ids, times and `retry:` differ from run to run and are masked; the ports are those of a server of the test's own.
@@ -14,12 +15,15 @@ import re
 import selectors
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -258,3 +262,38 @@ def test_the_table_is_written_between_its_markers(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     write_settings(README)
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the workers are made of curl and jq")
+def test_the_job_queue_loses_nothing_when_a_worker_is_killed(fresh: ServerProcess, tmp_path: Path) -> None:
+    shown = dict(blocks())
+    begun = "until grep -q Ann shown; do sleep 0.05; done"  # in time on any machine
+    for name in ("worker.sh", "jobs.sh"):
+        script = shown[f"file {name}"].replace("localhost:8000", f"localhost:{fresh.port}").replace("sleep 0.5", begun)
+        (tmp_path / name).write_text(script)
+    expected = shown["what jobs.sh prints"].splitlines()
+    with _session(["sh", "-c", "sh jobs.sh | tee shown"], tmp_path) as printed:
+        lines = [line for line in islice(printed, len(expected) + 4) if not line.startswith("{")]
+    jobs = {line.split(" (")[0].split(": ")[0] for line in lines}
+    assert len(lines) == len(expected)
+    assert {f"has done job {n}" for n in range(1, 5)} == {job.removeprefix("Bob ") for job in jobs if "has done" in job}
+    assert "Ann begins job 1 (attempt 1)" in lines or "Ann begins job 2 (attempt 1)" in lines
+    assert [line for line in lines if "attempt 2" in line][0].startswith("Bob begins")
+
+
+@contextmanager
+def _session(command: list[str], folder: Path) -> Iterator[Iterator[str]]:
+    """The lines that a program and what it has started print; all of them end with it."""
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    watchdog = Timer(2 * DEADLINE, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout
+        yield (line.rstrip("\n") for line in process.stdout)
+    finally:
+        watchdog.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

@@ -27,8 +27,8 @@ class Works(Protocol):
     def ready(self, topic: str, group: str) -> None:
         """The group may have something to hand out, or is gone."""
 
-    def ended(self, topic: str, group: str, seq: int) -> None:
-        """The lease of that message is over, however it came."""
+    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
+        """That lease (its attempt is always named) is over, however it came. Told once."""
 
 
 Deliver = Callable[[Message], int]

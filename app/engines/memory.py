@@ -104,7 +104,7 @@ class MemoryEngine(Engine):
         self._wakes_at = inf
         now = self._clock()
         self._publish_due(now)
-        self._groups.pass_time(now)
+        self._catch_up(now)
         self._follow_up(now)
 
     def _publish_due(self, now: float) -> None:
@@ -120,13 +120,23 @@ class MemoryEngine(Engine):
     def _work(self, action: Callable[[float], T]) -> Future[T]:
         """Do it as of now, and what follows from it."""
         now = self._clock()
-        self._log.sweep(now)
-        self._groups.pass_time(now)
+        self._catch_up(now)
         answer = attempt(lambda: action(now))
         self._follow_up(now)
         return answer
 
+    def _catch_up(self, now: float) -> None:
+        """Whatever is due by now has happened."""
+        self._log.sweep(now)
+        self._groups.pass_time(now)
+        self._bury(now)
+
     def _follow_up(self, now: float) -> None:
+        self._bury(now)
+        self._tell()
+        self._wake_at_next()
+
+    def _bury(self, now: float) -> None:
         for dying in self._groups.dying(now):
             try:
                 self._store([dying.draft], now)
@@ -134,15 +144,13 @@ class MemoryEngine(Engine):
                 self._groups.postpone(dying, now + AGAIN)
             else:
                 self._groups.bury(dying, now)
-        self._tell()
-        self._wake_at_next()
 
     def _tell(self) -> None:
         outbox = self._groups.outbox
         if self._works is not None and (outbox.ended or outbox.ready):
             self._groups.outbox = Outbox()
-            for topic, group, seq in outbox.ended:
-                self._works.ended(topic, group, seq)
+            for topic, group, lease in outbox.ended:
+                self._works.ended(topic, group, lease)
             for topic, group in outbox.ready:
                 self._works.ready(topic, group)
 
@@ -168,7 +176,7 @@ class MemoryEngine(Engine):
         return self._work(lambda now: self._groups.configure(topic, group, changes, start, now))
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
-        return self._work(lambda _now: self._groups.drop(topic, group))
+        return self._work(lambda now: self._groups.drop(topic, group, now))
 
     # Reading
 

@@ -56,7 +56,7 @@ class Connection(ABC, Protocol):
     def handle(self, line: bytes) -> None:
         """Do what the line says; it is without its LF. One longer than `max_line` was cut short."""
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
         """Do what was put off: no more lines are handled in this turn."""
 
     def leave(self) -> None:
@@ -134,6 +134,9 @@ class Connection(ABC, Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._ended = True
         self._backlog.clear()
+        for future, _ in self._due:
+            if future is not None:
+                future.add_done_callback(_look_away)
         self._due.clear()
         if self.owner is not None:
             self.owner.closed(self)
@@ -154,7 +157,7 @@ class Connection(ABC, Protocol):
             self._say_what_is_due()
             while self._backlog and not self._full:
                 self.handle(self._backlog.pop())
-            self.settle()
+            self.catch_up()
         except BaseException:
             self.abort()  # half of a line was done: nothing more can be right on this connection
             raise
@@ -199,3 +202,9 @@ class Connection(ABC, Protocol):
         if reading != self._reading:
             self._reading = reading
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
+
+
+def _look_away(future: "Future[Any]") -> None:
+    """Nobody is left to be told how it failed, and the loop shall not tell of it instead."""
+    if not future.cancelled():
+        future.exception()

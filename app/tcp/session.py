@@ -1,50 +1,47 @@
 """One client of the line port: its commands done, its subscriptions held, its messages written."""
 
 from asyncio import CancelledError, Future, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from ..broker import Broker
 from ..cohort import Reader
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
+from ..frames import Form, LeaseForm
+from ..lease import Outcome
 from ..message import Draft
 from ..topic import Selector
+from ..workers import Worker
+from .command import Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 from .connection import MAX_DUE, Connection
-from .dialects import (
-    HELP,
-    WORDS,
-    Command,
-    Dialect,
-    Help,
-    Ping,
-    Quit,
-    Send,
-    Subscribe,
-    Topics,
-    Unsubscribe,
-    choose,
-    describe,
-)
+from .dialect import Dialect
+from .dialects import WORDS, choose
+from .words import HELP, describe
 
-TOGETHER: Final = 100  # sends that the log is given at once: more would gain nothing
+TOGETHER: Final = 100  # sends or acks that the log is given at once: more would gain nothing
 MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
+Place = tuple[str, str | None]  # a topic or pattern, and the group whose work it is, if any
 _TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
 
 
 class LineSession(Connection):
-    """A client, and the sink of its readers. Answers come in the order of the lines; a topic has one subscription."""
+    """A client, and the sink of its readers and workers. Answers come in the order of the lines; a topic has one
+    subscription, and so has each of its groups."""
 
-    __slots__ = ("_broker", "_dialect", "_drafts", "_farewell", "_max_message", "_readers", "_refilled", "_remained")
+    __slots__ = (
+        "_broker", "_dialect", "_farewell", "_kin", "_max_message", "_refilled", "_remained", "_takers", "_together",
+    )  # fmt: skip
 
     def __init__(self, broker: Broker, max_line: int, max_message: int) -> None:
         """`max_line` and `max_message` are in bytes."""
         super().__init__(max_line)
         self._broker = broker
         self._max_message = int(max_message)
-        self._readers: dict[str, Reader] = {}  # by topic or pattern
-        self._drafts: list[Draft] = []  # sends to one topic that came together, not published yet
-        self._dialect: Dialect = WORDS  # of those sends
+        self._takers: dict[Place, Reader | Worker] = {}
+        self._together: list[Any] = []  # commands of one kin that came together, not done yet
+        self._kin: object = None
+        self._dialect: Dialect = WORDS  # they came in
         self._farewell = b""
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
@@ -68,16 +65,16 @@ class LineSession(Connection):
                 raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
             self._do(dialect, dialect.parse(line), line)
         except PlainmqError as error:
-            self.settle()
+            self.catch_up()
             self.in_turn(partial(self._say, dialect.error(error)))
 
     def _do(self, dialect: Dialect, command: Command, line: bytes) -> None:
-        if type(command) is Send:
-            self._send(dialect, command.draft)
+        if isinstance(command, Joint):
+            self._put_off(dialect, command)
             return
-        self.settle()
+        self.catch_up()
         if self.busy:
-            self.wait(line)  # only sends may go on while the log is busy: they are what it can do at once
+            self.wait(line)  # only what travels together may go on while the log is busy: it can do that at once
         else:
             _HANDLERS[type(command)](self, dialect, command)
 
@@ -106,25 +103,32 @@ class LineSession(Connection):
             answer = dialect.error(PlainmqError("the server failed; nobody knows whether this was done"))
         self._say(answer * times)
 
-    # Sends. Those that came together travel together: the log takes many at once for half the work.
+    # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
-    def _send(self, dialect: Dialect, draft: Draft) -> None:
+    def _put_off(self, dialect: Dialect, command: Joint) -> None:
+        if type(command) is Send:
+            self._check_size(command.draft)
+        kin = command.kin
+        if kin != self._kin or dialect is not self._dialect:
+            self.catch_up()
+            self._kin, self._dialect = kin, dialect
+        together = self._together
+        together.append(command)
+        if dialect.tells_receipt or len(together) >= TOGETHER or len(together) + len(self._due) >= MAX_DUE:
+            self.catch_up()
+
+    def _check_size(self, draft: Draft) -> None:
         size = len(draft.data)
         if size > self._max_message:
             raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
-        drafts = self._drafts
-        if drafts and (draft.topic != drafts[0].topic or dialect is not self._dialect):
-            self.settle()
-            drafts = self._drafts
-        drafts.append(draft)
-        self._dialect = dialect
-        if dialect.tells_receipt or len(drafts) >= TOGETHER or len(drafts) + len(self._due) >= MAX_DUE:
-            self.settle()
 
-    def settle(self) -> None:
-        if self._drafts:
-            drafts, self._drafts = self._drafts, []
-            self._publish(self._dialect, drafts)
+    def catch_up(self) -> None:
+        if self._together:
+            commands, self._together = self._together, []
+            _HANDLERS[type(commands[0])](self, self._dialect, commands)
+
+    def _send(self, dialect: Dialect, commands: list[Send]) -> None:
+        self._publish(dialect, [command.draft for command in commands])
 
     def _publish(self, dialect: Dialect, drafts: list[Draft]) -> None:
         """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
@@ -142,20 +146,41 @@ class LineSession(Connection):
             for _ in drafts:
                 self._answer(dialect, future, dialect.sent)
 
+    def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
+        one = commands[0]
+        ids = [command.id for command in commands]
+        outcomes = self._broker.settle(one.topic, one.group, one.action, ids, one.seconds)
+        for place, command in enumerate(commands):
+            self._answer(dialect, outcomes, partial(_settled, dialect, command, place))
+
     # Commands
 
     def _subscribe(self, dialect: Dialect, command: Subscribe) -> None:
-        self._forget(command.topic)
-        if len(self._readers) >= MAX_SUBSCRIPTIONS:
-            raise SubscriberLimit(f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions")
+        place = command.topic, None
+        self._make_room(place)
         reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self)
-        self._readers[command.topic] = reader
+        self._takers[place] = reader
         self._say(dialect.success(f"subscribed to {command.topic}"))
         reader.start(command.start)
 
+    def _join(self, dialect: Dialect, command: Work) -> None:
+        joined = self._broker.join(command.topic, command.group)
+        self._answer(dialect, joined, lambda _: self._begin(dialect, command))
+        self.wait()
+
+    def _begin(self, dialect: Dialect, command: Work) -> bytes:
+        """The group is there: its worker gets something as soon as the answer was said."""
+        place = command.topic, command.group
+        self._make_room(place)
+        worker = self._broker.work(*place, dialect.lease_form, self, credit=command.credit, lease=command.lease)
+        self._takers[place] = worker
+        worker.start()  # it takes nothing in this turn
+        return dialect.success(f"working on {command.topic} as {command.group}")
+
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
-        self._forget(command.topic)
-        self._say(dialect.success(f"unsubscribed from {command.topic}"))
+        self._forget((command.topic, command.group))
+        as_whom = f" as {command.group}" if command.group else ""
+        self._say(dialect.success(f"unsubscribed from {command.topic}{as_whom}"))
 
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
         topics = get_running_loop().create_task(self._broker.topics())
@@ -171,7 +196,7 @@ class LineSession(Connection):
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
         self.close()
 
-    # The readers' sink
+    # The readers' and workers' sink
 
     def pending(self) -> int:
         """Bytes the socket has not taken yet, less what was added whenever it had taken enough: so it falls as long as
@@ -181,48 +206,67 @@ class LineSession(Connection):
     def pause_writing(self) -> None:
         self._refilled += self._transport.get_write_buffer_size() - self._remained
         super().pause_writing()
-        for reader in self._readers.values():
-            reader.pause()
+        for taker in self._takers.values():
+            taker.pause()
 
     def resume_writing(self) -> None:
         self._remained = self._transport.get_write_buffer_size()
         super().resume_writing()
-        for topic, reader in tuple(self._readers.items()):
+        for place, taker in tuple(self._takers.items()):
             if self._paused:
                 break
-            self._readers[topic] = self._readers.pop(topic)  # to the end: those that must wait come first next time
-            reader.resume()
+            self._takers[place] = self._takers.pop(place)  # to the end: those that must wait come first next time
+            taker.resume()
 
     def end(self, reason: str) -> None:
-        if any(reader.cohort.form is WORDS.form for reader in self._readers.values()):
+        if any(_form(taker) in _WORDS for taker in self._takers.values()):
             self._farewell = WORDS.bye(reason)
         self.finish()
 
     def leave(self) -> None:
-        for topic in tuple(self._readers):
-            self._forget(topic)
+        for place in tuple(self._takers):
+            self._forget(place)
         self._say(self._farewell)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        for taker in self._takers.values():
+            taker.close()
+        self._takers.clear()
         super().connection_lost(exc)
 
-    def _forget(self, topic: str) -> None:
-        """End the subscription, if there is one; what was published before gets through."""
-        if reader := self._readers.pop(topic, None):
-            reader.cohort.flush()
-            reader.close()
+    def _make_room(self, place: Place) -> None:
+        """For a subscription, which takes the place of an earlier one. Raises SubscriberLimit."""
+        self._forget(place)
+        if len(self._takers) >= MAX_SUBSCRIPTIONS:
+            raise SubscriberLimit(f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions")
+
+    def _forget(self, place: Place) -> None:
+        """End the subscription, if there is one; what was published before gets through, leases return."""
+        if taker := self._takers.pop(place, None):
+            if isinstance(taker, Reader):
+                taker.cohort.flush()
+            taker.close()
+
+
+def _settled(dialect: Dialect, command: Settle, place: int, outcomes: Sequence[Outcome]) -> bytes:
+    return dialect.settled(command, outcomes[place])
+
+
+def _form(taker: Reader | Worker) -> Form | LeaseForm:
+    return taker.cohort.form if isinstance(taker, Reader) else taker.form
 
 
 def _refused(future: "Future[Any]") -> bool:
     return future.done() and not future.cancelled() and isinstance(future.exception(), PlainmqError)
 
 
+_WORDS: Final = (WORDS.form, WORDS.lease_form)
 _HANDLERS: Final[dict[type[Command], Callable[[LineSession, Dialect, Any], None]]] = {
     Subscribe: LineSession._subscribe,
+    Work: LineSession._join,
     Unsubscribe: LineSession._unsubscribe,
+    Send: LineSession._send,
+    Settle: LineSession._settle,
     Topics: LineSession._topics,
     Ping: LineSession._ping,
     Help: LineSession._help,

@@ -11,19 +11,30 @@ from starlette.types import ExceptionHandler, Lifespan
 
 from ..broker import Broker
 from ..errors import PlainmqError
+from .groups import delete_group, get_group, put_group
 from .health import livez, readyz
 from .problem import explain, fail, forget, refuse
 from .publish import publish
+from .queue import ack, extend, nack, pull, stream_work
 from .read import read_message, read_messages
 from .stream import stream_topic, stream_topics
 from .topics import delete_topic, get_topic, list_topics, put_topic
 
+# A path that can be read in two ways is what its last word says: so the order.
 ROUTES = [
+    Route("/topics/{topic:path}/groups/{group}/pull", pull, methods=["POST"]),
+    Route("/topics/{topic:path}/groups/{group}/ack", ack, methods=["POST"]),
+    Route("/topics/{topic:path}/groups/{group}/nack", nack, methods=["POST"]),
+    Route("/topics/{topic:path}/groups/{group}/extend", extend, methods=["POST"]),
+    Route("/topics/{topic:path}/groups/{group}/stream", stream_work, methods=["GET"]),
     Route("/topics/{topic:path}/messages", publish, methods=["POST"]),
     Route("/topics/{topic:path}/messages", read_messages, methods=["GET"]),
     Route("/topics/{topic:path}/messages/{id}", read_message, methods=["GET"]),
     Route("/topics/{topic:path}/stream", stream_topic, methods=["GET"]),
     Route("/stream", stream_topics, methods=["GET"]),
+    Route("/topics/{topic:path}/groups/{group}", get_group, methods=["GET"]),
+    Route("/topics/{topic:path}/groups/{group}", put_group, methods=["PUT"]),
+    Route("/topics/{topic:path}/groups/{group}", delete_group, methods=["DELETE"]),
     Route("/topics", list_topics, methods=["GET"]),
     Route("/topics/{topic:path}", get_topic, methods=["GET"]),
     Route("/topics/{topic:path}", put_topic, methods=["PUT"]),

@@ -55,13 +55,14 @@ def integer(name: str, least: int, most: int) -> Parser:
     return parse
 
 
-def duration(name: str, most: float) -> Parser:
-    """A parser of a duration up to a bound, in seconds."""
+def duration(name: str, most: float, least: float = 0.0) -> Parser:
+    """A parser of a duration within bounds, in seconds."""
 
     def parse(text: str) -> float:
         seconds = parse_duration(text)
-        if seconds > most:
-            raise OptionInvalid(f"{name}={text[:60]!a}: expected at most {format_duration(most)}")
+        if not least <= seconds <= most:
+            bounds = f"from {format_duration(least)} to {format_duration(most)}"
+            raise OptionInvalid(f"{name}={text[:60]!a}: expected a duration {bounds}")
         return seconds
 
     return parse

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -12,6 +13,9 @@ from ..errors import (
     Busy,
     Draining,
     EncodingUnsupported,
+    GroupInvalid,
+    GroupLimit,
+    LeaseExpired,
     LogFull,
     MessageTooLarge,
     NotFound,
@@ -24,11 +28,14 @@ from ..frames import refusal
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
+    GroupInvalid: HTTPStatus.BAD_REQUEST,
     OptionInvalid: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
+    LeaseExpired: HTTPStatus.CONFLICT,
     MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TopicLimit: HTTPStatus.TOO_MANY_REQUESTS,
+    GroupLimit: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
     PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -45,8 +52,11 @@ class Problem(msgspec.Struct):
     detail: str
 
 
-def problem(status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = Problem("about:blank", status.phrase, status, code, detail)
+def problem(
+    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+) -> Response:
+    """`members`: what else a program may want to know (RFC 9457, section 3.2)."""
+    body = msgspec.structs.asdict(Problem("about:blank", status.phrase, status, code, detail)) | members
     return Response(msgspec.json.encode(body) + b"\n", status, headers, "application/problem+json")
 
 

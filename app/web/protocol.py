@@ -1,7 +1,7 @@
 """Below ASGI: what of HTTP needs the connection itself. The app works without this file, at ASGI's price.
 
 An event stream: ASGI keeps a task, a queue and a request alive for every reader. Here the response hands its connection
-over instead: the protocol object is the reader's sink, and what the request needed is dropped.
+over instead: the protocol object is the sink of a reader or a worker, and what the request needed is dropped.
 
 A publish: ASGI builds a scope, a task, a request and a response for it. Here a plain one (web/shortcut.py says which)
 goes from the parser to the broker, and its answer from the broker to the socket.
@@ -11,13 +11,12 @@ from asyncio import CancelledError, Event, Future
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..broker import Broker
-from ..cohort import Reader
 from ..errors import PlainmqError
 from ..frames import CHUNKED_RAW, farewell
 from ..message import Draft, Receipt
@@ -54,10 +53,20 @@ class Request(msgspec.Struct, frozen=True):
         return self.cycle.disconnected
 
 
+class Subscription(Protocol):
+    """Whose bytes a connection takes: a Reader's or a Worker's."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts."""
 
-    _reader: Reader | None = None
+    _subscription: Subscription | None = None
     _shortcut: shortcut.Shortcut | None = None
     _owed: Owed
     _body: bytearray
@@ -142,18 +151,20 @@ class Connection(HttpToolsProtocol):
 
     # An event stream
 
-    def hold(self, request: Request, reader: Reader, headers: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
-        """Become the reader's sink: send the head of a chunked 200 and `first`, and drop what requests needed."""
+    def hold(
+        self, request: Request, subscription: Subscription, headers: Sequence[tuple[bytes, bytes]], first: bytes
+    ) -> None:
+        """Become the subscription's sink: send the head of a chunked 200 and `first`, and drop what requests needed."""
         every = dict([*self.server_state.default_headers, *headers]) | _FRAMING
         head = b"".join([b"%b: %b\r\n" % header for header in every.items()])
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         self.write(b"%b%b\r\n%b" % (STATUS_LINE[200], head, first))
         request.cycle.response_started = request.cycle.response_complete = True  # uvicorn: nothing is owed any more
-        self._reader = reader
+        self._subscription = subscription
         self._unset_keepalive_if_required()
         self.flow.resume_reading()  # or the client's leaving would go unseen
         if self.flow.write_paused:
-            reader.pause()
+            subscription.pause()
         self.pipeline.clear()
         released: Any = None
         self.cycle = self.scope = self.headers = self.parser = released
@@ -173,13 +184,13 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _release(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
+        if self._subscription is not None:
+            self._subscription.close()
 
     # What the transport says
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is None:  # a client has nothing to say to a stream
+        if self._subscription is None:  # a client has nothing to say to a stream
             super().data_received(data)
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -193,17 +204,17 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
         super().pause_writing()
-        if self._reader is None:
+        if self._subscription is None:
             self.flow.pause_reading()
         else:
-            self._reader.pause()
+            self._subscription.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reader is None:
+        if self._subscription is None:
             self.flow.resume_reading()
         else:
-            self._reader.resume()
+            self._subscription.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker
-from ..frames import as_record, encode_json
+from ..frames import as_record
 from ..log import Page
 from ..message import parse_id
 from ..position import EARLIEST, parse_start
 from ..topic import Selector, parse_topic
-from .answer import json_answer
+from .answer import json_answer, lines_answer, wants_lines
 from .options import Parser, duration, integer, read_options
 
 MOST: Final = 1_000  # messages in a page
@@ -23,7 +23,6 @@ _OPTIONS: dict[str, Parser] = {
     "limit": integer("limit", 1, MOST),
     "wait": duration("wait", LONGEST),
 }
-_ACCEPTS_LINES: Final = "application/x-ndjson"
 
 # A stored body is somebody else's: a browser shall neither guess what it is nor run it in our name.
 _HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
@@ -41,8 +40,8 @@ async def read_messages(request: Request) -> Response:
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
         "Cache-Control": "no-store",
     }
-    if _ACCEPTS_LINES in request.headers.get("accept", ""):
-        return Response(_lines(page), headers=headers, media_type=_ACCEPTS_LINES)
+    if wants_lines(request):
+        return lines_answer(_lines(page), headers)
     return json_answer(_record(page, place), headers=headers)
 
 
@@ -51,10 +50,9 @@ def _record(page: Page, place: str) -> dict[str, Any]:
     return record if page.gap is None else {"gap": page.gap, **record}
 
 
-def _lines(page: Page) -> bytes:
-    records = [as_record(message) for message in page.messages]
+def _lines(page: Page) -> list[dict[str, Any]]:
     gap = [] if page.gap is None else [{"gap": page.gap}]
-    return b"".join(encode_json(record) + b"\n" for record in (*gap, *records))
+    return [*gap, *map(as_record, page.messages)]
 
 
 async def read_message(request: Request) -> Response:

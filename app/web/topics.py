@@ -11,18 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker, TopicInfo
-from ..errors import OptionInvalid
 from ..topic import Selector, parse_topic
 from ..units import format_duration, parse_duration
 from .answer import json_answer
+from .body import given, read_json
 from .options import Parser, read_options
-from .publish import read_body
 
 _OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
 Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
-_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream)$")
-_MOST_BYTES = 4_096  # of a PUT's body
-
+_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
+_EXAMPLE = 'settings such as {"max_messages":100,"max_age":"1h"}'
 
 _READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": int, "max_age": parse_duration}
 
@@ -50,7 +48,7 @@ async def put_topic(request: Request) -> Response:
     """Make the topic, if there is none, and set how much of it is kept."""
     broker: Broker = request.app.state.broker
     name = _topic(request)
-    await broker.configure(name, _changes(await read_body(request, _MOST_BYTES)))
+    await broker.configure(name, _changes(await read_json(request, Change, _EXAMPLE)))
     return json_answer(_record(await broker.topic(name)))
 
 
@@ -60,25 +58,22 @@ async def delete_topic(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _topic(request: Request) -> str:
-    """The topic itself, not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages`
-    (which can still be named, as `foo%2Fmessages`)."""
+def refuse_what_is_below(request: Request) -> None:
+    """`PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages` (which can still be named, as
+    `foo%2Fmessages`)."""
     if _BELOW.search(request.scope.get("raw_path", b"")):
         raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+
+
+def _topic(request: Request) -> str:
+    refuse_what_is_below(request)
     read_options(request, {})
     return parse_topic(request.path_params["topic"])
 
 
-def _changes(body: bytes) -> dict[str, Any]:
+def _changes(change: Change) -> dict[str, Any]:
     """The fields of a Retention to change. Raises OptionInvalid."""
-    try:
-        change = msgspec.json.decode(body or b"{}", type=Change)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OptionInvalid(
-            f'the body is not settings such as {{"max_messages":100,"max_age":"1h"}}: {error}'
-        ) from None
-    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
-    return {name: _READ[name](value) for name, value in given.items()}
+    return {name: _READ[name](value) for name, value in given(change).items()}
 
 
 def _record(info: TopicInfo) -> dict[str, Any]:
@@ -90,6 +85,7 @@ def _record(info: TopicInfo) -> dict[str, Any]:
         "first": state.first,
         "last": state.last,
         "subscribers": info.subscribers,
+        "groups": state.groups,
         "retention": {
             "max_messages": state.retention.max_messages,
             "max_bytes": state.retention.max_bytes,

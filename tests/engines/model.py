@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
+from app.group import BACKOFF
+from app.lease import Action, Outcome
 from app.topic import Selector
 
 State = Literal["kept", "lost", "gone"]  # lost: retention took it, a gap; gone: handed out, expired or never kept
@@ -32,11 +34,64 @@ class ModelReader:
 
 
 @dataclass
+class Work:
+    """A message that a group has handed out, and that is neither acked nor dead."""
+
+    seq: int
+    attempt: int = 0
+    stage: Literal["ready", "leased", "delayed", "dying"] = "ready"
+    until: float = 0.0  # the end of the lease or of the delay
+
+
+@dataclass
+class ModelGroup:
+    topic: str
+    name: str
+    dead_letter: str
+    cursor: int
+    ack_timeout: float
+    max_deliveries: int
+    works: dict[int, Work] = field(default_factory=dict)
+    acked: set[int] = field(default_factory=set)
+    dead: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.begin = self.cursor
+
+    def staged(self, *stages: str) -> list[Work]:
+        return sorted((work for work in self.works.values() if work.stage in stages), key=lambda work: work.seq)
+
+    def next(self) -> Work | None:
+        return min(self.staged("leased", "delayed"), key=lambda work: (work.until, work.seq), default=None)
+
+    def pass_time(self, now: float) -> None:
+        while (work := self.next()) and work.until <= now:
+            if work.stage == "leased":
+                self.fail(work, work.until)
+            else:
+                self.again(work)
+
+    def fail(self, work: Work, at: float, delay: float | None = None) -> None:
+        wait = BACKOFF[min(work.attempt, len(BACKOFF)) - 1] if delay is None else delay
+        self.again(work)
+        if wait and work.stage == "ready":
+            work.stage, work.until = "delayed", at + wait
+
+    def again(self, work: Work) -> None:
+        if work.attempt < self.max_deliveries:
+            work.stage = "ready"
+        else:
+            work.stage = "dying"
+            self.works[work.seq] = self.works.pop(work.seq)  # they are buried in this order
+
+
+@dataclass
 class Model:
     max_messages: int
     max_age: float
     entries: list[Entry] = field(default_factory=list)
     readers: dict[int, ModelReader] = field(default_factory=dict)
+    groups: dict[tuple[str, str], ModelGroup] = field(default_factory=dict)
     now: float = 0.0
 
     @property
@@ -62,18 +117,108 @@ class Model:
 
     def trim(self, topic: str) -> None:
         kept = [entry for entry in self.entries if entry.topic == topic and entry.state == "kept"]
-        for entry in kept[: max(len(kept) - self.max_messages, 0)]:
-            entry.state = "lost"
+        free = [entry for entry in kept if not self.held(entry)]
+        for place, entry in enumerate(free):
+            if place < len(kept) - self.max_messages or entry.time <= self.now - self.max_age:
+                entry.state = "lost"
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         for entry in self.entries:
             if entry.state == "kept" and entry.expires is not None and entry.expires <= self.now:
                 entry.state = "gone"
-            if entry.state == "kept" and entry.time <= self.now - self.max_age:
-                entry.state = "lost"
+                for group in self.of(entry.topic):
+                    group.works.pop(entry.seq, None)
+        for topic in {entry.topic for entry in self.entries}:
+            self.trim(topic)
+        due = [(work.until, key) for key, group in self.groups.items() if (work := group.next())]
+        late = [self.groups[key] for until, key in sorted(due) if until <= self.now]
+        for group in late:
+            group.pass_time(self.now)
+        for group in late:
+            self.bury(group)
+
+    # Groups
+
+    def of(self, topic: str) -> list[ModelGroup]:
+        return [group for group in self.groups.values() if group.topic == topic]
+
+    def held(self, entry: Entry) -> bool:
+        groups = [] if entry.for_one else self.of(entry.topic)
+        return any(entry.seq > group.cursor or entry.seq in group.works for group in groups)
+
+    def refuses(self, topic: str, count: int) -> bool:
+        """Whether so many messages more cannot be kept, since groups hold too much."""
+        held = [entry for entry in self.entries if entry.topic == topic and entry.state == "kept" and self.held(entry)]
+        return bool(self.of(topic)) and len(held) + count > self.max_messages
+
+    def fresh(self, group: ModelGroup) -> list[Entry]:
+        return [
+            entry
+            for entry in self.entries[group.cursor :]
+            if entry.topic == group.topic and entry.state == "kept" and not entry.for_one
+        ]
+
+    def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
+        leased: list[Work] = []
+        for work in (*group.staged("ready"), *(Work(entry.seq) for entry in self.fresh(group))):
+            if len(leased) == count:
+                break
+            group.again(work)
+            if work.stage == "ready":
+                group.works[work.seq] = work
+                group.cursor = max(group.cursor, work.seq)
+                work.attempt += 1
+                work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
+                leased.append(work)
+        self.bury(group)
+        return leased
+
+    def settle(
+        self, group: ModelGroup, action: Action, seq: int, attempt: int | None, seconds: float | None
+    ) -> Outcome:  # fmt: skip
+        entry = self.entries[seq - 1] if 0 < seq <= self.head else None
+        if entry is None or entry.topic != group.topic or entry.state != "kept" or entry.for_one:
+            return Outcome.UNKNOWN
+        if seq in group.acked and action is Action.ACK:
+            return Outcome.DONE
+        if seq in group.acked | group.dead:
+            return Outcome.EXPIRED
+        work = group.works.get(seq)
+        if work is None:
+            return Outcome.UNKNOWN
+        if work.stage != "leased" or attempt not in {None, work.attempt}:
+            return Outcome.EXPIRED
+        if action is Action.ACK:
+            del group.works[seq]
+            group.acked.add(seq)
+            self.trim(group.topic)
+        elif action is Action.EXTEND:
+            work.until = self.now + (seconds or group.ack_timeout)
+        else:
+            group.fail(work, self.now, seconds)
+            self.bury(group)
+        return Outcome.DONE
+
+    def bury(self, group: ModelGroup) -> None:
+        for work in [work for work in group.works.values() if work.stage == "dying"]:
+            if self.refuses(group.dead_letter, 1):
+                work.stage, work.until = "delayed", self.now + 10
+                continue
+            body = self.entries[work.seq - 1].body
+            self.hand_out(self.append(group.dead_letter, body, for_one=False, retain=True, ttl=None))
+            self.trim(group.dead_letter)
+            del group.works[work.seq]
+            group.dead.add(work.seq)
+            self.trim(group.topic)
+
+    def drop_group(self, group: ModelGroup) -> None:
+        del self.groups[group.topic, group.name]
+        self.trim(group.topic)
 
     def drop(self, topic: str) -> None:
+        for group in self.of(topic):
+            del self.groups[topic, group.name]
         for entry in self.entries:
             if entry.topic == topic and entry.state == "kept":
                 entry.state = "lost"

@@ -7,6 +7,8 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
@@ -17,20 +19,24 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from app.broker import Broker
 from app.cohort import Reader
 from app.engines.base import Engine
-from app.engines.memory import MemoryEngine
-from app.frames import SSE_JSON
+from app.errors import LogFull, NotFound
+from app.frames import SSE_JSON, SSE_LEASE
+from app.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.message import Delivery, Draft, Id
 from app.position import EARLIEST, LATEST, After, Last, Start
 from app.topic import Selector
 from app.topiclog import Limits, Retention
-from tests.engines.conftest import Clock
-from tests.engines.model import Model, ModelReader
+from app.workers import Worker
+from tests.engines.conftest import ENGINES, Clock
+from tests.engines.model import Model, ModelGroup, ModelReader
 from tests.harness import SseParser
 
 T = TypeVar("T")
 
 MAX_MESSAGES, MAX_AGE = 4, 100.0
+TURNS = 40  # of the event loop: a slow engine takes some for each question, and there are a few after each other
 TOPICS = ["a", "b.x", "b.y", "b.y/z"]
+SHARED = ["a", "b.x"]  # topics that have groups, at times
 SELECTIONS = [["a"], ["b.x"], ["b.*"], ["b.**"], ["**"], ["*"], ["a", "b.x"], ["a", "b.*"], ["b.y/*", "**"]]
 
 
@@ -56,9 +62,53 @@ class Socket:
         raise AssertionError("nobody stalls here")
 
 
+class WorkSocket:
+    """A sink that takes leases, and an end."""
+
+    def __init__(self) -> None:
+        self._parser = SseParser()
+        self.leases: list[LeaseId] = []
+        self.ends: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        assert not self.ends
+        self.leases += [parse_lease_id(json.loads(event.data)["lease"]) for event in self._parser.feed(data)]
+
+    def pending(self) -> int:
+        return 0
+
+    def end(self, reason: str) -> None:
+        self.ends.append(reason)
+
+    def abort(self) -> None:
+        raise AssertionError("nobody stalls here")
+
+
+@dataclass
+class Hand:
+    """A worker, and what the model knows of it."""
+
+    worker: Worker
+    socket: WorkSocket
+    group: ModelGroup
+    credit: int
+    paused: bool = False
+    given: list[LeaseId] = field(default_factory=list)
+
+    @property
+    def held(self) -> list[LeaseId]:
+        leases = {(work.seq, work.attempt) for work in self.group.staged("leased")}
+        return [lease for lease in self.given if (lease.message.seq, lease.attempt) in leases]
+
+    @property
+    def room(self) -> int:
+        return 0 if self.paused else self.credit - len(self.held)
+
+
 class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
     readers = Bundle("readers")
+    hands = Bundle("hands")
 
     @initialize()
     def start(self) -> None:
@@ -75,6 +125,7 @@ class Machine(RuleBasedStateMachine):
         limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
         self.broker = Broker(type(self).make(limits, self.clock))
         self.live: dict[int, tuple[Reader, Socket]] = {}
+        self.working: dict[int, Hand] = {}
         self.run(self.broker.__aenter__())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -94,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         """Let every turn that is due happen: flushes, and pages of readers that catch up."""
 
         async def turns() -> None:
-            for _ in range(8):
+            for _ in range(TURNS):
                 await asyncio.sleep(0)
 
         self.run(turns())
@@ -108,6 +159,11 @@ class Machine(RuleBasedStateMachine):
         bodies = [f"m{next(self.bodies)}" for _ in range(count)]
         drafts = [Draft(topic, b.encode(), delivery=delivery, retain=retain, ttl=ttl) for b in bodies]
 
+        if self.model.refuses(topic, count if retain else 0):
+            with pytest.raises(LogFull):
+                self.run(self.published(drafts))
+            return
+
         async def publish() -> None:
             for batch in [drafts] if same_turn else [[draft] for draft in drafts]:
                 await self.broker.publish(batch)
@@ -120,6 +176,9 @@ class Machine(RuleBasedStateMachine):
                 assert len(takers) == 1, f"{body} is for one, and went to {takers}"
                 self.model.readers[takers[0]].got.append(body)
             self.model.trim(topic)
+
+    async def published(self, drafts: list[Draft]) -> None:
+        await self.broker.publish(drafts)
 
     @rule(target=readers, names=st.sampled_from(SELECTIONS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
@@ -150,15 +209,17 @@ class Machine(RuleBasedStateMachine):
         model, n, body, socket = self.model, next(self.names), f"m{next(self.bodies)}", Socket()
 
         def both() -> None:
-            self.broker.publish([Draft(topic, body.encode())])
+            self.broker.publish([Draft(topic, body.encode())]).add_done_callback(asyncio.Future.exception)
             reader = self.broker.subscribe(Selector(names), SSE_JSON, socket)
             reader.start(EARLIEST)
             self.live[n] = (reader, socket)
 
+        refused = model.refuses(topic, 1)
         self.call(both)
         self.settle()
-        model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
-        model.trim(topic)
+        if not refused:
+            model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
+            model.trim(topic)
         model.readers[n] = ModelReader(Selector(names), 0, model.lost(Selector(names)))
         model.read_on(model.readers[n])
         return n
@@ -188,17 +249,153 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.now += seconds
         self.model.pass_time(seconds)
+        with suppress(NotFound):  # any question about a group makes the log do what is due
+            self.run(self.broker.group("nobody", "there"))
 
     @rule(topic=st.sampled_from(TOPICS))
     def topic_is_deleted(self, topic: str) -> None:
         if topic in self.model.topics():
             self.call(self.broker.drop, topic)
+            groups = self.model.of(topic)
             self.model.drop(topic)
+            self.dismiss(groups)
+
+    # Groups
+
+    @rule(
+        topic=st.sampled_from(SHARED), name=st.sampled_from("gh"), ack_timeout=st.sampled_from([5.0, 30.0]),
+        most=st.integers(1, 3), dead_letter=st.sampled_from(["a.dead", "b.x", "b.y"]), place=st.integers(0, 9),
+    )  # fmt: skip
+    def put_group(
+        self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
+    ) -> None:  # fmt: skip
+        group = self.model.groups.get((topic, name))
+        if dead_letter == topic or (group and any(hand.group is group for hand in self.working.values())):
+            return
+        changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
+        cursor = min(place, self.model.head)
+        start = None if group else ("an id", After(Id(self.broker.epoch, cursor)))
+        self.call(self.broker.configure_group, topic, name, changes, start)
+        if group is None:
+            self.model.groups[topic, name] = ModelGroup(topic, name, dead_letter, cursor, ack_timeout, most)
+        else:
+            group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, most, dead_letter
+
+    @rule(data=st.data())
+    def delete_group(self, data: st.DataObject) -> None:
+        if group := self.any_group(data):
+            self.call(self.broker.drop_group, group.topic, group.name)
+            self.model.drop_group(group)
+            self.dismiss([group])
+
+    def any_group(self, data: st.DataObject) -> ModelGroup | None:
+        groups = self.model.groups
+        return groups[data.draw(st.sampled_from(sorted(groups)))] if groups else None
+
+    def dismiss(self, groups: list[ModelGroup]) -> None:
+        """Their workers were told; those that are held will be, when they ask again."""
+        self.settle()
+        for n, hand in [(n, hand) for n, hand in self.working.items() if hand.group in groups]:
+            assert hand.paused or hand.socket.ends == ["deleted"]
+            del self.working[n]
+            self.call(hand.worker.close)
+
+    @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
+    def pull(self, data: st.DataObject, count: int, lease: float | None) -> None:
+        if group := self.any_group(data):
+            leases = self.run(self.broker.pull(group.topic, group.name, count=count, lease=lease))
+            works = self.model.claim(group, count, lease)
+            assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
+                (work.seq, work.attempt, work.until) for work in works
+            ]
+            self.deal()
+
+    @rule(
+        data=st.data(), action=st.sampled_from([*Action, Action.ACK]), seconds=st.sampled_from([None, 3.0]),
+        attempt=st.sampled_from([None, 1, 2]), old=st.booleans(),
+    )  # fmt: skip
+    def settle_anything(
+        self, data: st.DataObject, action: Action, seconds: float | None, attempt: int | None, old: bool
+    ) -> None:
+        if group := self.any_group(data):
+            seq = data.draw(st.integers(0, self.model.head + 1))
+            epoch = self.old_epochs[-1] if old and seq % 4 == 0 else self.broker.epoch
+            self.settled(group, action, LeaseId(Id(epoch, seq), attempt), seconds)
+
+    @rule(
+        data=st.data(), action=st.sampled_from([*Action, Action.ACK]), seconds=st.sampled_from([None, None, 0.0, 9.0])
+    )
+    def settle_a_lease(self, data: st.DataObject, action: Action, seconds: float | None) -> None:
+        group = self.any_group(data)
+        if group and (works := group.staged("leased")):
+            work = data.draw(st.sampled_from(works))
+            seconds = seconds if seconds or action is Action.NACK else None
+            self.settled(group, action, LeaseId(Id(self.broker.epoch, work.seq), work.attempt), seconds)
+
+    def settled(self, group: ModelGroup, action: Action, id: LeaseId, seconds: float | None) -> None:
+        async def settle() -> list[Outcome]:
+            return await self.broker.settle(group.topic, group.name, action, [id], seconds)
+
+        (outcome,) = self.run(settle())
+        if id.message.epoch == self.broker.epoch:
+            assert outcome == self.model.settle(group, action, id.message.seq, id.attempt, seconds)
+        else:
+            assert outcome is Outcome.UNKNOWN
+        self.deal()
+
+    @rule(target=hands, data=st.data(), credit=st.integers(1, 2))
+    def work(self, data: st.DataObject, credit: int) -> int:
+        n = next(self.names)
+        if group := self.any_group(data):
+            socket = WorkSocket()
+            worker = self.broker.work(group.topic, group.name, SSE_LEASE, socket, credit=credit)
+            self.working[n] = Hand(worker, socket, group, credit)
+            self.call(worker.start)
+            self.deal()
+        return n
+
+    @rule(n=consumes(hands))
+    def worker_leaves(self, n: int) -> None:
+        if hand := self.working.pop(n, None):
+            held = hand.held
+            self.call(hand.worker.close)
+            for lease in held:
+                self.model.settle(hand.group, Action.RETURN, lease.message.seq, lease.attempt, None)
+            self.deal()
+
+    @rule(n=hands)
+    def worker_is_held(self, n: int) -> None:
+        if hand := self.working.get(n):
+            self.call(hand.worker.pause)
+            hand.paused = True
+
+    @rule(n=hands)
+    def worker_goes_on(self, n: int) -> None:
+        if hand := self.working.get(n):
+            self.call(hand.worker.resume)
+            hand.paused = False
+            self.deal()
+
+    def deal(self) -> None:
+        """Who has room was given what there is: to whom is theirs to say, but each message to one."""
+        self.settle()
+        for group in self.model.groups.values():
+            hands = [hand for hand in self.working.values() if hand.group is group]
+            works = self.model.claim(group, room) if (room := sum(hand.room for hand in hands)) else []
+            given = []
+            for hand in hands:
+                new = hand.socket.leases[len(hand.given) :]
+                given += [(lease.message.seq, lease.attempt) for lease in new]
+                hand.given += new
+                assert len(hand.held) <= hand.credit
+            assert sorted(given) == sorted((work.seq, work.attempt) for work in works)
 
     @rule()
     def restart_loses_everything(self) -> None:
         for reader, _ in self.live.values():
             reader.close()
+        for hand in self.working.values():
+            self.call(hand.worker.close)
         self.run(self.broker.__aexit__())
         self.old_epochs.append(self.broker.engine.epoch)
         self.open()
@@ -213,16 +410,32 @@ class Machine(RuleBasedStateMachine):
         states = {s.state.topic: s.state.messages for s in self.run(self.broker.topics())}
         assert {t: n for t, n in states.items() if n} == {t: len(kept) for t, kept in self.model.topics().items()}
 
+    @invariant()
+    def every_group_is_where_it_must_be(self) -> None:
+        self.deal()
+        for (topic, name), group in self.model.groups.items():
+            info = self.run(self.broker.group(topic, name))
+            state, fresh = info.state, self.model.fresh(group)
+            assert (state.ready, state.leased, state.delayed, state.acked, state.dead) == (
+                len(group.staged("ready")) + len(fresh), len(group.staged("leased")), len(group.staged("delayed")),
+                len(group.acked), len(group.dead),
+            )  # fmt: skip
+            unacked = [*group.works, *(entry.seq for entry in fresh)]
+            assert state.oldest == (f"{self.broker.epoch}-{min(unacked)}" if unacked else None)
+            assert info.workers == len([hand for hand in self.working.values() if hand.group is group])
+
     def teardown(self) -> None:
         for reader, _ in self.live.values():
             reader.close()
+        for hand in self.working.values():
+            self.call(hand.worker.close)
         self.run(self.broker.__aexit__())
         self.loop.close()
 
 
-@pytest.mark.parametrize("engine", [MemoryEngine])
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_no_sequence_of_events_tells_a_broker_from_the_model(engine: Callable[[Limits, Clock], Engine]) -> None:
-    machine: Any = type(f"{engine.__name__}Machine", (Machine,), {"make": staticmethod(engine)})
+    machine: Any = type("EngineMachine", (Machine,), {"make": staticmethod(engine)})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     machine.TestCase.settings = settings(
         max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=checks

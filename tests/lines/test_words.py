@@ -176,7 +176,11 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
     assert len(lines) <= 24
     assert max(map(len, lines)) < 80
     assert all(" " <= character <= "~" for line in lines for character in line)
-    words = ["sub TOPIC [since]", "unsub TOPIC", "pub TOPIC TEXT...", "topics", "ping", "help", "quit"]
+    words = [
+        "sub TOPIC [since]", "unsub TOPIC [group]", "pub TOPIC TEXT...", "work TOPIC GROUP [credit]",
+        "ack TOPIC GROUP ID", "nack TOPIC GROUP ID [delay]", "extend TOPIC GROUP ID [lease]",
+        "topics", "ping", "help", "quit",
+    ]  # fmt: skip
     json = ['{"command":"subscribe",', '{"command":"send",', '{"command":"unsubscribe",']
     literals = ["{'command':'subscribe',", "{'command':'send',"]
     starts = [line.strip() for line in lines]
@@ -188,7 +192,7 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
     [
         ("subb foo", "sub TOPIC [since]"),
         ("subscribe foo", "sub TOPIC [since]"),
-        ("unsubscribe foo", "unsub TOPIC"),
+        ("unsubscribe foo", "unsub TOPIC [group]"),
         ("publish foo x", "pub TOPIC TEXT..."),
         ("pbu foo x", "pub TOPIC TEXT..."),
         ("topic", "topics"),
@@ -210,8 +214,8 @@ async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str)
     [
         ("xyzzy", "unknown_command 'xyzzy' is not a command; 'help' shows what is"),
         ("sub", "bad_arguments expected: sub TOPIC [since]"),
-        ("unsub", "bad_arguments expected: unsub TOPIC"),
-        ("unsub a b", "bad_arguments expected: unsub TOPIC"),
+        ("unsub", "bad_arguments expected: unsub TOPIC [group]"),
+        ("unsub a b c", "bad_arguments expected: unsub TOPIC [group]"),
         ("pub", "bad_arguments expected: pub TOPIC TEXT..."),
         ("pub foo", "bad_arguments expected: pub TOPIC TEXT..."),
         ("topics foo", "bad_arguments expected: topics"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.tcp import dialects
+from app.tcp import command, dialect, dialects, literals, objects, session, words
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
@@ -15,23 +15,22 @@ TRANSCRIPTS = re.findall(r"```transcript\n(.*?)```", DOCUMENT, re.DOTALL)
 ID = re.compile(r"\bk3f9a2xy(?=-\d+\b)")  # the epoch of the examples
 
 
-def expected(line: str, epoch: str) -> bytes:
+def expected(line: str) -> bytes:
     """What the server sends where the document says `line`."""
-    end = "\n" if line.startswith("{'") else "\r\n"
-    return (ID.sub(epoch, line) + end).encode()
+    return (line + ("\n" if line.startswith("{'") else "\r\n")).encode()
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS)
 async def test_a_transcript_is_what_happens(transcript: str) -> None:
     async with serving() as port, port.connect() as peer:
         epoch = port.broker.engine.epoch
-        for sign, lines in groupby(transcript.splitlines(), key=lambda line: line[:2]):
+        for sign, lines in groupby(ID.sub(epoch, transcript).splitlines(), key=lambda line: line[:2]):
             texts = [line[2:] for line in lines]
             if sign == "> ":
                 peer.send(*texts)
             else:
                 assert sign == "< "
-                assert sorted(await peer.lines(len(texts))) == sorted(expected(text, epoch) for text in texts)
+                assert sorted(await peer.lines(len(texts))) == sorted(map(expected, texts))
         if "> quit" in transcript:
             assert await peer.rest() == b""
         else:
@@ -46,24 +45,29 @@ def test_there_are_transcripts_of_every_dialect() -> None:
 
 def test_every_word_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z]+)", DOCUMENT, re.MULTILINE)
-    assert set(dialects._USAGE) <= set(rows)
-    for usage in dialects._USAGE.values():
+    assert set(words._USAGE) <= set(rows)
+    for usage in words._USAGE.values():
         assert f"| `{usage}` |" in DOCUMENT
 
 
 def test_every_code_a_line_can_get_is_explained() -> None:
     raised = [
-        dialects.UnknownCommand, dialects.BadArguments, dialects.NotUtf8, errors.TopicInvalid, errors.OptionInvalid,
-        errors.MessageTooLarge, errors.TopicLimit, errors.LogFull, errors.SubscriberLimit, errors.Busy, errors.Draining,
-        errors.PlainmqError,
+        dialect.UnknownCommand, dialect.BadArguments, dialect.NotUtf8, errors.TopicInvalid, errors.GroupInvalid,
+        errors.OptionInvalid, errors.MessageTooLarge, errors.NotFound, errors.LeaseExpired, errors.TopicLimit,
+        errors.GroupLimit, errors.LogFull, errors.SubscriberLimit, errors.Busy, errors.Draining, errors.PlainmqError,
     ]  # fmt: skip
-    table = DOCUMENT[DOCUMENT.index("| code | when |") : DOCUMENT.index("## 5.")]
+    table = DOCUMENT[DOCUMENT.index("| code | when |") : DOCUMENT.index("After every code but the last")]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [error.code for error in raised]
 
 
 def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     for reason in ("Could not decode input as UTF-8", "Could not parse json", "Malformed json message"):
         assert f"| `{reason}` |" in DOCUMENT
-    assert dialects.MAX_LITERAL == 128 << 10
-    assert f"{dialects.MAX_BARE:,} characters and {dialects.MAX_STRUCTURE} brackets" in DOCUMENT
-    assert f"nested {dialects.MAX_NESTING} deep" in DOCUMENT
+    assert literals.MAX_LITERAL == 128 << 10
+    assert f"{literals.MAX_BARE:,} characters and {literals.MAX_STRUCTURE} brackets" in DOCUMENT
+    assert f"nested {literals.MAX_NESTING} deep" in DOCUMENT
+    assert f"| subscriptions of one connection | {session.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
+    assert f"1 to {command.MAX_CREDIT}; {objects.CREDIT} in JSON, {words.CREDIT} in words" in DOCUMENT
+    assert (command.MAX_LEASE, command.MAX_DELAY) == (3_600, 86_400)
+    assert "at most 1 hour" in DOCUMENT
+    assert "at most 1 day" in DOCUMENT

@@ -16,6 +16,10 @@ COMMANDS = [
     b'{"command":"send","topic":"foo","msg":"it\\u0041 \\"x\\"","delivery":"one","cache":true}', b'{"command":"ping"}',
     b"{'command':'subscribe', 'topic':'foo', 'last_seen':-1}", b"{'command':'send', 'topic':'foo', 'msg':'it\\'s'}",
     b"{'command':'send', 'topic':'a.b', 'msg':[1, (2.5, None), {'x': b'y'}], 'delivery':'one', 'cache':False}",
+    b'{"command":"subscribe","topic":"foo","group":"g","credit":3,"lease":"1s"}', b"work foo g 3", b"unsub foo g",
+    b'{"command":"ack","topic":"foo","group":"g","id":"k3f9a2-1-1"}', b"ack foo g k3f9a2-1",
+    b'{"command":"nack","topic":"foo","group":"g","id":"k3f9a2-1","delay":"1s"}', b"nack foo g k3f9a2-1 1s",
+    b"extend foo g k3f9a2-1 1m",
     b"sub foo.* last:3", b"unsub foo.*", b"pub foo hello, world", b"topics", b"ping", b"help",
 ]  # fmt: skip
 MARKS = b"{}[]()'\"\\,:;.*/- \t\r\x00\x16\x03\xff\xc3\x28" + b"0123456789abcNTFx"

@@ -15,8 +15,8 @@ import pytest
 
 from app.broker import Timing
 from app.tcp.connection import WRITE
-from app.tcp.dialects import HELP
 from app.tcp.session import LineSession
+from app.tcp.words import HELP
 from tests.tcp.peer import (
     DEADLINE,
     DONE,

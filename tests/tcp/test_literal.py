@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 from app.errors import Refused
-from app.tcp.dialects import LITERAL, MAX_LITERAL, choose
+from app.tcp.dialects import LITERAL, choose
+from app.tcp.literals import MAX_LITERAL
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
 
 SUBSCRIBE = "{'command':'subscribe', 'topic':'foo'}"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.tcp.dialects import HELP
+from app.tcp.words import HELP
 from tests.tcp.peer import DONE, Peer, Port, send, serving, subscribe
 
 ID = rb"[a-z0-9]+-\d+"
@@ -125,10 +125,10 @@ async def test_help_fits_a_screen_and_shows_all_dialects(peer: Peer) -> None:
 
 async def test_the_examples_of_the_help_work(peer: Peer) -> None:
     examples = [line.strip() for line in HELP.splitlines() if line.strip().startswith("{")]
-    assert len(examples) == 5
+    assert len(examples) == 6
     for line in examples:
         peer.send(line)
-        await peer.synchronise()
+        assert not [answer for answer in await peer.synchronise() if b"reason" in answer]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_the_examples_of_the_help_work(peer: Peer) -> None:
         ("subb foo", "sub TOPIC [since]"), ("subscribe foo", "sub TOPIC [since]"), ("hepl", "help"),
         ("pbu foo x", "pub TOPIC TEXT..."),
         ("publish foo x", "pub TOPIC TEXT..."), ("topic", "topics"), ("exit", "quit"), ("qiut", "quit"), ("?", "help"),
-        ("unsubscribe foo", "unsub TOPIC"), ("send foo x", "pub TOPIC TEXT..."), ("pong", "ping"),
+        ("unsubscribe foo", "unsub TOPIC [group]"), ("send foo x", "pub TOPIC TEXT..."), ("pong", "ping"),
     ],
 )  # fmt: skip
 async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str) -> None:
@@ -154,8 +154,8 @@ async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str)
         ("x" * 5_000, "unknown_command", "'help'"),
         ("@@@", "unknown_command", "'help'"),
         ("sub", "bad_arguments", "sub TOPIC [since]"),
-        ("unsub", "bad_arguments", "unsub TOPIC"),
-        ("unsub foo bar", "bad_arguments", "unsub TOPIC"),
+        ("unsub", "bad_arguments", "unsub TOPIC [group]"),
+        ("unsub foo bar baz", "bad_arguments", "unsub TOPIC [group]"),
         ("pub", "bad_arguments", "pub TOPIC TEXT..."),
         ("pub foo", "bad_arguments", "pub TOPIC TEXT..."),
         ("ping pong", "bad_arguments", "ping"),

@@ -1,0 +1,102 @@
+"""What a line asks for: a Command, which cannot be wrong any more; and the checks that its values have to pass."""
+
+from typing import Final
+
+import msgspec
+
+from ..errors import OptionInvalid
+from ..lease import Action, LeaseId
+from ..message import Draft
+from ..position import Start
+from ..units import format_duration, parse_duration
+
+MAX_CREDIT: Final = 100  # leases of one worker
+MAX_LEASE: Final = 3_600.0  # seconds
+MAX_DELAY: Final = 86_400.0  # seconds
+
+
+class Command(msgspec.Struct):
+    pass
+
+
+class Subscribe(Command):
+    topic: str  # or a pattern
+    start: Start
+
+
+class Work(Command):
+    """`lease` is in seconds (None: the group's ack_timeout)."""
+
+    topic: str
+    group: str
+    credit: int
+    lease: float | None = None
+
+
+class Unsubscribe(Command):
+    """`group`: from its work (None: from the topic itself)."""
+
+    topic: str
+    group: str | None = None
+
+
+class Joint(Command, gc=False):
+    """One of those that the log can do many of at once: they are if their `kin` is equal."""
+
+    @property
+    def kin(self) -> object:
+        raise NotImplementedError
+
+
+class Send(Joint, gc=False):
+    draft: Draft
+
+    @property
+    def kin(self) -> object:
+        return self.draft.topic
+
+
+class Settle(Joint, gc=False):
+    """`seconds`: a nack's delay, an extension's length (None: what the group has for it)."""
+
+    action: Action
+    topic: str
+    group: str
+    id: LeaseId
+    seconds: float | None = None
+
+    @property
+    def kin(self) -> object:
+        return self.action, self.topic, self.group, self.seconds
+
+
+class Topics(Command):
+    pass
+
+
+class Ping(Command):
+    pass
+
+
+class Help(Command):
+    pass
+
+
+class Quit(Command):
+    pass
+
+
+def parse_lease(text: str) -> float:
+    """How long a worker may take, in seconds. Raises OptionInvalid."""
+    seconds = parse_duration(text)
+    if not 0 < seconds <= MAX_LEASE:
+        raise OptionInvalid(f"a lease lasts longer than 0 and at most {format_duration(MAX_LEASE)}, not {text}")
+    return seconds
+
+
+def parse_delay(text: str) -> float:
+    """Until a message that was given back is handed out again, in seconds. Raises OptionInvalid."""
+    seconds = parse_duration(text)
+    if seconds > MAX_DELAY:
+        raise OptionInvalid(f"a delay is at most {format_duration(MAX_DELAY)}, not {text}")
+    return seconds

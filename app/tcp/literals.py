@@ -1,0 +1,120 @@
+"""Python literals: the first and second version of the protocol."""
+
+import ast
+import re
+import warnings
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .. import frames
+from ..errors import MessageTooLarge, PlainmqError
+from ..message import TEXT, Delivery, Draft
+from ..position import LATEST, AfterIndex
+from ..topic import parse_topic
+from .command import Command, Send, Subscribe
+from .dialect import BadArguments, Dialect, NotParsed, decoded
+
+MAX_LITERAL: Final = 128 << 10  # bytes of a line
+MAX_BARE: Final = 8 << 10  # characters of it outside quotes
+MAX_STRUCTURE: Final = 256  # brackets, commas and operators outside quotes
+MAX_NESTING: Final = 8
+BINARY: Final = "application/octet-stream"
+
+_STRING = re.compile(
+    r"""'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+(?:'''|\Z|\\\Z)"""
+    r'''|"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+(?:"""|\Z|\\\Z)'''
+    r"""|'[^'\\]*+(?:\\.[^'\\]*+)*+(?:'|\Z|\\\Z)"""
+    r"""|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)""",
+    re.DOTALL,
+)  # every alternative runs to its end, found or not, so that a search never goes over the same text twice
+_STRUCTURE = re.compile(r"[^\w\s:.'\"]")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+_PREFIXES = frozenset({"b", "u", "r", "br", "rb"})  # of strings; f would run code
+_NAMES = frozenset({"True", "False", "None", "set"})
+_STEP = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
+
+
+class _Subscribe(msgspec.Struct, tag_field="command", tag="subscribe", forbid_unknown_fields=True):
+    topic: str
+    last_seen: int | UnsetType = UNSET
+
+    def command(self, line: bytes) -> Command:  # noqa: ARG002
+        start = LATEST if self.last_seen is UNSET else AfterIndex(self.last_seen)
+        return Subscribe(parse_topic(self.topic), start)
+
+
+class _Send(msgspec.Struct, tag_field="command", tag="send", forbid_unknown_fields=True):
+    topic: str
+    msg: Any
+    delivery: Delivery = Delivery.ALL
+    cache: bool = True
+
+    def command(self, line: bytes) -> Command:
+        kind = BINARY if isinstance(self.msg, bytes) else TEXT
+        topic, data = parse_topic(self.topic), _as_bytes(self.msg)
+        return Send(Draft(topic, data, kind, delivery=self.delivery, retain=self.cache, line=line + b"\n"))
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else repr(value)).encode()
+
+
+class Literal(Dialect):
+    form = frames.LITERAL
+
+    def parse(self, line: bytes) -> Command:
+        value = _evaluated(line)
+        try:
+            wire: _Subscribe | _Send = msgspec.convert(value, _Subscribe | _Send)
+            return wire.command(line)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise BadArguments(f"{error}; expected {_LITERAL_EXAMPLE}") from None
+
+    def success(self, text: str) -> bytes:  # noqa: ARG002
+        return b""
+
+    def error(self, error: PlainmqError) -> bytes:
+        return f"{ {'success': False, 'reason': str(error)} }\n".encode()
+
+
+_LITERAL_EXAMPLE = "{'command': 'subscribe', 'topic': 'foo'} or {'command': 'send', 'topic': 'foo', 'msg': 'blah'}"
+
+
+def _evaluated(line: bytes) -> Any:
+    """The value of the literal; a hostile line costs milliseconds. Raises Refused."""
+    if len(line) > MAX_LITERAL:
+        raise MessageTooLarge(f"a Python literal has at most {MAX_LITERAL} bytes: longer messages can be sent as JSON")
+    text = decoded(line).strip()
+    _check_structure(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of '\d', which the sender cannot see
+            return ast.literal_eval(text)
+    except SyntaxError as error:
+        raise NotParsed(f"this is not a Python literal: {error.msg[:100]}") from None
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        raise NotParsed("this is not a Python literal: it has more than strings, numbers and what holds them") from None
+
+
+def _check_structure(text: str) -> None:
+    """Bound what the parser will have to do. Raises NotParsed."""
+    bare = _STRING.sub("''", text)
+    if "\r" in text:
+        raise NotParsed("a carriage return is not part of a literal: write it as \\r")  # to Python it ends a comment
+    if len(bare) > MAX_BARE:
+        raise NotParsed(f"a literal has at most {MAX_BARE} characters outside quotes")
+    structure = _STRUCTURE.findall(bare)
+    if len(structure) > MAX_STRUCTURE:
+        raise NotParsed(f"a literal has at most {MAX_STRUCTURE} brackets, commas and operators outside quotes")
+    depth = 0
+    for mark in structure:
+        depth += _STEP.get(mark, 0)
+        if depth > MAX_NESTING:
+            raise NotParsed(f"a literal is nested at most {MAX_NESTING} deep")
+    for name in _NAME.findall(bare):
+        if name not in _NAMES and name.lower() not in _PREFIXES:
+            raise NotParsed(f"{name[:60]!a} is a name: a literal has only strings, numbers, True, False and None")

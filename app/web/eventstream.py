@@ -1,0 +1,164 @@
+"""A stream of server-sent events, whoever writes them: a reader of the log, or a worker of a group.
+
+Under our own protocol the response hands the connection over: the bytes go straight to the socket and no task is left
+behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
+"""
+
+from asyncio import Event, Task, current_task
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+import anyio
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from ..broker import Broker
+from ..cohort import Sink
+from ..frames import CHUNKED_RAW, control, farewell, retry_delay
+from . import protocol
+
+GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
+HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
+
+_HEADERS = {"Content-Type": "text/event-stream"}
+
+
+class Subscription(protocol.Subscription, Protocol):
+    """A Reader or a Worker."""
+
+    def end_in(self, seconds: float) -> None: ...
+
+
+F = TypeVar("F")
+S = TypeVar("S", bound=Subscription)
+
+
+class Forms(NamedTuple, Generic[F]):
+    """One form twice: for a server that adds the transfer coding itself, and written straight to the socket."""
+
+    plain: F
+    chunked: F
+
+
+class EventStream(EventSourceResponse, Generic[F, S]):
+    def __init__(
+        self,
+        broker: Broker,
+        forms: Forms[F],
+        subscribe: Callable[[F, Sink], S],
+        start: Callable[[S], None],
+        timeout: float | None,
+    ) -> None:
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. The stream ends after
+        `timeout` seconds."""
+        super().__init__(
+            _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
+        )
+        self._forms = forms
+        self._subscribe = subscribe
+        self._start = start
+        self._timeout = timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what `subscribe` raises before anything is sent."""
+        request: protocol.Request | None = scope.get("extensions", {}).get(protocol.REQUEST)
+        if scope["method"] == "HEAD":
+            await super().__call__(scope, receive, send)
+        elif request is not None and scope["http_version"] == "1.1":
+            if not request.gone:
+                self._hand_over(request)
+        else:
+            await self._send_through(scope, receive, send)
+
+    def _hand_over(self, request: protocol.Request) -> None:
+        connection = request.connection
+        subscription = self._subscribe(self._forms.chunked, connection)
+        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([_hello()]))
+        self._begin(subscription)
+
+    def _begin(self, subscription: S) -> None:
+        if self._timeout is not None:
+            subscription.end_in(self._timeout)
+        self._start(subscription)
+
+    async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        buffer = Buffer(_hello(), current_task())
+        subscription = self._subscribe(self._forms.plain, buffer)
+        buffer.subscription = subscription
+        try:
+            self._begin(subscription)
+            self.body_iterator = buffer.parts()
+            await super().__call__(scope, receive, send)
+        finally:
+            subscription.close()
+
+
+def _hello() -> bytes:
+    return control(comment="plainmq", retry=retry_delay())
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+class _Drain(anyio.Event):
+    """What sse-starlette sets when a server that does not know our broker is stopping: then the broker drains."""
+
+    def __new__(cls, _broker: Broker) -> "_Drain":
+        return object.__new__(cls)
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def set(self) -> None:
+        self._broker.drain()
+
+    def is_set(self) -> bool:
+        return self._broker.draining
+
+
+class Buffer:
+    """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
+
+    def __init__(self, first: bytes, task: "Task[Any] | None") -> None:
+        self.subscription: Subscription | None = None
+        self._task = task  # the response's
+        self._parts: list[bytes] = [first]
+        self._size = 0
+        self._ended = False
+        self._news = Event()
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        self._news.set()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            batch, self._parts, self._size = b"".join(self._parts), [], 0
+            if batch:
+                yield batch
+            if self._ended and not self._parts:
+                return
+            if self.subscription is not None:
+                self.subscription.resume()
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        self._news.set()
+        if self._size > HIGH_WATER and self.subscription is not None:
+            self.subscription.pause()
+
+    def pending(self) -> int:
+        return self._size
+
+    def end(self, reason: str) -> None:
+        self.write(farewell(reason))
+        self._ended = True
+
+    def abort(self) -> None:
+        """Whatever the server is sending takes no more: only the end of its task ends it."""
+        if self.subscription is not None:
+            self.subscription.close()
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,96 @@
+"""A topic's groups: what each has to do, its settings, and how to make and delete one."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..broker import Broker, GroupInfo
+from ..group import GroupState, parse_group
+from ..message import rfc3339
+from ..position import parse_start
+from ..topic import parse_topic
+from ..units import format_duration
+from .answer import json_answer
+from .body import given, read_json
+from .options import duration, read_options
+from .topics import refuse_what_is_below
+
+Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JSON's 2.0 is a whole number too
+
+_EXAMPLE = 'settings such as {"ack_timeout":"1m","max_deliveries":3}'
+_READ: dict[str, Callable[[Any], Any]] = {
+    "start": lambda word: (word, parse_start(word)),
+    "ack_timeout": duration("ack_timeout", 3_600.0, least=1.0),
+    "max_deliveries": int,
+    "dead_letter": parse_topic,
+}
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a PUT; what is left out stays as it is."""
+
+    start: str | None = None
+    ack_timeout: str | None = None
+    max_deliveries: Deliveries | None = None
+    dead_letter: str | None = None
+
+
+async def get_group(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    return json_answer(_record(await broker.group(*_group(request))))
+
+
+async def put_group(request: Request) -> Response:
+    """Make the topic and the group, if they are not there, and set how the group works."""
+    broker: Broker = request.app.state.broker
+    topic, group = _group(request)
+    change = await read_json(request, Change, _EXAMPLE)
+    changes = {name: _READ[name](value) for name, value in given(change).items()}
+    await broker.configure_group(topic, group, changes, changes.pop("start", None))
+    return json_answer(_record(await broker.group(topic, group)))
+
+
+async def delete_group(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    await broker.drop_group(*_group(request))
+    return Response(status_code=204)
+
+
+def names(request: Request) -> tuple[str, str]:
+    """The topic and the group of the path. Raises TopicInvalid, GroupInvalid."""
+    return parse_topic(request.path_params["topic"]), parse_group(request.path_params["group"])
+
+
+def _group(request: Request) -> tuple[str, str]:
+    """Those of the group itself, not what is below a topic `x/groups`."""
+    refuse_what_is_below(request)
+    read_options(request, {})
+    return names(request)
+
+
+def _record(info: GroupInfo) -> dict[str, Any]:
+    state = info.state
+    settings = state.settings
+    return {
+        "topic": state.topic,
+        "group": state.group,
+        "lag": state.lag,
+        "ready": state.ready,
+        "leased": state.leased,
+        "delayed": state.delayed,
+        "acked": state.acked,
+        "dead": state.dead,
+        "oldest": _oldest(state),
+        "workers": info.workers,
+        "start": settings.start,
+        "ack_timeout": format_duration(settings.ack_timeout),
+        "max_deliveries": settings.max_deliveries,
+        "dead_letter": settings.dead_letter,
+    }
+
+
+def _oldest(state: GroupState) -> dict[str, str] | None:
+    return None if state.oldest is None else {"id": state.oldest, "time": rfc3339(state.oldest_time or 0.0)}

@@ -1,0 +1,164 @@
+"""Work: a topic shared out among the workers of a group. They pull it or have it pushed, and settle each lease."""
+
+from asyncio import FIRST_COMPLETED, CancelledError, Task, create_task, wait
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..broker import Broker
+from ..cohort import Sink
+from ..errors import LeaseExpired, OptionInvalid, PlainmqError
+from ..frames import CHUNKED_LEASE, SSE_LEASE, LeaseForm, as_lease_record
+from ..lease import Action, Lease, LeaseId, Outcome, parse_lease_id
+from ..workers import Worker, lease_id
+from . import read, stream
+from .answer import json_answer, lines_answer, wants_lines
+from .body import given, read_json
+from .eventstream import EventStream, Forms
+from .groups import names
+from .options import Parser, duration, integer, read_options
+from .problem import STATUS, problem
+
+AT_ONCE: Final = 100  # messages in a pull, or un-acked on a stream
+LONGEST_LEASE: Final = 3_600.0  # seconds
+LONGEST_DELAY: Final = 86_400.0  # likewise, that a nack may ask for
+
+_FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
+_LEASE = duration("lease", LONGEST_LEASE)
+
+_PULL_OPTIONS: dict[str, Parser] = {
+    "max": integer("max", 1, AT_ONCE),
+    "wait": duration("wait", read.LONGEST),
+    "lease": _LEASE,
+}
+_STREAM_OPTIONS: dict[str, Parser] = {
+    "credit": integer("credit", 1, AT_ONCE),
+    "lease": _LEASE,
+    "timeout": duration("timeout", stream.LONGEST),
+}
+_NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", LONGEST_DELAY)}
+_EXTEND_OPTIONS: dict[str, Parser] = {"lease": _LEASE}
+
+
+class Ack(msgspec.Struct, forbid_unknown_fields=True):
+    """Ids of messages or of leases."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class Nack(Ack):
+    delay: str | None = None
+
+
+class Extend(Ack):
+    lease: str | None = None
+
+
+class Settling(NamedTuple):
+    """What a request that settles leases may have: its body; and what of that may stand in the query instead."""
+
+    body: type[Ack]
+    options: dict[str, Parser]
+
+
+_SETTLINGS: dict[Action, Settling] = {
+    Action.ACK: Settling(Ack, {}),
+    Action.NACK: Settling(Nack, _NACK_OPTIONS),
+    Action.EXTEND: Settling(Extend, _EXTEND_OPTIONS),
+}
+
+
+# Getting work
+
+
+async def pull(request: Request) -> Response:
+    """What there is, or comes within `wait`. For a client that leaves nothing stays leased."""
+    broker: Broker = request.app.state.broker
+    topic, group = names(request)
+    options = read_options(request, _PULL_OPTIONS)
+    count, seconds, lease = options.get("max", 10), options.get("wait", 0.0), options.get("lease")
+    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease))
+    if await _client_leaves(request, pulling):
+        with suppress(CancelledError, PlainmqError):  # then it took nothing
+            await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
+        raise ClientDisconnect
+    records = [as_lease_record(lease) for lease in pulling.result()]
+    return lines_answer(records) if wants_lines(request) else json_answer({"messages": records})
+
+
+async def _client_leaves(request: Request, pulling: "Task[list[Lease]]") -> bool:
+    """Whether it does before the pull is done, which then ends."""
+    leaving = create_task(_until_gone(request))
+    try:
+        await wait([pulling, leaving], return_when=FIRST_COMPLETED)
+        return leaving.done()
+    finally:
+        leaving.cancel()
+        pulling.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def stream_work(request: Request) -> Response:
+    """The same pushed. The group is there before the head goes out, so that a refusal has its status."""
+    broker: Broker = request.app.state.broker
+    topic, group = names(request)
+    options = read_options(request, _STREAM_OPTIONS)
+    credit, lease = options.get("credit", 10), options.get("lease")
+    await broker.join(topic, group)
+
+    def work(form: LeaseForm, sink: Sink) -> Worker:
+        return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True)
+
+    return EventStream(broker, _FORMS, work, Worker.start, options.get("timeout"))
+
+
+# Settling it
+
+
+async def ack(request: Request) -> Response:
+    return await _settle(request, Action.ACK)
+
+
+async def nack(request: Request) -> Response:
+    return await _settle(request, Action.NACK)
+
+
+async def extend(request: Request) -> Response:
+    return await _settle(request, Action.EXTEND)
+
+
+async def _settle(request: Request, action: Action) -> Response:
+    """What became of each id; 409 when every lease was over."""
+    broker: Broker = request.app.state.broker
+    topic, group = names(request)
+    kind, parsers = _SETTLINGS[action]
+    options = read_options(request, parsers)
+    body = await read_json(request, kind, 'ids such as {"ids":["k3f9a2-42"]}')
+    ids = {id: parse_lease_id(id) for id in body.ids}
+    seconds = _seconds(options, given(body), parsers)
+    outcomes = await broker.settle(topic, group, action, [*ids.values()], seconds)
+    return _answer(ids, outcomes)
+
+
+def _seconds(options: Mapping[str, float], body: Mapping[str, Any], parsers: Mapping[str, Parser]) -> float | None:
+    """The delay or the lease, from the query or the body."""
+    written = {name: parse(body[name]) for name, parse in parsers.items() if name in body}
+    for name in options.keys() & written.keys():
+        raise OptionInvalid(f"option {name!r} is given twice: in the query and in the body")
+    return next(iter({**options, **written}.values()), None)
+
+
+def _answer(ids: Mapping[str, LeaseId], outcomes: list[Outcome]) -> Response:
+    results = dict(zip(ids, outcomes, strict=True))
+    if any(outcome is not Outcome.EXPIRED for outcome in outcomes):
+        return json_answer({"results": results})
+    detail = "every one of these leases is over: another worker has the message, or will have it, or it is done or dead"
+    return problem(STATUS[LeaseExpired], LeaseExpired.code, detail, results=results)

@@ -1,0 +1,788 @@
+"""The promise of an engine (app/engines/base.py) about groups. Every engine passes every one of these."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid
+from app.group import JOB_COST, GroupState
+from app.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
+from app.message import Death, Delivery, Draft, Id, Message
+from app.position import EARLIEST, LATEST, After, Last, Start
+from app.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
+from tests.engines.conftest import Make, Opened
+from tests.engines.test_promises import append, page, texts
+
+pytestmark = pytest.mark.anyio
+
+ALL = Limits()
+DONE, EXPIRED, UNKNOWN = Outcome.DONE, Outcome.EXPIRED, Outcome.UNKNOWN
+
+
+async def make(node: Opened, group: str = "g", topic: str = "a", **changes: object) -> None:
+    await node.engine.configure_group(topic, group, changes)
+
+
+async def claim(
+    node: Opened, count: int = 100, group: str = "g", topic: str = "a", seconds: float | None = None
+) -> list[Lease]:
+    return await node.engine.claim(topic, group, count=count, octets=1 << 30, seconds=seconds)
+
+
+def bodies(leases: Sequence[Lease]) -> list[str]:
+    return [lease.message.data.decode() for lease in leases]
+
+
+async def claimed(node: Opened, count: int = 100, group: str = "g", topic: str = "a") -> list[str]:
+    return bodies(await claim(node, count, group, topic))
+
+
+async def settle(
+    node: Opened, action: Action, *leases: Lease | str, group: str = "g", seconds: float | None = None, topic: str = "a"
+) -> list[Outcome]:
+    """Leases by their own ids; texts are taken as they are."""
+    ids = [parse_lease_id(lease if isinstance(lease, str) else lease.id) for lease in leases]
+    return await node.engine.settle(topic, group, action, ids, seconds)
+
+
+async def ack(node: Opened, *leases: Lease | str, group: str = "g") -> list[Outcome]:
+    return await settle(node, Action.ACK, *leases, group=group)
+
+
+async def counts(node: Opened, group: str = "g", topic: str = "a") -> tuple[int, int, int, int, int]:
+    """Ready, leased, delayed, acked, dead."""
+    state = await node.engine.group(topic, group)
+    assert state.lag == state.ready + state.leased + state.delayed
+    return state.ready, state.leased, state.delayed, state.acked, state.dead
+
+
+async def deaths(node: Opened, topic: str = "a.dead") -> list[Death | None]:
+    return [message.death for message in (await page(node, topic)).messages]
+
+
+async def fail(node: Opened, times: int, group: str = "g") -> Lease:
+    """The oldest message, handed out and given back at once so often."""
+    for _ in range(times):
+        (lease,) = await claim(node, 1, group)
+        await settle(node, Action.NACK, lease, seconds=0, group=group)
+    return lease
+
+
+# What there is
+
+
+async def test_a_group_is_made_once_and_by_the_first_who_asks(opened: Make) -> None:
+    async with opened(ALL) as node:
+        with pytest.raises(NotFound):
+            await node.engine.join("a", "g")
+        await append(node, "a", "1")
+        await node.engine.join("a", "g")
+        assert await claimed(node) == ["1"]
+        await node.engine.join("a", "g")
+        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert (await node.engine.topic("a")).groups == ["g"]
+
+
+async def test_a_group_can_be_made_before_its_topic(opened: Make) -> None:
+    async with opened(Limits(topic_idle=10.0)) as node:
+        await make(node)
+        node.clock.now += 1_000
+        await append(node, "a", "1")
+        assert await claimed(node) == ["1"]
+
+
+async def test_a_topic_with_groups_is_not_forgotten_when_it_is_idle(opened: Make) -> None:
+    async with opened(Limits(topic_idle=10.0)) as node:
+        await make(node)
+        node.clock.now += 1_000
+        assert (await node.engine.topic("a")).groups == ["g"]
+        await node.engine.drop_group("a", "g")
+        with pytest.raises(NotFound):
+            await node.engine.topic("a")
+
+
+async def test_where_a_new_group_begins(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await append(node, "a", "1", "2", "3", "4")
+        epoch = node.engine.epoch
+        places: list[tuple[Start, list[str]]] = [
+            (EARLIEST, ["1", "2", "3", "4"]),
+            (LATEST, []),
+            (Last(1), ["4"]),
+            (After(Id(epoch, 2)), ["3", "4"]),
+        ]
+        for n, (start, expected) in enumerate(places):
+            await node.engine.configure_group("a", f"g{n}", {}, ("word", start))
+            assert await claimed(node, group=f"g{n}") == expected
+        for nowhere in (After(Id(epoch, 5)), After(Id("other", 1))):
+            with pytest.raises(OptionInvalid):
+                await node.engine.configure_group("a", "g", {}, ("word", nowhere))
+
+
+async def test_a_group_that_is_there_cannot_begin_elsewhere(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await node.engine.configure_group("a", "g", {"ack_timeout": 5.0}, ("earliest", EARLIEST))
+        with pytest.raises(OptionInvalid):
+            await node.engine.configure_group("a", "g", {}, ("latest", LATEST))
+        assert (await node.engine.group("a", "g")).settings.ack_timeout == 5.0
+
+
+async def test_a_group_cannot_bury_in_its_own_topic(opened: Make) -> None:
+    async with opened(ALL) as node:
+        with pytest.raises(OptionInvalid):
+            await make(node, dead_letter="a")
+
+
+async def test_groups_of_a_topic_are_bounded(opened: Make) -> None:
+    async with opened(Limits(groups=2)) as node:
+        await make(node, "g1")
+        await make(node, "g2")
+        with pytest.raises(GroupLimit):
+            await make(node, "g3")
+        await make(node, "g2", ack_timeout=1.0)
+        await node.engine.drop_group("a", "g1")
+        await make(node, "g3")
+
+
+async def test_a_dropped_group_is_not_found_and_a_new_one_starts_anew(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await append(node, "a", "1", "2")
+        await node.engine.join("a", "g")
+        (one, _) = await claim(node)
+        await ack(node, one)
+        await node.engine.drop_group("a", "g")
+        for verb in (
+            lambda: claim(node), lambda: ack(node, one), lambda: counts(node), lambda: node.engine.drop_group("a", "g"),
+        ):  # fmt: skip
+            with pytest.raises(NotFound):
+                await verb()
+        await node.engine.join("a", "g")
+        assert await claimed(node) == ["1", "2"]
+
+
+async def test_dropping_a_topic_drops_its_groups(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        node.readied.clear()
+        await node.engine.drop("a")
+        assert (node.ended_leases, node.readied) == ([("a", "g", lease.id)], [("a", "g")])
+        await append(node, "a", "2")
+        with pytest.raises(NotFound):
+            await ack(node, lease)
+        await make(node)
+        assert await claimed(node) == ["2"]
+        assert await ack(node, lease) == [UNKNOWN]
+
+
+# Handing out
+
+
+async def test_first_deliveries_are_in_order_and_each_message_goes_to_one(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", *map(str, range(10)))
+        assert await claimed(node, 3) == ["0", "1", "2"]
+        assert await claimed(node, 4) == ["3", "4", "5", "6"]
+        assert await claimed(node) == ["7", "8", "9"]
+        assert await claimed(node) == []
+
+
+async def test_claims_at_the_same_time_share_the_messages_out(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", *map(str, range(100)))
+        got = await asyncio.gather(*(claimed(node, 3) for _ in range(40)))
+        assert [body for part in got for body in part] == list(map(str, range(100)))
+
+
+async def test_every_group_gets_everything_and_so_do_readers(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await append(node, "a", "1")
+        for group in ("g", "h"):
+            await node.engine.join("a", group)
+        await append(node, "a", "2")
+        for group in ("g", "h"):
+            assert await claimed(node, group=group) == ["1", "2"]
+        assert await texts(node, "a") == ["1", "2"]
+
+
+async def test_a_lease_says_which_attempt_it_is_and_when_it_ends(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, ack_timeout=20.0)
+        receipt = await append(node, "a", "1", "2")
+        (lease,) = await claim(node, 1)
+        assert (lease.id, lease.attempt, lease.expires) == (f"{receipt.id}-1", 1, node.clock.now + 20)
+        (lease,) = await claim(node, 1, seconds=5.0)
+        assert (lease.id, lease.expires) == (f"{receipt.last}-1", node.clock.now + 5)
+
+
+async def test_a_claim_ends_soon_after_its_bytes(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", *["x" * 100] * 50)
+        leases = await node.engine.claim("a", "g", count=100, octets=1_000, seconds=None)
+        assert len(leases) == 10
+        assert len(await node.engine.claim("a", "g", count=100, octets=1, seconds=None)) == 1
+
+
+async def test_a_group_gets_neither_what_is_for_one_subscriber_nor_what_is_not_kept(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        one = await append(node, "a", "for one", delivery=Delivery.ONE)
+        await append(node, "a", "passing", retain=False)
+        await append(node, "a", "2")
+        assert await counts(node) == (1, 0, 0, 0, 0)
+        (lease,) = await claim(node)
+        assert lease.message.data == b"2"
+        assert await ack(node, one.id) == [UNKNOWN]
+        assert await texts(node, "a", take=True) == ["for one", "2"]
+
+
+async def test_what_came_back_is_handed_out_before_what_is_new(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1", "2", "3")
+        leases = await claim(node, 2)
+        await settle(node, Action.NACK, *reversed(leases), seconds=0)
+        assert await claimed(node) == ["1", "2", "3"]
+
+
+# Settling
+
+
+async def test_what_was_acked_does_not_come_back(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1", "2")
+        one, two = await claim(node)
+        assert await counts(node) == (0, 2, 0, 0, 0)
+        assert await ack(node, one, str(two.message.id)) == [DONE, DONE]
+        assert await counts(node) == (0, 0, 0, 2, 0)
+        node.clock.now += 1_000
+        assert await claimed(node) == []
+
+
+async def test_an_ack_may_come_twice(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        assert await ack(node, lease, lease) == [DONE, DONE]
+        assert await ack(node, lease.message.id) == [DONE]
+        assert await counts(node) == (0, 0, 0, 1, 0)
+        assert node.ended_leases == [("a", "g", lease.id)]
+
+
+async def test_what_was_acked_cannot_be_given_back_or_extended(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        await ack(node, lease)
+        for action in (Action.NACK, Action.EXTEND, Action.RETURN):
+            assert await settle(node, action, lease) == [EXPIRED]
+
+
+async def test_a_nack_delays_the_next_attempt_for_as_long_as_it_says(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        assert await settle(node, Action.NACK, lease, seconds=7.5) == [DONE]
+        assert await counts(node) == (0, 0, 1, 0, 0)
+        node.clock.now += 7.25
+        assert await claimed(node) == []
+        node.clock.now += 0.25
+        assert await counts(node) == (1, 0, 0, 0, 0)
+        assert [lease.attempt for lease in await claim(node)] == [2]
+
+
+@pytest.mark.parametrize("action", [Action.NACK, Action.RETURN])
+async def test_the_wait_for_the_next_attempt_grows(opened: Make, action: Action) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=20)
+        await append(node, "a", "1")
+        for attempt, wait in enumerate([0, 1, 5, 30, 60, 60, 60], 1):
+            (lease,) = await claim(node)
+            assert lease.attempt == attempt
+            await settle(node, action, lease)
+            if wait:
+                node.clock.now += wait - 0.25
+                assert await claimed(node) == []
+                node.clock.now += 0.25
+
+
+async def test_a_lease_ends_exactly_at_its_time(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, ack_timeout=20.0)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        node.clock.now = lease.expires - 0.25
+        assert await claimed(node) == []
+        assert await counts(node) == (0, 1, 0, 0, 0)
+        node.clock.now = lease.expires
+        assert await ack(node, lease) == [EXPIRED]
+        assert [lease.attempt for lease in await claim(node)] == [2]
+        assert node.ended_leases == [("a", "g", lease.id)]
+
+
+async def test_all_that_is_over_by_now_has_happened_however_long_nobody_asked(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", *map(str, range(100)))
+        leases = await claim(node, seconds=1_000.0)
+        await settle(node, Action.NACK, *leases[90:], seconds=0)
+        again = await claim(node, seconds=1_000.0)
+        await settle(node, Action.EXTEND, *leases[:90], seconds=10.0)
+        await settle(node, Action.EXTEND, *again, seconds=11.0)  # their second failure: a second of delay follows
+        node.clock.now += 12
+        assert await counts(node) == (100, 0, 0, 0, 0)
+
+
+async def test_an_extended_lease_ends_later_and_no_message_is_handed_out_twice(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, ack_timeout=20.0)
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        node.clock.now += 15
+        assert await settle(node, Action.EXTEND, lease, seconds=100.0) == [DONE]
+        node.clock.now += 99.75
+        assert await claimed(node) == []
+        assert await settle(node, Action.EXTEND, lease) == [DONE]
+        node.clock.now += 19.75
+        assert await claimed(node) == []
+        assert node.ended_leases == []
+        node.clock.now += 0.25
+        assert await settle(node, Action.EXTEND, lease) == [EXPIRED]
+        assert [lease.attempt for lease in await claim(node)] == [2]
+
+
+async def test_a_late_ack_does_not_end_the_lease_of_another_worker(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (first,) = await claim(node)
+        node.clock.now = first.expires
+        (second,) = await claim(node)
+        for action in (Action.ACK, Action.NACK, Action.EXTEND):
+            assert await settle(node, action, first) == [EXPIRED]
+        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert await ack(node, second.message.id) == [DONE]
+
+
+async def test_a_group_knows_only_what_it_handed_out(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=3))) as node:
+        epoch = node.engine.epoch
+        first = await append(node, "a", "old")
+        await node.engine.configure_group("a", "g", {}, ("latest", LATEST))
+        await make(node, "h")
+        elsewhere = await append(node, "b", "x")
+        await append(node, "a", "1")
+        (one,) = await claim(node)
+        await ack(node, one)
+        later = await append(node, "a", "2")
+        for id in (first.id, elsewhere.id, later.id, f"{epoch}-0", f"{epoch}-99", f"other-{one.message.seq}"):
+            for action in Action:
+                assert await settle(node, action, id) == [UNKNOWN], id
+        assert await ack(node, one, group="h") == [UNKNOWN]
+        await node.engine.drop_group("a", "h")
+        for body in "345":
+            await ack(node, *await claim(node))
+            await append(node, "a", body)
+        assert await ack(node, one) == [UNKNOWN]  # it is no longer retained
+
+
+async def test_one_call_settles_many_each_by_itself(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1", "2", "3")
+        one, two, _ = await claim(node)
+        await settle(node, Action.NACK, two, seconds=5)
+        assert await ack(node, one, two, "other-1", one) == [DONE, EXPIRED, UNKNOWN, DONE]
+
+
+# Death
+
+
+async def test_after_the_last_attempt_a_message_is_in_the_dead_letter_topic_with_its_story(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=3, ack_timeout=10.0)
+        draft = Draft("a", b'{"n": 1}', "application/json", "made", ttl=1_000.0)
+        await node.engine.append([draft])
+        begin = node.clock.now
+        (lease,) = await claim(node)
+        await settle(node, Action.NACK, lease)
+        (lease,) = await claim(node)
+        node.clock.now += 10
+        assert await claimed(node) == []
+        node.clock.now += 1
+        (lease,) = await claim(node)
+        node.clock.now += 4
+        await settle(node, Action.RETURN, lease)
+        assert await counts(node) == (0, 0, 0, 0, 1)
+        (dead,) = (await page(node, "a.dead")).messages
+        assert (dead.data, dead.content_type, dead.event, dead.expires) == (
+            draft.data,
+            draft.content_type,
+            "made",
+            None,
+        )
+        assert dead.death == Death(lease.message.id, "a", "g", 3, "the worker's connection was lost", begin, begin + 15)
+        assert dead in node.delivered
+        for action in Action:
+            assert await settle(node, action, lease) == [EXPIRED]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"), [(Action.NACK, "nack"), (None, "the lease expired"), (Action.RETURN, "connection was lost")]
+)
+async def test_a_dead_message_says_what_ended_its_last_attempt(
+    opened: Make, action: Action | None, reason: str
+) -> None:  # fmt: skip
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=1, dead_letter="graves")
+        await append(node, "a", "1")
+        (lease,) = await claim(node)
+        failed = lease.expires if action is None else node.clock.now
+        if action is None:
+            node.clock.now = lease.expires + 3  # nobody asked before
+        else:
+            await settle(node, action, lease, seconds=60.0)
+        assert (await counts(node))[4] == 1
+        (death,) = await deaths(node, "graves")
+        assert death is not None
+        assert reason in death.reason
+        assert (death.first_failure, death.last_failure) == (failed, failed)
+
+
+async def test_every_group_buries_its_own_dead(opened: Make) -> None:
+    async with opened(ALL) as node:
+        for group in ("g", "h"):
+            await make(node, group, max_deliveries=2)
+        await append(node, "a", "1", "2")
+        await fail(node, 2)
+        await ack(node, *await claim(node, group="h"), group="h")
+        assert [death and death.group for death in await deaths(node)] == ["g"]
+        assert await claimed(node) == ["2"]
+
+
+async def test_the_dead_have_groups_and_die_again(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=1)
+        await make(node, topic="a.dead", max_deliveries=1)
+        await append(node, "a", "1")
+        await fail(node, 1)
+        (lease,) = await claim(node, topic="a.dead")
+        await settle(node, Action.NACK, lease, topic="a.dead")
+        (death,) = await deaths(node, "a.dead.dead")
+        assert death is not None
+        assert (death.id, death.topic) == (lease.message.id, "a.dead")
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(topics=2), Limits(total_bytes=2 * TOPIC_COST + 2 * MESSAGE_COST + JOB_COST + DEATH_COST + 9)]
+)
+async def test_who_cannot_be_buried_waits_and_nobody_gets_it(opened: Make, limits: Limits) -> None:
+    async with opened(limits) as node:
+        await make(node, max_deliveries=1)
+        await append(node, "b", "in the way")
+        await append(node, "a", "1")
+        await fail(node, 1)
+        for _ in range(3):
+            assert await counts(node) == (0, 0, 1, 0, 0)
+            assert await claimed(node) == []
+            node.clock.now += 10
+        await node.engine.drop("b")
+        node.clock.now += 10
+        assert await counts(node) == (0, 0, 0, 0, 1)
+        assert await texts(node, "a.dead") == ["1"]
+
+
+async def test_who_may_have_more_attempts_while_it_waits_for_its_grave_gets_them(opened: Make) -> None:
+    async with opened(Limits(topics=1)) as node:
+        await make(node, max_deliveries=1)
+        await append(node, "a", "1")
+        await fail(node, 1)
+        await make(node, max_deliveries=2)
+        assert await claimed(node) == []
+        node.clock.now += 10
+        assert [lease.attempt for lease in await claim(node)] == [2]
+
+
+async def test_fewer_attempts_hold_for_what_had_more_already(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "ready", "leased", "delayed")
+        for _ in range(3):
+            leases = await claim(node)
+            await settle(node, Action.NACK, *leases, seconds=0)
+        ready, leased, delayed = await claim(node)
+        await settle(node, Action.NACK, delayed, seconds=5)
+        await settle(node, Action.NACK, ready, seconds=0)
+        await make(node, max_deliveries=4)
+        assert await claimed(node) == []
+        assert await texts(node, "a.dead") == ["ready"]
+        assert await settle(node, Action.NACK, leased) == [DONE]
+        node.clock.now += 5
+        assert await counts(node) == (0, 0, 0, 0, 3)
+        assert await texts(node, "a.dead") == ["ready", "leased", "delayed"]
+
+
+async def test_a_late_ack_of_a_dead_message_is_told_so(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=1)
+        await append(node, "a", "1")
+        lease = await fail(node, 1)
+        assert await ack(node, lease, lease.message.id) == [EXPIRED, EXPIRED]
+        assert await counts(node) == (0, 0, 0, 0, 1)
+
+
+# What is kept
+
+
+async def test_a_full_topic_refuses_rather_than_give_up_what_is_not_acked(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=3, max_bytes=10))) as node:
+        await make(node)
+        await append(node, "a", "1", "2")
+        with pytest.raises(LogFull):
+            await append(node, "a", "3", "4")
+        with pytest.raises(LogFull):
+            await append(node, "a", "x" * 9)
+        with pytest.raises(MessageTooLarge):
+            await append(node, "a", "x" * 11)
+        await append(node, "a", "3")
+        with pytest.raises(LogFull):
+            await append(node, "a", "4")
+        with pytest.raises(LogFull):
+            await append(node, "a", "for one", delivery=Delivery.ONE)
+        await append(node, "a", "passing", retain=False)
+        one, _, three = await claim(node)
+        await ack(node, three)
+        await append(node, "a", "4")
+        assert await texts(node, "a") == ["1", "2", "4"]
+        await ack(node, one)
+        await append(node, "a", "5")
+        assert await texts(node, "a") == ["2", "4", "5"]
+
+
+async def test_no_age_takes_what_is_not_acked(opened: Make) -> None:
+    async with opened(Limits(Retention(max_age=10.0))) as node:
+        await make(node)
+        await append(node, "a", "1", "2", "3", "4")
+        _, two, three, _ = await claim(node, seconds=10_000)
+        await ack(node, two)
+        node.clock.now += 1_000
+        assert await texts(node, "a") == ["1", "3", "4"]
+        await ack(node, three)
+        assert await texts(node, "a") == ["1", "4"]
+        assert (await node.engine.group("a", "g")).oldest_time == node.clock.now - 1_000
+
+
+async def test_a_lowered_retention_waits_for_the_workers_and_for_the_group(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1", "2", "3", "4", "5")
+        await node.engine.configure("a", {"max_messages": 2})
+        assert await texts(node, "a") == ["1", "2", "3", "4", "5"]
+        _, two = await claim(node, 2)
+        await ack(node, two)
+        assert await texts(node, "a") == ["1", "3", "4", "5"]
+        await node.engine.drop_group("a", "g")
+        assert await texts(node, "a") == ["4", "5"]
+
+
+async def test_what_one_group_is_done_with_stays_for_the_other(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=2))) as node:
+        for group in ("g", "h"):
+            await make(node, group)
+        await append(node, "a", "1", "2")
+        await ack(node, *await claim(node))
+        with pytest.raises(LogFull):
+            await append(node, "a", "3")
+        await ack(node, *await claim(node, 1, group="h"), group="h")
+        await append(node, "a", "3")
+        assert await texts(node, "a") == ["2", "3"]
+        await node.engine.drop_group("a", "h")
+        await ack(node, *await claim(node))
+        await append(node, "a", "4", "5")
+        assert await texts(node, "a") == ["4", "5"]
+
+
+async def test_what_is_for_one_subscriber_goes_before_what_is_not_acked(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=3))) as node:
+        await make(node)
+        await append(node, "a", "1")
+        await append(node, "a", "for one", delivery=Delivery.ONE)
+        await append(node, "a", "2", "3")
+        assert await texts(node, "a", take=True) == ["1", "2", "3"]
+
+
+async def test_a_group_that_is_made_late_holds_what_is_retained(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=2))) as node:
+        await append(node, "a", "1", "2", "3")
+        await node.engine.join("a", "g")
+        with pytest.raises(LogFull):
+            await append(node, "a", "4")
+        assert await claimed(node) == ["2", "3"]
+
+
+async def test_a_ttl_takes_what_is_held_wherever_it_is(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=4), total_bytes=1 << 20)) as node:
+        await make(node, max_deliveries=3)
+        await append(node, "a", "leased", "delayed", "returned", "new", ttl=10.0)
+        leased, delayed, returned = await claim(node, 3, seconds=100)
+        await settle(node, Action.NACK, delayed, seconds=100)
+        await settle(node, Action.NACK, returned, seconds=0)
+        assert await counts(node) == (2, 1, 1, 0, 0)
+        node.clock.now += 10
+        assert await counts(node) == (0, 0, 0, 0, 0)
+        assert node.ended_leases.count(("a", "g", leased.id)) == 1
+        assert (await node.engine.group("a", "g")).oldest is None
+        assert await ack(node, leased) == [UNKNOWN]
+        node.clock.now += 1_000
+        assert await claimed(node) == []
+        await append(node, "a", "1", "2", "3", "4")
+        assert await claimed(node) == ["1", "2", "3", "4"]
+
+
+async def test_no_worker_gets_an_expired_message_however_many_there_are(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=10_000))) as node:
+        await make(node, max_deliveries=1)
+        await append(node, "a", *["x"] * 9_000, ttl=10.0)
+        await append(node, "a", "y")
+        leases = await claim(node, 6_000, seconds=10.0)
+        node.clock.now += 10
+        assert await claimed(node) == ["y"]
+        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert await ack(node, leases[-1]) == [UNKNOWN]
+        assert await deaths(node) == []
+
+
+async def test_memory_counts_what_groups_may_take(opened: Make) -> None:
+    room = TOPIC_COST + 4 * (MESSAGE_COST + 2 * JOB_COST)
+    async with opened(Limits(total_bytes=room)) as node:
+        for group in ("g", "h"):
+            await make(node, group)
+        await append(node, "a", "", "")
+        with pytest.raises(LogFull):
+            await append(node, "a", "", "", "")
+        await append(node, "a", "", "")
+        with pytest.raises(LogFull):
+            await make(node, "i")
+        with pytest.raises(LogFull):
+            await append(node, "a", "")
+        await node.engine.drop_group("a", "h")
+        await append(node, "a", "")
+
+
+async def test_the_state_of_a_group_names_its_oldest_message(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        assert await oldest(node) is None
+        await append(node, "a", "1", "2")
+        one, two = await texts(node, "a"), await oldest(node)
+        assert (one[0], two) == ("1", "1")
+        first, _ = await claim(node)
+        await append(node, "a", "3")
+        assert await oldest(node) == "1"
+        await ack(node, first)
+        assert await oldest(node) == "2"
+        await settle(node, Action.ACK, f"{node.engine.epoch}-2")
+        assert await oldest(node) == "3"
+
+
+async def oldest(node: Opened) -> str | None:
+    state: GroupState = await node.engine.group("a", "g")
+    if state.oldest is None:
+        return None
+    found: Message | None = await node.engine.get(parse_lease_id(state.oldest).message)
+    assert found is not None
+    assert found.time == state.oldest_time
+    return found.data.decode()
+
+
+# What is told
+
+
+async def test_the_end_of_every_lease_is_told_once_and_before_the_message_is_leased_again(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=9)
+        await append(node, "a", "1", "2", "3", "4", "5")
+        acked, nacked, lost, over, dropped = await claim(node)
+        await settle(node, Action.EXTEND, dropped, seconds=1_000.0)
+        assert node.ended_leases == []
+        told = node.ended_leases
+        await ack(node, acked)
+        await settle(node, Action.NACK, nacked, seconds=5_000.0)
+        await settle(node, Action.RETURN, lost, seconds=5_000.0)
+        assert [id for _, _, id in told] == [acked.id, nacked.id, lost.id]
+        node.clock.now = over.expires
+        (again, other) = await claim(node, 2)
+        assert {again.message.id, other.message.id} == {lost.message.id, over.message.id}
+        assert [id for _, _, id in told][3:] == [over.id]
+        await node.engine.drop_group("a", "g")
+        assert sorted(id for _, _, id in told[4:]) == sorted([again.id, other.id, dropped.id])
+
+
+async def test_work_is_told_of_when_it_is_published_and_when_it_comes_back(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await make(node, "h")
+        await append(node, "a", "1")
+        assert sorted(node.readied) == [("a", "g"), ("a", "h")]
+        (lease,) = await claim(node)
+        node.readied.clear()
+        await settle(node, Action.RETURN, lease)
+        assert node.readied == [("a", "g")]
+        (lease,) = await claim(node)
+        node.readied.clear()
+        await settle(node, Action.NACK, lease)
+        assert node.readied == []  # it is delayed
+        await node.engine.drop_group("a", "g")
+        assert node.readied == [("a", "g")]
+
+
+async def test_work_is_told_of_by_a_timer_when_a_lease_or_a_delay_is_over(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await append(node, "a", "1")
+        (lease,) = await claim(node, seconds=0.05)
+        await told_within_time(node)
+        assert node.ended_leases == [("a", "g", lease.id)]
+        (lease,) = await claim(node)
+        await settle(node, Action.NACK, lease, seconds=0.05)
+        await told_within_time(node)
+        assert [lease.attempt for lease in await claim(node)] == [3]
+
+
+async def told_within_time(node: Opened) -> None:
+    node.readied.clear()
+    node.news.clear()
+    node.clock.now += 0.05
+    async with asyncio.timeout(10):
+        await node.news.wait()
+    assert node.readied == [("a", "g")]
+
+
+async def test_a_message_that_dies_by_the_clock_is_buried_by_a_timer(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, max_deliveries=1)
+        await append(node, "a", "1")
+        await claim(node, seconds=0.05)
+        node.news.clear()
+        node.clock.now += 0.05
+        async with asyncio.timeout(10):
+            await node.news.wait()
+        assert (node.delivered[-1].topic, node.delivered[-1].data) == ("a.dead", b"1")
+
+
+async def test_lease_ids_are_read_back() -> None:
+    assert parse_lease_id("k3f9a2-42") == LeaseId(Id("k3f9a2", 42))
+    assert parse_lease_id("k3f9a2-42-1") == LeaseId(Id("k3f9a2", 42), 1)
+    for id in ("", "k3f9a2", "k3f9a2-42-0", "k3f9a2-42-01", "k3f9a2-42-1-1", "K-1", "k3f9a2-42-", "k3f9a2-42-x\n"):
+        with pytest.raises(OptionInvalid):
+            parse_lease_id(id)

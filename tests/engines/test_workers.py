@@ -1,0 +1,275 @@
+"""Workers of a broker on each engine: whatever comes between the question and the answer, no message is lost or stuck.
+
+A test that asks for a race runs once for each turn of the event loop at which the other thing can happen.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from app.broker import Broker
+from app.engines.base import Engine
+from app.errors import NotFound
+from app.frames import SSE_LEASE
+from app.lease import Action, Lease, Outcome, parse_lease_id
+from app.message import Draft
+from app.topiclog import Limits
+from app.workers import Worker
+from tests.engines.conftest import ENGINES, Clock
+from tests.engines.test_machine import TURNS, WorkSocket
+
+pytestmark = pytest.mark.anyio
+
+MOMENTS = range(16)  # turns until the other thing happens: from before the question until after the answer
+
+Make = Callable[[], AbstractAsyncContextManager[Broker]]
+
+
+@pytest.fixture(params=ENGINES)
+def broker(request: pytest.FixtureRequest) -> Make:
+    engine: Callable[[Limits, Clock], Engine] = ENGINES[request.param]
+
+    @asynccontextmanager
+    async def make() -> AsyncIterator[Broker]:
+        async with Broker(engine(Limits(), Clock()), max_subscribers=4) as broker:
+            await broker.configure_group("a", "g", {"max_deliveries": 3})
+            yield broker
+
+    return make
+
+
+async def turns(count: int = TURNS) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def publish(broker: Broker, *bodies: str) -> str:
+    """The id of the first."""
+    receipt = await broker.publish([Draft("a", body.encode()) for body in bodies])
+    return getattr(receipt, "id", "")
+
+
+async def settle(broker: Broker, action: Action, id: str) -> Outcome:
+    (outcome,) = await broker.settle("a", "g", action, [parse_lease_id(id)])
+    return outcome
+
+
+def pull(broker: Broker, wait: float = 60.0, count: int = 1) -> "asyncio.Task[list[Lease]]":
+    return asyncio.get_running_loop().create_task(broker.pull("a", "g", count=count, wait=wait))
+
+
+def start(broker: Broker, socket: WorkSocket, credit: int = 1) -> Worker:
+    worker = broker.work("a", "g", SSE_LEASE, socket, credit=credit)
+    worker.start()
+    return worker
+
+
+async def stages(broker: Broker) -> tuple[int, int, int, int]:
+    """Ready, leased, delayed; and how many workers there are."""
+    info = await broker.group("a", "g")
+    return info.state.ready, info.state.leased, info.state.delayed, info.workers
+
+
+class Leaving(WorkSocket):
+    """A socket that breaks when it is written to."""
+
+    worker: Worker
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.worker.close()
+
+
+class Filling(WorkSocket):
+    """A socket that is full when it was written to."""
+
+    worker: Worker
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.worker.pause()
+
+
+@pytest.mark.parametrize("wait", [0.0, 60.0])
+async def test_who_leaves_while_the_log_is_asked_has_taken_nothing(broker: Make, wait: float) -> None:
+    for moment in MOMENTS:
+        async with broker() as it:
+            if not wait:
+                await publish(it, "1")
+            task = pull(it, wait)
+            if wait:
+                await turns()
+                await publish(it, "1")
+            await turns(moment)
+            finished = task.done()
+            task.cancel()
+            await turns()
+            assert await stages(it) == ((0, 1, 0, 0) if finished else (1, 0, 0, 0)), moment
+            if not finished:
+                assert len(await it.pull("a", "g", count=1)) == 1
+
+
+async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Make) -> None:
+    for moment in MOMENTS:
+        async with broker() as it:
+            task = pull(it)
+            await turns()
+            await publish(it, "1")
+            await turns(moment)
+            it.drain()
+            leases = await task
+            assert [lease.attempt for lease in leases] == [1] * len(leases)
+            await turns()
+            assert await stages(it) == (1 - len(leases), len(leases), 0, 0), moment
+            lost = await it.engine.claim("a", "g", count=1, octets=1, seconds=None)
+            assert [lease.attempt for lease in lost] == [1] * (1 - len(leases)), moment
+
+
+async def test_what_waits_longer_than_it_wants_to_gets_nothing_and_takes_nothing(broker: Make) -> None:
+    async with broker() as it:
+        assert await it.pull("a", "g", count=1, wait=0.001) == []
+        await publish(it, "1")
+        await turns()
+        assert await stages(it) == (1, 0, 0, 0)
+
+
+async def test_a_worker_that_is_gone_before_its_answer_leaves_the_message_to_others(broker: Make) -> None:
+    for moment in MOMENTS:
+        async with broker() as it:
+            await publish(it, "1")
+            worker = start(it, WorkSocket())
+            await turns(moment)
+            worker.close()
+            worker.close()
+            other = WorkSocket()
+            start(it, other)
+            await turns()
+            assert len(other.leases) == 1, moment
+            assert await stages(it) == (0, 1, 0, 1)
+
+
+async def test_a_worker_may_leave_while_it_is_given_something(broker: Make) -> None:
+    async with broker() as it:
+        await publish(it, "1", "2", "3")
+        first, second = Leaving(), WorkSocket()
+        first.worker = start(it, first)
+        start(it, second, credit=5)
+        await turns()
+        assert len(first.leases) == 1
+        assert sorted(lease.message.seq for lease in second.leases) == [1, 2, 3]
+        assert await stages(it) == (0, 3, 0, 1)
+
+
+async def test_a_worker_may_be_held_while_it_is_given_something(broker: Make) -> None:
+    async with broker() as it:
+        await publish(it, "1", "2", "3")
+        first, second = Filling(), WorkSocket()
+        first.worker = start(it, first, credit=3)
+        start(it, second, credit=5)
+        await turns()
+        assert (len(first.leases), len(second.leases)) == (1, 2)
+        await publish(it, "4", "5", "6", "7", "8")
+        await turns()
+        assert (len(first.leases), len(second.leases)) == (1, 5)
+        first.worker.resume()
+        await turns()
+        assert (len(first.leases), len(second.leases)) == (3, 5)
+        first.worker.close()
+
+
+async def test_a_lease_that_ends_before_it_arrives_takes_no_credit(broker: Make) -> None:
+    for moment in MOMENTS:
+        async with broker() as it:
+            id = await publish(it, "1")
+            socket = WorkSocket()
+            start(it, socket)
+            await turns(moment)
+            await settle(it, Action.ACK, id)
+            await turns()
+            for lease in socket.leases:
+                await settle(it, Action.ACK, str(lease))
+            await publish(it, "2")
+            await turns()
+            assert socket.leases[-1].message.seq == 2, moment
+
+
+async def test_a_lease_that_ends_before_it_arrives_is_not_given(broker: Make) -> None:
+    for moment in MOMENTS:
+        async with broker() as it:
+            id = await publish(it, "1")
+            socket = WorkSocket()
+            start(it, socket)
+            await turns(moment)
+            failed = await settle(it, Action.NACK, f"{id}-1") is Outcome.DONE
+            await turns()
+            assert socket.leases[-1].attempt == (2 if failed else 1), moment
+            assert await stages(it) == (0, 1, 0, 1)
+
+
+async def test_those_who_wait_share_what_comes_and_the_first_gets_the_first(broker: Make) -> None:
+    async with broker() as it:
+        tasks = []
+        for _ in range(3):
+            tasks.append(pull(it, count=10))
+            await turns()
+        await publish(it, "1", "2", "3")
+        got = [[lease.message.seq for lease in await task] for task in tasks]
+        assert got == [[1], [2], [3]]
+        assert await it.pull("a", "g", count=1) == []  # and their seats are free
+
+
+async def test_workers_take_turns(broker: Make) -> None:
+    async with broker() as it:
+        sockets = [WorkSocket() for _ in range(3)]
+        for socket in sockets:
+            start(it, socket, credit=100)
+        await turns()
+        await publish(it, *map(str, range(9)))
+        await turns(4 * TURNS)
+        assert [len(socket.leases) for socket in sockets] == [3, 3, 3]
+
+
+async def test_who_waits_for_a_deleted_group_is_told(broker: Make) -> None:
+    async with broker() as it:
+        await publish(it, "1")
+        socket = WorkSocket()
+        start(it, socket, credit=2)
+        await turns()
+        task = pull(it)
+        await turns()
+        await it.drop_group("a", "g")
+        with pytest.raises(NotFound):
+            await task
+        assert socket.ends == ["deleted"]
+
+
+async def test_a_worker_that_was_ended_gets_no_more(broker: Make) -> None:
+    async with broker() as it:
+        await publish(it, "1")
+        socket = WorkSocket()
+        worker = start(it, socket, credit=2)
+        await turns()
+        worker.end("age")
+        await publish(it, "2")
+        await turns()
+        assert (len(socket.leases), socket.ends) == (1, ["age"])
+        assert await stages(it) == (1, 1, 0, 1)
+        worker.close()
+        await turns()
+        assert await stages(it) == (2, 0, 0, 0)
+
+
+async def test_seats_are_given_back(broker: Make) -> None:
+    async with broker() as it:
+        for _ in range(5):
+            worker = start(it, WorkSocket())
+            await turns()
+            worker.close()
+            assert await it.pull("a", "g", count=1) == []
+            task = pull(it)
+            await turns()
+            task.cancel()
+            await turns()
+        assert await stages(it) == (0, 0, 0, 0)

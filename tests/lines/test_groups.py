@@ -1,0 +1,444 @@
+"""Groups from outside: workers on the line port share a topic's messages, whichever door those came by."""
+
+import socket
+import struct
+from signal import SIGTERM
+
+import httpx
+import pytest
+
+from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.tcp.peer import DONE, MALFORMED, Peer, connect
+
+EXPIRED = b'{"success": false, "reason": "expired"}\r\n'
+UNKNOWN = b'{"success": false, "reason": "unknown"}\r\n'
+
+
+def subscribe(topic: str, group: str = "g", more: str = "") -> str:
+    return f'{{"command":"subscribe","topic":"{topic}","group":"{group}"{more}}}'
+
+
+def unsubscribe(topic: str, group: str = "g") -> str:
+    return f'{{"command":"unsubscribe","topic":"{topic}","group":"{group}"}}'
+
+
+def settle(action: str, topic: str, id: str, more: str = "", group: str = "g") -> str:
+    return f'{{"command":"{action}","topic":"{topic}","group":"{group}","id":"{id}"{more}}}'
+
+
+def job(topic: str, text: str, index: int, id: str, attempt: int = 1) -> bytes:
+    keys = f'"command":"send","topic":"{topic}","msg":"{text}","delivery":"all","index":{index}'
+    return f'{{{keys},"id":"{id}","attempt":{attempt}}}\r\n'.encode()
+
+
+def shown(topic: str, text: str, id: str, attempt: int = 1) -> bytes:
+    """The same for who works in words."""
+    return f"JOB {topic} {id}-{attempt} {text}\r\n".encode()
+
+
+async def publish(peer: Peer, topic: str, *texts: str) -> list[str]:
+    """The messages' ids."""
+    return [(await peer.ask(f"pub {topic} {text}")).split()[1].decode() for text in texts]
+
+
+# JSON
+
+
+async def test_a_worker_gets_the_send_object_with_its_id_and_the_attempt(peer: Peer, other: Peer, topic: str) -> None:
+    (a,) = await publish(other, topic, "a")
+    assert await peer.ask(subscribe(topic)) == DONE
+    assert await peer.line() == job(topic, "a", 0, a)
+    (b,) = await publish(other, topic, "b")
+    assert await peer.line() == job(topic, "b", 1, b)
+
+
+async def test_a_group_begins_with_what_is_retained(peer: Peer, topic: str, keeps: int) -> None:
+    ids = await publish(peer, topic, "a", "b", "c")
+    peer.send(subscribe(topic))
+    expected = [job(topic, text, index, ids[index]) for index, text in enumerate("abc")][-keeps:]
+    assert await peer.lines(1 + len(expected)) == [DONE, *expected]
+    await peer.assert_quiet()
+
+
+async def test_work_on_a_topic_that_is_not_there_is_refused(peer: Peer, topic: str) -> None:
+    sentence = f"there is no topic '{topic}'"
+    assert await peer.ask(subscribe(topic)) == f'{{"success": false, "reason": "{sentence}"}}\r\n'.encode()
+    assert await peer.ask(f"work {topic} g") == f"ERR not_found {sentence}\r\n".encode()
+    await publish(peer, topic, "a")
+    await peer.assert_quiet()
+
+
+async def test_each_message_goes_to_one_worker_of_each_group(peer: Peer, other: Peer, topic: str) -> None:
+    ids = await publish(peer, topic, "a", "b")
+    one, two = job(topic, "a", 0, ids[0]), job(topic, "b", 1, ids[1])
+    peer.send(subscribe(topic, more=',"credit":1'))
+    assert await peer.lines(2) == [DONE, one]
+    other.send(subscribe(topic))
+    assert await other.lines(2) == [DONE, two]
+    other.send(subscribe(topic, "h"))
+    assert await other.lines(3) == [DONE, one, two]
+    await peer.assert_quiet()
+
+
+async def test_subscribers_get_everything_beside_the_workers_also_on_one_connection(peer: Peer, topic: str) -> None:
+    await peer.do(f'{{"command":"subscribe","topic":"{topic}"}}')
+    (id,) = await publish(peer, topic, "a")
+    sent = job(topic, "a", 0, id)
+    assert await peer.line() == sent.replace(f',"id":"{id}","attempt":1'.encode(), b"")
+    peer.send(subscribe(topic))
+    assert await peer.lines(2) == [DONE, sent]
+    await peer.assert_quiet()
+
+
+async def test_no_more_than_the_credit_is_given_until_something_is_settled(peer: Peer, other: Peer, topic: str) -> None:
+    a, b = await publish(other, topic, "a", "b")
+    peer.send(subscribe(topic, more=',"credit":1'))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
+    await peer.assert_quiet()
+    peer.send(settle("ack", topic, a))
+    assert await peer.lines(2) == [DONE, job(topic, "b", 1, b)]
+    await peer.assert_quiet()
+    await other.do(settle("ack", topic, b))
+    (c,) = await publish(other, topic, "c")
+    assert await peer.line() == job(topic, "c", 2, c)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_what_a_lost_worker_held_goes_to_another_at_once(
+    server: ServerProcess, peer: Peer, topic: str, reset: bool
+) -> None:
+    a, b = await publish(peer, topic, "a", "b")
+    async with connect(server.tcp_port) as lost:
+        lost.send(subscribe(topic))
+        assert await lost.lines(3) == [DONE, job(topic, "a", 0, a), job(topic, "b", 1, b)]
+        await peer.do(subscribe(topic))
+        await peer.assert_quiet()
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            lost.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    assert await peer.lines(2) == [job(topic, "a", 0, a, 2), job(topic, "b", 1, b, 2)]
+
+
+async def test_unsubscribe_gives_back_what_the_worker_holds_and_ends_nothing_else(
+    peer: Peer, other: Peer, topic: str
+) -> None:
+    (a,) = await publish(other, topic, "a")
+    await peer.do(f'{{"command":"subscribe","topic":"{topic}","cache":false}}')
+    peer.send(subscribe(topic))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
+    await other.do(subscribe(topic))
+    await peer.do(unsubscribe(topic), unsubscribe(topic), unsubscribe(topic, "never"))
+    assert await other.line() == job(topic, "a", 0, a, 2)
+    (b,) = await publish(other, topic, "b")
+    assert await other.line() == job(topic, "b", 1, b)
+    assert b'"index":1}' in await peer.line()
+    await peer.assert_quiet()
+
+
+async def test_the_end_of_a_subscription_leaves_the_work_of_the_topic(peer: Peer, topic: str) -> None:
+    await publish(peer, topic, "a")
+    peer.send(subscribe(topic), f'{{"command":"unsubscribe","topic":"{topic}"}}')
+    await peer.lines(3)
+    (b,) = await publish(peer, topic, "b")
+    assert await peer.line() == job(topic, "b", 1, b)
+
+
+async def test_a_second_subscribe_takes_the_place_of_the_first(peer: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(subscribe(topic))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
+    peer.send(f"work {topic} g 2")
+    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), shown(topic, "a", a, 2)]
+    await peer.assert_quiet()
+
+
+async def test_groups_get_only_what_is_for_all_and_retained(peer: Peer, other: Peer, topic: str) -> None:
+    send = f'{{"command":"send","topic":"{topic}","msg":"x","delivery":'
+    await other.do(send + '"all"}')
+    await peer.ask(subscribe(topic))
+    await peer.line()
+    await other.do(send + '"one"}', send + '"all","cache":false}')
+    await peer.assert_quiet()
+
+
+# Settling
+
+
+async def test_an_ack_ends_it_and_may_be_said_twice(peer: Peer, other: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(subscribe(topic))
+    await peer.lines(2)
+    await peer.do(settle("ack", topic, a), settle("ack", topic, a), settle("ack", topic, f"{a}-1"))
+    await other.do(subscribe(topic))
+    await other.assert_quiet()
+    assert await peer.ask(settle("nack", topic, a)) == EXPIRED
+    assert await peer.ask(settle("extend", topic, a)) == EXPIRED
+
+
+async def test_whoever_may_talk_may_settle_with_either_id(peer: Peer, other: Peer, topic: str) -> None:
+    a, b = await publish(peer, topic, "a", "b")
+    peer.send(subscribe(topic))
+    await peer.lines(3)
+    await other.do(settle("ack", topic, a), settle("ack", topic, f"{b}-1"))
+    await peer.do(unsubscribe(topic))
+    await other.do(subscribe(topic))
+    await other.assert_quiet()
+
+
+@pytest.mark.parametrize("more", ["", ',"delay":"0"'])
+async def test_a_nack_hands_it_out_again(peer: Peer, topic: str, more: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(subscribe(topic))
+    await peer.lines(2)
+    peer.send(settle("nack", topic, a, more))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a, 2)]
+
+
+async def test_a_lease_that_is_over_cannot_end_the_next(peer: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(subscribe(topic))
+    await peer.lines(2)
+    peer.send(settle("nack", topic, a))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a, 2)]
+    for action in ("ack", "nack", "extend"):
+        assert await peer.ask(settle(action, topic, f"{a}-1")) == EXPIRED
+    await peer.do(settle("ack", topic, f"{a}-2"))
+
+
+async def test_a_nack_with_a_delay_keeps_it_from_everybody(peer: Peer, other: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(subscribe(topic))
+    await peer.lines(2)
+    await peer.do(settle("nack", topic, a, ',"delay":"1h"'))
+    await other.do(subscribe(topic))
+    await peer.assert_quiet()
+    await other.assert_quiet()
+    for action in ("ack", "nack", "extend"):
+        assert await peer.ask(settle(action, topic, a)) == EXPIRED
+
+
+async def test_a_lease_that_ends_hands_it_out_again_and_an_extended_one_does_not_end(peer: Peer, topic: str) -> None:
+    a, b = await publish(peer, topic, "a", "b")
+    peer.send(subscribe(topic, more=',"lease":"1s"'))
+    assert await peer.lines(3) == [DONE, job(topic, "a", 0, a), job(topic, "b", 1, b)]
+    await peer.do(settle("extend", topic, a, ',"lease":"1h"'))
+    assert await peer.line() == job(topic, "b", 1, b, 2)
+    assert await peer.ask(settle("ack", topic, f"{b}-1")) == EXPIRED
+    await peer.do(settle("ack", topic, f"{a}-1"))
+
+
+async def test_what_is_nacked_ten_times_is_a_dead_letter(peer: Peer, other: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    await peer.do(subscribe(topic))
+    for attempt in range(1, 11):
+        assert await peer.line() == job(topic, "a", 0, a, attempt)
+        await other.do(settle("nack", topic, a, ',"delay":"0"'))
+    await peer.assert_quiet()
+    assert await peer.ask(settle("ack", topic, a)) == EXPIRED
+    await other.do(f'{{"command":"subscribe","topic":"{topic}.dead"}}')
+    assert b'"msg":"a"' in await other.line()
+
+
+@pytest.mark.parametrize("action", ["ack", "nack", "extend"])
+async def test_what_the_group_never_handed_out_is_unknown(peer: Peer, other: Peer, topic: str, action: str) -> None:
+    a, b = await publish(peer, topic, "a", "b")
+    (elsewhere,) = await publish(peer, f"{topic}.b", "x")
+    peer.send(subscribe(topic, more=',"credit":1'))
+    assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
+    for id in (b, f"{b}-1", elsewhere, "other-1", f"{a.split('-')[0]}-999999999"):
+        assert await peer.ask(settle(action, topic, id)) == UNKNOWN
+    await other.do(settle("ack", topic, a))
+
+
+async def test_without_such_a_group_a_sentence_says_so(peer: Peer, topic: str) -> None:
+    (a,) = await publish(peer, topic, "a")
+    for action in ("ack", "nack", "extend"):
+        answer = await peer.ask(settle(action, topic, a))
+        assert answer == f'{{"success": false, "reason": "topic \'{topic}\' has no group \'g\'"}}\r\n'.encode()
+        answer = await peer.ask(f"{action} {topic}.b g {a}")
+        assert answer == f"ERR not_found there is no topic '{topic}.b'\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        subscribe("foo", more=',"last_seen":3'),
+        subscribe("foo", more=',"cache":true'),
+        subscribe("foo", more=',"cache":false'),
+        subscribe("foo", more=',"credit":0'),
+        subscribe("foo", more=',"credit":101'),
+        subscribe("foo", more=',"credit":"1"'),
+        subscribe("foo", more=',"credit":1.5'),
+        subscribe("foo", more=',"credit":null'),
+        subscribe("foo", more=',"lease":30'),
+        subscribe("foo", more=',"lease":"30"'),
+        subscribe("foo", more=',"lease":"0"'),
+        subscribe("foo", more=',"lease":"61m"'),
+        subscribe("foo", more=',"more":1'),
+        subscribe("foo", ""),
+        subscribe("foo", ".g"),
+        subscribe("foo", "a b"),
+        subscribe("foo", "g" * 129),
+        subscribe("foo.*"),
+        subscribe("a b"),
+        '{"command":"subscribe","topic":"foo","group":null}',
+        '{"command":"subscribe","topic":"foo","group":7}',
+        '{"command":"subscribe","topic":"foo","credit":10}',
+        '{"command":"subscribe","topic":"foo","lease":"30s"}',
+        unsubscribe("foo", ""),
+        unsubscribe("foo.*"),
+        settle("ack", "foo", "7"),
+        settle("ack", "foo", ""),
+        settle("ack", "foo", "k3-1-0"),
+        settle("ack", "foo", "k3-1", ',"delay":"1s"'),
+        settle("ack", "foo", "k3-1", ',"lease":"1s"'),
+        settle("ack", "foo", "k3-1", group=""),
+        settle("ack", "a..b", "k3-1"),
+        settle("nack", "foo", "k3-1", ',"lease":"1s"'),
+        settle("nack", "foo", "k3-1", ',"delay":1'),
+        settle("nack", "foo", "k3-1", ',"delay":"-1s"'),
+        settle("nack", "foo", "k3-1", ',"delay":"25h"'),
+        settle("extend", "foo", "k3-1", ',"delay":"1s"'),
+        settle("extend", "foo", "k3-1", ',"lease":"0s"'),
+        settle("extend", "foo", "k3-1", ',"lease":"2h"'),
+        '{"command":"ack","topic":"foo","group":"g"}',
+        '{"command":"ack","topic":"foo","id":"k3-1"}',
+        '{"command":"ack","group":"g","id":"k3-1"}',
+        '{"command":"ack","topic":"foo","group":"g","id":["k3-1"]}',
+        '{"command":"return","topic":"foo","group":"g","id":"k3-1"}',
+    ],
+)
+async def test_a_line_of_another_shape_is_malformed(peer: Peer, line: str) -> None:
+    assert await peer.ask(line) == MALFORMED
+    await peer.assert_quiet()
+
+
+async def test_literals_know_no_groups(peer: Peer, topic: str) -> None:
+    answer = await peer.ask(f"{{'command':'subscribe', 'topic':'{topic}', 'group':'g'}}")
+    assert answer.startswith(b"{'success': False, 'reason': ")
+    assert b"group" in answer
+    assert (await peer.ask(f"{{'command':'ack', 'topic':'{topic}', 'group':'g', 'id':'k3-1'}}")).startswith(
+        b"{'success': False, 'reason': "
+    )
+
+
+# Words
+
+
+async def test_in_words_one_job_is_shown_at_a_time(peer: Peer, other: Peer, topic: str) -> None:
+    a, b = await publish(other, topic, "a", "b\tc")
+    peer.send(f"work {topic} g")
+    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), shown(topic, "a", a)]
+    await peer.assert_quiet()
+    peer.send(f"ack {topic} g {a}-1")
+    assert await peer.lines(2) == [b"OK done\r\n", shown(topic, "b\\tc", b)]
+    assert await peer.ask(f"ACK {topic} g {a}") == b"OK done\r\n"
+    assert await peer.ask(f"unsub {topic} g") == f"OK unsubscribed from {topic} as g\r\n".encode()
+    await other.do(subscribe(topic))
+    assert await other.line() == job(topic, "b\\tc", 1, b, 2)
+
+
+async def test_words_nack_and_extend_too(peer: Peer, topic: str) -> None:
+    a, b = await publish(peer, topic, "a", "b")
+    peer.send(f"work {topic} g 2")
+    await peer.lines(3)
+    peer.send(f"nack {topic} g {a}")
+    assert await peer.lines(2) == [b"OK done\r\n", shown(topic, "a", a, 2)]
+    assert await peer.ask(f"extend {topic} g {a}") == b"OK done\r\n"
+    assert await peer.ask(f"extend {topic} g {a}-2 1h") == b"OK done\r\n"
+    assert await peer.ask(f"nack {topic} g {b} 1d") == b"OK done\r\n"
+    over = f"ERR lease_expired the lease of {b}-1 is over: nothing was changed\r\n"
+    assert await peer.ask(f"ack {topic} g {b}-1") == over.encode()
+    never = f"ERR not_found group 'g' of '{topic}' has handed out no message other-1 that is still retained\r\n"
+    assert await peer.ask(f"ack {topic} g other-1") == never.encode()
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("work foo", "bad_arguments expected: work TOPIC GROUP [credit]"),
+        ("work foo g 1 2", "bad_arguments expected: work TOPIC GROUP [credit]"),
+        ("work foo g 0", "option_invalid '0' is not a credit: expected a whole number from 1 to 100"),
+        ("work foo g 101", "option_invalid '101' is not a credit: expected a whole number from 1 to 100"),
+        ("work foo g \u0661", "option_invalid '\\u0661' is not a credit: expected a whole number from 1 to 100"),
+        (
+            "work foo -",
+            "group_invalid '-' is not the name of a group: expected 1 to 128 letters, digits, '_', '-', '.', '~', "
+            "the first one a letter, a digit or '_'",
+        ),
+        (
+            "work foo.* g",
+            "topic_invalid 'foo.*' is not a topic: expected printable ASCII without spaces, in segments separated by "
+            "'.' or '/', none of them empty, without '*'",
+        ),
+        ("ack foo g", "bad_arguments expected: ack TOPIC GROUP ID"),
+        ("ack foo g k3-1 1s", "bad_arguments expected: ack TOPIC GROUP ID"),
+        (
+            "ack foo g 1",
+            "option_invalid '1' is not the id of a message or a lease: expected one such as k3f9a2-42 or k3f9a2-42-1",
+        ),
+        ("nack foo", "bad_arguments expected: nack TOPIC GROUP ID [delay]"),
+        ("nack foo g k3-1 1s 2s", "bad_arguments expected: nack TOPIC GROUP ID [delay]"),
+        ("nack foo g k3-1 2d", "option_invalid a delay is at most 1d, not 2d"),
+        ("extend foo g k3-1 2h", "option_invalid a lease lasts longer than 0 and at most 1h, not 2h"),
+        ("extend foo g k3-1 0", "option_invalid a lease lasts longer than 0 and at most 1h, not 0"),
+        (
+            "extend foo g k3-1 soon",
+            "option_invalid 'soon' is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d",
+        ),
+    ],
+)
+async def test_an_error_in_words_says_what_is_expected(peer: Peer, typed: str, answer: str) -> None:
+    assert await peer.ask(typed) == f"ERR {answer}\r\n".encode()
+    await peer.assert_quiet()
+
+
+# Ends, and other doors
+
+
+async def test_a_worker_in_words_is_told_that_the_server_stops() -> None:
+    with start_server() as server:
+        async with connect(server.tcp_port) as person, connect(server.tcp_port) as program:
+            (a,) = await publish(person, "foo", "a")
+            person.send("work foo g")
+            assert await person.lines(2) == [b"OK working on foo as g\r\n", shown("foo", "a", a)]
+            await program.do(subscribe("foo"))
+            server.process.send_signal(SIGTERM)
+            assert await person.rest() == b"BYE draining\r\n"
+            assert await program.rest() == b""
+        assert server.process.wait(DEADLINE) == 0
+
+
+async def test_what_http_publishes_a_line_worker_gets_and_http_acks(
+    server: ServerProcess, peer: Peer, other: Peer, topic: str
+) -> None:
+    async with httpx.AsyncClient(base_url=f"{server.url}/topics/{topic}", timeout=DEADLINE) as http:
+        id = (await http.post("/messages", content="a")).json()["id"]
+        peer.send(subscribe(topic))
+        assert await peer.lines(2) == [DONE, job(topic, "a", 0, id)]
+        assert (await http.get("/groups/g")).json()["workers"] == 1
+        answer = await http.post("/groups/g/ack", json={"ids": [id]})
+        assert answer.json() == {"results": {id: "done"}}
+        id = (await http.post("/messages", content="b")).json()["id"]
+        assert await peer.line() == job(topic, "b", 1, id)
+        await peer.do(unsubscribe(topic))
+        (lease,) = (await http.post("/groups/g/pull")).json()["messages"]
+        assert (lease["id"], lease["attempt"]) == (id, 2)
+        await other.do(settle("ack", topic, lease["lease"]))
+        assert (await http.get("/groups/g")).json()["lag"] == 0
+
+
+async def test_the_end_of_a_group_is_the_end_of_its_workers(
+    server: ServerProcess, peer: Peer, other: Peer, topic: str
+) -> None:
+    (a,) = await publish(peer, topic, "a")
+    peer.send(f"work {topic} g 1")
+    await peer.lines(2)
+    other.send(subscribe(topic))
+    assert await other.line() == DONE
+    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+        assert (await http.delete(f"/topics/{topic}/groups/g")).status_code == 204
+    assert await peer.rest() == b"BYE deleted\r\n"
+    assert await other.rest() == b""
+    async with connect(server.tcp_port) as late:
+        assert b"has no group" in await late.ask(settle("ack", topic, a))
