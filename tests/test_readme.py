@@ -278,7 +278,7 @@ def test_the_job_queue_loses_nothing_when_a_worker_is_killed(fresh: ServerProces
     assert len(lines) == len(expected)
     assert {f"has done job {n}" for n in range(1, 5)} == {job.removeprefix("Bob ") for job in jobs if "has done" in job}
     assert "Ann begins job 1 (attempt 1)" in lines or "Ann begins job 2 (attempt 1)" in lines
-    assert [line for line in lines if "attempt 2" in line][0].startswith("Bob begins")
+    assert next(line for line in lines if "attempt 2" in line).startswith("Bob begins")
 
 
 @contextmanager
