@@ -74,6 +74,7 @@ class Broker:
         self._cohorts = Cohorts(self, self._loop, self._timing.stall)
         self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report)
         await self.engine.open(self._cohorts.deliver, self._workers)
+        self._cohorts.head = self.engine.head
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         return self
 

@@ -14,7 +14,8 @@ PlainmqError
 │   └── LogFull              no room that may be freed
 └── Busy                 not now
     ├── Draining             the server is stopping
-    └── SubscriberLimit      one subscriber more than the server serves
+    ├── SubscriberLimit      one subscriber more than the server serves
+    └── StorageFailed        the disk did not take it
 """
 
 from typing import ClassVar
@@ -78,3 +79,7 @@ class Draining(Busy):
 
 class SubscriberLimit(Busy):
     code = "subscriber_limit"
+
+
+class StorageFailed(Busy):
+    code = "storage_failed"

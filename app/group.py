@@ -12,6 +12,7 @@ its end *is* over, whenever somebody asks next.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from typing import Final
 
@@ -70,19 +71,31 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, gc=False):
-    """A message that was handed out and is neither acked nor dead. `expires` is the lease's end, None without one."""
+    """A message that was handed out and is neither acked nor dead. `expires` is the lease's end, None without one; then
+    it is ready again, or dead, at `due`."""
 
     attempt: int = 0
     expires: float | None = None
+    due: float = 0.0
     first_failure: float | None = None
     last_failure: float = 0.0
     reason: str = ""
 
 
+class GroupNote(msgspec.Struct, frozen=True):
+    """What must be known of a group besides its jobs."""
+
+    settings: GroupSettings
+    begin: int
+    cursor: int
+    acked: int
+    dead: int
+
+
 class Group:
     __slots__ = (
-        "_buried", "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "jobs", "leased",
-        "settings",
+        "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "jobs", "leased", "remembered",
+        "settings", "touched",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int) -> None:
@@ -92,12 +105,28 @@ class Group:
         self.jobs: dict[int, Job] = {}  # by seq; the oldest first, since first deliveries are in order
         self.dying: dict[int, None] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
         self.ended: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
+        self.touched: dict[int, None] = {}  # jobs that changed: somebody may have to write that down
         self.leased = 0
         self.acked = 0
         self.dead = 0
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
         self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
-        self._buried: dict[int, None] = {}
+        self.remembered: dict[int, None] = {}  # the newest that are dead
+
+    def note(self) -> GroupNote:
+        return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead)
+
+    @classmethod
+    def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int]) -> "Group":
+        """Take up where another group left off. `jobs` by seq, the oldest first."""
+        group = cls(note.settings, note.begin)
+        group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
+        group.jobs = dict(jobs)
+        group.remembered = dict.fromkeys(buried)
+        for seq, job in jobs.items():
+            group.leased += job.expires is not None
+            group._deadlines.set(seq, job.due if job.expires is None else job.expires)
+        return group
 
     def holds(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""
@@ -134,12 +163,14 @@ class Group:
         job.attempt += 1
         job.expires = expires
         self.leased += 1
+        self.touched[seq] = None
         self._deadlines.set(seq, expires)
         return job.attempt
 
     def lose(self, seq: int) -> None:
         """The message is gone: its ttl is over."""
         if job := self.jobs.pop(seq, None):
+            self.touched[seq] = None
             if job.expires is not None:
                 self._end_lease(seq, job)
             self._deadlines.discard(seq)
@@ -166,6 +197,7 @@ class Group:
             return self._settled(action, seq)
         if job.expires is None or attempt not in {None, job.attempt}:
             return Outcome.EXPIRED
+        self.touched[seq] = None
         match action:
             case Action.ACK:
                 self._end_lease(seq, job)
@@ -184,7 +216,7 @@ class Group:
         """For a message that is no job: never handed out, or over."""
         if not self.begin < seq <= self.cursor:
             return Outcome.UNKNOWN
-        return Outcome.DONE if action is Action.ACK and seq not in self._buried else Outcome.EXPIRED
+        return Outcome.DONE if action is Action.ACK and seq not in self.remembered else Outcome.EXPIRED
 
     def _end_lease(self, seq: int, job: Job) -> None:
         job.expires = None
@@ -194,11 +226,13 @@ class Group:
 
     def _fail(self, seq: int, job: Job, at: float, reason: str, delay: float | None = None) -> None:
         self._end_lease(seq, job)
+        self.touched[seq] = None
         job.first_failure = at if job.first_failure is None else job.first_failure
         job.last_failure, job.reason = at, reason
         wait = BACKOFF[min(job.attempt, len(BACKOFF)) - 1] if delay is None else delay
+        job.due = at + wait
         if wait and job.attempt < self.settings.max_deliveries:
-            self._deadlines.set(seq, at + wait)
+            self._deadlines.set(seq, job.due)
         else:
             self._again(seq, job)
 
@@ -210,15 +244,21 @@ class Group:
 
     # Death
 
-    def bury(self, seq: int) -> None:
-        """The dying job is in the dead-letter topic now."""
+    def bury(self, seq: int) -> int | None:
+        """The dying job is in the dead-letter topic now. Returns a message that is no longer remembered for it."""
         del self.jobs[seq], self.dying[seq]
+        self.touched[seq] = None
         self.dead += 1
-        self._buried[seq] = None
-        if len(self._buried) > REMEMBERED:
-            del self._buried[next(iter(self._buried))]
+        self.remembered[seq] = None
+        if len(self.remembered) <= REMEMBERED:
+            return None
+        forgotten = next(iter(self.remembered))
+        del self.remembered[forgotten]
+        return forgotten
 
     def postpone(self, seq: int, until: float) -> None:
         """The dead-letter topic has no room for the dying job: it waits there, and nobody gets it."""
         del self.dying[seq]
+        self.touched[seq] = None
+        self.jobs[seq].due = until
         self._deadlines.set(seq, until)

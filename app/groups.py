@@ -1,22 +1,24 @@
 """All groups over a log: which message a worker gets, and what follows when time passes or a lease is settled.
 
-Like the log, plain data and functions of the time they are given. What others must hear of is put into `outbox`.
+Like the log, plain data and functions of the time they are given. What workers must hear of is put into News.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from .deadlines import Deadlines
 from .errors import GroupLimit, NotFound, OptionInvalid
-from .group import Group, GroupSettings, GroupState
+from .group import Group, GroupNote, GroupSettings, GroupState, Job
+from .holds import Holds
 from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
 from .message import Death, Delivery, Draft, Id, Message
+from .notes import Changed, Notes, forget
 from .position import EARLIEST, GapReason, Start
 from .topic import Selector, parse_topic
-from .topiclog import TopicLog
+from .topiclog import TopicLog, TopicNote
 
 DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 
@@ -30,26 +32,84 @@ class Dying(msgspec.Struct, frozen=True):
     draft: Draft
 
 
-class Outbox(msgspec.Struct):
+class Works(Protocol):
+    """Who hands out work, and is told when there may be some."""
+
+    def ready(self, topic: str, group: str) -> None:
+        """The group may have something to hand out, or is gone."""
+
+    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
+        """That lease (its attempt is always named) is over, however it came. Told once."""
+
+
+class News(msgspec.Struct):
     """`ended`: leases that are over (topic, group, lease). `ready`: groups that may have something to hand out."""
 
     ended: list[tuple[str, str, LeaseId]] = msgspec.field(default_factory=list)
     ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
 
+    def tell(self, works: Works) -> None:
+        for topic, group, lease in self.ended:
+            works.ended(topic, group, lease)
+        for topic, group in self.ready:
+            works.ready(topic, group)
+
+
+NO_NEWS: Final = News()
+
 
 class Groups:
-    def __init__(self, log: Log, most: int) -> None:
-        """`most` groups may a topic have."""
-        self.outbox = Outbox()
+    def __init__(self, log: Log, most: int, changed: Changed = forget) -> None:
+        """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down."""
+        self._news = News()
+        self._changed = changed
         self._log = log
         self._most = most
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
 
+    def take_news(self) -> News:
+        if not (self._news.ended or self._news.ready):
+            return NO_NEWS
+        news, self._news = self._news, News()
+        return news
+
     @property
     def deadline(self) -> float | None:
         """When something is due next."""
         return self._deadlines.next()
+
+    # What an engine writes down
+
+    def restore(self, notes: Notes) -> None:
+        """Take up where others left off, in a log that has been restored."""
+        jobs: dict[tuple[str, str], dict[int, Job]] = {}
+        for (topic, name, seq), job in sorted(notes["job"].items()):
+            jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
+        buried: dict[tuple[str, str], list[int]] = {}
+        for topic, name, seq in sorted(notes["buried"]):
+            buried.setdefault((str(topic), str(name)), []).append(int(seq))
+        groups: dict[str, dict[str, Group]] = {}
+        for (topic, name), note in notes["group"].items():
+            key = str(topic), str(name)
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, jobs.get(key, {}), buried.get(key, ()))
+        for topic, names in groups.items():
+            held: TopicNote = notes["topic"][topic,]
+            self._log.existing(topic).holds = Holds(names, held.held, held.held_bytes)
+            for name, group in names.items():
+                self._look_at(topic, name, group)
+
+    def group_note(self, topic: str, name: str) -> GroupNote | None:
+        group = self._groups_of(topic).get(name)
+        return group.note() if group else None
+
+    def job_note(self, topic: str, name: str, seq: int) -> Job | None:
+        group = self._groups_of(topic).get(name)
+        return group.jobs.get(seq) if group else None
+
+    def buried_note(self, topic: str, name: str, seq: int) -> bool | None:
+        group = self._groups_of(topic).get(name)
+        return True if group is not None and seq in group.remembered else None
 
     # What groups there are
 
@@ -76,6 +136,7 @@ class Groups:
         settings = msgspec.structs.replace(settings, start=word, **changes)
         if settings.dead_letter == topic:
             raise OptionInvalid(f"dead_letter is {topic!r}, the group's own topic: a dead message would come back")
+        self._changed("group", (topic, name))
         if group is not None:
             group.settings = settings
         else:
@@ -93,14 +154,14 @@ class Groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         self._log.regroup(log, {**groups, name: Group(settings, cursor.seq)})
 
-    def drop(self, topic: str, name: str, now: float) -> None:
+    def drop(self, topic: str, name: str) -> None:
         """Raises NotFound."""
         group = self._existing(topic, name)
         log = self._log.existing(topic)
         self._give_up(topic, name, group)
         assert log.holds is not None
         self._log.regroup(log, {known: it for known, it in log.holds.groups.items() if known != name})
-        self._log.trim(topic, now)
+        self._log.trim(topic)
 
     def drop_all(self, topic: str) -> None:
         """The topic is about to be dropped. Raises NotFound."""
@@ -111,20 +172,25 @@ class Groups:
     def _give_up(self, topic: str, name: str, group: Group) -> None:
         self._deadlines.discard((topic, name))
         self._mourning.pop((topic, name), None)
+        self._changed("group", (topic, name))
+        for seq in group.jobs:
+            self._changed("job", (topic, name, seq))
+        for seq in group.remembered:
+            self._changed("buried", (topic, name, seq))
         self._tell_ended(
             topic, name, [(seq, job.attempt) for seq, job in group.jobs.items() if job.expires is not None]
         )
-        self.outbox.ready[topic, name] = None  # who waits for it shall learn that it is gone
+        self._news.ready[topic, name] = None  # who waits for it shall learn that it is gone
 
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
         group = self._existing(topic, name)
-        fresh = list(self._fresh(topic, group, now))
+        ring = self._log.existing(topic).ring
         begun = next(iter(group.jobs), None)
-        oldest = next(iter(fresh), None) if begun is None else self._log.existing(topic).ring.get(begun)
+        oldest = next(self._fresh(topic, group, now), None) if begun is None else ring.get(begun)
         return GroupState(
             topic, name,
-            ready=group.returned + len(fresh),
+            ready=group.returned + ring.count(group.cursor),
             leased=group.leased,
             delayed=len(group.jobs) - group.returned - group.leased,
             acked=group.acked,
@@ -150,7 +216,7 @@ class Groups:
     def published(self, topic: str) -> None:
         """There is a new message in the topic."""
         for name in self._groups_of(topic):
-            self.outbox.ready[topic, name] = None
+            self._news.ready[topic, name] = None
 
     def claim(
         self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float
@@ -210,11 +276,11 @@ class Groups:
         seq = id.message.seq
         message = self._message(log.name, seq, now)
         here = seq in group.jobs or (message is not None and message.delivery is Delivery.ALL)
-        if id.message.epoch != self._log.epoch or not here:
+        if not here or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
         if outcome is Outcome.DONE and action is Action.ACK:
-            self._log.settled(log, seq, now)
+            self._log.settled(log, seq)
         return outcome
 
     # Time
@@ -239,14 +305,19 @@ class Groups:
             self._deadlines.set(key, deadline)
         self._tell_ended(topic, name, group.ended)
         group.ended.clear()
+        if group.touched:
+            self._changed("group", key)
+            for seq in group.touched:
+                self._changed("job", (topic, name, seq))
+            group.touched.clear()
         if group.returned:
-            self.outbox.ready[key] = None
+            self._news.ready[key] = None
         if group.dying:
             self._mourning[key] = None
 
     def _tell_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
-        epoch = self._log.epoch
-        self.outbox.ended += [(topic, name, LeaseId(Id(epoch, seq), attempt)) for seq, attempt in leases]
+        of = self._log.epochs.of
+        self._news.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]
 
     # Death
 
@@ -266,10 +337,14 @@ class Groups:
         death = Death(message.id, message.topic, name, job.attempt, job.reason, first, job.last_failure)
         return Draft(group.settings.dead_letter, message.data, message.content_type, message.event, death=death)
 
-    def bury(self, dying: Dying, now: float) -> None:
+    def bury(self, dying: Dying) -> None:
         """It is in the dead-letter topic now."""
-        self._existing(dying.topic, dying.group).bury(dying.seq)
-        self._log.settled(self._log.existing(dying.topic), dying.seq, now)
+        group = self._existing(dying.topic, dying.group)
+        for seq in (dying.seq, group.bury(dying.seq)):
+            if seq is not None:
+                self._changed("buried", (dying.topic, dying.group, seq))
+        self._look_at(dying.topic, dying.group, group)
+        self._log.settled(self._log.existing(dying.topic), dying.seq)
 
     def postpone(self, dying: Dying, until: float) -> None:
         """The dead-letter topic has no room: nobody gets it, and it is tried again then."""

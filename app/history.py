@@ -1,18 +1,91 @@
-"""How retained messages are kept: a Ring per topic, and the Order of all of them.
+"""Where retained messages are: a Ring for each topic's, and the Order of all of them. Here, in memory.
 
 Both give up a message anywhere in O(1) and find the first one after a place in O(log n), whatever was given up before.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from typing import Protocol
 
-from .message import Message
+from .message import Delivery, Message
+
+
+class Ring(Protocol):
+    """One topic's messages, oldest first. Messages may be removed while one iterates."""
+
+    live: int
+    """How many there are."""
+
+    def __iter__(self) -> Iterator[Message]: ...
+
+    @property
+    def oldest(self) -> Message:
+        """There must be one."""
+        ...
+
+    def append(self, message: Message) -> None: ...
+
+    def remove(self, message: Message) -> bool:
+        """Give the message up; False when it is gone already."""
+        ...
+
+    def get(self, seq: int) -> Message | None: ...
+
+    def after(self, seq: int) -> Iterator[Message]:
+        """The messages behind that place, oldest first."""
+        ...
+
+    def newest(self) -> Iterator[Message]:
+        """The messages, newest first."""
+        ...
+
+    def count(self, seq: int) -> int:
+        """How many there are behind that place for all."""
+        ...
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Of each that is for all: seq, and bytes of the body."""
+        ...
+
+
+class Order(Protocol):
+    """The messages of all topics in the order of the log."""
+
+    def append(self, message: Message) -> None: ...
+
+    def remove(self, message: Message) -> None: ...
+
+    def get(self, seq: int) -> Message | None: ...
+
+    def after(self, seq: int) -> Iterator[Message]:
+        """The messages behind that place, oldest first."""
+        ...
+
+    def newest(self) -> Iterator[Message]:
+        """Every message, newest first."""
+        ...
+
+    def before(self, time: float, head: int) -> int:
+        """The place behind which every message was accepted at `time` or later; `head` when there is none."""
+        ...
+
+
+class History(Protocol):
+    """All retained messages."""
+
+    @property
+    def order(self) -> Order: ...
+
+    def ring(self, topic: str) -> Ring:
+        """The ring of a new topic."""
+        ...
+
 
 _SEGMENT = 8  # bits: the Order keeps 256 consecutive places together, and forgets a segment as a whole
 _SLACK = 64  # free places and holes of a Ring beyond its live messages before they are given back
 
 
-class Ring:
+class MemoryRing:
     """One topic's messages, oldest first, with holes where one was taken or expired before its turn."""
 
     __slots__ = ("_front", "_items", "_seqs", "live")
@@ -22,9 +95,6 @@ class Ring:
         self._seqs: list[int] = []  # of the same places; a hole keeps its seq, so that bisection holds
         self._front = 0  # places before it are free
         self.live = 0
-
-    def __len__(self) -> int:
-        return self.live
 
     def __iter__(self) -> Iterator[Message]:
         return (message for message in self._items[self._front :] if message is not None)
@@ -69,6 +139,12 @@ class Ring:
             if (message := items[place]) is not None:
                 yield message
 
+    def count(self, seq: int) -> int:
+        return sum(message.delivery is Delivery.ALL for message in self.after(seq))
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        return ((message.seq, len(message.data)) for message in self if message.delivery is Delivery.ALL)
+
     def _after(self, seq: int) -> int:
         return bisect_right(self._seqs, seq, self._front)
 
@@ -82,7 +158,7 @@ class Ring:
             self._items, self._seqs, self._front = [*live], [message.seq for message in live], 0
 
 
-class Order:
+class MemoryOrder:
     """Every retained message of the log in its order, by seq."""
 
     def __init__(self) -> None:
@@ -133,3 +209,12 @@ class Order:
                 if message.time >= time:
                     return message.seq - 1
         return head
+
+
+class MemoryHistory:
+    def __init__(self) -> None:
+        self.order = MemoryOrder()
+
+    @staticmethod
+    def ring(_topic: str) -> MemoryRing:
+        return MemoryRing()

@@ -4,6 +4,7 @@ The question is which message may go next. Almost always it is the oldest, so re
 walks past what is held and does not come back: what is released behind it joins a heap.
 """
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from .group import Group
@@ -16,18 +17,20 @@ class Holds:
 
     __slots__ = ("_freed", "_passed", "bytes", "count", "groups")
 
-    def __init__(self, groups: dict[str, Group], ring: Ring) -> None:
+    def __init__(self, groups: dict[str, Group], count: int = 0, octets: int = 0) -> None:
         self.groups = groups
-        held = [len(message.data) for message in ring if self.holds(message)]
-        self.count = len(held)
-        self.bytes = sum(held)
+        self.count = count
+        self.bytes = octets
         self._passed = 0  # retention has walked to here
         self._freed: list[int] = []  # a heap of what was released behind it
 
     def holds(self, message: Message) -> bool:
         if message.delivery is Delivery.ONE:  # it is for a subscriber
             return False
-        return any(group.holds(message.seq) for group in self.groups.values())
+        return self._holds(message.seq)
+
+    def _holds(self, seq: int) -> bool:
+        return any(group.holds(seq) for group in self.groups.values())
 
     def add(self, message: Message) -> None:
         """A new message: every group needs it."""
@@ -41,21 +44,25 @@ class Holds:
         if message.seq <= self._passed:
             heappush(self._freed, message.seq)
 
+    def recount(self, ring: Ring) -> None:
+        held = [size for seq, size in ring.sizes() if self._holds(seq)]
+        self.count, self.bytes = len(held), sum(held)
+
     def lose(self, message: Message) -> None:
         """A message that was held is gone: its ttl is over."""
         for group in self.groups.values():
             group.lose(message.seq)
 
-    def oldest_free(self, ring: Ring) -> Message | None:
-        """The oldest message that nobody holds."""
+    def free(self, ring: Ring) -> Iterator[Message]:
+        """The messages that nobody holds, oldest first. Each may be removed before the next is asked for."""
         while self._freed:
             message = ring.get(self._freed[0])
             if message is not None:
-                return message
+                yield message
             heappop(self._freed)
         for message in ring.after(self._passed):
-            if not self.holds(message):
+            if self.holds(message):
+                self._passed = message.seq
+            else:
                 self._passed = message.seq - 1  # past the holes before it too
-                return message
-            self._passed = message.seq
-        return None
+                yield message

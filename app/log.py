@@ -4,25 +4,26 @@ Plain data and functions of the time they are given: no I/O, no tasks, no clock.
 age, a ttl, an idle topic) is done when somebody asks next, never by a task of its own.
 """
 
-import secrets
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from .deadlines import Deadlines
+from .epochs import Epochs
 from .errors import LogFull, MessageTooLarge, NotFound, TopicLimit
 from .group import JOB_COST, Group
-from .history import Order
+from .history import History
 from .holds import Holds
 from .message import Delivery, Draft, Message, rfc3339
+from .notes import Changed, Notes, forget
 from .position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from .topic import Selector
-from .topiclog import TOPIC_COST, Limits, Loss, TopicLog, TopicState, cost
+from .topiclog import TOPIC_COST, Limits, Loss, TopicLog, TopicNote, TopicState, cost
 
 SWEEP: Final = 1_000  # expired messages that one call gives up
 SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
@@ -41,26 +42,61 @@ class Page(msgspec.Struct, frozen=True):
     behind: bool = False
 
 
-def new_epoch() -> str:
-    """Eight letters and digits that name one life of a log."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+class LogNote(msgspec.Struct, frozen=True):
+    """What must be known of a log besides its messages and topics."""
+
+    head: int = 0
+    cost: int = 0
+    forgotten_floor: Loss = msgspec.field(default_factory=Loss)
 
 
 class Log:
-    def __init__(self, limits: Limits, epoch: str) -> None:
+    def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
+        """`changed` hears of each change that an engine may have to write down."""
         self.limits = limits
-        self.epoch = epoch
+        self.epochs = epochs
+        self.epoch = epochs.current
         self.head = 0  # seq of the newest message
         self.cost = 0  # bytes of memory, all kept messages and topics
         self.topics: dict[str, TopicLog] = {}
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
-        self._order = Order()
+        self.frozen = False  # nothing may change, not even what is due
+        self._history = history
+        self._order = history.order
+        self._changed = changed
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
         self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
         self._waiting: set[str] = set()  # topics with something in `waiting`
         self._lost = 0  # the greatest loss.seq there is: most questions about a gap end here
         self._forgotten: dict[str, Loss] = {}  # of dropped topics
         self._forgotten_floor = Loss()  # the greatest of those no longer in there
+
+    def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
+        """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
+        `expiries`: seqs of what has a ttl, and its end."""
+        head: LogNote = notes["log"].get((), LogNote())
+        self.head, self.cost, self._forgotten_floor = head.head, head.cost, head.forgotten_floor
+        self._forgotten = {str(name): loss for (name,), loss in notes["forgotten"].items()}
+        for (name,), note in notes["topic"].items():
+            self.topics[str(name)] = TopicLog.restore(str(name), note, self._history.ring(str(name)))
+        for topic, seq in waiting:
+            self.topics[topic].waiting[seq] = None
+            self._waiting.add(topic)
+        for seq, expires in expiries:
+            self._expiries.set(seq, expires)
+        losses = [*(topic.loss for topic in self.topics.values()), *self._forgotten.values(), self._forgotten_floor]
+        self._lost = max(loss.seq for loss in losses)
+
+    def note(self) -> LogNote:
+        return LogNote(self.head, self.cost, self._forgotten_floor)
+
+    def topic_note(self, name: str) -> TopicNote | None:
+        topic = self.topics.get(name)
+        return topic.note() if topic else None
+
+    def forgotten(self, name: str) -> Loss | None:
+        """What is remembered of a dropped topic."""
+        return self._forgotten.get(name)
 
     # Writing
 
@@ -83,14 +119,15 @@ class Log:
         topic.loss.first = topic.loss.first or message.seq
         topic.next_index += 1
         topic.last_used = now
+        self._changed("topic", (topic.name,))
         if draft.retain:
             self._keep(topic, message)
         return message
 
-    def trim(self, name: str, now: float) -> None:
-        """Hold the topic to its retention."""
+    def trim(self, name: str) -> None:
+        """Hold the topic to its retention; of age, sweep() takes care."""
         if topic := self.topics.get(name):
-            self._trim(topic, now)
+            self._trim(topic)
 
     def remove(self, message: Message) -> bool:
         """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
@@ -102,12 +139,13 @@ class Log:
             self.bereaved[topic.name] = None
             self.unhold(topic, message)
         self._order.remove(message)
+        self._changed("topic", (topic.name,))
         topic.bytes -= len(message.data)
         self.cost -= cost(message)
         if message.expires is not None:
             self._expiries.discard(message.seq)
         if message.delivery is Delivery.ONE:
-            del topic.waiting[message.seq]
+            topic.waiting.pop(message.seq, None)
             if not topic.waiting:
                 self._waiting.discard(topic.name)
         if not topic.ring.live:
@@ -124,20 +162,28 @@ class Log:
         topic = self.make(name, now)
         topic.retention = msgspec.structs.replace(topic.retention, **changes)
         topic.pinned = True
-        self._trim(topic, now)
+        self._changed("topic", (name,))
+        self._trim(topic, now - topic.retention.max_age)
         self._watch(topic)
 
     def drop(self, name: str) -> None:
         """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
         topic = self.existing(name)
         self.regroup(topic, {})
-        for message in list(topic.ring):
+        for message in topic.ring:
             self._lose(topic, message)
         self._forget(topic)
+
+    def watch_all(self) -> None:
+        """After restore(), and when the groups have been restored too: know again what is due when."""
+        for topic in self.topics.values():
+            self._watch(topic)
 
     def sweep(self, now: float) -> None:
         """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
         messages at once: readers pass over what has expired anyway."""
+        if self.frozen:
+            return
         for seq in islice(self._expiries.due(now), SWEEP):
             if message := self._order.get(seq):
                 self.remove(message)
@@ -152,19 +198,20 @@ class Log:
         if message.expires is not None:
             self._expiries.set(message.seq, message.expires)
         if message.delivery is Delivery.ONE:
-            topic.waiting[message.seq] = message
+            topic.waiting[message.seq] = None
             self._waiting.add(topic.name)
         if topic.holds is not None and message.delivery is Delivery.ALL:
             topic.holds.add(message)
             self.cost += JOB_COST * len(topic.holds.groups)
-        if topic.ring.live == 1 or topic.holds is not None:
+        if topic.ring.live == 1 or (topic.holds is not None and message.delivery is Delivery.ONE):
             self._watch(topic)
 
     # What groups have not done stays
 
     def regroup(self, topic: TopicLog, groups: dict[str, Group]) -> None:
         """Give the topic these groups in place of those it has. Raises LogFull."""
-        holds = Holds(groups, topic.ring)
+        holds = Holds(groups)
+        holds.recount(topic.ring)
         cost = holds.count * len(groups) * JOB_COST
         if topic.holds is not None:
             cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
@@ -172,20 +219,22 @@ class Log:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
         self.cost += cost
         topic.holds = holds if groups else None
+        self._changed("topic", (topic.name,))
         self._watch(topic)
 
     def unhold(self, topic: TopicLog, message: Message) -> None:
         """No group needs the message any more: retention may take it."""
         assert topic.holds is not None
         topic.holds.remove(message)
+        self._changed("topic", (topic.name,))
         self.cost -= JOB_COST * len(topic.holds.groups)
 
-    def settled(self, topic: TopicLog, seq: int, now: float) -> None:
+    def settled(self, topic: TopicLog, seq: int) -> None:
         """A group is done with the message."""
         message = topic.ring.get(seq)
         if message is not None and topic.holds is not None and not topic.holds.holds(message):
             self.unhold(topic, message)
-            self._trim(topic, now)
+            self._trim(topic)
             self._watch(topic)
 
     def check_room(self, drafts: Sequence[Draft], now: float) -> None:
@@ -238,7 +287,7 @@ class Log:
     @staticmethod
     def _reclaimable(topic: TopicLog, coming: Sequence[Draft]) -> int:
         """Bytes of memory that the topic's own retention would free if those messages came."""
-        messages = len(topic.ring) + len(coming) - topic.retention.max_messages
+        messages = topic.ring.live + len(coming) - topic.retention.max_messages
         octets = topic.bytes + sum(len(draft.data) for draft in coming) - topic.retention.max_bytes
         freed = 0
         for message in topic.ring:
@@ -251,13 +300,17 @@ class Log:
             freed += cost(message)
         return freed
 
-    def _trim(self, topic: TopicLog, now: float) -> None:
+    def _trim(self, topic: TopicLog, horizon: float = -inf) -> None:
+        """Give up what is too much, or was accepted up to the horizon."""
         ring, retention = topic.ring, topic.retention
-        horizon = now - retention.max_age
-        while (oldest := topic.oldest_free) and (
-            ring.live > retention.max_messages or topic.bytes > retention.max_bytes or oldest.time <= horizon
-        ):
-            self._lose(topic, oldest)
+
+        def over() -> bool:
+            return ring.live > retention.max_messages or topic.bytes > retention.max_bytes
+
+        for message in topic.free() if over() or horizon > -inf else ():
+            if not over() and message.time > horizon:
+                break
+            self._lose(topic, message)
 
     def _lose(self, topic: TopicLog, message: Message) -> None:
         self.remove(message)
@@ -271,14 +324,16 @@ class Log:
         topic = self.topics.get(name)
         if topic is None:
             loss = self._forgotten.pop(name, None) or msgspec.structs.replace(self._forgotten_floor)
-            topic = self.topics[name] = TopicLog(name, self.limits.retention, loss)
+            topic = self.topics[name] = TopicLog(name, self.limits.retention, loss, self._history.ring(name))
+            self._changed("forgotten", (name,))
+            self._changed("topic", (name,))
             topic.last_used = now
             self.cost += TOPIC_COST
             self._watch(topic)
         return topic
 
     def _watch(self, topic: TopicLog) -> None:
-        if oldest := topic.oldest_free:
+        if oldest := next(topic.free(), None):
             self._revisits.set(topic.name, oldest.time + topic.retention.max_age)
         elif topic.ring.live or topic.pinned or topic.holds is not None:
             self._revisits.discard(topic.name)
@@ -286,7 +341,7 @@ class Log:
             self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
 
     def _revisit(self, topic: TopicLog, now: float) -> None:
-        self._trim(topic, now)
+        self._trim(topic, now - topic.retention.max_age)
         stays = topic.ring.live or topic.pinned or topic.holds is not None
         if stays or topic.last_used + self.limits.topic_idle > now:
             self._watch(topic)
@@ -295,12 +350,16 @@ class Log:
 
     def _forget(self, topic: TopicLog) -> None:
         del self.topics[topic.name]
+        self._changed("topic", (topic.name,))
+        self._changed("forgotten", (topic.name,))
         self._revisits.discard(topic.name)
         self.cost -= TOPIC_COST
         if topic.loss.seq:
             self._forgotten[topic.name] = topic.loss
         if len(self._forgotten) > FORGOTTEN:
-            oldest = self._forgotten.pop(next(iter(self._forgotten)))
+            name = next(iter(self._forgotten))
+            oldest = self._forgotten.pop(name)
+            self._changed("forgotten", (name,))
             self._forgotten_floor = max(self._forgotten_floor, Loss(oldest.seq, oldest.time, first=-1), key=_seq)
 
     # Reading
@@ -331,6 +390,7 @@ class Log:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self.sweep(now)
+        take = take and not self.frozen
         behind = self._take_behind(selector, cursor.seq, now, limit, octets) if take and self._waiting else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= octets:
             return Page(behind, cursor, behind=True)
@@ -395,8 +455,8 @@ class Log:
     def _take_behind(self, selector: Selector, seq: int, now: float, limit: int, octets: int) -> list[Message]:
         """Hand out what waits at or before that place: a new reader is the first subscriber it waited for."""
         topics = [self.topics[name] for name in self._waiting if name in selector.topics or selector.matches(name)]
-        every = merge(*(topic.waiting.values() for topic in topics), key=_seq)
-        waiting = (message for message in every if not message.expired(now))
+        every = (self._order.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
+        waiting = (message for message in every if message is not None and not message.expired(now))
         taken: list[Message] = []
         for message in islice(waiting, limit):
             if message.seq > seq or octets <= 0:
@@ -420,9 +480,10 @@ class Log:
         return Cursor(0, self.loss(selector).seq)
 
     def _after(self, selector: Selector, start: After, _now: float) -> Cursor:
-        if start.id.epoch == self.epoch and start.id.seq <= self.head:
+        known = self.epochs.knows(start.id)
+        if known and start.id.seq <= self.head:
             return Cursor(start.id.seq, 0)
-        reason = GapReason.AHEAD if start.id.epoch == self.epoch else GapReason.EPOCH
+        reason = GapReason.AHEAD if known else GapReason.EPOCH
         return Cursor(0, self.loss(selector).seq, str(start.id), reason)
 
     def _since(self, selector: Selector, start: Since, _now: float) -> Cursor:

@@ -6,10 +6,12 @@ then open requests finish; then the line port and the engine go. A second signal
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import msgspec
 import uvicorn
@@ -19,6 +21,7 @@ from . import __version__
 from .broker import Broker, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
+from .engines.sqlite import SqliteEngine
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
@@ -30,9 +33,28 @@ from .web.protocol import Connection
 
 FORCED = 1  # the exit status after a second signal
 
-ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {
-    "memory": lambda _settings, limits: MemoryEngine(limits, steady_clock()),
-}
+
+def _memory(settings: Settings, limits: Limits) -> Engine:
+    if settings.engine != "memory":
+        raise SettingInvalid(f"--engine is {settings.engine!r}: expected just 'memory'")
+    return MemoryEngine(limits, steady_clock())
+
+
+def _sqlite(settings: Settings, limits: Limits) -> Engine:
+    path = store_path(settings.engine)
+    limits = msgspec.structs.replace(limits, total_bytes=int(settings.max_disk_bytes))
+    return SqliteEngine(limits, steady_clock(), path, settings.synchronous, int(settings.min_free_disk))
+
+
+ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "sqlite": _sqlite}
+
+
+def store_path(engine: str) -> Path:
+    """`sqlite:///var/lib/plainmq/log.db` → that path from the root; `sqlite:log.db` → one from here. Raises
+    SettingInvalid."""
+    if match := re.fullmatch(r"sqlite:(?://(?=/))?((?!//).+)", engine):
+        return Path(match[1])
+    raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as sqlite:///var/lib/plainmq/log.db")
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from dotenv import dotenv_values
@@ -13,6 +13,7 @@ from .units import Octets, Seconds, parse_duration, parse_size
 
 PREFIX = "PLAINMQ_"
 
+Synchronous = Literal["full", "relaxed"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -31,12 +32,25 @@ class Settings:
     port: Port = option(8000, "Port of the HTTP door; 0 takes a free one.")
     tcp_host: str = option("127.0.0.1", "Address of the line port.")
     tcp_port: Port = option(7777, "Port of the line port; 0 turns it off.")
-    engine: str = option("memory", "Where the log lives: `memory` (gone when the process ends).")
+    engine: str = option(
+        "memory", "Where the log lives: `memory` (gone when the process ends) or `sqlite:///PATH` (a file that stays)."
+    )
+    synchronous: Synchronous = option(
+        "full",
+        "What a message that the engine sqlite confirmed survives: `full`, a loss of power; `relaxed`, the end of the "
+        "process, and no publish waits for the disk.",
+    )
     max_messages: Count = option(1_000, "Messages kept per topic; the oldest go first.")
     max_bytes: Octets = option(Octets(8 << 20), "Bytes of message bodies kept per topic.")
     max_age: Seconds = option(Seconds(86_400), "Age at which a kept message goes.")
     max_total_bytes: Octets = option(
         Octets(256 << 20), "Memory for all kept messages with their overhead; beyond it a publish is refused (507)."
+    )
+    max_disk_bytes: Octets = option(
+        Octets(10 << 30), "The same for the engine sqlite, whose messages are on a disk; beyond it 507."
+    )
+    min_free_disk: Octets = option(
+        Octets(512 << 20), "What the engine sqlite leaves free on its disk, for itself and for others; below it 507."
     )
     max_topics: Count = option(10_000, "Topics at once, so that nobody can fill memory with names.")
     max_groups: Count = option(100, "Groups on one topic: each costs memory for every message it has not acked.")

@@ -1,5 +1,6 @@
 """One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -60,6 +61,20 @@ class TopicState(msgspec.Struct, frozen=True):
     groups: list[str]
 
 
+class TopicNote(msgspec.Struct, frozen=True):
+    """What must be known of a topic besides its messages. `held` and `held_bytes`: what its groups have not acked."""
+
+    retention: Retention
+    loss: Loss
+    messages: int
+    bytes: int
+    next_index: int
+    last_used: float
+    pinned: bool
+    held: int = 0
+    held_bytes: int = 0
+
+
 class TopicLog:
     """One topic's part of the log."""
 
@@ -67,33 +82,45 @@ class TopicLog:
         "bytes", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring", "waiting",
     )  # fmt: skip
 
-    def __init__(self, name: str, retention: Retention, loss: Loss) -> None:
+    def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
         self.name = name
         self.retention = retention
         self.loss = loss
-        self.ring = Ring()
-        self.waiting: dict[int, Message] = {}  # delivery=one, and nobody was there yet
+        self.ring = ring
+        self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
         self.bytes = 0
         self.next_index = 0
         self.last_used = 0.0
         self.pinned = False  # has settings of its own, so it stays when it is empty
         self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
 
-    @property
-    def oldest_free(self) -> Message | None:
-        """The oldest message that retention may take."""
-        if self.holds is not None:
-            return self.holds.oldest_free(self.ring)
-        return self.ring.oldest if self.ring.live else None
+    def free(self) -> Iterator[Message]:
+        """The messages that retention may take, oldest first. Each may be removed before the next is asked for."""
+        return self.ring.after(0) if self.holds is None else self.holds.free(self.ring)
 
     def state(self) -> TopicState:
         newest = next(self.ring.newest(), None)
         return TopicState(
             self.name,
-            len(self.ring),
+            self.ring.live,
             self.bytes,
             self.ring.oldest.id if newest else None,
             newest.id if newest else None,
             self.retention,
             sorted(self.holds.groups) if self.holds else [],
         )
+
+    def note(self) -> TopicNote:
+        held, held_bytes = (self.holds.count, self.holds.bytes) if self.holds else (0, 0)
+        return TopicNote(
+            self.retention, self.loss, self.ring.live, self.bytes, self.next_index, self.last_used, self.pinned,
+            held, held_bytes,
+        )  # fmt: skip
+
+    @classmethod
+    def restore(cls, name: str, note: TopicNote, ring: Ring) -> "TopicLog":
+        topic = cls(name, note.retention, note.loss, ring)
+        ring.live = note.messages
+        topic.bytes, topic.next_index = note.bytes, note.next_index
+        topic.last_used, topic.pinned = note.last_used, note.pinned
+        return topic

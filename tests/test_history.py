@@ -1,8 +1,15 @@
 """The structures that keep messages, against a plain list."""
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
-from app.history import Order, Ring
+import pytest
+
+from app.disk.file import StoreFile
+from app.disk.history import DiskHistory
+from app.epochs import Epochs
+from app.history import History, MemoryHistory
 from app.message import Delivery, Message
 
 
@@ -10,10 +17,21 @@ def message(seq: int) -> Message:
     return Message("e", seq, seq, "a", b"", "", None, float(seq), Delivery.ALL)
 
 
-def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order() -> None:
+@pytest.fixture(params=["memory", "disk"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    if request.param == "memory":
+        yield MemoryHistory()
+        return
+    file = StoreFile(tmp_path / "log.db", "full")
+    file.db.execute("BEGIN")
+    yield DiskHistory(file.db, Epochs("e"))
+    file.close()
+
+
+def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: History) -> None:
     dice = random.Random(5)
-    ring, order, plain = Ring(), Order(), list[Message]()
-    for seq in range(1, 6_000):
+    ring, order, plain = history.ring("a"), history.order, list[Message]()
+    for seq in range(1, 1_500):
         for _ in range(dice.choice([0, 1, 1, 2])):
             if plain:
                 gone = plain.pop(0 if dice.random() < 0.7 else dice.randrange(len(plain)))
@@ -27,8 +45,8 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         place = dice.randrange(seq * 3)
         after = [kept for kept in plain if kept.seq > place]
         assert list(ring.after(place)) == list(order.after(place)) == after
-        assert (list(ring), len(ring), ring.oldest) == (plain, len(plain), plain[0])
+        assert (list(ring), ring.live, ring.oldest) == (plain, len(plain), plain[0])
         assert list(ring.newest()) == list(order.newest()) == plain[::-1]
-        assert order.get(added.seq) is added
-        assert order.get(place) is next((kept for kept in plain if kept.seq == place), None)
+        assert order.get(added.seq) == added
+        assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
         assert order.before(float(place), seq * 3) == (next((k.seq for k in plain if k.seq >= place), seq * 3 + 1) - 1)

@@ -39,17 +39,29 @@ TABLE = """
     stall           →
     frames          → lease message position
 
-    engines/memory  → engines/base delayed duplicates groups log topiclog group lease message position topic errors
-    engines/base    → log topiclog group lease message position topic
-    groups          → log topiclog group lease deadlines message position topic errors
-    log             → topiclog history holds group deadlines message position topic errors
+    engines/memory  → engines/local engines/base core epochs groups history message topiclog
+    engines/sqlite  → engines/local engines/base disk/file disk/store core groups message topiclog errors
+    engines/local   → engines/base core groups log topiclog group lease message position topic
+    engines/base    → groups log topiclog group lease message position topic
+
+    disk/store      → disk/file disk/history disk/notes core log topiclog
+    disk/notes      → disk/rows core delayed duplicates log group notes topiclog
+    disk/history    → disk/rows epochs message
+    disk/file       → epochs errors
+    disk/rows       →
+
+    core            → delayed duplicates groups log history epochs notes message topiclog errors
+    groups          → log topiclog holds group lease deadlines notes message position topic errors
+    log             → topiclog history holds group deadlines epochs notes message position topic errors
     topiclog        → history holds message
     holds           → history group message
     group           → lease deadlines errors
     lease           → message errors
     history         → message
-    delayed         → deadlines message
-    duplicates      → message
+    delayed         → deadlines notes message
+    duplicates      → notes message
+    epochs          → message
+    notes           →
 
     settings        → units errors
     position        → message units errors
@@ -66,6 +78,7 @@ DOORS = ("web/", "tcp/")
 READS_ENVIRONMENT = "settings"
 PRINTS = "cli"
 CHOOSES_ENGINE = "server"
+ABSTRACT = ("engines/base", "engines/local", "engines/__init__")
 
 
 class Import(NamedTuple):
@@ -242,7 +255,8 @@ def test_only_the_server_chooses_an_engine() -> None:
     concrete = [
         found
         for found in HOUSE.imports()
-        if found.imported.startswith("engines/") and found.imported not in ("engines/base", "engines/__init__")
+        if found.imported.startswith("engines/")
+        and found.imported not in ("engines/base", "engines/local", "engines/__init__")
     ]
     assert {found.importer for found in concrete} == {CHOOSES_ENGINE}, "; ".join(map(str, concrete))
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from app.epochs import Epochs
 from app.group import JOB_COST
-from app.groups import Groups
+from app.groups import NO_NEWS, Groups
+from app.history import MemoryHistory
 from app.lease import Action, Lease, LeaseId, Outcome
 from app.log import Log
 from app.message import Death, Draft, Id
@@ -32,7 +34,11 @@ def grown(work: Callable[[int], object]) -> float:
 
 @pytest.fixture
 def log() -> Log:
-    return Log(Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40), "k3f9a2xq")
+    return Log(
+        Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40),
+        Epochs("k3f9a2xq"),
+        MemoryHistory(),
+    )
 
 
 def test_a_kept_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
@@ -91,7 +97,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     holds = log.topics["a"].holds
     assert holds is not None
     assert (holds.count, holds.bytes) == (8, sum(range(8)))
-    groups.drop("a", "h", 10.0)
+    groups.drop("a", "h")
     holds = log.topics["a"].holds
     assert holds is not None
     assert (holds.count, holds.bytes) == (3, 5 + 6 + 7)
@@ -110,7 +116,7 @@ def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups:
 
     def work(n: int) -> None:
         settle(groups, Action.ACK, lease(groups, log, n).message.seq)
-        groups.outbox.ended.clear()
+        groups.take_news()
 
     assert grown(work) < 8
 
@@ -120,11 +126,11 @@ def test_as_many_leases_as_there_are_cost_nothing_while_none_is_over(log: Log, g
         lease(groups, log, n)
     group = log.topics["a"].holds.groups["g"]  # type: ignore[union-attr]
     assert (len(group.jobs), group.leased, groups.deadline) == (100_000, 100_000, 1_000.0)
-    groups.outbox.ready.clear()
+    groups.take_news()
     groups.pass_time(999.9)
-    assert (groups.outbox.ended, groups.outbox.ready) == ([], {})
+    assert groups.take_news() is NO_NEWS
     groups.pass_time(1_001.0)
-    assert [str(lease) for _, _, lease in groups.outbox.ended] == ["k3f9a2xq-1-1", "k3f9a2xq-2-1"]
+    assert [str(lease) for _, _, lease in groups.take_news().ended] == ["k3f9a2xq-1-1", "k3f9a2xq-2-1"]
 
 
 def test_messages_that_were_handed_out_leave_nothing_behind_one_that_stays(log: Log) -> None:

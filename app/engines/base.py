@@ -8,9 +8,10 @@ another machine may have to be asked; an engine that knows the answer returns a 
 from abc import ABC, abstractmethod
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..group import GroupState
+from ..groups import Works
 from ..lease import Action, Lease, LeaseId, Outcome
 from ..log import Page
 from ..message import Draft, Id, Message, Receipt, Scheduled
@@ -19,16 +20,6 @@ from ..topic import Selector
 from ..topiclog import TopicState
 
 T = TypeVar("T")
-
-
-class Works(Protocol):
-    """Who hands out work here, and is told when there may be some. Never from within claim() or settle()."""
-
-    def ready(self, topic: str, group: str) -> None:
-        """The group may have something to hand out, or is gone."""
-
-    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
-        """That lease (its attempt is always named) is over, however it came. Told once."""
 
 
 Deliver = Callable[[Message], int]
@@ -41,6 +32,9 @@ class Engine(ABC):
 
     epoch: str
     """One life of the log. It changes whenever an acknowledged message may be gone."""
+
+    head: int = 0
+    """The newest seq there was when the log was opened; what follows is delivered."""
 
     @abstractmethod
     async def open(self, deliver: Deliver, works: Works) -> Self:

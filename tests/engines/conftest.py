@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
 
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
+from app.engines.sqlite import SqliteEngine
 from app.lease import LeaseId
 from app.message import Message
 from app.topiclog import Limits
@@ -89,25 +92,29 @@ TURNS: Final = 2
 class SlowEngine(MemoryEngine):
     """One whose answers are not there at once: as if a disk or another machine had to be asked."""
 
-    append = _slowly(MemoryEngine.append)
-    locate = _slowly(MemoryEngine.locate)
-    read = _slowly(MemoryEngine.read)
-    get = _slowly(MemoryEngine.get)
-    topics = _slowly(MemoryEngine.topics)
-    topic = _slowly(MemoryEngine.topic)
-    configure = _slowly(MemoryEngine.configure)
-    drop = _slowly(MemoryEngine.drop)
-    join = _slowly(MemoryEngine.join)
-    claim = _slowly(MemoryEngine.claim)
-    settle = _slowly(MemoryEngine.settle)
-    group = _slowly(MemoryEngine.group)
-    configure_group = _slowly(MemoryEngine.configure_group)
-    drop_group = _slowly(MemoryEngine.drop_group)
+    _ask = _slowly(MemoryEngine._ask)
+
+
+class DiskEngine(SqliteEngine):
+    """On a file that goes with it."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._folder = TemporaryDirectory()
+        super().__init__(limits, clock, Path(self._folder.name) / "log.db")
+
+    async def close(self) -> None:
+        await super().close()
+        self._folder.cleanup()
+
+
+ENGINES: dict[str, Callable[[Limits, Clock], Engine]] = {
+    "memory": MemoryEngine,
+    "slow": SlowEngine,
+    "sqlite": DiskEngine,
+}
 
 
 Make = Callable[[Limits], AbstractAsyncContextManager[Opened]]
-
-ENGINES: dict[str, Callable[[Limits, Clock], Engine]] = {"memory": MemoryEngine, "slow": SlowEngine}
 
 
 @pytest.fixture(params=ENGINES)

@@ -34,6 +34,7 @@ from tests.harness import SseParser
 T = TypeVar("T")
 
 MAX_MESSAGES, MAX_AGE = 4, 100.0
+QUESTIONS = 8  # to the engine, one following from the other, at most
 TURNS = 40  # of the event loop: a slow engine takes some for each question, and there are a few after each other
 TOPICS = ["a", "b.x", "b.y", "b.y/z"]
 SHARED = ["a", "b.x"]  # topics that have groups, at times
@@ -145,8 +146,10 @@ class Machine(RuleBasedStateMachine):
         """Let every turn that is due happen: flushes, and pages of readers that catch up."""
 
         async def turns() -> None:
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+            for _ in range(QUESTIONS):
+                for _ in range(TURNS // QUESTIONS):
+                    await asyncio.sleep(0)
+                await self.broker.engine.topics(None)  # what was asked before has been answered
 
         self.run(turns())
 

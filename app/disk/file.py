@@ -1,0 +1,193 @@
+"""The file: a SQLite database that one process serves at a time, checked when it is opened, and of a schema we know.
+
+Beside it lies `<file>.lock`: locked while the file is served, and holding the epoch and seq of the newest commit. A
+file that has less than that was put back from an older copy.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Literal
+
+from ..epochs import Epochs, new_epoch
+from ..errors import PlainmqError
+
+Synchronous = Literal["full", "relaxed"]
+
+PAGE: Final = 4_096  # bytes of the database's pages
+CACHE: Final = 16 << 20  # bytes of pages that SQLite keeps in memory
+BUSY: Final = 250  # milliseconds to wait for somebody else's lock: nobody should have one
+VACUUM: Final = 256  # free pages that are given back at a time: 1 MiB, so that no pause is long
+
+_APPLICATION: Final = 0x706D7131  # "pmq1", in the file's header (PRAGMA application_id)
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE epoch (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last INTEGER) STRICT;
+    CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE note (kind TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (kind, key)) STRICT, WITHOUT ROWID;
+    CREATE TABLE message (
+        seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, position INTEGER NOT NULL, time REAL NOT NULL,
+        one INTEGER NOT NULL, expires REAL, content_type TEXT NOT NULL, event TEXT, data BLOB NOT NULL,
+        line BLOB, death BLOB
+    ) STRICT;
+    CREATE INDEX message_topic ON message (topic, seq);
+    CREATE INDEX message_waiting ON message (topic, seq) WHERE one;
+    CREATE INDEX message_expires ON message (seq, expires) WHERE expires IS NOT NULL;
+    """,
+)  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
+
+
+class StoreUnusable(PlainmqError):
+    """The file cannot be served; the text says what to do."""
+
+    code = "store_unusable"
+
+
+class StoreFile:
+    """Opened in one thread, and used in that one only."""
+
+    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+        """Raises StoreUnusable."""
+        self.path = path
+        self._synchronous = synchronous
+        self._lock = _locked(path)
+        try:
+            with explained(path):
+                self.db = _connected(path)
+                self._identify()
+                _tune(self.db, synchronous)
+                self._check()
+                self._migrate()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _identify(self) -> None:
+        """Whether it is ours, before anything in it is changed."""
+        known = self.db.execute("PRAGMA application_id").fetchone()[0]
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        empty = self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        if not empty and known != _APPLICATION:
+            raise StoreUnusable(f"{self.path} is a database of another program: give plainmq a file of its own")
+        if version > len(_MIGRATIONS):
+            raise StoreUnusable(f"{self.path} was written by a newer plainmq (schema {version}): use that one")
+
+    def _check(self) -> None:
+        """Raises sqlite3.DatabaseError when pages or rows do not fit together."""
+        problems = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problems != "ok":
+            raise sqlite3.DatabaseError(problems)
+
+    def _migrate(self) -> None:
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            self.db.executescript(
+                f"BEGIN; {script} PRAGMA user_version = {number}; PRAGMA application_id = {_APPLICATION}; COMMIT"
+            )
+
+    # One life of the log
+
+    def begin(self, head: int) -> Epochs:
+        """The epochs of a log whose newest message was `head`; with a new one if the last may have lost its end."""
+        with explained(self.path):
+            rows = self.db.execute("SELECT name, last FROM epoch ORDER BY number").fetchall()
+            self.db.execute("BEGIN IMMEDIATE")
+            if rows and self._may_be_cut(rows[-1][0], head):
+                self.db.execute("UPDATE epoch SET last = ? WHERE last IS NULL", (head,))
+                rows[-1] = (rows[-1][0], head)
+            if not rows or rows[-1][1] is not None:
+                rows.append((new_epoch(), None))
+                self.db.execute("INSERT INTO epoch (name) VALUES (?)", (rows[-1][0],))
+            self._set_state("running", self._synchronous)
+            self._set_state("copy", "no")
+            self.db.execute("COMMIT")
+        self.mark(rows[-1][0], head)
+        return Epochs(rows[-1][0], rows[:-1])
+
+    def _may_be_cut(self, epoch: str, head: int) -> bool:
+        """Whether confirmed messages at the end may be missing: relaxed and not closed, or an older copy."""
+        marked, _, seq = os.pread(self._lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
+        older = bool(marked) and (marked != epoch or not seq.isdigit() or int(seq) > head)
+        return older or self._state("running") == "relaxed" or self._state("copy") == "yes"
+
+    def mark(self, epoch: str, seq: int) -> None:
+        """Leave word beside the file of how far it goes."""
+        with suppress(OSError):  # then an older copy may go unnoticed, and nothing else is lost
+            os.pwrite(self._lock, f"{epoch} {seq:<20}\n".encode(), 0)
+
+    def _state(self, name: str) -> str:
+        row = self.db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else ""
+
+    def _set_state(self, name: str, value: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+
+    # Upkeep
+
+    def vacuum(self) -> None:
+        """Give back some of the pages that are free, if they are many."""
+        free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
+        if free > VACUUM and free * 4 > self.db.execute("PRAGMA page_count").fetchone()[0]:
+            self.db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
+
+    def free_disk(self) -> int:
+        """Bytes that are left on the file's disk."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # then the next start finds a file that was not closed
+            self._set_state("running", "")
+        with suppress(sqlite3.Error):
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    """The lock file, locked. Raises StoreUnusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be used: {error.strerror}; choose a folder that can be written") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StoreUnusable(f"{path} is in use by another plainmq: stop that one, or choose another file") from None
+    return lock
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # messages are nobody else's business
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def _tune(db: sqlite3.Connection, synchronous: Synchronous) -> None:
+    for pragma in (
+        f"busy_timeout = {BUSY}", f"page_size = {PAGE}", "auto_vacuum = INCREMENTAL", "journal_mode = WAL",
+        f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}", f"cache_size = -{CACHE >> 10}",
+        "trusted_schema = OFF",
+    ):  # fmt: skip
+        db.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What SQLite says, as a sentence for people."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnusable(f"{path} cannot be used: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise StoreUnusable(
+            f"{path} is damaged ({error}): nothing was changed in it. Restore a backup with `plainmq restore`, "
+            f"or move the file and {path}-wal away to start with an empty log"
+        ) from None

@@ -1,0 +1,72 @@
+"""The core on a file: what was decided counts when it is committed, and what was not is as if it had never been."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..core import Core
+from ..log import LogNote
+from ..topiclog import Limits
+from .file import StoreFile, Synchronous, explained
+from .history import DiskHistory
+from .notes import DiskNotes, read_notes
+
+
+class Store:
+    """For one thread."""
+
+    def __init__(self, path: Path, synchronous: Synchronous, limits: Limits) -> None:
+        """Raises StoreUnusable."""
+        self.file = StoreFile(path, synchronous)
+        self.stale = True  # the core is not what the file has
+        self._limits = limits
+        try:
+            with explained(path):
+                notes = read_notes(self.file.db)
+                head: LogNote = notes["log"].get((), LogNote())
+                self.epochs = self.file.begin(head.head)
+                self.load()
+        except BaseException:
+            self.file.close()
+            raise
+
+    def load(self) -> None:
+        """Make the core anew, as the file has it. Raises sqlite3.Error; then it is stale."""
+        self.stale = True
+        db = self.file.db
+        self._history = DiskHistory(db, self.epochs)
+        self._notes = DiskNotes(db)
+        self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed)
+        waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq").fetchall()
+        expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL").fetchall()
+        self.core.restore(read_notes(db), waiting, expiries)
+        self.stale = False
+
+    def newest_time(self) -> float:
+        """When the newest retained message was accepted; 0 when there is none."""
+        row = self.file.db.execute("SELECT time FROM message ORDER BY seq DESC LIMIT 1").fetchone()
+        return row[0] if row else 0.0
+
+    def commit(self, decide: Callable[[Core], None]) -> None:
+        """Decide in one transaction, and have it on the disk. Raises sqlite3.Error; then nothing was decided."""
+        db = self.file.db
+        if self.stale:
+            self.load()
+        try:
+            db.execute("BEGIN")
+            decide(self.core)
+            self._history.flush()
+            changed = self._notes.write()
+            db.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        if changed:
+            self.file.mark(self.epochs.current, self.core.log.head)
+
+    def _undo(self) -> None:
+        if self.file.db.in_transaction:
+            self.file.db.execute("ROLLBACK")
+        self.load()
+
+    def close(self) -> None:
+        self.file.close()

@@ -1,0 +1,98 @@
+"""An engine whose core is in this process: each verb is a question to it. Engines differ in who asks, and when."""
+
+from abc import abstractmethod
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from ..core import Core
+from ..group import GroupState
+from ..groups import Groups
+from ..lease import Action, Lease, LeaseId, Outcome
+from ..log import Log, Page
+from ..message import Draft, Id, Message, Receipt, Scheduled
+from ..position import Cursor, Start
+from ..topic import Selector
+from ..topiclog import TopicState
+from .base import Engine
+
+T = TypeVar("T")
+
+Question = Callable[[Core, float], T]
+"""What to do with the core, as of a time. Whoever reads only, promises to change nothing but what is due."""
+
+
+class LocalEngine(Engine):
+    @abstractmethod
+    def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
+        """The answer, or the PlainmqError that was raised; an Accepted becomes its Receipt. `reads`: it changes
+        nothing, so it can also be answered when nothing can be stored."""
+
+    def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
+        return self._ask(lambda core, now: core.append(drafts, now))
+
+    # Reading
+
+    def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
+        return self._ask(lambda core, now: core.log.locate(selector, start, now), reads=True)
+
+    def read(
+        self, selector: Selector, cursor: Cursor, *, upto: int, limit: int, octets: int, take: bool
+    ) -> Future[Page]:
+        read = partial(Log.read, upto=upto, limit=limit, octets=octets, take=take)
+        return self._ask(lambda core, now: read(core.log, selector, cursor, now), reads=True)
+
+    def get(self, id: Id) -> Future[Message | None]:
+        return self._ask(lambda core, now: core.get(id, now), reads=True)
+
+    # Topics
+
+    def topics(self, selector: Selector | None) -> Future[list[TopicState]]:
+        return self._ask(lambda core, now: core.log.states(selector, now), reads=True)
+
+    def topic(self, name: str) -> Future[TopicState]:
+        return self._ask(lambda core, now: core.log.state(name, now), reads=True)
+
+    def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
+        return self._ask(lambda core, now: core.log.configure(name, changes, now))
+
+    def drop(self, name: str) -> Future[None]:
+        return self._work(lambda core, _now: core.drop(name))
+
+    # Groups
+
+    def _work(self, question: Question[Any]) -> "Future[Any]":
+        """Ask it when time has passed, and do what follows from it."""
+
+        def work(core: Core, now: float) -> Any:
+            core.pass_time(now)
+            try:
+                return question(core, now)
+            finally:
+                core.follow_up(now)
+
+        return self._ask(work)
+
+    def join(self, topic: str, group: str) -> Future[None]:
+        return self._work(lambda core, now: core.groups.join(topic, group, now))
+
+    def claim(self, topic: str, group: str, *, count: int, octets: int, seconds: float | None) -> Future[list[Lease]]:
+        claim = partial(Groups.claim, count=count, octets=octets, seconds=seconds)
+        return self._work(lambda core, now: claim(core.groups, topic, group, now=now))
+
+    def settle(
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
+    ) -> Future[list[Outcome]]:
+        return self._work(lambda core, now: core.groups.settle(topic, group, action, ids, seconds=seconds, now=now))
+
+    def group(self, topic: str, group: str) -> Future[GroupState]:
+        return self._work(lambda core, now: core.groups.state(topic, group, now))
+
+    def configure_group(
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
+    ) -> Future[None]:
+        return self._work(lambda core, now: core.groups.configure(topic, group, changes, start, now))
+
+    def drop_group(self, topic: str, group: str) -> Future[None]:
+        return self._work(lambda core, _now: core.groups.drop(topic, group))
