@@ -35,7 +35,7 @@ class Accepted(msgspec.Struct, frozen=True):
     def receipt(self, readers: Mapping[int, int]) -> Receipt:
         """What the publisher is told, when it is known to how many each message (by seq) was handed."""
         first, last = self.messages[0], self.messages[-1]
-        subscribers = max(readers.get(message.seq, 0) for message in self.messages)
+        subscribers = max([readers.get(message.seq, 0) for message in self.messages])
         return Receipt(first.id, first.topic, first.index, subscribers, last.id, len(self.messages))
 
 
@@ -98,9 +98,9 @@ class Core:
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together."""
-        grown, self._grown = self._grown, {}
-        for topic in grown:
+        for topic in self._grown:
             self.log.trim(topic)
+        self._grown.clear()
 
     def told(self, receipt: Receipt, key: str) -> None:
         """What the first publisher with this key was told in the end."""

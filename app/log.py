@@ -7,7 +7,6 @@ age, a ttl, an idle topic) is done when somebody asks next, never by a task of i
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
-from math import inf
 from operator import attrgetter
 from typing import Any, Final
 
@@ -78,7 +77,9 @@ class Log:
         self.head, self.cost, self._forgotten_floor = head.head, head.cost, head.forgotten_floor
         self._forgotten = {str(name): loss for (name,), loss in notes["forgotten"].items()}
         for (name,), note in notes["topic"].items():
-            self.topics[str(name)] = TopicLog.restore(str(name), note, self._history.ring(str(name)))
+            self.topics[str(name)] = TopicLog.restore(
+                str(name), note, self.limits.retention, self._history.ring(str(name))
+            )
         for topic, seq in waiting:
             self.topics[topic].waiting[seq] = None
             self._waiting.add(topic)
@@ -137,6 +138,8 @@ class Log:
         if topic.holds is not None and topic.holds.holds(message):
             topic.holds.lose(message)
             self.bereaved[topic.name] = None
+            for name in topic.holds.groups:
+                self._changed("job", (topic.name, name, message.seq))
             self.unhold(topic, message)
         self._order.remove(message)
         self._changed("topic", (topic.name,))
@@ -163,7 +166,8 @@ class Log:
         topic.retention = msgspec.structs.replace(topic.retention, **changes)
         topic.pinned = True
         self._changed("topic", (name,))
-        self._trim(topic, now - topic.retention.max_age)
+        self._trim_old(topic, now)
+        self._trim(topic)
         self._watch(topic)
 
     def drop(self, name: str) -> None:
@@ -300,15 +304,20 @@ class Log:
             freed += cost(message)
         return freed
 
-    def _trim(self, topic: TopicLog, horizon: float = -inf) -> None:
-        """Give up what is too much, or was accepted up to the horizon."""
-        ring, retention = topic.ring, topic.retention
+    def _trim(self, topic: TopicLog) -> None:
+        """Give up what is too much."""
+        ring, most, octets = topic.ring, topic.retention.max_messages, topic.retention.max_bytes
+        if ring.live > most or topic.bytes > octets:
+            for message in topic.free():
+                self._lose(topic, message)
+                if ring.live <= most and topic.bytes <= octets:
+                    break
 
-        def over() -> bool:
-            return ring.live > retention.max_messages or topic.bytes > retention.max_bytes
-
-        for message in topic.free() if over() or horizon > -inf else ():
-            if not over() and message.time > horizon:
+    def _trim_old(self, topic: TopicLog, now: float) -> None:
+        """Give up what is too old."""
+        horizon = now - topic.retention.max_age
+        for message in topic.free():
+            if message.time > horizon:
                 break
             self._lose(topic, message)
 
@@ -341,7 +350,8 @@ class Log:
             self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
 
     def _revisit(self, topic: TopicLog, now: float) -> None:
-        self._trim(topic, now - topic.retention.max_age)
+        self._trim_old(topic, now)
+        self._trim(topic)
         stays = topic.ring.live or topic.pinned or topic.holds is not None
         if stays or topic.last_used + self.limits.topic_idle > now:
             self._watch(topic)

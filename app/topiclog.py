@@ -118,8 +118,9 @@ class TopicLog:
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, name: str, note: TopicNote, ring: Ring) -> "TopicLog":
-        topic = cls(name, note.retention, note.loss, ring)
+    def restore(cls, name: str, note: TopicNote, default: Retention, ring: Ring) -> "TopicLog":
+        """Take up where another one left off. `default`: the retention of a topic without settings of its own."""
+        topic = cls(name, note.retention if note.pinned else default, note.loss, ring)
         ring.live = note.messages
         topic.bytes, topic.next_index = note.bytes, note.next_index
         topic.last_used, topic.pinned = note.last_used, note.pinned

@@ -59,7 +59,8 @@ class MemoryEngine(LocalEngine):
         """What was decided happens; to how many each message (by seq) was handed."""
         outbox = self._core.take_outbox()
         readers = {message.seq: self._deliver(message) for message in outbox.messages}
-        self._core.handed(readers, outbox.for_one)
+        if for_one := outbox.for_one:
+            self._core.handed(readers, for_one)
         self._core.trim()
         if self._works is not None:
             outbox.news.tell(self._works)

@@ -6,9 +6,12 @@ Readers are real ones on real cohorts; only their sockets are ours, so that they
 import asyncio
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
@@ -19,6 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from app.broker import Broker
 from app.cohort import Reader
 from app.engines.base import Engine
+from app.engines.sqlite import SqliteEngine
 from app.errors import LogFull, NotFound
 from app.frames import SSE_JSON, SSE_LEASE
 from app.lease import Action, LeaseId, Outcome, parse_lease_id
@@ -108,6 +112,7 @@ class Hand:
 
 class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
+    limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
     readers = Bundle("readers")
     hands = Bundle("hands")
 
@@ -123,10 +128,12 @@ class Machine(RuleBasedStateMachine):
     def open(self) -> None:
         self.model = Model(MAX_MESSAGES, MAX_AGE)
         self.model.now = self.clock.now
-        limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
-        self.broker = Broker(type(self).make(limits, self.clock))
         self.live: dict[int, tuple[Reader, Socket]] = {}
         self.working: dict[int, Hand] = {}
+        self.serve()
+
+    def serve(self) -> None:
+        self.broker = Broker(type(self).make(self.limits, self.clock))
         self.run(self.broker.__aenter__())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -394,14 +401,17 @@ class Machine(RuleBasedStateMachine):
             assert sorted(given) == sorted((work.seq, work.attempt) for work in works)
 
     @rule()
-    def restart_loses_everything(self) -> None:
+    def log_is_lost(self) -> None:
+        self.stop()
+        self.old_epochs.append(self.broker.engine.epoch)
+        self.open()
+
+    def stop(self) -> None:
         for reader, _ in self.live.values():
             reader.close()
         for hand in self.working.values():
             self.call(hand.worker.close)
         self.run(self.broker.__aexit__())
-        self.old_epochs.append(self.broker.engine.epoch)
-        self.open()
 
     @invariant()
     def every_reader_got_what_it_must(self) -> None:
@@ -428,17 +438,62 @@ class Machine(RuleBasedStateMachine):
             assert info.workers == len([hand for hand in self.working.values() if hand.group is group])
 
     def teardown(self) -> None:
-        for reader, _ in self.live.values():
-            reader.close()
-        for hand in self.working.values():
-            self.call(hand.worker.close)
-        self.run(self.broker.__aexit__())
+        self.stop()
         self.loop.close()
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
-def test_no_sequence_of_events_tells_a_broker_from_the_model(engine: Callable[[Limits, Clock], Engine]) -> None:
-    machine: Any = type("EngineMachine", (Machine,), {"make": staticmethod(engine)})
+class StoredMachine(Machine):
+    """On a file that is opened again: after a stop in good order, or as it was in the middle of everything."""
+
+    def open(self) -> None:
+        self.folder = TemporaryDirectory()
+        self.starts = itertools.count()
+        self.path = self.next_path()
+        super().open()
+
+    def next_path(self) -> Path:
+        return Path(self.folder.name) / f"{next(self.starts)}.db"
+
+    def serve(self) -> None:
+        self.broker = Broker(SqliteEngine(self.limits, self.clock, self.path))
+        self.run(self.broker.__aenter__())
+
+    def stop(self) -> None:
+        super().stop()
+        self.folder.cleanup()
+
+    @rule()
+    def restart(self) -> None:
+        for n in tuple(self.working):
+            self.worker_leaves(n)
+        super().stop()
+        self.go_on()
+
+    @rule()
+    def power_fails(self) -> None:
+        self.settle()
+        cut, self.path = self.path, self.next_path()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{cut}{suffix}", f"{self.path}{suffix}")
+        super().stop()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Nothing has changed, but nobody is there."""
+        epoch = self.broker.epoch
+        self.live, self.model.readers, self.working = {}, {}, {}
+        self.serve()
+        assert self.broker.epoch == epoch
+
+
+MACHINES: dict[str, type[Machine]] = {
+    **{name: type(name, (Machine,), {"make": staticmethod(engine)}) for name, engine in ENGINES.items()},
+    "sqlite": StoredMachine,
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_no_sequence_of_events_tells_a_broker_from_the_model(machine: Any) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     machine.TestCase.settings = settings(
         max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=checks
