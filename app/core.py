@@ -34,9 +34,11 @@ class Accepted(msgspec.Struct, frozen=True):
 
     def receipt(self, readers: Mapping[int, int]) -> Receipt:
         """What the publisher is told, when it is known to how many each message (by seq) was handed."""
-        first, last = self.messages[0], self.messages[-1]
-        subscribers = max([readers.get(message.seq, 0) for message in self.messages])
-        return Receipt(first.id, first.topic, first.index, subscribers, last.id, len(self.messages))
+        messages = self.messages
+        first, count = messages[0], len(messages)
+        id = first.id
+        subscribers = max([readers.get(message.seq, 0) for message in messages])
+        return Receipt(id, first.topic, first.index, subscribers, id if count == 1 else messages[-1].id, count)
 
 
 class Outbox(NamedTuple):

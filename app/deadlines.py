@@ -37,6 +37,10 @@ class Deadlines(Generic[K]):
             heappop(heap)
         return heap[0][0] if heap else None
 
+    def may_be_due(self, now: float) -> bool:
+        """False when nothing is: a cheap question, to be asked often."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def due(self, now: float) -> Iterator[K]:
         """Give up, one by one, the keys whose deadline is not after `now`."""
         while self._heap and self._heap[0][0] <= now:  # may be another heap: whoever is given a key may set() more

@@ -186,13 +186,12 @@ class Log:
     def sweep(self, now: float) -> None:
         """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
         messages at once: readers pass over what has expired anyway."""
-        if self.frozen:
-            return
-        for seq in islice(self._expiries.due(now), SWEEP):
-            if message := self._order.get(seq):
-                self.remove(message)
-        for name in self._revisits.due(now):
-            self._revisit(self.topics[name], now)
+        if not self.frozen and (self._expiries.may_be_due(now) or self._revisits.may_be_due(now)):
+            for seq in islice(self._expiries.due(now), SWEEP):
+                if message := self._order.get(seq):
+                    self.remove(message)
+            for name in self._revisits.due(now):
+                self._revisit(self.topics[name], now)
 
     def _keep(self, topic: TopicLog, message: Message) -> None:
         topic.ring.append(message)
@@ -257,8 +256,11 @@ class Log:
                 )
         if topic is not None and topic.holds is not None:
             self._check_held(topic, topic.holds, coming)
-        groups = len(topic.holds.groups) if topic and topic.holds else 0
-        room = sum(map(cost, kept)) + len(kept) * groups * JOB_COST + (0 if topic else TOPIC_COST)
+        room = sum([cost(draft) for draft in kept])
+        if topic is None:
+            room += TOPIC_COST
+        elif topic.holds is not None:
+            room += len(kept) * len(topic.holds.groups) * JOB_COST
         need = self.cost + room - self.limits.total_bytes
         if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
             raise LogFull(
