@@ -13,6 +13,9 @@ ENV PATH=/opt/plainmq/bin:$PATH \
     PLAINMQ_HOST=0.0.0.0 \
     PLAINMQ_TCP_HOST=0.0.0.0
 WORKDIR /opt/plainmq
+# A volume that is mounted here belongs to the user below: for `--engine sqlite:///data/log.db`.
+RUN install -d -m 0700 -o 10001 -g 10001 /data
+VOLUME /data
 USER 10001:10001
 EXPOSE 8000 7777
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \

@@ -82,3 +82,10 @@ class Gap(msgspec.Struct, frozen=True):
         many = "messages" if self.missed is None else f"{self.missed} messages"
         goes_on = f"it goes on at {self.resumes_at}" if self.resumes_at else "nothing older is retained"
         return f"{many} after {self.requested} are gone ({self.reason}); {goes_on}"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A retained message as the server wrote it: JSON, without a line end."""
+
+    id: str
+    text: bytes

@@ -17,9 +17,9 @@ from .errors import Draining, NotFound, SubscriberLimit
 from .frames import NEWS, Form, LeaseForm
 from .group import GroupState
 from .lease import Action, Lease, LeaseId, Outcome
-from .log import Page
 from .message import Draft, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
+from .reading import Page
 from .topic import Selector
 from .topiclog import TopicState
 from .workers import Worker, Workers
@@ -112,6 +112,20 @@ class Broker:
 
     def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
         return self.engine.read(selector, cursor, upto=upto, limit=limit, octets=BURST, take=take)
+
+    def put_back(self, message: Message) -> None:
+        """It was handed out for one subscriber, who was gone by then: it is published anew, under another id."""
+        ttl = None if message.expires is None else max(message.expires - time.time(), 0.0)
+        draft = Draft(
+            message.topic, message.data, message.content_type, message.event, message.delivery, ttl=ttl,
+            line=message.line, death=message.death,
+        )  # fmt: skip
+        self.engine.append([draft]).add_done_callback(self._put_back)
+
+    def _put_back(self, future: "Future[Receipt | Scheduled]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            self._cohorts.report("a message for one subscriber, who was gone, could not be put back", error)
 
     async def read(self, selector: Selector, start: Start, limit: int, wait: float = 0.0) -> Page:
         """A page of at most `limit` messages and about 1 MiB; when there is none, the first that come within `wait`

@@ -15,6 +15,9 @@ from .errors import OptionInvalid, PlainmqError
 from .units import parse_duration
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
+
     from .client import Options
     from .commands import Progress, Terminal
 
@@ -99,6 +102,13 @@ url_option = click.option(
 )  # fmt: skip
 
 
+def _retry_for(help: str) -> Callable[[F], F]:
+    return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
+
+
+retry_publish_option = _retry_for("How long to try without an answer; below 2m, or the server has forgotten the key.")
+
+
 @main.command()
 @click.argument("topic")
 @click.argument("message", required=False)
@@ -113,13 +123,7 @@ url_option = click.option(
 @click.option("--key", metavar="TEXT", help="The Idempotency-Key of a single message.  [one is made up]")
 @click.option("--content-type", metavar="TYPE", help="[text/plain if it is UTF-8, else application/octet-stream]")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
-@click.option(
-    "--retry-for",
-    type=duration,
-    default="10s",
-    show_default=True,
-    help="How long to try without an answer; below 2m, or the server has forgotten the key.",
-)
+@retry_publish_option
 @url_option
 def publish(
     *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, url: str, delay: str | None,
@@ -203,6 +207,132 @@ def subscribe(
     sys.exit(commands.subscribe(wanted, _terminal()))
 
 
+# Copies
+
+
+@main.command()
+@click.option(
+    "--topic", "topics", multiple=True, default=("**",), show_default=True, metavar="PATTERN",
+    help="Only these topics and patterns; can be given several times.",
+)  # fmt: skip
+@click.option(
+    "--since", default="earliest", show_default=True, metavar="PLACE",
+    help="An id, earliest, last:10 (of each --topic), a duration such as 10m, or an RFC 3339 time.",
+)  # fmt: skip
+@_retry_for("How long to try without an answer.")
+@url_option
+def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str) -> None:
+    """Print the messages that a running server retains, a JSON object a line, in the order of the log.
+
+    It ends with the message that was the newest when it began, and takes nothing away from anybody. What waits for one
+    subscriber or is delayed is not shown, nor are groups. If messages may be gone before they were read, a sentence on
+    standard error says so.
+
+    \b
+    Exit status:
+      0    done, or nobody reads the output any more
+      1    refused by the server, or the output cannot be written; the sentence says why
+      2    wrong usage
+      3    the server cannot be reached
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from . import transfer
+
+    sys.exit(transfer.export(transfer.Source(url, topics, since, retry_for), _terminal()))
+
+
+@main.command("import")
+@click.argument("file", type=FILE, default="-")
+@retry_publish_option
+@url_option
+def import_(*, file: Path, retry_for: float, url: str) -> None:
+    """Publish the messages of FILE, or of standard input, which `plainmq export` has written.
+
+    Each keeps its topic, event, content type and bytes; its id, index and time are new. They are published one after
+    the other, so they keep their order. An import that was broken off can be repeated at once: for two minutes, or
+    10,000 messages, the server knows what it has stored. Later, leave out the lines that were stored.
+
+    \b
+    Exit status:
+      0    all are stored
+      1    a line is not a message, or was refused by the server; the sentence says which and why
+      2    wrong usage
+      3    the server cannot be reached; whether the last message was stored is not known
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from . import transfer
+
+    sys.exit(transfer.import_(url, file, retry_for, _terminal()))
+
+
+engine_option = click.option(
+    "--engine", metavar="ENGINE", help="The server's, such as sqlite:///var/lib/plainmq/log.db.  [PLAINMQ_ENGINE]"
+)
+
+
+@main.command()
+@click.argument("copy", type=click.Path(path_type=Path))
+@engine_option
+def backup(copy: Path, engine: str | None) -> None:
+    """Copy the file of the engine sqlite to COPY, while the server runs or not.
+
+    It is a whole log of one moment, checked, in one file; publishing goes on meanwhile. What is there already is not
+    overwritten.
+
+    \b
+    Exit status:
+      0    copied
+      1    not copied; the sentence says why
+      2    wrong usage
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from .disk.backup import backup
+
+    with _copying() as progress:
+        count = backup(_store(engine), copy, progress)
+    _tell(f"messages copied to {copy}: {count}")
+
+
+@main.command()
+@click.argument("copy", type=click.Path(path_type=Path))
+@engine_option
+@click.option("--replace", is_flag=True, help="Also where there is a log already, which is lost then.")
+def restore(copy: Path, engine: str | None, replace: bool) -> None:
+    """Put COPY, which `plainmq backup` has made, in the place of the engine's file.
+
+    The server must be stopped. When it starts again, a new epoch begins, because what came after the copy is gone: the
+    ids up to there stay good, and who comes back with a later one is told of a gap.
+
+    \b
+    Exit status:
+      0    it is in its place
+      1    nothing was changed; the sentence says why
+      2    wrong usage
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from .disk.backup import restore
+
+    path = _store(engine)
+    with _copying() as progress:
+        count = restore(copy, path, replace, progress)
+    _tell(f"messages restored to {path}: {count}")
+
+
+def _store(engine: str | None) -> Path:
+    """The file of this engine, or of the one that `plainmq serve` would take."""
+    from . import server
+
+    return server.store_path(settings.load({"engine": engine}).engine)
+
+
 def _end_on_signals() -> None:
     """Ctrl-C and SIGTERM end the command at once, without a traceback, also while it waits in a write."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -229,10 +359,26 @@ def _write(data: bytes) -> None:
 
 @contextmanager
 def _progress(total: int | None) -> "Iterator[Progress]":
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
-    columns = [BarColumn(), DownloadColumn(), TextColumn("{task.fields[messages]} messages"), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with _bar(TextColumn("{task.fields[messages]} messages")) as bar:
         task = bar.add_task("", total=total, messages=0)
         yield lambda octets, messages: bar.update(task, completed=octets, messages=messages)
+
+
+@contextmanager
+def _copying() -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how much is copied, and of how much; nothing where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    with _bar() as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(*columns: "ProgressColumn") -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    return Progress(BarColumn(), DownloadColumn(), *columns, TimeRemainingColumn(), console=Console(stderr=True))

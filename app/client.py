@@ -25,13 +25,14 @@ import httpx
 import msgspec
 from httpx_sse import SSEError, aconnect_sse
 
-from .answers import ClientError, Gap, Published, Record, RequestRefused, Scheduled, Unreachable
+from .answers import ClientError, Gap, Line, Published, Record, RequestRefused, Scheduled, Unreachable
 from .waits import Waits
 
 __all__ = [
     "Client",
     "ClientError",
     "Gap",
+    "Line",
     "Options",
     "Published",
     "Record",
@@ -42,6 +43,7 @@ __all__ = [
 
 NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does not reach it: later it may work
 LIMIT: Final = 1_000_000  # the most messages that may be asked for in one stream
+PAGE: Final = 1_000  # messages: as many as a server puts in one
 BATCH: Final = "application/x-ndjson"
 
 T = TypeVar("T")
@@ -140,15 +142,33 @@ class Client:
         headers = {"Idempotency-Key": (options.get("key") or uuid4().hex).encode()}
         if content_type := options.get("content_type"):
             headers["Content-Type"] = content_type.encode()
-        waits = self._waits(self._retry_for)
+        answer = await self._insist("POST", _messages(topic), params=query, headers=headers, content=data)
+        return _read(answer.content, Published) if delay is None else _read(answer.content, Scheduled)
+
+    async def export(self, topic: str = "**", since: str = "earliest") -> AsyncGenerator[Line | Gap, None]:
+        """What a topic or pattern retains, oldest first, up to the newest message at this moment, and each gap at its
+        place. It takes nothing away from anybody: what waits for one subscriber is not shown. Raises RequestRefused,
+        Unreachable."""
+        _, newest = await self._page("**", "latest")
+        end = number(newest)
         while True:
-            try:
-                answer = await self._ask("POST", _messages(topic), params=query, headers=headers, content=data)
-            except ClientError as error:
-                self._fail(waits, error)
-            else:
-                return _read(answer.content, Published) if delay is None else _read(answer.content, Scheduled)
-            await self._sleep(waits.next())
+            items, place = await self._page(topic, since)
+            for item in items:
+                if isinstance(item, Gap) or number(item.id) <= end:
+                    yield item
+            if place == since or number(place) >= end:
+                return
+            since = place
+
+    async def _page(self, topic: str, since: str) -> tuple[list[Line | Gap], str]:
+        """A page, and the place where the next one starts."""
+        query = {"since": since, "limit": PAGE}
+        answer = await self._insist("GET", _messages(topic), params=query, headers={"Accept": BATCH})
+        try:
+            place = httpx.URL(answer.links["next"]["url"]).params["since"]
+        except KeyError:
+            raise RequestRefused("not_plainmq", 200, f"{self.url} does not answer with a page of messages") from None
+        return [_item(line) for line in answer.content.splitlines()], place
 
     async def subscribe(
         self,
@@ -218,6 +238,16 @@ class Client:
             raise self._unreachable(error) from error
         raise Unreachable(f"{self.url} ended the stream")
 
+    async def _insist(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Ask until there is an answer, for `retry_for` seconds."""
+        waits = self._waits(self._retry_for)
+        while True:
+            try:
+                return await self._ask(method, path, **request)
+            except ClientError as error:
+                self._fail(waits, error)
+            await self._sleep(waits.next())
+
     async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **request)
@@ -247,11 +277,31 @@ class _Farewell(msgspec.Struct):
     reason: str
 
 
+class _Item(msgspec.Struct):
+    """A line of a page: a message, or a gap."""
+
+    id: str = ""
+    gap: Gap | None = None
+
+
 class _Problem(msgspec.Struct):
     """RFC 9457, and our own `code`."""
 
     code: str
     detail: str
+
+
+def number(id: str) -> int:
+    """`k3f9a2xq-42` → 42, its place in the log. Raises RequestRefused."""
+    place = id.rpartition("-")[2]
+    if not place.isdecimal():
+        raise RequestRefused("not_plainmq", 200, f"{id!r} is not an id of plainmq")
+    return int(place)
+
+
+def _item(line: bytes) -> Line | Gap:
+    item = _read(line, _Item)
+    return item.gap or Line(item.id, line)
 
 
 def _messages(topic: str) -> str:

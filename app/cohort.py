@@ -21,9 +21,9 @@ from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
 from .frames import Form
-from .log import Page
 from .message import Delivery, Message
 from .position import Cursor, Start
+from .reading import Page
 from .stall import StallWatch
 from .topic import PatternIndex, Selector
 
@@ -62,6 +62,9 @@ class Source(Protocol):
         """One write's worth of the log, up to that place and at most `limit` messages; with `take`, also what was kept
         for one subscriber."""
         ...
+
+    def put_back(self, message: Message) -> None:
+        """It was handed out for one subscriber, who was gone by then: somebody else shall have it."""
 
 
 class Cohort:
@@ -216,6 +219,9 @@ class Reader:
     def _write_page(self, page: Page) -> None:
         self._reading = False
         if self.closed:
+            for message in page.messages:
+                if message.delivery is Delivery.ONE:
+                    self._cohorts.source.put_back(message)
             return
         form = self.cohort.form
         frames = [form.encode(message) for message in page.messages]

@@ -4,8 +4,8 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
@@ -81,7 +81,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
         async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
-        return _failed(error, str(error), terminal)
+        return failed(error, str(error), terminal)
     terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
     return Exit.DONE
 
@@ -89,10 +89,18 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
 def publish_lines(outgoing: Outgoing, file: Path, batches: bool, terminal: Terminal) -> Exit:
     """Publish every line of the file (`-` is standard input) that is not empty, in order; with `batches`, the lines
     that are there at once travel together."""
+    with opened(file) as source:
+        return asyncio.run(_publish_lines(outgoing, source, batches, terminal))
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[int]:
+    """The file to read from; `-` is standard input."""
     if file == Path("-"):
-        return asyncio.run(_publish_lines(outgoing, sys.stdin.fileno(), batches, terminal))
+        yield sys.stdin.fileno()
+        return
     with file.open("rb", buffering=0) as source:
-        return asyncio.run(_publish_lines(outgoing, source.fileno(), batches, terminal))
+        yield source.fileno()
 
 
 async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal: Terminal) -> Exit:
@@ -102,7 +110,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     try:
         with Bar(terminal, file) as bar:
             async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
-                async for lines in _read_lines(file):
+                async for lines in _without_empty(read_lines(file)):
                     for first in range(0, len(lines), step):
                         part = lines[first : first + step]
                         answer = await _publish_part(client, outgoing, part, batches)
@@ -111,7 +119,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
                         if outgoing.as_json:
                             terminal.out(_json(answer))
     except ClientError as error:
-        return _failed(error, f"{error} ({done} messages before it were accepted)", terminal)
+        return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
     return Exit.DONE
 
 
@@ -147,8 +155,13 @@ class Bar:
             self._bar(self._octets, messages)
 
 
-async def _read_lines(file: int) -> AsyncIterator[list[bytes]]:
-    """The lines of the file as they come: whole ones, without their ends (LF or CRLF), without empty ones."""
+async def _without_empty(parts: AsyncIterator[list[bytes]]) -> AsyncIterator[list[bytes]]:
+    async for lines in parts:
+        yield [line for line in lines if line]
+
+
+async def read_lines(file: int, longest: int = LONGEST_LINE) -> AsyncIterator[list[bytes]]:
+    """The lines of the file as they come: whole ones, without their ends (LF or CRLF)."""
     parts: list[bytes] = []
     while chunk := await _read(file):
         head, end, rest = chunk.partition(b"\n")
@@ -157,13 +170,13 @@ async def _read_lines(file: int) -> AsyncIterator[list[bytes]]:
             lines = [b"".join(parts), *rest.split(b"\n")]
             parts = [lines.pop()]
             yield _without_ends(lines)
-        elif sum(map(len, parts)) > LONGEST_LINE:
-            raise RequestRefused("message_too_large", 413, f"a line has more than {LONGEST_LINE} bytes")
+        elif sum(map(len, parts)) > longest:
+            raise RequestRefused("message_too_large", 413, f"a line has more than {longest} bytes")
     yield _without_ends([b"".join(parts)])
 
 
 def _without_ends(lines: list[bytes]) -> list[bytes]:
-    return [line for line in (line.removesuffix(b"\r") for line in lines) if line]
+    return [line.removesuffix(b"\r") for line in lines]
 
 
 async def _read(file: int) -> bytes:
@@ -196,7 +209,7 @@ async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
     except TimeoutError:
         return Exit.DONE if wanted.count is None else Exit.TIMEOUT
     except ClientError as error:
-        return _failed(error, str(error), terminal)
+        return failed(error, str(error), terminal)
 
 
 async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
@@ -215,7 +228,7 @@ async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
     return Exit.DONE
 
 
-def _failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
+def failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
     terminal.tell(f"Error: {sentence}")
     return Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.REFUSED
 

@@ -20,6 +20,7 @@ from .history import History
 from .log import Log
 from .message import Delivery, Draft, Id, Message, Receipt, Scheduled
 from .notes import Changed, Notes, forget
+from .reading import Reading
 from .topiclog import Limits
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
@@ -57,7 +58,8 @@ class Core:
     def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
         """`changed` hears of each change of state that is not a message."""
         self.log = Log(limits, epochs, history, changed)
-        self.groups = Groups(self.log, limits.groups, changed)
+        self.reading = Reading(self.log)
+        self.groups = Groups(self.log, self.reading, limits.groups, changed)
         self.duplicates = Duplicates(changed)
         self.delayed = Delayed(changed)
         self._messages: list[Message] = []  # accepted, and not in an outbox yet

@@ -6,6 +6,9 @@ PlainmqError
 │   ├── GroupInvalid         not a lawful name of a group
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
+│   ├── HostInvalid          a request without one lawful Host
+│   ├── HostUnknown          a request for a server of another name
+│   ├── OriginForbidden      a request that a page of another site has sent
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
@@ -43,6 +46,18 @@ class OptionInvalid(Refused):
 
 class MessageTooLarge(Refused):
     code = "message_too_large"
+
+
+class HostInvalid(Refused):
+    code = "host_invalid"
+
+
+class HostUnknown(Refused):
+    code = "host_unknown"
+
+
+class OriginForbidden(Refused):
+    code = "origin_forbidden"
 
 
 class EncodingUnsupported(Refused):

@@ -17,6 +17,7 @@ from .log import Log
 from .message import Death, Delivery, Draft, Id, Message
 from .notes import Changed, Notes, forget
 from .position import EARLIEST, GapReason, Start
+from .reading import Reading
 from .topic import Selector, parse_topic
 from .topiclog import TopicLog, TopicNote
 
@@ -59,11 +60,12 @@ NO_NEWS: Final = News()
 
 
 class Groups:
-    def __init__(self, log: Log, most: int, changed: Changed = forget) -> None:
+    def __init__(self, log: Log, reading: Reading, most: int, changed: Changed = forget) -> None:
         """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down."""
         self._news = News()
         self._changed = changed
         self._log = log
+        self._reading = reading
         self._most = most
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
@@ -84,7 +86,7 @@ class Groups:
     def restore(self, notes: Notes) -> None:
         """Take up where others left off, in a log that has been restored."""
         jobs: dict[tuple[str, str], dict[int, Job]] = {}
-        for (topic, name, seq), job in sorted(notes["job"].items()):
+        for (topic, name, seq), job in notes["job"].items():
             jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
         buried: dict[tuple[str, str], list[int]] = {}
         for topic, name, seq in sorted(notes["buried"]):
@@ -92,7 +94,9 @@ class Groups:
         groups: dict[str, dict[str, Group]] = {}
         for (topic, name), note in notes["group"].items():
             key = str(topic), str(name)
-            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, jobs.get(key, {}), buried.get(key, ()))
+            known = jobs.get(key, {})
+            oldest_first = {seq: known[seq] for seq in sorted(known)}
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()))
         for topic, names in groups.items():
             held: TopicNote = notes["topic"][topic,]
             self._log.existing(topic).holds = Holds(names, held.held, held.held_bytes)
@@ -143,7 +147,7 @@ class Groups:
             self._make(topic, name, settings, place, now)
 
     def _make(self, topic: str, name: str, settings: GroupSettings, start: Start, now: float) -> None:
-        cursor = self._log.locate(Selector([topic]), start, now)
+        cursor = self._reading.locate(Selector([topic]), start, now)
         if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
             raise OptionInvalid(
                 f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"

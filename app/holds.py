@@ -1,10 +1,11 @@
 """Holds: what retention may not take from a topic, because one of its groups has not acked it.
 
 The question is which message may go next. Almost always it is the oldest, so retention walks the topic from there. It
-walks past what is held and does not come back: what is released behind it joins a heap.
+walks past what is held and does not come back: what is released behind it joins a heap. It does not walk on to what no
+worker has had yet: all of that is held, unless it is for one subscriber.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from .group import Group
@@ -53,16 +54,23 @@ class Holds:
         for group in self.groups.values():
             group.lose(message.seq)
 
-    def free(self, ring: Ring) -> Iterator[Message]:
-        """The messages that nobody holds, oldest first. Each may be removed before the next is asked for."""
+    def free(self, ring: Ring, waiting: Iterable[int]) -> Iterator[Message]:
+        """The messages that nobody holds, oldest first. Each may be removed before the next is asked for. `waiting`:
+        seqs of what is for one subscriber, oldest first."""
         while self._freed:
             message = ring.get(self._freed[0])
             if message is not None:
                 yield message
             heappop(self._freed)
+        begun = min(group.cursor for group in self.groups.values())
         for message in ring.after(self._passed):
+            if message.seq > begun:
+                break
             if self.holds(message):
                 self._passed = message.seq
             else:
                 self._passed = message.seq - 1  # past the holes before it too
+                yield message
+        for seq in tuple(waiting):
+            if seq > begun and (message := ring.get(seq)) is not None:
                 yield message

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
-from .server import bounds, running
+from .server import bounds, rules, running
 from .settings import load
 from .web.app import create_app
 
@@ -19,4 +19,4 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-app = create_app(None, bounds(_settings), _lifespan)
+app = create_app(None, bounds(_settings), rules(_settings), _lifespan)

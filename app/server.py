@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
@@ -29,6 +30,7 @@ from .tcp.listener import LineListener
 from .tcp.session import LineSession
 from .topiclog import Limits, Retention
 from .web.app import Bounds, create_app
+from .web.guard import Rules
 from .web.protocol import Connection
 
 FORCED = 1  # the exit status after a second signal
@@ -92,6 +94,17 @@ def bounds(settings: Settings) -> Bounds:
     return Bounds(int(settings.max_message), int(settings.max_batch), settings.max_batch_messages)
 
 
+def rules(settings: Settings) -> Rules:
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    hosts = {*_listed(settings.allowed_hosts), *([public] if public else [])}
+    return Rules(frozenset(hosts), frozenset(_listed(settings.allowed_origins)))
+
+
+def _listed(text: str) -> list[str]:
+    """`a, b` → a and b"""
+    return [part.lower() for part in re.split(r"[,\s]+", text) if part]
+
+
 def _socket_options(settings: Settings) -> tuple[int, float]:
     return settings.send_buffer, settings.stall_timeout
 
@@ -107,7 +120,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         config = uvicorn.Config(
-            create_app(run.broker, bounds(settings)),
+            create_app(run.broker, bounds(settings), rules(settings)),
             http=Connection,
             lifespan="off",
             ws="none",

@@ -32,6 +32,17 @@ class Settings:
     port: Port = option(8000, "Port of the HTTP door; 0 takes a free one.")
     tcp_host: str = option("127.0.0.1", "Address of the line port.")
     tcp_port: Port = option(7777, "Port of the line port; 0 turns it off.")
+    public_url: str = option(
+        "", "Where users reach the server, such as `https://mq.example.org`: its name is one of ours."
+    )
+    allowed_hosts: str = option(
+        "",
+        "More names of the server, with commas; a request for any other is refused (421), `*` allows all. Addresses "
+        "and localhost always work.",
+    )
+    allowed_origins: str = option(
+        "", "Other sites whose pages may use the server, such as `https://example.org`, with commas; `*` is every site."
+    )
     engine: str = option(
         "memory", "Where the log lives: `memory` (gone when the process ends) or `sqlite:///PATH` (a file that stays)."
     )
@@ -123,4 +134,4 @@ def _parsed(name: str, value: str) -> Any:
 
 
 def _parse(kind: type, value: Any) -> Any:
-    return _PARSERS[kind](value)
+    return kind(_PARSERS[kind](value))

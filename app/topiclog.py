@@ -7,6 +7,7 @@ import msgspec
 
 from .history import Ring
 from .holds import Holds
+from .losses import Loss
 from .message import Draft, Message
 
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body; a test measures it
@@ -36,16 +37,6 @@ class Limits(msgspec.Struct, frozen=True):
     topics: int = 10_000
     groups: int = 100
     topic_idle: float = 3_600.0
-
-
-class Loss(msgspec.Struct):
-    """What retention took from a topic: the seq and time of the newest such message, and how many there were.
-    `first` is the topic's first message ever: who stopped before it has missed all of them."""
-
-    seq: int = 0
-    time: float = 0.0
-    count: int = 0
-    first: int = 0
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -96,7 +87,7 @@ class TopicLog:
 
     def free(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each may be removed before the next is asked for."""
-        return self.ring.after(0) if self.holds is None else self.holds.free(self.ring)
+        return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
 
     def state(self) -> TopicState:
         newest = next(self.ring.newest(), None)

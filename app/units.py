@@ -25,19 +25,19 @@ class Octets(int):
         return format_size(self)
 
 
-def parse_duration(text: str) -> Seconds:
+def parse_duration(text: str) -> float:
     """`10m` → 600.0; `0` is allowed without a unit. Raises OptionInvalid."""
     if text == "0":
-        return Seconds(0.0)
+        return 0.0
     if match := _DURATION.fullmatch(text):
-        return Seconds(float(match[1]) * SECONDS[match[2]])
+        return float(match[1]) * SECONDS[match[2]]
     raise OptionInvalid(f"{text!r} is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d")
 
 
-def parse_size(text: str) -> Octets:
+def parse_size(text: str) -> int:
     """`8MiB` → 8388608. Raises OptionInvalid."""
     if match := _SIZE.fullmatch(text):
-        return Octets(int(match[1]) * OCTETS[match[2]])
+        return int(match[1]) * OCTETS[match[2]]
     raise OptionInvalid(f"{text!r} is not a size: expected a number of bytes, such as 65536, 64KiB, 8MiB or 1GiB")
 
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,10 +49,13 @@ class ServerProcess:
 
 
 @contextmanager
-def start_server(*flags: str, port: int = 0, tcp_port: int | None = None) -> Iterator[ServerProcess]:
-    """`plainmq serve` with these flags; a tcp_port of 0 is none at all."""
+def start_server(
+    *flags: str, port: int = 0, tcp_port: int | None = None, program: Sequence[str] = ("app",)
+) -> Iterator[ServerProcess]:
+    """`plainmq serve` with these flags; a tcp_port of 0 is none at all. `program`: the module that is run, and what it
+    is told before."""
     tcp_port = free_port() if tcp_port is None else tcp_port
-    command = ["-m", "app", "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
+    command = ["-m", *program, "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
     with _child(command, {}) as process:
         banner = _read_until(process, "telnet://" if tcp_port else "subscribe")
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)

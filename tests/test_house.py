@@ -18,42 +18,46 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings commands client units errors
+    cli             → __init__ server settings transfer commands disk/backup client units errors
     main            → server settings web/app
 
+    transfer        → commands client
     commands        → client
     client          → answers waits
     answers         →
     waits           →
 
-    server          → __init__ settings web/* tcp/* broker engines/* cohort frames log topiclog message position topic
+    server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position topic
                       units sockets errors
 
-    web/*           → broker workers cohort frames log group lease message position topic units errors
-    tcp/*           → broker workers cohort frames log group lease message position topic units errors
+    web/*           → broker workers cohort frames reading group lease message position topic units errors
+    tcp/*           → broker workers cohort frames group lease message position topic units errors
 
-    broker          → engines/base alarm workers cohort frames log topiclog group lease message position topic errors
+    broker          → engines/base alarm workers cohort frames reading topiclog group lease message position topic errors
     workers         → engines/base cohort frames stall lease message errors
-    cohort          → frames log stall message position topic
+    cohort          → frames reading stall message position topic
     alarm           →
     stall           →
     frames          → lease message position
 
     engines/memory  → engines/local engines/base core epochs groups history message topiclog
     engines/sqlite  → engines/local engines/base disk/file disk/store core groups message topiclog errors
-    engines/local   → engines/base core groups log topiclog group lease message position topic
-    engines/base    → groups log topiclog group lease message position topic
+    engines/local   → engines/base core groups reading topiclog group lease message position topic
+    engines/base    → groups reading topiclog group lease message position topic
 
+    disk/backup     → disk/file
     disk/store      → disk/file disk/history disk/notes core log topiclog
-    disk/notes      → disk/rows core delayed duplicates log group notes topiclog
+    disk/notes      → disk/rows core delayed duplicates log losses group notes topiclog
     disk/history    → disk/rows epochs message
     disk/file       → epochs errors
     disk/rows       →
 
-    core            → delayed duplicates groups log history epochs notes message topiclog errors
-    groups          → log topiclog holds group lease deadlines notes message position topic errors
-    log             → topiclog history holds group deadlines epochs notes message position topic errors
-    topiclog        → history holds message
+    core            → delayed duplicates groups reading log history epochs notes message topiclog errors
+    groups          → reading log topiclog holds group lease deadlines notes message position topic errors
+    reading         → log losses message position topic
+    log             → topiclog losses history holds group deadlines epochs notes message topic errors
+    topiclog        → losses history holds message
+    losses          → notes message topic
     holds           → history group message
     group           → lease deadlines errors
     lease           → message errors

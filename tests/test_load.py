@@ -54,7 +54,7 @@ class Listener(asyncio.Protocol):
 async def test_a_thousand_readers_of_each_door_get_every_message_of_both_doors_once_in_one_order() -> None:
     loop = asyncio.get_running_loop()
     with start_server() as server:
-        get = b"GET /topics/foo/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+        get = b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
         sub = b"""{'command':'subscribe', 'topic':'foo'}\n{"command":"unsubscribe","topic":"none"}\n"""
         listeners = [
             (await loop.create_connection(lambda: Listener(*kind, b"m-end"), server.host, port))[1]  # noqa: B023
@@ -97,7 +97,7 @@ async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_m
     with start_server("--stall-timeout", "1s") as server:
         async with AsyncExitStack() as stack:
             readers = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(healthy)]
-            stalled = [_stalled(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: x\r\n\r\n")]
+            stalled = [_stalled(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")]
             stalled.append(_stalled(server.tcp_port, b"{'command':'subscribe', 'topic':'foo'}\n"))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=DEADLINE))
             await client.put("/topics/foo")

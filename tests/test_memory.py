@@ -13,6 +13,7 @@ from app.history import MemoryHistory
 from app.lease import Action, Lease, LeaseId, Outcome
 from app.log import Log
 from app.message import Death, Draft, Id
+from app.reading import Reading
 from app.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 
 COUNT = 5_000
@@ -62,7 +63,7 @@ def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: L
 
 @pytest.fixture
 def groups(log: Log) -> Groups:
-    groups = Groups(log, most=10)
+    groups = Groups(log, Reading(log), most=10)
     groups.configure("a", "g", {}, None, 0.0)
     return groups
 

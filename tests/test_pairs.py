@@ -81,7 +81,7 @@ async def by_words(door: "Doors", topic: str, value: str) -> Sent:
 
 async def by_http(door: "Doors", topic: str, value: str | bytes) -> Sent:
     data, kind = (value.encode(), UTF8) if isinstance(value, str) else (value, IMAGE)
-    head = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
+    head = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
     door.http.send(f"{head}\r\n\r\n".encode() + data)
     answer = b"".join([line async for line in head_of(door.http)])
     assert answer.startswith(b"HTTP/1.1 201 ")
@@ -194,7 +194,7 @@ class StreamReader:
         self._rest = b""
 
     async def open(self, path: str) -> None:
-        self._peer.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self._peer.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = b"".join([line async for line in head_of(self._peer)])
         assert head.startswith(b"HTTP/1.1 200 ")
         assert b"transfer-encoding: chunked" in head.lower()

@@ -3,6 +3,7 @@
     <!-- runs in terminal N -->   before a block: it is that terminal's transcript. `$ command` starts a program; what
                                   follows is what it prints, or what is typed into it, see TYPED. A block without a
                                   command goes on where the terminal's last block stopped.
+    <!-- runs in the shop ... -->  the same in a folder with a log that stays; with or without a server
     <!-- banner -->               before what the server prints when it starts
     <!-- file NAME -->            before a script; both are run, and what they print follows `what NAME prints`
     <!-- settings -->             around the table, which `python -m tests.test_readme` writes anew
@@ -76,7 +77,8 @@ def masked(line: str) -> str:
 class Program:
     """A program in a terminal: typed into line by line, read line by line, with a deadline."""
 
-    def __init__(self, command: str, server: ServerProcess) -> None:
+    def __init__(self, command: str, server: ServerProcess, folder: Path) -> None:
+        command, _, target = command.partition(" > ")
         words = shlex.split(command)
         assert words[0] in ("curl", "telnet", PLAINMQ), f"the test does not run {command!r}"
         self.telnet = words[0] == "telnet"
@@ -86,11 +88,20 @@ class Program:
         if self.telnet:
             assert words[1:] == ["localhost", "7777"]
             words = [*self._telnet(), "localhost", str(server.tcp_port)]
-        stderr = subprocess.STDOUT if self.telnet else subprocess.DEVNULL  # curl's is its progress, absent on terminals
+        curl = words[0] == "curl"
+        if target:
+            words = ["sh", "-c", f'exec "$@" > {target}', "sh", *words]
+        stderr = subprocess.DEVNULL if curl else subprocess.STDOUT  # curl's is its progress, absent on terminals
+        environment = {"PYTHONPATH": str(ROOT), "PLAINMQ_URL": server.url, "PLAINMQ_ENGINE": f"sqlite:{folder}/log.db"}
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=ROOT,
-            env={**os.environ, "PLAINMQ_URL": server.url},
-        )  # fmt: skip
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=folder,
+            env=os.environ | environment,
+        )
+        self._folder = str(folder)
         self._unread = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
@@ -132,7 +143,7 @@ class Program:
                 return  # which addresses localhost has is the machine's affair
             seen = self.line()
         assert seen is not None, f"it ended before it showed {expected!r}"
-        assert masked(seen) == masked(expected)
+        assert masked(seen.replace(self._folder, "/var/lib/plainmq")) == masked(expected)
 
     def settle(self) -> None:
         """Return when the server has done what was typed: the dialect that answers nothing does not say so."""
@@ -154,8 +165,9 @@ class Program:
 
 
 class Terminal:
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, folder: Path) -> None:
         self._server = server
+        self._folder = folder
         self.program: Program | None = None
 
     def play(self, transcript: str) -> None:
@@ -163,7 +175,7 @@ class Terminal:
         for line in transcript.splitlines():
             if line.startswith("$ "):
                 self.end()
-                self.program = Program(line.removeprefix("$ "), self._server)
+                self.program = Program(line.removeprefix("$ "), self._server, self._folder)
                 continue
             assert self.program, "a transcript begins with a command"
             if fresh and self.program.telnet and TYPED.match(line):
@@ -194,12 +206,12 @@ def fresh() -> Iterator[ServerProcess]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_terminals_show_what_the_readme_shows(fresh: ServerProcess) -> None:
+def test_the_terminals_show_what_the_readme_shows(fresh: ServerProcess, tmp_path: Path) -> None:
     terminals: dict[str, Terminal] = {}
     try:
         for marker, text in blocks():
-            if marker.startswith("runs in "):
-                terminals.setdefault(marker, Terminal(fresh)).play(text)
+            if marker.startswith("runs in terminal "):
+                terminals.setdefault(marker, Terminal(fresh, tmp_path)).play(text)
         assert set(terminals) == {"runs in terminal 1", "runs in terminal 2", "runs in terminal 3"}
         terminals["runs in terminal 3"].end()
     finally:
@@ -214,8 +226,24 @@ def test_the_server_starts_with_the_banner_that_the_readme_shows(fresh: ServerPr
     assert masked(seen) == masked(shown)
 
 
-def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess) -> None:
-    terminal = Terminal(fresh)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_log_in_a_file_is_kept_copied_and_put_back_as_the_readme_shows(tmp_path: Path) -> None:
+    shown = [(marker, text) for marker, text in blocks() if marker.startswith("runs in the shop ")]
+    assert {marker for marker, _ in shown} == {"runs in the shop with a server", "runs in the shop without a server"}
+    for marker, text in shown:
+        with start_server("--engine", f"sqlite:{tmp_path}/log.db", tcp_port=0) as server:
+            if marker.endswith("without a server"):
+                server.stop()
+            terminal = Terminal(server, tmp_path)
+            try:
+                terminal.play(text)
+                terminal.end()
+            finally:
+                terminal.close()
+
+
+def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess, tmp_path: Path) -> None:
+    terminal = Terminal(fresh, tmp_path)
     telnet = "$ telnet localhost 7777\nTrying 127.0.0.1...\nConnected to localhost.\nEscape character is '^]'.\n"
     try:
         with pytest.raises(AssertionError, match="OK subscribed"):

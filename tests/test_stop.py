@@ -58,7 +58,7 @@ async def test_a_stalled_stream_does_not_hold_the_stop_up() -> None:
 async def test_readiness_and_publishes_are_refused_while_an_open_request_is_finished() -> None:
     with start_server(tcp_port=0) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf ")
+        writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ")
         async with stream(server, "/topics/foo/stream") as events:
             server.process.send_signal(signal.SIGTERM)
             assert (await events.take(1))[0].type == "bye"
@@ -73,7 +73,7 @@ async def test_readiness_and_publishes_are_refused_while_an_open_request_is_fini
 async def test_a_second_signal_ends_the_process_at_once() -> None:
     with start_server("--drain-timeout", "1h", tcp_port=0) as server:
         _, writer = await asyncio.open_connection(server.host, server.port)
-        writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf ")
+        writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ")
         async with stream(server, "/topics/foo/stream") as events:
             server.process.send_signal(signal.SIGTERM)
             assert (await events.take(1))[0].type == "bye"

@@ -8,9 +8,11 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
+
+import msgspec
 
 from ..epochs import Epochs, new_epoch
 from ..errors import PlainmqError
@@ -20,7 +22,9 @@ Synchronous = Literal["full", "relaxed"]
 PAGE: Final = 4_096  # bytes of the database's pages
 CACHE: Final = 16 << 20  # bytes of pages that SQLite keeps in memory
 BUSY: Final = 250  # milliseconds to wait for somebody else's lock: nobody should have one
-VACUUM: Final = 256  # free pages that are given back at a time: 1 MiB, so that no pause is long
+SPARE: Final = 256  # free pages, 1 MiB, that stay for what comes
+VACUUM: Final = 1_024  # those that are given back at a time: 4 MiB, so that no pause is long
+WAL: Final = 16 << 20  # bytes of the -wal file that stay when it has been longer
 
 _APPLICATION: Final = 0x706D7131  # "pmq1", in the file's header (PRAGMA application_id)
 _MIGRATIONS: Final = (
@@ -53,33 +57,16 @@ class StoreFile:
         """Raises StoreUnusable."""
         self.path = path
         self._synchronous = synchronous
-        self._lock = _locked(path)
+        self._lock = locked(path)
         try:
             with explained(path):
-                self.db = _connected(path)
-                self._identify()
+                _examine(path)
+                self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
                 _tune(self.db, synchronous)
-                self._check()
                 self._migrate()
         except BaseException:
             self._unlock()
             raise
-
-    def _identify(self) -> None:
-        """Whether it is ours, before anything in it is changed."""
-        known = self.db.execute("PRAGMA application_id").fetchone()[0]
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        empty = self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-        if not empty and known != _APPLICATION:
-            raise StoreUnusable(f"{self.path} is a database of another program: give plainmq a file of its own")
-        if version > len(_MIGRATIONS):
-            raise StoreUnusable(f"{self.path} was written by a newer plainmq (schema {version}): use that one")
-
-    def _check(self) -> None:
-        """Raises sqlite3.DatabaseError when pages or rows do not fit together."""
-        problems = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problems != "ok":
-            raise sqlite3.DatabaseError(problems)
 
     def _migrate(self) -> None:
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
@@ -127,11 +114,14 @@ class StoreFile:
 
     # Upkeep
 
-    def vacuum(self) -> None:
-        """Give back some of the pages that are free, if they are many."""
+    def vacuum(self) -> bool:
+        """Give back some of the pages that are free, if they are many: whether they were."""
         free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
-        if free > VACUUM and free * 4 > self.db.execute("PRAGMA page_count").fetchone()[0]:
-            self.db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
+        many: bool = free > SPARE and free * 4 > self.db.execute("PRAGMA page_count").fetchone()[0]
+        if many:
+            # execute() would give back one page only; the file is shorter when the -wal is in it
+            self.db.executescript(f"PRAGMA incremental_vacuum({VACUUM}); PRAGMA wal_checkpoint")
+        return many
 
     def free_disk(self) -> int:
         """Bytes that are left on the file's disk."""
@@ -143,6 +133,10 @@ class StoreFile:
             self._set_state("running", "")
         with suppress(sqlite3.Error):
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Give it back without a word in it: it was not served."""
         self.db.close()
         self._unlock()
 
@@ -150,7 +144,7 @@ class StoreFile:
         os.close(self._lock)
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     """The lock file, locked. Raises StoreUnusable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,16 +159,37 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def identify(db: sqlite3.Connection, path: Path) -> None:
+    """Whether it is ours, before anything in it is changed. Raises StoreUnusable."""
+    known = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if not empty and known != _APPLICATION:
+        raise StoreUnusable(f"{path} is a database of another program: give plainmq a file of its own")
+    if version > len(_MIGRATIONS):
+        raise StoreUnusable(f"{path} was written by a newer plainmq (schema {version}): use that one")
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError when pages or rows do not fit together."""
+    problems = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problems != "ok":
+        raise sqlite3.DatabaseError(problems.splitlines()[-1])
+
+
+def _examine(path: Path) -> None:
+    """Whether it can be served: by a connection that only reads, or it might put a -wal into a file that cannot."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # messages are nobody else's business
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        identify(db, path)
+        check(db)
 
 
 def _tune(db: sqlite3.Connection, synchronous: Synchronous) -> None:
     for pragma in (
         f"busy_timeout = {BUSY}", f"page_size = {PAGE}", "auto_vacuum = INCREMENTAL", "journal_mode = WAL",
         f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}", f"cache_size = -{CACHE >> 10}",
-        "trusted_schema = OFF",
+        f"journal_size_limit = {WAL}", "trusted_schema = OFF", "secure_delete = FAST",
     ):  # fmt: skip
         db.execute(f"PRAGMA {pragma}")
 
@@ -184,9 +199,14 @@ def explained(path: Path) -> Iterator[None]:
     """What SQLite says, as a sentence for people."""
     try:
         yield
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be used: {error.strerror}; choose a file that can be written") from None
     except sqlite3.OperationalError as error:
-        raise StoreUnusable(f"{path} cannot be used: {error}") from None
-    except sqlite3.DatabaseError as error:
+        raise StoreUnusable(
+            f"{path} cannot be used ({error}): see that its disk has room and can be written, "
+            f"and that no other program has it open"
+        ) from None
+    except (sqlite3.DatabaseError, msgspec.DecodeError, LookupError) as error:
         raise StoreUnusable(
             f"{path} is damaged ({error}): nothing was changed in it. Restore a backup with `plainmq restore`, "
             f"or move the file and {path}-wal away to start with an empty log"

@@ -4,7 +4,7 @@ written in few statements; whoever looks makes sure first that it was.
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,8 +13,10 @@ from ..epochs import Epochs
 from ..message import Death, Delivery, Message
 from .rows import parts
 
-_COLUMNS: Final = "seq, topic, position, time, one, expires, content_type, event, data, line, death"
-_WIDTH: Final = 11
+_COLUMNS: Final = (
+    "seq", "topic", "position", "time", "one", "content_type", "data", "expires", "event", "line", "death",
+)  # fmt: skip
+_MOSTLY: Final = 7  # of them: the others are NULL in most messages, and each that is named costs time
 _FIRST_PAGE: Final = 8  # messages that are read at first; then twice as many each time
 _LAST_PAGE: Final = 256
 _CACHE: Final = 16 << 20  # bytes of messages that are remembered, so that an ack need not look for them
@@ -57,15 +59,19 @@ class DiskHistory:
         """Write down what was gathered."""
         if self._new:
             messages, self._new = [*self._new.values()], {}
-            for part in parts(messages):
-                rows = ", ".join([_PLACES] * len(part))
-                values = [value for message in part for value in _row(message)]
-                self._db.execute(f"INSERT INTO message ({_COLUMNS}) VALUES {rows}", values)
+            self._insert([_row(message) for message in messages])
             self._remember(messages)
         if self._gone:
             seqs, self._gone = [*self._gone], set()
             for places in parts(seqs):
                 self._db.execute(f"DELETE FROM message WHERE seq IN ({', '.join('?' * len(places))})", places)
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        width = _MOSTLY if all(row[_MOSTLY:] == _NOTHING for row in rows) else len(_COLUMNS)
+        columns, places = ", ".join(_COLUMNS[:width]), ", ".join("?" * width)
+        for part in parts(rows):
+            values = [value for row in part for value in row[:width]]
+            self._db.execute(f"INSERT INTO message ({columns}) VALUES {', '.join([f'({places})'] * len(part))}", values)
 
     # Reading
 
@@ -118,9 +124,9 @@ class DiskHistory:
         self.flush()
         messages: list[Message] = []
         octets = 0
-        cursor = self._db.execute(f"SELECT {_COLUMNS} FROM message WHERE {where} LIMIT ?", (*values, limit))
+        cursor = self._db.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit))
         for row in cursor:
-            message = self._message(row)
+            message = self._cache.get(row[0]) or self._message(row)
             messages.append(message)
             octets += len(message.data)
             if octets > _PAGE_BYTES:
@@ -138,21 +144,22 @@ class DiskHistory:
             self._cached -= len(self._cache.popitem(last=False)[1].data) + _OVERHEAD
 
     def _message(self, row: tuple[Any, ...]) -> Message:
-        seq, topic, position, time, one, expires, content_type, event, data, line, death = row
+        seq, topic, position, time, one, content_type, data, expires, event, line, death = row
         return Message(
             self._epochs.of(seq), seq, position, topic, data, content_type, event, time,
             Delivery.ONE if one else Delivery.ALL, expires, line, True, None if death is None else _decode_death(death),
         )  # fmt: skip
 
 
-_PLACES: Final = f"({', '.join('?' * _WIDTH)})"
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM message"
+_NOTHING: Final = (None,) * (len(_COLUMNS) - _MOSTLY)
 
 
 def _row(message: Message) -> tuple[Any, ...]:
     death = None if message.death is None else _encode(message.death)
     return (
-        message.seq, message.topic, message.index, message.time, message.delivery is Delivery.ONE, message.expires,
-        message.content_type, message.event, message.data, message.line, death,
+        message.seq, message.topic, message.index, message.time, int(message.delivery is Delivery.ONE),
+        message.content_type, message.data, message.expires, message.event, message.line, death,
     )  # fmt: skip
 
 

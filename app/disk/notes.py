@@ -11,8 +11,9 @@ from ..delayed import Postponed
 from ..duplicates import Remembered
 from ..group import GroupNote, Job
 from ..log import LogNote
+from ..losses import Loss
 from ..notes import Key, Kind, Notes
-from ..topiclog import Loss, TopicNote
+from ..topiclog import TopicNote
 from .rows import parts
 
 
@@ -26,7 +27,7 @@ class _Sort(msgspec.Struct, frozen=True):
 _SORTS: Final[dict[Kind, _Sort]] = {
     "log": _Sort(LogNote, lambda core: core.log.note()),
     "topic": _Sort(TopicNote, lambda core, name: core.log.topic_note(name)),
-    "forgotten": _Sort(Loss, lambda core, name: core.log.forgotten(name)),
+    "forgotten": _Sort(Loss, lambda core, name: core.log.losses.note(name)),
     "group": _Sort(GroupNote, lambda core, topic, name: core.groups.group_note(topic, name)),
     "job": _Sort(Job, lambda core, topic, name, seq: core.groups.job_note(topic, name, seq)),
     "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.buried_note(topic, name, seq)),

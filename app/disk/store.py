@@ -26,7 +26,7 @@ class Store:
                 self.epochs = self.file.begin(head.head)
                 self.load()
         except BaseException:
-            self.file.close()
+            self.file.abandon()
             raise
 
     def load(self) -> None:
@@ -64,6 +64,7 @@ class Store:
             self.file.mark(self.epochs.current, self.core.log.head)
 
     def _undo(self) -> None:
+        self.stale = True
         if self.file.db.in_transaction:
             self.file.db.execute("ROLLBACK")
         self.load()

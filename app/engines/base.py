@@ -13,9 +13,9 @@ from typing import Any, Self, TypeVar
 from ..group import GroupState
 from ..groups import Works
 from ..lease import Action, Lease, LeaseId, Outcome
-from ..log import Page
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
+from ..reading import Page
 from ..topic import Selector
 from ..topiclog import TopicState
 

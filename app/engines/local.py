@@ -10,9 +10,9 @@ from ..core import Core
 from ..group import GroupState
 from ..groups import Groups
 from ..lease import Action, Lease, LeaseId, Outcome
-from ..log import Log, Page
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
+from ..reading import Page, Reading
 from ..topic import Selector
 from ..topiclog import TopicState
 from .base import Engine
@@ -35,13 +35,13 @@ class LocalEngine(Engine):
     # Reading
 
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
-        return self._ask(lambda core, now: core.log.locate(selector, start, now), reads=True)
+        return self._ask(lambda core, now: core.reading.locate(selector, start, now), reads=True)
 
     def read(
         self, selector: Selector, cursor: Cursor, *, upto: int, limit: int, octets: int, take: bool
     ) -> Future[Page]:
-        read = partial(Log.read, upto=upto, limit=limit, octets=octets, take=take)
-        return self._ask(lambda core, now: read(core.log, selector, cursor, now), reads=True)
+        read = partial(Reading.read, upto=upto, limit=limit, octets=octets, take=take)
+        return self._ask(lambda core, now: read(core.reading, selector, cursor, now), reads=True)
 
     def get(self, id: Id) -> Future[Message | None]:
         return self._ask(lambda core, now: core.get(id, now), reads=True)

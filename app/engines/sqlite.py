@@ -2,8 +2,9 @@
 
     verb ─▶ queue ─▶ writer thread: all that waits, in ONE transaction ─▶ COMMIT ─▶ event loop: deliver, then answer
 
-What comes while a commit is under way makes up the next one, so that many publishers share the disk's time. Nothing is
-delivered or answered before the disk has it; if it fails, all that was in the transaction is refused and undone.
+The verbs of one turn of the event loop go over together, and what comes while a commit is under way makes up the next
+one, so that many publishers share the disk's time. Nothing is delivered or answered before the disk has it; if it
+fails, all that was in the transaction is refused and undone.
 """
 
 import sqlite3
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from functools import partial
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -30,12 +32,16 @@ from .base import Deliver
 from .local import LocalEngine, Question
 
 T = TypeVar("T")
-Kind = Literal["append", "read", "other"]
+Kind = Literal["append", "read", "owed", "other"]
+"""`owed`: what has happened already, so that it is written as soon as the disk takes it, and never refused."""
 
-TOGETHER: Final = 1_000  # verbs in one transaction: more would gain little, and the first would wait long
+TOGETHER: Final = 1_000  # verbs after which a transaction takes no more: it would gain little, and the first waits
+GATHER: Final = 0.001  # seconds to wait for as many verbs as the last transaction had: their askers may be back soon
 LONGEST_WAIT: Final = 60.0  # seconds without looking at what is due
 SWITCH: Final = 0.0005  # seconds: how soon one thread lets another go on, or a statement would wait for the event loop
 TIDY: Final = 1.0  # seconds between two looks at what may be given back to the disk
+TIDY_ON: Final = 0.1  # likewise when there was something: the rest of the time is for others
+LOOK: Final = 0.05  # seconds between two looks at how much is left on the disk: each takes as long as a message
 COOL: Final = 1.0  # seconds without another attempt to write, after the disk failed
 
 
@@ -87,13 +93,18 @@ class SqliteEngine(LocalEngine):
         self._path = path
         self._synchronous = synchronous
         self._min_free_disk = min_free_disk
-        self._queue: SimpleQueue[Verb | None] = SimpleQueue()
+        self._asked: list[Verb] = []  # in this turn of the event loop
+        self._queue: SimpleQueue[list[Verb] | None] = SimpleQueue()  # None: the end
         self._thread: Thread | None = None
         self._offset = 0.0  # seconds that our clock is behind the newest message
         self._open = False
         self._closed: Exception = Draining("the log is closed")
         self._cool_until = 0.0  # on the monotonic clock
         self._tidy_at = 0.0  # likewise
+        self._look_at = 0.0  # likewise
+        self._untidy = False  # there is more to give back
+        self._together = 0  # verbs in the last transaction
+        self._owed: list[Verb] = []
         self._full = False  # the disk, to its floor
         self._failure: PlainmqError = StorageFailed("the disk did not take it")
 
@@ -102,17 +113,17 @@ class SqliteEngine(LocalEngine):
     async def open(self, deliver: Deliver, works: Works) -> Self:
         self._loop = get_running_loop()
         self._deliver, self._works = deliver, works
-        opened: Future[Store] = self._loop.create_future()
+        opened: Future[tuple[str, int]] = self._loop.create_future()
         self._thread = Thread(target=self._run, args=(opened,), name="sqlite", daemon=True)
         self._thread.start()
-        store = await opened
-        self.epoch, self.head = store.epochs.current, store.core.log.head
+        self.epoch, self.head = await opened
         self._open = True
         return self
 
     async def close(self) -> None:
         if self._open:
             self._open = False
+            self._hand_over()
             self._queue.put(None)
         if self._thread is not None:
             thread, self._thread = self._thread, None
@@ -124,32 +135,43 @@ class SqliteEngine(LocalEngine):
     def _put(self, question: Question[Any], kind: Kind) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
         if self._open:
-            self._queue.put(Verb(question, future, kind))
+            self._add(Verb(question, future, kind))
         else:
             future.set_exception(self._closed)
         return future
+
+    def _add(self, verb: Verb) -> None:
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(verb)
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._queue.put(self._asked)
+            self._asked = []
 
     def _carry_out(self, verbs: Sequence[Verb], outbox: Outbox) -> None:
         """It is on the disk: what was decided happens."""
         readers = {message.seq: self._deliver(message) for message in outbox.messages}
         if for_one := outbox.for_one:
-            self._queue.put(Verb(lambda core, _now: core.handed(readers, for_one)))
+            self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed"))
         for verb in verbs:
             accepted = verb.answer(readers)
             if accepted is not None and accepted.key is not None:
-                self._queue.put(Verb(partial(_told, accepted.receipt(readers), accepted.key)))
+                self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed"))
         outbox.news.tell(self._works)
 
-    def _died(self, error: BaseException) -> None:
+    def _died(self, error: BaseException, verbs: list[Verb]) -> None:
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""
         self._open = False
         self._closed = StorageFailed("the log has failed; the server must be started anew")
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
-        with suppress(Empty):
-            while True:
-                if verb := self._queue.get_nowait():
-                    verb.fail(self._closed)
-                    verb.answer({})
+        self._hand_over()
+        while not self._queue.empty():
+            verbs += self._queue.get() or []
+        for verb in verbs:
+            verb.fail(self._closed)
+            verb.answer({})
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         return self._put(partial(self._append, drafts), "append")
@@ -161,7 +183,7 @@ class SqliteEngine(LocalEngine):
 
     # The writer thread's side
 
-    def _run(self, opened: "Future[Store]") -> None:
+    def _run(self, opened: "Future[tuple[str, int]]") -> None:
         try:
             sys.setswitchinterval(SWITCH)
             store = Store(self._path, self._synchronous, self._limits)
@@ -169,12 +191,15 @@ class SqliteEngine(LocalEngine):
             self._tell(_resolve, opened, None, error)
             return
         self._offset = max(store.newest_time() - self._clock(), 0.0)
-        self._tell(_resolve, opened, store, None)
+        self._tell(_resolve, opened, (store.epochs.current, store.core.log.head), None)
+        verbs: list[Verb] | None = []
         try:
             while (verbs := self._next(store)) is not None:
                 self._do(store, verbs)
+            if self._owed:
+                self._do(store, [])
         except BaseException as error:
-            self._tell(self._died, error)
+            self._tell(self._died, error, verbs or [])
         finally:
             store.close()
 
@@ -182,24 +207,32 @@ class SqliteEngine(LocalEngine):
         """All that waits, once something does or is due; None at the end."""
         verbs: list[Verb] = []
         try:
-            wait = min(max(store.core.deadline - self._now(), self._cool_until - monotonic(), 0.0), LONGEST_WAIT)
-            verb = self._queue.get(timeout=wait)
-            while verb is not None:
-                verbs.append(verb)
-                if len(verbs) == TOGETHER:
+            asked = self._queue.get(timeout=min(max(self._due(store), 0.0), LONGEST_WAIT))
+            end = monotonic() + GATHER
+            while asked is not None:
+                verbs += asked
+                if len(verbs) >= TOGETHER:
                     return verbs
-                verb = self._queue.get_nowait()
+                wait = end - monotonic() if len(verbs) < self._together else 0.0
+                asked = self._queue.get(timeout=max(wait, 0.0))
         except Empty:
             return verbs
         if verbs:  # the end comes after them
             self._queue.put(None)
         return verbs or None
 
+    def _due(self, store: Store) -> float:
+        """Seconds until there is something to do that nobody asks for."""
+        due = 0.0 if store.stale else store.core.deadline - self._now()
+        return max(min(due, self._tidy_at - monotonic() if self._untidy else inf), self._cool_until - monotonic())
+
     def _do(self, store: Store, verbs: list[Verb]) -> None:
         now = self._now()
         if monotonic() < self._cool_until:
             self._do_what_reads(store, verbs, now)
             return
+        self._together = len(verbs)
+        verbs, self._owed = [*self._owed, *verbs], []
         try:
             store.commit(partial(self._decide, store, verbs, now))
         except (sqlite3.Error, OSError) as error:
@@ -207,21 +240,31 @@ class SqliteEngine(LocalEngine):
             self._failure = _refusal(error)
             self._do_what_reads(store, verbs, now)
         except Exception as error:
-            for verb in verbs:
-                verb.fail(error)
-            self._tell(self._carry_out, verbs, store.core.take_outbox())
+            self._do_one_by_one(store, verbs, error)
         else:
             self._tell(self._carry_out, verbs, store.core.take_outbox())
             self._tidy(store)
 
+    def _do_one_by_one(self, store: Store, verbs: list[Verb], error: Exception) -> None:
+        """One of them has a fault of ours: the others shall not suffer."""
+        if not verbs:
+            raise error
+        if len(verbs) > 1:
+            for verb in verbs:
+                self._do(store, [verb])
+        else:
+            verbs[0].fail(error)
+            self._tell(self._carry_out, verbs, store.core.take_outbox())
+
     def _tidy(self, store: Store) -> None:
         if monotonic() > self._tidy_at:
-            self._tidy_at = monotonic() + TIDY
+            self._untidy = False
             with suppress(sqlite3.Error):  # another time, then
-                store.file.vacuum()
+                self._untidy = store.file.vacuum()
+            self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
 
     def _decide(self, store: Store, verbs: list[Verb], now: float, core: Core) -> None:
-        self._full = store.file.free_disk() < self._min_free_disk
+        self._look_at_disk(store)
         if core.deadline <= now:
             core.pass_time(now)
         for verb in verbs:
@@ -230,17 +273,21 @@ class SqliteEngine(LocalEngine):
             verb.ask(core, now)
         core.trim()
 
+    def _look_at_disk(self, store: Store) -> None:
+        if monotonic() >= self._look_at:
+            self._look_at = monotonic() + LOOK
+            self._full = store.file.free_disk() < self._min_free_disk
+
     def _do_what_reads(self, store: Store, verbs: list[Verb], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""
         store.core.log.frozen = True
         for verb in verbs:
-            try:
-                if store.stale or verb.kind != "read":
-                    raise self._failure
-                verb.ask(store.core, now)
-            except (sqlite3.Error, PlainmqError):
-                verb.fail(self._failure)
+            verb.fail(self._failure)
+            if verb.kind == "read" and not store.stale:
+                with suppress(Exception):  # whatever it is, the disk is the first thing to see to
+                    verb.ask(store.core, now)
         store.core.log.frozen = False
+        self._owed += [verb for verb in verbs if verb.kind == "owed"]
         self._tell(self._carry_out, verbs, store.core.take_outbox())
 
     def _now(self) -> float:

@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ExceptionHandler, Lifespan
@@ -12,6 +14,7 @@ from starlette.types import ExceptionHandler, Lifespan
 from ..broker import Broker
 from ..errors import PlainmqError
 from .groups import delete_group, get_group, put_group
+from .guard import Guard, Rules
 from .health import livez, readyz
 from .problem import explain, fail, forget, refuse
 from .publish import publish
@@ -52,6 +55,9 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 }
 
 
+_EXPOSED = ["Location", "Link", "Retry-After"]  # headers that a page of another site may read
+
+
 class Bounds(msgspec.Struct, frozen=True):
     """What the door takes in: bytes of a message and of a batch, messages in a batch."""
 
@@ -60,14 +66,26 @@ class Bounds(msgspec.Struct, frozen=True):
     batch_messages: int = 10_000
 
 
-def create_app(broker: Broker | None, bounds: Bounds, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+def create_app(
+    broker: Broker | None, bounds: Bounds, rules: Rules, lifespan: Lifespan[Starlette] | None = None
+) -> Starlette:
     """The app over a broker. A lifespan that opens the broker itself sets `app.state.broker`."""
     app = Starlette(
-        routes=ROUTES,
-        exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan,
+        routes=ROUTES, middleware=_middleware(rules), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body
     app.state.broker = broker
     app.state.bounds = bounds
+    app.state.rules = rules
     return app
+
+
+def _middleware(rules: Rules) -> list[Middleware]:
+    guard = Middleware(Guard, rules=rules)
+    if not rules.origins:
+        return [guard]
+    cors = Middleware(
+        CORSMiddleware, allow_origins=[*rules.origins], allow_methods=["*"], expose_headers=_EXPOSED,
+        allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID"],
+    )  # fmt: skip
+    return [guard, cors]

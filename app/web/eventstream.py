@@ -64,7 +64,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         request: protocol.Request | None = scope.get("extensions", {}).get(protocol.REQUEST)
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
-        elif request is not None and scope["http_version"] == "1.1":
+        elif request is not None and scope["http_version"] == "1.1" and not _from_a_page(scope):
             if not request.gone:
                 self._hand_over(request)
         else:
@@ -91,6 +91,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             await super().__call__(scope, receive, send)
         finally:
             subscription.close()
+
+
+def _from_a_page(scope: Scope) -> bool:
+    """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
+    return any(name == b"origin" for name, _ in scope["headers"])
 
 
 def _hello() -> bytes:

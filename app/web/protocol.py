@@ -83,7 +83,9 @@ class Connection(HttpToolsProtocol):
             return  # it will be refused: the parser takes what follows for another protocol
         idle = self.cycle is None or self.cycle.response_complete
         if idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._shortcut = shortcut.find(parser.get_method(), self.url, self.headers, state.bounds.message)
+            self._shortcut = shortcut.find(
+                parser.get_method(), self.url, self.headers, state.bounds.message, state.rules
+            )
         if self._shortcut is None:
             self._build_request()
         else:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from ..broker import Broker
 from ..frames import as_record
-from ..log import Page
 from ..message import parse_id
 from ..position import EARLIEST, parse_start
+from ..reading import Page
 from ..topic import Selector, parse_topic
 from .answer import json_answer, lines_answer, wants_lines
 from .options import Parser, duration, integer, read_options

@@ -13,13 +13,12 @@ from starlette.responses import Response
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import parse_topic
+from .guard import Rules
 from .publish import MAX_CONTENT_TYPE, Accepted, is_batch, read_content_type
 
 _URL: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
 _LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it; beyond it nothing is remembered
-_IMMATERIAL: Final = frozenset(
-    {b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"}
-)
+_IMMATERIAL: Final = frozenset({b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"})
 
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False):
@@ -33,20 +32,25 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
         return Draft(self.topic, body, self.content_type)
 
 
-def find(method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], limit: int) -> Shortcut | None:
+def find(
+    method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], limit: int, rules: Rules
+) -> Shortcut | None:
     """The shortcut for a request's head; None when there is none, also for a body of more than `limit` bytes."""
     if method != b"POST" or len(url) > _LONGEST_URL or (topic := _topic_in(url)) is None:
         return None
     content_type: str | None = TEXT
-    length = -1
+    length, hosts = -1, 0
     for name, value in headers:
         if name == b"content-length":
             length = int(value)
+        elif name == b"host":
+            hosts += 1 if _is_ours(value, rules) else 2
         elif name == b"content-type":
             content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
         elif name not in _IMMATERIAL:
             return None
-    return Shortcut(topic, content_type, length) if content_type is not None and 0 <= length <= limit else None
+    plain = content_type is not None and 0 <= length <= limit and hosts == 1
+    return Shortcut(topic, content_type, length) if plain and content_type is not None else None
 
 
 @lru_cache(maxsize=4_096)
@@ -56,6 +60,11 @@ def _topic_in(url: bytes) -> str | None:
         return None if match is None else parse_topic(match[1].decode())
     except PlainmqError:
         return None
+
+
+@lru_cache(maxsize=256)
+def _is_ours(host: bytes, rules: Rules) -> bool:
+    return rules.knows(host.decode("latin-1"))
 
 
 @lru_cache(maxsize=256)

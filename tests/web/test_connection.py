@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 def post(topic: str, body: bytes, *headers: str, query: str = "") -> bytes:
     lines = [
         f"POST /topics/{topic}/messages{query} HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         f"Content-Length: {len(body)}",
         *headers,
         "",
@@ -24,7 +24,7 @@ def post(topic: str, body: bytes, *headers: str, query: str = "") -> bytes:
 
 
 def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 async def answers(server: ServerProcess, request: bytes, count: int) -> list[tuple[int, bytes]]:
@@ -106,7 +106,8 @@ async def test_a_client_that_leaves_a_stream_it_sent_a_body_for_is_not_counted(
     await http.put(f"/topics/{topic}")
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(
-        f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n".encode() + b"x" * 200_000
+        f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n".encode()
+        + b"x" * 200_000
     )
     async with asyncio.timeout(DEADLINE):
         await reader.readuntil(b"retry: ")

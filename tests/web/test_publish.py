@@ -101,7 +101,9 @@ async def test_a_body_over_the_limit_is_refused_and_nothing_is_stored(http: http
 
 async def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(server: ServerProcess, topic: str) -> None:
     reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    writer.write(
+        f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    )
     for _ in range(17):
         writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
     async with asyncio.timeout(DEADLINE):
@@ -158,7 +160,9 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     with socket.create_connection((server.host, server.port)) as leaver:
-        leaver.sendall(f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf".encode())
+        leaver.sendall(
+            f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf".encode()
+        )
     assert (await http.post(f"/topics/{topic}/messages", content="whole")).json()["index"] == 0
 
 

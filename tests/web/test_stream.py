@@ -165,7 +165,7 @@ async def test_since_names_a_place_in_words(
 )
 async def test_a_malformed_id_is_an_error_not_a_scan(server: ServerProcess, topic: str, id: str) -> None:
     reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {id}\r\n\r\n".encode())
+    writer.write(f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n".encode())
     async with asyncio.timeout(10):
         answer = await reader.readuntil(b"\r\n\r\n")
     writer.close()

@@ -1,0 +1,86 @@
+"""Who a browser may speak for. A page from anywhere can make a browser send requests to this server; what gives it away
+is the name it asked for (`Host`) and where the page came from (`Origin`). Programs such as curl are not concerned.
+
+A name that is not ours: a foreign page whose own name was made to point here (DNS rebinding). An address is always
+ours, since nobody can make it point elsewhere. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch.
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import HostInvalid, HostUnknown, OriginForbidden, Refused
+from .problem import refusal_of
+
+ANY: Final = "*"
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """`hosts`: names under which this server is known, besides localhost and addresses; `origins`: other sites whose
+    pages may use it, such as `https://example.org`. `*` is any."""
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    def knows(self, host: str) -> bool:
+        """Whether a lawful Host is ours."""
+        name = _name(host)
+        ours = name == "localhost" or name in self.hosts or ANY in self.hosts
+        return ours or _is_address(name)
+
+    def trusts(self, origin: str, host: str) -> bool:
+        """Whether a page from there may use us: one of our own, or of a site that was named."""
+        parts = urlsplit(origin)
+        ours = parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()
+        return ours or origin in self.origins or ANY in self.origins
+
+
+def _name(host: str) -> str:
+    match = _HOST.fullmatch(host)
+    return match[1].strip("[]").lower().rstrip(".") if match else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """Lets requests through to the app that keep to the rules."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http":
+                self._check(scope["headers"])
+        except Refused as error:
+            await refusal_of(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises HostInvalid, HostUnknown, OriginForbidden."""
+        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or not _name(hosts[0]):
+            raise HostInvalid(f"expected one Host with the name or address of this server, not {hosts!a:.100}")
+        if not self._rules.knows(hosts[0]):
+            raise HostUnknown(
+                f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts"
+            )
+        for origin in [value.decode("latin-1") for name, value in headers if name == b"origin"]:
+            if not self._rules.trusts(origin, hosts[0]):
+                raise OriginForbidden(
+                    f"pages from {origin[:200]!a} may not use this server; if they may, set --allowed-origins"
+                )

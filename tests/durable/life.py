@@ -1,0 +1,72 @@
+"""One log in a file, over all the times that it is opened; the clock goes on when the test says so."""
+
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from app.disk.file import Synchronous
+from app.engines.sqlite import SqliteEngine
+from app.message import Draft, Receipt
+from app.position import EARLIEST, Start
+from app.reading import Page
+from app.topic import Selector
+from app.topiclog import Limits
+from tests.engines.conftest import Clock, Opened
+
+
+class Life:
+    def __init__(self, folder: Path, cuts: bool = False) -> None:
+        """If it `cuts`, the power fails whenever an opening ends."""
+        self.clock = Clock()
+        self._cuts = cuts
+        self._folder = folder
+        self._numbers = count()
+        self.path = self._next_path()
+
+    def _next_path(self) -> Path:
+        return self._folder / f"{next(self._numbers)}.db"
+
+    @asynccontextmanager
+    async def open(self, limits: Limits | None = None, synchronous: Synchronous = "full") -> AsyncIterator[Opened]:
+        node = Opened(SqliteEngine(limits or Limits(), self.clock, self.path, synchronous), self.clock)
+        await node.engine.open(node.deliver, node)
+        try:
+            yield node
+            if self._cuts:
+                await self.cut(node)
+        finally:
+            await node.engine.close()
+
+    async def cut(self, node: Opened) -> None:
+        """The power fails: what goes on is the file as it is when all that was asked for has been done."""
+        await node.engine.topics(None)
+        before, self.path = self.path, self._next_path()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{before}{suffix}", f"{self.path}{suffix}")
+
+
+async def append(node: Opened, topic: str, *bodies: str, **options: Any) -> Receipt:
+    answer = await node.engine.append([Draft(topic, body.encode(), **options) for body in bodies])
+    assert isinstance(answer, Receipt)
+    return answer
+
+
+async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False) -> Page:
+    selector = Selector(names)
+    cursor = await node.engine.locate(selector, start)
+    return await node.engine.read(selector, cursor, upto=1 << 60, limit=1_000, octets=1 << 30, take=take)
+
+
+async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:
+    """Whatever can be seen from outside without changing anything; `starts`: where readers of each topic begin."""
+    topics = await node.engine.topics(None)
+    return [
+        node.engine.epoch,
+        topics,
+        await page(node, "**"),
+        [await node.engine.group(topic.topic, group) for topic in topics for group in topic.groups],
+        [await page(node, name, start=start) for name in ("**", *(t.topic for t in topics)) for start in starts],
+    ]

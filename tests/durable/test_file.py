@@ -1,0 +1,160 @@
+"""A file that cannot be served is refused at start: one sentence, a status that says so, and the file as it was."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.harness import DEADLINE, ROOT, start_server
+
+Spoil = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A store with 400 messages, closed in good order."""
+    path = tmp_path_factory.mktemp("sound") / "log.db"
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        lines = b'{"data":"%s"}\n' % (b"x" * 1_000) * 400
+        httpx.post(
+            f"{server.url}/topics/a/messages", content=lines, headers={"Content-Type": "application/x-ndjson"}
+        ).raise_for_status()
+        assert server.stop() == 0
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path, sound: bytes) -> Path:
+    path = tmp_path / "log.db"
+    path.write_bytes(sound)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """What `plainmq serve` says about the file before it gives up."""
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", "--engine", f"sqlite:{path}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert str(path) in ended.stderr
+    return ended.stderr
+
+
+def scribble(place: int) -> Spoil:
+    def spoil(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(b"\xa5" * 4_096)
+
+    return spoil
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2 // 4_096 * 4_096)
+
+
+def execute(script: str) -> Spoil:
+    def spoil(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(script)
+
+    return spoil
+
+
+def become_anothers(path: Path) -> None:
+    path.unlink()
+    execute("CREATE TABLE accounts (name TEXT); INSERT INTO accounts VALUES ('me')")(path)
+
+
+def become_text(path: Path) -> None:
+    path.write_text("Dear diary, today I was mistaken for a database. " * 100)
+
+
+SPOILED: dict[str, tuple[Spoil, str]] = {
+    "its header is scribbled over": (scribble(0), "is damaged"),
+    "a page in its middle is scribbled over": (scribble(50 * 4_096), "is damaged"),
+    "its end is missing": (cut, "is damaged"),
+    "it is a text": (become_text, "is damaged"),
+    "it is a database of another program": (become_anothers, "of another program: give plainmq a file of its own"),
+    "it is of a newer schema": (execute("PRAGMA user_version = 99"), "newer plainmq (schema 99): use that one"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_file_that_cannot_be_served_is_refused_and_left_as_it_is(path: Path, how: str) -> None:
+    spoil, sentence = SPOILED[how]
+    spoil(path)
+    before = path.read_bytes()
+    assert sentence in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_what_a_damaged_file_had_not_taken_in_yet_is_left_as_it_is_too(path: Path) -> None:
+    """The -wal of a dirty stop belongs to a file that somebody may still want to repair."""
+    execute("UPDATE state SET value = 'x'")(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO state VALUES ('more', 'x')")
+        db.commit()
+        wal = Path(f"{path}-wal")
+        crashed = path.read_bytes(), wal.read_bytes()
+    path.write_bytes(crashed[0])
+    wal.write_bytes(crashed[1])
+    scribble(50 * 4_096)(path)
+    before = path.read_bytes()
+    assert "is damaged" in refusal(path)
+    assert (path.read_bytes(), wal.read_bytes()) == (before, crashed[1])
+
+
+def test_a_file_whose_notes_cannot_be_read_is_refused(path: Path) -> None:
+    """To SQLite it is sound: the check of its pages does not see this."""
+    execute("UPDATE note SET value = x'c1' WHERE kind = 'topic'; UPDATE state SET value = 'relaxed'")(path)
+    assert "is damaged" in refusal(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT value FROM state WHERE name = 'running'").fetchone() == ("relaxed",)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert "Is a directory; choose a file that can be written" in refusal(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(path: Path) -> None:
+    """Nothing can be made inside a file, whoever one is."""
+    assert "cannot be used" in refusal(path / "log.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_refused(path: Path) -> None:
+    path.parent.chmod(0o500)
+    try:
+        assert "Permission denied; choose a folder that can be written" in refusal(path)
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_a_second_server_on_the_same_file_is_refused_and_the_first_goes_on(path: Path) -> None:
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        assert "in use by another plainmq: stop that one, or choose another file" in refusal(path)
+        httpx.post(f"{server.url}/topics/a/messages", content=b"x").raise_for_status()
+
+
+def test_a_file_that_another_program_has_locked_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        assert "no other program has it open" in refusal(path)
+
+
+def test_messages_are_nobody_elses_business(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0):
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert set(modes) == {"log.db", "log.db-wal", "log.db-shm", "log.db.lock"}
+    assert set(modes.values()) == {0o600}

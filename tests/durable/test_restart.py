@@ -1,0 +1,273 @@
+"""A log that is opened again is as it was: after a stop in good order, and as it lay on the disk in a cut of power."""
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import LogFull, NotFound
+from app.lease import Action, Lease, LeaseId, Outcome
+from app.message import Delivery, Draft, Id, Scheduled, parse_id
+from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
+from app.topic import Selector
+from app.topiclog import Limits, Retention
+from tests.durable.life import Life, append, everything, page
+from tests.engines.conftest import Opened, drafts_text
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["stopped", "cut"])
+def life(request: pytest.FixtureRequest, tmp_path: Path) -> Life:
+    return Life(tmp_path, cuts=request.param == "cut")
+
+
+async def claim(node: Opened, count: int = 100, seconds: float | None = None, group: str = "g") -> list[Lease]:
+    return await node.engine.claim("t", group, count=count, octets=1 << 30, seconds=seconds)
+
+
+async def settle(node: Opened, action: Action, lease: Lease, seconds: float | None = None) -> Outcome:
+    id = LeaseId(parse_id(lease.message.id), lease.attempt)
+    (outcome,) = await node.engine.settle("t", "g", action, [id], seconds)
+    return outcome
+
+
+async def test_messages_ids_indexes_and_settings_stay(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "a", "1", "2", event="news", content_type="text/plain")
+        await append(node, "b/c", "x" * 100_000, ttl=50.0)
+        await append(node, "a", "passing", retain=False)
+        await node.engine.configure("a", {"max_messages": 5, "max_age": 77.0})
+        await node.engine.configure("empty", {"max_bytes": 9})
+        before = await everything(node)
+    async with life.open() as node:
+        assert await everything(node) == before
+        receipt = await append(node, "a", "3")
+        assert (parse_id(receipt.id).seq, receipt.index) == (5, 3)
+        assert node.engine.head == 4
+
+
+async def test_readers_start_where_they_would_have_and_are_told_of_the_same_losses(life: Life) -> None:
+    limits = Limits(Retention(max_messages=3), topic_idle=50.0)
+    async with life.open(limits) as node:
+        await append(node, "a", *"12345")
+        await append(node, "dropped", *"12")
+        await append(node, "idle", "1", ttl=1.0)
+        node.clock.now += 10
+        await append(node, "b", *"123")
+        await node.engine.drop("dropped")
+        epoch = node.engine.epoch
+        starts: list[Start] = [
+            EARLIEST, LATEST, Last(2), Ago(5.0), *(After(Id(epoch, seq)) for seq in range(13)), After(Id("other", 1)),
+        ]  # fmt: skip
+        before = await everything(node, starts)
+        index = await page(node, "a", start=AfterIndex(3))
+        gone = await page(node, "dropped", start=After(Id(epoch, 5)))
+        assert gone.gap is not None
+    async with life.open(limits) as node:
+        assert await everything(node, starts) == before
+        assert await page(node, "a", start=AfterIndex(3)) == index
+        assert await page(node, "dropped", start=After(Id(epoch, 5))) == gone
+        node.clock.now += 60
+        with pytest.raises(NotFound):
+            await node.engine.topic("idle")
+
+
+async def test_retention_goes_on(life: Life) -> None:
+    limits = Limits(Retention(max_messages=3, max_age=100.0))
+    async with life.open(limits) as node:
+        await append(node, "a", *"123")
+        node.clock.now += 60
+        await append(node, "b", "1")
+    async with life.open(limits) as node:
+        await append(node, "a", "4")
+        assert drafts_text((await page(node, "a")).messages) == ["2", "3", "4"]
+        node.clock.now += 50
+        assert drafts_text((await page(node, "**")).messages) == ["1", "4"]
+        node.clock.now += 1_000
+        assert (await page(node, "**")).messages == []
+
+
+async def test_a_topic_without_settings_of_its_own_takes_the_new_default(life: Life) -> None:
+    async with life.open(Limits(Retention(max_messages=3))) as node:
+        await append(node, "a", *"123")
+        await append(node, "own", *"123")
+        await node.engine.configure("own", {"max_messages": 2})
+    async with life.open(Limits(Retention(max_messages=4))) as node:
+        for topic in ("a", "own"):
+            await append(node, topic, *"45")
+        assert [state.messages for state in await node.engine.topics(None)] == [4, 2]
+
+
+async def test_keys_are_remembered_for_their_time(life: Life) -> None:
+    async with life.open() as node:
+        first = await append(node, "a", "1", key="k")
+        delayed = await node.engine.append([Draft("a", b"late", key="d", delay=500.0)])
+        node.clock.now += 100
+    async with life.open() as node:
+        again = await append(node, "a", "1", key="k")
+        assert (again.id, again.index, again.duplicate) == (first.id, first.index, True)
+        late = await node.engine.append([Draft("a", b"late", key="d", delay=500.0)])
+        assert isinstance(delayed, Scheduled)
+        assert late == Scheduled(1, delayed.due, duplicate=True)
+        node.clock.now += 30
+        assert not (await append(node, "a", "1", key="k")).duplicate
+        assert drafts_text((await page(node, "a")).messages) == ["1", "1"]
+
+
+async def test_delayed_messages_come_when_they_are_due(life: Life) -> None:
+    async with life.open() as node:
+        for delay in (30.0, 10.0, 20.0, 100.0):
+            await node.engine.append([Draft("a", f"{delay:.0f}".encode(), delay=delay)])
+    life.clock.now += 40
+    async with life.open() as node:
+        await node.news.wait()
+        assert drafts_text(node.delivered) == ["10", "20", "30"]
+        node.clock.now += 60
+        await append(node, "b", "now")
+        assert drafts_text((await page(node, "**")).messages) == ["10", "20", "30", "100", "now"]
+    async with life.open() as node:
+        assert drafts_text((await page(node, "a")).messages) == ["10", "20", "30", "100"]
+        assert node.delivered == []
+
+
+async def test_what_waits_for_one_subscriber_waits_on(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "a", "1", "2", delivery=Delivery.ONE)
+        assert drafts_text((await page(node, "a", start=LATEST, take=True)).messages) == ["1", "2"]
+        await append(node, "a", "3", delivery=Delivery.ONE)
+        node.takers = 1
+        await append(node, "a", "4", delivery=Delivery.ONE)
+    async with life.open() as node:
+        assert drafts_text((await page(node, "a", start=LATEST, take=True)).messages) == ["3"]
+    async with life.open() as node:
+        assert (await page(node, "a", take=True)).messages == []
+
+
+async def test_a_ttl_ends_while_nobody_is_there(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "a", "short", ttl=10.0)
+        await append(node, "a", "long", ttl=100.0)
+    life.clock.now += 20
+    async with life.open() as node:
+        got = await page(node, "a", start=After(Id(node.engine.epoch, 0)))
+        assert (drafts_text(got.messages), got.gap) == (["long"], None)
+        node.clock.now += 90
+        assert (await page(node, "a")).messages == []
+
+
+async def test_groups_go_on_with_their_leases_attempts_delays_and_counts(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "t", *"12345")
+        await node.engine.configure_group("t", "g", {"ack_timeout": 30.0, "max_deliveries": 2})
+        await node.engine.join("t", "untouched")
+        done, failed, leased = await claim(node, 3)
+        assert await settle(node, Action.ACK, done) is Outcome.DONE
+        assert await settle(node, Action.NACK, failed, 20.0) is Outcome.DONE
+        assert await settle(node, Action.EXTEND, leased, 60.0) is Outcome.DONE
+        before = await everything(node)
+    async with life.open() as node:
+        assert await everything(node) == before
+        assert await settle(node, Action.ACK, done) is Outcome.DONE
+        assert await settle(node, Action.ACK, failed) is Outcome.EXPIRED
+        assert [(lease.message.data, lease.attempt) for lease in await claim(node)] == [(b"4", 1), (b"5", 1)]
+        node.clock.now += 20
+        assert [(lease.message.data, lease.attempt) for lease in await claim(node)] == [(b"2", 2)]
+        node.clock.now += 39
+        assert await settle(node, Action.ACK, leased) is Outcome.DONE
+        assert len(await claim(node, group="untouched")) == 5
+
+
+async def test_a_dead_message_stays_dead_and_tells_its_story(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "t", *"12")
+        await node.engine.configure_group("t", "g", {"max_deliveries": 1})
+        (lease, _) = await claim(node)
+        await settle(node, Action.NACK, lease)
+        before = await everything(node)
+        assert [message.death is not None for message in (await page(node, "t.dead")).messages] == [True]
+    async with life.open() as node:
+        assert await everything(node) == before
+        assert await settle(node, Action.ACK, lease) is Outcome.EXPIRED
+        node.clock.now += 30
+        await claim(node)
+        assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
+
+
+async def test_a_lease_that_ends_while_nobody_is_there_is_another_attempt(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "t", "1")
+        await node.engine.join("t", "g")
+        await claim(node, seconds=10.0)
+    life.clock.now += 11
+    async with life.open() as node:
+        await node.news.wait()
+        assert node.readied[-1] == ("t", "g")
+        assert [lease.attempt for lease in await claim(node)] == [2]
+
+
+async def test_what_a_group_has_not_acked_is_held(life: Life) -> None:
+    limits = Limits(Retention(max_messages=3))
+    async with life.open(limits) as node:
+        await append(node, "t", *"123")
+        await node.engine.join("t", "g")
+        (first, second) = await claim(node, 2)
+    async with life.open(limits) as node:
+        with pytest.raises(LogFull):
+            await append(node, "t", "4")
+        assert await settle(node, Action.ACK, second) is Outcome.DONE
+        await append(node, "t", "4")
+        assert drafts_text((await page(node, "t")).messages) == ["1", "3", "4"]
+        assert await settle(node, Action.ACK, first) is Outcome.DONE
+
+
+async def test_a_message_whose_ttl_ends_under_a_lease_leaves_nothing_in_the_group(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "t", "1", ttl=10.0)
+        await node.engine.join("t", "g")
+        await claim(node)
+        node.clock.now += 11
+        assert await node.engine.get(Id(node.engine.epoch, 1)) is None  # a mere look, after which everything ends
+    async with life.open() as node:
+        state = await node.engine.group("t", "g")
+        assert (state.lag, state.oldest) == (0, None)
+
+
+async def test_deleted_topics_and_groups_stay_deleted(life: Life) -> None:
+    async with life.open() as node:
+        for topic in ("t", "u"):
+            await append(node, topic, *"123")
+            await node.engine.join(topic, "g")
+            await node.engine.claim(topic, "g", count=2, octets=1 << 30, seconds=None)
+        await node.engine.drop_group("t", "g")
+        await node.engine.drop("u")
+    async with life.open() as node:
+        with pytest.raises(NotFound):
+            await node.engine.group("t", "g")
+        with pytest.raises(NotFound):
+            await node.engine.topic("u")
+        await node.engine.join("t", "g")
+        assert [lease.attempt for lease in await claim(node)] == [1, 1, 1]
+        assert (await append(node, "u", "1")).index == 0
+
+
+async def test_the_clock_does_not_step_back_behind_what_was_accepted(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "a", "1")
+    life.clock.now -= 1_000
+    async with life.open() as node:
+        await append(node, "a", "2")
+        first, second = (await page(node, "a")).messages
+        assert second.time >= first.time
+        assert drafts_text((await page(node, "a", start=Ago(1.0))).messages) == ["1", "2"]
+
+
+async def test_a_reader_in_the_middle_goes_on_with_its_cursor(life: Life) -> None:
+    selector = Selector(["**"])
+    async with life.open() as node:
+        await append(node, "a", *"1234")
+        cursor = await node.engine.locate(selector, EARLIEST)
+        first = await node.engine.read(selector, cursor, upto=4, limit=2, octets=1 << 30, take=False)
+    async with life.open() as node:
+        await append(node, "b", "5")
+        rest = await node.engine.read(selector, first.cursor, upto=5, limit=9, octets=1 << 30, take=False)
+        assert (drafts_text(rest.messages), rest.gap) == (["3", "4", "5"], None)

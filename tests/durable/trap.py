@@ -1,0 +1,59 @@
+"""A server that kills itself at one place on the way of a publish to the disk:
+
+    python -m tests.durable.trap "after COMMIT" 5 serve --engine sqlite:log.db
+
+It is the real one; only the methods that lie at that place are wrapped, from here.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from app.cli import main
+from app.core import Core
+from app.disk.file import StoreFile
+from app.disk.notes import DiskNotes
+from app.disk.store import Store
+from app.engines.sqlite import SqliteEngine
+
+Place = tuple[type[Any], str]
+
+POINTS: Final[dict[str, tuple[Place, Place]]] = {  # how far the publish must have come; then what is never reached
+    "before BEGIN": ((SqliteEngine, "append"), (Store, "commit")),
+    "after INSERT": ((Core, "append"), (DiskNotes, "write")),
+    "after COMMIT": ((Core, "append"), (StoreFile, "mark")),
+    "before the answer": ((Core, "append"), (SqliteEngine, "_carry_out")),
+}
+
+
+class Trap:
+    def __init__(self, point: str, publishes: int) -> None:
+        """It shuts on the publish with that number."""
+        self._left = publishes
+        way, end = POINTS[point]
+        _before(*way, self._pass)
+        _before(*end, self._shut)
+
+    def _pass(self) -> None:
+        self._left -= 1
+
+    def _shut(self) -> None:
+        if self._left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(owner: type[Any], name: str, action: Callable[[], None]) -> None:
+    method = getattr(owner, name)
+
+    def wrapped(*args: Any, **options: Any) -> Any:
+        action()
+        return method(*args, **options)
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    Trap(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[3:])
