@@ -133,7 +133,7 @@ class Core:
     @property
     def deadline(self) -> float:
         """When something is due next of which others must hear."""
-        return min(self.delayed.next() or inf, self.groups.deadline or inf)
+        return 0.0 if self.log.uncut else min(self.delayed.next() or inf, self.groups.deadline or inf)
 
     def pass_time(self, now: float) -> None:
         """Do what is due by now: before a worker's call, and when the deadline comes."""

@@ -4,7 +4,7 @@ Plain data and functions of the time they are given: no I/O, no tasks, no clock.
 age, a ttl, an idle topic) is done when somebody asks next, never by a task of its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -22,6 +22,7 @@ from .notes import Changed, Notes, forget
 from .topic import Selector
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost
 
+CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
 
 
@@ -43,6 +44,7 @@ class Log:
         self.cost = 0  # bytes of memory, all kept messages and topics
         self.topics: dict[str, TopicLog] = {}
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
+        self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
         self.frozen = False  # nothing may change, not even what is due
         self._history = history
         self.order = history.order
@@ -162,12 +164,14 @@ class Log:
     def sweep(self, now: float) -> None:
         """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
         messages at once: readers pass over what has expired anyway."""
-        if not self.frozen and (self._expiries.may_be_due(now) or self._revisits.may_be_due(now)):
+        if not self.frozen and (self.uncut or self._expiries.may_be_due(now) or self._revisits.may_be_due(now)):
             for seq in islice(self._expiries.due(now), SWEEP):
                 if message := self.order.get(seq):
                     self.remove(message)
-            for name in self._revisits.due(now):
-                self._revisit(self.topics[name], now)
+            uncut, self.uncut = self.uncut, {}
+            for name in {**uncut, **dict.fromkeys(self._revisits.due(now))}:
+                if topic := self.topics.get(name):
+                    self._revisit(topic, now)
 
     def _keep(self, topic: TopicLog, message: Message) -> None:
         topic.ring.append(message)
@@ -286,16 +290,20 @@ class Log:
         """Give up what is too much."""
         ring, most, octets = topic.ring, topic.retention.max_messages, topic.retention.max_bytes
         if ring.live > most or topic.bytes > octets:
-            for message in topic.free():
-                self._lose(topic, message)
-                if ring.live <= most and topic.bytes <= octets:
-                    break
+            self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
 
     def _trim_old(self, topic: TopicLog, now: float) -> None:
         """Give up what is too old."""
         horizon = now - topic.retention.max_age
-        for message in topic.free():
-            if message.time > horizon:
+        self._cut(topic, lambda message: message.time <= horizon)
+
+    def _cut(self, topic: TopicLog, too_much: Callable[[Message], bool]) -> None:
+        """Give up the oldest messages while they are too much; what is more than CUT of them, next time."""
+        for taken, message in enumerate(topic.free()):
+            if not too_much(message):
+                break
+            if taken == CUT:
+                self.uncut[topic.name] = None
                 break
             self._lose(topic, message)
 

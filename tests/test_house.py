@@ -27,13 +27,14 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position topic
-                      units sockets errors
+    server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
+                      topic units sockets errors
 
     web/*           → broker workers cohort frames reading group lease message position topic units errors
     tcp/*           → broker workers cohort frames group lease message position topic units errors
 
-    broker          → engines/base alarm workers cohort frames reading topiclog group lease message position topic errors
+    broker          → engines/base alarm workers cohort frames reading topiclog group lease message position topic
+                      errors
     workers         → engines/base cohort frames stall lease message errors
     cohort          → frames reading stall message position topic
     alarm           →

@@ -81,7 +81,8 @@ async def by_words(door: "Doors", topic: str, value: str) -> Sent:
 
 async def by_http(door: "Doors", topic: str, value: str | bytes) -> Sent:
     data, kind = (value.encode(), UTF8) if isinstance(value, str) else (value, IMAGE)
-    head = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
+    fields = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
+    head = f"POST /topics/{topic}/messages HTTP/1.1\r\n{fields}"
     door.http.send(f"{head}\r\n\r\n".encode() + data)
     answer = b"".join([line async for line in head_of(door.http)])
     assert answer.startswith(b"HTTP/1.1 201 ")

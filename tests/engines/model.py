@@ -236,13 +236,12 @@ class Model:
         kept = [e for e in self.entries if e.state == "kept" and reader.selector.matches(e.topic)]
         behind = [entry for entry in kept if entry.for_one and entry.seq <= reader.cursor]
         ahead = [entry for entry in kept if entry.seq > reader.cursor]
-        reader.got += [entry.body for entry in behind]
         lost = self.lost(reader.selector)
         if gap is None and lost > max(reader.cursor, reader.told):
             gap = "trimmed"
         if gap is not None:
             reader.got.append(f"GAP {gap}")
-        reader.got += [entry.body for entry in ahead]
+        reader.got += [entry.body for entry in (*behind, *ahead)]
         for entry in (*behind, *ahead):
             entry.state = "gone" if entry.for_one else entry.state
         reader.cursor, reader.told = self.head, 0

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
+from app.log import CUT
 from app.message import Delivery, Draft, Id, Receipt, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.reading import Page
@@ -363,3 +364,12 @@ async def test_a_message_is_found_by_its_id_while_it_is_retained(opened: Make) -
         assert found is not None
         assert found.data == b"2"
         assert await node.engine.get(Id("other", second.seq)) is None
+
+
+async def test_a_retention_that_is_lowered_far_takes_its_messages_in_pieces(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=10_000))) as node:
+        await append(node, "a", *map(str, range(2 * CUT + 10)))
+        await node.engine.configure("a", {"max_messages": 3})
+        assert [(await node.engine.topic("a")).messages for _ in range(3)][-1] == 3
+        assert await texts(node, "a") == [str(n) for n in range(2 * CUT + 7, 2 * CUT + 10)]
+        assert (await page(node, "a", start=After(Id(node.engine.epoch, 0)))).gap is not None
