@@ -55,13 +55,14 @@ class Holds:
             group.lose(message.seq)
 
     def free(self, ring: Ring, waiting: Iterable[int]) -> Iterator[Message]:
-        """The messages that nobody holds, oldest first. Each may be removed before the next is asked for. `waiting`:
+        """The messages that nobody holds, oldest first. Each must be removed before the next is asked for. `waiting`:
         seqs of what is for one subscriber, oldest first."""
         while self._freed:
             message = ring.get(self._freed[0])
-            if message is not None:
+            if message is None:
+                heappop(self._freed)
+            else:
                 yield message
-            heappop(self._freed)
         begun = min(group.cursor for group in self.groups.values())
         for message in ring.after(self._passed):
             if message.seq > begun:

@@ -86,7 +86,7 @@ class TopicLog:
         self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
 
     def free(self) -> Iterator[Message]:
-        """The messages that retention may take, oldest first. Each may be removed before the next is asked for."""
+        """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
         return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
 
     def state(self) -> TopicState:

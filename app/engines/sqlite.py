@@ -26,7 +26,7 @@ from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
 from ..groups import Works
-from ..message import Draft, Receipt, Scheduled
+from ..message import Draft, Message, Receipt, Scheduled
 from ..topiclog import Limits
 from .base import Deliver
 from .local import LocalEngine, Question
@@ -152,7 +152,7 @@ class SqliteEngine(LocalEngine):
 
     def _carry_out(self, verbs: Sequence[Verb], outbox: Outbox) -> None:
         """It is on the disk: what was decided happens."""
-        readers = {message.seq: self._deliver(message) for message in outbox.messages}
+        readers = {message.seq: self._hand_on(message) for message in outbox.messages}
         if for_one := outbox.for_one:
             self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed"))
         for verb in verbs:
@@ -160,6 +160,13 @@ class SqliteEngine(LocalEngine):
             if accepted is not None and accepted.key is not None:
                 self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed"))
         outbox.news.tell(self._works)
+
+    def _hand_on(self, message: Message) -> int:
+        try:
+            return self._deliver(message)
+        except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
+            self._loop.call_exception_handler({"message": "a message was not delivered", "exception": error})
+            return 0
 
     def _died(self, error: BaseException, verbs: list[Verb]) -> None:
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""
@@ -282,7 +289,7 @@ class SqliteEngine(LocalEngine):
         """The disk takes nothing: what can be read is, and all else is refused."""
         store.core.log.frozen = True
         for verb in verbs:
-            verb.fail(self._failure)
+            verb.fail(StorageFailed("the log cannot be read now") if verb.kind == "read" else self._failure)
             if verb.kind == "read" and not store.stale:
                 with suppress(Exception):  # whatever it is, the disk is the first thing to see to
                     verb.ask(store.core, now)

@@ -144,6 +144,8 @@ class Connection(HttpToolsProtocol):
 
     def _respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
         owed.response_complete = True
+        if self.transport.is_closing():  # the client left while the log was asked
+            return
         common = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
