@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from .cohort import Sink
 from .engines.base import Engine
-from .errors import NotFound
+from .errors import Draining, NotFound
 from .frames import LeaseForm
 from .lease import Action, Lease, LeaseId, Outcome
 from .message import Id
@@ -172,7 +172,7 @@ class Crew:
 
     def _given_back(self, future: "Future[list[Outcome]]") -> None:
         error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(error, NotFound):
+        if error is not None and not isinstance(error, (Draining, NotFound)):  # then there is nobody to give them to
             self._report("leases were not given back; they end by themselves", error)
 
 
