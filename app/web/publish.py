@@ -101,7 +101,7 @@ async def _read_batch(request: Request) -> list[bytes]:
     """The lines that are not empty. Raises MessageTooLarge, OptionInvalid."""
     bounds = request.app.state.bounds
     body = await read_body(request, bounds.batch)
-    lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line]
+    lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]
     if not lines:
         raise OptionInvalid("the batch has no message: expected at least one line that is not empty")
     if len(lines) > bounds.batch_messages:

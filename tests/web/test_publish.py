@@ -185,6 +185,15 @@ async def test_each_line_of_a_batch_is_a_message(server: ServerProcess, http: ht
     assert [message["data"] for message in page] == ['{"a":1}', "[2]", "three"]
 
 
+@pytest.mark.parametrize("body", [b"", b"\n", b"\r\n\n", b"\r\r\r"])
+async def test_a_batch_of_line_ends_only_has_no_message(http: httpx.AsyncClient, topic: str, body: bytes) -> None:
+    answer = await http.post(
+        f"/topics/{topic}/messages", content=body, headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
 async def test_a_batch_is_stored_whole_or_not_at_all(http: httpx.AsyncClient, topic: str) -> None:
     for content, status in (
         (b"small\n" + b"x" * (1 << 20) + b"y", 413),
