@@ -12,16 +12,19 @@ import msgspec
 
 from .alarm import Alarm
 from .cohort import Cohorts, Reader, Sink
+from .counts import Counts
 from .engines.base import Engine
-from .errors import Draining, NotFound, SubscriberLimit
+from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
 from .frames import NEWS, Form, LeaseForm
 from .group import GroupState
 from .lease import Action, Lease, LeaseId, Outcome
 from .message import Draft, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
+from .pulse import Pulse
 from .reading import Page
 from .topic import Selector
 from .topiclog import TopicState
+from .totals import Totals
 from .workers import Worker, Workers
 
 PAGE_BYTES: Final = 1 << 20  # of bodies in a page that is asked for
@@ -65,23 +68,26 @@ class Broker:
     def __init__(self, engine: Engine, timing: Timing = _DEFAULT_TIMING, max_subscribers: int = 10_000) -> None:
         self.engine = engine
         self.draining = False
+        self.counts = Counts()
         self._timing = timing
         self._max_subscribers = max_subscribers
         self._timer: TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        self._cohorts = Cohorts(self, self._loop, self._timing.stall)
-        self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report)
+        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts)
+        self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts)
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
+        self.pulse = Pulse(self._loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
         if self._timer is not None:
             self._timer.cancel()
+        self.pulse.stop()
         await self.engine.close()
 
     def publish(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
@@ -136,6 +142,7 @@ class Broker:
             page = await self._page(selector, cursor, limit)
             if alarm is not None and not page.messages and page.gap is None and await alarm.rings_within(wait):
                 page = await self._page(selector, page.cursor, limit)
+        self.counts.gaps += page.gap is not None
         return page
 
     async def _page(self, selector: Selector, cursor: Cursor, limit: int) -> Page:
@@ -246,6 +253,24 @@ class Broker:
         """Forget a group; its workers are told. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()
         return self.engine.drop_group(topic, group)
+
+    # What is counted (app/metrics.py)
+
+    @property
+    def published(self) -> int:
+        """How many messages were accepted since the start: each takes the log's next place."""
+        return self._cohorts.head - self.engine.head
+
+    def subscribers(self) -> dict[str, int]:
+        """How many there are of each kind of reader, and of workers, those that pull among them."""
+        return self._cohorts.kinds() | {"worker": self._workers.takers}
+
+    async def totals(self) -> Totals | None:
+        """What the log holds; None when it cannot be asked now."""
+        try:
+            return await self.engine.totals()
+        except PlainmqError:
+            return None
 
     def drain(self) -> None:
         """Close the doors: publishes and new readers are refused, open streams are ended in good order. Idempotent."""

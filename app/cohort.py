@@ -20,7 +20,8 @@ from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
-from .frames import Form
+from .counts import Counts
+from .frames import KINDS, Form
 from .message import Delivery, Message
 from .position import Cursor, Start
 from .reading import Page
@@ -70,11 +71,12 @@ class Source(Protocol):
 class Cohort:
     """The readers of one selection in one form."""
 
-    __slots__ = ("_batch", "away", "form", "members", "selector")
+    __slots__ = ("_batch", "_counts", "away", "form", "members", "selector")
 
-    def __init__(self, selector: Selector, form: Form) -> None:
+    def __init__(self, selector: Selector, form: Form, counts: Counts) -> None:
         self.selector = selector
         self.form = form
+        self._counts = counts
         self.members: dict[Reader, None] = {}  # at the head, in the order they came
         self.away: set[Reader] = set()  # behind it, each at its cursor
         self._batch: list[bytes] = []
@@ -91,7 +93,10 @@ class Cohort:
         """Write the batch: joined once, the same bytes to every member."""
         if batch := self._batch:
             self._batch = []
-            self.write(self.form.wrap(batch))
+            data, members = self.form.wrap(batch), len(self.members)
+            if self.form.takes:
+                self._counts.deliver(len(batch) * members, len(data) * members)
+            self.write(data)
 
     def write(self, data: bytes) -> None:
         for reader in tuple(self.members):  # a write may pause its reader, which then leaves
@@ -111,8 +116,8 @@ class LimitedCohort(Cohort):
 
     __slots__ = ("_left",)
 
-    def __init__(self, selector: Selector, form: Form, limit: int) -> None:
-        super().__init__(selector, form)
+    def __init__(self, selector: Selector, form: Form, counts: Counts, limit: int) -> None:
+        super().__init__(selector, form, counts)
         self._left = limit
 
     @property
@@ -149,7 +154,7 @@ class Reader:
         self._paused = False
         self._reading = False  # a page is on its way
         self._placed = False  # the last id that was written is where the reader is
-        self._stall = StallWatch(sink, cohorts.loop, cohorts.stall_timeout)
+        self._stall = StallWatch(sink, cohorts.loop, cohorts.stall_timeout, cohorts.counts)
         self._timeout: TimerHandle | None = None
 
     @property
@@ -228,11 +233,15 @@ class Reader:
         if page.gap is not None and (frame := form.gap(page.gap)):
             frames.insert(0, frame)
             self._placed = False
+            self._cohorts.counts.gaps += form.takes
         if page.messages:
             self._placed = self._cursor is not None and page.messages[-1].seq > self._cursor.seq
         self._cursor = page.cursor
         if frames:
-            self.sink.write(form.wrap(frames))
+            data = form.wrap(frames)
+            if form.takes:
+                self._cohorts.counts.deliver(len(page.messages), len(data))
+            self.sink.write(data)
         self.cohort.given(len(page.messages))
         if self._paused or self.closed:
             return
@@ -269,10 +278,11 @@ class Reader:
 class Cohorts:
     """All cohorts of a broker, found by topic."""
 
-    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float) -> None:
+    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts) -> None:
         self.source = source
         self.loop = loop
         self.stall_timeout = stall_timeout
+        self.counts = counts
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
         self.readers = 0
         self._all: dict[Cohort, None] = {}
@@ -286,9 +296,9 @@ class Cohorts:
     ) -> Reader:
         """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
         if limit is not None:
-            cohort = self._register(LimitedCohort(selector, form, limit))
+            cohort = self._register(LimitedCohort(selector, form, self.counts, limit))
         else:
-            cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form))
+            cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form, self.counts))
             self._shared[selector, form] = cohort
         reader = Reader(self, cohort, sink, self.loop.time() + max_age)
         cohort.away.add(reader)
@@ -327,6 +337,13 @@ class Cohorts:
     def subscribers(self, topic: str) -> int:
         return sum(len(cohort) for cohort in self._selecting(topic) if cohort.form.takes)
 
+    def kinds(self) -> dict[str, int]:
+        """How many readers there are of each kind."""
+        kinds = dict.fromkeys(KINDS, 0)
+        for cohort in self._all:
+            kinds[cohort.form.kind] += len(cohort)
+        return kinds
+
     def keep_alive(self) -> None:
         """Write each form's keep-alive comment, and end the streams that are old enough."""
         now = self.loop.time()
@@ -356,7 +373,9 @@ class Cohorts:
             return 0
         (cohort,) = random.choices(takers, sizes)
         reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
-        reader.sink.write(cohort.form.wrap([cohort.form.encode(message)]))
+        data = cohort.form.wrap([cohort.form.encode(message)])
+        self.counts.deliver(1, len(data))
+        reader.sink.write(data)
         cohort.given(1)
         return 1
 

@@ -22,6 +22,7 @@ from .message import Delivery, Draft, Id, Message, Receipt, Scheduled
 from .notes import Changed, Notes, forget
 from .reading import Reading
 from .topiclog import Limits
+from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
@@ -166,6 +167,15 @@ class Core:
         """Forget a topic, its messages and groups. Raises NotFound."""
         self.groups.drop_all(topic)
         self.log.drop(topic)
+
+    def totals(self) -> Totals:
+        totals = Totals(self.log.cost, len(self.log.topics))
+        for topic in self.log.topics.values():
+            totals.messages += topic.ring.live
+            totals.bytes += topic.bytes
+            if topic.holds is not None:
+                self.groups.count(topic, totals)
+        return totals
 
     def get(self, id: Id, now: float) -> Message | None:
         return self.log.get(id.seq, now) if self.log.epochs.knows(id) else None

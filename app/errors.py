@@ -6,6 +6,9 @@ PlainmqError
 │   ├── GroupInvalid         not a lawful name of a group
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
+│   ├── HeadTooLarge         a request whose headers are too many or too long
+│   ├── TargetTooLong        a request whose target is
+│   ├── RequestTimeout       a request that comes in too slowly
 │   ├── HostInvalid          a request without one lawful Host
 │   ├── HostUnknown          a request for a server of another name
 │   ├── OriginForbidden      a request that a page of another site has sent
@@ -46,6 +49,18 @@ class OptionInvalid(Refused):
 
 class MessageTooLarge(Refused):
     code = "message_too_large"
+
+
+class HeadTooLarge(Refused):
+    code = "head_too_large"
+
+
+class TargetTooLong(Refused):
+    code = "target_too_long"
+
+
+class RequestTimeout(Refused):
+    code = "request_timeout"
 
 
 class HostInvalid(Refused):

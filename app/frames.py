@@ -6,7 +6,7 @@ Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds
 import random
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from sse_starlette import ServerSentEvent
@@ -16,6 +16,8 @@ from .message import Death, Message, rfc3339
 from .position import Gap
 
 T = TypeVar("T")
+
+KINDS: Final = ("stream", "line", "read")  # of readers; the last waits until there is something, and is no subscriber
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -36,6 +38,9 @@ class Form(Protocol):
         ...
 
     keep_alive: bytes
+
+    kind: str
+    """What its readers are, one of KINDS."""
 
     takes: bool
     """Whether its readers are subscribers: they are counted, and handed what is for one of them."""
@@ -161,6 +166,7 @@ class SseForm(Generic[T]):
     """Server-sent events, for a server that adds the transfer coding itself."""
 
     keep_alive = b":\n\n"
+    kind = "stream"
     takes = True
 
     def __init__(self, encode: Callable[[T], bytes]) -> None:
@@ -199,6 +205,7 @@ class NewsForm:
     """For who waits until there is something to read: no bytes of the message, only that there was one."""
 
     keep_alive = b""
+    kind = "read"
     takes = False
 
     def encode(self, message: Message) -> bytes:  # noqa: ARG002
@@ -231,6 +238,7 @@ class _Lines:
 class LineForm(_Lines):
     """One line a message."""
 
+    kind = "line"
     takes = True
 
     def encode(self, message: Message) -> bytes:

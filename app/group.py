@@ -142,6 +142,11 @@ class Group:
         """How many jobs are ready again."""
         return len(self.jobs) - len(self._deadlines) - len(self.dying)
 
+    @property
+    def delayed(self) -> int:
+        """How many jobs wait for their next attempt, or for room among the dead."""
+        return len(self.jobs) - self.returned - self.leased
+
     # Handing out
 
     def take_returned(self) -> int | None:

@@ -20,6 +20,7 @@ from .position import EARLIEST, GapReason, Start
 from .reading import Reading
 from .topic import Selector, parse_topic
 from .topiclog import TopicLog, TopicNote
+from .totals import Totals
 
 DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 
@@ -194,15 +195,33 @@ class Groups:
         oldest = next(self._fresh(topic, group, now), None) if begun is None else ring.get(begun)
         return GroupState(
             topic, name,
-            ready=group.returned + ring.count(group.cursor),
+            ready=self._ready(self._log.existing(topic), group),
             leased=group.leased,
-            delayed=len(group.jobs) - group.returned - group.leased,
+            delayed=group.delayed,
             acked=group.acked,
             dead=group.dead,
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
             settings=group.settings,
         )  # fmt: skip
+
+    def count(self, topic: TopicLog, totals: Totals) -> None:
+        """Add the topic's groups."""
+        for group in topic.holds.groups.values() if topic.holds else ():
+            totals.groups += 1
+            totals.ready += self._ready(topic, group)
+            totals.leased += group.leased
+            totals.delayed += group.delayed
+            totals.acked += group.acked
+            totals.dead += group.dead
+
+    @staticmethod
+    def _ready(topic: TopicLog, group: Group) -> int:
+        """Whatever an only group has no job for is ready: then nothing needs to be counted."""
+        holds = topic.holds
+        if holds is not None and len(holds.groups) == 1:
+            return group.returned + holds.count - len(group.jobs)
+        return group.returned + topic.ring.count(group.cursor)
 
     def _groups_of(self, topic: str) -> dict[str, Group]:
         log = self._log.topics.get(topic)
@@ -279,11 +298,12 @@ class Groups:
     ) -> Outcome:
         seq = id.message.seq
         message = self._message(log.name, seq, now)
-        here = seq in group.jobs or (message is not None and message.delivery is Delivery.ALL)
+        begun = seq in group.jobs
+        here = begun or (message is not None and message.delivery is Delivery.ALL)
         if not here or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
-        if outcome is Outcome.DONE and action is Action.ACK:
+        if begun and outcome is Outcome.DONE and action is Action.ACK:  # an ack may come twice
             self._log.settled(log, seq)
         return outcome
 

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,9 +32,11 @@ from .tcp.session import LineSession
 from .topiclog import Limits, Retention
 from .web.app import Bounds, create_app
 from .web.guard import Rules
+from .web.intake import Intake
 from .web.protocol import Connection
 
 FORCED = 1  # the exit status after a second signal
+LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
 
 def _memory(settings: Settings, limits: Limits) -> Engine:
@@ -54,7 +57,7 @@ ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "
 def store_path(engine: str) -> Path:
     """`sqlite:///var/lib/plainmq/log.db` → that path from the root; `sqlite:log.db` → one from here. Raises
     SettingInvalid."""
-    if match := re.fullmatch(r"sqlite:(?://(?=/))?((?!//).+)", engine):
+    if match := re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine):
         return Path(match[1])
     raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as sqlite:///var/lib/plainmq/log.db")
 
@@ -119,8 +122,10 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     connections = raise_open_files()
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
+        app = create_app(run.broker, bounds(settings), rules(settings))
+        app.state.intake = Intake(int(settings.max_head), float(settings.head_timeout), float(settings.body_timeout))
         config = uvicorn.Config(
-            create_app(run.broker, bounds(settings), rules(settings)),
+            app,
             http=Connection,
             lifespan="off",
             ws="none",
@@ -136,7 +141,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which closes the broker's doors before it waits for connections to end."""
+    """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
+    requests come in too slowly."""
 
     def __init__(self, config: uvicorn.Config, broker: Broker, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -146,6 +152,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % LOOK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in cast(tuple[Connection, ...], tuple(self.server_state.connections)):
+                connection.look(now)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._broker.drain()

@@ -69,6 +69,15 @@ class Settings:
     max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
     max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")
     max_batch_messages: Count = option(10_000, "Messages in one NDJSON batch.")
+    max_head: Octets = option(
+        Octets(16 << 10), "Bytes in a request's head, which is held whole: large cookies fit; beyond it 431."
+    )
+    head_timeout: Seconds = option(
+        Seconds(10), "How long a request's head may take: who connects and does not ask holds a place."
+    )
+    body_timeout: Seconds = option(
+        Seconds(30), "How long a request's body may take; a longer one must bring 1KiB a second at least."
+    )
     max_line: Octets = option(Octets(3 << 19), "Bytes in one line of the line port: a message of max_message, escaped.")
     max_subscribers: Count = option(10_000, "Readers at once through all doors; one more is told `busy`.")
     max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
@@ -86,6 +95,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_message > 16 << 20:
             raise SettingInvalid(f"max_message is {self.max_message}: expected at most 16MiB, a message is held whole")
+        if self.max_head < 1 << 10:
+            raise SettingInvalid(f"max_head is {self.max_head}: expected at least 1KiB, or no browser could ask")
         if self.max_message > self.max_bytes:
             raise SettingInvalid(
                 f"max_message ({self.max_message}) is more than max_bytes ({self.max_bytes}): "

@@ -3,6 +3,8 @@
 from asyncio import AbstractEventLoop, TimerHandle
 from typing import Protocol
 
+from .counts import Counts
+
 
 class Socket(Protocol):
     def pending(self) -> int:
@@ -13,12 +15,13 @@ class Socket(Protocol):
 
 
 class StallWatch:
-    __slots__ = ("_loop", "_pending", "_seconds", "_socket", "_timer")
+    __slots__ = ("_counts", "_loop", "_pending", "_seconds", "_socket", "_timer")
 
-    def __init__(self, socket: Socket, loop: AbstractEventLoop, seconds: float) -> None:
+    def __init__(self, socket: Socket, loop: AbstractEventLoop, seconds: float, counts: Counts) -> None:
         self._socket = socket
         self._loop = loop
         self._seconds = seconds
+        self._counts = counts
         self._pending = 0  # what the socket had not taken when it was last looked at
         self._timer: TimerHandle | None = None
 
@@ -36,4 +39,5 @@ class StallWatch:
         if self._socket.pending() < self._pending:
             self.start()
         else:
+            self._counts.evicted += 1
             self._socket.abort()

@@ -31,14 +31,16 @@ def parse_duration(text: str) -> float:
         return 0.0
     if match := _DURATION.fullmatch(text):
         return float(match[1]) * SECONDS[match[2]]
-    raise OptionInvalid(f"{text!r} is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d")
+    raise OptionInvalid(
+        f"{text[:60]!a} is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d"
+    )
 
 
 def parse_size(text: str) -> int:
     """`8MiB` → 8388608. Raises OptionInvalid."""
     if match := _SIZE.fullmatch(text):
         return int(match[1]) * OCTETS[match[2]]
-    raise OptionInvalid(f"{text!r} is not a size: expected a number of bytes, such as 65536, 64KiB, 8MiB or 1GiB")
+    raise OptionInvalid(f"{text[:60]!a} is not a size: expected a number of bytes, such as 65536, 64KiB, 8MiB or 1GiB")
 
 
 def format_duration(seconds: float) -> str:

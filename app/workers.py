@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from .cohort import Sink
+from .counts import Counts
 from .engines.base import Engine
 from .errors import Draining, NotFound
 from .frames import LeaseForm
@@ -252,7 +253,7 @@ class Worker:
         self._credit = credit
         self._held: set[LeaseId] = set()
         self._paused = False
-        self._stall = StallWatch(sink, workers.loop, workers.stall_timeout)
+        self._stall = StallWatch(sink, workers.loop, workers.stall_timeout, workers.counts)
         self._timeout: TimerHandle | None = None
 
     @property
@@ -290,7 +291,9 @@ class Worker:
         ids = [lease_id(lease) for lease in leases]
         self._held.update(ids)
         self._crew.hold(self, ids)
-        self.sink.write(self._form.wrap([self._form.encode(lease) for lease in leases]))
+        data = self._form.wrap([self._form.encode(lease) for lease in leases])
+        self._workers.counts.deliver(len(leases), len(data))
+        self.sink.write(data)
 
     def ended(self, lease: LeaseId) -> None:
         """That lease is over."""
@@ -328,9 +331,12 @@ class Worker:
 class Workers:
     """All crews of a broker."""
 
-    def __init__(self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report) -> None:
+    def __init__(
+        self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts
+    ) -> None:  # fmt: skip
         self.loop = loop
         self.stall_timeout = stall_timeout
+        self.counts = counts
         self._engine = engine
         self._report = report
         self.takers = 0  # of all crews
@@ -350,6 +356,7 @@ class Workers:
             self.leave(crew, puller)
         if puller.reason == GONE:
             raise NotFound(f"topic {topic!r} has no group {group!r}: it was deleted")
+        self.counts.deliver(len(puller.leases), sum(len(lease.message.data) for lease in puller.leases))
         return puller.leases
 
     def work(

@@ -30,21 +30,24 @@ TABLE = """
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
                       topic units sockets errors
 
-    web/*           → broker workers cohort frames reading group lease message position topic units errors
+    web/*           → metrics broker workers cohort frames reading group lease message position topic units errors
     tcp/*           → broker workers cohort frames group lease message position topic units errors
 
-    broker          → engines/base alarm workers cohort frames reading topiclog group lease message position topic
-                      errors
-    workers         → engines/base cohort frames stall lease message errors
-    cohort          → frames reading stall message position topic
+    metrics         → __init__ broker totals errors
+    broker          → engines/base alarm pulse workers cohort counts frames reading topiclog totals group lease message
+                      position topic errors
+    workers         → engines/base cohort counts frames stall lease message errors
+    cohort          → counts frames reading stall message position topic
     alarm           →
-    stall           →
+    pulse           →
+    stall           → counts
+    counts          →
     frames          → lease message position
 
     engines/memory  → engines/local engines/base core epochs groups history message topiclog
     engines/sqlite  → engines/local engines/base disk/file disk/store core groups message topiclog errors
-    engines/local   → engines/base core groups reading topiclog group lease message position topic
-    engines/base    → groups reading topiclog group lease message position topic
+    engines/local   → engines/base core groups reading topiclog totals group lease message position topic
+    engines/base    → groups reading topiclog totals group lease message position topic
 
     disk/backup     → disk/file
     disk/store      → disk/file disk/history disk/notes core log topiclog
@@ -53,8 +56,8 @@ TABLE = """
     disk/file       → epochs errors
     disk/rows       →
 
-    core            → delayed duplicates groups reading log history epochs notes message topiclog errors
-    groups          → reading log topiclog holds group lease deadlines notes message position topic errors
+    core            → delayed duplicates groups reading log history epochs notes message topiclog totals errors
+    groups          → reading log topiclog totals holds group lease deadlines notes message position topic errors
     reading         → log losses message position topic
     log             → topiclog losses history holds group deadlines epochs notes message topic errors
     topiclog        → losses history holds message
@@ -67,6 +70,7 @@ TABLE = """
     duplicates      → notes message
     epochs          → message
     notes           →
+    totals          →
 
     settings        → units errors
     position        → message units errors

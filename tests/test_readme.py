@@ -309,6 +309,17 @@ def test_the_job_queue_loses_nothing_when_a_worker_is_killed(fresh: ServerProces
     assert next(line for line in lines if "attempt 2" in line).startswith("Bob begins")
 
 
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the workers are made of curl and jq")
+def test_a_worker_rests_while_there_is_no_server(tmp_path: Path) -> None:
+    script = dict(blocks())["file worker.sh"].replace("localhost:8000", "localhost:1")
+    (tmp_path / "worker.sh").write_text(script)
+    worker = 'sleep() { echo "rests $1"; exit; }; . ./worker.sh'
+    shown = subprocess.run(
+        ["sh", "-c", worker], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=True
+    )
+    assert shown.stdout == "rests 1\n"
+
+
 @contextmanager
 def _session(command: list[str], folder: Path) -> Iterator[Iterator[str]]:
     """The lines that a program and what it has started print; all of them end with it."""

@@ -18,6 +18,7 @@ from ..position import Cursor, Start
 from ..reading import Page
 from ..topic import Selector
 from ..topiclog import TopicState
+from ..totals import Totals
 
 T = TypeVar("T")
 
@@ -35,6 +36,9 @@ class Engine(ABC):
 
     head: int = 0
     """The newest seq there was when the log was opened; what follows is delivered."""
+
+    failures: int = 0
+    """How often it could not store what it was given."""
 
     @abstractmethod
     async def open(self, deliver: Deliver, works: Works) -> Self:
@@ -79,6 +83,10 @@ class Engine(ABC):
     @abstractmethod
     def drop(self, name: str) -> Future[None]:
         """Forget a topic, its messages and groups; who resumes there is told of a gap. Fails with NotFound."""
+
+    @abstractmethod
+    def totals(self) -> Future[Totals]:
+        """What the log holds."""
 
     # Groups (app/group.py): a topic shared out among workers
 

@@ -15,6 +15,7 @@ from ..position import Cursor, Start
 from ..reading import Page, Reading
 from ..topic import Selector
 from ..topiclog import TopicState
+from ..totals import Totals
 from .base import Engine
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ class LocalEngine(Engine):
 
     def drop(self, name: str) -> Future[None]:
         return self._work(lambda core, _now: core.drop(name))
+
+    def totals(self) -> Future[Totals]:
+        return self._ask(lambda core, _now: core.totals(), reads=True)
 
     # Groups
 

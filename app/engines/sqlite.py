@@ -171,6 +171,7 @@ class SqliteEngine(LocalEngine):
     def _died(self, error: BaseException, verbs: list[Verb]) -> None:
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""
         self._open = False
+        self.failures += 1
         self._closed = StorageFailed("the log has failed; the server must be started anew")
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
         self._hand_over()
@@ -243,6 +244,7 @@ class SqliteEngine(LocalEngine):
         try:
             store.commit(partial(self._decide, store, verbs, now))
         except (sqlite3.Error, OSError) as error:
+            self.failures += 1
             self._cool_until = monotonic() + COOL
             self._failure = _refusal(error)
             self._do_what_reads(store, verbs, now)

@@ -66,7 +66,7 @@ class LineSession(Connection):
             self._do(dialect, dialect.parse(line), line)
         except PlainmqError as error:
             self.catch_up()
-            self.in_turn(partial(self._say, dialect.error(error)))
+            self.in_turn(partial(self._say, self._refusal(dialect, error)))
 
     def _do(self, dialect: Dialect, command: Command, line: bytes) -> None:
         if isinstance(command, Joint):
@@ -94,14 +94,19 @@ class LineSession(Connection):
     ) -> None:
         """Say it once for each of the `times` lines that asked."""
         try:
-            answer = success(future.result())
+            answer = success(future.result()) * times
         except PlainmqError as error:
-            answer = dialect.error(error)
+            answer = self._refusal(dialect, error, times)
         except (Exception, CancelledError) as error:
             context = {"message": "a line was not answered: the log failed", "exception": error}
             get_running_loop().call_exception_handler(context)
-            answer = dialect.error(PlainmqError("the server failed; nobody knows whether this was done"))
-        self._say(answer * times)
+            failure = PlainmqError("the server failed; nobody knows whether this was done")
+            answer = self._refusal(dialect, failure, times)
+        self._say(answer)
+
+    def _refusal(self, dialect: Dialect, error: PlainmqError, times: int = 1) -> bytes:
+        self._broker.counts.refusals[error.code] += times
+        return dialect.error(error) * times
 
     # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
@@ -135,7 +140,7 @@ class LineSession(Connection):
         try:
             future = self._broker.publish(drafts)
         except PlainmqError as error:
-            self.in_turn(partial(self._say, dialect.error(error) * len(drafts)))
+            self.in_turn(partial(self._say, self._refusal(dialect, error, len(drafts))))
             return
         if len(drafts) > 1 and _refused(future):
             for draft in drafts:

@@ -16,6 +16,7 @@ from ..errors import PlainmqError
 from .groups import delete_group, get_group, put_group
 from .guard import Guard, Rules
 from .health import livez, readyz
+from .metrics import metrics
 from .problem import explain, fail, forget, refuse
 from .publish import publish
 from .queue import ack, extend, nack, pull, stream_work
@@ -44,6 +45,7 @@ ROUTES = [
     Route("/topics/{topic:path}", delete_topic, methods=["DELETE"]),
     Route("/livez", livez, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route("/metrics", metrics, methods=["GET"]),
 ]
 
 

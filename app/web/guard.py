@@ -66,6 +66,7 @@ class Guard:
             if scope["type"] == "http":
                 self._check(scope["headers"])
         except Refused as error:
+            scope["app"].state.broker.counts.refusals[error.code] += 1
             await refusal_of(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

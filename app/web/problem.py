@@ -15,6 +15,7 @@ from ..errors import (
     EncodingUnsupported,
     GroupInvalid,
     GroupLimit,
+    HeadTooLarge,
     HostInvalid,
     HostUnknown,
     LeaseExpired,
@@ -24,6 +25,8 @@ from ..errors import (
     OptionInvalid,
     OriginForbidden,
     PlainmqError,
+    RequestTimeout,
+    TargetTooLong,
     TopicInvalid,
     TopicLimit,
 )
@@ -33,6 +36,9 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
     GroupInvalid: HTTPStatus.BAD_REQUEST,
     OptionInvalid: HTTPStatus.BAD_REQUEST,
+    HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    TargetTooLong: HTTPStatus.REQUEST_URI_TOO_LONG,
+    RequestTimeout: HTTPStatus.REQUEST_TIMEOUT,
     HostInvalid: HTTPStatus.BAD_REQUEST,
     HostUnknown: HTTPStatus.MISDIRECTED_REQUEST,
     OriginForbidden: HTTPStatus.FORBIDDEN,
@@ -69,6 +75,7 @@ def problem(
 async def refuse(request: Request, error: Exception) -> Response:
     """The answer to an error of ours."""
     assert isinstance(error, PlainmqError)
+    request.app.state.broker.counts.refusals[error.code] += 1
     if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
         return _refuse_softly(error)
     return refusal_of(error)

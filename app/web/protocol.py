@@ -5,22 +5,27 @@ over instead: the protocol object is the sink of a reader or a worker, and what 
 
 A publish: ASGI builds a scope, a task, a request and a response for it. Here a plain one (web/shortcut.py says which)
 goes from the parser to the broker, and its answer from the broker to the socket.
+
+A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
 from asyncio import CancelledError, Event, Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+import httptools
 import msgspec
+from starlette.responses import PlainTextResponse, Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..broker import Broker
-from ..errors import PlainmqError
+from ..errors import PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, farewell
 from ..message import Draft, Receipt
 from . import shortcut
+from .intake import Intake, Stage, Watch, check_parts, head_size
 from .problem import problem, refusal_of
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
@@ -35,10 +40,23 @@ class Owed:
     is pipelined behind it waits too, and a stop lets it finish."""
 
     def __init__(self) -> None:
+        self.response_started = False
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
         self.message_event = Event()
+
+
+class Refusal(Owed):
+    """The same for a request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
+
+    def __init__(self, answer: Callable[["Refusal"], None]) -> None:
+        super().__init__()
+        self.keep_alive = False
+        self._answer = answer
+
+    async def run_asgi(self, _app: object) -> None:
+        self._answer(self)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -64,21 +82,38 @@ class Subscription(Protocol):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with two short cuts."""
+    """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
     _subscription: Subscription | None = None
     _shortcut: shortcut.Shortcut | None = None
     _owed: Owed
     _body: bytearray
 
+    _deaf = False  # a client has nothing to say to a stream, or no more to say at all
+    _stage = Stage.REQUEST
+    _requests = 0
+    _octets = 0  # of all bodies
+    _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._intake: Intake = self.config.app.state.intake  # type: ignore[union-attr]
+        self._watch = Watch()
+
     # A request: short cut or not
 
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._stage, self._head = Stage.HEAD, 0
+        self._requests += 1
 
     def on_headers_complete(self) -> None:
         parser, state = self.parser, self.config.app.state  # type: ignore[union-attr]
+        check_parts(self.url, self.headers)
+        if self._head:  # or it came in one piece, and no piece is too large
+            self._intake.check_size(head_size(parser.get_method(), self.url, self.headers))
+        self._stage, self._head = Stage.BODY, 0
         if parser.should_upgrade():
             return  # it will be refused: the parser takes what follows for another protocol
         idle = self.cycle is None or self.cycle.response_complete
@@ -100,14 +135,17 @@ class Connection(HttpToolsProtocol):
         self.headers += headers
         super().on_headers_complete()
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
+        self.headers = []  # the request has its own: what comes behind its body does not get among them
 
     def on_body(self, body: bytes) -> None:
+        self._octets += len(body)
         if self._shortcut is not None:
             self._body += body
         elif not self.parser.should_upgrade():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._stage = Stage.REQUEST
         if self._shortcut is not None:
             self._publish(self._shortcut.draft(bytes(self._body)))
             self._shortcut = None
@@ -139,7 +177,10 @@ class Connection(HttpToolsProtocol):
             self._respond(owed, HTTPStatus.CREATED, *shortcut.accepted(receipt, durability))
 
     def _refuse(self, owed: Owed, error: PlainmqError) -> None:
-        response = refusal_of(error)
+        self.config.app.state.broker.counts.refusals[error.code] += 1  # type: ignore[union-attr]
+        self._send(refusal_of(error), owed)
+
+    def _send(self, response: Response, owed: Owed) -> None:
         self._respond(owed, response.status_code, *shortcut.refused(response))
 
     def _respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
@@ -149,9 +190,85 @@ class Connection(HttpToolsProtocol):
         common = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if not owed.keep_alive:
+        if self._deaf:  # what is still on its way would reset a closed connection, and the answer with it:
+            self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
+        elif not owed.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    # What is too much or too slow
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._unset_keepalive_if_required()
+        most = self._intake.max_head
+        try:
+            for start in range(0, len(data), most):
+                self._feed(data[start : start + most])
+        except httptools.HttpParserUpgrade:
+            self._turn_away(_upgrade_refused())
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
+        except Refused as error:
+            self._drop(refusal_of(error))
+
+    def _feed(self, piece: bytes) -> None:
+        """Raises HeadTooLarge, TargetTooLong."""
+        stage, requests, octets = self._stage, self._requests, self._octets
+        self.parser.feed_data(piece)
+        if self._stage is Stage.HEAD:
+            whole = self._requests - requests == (stage is Stage.REQUEST)  # nothing else was in this piece
+            self._head += len(piece) if whole else 1
+            check_parts(self.url, self.headers)
+        elif self._stage is stage is Stage.BODY and (requests, octets) == (self._requests, self._octets):
+            self._head += len(piece)
+        else:
+            return
+        self._intake.check_size(self._head)
+
+    def look(self, now: float) -> None:
+        """End what comes too slowly; to be called about once a second."""
+        stage = self._awaited()
+        if self._watch.is_late(stage, self._requests, self._octets, now, self._intake):
+            if stage is Stage.REQUEST:
+                self.transport.close()
+            else:
+                self._drop(refusal_of(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly")))
+
+    def _awaited(self) -> Stage | None:
+        """None when the client is waiting for us; also when we do not read."""
+        if self._deaf or self.pipeline or self.flow.read_paused:
+            return None
+        idle = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
+        return self._stage if idle or self._stage is not Stage.REQUEST else None
+
+    def _not_http(self) -> Response:
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
+        return PlainTextResponse(message, HTTPStatus.BAD_REQUEST)
+
+    def _drop(self, response: Response) -> None:
+        """Do nothing of the request that is coming in, and answer so if nothing else was."""
+        if self._stage is not Stage.BODY:
+            self._turn_away(response)
+        elif self.pipeline or self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.response_complete = self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._turn_away(response)
+
+    def _turn_away(self, response: Response) -> None:
+        """Answer after all that was asked before, and hear no more."""
+        self._deaf = True
+        before, refusal = self.cycle, Refusal(partial(self._send, response))
+        self.cycle = refusal  # type: ignore[assignment]
+        if before is None or before.response_complete:
+            self._send(response, refusal)
+        else:
+            self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
     # An event stream
 
@@ -164,7 +281,7 @@ class Connection(HttpToolsProtocol):
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         self.write(b"%b%b\r\n%b" % (STATUS_LINE[200], head, first))
         request.cycle.response_started = request.cycle.response_complete = True  # uvicorn: nothing is owed any more
-        self._subscription = subscription
+        self._subscription, self._deaf = subscription, True
         self._unset_keepalive_if_required()
         self.flow.resume_reading()  # or the client's leaving would go unseen
         if self.flow.write_paused:
@@ -193,18 +310,6 @@ class Connection(HttpToolsProtocol):
 
     # What the transport says
 
-    def data_received(self, data: bytes) -> None:
-        if self._subscription is None:  # a client has nothing to say to a stream
-            super().data_received(data)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's."""
-        owed = Owed()
-        owed.keep_alive = False
-        detail = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
-        refused = problem(HTTPStatus.NOT_IMPLEMENTED, "upgrade_unsupported", detail)
-        self._respond(owed, refused.status_code, *shortcut.refused(refused))
-
     def pause_writing(self) -> None:
         """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
         super().pause_writing()
@@ -223,3 +328,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
         super().connection_lost(exc)
+
+
+def _upgrade_refused() -> Response:
+    """uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's."""
+    detail = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
+    return problem(HTTPStatus.NOT_IMPLEMENTED, "upgrade_unsupported", detail)

@@ -145,7 +145,7 @@ async def _settle(request: Request, action: Action) -> Response:
     ids = {id: parse_lease_id(id) for id in body.ids}
     seconds = _seconds(options, given(body), parsers)
     outcomes = await broker.settle(topic, group, action, [*ids.values()], seconds)
-    return _answer(ids, outcomes)
+    return _answer(broker, ids, outcomes)
 
 
 def _seconds(options: Mapping[str, float], body: Mapping[str, Any], parsers: Mapping[str, Parser]) -> float | None:
@@ -156,9 +156,10 @@ def _seconds(options: Mapping[str, float], body: Mapping[str, Any], parsers: Map
     return next(iter({**options, **written}.values()), None)
 
 
-def _answer(ids: Mapping[str, LeaseId], outcomes: list[Outcome]) -> Response:
+def _answer(broker: Broker, ids: Mapping[str, LeaseId], outcomes: list[Outcome]) -> Response:
     results = dict(zip(ids, outcomes, strict=True))
     if any(outcome is not Outcome.EXPIRED for outcome in outcomes):
         return json_answer({"results": results})
     detail = "every one of these leases is over: another worker has the message, or will have it, or it is done or dead"
+    broker.counts.refusals[LeaseExpired.code] += 1
     return problem(STATUS[LeaseExpired], LeaseExpired.code, detail, results=results)

@@ -1,0 +1,18 @@
+"""What has happened since the start, as plain numbers: who counts pays for an addition and for nothing else."""
+
+from collections import Counter
+
+
+class Counts:
+    __slots__ = ("delivered", "delivered_bytes", "evicted", "gaps", "refusals")
+
+    def __init__(self) -> None:
+        self.delivered = 0  # messages written to subscribers or handed to workers, each time
+        self.delivered_bytes = 0  # what that took, as it was written
+        self.evicted = 0  # subscriptions that were cut off: their sockets took nothing
+        self.gaps = 0  # readers that were told of a loss
+        self.refusals: Counter[str] = Counter()  # by the error's code
+
+    def deliver(self, messages: int, octets: int) -> None:
+        self.delivered += messages
+        self.delivered_bytes += octets

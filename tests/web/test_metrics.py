@@ -1,0 +1,271 @@
+"""GET /metrics: each number is there as it is documented, and moves when it should."""
+
+import asyncio
+import re
+import resource
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.broker import Broker, steady_clock
+from app.engines.sqlite import SqliteEngine
+from app.metrics import exposition
+from app.topiclog import Limits
+from tests.conftest import SERVERS
+from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, stream
+
+pytestmark = pytest.mark.anyio
+
+DOCUMENT = (ROOT / "openapi" / "metrics.md").read_text()
+ROW = re.compile(r"^\| `(plainmq_\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)
+DOCUMENTED = {name: (kind, set(re.findall(r"\w+", labels)), text) for name, kind, labels, text in ROW.findall(DOCUMENT)}
+
+
+class Numbers:
+    """What one look at the metrics showed."""
+
+    def __init__(self, text: str) -> None:
+        self.families: list[Metric] = list(text_string_to_metric_families(text))
+        self.samples = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in self.families
+            for sample in family.samples
+        }
+
+    def __getitem__(self, key: str | tuple[str, str]) -> float:
+        name, *labels = (key,) if isinstance(key, str) else key
+        return self.samples[f"plainmq_{name}", *labels]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """One that nobody else counts on, both ways."""
+    with SERVERS[request.param]() as process:
+        yield process
+
+
+async def look(http: httpx.AsyncClient) -> Numbers:
+    response = (await http.get("/metrics")).raise_for_status()
+    assert response.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
+    return Numbers(response.text)
+
+
+Key = str | tuple[str, str]
+
+
+async def until(http: httpx.AsyncClient, before: Numbers, grown: Mapping[Key, float]) -> None:
+    """Wait until these have grown by so much since then."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            now = await look(http)
+            if {key: now[key] - before[key] for key in grown} == grown:
+                return
+
+
+async def publish(http: httpx.AsyncClient, topic: str, body: str | bytes = "hello", **options: str) -> None:
+    (await http.post(f"/topics/{topic}/messages", content=body, params=options)).raise_for_status()
+
+
+async def test_each_metric_of_the_table_is_there_with_its_type_labels_and_meaning(http: httpx.AsyncClient) -> None:
+    families = (await look(http)).families
+    shown = {}
+    for family in families:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels}
+        shown[name] = family.type, labels, family.documentation
+    assert shown == DOCUMENTED
+
+
+async def test_a_publish_is_counted_and_retained(http: httpx.AsyncClient, topic: str) -> None:
+    before = await look(http)
+    await publish(http, topic, "12345")
+    await until(
+        http, before, {"messages_published_total": 1, "topics": 1, "messages": 1, "messages_bytes": 5, "groups": 0}
+    )
+    assert (await look(http))["log_bytes"] > before["log_bytes"]
+    await http.delete(f"/topics/{topic}")
+    await until(http, before, {"messages_published_total": 1, "topics": 0, "messages": 0, "messages_bytes": 0})
+
+
+async def test_a_message_counts_as_delivered_once_for_each_subscriber(
+    http: httpx.AsyncClient, server: ServerProcess, topic: str
+) -> None:
+    before = await look(http)
+    path = f"/topics/{topic}/stream"
+    async with stream(server, path) as one, stream(server, path) as two, lines(server) as three:
+        three.send(f"sub {topic}")
+        await three.next()
+        await until(http, before, {("subscribers", "stream"): 2, ("subscribers", "line"): 1})
+        await publish(http, topic)
+        assert [await one.data(1), await two.data(1)] == [["hello"], ["hello"]]
+        assert b"hello" in await three.next()
+        await until(http, before, {"messages_delivered_total": 3})
+        await publish(http, topic, delivery="one")
+        await until(http, before, {"messages_delivered_total": 4})
+        assert (await look(http))["delivered_bytes_total"] > before["delivered_bytes_total"] + 4 * len("hello")
+    await until(http, before, {("subscribers", "stream"): 0, ("subscribers", "line"): 0})
+
+
+async def test_what_is_read_from_the_log_is_delivered_too(
+    http: httpx.AsyncClient, server: ServerProcess, topic: str
+) -> None:
+    await publish(http, topic, "1")
+    await publish(http, topic, "2")
+    before = await look(http)
+    async with stream(server, f"/topics/{topic}/stream?since=earliest") as reader:
+        assert await reader.data(2) == ["1", "2"]
+        await until(http, before, {"messages_delivered_total": 2, "messages_published_total": 0})
+
+
+async def test_who_waits_for_a_page_is_shown(http: httpx.AsyncClient, topic: str) -> None:
+    before = await look(http)
+    waiting = asyncio.create_task(http.get(f"/topics/{topic}/messages", params={"wait": "20s"}))
+    await until(http, before, {("subscribers", "read"): 1})
+    await publish(http, topic)
+    assert (await waiting).status_code == 200
+    await until(http, before, {("subscribers", "read"): 0, "messages_delivered_total": 0})
+
+
+async def test_a_message_goes_through_the_stages_of_its_group(http: httpx.AsyncClient, topic: str) -> None:
+    before = await look(http)
+    group = f"/topics/{topic}/groups/g"
+    for body in ("1", "2", "3"):
+        await publish(http, topic, body)
+    (await http.put(group, json={"max_deliveries": 1})).raise_for_status()
+    await until(http, before, {"groups": 1, "group_lag_messages": 3, ("group_messages", "ready"): 3})
+    pulled = (await http.post(f"{group}/pull", params={"max": 2})).raise_for_status().json()["messages"]
+    ids = [message.get("lease", message["id"]) for message in pulled]
+    leased: dict[Key, float] = {("group_messages", "ready"): 1, ("group_messages", "leased"): 2}
+    await until(http, before, {**leased, "group_lag_messages": 3, "messages_delivered_total": 2})
+    (await http.post(f"{group}/ack", json={"ids": ids[:1]})).raise_for_status()
+    await until(http, before, {("group_messages", "acked"): 1, "group_lag_messages": 2})
+    (await http.post(f"{group}/nack", json={"ids": ids[1:]})).raise_for_status()
+    await until(http, before, {("group_messages", "dead"): 1, "group_lag_messages": 1})
+    await until(http, before, {"messages_published_total": 4})  # the dead one anew
+
+
+async def test_a_second_ack_frees_nothing_more(http: httpx.AsyncClient, topic: str) -> None:
+    group = f"/topics/{topic}/groups/g"
+    await publish(http, topic)
+    (pulled,) = (await http.post(f"{group}/pull")).raise_for_status().json()["messages"]
+    ids = {"ids": [pulled["id"]]}
+    (await http.post(f"{group}/ack", json=ids)).raise_for_status()
+    before = await look(http)
+    (await http.post(f"{group}/ack", json=ids)).raise_for_status()
+    await until(http, before, {"log_bytes": 0, "group_lag_messages": 0, ("group_messages", "acked"): 0})
+
+
+async def test_a_worker_is_counted_while_it_works(http: httpx.AsyncClient, server: ServerProcess, topic: str) -> None:
+    await publish(http, topic)
+    before = await look(http)
+    async with stream(server, f"/topics/{topic}/groups/g/stream") as worker:
+        await worker.take(1)
+        await until(http, before, {("subscribers", "worker"): 1, "messages_delivered_total": 1})
+    await until(http, before, {("subscribers", "worker"): 0})
+
+
+async def test_a_refusal_counts_under_its_code_at_every_door(
+    http: httpx.AsyncClient, server: ServerProcess, topic: str
+) -> None:
+    before = await look(http)
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+    assert (await http.post("/topics/a%20b/messages", content="")).status_code == 400
+    assert (await http.post(f"/topics/{topic}/messages", content=b"x" * (2 << 20))).status_code == 413
+    assert (await http.get("/livez", headers={"Host": "elsewhere.example"})).status_code == 421
+    async with lines(server) as peer:
+        peer.send("sub a b", "nonsense")
+        assert all([(await peer.next()).startswith(b"ERR") for _ in range(2)])
+    codes = {"not_found": 1.0, "message_too_large": 1.0, "host_unknown": 1.0, "unknown_command": 1.0}
+    await until(http, before, {("refusals_total", code): count for code, count in codes.items()})
+
+
+async def test_a_gap_that_is_told_is_counted(http: httpx.AsyncClient, server: ServerProcess, topic: str) -> None:
+    before = await look(http)
+    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="00000000-1") as reader:
+        assert (await reader.take(1))[0].type == "gap"
+    await until(http, before, {"gaps_total": 1})
+    page = (await http.get(f"/topics/{topic}/messages", params={"since": "00000000-1"})).raise_for_status()
+    assert page.json()["gap"]
+    await until(http, before, {"gaps_total": 2})
+
+
+async def test_the_delay_of_the_event_loop_is_measured(http: httpx.AsyncClient) -> None:
+    before = await look(http)
+    async with asyncio.timeout(DEADLINE):
+        while (now := await look(http))["event_loop_delay_seconds_count"] == before["event_loop_delay_seconds_count"]:
+            pass
+    assert now["event_loop_delay_seconds_bucket", "+Inf"] == now["event_loop_delay_seconds_count"]
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_and_counted() -> None:
+    with start_server("--stall-timeout", "200ms", "--send-buffer", "4096") as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            before = await look(http)
+            with closing(socket.socket()) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.connect((server.host, server.port))
+                sock.sendall(b"GET /topics/a/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await until(http, before, {("subscribers", "stream"): 1})
+                for _ in range(4):
+                    await publish(http, "a", b"x" * 1_000_000)
+                await until(http, before, {"evictions_total": 1, ("subscribers", "stream"): 0})
+
+
+async def test_five_hundred_topics_make_no_more_time_series() -> None:
+    with start_server(tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            before = await look(http)
+            for n in range(500):
+                await publish(http, f"topic.{n}")
+                (await http.put(f"/topics/topic.{n}/groups/g{n}", json={})).raise_for_status()
+            after = await look(http)
+    assert after["topics"] == after["groups"] == 500
+    assert after.samples.keys() == before.samples.keys()
+
+
+async def test_a_log_in_a_file_tells_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    for published in (1, 0):  # what was there before the start is retained, and was not published since
+        with start_server("--engine", f"sqlite://{path}", tcp_port=0) as server:
+            async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+                if published:
+                    await publish(http, "a", "12345")
+                numbers = await look(http)
+                assert numbers["messages_published_total"] == published
+                assert (numbers["messages"], numbers["messages_bytes"], numbers["topics"]) == (1, 5, 1)
+                assert {family.name for family in numbers.families} == {
+                    name.removesuffix("_total") for name in DOCUMENTED
+                }
+            assert server.stop() == 0
+
+
+async def test_the_metrics_have_no_options(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/metrics", params={"topic": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+
+
+async def test_a_disk_that_fails_is_counted_and_the_log_is_still_told_of(tmp_path: Path) -> None:
+    flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
+    with start_server(*flags, tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            await publish(http, "a")
+            before = await look(http)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            refused = await http.post("/topics/a/messages", content=b"x" * 100_000)
+            code = refused.json()["code"]
+            await until(http, before, {("refusals_total", code): 1, "messages_published_total": 0, "messages": 0})
+            assert (await look(http))["engine_failures_total"] > before["engine_failures_total"]
+
+
+async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: Path) -> None:
+    async with Broker(SqliteEngine(Limits(), steady_clock(), tmp_path / "log.db")) as broker:
+        whole = Numbers(exposition(broker, await broker.totals()).decode())
+    closed = Numbers(exposition(broker, await broker.totals()).decode())
+    names = [family.name for family in whole.families]
+    assert [family.name for family in closed.families] == names[: names.index("plainmq_topics")]
