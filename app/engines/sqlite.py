@@ -102,7 +102,7 @@ class SqliteEngine(LocalEngine):
         self._cool_until = 0.0  # on the monotonic clock
         self._tidy_at = 0.0  # likewise
         self._look_at = 0.0  # likewise
-        self._untidy = False  # there is more to give back
+        self._untidy = False  # there may be something to give back
         self._together = 0  # verbs in the last transaction
         self._owed: list[Verb] = []
         self._full = False  # the disk, to its floor
@@ -252,6 +252,7 @@ class SqliteEngine(LocalEngine):
             self._do_one_by_one(store, verbs, error)
         else:
             self._tell(self._carry_out, verbs, store.core.take_outbox())
+            self._untidy = self._untidy or bool(verbs)
             self._tidy(store)
 
     def _do_one_by_one(self, store: Store, verbs: list[Verb], error: Exception) -> None:
