@@ -13,7 +13,7 @@ import msgspec
 from .alarm import Alarm
 from .cohort import Cohorts, Reader, Sink
 from .counts import Counts
-from .engines.base import Engine
+from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
 from .frames import NEWS, Form, LeaseForm
 from .group import GroupState
@@ -26,9 +26,6 @@ from .topic import Selector
 from .topiclog import TopicState
 from .totals import Totals
 from .workers import Worker, Workers
-
-PAGE_BYTES: Final = 1 << 20  # of bodies in a page that is asked for
-BURST: Final = 256 << 10  # likewise in one write to a reader that catches up: enough for throughput, short for the rest
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
@@ -222,7 +219,7 @@ class Broker:
         credit: int,
         lease: float | None = None,
         aging: bool = False,
-    ) -> Worker:  # fmt: skip
+    ) -> Worker:
         """A worker of a group that is there, with at most `credit` leases at a time. Its start(), called once the sink
         can take bytes, begins to write. If `aging`, it ends at the stream age. The caller owns it and close()s it: then
         what it holds goes to others. Raises Draining, SubscriberLimit."""

@@ -2,11 +2,16 @@
 
 import re
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from .errors import OptionInvalid
 from .message import Id, Message
+
+MAX_LEASES: Final = 100  # of one worker at a time, or in one pull
+MAX_LEASE: Final = 3_600.0  # seconds
+MAX_DELAY: Final = 86_400.0  # seconds that a nack may ask for
 
 _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})(?:-([1-9][0-9]{0,8}))?")
 
@@ -32,6 +37,11 @@ class LeaseId(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return str(self.message) if self.attempt is None else f"{self.message}-{self.attempt}"
+
+
+def lease_id(lease: Lease) -> LeaseId:
+    """Exactly that lease."""
+    return LeaseId(Id(lease.message.epoch, lease.message.seq), lease.attempt)
 
 
 def parse_lease_id(text: str) -> LeaseId:

@@ -39,7 +39,6 @@ class Log:
         """`changed` hears of each change that an engine may have to write down."""
         self.limits = limits
         self.epochs = epochs
-        self.epoch = epochs.current
         self.head = 0  # seq of the newest message
         self.cost = 0  # bytes of memory, all kept messages and topics
         self.topics: dict[str, TopicLog] = {}
@@ -92,8 +91,8 @@ class Log:
         self.head += 1
         expires = None if draft.ttl is None else now + draft.ttl
         message = Message(
-            self.epoch, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event, now,
-            draft.delivery, expires, draft.line, draft.retain, draft.death,
+            self.epochs.current, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event,
+            now, draft.delivery, expires, draft.line, draft.retain, draft.death,
         )  # fmt: skip
         topic.loss.first = topic.loss.first or message.seq
         topic.next_index += 1

@@ -10,15 +10,12 @@ from typing import Final, Protocol
 
 from .cohort import Sink
 from .counts import Counts
-from .engines.base import Engine
+from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound
 from .frames import LeaseForm
-from .lease import Action, Lease, LeaseId, Outcome
-from .message import Id
+from .lease import Action, Lease, LeaseId, Outcome, lease_id
 from .stall import StallWatch
 
-BURST: Final = 256 << 10  # bytes of bodies in one write to a worker
-PAGE_BYTES: Final = 1 << 20  # likewise in one pull
 GONE: Final = "deleted"
 IN_ONE_TURN: Final = 200  # claims, before others get their turn
 
@@ -177,10 +174,6 @@ class Crew:
             self._report("leases were not given back; they end by themselves", error)
 
 
-def lease_id(lease: Lease) -> LeaseId:
-    return LeaseId(Id(lease.message.epoch, lease.message.seq), lease.attempt)
-
-
 class Puller:
     """One request for up to `count` messages and about 1 MiB: it takes what is there, or waits for the first."""
 
@@ -230,7 +223,7 @@ class Worker:
     it, calls start() once the sink can take bytes, and close()s it."""
 
     __slots__ = (
-        "_credit", "_crew", "_form", "_held", "_paused", "_stall", "_timeout", "_workers", "expires", "lease", "sink",
+        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workers", "expires", "form", "lease", "sink",
     )  # fmt: skip
 
     def __init__(
@@ -243,13 +236,13 @@ class Worker:
         credit: int,
         lease: float | None,
         expires: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.sink = sink
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._workers = workers
         self._crew = crew
-        self._form = form
+        self.form = form
         self._credit = credit
         self._held: set[LeaseId] = set()
         self._paused = False
@@ -259,10 +252,6 @@ class Worker:
     @property
     def closed(self) -> bool:
         return self not in self._crew.takers
-
-    @property
-    def form(self) -> LeaseForm:
-        return self._form
 
     @property
     def room(self) -> int:
@@ -291,7 +280,7 @@ class Worker:
         ids = [lease_id(lease) for lease in leases]
         self._held.update(ids)
         self._crew.hold(self, ids)
-        data = self._form.wrap([self._form.encode(lease) for lease in leases])
+        data = self.form.wrap([self.form.encode(lease) for lease in leases])
         self._workers.counts.deliver(len(leases), len(data))
         self.sink.write(data)
 
@@ -310,8 +299,8 @@ class Worker:
             self.sink.end(reason)
 
     def keep_alive(self) -> None:
-        if self._form.keep_alive:
-            self.sink.write(self._form.keep_alive)
+        if self.form.keep_alive:
+            self.sink.write(self.form.keep_alive)
 
     def close(self) -> None:
         """The worker is gone: others may have at once what it holds. Idempotent."""
@@ -333,7 +322,7 @@ class Workers:
 
     def __init__(
         self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.loop = loop
         self.stall_timeout = stall_timeout
         self.counts = counts
@@ -361,7 +350,7 @@ class Workers:
 
     def work(
         self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float
-    ) -> Worker:  # fmt: skip
+    ) -> Worker:
         """A worker that counts from now on; start() lets it work."""
         crew = self._crew(topic, group)
         worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=self.loop.time() + max_age)

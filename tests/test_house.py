@@ -50,7 +50,7 @@ TABLE = """
     engines/base    → groups reading topiclog totals group lease message position topic
 
     disk/backup     → disk/file
-    disk/store      → disk/file disk/history disk/notes core log topiclog
+    disk/store      → disk/file disk/history disk/notes core log notes topiclog
     disk/notes      → disk/rows core delayed duplicates log losses group notes topiclog
     disk/history    → disk/rows epochs message
     disk/file       → epochs errors

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from .file import PAGE, StoreUnusable, check, identify, locked
+from .file import PAGE, StoreUnusable, check, identify, locked, reading
 
 _STEP: Final = 256  # pages between two words of progress: 1 MiB
 
@@ -71,7 +71,7 @@ def _copied(source: Path, destination: Path, progress: Progress) -> Iterator[tup
 
 
 def _copy(source: Path, copy: Path, progress: Progress) -> int:
-    with closing(_reading(source)) as old, closing(sqlite3.connect(copy, isolation_level=None)) as new:
+    with closing(reading(source)) as old, closing(sqlite3.connect(copy, isolation_level=None)) as new:
         identify(old, source)
         old.execute("BEGIN")  # the moment, whatever is published from now on: or each commit would start it anew
         if not old.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
@@ -85,10 +85,6 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
         count: int = new.execute("SELECT count(*) FROM message").fetchone()[0]
     _sync(copy)
     return count
-
-
-def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def _drop_logs(path: Path) -> None:

@@ -159,6 +159,11 @@ def locked(path: Path) -> int:
     return lock
 
 
+def reading(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, not even what a -wal would put into the file."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
 def identify(db: sqlite3.Connection, path: Path) -> None:
     """Whether it is ours, before anything in it is changed. Raises StoreUnusable."""
     known = db.execute("PRAGMA application_id").fetchone()[0]
@@ -180,7 +185,7 @@ def check(db: sqlite3.Connection) -> None:
 def _examine(path: Path) -> None:
     """Whether it can be served: by a connection that only reads, or it might put a -wal into a file that cannot."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # messages are nobody else's business
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(reading(path)) as db:
         identify(db, path)
         check(db)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..core import Core
 from ..log import LogNote
+from ..notes import Notes
 from ..topiclog import Limits
 from .file import StoreFile, Synchronous, explained
 from .history import DiskHistory
@@ -24,13 +25,14 @@ class Store:
                 notes = read_notes(self.file.db)
                 head: LogNote = notes["log"].get((), LogNote())
                 self.epochs = self.file.begin(head.head)
-                self.load()
+                self.load(notes)
         except BaseException:
             self.file.abandon()
             raise
 
-    def load(self) -> None:
-        """Make the core anew, as the file has it. Raises sqlite3.Error; then it is stale."""
+    def load(self, notes: Notes | None = None) -> None:
+        """Make the core anew, as the file has it. `notes`: when they have been read already. Raises sqlite3.Error; then
+        it is stale."""
         self.stale = True
         db = self.file.db
         self._history = DiskHistory(db, self.epochs)
@@ -38,7 +40,7 @@ class Store:
         self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed)
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq").fetchall()
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL").fetchall()
-        self.core.restore(read_notes(db), waiting, expiries)
+        self.core.restore(notes or read_notes(db), waiting, expiries)
         self.stale = False
 
     def newest_time(self) -> float:

@@ -8,7 +8,7 @@ another machine may have to be asked; an engine that knows the answer returns a 
 from abc import ABC, abstractmethod
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from ..group import GroupState
 from ..groups import Works
@@ -22,6 +22,8 @@ from ..totals import Totals
 
 T = TypeVar("T")
 
+PAGE_BYTES: Final = 1 << 20  # of bodies in a page or a pull that is asked for
+BURST: Final = 256 << 10  # likewise in one write to who cannot say no: enough for throughput, short for the rest
 
 Deliver = Callable[[Message], int]
 """Hands a message to who listens here and answers how many; for delivery=one, whether anybody took it (1 or 0)."""

@@ -1,18 +1,12 @@
 """What a line asks for: a Command, which cannot be wrong any more; and the checks that its values have to pass."""
 
-from typing import Final
-
 import msgspec
 
 from ..errors import OptionInvalid
-from ..lease import Action, LeaseId
+from ..lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
 from ..message import Draft
 from ..position import Start
 from ..units import format_duration, parse_duration
-
-MAX_CREDIT: Final = 100  # leases of one worker
-MAX_LEASE: Final = 3_600.0  # seconds
-MAX_DELAY: Final = 86_400.0  # seconds
 
 
 class Command(msgspec.Struct):

@@ -9,12 +9,11 @@ from .. import frames
 from ..errors import PlainmqError, Refused
 from ..frames import encode_json
 from ..group import parse_group
-from ..lease import Action, Outcome, parse_lease_id
+from ..lease import MAX_LEASES, Action, Outcome, parse_lease_id
 from ..message import TEXT, Delivery, Draft, Receipt, Scheduled
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import (
-    MAX_CREDIT,
     Command,
     Ping,
     Send,
@@ -39,7 +38,7 @@ class _Subscribe(_Line, tag="subscribe"):
     last_seen: int | UnsetType = UNSET
     cache: bool | UnsetType = UNSET
     group: str | UnsetType = UNSET
-    credit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CREDIT)] | UnsetType = UNSET
+    credit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LEASES)] | UnsetType = UNSET
     lease: str | UnsetType = UNSET
 
     def command(self) -> Command:

@@ -10,12 +10,11 @@ from .. import frames
 from ..broker import TopicInfo
 from ..errors import OptionInvalid, PlainmqError
 from ..group import parse_group
-from ..lease import Action, parse_lease_id
+from ..lease import MAX_LEASES, Action, parse_lease_id
 from ..message import Draft, Receipt, Scheduled
 from ..position import LATEST, parse_start
 from ..topic import parse_pattern, parse_topic
 from .command import (
-    MAX_CREDIT,
     Command,
     Help,
     Ping,
@@ -120,9 +119,9 @@ def _work(topic: str, rest: str) -> Command:
 
 
 def _parse_credit(text: str) -> int:
-    if _NUMBER.fullmatch(text) and 1 <= int(text) <= MAX_CREDIT:
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= MAX_LEASES:
         return int(text)
-    raise OptionInvalid(f"{text[:60]!a} is not a credit: expected a whole number from 1 to {MAX_CREDIT}")
+    raise OptionInvalid(f"{text[:60]!a} is not a credit: expected a whole number from 1 to {MAX_LEASES}")
 
 
 def _settle(action: Action, topic: str, rest: str) -> Command:

@@ -1,5 +1,6 @@
 """The body of a request that is settings or ids, in JSON, whatever the content type says: `curl -d` calls it a form."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -20,6 +21,11 @@ async def read_json(request: Request, kind: type[T], expected: str) -> T:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OptionInvalid(f"the body is not {expected}: {error}") from None
+
+
+def changes(body: msgspec.Struct, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The fields that were given, each as its reader reads it. Raises OptionInvalid."""
+    return {name: readers[name](value) for name, value in given(body).items()}
 
 
 def given(body: msgspec.Struct) -> dict[str, Any]:

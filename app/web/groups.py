@@ -9,12 +9,13 @@ from starlette.responses import Response
 
 from ..broker import Broker, GroupInfo
 from ..group import GroupState, parse_group
+from ..lease import MAX_LEASE
 from ..message import rfc3339
 from ..position import parse_start
 from ..topic import parse_topic
 from ..units import format_duration
 from .answer import json_answer
-from .body import given, read_json
+from .body import changes, read_json
 from .options import duration, read_options
 from .topics import refuse_what_is_below
 
@@ -23,7 +24,7 @@ Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JS
 _EXAMPLE = 'settings such as {"ack_timeout":"1m","max_deliveries":3}'
 _READ: dict[str, Callable[[Any], Any]] = {
     "start": lambda word: (word, parse_start(word)),
-    "ack_timeout": duration("ack_timeout", 3_600.0, least=1.0),
+    "ack_timeout": duration("ack_timeout", MAX_LEASE, least=1.0),
     "max_deliveries": int,
     "dead_letter": parse_topic,
 }
@@ -47,9 +48,8 @@ async def put_group(request: Request) -> Response:
     """Make the topic and the group, if they are not there, and set how the group works."""
     broker: Broker = request.app.state.broker
     topic, group = _group(request)
-    change = await read_json(request, Change, _EXAMPLE)
-    changes = {name: _READ[name](value) for name, value in given(change).items()}
-    await broker.configure_group(topic, group, changes, changes.pop("start", None))
+    settings = changes(await read_json(request, Change, _EXAMPLE), _READ)
+    await broker.configure_group(topic, group, settings, settings.pop("start", None))
     return json_answer(_record(await broker.group(topic, group)))
 
 

@@ -3,7 +3,7 @@
 from asyncio import FIRST_COMPLETED, CancelledError, Task, create_task, wait
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -13,8 +13,8 @@ from ..broker import Broker
 from ..cohort import Sink
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
 from ..frames import CHUNKED_LEASE, SSE_LEASE, LeaseForm, as_lease_record
-from ..lease import Action, Lease, LeaseId, Outcome, parse_lease_id
-from ..workers import Worker, lease_id
+from ..lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, Lease, LeaseId, Outcome, lease_id, parse_lease_id
+from ..workers import Worker
 from . import read, stream
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json
@@ -23,24 +23,20 @@ from .groups import names
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
 
-AT_ONCE: Final = 100  # messages in a pull, or un-acked on a stream
-LONGEST_LEASE: Final = 3_600.0  # seconds
-LONGEST_DELAY: Final = 86_400.0  # likewise, that a nack may ask for
-
 _FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
-_LEASE = duration("lease", LONGEST_LEASE)
+_LEASE = duration("lease", MAX_LEASE)
 
 _PULL_OPTIONS: dict[str, Parser] = {
-    "max": integer("max", 1, AT_ONCE),
+    "max": integer("max", 1, MAX_LEASES),
     "wait": duration("wait", read.LONGEST),
     "lease": _LEASE,
 }
 _STREAM_OPTIONS: dict[str, Parser] = {
-    "credit": integer("credit", 1, AT_ONCE),
+    "credit": integer("credit", 1, MAX_LEASES),
     "lease": _LEASE,
     "timeout": duration("timeout", stream.LONGEST),
 }
-_NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", LONGEST_DELAY)}
+_NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_DELAY)}
 _EXTEND_OPTIONS: dict[str, Parser] = {"lease": _LEASE}
 
 

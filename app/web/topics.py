@@ -14,7 +14,7 @@ from ..broker import Broker, TopicInfo
 from ..topic import Selector, parse_topic
 from ..units import format_duration, parse_duration
 from .answer import json_answer
-from .body import given, read_json
+from .body import changes, read_json
 from .options import Parser, read_options
 
 _OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
@@ -48,7 +48,7 @@ async def put_topic(request: Request) -> Response:
     """Make the topic, if there is none, and set how much of it is kept."""
     broker: Broker = request.app.state.broker
     name = _topic(request)
-    await broker.configure(name, _changes(await read_json(request, Change, _EXAMPLE)))
+    await broker.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
     return json_answer(_record(await broker.topic(name)))
 
 
@@ -69,11 +69,6 @@ def _topic(request: Request) -> str:
     refuse_what_is_below(request)
     read_options(request, {})
     return parse_topic(request.path_params["topic"])
-
-
-def _changes(change: Change) -> dict[str, Any]:
-    """The fields of a Retention to change. Raises OptionInvalid."""
-    return {name: _READ[name](value) for name, value in given(change).items()}
 
 
 def _record(info: TopicInfo) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import errors
-from app.tcp import command, dialect, dialects, literals, objects, session, words
+from app import errors, lease
+from app.tcp import dialect, dialects, literals, objects, session, words
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
@@ -68,7 +68,7 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     assert f"{literals.MAX_BARE:,} characters and {literals.MAX_STRUCTURE} brackets" in DOCUMENT
     assert f"nested {literals.MAX_NESTING} deep" in DOCUMENT
     assert f"| subscriptions of one connection | {session.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
-    assert f"1 to {command.MAX_CREDIT}; {objects.CREDIT} in JSON, {words.CREDIT} in words" in DOCUMENT
-    assert (command.MAX_LEASE, command.MAX_DELAY) == (3_600, 86_400)
+    assert f"1 to {lease.MAX_LEASES}; {objects.CREDIT} in JSON, {words.CREDIT} in words" in DOCUMENT
+    assert (lease.MAX_LEASE, lease.MAX_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT

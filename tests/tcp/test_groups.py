@@ -98,13 +98,19 @@ async def test_work_begins_when_the_group_is_there_and_the_next_lines_wait_for_i
         assert lines == [b"OK pong\r\n", b"ERR not_found there is no topic 'bar'\r\n", b"OK pong\r\n"]
 
 
+async def two_jobs(slow: SlowEngine, peer: Peer) -> list[str]:
+    """The ids of two messages that the peer has been given as a worker of `g`."""
+    ids = await publish(peer, "foo", "a", "b")
+    peer.send(work("foo"))
+    await slow.has(1)
+    slow.do()
+    await peer.lines(3)
+    return ids
+
+
 async def test_acks_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
-        a, b = await publish(peer, "foo", "a", "b")
-        peer.send(work("foo"))
-        await slow.has(1)
-        slow.do()
-        await peer.lines(3)
+        a, b = await two_jobs(slow, peer)
         peer.send(ack("foo", a), "{", ack("foo", "other-1"), f"ack foo g {b}", ack("bar", a), "ping")
         await slow.has(4)
         for place in (3, 0, 1, 0):
@@ -119,11 +125,7 @@ async def test_acks_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> N
 
 async def test_acks_that_came_together_travel_together(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
-        a, b = await publish(peer, "foo", "a", "b")
-        peer.send(work("foo"))
-        await slow.has(1)
-        slow.do()
-        await peer.lines(3)
+        a, b = await two_jobs(slow, peer)
         nack = ack("foo", b).replace("ack", "nack")
         peer.send(ack("foo", a), ack("foo", "other-1"), nack, ack("foo", b), ack("bar", b), ack("bar", a))
         await slow.has(4)
