@@ -16,6 +16,7 @@ from .counts import Counts
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
 from .frames import NEWS, Form, LeaseForm
+from .gather import Gather
 from .group import GroupState
 from .lease import Action, Lease, LeaseId, Outcome
 from .message import Draft, Id, Message, Receipt, Scheduled
@@ -76,6 +77,7 @@ class Broker:
         self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts)
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
+        self.gather = Gather(self._loop, self.publish, self._cohorts.flush)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.pulse = Pulse(self._loop)
         return self

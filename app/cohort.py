@@ -387,10 +387,11 @@ class Cohorts:
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.flush)
         self._dirty.append(cohort)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was delivered in this turn."""
         dirty, self._dirty = self._dirty, []
         for cohort in dirty:
             cohort.flush()

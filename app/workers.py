@@ -244,7 +244,7 @@ class Worker:
         self._crew = crew
         self.form = form
         self._credit = credit
-        self._held: set[LeaseId] = set()
+        self._held: dict[LeaseId, None] = {}  # in the order they were given, in which they return
         self._paused = False
         self._stall = StallWatch(sink, workers.loop, workers.stall_timeout, workers.counts)
         self._timeout: TimerHandle | None = None
@@ -278,7 +278,7 @@ class Worker:
 
     def give(self, leases: list[Lease]) -> None:
         ids = [lease_id(lease) for lease in leases]
-        self._held.update(ids)
+        self._held |= dict.fromkeys(ids)
         self._crew.hold(self, ids)
         data = self.form.wrap([self.form.encode(lease) for lease in leases])
         self._workers.counts.deliver(len(leases), len(data))
@@ -286,7 +286,7 @@ class Worker:
 
     def ended(self, lease: LeaseId) -> None:
         """That lease is over."""
-        self._held.remove(lease)
+        del self._held[lease]
         self._wait()
 
     def nothing_more(self) -> None:
@@ -309,7 +309,7 @@ class Worker:
             self._timeout.cancel()
         if not self.closed:
             self._workers.leave(self._crew, self)
-            held, self._held = self._held, set()
+            held, self._held = self._held, {}
             self._crew.release(held)
 
     def _wait(self) -> None:

@@ -34,11 +34,12 @@ TABLE = """
     tcp/*           → broker workers cohort frames group lease message position topic units errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm pulse workers cohort counts frames reading topiclog totals group lease message
+    broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease message
                       position topic errors
     workers         → engines/base cohort counts frames stall lease message errors
     cohort          → counts frames reading stall message position topic
     alarm           →
+    gather          → message errors
     pulse           →
     stall           → counts
     counts          →

@@ -21,6 +21,7 @@ from .problem import explain, fail, forget, refuse
 from .publish import publish
 from .queue import ack, extend, nack, pull, stream_work
 from .read import read_message, read_messages
+from .shortcut import Shortcuts
 from .stream import stream_topic, stream_topics
 from .topics import delete_topic, get_topic, list_topics, put_topic
 
@@ -78,7 +79,7 @@ def create_app(
     app.router.redirect_slashes = False  # a redirected POST loses its body
     app.state.broker = broker
     app.state.bounds = bounds
-    app.state.rules = rules
+    app.state.shortcuts = Shortcuts(bounds.message, rules)
     return app
 
 

@@ -9,9 +9,8 @@ goes from the parser to the broker, and its answer from the broker to the socket
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
-from asyncio import CancelledError, Event, Future
-from collections.abc import Callable, Sequence
-from functools import partial
+from asyncio import Event
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -19,6 +18,7 @@ import httptools
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from ..broker import Broker
 from ..errors import PlainmqError, Refused, RequestTimeout
@@ -36,10 +36,11 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Owed:
-    """Stands where uvicorn keeps the current request while a short-cut publish is coming in or waits for the log: what
-    is pipelined behind it waits too, and a stop lets it finish."""
+    """Stands where uvicorn keeps the current request while an answer is owed that ASGI has no part in: what is
+    pipelined behind it waits too, and a stop lets it finish."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
@@ -47,16 +48,36 @@ class Owed:
         self.message_event = Event()
 
 
-class Refusal(Owed):
-    """The same for a request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
+class Publish(Owed):
+    """A short-cut publish: it is coming in, or waits for the log. A connection has one at a time, and uses it again."""
 
-    def __init__(self, answer: Callable[["Refusal"], None]) -> None:
-        super().__init__()
+    draft: Draft
+
+    def accepted(self, receipt: Receipt, place: int) -> None:
+        durability = self.connection.broker.engine.durability
+        self.connection.respond(self, HTTPStatus.CREATED, *shortcut.accepted(receipt, place, durability))
+
+    def refused(self, error: BaseException) -> None:
+        if not isinstance(error, PlainmqError):
+            context = {"message": "a publish was not answered: the log failed", "exception": error}
+            self.connection.loop.call_exception_handler(context)
+            error = PlainmqError("the server failed; nobody knows whether the message was stored")
+        self.connection.refuse(self, error)
+
+
+class Refusal(Owed):
+    """A request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
+
+    def __init__(self, connection: "Connection", response: Response) -> None:
+        super().__init__(connection)
         self.keep_alive = False
-        self._answer = answer
+        self._response = response
 
     async def run_asgi(self, _app: object) -> None:
-        self._answer(self)
+        self.answer()
+
+    def answer(self) -> None:
+        self.connection.send(self, self._response)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -86,8 +107,9 @@ class Connection(HttpToolsProtocol):
 
     _subscription: Subscription | None = None
     _shortcut: shortcut.Shortcut | None = None
-    _owed: Owed
+    _publish: Publish | None = None
     _body: bytearray
+    _piece = b""  # what came last
 
     _deaf = False  # a client has nothing to say to a stream, or no more to say at all
     _stage = Stage.REQUEST
@@ -97,7 +119,10 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._intake: Intake = self.config.app.state.intake  # type: ignore[union-attr]
+        state = self.config.app.state  # type: ignore[union-attr]
+        self.broker: Broker = state.broker
+        self._shortcuts: shortcut.Shortcuts = state.shortcuts
+        self._intake: Intake = state.intake
         self._watch = Watch()
 
     # A request: short cut or not
@@ -109,23 +134,24 @@ class Connection(HttpToolsProtocol):
         self._requests += 1
 
     def on_headers_complete(self) -> None:
-        parser, state = self.parser, self.config.app.state  # type: ignore[union-attr]
+        parser = self.parser
         check_parts(self.url, self.headers)
         if self._head:  # or it came in one piece, and no piece is too large
             self._intake.check_size(head_size(parser.get_method(), self.url, self.headers))
         self._stage, self._head = Stage.BODY, 0
         if parser.should_upgrade():
             return  # it will be refused: the parser takes what follows for another protocol
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._shortcut = shortcut.find(
-                parser.get_method(), self.url, self.headers, state.bounds.message, state.rules
-            )
+        if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
+            self._shortcut = self._shortcuts.find(parser.get_method(), self.url, self.headers)
         if self._shortcut is None:
             self._build_request()
         else:
-            self._body, self._owed = bytearray(), Owed()
-            self.cycle = self._owed  # type: ignore[assignment]
+            self._body = bytearray()
+            self._owe()
+
+    def _is_idle(self) -> bool:
+        """Nothing was asked that has not been answered."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _build_request(self) -> None:
         """What uvicorn does at a message's begin, now that its head is known."""
@@ -146,55 +172,50 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._stage = Stage.REQUEST
-        if self._shortcut is not None:
-            self._publish(self._shortcut.draft(bytes(self._body)))
+        if (found := self._shortcut) is not None:
             self._shortcut = None
+            self._shortcuts.remember(self._piece, found)
+            self._gather(self._owe(), found.draft(bytes(self._body)))
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 
     # A publish
 
-    def _publish(self, draft: Draft) -> None:
-        broker: Broker = self.config.app.state.broker  # type: ignore[union-attr]
-        try:
-            future = broker.publish([draft])
-        except PlainmqError as error:
-            self._refuse(self._owed, error)
-        else:
-            answer = partial(self._answer, self._owed, broker.engine.durability)
-            answer(future) if future.done() else future.add_done_callback(answer)
+    def _owe(self) -> Publish:
+        """The publish that comes in now."""
+        publish = self._publish
+        if publish is None:
+            publish = self._publish = Publish(self)
+        publish.response_complete = False
+        self.cycle = publish  # type: ignore[assignment]
+        return publish
 
-    def _answer(self, owed: Owed, durability: str, future: "Future[Any]") -> None:
-        try:
-            receipt: Receipt = future.result()
-        except PlainmqError as error:
-            self._refuse(owed, error)
-        except (Exception, CancelledError) as error:
-            context = {"message": "a publish was not answered: the log failed", "exception": error}
-            self.loop.call_exception_handler(context)
-            self._refuse(owed, PlainmqError("the server failed; nobody knows whether the message was stored"))
-        else:
-            self._respond(owed, HTTPStatus.CREATED, *shortcut.accepted(receipt, durability))
+    def _gather(self, publish: Publish, draft: Draft) -> None:
+        publish.draft = draft
+        self.broker.gather.add(publish)
 
-    def _refuse(self, owed: Owed, error: PlainmqError) -> None:
-        self.config.app.state.broker.counts.refusals[error.code] += 1  # type: ignore[union-attr]
-        self._send(refusal_of(error), owed)
+    def refuse(self, owed: Owed, error: PlainmqError) -> None:
+        self.broker.counts.refusals[error.code] += 1
+        self.send(owed, refusal_of(error))
 
-    def _send(self, response: Response, owed: Owed) -> None:
-        self._respond(owed, response.status_code, *shortcut.refused(response))
+    def send(self, owed: Owed, response: Response) -> None:
+        self.respond(owed, response.status_code, *shortcut.refused(response))
 
-    def _respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
+    def respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
         owed.response_complete = True
         if self.transport.is_closing():  # the client left while the log was asked
             return
-        common = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         close = b"" if owed.keep_alive else b"connection: close\r\n"
+        common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if self._deaf:  # what is still on its way would reset a closed connection, and the answer with it:
+        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline or isinstance(owed, Refusal):
+            self.on_response_complete()
+        else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
+            self.server_state.total_requests += 1
 
     # What is too much or too slow
 
@@ -202,6 +223,11 @@ class Connection(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
+        if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
+            self._requests += 1
+            self._gather(self._owe(), known[0].draft(known[1]))
+            return
+        self._piece = data if self._stage is Stage.REQUEST else b""
         most = self._intake.max_head
         try:
             for start in range(0, len(data), most):
@@ -241,7 +267,7 @@ class Connection(HttpToolsProtocol):
         """None when the client is waiting for us; also when we do not read."""
         if self._deaf or self.pipeline or self.flow.read_paused:
             return None
-        idle = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
+        idle = self._is_idle() and self.timeout_keep_alive_task is None
         return self._stage if idle or self._stage is not Stage.REQUEST else None
 
     def _not_http(self) -> Response:
@@ -263,10 +289,10 @@ class Connection(HttpToolsProtocol):
     def _turn_away(self, response: Response) -> None:
         """Answer after all that was asked before, and hear no more."""
         self._deaf = True
-        before, refusal = self.cycle, Refusal(partial(self._send, response))
+        before, refusal = self.cycle, Refusal(self, response)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
-            self._send(response, refusal)
+            refusal.answer()
         else:
             self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
@@ -327,7 +353,19 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
+        self._publish = None
         super().connection_lost(exc)
+
+
+def _as_bytes(state: ServerState) -> bytes:
+    """The headers that all answers have; uvicorn makes them anew every second."""
+    global _common  # noqa: PLW0603
+    if state.default_headers is not _common[0]:
+        _common = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
+    return _common[1]
+
+
+_common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
 
 def _upgrade_refused() -> Response:

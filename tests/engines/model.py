@@ -196,7 +196,7 @@ class Model:
         elif action is Action.EXTEND:
             work.until = self.now + (seconds or group.ack_timeout)
         else:
-            group.fail(work, self.now, seconds)
+            group.fail(work, self.now, seconds if action is Action.NACK else None)
             self.bury(group)
         return Outcome.DONE
 

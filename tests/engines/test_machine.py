@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from app.broker import Broker
 from app.cohort import Reader
@@ -110,20 +110,36 @@ class Hand:
         return 0 if self.paused else self.credit - len(self.held)
 
 
+def some_group(machine: "Machine") -> bool:
+    return bool(machine.model.groups)
+
+
+def some_history(machine: "Machine") -> bool:
+    """Enough has happened for an end to be worth a step."""
+    return machine.model.head > 8
+
+
+def some_lease(machine: "Machine") -> bool:
+    return any(group.staged("leased") for group in machine.model.groups.values())
+
+
 class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
     limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
     readers = Bundle("readers")
     hands = Bundle("hands")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(shared=st.sampled_from([None, *SHARED]))
+    def start(self, shared: str | None) -> None:
+        """Half of a group's life needs a group, a message and a pull, in this order: so there may be one at once."""
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
         self.names = itertools.count()
         self.bodies = itertools.count()
         self.old_epochs = ["other"]
         self.open()
+        if shared is not None:
+            self.make_group(shared, "g", 5.0, 2, "b.y", 0)
 
     def open(self) -> None:
         self.model = Model(MAX_MESSAGES, MAX_AGE)
@@ -161,7 +177,8 @@ class Machine(RuleBasedStateMachine):
         self.run(turns())
 
     @rule(
-        topic=st.sampled_from(TOPICS), count=st.integers(1, 3), for_one=st.booleans(), retain=st.booleans(),
+        topic=st.sampled_from([*TOPICS, *SHARED]), count=st.integers(1, 3), for_one=st.sampled_from([False, False, True]),
+        retain=st.sampled_from([True, True, False]),
         ttl=st.sampled_from([None, None, 5.0, 50.0]), same_turn=st.booleans(),
     )  # fmt: skip
     def publish(self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool) -> None:
@@ -262,6 +279,7 @@ class Machine(RuleBasedStateMachine):
         with suppress(NotFound):  # any question about a group makes the log do what is due
             self.run(self.broker.group("nobody", "there"))
 
+    @precondition(some_history)
     @rule(topic=st.sampled_from(TOPICS))
     def topic_is_deleted(self, topic: str) -> None:
         if topic in self.model.topics():
@@ -279,6 +297,11 @@ class Machine(RuleBasedStateMachine):
     def put_group(
         self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
     ) -> None:  # fmt: skip
+        self.make_group(topic, name, ack_timeout, most, dead_letter, place)
+
+    def make_group(
+        self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
+    ) -> None:  # fmt: skip
         group = self.model.groups.get((topic, name))
         if dead_letter == topic or (group and any(hand.group is group for hand in self.working.values())):
             return
@@ -291,16 +314,16 @@ class Machine(RuleBasedStateMachine):
         else:
             group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, most, dead_letter
 
+    @precondition(lambda self: some_group(self) and some_history(self))
     @rule(data=st.data())
     def delete_group(self, data: st.DataObject) -> None:
-        if group := self.any_group(data):
-            self.call(self.broker.drop_group, group.topic, group.name)
-            self.model.drop_group(group)
-            self.dismiss([group])
+        group = self.any_group(data)
+        self.call(self.broker.drop_group, group.topic, group.name)
+        self.model.drop_group(group)
+        self.dismiss([group])
 
-    def any_group(self, data: st.DataObject) -> ModelGroup | None:
-        groups = self.model.groups
-        return groups[data.draw(st.sampled_from(sorted(groups)))] if groups else None
+    def any_group(self, data: st.DataObject) -> ModelGroup:
+        return self.model.groups[data.draw(st.sampled_from(sorted(self.model.groups)))]
 
     def dismiss(self, groups: list[ModelGroup]) -> None:
         """Their workers were told; those that are held will be, when they ask again."""
@@ -310,16 +333,18 @@ class Machine(RuleBasedStateMachine):
             del self.working[n]
             self.call(hand.worker.close)
 
+    @precondition(some_group)
     @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
     def pull(self, data: st.DataObject, count: int, lease: float | None) -> None:
-        if group := self.any_group(data):
-            leases = self.run(self.broker.pull(group.topic, group.name, count=count, lease=lease))
-            works = self.model.claim(group, count, lease)
-            assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
-                (work.seq, work.attempt, work.until) for work in works
-            ]
-            self.deal()
+        group = self.any_group(data)
+        leases = self.run(self.broker.pull(group.topic, group.name, count=count, lease=lease))
+        works = self.model.claim(group, count, lease)
+        assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
+            (work.seq, work.attempt, work.until) for work in works
+        ]
+        self.deal()
 
+    @precondition(some_group)
     @rule(
         data=st.data(), action=st.sampled_from([*Action, Action.ACK]), seconds=st.sampled_from([None, 3.0]),
         attempt=st.sampled_from([None, 1, 2]), old=st.booleans(),
@@ -327,20 +352,20 @@ class Machine(RuleBasedStateMachine):
     def settle_anything(
         self, data: st.DataObject, action: Action, seconds: float | None, attempt: int | None, old: bool
     ) -> None:
-        if group := self.any_group(data):
-            seq = data.draw(st.integers(0, self.model.head + 1))
-            epoch = self.old_epochs[-1] if old and seq % 4 == 0 else self.broker.epoch
-            self.settled(group, action, LeaseId(Id(epoch, seq), attempt), seconds)
+        group = self.any_group(data)
+        seq = data.draw(st.integers(0, self.model.head + 1))
+        epoch = self.old_epochs[-1] if old and seq % 4 == 0 else self.broker.epoch
+        self.settled(group, action, LeaseId(Id(epoch, seq), attempt), seconds)
 
+    @precondition(some_lease)
     @rule(
         data=st.data(), action=st.sampled_from([*Action, Action.ACK]), seconds=st.sampled_from([None, None, 0.0, 9.0])
     )
     def settle_a_lease(self, data: st.DataObject, action: Action, seconds: float | None) -> None:
-        group = self.any_group(data)
-        if group and (works := group.staged("leased")):
-            work = data.draw(st.sampled_from(works))
-            seconds = seconds if seconds or action is Action.NACK else None
-            self.settled(group, action, LeaseId(Id(self.broker.epoch, work.seq), work.attempt), seconds)
+        leases = [(group, work) for group in self.model.groups.values() for work in group.staged("leased")]
+        group, work = data.draw(st.sampled_from(leases))
+        seconds = seconds if seconds or action is Action.NACK else None
+        self.settled(group, action, LeaseId(Id(self.broker.epoch, work.seq), work.attempt), seconds)
 
     def settled(self, group: ModelGroup, action: Action, id: LeaseId, seconds: float | None) -> None:
         async def settle() -> list[Outcome]:
@@ -353,15 +378,14 @@ class Machine(RuleBasedStateMachine):
             assert outcome is Outcome.UNKNOWN
         self.deal()
 
+    @precondition(some_group)
     @rule(target=hands, data=st.data(), credit=st.integers(1, 2))
     def work(self, data: st.DataObject, credit: int) -> int:
-        n = next(self.names)
-        if group := self.any_group(data):
-            socket = WorkSocket()
-            worker = self.broker.work(group.topic, group.name, SSE_LEASE, socket, credit=credit)
-            self.working[n] = Hand(worker, socket, group, credit)
-            self.call(worker.start)
-            self.deal()
+        n, group, socket = next(self.names), self.any_group(data), WorkSocket()
+        worker = self.broker.work(group.topic, group.name, SSE_LEASE, socket, credit=credit)
+        self.working[n] = Hand(worker, socket, group, credit)
+        self.call(worker.start)
+        self.deal()
         return n
 
     @rule(n=consumes(hands))
@@ -400,6 +424,7 @@ class Machine(RuleBasedStateMachine):
                 assert len(hand.held) <= hand.credit
             assert sorted(given) == sorted((work.seq, work.attempt) for work in works)
 
+    @precondition(some_history)
     @rule()
     def log_is_lost(self) -> None:
         self.stop()
