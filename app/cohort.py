@@ -321,6 +321,8 @@ class Cohorts:
         if message.delivery is Delivery.ONE:
             return self._deliver_to_one(message, cohorts)
         self.head = message.seq
+        if not cohorts:
+            return 0
         frames: dict[Form, bytes] = {}
         readers = 0
         for cohort in cohorts:
@@ -379,7 +381,7 @@ class Cohorts:
         cohort.given(1)
         return 1
 
-    def _selecting(self, topic: str) -> Iterable[Cohort]:
+    def _selecting(self, topic: str) -> dict[Cohort, None]:
         exact = self._by_topic.get(topic, _NONE)
         if not self._by_pattern:
             return exact
