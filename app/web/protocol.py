@@ -119,7 +119,12 @@ class Connection(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         if idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
             self._shortcut = shortcut.find(
-                parser.get_method(), self.url, self.headers, state.bounds.message, state.rules
+                parser.get_method(),
+                self.url,
+                self.headers,
+                limit=state.bounds.message,
+                rules=state.rules,
+                keeper=state.keeper,
             )
         if self._shortcut is None:
             self._build_request()

@@ -1,5 +1,6 @@
 """A publish answered without a request object. It is the same publish: whatever is not plain about a request (an
-option, a key, a batch, an encoding, an unlawful name) makes it none of ours, and web/publish answers it.
+option, a key, a batch, an encoding, an unlawful name, a token that is not known yet or may not publish here) makes it
+none of ours, and web/publish answers it.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import parse_topic
@@ -33,13 +35,14 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
 
 
 def find(
-    method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], limit: int, rules: Rules
+    method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], *, limit: int, rules: Rules, keeper: Doorkeeper
 ) -> Shortcut | None:
     """The shortcut for a request's head; None when there is none, also for a body of more than `limit` bytes."""
     if method != b"POST" or len(url) > _LONGEST_URL or (topic := _topic_in(url)) is None:
         return None
     content_type: str | None = TEXT
     length, hosts = -1, 0
+    shown: bytes | None = None
     for name, value in headers:
         if name == b"content-length":
             length = int(value)
@@ -47,8 +50,12 @@ def find(
             hosts += 1 if _is_ours(value, rules) else 2
         elif name == b"content-type":
             content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
+        elif name == b"authorization" and shown is None:
+            shown = value
         elif name not in _IMMATERIAL:
             return None
+    if keeper.publisher(shown, topic) is None:
+        return None
     plain = content_type is not None and 0 <= length <= limit and hosts == 1
     return Shortcut(topic, content_type, length) if plain and content_type is not None else None
 
