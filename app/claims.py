@@ -1,11 +1,11 @@
 """What a token says of itself, be it in a file of ours or signed by somebody else. Once it is read it is a Grant."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from .access import EVERYTHING, Grant, Patterns, Right
-from .errors import PlainmqError, Unauthorised
+from .errors import PlainmqError, Refused, Unauthorised
 
 MAX_NAME: Final = 128
 
@@ -27,6 +27,22 @@ class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Grant(name, **held, expires=expires)
 
 
+class ClaimsInvalid(Refused):
+    code = "claims_invalid"
+
+
+R = TypeVar("R", bound=Rights)
+
+
+def checked(claims: R) -> R:
+    """Themselves, if who reads them will take them. Raises ClaimsInvalid."""
+    try:
+        claims.grant("", None)
+        return msgspec.convert(msgspec.to_builtins(claims), type(claims))
+    except (msgspec.ValidationError, PlainmqError) as error:
+        raise ClaimsInvalid(f"there can be no such token: {error}") from None
+
+
 class Signed(Rights):
     """The claims of a JWT. Others may stand beside them and mean nothing here."""
 
@@ -46,5 +62,5 @@ class Signed(Rights):
             raise Unauthorised(f"the token's rights cannot be read: {error}") from None
 
 
-def every_right() -> dict[str, list[str]]:
-    return {right: [EVERYTHING] for right in Right}
+def every_right() -> Rights:
+    return Rights(**{right: [EVERYTHING] for right in Right})

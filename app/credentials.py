@@ -14,8 +14,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
-from .claims import Rights, every_right
-from .doorkeeper import Doorkeeper, Openness
+from .claims import every_right
+from .doorkeeper import Doorkeeper, Keys, Openness
 from .settings import SettingInvalid, Settings
 from .signed import Expected, read_keys
 from .sockets import is_loopback
@@ -41,18 +41,23 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
         return Doorkeeper(Openness.ANYBODY)
     if settings.tokens and not path.exists():
         raise SettingInvalid(f"--tokens is {settings.tokens!r}: there is no such file; `plainmq token` makes one")
-    keys = read_keys(settings.jwt_keys, Expected(settings.jwt_audience, settings.jwt_issuer))
+    keys = _keys(settings) if settings.jwt_keys else None
     file = TokenFile(path)
     keeper = Doorkeeper(Openness.NOBODY, file, keys)
-    if file or keys:
+    if file or keys is not None:
         return keeper
     if settings.auth == "auto" and _stays_here(settings, reach):
         return _open(settings, file, reach, announce)
     if reach is Reach.UNKNOWN:
         raise SettingInvalid("there is no token, and the server is open to others: make one with `plainmq token`")
-    token = make_token(path, FIRST, Rights(**every_right()))
+    token = make_token(path, FIRST, every_right())
     announce(_first(token, path))
     return Doorkeeper(Openness.NOBODY, file, keys)
+
+
+def _keys(settings: Settings) -> Keys:
+
+    return read_keys(settings.jwt_keys, Expected(settings.jwt_audience, settings.jwt_issuer))
 
 
 def _stays_here(settings: Settings, reach: Reach) -> bool:

@@ -14,7 +14,7 @@ import jwt
 import msgspec
 
 from .access import Grant
-from .claims import Signed
+from .claims import Rights, Signed, checked
 from .errors import PlainmqError, Unauthorised
 from .files import read_private
 
@@ -51,9 +51,6 @@ class Keys:
     def __init__(self, keys: Sequence[Key], expected: Expected) -> None:
         self._keys = keys
         self._expected = expected
-
-    def __bool__(self) -> bool:
-        return bool(self._keys)
 
     def verify(self, token: str, now: float) -> Grant:
         """Raises Unauthorised."""
@@ -128,8 +125,10 @@ def read_keys(text: str, expected: Expected) -> Keys:
     return Keys([read_key(part) for part in named], expected)
 
 
-def sign(key: Key, claims: Signed, expected: Expected) -> str:
-    """A token that a server with the key's other half, and with these expectations, takes."""
+def sign(key: Key, name: str, rights: Rights, expires: float, expected: Expected) -> str:
+    """A token that a server with the key's other half, and with these expectations, takes. Raises KeyInvalid,
+    ClaimsInvalid."""
     meant = {"aud": expected.audience, "iss": expected.issuer}
+    claims = checked(Signed(sub=name, exp=int(expires), **msgspec.structs.asdict(rights)))
     payload = msgspec.to_builtins(claims) | {name: value for name, value in meant.items() if value}
     return jwt.encode(payload, key.key, key.algorithm)

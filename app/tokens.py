@@ -6,7 +6,7 @@ A line a token; a line that is taken out is a token that is no longer good. One 
 need a slow hash: a token has 256 random bits, and nobody can try them all, however fast.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .access import Grant
-from .claims import Name, Rights
+from .claims import Name, Rights, checked
 from .errors import PlainmqError
 from .files import FileInvalid, append_private, read_private
 
@@ -95,14 +95,13 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
     return entry
 
 
-def make_token(path: Path, name: str, rights: Rights, expires: datetime | None = None) -> str:
-    """A new one; its hash is added to the file. Raises FileInvalid."""
+def make_token(path: Path, name: str, rights: Rights, expires: float | None = None) -> str:
+    """A new one; its hash is added to the file. `expires` is in Unix seconds. Raises FileInvalid, ClaimsInvalid."""
     token = PREFIX + token_urlsafe(_RANDOM)
     held = msgspec.structs.asdict(rights)
-    entry = Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=expires, **held)
-    line = msgspec.json.encode(entry)
-    _entry(path, 0, line)
+    until = None if expires is None else datetime.fromtimestamp(int(expires), UTC)
+    entry = checked(Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=until, **held))
     if _state(path) is not None and name in {found.name for found in _entries(path)}:
         raise FileInvalid(f"{path} has a token {name!r} already: choose another name, or take its line out")
-    append_private(path, line)
+    append_private(path, msgspec.json.encode(entry))
     return token

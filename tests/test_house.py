@@ -18,7 +18,8 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings transfer commands disk/backup client units errors
+    cli             → __init__ server settings transfer commands disk/backup client tokens signed claims access units
+                      errors
     main            → server credentials settings web/app
 
     transfer        → commands client
@@ -35,7 +36,7 @@ TABLE = """
                       units errors
     tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units errors
 
-    doorkeeper      → signed tokens tickets access files sockets errors
+    doorkeeper      → tokens tickets access files sockets errors
     signed          → claims access files errors
     tokens          → claims access files errors
     claims          → access errors
