@@ -231,7 +231,8 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
 def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
     """Where it listens, and one ready line for each door."""
     http = "http://{}:{}".format(*reachable(http_socket))
-    token, auth = ("", "") if run.keeper.open else ('-H "Authorization: Bearer $PLAINMQ_TOKEN" ', "auth TOKEN, then ")
+    asks = not run.keeper.open
+    token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
     lines = [
         f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
         f"room for {connections} connections",
@@ -240,7 +241,7 @@ def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
     ]
     if run.line_socket is not None:
         host, port = reachable(run.line_socket)
-        lines.append(f"  or both    telnet {host} {port}    (type {auth}help)")
-        if run.keeper.open:
-            lines.append(rf"""             printf "pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
+        typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
+        lines.append(f"  or both    telnet {host} {port}    (type {typed})")
+        lines.append(rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
     return "\n".join(lines)
