@@ -165,9 +165,9 @@ class Reader:
         """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
         self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
 
-    def end_in(self, seconds: float) -> None:
+    def end_in(self, seconds: float, reason: str) -> None:
         """End it when that time is over."""
-        self._timeout = self._cohorts.loop.call_later(seconds, self.end, "timeout")
+        self._timeout = self._cohorts.loop.call_later(seconds, self.end, reason)
 
     def pause(self) -> None:
         """The socket is full: stay at this place until it drains. Idempotent."""

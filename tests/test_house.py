@@ -18,8 +18,9 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings transfer commands disk/backup client units errors
-    main            → server settings web/app
+    cli             → __init__ server settings transfer commands disk/backup client tokens signed claims access units
+                      errors
+    main            → server credentials settings web/app
 
     transfer        → commands client
     commands        → client
@@ -27,15 +28,24 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
-                      topic units sockets errors
+    server          → __init__ credentials doorkeeper settings web/* tcp/* broker engines/* cohort frames reading
+                      topiclog message position topic units sockets errors
+    credentials     → doorkeeper signed tokens claims settings sockets
 
-    web/*           → metrics broker workers cohort frames reading group lease message position topic units errors
-    tcp/*           → broker workers cohort frames group lease message position topic units errors
+    web/*           → doorkeeper access metrics broker workers cohort frames reading group lease message position topic
+                      units errors
+    tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units errors
+
+    doorkeeper      → tokens tickets access files sockets errors
+    signed          → claims access files errors
+    tokens          → claims access files errors
+    claims          → access errors
+    tickets         → access errors
+    files           → errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease message
-                      position topic errors
+    broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease
+                      message position topic errors
     workers         → engines/base cohort counts frames stall lease message errors
     cohort          → counts frames reading stall message position topic
     alarm           →
@@ -74,6 +84,7 @@ TABLE = """
     totals          →
 
     settings        → units errors
+    access          → topic errors
     position        → message units errors
     message         → errors
     topic           → errors

@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from app import __version__, errors
 from app.web.app import ROUTES
+from app.web.door import Door, Need
 from app.web.problem import STATUS
 from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, start_server, stream
 
@@ -140,6 +141,7 @@ def test_the_document_has_the_version_of_the_package() -> None:
 def test_every_reference_leads_somewhere_and_every_component_is_used_but_what_any_request_may_be_answered() -> None:
     text = json.dumps(DOCUMENT)
     used = set(re.findall(r'"\$ref": "#/components/(\w+/\w+)"', text))
+    used |= {f"securitySchemes/{name}" for op in OPERATIONS.values() for way in op["security"] for name in way}
     written = {f"{kind}/{name}" for kind, all_ in DOCUMENT["components"].items() for name in all_}
     assert used <= written
     any_request = {"MethodNotAllowed", "InternalError", "HostInvalid", "HostUnknown", "OriginForbidden"}
@@ -222,6 +224,18 @@ def answered(method: str) -> bool:
 def test_paths_and_methods_are_those_of_the_route_table() -> None:
     in_code = {(template(route), method) for route in ROUTES for method in route.methods or () if answered(method)}
     assert set(OPERATIONS) == in_code
+
+
+@pytest.mark.parametrize("door", ROUTES, ids=lambda door: f"{door.path}-{door.endpoint.__name__}")
+def test_an_operation_needs_the_right_that_its_door_asks_for(door: Door) -> None:
+    (method,) = filter(answered, door.methods or ())
+    documented = OPERATIONS[template(door), method]["security"]
+    if door.need is None:
+        assert documented == []
+        return
+    rights = [door.need.right.value] if isinstance(door.need, Need) else []
+    ways = ["bearer", "cookie", *(["ticket"] if door.need.by_ticket else [])]
+    assert documented == [{way: rights} for way in ways]
 
 
 class Read(Exception):

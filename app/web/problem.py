@@ -13,6 +13,7 @@ from ..errors import (
     Busy,
     Draining,
     EncodingUnsupported,
+    Forbidden,
     GroupInvalid,
     GroupLimit,
     HeadTooLarge,
@@ -27,8 +28,10 @@ from ..errors import (
     PlainmqError,
     RequestTimeout,
     TargetTooLong,
+    TicketLimit,
     TopicInvalid,
     TopicLimit,
+    Unauthorised,
 )
 from ..frames import refusal
 
@@ -42,6 +45,9 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     HostInvalid: HTTPStatus.BAD_REQUEST,
     HostUnknown: HTTPStatus.MISDIRECTED_REQUEST,
     OriginForbidden: HTTPStatus.FORBIDDEN,
+    Unauthorised: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    TicketLimit: HTTPStatus.TOO_MANY_REQUESTS,
     NotFound: HTTPStatus.NOT_FOUND,
     LeaseExpired: HTTPStatus.CONFLICT,
     MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -51,6 +57,11 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
     PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_HEADERS: dict[type[PlainmqError], dict[str, str]] = {
+    Busy: {"Retry-After": "5"},
+    Unauthorised: {"WWW-Authenticate": 'Bearer realm="plainmq"'},
 }
 
 
@@ -84,7 +95,8 @@ async def refuse(request: Request, error: Exception) -> Response:
 def refusal_of(error: PlainmqError) -> Response:
     """The problem that an error is."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return problem(status, error.code, str(error), {"Retry-After": "5"} if isinstance(error, Busy) else None)
+    headers = next((headers for kind, headers in _HEADERS.items() if isinstance(error, kind)), None)
+    return problem(status, error.code, str(error), headers)
 
 
 def _refuse_softly(error: Busy) -> Response:

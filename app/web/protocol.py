@@ -208,7 +208,7 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and the answer with it:
+        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and its answer:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()

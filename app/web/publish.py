@@ -11,9 +11,9 @@ from starlette.responses import Response
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ..message import TEXT, Draft, Receipt, Scheduled, rfc3339
-from ..topic import parse_topic
 from ..units import parse_duration
 from .answer import json_answer
+from .door import topic_of
 from .options import Parser, boolean, choice, delivery, read_options
 
 BATCH: Final = "application/x-ndjson"
@@ -55,7 +55,7 @@ class Postponed(msgspec.Struct, omit_defaults=True):
 
 async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    topic = parse_topic(request.path_params["topic"])
+    topic = topic_of(request)
     options = read_options(request, _OPTIONS) | {"key": request.headers.get("idempotency-key")}
     content_type = _content_type(request)
     batch = is_batch(content_type)
