@@ -7,7 +7,7 @@ token ──▶ known before? ──▶ a static one? ──▶ signed with one 
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -107,15 +107,15 @@ class Doorkeeper:
         self._known[token] = grant
         return grant
 
-    def publisher(self, shown: bytes | None, topic: str) -> Grant | None:
-        """Whose publish it is that shows this `Authorization`; None when that has to be found out, or is refused. It
-        costs a look-up or two, and no cryptography."""
+    def holder(self, shown: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
+        """Whose request it is that shows this `Authorization`, if it has the right to all of these topics and patterns;
+        None when that has to be found out, or is refused. It costs a look-up or two, and no cryptography."""
         if self.open:
             return ANYBODY
         if shown is None or shown[: len(SCHEME)] != SCHEME:
             return None
         grant = self._live(shown[len(SCHEME) :].decode("latin-1"))
-        return grant if grant is not None and grant.allows(Right.PUBLISH, topic) else None
+        return grant if grant is not None and all(grant.allows(right, name) for name in names) else None
 
     def make_ticket(self, grant: Grant) -> Ticket:
         """Raises TicketLimit."""

@@ -6,7 +6,7 @@ Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds
 import random
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from sse_starlette import ServerSentEvent
@@ -71,6 +71,18 @@ def as_data_url(message: Message) -> str:
 def retry_delay() -> int:
     """Milliseconds until a reader comes back: different for each, so that they do not all come at once."""
     return random.randint(1_000, 5_000)
+
+
+STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx shall not wait for more
+}
+
+
+def hello() -> bytes:
+    """What every stream begins with."""
+    return b": plainmq\nretry: %d\n\n" % retry_delay()
 
 
 def farewell(reason: str) -> bytes:
@@ -199,6 +211,13 @@ CHUNKED_RAW = ChunkedSseForm(sse_raw)
 CHUNKED_JSON = ChunkedSseForm(sse_json)
 SSE_LEASE = SseForm(sse_lease)
 CHUNKED_LEASE = ChunkedSseForm(sse_lease)
+
+
+class Forms(NamedTuple, Generic[T]):
+    """One form twice: for a server that adds the transfer coding itself, and written straight to the socket."""
+
+    plain: T
+    chunked: T
 
 
 class NewsForm:

@@ -6,7 +6,7 @@ behind. Under any other ASGI server it streams as sse-starlette does. Both write
 
 from asyncio import Event, Task, current_task
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -14,14 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from ..broker import Broker
 from ..cohort import Sink
-from ..frames import CHUNKED_RAW, control, farewell, retry_delay
+from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from . import protocol
 from .ending import Ending
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
-
-_HEADERS = {"Content-Type": "text/event-stream"}
 
 
 class Subscription(protocol.Subscription, Protocol):
@@ -32,13 +30,6 @@ class Subscription(protocol.Subscription, Protocol):
 
 F = TypeVar("F")
 S = TypeVar("S", bound=Subscription)
-
-
-class Forms(NamedTuple, Generic[F]):
-    """One form twice: for a server that adds the transfer coding itself, and written straight to the socket."""
-
-    plain: F
-    chunked: F
 
 
 class EventStream(EventSourceResponse, Generic[F, S]):
@@ -53,7 +44,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `ending`: when
         the stream ends, if nothing else ends it before."""
         super().__init__(
-            _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
+            _nothing(),
+            headers=STREAM_HEADERS,
+            sep="\n",
+            shutdown_event=_Drain(broker),
+            shutdown_grace_period=GRACE,
         )
         self._forms = forms
         self._subscribe = subscribe
@@ -74,7 +69,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([_hello()]))
+        connection.hold(request.cycle, subscription)
         self._begin(subscription)
 
     def _begin(self, subscription: S) -> None:
@@ -83,7 +78,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(_hello(), current_task())
+        buffer = Buffer(hello(), current_task())
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -97,10 +92,6 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 def _from_a_page(scope: Scope) -> bool:
     """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
     return any(name == b"origin" for name, _ in scope["headers"])
-
-
-def _hello() -> bytes:
-    return control(comment="plainmq", retry=retry_delay())
 
 
 async def _nothing() -> AsyncIterator[bytes]:

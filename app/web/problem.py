@@ -87,9 +87,12 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The answer to an error of ours."""
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counts.refusals[error.code] += 1
-    if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
-        return _refuse_softly(error)
-    return refusal_of(error)
+    return answer_to(error, softly="text/event-stream" in request.headers.get("accept", ""))
+
+
+def answer_to(error: PlainmqError, softly: bool) -> Response:
+    """`softly`: to a client that takes events, a Busy is one."""
+    return _refuse_softly(error) if softly and isinstance(error, Busy) else refusal_of(error)
 
 
 def refusal_of(error: PlainmqError) -> Response:
