@@ -391,7 +391,10 @@ def make_token(*, name: str, everything: bool, expires: float | None, key: str |
       0    made
       1    not made; the sentence says why
       2    wrong usage
+      130  Ctrl-C
+      143  SIGTERM
     """
+    _end_on_signals()
     from . import access, claims
 
     rights = claims.Rights(**{right: list(given.pop(right)) for right in access.Right})

@@ -20,7 +20,7 @@ from .tokens import TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: one that fits into a cookie
 MAX_KNOWN: Final = 10_000  # tokens whose grants are remembered: what is checked at each request costs a look-up
-LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon a change of it holds
+LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon what was taken out is not good
 SCHEME: Final = b"Bearer "
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
@@ -148,11 +148,13 @@ class Doorkeeper:
     def _judge(self, token: str) -> Grant:
         if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):
             raise Unauthorised(f"a token is 1 to {MAX_TOKEN} letters, digits and -._~+/, with = at the end at most")
+        now = self.clock()
+        self._look(now)  # it may have been made a moment ago
         if self._file is not None and (grant := self._file.find(token)) is not None:
             return self._checked(grant)
         if self._keys is None or token.count(".") != 2:
             raise Unauthorised("the token is not one of this server's")
-        return self._keys.verify(token, self.clock())
+        return self._keys.verify(token, now)
 
     def _checked(self, grant: Grant) -> Grant:
         if grant.expires is not None and grant.expires <= self.clock():
