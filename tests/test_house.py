@@ -23,6 +23,7 @@ TABLE = """
 
     transfer        → commands client
     commands        → client
+    bench/*         → sockets errors
     client          → answers waits
     answers         →
     waits           →
