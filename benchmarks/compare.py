@@ -21,6 +21,7 @@ from app.bench.speech import Speech
 from app.bench.team import processes, run
 from app.sockets import raise_open_files
 from benchmarks.peers import PEERS, ROOT, Started, present, started, version_of
+from benchmarks.plots import draw
 from benchmarks.report import Outcome, Report, Seat, write
 from benchmarks.rows import ROWS, Case, Row, load
 
@@ -103,7 +104,12 @@ def main() -> None:
         print(f"not installed, left out: {', '.join(absent)}\n")  # noqa: T201
     report = compare(options.rows, peers, options.rounds)
     print(report.verdict())  # noqa: T201
-    print("written: " + ", ".join(map(str, write(report, options.folder))))  # noqa: T201
+    written = write(report, options.folder)
+    try:
+        written += draw(report, options.folder)
+    except ImportError as error:
+        print(f"no plots: {error} (pip install -e '.[bench]')")  # noqa: T201
+    print("written: " + ", ".join(map(str, written)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings transfer commands disk/backup client units errors
+    cli             → __init__ server settings transfer bench/* commands disk/backup client units errors
     main            → server settings web/app
 
     transfer        → commands client
+    bench/*         → commands sockets errors
     commands        → client
-    bench/*         → sockets errors
     client          → answers waits
     answers         →
     waits           →

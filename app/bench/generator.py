@@ -20,7 +20,8 @@ from ..sockets import raise_open_files
 from .load import Share
 from .speech import DIGITS, MARK, NUMBER, SMALLEST
 
-SAMPLES: Final = 50_000  # deliveries whose latency is read, about: reading costs more than counting
+SAMPLES: Final = 50_000  # deliveries whose latency is read: reading costs more than counting
+SAMPLED: Final = 20  # readers for which it is read, where there are more deliveries
 SOURCES: Final = 64  # loopback addresses to come from: each has ports of its own
 GIVE_UP: Final = 5_000_000_000  # nanoseconds without a delivery: what is missing will not come
 LARGE: Final = 1_000  # bytes of a publish: marks are so far apart that they are better looked for than counted
@@ -59,7 +60,7 @@ class Board:
     """Where the processes of a load write how far they are: each in its own column."""
 
     def __init__(self, processes: int) -> None:
-        context = get_context("spawn")
+        context = get_context("forkserver")
         self._processes = range(processes)
         self.joined = context.RawArray(c_int64, processes)
         self.published = context.RawArray(c_int64, processes)
@@ -160,8 +161,10 @@ class Generator:
 
     def samples(self) -> bool:
         """Whether one more reader shall read latencies."""
-        wanted = SAMPLES * self.load.readers // max(SAMPLES, self.load.readers * self.load.messages)
-        return self.sampled < max(1, wanted // self.load.processes)
+        load, share = self.load, self._share
+        messages = min(load.messages, load.rate * load.seconds * load.speech.messages or load.messages)
+        wanted = load.readers if load.readers * messages <= SAMPLES else SAMPLED
+        return self.sampled < -(-wanted * share.readers // load.readers)
 
     # Publishing
 

@@ -55,8 +55,8 @@ def http(topic: str, size: int, host: str = "localhost", headers: bytes = b"", b
     )
 
 
-_PING: Final = b'{"command":"ping"}\n'
 _DONE: Final = b'{"success": true}\r\n'
+_PING, _PONG = b"ping\n", b"OK pong"  # in words, so that the answer cannot be taken for another's
 
 
 def literal(topic: str, size: int) -> Speech:
@@ -65,16 +65,17 @@ def literal(topic: str, size: int) -> Speech:
     return Speech(
         b"{'command':'send', 'topic':'%b', 'msg':'%b'}\n" % (name, body(size)),
         join=b"{'command':'subscribe', 'topic':'%b'}\n" % name + _PING,
-        joined=_DONE,
+        joined=_PONG,
     )
 
 
-def lines(topic: str, size: int) -> Speech:
+def lines(topic: str, size: int, token: str | None = None) -> Speech:
     """The line port, in JSON: a publish has an answer."""
-    name = topic.encode()
+    name, hello = topic.encode(), b"auth %b\n" % token.encode() if token else b""
     return Speech(
         b'{"command":"send","topic":"%b","msg":"%b","delivery":"all"}\n' % (name, body(size)),
         answer=_DONE,
-        join=b'{"command":"subscribe","topic":"%b","cache":false}\n' % name,
-        joined=_DONE,
+        join=hello + b'{"command":"subscribe","topic":"%b","cache":false}\n' % name + _PING,
+        joined=_PONG,
+        hello=hello,
     )

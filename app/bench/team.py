@@ -18,11 +18,15 @@ PATIENCE: Final = 30.0  # seconds in which something must happen
 LOOK: Final = 0.1  # seconds from one look at what was done to the next
 MOST_PROCESSES: Final = 4
 
-Progress = Callable[[str, int, int], None]  # what is counted, how many, of how many
+Progress = Callable[[str, int, float], None]  # what is counted, how many, and the part of the work that is over
 
 
 class LoadFailed(PlainmqError):
     code = "load_failed"
+
+
+class ServerUnreachable(LoadFailed):
+    code = "server_unreachable"
 
 
 class Latency(NamedTuple):
@@ -78,7 +82,7 @@ class Result(NamedTuple):
         )
 
 
-def quiet(_what: str, _done: int, _total: int) -> None:
+def quiet(_what: str, _done: int, _part: float) -> None:
     """Progress that nobody sees."""
 
 
@@ -89,13 +93,13 @@ def run(load: Load, server: Family | None = None, progress: Progress = quiet) ->
         before = server.resident() if server else 0
         watch = _Watch(server)
         team.tell("join")
-        joined: list[Joined] = team.gather(lambda: progress("readers", sum(team.board.joined), load.readers))
+        joined: list[Joined] = team.gather(lambda: team.show_joining(progress))
         join_cpu = watch.seconds()
         time.sleep(load.settle)
         memory = server.resident() - before if server else None
         watch = _Watch(server)
         team.tell("publish")
-        reports: list[Report] = team.gather(lambda: progress("messages", sum(team.board.published), load.messages))
+        reports: list[Report] = team.gather(lambda: team.show_publishing(progress, watch.begin))
         cpu = watch.seconds()
         team.tell("end")
     begins = [report.begin for report in reports if report.published]
@@ -123,13 +127,14 @@ def _address(load: Load) -> str:
             address: str = sock.getpeername()[0]
             return address
     except OSError as error:
-        raise LoadFailed(f"{load.host}:{load.port} cannot be reached: {error}") from None
+        raise ServerUnreachable(f"{load.host}:{load.port} cannot be reached: {error}") from None
 
 
 class _Watch:
     """The server's CPU time since now."""
 
     def __init__(self, server: Family | None) -> None:
+        self.begin = time.monotonic()
         self._server = server
         self._begin = server.cpu_seconds() if server else 0.0
 
@@ -147,7 +152,8 @@ class _Team:
         self._processes: list[BaseProcess] = []
 
     def __enter__(self) -> Self:
-        context = get_context("spawn")  # a fork would take the thread of a progress bar along
+        context = get_context("forkserver")  # a plain fork would take the thread of a progress bar along
+        context.set_forkserver_preload([generate.__module__])
         for share in self._load.shares():
             ours, theirs = context.Pipe()
             process = context.Process(target=generate, args=(share, self.board, theirs), daemon=True)
@@ -174,6 +180,15 @@ class _Team:
         found = [self._receive(pipe, look) for pipe in self._pipes]
         look()
         return found
+
+    def show_joining(self, progress: Progress) -> None:
+        joined = sum(self.board.joined)
+        progress("readers", joined, joined / max(self._load.readers, 1))
+
+    def show_publishing(self, progress: Progress, begin: float) -> None:
+        published = sum(self.board.published)
+        over = max(published / max(self._load.messages, 1), (time.monotonic() - begin) / self._load.seconds)
+        progress("messages", published, min(over, 1.0))
 
     def _receive(self, pipe: Any, look: Callable[[], None]) -> Any:
         state, since = self.board.state(), time.monotonic()
