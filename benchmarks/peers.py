@@ -6,20 +6,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from socket import create_connection
 from typing import Final, NamedTuple
 
 from app import __version__
 from app.bench.processes import Family
 from app.bench.speech import Speech, body, get_stream, http, lines, literal, post
-from tests.harness import DEADLINE, free_port
+from benchmarks.harness import child
+from tests.harness import free_port
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 TOPIC: Final = "foo"
 
 
@@ -227,37 +225,6 @@ def started(name: str, cpus: frozenset[int]) -> Iterator[Started]:
     with tempfile.TemporaryDirectory() as path:
         place = Place(Path(path), free_port(), free_port())
         place.folder.chmod(0o755)  # a server that was started by root may go on as somebody else
-        log = place.folder / "log"
-        with log.open("w") as output, _only_on(cpus):
-            process = subprocess.Popen(peer.command(place), stdout=output, stderr=output, cwd=ROOT)  # noqa: S603
-        try:
-            for port in {place.port, *(place.line_port for door in peer.doors.values() if door.line_port)}:
-                _wait_for(port, process, log)
-            yield Started(peer, Family(process.pid), place)
-        finally:
-            process.terminate()
-            try:
-                process.wait(DEADLINE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@contextmanager
-def _only_on(cpus: frozenset[int]) -> Iterator[None]:
-    """Processes that are started meanwhile run on these CPUs; empty is anywhere."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus or before)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + DEADLINE
-    while process.poll() is None and time.monotonic() < end:
-        with suppress(ConnectionRefusedError), create_connection(("127.0.0.1", port), DEADLINE):
-            return
-        time.sleep(0.02)
-    raise SystemExit(f"{process.args!r} did not start: {log.read_text()[-1000:]}")
+        ports = {place.line_port if door.line_port else place.port for door in peer.doors.values()}
+        with child(peer.command(place), ports, place.folder / "log", cpus) as pid:
+            yield Started(peer, Family(pid), place)

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping
-from socket import create_connection
+from socket import socket
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from app.bench.load import Load
 from app.bench.speech import MARK, Speech
 from app.bench.team import Result
+from benchmarks.harness import connect, receive_some
 from benchmarks.peers import Started
-from tests.harness import DEADLINE
 
 Figure = Callable[[Result], float]
 Prepare = Callable[[Started, Speech], Speech]
@@ -74,18 +74,18 @@ RESUMED: Final = 5  # messages that a reader who comes back has missed
 
 def missed(started: Started, speech: Speech) -> Speech:
     """Readers come back who have missed the newest messages."""
-    with create_connection(("127.0.0.1", started.place.port), DEADLINE) as sock:
+    with connect(started.place.port) as sock:
         ids = [_publish(sock, speech) for _ in range(2 * RESUMED)]
     header = b"Last-Event-ID: %b\r\n\r\n" % ids[RESUMED - 1]
     return speech._replace(join=speech.join.removesuffix(b"\r\n") + header)
 
 
-def _publish(sock: Any, speech: Speech) -> bytes:
+def _publish(sock: socket, speech: Speech) -> bytes:
     """The id that the message got; it has no mark, so nobody counts it."""
     sock.sendall(speech.publish.replace(b"%c" % MARK, b"-"))
     answer = b""
     while not (match := _ID.search(answer)):
-        answer += sock.recv(1 << 16)
+        answer += receive_some(sock)
     return match[1] or match[2]
 
 
@@ -94,7 +94,7 @@ def beside(topics: int) -> Prepare:
 
     def prepare(started: Started, speech: Speech) -> Speech:
         done = b'{"success": true}\r\n'
-        with create_connection(("127.0.0.1", started.place.line_port), DEADLINE) as sock:
+        with connect(started.place.line_port) as sock:
             for first in range(0, topics, 1_000):
                 names = range(first, min(first + 1_000, topics))
                 sock.sendall(
@@ -102,7 +102,7 @@ def beside(topics: int) -> Prepare:
                 )
                 answers = b""
                 while len(answers) < len(done) * len(names):
-                    answers += sock.recv(1 << 16)
+                    answers += receive_some(sock)
                 if answers != done * len(names):
                     raise SystemExit(f"a topic was refused: {answers[-200:]!r}")
         return speech

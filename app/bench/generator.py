@@ -25,6 +25,7 @@ SAMPLED: Final = 20  # readers for which it is read, where there are more delive
 SOURCES: Final = 64  # loopback addresses to come from: each has ports of its own
 GIVE_UP: Final = 5_000_000_000  # nanoseconds without a delivery: what is missing will not come
 LARGE: Final = 1_000  # bytes of a publish: marks are so far apart that they are better looked for than counted
+SILENCE: Final = 0.3  # seconds after which a refusal has no more to say
 SEND_DEADLINE: Final = 20.0  # seconds for a publish to go out
 
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # Linux: the port is chosen at the connect, so that it may be another's too
@@ -282,8 +283,17 @@ class Connection:
     def _refuse(self) -> None:
         """Look for a refusal in what was heard. Raises Trouble."""
         if match := _REFUSED.search(self._rest):
-            said = self._rest[match.start() :][:600].decode(errors="replace")
+            self._receive_rest()
+            head, _, content = self._rest[match.start() :].partition(b"\r\n\r\n")
+            said = b" ".join([head.split(b"\r\n")[0], content])[:600].decode(errors="replace")
             raise Trouble(f"the server refuses: {' '.join(said.split())}")
+
+    def _receive_rest(self) -> None:
+        """What else it says, until it is silent."""
+        self._sock.settimeout(SILENCE)
+        with suppress(OSError):
+            while data := self._sock.recv(1 << 16):
+                self._rest += data
 
     def _closed(self) -> Trouble:
         said = " ".join(self._rest[-200:].decode(errors="replace").split())
@@ -356,6 +366,7 @@ class Reader(Connection):
 class Publisher(Connection):
     def __init__(self, generator: Generator, sock: socket.socket, number: int) -> None:
         super().__init__(generator, sock, number)
+        self._speech = self._speech._replace(publish=self._speech.publish.replace(NUMBER, self._number))
         self.credit = generator.load.at_once  # publishes that may go out before an answer comes
         self._due: deque[int] = deque()
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 MARK: Final = ord("~")  # once in every message, and nowhere else in what a server sends
 DIGITS: Final = 19  # nanoseconds of the monotonic clock, which processes of one machine share
 SMALLEST: Final = 1 + DIGITS  # bytes of a body
-NUMBER: Final = b"<n>"  # in a greeting or a join: the number of the connection
+NUMBER: Final = b"<n>"  # in what is sent: the number of the connection
 _DUE: Final = b"#" * DIGITS
 
 

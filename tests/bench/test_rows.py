@@ -1,6 +1,7 @@
 """The machinery of the benchmarks, in a tiny size: every row against plainmq, and every other server that is there."""
 
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from app.bench.team import run
 from benchmarks import compare
 from benchmarks.peers import PEERS, Place, Started, present, started
 from benchmarks.rows import ROWS, Case, Row, load
-from tests.harness import start_server
+from tests.harness import DEADLINE, ROOT, start_server
 
 OURS = [(name, case) for name, row in ROWS.items() for case in (row.ours, *row.theirs) if case.peer == "plainmq"]
 DOORS = [(name, door) for name, peer in PEERS.items() if name != "plainmq" for door in peer.doors]
@@ -67,3 +68,13 @@ def test_the_command_prints_a_table_and_writes_what_it_found(
     assert "| idle-lines |" in said
     assert "idle-lines --peers original" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "report.json").stat().st_size
+
+
+@pytest.mark.parametrize("arguments", ["durable --rounds 1 --seconds 0.1", "groups --rounds 1 --messages 400"])
+def test_the_other_comparisons_run(tmp_path: Path, arguments: str) -> None:
+    module, *flags = arguments.split()
+    folder = ["--folder", str(tmp_path)] if module == "durable" else []
+    command = [sys.executable, "-m", f"benchmarks.{module}", *flags, *folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * DEADLINE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "plainmq HTTP" in done.stdout or "HTTP: publish" in done.stdout
