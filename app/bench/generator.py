@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from ctypes import c_int64
+from math import floor
 from multiprocessing import get_context
 from time import monotonic_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
@@ -183,7 +184,7 @@ class Generator:
                 publishing = left > 0 and now < end
             if not publishing and not self.waiting:
                 self._board.finished[self._share.number] = 1
-            if now - self._heard_at > GIVE_UP and not publishing:
+            if now - self._heard_at > GIVE_UP and not publishing and not self.waiting:
                 break
             self._wait(begin, publishing)
         all_read = self.sampled == self._share.readers
@@ -216,13 +217,18 @@ class Generator:
     def _due(self, begin: int) -> int:
         """When the next publish was to be sent: at a fixed rate that does not depend on whether it could be."""
         number, self._publishes = self._publishes, self._publishes + 1
-        return begin + int(number / self._share.rate * 1e9) if self._share.rate else monotonic_ns()
+        return self._turn_of(begin, number) if self._share.rate else monotonic_ns()
+
+    def _turn_of(self, begin: int, number: int) -> int:
+        """When that publish is due at the rate of this process, which takes turns with the others."""
+        return begin + int((number / self._share.rate + self._share.number / self.load.rate) * 1e9)
 
     def _room(self, begin: int, now: int) -> int:
         """Publishes that the bounds leave."""
         room = self._share.publishes - self._publishes
         if self._share.rate:
-            room = min(room, int((now - begin) / 1e9 * self._share.rate) + 1 - self._publishes)
+            over = (now - self._turn_of(begin, 0)) / 1e9
+            room = min(room, floor(over * self._share.rate) + 1 - self._publishes)
         if self.load.window and self.load.readers:
             on_the_way = sum(self._board.published) - sum(self._board.delivered) / self.load.readers
             room = min(room, int((self.load.window - on_the_way) / self.speech.messages))
@@ -231,10 +237,10 @@ class Generator:
     def _wait(self, begin: int, publishing: bool) -> None:
         """For something to be heard, or to be published."""
         patience = 0.001 if self.load.processes > 1 else 0.05
-        if publishing and self._share.rate:
-            due = begin + self._publishes / self._share.rate * 1e9 - monotonic_ns()
+        if publishing and self._share.rate and self.idle:
+            due = (self._turn_of(begin, self._publishes) - monotonic_ns()) / 1e9
             # select() waits for microseconds, where epoll's smallest step is a thousand of them.
-            select.select((self._epoll,), (), (), min(max(due / 1e9, 0.0), patience))
+            select.select((self._epoll,), (), (), min(max(due, 0.0), patience))
             patience = 0.0
         self._turn(patience)
         self._board.delivered[self._share.number] = self.delivered
@@ -358,9 +364,8 @@ class Reader(Connection):
             end, due = match.end(), int(match[1])
             generator.latencies.append(now - due)
             generator.last[due] = now - due if due not in generator.last else max(generator.last[due], now - due)
-        mark = self._rest.find(MARK, end)
-        self._rest = self._rest[mark:] if mark >= 0 else b""
-        assert len(self._rest) < SMALLEST
+        mark = self._rest.rfind(MARK, end)
+        self._rest = self._rest[mark:] if 0 <= mark > len(self._rest) - SMALLEST else b""
 
 
 class Publisher(Connection):

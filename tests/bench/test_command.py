@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ def bench(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
         [*PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=2 * DEADLINE,
+        timeout=3 * DEADLINE,
         cwd=ROOT,
         env=environment,
         check=False,
@@ -82,6 +83,19 @@ def test_the_line_port_is_loaded_where_it_is_named(server: ServerProcess) -> Non
 def test_at_once_makes_batches_over_http(server: ServerProcess) -> None:
     (batches,) = found("publish", "--messages", "100", "--at-once", "50", "--processes", "2", url=server.url)
     assert (batches["published"], batches["answer_latency"]["samples"]) == (100, 2)
+
+
+def test_a_terminal_sees_how_far_it_is(server: ServerProcess) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        command = [*PROGRAM, "publish", *TINY, "--url", server.url]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, timeout=DEADLINE, check=False)
+        assert done.returncode == 0
+        assert done.stdout.startswith(b"publish: ")
+        assert b"20 messages" in os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_another_machine_is_loaded_only_when_that_is_allowed() -> None:

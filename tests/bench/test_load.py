@@ -71,6 +71,12 @@ def test_latency_counts_from_when_a_message_was_due_also_while_the_server_stands
     assert result.latency.p50 > 100_000  # microseconds; one message at a time would show one that is late
 
 
+def test_several_processes_share_a_rate_and_take_turns(server: ServerProcess) -> None:
+    result = run(by_http(server, "turns")._replace(rate=200.0, processes=3, messages=51))
+    assert (result.published, result.missing, result.last_reader.samples) == (51, 0, 51)
+    assert result.seconds >= 0.25  # the last is due after 50 / 200 s
+
+
 def test_the_cost_and_the_memory_of_the_server_are_read(server: ServerProcess) -> None:
     assert listening_on(server.port) == listening_on(server.tcp_port) == server.process.pid
     result = run(by_http(server, "cost")._replace(readers=50), Family(server.process.pid))
