@@ -120,7 +120,7 @@ def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) 
 # Help
 
 
-OF_HTTP = ("publish", "subscribe", "export", "import")
+OF_HTTP = ("publish", "subscribe", "export", "import", "bench")
 
 
 @pytest.mark.parametrize("name", [*OF_HTTP, "backup", "restore", "token"])
