@@ -17,6 +17,7 @@ from ..cohort import Sink
 from ..frames import CHUNKED_RAW, control, farewell, retry_delay
 from . import protocol
 from .ending import Ending
+from .headers import secured
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
@@ -74,7 +75,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([_hello()]))
+        connection.hold(request, subscription, secured(self.raw_headers), CHUNKED_RAW.wrap([_hello()]))
         self._begin(subscription)
 
     def _begin(self, subscription: S) -> None:

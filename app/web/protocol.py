@@ -9,7 +9,7 @@ goes from the parser to the broker, and its answer from the broker to the socket
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
-from asyncio import Event
+from asyncio import Event, Transport
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -24,11 +24,14 @@ from ..broker import Broker
 from ..errors import PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, farewell
 from ..message import Draft, Receipt
+from ..sockets import acknowledged, is_tls, let_go
 from . import shortcut
+from .forwarded import Caller, Proxies
 from .intake import Intake, Stage, Watch, check_parts, head_size
 from .problem import problem, refusal_of
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
+HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
 _FRAMING: Final = {b"transfer-encoding": b"chunked", b"connection": b"close"}  # nothing can follow a stream
@@ -123,7 +126,22 @@ class Connection(HttpToolsProtocol):
         self.broker: Broker = state.broker
         self._shortcuts: shortcut.Shortcuts = state.shortcuts
         self._intake: Intake = state.intake
+        self._proxies: Proxies = state.network.proxies
         self._watch = Watch()
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if is_tls(transport):
+            transport.set_write_buffer_limits(HIGH_WATER)
+            transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
+            if self.broker.draining:
+                transport.close()  # it came before the stop, and took until now to shake hands
+
+    def caller(self, found: shortcut.Shortcut) -> Caller:
+        """Who sent a publish that takes the short cut, behind our proxies. Other requests find it in their scope."""
+        host, port = self.client or ("", 0)
+        direct = Caller(host, port, self.scheme or "http")
+        return self._proxies.caller(direct, found.forwarded)
 
     # A request: short cut or not
 
@@ -175,7 +193,7 @@ class Connection(HttpToolsProtocol):
         if (found := self._shortcut) is not None:
             self._shortcut = None
             self._shortcuts.remember(self._piece, found)
-            self._gather(self._owe(), found.draft(bytes(self._body)))
+            self._gather(found, bytes(self._body))
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -190,8 +208,9 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def _gather(self, publish: Publish, draft: Draft) -> None:
-        publish.draft = draft
+    def _gather(self, found: shortcut.Shortcut, body: bytes) -> None:
+        publish = self._owe()
+        publish.draft = found.draft(body)
         self.broker.gather.add(publish)
 
     def refuse(self, owed: Owed, error: PlainmqError) -> None:
@@ -208,7 +227,8 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and its answer:
+        if isinstance(owed, Refusal) and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
+            # What is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
@@ -225,7 +245,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
             self._requests += 1
-            self._gather(self._owe(), known[0].draft(known[1]))
+            self._gather(*known)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
         most = self._intake.max_head
@@ -256,6 +276,9 @@ class Connection(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """End what comes too slowly; to be called about once a second."""
+        if self.transport.is_closing():
+            let_go(self.transport)
+            return
         stage = self._awaited()
         if self._watch.is_late(stage, self._requests, self._octets, now, self._intake):
             if stage is Stage.REQUEST:
@@ -317,12 +340,12 @@ class Connection(HttpToolsProtocol):
         self.cycle = self.scope = self.headers = self.parser = released
 
     def pending(self) -> int:
-        return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
     def end(self, reason: str) -> None:
         self.write(CHUNKED_RAW.wrap([farewell(reason)]) + _LAST_CHUNK)
         self._release()
-        if self.pending():
+        if self.transport.get_write_buffer_size():
             self.loop.call_later(LINGER, self.transport.abort)
         self.transport.close()
 
@@ -350,6 +373,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self._subscription.resume()
+
+    def eof_received(self) -> None:
+        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
+        self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()

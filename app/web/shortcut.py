@@ -19,7 +19,9 @@ from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import parse_topic
+from .forwarded import NAMES
 from .guard import Rules
+from .headers import NOSNIFF, secured
 from .publish import MAX_CONTENT_TYPE, is_batch, read_content_type
 
 _URL: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
@@ -27,17 +29,21 @@ _LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it; beyond i
 _LONGEST_HEAD: Final = 1_024  # bytes of a head that is remembered
 _REMEMBERED: Final = 4_096  # heads: some megabytes at most; when they are too many, all are forgotten
 _END: Final = b"\r\n\r\n"
-_IMMATERIAL: Final = frozenset({b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"})
+_IMMATERIAL: Final = frozenset({
+    b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection",
+    b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip", b"forwarded",
+})  # fmt: skip
 
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False):
-    """What a plain publish needs: where to, what kind of body, how many bytes of it are announced, and the
-    `Authorization` that is shown."""
+    """What a plain publish needs: where to, what kind of body, how many bytes of it are announced, the
+    `Authorization` that is shown, and the headers that may say who sent it."""
 
     topic: str
     content_type: str
     length: int
     shown: bytes | None
+    forwarded: tuple[tuple[bytes, bytes], ...] = ()
 
     def draft(self, body: bytes) -> Draft:
         return Draft(self.topic, body, self.content_type)
@@ -75,6 +81,7 @@ class Shortcuts:
         content_type: str | None = TEXT
         length, hosts = -1, 0
         shown: bytes | None = None
+        forwarded: list[tuple[bytes, bytes]] = []
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
@@ -84,11 +91,13 @@ class Shortcuts:
                 content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
             elif name == b"authorization" and shown is None:
                 shown = value
+            elif name in NAMES:
+                forwarded.append((name, value))
             elif name not in _IMMATERIAL:
                 return None
         if content_type is None or not 0 <= length <= self._limit or hosts != 1:
             return None
-        shortcut = Shortcut(topic, content_type, length, shown)
+        shortcut = Shortcut(topic, content_type, length, shown, tuple(forwarded))
         return None if self._publisher(shortcut) is None else shortcut
 
     def _publisher(self, shortcut: Shortcut) -> Grant | None:
@@ -118,9 +127,13 @@ def _plain_content_type(value: bytes) -> str | None:
     return None if is_batch(content_type) else content_type
 
 
-# Answers
+# Answers. Of the headers against misuse by a browser (web/headers.py) a 201 needs one only: it answers a POST, so no
+# page can load it as its script, image or frame; as a document it is JSON, and has no links.
 
-_HEAD: Final = b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
+_HEAD: Final = (
+    b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
+    + b"%b: %b\r\n" % NOSNIFF
+)
 _BODY: Final = b'{"id":"%%b","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"}\n'
 
 
@@ -142,4 +155,4 @@ def _templates(topic: str, durability: str) -> tuple[bytes, bytes]:
 
 def refused(response: Response) -> tuple[bytes, bytes]:
     """A response's own headers and its body."""
-    return b"".join(b"%b: %b\r\n" % header for header in response.raw_headers), bytes(response.body)
+    return b"".join(b"%b: %b\r\n" % header for header in secured(response.raw_headers)), bytes(response.body)
