@@ -20,6 +20,6 @@ VOLUME /data
 USER 10001:10001
 EXPOSE 8000 7777
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('PLAINMQ_PORT', 8000)), timeout=2); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client as h, os, ssl, sys; e = os.environ.get; a = '127.0.0.1', int(e('PLAINMQ_PORT', 8000)); c = h.HTTPSConnection(*a, timeout=2, context=ssl._create_unverified_context()) if e('PLAINMQ_TLS_CERT') else h.HTTPConnection(*a, timeout=2); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["plainmq"]
 CMD ["serve"]

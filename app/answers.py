@@ -3,6 +3,7 @@ also understand an older or newer server.
 
 ClientError
 ├── Unreachable      no answer: no connection, or it broke
+├── Untrusted        the server's certificate is not one that can be trusted; nothing was sent
 └── RequestRefused   the server said no; `code` is for programs and stable
 """
 
@@ -15,6 +16,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """No answer: no connection, or it broke. After a publish the message may have been stored or not."""
+
+
+class Untrusted(ClientError):
+    """The server's certificate is not one that can be trusted, or is another's. Nothing was sent."""
 
 
 class RequestRefused(ClientError):

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from .claims import Rights
     from .client import Options
-    from .commands import Progress, Terminal
+    from .commands import Progress, Server, Terminal
 
 SHORT = 3_600.0  # seconds that a signed token is good, which nobody can take back
 
@@ -100,10 +101,15 @@ def url(text: str) -> str:
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
 
-url_option = click.option(
-    "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL",
-    show_envvar=True, help="The server's HTTP door.",
-)  # fmt: skip
+
+def ca(path: str) -> Path:
+    from .client import trusted
+
+    try:
+        trusted(path)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return Path(path)
 
 
 def token(text: str) -> str:
@@ -115,10 +121,32 @@ def token(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
+url_option = click.option(
+    "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL", show_envvar=True,
+    help="The server's HTTP door.",
+)  # fmt: skip
 token_option = click.option(
     "--token", type=token, metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
     help="Whose rights count. As a variable nobody sees it in the list of processes.",
 )  # fmt: skip
+
+
+def server_options(command: F) -> F:
+    """Which server is meant; the command gets it as `server`."""
+
+    @url_option
+    @click.option(
+        "--ca", type=ca, envvar="PLAINMQ_CA", show_envvar=True, metavar="FILE",
+        help="Certificates (PEM) that may vouch for the server's.  [those that the system trusts]",
+    )  # fmt: skip
+    @token_option
+    @wraps(command)
+    def with_server(*, url: str, ca: Path | None, token: str | None, **options: Any) -> Any:
+        from .commands import Server
+
+        return command(server=Server(url, ca, token), **options)
+
+    return cast(F, with_server)
 
 
 def _retry_for(help: str) -> Callable[[F], F]:
@@ -143,11 +171,10 @@ retry_publish_option = _retry_for("How long to try without an answer; below 2m, 
 @click.option("--content-type", metavar="TYPE", help="[text/plain if it is UTF-8, else application/octet-stream]")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
 @retry_publish_option
-@url_option
-@token_option
+@server_options
 def publish(
-    *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, url: str, delay: str | None,
-    no_retain: bool, retry_for: float, as_json: bool, token: str | None, **options: Any,
+    *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, server: "Server",
+    delay: str | None, no_retain: bool, retry_for: float, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Publish MESSAGE, a file or standard input to TOPIC.
 
@@ -179,7 +206,7 @@ def publish(
     if ndjson and options["content_type"]:
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
     options["retain"] = not no_retain
-    outgoing = commands.Outgoing(url, topic, cast("Options", options), delay, retry_for, as_json, token)
+    outgoing = commands.Outgoing(server, topic, cast("Options", options), delay, retry_for, as_json)
     if one_by_line:
         sys.exit(commands.publish_lines(outgoing, file or Path("-"), ndjson, _terminal()))
     source = file if message is None else os.fsencode(message)
@@ -198,11 +225,10 @@ def publish(
 @click.option("--json", "as_json", is_flag=True, help="Print whole messages, a JSON object a line.")
 @click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")
 @click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
-@url_option
-@token_option
+@server_options
 def subscribe(
     *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
-    retry_for: float | None, url: str, token: str | None,
+    retry_for: float | None, server: "Server",
 ) -> None:  # fmt: skip
     """Print what is published to these topics and patterns, a message a line, in the order of the log.
 
@@ -224,7 +250,7 @@ def subscribe(
     _end_on_signals()
     from . import commands
 
-    wanted = commands.Wanted(url, topics, since, count, timeout, retry_for, as_json, strict, token)
+    wanted = commands.Wanted(server, topics, since, count, timeout, retry_for, as_json, strict)
     sys.exit(commands.subscribe(wanted, _terminal()))
 
 
@@ -273,10 +299,7 @@ def span(text: str) -> float:
 @click.option("--pid", type=_whole(1, 1 << 22), help="The server's process.  [found, where it is on this machine]")
 @click.option("--remote", is_flag=True, show_default=False, help="Allow to load a server on another machine.")
 @click.option("--json", "as_json", is_flag=True, show_default=False, help="Print results as JSON, an object a line.")
-@click.option(
-    "--token", metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
-    help="Whose rights count. As a variable nobody sees it in the list of processes.",
-)  # fmt: skip
+@token_option
 @url_option
 def bench(
     *, works: tuple[str, ...], url: str, line_port: tuple[str, int] | None, as_json: bool, **options: Any
@@ -337,9 +360,8 @@ def _plain_http(url: str) -> tuple[str, int]:
     help="An id, earliest, last:10 (of each --topic), a duration such as 10m, or an RFC 3339 time.",
 )  # fmt: skip
 @_retry_for("How long to try without an answer.")
-@url_option
-@token_option
-def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str, token: str | None) -> None:
+@server_options
+def export(*, topics: tuple[str, ...], since: str, retry_for: float, server: "Server") -> None:
     """Print the messages that a running server retains, a JSON object a line, in the order of the log.
 
     It ends with the message that was the newest when it began, and takes nothing away from anybody. What waits for one
@@ -358,15 +380,14 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str, t
     _end_on_signals()
     from . import transfer
 
-    sys.exit(transfer.export(transfer.Source(url, topics, since, retry_for, token), _terminal()))
+    sys.exit(transfer.export(transfer.Source(server, topics, since, retry_for), _terminal()))
 
 
 @main.command("import")
 @click.argument("file", type=FILE, default="-")
 @retry_publish_option
-@url_option
-@token_option
-def import_(*, file: Path, retry_for: float, url: str, token: str | None) -> None:
+@server_options
+def import_(*, file: Path, retry_for: float, server: "Server") -> None:
     """Publish the messages of FILE, or of standard input, which `plainmq export` has written.
 
     Each keeps its topic, event, content type and bytes; its id, index and time are new. They are published one after
@@ -385,7 +406,7 @@ def import_(*, file: Path, retry_for: float, url: str, token: str | None) -> Non
     _end_on_signals()
     from . import transfer
 
-    sys.exit(transfer.import_(url, file, retry_for, token, _terminal()))
+    sys.exit(transfer.import_(server, file, retry_for, _terminal()))
 
 
 engine_option = click.option(

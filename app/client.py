@@ -15,8 +15,10 @@ It knows the wire and nothing of the server's code, so it also serves those who 
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import quote
@@ -26,7 +28,7 @@ import httpx
 import msgspec
 from httpx_sse import SSEError, aconnect_sse
 
-from .answers import ClientError, Gap, Line, Published, Record, RequestRefused, Scheduled, Unreachable
+from .answers import ClientError, Gap, Line, Published, Record, RequestRefused, Scheduled, Unreachable, Untrusted
 from .waits import Waits
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "RequestRefused",
     "Scheduled",
     "Unreachable",
+    "Untrusted",
 ]
 
 NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does not reach it: later it may work
@@ -85,13 +88,16 @@ class Client:
     """`async with Client(url)`. A publish that gets no answer is sent again for `retry_for` seconds, always with the
     same Idempotency-Key; keep that below the two minutes for which the server remembers keys. A stream that is silent
     for `stall` seconds counts as broken: more than the server's keep-alive, please. `tell` gets a sentence when the
-    server cannot be reached and will be tried again. Raises ValueError when the URL is none, or the token cannot be."""
+    server cannot be reached and will be tried again. `ca`: a file of certificates (PEM) that may vouch for the server's
+    instead of those that the system trusts (SSL_CERT_FILE can name them, too). Raises ValueError when the URL is none,
+    the token cannot be one, or the file holds no certificate."""
 
     def __init__(
         self,
         url: str = "http://127.0.0.1:8000",
         *,
         token: str | None = None,
+        ca: str | PathLike[str] | None = None,
         retry_for: float = 10.0,
         stall: float = 60.0,
         tell: Callable[[str], None] = lambda _: None,
@@ -106,6 +112,7 @@ class Client:
         self._http = httpx.AsyncClient(
             base_url=parsed,
             headers=headers,
+            verify=trusted(ca),
             timeout=httpx.Timeout(10.0, read=stall),
             limits=httpx.Limits(max_connections=None),
         )
@@ -279,12 +286,15 @@ class Client:
 
     def _fail(self, waits: Waits, error: ClientError) -> None:
         """Raises the error unless another attempt may help."""
-        if isinstance(error, RequestRefused) and error.status not in NOT_NOW:
+        if isinstance(error, Untrusted) or (isinstance(error, RequestRefused) and error.status not in NOT_NOW):
             raise error
         if waits.failed(error):
             self._tell(f"{error}; trying again")
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _unreachable(self, error: Exception) -> Unreachable | Untrusted:
+        if (distrust := _distrust(error)) is not None:
+            hint = "name who vouches for it with --ca or PLAINMQ_CA"
+            return Untrusted(f"{self.url} is not trusted: {distrust.verify_message}; {hint}")
         return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
 
 
@@ -338,6 +348,24 @@ def _refusal(answer: httpx.Response) -> RequestRefused:
         said = f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
         return RequestRefused(f"http_{answer.status_code}", answer.status_code, said)
     return RequestRefused(problem.code, answer.status_code, problem.detail)
+
+
+def trusted(ca: str | PathLike[str] | None) -> ssl.SSLContext | bool:
+    """Those of the file; or else whom the system trusts, as curl does; or else, where there is none, httpx's list."""
+    if ca is None:
+        system = ssl.get_default_verify_paths()
+        return ssl.create_default_context() if system.cafile or system.capath else True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # also when it holds none
+        raise ValueError(f"{fspath(ca)} holds no certificates that can be read: {error.strerror or error}") from None
+
+
+def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Why the certificate was refused, if that is what lies below the error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _unsendable(error: Exception) -> RequestRefused:

@@ -42,22 +42,32 @@ class Terminal(msgspec.Struct, frozen=True):
     progress: Callable[[int | None], AbstractContextManager[Progress]] | None = None
 
 
+class Server(msgspec.Struct, frozen=True):
+    """Where it is, who may vouch for its certificate (None: whom the system trusts), and whose rights count."""
+
+    url: str
+    ca: Path | None
+    token: str | None
+
+    def client(self, terminal: Terminal, retry_for: float = 10.0) -> Client:
+        return Client(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
+
+
 class Outgoing(msgspec.Struct, frozen=True):
     """Where messages go, and how."""
 
-    url: str
+    server: Server
     topic: str
     options: Options
     delay: str | None
     retry_for: float
     as_json: bool
-    token: str | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """What to subscribe to, and until when. Durations are seconds; None is for ever."""
 
-    url: str
+    server: Server
     topics: tuple[str, ...]
     since: str
     count: int | None
@@ -65,7 +75,6 @@ class Wanted(msgspec.Struct, frozen=True):
     retry_for: float | None
     as_json: bool
     strict: bool
-    token: str | None = None
 
 
 def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -> Exit:
@@ -80,7 +89,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
     if not options.get("content_type") and not _is_text(data):
         options = {**options, "content_type": "application/octet-stream"}
     try:
-        async with _client(outgoing, terminal) as client:
+        async with outgoing.server.client(terminal, outgoing.retry_for) as client:
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
@@ -111,7 +120,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     done = 0
     try:
         with Bar(terminal, file) as bar:
-            async with _client(outgoing, terminal) as client:
+            async with outgoing.server.client(terminal, outgoing.retry_for) as client:
                 async for lines in _without_empty(read_lines(file)):
                     for first in range(0, len(lines), step):
                         part = lines[first : first + step]
@@ -123,10 +132,6 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     except ClientError as error:
         return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
     return Exit.DONE
-
-
-def _client(outgoing: Outgoing, terminal: Terminal) -> Client:
-    return Client(outgoing.url, token=outgoing.token, retry_for=outgoing.retry_for, tell=terminal.tell)
 
 
 async def _publish_part(client: Client, outgoing: Outgoing, part: list[bytes], batch: bool) -> Published | Scheduled:
@@ -219,7 +224,7 @@ async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
 
 
 async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
-    async with Client(wanted.url, token=wanted.token, tell=terminal.tell) as client:
+    async with wanted.server.client(terminal) as client:
         items = client.subscribe(*wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for)
         async with aclosing(items):
             async for item in items:

@@ -15,6 +15,7 @@ PlainmqError
 │   ├── Unauthorised         nobody we know: no token, or one that is not good
 │   ├── Forbidden            somebody we know, who may not do this
 │   ├── TicketLimit          one ticket more than may be open
+│   ├── UseForbidden         a page that would run a message
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
@@ -88,6 +89,10 @@ class Forbidden(Refused):
 
 class TicketLimit(Refused):
     code = "ticket_limit"
+
+
+class UseForbidden(Refused):
+    code = "use_forbidden"
 
 
 class EncodingUnsupported(Refused):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from .credentials import Reach
-from .server import bounds, rules, running
+from .server import bounds, network, rules, running
 from .settings import load
 from .web.app import create_app
 
@@ -24,4 +24,4 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan)
+app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=network(_settings))

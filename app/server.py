@@ -10,11 +10,12 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,24 +24,28 @@ import uvloop
 
 from . import __version__
 from .broker import Broker, Timing, steady_clock
+from .certificate import Certificate
 from .credentials import Reach, doorkeeper
 from .doorkeeper import Doorkeeper
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
+from .reloads import Reloads
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
 from .tcp.session import LineSession
 from .topiclog import Limits, Retention
-from .web.app import Bounds, create_app
+from .web.app import Bounds, Network, create_app
+from .web.forwarded import Proxies
 from .web.guard import Rules
 from .web.intake import Intake
 from .web.protocol import Connection
 from .web.shortcut import Shortcuts
 
 _LOG = logging.getLogger(__name__)
+STDERR = 2
 FORCED = 1  # the exit status after a second signal
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
@@ -85,11 +90,13 @@ def _data_dir(settings: Settings) -> Path:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A broker that serves, its doorkeeper, and the socket of its line port."""
+    """A broker that serves, its doorkeeper, the socket of its line port, its certificate, what SIGHUP reads again."""
 
     broker: Broker
     keeper: Doorkeeper
     line_socket: socket.socket | None
+    certificate: Certificate | None
+    reloads: Reloads
 
 
 @asynccontextmanager
@@ -97,6 +104,9 @@ async def running(
     settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = _LOG.warning
 ) -> AsyncIterator[Running]:
     """The broker and the line port of these settings, open."""
+    certificate, reloads = _certificate(settings), Reloads()
+    if certificate is not None:
+        reloads.add(f"the certificate in {certificate}", certificate.reload)
     keeper = doorkeeper(settings, token_path(settings), reach, announce)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker(settings))
@@ -105,8 +115,20 @@ async def running(
             session = partial(
                 LineSession, broker, settings.max_line, settings.max_message, keeper, float(settings.auth_timeout)
             )
-            await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG))
-        yield Running(broker, keeper, sock)
+            tls = _tls(certificate if settings.tcp_tls == "on" else None, settings)
+            await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG, **tls))
+        yield Running(broker, keeper, sock, certificate, reloads)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if not settings.tls_cert:
+        return None
+    return Certificate(Path(settings.tls_cert), Path(settings.tls_key or settings.tls_cert))
+
+
+def _tls(certificate: Certificate | None, settings: Settings) -> dict[str, Any]:
+    """What a listener needs to speak it. Who does not finish the handshake holds a place as one who does not ask."""
+    return {} if certificate is None else certificate.options(float(settings.head_timeout))
 
 
 def _broker(settings: Settings) -> Broker:
@@ -125,8 +147,21 @@ def bounds(settings: Settings) -> Bounds:
     return Bounds(int(settings.max_message), int(settings.max_batch), settings.max_batch_messages)
 
 
+def network(settings: Settings) -> Network:
+    """Raises SettingInvalid."""
+    try:
+        proxies = Proxies(tuple(map(ip_network, _listed(settings.trusted_proxies))))
+    except ValueError as error:
+        raise SettingInvalid(f"--trusted-proxies: expected addresses and networks, but {error}") from None
+    return Network(proxies, _public_host(settings) if settings.public_url.lower().startswith("https:") else "")
+
+
+def _public_host(settings: Settings) -> str:
+    return urlsplit(settings.public_url).hostname or ""
+
+
 def rules(settings: Settings) -> Rules:
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    public = _public_host(settings)
     hosts = {*_listed(settings.allowed_hosts), *([public] if public else [])}
     secure = urlsplit(settings.public_url).scheme == "https"
     return Rules(frozenset(hosts), frozenset(_listed(settings.allowed_origins)), secure)
@@ -151,7 +186,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     connections = raise_open_files()
     async with running(settings, Reach.SETTINGS, announce) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
-        app = create_app(run.broker, run.keeper, bounds(settings), rules(settings))
+        app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=network(settings))
         app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
         app.state.intake = Intake(int(settings.max_head), float(settings.head_timeout), float(settings.body_timeout))
         config = uvicorn.Config(
@@ -166,7 +201,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
-        server = Server(config, run.broker, lambda: announce(banner(run, sock, connections)))
+        tls = _tls(run.certificate, settings)
+        server = Server(config, run, lambda: announce(banner(run, sock, connections, settings)), tls)
         await server.serve(sockets=[sock])
 
 
@@ -174,37 +210,71 @@ class Server(uvicorn.Server):
     """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
     requests come in too slowly."""
 
-    def __init__(self, config: uvicorn.Config, broker: Broker, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, run: Running, ready: Callable[[], None], tls: Mapping[str, Any]) -> None:
+        """`tls`: what `loop.create_server` needs to speak it."""
         super().__init__(config)
-        self._broker = broker
+        self._broker = run.broker
+        self._reloads = run.reloads
         self._ready = ready
+        self._tls = tls
+        self._on_terminal = os.isatty(STDERR)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # it would give a TLS handshake a whole minute
+        loop = asyncio.get_running_loop()
+        for sock in sockets or []:
+            listener = await loop.create_server(self._connection, sock=sock, backlog=BACKLOG, **self._tls)
+            self.servers.append(listener)
         self._ready()
+
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % LOOK == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in cast(tuple[Connection, ...], tuple(self.server_state.connections)):
-                connection.look(now)
+            self._look()
         return await super().on_tick(counter)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in cast(tuple[Connection, ...], tuple(self.server_state.connections)):
+            connection.look(now)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._broker.drain()
+        looking = asyncio.create_task(self._look_on())
         await super().shutdown(sockets)
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()  # or the loop waits for its peer, when it is closed
+
+    async def _look_on(self) -> None:
+        """Connections are looked at until the last has gone, or the slow ones would hold the stop up."""
+        while True:
+            await asyncio.sleep(LOOK / 100)
+            self._look()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+        handlers = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop, signal.SIGHUP: self._hang_up}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in handlers:
                 loop.remove_signal_handler(number)
+
+    def _hang_up(self) -> None:
+        """`kill -HUP`, or `systemctl reload`; or somebody has closed the terminal that the server runs in."""
+        if self._on_terminal and not os.isatty(STDERR):
+            self._stop()
+        else:
+            self._reloads.run()
 
     def _stop(self) -> None:
         if self.should_exit:
@@ -230,9 +300,9 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     await serve_echo(sock, defaults.max_line, stopped)
 
 
-def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
+def banner(run: Running, http_socket: socket.socket, connections: int, settings: Settings) -> str:
     """Where it listens, and one ready line for each door."""
-    http = "http://{}:{}".format(*reachable(http_socket))
+    http = "http{}://{}:{}".format("s" if run.certificate else "", *reachable(http_socket))
     asks = not run.keeper.open
     token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
     lines = [
@@ -243,7 +313,18 @@ def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
     ]
     if run.line_socket is not None:
         host, port = reachable(run.line_socket)
-        typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
-        lines.append(f"  or both    telnet {host} {port}    (type {typed})")
-        lines.append(rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
+        lines += (_line_port_over_tls if settings.tcp_tls == "on" else _line_port)(host, port, asks)
     return "\n".join(lines)
+
+
+def _line_port(host: str, port: int, asks: bool) -> list[str]:
+    typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
+    return [
+        f"  or both    telnet {host} {port}    (type {typed})",
+        rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""",
+    ]
+
+
+def _line_port_over_tls(host: str, port: int, asks: bool) -> list[str]:
+    typed = "auth TOKEN, then help" if asks else "help"
+    return [f"  or both    openssl s_client -quiet -connect {host}:{port}    (type {typed})"]

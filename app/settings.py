@@ -15,6 +15,7 @@ PREFIX = "PLAINMQ_"
 
 Auth = Literal["auto", "required", "none"]
 Synchronous = Literal["full", "relaxed"]
+Switch = Literal["off", "on"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -33,6 +34,21 @@ class Settings:
     port: Port = option(8000, "Port of the HTTP door; 0 takes a free one.")
     tcp_host: str = option("127.0.0.1", "Address of the line port.")
     tcp_port: Port = option(7777, "Port of the line port; 0 turns it off.")
+    tls_cert: str = option(
+        "",
+        "File with a certificate and those that vouch for it (PEM): the HTTP door speaks TLS. SIGHUP reads it again.",
+    )
+    tls_key: str = option(
+        "", "File with the key to it, without a passphrase; otherwise it is in the file of the certificate."
+    )
+    tcp_tls: Switch = option(
+        "off", "`on`: the line port speaks TLS too, with the same certificate; telnet and nc cannot, so it is a choice."
+    )
+    trusted_proxies: str = option(
+        "",
+        "Addresses and networks of your proxies, such as `10.0.0.2, 10.1.0.0/16`: only they may say in X-Forwarded-For "
+        "and X-Forwarded-Proto who a client is. Others could claim to be anybody.",
+    )
     public_url: str = option(
         "", "Where users reach the server, such as `https://mq.example.org`: its name is one of ours."
     )
@@ -119,6 +135,8 @@ class Settings:
             raise SettingInvalid(f"max_message is {self.max_message}: expected at most 16MiB, a message is held whole")
         if self.max_head < 1 << 10:
             raise SettingInvalid(f"max_head is {self.max_head}: expected at least 1KiB, or no browser could ask")
+        if not self.tls_cert and (self.tls_key or self.tcp_tls == "on"):
+            raise SettingInvalid("tls_key and tcp_tls need a certificate: expected tls_cert too")
         if self.max_message > self.max_bytes:
             raise SettingInvalid(
                 f"max_message ({self.max_message}) is more than max_bytes ({self.max_bytes}): "

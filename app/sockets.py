@@ -1,7 +1,11 @@
 """Listening sockets. What is set on them holds for every connection they accept (Linux), at no cost per connection."""
 
+import array
+import fcntl
 import resource
 import socket
+import termios
+from asyncio import BaseTransport, Transport
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
@@ -10,6 +14,7 @@ from typing import Final
 from .errors import PlainmqError
 
 BACKLOG: Final = 4_096
+_ACKNOWLEDGED = slice(120, 128)  # of struct tcp_info (linux/tcp.h): tcpi_bytes_acked
 _IDLE, _INTERVAL, _PROBES = 30, 10, 3  # seconds, seconds, count: a peer that vanished is noticed within a minute
 
 
@@ -43,6 +48,37 @@ def _reap_silent_peers(sock: socket.socket, stall_timeout: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout * 1000))
+
+
+def is_tls(transport: BaseTransport) -> bool:
+    return transport.get_extra_info("sslcontext") is not None
+
+
+def acknowledged(transport: BaseTransport) -> int:
+    """Bytes that the peer has acknowledged so far, of a TLS connection; otherwise 0.
+
+    A TLS transport has a second buffer below the one that it tells of, and what moves there goes unseen above.
+    """
+    sock = transport.get_extra_info("socket")
+    if not is_tls(transport) or sock is None or not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)[_ACKNOWLEDGED], "little")
+    except OSError:
+        return 0
+
+
+def let_go(transport: Transport) -> None:
+    """End a TLS connection that is being closed, once the peer has all that it was sent. It would be waited for to say
+    goodbye as well, and one that is idle does not, as long as it has nothing to ask."""
+    sock = transport.get_extra_info("socket")
+    if not is_tls(transport) or sock is None or transport.get_write_buffer_size():
+        return
+    unsent = array.array("i", [0])
+    with suppress(OSError):  # it is gone already
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unsent)
+    if not unsent[0]:
+        transport.abort()
 
 
 def reachable(sock: socket.socket) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from .client import Client, ClientError, Gap, Line, Published, Record, number
-from .commands import Bar, Exit, Terminal, failed, opened, read_lines
+from .commands import Bar, Exit, Server, Terminal, failed, opened, read_lines
 
 LONGEST: Final = 128 << 20  # bytes of a line: the longest message, in JSON
 
@@ -20,13 +20,12 @@ class LineInvalid(ClientError):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Which messages to write, and of which server. `retry_for` is seconds, `token` whose rights count."""
+    """Which messages to write, and of which server. `retry_for` is seconds."""
 
-    url: str
+    server: Server
     topics: Sequence[str]
     since: str
     retry_for: float
-    token: str | None = None
 
 
 def export(source: Source, terminal: Terminal) -> Exit:
@@ -38,8 +37,7 @@ async def _export(source: Source, terminal: Terminal) -> Exit:
     reasons: set[str] = set()
     try:
         async with AsyncExitStack() as stack:
-            client = Client(source.url, token=source.token, retry_for=source.retry_for, tell=terminal.tell)
-            await stack.enter_async_context(client)
+            client = await stack.enter_async_context(source.server.client(terminal, source.retry_for))
             exports = [client.export(topic, source.since) for topic in source.topics]
             for one in exports:
                 await stack.enter_async_context(aclosing(one))
@@ -76,19 +74,18 @@ async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]
             heads.append((following, source))
 
 
-def import_(url: str, file: Path, retry_for: float, token: str | None, terminal: Terminal) -> Exit:
+def import_(server: Server, file: Path, retry_for: float, terminal: Terminal) -> Exit:
     """Publish the messages that an export has written, in order, and say how many there were."""
     with opened(file) as source:
-        client = Client(url, token=token, retry_for=retry_for, tell=terminal.tell)
-        return asyncio.run(_import(client, source, terminal))
+        return asyncio.run(_import(server, source, retry_for, terminal))
 
 
-async def _import(client: Client, file: int, terminal: Terminal) -> Exit:
+async def _import(server: Server, file: int, retry_for: float, terminal: Terminal) -> Exit:
     done = 0  # lines
     known: Counter[bool] = Counter()
     try:
         with Bar(terminal, file) as bar:
-            async with client:
+            async with server.client(terminal, retry_for) as client:
                 async for lines in read_lines(file, LONGEST):
                     for line in lines:
                         if line:

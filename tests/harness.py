@@ -31,7 +31,7 @@ class ServerProcess:
     def __init__(self, process: subprocess.Popen[str], port: int, tcp_port: int, banner: str) -> None:
         self.process = process
         self.host, self.port, self.tcp_port = "127.0.0.1", port, tcp_port
-        self.url = f"http://{self.host}:{self.port}"
+        self.url = f"{'https' if 'https://' in banner else 'http'}://{self.host}:{self.port}"
         self.banner = banner
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -57,7 +57,8 @@ def start_server(
     tcp_port = free_port() if tcp_port is None else tcp_port
     command = ["-m", *program, "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
     with _child(command, {}) as process:
-        banner = _read_until(process, "telnet://" if tcp_port else "subscribe")
+        over_tls = "--tcp-tls" in flags
+        banner = _read_until(process, ("s_client" if over_tls else "telnet://") if tcp_port else "subscribe")
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
 
 
@@ -111,7 +112,7 @@ def _read_until(process: subprocess.Popen[str], last: str) -> str:
 
 
 def _port_in(banner: str) -> int:
-    match = re.search(r"http://127\.0\.0\.1:(\d+)", banner)
+    match = re.search(r"https?://(?:127\.0\.0\.1|localhost):(\d+)", banner)
     assert match, f"the server did not start: {banner}"
     return int(match[1])
 

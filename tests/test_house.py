@@ -29,13 +29,14 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ credentials doorkeeper settings web/* tcp/* broker engines/* cohort frames reading
-                      topiclog message position topic units sockets errors
+    server          → __init__ credentials doorkeeper settings web/* tcp/* certificate reloads broker engines/* cohort
+                      frames reading topiclog message position topic units sockets errors
     credentials     → doorkeeper signed tokens claims settings sockets
 
     web/*           → doorkeeper access metrics broker workers cohort frames reading group lease message position topic
-                      units errors
-    tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units errors
+                      units sockets errors
+    tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units sockets
+                      errors
 
     doorkeeper      → tokens tickets access files sockets errors
     signed          → claims access files errors
@@ -90,6 +91,8 @@ TABLE = """
     message         → errors
     topic           → errors
     units           → errors
+    certificate     → errors
+    reloads         → errors
     sockets         → errors
     deadlines       →
     errors          →

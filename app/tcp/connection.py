@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
+from ..sockets import acknowledged
 from .lines import Lines
 
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
@@ -100,6 +101,10 @@ class Connection(ABC, Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def unsent(self) -> int:
+        """Bytes that were written and not taken yet, less all that was ever taken where only that is known (TLS)."""
+        return self._transport.get_write_buffer_size() - acknowledged(self._transport)
+
     # What the transport calls
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -121,7 +126,7 @@ class Connection(ABC, Protocol):
             self._unended = bool(last)
             self._queue(last)
         self.finish()
-        return True
+        return self._transport.can_write_eof()  # TLS cannot be closed on one side: it closes now
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from asyncio import BaseTransport, Protocol, Transport
 from collections.abc import Callable
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 from ..errors import Busy
 from .connection import Connection
@@ -19,19 +19,21 @@ class LineListener:
     off. What is set on the socket (buffers, keep-alive, user time-out) holds for its connections."""
 
     def __init__(
-        self, sock: socket.socket, session: Callable[[], Connection], max_clients: int, backlog: int = 4096
+        self, sock: socket.socket, session: Callable[[], Connection], max_clients: int, backlog: int = 4096, **tls: Any
     ) -> None:
+        """`tls`: what `loop.create_server` needs to speak it."""
         self._sock = sock
         self._session = session
         self._max_clients = max_clients
         self._backlog = backlog
+        self._tls = tls
         self._clients: set[Connection] = set()
         self._closing = False
         self._empty = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, sock=self._sock, backlog=self._backlog)
+        self._server = await loop.create_server(self._accept, sock=self._sock, backlog=self._backlog, **self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,8 +69,11 @@ class LineListener:
     # What sessions tell their owner
 
     def opened(self, connection: Connection) -> None:
+        full = len(self._clients) >= self._max_clients  # over TLS, others may have shaken hands meanwhile
         self._clients.add(connection)
-        if self._closing:
+        if full:
+            connection.write(_one_too_many(self._max_clients))
+        if full or self._closing:
             connection.finish()
 
     def closed(self, connection: Connection) -> None:
@@ -85,5 +90,9 @@ class _Refusal(Protocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         writer = cast(Transport, transport)
-        writer.write(WORDS.error(Busy(f"there are {self._limit} clients, as many as this server has room for")))
+        writer.write(_one_too_many(self._limit))
         writer.close()
+
+
+def _one_too_many(limit: int) -> bytes:
+    return WORDS.error(Busy(f"there are {limit} clients, as many as this server has room for"))

@@ -257,7 +257,7 @@ class LineSession(Connection):
     def pending(self) -> int:
         """Bytes the socket has not taken yet, less what was added whenever it had taken enough: so it falls as long as
         the socket takes anything, and one reader that fills it again does not make another look stalled."""
-        return self._transport.get_write_buffer_size() - self._refilled
+        return self.unsent() - self._refilled
 
     def pause_writing(self) -> None:
         self._refilled += self._transport.get_write_buffer_size() - self._remained

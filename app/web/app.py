@@ -30,8 +30,10 @@ from .door import (
     WORK_STREAM,
     Door,
 )
+from .forwarded import Forwarded, Proxies
 from .groups import delete_group, get_group, put_group
 from .guard import Guard, Rules
+from .headers import SecurityHeaders
 from .health import livez, readyz
 from .metrics import metrics
 from .problem import explain, fail, forget, refuse
@@ -89,31 +91,45 @@ class Bounds(msgspec.Struct, frozen=True):
     batch_messages: int = 10_000
 
 
+class Network(msgspec.Struct, frozen=True):
+    """How clients reach us: through these proxies; `public_host`: by https under this name, if at all."""
+
+    proxies: Proxies = Proxies()
+    public_host: str = ""
+
+
 def create_app(
     broker: Broker | None,
     keeper: Doorkeeper | None,
     bounds: Bounds,
     rules: Rules,
     lifespan: Lifespan[Starlette] | None = None,
+    *,
+    network: Network = Network(),  # noqa: B008
 ) -> Starlette:
     """The app over a broker. A lifespan that makes the broker and the keeper itself sets them in `app.state`."""
     app = Starlette(
-        routes=ROUTES, middleware=_middleware(rules), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
+        routes=ROUTES, middleware=_middleware(rules, network), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body
     app.state.broker = broker
     app.state.bounds = bounds
     app.state.rules = rules
     app.state.keeper = keeper
+    app.state.network = network
     return app
 
 
-def _middleware(rules: Rules) -> list[Middleware]:
-    guard = Middleware(Guard, rules=rules)
+def _middleware(rules: Rules, network: Network) -> list[Middleware]:
+    before = [
+        Middleware(Forwarded, proxies=network.proxies),
+        Middleware(SecurityHeaders, public_host=network.public_host),
+        Middleware(Guard, rules=rules),
+    ]
     if not rules.origins:
-        return [guard]
+        return before
     cors = Middleware(
         CORSMiddleware, allow_origins=[*rules.origins], allow_methods=["*"], expose_headers=_EXPOSED,
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
     )  # fmt: skip
-    return [guard, cors]
+    return [*before, cors]

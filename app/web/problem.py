@@ -32,8 +32,10 @@ from ..errors import (
     TopicInvalid,
     TopicLimit,
     Unauthorised,
+    UseForbidden,
 )
 from ..frames import refusal
+from .headers import secured
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
@@ -48,6 +50,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     Unauthorised: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     TicketLimit: HTTPStatus.TOO_MANY_REQUESTS,
+    UseForbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     LeaseExpired: HTTPStatus.CONFLICT,
     MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -124,8 +127,10 @@ async def forget(_request: Request, _error: Exception) -> Response:
 
 
 async def fail(_request: Request, _error: Exception) -> Response:
-    """The answer to a fault of ours; the server logs it."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a fault of the server; it was logged")
+    """The answer to a fault of ours; the server logs it. It is sent outside of what the app adds to others."""
+    fault = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a fault of the server; it was logged")
+    fault.raw_headers = secured(fault.raw_headers)
+    return fault
 
 
 def _explain_method(request: Request) -> Response:

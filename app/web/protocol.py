@@ -9,7 +9,7 @@ A publish, and a reader who comes: ASGI builds a scope, a task, a request and a 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
-from asyncio import Event
+from asyncio import Event, Transport
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -19,25 +19,29 @@ from starlette.responses import PlainTextResponse, Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..access import Grant
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft, Receipt
+from ..sockets import acknowledged, is_tls, let_go
 from . import shortcut
 from .ending import ending
+from .forwarded import Caller, Proxies
+from .headers import secured
 from .intake import Intake, Stage, Watch, check_parts, head_size
 from .problem import answer_to, problem, refusal_of
 from .wanted import Wanted
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
+HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
-_FRAMING: Final = {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow a stream
-_STREAM_HEAD: Final = "".join(
-    f"{name.lower()}: {value}\r\n" for name, value in (STREAM_HEADERS | _FRAMING).items()
-).encode()
+_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow it
+_STREAM_HEAD: Final = b"".join(
+    b"%b: %b\r\n" % header
+    for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
+)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -130,7 +134,22 @@ class Connection(HttpToolsProtocol):
         self._keeper: Doorkeeper = state.keeper
         self._shortcuts: shortcut.Shortcuts = state.shortcuts
         self._intake: Intake = state.intake
+        self._proxies: Proxies = state.network.proxies
         self._watch = Watch()
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if is_tls(transport):
+            transport.set_write_buffer_limits(HIGH_WATER)
+            transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
+            if self.broker.draining:
+                transport.close()  # it came before the stop, and took until now to shake hands
+
+    def caller(self, found: shortcut.Shortcut) -> Caller:
+        """Who sent a publish that takes the short cut, behind our proxies. Other requests find it in their scope."""
+        host, port = self.client or ("", 0)
+        direct = Caller(host, port, self.scheme or "http")
+        return self._proxies.caller(direct, found.forwarded)
 
     # A request: short cut or not
 
@@ -182,7 +201,7 @@ class Connection(HttpToolsProtocol):
         if (found := self._found) is not None:
             self._found = None
             self._shortcuts.remember(self._piece, found.shortcut)
-            self.loop.call_soon(found.shortcut.take, self, found.grant, bytes(self._body))  # not below the parser
+            self.loop.call_soon(found.shortcut.take, self, found, bytes(self._body))  # not below the parser
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -197,7 +216,7 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def publish(self, draft: Draft, _grant: Grant) -> None:
+    def publish(self, draft: Draft, _found: shortcut.Found) -> None:
         publish = self._owe()
         publish.draft = draft
         self.broker.gather.add(publish)
@@ -216,7 +235,8 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and its answer:
+        if isinstance(owed, Refusal) and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
+            # What is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
@@ -233,8 +253,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
             self._requests += 1
-            short, grant, body = known
-            short.take(self, grant, body)
+            found, body = known
+            found.shortcut.take(self, found, body)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
         most = self._intake.max_head
@@ -265,6 +285,9 @@ class Connection(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """End what comes too slowly; to be called about once a second."""
+        if self.transport.is_closing():
+            let_go(self.transport)
+            return
         stage = self._awaited()
         if self._watch.is_late(stage, self._requests, self._octets, now, self._intake):
             if stage is Stage.REQUEST:
@@ -307,8 +330,7 @@ class Connection(HttpToolsProtocol):
 
     # An event stream
 
-    def stream(self, wanted: Wanted, grant: Grant, softly: bool) -> None:
-        """`softly`: the client takes a refusal as an event."""
+    def stream(self, wanted: Wanted, softly: bool, found: shortcut.Found) -> None:
         if self.transport.is_closing():
             return
         owed = self._owe()
@@ -318,7 +340,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(owed, error, softly)
             return
         self.hold(owed, reader)
-        if (until := ending(self._keeper, grant, wanted.timeout)) is not None:
+        if (until := ending(self._keeper, found.grant, wanted.timeout)) is not None:
             reader.end_in(*until)
         wanted.begin(reader)
 
@@ -338,12 +360,12 @@ class Connection(HttpToolsProtocol):
         self.cycle = self.scope = self.headers = self.parser = released
 
     def pending(self) -> int:
-        return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
     def end(self, reason: str) -> None:
         self.write(CHUNKED_RAW.wrap([farewell(reason)]) + _LAST_CHUNK)
         self._release()
-        if self.pending():
+        if self.transport.get_write_buffer_size():
             self.loop.call_later(LINGER, self.transport.abort)
         self.transport.close()
 
@@ -371,6 +393,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self._subscription.resume()
+
+    def eof_received(self) -> None:
+        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
+        self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker
+from ..errors import UseForbidden
 from ..frames import as_record
 from ..message import parse_id
 from ..position import EARLIEST, parse_start
@@ -25,8 +26,14 @@ _OPTIONS: dict[str, Parser] = {
     "wait": duration("wait", LONGEST),
 }
 
-# A stored body is somebody else's: a browser shall neither guess what it is nor run it in our name.
+# A stored body is somebody else's: a browser shall neither guess what it is nor run it in our name. As a document it
+# stands in a sandbox, an origin of its own. Nothing keeps a page of ours from loading it as a script but this: browsers
+# say what for they ask (Sec-Fetch-Dest, W3C Fetch Metadata), and pages cannot change that.
 _HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+_RUN: Final = frozenset({
+    "audioworklet", "embed", "object", "paintworklet", "script", "serviceworker", "sharedworker", "style", "worker",
+    "xslt",
+})  # fmt: skip
 
 
 async def read_messages(request: Request) -> Response:
@@ -61,6 +68,8 @@ async def read_message(request: Request) -> Response:
     """The body as it was published, with its own content type."""
     broker: Broker = request.app.state.broker
     read_options(request, {})
+    if (use := request.headers.get("sec-fetch-dest")) in _RUN:
+        raise UseForbidden(f"a message is not a {use} of this server's: anybody may have published it")
     message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
     headers = {**_HARMLESS, "Content-Type": message.content_type, "Cache-Control": "no-store"}
     return Response(message.data, headers=headers)

@@ -9,7 +9,7 @@ need not be read again; whether its token still holds is asked each time.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -20,7 +20,9 @@ from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import Selector, parse_topic
+from .forwarded import NAMES
 from .guard import Rules
+from .headers import NOSNIFF, secured
 from .publish import MAX_CONTENT_TYPE, is_batch, read_content_type
 from .visitor import TICKET
 from .wanted import Wanted, wanted
@@ -37,21 +39,24 @@ _END: Final = b"\r\n\r\n"
 class Target(Protocol):
     """The connection on which the request came."""
 
-    def publish(self, draft: Draft, grant: Grant) -> None: ...
+    def publish(self, draft: Draft, found: "Found") -> None: ...
 
-    def stream(self, wanted: Wanted, grant: Grant, softly: bool) -> None: ...
+    def stream(self, wanted: Wanted, softly: bool, found: "Found") -> None:
+        """`softly`: the client takes a refusal as an event."""
 
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is needed to do without the head: whose request it is (the `Authorization` that is shown), what right to
-    which topics and patterns that takes, and how many bytes of a body are announced."""
+    which topics and patterns that takes, how many bytes of a body are announced, and the headers that may say who sent
+    it."""
 
     right: ClassVar[Right]
     names: tuple[str, ...]
     shown: bytes | None
     length: int = 0
+    forwarded: tuple[tuple[bytes, bytes], ...] = ()
 
-    def take(self, target: Target, grant: Grant, body: bytes) -> None:
+    def take(self, target: Target, found: "Found", body: bytes) -> None:
         """Do it."""
         raise NotImplementedError
 
@@ -60,8 +65,8 @@ class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     right: ClassVar[Right] = Right.PUBLISH
     content_type: str
 
-    def take(self, target: Target, grant: Grant, body: bytes) -> None:
-        target.publish(Draft(self.names[0], body, self.content_type), grant)
+    def take(self, target: Target, found: "Found", body: bytes) -> None:
+        target.publish(Draft(self.names[0], body, self.content_type), found)
 
 
 class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
@@ -69,11 +74,13 @@ class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     wanted: Wanted
     softly: bool
 
-    def take(self, target: Target, grant: Grant, body: bytes) -> None:  # noqa: ARG002
-        target.stream(self.wanted, grant, self.softly)
+    def take(self, target: Target, found: "Found", body: bytes) -> None:  # noqa: ARG002
+        target.stream(self.wanted, self.softly, found)
 
 
 class Found(NamedTuple):
+    """A shortcut, and whose request it is this time."""
+
     shortcut: Shortcut
     grant: Grant
 
@@ -87,13 +94,13 @@ class Shortcuts:
         self._keeper = keeper
         self._known: dict[bytes, Shortcut] = {}  # by the whole head
 
-    def recall(self, data: bytes) -> tuple[Shortcut, Grant, bytes] | None:
-        """The shortcut, whose it is and the body, if these bytes are one whole request whose head is known."""
+    def recall(self, data: bytes) -> tuple[Found, bytes] | None:
+        """What is found and the body, if these bytes are one whole request whose head is known."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
         shortcut = self._known.get(data[:end])
         if shortcut is None or len(data) != end + shortcut.length or (grant := self._holder(shortcut)) is None:
             return None
-        return shortcut, grant, data[end:]
+        return Found(shortcut, grant), data[end:]
 
     def remember(self, data: bytes, shortcut: Shortcut) -> None:
         """The parser has found this shortcut in what began with these bytes."""
@@ -128,8 +135,8 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None
     topic, content_type = _topic_in(url), _plain_content_type(headers.get(b"content-type") or TEXT.encode())
     if topic is None or content_type is None:
         return None
-    length, shown = int(headers.get(b"content-length", -1)), headers.get(b"authorization")
-    return PublishShortcut(names=(topic,), shown=shown, length=length, content_type=content_type)
+    length = int(headers.get(b"content-length", -1))
+    return PublishShortcut(names=(topic,), length=length, content_type=content_type, **_sender(headers))
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
@@ -145,7 +152,12 @@ def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
     if TICKET in query:  # it can be taken once
         return None
     names, softly = (*selector.topics, *selector.patterns), b"text/event-stream" in headers.get(b"accept", b"")
-    return StreamShortcut(names=names, shown=headers.get(b"authorization"), wanted=wish, softly=softly)
+    return StreamShortcut(names=names, wanted=wish, softly=softly, **_sender(headers))
+
+
+def _sender(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    forwarded = tuple((name, headers[name]) for name in NAMES & headers.keys())
+    return {"shown": headers.get(b"authorization"), "forwarded": forwarded}
 
 
 _FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes]], Shortcut | None]]] = {
@@ -155,9 +167,10 @@ _FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes]], Shortcut | 
 # What else a client or its browser says changes nothing.
 _IMMATERIAL: Final = frozenset(
     b"user-agent accept accept-encoding accept-language connection referer cache-control pragma dnt priority sec-gpc "
-    b"sec-fetch-site sec-fetch-mode sec-fetch-dest sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform".split()
+    b"sec-fetch-site sec-fetch-mode sec-fetch-dest sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform x-forwarded-host "
+    b"x-forwarded-port x-real-ip forwarded".split()
 )
-_KNOWN: Final = _IMMATERIAL | {b"host", b"authorization"}
+_KNOWN: Final = _IMMATERIAL | NAMES | {b"host", b"authorization"}
 _KNOWN_TO: Final = {
     Right.PUBLISH: _KNOWN | {b"content-type", b"content-length"},
     Right.SUBSCRIBE: _KNOWN | {b"last-event-id"},
@@ -189,9 +202,13 @@ def _plain_content_type(value: bytes) -> str | None:
     return None if is_batch(content_type) else content_type
 
 
-# Answers
+# Answers. Of the headers against misuse by a browser (web/headers.py) a 201 needs one only: it answers a POST, so no
+# page can load it as its script, image or frame; as a document it is JSON, and has no links.
 
-_HEAD: Final = b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
+_HEAD: Final = (
+    b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
+    + b"%b: %b\r\n" % NOSNIFF
+)
 _BODY: Final = b'{"id":"%%b","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"}\n'
 
 
@@ -213,4 +230,4 @@ def _templates(topic: str, durability: str) -> tuple[bytes, bytes]:
 
 def refused(response: Response) -> tuple[bytes, bytes]:
     """A response's own headers and its body."""
-    return b"".join(b"%b: %b\r\n" % header for header in response.raw_headers), bytes(response.body)
+    return b"".join(b"%b: %b\r\n" % header for header in secured(response.raw_headers)), bytes(response.body)

@@ -169,7 +169,7 @@ class Asked:
         found = self.shortcuts.find(b"POST", url, headers)
         if found is not None:
             self.shortcuts.remember(head + b"x", found.shortcut)
-            assert self.shortcuts.recall(head + b"x") == (*found, b"x")
+            assert self.shortcuts.recall(head + b"x") == (found, b"x")
         else:
             assert recalled is None
         return found is not None

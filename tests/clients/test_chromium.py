@@ -22,17 +22,6 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)"),
 ]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-
 # The events as they come, and a promise of the next one.
 SUBSCRIBE = """path => {
     const events = [], waiting = []
@@ -53,14 +42,6 @@ BYTES = """async data => {
         : new TextEncoder().encode(data)
     return btoa(String.fromCharCode(...bytes))
 }"""
-
-
-@pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Any]:
-    async with playwright.async_playwright() as play:
-        chromium = await play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        await chromium.close()
 
 
 class Page:

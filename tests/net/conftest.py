@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import ServerProcess, start_server
+from tests.net.authority import Authority
+
+
+@pytest.fixture(scope="package")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="package")
+def secure(authority: Authority) -> Iterator[ServerProcess]:
+    """A server that speaks TLS at both doors, shared: use a topic of your own."""
+    with start_server(*authority.flags, "--tcp-tls", "on") as process:
+        yield process
+
+
+@pytest.fixture(scope="package")
+def impatient(authority: Authority) -> Iterator[ServerProcess]:
+    """The same, and it waits for nobody for more than half a second."""
+    flags = ["--tcp-tls", "on", "--head-timeout", "500ms", "--stall-timeout", "500ms", "--keep-alive", "100ms"]
+    with start_server(*authority.flags, *flags) as process:
+        yield process
