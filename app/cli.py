@@ -273,10 +273,7 @@ def span(text: str) -> float:
 @click.option("--pid", type=_whole(1, 1 << 22), help="The server's process.  [found, where it is on this machine]")
 @click.option("--remote", is_flag=True, show_default=False, help="Allow to load a server on another machine.")
 @click.option("--json", "as_json", is_flag=True, show_default=False, help="Print results as JSON, an object a line.")
-@click.option(
-    "--token", metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
-    help="Whose rights count. As a variable nobody sees it in the list of processes.",
-)  # fmt: skip
+@token_option
 @url_option
 def bench(
     *, works: tuple[str, ...], url: str, line_port: tuple[str, int] | None, as_json: bool, **options: Any
