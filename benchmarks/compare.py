@@ -73,7 +73,7 @@ def compare(names: list[str], peers: set[str], rounds: int) -> Report:
     for name in names:
         row = ROWS[name]
         same = outcomes.get(row.like)
-        seats = same.seats if same else measure(row, peers, rounds, placing)
+        seats = same.seats if same else measure(row, peers, min(rounds, row.rounds), placing)
         outcomes[name] = Outcome(name, row, seats)
         _say("")
         print(outcomes[name].table(), flush=True)  # noqa: T201

@@ -41,6 +41,7 @@ class Row(NamedTuple):
     size: int = 64  # bytes in a message
     goal: float | None = None  # the most that our figure is to be, in its unit
     fresh: bool = False  # a new server for each round: one that had readers keeps their memory
+    rounds: int = 1_000  # at most: of what hardly differs from one to the next
     like: str = ""  # the row that does the same work, and is measured for both
 
 
@@ -111,10 +112,10 @@ def beside(topics: int) -> Prepare:
 
 
 MICRO: Final = "µs of server CPU per"
-FAN_OUT: Final = {"readers": 200, "publishers": 16, "window": 64, "messages": 1_000_000, "seconds": 1.0}
-PUBLISH: Final = {"publishers": 32, "messages": 1_000_000, "seconds": 1.0}
+FAN_OUT: Final = {"readers": 200, "publishers": 16, "window": 64, "messages": 1_000_000, "seconds": 0.7}
+PUBLISH: Final = {"publishers": 32, "messages": 1_000_000, "seconds": 0.7}
 CROWD: Final = {"readers": 5_000, "publishers": 1, "messages": 3, "seconds": 30.0, "rate": 1.0, "settle": 0.5}
-IDLE: Final = {"readers": 2_000, "settle": 1.0}
+IDLE: Final = {"readers": 2_000, "settle": 0.5}
 JOIN: Final = {"readers": 1_000}
 PIPELINED: Final = {"publishers": 8, "at_once": 100}
 ONE: Final = "nats, one publisher"  # which costs it less: it takes many messages in one read
@@ -214,6 +215,7 @@ ROWS: Final = {
         (Case("nchan", "http"), Case("by-hand", "http")),
         goal=6.0,
         fresh=True,
+        rounds=3,
     ),
     "idle-lines": Row(
         "An idle reader of the line port",
@@ -224,6 +226,7 @@ ROWS: Final = {
         (Case("nats", "nats"), Case("original", "literal")),
         goal=4.0,
         fresh=True,
+        rounds=3,
     ),
     "join": Row(
         "A reader joins: from the connect to the first byte",

@@ -4,12 +4,11 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -129,18 +128,20 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, ["bench", *arguments]).exit_code == 2
 
 
-def test_a_token_is_shown_to_the_server() -> None:
-    heard = b""
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
-        listener.settimeout(DEADLINE)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        done = pool.submit(bench, "publish", "--publishers", "1", "--token", "secret", url=url)
-        for _ in range(2):  # the first connection only looks whether somebody is there
-            with listener.accept()[0] as sock:
-                sock.settimeout(DEADLINE)
-                heard += sock.recv(1 << 16)
-        assert done.result().returncode == 1
-    assert b"\r\nAuthorization: Bearer secret\r\n" in heard
+def test_a_token_opens_both_doors(tmp_path: Path) -> None:
+    rights = ["--publish", "bench", "--subscribe", "bench"]
+    made = subprocess.run(
+        [sys.executable, "-m", "app", "token", "me", *rights, "--tokens", "tokens"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+        timeout=DEADLINE,
+    )  # fmt: skip
+    token = ["--token", made.stdout.strip()]
+    with start_server("--auth", "required", "--tokens", str(tmp_path / "tokens")) as server:
+        line_port = ["--line-port", f"127.0.0.1:{server.tcp_port}"]
+        assert bench("publish", *TINY, url=server.url).returncode == 1
+        for door in ([], line_port):
+            (one,) = found("fan-out", *TINY, *token, *door, url=server.url)
+            assert (one["published"], one["delivered"]) == (20, 40)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
