@@ -141,12 +141,15 @@ class Reader:
     """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
 
     __slots__ = (
-        "_cohorts", "_cursor", "_paused", "_placed", "_reading", "_stall", "_timeout", "cohort", "expires",
+        "_cohorts", "_cursor", "_paused", "_placed", "_reading", "_stall", "_timeout", "client", "cohort", "expires",
         "sink",
     )  # fmt: skip
 
-    def __init__(self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float) -> None:
+    def __init__(
+        self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float, client: str | None = None
+    ) -> None:
         self._cohorts = cohorts
+        self.client = client
         self.cohort = cohort
         self.sink = sink
         self.expires = expires  # on the loop's clock
@@ -278,9 +281,14 @@ class Reader:
 class Cohorts:
     """All cohorts of a broker, found by topic."""
 
-    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts) -> None:
+    def __init__(
+        self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, *,
+        left: Callable[[str | None], None] = lambda _client: None,
+    ) -> None:  # fmt: skip
+        """`left` hears of each reader that goes, whose it was."""
         self.source = source
         self.loop = loop
+        self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
@@ -292,15 +300,16 @@ class Cohorts:
         self._dirty: list[Cohort] = []  # have a batch to write this turn
 
     def subscribe(
-        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None
-    ) -> Reader:
+        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None,
+        *, client: str | None = None,
+    ) -> Reader:  # fmt: skip
         """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
         if limit is not None:
             cohort = self._register(LimitedCohort(selector, form, self.counts, limit))
         else:
             cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form, self.counts))
             self._shared[selector, form] = cohort
-        reader = Reader(self, cohort, sink, self.loop.time() + max_age)
+        reader = Reader(self, cohort, sink, self.loop.time() + max_age, client)
         cohort.away.add(reader)
         self.readers += 1
         return reader
@@ -312,6 +321,7 @@ class Cohorts:
         cohort.members.pop(reader, None)
         cohort.away.discard(reader)
         self.readers -= 1
+        self._left(reader.client)
         if not len(cohort):
             self._unregister(cohort)
 

@@ -17,6 +17,7 @@ PlainmqError
 │   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
 │   ├── TopicLimit           one topic more than the server keeps
 │   ├── GroupLimit           one group more than a topic may have
+│   ├── RateLimited          more, or more often, than one client may
 │   └── LogFull              no room that may be freed
 └── Busy                 not now
     ├── Draining             the server is stopping
@@ -93,6 +94,16 @@ class TopicLimit(Refused):
 
 class GroupLimit(Refused):
     code = "group_limit"
+
+
+class RateLimited(Refused):
+    """`wait`: seconds until it may be tried again."""
+
+    code = "rate_limited"
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait
 
 
 class LogFull(Refused):

@@ -24,6 +24,7 @@ from .broker import Broker, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
+from .quotas import Quotas, Shares
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
@@ -90,7 +91,13 @@ def _broker(settings: Settings) -> Broker:
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age)
-    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers)
+    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)))
+
+
+def _shares(settings: Settings) -> Shares:
+    return Shares(
+        settings.publish_rate, settings.publish_burst, settings.max_client_subscribers, settings.max_failed_logins
+    )
 
 
 def bounds(settings: Settings) -> Bounds:

@@ -16,6 +16,7 @@ PREFIX = "PLAINMQ_"
 Synchronous = Literal["full", "relaxed"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SettingInvalid(PlainmqError):
@@ -80,6 +81,20 @@ class Settings:
     )
     max_line: Octets = option(Octets(3 << 19), "Bytes in one line of the line port: a message of max_message, escaped.")
     max_subscribers: Count = option(10_000, "Readers at once through all doors; one more is told `busy`.")
+    max_client_subscribers: Share = option(
+        1_000,
+        "Readers at once of one client, so that it leaves places for others; 0 is no limit. A client is a token, or an "
+        "anonymous address other than this machine's.",
+    )
+    publish_rate: Share = option(
+        1_000, "Messages a second that one client may publish; beyond it 429 `rate_limited`; 0 is no limit."
+    )
+    publish_burst: Count = option(
+        2_000, "Messages that a client may publish at once after a pause; a larger batch waits for all of them."
+    )
+    max_failed_logins: Share = option(
+        10, "Failed log-ins a minute from one address; beyond it they are not looked at closer (429); 0 is no limit."
+    )
     max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
     keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")
     stream_age: Seconds = option(

@@ -32,6 +32,9 @@ class Taker(Protocol):
     lease: float | None
     """Seconds of its leases; None: the group's ack_timeout."""
 
+    client: str | None
+    """Whose it is, in quotas."""
+
     def give(self, leases: list[Lease]) -> None: ...
 
     def nothing_more(self) -> None:
@@ -177,7 +180,8 @@ class Crew:
 class Puller:
     """One request for up to `count` messages and about 1 MiB: it takes what is there, or waits for the first."""
 
-    def __init__(self, crew: Crew, count: int, lease: float | None) -> None:
+    def __init__(self, crew: Crew, count: int, lease: float | None, client: str | None = None) -> None:
+        self.client = client
         self.leases: list[Lease] = []
         self.lease = lease
         self.reason = ""  # why it was ended
@@ -223,7 +227,8 @@ class Worker:
     it, calls start() once the sink can take bytes, and close()s it."""
 
     __slots__ = (
-        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workers", "expires", "form", "lease", "sink",
+        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workers", "client", "expires", "form", "lease",
+        "sink",
     )  # fmt: skip
 
     def __init__(
@@ -236,8 +241,10 @@ class Worker:
         credit: int,
         lease: float | None,
         expires: float,
+        client: str | None = None,
     ) -> None:
         self.sink = sink
+        self.client = client
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._workers = workers
@@ -321,9 +328,12 @@ class Workers:
     """All crews of a broker."""
 
     def __init__(
-        self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts
-    ) -> None:
+        self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts, *,
+        left: Callable[[str | None], None] = lambda _client: None,
+    ) -> None:  # fmt: skip
+        """`left` hears of each taker that goes, whose it was."""
         self.loop = loop
+        self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts
         self._engine = engine
@@ -331,10 +341,12 @@ class Workers:
         self.takers = 0  # of all crews
         self._crews: dict[tuple[str, str], Crew] = {}
 
-    async def pull(self, topic: str, group: str, count: int, seconds: float, lease: float | None) -> list[Lease]:
+    async def pull(
+        self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None
+    ) -> list[Lease]:
         """At most `count` messages: those that are there, or the first that come within that time. Raises NotFound."""
         crew = self._crew(topic, group)
-        puller = Puller(crew, count, lease)
+        puller = Puller(crew, count, lease, client)
         self._enter(crew, puller)
         try:
             await puller.wait(seconds)
@@ -349,11 +361,13 @@ class Workers:
         return puller.leases
 
     def work(
-        self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float
-    ) -> Worker:
+        self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float,
+        client: str | None = None,
+    ) -> Worker:  # fmt: skip
         """A worker that counts from now on; start() lets it work."""
         crew = self._crew(topic, group)
-        worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=self.loop.time() + max_age)
+        expires = self.loop.time() + max_age
+        worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=expires, client=client)
         self._enter(crew, worker)
         return worker
 
@@ -370,6 +384,7 @@ class Workers:
         """It takes no more."""
         crew.leave(taker)
         self.takers -= 1
+        self._left(taker.client)
         if not crew.takers:
             self._crews.pop((crew.topic, crew.group), None)
 

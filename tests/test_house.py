@@ -28,14 +28,17 @@ TABLE = """
     waits           →
 
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
-                      topic units sockets errors
+                      topic units sockets quotas errors
 
-    web/*           → metrics broker workers cohort frames reading group lease message position topic units errors
-    tcp/*           → broker workers cohort frames group lease message position topic units errors
+    web/*           → metrics broker quotas workers cohort frames reading group lease message position topic units
+                      errors
+    tcp/*           → broker quotas workers cohort frames group lease message position topic units errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease message
-                      position topic errors
+    broker          → engines/base alarm gather pulse quotas workers cohort counts frames reading topiclog totals
+                      group lease message position topic errors
+    quotas          → rates errors
+    rates           →
     workers         → engines/base cohort counts frames stall lease message errors
     cohort          → counts frames reading stall message position topic
     alarm           →

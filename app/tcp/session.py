@@ -1,6 +1,6 @@
 """One client of the line port: its commands done, its subscriptions held, its messages written."""
 
-from asyncio import CancelledError, Future, get_running_loop
+from asyncio import BaseTransport, CancelledError, Future, get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -11,6 +11,7 @@ from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
 from ..frames import Form, LeaseForm
 from ..lease import Outcome
 from ..message import Draft
+from ..quotas import client_of
 from ..topic import Selector
 from ..workers import Worker
 from .command import Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
@@ -30,7 +31,8 @@ class LineSession(Connection):
     subscription, and so has each of its groups."""
 
     __slots__ = (
-        "_broker", "_dialect", "_farewell", "_kin", "_max_message", "_refilled", "_remained", "_takers", "_together",
+        "_broker", "_client", "_dialect", "_farewell", "_kin", "_max_message", "_refilled", "_remained", "_takers",
+        "_together",
     )  # fmt: skip
 
     def __init__(self, broker: Broker, max_line: int, max_message: int) -> None:
@@ -43,8 +45,14 @@ class LineSession(Connection):
         self._kin: object = None
         self._dialect: Dialect = WORDS  # they came in
         self._farewell = b""
+        self._client: str | None = None  # in quotas
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._client = client_of(None, peer[0] if peer else None)
 
     # The line's way
 
@@ -113,6 +121,7 @@ class LineSession(Connection):
     def _put_off(self, dialect: Dialect, command: Joint) -> None:
         if type(command) is Send:
             self._check_size(command.draft)
+            self._broker.quotas.publish(self._client)
         kin = command.kin
         if kin != self._kin or dialect is not self._dialect:
             self.catch_up()
@@ -163,7 +172,7 @@ class LineSession(Connection):
     def _subscribe(self, dialect: Dialect, command: Subscribe) -> None:
         place = command.topic, None
         self._make_room(place)
-        reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self)
+        reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self, client=self._client)
         self._takers[place] = reader
         self._say(dialect.success(f"subscribed to {command.topic}"))
         reader.start(command.start)
@@ -177,7 +186,9 @@ class LineSession(Connection):
         """The group is there: its worker gets something as soon as the answer was said."""
         place = command.topic, command.group
         self._make_room(place)
-        worker = self._broker.work(*place, dialect.lease_form, self, credit=command.credit, lease=command.lease)
+        worker = self._broker.work(
+            *place, dialect.lease_form, self, credit=command.credit, lease=command.lease, client=self._client
+        )
         self._takers[place] = worker
         worker.start()  # it takes nothing in this turn
         return dialect.success(f"working on {command.topic} as {command.group}")

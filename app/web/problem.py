@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from ..errors import (
     OptionInvalid,
     OriginForbidden,
     PlainmqError,
+    RateLimited,
     RequestTimeout,
     TargetTooLong,
     TopicInvalid,
@@ -48,6 +50,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TopicLimit: HTTPStatus.TOO_MANY_REQUESTS,
     GroupLimit: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
     PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -84,7 +87,14 @@ async def refuse(request: Request, error: Exception) -> Response:
 def refusal_of(error: PlainmqError) -> Response:
     """The problem that an error is."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return problem(status, error.code, str(error), {"Retry-After": "5"} if isinstance(error, Busy) else None)
+    return problem(status, error.code, str(error), _when_again(error))
+
+
+def _when_again(error: PlainmqError) -> dict[str, str]:
+    """The headers that say when it may be tried again, where that is known."""
+    if isinstance(error, RateLimited):
+        return {"Retry-After": str(max(ceil(error.wait), 1))}
+    return {"Retry-After": "5"} if isinstance(error, Busy) else {}
 
 
 def _refuse_softly(error: Busy) -> Response:

@@ -24,6 +24,7 @@ from ..broker import Broker
 from ..errors import PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, farewell
 from ..message import Draft, Receipt
+from ..quotas import client_of
 from . import shortcut
 from .intake import Intake, Stage, Watch, check_parts, head_size
 from .problem import problem, refusal_of
@@ -125,6 +126,10 @@ class Connection(HttpToolsProtocol):
         self._intake: Intake = state.intake
         self._watch = Watch()
 
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._anonymous = client_of(None, self.client[0] if self.client else None)  # who publishes without a token
+
     # A request: short cut or not
 
     def on_message_begin(self) -> None:
@@ -192,7 +197,12 @@ class Connection(HttpToolsProtocol):
 
     def _gather(self, publish: Publish, draft: Draft) -> None:
         publish.draft = draft
-        self.broker.gather.add(publish)
+        try:
+            self.broker.quotas.publish(self._anonymous)
+        except PlainmqError as error:
+            self.refuse(publish, error)
+        else:
+            self.broker.gather.add(publish)
 
     def refuse(self, owed: Owed, error: PlainmqError) -> None:
         self.broker.counts.refusals[error.code] += 1

@@ -14,6 +14,7 @@ from ..message import TEXT, Draft, Receipt, Scheduled, rfc3339
 from ..topic import parse_topic
 from ..units import parse_duration
 from .answer import json_answer
+from .client import client
 from .options import Parser, boolean, choice, delivery, read_options
 
 BATCH: Final = "application/x-ndjson"
@@ -60,6 +61,7 @@ async def publish(request: Request) -> Response:
     content_type = _content_type(request)
     batch = is_batch(content_type)
     bodies = await _read_batch(request) if batch else [await read_body(request, request.app.state.bounds.message)]
+    broker.quotas.publish(client(request), len(bodies))
     drafts = [Draft(topic, body, LINE if batch else content_type, **options) for body in bodies]
     answer = await broker.publish(drafts)
     if isinstance(answer, Scheduled):

@@ -18,6 +18,7 @@ from ..workers import Worker
 from . import read, stream
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json
+from .client import client
 from .eventstream import EventStream, Forms
 from .groups import names
 from .options import Parser, duration, integer, read_options
@@ -77,7 +78,7 @@ async def pull(request: Request) -> Response:
     topic, group = names(request)
     options = read_options(request, _PULL_OPTIONS)
     count, seconds, lease = options.get("max", 10), options.get("wait", 0.0), options.get("lease")
-    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease))
+    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease, client=client(request)))
     if await _client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
@@ -111,7 +112,7 @@ async def stream_work(request: Request) -> Response:
     await broker.join(topic, group)
 
     def work(form: LeaseForm, sink: Sink) -> Worker:
-        return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True)
+        return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
     return EventStream(broker, _FORMS, work, Worker.start, options.get("timeout"))
 

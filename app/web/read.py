@@ -13,6 +13,7 @@ from ..position import EARLIEST, parse_start
 from ..reading import Page
 from ..topic import Selector, parse_topic
 from .answer import json_answer, lines_answer, wants_lines
+from .client import client
 from .options import Parser, duration, integer, read_options
 
 MOST: Final = 1_000  # messages in a page
@@ -34,7 +35,8 @@ async def read_messages(request: Request) -> Response:
     options = read_options(request, _OPTIONS)
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
-    page = await broker.read(Selector([topic]), start, options.get("limit", 100), options.get("wait", 0.0))
+    limit, wait = options.get("limit", 100), options.get("wait", 0.0)
+    page = await broker.read(Selector([topic]), start, limit, wait, client(request))
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',

@@ -12,6 +12,7 @@ from ..frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, Form
 from ..message import parse_id
 from ..position import LATEST, After, Start, parse_start
 from ..topic import Selector
+from .client import client
 from .eventstream import EventStream, Forms
 from .options import Parser, choice, duration, integer, read_options
 
@@ -51,7 +52,7 @@ def _stream(request: Request, selector: Selector, options: Mapping[str, Any]) ->
     start, limit = _start(request, options), options.get("limit")
 
     def subscribe(form: Form, sink: Sink) -> Reader:
-        return broker.subscribe(selector, form, sink, aging=True, limit=limit)
+        return broker.subscribe(selector, form, sink, aging=True, limit=limit, client=client(request))
 
     return EventStream(broker, forms, subscribe, lambda reader: reader.start(start), options.get("timeout"))
 
