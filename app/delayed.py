@@ -22,6 +22,7 @@ class Delayed:
     def __init__(self, changed: Changed = forget) -> None:
         self._publishes: dict[int, Postponed] = {}
         self._due: Deadlines[int] = Deadlines()
+        self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
         self._number = 0
         self._changed = changed
 
@@ -30,8 +31,7 @@ class Delayed:
 
     def restore(self, publishes: Mapping[Key, Postponed]) -> None:
         for (number,), publish in publishes.items():
-            self._publishes[int(number)] = publish
-            self._due.set(int(number), publish.due)
+            self._set(int(number), publish)
         self._number = max(self._publishes, default=0)
 
     def note(self, number: int) -> Postponed | None:
@@ -39,9 +39,18 @@ class Delayed:
 
     def add(self, drafts: Sequence[Draft], due: float) -> None:
         self._number += 1
-        self._publishes[self._number] = Postponed(list(drafts), due)
-        self._due.set(self._number, due)
+        self._set(self._number, Postponed(list(drafts), due))
         self._changed("delayed", (self._number,))
+
+    def counts(self) -> dict[str, int]:
+        """How many messages of each topic wait."""
+        return {topic: sum(counts.values()) for topic, counts in self._numbers.items()}
+
+    def drop(self, topic: str) -> Iterator[Sequence[Draft]]:
+        """Give up all of a topic's."""
+        for number in tuple(self._numbers.get(topic, ())):
+            self._due.discard(number)
+            yield self._take(number)
 
     def next(self) -> float | None:
         """When the next one is due; None when there is none."""
@@ -50,5 +59,18 @@ class Delayed:
     def due(self, now: float) -> Iterator[Sequence[Draft]]:
         """Give up those that are due, in the order of their due times."""
         for number in self._due.due(now):
-            self._changed("delayed", (number,))
-            yield self._publishes.pop(number).drafts
+            yield self._take(number)
+
+    def _set(self, number: int, publish: Postponed) -> None:
+        self._publishes[number] = publish
+        self._due.set(number, publish.due)
+        self._numbers.setdefault(publish.drafts[0].topic, {})[number] = len(publish.drafts)
+
+    def _take(self, number: int) -> Sequence[Draft]:
+        self._changed("delayed", (number,))
+        drafts = self._publishes.pop(number).drafts
+        numbers = self._numbers[drafts[0].topic]
+        del numbers[number]
+        if not numbers:
+            del self._numbers[drafts[0].topic]
+        return drafts

@@ -40,12 +40,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class TopicState(msgspec.Struct, frozen=True):
-    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; its retention; and the
-    names of its groups."""
+    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; how many are to come
+    later; its retention; and the names of its groups."""
 
     topic: str
     messages: int
     bytes: int
+    delayed: int
     first: str | None
     last: str | None
     retention: Retention
@@ -70,7 +71,8 @@ class TopicLog:
     """One topic's part of the log."""
 
     __slots__ = (
-        "bytes", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring", "waiting",
+        "bytes", "delayed", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
@@ -80,6 +82,7 @@ class TopicLog:
         self.ring = ring
         self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
         self.bytes = 0
+        self.delayed = 0  # messages that are to come later
         self.next_index = 0
         self.last_used = 0.0
         self.pinned = False  # has settings of its own, so it stays when it is empty
@@ -89,12 +92,18 @@ class TopicLog:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
         return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
 
+    @property
+    def stays(self) -> bool:
+        """It is not forgotten, however long nobody publishes to it."""
+        return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None
+
     def state(self) -> TopicState:
         newest = next(self.ring.newest(), None)
         return TopicState(
             self.name,
             self.ring.live,
             self.bytes,
+            self.delayed,
             self.ring.oldest.id if newest else None,
             newest.id if newest else None,
             self.retention,

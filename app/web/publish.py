@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
-from ..message import TEXT, Draft, Receipt, Scheduled, rfc3339
+from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
 from ..topic import parse_topic
 from ..units import parse_duration
 from .answer import json_answer
 from .client import client
-from .options import Parser, boolean, choice, delivery, read_options
+from .options import Parser, boolean, choice, delivery, duration, read_options
 
 BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Parser] = {
     "delivery": choice("delivery", delivery),
     "retain": choice("retain", boolean),
     "ttl": parse_duration,
-    "delay": parse_duration,
+    "delay": duration("delay", LONGEST_DELAY),
 }
 
 
