@@ -15,6 +15,7 @@ from .cohort import Cohorts, Reader, Sink
 from .counts import Counts
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
+from .farewells import Farewells
 from .frames import NEWS, Form, LeaseForm
 from .gather import Gather
 from .group import GroupState
@@ -87,10 +88,12 @@ class Broker:
         self.gather = Gather(self._loop, self.publish, self._cohorts.flush)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.pulse = Pulse(self._loop)
+        self._farewells = Farewells(self._loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
+        self._farewells.finish()
         if self._timer is not None:
             self._timer.cancel()
         self.pulse.stop()
@@ -286,12 +289,25 @@ class Broker:
         except PlainmqError:
             return None
 
-    def drain(self) -> None:
-        """Close the doors: publishes and new readers are refused, open streams are ended in good order. Idempotent."""
+    @property
+    def pressure(self) -> float:
+        """How much the server wants those who are sent away to stay away, 0 to 1: it is more than half full (1: there
+        is no place left), or its event loop is more than half a second late (1: by a second)."""
+        full = (self._cohorts.readers + self._workers.takers) / self._max_subscribers
+        return min(max(2 * max(full, self.pulse.latest) - 1, 0.0), 1.0)
+
+    def drain(self, spread: float = 0.0) -> None:
+        """Close the doors: publishes and new readers are refused, open streams are ended in good order, all within
+        `spread` seconds. Idempotent."""
         if not self.draining:
             self.draining = True
-            self._cohorts.end("draining")
-            self._workers.end("draining")
+            self._workers.rest()
+            ends = [*self._workers.ends("draining"), *self._cohorts.ends("draining")]
+            self._farewells.begin(ends, spread)
+
+    async def drained(self) -> None:
+        """Wait until every stream was told that it ends."""
+        await self._farewells.wait()
 
     def _refuse_when_draining(self) -> None:
         if self.draining:

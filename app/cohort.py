@@ -16,6 +16,7 @@ There is no queue per reader, and nothing here awaits.
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
@@ -363,11 +364,9 @@ class Cohorts:
             for reader in [reader for reader in (*cohort.members, *cohort.away) if reader.expires <= now]:
                 reader.end("age")
 
-    def end(self, reason: str) -> None:
-        """End every reader in good order, after what it was already given."""
-        for cohort in tuple(self._all):
-            for reader in (*cohort.members, *cohort.away):
-                reader.end(reason)
+    def ends(self, reason: str) -> list[Callable[[], None]]:
+        """For every reader, what ends it in good order, after what it was already given."""
+        return [partial(reader.end, reason) for cohort in self._all for reader in (*cohort.members, *cohort.away)]
 
     def report(self, message: str, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": message, "exception": error})

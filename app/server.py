@@ -24,6 +24,7 @@ from .broker import Broker, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
+from .farewells import SPREAD
 from .quotas import Quotas, Shares
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
@@ -155,6 +156,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._broker = broker
         self._ready = ready
+        self._spread = min(SPREAD, float(config.timeout_graceful_shutdown or 0))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -168,7 +170,8 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._broker.drain()
+        self._broker.drain(self._spread)
+        await self._broker.drained()
         await super().shutdown(sockets)
 
     @contextmanager
@@ -187,7 +190,7 @@ class Server(uvicorn.Server):
         if self.should_exit:
             os._exit(FORCED)
         self.should_exit = True
-        self._broker.drain()
+        self._broker.drain(self._spread)
 
 
 def echo(host: str, port: int, announce: Callable[[str], None]) -> None:

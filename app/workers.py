@@ -6,6 +6,7 @@ and again: the log says when there may be something (`ready`) and when a lease i
 
 from asyncio import AbstractEventLoop, CancelledError, Event, Future, Task, TimerHandle, shield, sleep, timeout, wait
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from .cohort import Sink
@@ -51,6 +52,7 @@ class Crew:
         self.topic = topic
         self.group = group
         self.takers: set[Taker] = set()
+        self.resting = False
         self._engine = engine
         self._loop = loop
         self._report = report
@@ -73,7 +75,7 @@ class Crew:
     def wake(self) -> None:
         """There may be something to hand out, or somebody to hand it to."""
         self._news = True
-        if self._waiting and self._dealing is None:
+        if self._waiting and self._dealing is None and not self.resting:
             self._dealing = self._loop.create_task(self._deal())
             self._dealing.add_done_callback(self._dealt)
 
@@ -396,9 +398,14 @@ class Workers:
             if worker.expires <= now:
                 worker.end("age")
 
-    def end(self, reason: str) -> None:
-        for crew in tuple(self._crews.values()):
-            crew.end(reason)
+    def rest(self) -> None:
+        """Nobody gets anything more."""
+        for crew in self._crews.values():
+            crew.resting = True
+
+    def ends(self, reason: str) -> list[Callable[[], None]]:
+        """For everyone who works or waits to, what ends it."""
+        return [partial(taker.end, reason) for crew in self._crews.values() for taker in crew.takers]
 
     # What the log says
 

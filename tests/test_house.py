@@ -28,15 +28,16 @@ TABLE = """
     waits           →
 
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
-                      topic units sockets quotas errors
+                      topic units sockets quotas farewells errors
 
     web/*           → metrics broker quotas workers cohort frames reading group lease message position topic units
                       errors
     tcp/*           → broker quotas workers cohort frames group lease message position topic units errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm gather pulse quotas workers cohort counts frames reading topiclog totals
-                      group lease message position topic errors
+    broker          → engines/base alarm gather pulse quotas farewells workers cohort counts frames reading
+                      topiclog totals group lease message position topic errors
+    farewells       →
     quotas          → rates errors
     rates           →
     workers         → engines/base cohort counts frames stall lease message errors

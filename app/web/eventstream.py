@@ -18,6 +18,7 @@ from ..frames import CHUNKED_RAW, control, farewell, retry_delay
 from . import protocol
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
+SPREAD: Final = 4.0  # seconds of them within which all streams get it
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
 
 _HEADERS = {"Content-Type": "text/event-stream"}
@@ -54,6 +55,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         super().__init__(
             _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
         )
+        self._broker = broker
         self._forms = forms
         self._subscribe = subscribe
         self._start = start
@@ -73,7 +75,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([_hello()]))
+        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([self._hello()]))
         self._begin(subscription)
 
     def _begin(self, subscription: S) -> None:
@@ -81,8 +83,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             subscription.end_in(self._timeout)
         self._start(subscription)
 
+    def _hello(self) -> bytes:
+        return control(comment="plainmq", retry=retry_delay(self._broker.pressure))
+
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(_hello(), current_task())
+        buffer = Buffer(self._hello(), current_task(), self._broker)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -96,10 +101,6 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 def _from_a_page(scope: Scope) -> bool:
     """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
     return any(name == b"origin" for name, _ in scope["headers"])
-
-
-def _hello() -> bytes:
-    return control(comment="plainmq", retry=retry_delay())
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -117,7 +118,7 @@ class _Drain(anyio.Event):
         self._broker = broker
 
     def set(self) -> None:
-        self._broker.drain()
+        self._broker.drain(SPREAD)
 
     def is_set(self) -> bool:
         return self._broker.draining
@@ -126,7 +127,8 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
 
-    def __init__(self, first: bytes, task: "Task[Any] | None") -> None:
+    def __init__(self, first: bytes, task: "Task[Any] | None", broker: Broker) -> None:
+        self._broker = broker
         self.subscription: Subscription | None = None
         self._task = task  # the response's
         self._parts: list[bytes] = [first]
@@ -158,7 +160,7 @@ class Buffer:
         return self._size
 
     def end(self, reason: str) -> None:
-        self.write(farewell(reason))
+        self.write(farewell(reason, self._broker.pressure))
         self._ended = True
 
     def abort(self) -> None:

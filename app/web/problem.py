@@ -80,7 +80,8 @@ async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counts.refusals[error.code] += 1
     if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
-        return _refuse_softly(error)
+        pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
+        return _refuse_softly(error, pressure)
     return refusal_of(error)
 
 
@@ -97,10 +98,10 @@ def _when_again(error: PlainmqError) -> dict[str, str]:
     return {"Retry-After": "5"} if isinstance(error, Busy) else {}
 
 
-def _refuse_softly(error: Busy) -> Response:
+def _refuse_softly(error: Busy, pressure: float) -> Response:
     """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
     event = "bye" if isinstance(error, Draining) else "busy"
-    body = refusal(event, error.code)
+    body = refusal(event, error.code, pressure)
     return Response(body, headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
 
 

@@ -330,11 +330,16 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     def end(self, reason: str) -> None:
-        self.write(CHUNKED_RAW.wrap([farewell(reason)]) + _LAST_CHUNK)
+        self.write(CHUNKED_RAW.wrap([farewell(reason, self._pressure)]) + _LAST_CHUNK)
         self._release()
         if self.pending():
             self.loop.call_later(LINGER, self.transport.abort)
         self.transport.close()
+
+    @property
+    def _pressure(self) -> float:
+        broker: Broker = self.config.app.state.broker  # type: ignore[union-attr]
+        return broker.pressure
 
     def abort(self) -> None:
         self._release()
