@@ -73,10 +73,12 @@ def start_server(
 
 
 @contextmanager
-def start_uvicorn() -> Iterator[ServerProcess]:
-    """`uvicorn app.main:app`: the app over plain ASGI, without our protocol below it."""
+def start_uvicorn(**settings: str) -> Iterator[ServerProcess]:
+    """`uvicorn app.main:app`: the app over plain ASGI, without our protocol below it. Settings by their names."""
     tcp_port = free_port()
-    with _child(["-m", "uvicorn", "app.main:app", "--port", "0"], {"PLAINMQ_TCP_PORT": str(tcp_port)}) as process:
+    environment = {f"PLAINMQ_{name.upper()}": value for name, value in settings.items()}
+    environment["PLAINMQ_TCP_PORT"] = str(tcp_port)
+    with _child(["-m", "uvicorn", "app.main:app", "--port", "0"], environment) as process:
         banner = _read_until(process, "Uvicorn running")
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
 

@@ -4,7 +4,7 @@ Under our own protocol the response hands the connection over: the bytes go stra
 behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
 """
 
-from asyncio import Event, Task, current_task
+from asyncio import Event, current_task
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -87,7 +87,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         return control(comment="plainmq", retry=retry_delay(self._broker.pressure))
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(self._hello(), current_task(), self._broker)
+        buffer = Buffer(self._hello(), self._broker, protocol.cutter(receive) or _canceller())
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -101,6 +101,13 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 def _from_a_page(scope: Scope) -> bool:
     """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
     return any(name == b"origin" for name, _ in scope["headers"])
+
+
+def _canceller() -> Callable[[], object]:
+    """Nothing of ASGI ends a response whose client takes nothing but the end of its task."""
+    task = current_task()
+    assert task is not None
+    return task.cancel
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -127,10 +134,11 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
 
-    def __init__(self, first: bytes, task: "Task[Any] | None", broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, first: bytes, broker: Broker, cut: Callable[[], object]) -> None:
+        """`cut` ends the response, whatever the server is sending."""
         self.subscription: Subscription | None = None
-        self._task = task  # the response's
+        self._broker = broker
+        self._cut = cut
         self._parts: list[bytes] = [first]
         self._size = 0
         self._ended = False
@@ -164,8 +172,6 @@ class Buffer:
         self._ended = True
 
     def abort(self) -> None:
-        """Whatever the server is sending takes no more: only the end of its task ends it."""
         if self.subscription is not None:
             self.subscription.close()
-        if self._task is not None:
-            self._task.cancel()
+        self._cut()

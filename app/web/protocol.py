@@ -10,13 +10,14 @@ A request that does not end: neither its bytes nor its time are ASGI's affair. H
 """
 
 from asyncio import Event
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import httptools
 import msgspec
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -381,6 +382,14 @@ def _as_bytes(state: ServerState) -> bytes:
 
 
 _common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+
+
+def cutter(receive: Receive) -> Callable[[], object] | None:
+    """What cuts off the connection of a request that goes through ASGI, under any of uvicorn's protocols; None under
+    another server. A client that takes nothing cannot be closed: what was written waits for it for ever."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
+    abort: Callable[[], object] | None = getattr(transport, "abort", None)
+    return abort
 
 
 def _upgrade_refused() -> Response:
