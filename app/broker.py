@@ -19,8 +19,10 @@ from .farewells import Farewells
 from .frames import NEWS, Form, LeaseForm
 from .gather import Gather
 from .group import GroupState
+from .inflow import Inflow
 from .lease import Action, Lease, LeaseId, Outcome
 from .message import Draft, Id, Message, Receipt, Scheduled
+from .outflow import Outflow
 from .position import LATEST, Cursor, Start
 from .pulse import Pulse
 from .quotas import Quotas
@@ -53,6 +55,13 @@ class Timing(msgspec.Struct, frozen=True):
     stream_age: float = 3_600.0
 
 
+class Flow(msgspec.Struct, frozen=True):
+    """Bytes: of what is still coming in, and of what readers have not taken, all clients together."""
+
+    unfinished: int = 256 << 20
+    unsent: int = 256 << 20
+
+
 _DEFAULT_TIMING: Final = Timing()
 
 
@@ -67,9 +76,11 @@ class Broker:
 
     def __init__(
         self, engine: Engine, timing: Timing = _DEFAULT_TIMING, max_subscribers: int = 10_000,
-        quotas: Quotas | None = None,
+        quotas: Quotas | None = None, flow: Flow = Flow(),  # noqa: B008
     ) -> None:  # fmt: skip
         self.engine = engine
+        self.inflow = Inflow(flow.unfinished)
+        self._flow = flow
         self.quotas = quotas or Quotas()
         self.draining = False
         self.counts = Counts()
@@ -79,9 +90,10 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts, left=self.quotas.leave_seat)
+        outflow, left = Outflow(self._flow.unsent, self._loop), self.quotas.leave_seat
+        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts, outflow, left=left)
         self._workers = Workers(
-            self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts, left=self.quotas.leave_seat
+            self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts, outflow=outflow, left=left
         )
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head

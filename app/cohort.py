@@ -24,12 +24,14 @@ from typing import Any, Final, Protocol, TypeVar
 from .counts import Counts
 from .frames import KINDS, Form
 from .message import Delivery, Message
+from .outflow import Outflow
 from .position import Cursor, Start
 from .reading import Page
 from .stall import StallWatch
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
+BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
 
 T = TypeVar("T")
 
@@ -72,7 +74,7 @@ class Source(Protocol):
 class Cohort:
     """The readers of one selection in one form."""
 
-    __slots__ = ("_batch", "_counts", "away", "form", "members", "selector")
+    __slots__ = ("_batch", "_counts", "_size", "away", "form", "members", "selector")
 
     def __init__(self, selector: Selector, form: Form, counts: Counts) -> None:
         self.selector = selector
@@ -81,6 +83,7 @@ class Cohort:
         self.members: dict[Reader, None] = {}  # at the head, in the order they came
         self.away: set[Reader] = set()  # behind it, each at its cursor
         self._batch: list[bytes] = []
+        self._size = 0  # bytes in there
 
     def __len__(self) -> int:
         return len(self.members) + len(self.away)
@@ -88,20 +91,31 @@ class Cohort:
     def add(self, frame: bytes) -> bool:
         """Put the frame into this turn's batch; True when it is the first there."""
         self._batch.append(frame)
+        self._size += len(frame)
         return len(self._batch) == 1
+
+    @property
+    def large(self) -> bool:
+        """The batch is large enough to be written before the turn is over."""
+        return self._size > BATCH
 
     def flush(self) -> None:
         """Write the batch: joined once, the same bytes to every member."""
         if batch := self._batch:
-            self._batch = []
+            self._batch, self._size = [], 0
             data, members = self.form.wrap(batch), len(self.members)
             if self.form.takes:
                 self._counts.deliver(len(batch) * members, len(data) * members)
-            self.write(data)
+            full = self.write(data)
+            for reader in full:
+                reader.owe(len(data) // members)
 
-    def write(self, data: bytes) -> None:
-        for reader in tuple(self.members):  # a write may pause its reader, which then leaves
+    def write(self, data: bytes) -> "list[Reader]":
+        """Answers who has left: a write may pause its reader."""
+        members = tuple(self.members)
+        for reader in members:
             reader.sink.write(data)
+        return [] if len(self.members) == len(members) else [reader for reader in members if reader._paused]
 
     @property
     def page(self) -> int:
@@ -190,7 +204,19 @@ class Reader:
         if self._paused and not self.closed and self.cohort.page:
             self._paused = False
             self._stall.stop()
+            self._cohorts.outflow.settle(self)
             self._read_on()
+
+    def owe(self, octets: int) -> None:
+        """So many bytes were written to its socket, which is full if it is paused."""
+        if self._paused and not self.closed:
+            self._cohorts.outflow.add(self, octets)
+
+    def evict(self) -> None:
+        """Cut it off: it has not taken what it was given."""
+        if not self.closed:
+            self._cohorts.counts.evicted += 1
+            self.sink.abort()
 
     def end(self, reason: str) -> None:
         """End it in good order, after everything it was given. Idempotent."""
@@ -208,6 +234,7 @@ class Reader:
     def close(self) -> None:
         """The reader is gone. Idempotent."""
         self._stall.stop()
+        self._cohorts.outflow.settle(self)
         if self._timeout is not None:
             self._timeout.cancel()
         self._cohorts.discard(self)
@@ -246,6 +273,7 @@ class Reader:
             if form.takes:
                 self._cohorts.counts.deliver(len(page.messages), len(data))
             self.sink.write(data)
+            self.owe(len(data))
         self.cohort.given(len(page.messages))
         if self._paused or self.closed:
             return
@@ -283,12 +311,13 @@ class Cohorts:
     """All cohorts of a broker, found by topic."""
 
     def __init__(
-        self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, *,
+        self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, outflow: Outflow, *,
         left: Callable[[str | None], None] = lambda _client: None,
     ) -> None:  # fmt: skip
         """`left` hears of each reader that goes, whose it was."""
         self.source = source
         self.loop = loop
+        self.outflow = outflow
         self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts
@@ -333,7 +362,7 @@ class Cohorts:
             return self._deliver_to_one(message, cohorts)
         self.head = message.seq
         frames: dict[Form, bytes] = {}
-        readers = 0
+        readers, large = 0, False
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
@@ -343,6 +372,10 @@ class Cohorts:
                     frames[form] = form.encode(message)
                 if cohort.add(frames[form]):
                     self._flush_soon(cohort)
+                large = large or cohort.large
+        if large:  # not before every cohort has the message: a flush may pause readers of others
+            for cohort in [cohort for cohort in cohorts if cohort.large]:
+                cohort.flush()
         return readers
 
     def subscribers(self, topic: str) -> int:

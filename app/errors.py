@@ -22,6 +22,7 @@ PlainmqError
 └── Busy                 not now
     ├── Draining             the server is stopping
     ├── SubscriberLimit      one subscriber more than the server serves
+    ├── Overloaded           more is on its way in than the server holds
     └── StorageFailed        the disk did not take it
 """
 
@@ -120,6 +121,10 @@ class Draining(Busy):
 
 class SubscriberLimit(Busy):
     code = "subscriber_limit"
+
+
+class Overloaded(Busy):
+    code = "overloaded"
 
 
 class StorageFailed(Busy):

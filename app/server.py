@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 
 from . import __version__
-from .broker import Broker, Timing, steady_clock
+from .broker import Broker, Flow, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
@@ -91,8 +91,9 @@ def _broker(settings: Settings) -> Broker:
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
+    flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age)
-    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)))
+    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
 
 
 def _shares(settings: Settings) -> Shares:

@@ -70,6 +70,14 @@ class Settings:
     max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
     max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")
     max_batch_messages: Count = option(10_000, "Messages in one NDJSON batch.")
+    max_unfinished: Octets = option(
+        Octets(256 << 20), "Bytes of bodies and lines that are still coming in, all clients together; beyond it 503."
+    )
+    max_unsent: Octets = option(
+        Octets(256 << 20),
+        "Bytes written to readers that have not taken them, all together; beyond it the one that is behind for longest "
+        "is cut off.",
+    )
     max_head: Octets = option(
         Octets(16 << 10), "Bytes in a request's head, which is held whole: large cookies fit; beyond it 431."
     )

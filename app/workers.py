@@ -15,6 +15,7 @@ from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound
 from .frames import LeaseForm
 from .lease import Action, Lease, LeaseId, Outcome, lease_id
+from .outflow import Outflow
 from .stall import StallWatch
 
 GONE: Final = "deleted"
@@ -283,6 +284,7 @@ class Worker:
         if self._paused and not self.closed:
             self._paused = False
             self._stall.stop()
+            self._workers.outflow.settle(self)
             self._wait()
 
     def give(self, leases: list[Lease]) -> None:
@@ -292,6 +294,14 @@ class Worker:
         data = self.form.wrap([self.form.encode(lease) for lease in leases])
         self._workers.counts.deliver(len(leases), len(data))
         self.sink.write(data)
+        if self._paused:
+            self._workers.outflow.add(self, len(data))
+
+    def evict(self) -> None:
+        """Cut it off: it has not taken what it was given."""
+        if not self.closed:
+            self._workers.counts.evicted += 1
+            self.sink.abort()
 
     def ended(self, lease: LeaseId) -> None:
         """That lease is over."""
@@ -314,6 +324,7 @@ class Worker:
     def close(self) -> None:
         """The worker is gone: others may have at once what it holds. Idempotent."""
         self._stall.stop()
+        self._workers.outflow.settle(self)
         if self._timeout is not None:
             self._timeout.cancel()
         if not self.closed:
@@ -331,10 +342,11 @@ class Workers:
 
     def __init__(
         self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts, *,
-        left: Callable[[str | None], None] = lambda _client: None,
+        outflow: Outflow, left: Callable[[str | None], None] = lambda _client: None,
     ) -> None:  # fmt: skip
         """`left` hears of each taker that goes, whose it was."""
         self.loop = loop
+        self.outflow = outflow
         self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts

@@ -70,7 +70,7 @@ async def test_who_takes_nothing_is_cut_off_and_leaves_nothing_behind(impatient:
         assert (group["ready"] + group["delayed"], group["leased"]) == (200, 0)
         assert "plainmq_evictions_total 0.0\n" not in (await http.get("/metrics")).text
         while impatient.open_files() > files:
-            await asyncio.sleep(0.05)
+            await http.get("/livez")
         for sock in sockets:
             sock.close()
     assert impatient.stop() in {0, -signal.SIGTERM}  # uvicorn raises the signal again

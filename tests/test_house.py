@@ -30,22 +30,24 @@ TABLE = """
     server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
                       topic units sockets quotas farewells errors
 
-    web/*           → metrics broker quotas workers cohort frames reading group lease message position topic units
-                      errors
+    web/*           → metrics broker quotas inflow workers cohort frames reading group lease message position topic
+                      units errors
     tcp/*           → broker quotas workers cohort frames group lease message position topic units errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm gather pulse quotas farewells workers cohort counts frames reading
-                      topiclog totals group lease message position topic errors
+    broker          → engines/base alarm gather pulse quotas farewells inflow workers cohort counts outflow
+                      frames reading topiclog totals group lease message position topic errors
     farewells       →
+    inflow          → errors
     quotas          → rates errors
     rates           →
-    workers         → engines/base cohort counts frames stall lease message errors
-    cohort          → counts frames reading stall message position topic
+    workers         → engines/base cohort counts outflow frames stall lease message errors
+    cohort          → counts outflow frames reading stall message position topic
     alarm           →
     gather          → message errors
     pulse           →
     stall           → counts
+    outflow         →
     counts          →
     frames          → lease message position
 

@@ -31,8 +31,8 @@ class LineSession(Connection):
     subscription, and so has each of its groups."""
 
     __slots__ = (
-        "_broker", "_client", "_dialect", "_farewell", "_kin", "_max_message", "_refilled", "_remained", "_takers",
-        "_together",
+        "_broker", "_client", "_dialect", "_farewell", "_held", "_kin", "_max_message", "_refilled", "_remained",
+        "_takers", "_together",
     )  # fmt: skip
 
     def __init__(self, broker: Broker, max_line: int, max_message: int) -> None:
@@ -46,6 +46,7 @@ class LineSession(Connection):
         self._dialect: Dialect = WORDS  # they came in
         self._farewell = b""
         self._client: str | None = None  # in quotas
+        self._held = 0  # bytes of a line that is not whole
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
 
@@ -60,6 +61,15 @@ class LineSession(Connection):
         super().data_received(data)
         if self._lines.rest.startswith(_TLS):
             self.close()
+
+    def hold(self, octets: int) -> None:
+        if octets != self._held:
+            try:
+                self._broker.inflow.grow(self._held, octets)
+                self._held = octets
+            except PlainmqError as error:
+                self._say(self._refusal(WORDS, error))
+                self.close()
 
     def handle(self, line: bytes) -> None:
         if not line or line.isspace():
@@ -245,6 +255,7 @@ class LineSession(Connection):
         self._say(self._farewell)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.hold(0)
         for taker in self._takers.values():
             taker.close()
         self._takers.clear()

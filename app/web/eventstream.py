@@ -6,7 +6,7 @@ behind. Under any other ASGI server it streams as sse-starlette does. Both write
 
 from asyncio import Event, current_task
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import anyio
 from sse_starlette import EventSourceResponse

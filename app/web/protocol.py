@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..broker import Broker
-from ..errors import PlainmqError, Refused, RequestTimeout
+from ..errors import Overloaded, PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, farewell
 from ..message import Draft, Receipt
 from ..quotas import client_of
@@ -117,6 +117,7 @@ class Connection(HttpToolsProtocol):
     _stage = Stage.REQUEST
     _requests = 0
     _octets = 0  # of all bodies
+    _held = 0  # of a short-cut publish's that is not whole
     _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -243,13 +244,21 @@ class Connection(HttpToolsProtocol):
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
+            self._account()
         except httptools.HttpParserUpgrade:
             self._turn_away(_upgrade_refused())
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
-        except Refused as error:
+        except (Refused, Overloaded) as error:
             self._drop(refusal_of(error))
+
+    def _account(self) -> None:
+        """What of a short-cut publish's body has come is kept until it is whole. Raises Overloaded."""
+        octets = len(self._body) if self._shortcut is not None else 0
+        if octets != self._held:
+            self.broker.inflow.grow(self._held, octets)
+            self._held = octets
 
     def _feed(self, piece: bytes) -> None:
         """Raises HeadTooLarge, TargetTooLong."""
@@ -299,7 +308,8 @@ class Connection(HttpToolsProtocol):
 
     def _turn_away(self, response: Response) -> None:
         """Answer after all that was asked before, and hear no more."""
-        self._deaf = True
+        self._deaf, self._shortcut = True, None
+        self._account()
         before, refusal = self.cycle, Refusal(self, response)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
@@ -331,16 +341,11 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     def end(self, reason: str) -> None:
-        self.write(CHUNKED_RAW.wrap([farewell(reason, self._pressure)]) + _LAST_CHUNK)
+        self.write(CHUNKED_RAW.wrap([farewell(reason, self.broker.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.pending():
             self.loop.call_later(LINGER, self.transport.abort)
         self.transport.close()
-
-    @property
-    def _pressure(self) -> float:
-        broker: Broker = self.config.app.state.broker  # type: ignore[union-attr]
-        return broker.pressure
 
     def abort(self) -> None:
         self._release()
@@ -369,7 +374,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
-        self._publish = None
+        self._publish = self._shortcut = None
+        self._account()
         super().connection_lost(exc)
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ..inflow import Inflow
 from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
 from ..topic import parse_topic
 from ..units import parse_duration
@@ -115,15 +116,21 @@ async def _read_batch(request: Request) -> list[bytes]:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes."""
+    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes, and
+    Overloaded."""
     announced = request.headers.get("content-length", "0")
     if int(announced) > limit:
         raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
+    inflow: Inflow = request.app.state.broker.inflow
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
-        parts.append(part)
-    return b"".join(parts)
+    try:
+        async for part in request.stream():
+            if size + len(part) > limit:
+                raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
+            inflow.grow(size, size + len(part))
+            size += len(part)
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        inflow.grow(size, 0)
