@@ -124,6 +124,7 @@ class Core:
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
+        self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
         self.log.expect(drafts[0].topic, len(drafts), now)
         self._delay(drafts, due)
         return Scheduled(len(drafts), due)

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from .deadlines import Deadlines
+from .errors import LogFull
 from .message import Draft
 from .notes import Changed, Key, forget
+from .topiclog import cost
 
 
 class Postponed(msgspec.Struct, frozen=True):
@@ -24,6 +26,7 @@ class Delayed:
         self._due: Deadlines[int] = Deadlines()
         self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
         self._number = 0
+        self._cost = 0  # bytes of memory
         self._changed = changed
 
     def __len__(self) -> int:
@@ -36,6 +39,11 @@ class Delayed:
 
     def note(self, number: int) -> Postponed | None:
         return self._publishes.get(number)
+
+    def check_room(self, drafts: Sequence[Draft], most: int) -> None:
+        """Raises LogFull when there would be more than so many bytes."""
+        if self._cost + sum(map(cost, drafts)) > most:
+            raise LogFull(f"what is delayed takes {self._cost} bytes of memory; at most {most} are kept")
 
     def add(self, drafts: Sequence[Draft], due: float) -> None:
         self._number += 1
@@ -64,11 +72,13 @@ class Delayed:
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
+        self._cost += sum(map(cost, publish.drafts))
         self._numbers.setdefault(publish.drafts[0].topic, {})[number] = len(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
+        self._cost -= sum(map(cost, drafts))
         numbers = self._numbers[drafts[0].topic]
         del numbers[number]
         if not numbers:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import cast
@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 import uvloop
 
-from . import __version__
+from . import __version__, budget
 from .broker import Broker, Flow, Timing, steady_clock
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
@@ -35,7 +35,7 @@ from .topiclog import Limits, Retention
 from .web.app import Bounds, create_app
 from .web.guard import Rules
 from .web.intake import Intake
-from .web.protocol import Connection
+from .web.protocol import Connection, relieve
 
 FORCED = 1  # the exit status after a second signal
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
@@ -86,8 +86,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 def _broker(settings: Settings) -> Broker:
     retention = Retention(settings.max_messages, int(settings.max_bytes), float(settings.max_age))
     limits = Limits(
-        retention, int(settings.max_total_bytes), settings.max_topics, settings.max_groups, float(settings.topic_idle)
-    )
+        retention, int(settings.max_total_bytes), settings.max_topics, settings.max_groups, float(settings.topic_idle),
+        int(settings.max_total_bytes),
+    )  # fmt: skip
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
@@ -132,7 +133,13 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, bounds(settings), rules(settings))
-        app.state.intake = Intake(int(settings.max_head), float(settings.head_timeout), float(settings.body_timeout))
+        app.state.intake = Intake(
+            int(settings.max_head),
+            float(settings.head_timeout),
+            float(settings.body_timeout),
+            settings.max_http_clients,
+        )
+        memory = list(budget.lines(settings, budget.available()))
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -145,7 +152,9 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
-        server = Server(config, run.broker, lambda: announce(banner(run, sock, connections)))
+        server = Server(
+            config, run.broker, int(settings.max_unsent), lambda: announce(banner(run, sock, connections, memory))
+        )
         await server.serve(sockets=[sock])
 
 
@@ -153,8 +162,10 @@ class Server(uvicorn.Server):
     """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
     requests come in too slowly."""
 
-    def __init__(self, config: uvicorn.Config, broker: Broker, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, broker: Broker, unsent: int, ready: Callable[[], None]) -> None:
+        """`unsent`: bytes of answers that clients need not have taken, all together."""
         super().__init__(config)
+        self._unsent = unsent
         self._broker = broker
         self._ready = ready
         self._spread = min(SPREAD, float(config.timeout_graceful_shutdown or 0))
@@ -166,8 +177,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % LOOK == 0:
             now = asyncio.get_running_loop().time()
-            for connection in cast(tuple[Connection, ...], tuple(self.server_state.connections)):
+            connections = cast(tuple[Connection, ...], tuple(self.server_state.connections))
+            for connection in connections:
                 connection.look(now)
+            relieve(connections, self._unsent)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -211,12 +224,13 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     await serve_echo(sock, defaults.max_line, stopped)
 
 
-def banner(run: Running, http_socket: socket.socket, connections: int) -> str:
-    """Where it listens, and one ready line for each door."""
+def banner(run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str]) -> str:
+    """Where it listens, what memory it may take, and one ready line for each door."""
     http = "http://{}:{}".format(*reachable(http_socket))
     lines = [
         f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
         f"room for {connections} connections",
+        *memory,
         f"  publish    curl -d hello {http}/topics/foo/messages",
         f"  subscribe  curl -N {http}/topics/foo/stream",
     ]

@@ -56,7 +56,7 @@ class Settings:
     max_bytes: Octets = option(Octets(8 << 20), "Bytes of message bodies kept per topic.")
     max_age: Seconds = option(Seconds(86_400), "Age at which a kept message goes.")
     max_total_bytes: Octets = option(
-        Octets(256 << 20), "Memory for all kept messages with their overhead; beyond it a publish is refused (507)."
+        Octets(256 << 20), "Memory for all kept messages with their overhead, and for what is delayed; beyond it 507."
     )
     max_disk_bytes: Octets = option(
         Octets(10 << 30), "The same for the engine sqlite, whose messages are on a disk; beyond it 507."
@@ -102,6 +102,10 @@ class Settings:
     )
     max_failed_logins: Share = option(
         10, "Failed log-ins a minute from one address; beyond it they are not looked at closer (429); 0 is no limit."
+    )
+    max_http_clients: Count = option(
+        20_000,
+        "Connections to the HTTP door at once, streams among them; one more is closed, and an EventSource retries.",
     )
     max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
     keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")

@@ -30,13 +30,14 @@ class Retention(msgspec.Struct, frozen=True):
 
 class Limits(msgspec.Struct, frozen=True):
     """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds, `groups`
-    counts those of one topic."""
+    counts those of one topic; `delayed_bytes` counts like `total_bytes`: what is delayed is in memory everywhere."""
 
     retention: Retention = Retention()
     total_bytes: int = 256 << 20
     topics: int = 10_000
     groups: int = 100
     topic_idle: float = 3_600.0
+    delayed_bytes: int = 256 << 20
 
 
 class TopicState(msgspec.Struct, frozen=True):

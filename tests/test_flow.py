@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import httpx
 import pytest
@@ -152,6 +152,44 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
             assert (
                 growth < 100 * MIB
             )  # of 16 MiB that a reader would have: 15 kept, 16 unsent, 100 times 64 KiB, and air
+
+
+async def test_answers_that_nobody_takes_are_bounded_together() -> None:
+    flags = ["--max-unsent", "4MiB", "--stall-timeout", "1h"]
+    with start_server(*flags, tcp_port=0) as server, ExitStack() as stack:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
+            await http.post("/topics/foo/messages", content=b"0" * MIB)
+            files = server.open_files()
+            ask = b"GET /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            for _ in range(20):
+                stack.enter_context(_stalled(server.port, ask))
+            taken = 0
+            while not taken or server.open_files() - files > 5:  # 4 MiB are less than five such answers
+                assert len((await http.get("/topics/foo/messages")).content) > MIB
+                taken += server.open_files() - files > 5
+
+
+async def test_one_connection_too_many_is_closed_and_a_place_that_was_left_is_taken() -> None:
+    with start_server("--max-http-clients", "3", tcp_port=0) as server:
+        async with AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(3)]
+            async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+                with pytest.raises(httpx.TransportError):
+                    await http.get("/livez")
+                streams.pop().writer.close()
+                async with asyncio.timeout(DEADLINE):
+                    while not await _publishes(http):
+                        pass
+                for events in streams:
+                    assert await events.data(1) == ["x"]
+
+
+async def _publishes(http: httpx.AsyncClient) -> bool:
+    """Whether it has a connection."""
+    try:
+        return (await http.post("/topics/foo/messages", content=b"x")).status_code == 201
+    except httpx.TransportError:
+        return False
 
 
 def _stalled(port: int, request: bytes) -> socket.socket:

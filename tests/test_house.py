@@ -27,8 +27,8 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ settings web/* tcp/* broker engines/* cohort frames reading topiclog message position
-                      topic units sockets quotas farewells errors
+    server          → __init__ budget settings web/* tcp/* broker engines/* cohort frames reading topiclog message
+                      position topic units sockets quotas farewells errors
 
     web/*           → metrics broker quotas inflow workers cohort frames reading group lease message position topic
                       units errors
@@ -67,18 +67,19 @@ TABLE = """
     groups          → reading log topiclog totals holds group lease deadlines notes message position topic errors
     reading         → log losses message position topic
     log             → topiclog losses history holds group deadlines epochs notes message topic errors
+    delayed         → topiclog deadlines notes message errors
     topiclog        → losses history holds message
     losses          → notes message topic
     holds           → history group message
     group           → lease deadlines errors
     lease           → message errors
     history         → message
-    delayed         → deadlines notes message
     duplicates      → notes message
     epochs          → message
     notes           →
     totals          →
 
+    budget          → settings units
     settings        → units errors
     position        → message units errors
     message         → errors

@@ -41,6 +41,7 @@ MASKS = {
     r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
     r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"there are [\d.]+[KMG]iB": "there are N",
     r"room for \d+ connections": "room for N connections",
 }
 

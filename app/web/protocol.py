@@ -10,7 +10,7 @@ A request that does not end: neither its bytes nor its time are ASGI's affair. H
 """
 
 from asyncio import Event
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -130,6 +130,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > self._intake.max_clients:
+            self._deaf = True
+            transport.abort()
         self._anonymous = client_of(None, self.client[0] if self.client else None)  # who publishes without a token
 
     # A request: short cut or not
@@ -220,7 +223,9 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and the answer with it:
+        if isinstance(
+            owed, Refusal
+        ):  # what is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
@@ -282,6 +287,10 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             else:
                 self._drop(refusal_of(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly")))
+
+    def unsent(self) -> int:
+        """Bytes of answers that the client has not taken; what a stream has not taken is its cohort's affair."""
+        return self.transport.get_write_buffer_size() if self._subscription is None else 0
 
     def _awaited(self) -> Stage | None:
         """None when the client is waiting for us; also when we do not read."""
@@ -377,6 +386,17 @@ class Connection(HttpToolsProtocol):
         self._publish = self._shortcut = None
         self._account()
         super().connection_lost(exc)
+
+
+def relieve(connections: Iterable[Connection], most: int) -> None:
+    """Cut off who has taken least of his answers, until at most so many bytes are not taken."""
+    owing = [(unsent, connection) for connection in connections if (unsent := connection.unsent())]
+    total = sum(unsent for unsent, _ in owing)
+    for unsent, connection in sorted(owing, key=lambda owed: -owed[0]):
+        if total <= most:
+            break
+        connection.transport.abort()
+        total -= unsent
 
 
 def _as_bytes(state: ServerState) -> bytes:
