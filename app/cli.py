@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn
 
+    from .claims import Rights
     from .client import Options
     from .commands import Progress, Terminal
+
+SHORT = 3_600.0  # seconds that a signed token is good, which nobody can take back
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,6 +106,21 @@ url_option = click.option(
 )  # fmt: skip
 
 
+def token(text: str) -> str:
+    from .client import checked_token
+
+    try:
+        return checked_token(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+token_option = click.option(
+    "--token", type=token, metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
+    help="Whose rights count. As a variable nobody sees it in the list of processes.",
+)  # fmt: skip
+
+
 def _retry_for(help: str) -> Callable[[F], F]:
     return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
 
@@ -125,9 +144,10 @@ retry_publish_option = _retry_for("How long to try without an answer; below 2m, 
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
 @retry_publish_option
 @url_option
+@token_option
 def publish(
     *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, url: str, delay: str | None,
-    no_retain: bool, retry_for: float, as_json: bool, **options: Any,
+    no_retain: bool, retry_for: float, as_json: bool, token: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Publish MESSAGE, a file or standard input to TOPIC.
 
@@ -159,7 +179,7 @@ def publish(
     if ndjson and options["content_type"]:
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
     options["retain"] = not no_retain
-    outgoing = commands.Outgoing(url, topic, cast("Options", options), delay, retry_for, as_json)
+    outgoing = commands.Outgoing(url, topic, cast("Options", options), delay, retry_for, as_json, token)
     if one_by_line:
         sys.exit(commands.publish_lines(outgoing, file or Path("-"), ndjson, _terminal()))
     source = file if message is None else os.fsencode(message)
@@ -179,9 +199,10 @@ def publish(
 @click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")
 @click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
 @url_option
+@token_option
 def subscribe(
     *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
-    retry_for: float | None, url: str,
+    retry_for: float | None, url: str, token: str | None,
 ) -> None:  # fmt: skip
     """Print what is published to these topics and patterns, a message a line, in the order of the log.
 
@@ -203,7 +224,7 @@ def subscribe(
     _end_on_signals()
     from . import commands
 
-    wanted = commands.Wanted(url, topics, since, count, timeout, retry_for, as_json, strict)
+    wanted = commands.Wanted(url, topics, since, count, timeout, retry_for, as_json, strict, token)
     sys.exit(commands.subscribe(wanted, _terminal()))
 
 
@@ -221,7 +242,8 @@ def subscribe(
 )  # fmt: skip
 @_retry_for("How long to try without an answer.")
 @url_option
-def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str) -> None:
+@token_option
+def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str, token: str | None) -> None:
     """Print the messages that a running server retains, a JSON object a line, in the order of the log.
 
     It ends with the message that was the newest when it began, and takes nothing away from anybody. What waits for one
@@ -240,14 +262,15 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, url: str) -
     _end_on_signals()
     from . import transfer
 
-    sys.exit(transfer.export(transfer.Source(url, topics, since, retry_for), _terminal()))
+    sys.exit(transfer.export(transfer.Source(url, topics, since, retry_for, token), _terminal()))
 
 
 @main.command("import")
 @click.argument("file", type=FILE, default="-")
 @retry_publish_option
 @url_option
-def import_(*, file: Path, retry_for: float, url: str) -> None:
+@token_option
+def import_(*, file: Path, retry_for: float, url: str, token: str | None) -> None:
     """Publish the messages of FILE, or of standard input, which `plainmq export` has written.
 
     Each keeps its topic, event, content type and bytes; its id, index and time are new. They are published one after
@@ -266,7 +289,7 @@ def import_(*, file: Path, retry_for: float, url: str) -> None:
     _end_on_signals()
     from . import transfer
 
-    sys.exit(transfer.import_(url, file, retry_for, _terminal()))
+    sys.exit(transfer.import_(url, file, retry_for, token, _terminal()))
 
 
 engine_option = click.option(
@@ -331,6 +354,70 @@ def _store(engine: str | None) -> Path:
     from . import server
 
     return server.store_path(settings.load({"engine": engine}).engine)
+
+
+# Tokens
+
+
+def _right(name: str, what: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", multiple=True, metavar="PATTERN", help=f"{what}; can be given several times.")
+
+
+@main.command("token")
+@click.argument("name")
+@_right("publish", "Topics to publish to")
+@_right("subscribe", "Topics to subscribe to and to read")
+@_right("consume", "Topics in whose groups to work")
+@_right("admin", "Topics to list, to change and to delete")
+@click.option("--all", "everything", is_flag=True, help="Every right on every topic.")
+@click.option("--expires", type=duration, help="How long it is good.  [for ever; 1h with --key]")
+@click.option("--key", metavar="ALGORITHM:PATH", help="Sign a JSON Web Token with this secret or private key instead.")
+@click.option("--tokens", metavar="PATH", help="The server's file of tokens.  [PLAINMQ_TOKENS]")
+@click.option("--data-dir", metavar="PATH", help="The server's data directory.  [PLAINMQ_DATA_DIR]")
+@click.option("--engine", metavar="ENGINE", help="The server's engine, in whose folder they are.  [PLAINMQ_ENGINE]")
+@click.option("--jwt-audience", metavar="TEXT", help="Whom the JSON Web Token is for.  [PLAINMQ_JWT_AUDIENCE]")
+@click.option("--jwt-issuer", metavar="TEXT", help="Whom it is from.  [PLAINMQ_JWT_ISSUER]")
+def make_token(*, name: str, everything: bool, expires: float | None, key: str | None, **given: Any) -> None:
+    """Make a token for NAME, and print it this one time.
+
+    The server's file of tokens gets its hash, as a line; take the line out, and the token is no longer good. A server
+    that has tokens reads the file anew by itself; one that was started without any must be started again.
+
+    With --key nothing is stored: the token says itself what it is worth, to every server that has the same secret, or
+    the public key, in --jwt-keys.
+
+    \b
+    Exit status:
+      0    made
+      1    not made; the sentence says why
+      2    wrong usage
+    """
+    from . import access, claims
+
+    rights = claims.Rights(**{right: list(given.pop(right)) for right in access.Right})
+    if everything:
+        rights = claims.every_right()
+    if rights == claims.Rights():
+        raise click.UsageError("it would have no right: give --publish, --subscribe, --consume, --admin or --all")
+    chosen = settings.load(given)
+    text = _signed(key, name, rights, expires, chosen) if key else _stored(name, rights, expires, chosen)
+    _write(text.encode() + b"\n")
+
+
+def _stored(name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:
+    from . import server, tokens
+
+    path = server.token_path(chosen)
+    text = tokens.make_token(path, name, rights, None if expires is None else time() + expires)
+    _tell(f"its hash is in {path}")
+    return text
+
+
+def _signed(key: str, name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:
+    from . import signed
+
+    expected = signed.Expected(chosen.jwt_audience, chosen.jwt_issuer)
+    return signed.sign(signed.read_key(key, private=True), name, rights, time() + (expires or SHORT), expected)
 
 
 def _end_on_signals() -> None:

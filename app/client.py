@@ -14,6 +14,7 @@ It knows the wire and nothing of the server's code, so it also serves those who 
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from types import TracebackType
@@ -48,6 +49,8 @@ BATCH: Final = "application/x-ndjson"
 
 T = TypeVar("T")
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
+
 
 class Options(TypedDict, total=False):
     """How to publish. `ttl` is a duration such as `30s`; `key` the Idempotency-Key, made up when there is none."""
@@ -71,16 +74,24 @@ def server_url(text: str) -> httpx.URL:
     return url
 
 
+def checked_token(token: str) -> str:
+    """Itself, if it can be sent. Raises ValueError, which does not show it."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("the token has other characters than a token can have: was something else copied with it?")
+    return token
+
+
 class Client:
     """`async with Client(url)`. A publish that gets no answer is sent again for `retry_for` seconds, always with the
     same Idempotency-Key; keep that below the two minutes for which the server remembers keys. A stream that is silent
     for `stall` seconds counts as broken: more than the server's keep-alive, please. `tell` gets a sentence when the
-    server cannot be reached and will be tried again. Raises ValueError when the URL is none."""
+    server cannot be reached and will be tried again. Raises ValueError when the URL is none, or the token cannot be."""
 
     def __init__(
         self,
         url: str = "http://127.0.0.1:8000",
         *,
+        token: str | None = None,
         retry_for: float = 10.0,
         stall: float = 60.0,
         tell: Callable[[str], None] = lambda _: None,
@@ -91,8 +102,12 @@ class Client:
         self._retry_for = retry_for
         self._tell = tell
         self._sleep = sleep
+        headers = {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
         self._http = httpx.AsyncClient(
-            base_url=parsed, timeout=httpx.Timeout(10.0, read=stall), limits=httpx.Limits(max_connections=None)
+            base_url=parsed,
+            headers=headers,
+            timeout=httpx.Timeout(10.0, read=stall),
+            limits=httpx.Limits(max_connections=None),
         )
 
     async def __aenter__(self) -> Self:

@@ -183,9 +183,9 @@ class Reader:
         """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
         self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
 
-    def end_in(self, seconds: float) -> None:
+    def end_in(self, seconds: float, reason: str) -> None:
         """End it when that time is over."""
-        self._timeout = self._cohorts.loop.call_later(seconds, self.end, "timeout")
+        self._timeout = self._cohorts.loop.call_later(seconds, self.end, reason)
 
     def pause(self) -> None:
         """The socket is full: stay at this place until it drains. Idempotent."""
@@ -361,6 +361,8 @@ class Cohorts:
         if message.delivery is Delivery.ONE:
             return self._deliver_to_one(message, cohorts)
         self.head = message.seq
+        if not cohorts:
+            return 0
         frames: dict[Form, bytes] = {}
         readers, large = 0, False
         for cohort in cohorts:
@@ -421,7 +423,7 @@ class Cohorts:
         cohort.given(1)
         return 1
 
-    def _selecting(self, topic: str) -> Iterable[Cohort]:
+    def _selecting(self, topic: str) -> dict[Cohort, None]:
         exact = self._by_topic.get(topic, _NONE)
         if not self._by_pattern:
             return exact

@@ -51,6 +51,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     delay: str | None
     retry_for: float
     as_json: bool
+    token: str | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ class Wanted(msgspec.Struct, frozen=True):
     retry_for: float | None
     as_json: bool
     strict: bool
+    token: str | None = None
 
 
 def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -> Exit:
@@ -78,7 +80,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
     if not options.get("content_type") and not _is_text(data):
         options = {**options, "content_type": "application/octet-stream"}
     try:
-        async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
+        async with _client(outgoing, terminal) as client:
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
@@ -109,7 +111,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     done = 0
     try:
         with Bar(terminal, file) as bar:
-            async with Client(outgoing.url, retry_for=outgoing.retry_for, tell=terminal.tell) as client:
+            async with _client(outgoing, terminal) as client:
                 async for lines in _without_empty(read_lines(file)):
                     for first in range(0, len(lines), step):
                         part = lines[first : first + step]
@@ -121,6 +123,10 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     except ClientError as error:
         return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
     return Exit.DONE
+
+
+def _client(outgoing: Outgoing, terminal: Terminal) -> Client:
+    return Client(outgoing.url, token=outgoing.token, retry_for=outgoing.retry_for, tell=terminal.tell)
 
 
 async def _publish_part(client: Client, outgoing: Outgoing, part: list[bytes], batch: bool) -> Published | Scheduled:
@@ -213,7 +219,7 @@ async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
 
 
 async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
-    async with Client(wanted.url, tell=terminal.tell) as client:
+    async with Client(wanted.url, token=wanted.token, tell=terminal.tell) as client:
         items = client.subscribe(*wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for)
         async with aclosing(items):
             async for item in items:

@@ -39,7 +39,7 @@ class Accepted(msgspec.Struct, frozen=True):
         messages = self.messages
         first, count = messages[0], len(messages)
         id = first.id
-        subscribers = max([readers.get(message.seq, 0) for message in messages])
+        subscribers = max([readers.get(message.seq, 0) for message in messages]) if readers else 0
         return Receipt(id, first.topic, first.index, subscribers, id if count == 1 else messages[-1].id, count)
 
 
@@ -52,7 +52,8 @@ class Outbox(NamedTuple):
     @property
     def for_one(self) -> list[Message]:
         """Those that are to be handed() back."""
-        return [message for message in self.messages if message.delivery is Delivery.ONE]
+        one = Delivery.ONE  # an enum's member is dear to look up
+        return [message for message in self.messages if message.delivery is one]
 
 
 class Core:
@@ -115,9 +116,10 @@ class Core:
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
-        messages = [self.log.accept(draft, now) for draft in drafts]
+        accept = self.log.accept
+        messages = [accept(draft, now) for draft in drafts]
         self._messages += messages
-        if all(draft.delivery is Delivery.ALL for draft in drafts):
+        if Delivery.ONE not in [draft.delivery for draft in drafts]:
             self._grown[drafts[0].topic] = None  # otherwise when it is known who had them
         self.groups.published(drafts[0].topic)
         return Accepted(messages, drafts[0].key)

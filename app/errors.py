@@ -12,6 +12,9 @@ PlainmqError
 │   ├── HostInvalid          a request without one lawful Host
 │   ├── HostUnknown          a request for a server of another name
 │   ├── OriginForbidden      a request that a page of another site has sent
+│   ├── Unauthorised         nobody we know: no token, or one that is not good
+│   ├── Forbidden            somebody we know, who may not do this
+│   ├── TicketLimit          one ticket more than may be open
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
@@ -75,6 +78,18 @@ class HostUnknown(Refused):
 
 class OriginForbidden(Refused):
     code = "origin_forbidden"
+
+
+class Unauthorised(Refused):
+    code = "unauthorised"
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+
+
+class TicketLimit(Refused):
+    code = "ticket_limit"
 
 
 class EncodingUnsupported(Refused):

@@ -100,7 +100,8 @@ class Log:
             self.epochs.current, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event,
             now, draft.delivery, expires, draft.line, draft.retain, draft.death,
         )  # fmt: skip
-        topic.loss.first = topic.loss.first or message.seq
+        if not topic.loss.first:
+            topic.loss.first = message.seq
         topic.next_index += 1
         topic.last_used = now
         self._changed("topic", (topic.name,))

@@ -1,10 +1,15 @@
-"""`uvicorn app.main:app`: the same under a server of your choice. Settings come from the environment and `.env`."""
+"""`uvicorn app.main:app`: the same under a server of your choice. Settings come from the environment and `.env`.
+
+Which address that server listens on is not known here. So without tokens, whoever comes to a loopback address of this
+machine is let in, and nobody else.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
+from .credentials import Reach
 from .server import bounds, rules, running
 from .settings import load
 from .web.app import create_app
@@ -14,9 +19,9 @@ _settings = load()
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with running(_settings) as run:
-        app.state.broker = run.broker
+    async with running(_settings, Reach.UNKNOWN) as run:
+        app.state.broker, app.state.keeper = run.broker, run.keeper
         yield
 
 
-app = create_app(None, bounds(_settings), rules(_settings), _lifespan)
+app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan)

@@ -21,19 +21,22 @@ NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one ha
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """One client's: publishes a second, and how many at once after a pause; subscribers at a time; failed log-ins a
-    minute. 0 is no limit."""
+    """One client's: publishes a second, and how many at once after a pause; subscribers at a time. 0 is no limit."""
 
     publish_rate: int = 1_000
     publish_burst: int = 2_000
     subscribers: int = 1_000
-    failed_logins: int = 10
 
 
 def client_of(token: str | None, address: str | None) -> str | None:
     """The client's name in quotas and in sentences. None: it has no limit. `address`: as the socket tells it, or None
     where there is none."""
-    return f"token {token!r}" if token is not None else _anonymous(address)
+    return _named(token) if token is not None else _anonymous(address)
+
+
+@lru_cache(maxsize=4_096)
+def _named(token: str) -> str:
+    return f"token {token!r}"
 
 
 @lru_cache(maxsize=4_096)
@@ -58,7 +61,6 @@ class Quotas:
         self._shares = shares
         self._clock = clock
         self._publishes = _buckets(shares.publish_rate, shares.publish_burst)
-        self._failures = _buckets(shares.failed_logins / MINUTE, shares.failed_logins)
         self._seats: Counter[str] = Counter()
 
     def publish(self, client: str | None, count: int = 1) -> None:
@@ -69,18 +71,6 @@ class Quotas:
             raise RateLimited(
                 f"{client} publishes more than {self._shares.publish_rate} messages a second: "
                 f"nothing was stored; try again in {wait:.1f} seconds",
-                wait,
-            )
-
-    def fail_login(self, address: str | None) -> None:
-        """A log-in from there has failed. Raises RateLimited when too many have: then that is the answer.
-
-        One that succeeds never comes here, so nobody can lock out others who share his address."""
-        client = _anonymous(address) or f"address {address}"
-        if self._failures is not None and (wait := self._failures.take(client, 1, self._clock())):
-            raise RateLimited(
-                f"{client} has failed to log in {self._shares.failed_logins} times in a minute: "
-                f"try again in {wait:.0f} seconds",
                 wait,
             )
 
@@ -101,3 +91,32 @@ class Quotas:
 
 def _buckets(rate: float, burst: int) -> Buckets | None:
     return Buckets(rate, max(burst, 1)) if rate else None
+
+
+class FailedLogins:
+    """The doorkeeper's attempts: so many from one address in a minute, then none is looked at for a while. A token that
+    was good before is not asked about, so who works is not locked out by others at his address."""
+
+    def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        """0 is no limit."""
+        self._most = most
+        self._clock = clock
+        self._buckets = _buckets(most / MINUTE, most)
+
+    def check(self, address: str) -> None:
+        """Raises RateLimited."""
+        if self._buckets is not None and (wait := self._buckets.wait(_place(address), 1, self._clock())):
+            raise RateLimited(
+                f"{_place(address)} has failed to log in {self._most} times in a minute: "
+                f"try again in {wait:.0f} seconds",
+                wait,
+            )
+
+    def failed(self, address: str) -> None:
+        if self._buckets is not None:
+            self._buckets.take(_place(address), 1, self._clock())
+
+
+def _place(address: str) -> str:
+    """Also of this machine."""
+    return _anonymous(address) or f"address {address}"

@@ -27,12 +27,15 @@ class Buckets:
         More than a bucket holds are given when it is full, and what was too much is owed: so nothing that is lawful in
         itself, such as a large batch, can never be done.
         """
-        owed = max(self._full_at.pop(key, now) - now, 0.0)
-        wait = owed - (self._burst - min(count, self._burst)) / self._rate
-        if wait > _TOLERANCE:
-            self._full_at[key] = now + owed
-            return wait
-        self._full_at[key] = now + owed + count / self._rate
+        wait = self.wait(key, count, now)
+        full_at = max(self._full_at.pop(key, now), now)
+        self._full_at[key] = full_at if wait else full_at + count / self._rate
         if len(self._full_at) > self._most:
             del self._full_at[next(iter(self._full_at))]
-        return 0.0
+        return wait
+
+    def wait(self, key: str, count: int, now: float) -> float:
+        """What take() would answer; nothing is taken."""
+        owed = max(self._full_at.get(key, now) - now, 0.0)
+        wait = owed - (self._burst - min(count, self._burst)) / self._rate
+        return wait if wait > _TOLERANCE else 0.0

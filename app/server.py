@@ -5,12 +5,14 @@ then open requests finish; then the line port and the engine go. A second signal
 """
 
 import asyncio
+import logging
 import os
 import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -21,11 +23,13 @@ import uvloop
 
 from . import __version__, budget
 from .broker import Broker, Flow, Timing, steady_clock
+from .credentials import Reach, doorkeeper
+from .doorkeeper import Doorkeeper
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
 from .farewells import SPREAD
-from .quotas import Quotas, Shares
+from .quotas import FailedLogins, Quotas, Shares
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
@@ -36,7 +40,9 @@ from .web.app import Bounds, create_app
 from .web.guard import Rules
 from .web.intake import Intake
 from .web.protocol import Connection, relieve
+from .web.shortcut import Shortcuts
 
+_LOG = logging.getLogger(__name__)
 FORCED = 1  # the exit status after a second signal
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
@@ -64,23 +70,46 @@ def store_path(engine: str) -> Path:
     raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as sqlite:///var/lib/plainmq/log.db")
 
 
+def token_path(settings: Settings) -> Path:
+    """Where the tokens are. Raises SettingInvalid."""
+    return Path(settings.tokens) if settings.tokens else _data_dir(settings) / "tokens"
+
+
+def _data_dir(settings: Settings) -> Path:
+    if settings.data_dir:
+        return Path(settings.data_dir)
+    if settings.engine.startswith("sqlite:"):
+        return store_path(settings.engine).parent
+    try:
+        return Path.home() / ".local" / "state" / "plainmq"
+    except RuntimeError:
+        raise SettingInvalid("--data-dir is not set, and the user has no home: say where tokens are kept") from None
+
+
 class Running(msgspec.Struct, frozen=True):
-    """A broker that serves, and the sockets of its doors."""
+    """A broker that serves, its doorkeeper, and the socket of its line port."""
 
     broker: Broker
+    keeper: Doorkeeper
     line_socket: socket.socket | None
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = _LOG.warning
+) -> AsyncIterator[Running]:
     """The broker and the line port of these settings, open."""
+    keeper = doorkeeper(settings, token_path(settings), reach, announce)
+    keeper.attempts = FailedLogins(settings.max_failed_logins)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker(settings))
         sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None
         if sock is not None:
-            session = lambda: LineSession(broker, settings.max_line, settings.max_message)  # noqa: E731
+            session = partial(
+                LineSession, broker, settings.max_line, settings.max_message, keeper, float(settings.auth_timeout)
+            )
             await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG))
-        yield Running(broker, sock)
+        yield Running(broker, keeper, sock)
 
 
 def _broker(settings: Settings) -> Broker:
@@ -98,9 +127,7 @@ def _broker(settings: Settings) -> Broker:
 
 
 def _shares(settings: Settings) -> Shares:
-    return Shares(
-        settings.publish_rate, settings.publish_burst, settings.max_client_subscribers, settings.max_failed_logins
-    )
+    return Shares(settings.publish_rate, settings.publish_burst, settings.max_client_subscribers)
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -110,7 +137,8 @@ def bounds(settings: Settings) -> Bounds:
 def rules(settings: Settings) -> Rules:
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
     hosts = {*_listed(settings.allowed_hosts), *([public] if public else [])}
-    return Rules(frozenset(hosts), frozenset(_listed(settings.allowed_origins)))
+    secure = urlsplit(settings.public_url).scheme == "https"
+    return Rules(frozenset(hosts), frozenset(_listed(settings.allowed_origins)), secure)
 
 
 def _listed(text: str) -> list[str]:
@@ -130,9 +158,10 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     connections = raise_open_files()
-    async with running(settings) as run:
+    async with running(settings, Reach.SETTINGS, announce) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
-        app = create_app(run.broker, bounds(settings), rules(settings))
+        app = create_app(run.broker, run.keeper, bounds(settings), rules(settings))
+        app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
         app.state.intake = Intake(
             int(settings.max_head),
             float(settings.head_timeout),
@@ -227,15 +256,18 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
 def banner(run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str]) -> str:
     """Where it listens, what memory it may take, and one ready line for each door."""
     http = "http://{}:{}".format(*reachable(http_socket))
+    asks = not run.keeper.open
+    token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
     lines = [
         f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
         f"room for {connections} connections",
         *memory,
-        f"  publish    curl -d hello {http}/topics/foo/messages",
-        f"  subscribe  curl -N {http}/topics/foo/stream",
+        f"  publish    curl {token}-d hello {http}/topics/foo/messages",
+        f"  subscribe  curl {token}-N {http}/topics/foo/stream",
     ]
     if run.line_socket is not None:
         host, port = reachable(run.line_socket)
-        lines.append(f"  or both    telnet {host} {port}    (type help)")
-        lines.append(rf"""             printf "pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
+        typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
+        lines.append(f"  or both    telnet {host} {port}    (type {typed})")
+        lines.append(rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""")
     return "\n".join(lines)

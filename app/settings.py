@@ -13,6 +13,7 @@ from .units import Octets, Seconds, parse_duration, parse_size
 
 PREFIX = "PLAINMQ_"
 
+Auth = Literal["auto", "required", "none"]
 Synchronous = Literal["full", "relaxed"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -43,6 +44,27 @@ class Settings:
     )
     allowed_origins: str = option(
         "", "Other sites whose pages may use the server, such as `https://example.org`, with commas; `*` is every site."
+    )
+    auth: Auth = option(
+        "auto",
+        "Who is let in: `auto`, who has a token, or anybody when there are none and only this machine can reach the "
+        "server; `required`, who has a token; `none`, anybody. A first token is made where it is needed.",
+    )
+    tokens: str = option("", "File of the tokens that `plainmq token` makes; `tokens` in the data directory if empty.")
+    jwt_keys: str = option(
+        "",
+        "Keys that JSON Web Tokens are signed with, as `ALGORITHM:PATH`, with commas: a secret of at least 32 bytes "
+        "for HS256, a public key in PEM for RS256, ES256 and EdDSA.",
+    )
+    jwt_audience: str = option("", "What the `aud` of a JSON Web Token must be; empty: it must have none.")
+    jwt_issuer: str = option("", "What the `iss` of a JSON Web Token must be; empty: it is not looked at.")
+    auth_timeout: Seconds = option(
+        Seconds(10), "How long a client of the line port may take to show its token, where one is needed."
+    )
+    data_dir: str = option(
+        "",
+        "Folder for what the server keeps beside its log: the tokens. Empty: the folder of the engine's file, or "
+        "`~/.local/state/plainmq`.",
     )
     engine: str = option(
         "memory", "Where the log lives: `memory` (gone when the process ends) or `sqlite:///PATH` (a file that stays)."

@@ -3,6 +3,8 @@
 import resource
 import socket
 from contextlib import suppress
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from .errors import PlainmqError
@@ -49,6 +51,15 @@ def reachable(sock: socket.socket) -> tuple[str, int]:
     if host in {"0.0.0.0", "::"}:  # noqa: S104
         return "localhost", port
     return (f"[{host}]" if ":" in host else host), port
+
+
+@lru_cache(maxsize=256)
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address of its own."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def raise_open_files() -> int:

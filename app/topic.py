@@ -64,6 +64,28 @@ def tokens(name: str) -> list[str]:
     return _TOKEN.findall(name)
 
 
+def covers(wide: str, narrow: str) -> bool:
+    """Whether the pattern `wide` matches every topic that `narrow`, a topic or a pattern, does."""
+    rest = tokens(narrow)
+    for token in tokens(wide):
+        if not rest:
+            return False
+        separator, segment = _split(token)
+        first, name = _split(rest.pop(0))
+        if separator != first:
+            return False
+        if segment == "**":
+            return True
+        if segment != name and (segment != "*" or name == "**"):
+            return False
+    return not rest
+
+
+def _split(token: str) -> tuple[str, str]:
+    """`.b` → `.` and `b`"""
+    return (token[0], token[1:]) if token[0] in "./" else ("", token)
+
+
 class Selector:
     """A set of topics and patterns. Equal sets are equal selectors, so that their readers share one cohort."""
 
@@ -101,7 +123,7 @@ def _regex_of(pattern: str) -> str:
 
 
 def _token_regex(token: str) -> str:
-    separator, segment = (token[0], token[1:]) if token[0] in "./" else ("", token)
+    separator, segment = _split(token)
     return re.escape(separator) + _WILD.get(segment, re.escape(segment))
 
 

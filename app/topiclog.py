@@ -17,7 +17,10 @@ DEATH_COST: Final = 512  # likewise the story of a dead message
 
 def cost(message: Message | Draft) -> int:
     """Bytes of memory the message takes while it is kept."""
-    return MESSAGE_COST + len(message.data) + len(message.line or b"") + (DEATH_COST if message.death else 0)
+    octets = MESSAGE_COST + len(message.data)
+    if message.line is not None:
+        octets += len(message.line)
+    return octets if message.death is None else octets + DEATH_COST
 
 
 class Retention(msgspec.Struct, frozen=True):

@@ -20,12 +20,13 @@ class LineInvalid(ClientError):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Which messages to write, and of which server. `retry_for` is seconds."""
+    """Which messages to write, and of which server. `retry_for` is seconds, `token` whose rights count."""
 
     url: str
     topics: Sequence[str]
     since: str
     retry_for: float
+    token: str | None = None
 
 
 def export(source: Source, terminal: Terminal) -> Exit:
@@ -37,7 +38,8 @@ async def _export(source: Source, terminal: Terminal) -> Exit:
     reasons: set[str] = set()
     try:
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(Client(source.url, retry_for=source.retry_for, tell=terminal.tell))
+            client = Client(source.url, token=source.token, retry_for=source.retry_for, tell=terminal.tell)
+            await stack.enter_async_context(client)
             exports = [client.export(topic, source.since) for topic in source.topics]
             for one in exports:
                 await stack.enter_async_context(aclosing(one))
@@ -74,18 +76,19 @@ async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]
             heads.append((following, source))
 
 
-def import_(url: str, file: Path, retry_for: float, terminal: Terminal) -> Exit:
+def import_(url: str, file: Path, retry_for: float, token: str | None, terminal: Terminal) -> Exit:
     """Publish the messages that an export has written, in order, and say how many there were."""
     with opened(file) as source:
-        return asyncio.run(_import(url, source, retry_for, terminal))
+        client = Client(url, token=token, retry_for=retry_for, tell=terminal.tell)
+        return asyncio.run(_import(client, source, terminal))
 
 
-async def _import(url: str, file: int, retry_for: float, terminal: Terminal) -> Exit:
+async def _import(client: Client, file: int, terminal: Terminal) -> Exit:
     done = 0  # lines
     known: Counter[bool] = Counter()
     try:
         with Bar(terminal, file) as bar:
-            async with Client(url, retry_for=retry_for, tell=terminal.tell) as client:
+            async with client:
                 async for lines in read_lines(file, LONGEST):
                     for line in lines:
                         if line:

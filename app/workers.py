@@ -270,8 +270,8 @@ class Worker:
     def start(self) -> None:
         self._crew.wait(self)
 
-    def end_in(self, seconds: float) -> None:
-        self._timeout = self._workers.loop.call_later(seconds, self.end, "timeout")
+    def end_in(self, seconds: float, reason: str) -> None:
+        self._timeout = self._workers.loop.call_later(seconds, self.end, reason)
 
     def pause(self) -> None:
         """The socket is full: no more until it drains. Idempotent."""

@@ -73,20 +73,35 @@ def start_server(
 
 
 @contextmanager
-def start_uvicorn(**settings: str) -> Iterator[ServerProcess]:
-    """`uvicorn app.main:app`: the app over plain ASGI, without our protocol below it. Settings by their names."""
+def start_uvicorn() -> Iterator[ServerProcess]:
+    """`uvicorn app.main:app`: the app over plain ASGI, without our protocol below it."""
+    with start_uvicorn_with() as process:
+        yield process
+
+
+@contextmanager
+def start_uvicorn_with(*options: str, **variables: str) -> Iterator[ServerProcess]:
+    """The same with these options of uvicorn's, and environment variables."""
     tcp_port = free_port()
-    environment = {f"PLAINMQ_{name.upper()}": value for name, value in settings.items()}
-    environment["PLAINMQ_TCP_PORT"] = str(tcp_port)
-    with _child(["-m", "uvicorn", "app.main:app", "--port", "0"], environment) as process:
+    environment = {"PLAINMQ_TCP_PORT": str(tcp_port)} | variables
+    with _child(["-m", "uvicorn", "app.main:app", "--port", "0", *options], environment) as process:
         banner = _read_until(process, "Uvicorn running")
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
+
+
+NOWHERE = ROOT / "tests" / "nowhere"  # a data directory without tokens, whatever whoever runs the tests has at home
 
 
 @contextmanager
 def _child(arguments: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environment)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PLAINMQ_DATA_DIR": str(NOWHERE)} | environment,
+    )
     try:
         yield process
     finally:

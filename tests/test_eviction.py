@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn, stream
+from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn_with, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,11 @@ BODY = b"x" * (1 << 16)
 @pytest.fixture(params=["own protocol", "plain ASGI"])
 def impatient(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     own = start_server("--stall-timeout", "1s", "--max-bytes", "64MiB")
-    with own if request.param == "own protocol" else start_uvicorn(stall_timeout="1s", max_bytes="64MiB") as server:
+    with (
+        own
+        if request.param == "own protocol"
+        else start_uvicorn_with(PLAINMQ_STALL_TIMEOUT="1s", PLAINMQ_MAX_BYTES="64MiB") as server
+    ):
         yield server
 
 

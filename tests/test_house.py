@@ -18,8 +18,9 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings transfer commands disk/backup client units errors
-    main            → server settings web/app
+    cli             → __init__ server settings transfer commands disk/backup client tokens signed claims access units
+                      errors
+    main            → server credentials settings web/app
 
     transfer        → commands client
     commands        → client
@@ -27,12 +28,21 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ budget settings web/* tcp/* broker engines/* cohort frames reading topiclog message
-                      position topic units sockets quotas farewells errors
+    server          → __init__ budget credentials doorkeeper settings web/* tcp/* broker engines/* cohort frames reading
+                      topiclog message position topic units sockets quotas farewells errors
+    credentials     → doorkeeper signed tokens claims settings sockets
 
-    web/*           → metrics broker quotas inflow workers cohort frames reading group lease message position topic
-                      units errors
-    tcp/*           → broker quotas workers cohort frames group lease message position topic units errors
+    web/*           → doorkeeper access metrics broker quotas inflow workers cohort frames reading group lease message
+                      position topic units errors
+    tcp/*           → doorkeeper access broker quotas workers cohort frames group lease message position topic units
+                      errors
+
+    doorkeeper      → tokens tickets access files sockets errors
+    signed          → claims access files errors
+    tokens          → claims access files errors
+    claims          → access errors
+    tickets         → access errors
+    files           → errors
 
     metrics         → __init__ broker totals errors
     broker          → engines/base alarm gather pulse quotas farewells inflow workers cohort counts outflow
@@ -81,6 +91,7 @@ TABLE = """
 
     budget          → settings units
     settings        → units errors
+    access          → topic errors
     position        → message units errors
     message         → errors
     topic           → errors

@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from app import __version__, errors
 from app.web.app import ROUTES
+from app.web.door import Door, Need
 from app.web.problem import STATUS
 from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, own_address, start_server, stream
 
@@ -140,10 +141,11 @@ def test_the_document_has_the_version_of_the_package() -> None:
 def test_every_reference_leads_somewhere_and_every_component_is_used_but_what_any_request_may_be_answered() -> None:
     text = json.dumps(DOCUMENT)
     used = set(re.findall(r'"\$ref": "#/components/(\w+/\w+)"', text))
+    used |= {f"securitySchemes/{name}" for op in OPERATIONS.values() for way in op["security"] for name in way}
     written = {f"{kind}/{name}" for kind, all_ in DOCUMENT["components"].items() for name in all_}
     assert used <= written
     any_request = {"MethodNotAllowed", "InternalError", "HostInvalid", "HostUnknown", "OriginForbidden"}
-    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge"}
+    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge", "LoginLimit"}
     assert written - used == {f"responses/{name}" for name in any_request}
 
 
@@ -222,6 +224,18 @@ def answered(method: str) -> bool:
 def test_paths_and_methods_are_those_of_the_route_table() -> None:
     in_code = {(template(route), method) for route in ROUTES for method in route.methods or () if answered(method)}
     assert set(OPERATIONS) == in_code
+
+
+@pytest.mark.parametrize("door", ROUTES, ids=lambda door: f"{door.path}-{door.endpoint.__name__}")
+def test_an_operation_needs_the_right_that_its_door_asks_for(door: Door) -> None:
+    (method,) = filter(answered, door.methods or ())
+    documented = OPERATIONS[template(door), method]["security"]
+    if door.need is None:
+        assert documented == []
+        return
+    rights = [door.need.right.value] if isinstance(door.need, Need) else []
+    ways = ["bearer", "cookie", *(["ticket"] if door.need.by_ticket else [])]
+    assert documented == [{way: rights} for way in ways]
 
 
 class Read(Exception):
@@ -669,7 +683,9 @@ async def test_a_client_beyond_its_share_is_answered_as_documented() -> None:
     address = own_address()
     if address is None:
         pytest.skip("this machine has no address but loopback")
-    with start_server("--host", address, "--publish-rate", "1", "--publish-burst", "1", tcp_port=0) as process:
+    with start_server(
+        "--host", address, "--auth", "none", "--publish-rate", "1", "--publish-burst", "1", tcp_port=0
+    ) as process:
         process.url = f"http://{address}:{process.port}"
         async with client(process) as http:
             batch = {"Content-Type": "application/x-ndjson"}

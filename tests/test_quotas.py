@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
+from app.claims import every_right
 from app.errors import RateLimited, SubscriberLimit
-from app.quotas import Quotas, Shares, client_of
+from app.quotas import FailedLogins, Quotas, Shares, client_of
 from app.rates import Buckets
+from app.tokens import make_token
 from tests.harness import DEADLINE, Lines, ServerProcess, lines, own_address, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -98,26 +102,37 @@ class Clock:
         return self.now
 
 
+def fail(logins: FailedLogins, address: str) -> None:
+    logins.check(address)
+    logins.failed(address)
+
+
 def test_ten_failed_log_ins_a_minute_and_then_one_every_six_seconds() -> None:
     clock = Clock()
-    quotas = Quotas(Shares(), clock)
+    logins = FailedLogins(10, clock)
     for _ in range(10):
-        quotas.fail_login("203.0.113.7")
+        fail(logins, "203.0.113.7")
     with pytest.raises(RateLimited, match=r"address 203\.0\.113\.7 has failed to log in 10 times") as refused:
-        quotas.fail_login("203.0.113.7")
+        logins.check("203.0.113.7")
     assert refused.value.wait == pytest.approx(6.0)
-    quotas.fail_login("203.0.113.8")
+    fail(logins, "203.0.113.8")
     clock.now += 6
-    quotas.fail_login("203.0.113.7")
+    fail(logins, "203.0.113.7")
     with pytest.raises(RateLimited):
-        quotas.fail_login("203.0.113.7")
+        logins.check("203.0.113.7")
 
 
 def test_failed_log_ins_count_on_this_machine_too() -> None:
-    quotas = Quotas(Shares(failed_logins=1), Clock())
-    quotas.fail_login("127.0.0.1")
+    logins = FailedLogins(1, Clock())
+    fail(logins, "127.0.0.1")
     with pytest.raises(RateLimited):
-        quotas.fail_login("127.0.0.1")
+        logins.check("127.0.0.1")
+
+
+def test_a_log_in_that_succeeds_takes_nothing() -> None:
+    logins = FailedLogins(1, Clock())
+    for _ in range(100):
+        logins.check("203.0.113.7")
 
 
 def test_a_place_that_was_left_is_free() -> None:
@@ -132,12 +147,12 @@ def test_a_place_that_was_left_is_free() -> None:
 
 
 def test_nought_is_no_limit_and_neither_is_nobody() -> None:
-    none = Quotas(Shares(publish_rate=0, subscribers=0, failed_logins=0), Clock())
-    some = Quotas(Shares(publish_rate=1, publish_burst=1, subscribers=1, failed_logins=1), Clock())
+    none, logins = Quotas(Shares(publish_rate=0, subscribers=0), Clock()), FailedLogins(0, Clock())
+    some = Quotas(Shares(publish_rate=1, publish_burst=1, subscribers=1), Clock())
     for _ in range(100):
         none.publish("token 'a'", 100)
         none.take_seat("token 'a'")
-        none.fail_login("203.0.113.7")
+        fail(logins, "203.0.113.7")
         some.publish(None, 100)
         some.take_seat(None)
 
@@ -151,7 +166,7 @@ def strict() -> Iterator[ServerProcess]:
     if address is None:
         pytest.skip("this machine has no address but loopback")
     flags = ["--publish-rate", "1", "--publish-burst", "5", "--max-client-subscribers", "2"]
-    with start_server("--host", address, "--tcp-host", address, *flags) as server:
+    with start_server("--host", address, "--tcp-host", address, "--auth", "none", *flags) as server:
         server.host, server.url = address, f"http://{address}:{server.port}"
         yield server
 
@@ -225,3 +240,64 @@ async def test_who_is_on_this_machine_has_no_share() -> None:
             for n in range(10):
                 assert (await http.post("/topics/foo/messages", content=str(n))).status_code == 201
             assert await second.data(10) == [str(n) for n in range(10)]
+
+
+# With tokens, everywhere
+
+
+@contextmanager
+def with_tokens(folder: Path, *flags: str) -> Iterator[tuple[ServerProcess, dict[str, str]]]:
+    """A server that knows two tokens, and those tokens by name."""
+    tokens = {name: make_token(folder / "tokens", name, every_right()) for name in ("ann", "bob")}
+    with start_server("--tokens", str(folder / "tokens"), *flags) as server:
+        yield server, tokens
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own(tmp_path: Path) -> None:
+    with with_tokens(tmp_path, "--publish-rate", "1", "--publish-burst", "60") as (server, tokens):
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, lines(server) as words:
+            batch = bearer(tokens["ann"]) | {"Content-Type": "application/x-ndjson"}
+            assert (await http.post("/topics/foo/messages", content=b"1\n" * 120, headers=batch)).status_code == 201
+            for _ in range(2):  # the second time by the short cut
+                refused = await http.post("/topics/foo/messages", content=b"x", headers=bearer(tokens["ann"]))
+                assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+                assert refused.json()["detail"].startswith("token 'ann' publishes more than 1 messages a second")
+            words.send(f"auth {tokens['ann']}", "pub foo x")
+            assert await words.next() == b"OK you are ann\r\n"
+            assert (await words.next()).startswith(b"ERR rate_limited token 'ann' ")
+            words.send(f"auth {tokens['bob']}", "pub foo x")
+            assert await words.next() == b"OK you are bob\r\n"
+            assert (await words.next()).startswith(b"OK ")
+            answer = await http.post("/topics/foo/messages", content=b"x", headers=bearer(tokens["bob"]))
+            assert answer.status_code == 201
+
+
+async def test_a_token_has_so_many_subscribers(tmp_path: Path) -> None:
+    with with_tokens(tmp_path, "--max-client-subscribers", "1") as (server, tokens):
+        async with (
+            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            stream(server, "/topics/foo/stream", **bearer(tokens["ann"])) as first,
+            stream(server, "/topics/foo/stream", **bearer(tokens["bob"])) as other,
+        ):
+            assert (first.status, other.status) == (200, 200)
+            refused = await http.get("/topics/foo/stream", headers=bearer(tokens["ann"]))
+            assert refused.json()["detail"] == "token 'ann' has 1 subscribers, as many as one client may have"
+
+
+async def test_after_ten_failed_log_ins_no_new_token_is_looked_at_and_who_works_goes_on(tmp_path: Path) -> None:
+    with with_tokens(tmp_path, "--max-failed-logins", "10") as (server, tokens):
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, lines(server) as words:
+            assert (await http.get("/topics", headers=bearer(tokens["ann"]))).status_code == 200
+            statuses = [(await http.get("/topics", headers=bearer(f"guess-{n}"))).status_code for n in range(30)]
+            assert statuses[:10] == [401] * 10
+            assert 429 in statuses
+            words.send("auth guess")
+            assert (await words.next()).startswith(b"ERR rate_limited address 127.0.0.1 has failed to log in 10 times ")
+            refused = await http.get("/topics", headers=bearer("guess"))
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            assert 1 <= int(refused.headers["retry-after"]) <= 6
+            assert (await http.get("/topics", headers=bearer(tokens["ann"]))).status_code == 200

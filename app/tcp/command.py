@@ -64,6 +64,10 @@ class Settle(Joint, gc=False):
         return self.action, self.topic, self.group, self.seconds
 
 
+class Auth(Command):
+    token: str
+
+
 class Topics(Command):
     pass
 

@@ -13,7 +13,7 @@ from ..errors import MessageTooLarge, PlainmqError
 from ..message import TEXT, Delivery, Draft
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
-from .command import Command, Send, Subscribe
+from .command import Auth, Command, Send, Subscribe
 from .dialect import BadArguments, Dialect, NotParsed, decoded
 
 MAX_LITERAL: Final = 128 << 10  # bytes of a line
@@ -57,10 +57,20 @@ class _Send(msgspec.Struct, tag_field="command", tag="send", forbid_unknown_fiel
         return Send(Draft(topic, data, kind, delivery=self.delivery, retain=self.cache, line=line + b"\n"))
 
 
+class _Auth(msgspec.Struct, tag_field="command", tag="auth", forbid_unknown_fields=True):
+    token: str
+
+    def command(self, line: bytes) -> Command:  # noqa: ARG002
+        return Auth(self.token)
+
+
 def _as_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     return (value if isinstance(value, str) else repr(value)).encode()
+
+
+_Lines = _Subscribe | _Send | _Auth
 
 
 class Literal(Dialect):
@@ -69,7 +79,7 @@ class Literal(Dialect):
     def parse(self, line: bytes) -> Command:
         value = _evaluated(line)
         try:
-            wire: _Subscribe | _Send = msgspec.convert(value, _Subscribe | _Send)
+            wire: _Lines = msgspec.convert(value, _Lines)
             return wire.command(line)
         except (msgspec.ValidationError, ValueError) as error:
             raise BadArguments(f"{error}; expected {_LITERAL_EXAMPLE}") from None

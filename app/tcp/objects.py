@@ -14,6 +14,7 @@ from ..message import TEXT, Delivery, Draft, Receipt, Scheduled
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import (
+    Auth,
     Command,
     Ping,
     Send,
@@ -102,12 +103,19 @@ class _Extend(_Ack, tag="extend"):
         return self._settle(Action.EXTEND, None if self.lease is UNSET else parse_lease(self.lease))
 
 
+class _Auth(_Line, tag="auth"):
+    token: str
+
+    def command(self) -> Command:
+        return Auth(self.token)
+
+
 class _Ping(_Line, tag="ping"):
     def command(self) -> Command:
         return Ping()
 
 
-_Lines = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Ping
+_Lines = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
 
 
 class Json(Dialect):

@@ -1,12 +1,14 @@
 """One client of the line port: its commands done, its subscriptions held, its messages written."""
 
-from asyncio import BaseTransport, CancelledError, Future, get_running_loop
+from asyncio import BaseTransport, CancelledError, Future, TimerHandle, get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from ..access import ANYBODY, NOBODY, Grant, Right, authorise
 from ..broker import Broker
 from ..cohort import Reader
+from ..doorkeeper import Doorkeeper
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
 from ..frames import Form, LeaseForm
 from ..lease import Outcome
@@ -14,14 +16,16 @@ from ..message import Draft
 from ..quotas import client_of
 from ..topic import Selector
 from ..workers import Worker
-from .command import Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
+from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 from .connection import MAX_DUE, Connection
 from .dialect import Dialect
 from .dialects import WORDS, choose
+from .needs import check
 from .words import HELP, describe
 
 TOGETHER: Final = 100  # sends or acks that the log is given at once: more would gain nothing
 MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
+LINGER: Final = 2.0  # seconds that a client whose time is over has to take its last bytes
 Place = tuple[str, str | None]  # a topic or pattern, and the group whose work it is, if any
 _TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
 
@@ -31,29 +35,54 @@ class LineSession(Connection):
     subscription, and so has each of its groups."""
 
     __slots__ = (
-        "_broker", "_client", "_dialect", "_farewell", "_held", "_kin", "_max_message", "_refilled", "_remained",
-        "_takers", "_together",
+        "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
+        "_max_message", "_refilled", "_remained", "_speaks", "_takers", "_timer", "_together",
     )  # fmt: skip
 
-    def __init__(self, broker: Broker, max_line: int, max_message: int) -> None:
-        """`max_line` and `max_message` are in bytes."""
+    def __init__(
+        self, broker: Broker, max_line: int, max_message: int, keeper: Doorkeeper, auth_timeout: float
+    ) -> None:
+        """`max_line` and `max_message` are in bytes, `auth_timeout` in seconds."""
         super().__init__(max_line)
         self._broker = broker
         self._max_message = int(max_message)
+        self._keeper = keeper
+        self._auth_timeout = auth_timeout
+        self._grant = NOBODY
+        self._timer: TimerHandle | None = None  # to the end of the client's time
         self._takers: dict[Place, Reader | Worker] = {}
         self._together: list[Any] = []  # commands of one kin that came together, not done yet
         self._kin: object = None
         self._dialect: Dialect = WORDS  # they came in
+        self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
         self._client: str | None = None  # in quotas
         self._held = 0  # bytes of a line that is not whole
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
 
+    # Whose it is, and for how long
+
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._client = client_of(None, peer[0] if peer else None)
+        self._client = client_of(None, _host(transport, "peername"))
+        if self._keeper.open or self._keeper.is_open_at(_host(transport, "sockname")):
+            self._grant = ANYBODY
+        else:
+            self._leave_in(self._auth_timeout, "unauthorised")
+
+    def _leave_in(self, seconds: float | None, reason: str) -> None:
+        """None: no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            self._timer = get_running_loop().call_later(seconds, self._time_is_over, reason)
+
+    def _time_is_over(self, reason: str) -> None:
+        self._timer = get_running_loop().call_later(LINGER, self.abort)
+        self._farewell = self._speaks.bye(reason)
+        self.close()
 
     # The line's way
 
@@ -78,10 +107,13 @@ class LineSession(Connection):
         if dialect is None:
             self.close()
             return
+        self._speaks = dialect
         try:
             if len(line) > self.max_line:
                 raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
-            self._do(dialect, dialect.parse(line), line)
+            command = dialect.parse(line)
+            check(self._grant, command)
+            self._do(dialect, command, line)
         except PlainmqError as error:
             self.catch_up()
             self.in_turn(partial(self._say, self._refusal(dialect, error)))
@@ -208,6 +240,22 @@ class LineSession(Connection):
         as_whom = f" as {command.group}" if command.group else ""
         self._say(dialect.success(f"unsubscribed from {command.topic}{as_whom}"))
 
+    def _auth(self, dialect: Dialect, command: Auth) -> None:
+        """A later token takes the place of an earlier one, if it is good for what the client has subscribed to."""
+        grant = self._admitted(command.token)
+        for topic, group in self._takers:
+            authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
+        self._grant = grant
+        if grant is not ANYBODY:
+            self._client = client_of(grant.name, None)
+        self._leave_in(self._keeper.left(grant), "expired")
+        self._say(dialect.success(f"you are {grant.name}"))
+
+    def _admitted(self, token: str) -> Grant:
+        if self._grant is ANYBODY:
+            return ANYBODY
+        return self._keeper.admit(token, _host(self._transport, "peername") or "")
+
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
         topics = get_running_loop().create_task(self._broker.topics())
         self._answer(dialect, topics, lambda topics: dialect.success(describe(topics)))
@@ -256,6 +304,7 @@ class LineSession(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.hold(0)
+        self._leave_in(None, "")
         for taker in self._takers.values():
             taker.close()
         self._takers.clear()
@@ -273,6 +322,12 @@ class LineSession(Connection):
             if isinstance(taker, Reader):
                 taker.cohort.flush()
             taker.close()
+
+
+def _host(transport: BaseTransport, which: str) -> str | None:
+    """`peername` or `sockname`: the address of that end."""
+    address = transport.get_extra_info(which)
+    return address[0] if isinstance(address, tuple) else None
 
 
 def _settled(dialect: Dialect, command: Settle, place: int, outcomes: Sequence[Outcome]) -> bytes:
@@ -294,6 +349,7 @@ _HANDLERS: Final[dict[type[Command], Callable[[LineSession, Dialect, Any], None]
     Unsubscribe: LineSession._unsubscribe,
     Send: LineSession._send,
     Settle: LineSession._settle,
+    Auth: LineSession._auth,
     Topics: LineSession._topics,
     Ping: LineSession._ping,
     Help: LineSession._help,

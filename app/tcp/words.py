@@ -15,6 +15,7 @@ from ..message import Draft, Receipt, Scheduled
 from ..position import LATEST, parse_start
 from ..topic import parse_pattern, parse_topic
 from .command import (
+    Auth,
     Command,
     Help,
     Ping,
@@ -40,6 +41,7 @@ _USAGE: Final = {
     "ack": "ack TOPIC GROUP ID",
     "nack": "nack TOPIC GROUP ID [delay]",
     "extend": "extend TOPIC GROUP ID [lease]",
+    "auth": "auth TOKEN",
     "topics": "topics",
     "ping": "ping",
     "help": "help",
@@ -53,6 +55,8 @@ _MEANT: Final = {
     "pull": "work",
     "done": "ack",
     "exit": "quit",
+    "login": "auth",
+    "authorization:": "auth",
     "?": "help",
 }
 
@@ -67,6 +71,7 @@ plainmq: each line is a command, in one of three dialects; mix them at will.
     ack TOPIC GROUP ID             it is done: the next JOB comes
     nack TOPIC GROUP ID [delay]    it is not: somebody gets it again
     extend TOPIC GROUP ID [lease]  it takes longer than 30s
+    auth TOKEN            who you are, where that is asked
     topics                what topics there are
     ping                  are you there?
     help                  this page
@@ -130,6 +135,11 @@ def _settle(action: Action, topic: str, rest: str) -> Command:
     return Settle(action, parse_topic(topic), parse_group(group), parse_lease_id(id), parsed)
 
 
+def _auth(token: str, rest: str) -> Command:
+    _check_usage("auth", not rest)
+    return Auth(token)
+
+
 def _arguments(verb: str, rest: str) -> list[str]:
     """The words behind the topic that the usage names; an optional one that was left out is empty."""
     words = _BLANKS.split(rest) if rest else []
@@ -146,7 +156,7 @@ def _check_usage(verb: str, right: bool) -> None:
 
 
 _SECONDS: Final = {Action.NACK: parse_delay, Action.EXTEND: parse_lease}
-_WITH_TOPIC: Final[dict[str, Callable[[str, str], Command]]] = {
+_WITH_WORD: Final[dict[str, Callable[[str, str], Command]]] = {
     "sub": _sub,
     "unsub": _unsub,
     "pub": _pub,
@@ -154,6 +164,7 @@ _WITH_TOPIC: Final[dict[str, Callable[[str, str], Command]]] = {
     "ack": partial(_settle, Action.ACK),
     "nack": partial(_settle, Action.NACK),
     "extend": partial(_settle, Action.EXTEND),
+    "auth": _auth,
 }
 _ALONE: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help": Help(), "quit": Quit()}
 
@@ -170,10 +181,10 @@ class Words(Dialect):
         if verb in _ALONE:
             _check_usage(verb, not topic)
             return _ALONE[verb]
-        if verb not in _WITH_TOPIC:
+        if verb not in _WITH_WORD:
             raise UnknownCommand(_unknown(verb))
         _check_usage(verb, bool(topic))
-        return _WITH_TOPIC[verb](topic, rest)
+        return _WITH_WORD[verb](topic, rest)
 
     def success(self, text: str) -> bytes:
         return f"OK {text}\n".replace("\n", "\r\n").encode()

@@ -8,11 +8,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route
 from starlette.types import ExceptionHandler, Lifespan
 
 from ..broker import Broker
+from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
+from .door import (
+    CHANGE,
+    EVERYBODY,
+    KNOWN,
+    LIST,
+    LOOK_INSIDE,
+    PUBLISH,
+    READ,
+    READ_ONE,
+    STREAM,
+    STREAMS,
+    WORK,
+    WORK_STREAM,
+    Door,
+)
 from .groups import delete_group, get_group, put_group
 from .guard import Guard, Rules
 from .health import livez, readyz
@@ -21,32 +36,35 @@ from .problem import explain, fail, forget, refuse
 from .publish import publish
 from .queue import ack, extend, nack, pull, stream_work
 from .read import read_message, read_messages
-from .shortcut import Shortcuts
+from .session import delete_session, post_session, post_ticket
 from .stream import stream_topic, stream_topics
 from .topics import delete_topic, get_topic, list_topics, put_topic
 
-# A path that can be read in two ways is what its last word says: so the order.
+# Who may pass stands behind each. A path that can be read in two ways is what its last word says: so the order.
 ROUTES = [
-    Route("/topics/{topic:path}/groups/{group}/pull", pull, methods=["POST"]),
-    Route("/topics/{topic:path}/groups/{group}/ack", ack, methods=["POST"]),
-    Route("/topics/{topic:path}/groups/{group}/nack", nack, methods=["POST"]),
-    Route("/topics/{topic:path}/groups/{group}/extend", extend, methods=["POST"]),
-    Route("/topics/{topic:path}/groups/{group}/stream", stream_work, methods=["GET"]),
-    Route("/topics/{topic:path}/messages", publish, methods=["POST"]),
-    Route("/topics/{topic:path}/messages", read_messages, methods=["GET"]),
-    Route("/topics/{topic:path}/messages/{id}", read_message, methods=["GET"]),
-    Route("/topics/{topic:path}/stream", stream_topic, methods=["GET"]),
-    Route("/stream", stream_topics, methods=["GET"]),
-    Route("/topics/{topic:path}/groups/{group}", get_group, methods=["GET"]),
-    Route("/topics/{topic:path}/groups/{group}", put_group, methods=["PUT"]),
-    Route("/topics/{topic:path}/groups/{group}", delete_group, methods=["DELETE"]),
-    Route("/topics", list_topics, methods=["GET"]),
-    Route("/topics/{topic:path}", get_topic, methods=["GET"]),
-    Route("/topics/{topic:path}", put_topic, methods=["PUT"]),
-    Route("/topics/{topic:path}", delete_topic, methods=["DELETE"]),
-    Route("/livez", livez, methods=["GET"]),
-    Route("/readyz", readyz, methods=["GET"]),
-    Route("/metrics", metrics, methods=["GET"]),
+    Door("POST", "/topics/{topic:path}/groups/{group}/pull", pull, WORK),
+    Door("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
+    Door("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK),
+    Door("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
+    Door("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),
+    Door("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
+    Door("GET", "/topics/{topic:path}/messages", read_messages, READ),
+    Door("GET", "/topics/{topic:path}/messages/{id}", read_message, READ_ONE),
+    Door("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),
+    Door("GET", "/stream", stream_topics, STREAMS),
+    Door("GET", "/topics/{topic:path}/groups/{group}", get_group, WORK),
+    Door("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE),
+    Door("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
+    Door("GET", "/topics", list_topics, LIST),
+    Door("GET", "/topics/{topic:path}", get_topic, READ_ONE),
+    Door("PUT", "/topics/{topic:path}", put_topic, CHANGE),
+    Door("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
+    Door("POST", "/tickets", post_ticket, KNOWN),
+    Door("POST", "/session", post_session, KNOWN),
+    Door("DELETE", "/session", delete_session, EVERYBODY),
+    Door("GET", "/livez", livez, EVERYBODY),
+    Door("GET", "/readyz", readyz, EVERYBODY),
+    Door("GET", "/metrics", metrics, LOOK_INSIDE),
 ]
 
 
@@ -58,7 +76,7 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 }
 
 
-_EXPOSED = ["Location", "Link", "Retry-After"]  # headers that a page of another site may read
+_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate"]  # headers that a page of another site may read
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -70,16 +88,21 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def create_app(
-    broker: Broker | None, bounds: Bounds, rules: Rules, lifespan: Lifespan[Starlette] | None = None
+    broker: Broker | None,
+    keeper: Doorkeeper | None,
+    bounds: Bounds,
+    rules: Rules,
+    lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
-    """The app over a broker. A lifespan that opens the broker itself sets `app.state.broker`."""
+    """The app over a broker. A lifespan that makes the broker and the keeper itself sets them in `app.state`."""
     app = Starlette(
         routes=ROUTES, middleware=_middleware(rules), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body
     app.state.broker = broker
     app.state.bounds = bounds
-    app.state.shortcuts = Shortcuts(bounds.message, rules)
+    app.state.rules = rules
+    app.state.keeper = keeper
     return app
 
 
@@ -89,6 +112,6 @@ def _middleware(rules: Rules) -> list[Middleware]:
         return [guard]
     cors = Middleware(
         CORSMiddleware, allow_origins=[*rules.origins], allow_methods=["*"], expose_headers=_EXPOSED,
-        allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
     )  # fmt: skip
     return [guard, cors]

@@ -16,6 +16,7 @@ from ..broker import Broker
 from ..cohort import Sink
 from ..frames import CHUNKED_RAW, control, farewell, retry_delay
 from . import protocol
+from .ending import Ending
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 SPREAD: Final = 4.0  # seconds of them within which all streams get it
@@ -27,7 +28,7 @@ _HEADERS = {"Content-Type": "text/event-stream"}
 class Subscription(protocol.Subscription, Protocol):
     """A Reader or a Worker."""
 
-    def end_in(self, seconds: float) -> None: ...
+    def end_in(self, seconds: float, reason: str) -> None: ...
 
 
 F = TypeVar("F")
@@ -48,10 +49,10 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         forms: Forms[F],
         subscribe: Callable[[F, Sink], S],
         start: Callable[[S], None],
-        timeout: float | None,
+        ending: Ending | None,
     ) -> None:
-        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. The stream ends after
-        `timeout` seconds."""
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `ending`: when
+        the stream ends, if nothing else ends it before."""
         super().__init__(
             _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
         )
@@ -59,7 +60,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._forms = forms
         self._subscribe = subscribe
         self._start = start
-        self._timeout = timeout
+        self._ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what `subscribe` raises before anything is sent."""
@@ -79,8 +80,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._begin(subscription)
 
     def _begin(self, subscription: S) -> None:
-        if self._timeout is not None:
-            subscription.end_in(self._timeout)
+        if self._ending is not None:
+            subscription.end_in(*self._ending)
         self._start(subscription)
 
     def _hello(self) -> bytes:

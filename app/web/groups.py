@@ -7,8 +7,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..access import Right, authorise
 from ..broker import Broker, GroupInfo
-from ..group import GroupState, parse_group
+from ..group import GroupState
 from ..lease import MAX_LEASE
 from ..message import rfc3339
 from ..position import parse_start
@@ -16,8 +17,10 @@ from ..topic import parse_topic
 from ..units import format_duration
 from .answer import json_answer
 from .body import changes, read_json
+from .door import names_of
 from .options import duration, read_options
 from .topics import refuse_what_is_below
+from .visitor import grant_of
 
 Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JSON's 2.0 is a whole number too
 
@@ -49,6 +52,8 @@ async def put_group(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic, group = _group(request)
     settings = changes(await read_json(request, Change, _EXAMPLE), _READ)
+    if dead_letter := settings.get("dead_letter"):
+        authorise(grant_of(request), Right.ADMIN, dead_letter)
     await broker.configure_group(topic, group, settings, settings.pop("start", None))
     return json_answer(_record(await broker.group(topic, group)))
 
@@ -59,16 +64,11 @@ async def delete_group(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def names(request: Request) -> tuple[str, str]:
-    """The topic and the group of the path. Raises TopicInvalid, GroupInvalid."""
-    return parse_topic(request.path_params["topic"]), parse_group(request.path_params["group"])
-
-
 def _group(request: Request) -> tuple[str, str]:
     """Those of the group itself, not what is below a topic `x/groups`."""
     refuse_what_is_below(request)
     read_options(request, {})
-    return names(request)
+    return names_of(request)
 
 
 def _record(info: GroupInfo) -> dict[str, Any]:

@@ -23,10 +23,11 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 class Rules(msgspec.Struct, frozen=True):
     """`hosts`: names under which this server is known, besides localhost and addresses; `origins`: other sites whose
-    pages may use it, such as `https://example.org`. `*` is any."""
+    pages may use it, such as `https://example.org`. `*` is any. `secure`: users reach it by https."""
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
+    secure: bool = False
 
     def knows(self, host: str) -> bool:
         """Whether a lawful Host is ours."""

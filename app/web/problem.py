@@ -14,6 +14,7 @@ from ..errors import (
     Busy,
     Draining,
     EncodingUnsupported,
+    Forbidden,
     GroupInvalid,
     GroupLimit,
     HeadTooLarge,
@@ -29,8 +30,10 @@ from ..errors import (
     RateLimited,
     RequestTimeout,
     TargetTooLong,
+    TicketLimit,
     TopicInvalid,
     TopicLimit,
+    Unauthorised,
 )
 from ..frames import refusal
 
@@ -44,6 +47,9 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     HostInvalid: HTTPStatus.BAD_REQUEST,
     HostUnknown: HTTPStatus.MISDIRECTED_REQUEST,
     OriginForbidden: HTTPStatus.FORBIDDEN,
+    Unauthorised: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    TicketLimit: HTTPStatus.TOO_MANY_REQUESTS,
     NotFound: HTTPStatus.NOT_FOUND,
     LeaseExpired: HTTPStatus.CONFLICT,
     MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -54,6 +60,11 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
     PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_HEADERS: dict[type[PlainmqError], dict[str, str]] = {
+    Busy: {"Retry-After": "5"},
+    Unauthorised: {"WWW-Authenticate": 'Bearer realm="plainmq"'},
 }
 
 
@@ -88,14 +99,10 @@ async def refuse(request: Request, error: Exception) -> Response:
 def refusal_of(error: PlainmqError) -> Response:
     """The problem that an error is."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return problem(status, error.code, str(error), _when_again(error))
-
-
-def _when_again(error: PlainmqError) -> dict[str, str]:
-    """The headers that say when it may be tried again, where that is known."""
+    headers = next((headers for kind, headers in _HEADERS.items() if isinstance(error, kind)), None)
     if isinstance(error, RateLimited):
-        return {"Retry-After": str(max(ceil(error.wait), 1))}
-    return {"Retry-After": "5"} if isinstance(error, Busy) else {}
+        headers = {"Retry-After": str(max(ceil(error.wait), 1))}
+    return problem(status, error.code, str(error), headers)
 
 
 def _refuse_softly(error: Busy, pressure: float) -> Response:

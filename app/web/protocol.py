@@ -185,7 +185,7 @@ class Connection(HttpToolsProtocol):
         if (found := self._shortcut) is not None:
             self._shortcut = None
             self._shortcuts.remember(self._piece, found)
-            self._gather(self._owe(), found.draft(bytes(self._body)))
+            self._gather(self._owe(), found, bytes(self._body))
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -200,10 +200,10 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def _gather(self, publish: Publish, draft: Draft) -> None:
-        publish.draft = draft
+    def _gather(self, publish: Publish, found: shortcut.Shortcut, body: bytes) -> None:
+        publish.draft = found.draft(body)
         try:
-            self.broker.quotas.publish(self._anonymous)
+            self.broker.quotas.publish(self._shortcuts.client(found, self._anonymous))
         except PlainmqError as error:
             self.refuse(publish, error)
         else:
@@ -223,9 +223,7 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(
-            owed, Refusal
-        ):  # what is still on its way would reset a closed connection, and the answer with it:
+        if isinstance(owed, Refusal):  # what is still on its way would reset a closed connection, and its answer:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
@@ -242,7 +240,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
             self._requests += 1
-            self._gather(self._owe(), known[0].draft(known[1]))
+            self._gather(self._owe(), *known)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
         most = self._intake.max_head

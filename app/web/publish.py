@@ -12,11 +12,11 @@ from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ..inflow import Inflow
 from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
-from ..topic import parse_topic
 from ..units import parse_duration
 from .answer import json_answer
-from .client import client
+from .door import topic_of
 from .options import Parser, boolean, choice, delivery, duration, read_options
+from .visitor import client
 
 BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
@@ -57,7 +57,7 @@ class Postponed(msgspec.Struct, omit_defaults=True):
 
 async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    topic = parse_topic(request.path_params["topic"])
+    topic = topic_of(request)
     options = read_options(request, _OPTIONS) | {"key": request.headers.get("idempotency-key")}
     content_type = _content_type(request)
     batch = is_batch(content_type)

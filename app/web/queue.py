@@ -18,11 +18,12 @@ from ..workers import Worker
 from . import read, stream
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json
-from .client import client
+from .door import names_of
+from .ending import at_most, ending
 from .eventstream import EventStream, Forms
-from .groups import names
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
+from .visitor import TICKET, client
 
 _FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
 _LEASE = duration("lease", MAX_LEASE)
@@ -36,6 +37,7 @@ _STREAM_OPTIONS: dict[str, Parser] = {
     "credit": integer("credit", 1, MAX_LEASES),
     "lease": _LEASE,
     "timeout": duration("timeout", stream.LONGEST),
+    TICKET: str,
 }
 _NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_DELAY)}
 _EXTEND_OPTIONS: dict[str, Parser] = {"lease": _LEASE}
@@ -75,9 +77,9 @@ _SETTLINGS: dict[Action, Settling] = {
 async def pull(request: Request) -> Response:
     """What there is, or comes within `wait`. For a client that leaves nothing stays leased."""
     broker: Broker = request.app.state.broker
-    topic, group = names(request)
+    topic, group = names_of(request)
     options = read_options(request, _PULL_OPTIONS)
-    count, seconds, lease = options.get("max", 10), options.get("wait", 0.0), options.get("lease")
+    count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
     pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease, client=client(request)))
     if await _client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
@@ -106,7 +108,7 @@ async def _until_gone(request: Request) -> None:
 async def stream_work(request: Request) -> Response:
     """The same pushed. The group is there before the head goes out, so that a refusal has its status."""
     broker: Broker = request.app.state.broker
-    topic, group = names(request)
+    topic, group = names_of(request)
     options = read_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
     await broker.join(topic, group)
@@ -114,7 +116,7 @@ async def stream_work(request: Request) -> Response:
     def work(form: LeaseForm, sink: Sink) -> Worker:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
-    return EventStream(broker, _FORMS, work, Worker.start, options.get("timeout"))
+    return EventStream(broker, _FORMS, work, Worker.start, ending(request, options.get("timeout")))
 
 
 # Settling it
@@ -135,7 +137,7 @@ async def extend(request: Request) -> Response:
 async def _settle(request: Request, action: Action) -> Response:
     """What became of each id; 409 when every lease was over."""
     broker: Broker = request.app.state.broker
-    topic, group = names(request)
+    topic, group = names_of(request)
     kind, parsers = _SETTLINGS[action]
     options = read_options(request, parsers)
     body = await read_json(request, kind, 'ids such as {"ids":["k3f9a2-42"]}')

@@ -11,10 +11,11 @@ from ..frames import as_record
 from ..message import parse_id
 from ..position import EARLIEST, parse_start
 from ..reading import Page
-from ..topic import Selector, parse_topic
 from .answer import json_answer, lines_answer, wants_lines
-from .client import client
+from .door import selection_of, topic_of
+from .ending import at_most
 from .options import Parser, duration, integer, read_options
+from .visitor import client
 
 MOST: Final = 1_000  # messages in a page
 LONGEST: Final = 60.0  # seconds of waiting in one request: less than most proxies allow
@@ -35,8 +36,8 @@ async def read_messages(request: Request) -> Response:
     options = read_options(request, _OPTIONS)
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
-    limit, wait = options.get("limit", 100), options.get("wait", 0.0)
-    page = await broker.read(Selector([topic]), start, limit, wait, client(request))
+    limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
+    page = await broker.read(selection_of(request), start, limit, wait, client(request))
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
@@ -61,6 +62,6 @@ async def read_message(request: Request) -> Response:
     """The body as it was published, with its own content type."""
     broker: Broker = request.app.state.broker
     read_options(request, {})
-    message = await broker.get(parse_topic(request.path_params["topic"]), parse_id(request.path_params["id"]))
+    message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
     headers = {**_HARMLESS, "Content-Type": message.content_type, "Cache-Control": "no-store"}
     return Response(message.data, headers=headers)

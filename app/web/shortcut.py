@@ -1,8 +1,9 @@
 """A publish answered without a request object. It is the same publish: whatever is not plain about a request (an
-option, a key, a batch, an encoding, an unlawful name) makes it none of ours, and web/publish answers it.
+option, a key, a batch, an encoding, an unlawful name, a token that is not known yet or may not publish here) makes it
+none of ours, and web/publish answers it.
 
 A client sends the same head again and again. One that was read and found plain is remembered, byte for byte, so that it
-need not be read again.
+need not be read again; whether its token still holds is asked each time.
 """
 
 import re
@@ -13,8 +14,11 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from ..access import ANYBODY, Grant
+from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
+from ..quotas import client_of
 from ..topic import parse_topic
 from .guard import Rules
 from .publish import MAX_CONTENT_TYPE, is_batch, read_content_type
@@ -28,11 +32,13 @@ _IMMATERIAL: Final = frozenset({b"user-agent", b"accept", b"accept-encoding", b"
 
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False):
-    """What a plain publish needs: where to, what kind of body, and how many bytes of it are announced."""
+    """What a plain publish needs: where to, what kind of body, how many bytes of it are announced, and the
+    `Authorization` that is shown."""
 
     topic: str
     content_type: str
     length: int
+    shown: bytes | None
 
     def draft(self, body: bytes) -> Draft:
         return Draft(self.topic, body, self.content_type)
@@ -41,16 +47,19 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
 class Shortcuts:
     """The plain publishes of one server: bodies of at most `limit` bytes, for a Host that the rules know."""
 
-    def __init__(self, limit: int, rules: Rules) -> None:
+    def __init__(self, limit: int, rules: Rules, keeper: Doorkeeper) -> None:
         self._limit = limit
         self._rules = rules
+        self._keeper = keeper
         self._known: dict[bytes, Shortcut] = {}  # by the whole head
 
     def recall(self, data: bytes) -> tuple[Shortcut, bytes] | None:
         """The shortcut and the body, if these bytes are one whole request whose head is known."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
         shortcut = self._known.get(data[:end])
-        return (shortcut, data[end:]) if shortcut is not None and len(data) == end + shortcut.length else None
+        if shortcut is None or len(data) != end + shortcut.length or self._publisher(shortcut) is None:
+            return None
+        return shortcut, data[end:]
 
     def remember(self, data: bytes, shortcut: Shortcut) -> None:
         """The parser has found this shortcut in what began with these bytes."""
@@ -66,6 +75,7 @@ class Shortcuts:
             return None
         content_type: str | None = TEXT
         length, hosts = -1, 0
+        shown: bytes | None = None
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
@@ -73,10 +83,22 @@ class Shortcuts:
                 hosts += 1 if _is_ours(value, self._rules) else 2
             elif name == b"content-type":
                 content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
+            elif name == b"authorization" and shown is None:
+                shown = value
             elif name not in _IMMATERIAL:
                 return None
-        plain = content_type is not None and 0 <= length <= self._limit and hosts == 1
-        return Shortcut(topic, content_type, length) if plain and content_type is not None else None
+        if content_type is None or not 0 <= length <= self._limit or hosts != 1:
+            return None
+        shortcut = Shortcut(topic, content_type, length, shown)
+        return None if self._publisher(shortcut) is None else shortcut
+
+    def client(self, shortcut: Shortcut, anonymous: str | None) -> str | None:
+        """Who publishes, as quotas know it."""
+        grant = None if shortcut.shown is None else self._publisher(shortcut)
+        return anonymous if grant is None or grant is ANYBODY else client_of(grant.name, None)
+
+    def _publisher(self, shortcut: Shortcut) -> Grant | None:
+        return self._keeper.publisher(shortcut.shown, shortcut.topic)
 
 
 @lru_cache(maxsize=4_096)

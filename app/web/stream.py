@@ -12,9 +12,11 @@ from ..frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, Form
 from ..message import parse_id
 from ..position import LATEST, After, Start, parse_start
 from ..topic import Selector
-from .client import client
+from .door import selection_of, selections_of
+from .ending import ending
 from .eventstream import EventStream, Forms
 from .options import Parser, choice, duration, integer, read_options
+from .visitor import TICKET, client
 
 LONGEST: Final = 3_600.0  # seconds that a stream may ask for
 
@@ -31,18 +33,19 @@ _OPTIONS: dict[str, Parser] = {
     "format": choice("format", _FORMS),
     "limit": integer("limit", 1, 1_000_000),
     "timeout": duration("timeout", LONGEST),
+    TICKET: str,
 }
 
 
 async def stream_topic(request: Request) -> Response:
     """One topic, or the topics that a pattern matches."""
-    return _stream(request, Selector([request.path_params["topic"]]), read_options(request, _OPTIONS))
+    return _stream(request, selection_of(request), read_options(request, _OPTIONS))
 
 
 async def stream_topics(request: Request) -> Response:
     """Several topics and patterns, in the order of the log."""
     options = read_options(request, _OPTIONS, repeatable=["topic"])
-    return _stream(request, Selector(request.query_params.getlist("topic")), options)
+    return _stream(request, selections_of(request), options)
 
 
 def _stream(request: Request, selector: Selector, options: Mapping[str, Any]) -> Response:
@@ -54,7 +57,8 @@ def _stream(request: Request, selector: Selector, options: Mapping[str, Any]) ->
     def subscribe(form: Form, sink: Sink) -> Reader:
         return broker.subscribe(selector, form, sink, aging=True, limit=limit, client=client(request))
 
-    return EventStream(broker, forms, subscribe, lambda reader: reader.start(start), options.get("timeout"))
+    until = ending(request, options.get("timeout"))
+    return EventStream(broker, forms, subscribe, lambda reader: reader.start(start), until)
 
 
 def _start(request: Request, options: Mapping[str, Any]) -> Start:

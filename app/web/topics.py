@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker, TopicInfo
-from ..topic import Selector, parse_topic
+from ..topic import Selector
 from ..units import format_duration, parse_duration
 from .answer import json_answer
 from .body import changes, read_json
+from .door import topic_of
 from .options import Parser, read_options
 
 _OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
@@ -68,7 +69,7 @@ def refuse_what_is_below(request: Request) -> None:
 def _topic(request: Request) -> str:
     refuse_what_is_below(request)
     read_options(request, {})
-    return parse_topic(request.path_params["topic"])
+    return topic_of(request)
 
 
 def _record(info: TopicInfo) -> dict[str, Any]:

@@ -177,8 +177,8 @@ class Machine(RuleBasedStateMachine):
         self.run(turns())
 
     @rule(
-        topic=st.sampled_from([*TOPICS, *SHARED]), count=st.integers(1, 3), for_one=st.sampled_from([False, False, True]),
-        retain=st.sampled_from([True, True, False]),
+        topic=st.sampled_from([*TOPICS, *SHARED]), count=st.integers(1, 3),
+        for_one=st.sampled_from([False, False, True]), retain=st.sampled_from([True, True, False]),
         ttl=st.sampled_from([None, None, 5.0, 50.0]), same_turn=st.booleans(),
     )  # fmt: skip
     def publish(self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool) -> None:

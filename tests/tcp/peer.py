@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from app.broker import Broker, Timing, steady_clock
+from app.doorkeeper import OPEN, Doorkeeper
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
 from app.tcp.connection import Connection
@@ -126,12 +127,14 @@ async def serving(
     max_message: int = MAX_MESSAGE,
     send_buffer: int = 0,
     session: Callable[[Broker], Connection] | None = None,
+    keeper: Doorkeeper = OPEN,
+    auth_timeout: float = 10.0,
 ) -> AsyncIterator[Port]:
     engine = engine or MemoryEngine(limits or Limits(), steady_clock())
     sock = bound_socket(send_buffer)
     number: int = sock.getsockname()[1]
     async with Broker(engine, timing or Timing(), max_subscribers) as broker:
-        make = session or (lambda broker: LineSession(broker, max_line, max_message))
+        make = session or (lambda broker: LineSession(broker, max_line, max_message, keeper, auth_timeout))
         async with LineListener(sock, lambda: make(broker), max_clients):
             yield Port(broker, number)
 

@@ -1,17 +1,23 @@
 """openapi/tcp.md is held to the code: its transcripts run, and its tables name what there is."""
 
+import json
 import re
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from app import errors, lease
+from app.doorkeeper import OPEN, Doorkeeper
+from app.files import append_private
 from app.tcp import dialect, dialects, literals, objects, session, words
+from app.tokens import TokenFile
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
 TRANSCRIPTS = re.findall(r"```transcript\n(.*?)```", DOCUMENT, re.DOTALL)
+GUESTS = re.findall(r"```transcript as guest\n(.*?)```", DOCUMENT, re.DOTALL)
 ID = re.compile(r"\bk3f9a2xy(?=-\d+\b)")  # the epoch of the examples
 
 
@@ -22,7 +28,19 @@ def expected(line: str) -> bytes:
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS)
 async def test_a_transcript_is_what_happens(transcript: str) -> None:
-    async with serving() as port, port.connect() as peer:
+    await _play(transcript, OPEN)
+
+
+@pytest.mark.parametrize("transcript", GUESTS)
+async def test_a_transcript_of_a_guest_is_what_happens_where_a_token_is_needed(transcript: str, tmp_path: Path) -> None:
+    (token,) = set(re.findall(r"> auth (\S+)", transcript))
+    line = {"name": "sensors", "sha256": sha256(token.encode()).hexdigest(), "publish": ["rooms.**"]}
+    append_private(tmp_path / "tokens", json.dumps(line).encode())
+    await _play(transcript, Doorkeeper(file=TokenFile(tmp_path / "tokens")))
+
+
+async def _play(transcript: str, keeper: Doorkeeper) -> None:
+    async with serving(keeper=keeper) as port, port.connect() as peer:
         epoch = port.broker.engine.epoch
         for sign, lines in groupby(ID.sub(epoch, transcript).splitlines(), key=lambda line: line[:2]):
             texts = [line[2:] for line in lines]
@@ -40,6 +58,7 @@ async def test_a_transcript_is_what_happens(transcript: str) -> None:
 def test_there_are_transcripts_of_every_dialect() -> None:
     sent = [line[2:] for transcript in TRANSCRIPTS for line in transcript.splitlines() if line.startswith("> ")]
     chosen = {dialects.choose(line.encode()) for line in sent}
+    assert GUESTS
     assert chosen == {dialects.LITERAL, dialects.JSON, dialects.WORDS}
 
 
@@ -53,9 +72,10 @@ def test_every_word_has_its_row() -> None:
 def test_every_code_a_line_can_get_is_explained() -> None:
     raised: list[type[errors.PlainmqError]] = [
         dialect.UnknownCommand, dialect.BadArguments, dialect.NotUtf8, errors.TopicInvalid, errors.GroupInvalid,
-        errors.OptionInvalid, errors.MessageTooLarge, errors.NotFound, errors.LeaseExpired, errors.TopicLimit,
-        errors.GroupLimit, errors.RateLimited, errors.LogFull, errors.SubscriberLimit, errors.Busy,
-        errors.Overloaded, errors.StorageFailed, errors.Draining, errors.PlainmqError,
+        errors.OptionInvalid, errors.MessageTooLarge, errors.Unauthorised, errors.Forbidden, errors.NotFound,
+        errors.LeaseExpired, errors.TopicLimit, errors.GroupLimit, errors.RateLimited, errors.LogFull,
+        errors.SubscriberLimit, errors.Busy, errors.Overloaded, errors.StorageFailed, errors.Draining,
+        errors.PlainmqError,
     ]  # fmt: skip
     table = DOCUMENT[DOCUMENT.index("| code | when |") : DOCUMENT.index("After every code but the last")]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [error.code for error in raised]

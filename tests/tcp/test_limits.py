@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from app.broker import Timing
+from app.doorkeeper import OPEN
 from app.tcp.connection import WRITE
 from app.tcp.session import LineSession
 from app.tcp.words import HELP
@@ -369,7 +370,7 @@ class Transport(asyncio.Transport):
 
 async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, peer: Peer) -> None:
     await peer.do(send("foo", "a"), send("foo", "b"))
-    session, transport = LineSession(port.broker, 1_000, 1_000), Transport()
+    session, transport = LineSession(port.broker, 1_000, 1_000, OPEN, 10.0), Transport()
     session.connection_made(transport)
     session.data_received(f"ping\n{subscribe('foo')}\nping\n".encode())
     messages = delivered("foo", "a", 0) + delivered("foo", "b", 1)
@@ -378,7 +379,7 @@ async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, pee
 
 
 async def test_a_peer_that_takes_nothing_is_not_read(port: Port) -> None:
-    session, transport = LineSession(port.broker, 1_000, 1_000), Transport()
+    session, transport = LineSession(port.broker, 1_000, 1_000, OPEN, 10.0), Transport()
     session.connection_made(transport)
     session.pause_writing()
     assert not transport.reading
@@ -391,7 +392,7 @@ async def test_a_peer_that_takes_nothing_is_not_read(port: Port) -> None:
 
 async def test_what_is_pending_falls_whenever_the_socket_takes_something_however_it_is_filled_again(port: Port) -> None:
     """A reader that waits for its turn on a busy connection must not look stalled."""
-    session, transport = LineSession(port.broker, 100, 100), Transport()
+    session, transport = LineSession(port.broker, 100, 100, OPEN, 10.0), Transport()
     session.connection_made(transport)
     seen = []
     for full, left in ((100, 10), (500, 20), (90, 0), (80_000, 79_999)):

@@ -1,0 +1,99 @@
+"""A route, and what a request needs to pass: there is none without."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ..access import EVERYTHING, NOBODY, Right, authorise
+from ..errors import Unauthorised
+from ..group import parse_group
+from ..topic import Selector, parse_topic
+from .visitor import GRANT, grant_of, identify
+
+Subject = Callable[[Request], str | Selector]
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A right, on what the request names; `by_ticket`: a ticket will do."""
+
+    right: Right
+    subject: Subject
+    by_ticket: bool = False
+
+    def check(self, request: Request) -> None:
+        authorise(grant_of(request), self.right, self.subject(request))
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Any good token."""
+
+    by_ticket: bool = False
+
+    def check(self, request: Request) -> None:
+        if grant_of(request) is NOBODY:
+            raise Unauthorised("this needs a token: send Authorization: Bearer TOKEN")
+
+
+class Door(Route):
+    """`need` is None where nobody is asked who he is."""
+
+    def __init__(self, method: str, path: str, endpoint: Callable[..., Any], need: Need | Known | None) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        self.need = need
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.need is not None and scope["method"] in (self.methods or ()):
+            request = Request(scope)
+            scope[GRANT] = identify(request, self.need.by_ticket)
+            self.need.check(request)
+        await super().handle(scope, receive, send)
+
+
+# What a request is about
+
+
+def topic_of(request: Request) -> str:
+    """Raises TopicInvalid."""
+    return parse_topic(request.path_params["topic"])
+
+
+def selection_of(request: Request) -> Selector:
+    """A topic, or the topics that a pattern matches. Raises TopicInvalid."""
+    return Selector([request.path_params["topic"]])
+
+
+def selections_of(request: Request) -> Selector:
+    """Several topics and patterns. Raises TopicInvalid."""
+    return Selector(request.query_params.getlist("topic"))
+
+
+def matched_by(request: Request) -> Selector:
+    """Those that are to be listed: all, unless it says which. Raises TopicInvalid."""
+    return Selector(request.query_params.getlist("match") or [EVERYTHING])
+
+
+def everything(_request: Request) -> str:
+    return EVERYTHING
+
+
+def names_of(request: Request) -> tuple[str, str]:
+    """The topic and the group of the path. Raises TopicInvalid, GroupInvalid."""
+    return topic_of(request), parse_group(request.path_params["group"])
+
+
+PUBLISH: Final = Need(Right.PUBLISH, topic_of)
+READ: Final = Need(Right.SUBSCRIBE, selection_of)
+READ_ONE: Final = Need(Right.SUBSCRIBE, topic_of)
+STREAM: Final = Need(Right.SUBSCRIBE, selection_of, by_ticket=True)
+STREAMS: Final = Need(Right.SUBSCRIBE, selections_of, by_ticket=True)
+WORK: Final = Need(Right.CONSUME, topic_of)
+WORK_STREAM: Final = Need(Right.CONSUME, topic_of, by_ticket=True)
+CHANGE: Final = Need(Right.ADMIN, topic_of)
+LIST: Final = Need(Right.ADMIN, matched_by)
+LOOK_INSIDE: Final = Need(Right.ADMIN, everything)
+KNOWN: Final = Known()
+EVERYBODY: Final = None

@@ -1,0 +1,86 @@
+"""Whose a request is. It shows a token (`Authorization: Bearer`), or, from a browser, a cookie that holds one
+(POST /session) or a ticket (POST /tickets). The grant is kept in the request's scope, under GRANT, for who answers the
+request, limits it or writes of it.
+"""
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from ..access import ANYBODY, NOBODY, Grant
+from ..doorkeeper import SCHEME, Doorkeeper
+from ..errors import OptionInvalid, Unauthorised
+from ..quotas import client_of
+
+GRANT: Final = "plainmq.grant"  # the key of the scope
+TICKET: Final = "ticket"  # the option of a stream
+COOKIE: Final = "plainmq"
+SECURE_COOKIE: Final = "__Host-plainmq"  # no other site can set a cookie of this name (RFC 6265bis, section 4.1.3.2)
+
+_IN_URLS: Final = ("token", "access_token", "auth", "jwt")  # how clients of other servers write one there
+
+
+def grant_of(request: Request) -> Grant:
+    """What was found out when the request came in."""
+    grant: Grant = request.scope[GRANT]
+    return grant
+
+
+def client(request: Request) -> str | None:
+    """Who it is from, as quotas know it."""
+    grant = grant_of(request)
+    anonymous = grant in {ANYBODY, NOBODY}
+    return client_of(None if anonymous else grant.name, request.client.host if request.client else None)
+
+
+def identify(request: Request, takes_tickets: bool) -> Grant:
+    """NOBODY when it shows nothing. Raises Unauthorised when that is not good, OptionInvalid for a token in the URL."""
+    keeper: Doorkeeper = request.app.state.keeper
+    if keeper.is_open_at((request.scope.get("server") or (None,))[0]):
+        return ANYBODY
+    for name in _IN_URLS:
+        if name in request.query_params:
+            raise OptionInvalid(
+                f"{name}= is not an option here: logs keep what is in a URL. Send Authorization: Bearer, or for an "
+                f"EventSource a ticket (POST /tickets)"
+            )
+    address = request.client.host if request.client else ""
+    if (token := shown_token(request)) is not None:
+        return keeper.admit(token, address)
+    if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
+        return keeper.take_ticket(ticket, address)
+    if (token := _cookie(request)) is not None:
+        return keeper.admit(token, address)
+    return NOBODY
+
+
+def shown_token(request: Request) -> str | None:
+    """That of its Authorization. Raises Unauthorised when it has another."""
+    shown = request.headers.getlist("authorization")
+    if not shown:
+        return None
+    scheme, _, token = shown[0].partition(" ")
+    if len(shown) > 1 or scheme.lower() != SCHEME.decode().strip().lower():
+        raise Unauthorised("expected one Authorization: Bearer TOKEN")
+    return token.strip(" ")
+
+
+def _cookie(request: Request) -> str | None:
+    """A page of another site that is allowed here is not allowed to speak for whoever sits before it."""
+    return request.cookies.get(cookie_name(request)) if _from_ourselves(request.headers) else None
+
+
+def _from_ourselves(headers: Headers) -> bool:
+    origin, host = headers.get("origin"), headers.get("host", "")
+    same = origin is None or origin.partition("://")[2].lower() == host.lower()
+    return same and headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
+
+
+def cookie_name(request: Request) -> str:
+    return SECURE_COOKIE if is_secure(request) else COOKIE
+
+
+def is_secure(request: Request) -> bool:
+    """Whether users reach the server by https, as far as it knows."""
+    return request.url.scheme == "https" or bool(request.app.state.rules.secure)

@@ -1,0 +1,433 @@
+"""matrix.md is what happens: every door, and every kind of token, shown in every way."""
+
+import hmac
+import json
+import re
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+
+from app.access import NOBODY, Right, authorise
+from app.doorkeeper import Doorkeeper
+from app.tcp import literals, objects, words
+from app.tcp.command import Command
+from app.tcp.dialect import Dialect
+from app.tcp.dialects import JSON, LITERAL, WORDS
+from app.tcp.needs import NEEDS
+from app.tickets import LIFE
+from app.web.app import ROUTES
+from app.web.door import Door, Need
+from tests.access.conftest import Guarded, guarded
+from tests.access.keys import ALL, SECRET, claims, private, private_pem, public_pem, signed
+from tests.harness import DEADLINE, lines
+
+pytestmark = pytest.mark.anyio
+
+MATRIX: Final = (Path(__file__).parent / "matrix.md").read_text()
+Row = dict[str, str]
+
+# Tokens that no door may take
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _joined(head: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    return ".".join(_encoded(json.dumps(part).encode()) for part in (head, claims))
+
+
+def _claims_until(end: str) -> bytes:
+    return json.dumps(claims(exp="?")).replace('"?"', end).encode()
+
+
+def _confused() -> str:
+    """Signed by HMAC with the public key as the secret, which everybody knows."""
+    text = _joined({"alg": "HS256", "typ": "JWT"}, claims())
+    return f"{text}.{_encoded(hmac.digest(public_pem('RS256'), text.encode(), 'sha256'))}"
+
+
+BAD: Final[dict[str, Callable[[Guarded], str]]] = {
+    "not a token at all": lambda _: "~",
+    "too long": lambda _: "a" * 4_001,
+    "one that nobody has made": lambda _: "pmq_" + "A" * 43,
+    "one of another server": lambda _: "pmq_Ux0fyMMH5nnIPAyyTQ41Vq3dKQBjVbbZwsTBFVfMH1k",
+    "the hash of a good one": lambda server: re.findall(r'"sha256":"(\w+)"', server.tokens.read_text())[0],
+    "a good one in capitals": lambda server: server.good.upper(),
+    "a good one cut short": lambda server: server.good[:-1],
+    "static, expired": lambda server: server.expired,
+    "JWT, three dots and nothing": lambda _: "..",
+    "JWT, expired": lambda _: signed(claims(exp=int(time.time()) - 1)),
+    "JWT, not yet valid": lambda _: signed(claims(nbf=int(time.time()) + 3_600)),
+    "JWT, without an end": lambda _: signed(claims(exp=None)),
+    "JWT, an end that is no time": lambda _: signed(claims(exp="never")),
+    "JWT, alg none": lambda _: _joined({"alg": "none"}, claims()) + ".",
+    "JWT, signature cut off": lambda _: signed(claims()).rpartition(".")[0] + ".",
+    "JWT, another's claims": lambda _: _with_payload(signed(claims(publish=[])), signed(claims())),
+    "JWT, public key as the secret": lambda _: _confused(),
+    "JWT, HMAC with another hash": lambda _: signed(claims(), SECRET, "HS512"),
+    "JWT, another secret": lambda _: signed(claims(), SECRET + "?"),
+    "JWT, another RSA key": lambda _: signed(claims(), private("RS256", 1), "RS256"),
+    "JWT, the RSA key with another hash": lambda _: signed(claims(), private("RS256"), "RS512"),
+    "JWT, another EdDSA key": lambda _: signed(claims(), private_pem(private("EdDSA", 1)), "EdDSA"),
+    "JWT, for somebody else": lambda _: signed(claims(aud="another")),
+    "JWT, for nobody": lambda _: signed(claims(aud=None)),
+    "JWT, from somebody else": lambda _: signed(claims(iss="another")),
+    "JWT, from nobody": lambda _: signed(claims(iss=None)),
+    "JWT, whose is not said": lambda _: signed(claims(sub=None)),
+    "JWT, rights that are no list": lambda _: signed(claims(publish="**")),
+    "JWT, a pattern that is none": lambda _: signed(claims(subscribe=["a..b"])),
+    "JWT, a head nested deep": lambda _: f"{_encoded(b'[' * 2_000)}.e30.AAAA",
+    "JWT, claims nested deep": lambda _: jwt.PyJWS().encode(b"[" * 2_000, SECRET),
+    "JWT, claims that are no object": lambda _: jwt.PyJWS().encode(b"1", SECRET),
+    "JWT, claims that are no JSON": lambda _: jwt.PyJWS().encode(b"\xff{", SECRET),
+    "JWT, an end beyond all numbers": lambda _: jwt.PyJWS().encode(_claims_until("1" * 400), SECRET),
+    "JWT, an end without end": lambda _: jwt.PyJWS().encode(_claims_until("Infinity"), SECRET),
+    "JWT, an end that is none": lambda _: jwt.PyJWS().encode(_claims_until("NaN"), SECRET),
+}
+
+
+def _with_payload(token: str, other: str) -> str:
+    head, _, signature = token.split(".")
+    return ".".join((head, other.split(".")[1], signature))
+
+
+BAD_HEADERS: Final[dict[str, Callable[[Guarded], list[str]]]] = {
+    "another scheme": lambda server: [f"Basic {server.good}"],
+    "no scheme": lambda server: [server.good],
+    "no token": lambda _: ["Bearer"],
+    "an empty one": lambda _: ["Bearer ="],
+    "two tokens": lambda server: [f"Bearer {server.good}", f"Bearer {server.good}"],
+    "two in one": lambda server: [f"Bearer {server.good} {server.good}"],
+    "with a comma": lambda server: [f"Bearer {server.good}, Bearer {server.good}"],
+}
+
+GOOD: Final[dict[str, Callable[[Guarded], str]]] = {
+    "static": lambda server: server.good,
+    "HS256": lambda _: signed(claims()),
+    "RS256": lambda _: signed(claims(), private("RS256"), "RS256"),
+    "ES256": lambda _: signed(claims(), private("ES256"), "ES256"),
+    "EdDSA": lambda _: signed(claims(), private_pem(private("EdDSA")), "EdDSA"),
+    "for several, in a list": lambda _: signed(claims(aud=["another", "plainmq"])),
+    "with claims of others": lambda _: signed(claims(scope="x", iat=int(time.time()) + 9, nbf=1, jti="1")),
+}
+
+
+_MADE: dict[tuple[int, Guarded], list[str]] = {}
+
+
+def made(kinds: Mapping[str, Callable[[Guarded], str]], server: Guarded) -> list[str]:
+    """The tokens, which are made once for a server."""
+    if (place := (id(kinds), server)) not in _MADE:
+        _MADE[place] = [make(server) for make in kinds.values()]
+    return _MADE[place]
+
+
+def without(right: Right | None) -> str:
+    return signed(claims(**{right: []} if right else {}))
+
+
+def elsewhere(right: Right | None) -> str:
+    return signed(claims(**{name: ["other.**"] for name in ([right] if right else ALL)}))
+
+
+# Reading the matrix
+
+
+def rows(first: str) -> dict[str, Row]:
+    """The table whose first column has that title."""
+    table = next(part for part in MATRIX.split("\n\n") if part.startswith(f"| {first} |"))
+    titles, _, *lines_ = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {cells[0]: dict(zip(titles[1:], cells[1:], strict=True)) for cells in lines_}
+
+
+DOORS = rows("door")
+LINES = rows("line")
+
+
+def name_of(door: Door) -> str:
+    (method,) = (door.methods or set()) - {"HEAD"}
+    return f"`{method} {door.path.replace(':path', '')}`"
+
+
+def right_of(door: Door) -> Right | None:
+    return door.need.right if isinstance(door.need, Need) else None
+
+
+def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
+    assert all(isinstance(route, Door) for route in ROUTES)
+    assert {name_of(route) for route in ROUTES} == set(DOORS)
+
+
+def _commands() -> Iterator[str]:
+    yield from (f"words `{verb}`" for verb in words._USAGE)
+    tags = {"json": objects._Lines, "literal": literals._Lines}
+    for dialect, kinds in tags.items():
+        for kind in get_args(kinds):
+            yield f"{dialect} `{kind.__struct_config__.tag}`"
+            if "group" in kind.__struct_fields__ and kind.__struct_config__.tag == "subscribe":
+                yield f"{dialect} `subscribe group`"
+
+
+def test_every_line_has_a_row_and_every_row_a_line() -> None:
+    assert set(LINES) == set(_commands())
+
+
+def _below(kind: type[Command]) -> Iterator[type[Command]]:
+    for below in kind.__subclasses__():
+        yield from _below(below)
+        if not below.__subclasses__():
+            yield below
+
+
+def test_every_command_has_what_it_needs() -> None:
+    assert set(NEEDS) == set(_below(Command))
+
+
+# HTTP
+
+
+class Place:
+    """A topic of one message, which a group works on: each door has something to do there."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self.topic = f"m.{uuid4().hex}"
+        self.http = http
+        path = f"/topics/{self.topic}"
+        self.id = http.post(f"{path}/messages", content=b"x").json()["id"]
+        http.post(f"{path}/groups/g/pull").raise_for_status()
+
+    def state(self) -> tuple[int, int]:
+        """What would be different if anything had been done."""
+        topic = self.http.get(f"/topics/{self.topic}").json()
+        group = self.http.get(f"/topics/{self.topic}/groups/g").json()
+        return topic["messages"], group["leased"]
+
+    def request(self, door: Door) -> dict[str, Any]:
+        (method,) = (door.methods or set()) - {"HEAD"}
+        path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g")
+        params = {"timeout": "1ms"} if path.endswith("stream") else {}
+        params |= {"topic": self.topic} if path == "/stream" else {}
+        ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend"} else None
+        return {"method": method, "url": path, "params": params, "json": ids}
+
+
+@pytest.fixture(scope="module")
+def known(door: Guarded) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {door.good}"}
+    with httpx.Client(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def stranger(door: Guarded) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=door.process.url, timeout=DEADLINE) as http:
+        yield http
+
+
+class Visit:
+    """One door, and what it answers."""
+
+    def __init__(self, door: Door, known: httpx.Client, stranger: httpx.Client) -> None:
+        self.known, self.stranger, self.door = known, stranger, door
+        self.row = DOORS[name_of(door)]
+        self.place = Place(known)
+
+    def expect(self, column: str, shown: str = "", headers: Any = (), **params: str) -> None:
+        """`shown`: the token behind Bearer."""
+        expected = int(self.row[column])
+        place = Place(self.known) if expected < 300 else self.place
+        request = place.request(self.door)
+        request["params"] = {**request["params"], **params}
+        request["headers"] = [*headers, *([("Authorization", f"Bearer {shown}")] if shown else [])]
+        answer = self.stranger.request(**request)
+        assert answer.status_code == expected, (column, shown, headers, params, answer.text)
+        assert ("www-authenticate" in answer.headers) == (expected == 401)
+        if expected == 403:
+            assert answer.json()["code"] == ("origin_forbidden" if column == "page elsewhere" else "forbidden")
+
+    def check_that_nothing_was_done(self) -> None:
+        assert self.place.state() == (1, 1)
+
+    def ticket(self) -> str:
+        ticket: str = self.known.post("/tickets").json()["ticket"]
+        return ticket
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a_door_lets_in_whom_it_should(route: Door, door: Guarded, known: httpx.Client, stranger: httpx.Client) -> None:
+    visit = Visit(route, known, stranger)
+    visit.expect("none")
+    for token in made(BAD, door):
+        visit.expect("bad", token)
+    for shown in BAD_HEADERS.values():
+        visit.expect("bad", headers=[("Authorization", value) for value in shown(door)])
+    visit.expect("other right", without(right_of(route)))
+    visit.expect("other topic", elsewhere(right_of(route)))
+    for option in ("token", "access_token"):
+        visit.expect("in the URL", **{option: door.good})
+        visit.expect("in the URL", door.good, **{option: door.good})
+    for token in made(GOOD, door):
+        visit.expect("good", token)
+    visit.check_that_nothing_was_done()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a_door_knows_tickets_and_cookies(
+    route: Door, door: Guarded, known: httpx.Client, stranger: httpx.Client
+) -> None:
+    visit = Visit(route, known, stranger)
+    ticket = visit.ticket()
+    visit.expect("ticket", ticket=ticket)
+    if visit.row["ticket"] == "200":
+        visit.expect("spent", ticket=ticket)
+    visit.expect("spent", ticket="A" * 43)
+    visit.expect("spent", ticket="")
+    visit.expect("spent", ticket=door.good)
+    cookie = ("Cookie", f"plainmq={door.good}")
+    visit.expect("cookie", headers=[cookie])
+    visit.expect("cookie", headers=[cookie, ("Origin", door.process.url), ("Sec-Fetch-Site", "same-origin")])
+    for origin in ("https://evil.example", "null"):
+        visit.expect("page elsewhere", headers=[cookie, ("Origin", origin)])
+    for site in ("same-site", "cross-site"):
+        visit.expect("sister site", headers=[cookie, ("Sec-Fetch-Site", site)])
+    if visit.row["bad"] == "401":
+        visit.expect("bad", headers=[("Cookie", f"plainmq={BAD['static, expired'](door)}")])
+        visit.expect("bad", headers=[("Cookie", f"__Host-plainmq={door.good}")])
+    visit.check_that_nothing_was_done()
+
+
+def test_a_ticket_that_is_too_old_is_spent() -> None:
+    now = 1_000.0
+    keeper = Doorkeeper(clock=lambda: now)
+    first, second = keeper.make_ticket(NOBODY), keeper.make_ticket(NOBODY)
+    assert first.expires == now + LIFE
+    now += LIFE - 0.001
+    assert keeper.take_ticket(first.ticket, "") is NOBODY
+    now += 0.001
+    with pytest.raises(Exception, match="not good"):
+        keeper.take_ticket(second.ticket, "")
+    with pytest.raises(Exception, match="needs a token"):
+        authorise(NOBODY, Right.PUBLISH, "a")
+
+
+# The line port
+
+TEXTS: Final = {
+    "words": {
+        "sub": "sub {topic}", "unsub": "unsub {topic}", "pub": "pub {topic} x", "work": "work {topic} g",
+        "ack": "ack {topic} g {id}", "nack": "nack {topic} g {id}", "extend": "extend {topic} g {id}",
+    },
+    "json": {
+        "subscribe": '{{"command":"subscribe","topic":"{topic}"}}',
+        "subscribe group": '{{"command":"subscribe","topic":"{topic}","group":"g"}}',
+        "unsubscribe": '{{"command":"unsubscribe","topic":"{topic}"}}',
+        "send": '{{"command":"send","topic":"{topic}","msg":"x","delivery":"all"}}',
+        "ack": '{{"command":"ack","topic":"{topic}","group":"g","id":"{id}"}}',
+        "nack": '{{"command":"nack","topic":"{topic}","group":"g","id":"{id}"}}',
+        "extend": '{{"command":"extend","topic":"{topic}","group":"g","id":"{id}"}}',
+        "ping": '{{"command":"ping"}}',
+    },
+    "literal": {
+        "subscribe": "{{'command':'subscribe','topic':'{topic}'}}",
+        "send": "{{'command':'send','topic':'{topic}','msg':'x'}}",
+    },
+}  # fmt: skip
+AUTH: Final = {
+    "words": "auth %s",
+    "json": '{"command":"auth","token":"%s"}',
+    "literal": "{'command':'auth','token':'%s'}",
+}
+DIALECTS: Final[dict[str, Dialect]] = {"words": WORDS, "json": JSON, "literal": LITERAL}
+SIGNS: Final = (
+    (r"there is no topic .* no right to", "missing"),
+    (r"has no right to", "forbidden"),
+    (r"token", "unauthorised"),
+    (r"(?i)^ERR|false", "something else"),
+)
+
+
+def outcome(said: list[str]) -> str:
+    return next((word for sign, word in SIGNS for line in said if re.search(sign, line) and _refused(line)), "done")
+
+
+def _refused(line: str) -> bool:
+    return bool(re.match(r"ERR |\{['\"]success['\"]: [fF]alse", line))
+
+
+async def say(server: Guarded, *texts: str) -> list[str]:
+    """What comes of each of these lines, on one connection."""
+    outcomes: list[str] = []
+    async with lines(server.process) as peer:
+        for text in texts:
+            peer.send(text, "sync")
+            said: list[str] = []
+            while not said or "'sync' is not a command" not in said[-1]:
+                line = await peer.next()
+                if not line:
+                    return [*outcomes, "closed"]
+                said.append(line.decode())
+            outcomes.append(outcome(said[:-1]))
+    return outcomes
+
+
+def _right(dialect: str, name: str) -> Right | None:
+    shown = TEXTS[dialect].get(name, name).format(topic="a", id="k3f9a2-1")
+    need = NEEDS[type(DIALECTS[dialect].parse(shown.encode()))]
+    return need[0] if need else None
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with guarded(tmp_path_factory.mktemp("port"), "own protocol") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def owner(port: Guarded) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {port.good}"}
+    with httpx.Client(base_url=port.process.url, headers=headers, timeout=DEADLINE) as http:
+        yield http
+
+
+COMMANDS = [line for line in LINES if not line.endswith("`auth`")]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+async def test_a_line_is_done_for_whom_it_should(line: str, port: Guarded, owner: httpx.Client) -> None:
+    dialect, name = line.replace("`", "").split(" ", 1)
+    row, auth, right = LINES[line], AUTH[dialect], _right(dialect, name)
+    untouched = Place(owner)
+
+    def text(column: str) -> str:
+        at = Place(owner) if row[column] == "done" else untouched
+        return TEXTS[dialect].get(name, name).format(topic=at.topic, id=at.id)
+
+    assert await say(port, text("none")) == [row["none"]]
+    tokens = made(BAD, port)
+    tokens = tokens[:1] if row["bad"] == "closed" else tokens
+    said = await say(port, *(part for token in tokens for part in (auth % token, text("bad"))))
+    assert said == ["unauthorised", row["bad"]] * len(tokens)
+    assert await say(port, auth % without(right), text("other right")) == ["done", row["other right"]]
+    assert await say(port, auth % elsewhere(right), text("other topic")) == ["done", row["other topic"]]
+    for good in made(GOOD, port):
+        assert await say(port, auth % good, text("good")) == ["done", row["good"]]
+    assert untouched.state() == (1, 1)
+
+
+@pytest.mark.parametrize("line", sorted(set(LINES) - set(COMMANDS)))
+async def test_a_token_is_taken_if_it_is_good(line: str, port: Guarded) -> None:
+    row, auth = LINES[line], AUTH[line.split(maxsplit=1)[0]]
+    tokens = made(BAD, port)
+    assert await say(port, *(auth % token for token in tokens)) == [row["bad"]] * len(tokens)
+    for column, token in (("other right", without(None)), ("other topic", elsewhere(None))):
+        assert await say(port, auth % token) == [row[column]]
+    for good in made(GOOD, port):
+        assert await say(port, auth % good) == [row["good"]]
