@@ -81,8 +81,8 @@ class Reader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         text = self._tail + data
-        end = text.rfind(b"\n\n") + 2
-        whole, self._tail = text[:end], text[end:]
+        whole, end, self._tail = text.rpartition(b"\n\n")
+        whole += end
         if whole:
             self.ready = self.ready or b"\nretry: " in whole
             self.seqs += [int(seq) for seq in _EVENT.findall(whole)]

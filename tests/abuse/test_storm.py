@@ -41,9 +41,9 @@ async def storm(count: int) -> None:
 
 
 async def _publish_until(back: "asyncio.Future[list[Reader]]", http: httpx.AsyncClient, stays: Reader) -> int:
-    """Publish as fast as one reader takes it, until the others are back."""
+    """Publish again and again until the others are back; not so fast that this process has no time to bring them."""
     count = 0
-    while not back.done():
+    while not (await asyncio.wait([back], timeout=0.2))[0]:
         await stays.until(await publish(http))
         count += 1
     await back
