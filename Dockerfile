@@ -11,9 +11,10 @@ COPY --from=build /opt/plainmq /opt/plainmq
 # In a container the doors must be open to the outside; which of them are is said by `docker run -p`.
 ENV PATH=/opt/plainmq/bin:$PATH \
     PLAINMQ_HOST=0.0.0.0 \
-    PLAINMQ_TCP_HOST=0.0.0.0
+    PLAINMQ_TCP_HOST=0.0.0.0 \
+    PLAINMQ_DATA_DIR=/data
 WORKDIR /opt/plainmq
-# A volume that is mounted here belongs to the user below: for `--engine sqlite:///data/log.db`.
+# A volume that is mounted here belongs to the user below: for the tokens, and for `--engine sqlite:///data/log.db`.
 RUN install -d -m 0700 -o 10001 -g 10001 /data
 VOLUME /data
 USER 10001:10001

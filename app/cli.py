@@ -228,6 +228,102 @@ def subscribe(
     sys.exit(commands.subscribe(wanted, _terminal()))
 
 
+# Load
+
+
+def _whole(lowest: int, highest: int) -> click.IntRange:
+    return click.IntRange(lowest, highest)
+
+
+def address(text: str) -> tuple[str, int]:
+    """`localhost:7777` → host and port."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise click.BadParameter(f"{text!r} is not an address: expected one such as 127.0.0.1:7777")
+    return host.strip("[]"), int(port)
+
+
+def span(text: str) -> float:
+    """A duration of at most ten minutes: nothing here runs without an end."""
+    seconds = duration(text)
+    if not 0 < seconds <= 600:
+        raise click.BadParameter(f"{text!r} is not between 0 and 10m")
+    return seconds
+
+
+@main.command(context_settings={"show_default": True})
+@click.argument("works", nargs=-1, type=click.Choice(["publish", "fan-out", "latency", "connect", "idle"]))
+@click.option(
+    "--line-port", type=address, metavar="HOST:PORT",
+    help="Load the line port at this address, in JSON, instead of the HTTP door.",
+)  # fmt: skip
+@click.option("--topic", default="bench", help="What it publishes stays there as long as the server retains it.")
+@click.option("--size", type=_whole(20, 1 << 20), default=64, help="Bytes in a message.")
+@click.option("--readers", type=_whole(1, 100_000), help="[200; connect and idle: 1000]")
+@click.option("--publishers", type=_whole(1, 1_000), default=16, help="Connections that publish.")
+@click.option("--messages", type=_whole(1, 100_000_000), default=1_000_000, help="The most that are published.")
+@click.option("--seconds", type=span, default="5s", metavar="DURATION", help="The longest time to publish, up to 10m.")
+@click.option("--rate", type=click.FloatRange(0.1, 1_000_000), default=100, help="Messages a second of latency.")
+@click.option("--window", type=_whole(1, 100_000), default=64, help="Messages on the way to the readers of fan-out.")
+@click.option(
+    "--at-once", type=_whole(1, 10_000), default=1,
+    help="Messages in a batch, or lines that a connection sends before it waits for an answer.",
+)  # fmt: skip
+@click.option("--processes", type=_whole(1, 64), help="That make the load.  [a core less than there are, up to 4]")
+@click.option("--pid", type=_whole(1, 1 << 22), help="The server's process.  [found, where it is on this machine]")
+@click.option("--remote", is_flag=True, show_default=False, help="Allow to load a server on another machine.")
+@click.option("--json", "as_json", is_flag=True, show_default=False, help="Print results as JSON, an object a line.")
+@click.option(
+    "--token", metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
+    help="Whose rights count. As a variable nobody sees it in the list of processes.",
+)  # fmt: skip
+@url_option
+def bench(
+    *, works: tuple[str, ...], url: str, line_port: tuple[str, int] | None, as_json: bool, **options: Any
+) -> None:
+    """Load a server that runs already, and say what it does and what that costs it: all of WORKS, or some.
+
+    \b
+    publish   as fast as it goes; nobody reads
+    fan-out   as fast as it goes to many readers
+    latency   at a fixed rate; counted from when a message was due, however late it could be sent
+    connect   readers that come all at once, and the time to their first byte
+    idle      what a reader that waits costs in memory
+
+    Percentiles are exact: of all deliveries, or of those to 20 readers where they are many. It says when it had no CPU
+    time to spare itself. If the server is on this machine, its CPU time and memory are read as well.
+
+    \b
+    Exit status:
+      0    done
+      1    refused by the server, or deliveries are missing; the sentence says why
+      2    wrong usage, such as a server on another machine without --remote
+      3    the server cannot be reached
+      130  Ctrl-C
+      143  SIGTERM
+    """
+    _end_on_signals()
+    from .bench import command
+
+    host, port = line_port or _plain_http(url)
+    name = url.partition("://")[2].partition("/")[0]
+    plan = command.Plan(host, port, name, bool(line_port), **options)
+    screen = command.Screen(lambda text: _write(text.encode() + b"\n"), _tell, _measuring)
+    try:
+        sys.exit(command.bench(works, plan, as_json, screen))
+    except command.NotLoopback as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _plain_http(url: str) -> tuple[str, int]:
+    from .client import server_url
+
+    parsed = server_url(url)
+    if parsed.scheme != "http":
+        raise click.UsageError("only http:// can be loaded: TLS would be measured with it")
+    return parsed.host, parsed.port or 80
+
+
 # Copies
 
 
@@ -391,7 +487,10 @@ def make_token(*, name: str, everything: bool, expires: float | None, key: str |
       0    made
       1    not made; the sentence says why
       2    wrong usage
+      130  Ctrl-C
+      143  SIGTERM
     """
+    _end_on_signals()
     from . import access, claims
 
     rights = claims.Rights(**{right: list(given.pop(right)) for right in access.Right})
@@ -462,6 +561,21 @@ def _copying() -> Iterator[Callable[[int, int], None]]:
     with _bar() as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _measuring(work: str) -> Iterator[Callable[[str, int, float], None]]:
+    """A bar that is told what is counted, how many, and which part of the work is over."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done, _part: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]:,} {task.fields[what]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(work, total=1.0, done=0, what="")
+        yield lambda what, done, part: bar.update(task, completed=part, done=done, what=what)
 
 
 def _bar(*columns: "ProgressColumn") -> "Bar":

@@ -7,7 +7,7 @@ token ──▶ known before? ──▶ a static one? ──▶ signed with one 
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -20,7 +20,7 @@ from .tokens import TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: one that fits into a cookie
 MAX_KNOWN: Final = 10_000  # tokens whose grants are remembered: what is checked at each request costs a look-up
-LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon a change of it holds
+LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon what was taken out is not good
 SCHEME: Final = b"Bearer "
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
@@ -107,15 +107,15 @@ class Doorkeeper:
         self._known[token] = grant
         return grant
 
-    def publisher(self, shown: bytes | None, topic: str) -> Grant | None:
-        """Whose publish it is that shows this `Authorization`; None when that has to be found out, or is refused. It
-        costs a look-up or two, and no cryptography."""
+    def holder(self, shown: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
+        """Whose request it is that shows this `Authorization`, if it has the right to all of these topics and patterns;
+        None when that has to be found out, or is refused. It costs a look-up or two, and no cryptography."""
         if self.open:
             return ANYBODY
         if shown is None or shown[: len(SCHEME)] != SCHEME:
             return None
         grant = self._live(shown[len(SCHEME) :].decode("latin-1"))
-        return grant if grant is not None and grant.allows(Right.PUBLISH, topic) else None
+        return grant if grant is not None and all(grant.allows(right, name) for name in names) else None
 
     def make_ticket(self, grant: Grant) -> Ticket:
         """Raises TicketLimit."""
@@ -148,11 +148,13 @@ class Doorkeeper:
     def _judge(self, token: str) -> Grant:
         if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):
             raise Unauthorised(f"a token is 1 to {MAX_TOKEN} letters, digits and -._~+/, with = at the end at most")
+        now = self.clock()
+        self._look(now)  # it may have been made a moment ago
         if self._file is not None and (grant := self._file.find(token)) is not None:
             return self._checked(grant)
         if self._keys is None or token.count(".") != 2:
             raise Unauthorised("the token is not one of this server's")
-        return self._keys.verify(token, self.clock())
+        return self._keys.verify(token, now)
 
     def _checked(self, grant: Grant) -> Grant:
         if grant.expires is not None and grant.expires <= self.clock():

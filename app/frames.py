@@ -6,7 +6,7 @@ Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds
 import random
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from sse_starlette import ServerSentEvent
@@ -75,6 +75,17 @@ def retry_delay(pressure: float) -> int:
 
 
 _SOONEST, _USUAL, _LATEST = 1_000, 5_000, 30_000
+
+STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx shall not wait for more
+}
+
+
+def hello(pressure: float) -> bytes:
+    """What every stream begins with."""
+    return b": plainmq\nretry: %d\n\n" % retry_delay(pressure)
 
 
 def farewell(reason: str, pressure: float) -> bytes:
@@ -203,6 +214,13 @@ CHUNKED_RAW = ChunkedSseForm(sse_raw)
 CHUNKED_JSON = ChunkedSseForm(sse_json)
 SSE_LEASE = SseForm(sse_lease)
 CHUNKED_LEASE = ChunkedSseForm(sse_lease)
+
+
+class Forms(NamedTuple, Generic[T]):
+    """One form twice: for a server that adds the transfer coding itself, and written straight to the socket."""
+
+    plain: T
+    chunked: T
 
 
 class NewsForm:

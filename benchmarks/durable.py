@@ -12,8 +12,7 @@ Then the fan-out of plainmq, in memory and with sqlite: 200 event streams, 16 pu
 messages on the way to the readers.
 
 Each row is measured for some time, in turn; the figures are messages (or deliveries) per second, and per second of the
-server's CPU time, all its threads: the best of several rounds, and the median. The generator is one process, the same
-for all; the fastest rows wait for it.
+server's CPU time, all its threads: the best of several rounds, and the median.
 
 What is unfair: the others are written in C and Go, and speak no HTTP or JSON. NATS syncs every message by itself, where
 plainmq and Redis let all that came together share a sync.
@@ -22,24 +21,28 @@ plainmq and Redis let all that came together share a sync.
 import argparse
 import shlex
 import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from selectors import EVENT_READ, BaseSelector, DefaultSelector
-from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from benchmarks.lines_vs_http import cpu_seconds, receive_some
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from app.bench.load import Load
+from app.bench.processes import Family
+from app.bench.speech import Speech, body, http, lines
+from app.bench.team import Result, processes, run
+from benchmarks.harness import child, connect, receive_until
+from tests.harness import free_port, start_server
 
 KEPT: Final = 1_000  # messages: what a topic of plainmq keeps by default
-READERS, WINDOW = 200, 64
+TOPIC: Final = "foo"
+MOST: Final = 1_000_000  # messages in a round
+ONE_EACH: Final = {"publishers": 64}
+MANY_EACH: Final = {"publishers": 8, "at_once": 200}
+FAN_OUT: Final = {"readers": 200, "publishers": 16, "window": 64}
 
-_STREAM: Final = b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _NATS: Final = """
 listen: "127.0.0.1:%d"
 jetstream {store_dir: "%s", sync_interval: always}
@@ -48,204 +51,87 @@ _JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"file","max_msg
 
 
 class Door(NamedTuple):
-    """Where and how to publish: what a connection says first, and what ends the answer to it; a publish, and what is
-    just once in the answer to one that was stored, and in no other. `<n>` in them is the connection's number."""
-
     pid: int
     port: int
-    publish: bytes
-    stored: bytes
-    hello: bytes = b""
-    welcome: bytes = b""
-
-    def connect(self, number: int) -> "Talk":
-        talk = Talk(self.port, self.publish.replace(b"<n>", b"%d" % number), self.stored)
-        talk.ask(self.hello.replace(b"<n>", b"%d" % number), self.welcome)
-        return talk
+    speech: Speech
 
 
-class Talk:
-    """A connection on which something is counted as it comes in."""
-
-    def __init__(self, port: int, publish: bytes, counted: bytes) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._publish = publish
-        self._counted = counted
-        self._rest = b""
-
-    def ask(self, question: bytes, end: bytes) -> None:
-        self.sock.sendall(question)
-        answer = b""
-        while end not in answer:
-            answer += receive_some(self.sock)
-
-    def publish(self, count: int = 1) -> None:
-        self.sock.sendall(self._publish * count)
-
-    def receive(self) -> int:
-        *counted, self._rest = (self._rest + receive_some(self.sock)).split(self._counted)
-        return len(counted)
+class Row(NamedTuple):
+    name: str
+    door: Door
+    work: dict[str, Any]
 
 
 class Figure(NamedTuple):
     per_second: float
     per_cpu_second: float
 
-
-class Stopwatch:
-    """What was counted, in how many seconds and how many of the server's CPU time."""
-
-    def __init__(self, pid: int, seconds: float) -> None:
-        self.count = 0
-        self._pid = pid
-        self._cpu, self._begin = cpu_seconds(pid), monotonic()
-        self._end = self._begin + seconds
-
-    def runs(self) -> bool:
-        return monotonic() < self._end
-
-    def figure(self) -> Figure:
-        return Figure(self.count / (monotonic() - self._begin), self.count / (cpu_seconds(self._pid) - self._cpu))
-
-
-def publish(door: Door, connections: int, at_once: int, seconds: float) -> Figure:
-    """As fast as it goes: each answer makes room for another message."""
-    talks = [door.connect(number) for number in range(connections)]
-    with listening(talks) as heard:
-        watch = Stopwatch(door.pid, seconds)
-        for talk in talks:
-            talk.publish(at_once)
-        while watch.runs():
-            for talk in heard():
-                count = talk.receive()
-                watch.count += count
-                talk.publish(count)
-        figure = watch.figure()
-        missing = connections * at_once
-        while missing:
-            missing -= sum(talk.receive() for talk in heard())
-    return figure
-
-
-def fan_out(door: Door, connections: int, at_once: int, seconds: float) -> Figure:
-    """Deliveries: every reader gets every message, and at most WINDOW are on the way to them."""
-    reading = door._replace(stored=b"\ndata: ", hello=_STREAM, welcome=b"retry: ")
-    readers = {reading.connect(number) for number in range(READERS)}
-    idle = [door.connect(number) for number in range(connections)] * at_once
-    published = 0
-    with listening([*readers, *idle]) as heard:
-        watch = Stopwatch(door.pid, seconds)
-        while watch.runs():
-            while idle and published - watch.count / READERS < WINDOW:
-                idle.pop().publish()
-                published += 1
-            for talk in heard():
-                if talk in readers:
-                    watch.count += talk.receive()
-                else:
-                    idle += [talk] * talk.receive()
-        return watch.figure()
+    @classmethod
+    def of(cls, result: Result) -> "Figure":
+        count = result.delivered or result.published
+        return cls(count / result.seconds, count / (result.server_cpu or 1.0))
 
 
 @contextmanager
-def listening(talks: Iterable[Talk]) -> Iterator[Callable[[], list[Talk]]]:
-    """Answers, whenever it is asked, where something has come in; closes the connections in the end."""
-    with ExitStack() as stack:
-        selector = stack.enter_context(DefaultSelector())
-        for talk in talks:
-            stack.enter_context(talk.sock)
-            selector.register(talk.sock, EVENT_READ, talk)
-        yield lambda: _heard(selector)
-
-
-def _heard(selector: BaseSelector) -> list[Talk]:
-    keys = selector.select(DEADLINE)
-    if not keys:
-        raise SystemExit("a server is silent, or refuses what is published")
-    return [key.data for key, _ in keys]
-
-
-# The servers
-
-
-def by_http(server: ServerProcess, body: bytes) -> Door:
-    head = b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-    return Door(server.process.pid, server.port, head + body, b'"durability":')
-
-
-def by_lines(server: ServerProcess, body: bytes) -> Door:
-    line = b'{"command":"send","topic":"foo","msg":"%b","delivery":"all"}\n' % body
-    return Door(server.process.pid, server.tcp_port, line, b'{"success": true}\r\n')
-
-
-@contextmanager
-def redis(program: str, folder: Path, body: bytes) -> Iterator[Door]:
+def redis(program: str, folder: Path, size: int) -> Iterator[Door]:
     port = free_port()
-    flags = f"--bind 127.0.0.1 --port {port} --dir {folder} --save '' --appendonly yes --appendfsync always"
-    words = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % KEPT, b"*", b"data", body)
+    flags = f"--bind 127.0.0.1 --protected-mode no --dir {folder} --save '' --appendonly yes --appendfsync always"
+    words = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % KEPT, b"*", b"data", body(size))
     add = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-    with child([program, *shlex.split(flags)], port) as pid:
-        yield Door(pid, port, add, b"$")
+    with child([program, "--port", str(port), *shlex.split(flags)], [port]) as pid:
+        yield Door(pid, port, Speech(add, answer=b"$"))
 
 
 @contextmanager
-def nats(program: str, folder: Path, body: bytes) -> Iterator[Door]:
+def nats(program: str, folder: Path, size: int) -> Iterator[Door]:
     port = free_port()
     configuration = folder / "nats.conf"
     configuration.write_text(_NATS % (port, folder))
-    hello = b'CONNECT {"verbose":false}\r\nSUB answers.<n> 1\r\nPING\r\n'
-    add = b"PUB foo answers.<n> %d\r\n%b\r\n" % (len(body), body)
-    with child([program, "-c", str(configuration)], port) as pid:
-        door = Door(pid, port, add, b'"seq":', hello, b"PONG\r\n")
-        create = b"PUB $JS.API.STREAM.CREATE.foo answers.0 %d\r\n%b\r\n" % (len(_JETSTREAM), _JETSTREAM)
-        door.connect(0).ask(create, b'"created":')
-        yield door
+    hello = b'CONNECT {"verbose":false}\r\nSUB answers.<n> 1\r\n'
+    add = b"PUB foo answers.<n> %d\r\n%b\r\n" % (size, body(size))
+    create = b"PUB $JS.API.STREAM.CREATE.foo answers.0 %d\r\n%b\r\n" % (len(_JETSTREAM), _JETSTREAM)
+    with child([program, "-c", str(configuration)], [port]) as pid, connect(port) as sock:
+        sock.sendall(hello.replace(b"<n>", b"0") + create)
+        receive_until(sock, b'"created":')
+        yield Door(pid, port, Speech(add, answer=b'"seq":', hello=hello))
 
 
-PEERS: Final = {"redis-server": ("Redis XADD", redis), "nats-server": ("NATS JetStream", nats)}
+def _is_new_enough(program: str) -> bool:
+    """Older ones know no `sync_interval: always`."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    return tuple(map(int, told.rpartition("v")[2].split(".")[:2])) >= (2, 10)
 
 
-@contextmanager
-def child(command: list[str], port: int) -> Iterator[int]:
-    """Its process id, once it listens."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
-        try:
-            while process.poll() is None:
-                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), DEADLINE):
-                    break
-            else:
-                raise SystemExit(f"{command[0]} did not start")
-            yield process.pid
-        finally:
-            process.terminate()
+Start = Callable[[str, Path, int], AbstractContextManager[Door]]
+PEERS: Final[dict[str, tuple[str, Callable[[str], bool], Start]]] = {
+    "redis-server": ("Redis XADD", lambda _: True, redis),
+    "nats-server": ("NATS JetStream", _is_new_enough, nats),
+}
 
 
-class Row(NamedTuple):
-    name: str
-    measure: Callable[[Door, int, int, float], Figure]
-    door: Door
-    connections: int
-    at_once: int  # messages on the way, of each connection
-
-
-def rows(folder: Path, body: bytes, stack: ExitStack) -> Iterator[Row]:
+def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
     """All servers started; what is compared stands together."""
     memory = stack.enter_context(start_server())
     sqlite = stack.enter_context(start_server("--engine", f"sqlite://{folder}/plainmq.db"))
-    single = {"plainmq HTTP": by_http(sqlite, body)}
-    piped = {"plainmq line port": by_lines(sqlite, body)}
-    for program, (name, serve) in PEERS.items():
-        if path := shutil.which(program):
+    single = {"plainmq HTTP": Door(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
+    piped = {"plainmq line port": Door(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
+    for program, (name, usable, serve) in PEERS.items():
+        if (path := shutil.which(program)) and usable(path):
             below = folder / program
             below.mkdir()
-            single[name] = piped[name] = stack.enter_context(serve(path, below, body))
+            single[name] = piped[name] = stack.enter_context(serve(path, below, size))
     for name, door in single.items():
-        yield Row(f"{name}: 64 connections, 1 each", publish, door, 64, 1)
+        yield Row(f"{name}: 64 connections, 1 each", door, ONE_EACH)
     for name, door in piped.items():
-        yield Row(f"{name}: 8 connections, 200 each", publish, door, 8, 200)
+        yield Row(f"{name}: 8 connections, 200 each", door, MANY_EACH)
     for name, server in (("memory", memory), ("sqlite", sqlite)):
-        yield Row(f"fan-out, {name}: to 200 streams", fan_out, by_http(server, body), 16, 1)
+        yield Row(f"fan-out, {name}: to 200 streams", Door(server.process.pid, server.port, http(TOPIC, size)), FAN_OUT)
+
+
+def measure(row: Row, seconds: float) -> Figure:
+    pid, port, speech = row.door
+    load = Load("127.0.0.1", port, speech, messages=MOST, seconds=seconds, processes=processes())
+    return Figure.of(run(load._replace(**row.work), Family(pid)))
 
 
 def report(figures: dict[str, list[Figure]]) -> None:
@@ -267,11 +153,10 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, list[Figure]] = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, ExitStack() as stack:
-        all_rows = [*rows(Path(folder), b"x" * options.size, stack)]
+        all_rows = [*rows(Path(folder), options.size, stack)]
         for _ in range(options.rounds):
             for row in all_rows:
-                figure = row.measure(row.door, row.connections, row.at_once, options.seconds)
-                figures.setdefault(row.name, []).append(figure)
+                figures.setdefault(row.name, []).append(measure(row, options.seconds))
     report(figures)
 
 

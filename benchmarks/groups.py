@@ -16,14 +16,14 @@ import re
 import shutil
 import socket
 import statistics
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from benchmarks.lines_vs_http import cpu_seconds, receive_some
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from app.bench.processes import Family
+from benchmarks.harness import child, connect, receive_some
+from tests.harness import ServerProcess, free_port, start_server
 
 AT_ONCE = 100  # messages in a batch and a pull, a worker's credit, commands in a pipeline
 PUBLISH, BATCH, PULL = "HTTP: publish, one a request", "HTTP: publish, 100 a batch", "HTTP: pull and ack, 100 each"
@@ -176,9 +176,9 @@ class Run:
             self.measure(name, pid, port, work)
 
     def measure(self, name: str, pid: int, port: int, work: Work) -> None:
-        begin = cpu_seconds(pid)
+        begin = Family(pid).cpu_seconds()
         self.everybody(port, work)
-        spent = cpu_seconds(pid) - begin
+        spent = Family(pid).cpu_seconds() - begin
         self.figures.setdefault(name, []).append(spent / (self.share * self.connections) * 1e6)
 
     def everybody(self, port: int, work: Work) -> None:
@@ -188,8 +188,7 @@ class Run:
                 future.result()
 
     def _alone(self, port: int, work: Work, topic: str) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connect(port) as sock:
             work(Talk(sock, topic, self.text), self.share)
 
     def report(self) -> None:
@@ -209,20 +208,8 @@ def beanstalkd() -> Iterator[tuple[int, int] | None]:
         yield None
         return
     port = free_port()
-    with subprocess.Popen([program, "-l", "127.0.0.1", "-p", str(port)]) as process:  # noqa: S603
-        try:
-            _wait_for(port, process)
-            yield process.pid, port
-        finally:
-            process.terminate()
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Until it listens."""
-    while process.poll() is None:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=DEADLINE):
-            return
-    raise SystemExit("beanstalkd did not start")
+    with child([program, "-l", "127.0.0.1", "-p", str(port)], [port]) as pid:
+        yield pid, port
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ BODY: Final = b"x" * 100
 PORT: Final = 18_321
 LIMITS: Final = Limits(Retention(10_000_000, 1 << 40, 1e9), total_bytes=1 << 50, topics=1_000_000)
 
-Prepare = Callable[[Core, float], object]
+Prepare = Callable[[Core, float], None]
 
 
 @contextmanager

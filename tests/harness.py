@@ -80,11 +80,11 @@ def start_uvicorn() -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def start_uvicorn_with(*options: str, **variables: str) -> Iterator[ServerProcess]:
-    """The same with these options of uvicorn's, and environment variables."""
+def start_uvicorn_with(**variables: str) -> Iterator[ServerProcess]:
+    """The same with these environment variables."""
     tcp_port = free_port()
     environment = {"PLAINMQ_TCP_PORT": str(tcp_port)} | variables
-    with _child(["-m", "uvicorn", "app.main:app", "--port", "0", *options], environment) as process:
+    with _child(["-m", "uvicorn", "app.main:app", "--port", "0"], environment) as process:
         banner = _read_until(process, "Uvicorn running")
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
 

@@ -120,10 +120,10 @@ def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) 
 # Help
 
 
-OF_HTTP = ("publish", "subscribe", "export", "import")
+OF_HTTP = ("publish", "subscribe", "export", "import", "bench")
 
 
-@pytest.mark.parametrize("name", [*OF_HTTP, "backup", "restore"])
+@pytest.mark.parametrize("name", [*OF_HTTP, "backup", "restore", "token"])
 def test_help_explains_every_option_and_every_exit_status(name: str) -> None:
     help = run(name, "--help").stdout.decode()
     command = main.commands[name]

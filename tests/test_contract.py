@@ -1,4 +1,5 @@
-"""openapi.yaml against a real server: generated requests, lawful and not, get answers as documented and no 5xx."""
+"""openapi.yaml against real servers: generated requests, lawful and not, get answers as documented and no 5xx, where
+nobody is asked for a token and where one is needed."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -8,9 +9,11 @@ from urllib.parse import quote, unquote
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
+from app.claims import every_right
 from app.errors import OptionInvalid
+from app.tokens import make_token
 from app.topic import MAX_LENGTH
 from app.units import parse_duration
 from tests.harness import ROOT, ServerProcess, start_server
@@ -40,20 +43,44 @@ def roomy() -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same, where a token is needed."""
+    folder = tmp_path_factory.mktemp("state")
+    TOKENS.append(make_token(folder / "tokens", "contract", every_right()))
+    with start_server("--max-topics", "1000000", "--max-total-bytes", "1GiB", "--data-dir", str(folder)) as process:
+        yield process
+
+
+TOKENS: Final[list[str]] = []  # the server's; there is one once it runs
+EXAMPLES: Final = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
 @schema.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@EXAMPLES
 def test_the_server_keeps_its_contract(case: Any, roomy: ServerProcess) -> None:
+    check(case, roomy, {}, [ignored_auth])
+
+
+@schema.parametrize()
+@settings(EXAMPLES, max_examples=8)
+def test_the_server_keeps_its_contract_where_a_token_is_needed(case: Any, guarded: ServerProcess) -> None:
+    """What else may be sent is the affair of the test above. A header that is wrong is made good here, so that nothing
+    need be rejected."""
+    check(case, guarded, {"Authorization": f"Bearer {TOKENS[-1]}"}, [negative_data_rejection])
+
+
+def check(case: Any, server: ServerProcess, headers: dict[str, str], excluded: list[Any]) -> None:
     waits = "timeout" if case.operation.path.endswith("stream") else "wait"
     query = case.query or {}
     if _is_lawful(query.get(waits, "1s")) and (waits == "timeout" or waits in query):
         case.query = {**query, waits: "50ms"}  # no longer than it has to
-    excluded = [ignored_auth]  # nobody is asked for a token here
-    excluded += [positive_data_acceptance] if _is_beyond_schemas(case) else []
-    response = case.call(base_url=roomy.url, timeout=20)
+    excluded = [*excluded, positive_data_acceptance] if _is_beyond_schemas(case) else excluded
+    response = case.call(base_url=server.url, timeout=20, headers=headers)
     if response.status_code == HTTPStatus.REQUEST_URI_TOO_LONG:  # any request may be answered so
         assert response.json()["code"] == "target_too_long"
     else:
-        case.validate_response(response, excluded_checks=excluded)
+        case.validate_response(response, excluded_checks=excluded, headers=headers)
 
 
 def _is_beyond_schemas(case: Any) -> bool:

@@ -18,11 +18,12 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__        → cli
-    cli             → __init__ server settings transfer commands disk/backup client tokens signed claims access units
-                      errors
+    cli             → __init__ server settings transfer bench/* commands disk/backup client tokens signed claims access
+                      units errors
     main            → server credentials settings web/app
 
     transfer        → commands client
+    bench/*         → commands sockets errors
     commands        → client
     client          → answers waits
     answers         →

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from app import __version__, errors
+from app.web import options, wanted
 from app.web.app import ROUTES
 from app.web.door import Door, Need
 from app.web.problem import STATUS
@@ -247,15 +248,17 @@ class Read(Exception):
 
 
 def options_read(route: Route, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping[str, Any], Collection[str]]:
-    """What the route's endpoint hands to read_options: its parsers by name, and the names that may come repeatedly."""
+    """What the route's endpoint parses: its parsers by name, and the names that may come repeatedly."""
 
-    def record(_request: Request, parsers: Mapping[str, Any], repeatable: Collection[str] = ()) -> Any:
+    def record(_query: object, parsers: Mapping[str, Any], repeatable: Collection[str] = ()) -> Any:
         raise Read(parsers, repeatable)
 
-    module = inspect.getmodule(route.endpoint)
-    monkeypatch.setattr(module, "read_options", record, raising=False)
+    for module in (options, wanted):
+        monkeypatch.setattr(module, "parse_options", record)
     path = {"topic": "foo", "id": "k3f9a2xq-42", "group": "resizers"}
-    request = Request({"type": "http", "app": MagicMock(), "path_params": path, "query_string": b"", "headers": []})
+    request = Request(
+        {"type": "http", "app": MagicMock(), "path_params": path, "query_string": b"topic=foo", "headers": []}
+    )
     try:
         asyncio.run(route.endpoint(request))
     except Read as read:
@@ -282,7 +285,7 @@ def test_parameters_are_those_that_the_route_reads(route: Route, monkeypatch: py
 
 
 def test_every_table_of_options_is_read_by_a_route_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = {inspect.getmodule(route.endpoint) for route in ROUTES}
+    modules = {wanted, *(inspect.getmodule(route.endpoint) for route in ROUTES)}
     tables = [table for module in modules for name, table in vars(module).items() if name.endswith("_OPTIONS")]
     read = [options_read(route, monkeypatch)[0] for route in ROUTES]
     assert tables

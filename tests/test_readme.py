@@ -4,6 +4,7 @@
                                   follows is what it prints, or what is typed into it, see TYPED. A block without a
                                   command goes on where the terminal's last block stopped.
     <!-- runs in the shop ... -->  the same in a folder with a log that stays; with or without a server
+    <!-- runs where a token is needed -->  the same with a server that has tokens
     <!-- banner -->               before what the server prints when it starts
     <!-- file NAME -->            before a script; both are run, and what they print follows `what NAME prints`
     <!-- settings -->             around the table, which `python -m tests.test_readme` writes anew
@@ -43,6 +44,7 @@ MASKS = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"there are [\d.]+[KMG]iB": "there are N",
     r"room for \d+ connections": "room for N connections",
+    r"\bpmq_[A-Za-z0-9_-]{43}": "TOKEN",
 }
 
 # A machine without telnet has this in its place: the same lines, and a socket.
@@ -78,7 +80,7 @@ def masked(line: str) -> str:
 class Program:
     """A program in a terminal: typed into line by line, read line by line, with a deadline."""
 
-    def __init__(self, command: str, server: ServerProcess, folder: Path) -> None:
+    def __init__(self, command: str, server: ServerProcess, folder: Path, token: str = "") -> None:
         command, _, target = command.partition(" > ")
         words = shlex.split(command)
         assert words[0] in ("curl", "telnet", PLAINMQ), f"the test does not run {command!r}"
@@ -94,6 +96,8 @@ class Program:
             words = ["sh", "-c", f'exec "$@" > {target}', "sh", *words]
         stderr = subprocess.DEVNULL if curl else subprocess.STDOUT  # curl's is its progress, absent on terminals
         environment = {"PYTHONPATH": str(ROOT), "PLAINMQ_URL": server.url, "PLAINMQ_ENGINE": f"sqlite:{folder}/log.db"}
+        environment |= {"PLAINMQ_TOKEN": token} if token else {}
+        words = [word.replace("$PLAINMQ_TOKEN", token) for word in words]
         self.process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
@@ -103,6 +107,7 @@ class Program:
             env=os.environ | environment,
         )
         self._folder = str(folder)
+        self.last = ""  # line that it showed
         self._unread = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
@@ -145,6 +150,7 @@ class Program:
             seen = self.line()
         assert seen is not None, f"it ended before it showed {expected!r}"
         assert masked(seen.replace(self._folder, "/var/lib/plainmq")) == masked(expected)
+        self.last = seen
 
     def settle(self) -> None:
         """Return when the server has done what was typed: the dialect that answers nothing does not say so."""
@@ -170,13 +176,18 @@ class Terminal:
         self._server = server
         self._folder = folder
         self.program: Program | None = None
+        self._token = ""
 
     def play(self, transcript: str) -> None:
         fresh = transcript.startswith("$ ")
         for line in transcript.splitlines():
+            if line.startswith("$ export PLAINMQ_TOKEN="):
+                assert self.program
+                self._token = self.program.last
+                continue
             if line.startswith("$ "):
                 self.end()
-                self.program = Program(line.removeprefix("$ "), self._server, self._folder)
+                self.program = Program(line.removeprefix("$ "), self._server, self._folder, self._token)
                 continue
             assert self.program, "a transcript begins with a command"
             if fresh and self.program.telnet and TYPED.match(line):
@@ -243,6 +254,18 @@ def test_a_log_in_a_file_is_kept_copied_and_put_back_as_the_readme_shows(tmp_pat
                 terminal.close()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_token_does_what_the_readme_shows(tmp_path: Path) -> None:
+    (shown,) = (text for marker, text in blocks() if marker == "runs where a token is needed")
+    with start_server("--auth", "required", "--data-dir", str(tmp_path), tcp_port=0) as server:
+        terminal = Terminal(server, tmp_path)
+        try:
+            terminal.play(shown)
+            terminal.end()
+        finally:
+            terminal.close()
+
+
 def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess, tmp_path: Path) -> None:
     terminal = Terminal(fresh, tmp_path)
     telnet = "$ telnet localhost 7777\nTrying 127.0.0.1...\nConnected to localhost.\nEscape character is '^]'.\n"
@@ -255,7 +278,7 @@ def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess, t
 
 def test_every_block_of_a_terminal_is_run() -> None:
     text = README.read_text()
-    assert text.count("```console") == sum(marker.startswith("runs in ") for marker, _ in blocks())
+    assert text.count("```console") == sum(marker.startswith("runs ") for marker, _ in blocks())
 
 
 def settings_table() -> str:

@@ -127,4 +127,4 @@ def _check_structure(text: str) -> None:
             raise NotParsed(f"a literal is nested at most {MAX_NESTING} deep")
     for name in _NAME.findall(bare):
         if name not in _NAMES and name.lower() not in _PREFIXES:
-            raise NotParsed(f"{name[:60]!a} is a name: a literal has only strings, numbers, True, False and None")
+            raise NotParsed(f"{name[:20]!a} is a name: a literal has only strings, numbers, True, False and None")

@@ -203,4 +203,4 @@ class Words(Dialect):
 def _unknown(verb: str) -> str:
     meant = _MEANT.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
     hint = f"did you mean '{_USAGE[meant]}'? " if meant else ""
-    return f"{verb[:60]!a} is not a command; {hint}'help' shows what is"
+    return f"{verb[:20]!a} is not a command; {hint}'help' shows what is"

@@ -1,9 +1,12 @@
 """A route, and what a request needs to pass: there is none without."""
 
+import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -13,6 +16,8 @@ from ..errors import Unauthorised
 from ..group import parse_group
 from ..topic import Selector, parse_topic
 from .visitor import GRANT, grant_of, identify
+
+_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
 
 Subject = Callable[[Request], str | Selector]
 
@@ -61,6 +66,14 @@ def topic_of(request: Request) -> str:
     return parse_topic(request.path_params["topic"])
 
 
+def topic_itself(request: Request) -> str:
+    """Not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages` (which can still be
+    named, as `foo%2Fmessages`). Raises TopicInvalid."""
+    if _BELOW.search(request.scope.get("raw_path", b"")):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+    return topic_of(request)
+
+
 def selection_of(request: Request) -> Selector:
     """A topic, or the topics that a pattern matches. Raises TopicInvalid."""
     return Selector([request.path_params["topic"]])
@@ -92,7 +105,9 @@ STREAM: Final = Need(Right.SUBSCRIBE, selection_of, by_ticket=True)
 STREAMS: Final = Need(Right.SUBSCRIBE, selections_of, by_ticket=True)
 WORK: Final = Need(Right.CONSUME, topic_of)
 WORK_STREAM: Final = Need(Right.CONSUME, topic_of, by_ticket=True)
-CHANGE: Final = Need(Right.ADMIN, topic_of)
+STATE: Final = Need(Right.SUBSCRIBE, topic_itself)
+GROUP_STATE: Final = Need(Right.CONSUME, topic_itself)
+CHANGE: Final = Need(Right.ADMIN, topic_itself)
 LIST: Final = Need(Right.ADMIN, matched_by)
 LOOK_INSIDE: Final = Need(Right.ADMIN, everything)
 KNOWN: Final = Known()

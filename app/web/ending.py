@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
+from ..access import Grant
 from ..doorkeeper import Doorkeeper
 from .visitor import grant_of
 
@@ -18,9 +19,9 @@ class Ending(NamedTuple):
     reason: str
 
 
-def ending(request: Request, timeout: float | None) -> Ending | None:
+def ending(keeper: Doorkeeper, grant: Grant, timeout: float | None) -> Ending | None:
     """`timeout`: seconds that were asked for."""
-    left = _left(request)
+    left = _left(keeper, grant)
     if timeout is not None and timeout <= left:
         return Ending(timeout, "timeout")
     return None if left == inf else Ending(left, EXPIRED)
@@ -28,10 +29,9 @@ def ending(request: Request, timeout: float | None) -> Ending | None:
 
 def at_most(request: Request, seconds: float) -> float:
     """As long as was asked for, or until the token expires."""
-    return min(seconds, _left(request))
+    return min(seconds, _left(request.app.state.keeper, grant_of(request)))
 
 
-def _left(request: Request) -> float:
-    keeper: Doorkeeper = request.app.state.keeper
-    left = keeper.left(grant_of(request))
+def _left(keeper: Doorkeeper, grant: Grant) -> float:
+    left = keeper.left(grant)
     return inf if left is None else left

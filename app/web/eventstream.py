@@ -6,7 +6,7 @@ behind. Under any other ASGI server it streams as sse-starlette does. Both write
 
 from asyncio import Event, current_task
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -14,15 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from ..broker import Broker
 from ..cohort import Sink
-from ..frames import CHUNKED_RAW, control, farewell, retry_delay
+from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from . import protocol
 from .ending import Ending
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 SPREAD: Final = 4.0  # seconds of them within which all streams get it
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
-
-_HEADERS = {"Content-Type": "text/event-stream"}
 
 
 class Subscription(protocol.Subscription, Protocol):
@@ -33,13 +31,6 @@ class Subscription(protocol.Subscription, Protocol):
 
 F = TypeVar("F")
 S = TypeVar("S", bound=Subscription)
-
-
-class Forms(NamedTuple, Generic[F]):
-    """One form twice: for a server that adds the transfer coding itself, and written straight to the socket."""
-
-    plain: F
-    chunked: F
 
 
 class EventStream(EventSourceResponse, Generic[F, S]):
@@ -54,7 +45,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `ending`: when
         the stream ends, if nothing else ends it before."""
         super().__init__(
-            _nothing(), headers=_HEADERS, sep="\n", shutdown_event=_Drain(broker), shutdown_grace_period=GRACE
+            _nothing(),
+            headers=STREAM_HEADERS,
+            sep="\n",
+            shutdown_event=_Drain(broker),
+            shutdown_grace_period=GRACE,
         )
         self._broker = broker
         self._forms = forms
@@ -76,7 +71,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request, subscription, self.raw_headers, CHUNKED_RAW.wrap([self._hello()]))
+        connection.hold(request.cycle, subscription)
         self._begin(subscription)
 
     def _begin(self, subscription: S) -> None:
@@ -84,11 +79,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             subscription.end_in(*self._ending)
         self._start(subscription)
 
-    def _hello(self) -> bytes:
-        return control(comment="plainmq", retry=retry_delay(self._broker.pressure))
-
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(self._hello(), self._broker, protocol.cutter(receive) or _canceller())
+        buffer = Buffer(hello(self._broker.pressure), self._broker, protocol.cutter(receive) or _canceller())
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:

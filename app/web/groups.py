@@ -17,9 +17,8 @@ from ..topic import parse_topic
 from ..units import format_duration
 from .answer import json_answer
 from .body import changes, read_json
-from .door import names_of
+from .door import names_of, topic_itself
 from .options import duration, read_options
-from .topics import refuse_what_is_below
 from .visitor import grant_of
 
 Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JSON's 2.0 is a whole number too
@@ -66,9 +65,8 @@ async def delete_group(request: Request) -> Response:
 
 def _group(request: Request) -> tuple[str, str]:
     """Those of the group itself, not what is below a topic `x/groups`."""
-    refuse_what_is_below(request)
     read_options(request, {})
-    return names_of(request)
+    return topic_itself(request), names_of(request)[1]
 
 
 def _record(info: GroupInfo) -> dict[str, Any]:

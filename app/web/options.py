@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from ..errors import OptionInvalid
@@ -13,10 +14,17 @@ from ..units import format_duration, parse_duration
 Parser = Callable[[str], Any]
 
 
-def read_options(request: Request, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()) -> dict[str, Any]:
-    """The options that were given, parsed; the repeatable ones are the caller's to read. Raises OptionInvalid."""
+def read_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
+    """The options that were given, parsed. Raises OptionInvalid."""
+    return parse_options(request.query_params, parsers)
+
+
+def parse_options(
+    query: QueryParams, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()
+) -> dict[str, Any]:
+    """The same; the repeatable ones are the caller's to read. Raises OptionInvalid."""
     options: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in query.multi_items():
         if name in repeatable:
             continue
         if name not in parsers:

@@ -90,10 +90,13 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The answer to an error of ours."""
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counts.refusals[error.code] += 1
-    if isinstance(error, Busy) and "text/event-stream" in request.headers.get("accept", ""):
-        pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
-        return _refuse_softly(error, pressure)
-    return refusal_of(error)
+    pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
+    return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure)
+
+
+def answer_to(error: PlainmqError, softly: bool, pressure: float = 1.0) -> Response:
+    """`softly`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away."""
+    return _refuse_softly(error, pressure) if softly and isinstance(error, Busy) else refusal_of(error)
 
 
 def refusal_of(error: PlainmqError) -> Response:

@@ -3,14 +3,14 @@
 An event stream: ASGI keeps a task, a queue and a request alive for every reader. Here the response hands its connection
 over instead: the protocol object is the sink of a reader or a worker, and what the request needed is dropped.
 
-A publish: ASGI builds a scope, a task, a request and a response for it. Here a plain one (web/shortcut.py says which)
-goes from the parser to the broker, and its answer from the broker to the socket.
+A publish, and a reader who comes: ASGI builds a scope, a task, a request and a response for each. Here a plain one
+(web/shortcut.py says which) goes from the parser to the broker, and its answer from the broker to the socket.
 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
 from asyncio import Event
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -21,19 +21,26 @@ from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ..access import Grant
 from ..broker import Broker
-from ..errors import Overloaded, PlainmqError, Refused, RequestTimeout
-from ..frames import CHUNKED_RAW, farewell
+from ..doorkeeper import Doorkeeper
+from ..errors import Draining, Overloaded, PlainmqError, Refused, RequestTimeout
+from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft, Receipt
-from ..quotas import client_of
 from . import shortcut
+from .ending import ending
 from .intake import Intake, Stage, Watch, check_parts, head_size
-from .problem import problem, refusal_of
+from .problem import answer_to, problem, refusal_of
+from .visitor import known_as
+from .wanted import Wanted
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
-_FRAMING: Final = {b"transfer-encoding": b"chunked", b"connection": b"close"}  # nothing can follow a stream
+_FRAMING: Final = {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow a stream
+_STREAM_HEAD: Final = "".join(
+    f"{name.lower()}: {value}\r\n" for name, value in (STREAM_HEADERS | _FRAMING).items()
+).encode()
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -108,7 +115,7 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
     _subscription: Subscription | None = None
-    _shortcut: shortcut.Shortcut | None = None
+    _found: shortcut.Found | None = None
     _publish: Publish | None = None
     _body: bytearray
     _piece = b""  # what came last
@@ -124,6 +131,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **options)
         state = self.config.app.state  # type: ignore[union-attr]
         self.broker: Broker = state.broker
+        self._keeper: Doorkeeper = state.keeper
         self._shortcuts: shortcut.Shortcuts = state.shortcuts
         self._intake: Intake = state.intake
         self._watch = Watch()
@@ -133,7 +141,6 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._intake.max_clients:
             self._deaf = True
             transport.abort()
-        self._anonymous = client_of(None, self.client[0] if self.client else None)  # who publishes without a token
 
     # A request: short cut or not
 
@@ -152,8 +159,8 @@ class Connection(HttpToolsProtocol):
         if parser.should_upgrade():
             return  # it will be refused: the parser takes what follows for another protocol
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._shortcut = self._shortcuts.find(parser.get_method(), self.url, self.headers)
-        if self._shortcut is None:
+            self._found = self._shortcuts.find(parser.get_method(), self.url, self.headers)
+        if self._found is None:
             self._build_request()
         else:
             self._body = bytearray()
@@ -175,21 +182,21 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._octets += len(body)
-        if self._shortcut is not None:
+        if self._found is not None:
             self._body += body
         elif not self.parser.should_upgrade():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._stage = Stage.REQUEST
-        if (found := self._shortcut) is not None:
-            self._shortcut = None
-            self._shortcuts.remember(self._piece, found)
-            self._gather(self._owe(), found, bytes(self._body))
+        if (found := self._found) is not None:
+            self._found = None
+            self._shortcuts.remember(self._piece, found.shortcut)
+            self.loop.call_soon(found.shortcut.take, self, found.grant, bytes(self._body))  # not below the parser
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 
-    # A publish
+    # What a short cut leads to
 
     def _owe(self) -> Publish:
         """The publish that comes in now."""
@@ -200,18 +207,24 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def _gather(self, publish: Publish, found: shortcut.Shortcut, body: bytes) -> None:
-        publish.draft = found.draft(body)
+    def publish(self, draft: Draft, grant: Grant) -> None:
+        publish = self._owe()
+        publish.draft = draft
         try:
-            self.broker.quotas.publish(self._shortcuts.client(found, self._anonymous))
+            self.broker.quotas.publish(self._client(grant))
         except PlainmqError as error:
             self.refuse(publish, error)
         else:
             self.broker.gather.add(publish)
 
-    def refuse(self, owed: Owed, error: PlainmqError) -> None:
+    def _client(self, grant: Grant) -> str | None:
+        """Whose request it is, as quotas know it."""
+        return known_as(grant, self.client[0] if self.client else None)
+
+    def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
         self.broker.counts.refusals[error.code] += 1
-        self.send(owed, refusal_of(error))
+        pressure = self.broker.pressure if isinstance(error, Draining) else 1.0
+        self.send(owed, answer_to(error, softly, pressure))
 
     def send(self, owed: Owed, response: Response) -> None:
         self.respond(owed, response.status_code, *shortcut.refused(response))
@@ -240,7 +253,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
             self._requests += 1
-            self._gather(self._owe(), *known)
+            short, grant, body = known
+            short.take(self, grant, body)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
         most = self._intake.max_head
@@ -258,7 +272,7 @@ class Connection(HttpToolsProtocol):
 
     def _account(self) -> None:
         """What of a short-cut publish's body has come is kept until it is whole. Raises Overloaded."""
-        octets = len(self._body) if self._shortcut is not None else 0
+        octets = len(self._body) if self._found is not None else 0
         if octets != self._held:
             self.broker.inflow.grow(self._held, octets)
             self._held = octets
@@ -315,7 +329,7 @@ class Connection(HttpToolsProtocol):
 
     def _turn_away(self, response: Response) -> None:
         """Answer after all that was asked before, and hear no more."""
-        self._deaf, self._shortcut = True, None
+        self._deaf, self._found = True, None
         self._account()
         before, refusal = self.cycle, Refusal(self, response)
         self.cycle = refusal  # type: ignore[assignment]
@@ -326,15 +340,29 @@ class Connection(HttpToolsProtocol):
 
     # An event stream
 
-    def hold(
-        self, request: Request, subscription: Subscription, headers: Sequence[tuple[bytes, bytes]], first: bytes
-    ) -> None:
-        """Become the subscription's sink: send the head of a chunked 200 and `first`, and drop what requests needed."""
-        every = dict([*self.server_state.default_headers, *headers]) | _FRAMING
-        head = b"".join([b"%b: %b\r\n" % header for header in every.items()])
+    def stream(self, wanted: Wanted, grant: Grant, softly: bool) -> None:
+        """`softly`: the client takes a refusal as an event."""
+        if self.transport.is_closing():
+            return
+        owed = self._owe()
+        try:
+            reader = wanted.subscribe(self.broker, self._client(grant), wanted.forms.chunked, self)
+        except PlainmqError as error:
+            self.refuse(owed, error, softly)
+            return
+        self.hold(owed, reader)
+        if (until := ending(self._keeper, grant, wanted.timeout)) is not None:
+            reader.end_in(*until)
+        wanted.begin(reader)
+
+    def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription) -> None:
+        """Become the subscription's sink: send the head of a chunked 200, and drop what requests needed."""
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
-        self.write(b"%b%b\r\n%b" % (STATUS_LINE[200], head, first))
-        request.cycle.response_started = request.cycle.response_complete = True  # uvicorn: nothing is owed any more
+        common = _as_bytes(self.server_state)
+        self.write(
+            b"%b%b%b\r\n%b" % (STATUS_LINE[200], common, _STREAM_HEAD, CHUNKED_RAW.wrap([hello(self.broker.pressure)]))
+        )
+        cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._subscription, self._deaf = subscription, True
         self._unset_keepalive_if_required()
         self.flow.resume_reading()  # or the client's leaving would go unseen
@@ -381,7 +409,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
-        self._publish = self._shortcut = None
+        self._publish = self._found = None
         self._account()
         super().connection_lost(exc)
 

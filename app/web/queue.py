@@ -12,18 +12,18 @@ from starlette.responses import Response
 from ..broker import Broker
 from ..cohort import Sink
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
-from ..frames import CHUNKED_LEASE, SSE_LEASE, LeaseForm, as_lease_record
+from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
 from ..lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, Lease, LeaseId, Outcome, lease_id, parse_lease_id
 from ..workers import Worker
-from . import read, stream
+from . import read, wanted
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json
 from .door import names_of
 from .ending import at_most, ending
-from .eventstream import EventStream, Forms
+from .eventstream import EventStream
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
-from .visitor import TICKET, client
+from .visitor import TICKET, client, grant_of
 
 _FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
 _LEASE = duration("lease", MAX_LEASE)
@@ -36,7 +36,7 @@ _PULL_OPTIONS: dict[str, Parser] = {
 _STREAM_OPTIONS: dict[str, Parser] = {
     "credit": integer("credit", 1, MAX_LEASES),
     "lease": _LEASE,
-    "timeout": duration("timeout", stream.LONGEST),
+    "timeout": duration("timeout", wanted.LONGEST),
     TICKET: str,
 }
 _NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_DELAY)}
@@ -116,7 +116,8 @@ async def stream_work(request: Request) -> Response:
     def work(form: LeaseForm, sink: Sink) -> Worker:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
-    return EventStream(broker, _FORMS, work, Worker.start, ending(request, options.get("timeout")))
+    until = ending(request.app.state.keeper, grant_of(request), options.get("timeout"))
+    return EventStream(broker, _FORMS, work, Worker.start, until)
 
 
 # Settling it

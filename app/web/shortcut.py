@@ -1,51 +1,85 @@
-"""A publish answered without a request object. It is the same publish: whatever is not plain about a request (an
-option, a key, a batch, an encoding, an unlawful name, a token that is not known yet or may not publish here) makes it
-none of ours, and web/publish answers it.
+"""A publish, or a reader who comes, without a request object. It is the same as with one: whatever is not plain about a
+request (an option of a publish, a key, a batch, an encoding, an unlawful name, a token that is not known yet or has not
+the right) makes it none of ours, and web/publish or web/stream answers it.
 
 A client sends the same head again and again. One that was read and found plain is remembered, byte for byte, so that it
 need not be read again; whether its token still holds is asked each time.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from ..access import ANYBODY, Grant
+from ..access import Grant, Right
 from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
-from ..quotas import client_of
-from ..topic import parse_topic
+from ..topic import Selector, parse_topic
 from .guard import Rules
 from .publish import MAX_CONTENT_TYPE, is_batch, read_content_type
+from .visitor import TICKET
+from .wanted import Wanted, wanted
 
-_URL: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
-_LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it; beyond it nothing is remembered
+_MESSAGES: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
+_STREAM: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-*]+(?:/[A-Za-z0-9._~\-*]+)*)/stream(?:\?([!-~]*))?")
+_OTHER_ROUTE: Final = re.compile(rb"/(?:groups/[^/]+|messages)$")  # what a path may be read as before it is a stream's
+_LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it
 _LONGEST_HEAD: Final = 1_024  # bytes of a head that is remembered
 _REMEMBERED: Final = 4_096  # heads: some megabytes at most; when they are too many, all are forgotten
 _END: Final = b"\r\n\r\n"
-_IMMATERIAL: Final = frozenset({b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"})
 
 
-class Shortcut(msgspec.Struct, frozen=True, gc=False):
-    """What a plain publish needs: where to, what kind of body, how many bytes of it are announced, and the
-    `Authorization` that is shown."""
+class Target(Protocol):
+    """The connection on which the request came."""
 
-    topic: str
-    content_type: str
-    length: int
+    def publish(self, draft: Draft, grant: Grant) -> None: ...
+
+    def stream(self, wanted: Wanted, grant: Grant, softly: bool) -> None: ...
+
+
+class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is needed to do without the head: whose request it is (the `Authorization` that is shown), what right to
+    which topics and patterns that takes, and how many bytes of a body are announced."""
+
+    right: ClassVar[Right]
+    names: tuple[str, ...]
     shown: bytes | None
+    length: int = 0
 
-    def draft(self, body: bytes) -> Draft:
-        return Draft(self.topic, body, self.content_type)
+    def take(self, target: Target, grant: Grant, body: bytes) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+
+class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
+    right: ClassVar[Right] = Right.PUBLISH
+    content_type: str
+
+    def take(self, target: Target, grant: Grant, body: bytes) -> None:
+        target.publish(Draft(self.names[0], body, self.content_type), grant)
+
+
+class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
+    right: ClassVar[Right] = Right.SUBSCRIBE
+    wanted: Wanted
+    softly: bool
+
+    def take(self, target: Target, grant: Grant, body: bytes) -> None:  # noqa: ARG002
+        target.stream(self.wanted, grant, self.softly)
+
+
+class Found(NamedTuple):
+    shortcut: Shortcut
+    grant: Grant
 
 
 class Shortcuts:
-    """The plain publishes of one server: bodies of at most `limit` bytes, for a Host that the rules know."""
+    """The plain requests of one server: bodies of at most `limit` bytes, for a Host that the rules know."""
 
     def __init__(self, limit: int, rules: Rules, keeper: Doorkeeper) -> None:
         self._limit = limit
@@ -53,13 +87,13 @@ class Shortcuts:
         self._keeper = keeper
         self._known: dict[bytes, Shortcut] = {}  # by the whole head
 
-    def recall(self, data: bytes) -> tuple[Shortcut, bytes] | None:
-        """The shortcut and the body, if these bytes are one whole request whose head is known."""
+    def recall(self, data: bytes) -> tuple[Shortcut, Grant, bytes] | None:
+        """The shortcut, whose it is and the body, if these bytes are one whole request whose head is known."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
         shortcut = self._known.get(data[:end])
-        if shortcut is None or len(data) != end + shortcut.length or self._publisher(shortcut) is None:
+        if shortcut is None or len(data) != end + shortcut.length or (grant := self._holder(shortcut)) is None:
             return None
-        return shortcut, data[end:]
+        return shortcut, grant, data[end:]
 
     def remember(self, data: bytes, shortcut: Shortcut) -> None:
         """The parser has found this shortcut in what began with these bytes."""
@@ -69,41 +103,70 @@ class Shortcuts:
                 self._known.clear()
             self._known[data[:end]] = shortcut
 
-    def find(self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Shortcut | None:
-        """The shortcut for a request's head; None when there is none, also for a body that is too long."""
-        if method != b"POST" or len(url) > _LONGEST_URL or (topic := _topic_in(url)) is None:
+    def find(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Found | None:
+        """The shortcut for a request's head; None when there is none."""
+        find, by_name = _FINDERS.get(method), dict(headers)
+        once = len(by_name) == len(headers) and b"host" in by_name
+        if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
             return None
-        content_type: str | None = TEXT
-        length, hosts = -1, 0
-        shown: bytes | None = None
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"host":
-                hosts += 1 if _is_ours(value, self._rules) else 2
-            elif name == b"content-type":
-                content_type = _plain_content_type(value) if len(value) <= MAX_CONTENT_TYPE else None
-            elif name == b"authorization" and shown is None:
-                shown = value
-            elif name not in _IMMATERIAL:
-                return None
-        if content_type is None or not 0 <= length <= self._limit or hosts != 1:
+        shortcut = find(url, by_name)
+        if shortcut is None or not 0 <= shortcut.length <= self._limit:
             return None
-        shortcut = Shortcut(topic, content_type, length, shown)
-        return None if self._publisher(shortcut) is None else shortcut
+        if not by_name.keys() <= _KNOWN_TO[shortcut.right]:
+            return None
+        grant = self._holder(shortcut)
+        return None if grant is None else Found(shortcut, grant)
 
-    def client(self, shortcut: Shortcut, anonymous: str | None) -> str | None:
-        """Who publishes, as quotas know it."""
-        grant = None if shortcut.shown is None else self._publisher(shortcut)
-        return anonymous if grant is None or grant is ANYBODY else client_of(grant.name, None)
+    def _holder(self, shortcut: Shortcut) -> Grant | None:
+        return self._keeper.holder(shortcut.shown, shortcut.right, shortcut.names)
 
-    def _publisher(self, shortcut: Shortcut) -> Grant | None:
-        return self._keeper.publisher(shortcut.shown, shortcut.topic)
+
+# What is plain
+
+
+def _find_publish(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
+    topic, content_type = _topic_in(url), _plain_content_type(headers.get(b"content-type") or TEXT.encode())
+    if topic is None or content_type is None:
+        return None
+    length, shown = int(headers.get(b"content-length", -1)), headers.get(b"authorization")
+    return PublishShortcut(names=(topic,), shown=shown, length=length, content_type=content_type)
+
+
+def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
+    match = _STREAM.fullmatch(url)
+    if match is None or _OTHER_ROUTE.search(match[1]):
+        return None
+    query = QueryParams((match[2] or b"").decode())
+    try:
+        selector = Selector([match[1].decode()])
+        wish = wanted(selector, query, headers.get(b"last-event-id", b"").decode("latin-1"))
+    except PlainmqError:
+        return None
+    if TICKET in query:  # it can be taken once
+        return None
+    names, softly = (*selector.topics, *selector.patterns), b"text/event-stream" in headers.get(b"accept", b"")
+    return StreamShortcut(names=names, shown=headers.get(b"authorization"), wanted=wish, softly=softly)
+
+
+_FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes]], Shortcut | None]]] = {
+    b"POST": _find_publish,
+    b"GET": _find_stream,
+}
+# What else a client or its browser says changes nothing.
+_IMMATERIAL: Final = frozenset(
+    b"user-agent accept accept-encoding accept-language connection referer cache-control pragma dnt priority sec-gpc "
+    b"sec-fetch-site sec-fetch-mode sec-fetch-dest sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform".split()
+)
+_KNOWN: Final = _IMMATERIAL | {b"host", b"authorization"}
+_KNOWN_TO: Final = {
+    Right.PUBLISH: _KNOWN | {b"content-type", b"content-length"},
+    Right.SUBSCRIBE: _KNOWN | {b"last-event-id"},
+}
 
 
 @lru_cache(maxsize=4_096)
 def _topic_in(url: bytes) -> str | None:
-    match = _URL.fullmatch(url)
+    match = _MESSAGES.fullmatch(url)
     try:
         return None if match is None else parse_topic(match[1].decode())
     except PlainmqError:
@@ -117,6 +180,8 @@ def _is_ours(host: bytes, rules: Rules) -> bool:
 
 @lru_cache(maxsize=256)
 def _plain_content_type(value: bytes) -> str | None:
+    if len(value) > MAX_CONTENT_TYPE:
+        return None
     try:
         content_type = read_content_type(value.decode("latin-1"))
     except PlainmqError:
@@ -142,7 +207,7 @@ def accepted(receipt: Receipt, place: int, durability: str) -> tuple[bytes, byte
 
 @lru_cache(maxsize=4_096)
 def _templates(topic: str, durability: str) -> tuple[bytes, bytes]:
-    """What is the same in every answer is put together once. A topic of _URL needs no escape, and has no `%`."""
+    """What is the same in every answer is put together once. A topic of _MESSAGES needs no escape, and has no `%`."""
     return _HEAD % topic.encode(), _BODY % (topic.encode(), durability.encode())
 
 

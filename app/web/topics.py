@@ -1,12 +1,9 @@
 """What topics there are, how much of each is kept, and how to change that."""
 
-import re
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,12 +12,11 @@ from ..topic import Selector
 from ..units import format_duration, parse_duration
 from .answer import json_answer
 from .body import changes, read_json
-from .door import topic_of
+from .door import topic_itself
 from .options import Parser, read_options
 
 _OPTIONS: dict[str, Parser] = {"match": lambda text: Selector([text])}
 Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
-_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
 _EXAMPLE = 'settings such as {"max_messages":100,"max_age":"1h"}'
 
 _READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": int, "max_age": parse_duration}
@@ -59,17 +55,9 @@ async def delete_topic(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def refuse_what_is_below(request: Request) -> None:
-    """`PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages` (which can still be named, as
-    `foo%2Fmessages`)."""
-    if _BELOW.search(request.scope.get("raw_path", b"")):
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
-
-
 def _topic(request: Request) -> str:
-    refuse_what_is_below(request)
     read_options(request, {})
-    return topic_of(request)
+    return topic_itself(request)
 
 
 def _record(info: TopicInfo) -> dict[str, Any]:

@@ -29,9 +29,12 @@ def grant_of(request: Request) -> Grant:
 
 def client(request: Request) -> str | None:
     """Who it is from, as quotas know it."""
-    grant = grant_of(request)
-    anonymous = grant in {ANYBODY, NOBODY}
-    return client_of(None if anonymous else grant.name, request.client.host if request.client else None)
+    return known_as(grant_of(request), request.client.host if request.client else None)
+
+
+def known_as(grant: Grant, address: str | None) -> str | None:
+    """The same for who holds this grant and comes from that address."""
+    return client_of(None if grant is ANYBODY or grant is NOBODY else grant.name, address)
 
 
 def identify(request: Request, takes_tickets: bool) -> Grant:

@@ -1,0 +1,230 @@
+"""The servers that are compared: how each is started, and what its doors speak. Nothing is installed for them."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from app import __version__
+from app.bench.processes import Family
+from app.bench.speech import Speech, body, get_stream, http, lines, literal, post
+from benchmarks.harness import child
+from tests.harness import free_port
+
+TOPIC: Final = "foo"
+
+
+class Place(NamedTuple):
+    """Where a server runs: its folder and its ports."""
+
+    folder: Path
+    port: int
+    line_port: int
+
+
+class Door(NamedTuple):
+    speech: Callable[[int], Speech]  # of the bytes in a message
+    line_port: bool = False
+
+
+class Peer(NamedTuple):
+    """`program`: what has to be installed. `version` is the command that tells its version, or the version."""
+
+    program: str
+    command: Callable[[Place], list[str]]
+    doors: dict[str, Door]
+    version: str | list[str]
+
+
+class Started(NamedTuple):
+    peer: Peer
+    family: Family
+    place: Place
+
+    def port(self, door: str) -> int:
+        return self.place.line_port if self.peer.doors[door].line_port else self.place.port
+
+
+_NCHAN: Final = """
+load_module {module};
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {folder}/pid;
+error_log stderr warn;
+events {{ worker_connections 19000; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_requests 100000000;
+  keepalive_timeout 3600;
+  nchan_shared_memory_size 512M;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location = /sub {{ nchan_subscriber eventsource; nchan_channel_id foo; nchan_subscriber_first_message newest; }}
+    location = /pub {{
+      nchan_publisher; nchan_channel_id foo; nchan_message_buffer_length 1000; nchan_message_timeout 5m;
+    }}
+  }}
+}}
+"""
+_MOSQUITTO: Final = """
+listener {port} 127.0.0.1
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+"""
+_NCHAN_MODULES: Final = [
+    Path(folder, "ngx_nchan_module.so")
+    for folder in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/local/lib/nginx/modules")
+]
+
+
+def _nchan(place: Place) -> list[str]:
+    file = place.folder / "nginx.conf"
+    module = next(filter(Path.exists, _NCHAN_MODULES))
+    file.write_text(_NCHAN.format(module=module, folder=place.folder, port=place.port))
+    return ["nginx", "-c", str(file), "-e", "stderr"]
+
+
+def _mosquitto(place: Place) -> list[str]:
+    file = place.folder / "mosquitto.conf"
+    file.write_text(_MOSQUITTO.format(port=place.port))
+    return ["mosquitto", "-c", str(file)]
+
+
+def _redis(place: Place) -> list[str]:
+    options = "--save '' --protected-mode no --maxclients 19000 --client-output-buffer-limit pubsub 1gb 1gb 0"
+    return ["redis-server", "--bind", "127.0.0.1", "--port", str(place.port), *shlex.split(options)]
+
+
+def _plainmq(place: Place) -> list[str]:
+    program = shlex.split(os.environ.get("PLAINMQ_COMMAND", f"{sys.executable} -m app"))
+    return [*program, "serve", "--port", str(place.port), "--tcp-port", str(place.line_port), "--max-topics", "20000"]
+
+
+def _module(name: str) -> Callable[[Place], list[str]]:
+    return lambda place: [sys.executable, "-m", f"benchmarks.servers.{name}", str(place.port)]
+
+
+def nchan(size: int) -> Speech:
+    return Speech(
+        post("/pub", "localhost", body(size)),
+        answer=b"last message id:",
+        join=get_stream("/sub", "localhost"),
+        joined=b"\r\n\r\n",
+    )
+
+
+def by_hand(size: int) -> Speech:
+    return http(TOPIC, size)._replace(answer=b'"id":', joined=b"\r\n\r\n")
+
+
+def original(size: int) -> Speech:
+    """A subscribe has no answer; what one has sent to oneself comes after it."""
+    own = b"{'command':'subscribe', 'topic':'own<n>'}\n{'command':'send', 'topic':'own<n>', 'msg':'here'}\n"
+    speech = literal(TOPIC, size)
+    subscribe = speech.join.splitlines(keepends=True)[0]
+    return speech._replace(join=subscribe + own, joined=b"'here'")
+
+
+def nats(size: int) -> Speech:
+    hello = b'CONNECT {"verbose":false}\r\n'
+    return Speech(
+        b"PUB foo %d\r\n%b\r\n" % (size, body(size)),
+        join=hello + b"SUB foo 1\r\nPING\r\n",
+        joined=b"PONG\r\n",
+        hello=hello,
+    )
+
+
+def redis(size: int) -> Speech:
+    words = (b"PUBLISH", b"foo", body(size))
+    publish = b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    return Speech(publish, answer=b":", join=b"SUBSCRIBE foo\r\n", joined=b"subscribe")
+
+
+def mqtt(size: int) -> Speech:
+    """MQTT 3.1.1, quality of service 0: nothing is answered."""
+    connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"
+    content = b"\x00\x03foo" + body(size)
+    return Speech(
+        b"\x30" + _length(len(content)) + content,
+        join=connect + b"\x82\x08\x00\x01\x00\x03foo\x00",
+        joined=b"\x90\x03\x00\x01",
+        hello=connect,
+    )
+
+
+def _length(size: int) -> bytes:
+    """As MQTT writes it: seven bits a byte, the lowest first."""
+    octets = []
+    while size > 127:
+        octets.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*octets, size])
+
+
+PEERS: Final = {
+    "plainmq": Peer(
+        sys.executable,
+        _plainmq,
+        {
+            "http": Door(lambda size: http(TOPIC, size)),
+            "batch": Door(lambda size: http(TOPIC, size, batch=100)),
+            "literal": Door(lambda size: literal(TOPIC, size), line_port=True),
+            "lines": Door(lambda size: lines(TOPIC, size), line_port=True),
+        },
+        __version__,
+    ),
+    "nchan": Peer("nginx", _nchan, {"http": Door(nchan)}, ["nginx", "-v"]),
+    "nats": Peer(
+        "nats-server",
+        lambda place: ["nats-server", "-a", "127.0.0.1", "-p", str(place.port)],
+        {"nats": Door(nats)},
+        ["nats-server", "--version"],
+    ),
+    "redis": Peer("redis-server", _redis, {"redis": Door(redis)}, ["redis-server", "--version"]),
+    "mosquitto": Peer("mosquitto", _mosquitto, {"mqtt": Door(mqtt)}, ["mosquitto", "-h"]),
+    "original": Peer(sys.executable, _module("original"), {"literal": Door(original)}, sys.version.split()[0]),
+    "by-hand": Peer(
+        sys.executable,
+        _module("by_hand"),
+        {"http": Door(by_hand)},
+        f"sse-starlette {version('sse-starlette')}, starlette {version('starlette')}, uvicorn {version('uvicorn')}",
+    ),
+}
+
+
+def present(name: str) -> bool:
+    """Whether it can be started on this machine."""
+    modules = name != "nchan" or any(map(Path.exists, _NCHAN_MODULES))
+    return shutil.which(PEERS[name].program) is not None and modules
+
+
+def version_of(name: str) -> str:
+    told = PEERS[name].version
+    if isinstance(told, str):
+        return told
+    answer = subprocess.run(told, capture_output=True, text=True, check=False)  # noqa: S603
+    return (answer.stdout + answer.stderr).splitlines()[0].strip()
+
+
+@contextmanager
+def started(name: str, cpus: frozenset[int]) -> Iterator[Started]:
+    """The server, on these CPUs, once it listens."""
+    peer = PEERS[name]
+    with tempfile.TemporaryDirectory() as path:
+        place = Place(Path(path), free_port(), free_port())
+        place.folder.chmod(0o755)  # a server that was started by root may go on as somebody else
+        ports = {place.line_port if door.line_port else place.port for door in peer.doors.values()}
+        with child(peer.command(place), ports, place.folder / "log", cpus) as pid:
+            yield Started(peer, Family(pid), place)

@@ -1,0 +1,68 @@
+"""The plots of a comparison: what each row costs each server, and how long deliveries take."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Report
+
+OURS, THEIRS, MEDIAN = "#0b6e4f", "#8d99ae", "#2b2d42"
+PERCENTILES = ("p50", "p90", "p99", "p999", "max")
+COLUMNS = 3
+
+
+def draw(report: Report, folder: Path) -> list[Path]:
+    """The files that were drawn. Raises ImportError where matplotlib is not installed."""
+    import matplotlib as mpl  # noqa: PLC0415  (the extra `bench`)
+
+    mpl.use("Agg")
+    return [_costs(report, folder / "costs.png"), _latencies(report, folder / "latencies.png")]
+
+
+def _costs(report: Report, path: Path) -> Path:
+    figure, axes = _grid(len(report.outcomes))
+    for axis, (_, row, seats) in zip(axes, report.outcomes, strict=False):
+        best = [seat.best(row) for seat in seats]
+        names = [seat.case.name for seat in seats]
+        axis.barh(names, best, color=[OURS, *[THEIRS] * (len(seats) - 1)])
+        axis.plot([seat.median(row) for seat in seats], names, "|", color=MEDIAN, markersize=12, label="median")
+        axis.bar_label(axis.containers[0], fmt=" %.3g", fontsize=7)
+        axis.invert_yaxis()
+        _title(axis, row.title, row.unit)
+    axes[0].legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _latencies(report: Report, path: Path) -> Path:
+    published = [outcome for outcome in report.outcomes if outcome.seats[0].results[0].published]
+    figure, axes = _grid(len(published))
+    for axis, (_, row, seats) in zip(axes, published, strict=False):
+        for seat in seats:
+            colour = {"color": OURS, "linewidth": 2.5} if seat is seats[0] else {}
+            axis.plot(PERCENTILES, [seat.latency(name) for name in PERCENTILES], ".-", label=seat.case.name, **colour)
+        axis.set_yscale("log")
+        axis.legend(fontsize=6)
+        _title(axis, row.title, "")
+        axis.set_ylabel("ms", fontsize=7)
+    return _save(figure, path)
+
+
+def _grid(count: int) -> tuple[Any, list[Any]]:
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    rows = -(-max(count, 1) // COLUMNS)
+    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(15, 3 * rows), squeeze=False)
+    for unused in axes.flat[count:]:
+        unused.axis("off")
+    return figure, [*axes.flat]
+
+
+def _title(axis: Any, title: str, unit: str) -> None:
+    axis.set_title(title, fontsize=8)
+    axis.set_xlabel(unit, fontsize=7)
+    axis.tick_params(labelsize=7)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    return path

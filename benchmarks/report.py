@@ -1,0 +1,198 @@
+"""What came of a comparison: tables for people, JSON for programs, plots."""
+
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from app.bench.team import Latency, Result
+from benchmarks.rows import Case, Row
+
+GENERATOR: Final = "¹"  # marks a figure for which the generator had no time to spare
+
+
+class Seat(NamedTuple):
+    """A server at its work, and what came of it, a result a round."""
+
+    case: Case
+    results: list[Result]
+
+    def best(self, row: Row) -> float:
+        return min(map(row.figure, self.results))
+
+    def median(self, row: Row) -> float:
+        return statistics.median(map(row.figure, self.results))
+
+    def rate(self) -> float:
+        """Deliveries a second, or messages where nobody reads: the best."""
+        return max((one.delivered or one.published) / (one.seconds or 1.0) for one in self.results)
+
+    def memory(self) -> float | None:
+        """KiB a reader, in the first round: later, a server has what earlier readers left."""
+        first = self.results[0]
+        return first.memory / 1024 / first.readers if first.memory is not None and first.readers else None
+
+    def latency(self, name: str) -> float:
+        """Milliseconds; the median of the rounds. To the answer, where nobody reads; to have joined, where nobody
+        publishes."""
+        found: list[float] = [getattr(_latency(one), name) for one in self.results]
+        return statistics.median(found) / 1e3
+
+    def missing(self) -> int:
+        return sum(abs(one.missing) for one in self.results)
+
+    def generator_bound(self) -> bool:
+        return sum(one.bottleneck == "generator" for one in self.results) * 2 > len(self.results)
+
+
+def _latency(result: Result) -> Latency:
+    if not result.published:
+        return result.join_latency
+    return result.latency if result.readers else result.answer_latency
+
+
+class Verdict(NamedTuple):
+    row: str
+    what: str
+    figure: float
+    goal: float
+
+    @property
+    def met(self) -> bool:
+        return self.figure <= self.goal
+
+
+class Outcome(NamedTuple):
+    name: str
+    row: Row
+    seats: list[Seat]
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Our figure against each goal, best against best."""
+        ours, *others = self.seats
+        if self.row.goal is not None:
+            yield Verdict(self.name, self.row.unit, ours.best(self.row), self.row.goal)
+        for seat in others:
+            if seat.case.goal is not None:
+                ratio = ours.best(self.row) / seat.best(self.row)
+                yield Verdict(self.name, f"of {seat.case.name}", ratio, seat.case.goal)
+
+    def table(self) -> str:
+        head = ["", f"best {self.row.unit}", "median", "ours/theirs", "goal", "per s", "p50 ms", "p90", "p99", "p99.9"]
+        return (
+            f"### {self.row.title} (`{self.name}`)\n\n{_markdown([[*head, 'KiB/reader', 'missing'], *self._lines()])}\n"
+        )
+
+    def _lines(self) -> Iterator[list[str]]:
+        ours = self.seats[0].best(self.row)
+        for seat in self.seats:
+            first = seat is self.seats[0]
+            goal = self.row.goal if first else seat.case.goal
+            best, memory = seat.best(self.row), seat.memory()
+            yield [
+                seat.case.name,
+                f"{best:.2f}" + GENERATOR * seat.generator_bound(),
+                f"{seat.median(self.row):.2f}",
+                "" if first else f"{ours / best:.2f}" if best else "-",
+                "" if goal is None else f"{goal:g}",
+                f"{seat.rate():,.0f}",
+                *(f"{seat.latency(name):.2f}" for name in ("p50", "p90", "p99", "p999")),
+                "" if memory is None else f"{memory:.1f}",
+                str(seat.missing()),
+            ]
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "row": self.name,
+            "unit": self.row.unit,
+            "goal": self.row.goal,
+            "servers": [
+                {
+                    "server": seat.case.name,
+                    "goal": seat.case.goal,
+                    "best": seat.best(self.row),
+                    "median": seat.median(self.row),
+                    "rounds": [_plain(result) for result in seat.results],
+                }
+                for seat in self.seats
+            ],
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as objects."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    return value
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    """A table whose columns stand below each other; the first is to the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        return f"| {first[0]:<{first[1]}} | {' | '.join(f'{cell:>{width}}' for cell, width in others)} |"
+
+    head, *rest = lines
+    rule = f"|{'-' * (widths[0] + 2)}|{'|'.join('-' * (width + 1) + ':' for width in widths[1:])}|"
+    return "\n".join([line(head), rule, *map(line, rest)])
+
+
+class Report(NamedTuple):
+    outcomes: list[Outcome]
+    versions: dict[str, str]
+    rounds: int
+    seconds: float
+
+    def verdict(self) -> str:
+        """Each goal, and whether it is met."""
+        lines = [
+            [one.row, one.what, f"{one.figure:.2f}", f"{one.goal:g}", "yes" if one.met else "NO"]
+            for outcome in self.outcomes
+            for one in outcome.verdicts()
+        ]
+        return f"### Goals\n\n{_markdown([['row', 'plainmq, best', 'is', 'goal', 'met'], *lines])}\n"
+
+    def machine(self) -> dict[str, str]:
+        return {
+            "command": shlex.join(["python", "-m", "benchmarks.compare", *sys.argv[1:]]),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{os.cpu_count()} CPUs, {_processor()}",
+            "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "rounds": f"{self.rounds}, in {self.seconds / 60:.1f} minutes",
+            **self.versions,
+        }
+
+    def markdown(self) -> str:
+        facts = "\n".join(f"- {name}: {value}" for name, value in self.machine().items())
+        note = f"{GENERATOR} the generator had no CPU time to spare, and the server had.\n"
+        return "\n".join(["# Comparison\n", facts, "", self.verdict(), *(one.table() for one in self.outcomes), note])
+
+    def data(self) -> dict[str, Any]:
+        return {"about": self.machine(), "rows": [outcome.data() for outcome in self.outcomes]}
+
+
+def _processor() -> str:
+    names = (
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    )
+    return next(names, platform.processor() or "unknown")
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """The files that were written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, data = folder / "report.md", folder / "report.json"
+    table.write_text(report.markdown())
+    data.write_text(json.dumps(report.data(), indent=1))
+    return [table, data]

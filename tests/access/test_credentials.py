@@ -1,0 +1,325 @@
+"""What a server does about tokens when it starts, and while their file changes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.access import Right
+from app.claims import Rights, every_right
+from app.counts import Counts
+from app.credentials import Reach, doorkeeper
+from app.doorkeeper import LOOK, Doorkeeper
+from app.errors import PlainmqError, Unauthorised
+from app.files import FileInvalid
+from app.server import token_path
+from app.settings import SettingInvalid, Settings
+from app.signed import ALGORITHMS, Expected, KeyInvalid, read_key, sign
+from app.tokens import MAX_TOKENS, TokenFile, make_token
+from app.web.app import Bounds, create_app
+from app.web.guard import Rules
+from tests.access.keys import SECRET, private, private_pem, public_pem, put
+from tests.harness import DEADLINE, ROOT, start_server
+
+# Who is let in
+
+
+class Start:
+    """A doorkeeper as a server with these settings has it, and what was said of it."""
+
+    def __init__(self, folder: Path, reach: Reach = Reach.SETTINGS, **settings: Any) -> None:
+        self.said: list[str] = []
+        self.path = folder / "state" / "tokens"
+        chosen = Settings(data_dir=str(folder / "state"), **settings)
+        assert token_path(chosen) == Path(settings.get("tokens", self.path))
+        self.keeper = doorkeeper(chosen, token_path(chosen), reach, self.said.append)
+
+
+ELSEWHERE: list[dict[str, Any]] = [
+    {"host": "0.0.0.0"},
+    {"host": "::"},
+    {"host": "192.0.2.1"},
+    {"tcp_host": "0.0.0.0"},
+    {"host": ""},
+]
+
+
+@pytest.mark.parametrize("hosts", [{}, {"host": "localhost"}, {"host": "127.0.0.2"}, {"tcp_host": "::1"}])
+def test_who_is_on_this_machine_needs_no_token_when_there_is_none(tmp_path: Path, hosts: dict[str, Any]) -> None:
+    start = Start(tmp_path, **hosts)
+    assert start.keeper.open
+    assert (start.said, start.path.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("settings", [*ELSEWHERE, {"auth": "required"}])
+def test_a_server_that_others_can_reach_makes_a_token_and_shows_it_once(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    first, second = Start(tmp_path, **settings), Start(tmp_path, **settings)
+    (said,) = first.said
+    token = said.rpartition("=")[2]
+    assert token not in first.path.read_text()
+    assert first.path.stat().st_mode & 0o777 == 0o600
+    assert first.path.parent.stat().st_mode & 0o777 == 0o700
+    assert second.said == []
+    for start in (first, second):
+        assert not start.keeper.open
+        assert start.keeper.admit(token, "").allows(Right.ADMIN, "**")
+
+
+def test_a_token_is_needed_once_there_is_one_also_on_this_machine(tmp_path: Path) -> None:
+    token = make_token(tmp_path / "state" / "tokens", "somebody", Rights(publish=["a"]))
+    keeper = Start(tmp_path).keeper
+    assert not keeper.open
+    assert keeper.admit(token, "").name == "somebody"
+
+
+@pytest.mark.parametrize("hosts", [{}, *ELSEWHERE])
+def test_nobody_is_asked_when_that_is_written_out_and_each_start_warns(tmp_path: Path, hosts: dict[str, Any]) -> None:
+    make_token(tmp_path / "state" / "tokens", "somebody", Rights(publish=["a"]))
+    start = Start(tmp_path, auth="none", **hosts)
+    assert start.keeper.open
+    assert start.said[0].startswith("WARNING")
+
+
+def test_an_open_server_behind_a_proxy_warns(tmp_path: Path) -> None:
+    assert Start(tmp_path, public_url="https://mq.example.org").said[0].startswith("WARNING")
+
+
+def test_a_line_port_that_is_off_is_reached_by_nobody(tmp_path: Path) -> None:
+    chosen = Settings(tcp_host="0.0.0.0", tcp_port=0, data_dir=str(tmp_path))
+    assert doorkeeper(chosen, token_path(chosen), Reach.SETTINGS, lambda _: None).open
+
+
+def test_where_tokens_are_kept() -> None:
+    assert token_path(Settings(tokens="/x/y")) == Path("/x/y")
+    assert token_path(Settings(data_dir="/x")) == Path("/x/tokens")
+    assert token_path(Settings(engine="sqlite:///x/log.db")) == Path("/x/tokens")
+    assert token_path(Settings()) == Path.home() / ".local/state/plainmq/tokens"
+
+
+def test_under_another_server_only_those_who_come_to_loopback_are_let_in_without_a_token(tmp_path: Path) -> None:
+    keeper = Start(tmp_path, Reach.UNKNOWN).keeper
+    assert not keeper.open
+    assert [keeper.is_open_at(host) for host in ("127.0.0.1", "::1", "192.0.2.1", "0.0.0.0", "", None)] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    with pytest.raises(SettingInvalid, match="plainmq token"):
+        Start(tmp_path, Reach.UNKNOWN, tcp_host="0.0.0.0")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 201), ("[::1]", 201), ("192.0.2.1", 401), ("[::]", 401)])
+async def test_a_request_is_judged_by_the_address_it_came_to(tmp_path: Path, host: str, status: int) -> None:
+    app = create_app(None, Start(tmp_path, Reach.UNKNOWN).keeper, Bounds(), Rules())
+    app.state.broker = Refusing()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{host}") as http:
+        answer = await http.post("/tickets", headers={"Host": "localhost"})
+    assert answer.status_code == status
+
+
+class Refusing:
+    """What of a broker a refusal needs."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+
+
+# Files
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    make_token(tmp_path / "tokens", "somebody", Rights(publish=["a"]))
+    (tmp_path / "tokens").chmod(mode)
+    with pytest.raises(FileInvalid, match="chmod 600"):
+        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
+    put(tmp_path / "secret", SECRET.encode()).chmod(mode)
+    with pytest.raises(FileInvalid, match="chmod 600"):
+        read_key(f"HS256:{tmp_path / 'secret'}")
+
+
+HASH = "ab" * 32
+BROKEN = [
+    b"x", b"[]", b"{}", b'{"name":"a"}', b'{"name":"a","sha256":"ab"}', b'{"name":"a b","sha256":"%b"}',
+    b'{"name":"a","sha256":"%b","publish":"**"}', b'{"name":"a","sha256":"%b","publish":["a..b"]}',
+    b'{"name":"a","sha256":"%b","publsh":["a"]}', b'{"name":"a","sha256":"%b","expires":"2027-01-01T00:00:00"}',
+    b'{"name":"a","sha256":"%b","expires":"soon"}', b"\xff", b"[" * 10_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_line_that_is_no_token_is_named(tmp_path: Path, line: bytes) -> None:
+    good = b'{"name":"good","sha256":"%b"}\n\n' % (b"cd" * 32)
+    put(tmp_path / "tokens", good + line.replace(b"%b", HASH.encode()))
+    with pytest.raises(FileInvalid, match="line 3 of "):
+        TokenFile(tmp_path / "tokens").refresh()
+
+
+def test_names_are_different_and_not_too_many(tmp_path: Path) -> None:
+    line = b'{"name":"%d","sha256":"%064x"}\n'
+    put(tmp_path / "tokens", line % (1, 1) + line % (1, 2))
+    with pytest.raises(FileInvalid, match="same name"):
+        TokenFile(tmp_path / "tokens").refresh()
+    put(tmp_path / "tokens", b"".join(line % (number, number) for number in range(MAX_TOKENS + 1)))
+    with pytest.raises(FileInvalid, match="at most"):
+        TokenFile(tmp_path / "tokens").refresh()
+
+
+def test_a_server_takes_a_new_token_and_forgets_one_that_was_taken_out(tmp_path: Path) -> None:
+    now = 1_000.0
+    path = tmp_path / "tokens"
+    first = make_token(path, "first", every_right())
+    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
+    assert keeper.admit(first, "").name == "first"
+    kept = path.read_bytes()
+    path.write_bytes(b"")
+    second = make_token(path, "second", every_right())
+    assert keeper.admit(first, "").name == "first"
+    now += LOOK
+    assert keeper.admit(second, "").name == "second"
+    with pytest.raises(Unauthorised):
+        keeper.admit(first, "")
+    path.unlink()
+    now += LOOK
+    with pytest.raises(Unauthorised):
+        keeper.admit(second, "")
+    put(path, kept)
+    now += LOOK
+    assert keeper.admit(first, "").name == "first"
+
+
+def test_a_file_that_cannot_be_read_changes_nothing_and_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1_000.0
+    path = tmp_path / "tokens"
+    token = make_token(path, "first", every_right())
+    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
+    put(path, b"broken")
+    for _ in range(3):
+        now += LOOK
+        assert keeper.admit(token, "").name == "first"
+    assert caplog.text.count("the tokens stay as they were") == 1
+
+
+def test_a_line_that_was_left_without_an_end_stays_one(tmp_path: Path) -> None:
+    path = put(tmp_path / "tokens", b'{"name":"by-hand","sha256":"%b"}' % HASH.encode())
+    token = make_token(path, "made", every_right())
+    assert Doorkeeper(file=TokenFile(path)).admit(token, "").name == "made"
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Attempts:
+        def check(self, address: str) -> None:
+            told.append(f"check {address}")
+
+        def failed(self, address: str) -> None:
+            told.append(f"failed {address}")
+
+    path = tmp_path / "tokens"
+    token = make_token(path, "somebody", every_right())
+    keeper = Doorkeeper(file=TokenFile(path))
+    keeper.attempts = Attempts()
+    for shown in (token, token, "wrong"):
+        try:
+            keeper.admit(shown, "192.0.2.1")
+        except Unauthorised:
+            told.append("refused")
+    with pytest.raises(Unauthorised):
+        keeper.take_ticket("wrong", "192.0.2.2")
+    one = ["check 192.0.2.1"]
+    assert told == [*one, *one, "failed 192.0.2.1", "refused", "check 192.0.2.2", "failed 192.0.2.2"]
+
+
+# Keys
+
+
+@pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
+def test_a_server_has_the_public_key_and_who_signs_the_private_one(tmp_path: Path, kind: str) -> None:
+    public = put(tmp_path / "public", public_pem(kind))
+    secret = put(tmp_path / "private", private_pem(private(kind)))
+    token = sign(read_key(f"{kind}:{secret}", private=True), "a", Rights(publish=["a"]), 2_000.0, Expected())
+    keeper = doorkeeper(Settings(jwt_keys=f"{kind}:{public}"), tmp_path / "tokens", Reach.SETTINGS, lambda _: None)
+    with pytest.raises(Unauthorised, match="expired"):
+        keeper.admit(token, "")
+    keeper.clock = lambda: 1_999.0
+    assert keeper.admit(token, "").allows(Right.PUBLISH, "a")
+    for path, wanted in ((secret, False), (public, True)):
+        put(path, path.read_bytes())
+        with pytest.raises(KeyInvalid, match="expected the"):
+            read_key(f"{kind}:{path}", private=wanted)
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+@pytest.mark.parametrize("data", [b"", b"x", b"\n" * 40, b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"])
+def test_what_is_no_key_is_refused(tmp_path: Path, kind: str, data: bytes) -> None:
+    with pytest.raises(KeyInvalid):
+        read_key(f"{kind}:{put(tmp_path / 'key', data)}")
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for kind in ("RS256", "ES256", "EdDSA"):
+        path = put(tmp_path / kind, public_pem(kind))
+        for other in set(ALGORITHMS) - {kind}:
+            with pytest.raises(KeyInvalid):
+                read_key(f"{other}:{path}")
+
+
+def test_a_secret_is_long_enough(tmp_path: Path) -> None:
+    with pytest.raises(KeyInvalid, match="31 bytes"):
+        read_key(f"HS256:{put(tmp_path / 'short', b'x' * 31 + bytes([10]))}")
+    assert read_key(f"HS256:{put(tmp_path / 'long', b'x' * 32 + bytes([10]))}").key == b"x" * 32
+
+
+@pytest.mark.parametrize("text", ["x", "HS256", "HS256:", "none:x", "HS384:x", "hs256:x", "RS256:/no/such/file"])
+def test_a_key_has_an_algorithm_and_a_file(text: str) -> None:
+    with pytest.raises(PlainmqError):
+        read_key(text)
+
+
+def test_a_file_of_tokens_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="plainmq token"):
+        Start(tmp_path, tokens=str(tmp_path / "none"))
+
+
+# From the outside
+
+
+def test_a_server_that_others_can_reach_shows_a_line_that_works(tmp_path: Path) -> None:
+    with start_server("--auth", "required", "--data-dir", str(tmp_path)) as process:
+        token = process.banner.partition("PLAINMQ_TOKEN=")[2].split()[0]
+        publish = next(line for line in process.banner.splitlines() if "  publish  " in line).split("publish", 1)[1]
+        lines = process.banner.splitlines()[-1]
+        for command in (publish, lines):
+            done = subprocess.run(
+                ["sh", "-c", command], env={**os.environ, "PLAINMQ_TOKEN": token}, capture_output=True, text=True,
+                timeout=DEADLINE, check=True,
+            )  # fmt: skip
+            assert '"topic":"foo"' in done.stdout or done.stdout.startswith("OK you are admin\nOK ")
+        assert httpx.get(f"{process.url}/topics/foo").status_code == 401
+        assert httpx.get(f"{process.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--jwt-keys", "none:x"], "is not a key"),
+        (["--tokens", "/no/such/file"], "there is no such file"),
+        (["--auth", "off"], "--auth"),
+    ],
+)
+def test_a_server_does_not_start_on_what_it_cannot_use(flags: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", *flags]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,176 @@
+"""What a token has begun ends with it, in good order."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.claims import every_right
+from app.doorkeeper import LOOK, Doorkeeper
+from app.tokens import TokenFile, make_token
+from tests.access.conftest import Guarded
+from tests.access.keys import claims, signed
+from tests.harness import DEADLINE, stream
+from tests.tcp.peer import DONE, Peer, Port, serving
+
+pytestmark = pytest.mark.anyio
+
+LONG = 4.0  # seconds: a busy machine has let everybody in by then
+
+
+async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, topic: str) -> None:
+    token = signed(claims(exp=time.time() + LONG))
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http:
+        first = (await http.post(f"/topics/{topic}/messages", content=b"x")).json()["id"]
+        await http.put(f"/topics/{topic}.other/groups/g")
+        ticket = (await http.post("/tickets")).json()["ticket"]
+        polls = asyncio.gather(
+            http.get(f"/topics/{topic}/messages?since={first}&wait=60s"),
+            http.post(f"/topics/{topic}.other/groups/g/pull?wait=60s"),
+        )
+        streams = asyncio.gather(
+            _last(door, f"/topics/{topic}/stream", headers),
+            _last(door, f"/topics/{topic}/stream?timeout=1h", headers),
+            _last(door, f"/topics/{topic}/groups/g/stream", headers),
+            _last(door, f"/stream?topic=a&topic=b&ticket={ticket}", {}),
+            _last(door, f"/topics/{topic}/stream", {"Cookie": f"plainmq={token}"}),
+        )
+        assert [(answer.status_code, answer.json()["messages"]) for answer in await polls] == [(200, [])] * 2
+        assert set(await streams) == {"expired"}
+        assert (await http.get(f"/topics/{topic}")).status_code == 401
+
+
+async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:
+    """The reason that the stream's farewell gives."""
+    async with stream(door.process, path, **headers) as events:
+        assert events.status == 200
+        last = None
+        while event := await events.next():
+            last = event
+    assert last is not None
+    assert last.type == "bye"
+    assert events.parser.retry is not None
+    reason: str = json.loads(last.data)["reason"]
+    return reason
+
+
+# The line port, with a clock of our own
+
+SOON = 0.05  # seconds
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Watched:
+    """A line port whose tokens expire as the test says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.path = folder / "tokens"
+        self.path.touch(0o600)
+        self.keeper = Doorkeeper(file=TokenFile(self.path), clock=self.clock)
+
+    def token(self, name: str, seconds: float | None) -> str:
+        """One that is good for so long; the clock stands at full seconds."""
+        return make_token(self.path, name, every_right(), None if seconds is None else self.clock.now + seconds)
+
+    @asynccontextmanager
+    async def serving(self, auth_timeout: float = DEADLINE) -> AsyncIterator[Port]:
+        self.clock.now += LOOK  # the file is looked at again
+        async with serving(keeper=self.keeper, auth_timeout=auth_timeout) as port:
+            yield port
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "farewell"),
+    [
+        (["sub a"], b"BYE expired\r\n"),
+        (["work a g"], b"BYE expired\r\n"),
+        (['{"command":"subscribe","topic":"a"}'], b""),
+        (['{"command":"subscribe","topic":"a","group":"g"}'], b""),
+        (["{'command':'subscribe','topic':'a'}"], b""),
+        (["ping"], b"BYE expired\r\n"),
+    ],
+)
+async def test_a_connection_ends_when_its_token_expires(watched: Watched, lines: list[str], farewell: bytes) -> None:
+    token = watched.token("short", 100)
+    async with watched.serving() as port, port.connect() as peer:
+        watched.clock.now += 99 - SOON
+        said = await _after(peer, f"auth {token}", "pub a x", *lines)
+        assert said.endswith(farewell)
+        assert (b"BYE" in said) == bool(farewell)
+        assert b"OK you are short" in said
+        assert b"subscribers=0" in said
+        assert sum(port.broker.subscribers().values()) == 0
+
+
+async def _after(peer: Peer, *lines: str) -> bytes:
+    peer.send(*lines)
+    return await peer.rest()
+
+
+async def test_who_shows_no_token_in_time_is_closed(watched: Watched) -> None:
+    async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as program:
+        program.send('{"command":"ping"}', '{"command":"auth","token":"wrong"}')
+        assert await silent.rest() == b"BYE unauthorised\r\n"
+        assert (await program.rest()).endswith(b'"the token is not one of this server\'s"}\r\n')
+
+
+async def test_who_shows_a_token_that_does_not_expire_stays(watched: Watched) -> None:
+    token = watched.token("long", None)
+    async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as peer:
+        assert await peer.ask(f"auth {token}") == b"OK you are long\r\n"
+        assert await silent.rest() == b"BYE unauthorised\r\n"
+        await peer.assert_quiet()
+
+
+async def test_a_new_token_takes_the_place_of_one_that_is_about_to_expire(watched: Watched) -> None:
+    short, long = watched.token("short", 100), watched.token("long", None)
+    async with watched.serving() as port, port.connect() as peer, port.connect() as other:
+        watched.clock.now += 99 - SOON
+        assert await peer.ask(f"auth {short}", "sub a") == b"OK you are short\r\n"
+        assert await peer.ask(f"auth {long}") == b"OK subscribed to a\r\n"
+        assert await peer.line() == b"OK you are long\r\n"
+        assert await _after(other, f"auth {short}") == b"OK you are short\r\nBYE expired\r\n"
+        assert (await peer.ask("pub a x")).startswith(b"OK ")
+        assert (await peer.line()).startswith(b"MSG a ")
+
+
+async def test_a_token_that_has_no_right_to_what_is_subscribed_to_changes_nothing(watched: Watched) -> None:
+    good = watched.token("good", None)
+    (path, name), rights = (watched.path, "narrow"), every_right()
+    rights.subscribe = ["b"]
+    narrow = make_token(path, name, rights)
+    async with watched.serving() as port, port.connect() as peer:
+        assert await peer.ask(f'{{"command":"auth","token":"{good}"}}') == DONE
+        await peer.do('{"command":"subscribe","topic":"a"}')
+        refused = await peer.ask(f"auth {narrow}")
+        assert refused.startswith(b"ERR not_found there is no topic 'a', or this token has no right to subscribe on it")
+        assert (await peer.ask("pub a x")).startswith(b"OK ")
+        assert b'"msg":"x"' in await peer.line()
+        await peer.do('{"command":"unsubscribe","topic":"a"}')
+        assert await peer.ask(f"auth {narrow}") == b"OK you are narrow\r\n"
+        assert (await peer.ask("sub a")).startswith(b"ERR not_found")
+
+
+async def test_where_nobody_is_asked_any_token_will_do() -> None:
+    async with serving() as port, port.connect() as peer:
+        assert await peer.ask("auth nonsense") == b"OK you are anybody\r\n"
+        assert (await peer.ask("pub a x")).startswith(b"OK ")

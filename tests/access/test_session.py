@@ -1,0 +1,221 @@
+"""Cookies and tickets, and the short way of a publish whose token is known."""
+
+import asyncio
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.access import Grant
+from app.claims import Rights, every_right
+from app.counts import Counts
+from app.doorkeeper import LOOK, MAX_KNOWN, OPEN, Doorkeeper
+from app.errors import TicketLimit, Unauthorised
+from app.tickets import LIFE, MAX_EACH, MAX_TICKETS
+from app.tokens import TokenFile, make_token
+from app.web.app import Bounds, create_app
+from app.web.guard import Rules
+from app.web.shortcut import Shortcuts
+from tests.access.conftest import Guarded
+from tests.harness import DEADLINE, stream
+
+pytestmark = pytest.mark.anyio
+
+
+class Broker:
+    """What of a broker these doors need."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+
+
+class Desk:
+    """The app with a clock of our own, and a token that is good for so long."""
+
+    def __init__(self, folder: Path, seconds: float | None, secure: bool) -> None:
+        self.now = 1_000.0
+        path = folder / "tokens"
+        self.token = make_token(path, "somebody", every_right(), seconds and self.now + seconds)
+        self.keeper = Doorkeeper(file=TokenFile(path), clock=lambda: self.now)
+        app = create_app(None, self.keeper, Bounds(), Rules(secure=secure))
+        app.state.broker = Broker()
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+
+    async def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
+        self.http.cookies.clear()
+        return await self.http.request(method, path, headers=headers)
+
+    async def cookie(self) -> tuple[str, dict[str, str]]:
+        """The name of the one that POST /session sets, and what is said of it."""
+        answer = await self.ask("POST", "/session", Authorization=f"Bearer {self.token}")
+        assert (answer.status_code, answer.headers["cache-control"]) == (204, "no-store")
+        ((name, morsel),) = SimpleCookie(answer.headers["set-cookie"]).items()
+        assert morsel.value == self.token
+        return name, {key: value for key, value in morsel.items() if value}
+
+
+async def test_a_cookie_is_for_the_browser_only(tmp_path: Path) -> None:
+    name, said = await Desk(tmp_path, None, secure=False).cookie()
+    assert (name, said) == ("plainmq", {"httponly": True, "samesite": "strict", "path": "/"})
+
+
+async def test_a_cookie_lasts_as_long_as_its_token(tmp_path: Path) -> None:
+    _, said = await Desk(tmp_path, 77, secure=False).cookie()
+    assert said["max-age"] == "77"
+
+
+async def test_where_users_come_by_https_a_cookie_never_travels_without(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None, secure=True)
+    name, said = await desk.cookie()
+    assert said["secure"]
+    assert (name, said["path"]) == ("__Host-plainmq", "/")
+    assert "domain" not in said
+    answers = [await desk.ask("POST", "/tickets", Cookie=f"{each}={desk.token}") for each in (name, "plainmq")]
+    assert [answer.status_code for answer in answers] == [201, 401]
+
+
+async def test_a_cookie_is_forgotten_and_the_token_stays_good(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None, secure=False)
+    answer = await desk.ask("DELETE", "/session")
+    ((name, morsel),) = SimpleCookie(answer.headers["set-cookie"]).items()
+    assert (answer.status_code, name, morsel.value, morsel["max-age"], morsel["path"]) == (204, "plainmq", "", "0", "/")
+    assert (await desk.ask("POST", "/tickets", Authorization=f"Bearer {desk.token}")).status_code == 201
+
+
+async def test_a_header_goes_before_a_cookie(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None, secure=False)
+    headers = {"Cookie": f"plainmq={desk.token}", "Authorization": "Bearer wrong"}
+    assert (await desk.ask("POST", "/tickets", **headers)).status_code == 401
+
+
+async def test_the_scheme_may_be_written_in_any_case(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None, secure=False)
+    for scheme in ("bearer", "BEARER", "Bearer "):
+        assert (await desk.ask("POST", "/tickets", Authorization=f"{scheme} {desk.token}")).status_code == 201
+
+
+async def test_where_nobody_is_asked_no_cookie_is_set_and_any_ticket_will_do(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/session", headers={"Authorization": "Bearer nonsense"})
+    assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+    assert (await http.post("/tickets")).status_code == 201
+    assert (await http.get("/topics/a/stream?timeout=1ms&ticket=nonsense")).status_code == 200
+
+
+async def test_of_many_who_come_with_one_ticket_one_gets_in(door: Guarded, topic: str) -> None:
+    async with httpx.AsyncClient(base_url=door.process.url, timeout=DEADLINE) as http:
+        ticket = (await http.post("/tickets", headers={"Authorization": f"Bearer {door.good}"})).json()["ticket"]
+        answers = await asyncio.gather(*(_try(door, f"/topics/{topic}/stream?ticket={ticket}") for _ in range(20)))
+    assert sorted(answers) == [200] + [401] * 19
+
+
+async def _try(door: Guarded, path: str) -> int:
+    async with stream(door.process, path) as events:
+        return events.status
+
+
+def grants(count: int) -> Iterator[Grant]:
+    return (Grant(f"somebody {number}") for number in range(count))
+
+
+def test_tickets_are_bounded_and_make_room_when_they_are_used_or_old() -> None:
+    now = 0.0
+    keeper = Doorkeeper(clock=lambda: now)
+    one, two = grants(2)
+    mine = [keeper.make_ticket(one) for _ in range(MAX_EACH)]
+    with pytest.raises(TicketLimit):
+        keeper.make_ticket(one)
+    keeper.make_ticket(two)
+    assert keeper.take_ticket(mine[0].ticket, "") is one
+    keeper.make_ticket(one)
+    with pytest.raises(TicketLimit):
+        keeper.make_ticket(one)
+    now += LIFE
+    keeper.make_ticket(one)
+    now += LIFE
+    for grant in grants(MAX_TICKETS // MAX_EACH):
+        for _ in range(MAX_EACH):
+            keeper.make_ticket(grant)
+    with pytest.raises(TicketLimit):
+        keeper.make_ticket(Grant("one more"))
+
+
+def test_a_ticket_is_good_no_longer_than_its_token() -> None:
+    now = 0.0
+    keeper = Doorkeeper(clock=lambda: now)
+    ticket = keeper.make_ticket(Grant("short", expires=LIFE / 2)).ticket
+    now += LIFE / 2
+    with pytest.raises(Unauthorised, match="expired"):
+        keeper.take_ticket(ticket, "")
+
+
+# The short way of a publish
+
+
+class Asked:
+    """Publishes to a topic, by whoever shows that: whether they take the short way."""
+
+    def __init__(self, keeper: Doorkeeper) -> None:
+        self.shortcuts = Shortcuts(10, Rules(), keeper)
+
+    def is_short(self, topic: str, *shown: str) -> bool:
+        """The same whether its head was read before or not."""
+        headers = [(b"host", b"localhost"), (b"content-length", b"1")]
+        headers += [(b"authorization", value.encode()) for value in shown]
+        url = f"/topics/{topic}/messages".encode()
+        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (url, b"".join(b"%b: %b\r\n" % header for header in headers))
+        recalled = self.shortcuts.recall(head + b"x")
+        found = self.shortcuts.find(b"POST", url, headers)
+        if found is not None:
+            self.shortcuts.remember(head + b"x", found.shortcut)
+            assert self.shortcuts.recall(head + b"x") == (*found, b"x")
+        else:
+            assert recalled is None
+        return found is not None
+
+
+def test_a_publish_goes_the_short_way_while_its_token_is_known_and_good(tmp_path: Path) -> None:
+    now = 1_000.0
+    path = tmp_path / "tokens"
+    token = make_token(path, "somebody", Rights(publish=["a.**"]), now + 60)
+    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
+    asked, shown = Asked(keeper), f"Bearer {token}"
+    assert not asked.is_short("a.b", shown)
+    keeper.admit(token, "")
+    assert asked.is_short("a.b", shown)
+    for wrong in ([], [token], [f"bearer {token}"], [f"{shown} "], [shown, shown], ["Bearer wrong"]):
+        assert not asked.is_short("a.b", *wrong)
+    assert not asked.is_short("b", shown)
+    now += 60
+    assert not asked.is_short("a.b", shown)
+
+
+def test_a_publish_goes_the_short_way_no_more_when_its_token_is_taken_out(tmp_path: Path) -> None:
+    now = 1_000.0
+    path = tmp_path / "tokens"
+    token = make_token(path, "somebody", Rights(publish=["a"]))
+    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
+    asked = Asked(keeper)
+    keeper.admit(token, "")
+    assert asked.is_short("a", f"Bearer {token}")
+    path.write_bytes(b"")
+    now += LOOK
+    assert not asked.is_short("a", f"Bearer {token}")
+
+
+def test_where_nobody_is_asked_every_plain_publish_goes_the_short_way() -> None:
+    for shown in ([], ["Bearer x"], ["Basic x"]):
+        assert Asked(OPEN).is_short("a", *shown)
+
+
+def test_the_known_tokens_are_bounded() -> None:
+    class Keys:
+        def verify(self, token: str, now: float) -> Grant:
+            return Grant(token, expires=now + 1)
+
+    keeper = Doorkeeper(keys=Keys())
+    for number in range(MAX_KNOWN + 10):
+        keeper.admit(f"a.b.{number}", "")
+    assert len(keeper._known) == MAX_KNOWN
+    assert keeper.admit("a.b.0", "").name == "a.b.0"

@@ -1,0 +1,169 @@
+"""`plainmq bench`, run as a shell runs it, in a tiny size."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
+
+PROGRAM = [sys.executable, "-m", "app", "bench"]
+TINY = ["--messages", "20", "--readers", "2", "--publishers", "2"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with start_server() as process:
+        yield process
+
+
+def bench(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PLAINMQ_URL": url}
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+
+
+def found(*arguments: str, url: str) -> list[dict[str, Any]]:
+    done = bench("--json", *arguments, url=url)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_all_works_are_done_and_told_to_people(server: ServerProcess) -> None:
+    done = bench(*TINY, "--rate", "200", url=server.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    titles = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [title.partition(":")[0] for title in titles] == ["publish", "fan-out", "latency", "connect", "idle"]
+    for said in (
+        "published          20,",
+        "delivered          40,",
+        "p99.9",
+        "µs a delivery",
+        "KiB a reader",
+        "generator",
+    ):
+        assert said in done.stdout
+
+
+def test_works_are_told_to_programs_as_json(server: ServerProcess) -> None:
+    publish, fan_out, connect = found("publish", "fan-out", "connect", *TINY, url=server.url)
+    assert [one["work"] for one in (publish, fan_out, connect)] == ["publish", "fan-out", "connect"]
+    assert (publish["published"], publish["readers"], publish["answer_latency"]["samples"]) == (20, 0, 20)
+    assert (fan_out["published"], fan_out["delivered"], fan_out["missing"]) == (20, 40, 0)
+    assert fan_out["server_cpu"] > 0
+    assert fan_out["latency"].keys() == {"samples", "p50", "p90", "p99", "p999", "max"}
+    assert (connect["join_latency"]["samples"], connect["published"]) == (2, 0)
+
+
+def test_the_line_port_is_loaded_where_it_is_named(server: ServerProcess) -> None:
+    line_port = f"localhost:{server.tcp_port}"
+    (lines,) = found("fan-out", *TINY, "--line-port", line_port, "--at-once", "5", url="http://127.0.0.1:1")
+    assert (lines["published"], lines["delivered"]) == (20, 40)
+
+
+def test_at_once_makes_batches_over_http(server: ServerProcess) -> None:
+    (batches,) = found("publish", "--messages", "100", "--at-once", "50", "--processes", "2", url=server.url)
+    assert (batches["published"], batches["answer_latency"]["samples"]) == (100, 2)
+
+
+def test_a_terminal_sees_how_far_it_is(server: ServerProcess) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        command = [*PROGRAM, "publish", *TINY, "--url", server.url]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, timeout=DEADLINE, check=False)
+        assert done.returncode == 0
+        assert done.stdout.startswith(b"publish: ")
+        assert b"20 messages" in os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_another_machine_is_loaded_only_when_that_is_allowed() -> None:
+    done = bench("publish", *TINY, url="http://192.0.2.1:8000")
+    assert done.returncode == 2
+    assert "--remote" in done.stderr
+
+
+def test_a_server_that_cannot_be_reached_is_status_3() -> None:
+    done = bench("publish", *TINY, url=f"http://127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot be reached" in done.stderr
+    assert bench("publish", *TINY, url="http://no-such-host.invalid").returncode == 3
+
+
+def test_a_refusal_is_status_1_and_said(server: ServerProcess) -> None:
+    done = bench("publish", *TINY, "--topic", "a..b", url=server.url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "topic_invalid" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--size", "19"], ["--seconds", "11m"], ["--seconds", "0s"], ["--readers", "0"], ["nothing"],
+        ["--line-port", "7777"], ["--url", "https://localhost"], ["--rate", "0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(main, ["bench", *arguments]).exit_code == 2
+
+
+def test_a_token_is_shown_to_the_server() -> None:
+    heard = b""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        listener.settimeout(DEADLINE)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done = pool.submit(bench, "publish", "--publishers", "1", "--token", "secret", url=url)
+        for _ in range(2):  # the first connection only looks whether somebody is there
+            with listener.accept()[0] as sock:
+                sock.settimeout(DEADLINE)
+                heard += sock.recv(1 << 16)
+        assert done.result().returncode == 1
+    assert b"\r\nAuthorization: Bearer secret\r\n" in heard
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_all_its_processes(server: ServerProcess, number: signal.Signals) -> None:
+    command = [*PROGRAM, "publish", "--seconds", "10m", "--url", server.url, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            _until_it_publishes(server)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=DEADLINE)  # its processes have its standard error, too
+            assert (process.returncode, said) == (128 + number, b"")
+        finally:
+            process.kill()
+
+
+def _until_it_publishes(server: ServerProcess) -> None:
+    """A message comes that was not there before."""
+    path = f"{server.url}/topics/bench/messages"
+    newest = httpx.get(path, params={"since": "last:1"}).json()["messages"][-1:]
+    deadline = time.monotonic() + DEADLINE
+    while (
+        time.monotonic() < deadline
+        and httpx.get(path, params={"since": "last:1"}, timeout=DEADLINE).json()["messages"][-1:] == newest
+    ):
+        pass
+    assert time.monotonic() < deadline

@@ -1,0 +1,80 @@
+"""The machinery of the benchmarks, in a tiny size: every row against plainmq, and every other server that is there."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.bench.processes import Family
+from app.bench.team import run
+from benchmarks import compare
+from benchmarks.peers import PEERS, Place, Started, present, started
+from benchmarks.rows import ROWS, Case, Row, load
+from tests.harness import DEADLINE, ROOT, start_server
+
+OURS = [(name, case) for name, row in ROWS.items() for case in (row.ours, *row.theirs) if case.peer == "plainmq"]
+DOORS = [(name, door) for name, peer in PEERS.items() if name != "plainmq" for door in peer.doors]
+
+
+@pytest.fixture(scope="module")
+def plainmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    with start_server("--max-topics", "20000") as server:
+        place = Place(tmp_path_factory.mktemp("plainmq"), server.port, server.tcp_port)
+        yield Started(PEERS["plainmq"], Family(server.process.pid), place)
+
+
+def tiny(row: Row) -> dict[str, object]:
+    readers, messages = bool(row.load.get("readers")), bool(row.load.get("messages"))
+    return {"readers": 2 * readers, "publishers": 2 * messages, "messages": 400 * messages, "rate": 0.0, "settle": 0.0}
+
+
+@pytest.mark.parametrize(("name", "case"), OURS, ids=[f"{name}: {case.name}" for name, case in OURS])
+def test_a_row_measures_plainmq(plainmq: Started, name: str, case: Case) -> None:
+    row = ROWS[name]
+    speech = plainmq.peer.doors[case.door].speech(row.size)
+    speech = case.prepare(plainmq, speech) if case.prepare else speech
+    result = run(load(row, case, plainmq, speech, tiny(row)), plainmq.family)
+    assert (result.published, result.missing) == (tiny(row)["messages"], 0)
+    assert math.isfinite(row.figure(result))
+    assert result.server_cpu is not None
+
+
+@pytest.mark.parametrize(("name", "door"), DOORS, ids=[f"{name}: {door}" for name, door in DOORS])
+def test_a_peer_delivers_what_its_speech_publishes(name: str, door: str) -> None:
+    if not present(name):
+        pytest.skip(f"{name} is not installed")
+    case, row = Case(name, door), ROWS["fan-out"]
+    with started(name, frozenset()) as peer:
+        for size in (64, 1 << 14):
+            result = run(load(row, case, peer, peer.peer.doors[door].speech(size), tiny(row)), peer.family)
+            assert (result.published, result.delivered) == (400, 800)
+
+
+def test_the_command_prints_a_table_and_writes_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", "--rows", "idle-lines", "--peers", "original", "--rounds", "1", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with ExitStack() as stack:
+        stack.callback(monkeypatch.undo)
+        monkeypatch.setitem(ROWS, "idle-lines", ROWS["idle-lines"]._replace(load={"readers": 2}))
+        compare.main()
+    said = capsys.readouterr().out
+    assert "| original" in said
+    assert "| idle-lines |" in said
+    assert "idle-lines --peers original" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "report.json").stat().st_size
+
+
+@pytest.mark.parametrize("arguments", ["durable --rounds 1 --seconds 0.1", "groups --rounds 1 --messages 400"])
+def test_the_other_comparisons_run(tmp_path: Path, arguments: str) -> None:
+    module, *flags = arguments.split()
+    folder = ["--folder", str(tmp_path)] if module == "durable" else []
+    command = [sys.executable, "-m", f"benchmarks.{module}", *flags, *folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * DEADLINE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "plainmq HTTP" in done.stdout or "HTTP: publish" in done.stdout
