@@ -15,13 +15,17 @@ from .cohort import Cohorts, Reader, Sink
 from .counts import Counts
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
+from .farewells import Farewells
 from .frames import NEWS, Form, LeaseForm
 from .gather import Gather
 from .group import GroupState
+from .inflow import Inflow
 from .lease import Action, Lease, LeaseId, Outcome
 from .message import Draft, Id, Message, Receipt, Scheduled
+from .outflow import Outflow
 from .position import LATEST, Cursor, Start
 from .pulse import Pulse
+from .quotas import Quotas
 from .reading import Page
 from .topic import Selector
 from .topiclog import TopicState
@@ -51,6 +55,13 @@ class Timing(msgspec.Struct, frozen=True):
     stream_age: float = 3_600.0
 
 
+class Flow(msgspec.Struct, frozen=True):
+    """Bytes: of what is still coming in, and of what readers have not taken, all clients together."""
+
+    unfinished: int = 256 << 20
+    unsent: int = 256 << 20
+
+
 _DEFAULT_TIMING: Final = Timing()
 
 
@@ -63,8 +74,14 @@ def steady_clock() -> Callable[[], float]:
 class Broker:
     """One broker on one event loop: `async with Broker(engine) as broker`."""
 
-    def __init__(self, engine: Engine, timing: Timing = _DEFAULT_TIMING, max_subscribers: int = 10_000) -> None:
+    def __init__(
+        self, engine: Engine, timing: Timing = _DEFAULT_TIMING, max_subscribers: int = 10_000,
+        quotas: Quotas | None = None, flow: Flow = Flow(),  # noqa: B008
+    ) -> None:  # fmt: skip
         self.engine = engine
+        self.inflow = Inflow(flow.unfinished)
+        self._flow = flow
+        self.quotas = quotas or Quotas()
         self.draining = False
         self.counts = Counts()
         self._timing = timing
@@ -73,17 +90,22 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts)
-        self._workers = Workers(self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts)
+        outflow, left = Outflow(self._flow.unsent, self._loop), self.quotas.leave_seat
+        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts, outflow, left=left)
+        self._workers = Workers(
+            self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts, outflow=outflow, left=left
+        )
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
         self.gather = Gather(self._loop, self.publish, self._cohorts.flush)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.pulse = Pulse(self._loop)
+        self._farewells = Farewells(self._loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
+        self._farewells.finish()
         if self._timer is not None:
             self._timer.cancel()
         self.pulse.stop()
@@ -97,15 +119,16 @@ class Broker:
         return self.engine.append(drafts)
 
     def subscribe(
-        self, selector: Selector, form: Form, sink: Sink, aging: bool = False, limit: int | None = None
-    ) -> Reader:
+        self, selector: Selector, form: Form, sink: Sink, aging: bool = False, limit: int | None = None, *,
+        client: str | None = None,
+    ) -> Reader:  # fmt: skip
         """A reader that misses nothing from now on. Its start(), called once the sink can take bytes, begins to write.
 
         It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
-        Raises Draining, SubscriberLimit.
+        `client`: whose share of the places it takes (app/quotas.py). Raises Draining, SubscriberLimit.
         """
-        self._check_seat()
-        return self._cohorts.subscribe(selector, form, sink, self._age(aging), limit)
+        self._take_seat(client)
+        return self._cohorts.subscribe(selector, form, sink, self._age(aging), limit, client=client)
 
     @property
     def epoch(self) -> str:
@@ -132,12 +155,14 @@ class Broker:
         if error is not None:
             self._cohorts.report("a message for one subscriber, who was gone, could not be put back", error)
 
-    async def read(self, selector: Selector, start: Start, limit: int, wait: float = 0.0) -> Page:
+    async def read(
+        self, selector: Selector, start: Start, limit: int, wait: float = 0.0, client: str | None = None
+    ) -> Page:
         """A page of at most `limit` messages and about 1 MiB; when there is none, the first that come within `wait`
         seconds. What is for one subscriber is not shown: a page is not a subscriber. Raises Draining, SubscriberLimit.
         """
         cursor = await self.engine.locate(selector, start)
-        with self._alarm(selector) if wait else nullcontext(None) as alarm:
+        with self._alarm(selector, client) if wait else nullcontext(None) as alarm:
             page = await self._page(selector, cursor, limit)
             if alarm is not None and not page.messages and page.gap is None and await alarm.rings_within(wait):
                 page = await self._page(selector, page.cursor, limit)
@@ -155,9 +180,9 @@ class Broker:
             await sleep(0)  # a page without a match may still have looked at a lot
 
     @contextmanager
-    def _alarm(self, selector: Selector) -> Iterator[Alarm]:
+    def _alarm(self, selector: Selector, client: str | None) -> Iterator[Alarm]:
         alarm = Alarm()
-        reader = self.subscribe(selector, NEWS, alarm)
+        reader = self.subscribe(selector, NEWS, alarm, client=client)
         try:
             reader.start(LATEST)
             yield alarm
@@ -196,14 +221,16 @@ class Broker:
     # Groups: a topic shared out among workers
 
     async def pull(
-        self, topic: str, group: str, *, count: int, wait: float = 0.0, lease: float | None = None
-    ) -> list[Lease]:
+        self, topic: str, group: str, *, count: int, wait: float = 0.0, lease: float | None = None,
+        client: str | None = None,
+    ) -> list[Lease]:  # fmt: skip
         """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
         when there is none, what comes within `wait` seconds. The group is made if there is none. Whoever stops waiting
         has taken nothing. Raises Draining, SubscriberLimit, NotFound, GroupLimit, LogFull, TopicInvalid."""
         self._check_seat()
         await self.engine.join(topic, group)
-        return await self._workers.pull(topic, group, count, wait, lease)
+        self._take_seat(client)
+        return await self._workers.pull(topic, group, count, wait, lease, client=client)
 
     def join(self, topic: str, group: str) -> Future[None]:
         """Make the group, if there is none. Raises Draining; fails with NotFound (there is no such topic), GroupLimit,
@@ -221,12 +248,15 @@ class Broker:
         credit: int,
         lease: float | None = None,
         aging: bool = False,
+        client: str | None = None,
     ) -> Worker:
         """A worker of a group that is there, with at most `credit` leases at a time. Its start(), called once the sink
         can take bytes, begins to write. If `aging`, it ends at the stream age. The caller owns it and close()s it: then
         what it holds goes to others. Raises Draining, SubscriberLimit."""
-        self._check_seat()
-        return self._workers.work(topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging))
+        self._take_seat(client)
+        return self._workers.work(
+            topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
+        )
 
     def settle(
         self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
@@ -271,16 +301,34 @@ class Broker:
         except PlainmqError:
             return None
 
-    def drain(self) -> None:
-        """Close the doors: publishes and new readers are refused, open streams are ended in good order. Idempotent."""
+    @property
+    def pressure(self) -> float:
+        """How much the server wants those who are sent away to stay away, 0 to 1: it is more than half full (1: there
+        is no place left), or its event loop is more than half a second late (1: by a second)."""
+        full = (self._cohorts.readers + self._workers.takers) / self._max_subscribers
+        return min(max(2 * max(full, self.pulse.latest) - 1, 0.0), 1.0)
+
+    def drain(self, spread: float = 0.0) -> None:
+        """Close the doors: publishes and new readers are refused, open streams are ended in good order, all within
+        `spread` seconds. Idempotent."""
         if not self.draining:
             self.draining = True
-            self._cohorts.end("draining")
-            self._workers.end("draining")
+            self._workers.rest()
+            ends = [*self._workers.ends("draining"), *self._cohorts.ends("draining")]
+            self._farewells.begin(ends, spread)
+
+    async def drained(self) -> None:
+        """Wait until every stream was told that it ends."""
+        await self._farewells.wait()
 
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise Draining("the server is stopping; try again in a few seconds")
+
+    def _take_seat(self, client: str | None) -> None:
+        """Whoever leaves gives it back. Raises Draining, SubscriberLimit."""
+        self._check_seat()
+        self.quotas.take_seat(client)
 
     def _check_seat(self) -> None:
         """Raises Draining, SubscriberLimit."""

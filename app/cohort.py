@@ -16,6 +16,7 @@ There is no queue per reader, and nothing here awaits.
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
@@ -23,12 +24,14 @@ from typing import Any, Final, Protocol, TypeVar
 from .counts import Counts
 from .frames import KINDS, Form
 from .message import Delivery, Message
+from .outflow import Outflow
 from .position import Cursor, Start
 from .reading import Page
 from .stall import StallWatch
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
+BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
 
 T = TypeVar("T")
 
@@ -71,7 +74,7 @@ class Source(Protocol):
 class Cohort:
     """The readers of one selection in one form."""
 
-    __slots__ = ("_batch", "_counts", "away", "form", "members", "selector")
+    __slots__ = ("_batch", "_counts", "_size", "away", "form", "members", "selector")
 
     def __init__(self, selector: Selector, form: Form, counts: Counts) -> None:
         self.selector = selector
@@ -80,6 +83,7 @@ class Cohort:
         self.members: dict[Reader, None] = {}  # at the head, in the order they came
         self.away: set[Reader] = set()  # behind it, each at its cursor
         self._batch: list[bytes] = []
+        self._size = 0  # bytes in there
 
     def __len__(self) -> int:
         return len(self.members) + len(self.away)
@@ -87,20 +91,31 @@ class Cohort:
     def add(self, frame: bytes) -> bool:
         """Put the frame into this turn's batch; True when it is the first there."""
         self._batch.append(frame)
+        self._size += len(frame)
         return len(self._batch) == 1
+
+    @property
+    def large(self) -> bool:
+        """The batch is large enough to be written before the turn is over."""
+        return self._size > BATCH
 
     def flush(self) -> None:
         """Write the batch: joined once, the same bytes to every member."""
         if batch := self._batch:
-            self._batch = []
+            self._batch, self._size = [], 0
             data, members = self.form.wrap(batch), len(self.members)
             if self.form.takes:
                 self._counts.deliver(len(batch) * members, len(data) * members)
-            self.write(data)
+            full = self.write(data)
+            for reader in full:
+                reader.owe(len(data) // members)
 
-    def write(self, data: bytes) -> None:
-        for reader in tuple(self.members):  # a write may pause its reader, which then leaves
+    def write(self, data: bytes) -> "list[Reader]":
+        """Answers who has left: a write may pause its reader."""
+        members = tuple(self.members)
+        for reader in members:
             reader.sink.write(data)
+        return [] if len(self.members) == len(members) else [reader for reader in members if reader._paused]
 
     @property
     def page(self) -> int:
@@ -141,12 +156,15 @@ class Reader:
     """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
 
     __slots__ = (
-        "_cohorts", "_cursor", "_paused", "_placed", "_reading", "_stall", "_timeout", "cohort", "expires",
+        "_cohorts", "_cursor", "_paused", "_placed", "_reading", "_stall", "_timeout", "client", "cohort", "expires",
         "sink",
     )  # fmt: skip
 
-    def __init__(self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float) -> None:
+    def __init__(
+        self, cohorts: "Cohorts", cohort: Cohort, sink: Sink, expires: float, client: str | None = None
+    ) -> None:
         self._cohorts = cohorts
+        self.client = client
         self.cohort = cohort
         self.sink = sink
         self.expires = expires  # on the loop's clock
@@ -186,7 +204,19 @@ class Reader:
         if self._paused and not self.closed and self.cohort.page:
             self._paused = False
             self._stall.stop()
+            self._cohorts.outflow.settle(self)
             self._read_on()
+
+    def owe(self, octets: int) -> None:
+        """So many bytes were written to its socket, which is full if it is paused."""
+        if self._paused and not self.closed:
+            self._cohorts.outflow.add(self, octets)
+
+    def evict(self) -> None:
+        """Cut it off: it has not taken what it was given."""
+        if not self.closed:
+            self._cohorts.counts.evicted += 1
+            self.sink.abort()
 
     def end(self, reason: str) -> None:
         """End it in good order, after everything it was given. Idempotent."""
@@ -204,6 +234,7 @@ class Reader:
     def close(self) -> None:
         """The reader is gone. Idempotent."""
         self._stall.stop()
+        self._cohorts.outflow.settle(self)
         if self._timeout is not None:
             self._timeout.cancel()
         self._cohorts.discard(self)
@@ -242,6 +273,7 @@ class Reader:
             if form.takes:
                 self._cohorts.counts.deliver(len(page.messages), len(data))
             self.sink.write(data)
+            self.owe(len(data))
         self.cohort.given(len(page.messages))
         if self._paused or self.closed:
             return
@@ -278,9 +310,15 @@ class Reader:
 class Cohorts:
     """All cohorts of a broker, found by topic."""
 
-    def __init__(self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts) -> None:
+    def __init__(
+        self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, outflow: Outflow, *,
+        left: Callable[[str | None], None] = lambda _client: None,
+    ) -> None:  # fmt: skip
+        """`left` hears of each reader that goes, whose it was."""
         self.source = source
         self.loop = loop
+        self.outflow = outflow
+        self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
@@ -292,15 +330,16 @@ class Cohorts:
         self._dirty: list[Cohort] = []  # have a batch to write this turn
 
     def subscribe(
-        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None
-    ) -> Reader:
+        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None,
+        *, client: str | None = None,
+    ) -> Reader:  # fmt: skip
         """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
         if limit is not None:
             cohort = self._register(LimitedCohort(selector, form, self.counts, limit))
         else:
             cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form, self.counts))
             self._shared[selector, form] = cohort
-        reader = Reader(self, cohort, sink, self.loop.time() + max_age)
+        reader = Reader(self, cohort, sink, self.loop.time() + max_age, client)
         cohort.away.add(reader)
         self.readers += 1
         return reader
@@ -312,6 +351,7 @@ class Cohorts:
         cohort.members.pop(reader, None)
         cohort.away.discard(reader)
         self.readers -= 1
+        self._left(reader.client)
         if not len(cohort):
             self._unregister(cohort)
 
@@ -324,7 +364,7 @@ class Cohorts:
         if not cohorts:
             return 0
         frames: dict[Form, bytes] = {}
-        readers = 0
+        readers, large = 0, False
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
@@ -334,6 +374,10 @@ class Cohorts:
                     frames[form] = form.encode(message)
                 if cohort.add(frames[form]):
                     self._flush_soon(cohort)
+                large = large or cohort.large
+        if large:  # not before every cohort has the message: a flush may pause readers of others
+            for cohort in [cohort for cohort in cohorts if cohort.large]:
+                cohort.flush()
         return readers
 
     def subscribers(self, topic: str) -> int:
@@ -355,11 +399,9 @@ class Cohorts:
             for reader in [reader for reader in (*cohort.members, *cohort.away) if reader.expires <= now]:
                 reader.end("age")
 
-    def end(self, reason: str) -> None:
-        """End every reader in good order, after what it was already given."""
-        for cohort in tuple(self._all):
-            for reader in (*cohort.members, *cohort.away):
-                reader.end(reason)
+    def ends(self, reason: str) -> list[Callable[[], None]]:
+        """For every reader, what ends it in good order, after what it was already given."""
+        return [partial(reader.end, reason) for cohort in self._all for reader in (*cohort.members, *cohort.away)]
 
     def report(self, message: str, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": message, "exception": error})

@@ -75,6 +75,8 @@ class Core:
         self.log.watch_all()
         self.duplicates.restore(notes["key"])
         self.delayed.restore(notes["delayed"])
+        for topic, count in self.delayed.counts().items():
+            self.log.expect(topic, count, 0.0)
 
     def take_outbox(self) -> Outbox:
         outbox = Outbox(self._messages, self.groups.take_news())
@@ -124,6 +126,8 @@ class Core:
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
+        self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
+        self.log.expect(drafts[0].topic, len(drafts), now)
         self._delay(drafts, due)
         return Scheduled(len(drafts), due)
 
@@ -152,6 +156,8 @@ class Core:
                 self._store(drafts, now)
             except PlainmqError:  # what was accepted stays accepted: it waits until there is room
                 self._delay(drafts, now + AGAIN)
+            else:
+                self.log.expect(drafts[0].topic, -len(drafts), now)
 
     def follow_up(self, now: float) -> None:
         """Give up what is out of attempts: after a worker's call."""
@@ -166,8 +172,10 @@ class Core:
     # Topics
 
     def drop(self, topic: str) -> None:
-        """Forget a topic, its messages and groups. Raises NotFound."""
+        """Forget a topic, its messages, those that are to come later, and its groups. Raises NotFound."""
         self.groups.drop_all(topic)
+        for drafts in self.delayed.drop(topic):
+            self.log.release(drafts)
         self.log.drop(topic)
 
     def totals(self) -> Totals:

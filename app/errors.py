@@ -21,10 +21,12 @@ PlainmqError
 │   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
 │   ├── TopicLimit           one topic more than the server keeps
 │   ├── GroupLimit           one group more than a topic may have
+│   ├── RateLimited          more, or more often, than one client may
 │   └── LogFull              no room that may be freed
 └── Busy                 not now
     ├── Draining             the server is stopping
     ├── SubscriberLimit      one subscriber more than the server serves
+    ├── Overloaded           more is on its way in than the server holds
     └── StorageFailed        the disk did not take it
 """
 
@@ -115,6 +117,16 @@ class GroupLimit(Refused):
     code = "group_limit"
 
 
+class RateLimited(Refused):
+    """`wait`: seconds until it may be tried again."""
+
+    code = "rate_limited"
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait
+
+
 class LogFull(Refused):
     code = "log_full"
 
@@ -129,6 +141,10 @@ class Draining(Busy):
 
 class SubscriberLimit(Busy):
     code = "subscriber_limit"
+
+
+class Overloaded(Busy):
+    code = "overloaded"
 
 
 class StorageFailed(Busy):

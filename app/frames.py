@@ -68,10 +68,13 @@ def as_data_url(message: Message) -> str:
     return f"data:{message.content_type};base64,{b64encode(message.data).decode()}"
 
 
-def retry_delay() -> int:
-    """Milliseconds until a reader comes back: different for each, so that they do not all come at once."""
-    return random.randint(1_000, 5_000)
+def retry_delay(pressure: float) -> int:
+    """Milliseconds until a reader comes back: different for each, so that they do not all come at once, and spread the
+    more the greater the server's pressure is (0 to 1)."""
+    return random.randint(_SOONEST, _USUAL + round((_LATEST - _USUAL) * pressure))
 
+
+_SOONEST, _USUAL, _LATEST = 1_000, 5_000, 30_000
 
 STREAM_HEADERS: Final = {
     "Content-Type": "text/event-stream",
@@ -80,20 +83,20 @@ STREAM_HEADERS: Final = {
 }
 
 
-def hello() -> bytes:
+def hello(pressure: float) -> bytes:
     """What every stream begins with."""
-    return b": plainmq\nretry: %d\n\n" % retry_delay()
+    return b": plainmq\nretry: %d\n\n" % retry_delay(pressure)
 
 
-def farewell(reason: str) -> bytes:
+def farewell(reason: str, pressure: float) -> bytes:
     """The last event of a stream that the server ends, with the time after which the reader shall come back.
     An end that the reader asked for needs no word."""
-    return b"" if reason in {"limit", "timeout"} else refusal("bye", reason)
+    return b"" if reason in {"limit", "timeout"} else refusal("bye", reason, pressure)
 
 
-def refusal(event: str, reason: str) -> bytes:
+def refusal(event: str, reason: str, pressure: float) -> bytes:
     """The only event of a stream that cannot be had now: `busy` or `bye`."""
-    return control(event, {"reason": reason}, retry=retry_delay())
+    return control(event, {"reason": reason}, retry=retry_delay(pressure))
 
 
 def control(event: str | None = None, data: Any = None, retry: int | None = None, comment: str | None = None) -> bytes:

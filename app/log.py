@@ -85,6 +85,12 @@ class Log:
     def release(self, drafts: Sequence[Draft]) -> None:
         self.cost -= sum(map(cost, drafts))
 
+    def expect(self, name: str, count: int, now: float) -> None:
+        """So many more messages come to the topic later, which is there from now on. Fewer, when they have come."""
+        topic = self._topic(name, now)
+        topic.delayed += count
+        self._watch(topic)
+
     def accept(self, draft: Draft, now: float) -> Message:
         """Give the draft its place, after check_room() for all that come together. trim() when it was handed out."""
         topic = self._topic(draft.topic, now)
@@ -325,7 +331,7 @@ class Log:
     def _watch(self, topic: TopicLog) -> None:
         if oldest := next(topic.free(), None):
             self._revisits.set(topic.name, oldest.time + topic.retention.max_age)
-        elif topic.ring.live or topic.pinned or topic.holds is not None:
+        elif topic.stays:
             self._revisits.discard(topic.name)
         else:
             self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
@@ -333,8 +339,7 @@ class Log:
     def _revisit(self, topic: TopicLog, now: float) -> None:
         self._trim_old(topic, now)
         self._trim(topic)
-        stays = topic.ring.live or topic.pinned or topic.holds is not None
-        if stays or topic.last_used + self.limits.topic_idle > now:
+        if topic.stays or topic.last_used + self.limits.topic_idle > now:
             self._watch(topic)
         else:
             self._forget(topic)

@@ -15,6 +15,7 @@ from .errors import OptionInvalid
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
+LONGEST_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
 TEXT: Final = "text/plain; charset=utf-8"
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()

@@ -16,6 +16,7 @@ class Pulse:
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.delay = 0.0  # seconds, all beats together
+        self.latest = 0.0  # seconds, of the last beat
         self._loop = loop
         self._counts = [0] * len(BOUNDS)
         self._start()
@@ -34,5 +35,6 @@ class Pulse:
     def _beat(self) -> None:
         delay = max(monotonic() - self._due, 0.0)
         self.delay += delay
+        self.latest = delay
         self._counts[bisect_left(BOUNDS, delay)] += 1
         self._start()

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from ipaddress import ip_network
@@ -22,14 +22,16 @@ import msgspec
 import uvicorn
 import uvloop
 
-from . import __version__
-from .broker import Broker, Timing, steady_clock
+from . import __version__, budget
+from .broker import Broker, Flow, Timing, steady_clock
 from .certificate import Certificate
 from .credentials import Reach, doorkeeper
 from .doorkeeper import Doorkeeper
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
+from .farewells import SPREAD
+from .quotas import FailedLogins, Quotas, Shares
 from .reloads import Reloads
 from .settings import SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
@@ -41,7 +43,7 @@ from .web.app import Bounds, Network, create_app
 from .web.forwarded import Proxies
 from .web.guard import Rules
 from .web.intake import Intake
-from .web.protocol import Connection
+from .web.protocol import Connection, relieve
 from .web.shortcut import Shortcuts
 
 _LOG = logging.getLogger(__name__)
@@ -108,6 +110,7 @@ async def running(
     if certificate is not None:
         reloads.add(f"the certificate in {certificate}", certificate.reload)
     keeper = doorkeeper(settings, token_path(settings), reach, announce)
+    keeper.attempts = FailedLogins(settings.max_failed_logins)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker(settings))
         sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None
@@ -134,13 +137,19 @@ def _tls(certificate: Certificate | None, settings: Settings) -> dict[str, Any]:
 def _broker(settings: Settings) -> Broker:
     retention = Retention(settings.max_messages, int(settings.max_bytes), float(settings.max_age))
     limits = Limits(
-        retention, int(settings.max_total_bytes), settings.max_topics, settings.max_groups, float(settings.topic_idle)
-    )
+        retention, int(settings.max_total_bytes), settings.max_topics, settings.max_groups, float(settings.topic_idle),
+        int(settings.max_total_bytes),
+    )  # fmt: skip
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
+    flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age)
-    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers)
+    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
+
+
+def _shares(settings: Settings) -> Shares:
+    return Shares(settings.publish_rate, settings.publish_burst, settings.max_client_subscribers)
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -188,7 +197,13 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=network(settings))
         app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
-        app.state.intake = Intake(int(settings.max_head), float(settings.head_timeout), float(settings.body_timeout))
+        app.state.intake = Intake(
+            int(settings.max_head),
+            float(settings.head_timeout),
+            float(settings.body_timeout),
+            settings.max_http_clients,
+        )
+        memory = list(budget.lines(settings, budget.available()))
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -202,7 +217,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
         tls = _tls(run.certificate, settings)
-        server = Server(config, run, lambda: announce(banner(run, sock, connections, settings)), tls)
+        ready = lambda: announce(banner(run, sock, connections, memory, settings))  # noqa: E731
+        server = Server(config, run, int(settings.max_unsent), ready, tls)
         await server.serve(sockets=[sock])
 
 
@@ -210,14 +226,19 @@ class Server(uvicorn.Server):
     """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
     requests come in too slowly."""
 
-    def __init__(self, config: uvicorn.Config, run: Running, ready: Callable[[], None], tls: Mapping[str, Any]) -> None:
-        """`tls`: what `loop.create_server` needs to speak it."""
+    def __init__(
+        self, config: uvicorn.Config, run: Running, unsent: int, ready: Callable[[], None], tls: Mapping[str, Any]
+    ) -> None:
+        """`unsent`: bytes of answers that clients need not have taken, all together; `tls`: what `loop.create_server`
+        needs to speak it."""
         super().__init__(config)
+        self._unsent = unsent
         self._broker = run.broker
         self._reloads = run.reloads
         self._ready = ready
         self._tls = tls
         self._on_terminal = os.isatty(STDERR)
+        self._spread = min(SPREAD, float(config.timeout_graceful_shutdown or 0))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # it would give a TLS handshake a whole minute
@@ -237,12 +258,15 @@ class Server(uvicorn.Server):
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
-        for connection in cast(tuple[Connection, ...], tuple(self.server_state.connections)):
+        connections = cast(tuple[Connection, ...], tuple(self.server_state.connections))
+        for connection in connections:
             connection.look(now)
+        relieve(connections, self._unsent)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._broker.drain()
+        self._broker.drain(self._spread)
         looking = asyncio.create_task(self._look_on())
+        await self._broker.drained()
         await super().shutdown(sockets)
         looking.cancel()
         with suppress(asyncio.CancelledError):
@@ -280,7 +304,7 @@ class Server(uvicorn.Server):
         if self.should_exit:
             os._exit(FORCED)
         self.should_exit = True
-        self._broker.drain()
+        self._broker.drain(self._spread)
 
 
 def echo(host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -300,14 +324,17 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     await serve_echo(sock, defaults.max_line, stopped)
 
 
-def banner(run: Running, http_socket: socket.socket, connections: int, settings: Settings) -> str:
-    """Where it listens, and one ready line for each door."""
+def banner(
+    run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str], settings: Settings
+) -> str:
+    """Where it listens, what memory it may take, and one ready line for each door."""
     http = "http{}://{}:{}".format("s" if run.certificate else "", *reachable(http_socket))
     asks = not run.keeper.open
     token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
     lines = [
         f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
         f"room for {connections} connections",
+        *memory,
         f"  publish    curl {token}-d hello {http}/topics/foo/messages",
         f"  subscribe  curl {token}-N {http}/topics/foo/stream",
     ]

@@ -18,6 +18,7 @@ Synchronous = Literal["full", "relaxed"]
 Switch = Literal["off", "on"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SettingInvalid(PlainmqError):
@@ -93,7 +94,7 @@ class Settings:
     max_bytes: Octets = option(Octets(8 << 20), "Bytes of message bodies kept per topic.")
     max_age: Seconds = option(Seconds(86_400), "Age at which a kept message goes.")
     max_total_bytes: Octets = option(
-        Octets(256 << 20), "Memory for all kept messages with their overhead; beyond it a publish is refused (507)."
+        Octets(256 << 20), "Memory for all kept messages with their overhead, and for what is delayed; beyond it 507."
     )
     max_disk_bytes: Octets = option(
         Octets(10 << 30), "The same for the engine sqlite, whose messages are on a disk; beyond it 507."
@@ -107,6 +108,14 @@ class Settings:
     max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
     max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")
     max_batch_messages: Count = option(10_000, "Messages in one NDJSON batch.")
+    max_unfinished: Octets = option(
+        Octets(256 << 20), "Bytes of bodies and lines that are still coming in, all clients together; beyond it 503."
+    )
+    max_unsent: Octets = option(
+        Octets(256 << 20),
+        "Bytes written to readers that have not taken them, all together; beyond it the one that is behind for longest "
+        "is cut off.",
+    )
     max_head: Octets = option(
         Octets(16 << 10), "Bytes in a request's head, which is held whole: large cookies fit; beyond it 431."
     )
@@ -118,6 +127,24 @@ class Settings:
     )
     max_line: Octets = option(Octets(3 << 19), "Bytes in one line of the line port: a message of max_message, escaped.")
     max_subscribers: Count = option(10_000, "Readers at once through all doors; one more is told `busy`.")
+    max_client_subscribers: Share = option(
+        1_000,
+        "Readers at once of one client, so that it leaves places for others; 0 is no limit. A client is a token, or an "
+        "anonymous address other than this machine's.",
+    )
+    publish_rate: Share = option(
+        1_000, "Messages a second that one client may publish; beyond it 429 `rate_limited`; 0 is no limit."
+    )
+    publish_burst: Count = option(
+        2_000, "Messages that a client may publish at once after a pause; a larger batch waits for all of them."
+    )
+    max_failed_logins: Share = option(
+        10, "Failed log-ins a minute from one address; beyond it they are not looked at closer (429); 0 is no limit."
+    )
+    max_http_clients: Count = option(
+        20_000,
+        "Connections to the HTTP door at once, streams among them; one more is closed, and an EventSource retries.",
+    )
     max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
     keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")
     stream_age: Seconds = option(

@@ -33,22 +33,24 @@ class Retention(msgspec.Struct, frozen=True):
 
 class Limits(msgspec.Struct, frozen=True):
     """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds, `groups`
-    counts those of one topic."""
+    counts those of one topic; `delayed_bytes` counts like `total_bytes`: what is delayed is in memory everywhere."""
 
     retention: Retention = Retention()
     total_bytes: int = 256 << 20
     topics: int = 10_000
     groups: int = 100
     topic_idle: float = 3_600.0
+    delayed_bytes: int = 256 << 20
 
 
 class TopicState(msgspec.Struct, frozen=True):
-    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; its retention; and the
-    names of its groups."""
+    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; how many are to come
+    later; its retention; and the names of its groups."""
 
     topic: str
     messages: int
     bytes: int
+    delayed: int
     first: str | None
     last: str | None
     retention: Retention
@@ -73,7 +75,8 @@ class TopicLog:
     """One topic's part of the log."""
 
     __slots__ = (
-        "bytes", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring", "waiting",
+        "bytes", "delayed", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
@@ -83,6 +86,7 @@ class TopicLog:
         self.ring = ring
         self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
         self.bytes = 0
+        self.delayed = 0  # messages that are to come later
         self.next_index = 0
         self.last_used = 0.0
         self.pinned = False  # has settings of its own, so it stays when it is empty
@@ -92,12 +96,18 @@ class TopicLog:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
         return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
 
+    @property
+    def stays(self) -> bool:
+        """It is not forgotten, however long nobody publishes to it."""
+        return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None
+
     def state(self) -> TopicState:
         newest = next(self.ring.newest(), None)
         return TopicState(
             self.name,
             self.ring.live,
             self.bytes,
+            self.delayed,
             self.ring.oldest.id if newest else None,
             newest.id if newest else None,
             self.retention,

@@ -6,6 +6,7 @@ and again: the log says when there may be something (`ready`) and when a lease i
 
 from asyncio import AbstractEventLoop, CancelledError, Event, Future, Task, TimerHandle, shield, sleep, timeout, wait
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from .cohort import Sink
@@ -14,6 +15,7 @@ from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound
 from .frames import LeaseForm
 from .lease import Action, Lease, LeaseId, Outcome, lease_id
+from .outflow import Outflow
 from .stall import StallWatch
 
 GONE: Final = "deleted"
@@ -32,6 +34,9 @@ class Taker(Protocol):
     lease: float | None
     """Seconds of its leases; None: the group's ack_timeout."""
 
+    client: str | None
+    """Whose it is, in quotas."""
+
     def give(self, leases: list[Lease]) -> None: ...
 
     def nothing_more(self) -> None:
@@ -48,6 +53,7 @@ class Crew:
         self.topic = topic
         self.group = group
         self.takers: set[Taker] = set()
+        self.resting = False
         self._engine = engine
         self._loop = loop
         self._report = report
@@ -70,7 +76,7 @@ class Crew:
     def wake(self) -> None:
         """There may be something to hand out, or somebody to hand it to."""
         self._news = True
-        if self._waiting and self._dealing is None:
+        if self._waiting and self._dealing is None and not self.resting:
             self._dealing = self._loop.create_task(self._deal())
             self._dealing.add_done_callback(self._dealt)
 
@@ -177,7 +183,8 @@ class Crew:
 class Puller:
     """One request for up to `count` messages and about 1 MiB: it takes what is there, or waits for the first."""
 
-    def __init__(self, crew: Crew, count: int, lease: float | None) -> None:
+    def __init__(self, crew: Crew, count: int, lease: float | None, client: str | None = None) -> None:
+        self.client = client
         self.leases: list[Lease] = []
         self.lease = lease
         self.reason = ""  # why it was ended
@@ -223,7 +230,8 @@ class Worker:
     it, calls start() once the sink can take bytes, and close()s it."""
 
     __slots__ = (
-        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workers", "expires", "form", "lease", "sink",
+        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workers", "client", "expires", "form", "lease",
+        "sink",
     )  # fmt: skip
 
     def __init__(
@@ -236,8 +244,10 @@ class Worker:
         credit: int,
         lease: float | None,
         expires: float,
+        client: str | None = None,
     ) -> None:
         self.sink = sink
+        self.client = client
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._workers = workers
@@ -274,6 +284,7 @@ class Worker:
         if self._paused and not self.closed:
             self._paused = False
             self._stall.stop()
+            self._workers.outflow.settle(self)
             self._wait()
 
     def give(self, leases: list[Lease]) -> None:
@@ -283,6 +294,14 @@ class Worker:
         data = self.form.wrap([self.form.encode(lease) for lease in leases])
         self._workers.counts.deliver(len(leases), len(data))
         self.sink.write(data)
+        if self._paused:
+            self._workers.outflow.add(self, len(data))
+
+    def evict(self) -> None:
+        """Cut it off: it has not taken what it was given."""
+        if not self.closed:
+            self._workers.counts.evicted += 1
+            self.sink.abort()
 
     def ended(self, lease: LeaseId) -> None:
         """That lease is over."""
@@ -305,6 +324,7 @@ class Worker:
     def close(self) -> None:
         """The worker is gone: others may have at once what it holds. Idempotent."""
         self._stall.stop()
+        self._workers.outflow.settle(self)
         if self._timeout is not None:
             self._timeout.cancel()
         if not self.closed:
@@ -321,9 +341,13 @@ class Workers:
     """All crews of a broker."""
 
     def __init__(
-        self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts
-    ) -> None:
+        self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counts: Counts, *,
+        outflow: Outflow, left: Callable[[str | None], None] = lambda _client: None,
+    ) -> None:  # fmt: skip
+        """`left` hears of each taker that goes, whose it was."""
         self.loop = loop
+        self.outflow = outflow
+        self._left = left
         self.stall_timeout = stall_timeout
         self.counts = counts
         self._engine = engine
@@ -331,10 +355,12 @@ class Workers:
         self.takers = 0  # of all crews
         self._crews: dict[tuple[str, str], Crew] = {}
 
-    async def pull(self, topic: str, group: str, count: int, seconds: float, lease: float | None) -> list[Lease]:
+    async def pull(
+        self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None
+    ) -> list[Lease]:
         """At most `count` messages: those that are there, or the first that come within that time. Raises NotFound."""
         crew = self._crew(topic, group)
-        puller = Puller(crew, count, lease)
+        puller = Puller(crew, count, lease, client)
         self._enter(crew, puller)
         try:
             await puller.wait(seconds)
@@ -349,11 +375,13 @@ class Workers:
         return puller.leases
 
     def work(
-        self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float
-    ) -> Worker:
+        self, topic: str, group: str, form: LeaseForm, sink: Sink, *, credit: int, lease: float | None, max_age: float,
+        client: str | None = None,
+    ) -> Worker:  # fmt: skip
         """A worker that counts from now on; start() lets it work."""
         crew = self._crew(topic, group)
-        worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=self.loop.time() + max_age)
+        expires = self.loop.time() + max_age
+        worker = Worker(self, crew, form, sink, credit=credit, lease=lease, expires=expires, client=client)
         self._enter(crew, worker)
         return worker
 
@@ -370,6 +398,7 @@ class Workers:
         """It takes no more."""
         crew.leave(taker)
         self.takers -= 1
+        self._left(taker.client)
         if not crew.takers:
             self._crews.pop((crew.topic, crew.group), None)
 
@@ -381,9 +410,14 @@ class Workers:
             if worker.expires <= now:
                 worker.end("age")
 
-    def end(self, reason: str) -> None:
-        for crew in tuple(self._crews.values()):
-            crew.end(reason)
+    def rest(self) -> None:
+        """Nobody gets anything more."""
+        for crew in self._crews.values():
+            crew.resting = True
+
+    def ends(self, reason: str) -> list[Callable[[], None]]:
+        """For everyone who works or waits to, what ends it."""
+        return [partial(taker.end, reason) for crew in self._crews.values() for taker in crew.takers]
 
     # What the log says
 

@@ -1,6 +1,7 @@
 """A real server, started as a user starts it, and the ways to talk to it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,10 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
-SERVERS = {"own protocol": start_server, "plain ASGI": start_uvicorn}
+SERVERS: dict[str, Callable[[], AbstractContextManager[ServerProcess]]] = {
+    "own protocol": start_server,
+    "plain ASGI": start_uvicorn,
+}
 
 
 @pytest.fixture(scope="session", params=SERVERS)

@@ -25,6 +25,17 @@ def free_port() -> int:
         return port
 
 
+def own_address() -> str | None:
+    """An address of this machine that is not loopback: where a packet to elsewhere would come from; none is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("203.0.113.1", 9))
+        except OSError:
+            return None
+        address: str = sock.getsockname()[0]
+        return address
+
+
 class ServerProcess:
     """A server as a child process."""
 
@@ -112,7 +123,7 @@ def _read_until(process: subprocess.Popen[str], last: str) -> str:
 
 
 def _port_in(banner: str) -> int:
-    match = re.search(r"https?://(?:127\.0\.0\.1|localhost):(\d+)", banner)
+    match = re.search(r"https?://[^/\s]+:(\d+)", banner)
     assert match, f"the server did not start: {banner}"
     return int(match[1])
 

@@ -29,13 +29,14 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ credentials doorkeeper settings web/* tcp/* certificate reloads broker engines/* cohort
-                      frames reading topiclog message position topic units sockets errors
+    server          → __init__ budget credentials doorkeeper settings web/* tcp/* certificate reloads broker engines/*
+                      cohort frames reading topiclog message position topic units sockets quotas farewells errors
     credentials     → doorkeeper signed tokens claims settings sockets
 
-    web/*           → doorkeeper access metrics broker workers cohort frames reading group lease message position topic
-                      units sockets errors
-    tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units sockets
+    web/*           → doorkeeper access metrics broker quotas inflow workers cohort frames reading group lease message
+                      position topic units sockets errors
+    tcp/*           → doorkeeper access broker quotas workers cohort frames group lease message position topic units
+                      sockets
                       errors
 
     doorkeeper      → tokens tickets access files sockets errors
@@ -46,14 +47,19 @@ TABLE = """
     files           → errors
 
     metrics         → __init__ broker totals errors
-    broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease
-                      message position topic errors
-    workers         → engines/base cohort counts frames stall lease message errors
-    cohort          → counts frames reading stall message position topic
+    broker          → engines/base alarm gather pulse quotas farewells inflow workers cohort counts outflow
+                      frames reading topiclog totals group lease message position topic errors
+    farewells       →
+    inflow          → errors
+    quotas          → rates errors
+    rates           →
+    workers         → engines/base cohort counts outflow frames stall lease message errors
+    cohort          → counts outflow frames reading stall message position topic
     alarm           →
     gather          → message errors
     pulse           →
     stall           → counts
+    outflow         →
     counts          →
     frames          → lease message position
 
@@ -73,18 +79,19 @@ TABLE = """
     groups          → reading log topiclog totals holds group lease deadlines notes message position topic errors
     reading         → log losses message position topic
     log             → topiclog losses history holds group deadlines epochs notes message topic errors
+    delayed         → topiclog deadlines notes message errors
     topiclog        → losses history holds message
     losses          → notes message topic
     holds           → history group message
     group           → lease deadlines errors
     lease           → message errors
     history         → message
-    delayed         → deadlines notes message
     duplicates      → notes message
     epochs          → message
     notes           →
     totals          →
 
+    budget          → settings units
     settings        → units errors
     access          → topic errors
     position        → message units errors

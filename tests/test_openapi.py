@@ -28,7 +28,7 @@ from app.web import options, wanted
 from app.web.app import ROUTES
 from app.web.door import Door, Need
 from app.web.problem import STATUS
-from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, start_server, stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, own_address, start_server, stream
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace", "query"}
@@ -146,7 +146,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used_but_what_an
     written = {f"{kind}/{name}" for kind, all_ in DOCUMENT["components"].items() for name in all_}
     assert used <= written
     any_request = {"MethodNotAllowed", "InternalError", "HostInvalid", "HostUnknown", "OriginForbidden"}
-    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge"}
+    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge", "LoginLimit"}
     assert written - used == {f"responses/{name}" for name in any_request}
 
 
@@ -680,6 +680,23 @@ async def test_a_server_that_is_full_answers_as_documented(full: ServerProcess) 
     assert {answer.status_code for answer in answers} == {201, 429, 507}
     for answer in answers:
         check("POST", MESSAGES, answer)
+
+
+async def test_a_client_beyond_its_share_is_answered_as_documented() -> None:
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    with start_server(
+        "--host", address, "--auth", "none", "--publish-rate", "1", "--publish-burst", "1", tcp_port=0
+    ) as process:
+        process.url = f"http://{address}:{process.port}"
+        async with client(process) as http:
+            batch = {"Content-Type": "application/x-ndjson"}
+            await http.post("/topics/foo/messages", content=b"1\n" * 60, headers=batch)
+            for path in ("/topics/foo/messages", "/topics/foo/messages?event=x"):
+                refused = await http.post(path, content=b"x")
+                assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+                check("POST", MESSAGES, refused)
 
 
 async def test_one_subscriber_too_many_is_answered_as_documented(full: ServerProcess) -> None:

@@ -40,8 +40,9 @@ TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTA
 MASKS = {
     r"\b[a-z0-9]{8}-(?=\d+\b)": "EPOCH-",
     r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
-    r"retry: [1-5]\d{3}$": "retry: MS",
+    r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"there are [\d.]+[KMG]iB": "there are N",
     r"room for \d+ connections": "room for N connections",
     r"\bpmq_[A-Za-z0-9_-]{43}": "TOKEN",
 }

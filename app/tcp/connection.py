@@ -60,6 +60,9 @@ class Connection(ABC, Protocol):
     def catch_up(self) -> None:
         """Do what was put off: no more lines are handled in this turn."""
 
+    def hold(self, octets: int) -> None:
+        """So many bytes of a line that is not whole are kept."""
+
     def leave(self) -> None:
         """Say the last things: the connection is about to be closed."""
 
@@ -117,6 +120,7 @@ class Connection(ABC, Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._ended:
             self._queue(self._lines.feed(data))
+            self.hold(len(self._lines.rest))
             self._work()
 
     def eof_received(self) -> bool:

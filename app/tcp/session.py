@@ -13,6 +13,7 @@ from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
 from ..frames import Form, LeaseForm
 from ..lease import Outcome
 from ..message import Draft
+from ..quotas import client_of
 from ..topic import Selector
 from ..workers import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
@@ -34,8 +35,8 @@ class LineSession(Connection):
     subscription, and so has each of its groups."""
 
     __slots__ = (
-        "_auth_timeout", "_broker", "_dialect", "_farewell", "_grant", "_keeper", "_kin", "_max_message", "_refilled",
-        "_remained", "_speaks", "_takers", "_timer", "_together",
+        "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
+        "_max_message", "_refilled", "_remained", "_speaks", "_takers", "_timer", "_together",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,8 @@ class LineSession(Connection):
         self._dialect: Dialect = WORDS  # they came in
         self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
+        self._client: str | None = None  # in quotas
+        self._held = 0  # bytes of a line that is not whole
         self._remained = 0  # bytes that were left in the transport when it was last found empty enough
         self._refilled = 0  # bytes written to it between that and the next time it was full, all times together
 
@@ -62,6 +65,7 @@ class LineSession(Connection):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
+        self._client = client_of(None, _host(transport, "peername"))
         if self._keeper.open or self._keeper.is_open_at(_host(transport, "sockname")):
             self._grant = ANYBODY
         else:
@@ -86,6 +90,15 @@ class LineSession(Connection):
         super().data_received(data)
         if self._lines.rest.startswith(_TLS):
             self.close()
+
+    def hold(self, octets: int) -> None:
+        if octets != self._held:
+            try:
+                self._broker.inflow.grow(self._held, octets)
+                self._held = octets
+            except PlainmqError as error:
+                self._say(self._refusal(WORDS, error))
+                self.close()
 
     def handle(self, line: bytes) -> None:
         if not line or line.isspace():
@@ -150,6 +163,7 @@ class LineSession(Connection):
     def _put_off(self, dialect: Dialect, command: Joint) -> None:
         if type(command) is Send:
             self._check_size(command.draft)
+            self._broker.quotas.publish(self._client)
         kin = command.kin
         if kin != self._kin or dialect is not self._dialect:
             self.catch_up()
@@ -200,7 +214,7 @@ class LineSession(Connection):
     def _subscribe(self, dialect: Dialect, command: Subscribe) -> None:
         place = command.topic, None
         self._make_room(place)
-        reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self)
+        reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self, client=self._client)
         self._takers[place] = reader
         self._say(dialect.success(f"subscribed to {command.topic}"))
         reader.start(command.start)
@@ -214,7 +228,9 @@ class LineSession(Connection):
         """The group is there: its worker gets something as soon as the answer was said."""
         place = command.topic, command.group
         self._make_room(place)
-        worker = self._broker.work(*place, dialect.lease_form, self, credit=command.credit, lease=command.lease)
+        worker = self._broker.work(
+            *place, dialect.lease_form, self, credit=command.credit, lease=command.lease, client=self._client
+        )
         self._takers[place] = worker
         worker.start()  # it takes nothing in this turn
         return dialect.success(f"working on {command.topic} as {command.group}")
@@ -230,6 +246,8 @@ class LineSession(Connection):
         for topic, group in self._takers:
             authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
         self._grant = grant
+        if grant is not ANYBODY:
+            self._client = client_of(grant.name, None)
         self._leave_in(self._keeper.left(grant), "expired")
         self._say(dialect.success(f"you are {grant.name}"))
 
@@ -285,6 +303,7 @@ class LineSession(Connection):
         self._say(self._farewell)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.hold(0)
         self._leave_in(None, "")
         for taker in self._takers.values():
             taker.close()

@@ -4,9 +4,9 @@ Under our own protocol the response hands the connection over: the bytes go stra
 behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
 """
 
-from asyncio import Event, Task, current_task
+from asyncio import Event, current_task
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -19,6 +19,7 @@ from . import protocol
 from .ending import Ending
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
+SPREAD: Final = 4.0  # seconds of them within which all streams get it
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
 
 
@@ -50,6 +51,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             shutdown_event=_Drain(broker),
             shutdown_grace_period=GRACE,
         )
+        self._broker = broker
         self._forms = forms
         self._subscribe = subscribe
         self._start = start
@@ -78,7 +80,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(hello(), current_task())
+        buffer = Buffer(hello(self._broker.pressure), self._broker, protocol.cutter(receive) or _canceller())
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -92,6 +94,13 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 def _from_a_page(scope: Scope) -> bool:
     """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
     return any(name == b"origin" for name, _ in scope["headers"])
+
+
+def _canceller() -> Callable[[], object]:
+    """Nothing of ASGI ends a response whose client takes nothing but the end of its task."""
+    task = current_task()
+    assert task is not None
+    return task.cancel
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -109,7 +118,7 @@ class _Drain(anyio.Event):
         self._broker = broker
 
     def set(self) -> None:
-        self._broker.drain()
+        self._broker.drain(SPREAD)
 
     def is_set(self) -> bool:
         return self._broker.draining
@@ -118,9 +127,11 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
 
-    def __init__(self, first: bytes, task: "Task[Any] | None") -> None:
+    def __init__(self, first: bytes, broker: Broker, cut: Callable[[], object]) -> None:
+        """`cut` ends the response, whatever the server is sending."""
         self.subscription: Subscription | None = None
-        self._task = task  # the response's
+        self._broker = broker
+        self._cut = cut
         self._parts: list[bytes] = [first]
         self._size = 0
         self._ended = False
@@ -150,12 +161,10 @@ class Buffer:
         return self._size
 
     def end(self, reason: str) -> None:
-        self.write(farewell(reason))
+        self.write(farewell(reason, self._broker.pressure))
         self._ended = True
 
     def abort(self) -> None:
-        """Whatever the server is sending takes no more: only the end of its task ends it."""
         if self.subscription is not None:
             self.subscription.close()
-        if self._task is not None:
-            self._task.cancel()
+        self._cut()

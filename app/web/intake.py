@@ -22,11 +22,12 @@ _COLON: Final = len(": \r\n")
 
 
 class Intake(msgspec.Struct, frozen=True):
-    """Bytes of a head, and seconds for a head and for a body."""
+    """Bytes of a head, seconds for a head and for a body, and connections at once."""
 
     max_head: int = 16 << 10
     head_timeout: float = 10.0
     body_timeout: float = 30.0
+    max_clients: int = 20_000
 
     def check_size(self, octets: int) -> None:
         """Raises HeadTooLarge."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from ..errors import (
     OptionInvalid,
     OriginForbidden,
     PlainmqError,
+    RateLimited,
     RequestTimeout,
     TargetTooLong,
     TicketLimit,
@@ -57,6 +59,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TopicLimit: HTTPStatus.TOO_MANY_REQUESTS,
     GroupLimit: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     LogFull: HTTPStatus.INSUFFICIENT_STORAGE,
     PlainmqError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -90,25 +93,28 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The answer to an error of ours."""
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counts.refusals[error.code] += 1
-    return answer_to(error, softly="text/event-stream" in request.headers.get("accept", ""))
+    pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
+    return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure)
 
 
-def answer_to(error: PlainmqError, softly: bool) -> Response:
-    """`softly`: to a client that takes events, a Busy is one."""
-    return _refuse_softly(error) if softly and isinstance(error, Busy) else refusal_of(error)
+def answer_to(error: PlainmqError, softly: bool, pressure: float = 1.0) -> Response:
+    """`softly`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away."""
+    return _refuse_softly(error, pressure) if softly and isinstance(error, Busy) else refusal_of(error)
 
 
 def refusal_of(error: PlainmqError) -> Response:
     """The problem that an error is."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     headers = next((headers for kind, headers in _HEADERS.items() if isinstance(error, kind)), None)
+    if isinstance(error, RateLimited):
+        headers = {"Retry-After": str(max(ceil(error.wait), 1))}
     return problem(status, error.code, str(error), headers)
 
 
-def _refuse_softly(error: Busy) -> Response:
+def _refuse_softly(error: Busy, pressure: float) -> Response:
     """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
     event = "bye" if isinstance(error, Draining) else "busy"
-    body = refusal(event, error.code)
+    body = refusal(event, error.code, pressure)
     return Response(body, headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
 
 

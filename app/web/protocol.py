@@ -10,18 +10,20 @@ A request that does not end: neither its bytes nor its time are ASGI's affair. H
 """
 
 from asyncio import Event, Transport
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import httptools
 import msgspec
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
-from ..errors import PlainmqError, Refused, RequestTimeout
+from ..errors import Draining, Overloaded, PlainmqError, Refused, RequestTimeout
 from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft, Receipt
 from ..sockets import acknowledged, is_tls, let_go
@@ -31,6 +33,7 @@ from .forwarded import Caller, Proxies
 from .headers import secured
 from .intake import Intake, Stage, Watch, check_parts, head_size
 from .problem import answer_to, problem, refusal_of
+from .visitor import known_as
 from .wanted import Wanted
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
@@ -125,6 +128,7 @@ class Connection(HttpToolsProtocol):
     _stage = Stage.REQUEST
     _requests = 0
     _octets = 0  # of all bodies
+    _held = 0  # of a short-cut publish's that is not whole
     _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -139,14 +143,17 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if is_tls(transport):
+        if len(self.connections) > self._intake.max_clients:
+            self._deaf = True
+            transport.abort()
+        elif is_tls(transport):
             transport.set_write_buffer_limits(HIGH_WATER)
             transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
             if self.broker.draining:
                 transport.close()  # it came before the stop, and took until now to shake hands
 
     def caller(self, found: shortcut.Shortcut) -> Caller:
-        """Who sent a publish that takes the short cut, behind our proxies. Other requests find it in their scope."""
+        """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
         host, port = self.client or ("", 0)
         direct = Caller(host, port, self.scheme or "http")
         return self._proxies.caller(direct, found.forwarded)
@@ -216,14 +223,24 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def publish(self, draft: Draft, _found: shortcut.Found) -> None:
+    def publish(self, draft: Draft, found: shortcut.Found) -> None:
         publish = self._owe()
         publish.draft = draft
-        self.broker.gather.add(publish)
+        try:
+            self.broker.quotas.publish(self._client(found))
+        except PlainmqError as error:
+            self.refuse(publish, error)
+        else:
+            self.broker.gather.add(publish)
+
+    def _client(self, found: shortcut.Found) -> str | None:
+        """Whose request it is, as quotas know it."""
+        return known_as(found.grant, self.caller(found.shortcut).host or None)
 
     def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
         self.broker.counts.refusals[error.code] += 1
-        self.send(owed, answer_to(error, softly))
+        pressure = self.broker.pressure if isinstance(error, Draining) else 1.0
+        self.send(owed, answer_to(error, softly, pressure))
 
     def send(self, owed: Owed, response: Response) -> None:
         self.respond(owed, response.status_code, *shortcut.refused(response))
@@ -261,13 +278,21 @@ class Connection(HttpToolsProtocol):
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
+            self._account()
         except httptools.HttpParserUpgrade:
             self._turn_away(_upgrade_refused())
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
-        except Refused as error:
+        except (Refused, Overloaded) as error:
             self._drop(refusal_of(error))
+
+    def _account(self) -> None:
+        """What of a short-cut publish's body has come is kept until it is whole. Raises Overloaded."""
+        octets = len(self._body) if self._found is not None else 0
+        if octets != self._held:
+            self.broker.inflow.grow(self._held, octets)
+            self._held = octets
 
     def _feed(self, piece: bytes) -> None:
         """Raises HeadTooLarge, TargetTooLong."""
@@ -295,6 +320,10 @@ class Connection(HttpToolsProtocol):
             else:
                 self._drop(refusal_of(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly")))
 
+    def unsent(self) -> int:
+        """Bytes of answers that the client has not taken; what a stream has not taken is its cohort's affair."""
+        return self.transport.get_write_buffer_size() if self._subscription is None else 0
+
     def _awaited(self) -> Stage | None:
         """None when the client is waiting for us; also when we do not read."""
         if self._deaf or self.pipeline or self.flow.read_paused:
@@ -320,7 +349,8 @@ class Connection(HttpToolsProtocol):
 
     def _turn_away(self, response: Response) -> None:
         """Answer after all that was asked before, and hear no more."""
-        self._deaf = True
+        self._deaf, self._found = True, None
+        self._account()
         before, refusal = self.cycle, Refusal(self, response)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
@@ -335,7 +365,7 @@ class Connection(HttpToolsProtocol):
             return
         owed = self._owe()
         try:
-            reader = wanted.subscribe(self.broker, wanted.forms.chunked, self)
+            reader = wanted.subscribe(self.broker, self._client(found), wanted.forms.chunked, self)
         except PlainmqError as error:
             self.refuse(owed, error, softly)
             return
@@ -348,7 +378,9 @@ class Connection(HttpToolsProtocol):
         """Become the subscription's sink: send the head of a chunked 200, and drop what requests needed."""
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         common = _as_bytes(self.server_state)
-        self.write(b"%b%b%b\r\n%b" % (STATUS_LINE[200], common, _STREAM_HEAD, CHUNKED_RAW.wrap([hello()])))
+        self.write(
+            b"%b%b%b\r\n%b" % (STATUS_LINE[200], common, _STREAM_HEAD, CHUNKED_RAW.wrap([hello(self.broker.pressure)]))
+        )
         cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._subscription, self._deaf = subscription, True
         self._unset_keepalive_if_required()
@@ -363,7 +395,7 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
     def end(self, reason: str) -> None:
-        self.write(CHUNKED_RAW.wrap([farewell(reason)]) + _LAST_CHUNK)
+        self.write(CHUNKED_RAW.wrap([farewell(reason, self.broker.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(LINGER, self.transport.abort)
@@ -400,8 +432,20 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
-        self._publish = None
+        self._publish = self._found = None
+        self._account()
         super().connection_lost(exc)
+
+
+def relieve(connections: Iterable[Connection], most: int) -> None:
+    """Cut off who has taken least of his answers, until at most so many bytes are not taken."""
+    owing = [(unsent, connection) for connection in connections if (unsent := connection.unsent())]
+    total = sum(unsent for unsent, _ in owing)
+    for unsent, connection in sorted(owing, key=lambda owed: -owed[0]):
+        if total <= most:
+            break
+        connection.transport.abort()
+        total -= unsent
 
 
 def _as_bytes(state: ServerState) -> bytes:
@@ -413,6 +457,14 @@ def _as_bytes(state: ServerState) -> bytes:
 
 
 _common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+
+
+def cutter(receive: Receive) -> Callable[[], object] | None:
+    """What cuts off the connection of a request that goes through ASGI, under any of uvicorn's protocols; None under
+    another server. A client that takes nothing cannot be closed: what was written waits for it for ever."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
+    abort: Callable[[], object] | None = getattr(transport, "abort", None)
+    return abort
 
 
 def _upgrade_refused() -> Response:

@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
-from ..message import TEXT, Draft, Receipt, Scheduled, rfc3339
+from ..inflow import Inflow
+from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
 from ..units import parse_duration
 from .answer import json_answer
 from .door import topic_of
-from .options import Parser, boolean, choice, delivery, read_options
+from .options import Parser, boolean, choice, delivery, duration, read_options
+from .visitor import client
 
 BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
@@ -26,7 +28,7 @@ _OPTIONS: dict[str, Parser] = {
     "delivery": choice("delivery", delivery),
     "retain": choice("retain", boolean),
     "ttl": parse_duration,
-    "delay": parse_duration,
+    "delay": duration("delay", LONGEST_DELAY),
 }
 
 
@@ -60,6 +62,7 @@ async def publish(request: Request) -> Response:
     content_type = _content_type(request)
     batch = is_batch(content_type)
     bodies = await _read_batch(request) if batch else [await read_body(request, request.app.state.bounds.message)]
+    broker.quotas.publish(client(request), len(bodies))
     drafts = [Draft(topic, body, LINE if batch else content_type, **options) for body in bodies]
     answer = await broker.publish(drafts)
     if isinstance(answer, Scheduled):
@@ -113,15 +116,21 @@ async def _read_batch(request: Request) -> list[bytes]:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes."""
+    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes, and
+    Overloaded."""
     announced = request.headers.get("content-length", "0")
     if int(announced) > limit:
         raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
+    inflow: Inflow = request.app.state.broker.inflow
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
-        parts.append(part)
-    return b"".join(parts)
+    try:
+        async for part in request.stream():
+            if size + len(part) > limit:
+                raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
+            inflow.grow(size, size + len(part))
+            size += len(part)
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        inflow.grow(size, 0)

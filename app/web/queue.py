@@ -23,7 +23,7 @@ from .ending import at_most, ending
 from .eventstream import EventStream
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
-from .visitor import TICKET, grant_of
+from .visitor import TICKET, client, grant_of
 
 _FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
 _LEASE = duration("lease", MAX_LEASE)
@@ -80,7 +80,7 @@ async def pull(request: Request) -> Response:
     topic, group = names_of(request)
     options = read_options(request, _PULL_OPTIONS)
     count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
-    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease))
+    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease, client=client(request)))
     if await _client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
@@ -114,7 +114,7 @@ async def stream_work(request: Request) -> Response:
     await broker.join(topic, group)
 
     def work(form: LeaseForm, sink: Sink) -> Worker:
-        return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True)
+        return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
     until = ending(request.app.state.keeper, grant_of(request), options.get("timeout"))
     return EventStream(broker, _FORMS, work, Worker.start, until)

@@ -16,6 +16,7 @@ from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
 from .ending import at_most
 from .options import Parser, duration, integer, read_options
+from .visitor import client
 
 MOST: Final = 1_000  # messages in a page
 LONGEST: Final = 60.0  # seconds of waiting in one request: less than most proxies allow
@@ -42,8 +43,8 @@ async def read_messages(request: Request) -> Response:
     options = read_options(request, _OPTIONS)
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
-    wait = at_most(request, options.get("wait", 0.0))
-    page = await broker.read(selection_of(request), start, options.get("limit", 100), wait)
+    limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
+    page = await broker.read(selection_of(request), start, limit, wait, client(request))
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',

@@ -10,7 +10,7 @@ from ..topic import Selector
 from .door import selection_of, selections_of
 from .ending import ending
 from .eventstream import EventStream
-from .visitor import grant_of
+from .visitor import client, grant_of
 from .wanted import wanted
 
 
@@ -28,4 +28,5 @@ def _stream(request: Request, selector: Selector, repeatable: Collection[str] = 
     state = request.app.state
     wish = wanted(selector, request.query_params, request.headers.get("last-event-id"), repeatable)
     until = ending(state.keeper, grant_of(request), wish.timeout)
-    return EventStream(state.broker, wish.forms, partial(wish.subscribe, state.broker), wish.begin, until)
+    subscribe = partial(wish.subscribe, state.broker, client(request))
+    return EventStream(state.broker, wish.forms, subscribe, wish.begin, until)

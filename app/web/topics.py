@@ -66,6 +66,7 @@ def _record(info: TopicInfo) -> dict[str, Any]:
         "topic": state.topic,
         "messages": state.messages,
         "bytes": state.bytes,
+        "delayed": state.delayed,
         "first": state.first,
         "last": state.last,
         "subscribers": info.subscribers,

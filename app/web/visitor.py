@@ -11,6 +11,7 @@ from starlette.requests import Request
 from ..access import ANYBODY, NOBODY, Grant
 from ..doorkeeper import SCHEME, Doorkeeper
 from ..errors import OptionInvalid, Unauthorised
+from ..quotas import client_of
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of a stream
@@ -24,6 +25,16 @@ def grant_of(request: Request) -> Grant:
     """What was found out when the request came in."""
     grant: Grant = request.scope[GRANT]
     return grant
+
+
+def client(request: Request) -> str | None:
+    """Who it is from, as quotas know it."""
+    return known_as(grant_of(request), request.client.host if request.client else None)
+
+
+def known_as(grant: Grant, address: str | None) -> str | None:
+    """The same for who holds this grant and comes from that address."""
+    return client_of(None if grant is ANYBODY or grant is NOBODY else grant.name, address)
 
 
 def identify(request: Request, takes_tickets: bool) -> Grant:

@@ -43,9 +43,9 @@ class Wanted(msgspec.Struct, frozen=True):
     limit: int | None
     timeout: float | None
 
-    def subscribe(self, broker: Broker, form: Form, sink: Sink) -> Reader:
-        """Raises Draining, SubscriberLimit."""
-        return broker.subscribe(self.selector, form, sink, aging=True, limit=self.limit)
+    def subscribe(self, broker: Broker, client: str | None, form: Form, sink: Sink) -> Reader:
+        """`client`: whose it is, in quotas. Raises Draining, SubscriberLimit."""
+        return broker.subscribe(self.selector, form, sink, aging=True, limit=self.limit, client=client)
 
     def begin(self, reader: Reader) -> None:
         reader.start(self.start)

@@ -35,7 +35,7 @@ def guarded(folder: Path, kind: str) -> Iterator[Guarded]:
     keys += [f"{name}:{put(folder / name, public_pem(name))}" for name in ("RS256", "ES256", "EdDSA")]
     settings = {
         "tokens": str(tokens), "jwt_keys": ",".join(keys), "jwt_audience": AUDIENCE, "jwt_issuer": ISSUER,
-        "max_topics": "100000",
+        "max_topics": "100000", "max_failed_logins": "0",
     }  # fmt: skip
     if kind == "own protocol":
         flags = [part for name, value in settings.items() for part in ("--" + name.replace("_", "-"), value)]

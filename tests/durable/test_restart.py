@@ -155,6 +155,19 @@ async def test_a_ttl_ends_while_nobody_is_there(life: Life) -> None:
         assert (await page(node, "a")).messages == []
 
 
+async def test_delayed_messages_are_known_to_their_topic(life: Life) -> None:
+    async with life.open() as node:
+        await node.engine.append([Draft("a", b"1", delay=500.0), Draft("a", b"2", delay=500.0)])
+    async with life.open() as node:
+        assert (await node.engine.topic("a")).delayed == 2
+        await node.engine.drop("a")
+    async with life.open() as node:
+        node.clock.now += 1_000
+        await append(node, "b", "x")
+        assert drafts_text(node.delivered) == ["x"]
+        assert [state.topic for state in await node.engine.topics(None)] == ["b"]
+
+
 async def test_groups_go_on_with_their_leases_attempts_delays_and_counts(life: Life) -> None:
     async with life.open() as node:
         await append(node, "t", *"12345")

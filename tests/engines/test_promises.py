@@ -306,6 +306,31 @@ async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) ->
         assert [(message.seq, message.data) for message in node.delivered] == [(1, b"now"), (2, b"later")]
 
 
+async def test_what_is_to_come_later_is_shown_and_goes_with_its_topic(opened: Make) -> None:
+    async with opened(Limits(total_bytes=10_000, topic_idle=5.0)) as node:
+        for delay in (10.0, 20.0):
+            await node.engine.append([Draft("a", b"x" * 1_000, delay=delay), Draft("a", b"", delay=delay)])
+        await node.engine.append([Draft("b", b"x" * 1_000, delay=10.0)])
+        node.clock.now += 9
+        states = await node.engine.topics(None)
+        assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 0, 4), ("b", 0, 1)]
+        node.news.clear()
+        node.clock.now += 1
+        while len(node.delivered) < 3:
+            await node.engine.topics(None)
+            await asyncio.sleep(0)
+        states = await node.engine.topics(None)
+        assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 2, 2), ("b", 1, 0)]
+        await node.engine.drop("a")
+        await node.engine.drop("b")
+        assert (await node.engine.totals()).cost == 0
+        node.clock.now += 100
+        await append(node, "c", "after")
+        assert [message.topic for message in node.delivered].count("a") == 2
+        with pytest.raises(NotFound):
+            await node.engine.topic("a")
+
+
 async def test_topics_are_bounded_and_the_next_one_is_refused(opened: Make) -> None:
     async with opened(Limits(topics=2)) as node:
         await append(node, "a", "x")

@@ -70,11 +70,12 @@ def test_every_word_has_its_row() -> None:
 
 
 def test_every_code_a_line_can_get_is_explained() -> None:
-    raised = [
+    raised: list[type[errors.PlainmqError]] = [
         dialect.UnknownCommand, dialect.BadArguments, dialect.NotUtf8, errors.TopicInvalid, errors.GroupInvalid,
         errors.OptionInvalid, errors.MessageTooLarge, errors.Unauthorised, errors.Forbidden, errors.NotFound,
-        errors.LeaseExpired, errors.TopicLimit, errors.GroupLimit, errors.LogFull, errors.SubscriberLimit, errors.Busy,
-        errors.StorageFailed, errors.Draining, errors.PlainmqError,
+        errors.LeaseExpired, errors.TopicLimit, errors.GroupLimit, errors.RateLimited, errors.LogFull,
+        errors.SubscriberLimit, errors.Busy, errors.Overloaded, errors.StorageFailed, errors.Draining,
+        errors.PlainmqError,
     ]  # fmt: skip
     table = DOCUMENT[DOCUMENT.index("| code | when |") : DOCUMENT.index("After every code but the last")]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [error.code for error in raised]

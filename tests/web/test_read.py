@@ -130,8 +130,9 @@ async def test_topics_are_listed_with_what_they_hold_and_who_listens(http: httpx
     assert [entry["topic"] for entry in answer] == [f"{topic}.a", f"{topic}.b"]
     assert answer[0] == (await http.get(f"/topics/{topic}.a")).json()
     assert answer[0] == {
-        "topic": f"{topic}.a", "messages": 2, "bytes": 5, "first": ids[0], "last": ids[1], "subscribers": 0,
-        "groups": [], "retention": {"max_messages": 1000, "max_bytes": 8 << 20, "max_age": "1d"},
+        "topic": f"{topic}.a", "messages": 2, "bytes": 5, "delayed": 0, "first": ids[0], "last": ids[1],
+        "subscribers": 0, "groups": [],
+        "retention": {"max_messages": 1000, "max_bytes": 8 << 20, "max_age": "1d"},
     }  # fmt: skip
     assert (await http.get("/topics?match=a..b")).status_code == 400
 

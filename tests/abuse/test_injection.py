@@ -1,0 +1,93 @@
+"""Line ends, NUL and the like in every field that gets into a stream: they come back as they were, or are refused.
+
+Streams are read by the WHATWG algorithm to the letter; what Chromium makes of every byte of a body is in
+tests/clients/test_chromium.py.
+"""
+
+import json
+from base64 import b64decode
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.harness import ServerProcess, SseEvent, lines, stream
+
+pytestmark = pytest.mark.anyio
+
+EVIL = ["\r", "\n", "\r\n", "\n\n", "\0", "\u2028", "\u2029", "\u0085", "\ufeff", "\x0b", "\x0c", "\x1c", "\x7f"]
+PAYLOADS = [
+    *EVIL,
+    *(f"a{evil}b" for evil in EVIL),
+    *(f"a{evil}{evil}event: evil{evil}id: x-1{evil}retry: 1{evil}data: y{evil}{evil}" for evil in EVIL),
+    "\ufeffdata: x", "id: x-1", ": comment", "data", " leading", "event: bye\ndata: {}\n\n", "</script>", "0\r\n\r\n",
+]  # fmt: skip
+
+
+async def events(server: ServerProcess, path: str, count: int) -> list[SseEvent]:
+    async with stream(server, path) as reader:
+        found = await reader.take(count)
+        assert await reader.next() is None
+        assert reader.parser.retry
+        assert reader.parser.retry >= 1_000
+        assert reader.parser.comments == ["plainmq"]
+    return found
+
+
+async def test_bodies_come_back_as_they_were_and_nothing_with_them(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    bodies = [body.encode() for body in PAYLOADS]
+    sent = [(await http.post(f"/topics/{topic}/messages", content=body)).json()["id"] for body in bodies]
+    path, count = f"/topics/{topic}/stream?since=earliest&limit={len(PAYLOADS)}", len(PAYLOADS)
+    raw, records = await events(server, path, count), await events(server, f"{path}&format=json", count)
+    assert [event.last_event_id for event in raw] == [event.last_event_id for event in records] == sent
+    assert {event.type for event in (*raw, *records)} == {"message"}
+    assert [json.loads(event.data)["data"] for event in records] == PAYLOADS
+    for event, payload in zip(raw, PAYLOADS, strict=True):
+        if "\r" in payload:  # it cannot stand in a stream
+            data = event.data.removeprefix("data:text/plain; charset=utf-8;base64,")
+            assert b64decode(data, validate=True).decode() == payload
+        else:
+            assert event.data == payload
+
+
+@pytest.mark.parametrize("where", ["event", "topic", "last_event_id", "since"])
+async def test_a_name_with_one_is_refused(http: httpx.AsyncClient, topic: str, where: str) -> None:
+    for evil in EVIL:
+        text = quote(f"a{evil}b")
+        if where in {"event", "topic"}:
+            path = f"{topic}/messages?event={text}" if where == "event" else f"{topic}.{text}/messages"
+            answer = await http.post(f"/topics/{path}", content=b"x")
+        else:
+            answer = await http.get(f"/topics/{topic}/stream?{where}={text}")
+        refused = {(400, "option_invalid"), (400, "topic_invalid"), (404, "not_found")}  # no path has a line end
+        assert (answer.status_code, answer.json()["code"]) in refused, repr(evil)
+    assert (await http.get(f"/topics?match={topic}.**")).json() == {"topics": []}
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+@pytest.mark.parametrize("header", [b"Content-Type", b"Idempotency-Key", b"Last-Event-ID"])
+async def test_a_header_with_one_is_refused(http: httpx.AsyncClient, topic: str, header: bytes) -> None:
+    for evil in (b"\x7f", b"\x85", "\u2028".encode(), "\ufeff".encode(), b"\x01"):
+        headers = [(header, b"text/plain" + evil + b"x")]
+        if header == b"Last-Event-ID":
+            answer = await http.get(f"/topics/{topic}/stream?timeout=1ms", headers=headers)
+        else:
+            answer = await http.post(f"/topics/{topic}/messages", content=b"x", headers=headers)
+        assert answer.status_code == 400, evil
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_what_comes_by_the_line_port_breaks_out_of_no_stream(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    async with lines(server) as client:
+        for payload in PAYLOADS:
+            client.send(json.dumps({"command": "send", "topic": topic, "msg": payload, "delivery": "all"}))
+            assert await client.next() == b'{"success": true}\r\n'
+    path = f"/topics/{topic}/stream?since=earliest&limit={len(PAYLOADS)}&format=json"
+    got = await events(server, path, len(PAYLOADS))
+    assert [(event.type, json.loads(event.data)["data"]) for event in got] == [("message", text) for text in PAYLOADS]
+    page = (await http.get(f"/topics/{topic}/messages", headers={"Accept": "application/x-ndjson"})).content
+    assert [json.loads(line)["data"] for line in page.removesuffix(b"\n").split(b"\n")] == PAYLOADS

@@ -1,0 +1,66 @@
+"""All readers are cut off at once, and come back at once, while publishing goes on."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.abuse.crowd import Reader, faults, gather, many_files, numbers, publish
+from tests.harness import DEADLINE, ServerProcess, start_server
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def files() -> Iterator[None]:
+    with many_files():
+        yield
+
+
+async def storm(count: int) -> None:
+    with start_server("--max-messages", "100000", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=6 * DEADLINE) as http, asyncio.timeout(12 * DEADLINE):
+            stays, *readers = await gather(server, count + 1)
+            last = [await publish(http) for _ in range(5)][-1]
+            await asyncio.gather(*(reader.until(last) for reader in readers))
+            for reader in readers:
+                reader.cut()
+            back = asyncio.gather(*(reader.connect() for reader in readers))
+            meanwhile = await _publish_until(back, http, stays)
+            last = [await publish(http) for _ in range(5)][-1]
+            await asyncio.gather(*(reader.until(last) for reader in (stays, *readers)))
+            print(f"{count} readers came back while {meanwhile} messages were published")
+            assert meanwhile
+            assert faults([stays, *readers], 1, last) == {}
+            while await numbers(http, "plainmq_subscribers") > count + 1:
+                pass
+            for reader in (stays, *readers):
+                reader.cut()
+            await _all_gone(server, http)
+
+
+async def _publish_until(back: "asyncio.Future[list[Reader]]", http: httpx.AsyncClient, stays: Reader) -> int:
+    """Publish again and again until the others are back; not so fast that this process has no time to bring them."""
+    count = 0
+    while not (await asyncio.wait([back], timeout=0.2))[0]:
+        await stays.until(await publish(http))
+        count += 1
+    await back
+    return count
+
+
+async def _all_gone(server: ServerProcess, http: httpx.AsyncClient) -> None:
+    while await numbers(http, "plainmq_subscribers"):
+        pass
+    assert server.process.poll() is None
+
+
+async def test_readers_that_are_cut_off_at_once_all_come_back_without_a_hole() -> None:
+    await storm(500)
+
+
+@pytest.mark.slow
+async def test_five_thousand_readers_that_are_cut_off_at_once_all_come_back_without_a_hole() -> None:
+    """`pytest -m slow -s tests/abuse/test_storm.py`"""
+    await storm(5_000)
