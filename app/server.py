@@ -295,10 +295,10 @@ class Server(uvicorn.Server):
 
     def _hang_up(self) -> None:
         """`kill -HUP`, or `systemctl reload`; or somebody has closed the terminal that the server runs in."""
-        if self._on_terminal and not os.isatty(STDERR):
-            self._stop()
-        else:
+        if not self._on_terminal or os.isatty(STDERR):
             self._reloads.run()
+        elif not self.should_exit:  # the shell says so, and so does the kernel: that is one wish
+            self._stop()
 
     def _stop(self) -> None:
         if self.should_exit:

@@ -154,7 +154,8 @@ def test_closing_the_terminal_stops_the_server_in_good_order() -> None:
             while not said.endswith(b"/stream\r\n"):  # the last of what it says at its start
                 said += os.read(ours, 1_000)
             os.close(ours)
-            process.send_signal(signal.SIGHUP)  # the kernel would send it to who has the terminal as its own
+            process.send_signal(signal.SIGHUP)  # the kernel would send it to who has the terminal as its own,
+            process.send_signal(signal.SIGHUP)  # and its shell does, too
             assert process.wait(DEADLINE) == 0
         finally:
             process.kill()
