@@ -44,6 +44,7 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
+        self._entries: dict[bytes, Entry] = {}
         self._read: object = None
 
     def __bool__(self) -> bool:
@@ -53,16 +54,23 @@ class TokenFile:
         """What is looked up are the bytes of a hash: how long that takes says nothing of any token."""
         return self._grants.get(sha256(token.encode()).digest())
 
+    def has(self, grant: Grant) -> bool:
+        """Whether it is still one of those that were found."""
+        return any(grant is known for known in self._grants.values())
+
     def refresh(self) -> bool:
-        """Read the file again if it has changed; False when it has not. A file that is not there has no tokens.
+        """Read the file again if it has changed; False when it has not. A file that is not there has no tokens. What a
+        line gives stays the same grant while the line does.
 
         Raises FileInvalid with the number of the line that is wrong; what was known before stays."""
         state = _state(self.path)
         if state == self._read:
             return False
         self._read = state
-        entries = [] if state is None else _entries(self.path)
-        self._grants = {bytes.fromhex(entry.sha256): entry.read() for entry in entries}
+        entries = {bytes.fromhex(entry.sha256): entry for entry in ([] if state is None else _entries(self.path))}
+        kept = {digest: grant for digest, grant in self._grants.items() if self._entries[digest] == entries.get(digest)}
+        self._grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
+        self._entries = entries
         return True
 
 

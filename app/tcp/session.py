@@ -75,6 +75,9 @@ class LineSession(Connection):
         if seconds is not None:
             self._timer = get_running_loop().call_later(seconds, self._time_is_over, reason)
 
+    def dismiss(self) -> None:
+        self._leave_in(0, "revoked")
+
     def _time_is_over(self, reason: str) -> None:
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
@@ -231,6 +234,8 @@ class LineSession(Connection):
             authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
         self._grant = grant
         self._leave_in(self._keeper.left(grant), "expired")
+        self._keeper.leave(self)
+        self._keeper.enter(self, grant)
         self._say(dialect.success(f"you are {grant.name}"))
 
     def _admitted(self, token: str) -> Grant:
@@ -286,6 +291,7 @@ class LineSession(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_in(None, "")
+        self._keeper.leave(self)
         for taker in self._takers.values():
             taker.close()
         self._takers.clear()
