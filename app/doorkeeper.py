@@ -8,7 +8,7 @@ import logging
 import re
 import time
 from asyncio import TimerHandle, get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
 from typing import Final, Protocol, TypeVar
 
@@ -145,6 +145,7 @@ class Doorkeeper:
 
     def take_ticket(self, ticket: str, address: str) -> Grant:
         """Whose it is. Raises Unauthorised, and what `attempts` raises."""
+        self._look(self.clock())
         self.attempts.check(address)
         try:
             return self._checked(self._tickets.take(ticket, self.clock()))
@@ -154,7 +155,7 @@ class Doorkeeper:
 
     def enter(self, guest: Guest, grant: Grant) -> None:
         """The guest is told when its token is taken out, until it leaves."""
-        if self._file is not None and self._file.has(grant):
+        if self._file is not None and grant in self._file.grants:
             self._guests[guest] = grant
             self._watch = self._watch or get_running_loop().call_later(LOOK, self._look_after_guests)
 
@@ -200,17 +201,19 @@ class Doorkeeper:
     def _look(self, now: float) -> None:
         """Who is known may have been taken out of the file."""
         self._next_look = now + LOOK
+        if self._file is None:
+            return
+        before = self._file.grants
         try:
-            if self._file is not None and self._file.refresh():
-                self._known.clear()
-                self._shown.clear()
-                self._dismiss()
+            if self._file.refresh():
+                self._forget(before - self._file.grants)
         except FileInvalid as error:
             _LOG.error("the tokens stay as they were: %s", error)
 
-    def _dismiss(self) -> None:
-        assert self._file is not None
-        gone = {grant for grant in set(self._guests.values()) if not self._file.has(grant)}
+    def _forget(self, gone: Collection[Grant]) -> None:
+        self._known.clear()
+        self._shown.clear()
+        self._tickets.forget(gone)
         for guest in [guest for guest, grant in self._guests.items() if grant in gone]:
             self.leave(guest)
             guest.dismiss()

@@ -46,6 +46,7 @@ class TokenFile:
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
         self._entries: dict[bytes, Entry] = {}
         self._read: object = None
+        self.grants: frozenset[Grant] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self._grants)
@@ -53,10 +54,6 @@ class TokenFile:
     def find(self, token: str) -> Grant | None:
         """What is looked up are the bytes of a hash: how long that takes says nothing of any token."""
         return self._grants.get(sha256(token.encode()).digest())
-
-    def has(self, grant: Grant) -> bool:
-        """Whether it is still one of those that were found."""
-        return any(grant is known for known in self._grants.values())
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; False when it has not. A file that is not there has no tokens. What a
@@ -71,6 +68,7 @@ class TokenFile:
         kept = {digest: grant for digest, grant in self._grants.items() if self._entries[digest] == entries.get(digest)}
         self._grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
         self._entries = entries
+        self.grants = frozenset(self._grants.values())
         return True
 
 
