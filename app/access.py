@@ -37,7 +37,7 @@ class Patterns:
             raise OptionInvalid(f"a right holds for at most {MAX_PATTERNS} patterns, not for {len(self.names)}")
 
     def cover(self, name: str) -> bool:
-        return _cover(self, name)
+        return self is _ALL or _cover(self, name)
 
 
 @lru_cache(maxsize=16_384)
@@ -62,7 +62,11 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     def allows(self, right: Right, name: str) -> bool:
         """Whether it holds for this topic, or for all of this pattern, both parsed."""
         patterns: Patterns = getattr(self, right)
-        return patterns is _ALL or patterns.cover(name)
+        return patterns.cover(name)
+
+    def allows_all(self, right: Right, names: Iterable[str]) -> bool:
+        patterns: Patterns = getattr(self, right)
+        return patterns is _ALL or all(map(patterns.cover, names))
 
 
 NOBODY: Final = Grant("nobody")  # has shown no token
@@ -76,6 +80,8 @@ def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
     something would be read, the NotFound that a topic gets that is not there. The name alone decides, so neither says
     whether there is such a topic.
     """
+    if grant is ANYBODY:
+        return
     names = (what,) if isinstance(what, str) else (*what.topics, *what.patterns)
     for name in names:
         if not grant.allows(right, name):

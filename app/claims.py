@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from .access import EVERYTHING, Grant, Patterns, Right
-from .errors import PlainmqError, Refused, Unauthorised
+from .errors import PlainmqError, Unauthorised
 
 MAX_NAME: Final = 128
 
@@ -27,7 +27,7 @@ class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Grant(name, **held, expires=expires)
 
 
-class ClaimsInvalid(Refused):
+class ClaimsInvalid(PlainmqError):
     code = "claims_invalid"
 
 

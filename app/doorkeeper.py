@@ -7,9 +7,10 @@ token ──▶ known before? ──▶ a static one? ──▶ signed with one 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from asyncio import TimerHandle, get_running_loop
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from .access import ANYBODY, Grant, Right
 from .errors import Unauthorised
@@ -19,7 +20,7 @@ from .tickets import Ticket, Tickets
 from .tokens import TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: one that fits into a cookie
-MAX_KNOWN: Final = 10_000  # tokens whose grants are remembered: what is checked at each request costs a look-up
+MAX_KNOWN: Final = 4_096  # tokens whose grants are remembered: what is checked at each request costs a look-up
 LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon what was taken out is not good
 SCHEME: Final = b"Bearer "
 
@@ -62,6 +63,13 @@ class Keys(Protocol):
         """Raises Unauthorised."""
 
 
+class Guest(Protocol):
+    """Who is in by a token, and stays."""
+
+    def dismiss(self) -> None:
+        """The token was taken out of the file."""
+
+
 class Doorkeeper:
     """`file` is read at once. `clock` is the time of day in Unix seconds: tokens expire by it. Raises FileInvalid."""
 
@@ -79,7 +87,10 @@ class Doorkeeper:
         self._file = file
         self._keys = keys
         self._tickets = Tickets()
-        self._known: dict[str, Grant] = {}
+        self._known: dict[str, Grant] = {}  # by their token
+        self._shown: dict[bytes, Grant] = {}  # by the Authorization that shows it
+        self._guests: dict[Guest, Grant] = {}
+        self._watch: TimerHandle | None = None
         self._next_look = clock() + LOOK
         if file is not None:
             file.refresh()
@@ -102,9 +113,7 @@ class Doorkeeper:
         except Unauthorised:
             self.attempts.failed(address)
             raise
-        if len(self._known) >= MAX_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[token] = grant
+        _remember(self._known, token, grant)
         return grant
 
     def holder(self, shown: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
@@ -112,10 +121,23 @@ class Doorkeeper:
         None when that has to be found out, or is refused. It costs a look-up or two, and no cryptography."""
         if self.open:
             return ANYBODY
-        if shown is None or shown[: len(SCHEME)] != SCHEME:
+        if shown is None:
             return None
-        grant = self._live(shown[len(SCHEME) :].decode("latin-1"))
-        return grant if grant is not None and all(grant.allows(right, name) for name in names) else None
+        now = self.clock()
+        if now >= self._next_look:
+            self._look(now)
+        grant = self._shown.get(shown)
+        if grant is None or (grant.expires is not None and grant.expires <= now):
+            grant = self._shown_by(shown)
+        return grant if grant is not None and grant.allows_all(right, names) else None
+
+    def _shown_by(self, shown: bytes) -> Grant | None:
+        """The same for the first time: whole headers are remembered too, so that the next need not be taken apart."""
+        self._shown.pop(shown, None)
+        grant = self._live(shown[len(SCHEME) :].decode("latin-1")) if shown.startswith(SCHEME) else None
+        if grant is not None:
+            _remember(self._shown, shown, grant)
+        return grant
 
     def make_ticket(self, grant: Grant) -> Ticket:
         """Raises TicketLimit."""
@@ -123,12 +145,27 @@ class Doorkeeper:
 
     def take_ticket(self, ticket: str, address: str) -> Grant:
         """Whose it is. Raises Unauthorised, and what `attempts` raises."""
+        self._look(self.clock())
         self.attempts.check(address)
         try:
             return self._checked(self._tickets.take(ticket, self.clock()))
         except Unauthorised:
             self.attempts.failed(address)
             raise
+
+    def enter(self, guest: Guest, grant: Grant) -> None:
+        """The guest is told when its token is taken out, until it leaves."""
+        if self._file is not None and grant in self._file.grants:
+            self._guests[guest] = grant
+            self._watch = self._watch or get_running_loop().call_later(LOOK, self._look_after_guests)
+
+    def leave(self, guest: Guest) -> None:
+        """Idempotent."""
+        self._guests.pop(guest, None)
+
+    def _look_after_guests(self) -> None:
+        self._look(self.clock())
+        self._watch = get_running_loop().call_later(LOOK, self._look_after_guests) if self._guests else None
 
     def left(self, grant: Grant) -> float | None:
         """Seconds until it expires; None when it does not."""
@@ -164,11 +201,32 @@ class Doorkeeper:
     def _look(self, now: float) -> None:
         """Who is known may have been taken out of the file."""
         self._next_look = now + LOOK
+        if self._file is None:
+            return
+        before = self._file.grants
         try:
-            if self._file is not None and self._file.refresh():
-                self._known.clear()
+            if self._file.refresh():
+                self._forget(before - self._file.grants)
         except FileInvalid as error:
             _LOG.error("the tokens stay as they were: %s", error)
+
+    def _forget(self, gone: Collection[Grant]) -> None:
+        self._known.clear()
+        self._shown.clear()
+        self._tickets.forget(gone)
+        for guest in [guest for guest, grant in self._guests.items() if grant in gone]:
+            self.leave(guest)
+            guest.dismiss()
+
+
+T = TypeVar("T", str, bytes)
+
+
+def _remember(known: dict[T, Grant], what: T, grant: Grant) -> None:
+    """Forget the oldest when there are too many."""
+    if len(known) >= MAX_KNOWN:
+        del known[next(iter(known))]
+    known[what] = grant
 
 
 OPEN: Final = Doorkeeper(Openness.ANYBODY)  # asks nobody

@@ -3,6 +3,7 @@ logs and histories keep it: so it is good once, and for a short time.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Final
@@ -48,6 +49,11 @@ class Tickets:
         if found not in self._open:
             raise Unauthorised(f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds")
         return self._remove(found)
+
+    def forget(self, gone: Collection[Grant]) -> None:
+        """Those of these grants are good no more."""
+        for ticket in [ticket for ticket, (grant, _) in self._open.items() if grant in gone]:
+            self._remove(ticket)
 
     def _forget_old(self, now: float) -> None:
         while self._open and next(iter(self._open.values()))[1] <= now:

@@ -44,7 +44,9 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
+        self._entries: dict[bytes, Entry] = {}
         self._read: object = None
+        self.grants: frozenset[Grant] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self._grants)
@@ -54,15 +56,19 @@ class TokenFile:
         return self._grants.get(sha256(token.encode()).digest())
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; False when it has not. A file that is not there has no tokens.
+        """Read the file again if it has changed; False when it has not. A file that is not there has no tokens. What a
+        line gives stays the same grant while the line does.
 
         Raises FileInvalid with the number of the line that is wrong; what was known before stays."""
         state = _state(self.path)
         if state == self._read:
             return False
         self._read = state
-        entries = [] if state is None else _entries(self.path)
-        self._grants = {bytes.fromhex(entry.sha256): entry.read() for entry in entries}
+        entries = {bytes.fromhex(entry.sha256): entry for entry in ([] if state is None else _entries(self.path))}
+        kept = {digest: grant for digest, grant in self._grants.items() if self._entries[digest] == entries.get(digest)}
+        self._grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
+        self._entries = entries
+        self.grants = frozenset(self._grants.values())
         return True
 
 

@@ -79,6 +79,9 @@ class LineSession(Connection):
         if seconds is not None:
             self._timer = get_running_loop().call_later(seconds, self._time_is_over, reason)
 
+    def dismiss(self) -> None:
+        self._leave_in(0, "revoked")
+
     def _time_is_over(self, reason: str) -> None:
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
@@ -249,6 +252,8 @@ class LineSession(Connection):
         if grant is not ANYBODY:
             self._client = client_of(grant.name, None)
         self._leave_in(self._keeper.left(grant), "expired")
+        self._keeper.leave(self)
+        self._keeper.enter(self, grant)
         self._say(dialect.success(f"you are {grant.name}"))
 
     def _admitted(self, token: str) -> Grant:
@@ -305,6 +310,7 @@ class LineSession(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         self.hold(0)
         self._leave_in(None, "")
+        self._keeper.leave(self)
         for taker in self._takers.values():
             taker.close()
         self._takers.clear()

@@ -14,7 +14,7 @@ from app.claims import every_right
 from app.doorkeeper import LOOK, Doorkeeper
 from app.tokens import TokenFile, make_token
 from tests.access.conftest import Guarded
-from tests.access.keys import claims, signed
+from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, stream
 from tests.tcp.peer import DONE, Peer, Port, serving
 
@@ -168,6 +168,19 @@ async def test_a_token_that_has_no_right_to_what_is_subscribed_to_changes_nothin
         await peer.do('{"command":"unsubscribe","topic":"a"}')
         assert await peer.ask(f"auth {narrow}") == b"OK you are narrow\r\n"
         assert (await peer.ask("sub a")).startswith(b"ERR not_found")
+
+
+async def test_a_connection_ends_when_its_token_is_taken_out_and_others_stay(watched: Watched) -> None:
+    first, second = watched.token("first", None), watched.token("second", None)
+    async with watched.serving() as port, port.connect() as out, port.connect() as stays:
+        assert await out.ask(f"auth {first}") == b"OK you are first\r\n"
+        assert await out.ask("sub a") == b"OK subscribed to a\r\n"
+        assert await stays.ask(f"auth {second}") == b"OK you are second\r\n"
+        first_line, second_line = watched.path.read_bytes().splitlines()
+        put(watched.path, second_line + b"\n" + first_line.replace(b'"**"', b'"b"', 1))
+        assert await out.rest() == b"BYE revoked\r\n"
+        await stays.assert_quiet()
+        assert port.broker.subscribers()["line"] == 0
 
 
 async def test_where_nobody_is_asked_any_token_will_do() -> None:

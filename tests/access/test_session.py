@@ -150,6 +150,17 @@ def test_a_ticket_is_good_no_longer_than_its_token() -> None:
         keeper.take_ticket(ticket, "")
 
 
+def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    tokens = [make_token(path, name, every_right()) for name in ("first", "second")]
+    keeper = Doorkeeper(file=TokenFile(path))
+    first, second = (keeper.make_ticket(keeper.admit(token, "")).ticket for token in tokens)
+    path.write_bytes(path.read_bytes().splitlines()[1])
+    with pytest.raises(Unauthorised, match="not good"):
+        keeper.take_ticket(first, "")
+    assert keeper.take_ticket(second, "").name == "second"
+
+
 # The short way of a publish
 
 

@@ -1,0 +1,163 @@
+"""What rights reach, seen from the outside."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+
+from app.doorkeeper import Doorkeeper
+from app.errors import Unauthorised
+from app.signed import Expected, read_keys
+from app.topic import MAX_TOPICS_PER_SELECTOR
+from tests.access.conftest import Guarded
+from tests.access.keys import SECRET, claims, put, signed
+from tests.harness import DEADLINE, start_server
+
+pytestmark = pytest.mark.anyio
+
+NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, "admin": None}
+
+
+@pytest.fixture
+async def http(door: Guarded) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=door.process.url, timeout=DEADLINE) as client:
+        yield client
+
+
+def holding(**rights: list[str]) -> dict[str, str]:
+    """The header of one who has these rights and no others."""
+    return {"Authorization": f"Bearer {signed(claims(**(NOTHING | rights)))}"}
+
+
+async def publish(http: httpx.AsyncClient, topic: str) -> str:
+    answer = await http.post(f"/topics/{topic}/messages", content=b"x", headers=holding(publish=[topic]))
+    id: str = answer.json()["id"]
+    return id
+
+
+async def test_a_group_may_send_its_dead_only_where_its_owner_may_rule(http: httpx.AsyncClient, topic: str) -> None:
+    owner = holding(admin=[f"{topic}.**"])
+    path = f"/topics/{topic}.a/groups/g"
+    inside = await http.put(path, json={"dead_letter": f"{topic}.lost"}, headers=owner)
+    outside = await http.put(path, json={"dead_letter": "elsewhere", "max_deliveries": 3}, headers=owner)
+    assert (inside.status_code, outside.status_code, outside.json()["code"]) == (200, 403, "forbidden")
+    seen = await http.get(path, headers=holding(consume=[f"{topic}.a"]))
+    assert (seen.json()["dead_letter"], seen.json()["max_deliveries"]) == (f"{topic}.lost", 10)
+
+
+async def test_who_may_rule_some_topics_may_list_those(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, f"{topic}.a")
+    owner = holding(admin=[f"{topic}.**"])
+    for match in (f"{topic}.**", f"{topic}.*", f"{topic}.a"):
+        answer = await http.get("/topics", params={"match": match}, headers=owner)
+        assert [info["topic"] for info in answer.json()["topics"]] == [f"{topic}.a"]
+    for query in ({}, {"match": "**"}, {"match": "*.a"}, {"match": topic}):
+        assert (await http.get("/topics", params=query, headers=owner)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (["{}.a"], 200), (["{}.*"], 200), (["{}.**"], 200), (["{}.a", "{}.*.b"], 200),
+        (["{}"], 404), (["{}x.a"], 404), (["{}/a"], 404), (["**"], 404), (["*.a"], 404), (["{}.a", "b"], 404),
+    ],
+)  # fmt: skip
+async def test_a_stream_is_allowed_when_all_it_may_show_is(
+    http: httpx.AsyncClient, topic: str, asked: list[str], status: int
+) -> None:
+    reader = holding(subscribe=[f"{topic}.**"])
+    names = [name.format(topic) for name in asked]
+    query: dict[str, Any] = {"topic": names, "timeout": "1ms"}
+    assert (await http.get("/stream", params=query, headers=reader)).status_code == status
+    if len(names) == 1:
+        path = f"/topics/{names[0]}"
+        for below in ("stream?timeout=1ms", "messages"):
+            assert (await http.get(f"{path}/{below}", headers=reader)).status_code == status
+
+
+async def test_a_right_to_many_topics_is_a_right_to_a_stream_of_them(http: httpx.AsyncClient, topic: str) -> None:
+    names = [f"{topic}.{number}" for number in range(MAX_TOPICS_PER_SELECTOR)]
+    query: dict[str, Any] = {"topic": names, "timeout": "1ms"}
+    assert (await http.get("/stream", params=query, headers=holding(subscribe=names))).status_code == 200
+    assert (await http.get("/stream", params=query, headers=holding(subscribe=names[1:]))).status_code == 404
+
+
+async def test_what_may_not_be_read_looks_as_if_it_were_not_there(http: httpx.AsyncClient) -> None:
+    """The same bytes, but for the name, whether there is such a topic or not."""
+    there, missing = (f"t.{uuid4().hex}" for _ in range(2))
+    id = await publish(http, there)
+    await http.put(f"/topics/{there}/groups/g", headers=holding(admin=[there]))
+    stranger = holding(subscribe=["other"], consume=["other"])
+    ids = {"ids": [id]}
+    doors: list[tuple[str, str, Any]] = [
+        ("GET", "", None), ("GET", "/messages", None), ("GET", f"/messages/{id}", None), ("GET", "/stream", None),
+        ("GET", "/groups/g", None), ("GET", "/groups/g/stream", None), ("POST", "/groups/g/pull", None),
+        ("POST", "/groups/g/ack", ids), ("POST", "/groups/g/nack", ids), ("POST", "/groups/g/extend", ids),
+    ]  # fmt: skip
+    for method, below, body in doors:
+        first, second = [
+            await http.request(method, f"/topics/{topic}{below}", json=body, headers=stranger)
+            for topic in (there, missing)
+        ]
+        assert first.status_code == second.status_code == 404
+        assert first.text.replace(there, "") == second.text.replace(missing, "")
+        assert {name for name in first.headers if name != "date"} == {name for name in second.headers if name != "date"}
+
+
+async def test_a_first_pull_makes_a_group_with_the_right_to_consume(http: httpx.AsyncClient, topic: str) -> None:
+    await publish(http, topic)
+    worker = holding(consume=[topic])
+    pulled = await http.post(f"/topics/{topic}/groups/g/pull", headers=worker)
+    assert [message["data"] for message in pulled.json()["messages"]] == ["x"]
+    assert (await http.delete(f"/topics/{topic}/groups/g", headers=worker)).status_code == 403
+
+
+async def test_a_site_that_was_named_may_bring_a_token_but_no_cookie(tmp_path: Path) -> None:
+    origin = "https://app.example.org"
+    key = put(tmp_path / "secret", SECRET.encode())
+    flags = ("--jwt-keys", f"HS256:{key}", "--allowed-origins", origin)
+    token = signed(claims(aud=None, iss=None))
+    with start_server(*flags, tcp_port=0) as process:
+        async with httpx.AsyncClient(base_url=process.url, headers={"Origin": origin}) as http:
+            preflight = await http.options(
+                "/topics/a/messages",
+                headers={"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"},
+            )
+            assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, origin)
+            bearer = await http.post("/topics/a/messages", headers={"Authorization": f"Bearer {token}"})
+            cookie = await http.post("/topics/a/messages", headers={"Cookie": f"plainmq={token}"})
+            assert (bearer.status_code, cookie.status_code) == (201, 401)
+            assert cookie.headers["access-control-allow-origin"] == origin
+            assert "www-authenticate" in cookie.headers["access-control-expose-headers"].lower()
+
+
+@pytest.mark.parametrize(
+    ("expected", "named", "good"),
+    [
+        (Expected(), {}, True),
+        (Expected(), {"iss": "whoever"}, True),
+        (Expected(), {"aud": "another"}, False),
+        (Expected(audience="us"), {"aud": "us"}, True),
+        (Expected(audience="us"), {"aud": ["them", "us"]}, True),
+        (Expected(audience="us"), {}, False),
+        (Expected(issuer="us"), {"iss": "us"}, True),
+        (Expected(issuer="us"), {"iss": ["us"]}, False),
+        (Expected(issuer="us"), {}, False),
+    ],
+)
+def test_whom_a_signed_token_is_for_and_from(
+    tmp_path: Path, expected: Expected, named: dict[str, Any], good: bool
+) -> None:
+    keys = read_keys(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}", expected)
+    token = jwt.PyJWS().encode(json.dumps(claims(aud=None, iss=None) | named).encode(), SECRET)
+    keeper = Doorkeeper(keys=keys)
+    if good:
+        assert keeper.admit(token, "").name == "somebody"
+    else:
+        with pytest.raises(Unauthorised):
+            keeper.admit(token, "")
