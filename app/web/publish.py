@@ -101,6 +101,8 @@ async def _read_batch(request: Request) -> list[bytes]:
     """The lines that are not empty. Raises MessageTooLarge, OptionInvalid."""
     bounds = request.app.state.bounds
     body = await read_body(request, bounds.batch)
+    if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
+        raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
     lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]
     if not lines:
         raise OptionInvalid("the batch has no message: expected at least one line that is not empty")

@@ -14,6 +14,7 @@ from ..reading import Page
 from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
 from .ending import at_most
+from .leaving import unless_gone
 from .options import Parser, duration, integer, read_options
 
 MOST: Final = 1_000  # messages in a page
@@ -36,7 +37,8 @@ async def read_messages(request: Request) -> Response:
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
     wait = at_most(request, options.get("wait", 0.0))
-    page = await broker.read(selection_of(request), start, options.get("limit", 100), wait)
+    reading = broker.read(selection_of(request), start, options.get("limit", 100), wait)
+    page = await (unless_gone(request, reading) if wait else reading)
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
