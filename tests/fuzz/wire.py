@@ -1,0 +1,181 @@
+"""Both doors as a socket feeds them, without one: a connection's protocol over a transport that keeps what is written.
+
+One broker serves many inputs, so that what one leaves behind meets the next; it is small, so that its limits are met.
+What an input may not do: raise, reach the loop's exception handler, be answered 500, or leave a task or a reader.
+"""
+
+import asyncio
+from asyncio import AbstractEventLoop, transports
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.broker import Broker, steady_clock
+from app.engines.memory import MemoryEngine
+from app.tcp.session import LineSession
+from app.topiclog import Limits, Retention
+from app.web.app import Bounds, create_app
+from app.web.guard import Rules
+from app.web.intake import Intake
+from app.web.protocol import Connection
+
+INPUTS: Final = 500  # that one broker serves
+TURNS: Final = 200  # of the loop in which everything that an input began must have ended
+LIMITS: Final = Limits(Retention(20, 20_000, 3_600.0), total_bytes=200_000, topics=20, groups=3)
+
+
+class Transport(transports.Transport):
+    def __init__(self, protocol: asyncio.Protocol, loop: AbstractEventLoop) -> None:
+        super().__init__({"sockname": ("127.0.0.1", 8_000), "peername": ("127.0.0.1", 50_000)})
+        self.written = b""
+        self.reading = True
+        self.ended = False
+        self._protocol = protocol
+        self._loop = loop
+        self._closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.ended
+        if not self._closing:
+            self.written += data
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+    abort = close
+
+
+class Doors:
+    """A broker with both its doors."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.faults: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
+        self.broker = Broker(MemoryEngine(LIMITS, steady_clock()), max_subscribers=10)
+        self.loop.run_until_complete(self.broker.__aenter__())
+        app = create_app(self.broker, Bounds(2_000, 4_000, 20), Rules())
+        app.state.intake = Intake(1 << 12)
+        self._config = uvicorn.Config(
+            app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
+            date_header=False, proxy_headers=False,
+        )  # fmt: skip
+        self._config.load()
+        self._state = ServerState()
+        self.inputs = 0
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.broker.__aexit__())
+        self.loop.close()
+
+    def http(self) -> asyncio.Protocol:
+        return Connection(self._config, self._state, {}, self.loop)
+
+    def lines(self) -> asyncio.Protocol:
+        return LineSession(self.broker, 2_000, 1_000)
+
+    def say(self, make: Callable[[], asyncio.Protocol], pieces: list[bytes]) -> bytes:
+        """What comes back when that is said, piece by piece; then the client leaves."""
+        self.inputs += 1
+        return self.loop.run_until_complete(self._say(make, pieces))
+
+    async def _say(self, make: Callable[[], asyncio.Protocol], pieces: list[bytes]) -> bytes:
+        protocol = make()
+        transport = Transport(protocol, self.loop)
+        protocol.connection_made(transport)
+        for piece in pieces:
+            for _ in range(10):
+                if transport.reading:
+                    break
+                await asyncio.sleep(0)
+            if transport.is_closing() or not transport.reading:
+                break
+            protocol.data_received(piece)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if not transport.is_closing():
+            protocol.eof_received()
+            transport.close()
+        await self._is_quiet()
+        assert not self.faults, self.faults
+        return transport.written
+
+    async def _is_quiet(self) -> None:
+        """Nothing that was begun for the client goes on."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+            if len(asyncio.all_tasks()) == 1 and not any(self.broker.subscribers().values()):
+                return
+        raise AssertionError(f"{asyncio.all_tasks()} and {self.broker.subscribers()} are left")
+
+
+_open: list[Doors] = []
+
+
+def _doors() -> Doors:
+    if _open and _open[0].inputs >= INPUTS:
+        _open.pop().close()
+    if not _open:
+        _open.append(Doors())
+    return _open[0]
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """The first byte says in how many."""
+    count, rest = (data[0] % 8 + 1 if data else 1), data[1:]
+    step = max(-(-len(rest) // count), 1)
+    return [rest[start : start + step] for start in range(0, len(rest), step)]
+
+
+def requests(data: bytes) -> None:
+    """Anything at all through the HTTP door: what comes back is HTTP, and never a 500."""
+    doors = _doors()
+    for status in _statuses(doors.say(doors.http, _pieces(data))):
+        assert status != 500, data
+
+
+def session(data: bytes) -> None:
+    """Anything at all through the line port: what comes back is text, line by line."""
+    doors = _doors()
+    answers = doors.say(doors.lines, _pieces(data))
+    assert b"Traceback" not in answers
+    answers.decode()
+    assert not answers or answers.endswith(b"\n")
+
+
+def _statuses(answers: bytes) -> list[int]:
+    """Of each answer, as another parser reads them."""
+    seen: list[int] = []
+
+    class Reader:
+        def on_status(self, _reason: bytes) -> None:
+            seen.append(parser.get_status_code())
+
+    parser = httptools.HttpResponseParser(Reader())
+    try:
+        parser.feed_data(answers)
+    except httptools.HttpParserUpgrade:
+        raise AssertionError("an answer changes the protocol") from None
+    return seen
