@@ -116,6 +116,7 @@ class Connection(HttpToolsProtocol):
     _publish: Publish | None = None
     _body: bytearray
     _piece = b""  # what came last
+    _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
 
     _deaf = False  # a client has nothing to say to a stream, or no more to say at all
     _stage = Stage.REQUEST
@@ -169,6 +170,10 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
         self.headers = []  # the request has its own: what comes behind its body does not get among them
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._octets += len(body)
@@ -335,7 +340,7 @@ class Connection(HttpToolsProtocol):
             subscription.pause()
         self.pipeline.clear()
         released: Any = None
-        self.cycle = self.scope = self.headers = self.parser = released
+        self.cycle = self.scope = self.headers = self.parser = self._running = released
 
     def pending(self) -> int:
         return self.transport.get_write_buffer_size()
@@ -375,6 +380,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
         self._publish = None
+        if self._running is not None:  # uvicorn tells the last that came only, and this one may wait for long
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
 

@@ -5,7 +5,7 @@
 
 Each input has some seconds and a gibibyte; only a PlainmqError may come of it. It begins with the seeds and the
 findings of the repository, which the ordinary tests replay. An input that breaks a promise is shown, and appended to
-`findings/`: mend what it found, and leave it there. `--keep` adds what reached new code to the seeds, while it is small.
+`findings/`: mend what it found, and leave it there. `--keep` adds some of what reached new code to the seeds.
 """
 
 import argparse
@@ -63,7 +63,11 @@ def _run(name: str, minutes: float, keep: bool) -> int:
             _child(name, ["-merge=1", "-verbosity=0", str(least), str(corpus)])
             kept = sorted((path.read_bytes() for path in least.iterdir()), key=len)
             room = KEPT - len(inputs(SEEDS, name))
-            add(SEEDS, name, [data for data in kept[:: max(len(kept) // KEPT, 1)] if len(data) <= KEPT_SIZE][: max(room, 0)])
+            add(
+                SEEDS,
+                name,
+                [data for data in kept[:: max(len(kept) // KEPT, 1)] if len(data) <= KEPT_SIZE][: max(room, 0)],
+            )
         print(f"== {name}: {'good' if not status else f'ended with {status}'}, {len(list(corpus.iterdir()))} inputs")
     return status
 
@@ -74,9 +78,8 @@ def _child(name: str, flags: list[str]) -> int:
 
 
 def _fuzz(name: str, flags: list[str]) -> None:
-    import atheris
+    import atheris  # only where the extra is installed, and in the child: it is heavy
 
-    atheris.enabled_hooks.add("RegEx")
     with atheris.instrument_imports(include=["app"]):
         target = load(name)
     atheris.Setup([sys.argv[0], *(_PLUS.sub("-", flag) for flag in flags)], target)

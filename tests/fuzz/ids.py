@@ -1,4 +1,4 @@
-"""Ids, lease ids, places to start, durations, sizes, names of groups: read or refused, and what was read says itself."""
+"""Ids, lease ids, places to start, durations, sizes, groups: read or refused, and what was read says itself."""
 
 from collections.abc import Callable
 from math import isfinite
@@ -24,13 +24,16 @@ TOPIC: Final = Selector(["a"])
 def ids(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     for parse, says in READERS.items():
+        reason = ""
         try:
             value = parse(text)
         except PlainmqError as error:
-            str(error).encode()
-            assert len(str(error)) < 500
+            reason = str(error)
         else:
+            assert text.isascii()
             says(text, value)
+        reason.encode()
+        assert len(reason) < 1_000
 
 
 def _says_itself(text: str, value: object) -> None:

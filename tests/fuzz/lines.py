@@ -60,7 +60,9 @@ def is_one_line(text: bytes) -> None:
 
 
 def shown_in_every_form(draft: Draft) -> None:
-    message = Message("k", 1, 0, draft.topic, draft.data, draft.content_type, None, 0.0, draft.delivery, line=draft.line)
+    message = Message(
+        "k", 1, 0, draft.topic, draft.data, draft.content_type, None, 0.0, draft.delivery, line=draft.line
+    )
     for form in (JSON, LITERAL, WORDS):
         is_one_line(form.encode(message))
     assert evaluated(LITERAL.encode(message).decode()).keys() >= {"command", "topic", "msg"}

@@ -58,10 +58,21 @@ async def test_a_long_poll_answers_as_soon_as_there_is_a_message(http: httpx.Asy
 async def test_a_long_poll_whose_client_left_holds_no_place(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
+    await leave_after(server, http, topic)
+
+
+async def test_nor_does_one_whose_client_talked_nonsense_before_it_left(topic: str) -> None:
+    with start_server(tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            await leave_after(server, http, topic, behind=b"\0\0\0")
+
+
+async def leave_after(server: ServerProcess, http: httpx.AsyncClient, topic: str, behind: bytes = b"") -> None:
+    """Ask for a page that does not come, and leave; the place must be free then."""
     request = f"GET /topics/{topic}/messages?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     connections = [await asyncio.open_connection(server.host, server.port) for _ in range(20)]
     for _, writer in connections:
-        writer.write(request)
+        writer.write(request + behind)
     async with asyncio.timeout(DEADLINE):
         while await _waiting(http) < 20:
             pass
