@@ -20,6 +20,7 @@ BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
 
 MAX_CONTENT_TYPE: Final = 255
+_CHUNKED: Final = "chunked"
 _CONTENT_TYPE = re.compile(r"[!-~][ -~]*")
 _OPTIONS: dict[str, Parser] = {
     "event": str,
@@ -83,6 +84,11 @@ def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
 def _content_type(request: Request) -> str:
     if encoding := request.headers.get("content-encoding"):
         raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
+    coding = request.headers.get("transfer-encoding", _CHUNKED)
+    if coding.strip().lower() != _CHUNKED:
+        raise EncodingUnsupported(
+            f"Transfer-Encoding is {coding[:60]!a}: expected chunked, which is all that is undone"
+        )
     return read_content_type(request.headers.get("content-type") or TEXT)
 
 
