@@ -13,6 +13,7 @@ TARGETS: Final = {
     "topics": "tests.fuzz.names:topics",
     "ids": "tests.fuzz.ids:ids",
     "events": "tests.fuzz.frames:events",
+    "tokens": "tests.fuzz.tokens:tokens",
     "requests": "tests.fuzz.wire:requests",
 }
 MAX_LENGTH: Final = 4_096  # bytes of an input

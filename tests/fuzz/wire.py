@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.broker import Broker, steady_clock
+from app.doorkeeper import OPEN, Doorkeeper
 from app.engines.memory import MemoryEngine
 from app.tcp.session import LineSession
 from app.topiclog import Limits, Retention
@@ -23,6 +24,8 @@ from app.web.app import Bounds, create_app
 from app.web.guard import Rules
 from app.web.intake import Intake
 from app.web.protocol import Connection
+from app.web.shortcut import Shortcuts
+from tests.fuzz.keys import KEYS
 
 INPUTS: Final = 500  # that one broker serves
 TURNS: Final = 200  # of the loop in which everything that an input began must have ended
@@ -73,15 +76,17 @@ class Transport(transports.Transport):
 
 
 class Doors:
-    """A broker with both its doors."""
+    """A broker with both its doors, which this doorkeeper keeps."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: Doorkeeper) -> None:
         self.loop = asyncio.new_event_loop()
         self.faults: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self.broker = Broker(MemoryEngine(LIMITS, steady_clock()), max_subscribers=10)
         self.loop.run_until_complete(self.broker.__aenter__())
-        app = create_app(self.broker, Bounds(2_000, 4_000, 20), Rules())
+        self._keeper = keeper
+        app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())
+        app.state.shortcuts = Shortcuts(2_000, Rules(), keeper)
         app.state.intake = Intake(1 << 12)
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
@@ -103,15 +108,14 @@ class Doors:
         return Connection(self._config, self._state, {}, self.loop)
 
     def lines(self) -> asyncio.Protocol:
-        return LineSession(self.broker, 2_000, 1_000)
+        return LineSession(self.broker, 2_000, 1_000, self._keeper, auth_timeout=10.0)
 
-    def say(self, make: Callable[[], asyncio.Protocol], pieces: list[bytes]) -> bytes:
+    def say(self, make: Callable[["Doors"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
         """What comes back when that is said, piece by piece; then the client leaves."""
         self.inputs += 1
-        return self.loop.run_until_complete(self._say(make, pieces))
+        return self.loop.run_until_complete(self._say(make(self), pieces))
 
-    async def _say(self, make: Callable[[], asyncio.Protocol], pieces: list[bytes]) -> bytes:
-        protocol = make()
+    async def _say(self, protocol: asyncio.Protocol, pieces: list[bytes]) -> bytes:
         transport = Transport(protocol, self.loop)
         protocol.connection_made(transport)
         for piece in pieces:
@@ -146,21 +150,24 @@ class Doors:
         return [str(task) for task in others if "_shutdown_watcher" not in str(task.get_coro())]
 
 
-_open: list[Doors] = []
+_KEEPERS: Final = (OPEN, Doorkeeper(keys=KEYS))
+_doors: dict[bool, Doors] = {}
 
 
 @atexit.register
 def _close() -> None:
-    while _open:
-        _open.pop().close()
+    while _doors:
+        _doors.popitem()[1].close()
 
 
-def _doors() -> Doors:
-    if _open and _open[0].inputs >= INPUTS:
-        _close()
-    if not _open:
-        _open.append(Doors())
-    return _open[0]
+def _say(make: Callable[[Doors], asyncio.Protocol], data: bytes) -> bytes:
+    """What comes back. Who begins with a byte above 127 is asked for a token."""
+    guarded = data[:1] >= b"\x80"
+    if guarded in _doors and _doors[guarded].inputs >= INPUTS:
+        _doors.pop(guarded).close()
+    if guarded not in _doors:
+        _doors[guarded] = Doors(_KEEPERS[guarded])
+    return _doors[guarded].say(make, _pieces(data))
 
 
 def _pieces(data: bytes) -> list[bytes]:
@@ -172,16 +179,14 @@ def _pieces(data: bytes) -> list[bytes]:
 
 def requests(data: bytes) -> None:
     """Anything at all through the HTTP door: what comes back is HTTP, and never a 500."""
-    doors = _doors()
-    answers = doors.say(doors.http, _pieces(data))
+    answers = _say(Doors.http, data)
     assert not answers or _STATUS.match(answers)
     assert b"500" not in _STATUS.findall(answers)
 
 
 def session(data: bytes) -> None:
     """Anything at all through the line port: what comes back is text, line by line."""
-    doors = _doors()
-    answers = doors.say(doors.lines, _pieces(data))
+    answers = _say(Doors.lines, data)
     assert b"Traceback" not in answers
     answers.decode()
     assert not answers or answers.endswith(b"\n")
