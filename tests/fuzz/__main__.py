@@ -80,7 +80,7 @@ def _child(name: str, flags: list[str]) -> int:
 def _fuzz(name: str, flags: list[str]) -> None:
     import atheris  # only where the extra is installed, and in the child: it is heavy
 
-    with atheris.instrument_imports(include=["app"]):
+    with atheris.instrument_imports(include=["app", "jwt"]):
         target = load(name)
     atheris.Setup([sys.argv[0], *(_PLUS.sub("-", flag) for flag in flags)], target)
     atheris.Fuzz()
