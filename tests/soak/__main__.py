@@ -13,13 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvloop
 
-from tests.harness import ROOT, ServerProcess, start_server
+from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.soak.book import Book
 from tests.soak.load import Load
 from tests.soak.samples import BOUNDS, Row, rise, rising, write
@@ -35,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         engine = {"memory": "memory", "sqlite": f"sqlite://{folder}/soak.db"}[options.engine]
         with start_server("--engine", engine, *FLAGS) as server:
-            said = _listen(server)
+            said = Said(server)
             book, rows = uvloop.run(_soak(server, options))
             status = server.stop()
-    return _report(options, book, rows, [*said], status)
+            said.all()
+    return _report(options, book, rows, said, status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,12 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _listen(server: ServerProcess) -> list[str]:
-    """What the server says on its standard error, as it comes: a pipe that nobody reads would stop it."""
-    said: list[str] = []
-    assert server.process.stderr
-    threading.Thread(target=said.extend, args=(server.process.stderr,), daemon=True).start()
-    return said
+class Said:
+    """What the server says on its standard error, read as it comes: a pipe that nobody reads could stop it."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.lines = 0
+        self.tracebacks = 0
+        self.last: deque[str] = deque(maxlen=5)
+        self._thread = threading.Thread(target=self._read, args=(server.process.stderr,), daemon=True)
+        self._thread.start()
+
+    def _read(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.lines += 1
+            self.tracebacks += "Traceback" in line
+            self.last.append(line.rstrip())
+
+    def all(self) -> "Said":
+        """When the server has ended."""
+        self._thread.join(DEADLINE)
+        return self
 
 
 async def _soak(server: ServerProcess, options: argparse.Namespace) -> tuple[Book, list[Row]]:
@@ -69,7 +85,7 @@ async def _soak(server: ServerProcess, options: argparse.Namespace) -> tuple[Boo
     return load.book, rows
 
 
-def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: list[str], status: int) -> int:
+def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said, status: int) -> int:
     path = options.out / f"soak-{options.engine}"
     write(rows, path.with_suffix(".csv"))
     _plot(rows, path.with_suffix(".png"), options)
@@ -84,10 +100,10 @@ def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: list
         print(f"  {column}: {late[0][column]:g} to {late[-1][column]:g}, {rise(late, column):+.2f} an hour")
     print(f"  ledger: {dict(faults) or 'no fault'}; work done twice: {book.done_twice}")
     print(f"  notes: {dict(sorted(book.notes.items()))}")
-    print(f"  the server's exit status: {status}; it said {len(said)} lines", *said[-5:])
+    print(f"  the server's exit status: {status}; it said {said.lines} lines, the last:", *said.last, sep="\n    ")
     print("  flat" if not grown else "\n".join(grown))
     grown = [] if options.flat_or_not else grown
-    return 1 if faults or grown or status or any("Traceback" in line for line in said) else 0
+    return 1 if faults or grown or status or said.tracebacks else 0
 
 
 def _plot(rows: list[Row], path: Path, options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ TOPICS: Final = [f"soak.{letter}.{number}" for letter in "ab" for number in rang
 WORK: Final = "soak.work"
 FOR_ONE: Final = "jobs.one"
 KEPT: Final = httpx.Limits(keepalive_expiry=2)  # seconds: less than the server keeps a connection
-SETTLE: Final = 60  # seconds at the end in which everybody gets what is under way: delays, leases, backoffs
+SETTLE: Final = 120  # seconds at the end in which everybody gets what is under way: delays, leases, backoffs
 
 
 class Load:
