@@ -73,10 +73,10 @@ def _ticket(keeper: Doorkeeper, data: bytes) -> None:
 
 def _authorization(keeper: Doorkeeper, data: bytes) -> None:
     """The short way lets in only whom the long way has let in."""
-    assert keeper.publisher(data, "a.b") is None
+    assert keeper.holder(data, Right.PUBLISH, ("a.b",)) is None
     assert keeper.admit(GOOD, "").name == "good"
-    assert (keeper.publisher(data, "a.b") is not None) == (data == b"Bearer " + GOOD.encode())
-    assert keeper.publisher(data, "b") is None
+    assert (keeper.holder(data, Right.PUBLISH, ("a.b",)) is not None) == (data == b"Bearer " + GOOD.encode())
+    assert keeper.holder(data, Right.PUBLISH, ("a.b", "b")) is None
 
 
 def _line_of_a_file(_keeper: Doorkeeper, data: bytes) -> None:
