@@ -9,6 +9,7 @@ findings of the repository, which the ordinary tests replay. An input that break
 """
 
 import argparse
+import random
 import re
 import subprocess
 import sys
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, minutes: float, keep: bool) -> int:
     """One target in a process of its own; its exit status."""
     with tempfile.TemporaryDirectory() as folder:
-        corpus, found, least = (Path(folder, part) for part in ("corpus", "found", "least"))
-        for part in (corpus, found, least):
+        corpus, found = Path(folder, "corpus"), Path(folder, "found")
+        for part in (corpus, found):
             part.mkdir()
         for number, data in enumerate(inputs(SEEDS, name) + inputs(FINDINGS, name)):
             (corpus / f"seed-{number}").write_bytes(data)
@@ -60,14 +61,9 @@ def _run(name: str, minutes: float, keep: bool) -> int:
             print(f"{name}: {path.name.partition('-')[0]}: {path.read_bytes()!r}")
             add(FINDINGS, name, [path.read_bytes()])
         if keep and not status:
-            _child(name, ["-merge=1", "-verbosity=0", str(least), str(corpus)])
-            kept = sorted((path.read_bytes() for path in least.iterdir()), key=len)
-            room = KEPT - len(inputs(SEEDS, name))
-            add(
-                SEEDS,
-                name,
-                [data for data in kept[:: max(len(kept) // KEPT, 1)] if len(data) <= KEPT_SIZE][: max(room, 0)],
-            )
+            small = [data for path in sorted(corpus.iterdir()) if len(data := path.read_bytes()) <= KEPT_SIZE]
+            room = max(KEPT - len(inputs(SEEDS, name)), 0)
+            add(SEEDS, name, random.sample(small, min(room, len(small))))
         print(f"== {name}: {'good' if not status else f'ended with {status}'}, {len(list(corpus.iterdir()))} inputs")
     return status
 
