@@ -27,7 +27,7 @@ from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft, Receipt
 from . import shortcut
 from .ending import ending
-from .intake import Intake, Stage, Watch, check_parts, head_size
+from .intake import MOST_AHEAD, Intake, Stage, Watch, check_parts, head_size
 from .problem import answer_to, problem, refusal_of
 from .wanted import Wanted
 
@@ -86,6 +86,10 @@ class Refusal(Owed):
         self.connection.send(self, self._response)
 
 
+class EnoughAsked(Exception):
+    """No more requests are read: those that are waiting are answered, and the connection closed behind them."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
 
@@ -136,6 +140,9 @@ class Connection(HttpToolsProtocol):
     # A request: short cut or not
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:  # RFC 9112, section 9.3.2: the client asks again for what got no answer
+            self.cycle.keep_alive, self._deaf = False, True
+            raise EnoughAsked
         self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._stage, self._head = Stage.HEAD, 0
@@ -250,6 +257,8 @@ class Connection(HttpToolsProtocol):
             self._turn_away(_upgrade_refused())
         except httptools.HttpParserError as error:
             cause = error.__context__
+            if isinstance(cause, EnoughAsked):
+                return
             self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
         except Refused as error:
             self._drop(refusal_of(error))
