@@ -3,8 +3,8 @@ whether the server holds no more at the end than after the first ten minutes.
 
     python -m tests.soak --engine memory --minutes 60
 
-It writes a CSV of what was sampled and a plot of it (matplotlib) to benchmarks/soak-ENGINE.{csv,png}, prints what it
-found, and ends with status 1 if a promise was broken or something grew. About a fifth of one core.
+It writes a CSV of what was sampled and a plot of it (matplotlib, in the extra `bench`) to benchmarks/soak, prints what
+it found, and ends with status 1 if a promise was broken or something grew. It takes about a tenth of one core.
 """
 
 import argparse
@@ -32,6 +32,8 @@ FLAGS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    from tests.soak.plot import plot  # now, and not after an hour, if there is no matplotlib
+
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory() as folder:
         engine = {"memory": "memory", "sqlite": f"sqlite://{folder}/soak.db"}[options.engine]
@@ -40,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             book, rows = uvloop.run(_soak(server, options))
             status = server.stop()
             said.all()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / options.engine
+    write(rows, path.with_suffix(".csv"))
+    title = f"plainmq, {options.engine}: {options.minutes:g} minutes of mixed load"
+    plot(rows, path.with_suffix(".png"), title, options.warm_up)
     return _report(options, book, rows, said, status)
 
 
@@ -52,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--churn", type=float, default=5.0, help="percent of the readers that are cut every 10 seconds")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
     parser.add_argument("--flat-or-not", action="store_true", help="judge the ledger only")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "soak")
     return parser
 
 
@@ -86,9 +93,6 @@ async def _soak(server: ServerProcess, options: argparse.Namespace) -> tuple[Boo
 
 
 def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said, status: int) -> int:
-    path = options.out / f"soak-{options.engine}"
-    write(rows, path.with_suffix(".csv"))
-    _plot(rows, path.with_suffix(".png"), options)
     faults = book.check()
     grown = rising(rows, options.warm_up * 60)
     last = rows[-1]
@@ -104,12 +108,6 @@ def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said
     print("  flat" if not grown else "\n".join(grown))
     grown = [] if options.flat_or_not else grown
     return 1 if faults or grown or status or said.tracebacks else 0
-
-
-def _plot(rows: list[Row], path: Path, options: argparse.Namespace) -> None:
-    from tests.soak.plot import plot
-
-    plot(rows, path, f"plainmq, {options.engine}: {options.minutes:g} minutes of mixed load", options.warm_up)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
+from matplotlib import pyplot
+
 from tests.soak.samples import Row
+
+mpl.use("Agg")
 
 PANELS = {
     "rss_mib": "resident memory, MiB",
@@ -15,11 +20,6 @@ PANELS = {
 
 def plot(rows: Sequence[Row], path: Path, title: str, warm_up: float) -> None:
     """`warm_up` is in minutes: the part before it is shaded."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(len(PANELS), sharex=True, figsize=(7, 7), layout="constrained")
     minutes = [row["seconds"] / 60 for row in rows]
     for axis, (column, label) in zip(axes, PANELS.items(), strict=True):

@@ -113,5 +113,6 @@ def test_who_is_always_there_misses_nothing() -> None:
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 def test_a_minute_of_it(engine: str, tmp_path: Path) -> None:
     """`pytest -m slow tests/soak`: too short to say what is flat, long enough for the ledger."""
+    pytest.importorskip("matplotlib")
     options = ["--engine", engine, "--minutes", "1", "--warm-up", "0", "--flat-or-not", "--churn", "30"]
     assert main([*options, "--out", str(tmp_path)]) == 0
