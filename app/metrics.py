@@ -3,6 +3,7 @@
 No label names a topic, a group or a client: there are as many time series with a hundred thousand topics as with none.
 """
 
+from asyncio import all_tasks
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Final
@@ -86,6 +87,7 @@ class _Numbers(Collector):
             GaugeMetricFamily("plainmq_subscribers", "Who listens, waits or works now.", labels=["kind"]),
             broker.subscribers(),
         )
+        yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
         buckets = [(_bound(bound), count) for bound, count in pulse.histogram()]
         text = "How late a timer of one second comes."
         yield HistogramMetricFamily("plainmq_event_loop_delay_seconds", text, buckets, pulse.delay)

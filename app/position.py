@@ -12,7 +12,7 @@ from .units import parse_duration
 
 _LAST = re.compile(r"last:([0-9]{1,9})")
 _DURATION = re.compile(r"[0-9.]+(ms|[smhd])")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ def _parse_time(text: str) -> float:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise OptionInvalid(f"{text[:60]!a} is not an RFC 3339 time: {error}") from None
+        raise OptionInvalid(f"{text[:60]!a} is not an RFC 3339 time: {error!s:.100}") from None
     if time.tzinfo is None:
         raise OptionInvalid(f"{text!r} has no time zone: expected a time such as 2026-01-31T12:00:00Z")
     return time.timestamp()

@@ -107,7 +107,7 @@ class Settings:
     topic_idle: Seconds = option(Seconds(3_600), "An empty topic that nobody published to for this long goes.")
     max_message: Octets = option(Octets(1 << 20), "Bytes in one message, which is held whole; at most 16MiB.")
     max_batch: Octets = option(Octets(16 << 20), "Bytes in one NDJSON batch, which is held whole.")
-    max_batch_messages: Count = option(10_000, "Messages in one NDJSON batch.")
+    max_batch_messages: Count = option(10_000, "Lines in one NDJSON batch, each a message; empty ones count too.")
     max_unfinished: Octets = option(
         Octets(256 << 20), "Bytes of bodies and lines that are still coming in, all clients together; beyond it 503."
     )

@@ -101,12 +101,16 @@ class Selector:
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns
         self._hash = hash(every)
-        self._regex = re.compile("|".join(map(_regex_of, every))) if self.patterns else None
+        self._regex: re.Pattern[str] | None = (
+            None  # for many patterns it costs milliseconds, and few selectors are asked
+        )
 
     def matches(self, topic: str) -> bool:
+        if not self.patterns or self.everything:
+            return self.everything or topic in self.topics
         if self._regex is None:
-            return topic in self.topics
-        return self.everything or self._regex.fullmatch(topic) is not None
+            self._regex = re.compile("|".join(map(_regex_of, (*self.topics, *self.patterns))))
+        return self._regex.fullmatch(topic) is not None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Selector) and (self.topics, self.patterns) == (other.topics, other.patterns)

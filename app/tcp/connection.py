@@ -4,12 +4,14 @@
       ▲                                                                                             │
       └──── not read while the peer takes no answers (pause_writing), or MAX_DUE of them wait ◀─────┘
 
-A peer may send as much as it likes before it reads; it is read on as soon as it does.
+A peer may send as much as it likes before it reads; it is read on as soon as it does. A read may bring a hundred
+thousand lines: they are done in turns, between which others are served.
 """
 
 from abc import ABC, abstractmethod
-from asyncio import BaseTransport, Future, Protocol, Transport
+from asyncio import BaseTransport, Future, Protocol, Transport, get_running_loop
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
@@ -17,6 +19,7 @@ from ..sockets import acknowledged
 from .lines import Lines
 
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
+TURN: Final = 0.01  # seconds of lines at a time: so much later does everybody else get their turn
 MAX_DUE: Final = 1_000  # lines that may wait for the log: several commits' worth
 
 
@@ -164,8 +167,11 @@ class Connection(ABC, Protocol):
         self.write = self._gather
         try:
             self._say_what_is_due()
+            end = monotonic() + TURN
             while self._backlog and not self._full:
                 self.handle(self._backlog.pop())
+                if monotonic() > end:
+                    break
             self.catch_up()
         except BaseException:
             self.abort()  # half of a line was done: nothing more can be right on this connection
@@ -174,6 +180,8 @@ class Connection(ABC, Protocol):
             self._corked = False
             self.write = self._transport.write
             self._flush()
+        if self._backlog and not self._full:
+            get_running_loop().call_soon(self._work)
         self._regulate()
 
     @property

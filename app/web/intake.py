@@ -14,6 +14,9 @@ import msgspec
 from ..errors import HeadTooLarge, TargetTooLong
 
 MOST_HEADERS: Final = 100  # browsers send about twenty, proxies add some; each costs more than its bytes
+MOST_AHEAD: Final = (
+    100  # requests that wait for the answer before theirs: browsers send none, and each takes a kilobyte
+)
 LONGEST_TARGET: Final = 8 << 10  # bytes: the longest topic, escaped, with every option, is half of that
 SLOWEST: Final = 1 << 10  # bytes a second: a body that comes slower may take body_timeout and no longer
 

@@ -124,7 +124,7 @@ async def explain(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _explain_method(request)
     status = HTTPStatus(error.status_code)
-    return problem(status, status.name.lower(), f"there is nothing at {request.url.path[:200]!a}")
+    return problem(status, status.name.lower(), f"there is nothing at {request.scope['path'][:200]!a}")
 
 
 async def forget(_request: Request, _error: Exception) -> Response:
@@ -141,7 +141,7 @@ async def fail(_request: Request, _error: Exception) -> Response:
 
 def _explain_method(request: Request) -> Response:
     """Starlette names the methods of one route only; a path may have several."""
-    routes = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
+    routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
     here = [route for route in routes if route.path == routes[0].path]  # the more particular paths come first
     allowed = ", ".join(sorted({method for route in here for method in route.methods}))
     detail = f"{request.method} is not possible here; expected {allowed}"

@@ -31,7 +31,7 @@ from . import shortcut
 from .ending import ending
 from .forwarded import Caller, Proxies
 from .headers import secured
-from .intake import Intake, Stage, Watch, check_parts, head_size
+from .intake import MOST_AHEAD, Intake, Stage, Watch, check_parts, head_size
 from .problem import answer_to, problem, refusal_of
 from .visitor import known_as
 from .wanted import Wanted
@@ -93,6 +93,10 @@ class Refusal(Owed):
         self.connection.send(self, self._response)
 
 
+class EnoughAsked(Exception):
+    """No more requests are read: those that are waiting are answered, and the connection closed behind them."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
 
@@ -123,6 +127,7 @@ class Connection(HttpToolsProtocol):
     _publish: Publish | None = None
     _body: bytearray
     _piece = b""  # what came last
+    _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
 
     _deaf = False  # a client has nothing to say to a stream, or no more to say at all
     _stage = Stage.REQUEST
@@ -161,6 +166,9 @@ class Connection(HttpToolsProtocol):
     # A request: short cut or not
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:  # RFC 9112, section 9.3.2: the client asks again for what got no answer
+            self.cycle.keep_alive, self._deaf = False, True
+            raise EnoughAsked
         self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._stage, self._head = Stage.HEAD, 0
@@ -195,6 +203,10 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
         self.headers = []  # the request has its own: what comes behind its body does not get among them
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._octets += len(body)
@@ -283,6 +295,8 @@ class Connection(HttpToolsProtocol):
             self._turn_away(_upgrade_refused())
         except httptools.HttpParserError as error:
             cause = error.__context__
+            if isinstance(cause, EnoughAsked):
+                return
             self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
         except (Refused, Overloaded) as error:
             self._drop(refusal_of(error))
@@ -389,7 +403,7 @@ class Connection(HttpToolsProtocol):
             subscription.pause()
         self.pipeline.clear()
         released: Any = None
-        self.cycle = self.scope = self.headers = self.parser = released
+        self.cycle = self.scope = self.headers = self.parser = self._running = released
 
     def pending(self) -> int:
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
@@ -434,6 +448,9 @@ class Connection(HttpToolsProtocol):
         self._release()
         self._publish = self._found = None
         self._account()
+        if self._running is not None:  # uvicorn tells the last that came only, and this one may wait for long
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
 

@@ -22,6 +22,7 @@ BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
 
 MAX_CONTENT_TYPE: Final = 255
+_CHUNKED: Final = "chunked"
 _CONTENT_TYPE = re.compile(r"[!-~][ -~]*")
 _OPTIONS: dict[str, Parser] = {
     "event": str,
@@ -86,6 +87,11 @@ def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
 def _content_type(request: Request) -> str:
     if encoding := request.headers.get("content-encoding"):
         raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
+    coding = request.headers.get("transfer-encoding", _CHUNKED)
+    if coding.strip().lower() != _CHUNKED:
+        raise EncodingUnsupported(
+            f"Transfer-Encoding is {coding[:60]!a}: expected chunked, which is all that is undone"
+        )
     return read_content_type(request.headers.get("content-type") or TEXT)
 
 
@@ -104,6 +110,8 @@ async def _read_batch(request: Request) -> list[bytes]:
     """The lines that are not empty. Raises MessageTooLarge, OptionInvalid."""
     bounds = request.app.state.bounds
     body = await read_body(request, bounds.batch)
+    if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
+        raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
     lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]
     if not lines:
         raise OptionInvalid("the batch has no message: expected at least one line that is not empty")

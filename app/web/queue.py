@@ -1,6 +1,6 @@
 """Work: a topic shared out among the workers of a group. They pull it or have it pushed, and settle each lease."""
 
-from asyncio import FIRST_COMPLETED, CancelledError, Task, create_task, wait
+from asyncio import CancelledError, create_task
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +13,7 @@ from ..broker import Broker
 from ..cohort import Sink
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
 from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
-from ..lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, Lease, LeaseId, Outcome, lease_id, parse_lease_id
+from ..lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, LeaseId, Outcome, lease_id, parse_lease_id
 from ..workers import Worker
 from . import read, wanted
 from .answer import json_answer, lines_answer, wants_lines
@@ -21,6 +21,7 @@ from .body import given, read_json
 from .door import names_of
 from .ending import at_most, ending
 from .eventstream import EventStream
+from .leaving import client_leaves
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
 from .visitor import TICKET, client, grant_of
@@ -81,28 +82,12 @@ async def pull(request: Request) -> Response:
     options = read_options(request, _PULL_OPTIONS)
     count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
     pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease, client=client(request)))
-    if await _client_leaves(request, pulling):
+    if await client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
         raise ClientDisconnect
     records = [as_lease_record(lease) for lease in pulling.result()]
     return lines_answer(records) if wants_lines(request) else json_answer({"messages": records})
-
-
-async def _client_leaves(request: Request, pulling: "Task[list[Lease]]") -> bool:
-    """Whether it does before the pull is done, which then ends."""
-    leaving = create_task(_until_gone(request))
-    try:
-        await wait([pulling, leaving], return_when=FIRST_COMPLETED)
-        return leaving.done()
-    finally:
-        leaving.cancel()
-        pulling.cancel()
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def stream_work(request: Request) -> Response:

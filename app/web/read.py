@@ -15,6 +15,7 @@ from ..reading import Page
 from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
 from .ending import at_most
+from .leaving import unless_gone
 from .options import Parser, duration, integer, read_options
 from .visitor import client
 
@@ -44,7 +45,8 @@ async def read_messages(request: Request) -> Response:
     topic = request.path_params["topic"]
     start = options.get("since", EARLIEST)
     limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
-    page = await broker.read(selection_of(request), start, limit, wait, client(request))
+    reading = broker.read(selection_of(request), start, limit, wait, client(request))
+    page = await (unless_gone(request, reading) if wait else reading)
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',

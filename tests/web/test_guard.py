@@ -54,7 +54,16 @@ async def test_a_request_has_one_host(server: ServerProcess, http: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost:1", "http://localhost.evil.example", "file://"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost:1",
+        "http://localhost.evil.example",
+        "file://",
+        "http://[",
+        "//[",
+    ],
 )
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_a_page_from_elsewhere_is_refused(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from app.web.intake import Intake, Stage, Watch
+from app.web.intake import MOST_AHEAD, Intake, Stage, Watch
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +152,18 @@ async def test_many_requests_in_one_breath_are_not_one_long_head(server: ServerP
         writer.write(long[12_000:])
         assert b" 201 " in await reader.readuntil(b"}\n")
     writer.close()
+
+
+async def test_of_requests_that_are_sent_far_ahead_some_are_answered_and_the_connection_is_closed(
+    server: ServerProcess, topic: str
+) -> None:
+    wait = f"GET /topics/{topic}/messages?wait=1s HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    before = server.resident()
+    got = await asyncio.gather(*(all_answers(server, wait + publish(f"{topic}.{n}") * 400) for n in range(20)))
+    assert got == [[(200, "")] + [(201, "")] * MOST_AHEAD] * 20
+    for n in range(20):
+        assert await messages(server, f"{topic}.{n}") == MOST_AHEAD
+    assert server.resident() - before < 16 << 20
 
 
 CHUNKED = "Transfer-Encoding: chunked"

@@ -198,6 +198,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(http: httpx.AsyncClient, to
     for content, status in (
         (b"small\n" + b"x" * (1 << 20) + b"y", 413),
         (b"x\n" * 10_001, 413),
+        (b"\n" * 10_001 + b"x", 413),  # empty lines are not free either
         (b"\n\r\n\n", 400),
         (b"x" * ((16 << 20) + 1), 413),
     ):

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.harness import start_server, stream
+from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +53,39 @@ async def test_a_long_poll_answers_as_soon_as_there_is_a_message(http: httpx.Asy
         await publish(http, f"{topic}.x", "news")
         await asyncio.wait([poll], timeout=0.01)
     assert (await poll).json()["messages"][0]["data"] == "news"
+
+
+async def test_a_long_poll_whose_client_left_holds_no_place(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    await leave_after(server, http, topic)
+
+
+async def test_nor_does_one_whose_client_talked_nonsense_before_it_left(topic: str) -> None:
+    with start_server(tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            await leave_after(server, http, topic, behind=b"\0\0\0")
+
+
+async def leave_after(server: ServerProcess, http: httpx.AsyncClient, topic: str, behind: bytes = b"") -> None:
+    """Ask for a page that does not come, and leave; the place must be free then."""
+    request = f"GET /topics/{topic}/messages?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    connections = [await asyncio.open_connection(server.host, server.port) for _ in range(20)]
+    for _, writer in connections:
+        writer.write(request + behind)
+    async with asyncio.timeout(DEADLINE):
+        while await _waiting(http) < 20:
+            pass
+        for _, writer in connections:
+            writer.close()
+        while await _waiting(http):
+            pass
+
+
+async def _waiting(http: httpx.AsyncClient) -> int:
+    """How many wait for a page."""
+    (line,) = [line for line in (await http.get("/metrics")).text.splitlines() if 'subscribers{kind="read"}' in line]
+    return int(float(line.split()[1]))
 
 
 async def test_a_long_poll_without_news_answers_with_nothing_and_the_same_place(

@@ -1,0 +1,85 @@
+"""Ids, lease ids, places to start, durations, sizes, groups: read or refused, and what was read says itself."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, Final
+
+from app.core import Core
+from app.epochs import Epochs
+from app.errors import PlainmqError
+from app.group import parse_group
+from app.history import MemoryHistory
+from app.lease import parse_lease_id
+from app.message import Draft, parse_id, rfc3339
+from app.position import AfterIndex, parse_start
+from app.tcp.command import parse_delay, parse_lease
+from app.topic import Selector
+from app.topiclog import Limits
+from app.units import format_duration, format_size, parse_duration, parse_size
+
+EVERYTHING: Final = Selector(["**"])
+TOPIC: Final = Selector(["a"])
+
+
+def ids(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    for parse, says in READERS.items():
+        reason = ""
+        try:
+            value = parse(text)
+        except PlainmqError as error:
+            reason = str(error)
+        else:
+            assert text.isascii()
+            says(text, value)
+        reason.encode()
+        assert len(reason) < 1_000
+
+
+def _says_itself(text: str, value: object) -> None:
+    assert str(value) == text
+
+
+def _is_a_duration(_text: str, seconds: float) -> None:
+    assert isfinite(seconds)
+    assert seconds >= 0
+    again = parse_duration(format_duration(seconds))
+    assert abs(again - seconds) <= 1e-6 * max(seconds, 1)
+    rfc3339(1.8e9 + seconds)
+
+
+def _is_a_size(_text: str, octets: int) -> None:
+    assert octets >= 0
+    assert parse_size(format_size(octets)) == octets
+
+
+def _is_a_place(_text: str, start: Any) -> None:
+    """The log finds it, whatever it is."""
+    for selector in (EVERYTHING, TOPIC):
+        cursor = LOG.reading.locate(selector, start, 1.8e9)
+        assert 0 <= cursor.seq <= LOG.log.head
+
+
+def _is_an_index(_text: str, index: int) -> None:
+    assert 0 <= LOG.reading.locate(TOPIC, AfterIndex(index), 1.8e9).seq <= LOG.log.head
+
+
+def _log() -> Core:
+    """One with some messages, a topic that was cut, and another that is empty."""
+    core = Core(Limits(), Epochs("k3f9a2"), MemoryHistory())
+    for number in range(20):
+        core.append([Draft("ab"[number % 2], b"x", ttl=1.0 if number == 3 else None)], 1.8e9 + number)
+    return core
+
+
+LOG: Final = _log()
+READERS: Final[dict[Callable[[str], Any], Callable[[str, Any], None]]] = {
+    parse_id: _says_itself,
+    parse_lease_id: _says_itself,
+    parse_group: _says_itself,
+    parse_duration: _is_a_duration,
+    parse_lease: _is_a_duration,
+    parse_delay: _is_a_duration,
+    parse_size: _is_a_size,
+    parse_start: _is_a_place,
+}

@@ -1,0 +1,77 @@
+"""Names of topics, patterns over them, and selectors: what the rules say, said again in the plainest way."""
+
+from app.errors import TopicInvalid
+from app.topic import MAX_LENGTH, MAX_SEGMENTS, PatternIndex, Selector, parse_pattern, parse_topic
+
+
+def topics(data: bytes) -> None:
+    """A name and patterns, with line feeds between them. `latin-1`, so that every byte is a character."""
+    name, *patterns = data.decode("latin-1").split("\n")
+    assert _accepts(parse_topic, name) == _is_name(name)
+    lawful = []
+    for pattern in patterns[:64]:
+        assert _accepts(parse_pattern, pattern) == _is_pattern(pattern)
+        if _is_pattern(pattern):
+            lawful.append(pattern)
+    if lawful and _is_name(name):
+        _compare(name, lawful)
+
+
+def _compare(name: str, patterns: list[str]) -> None:
+    index: PatternIndex[str] = PatternIndex()
+    for pattern in patterns:
+        index.add(pattern, pattern)
+        assert Selector([pattern]).matches(name) == _matches(pattern, name)
+    assert set(index.matching(name)) == {pattern for pattern in patterns if _matches(pattern, name)}
+    assert Selector(patterns).matches(name) == any(_matches(pattern, name) for pattern in patterns)
+    for pattern in set(patterns):
+        index.discard(pattern, pattern)
+    assert not index
+
+
+def _accepts(parse: object, text: str) -> bool:
+    assert callable(parse)
+    try:
+        assert parse(text) == text
+    except TopicInvalid as error:
+        str(error).encode("ascii")
+        return False
+    return True
+
+
+def _cut(text: str) -> list[tuple[str, str]]:
+    """Separators and the segments behind them."""
+    parts, separator, segment = [], "", ""
+    for character in text:
+        if character in "./":
+            parts.append((separator, segment))
+            separator, segment = character, ""
+        else:
+            segment += character
+    return [*parts, (separator, segment)]
+
+
+def _is_name(text: str) -> bool:
+    printable = all(0x21 <= ord(character) <= 0x7E and character != "*" for character in text)
+    return len(text) <= MAX_LENGTH and printable and all(segment for _, segment in _cut(text))
+
+
+def _is_pattern(text: str) -> bool:
+    if "*" not in text:
+        return _is_name(text)
+    segments = [segment for _, segment in _cut(text)]
+    wild = all(segment in {"*", "**"} or _is_name(segment) for segment in segments)
+    return len(text) <= MAX_LENGTH and wild and "**" not in segments[:-1] and len(segments) <= MAX_SEGMENTS
+
+
+def _matches(pattern: str, name: str) -> bool:
+    wanted, given = _cut(pattern), _cut(name)
+    if wanted[-1][1] == "**":
+        if len(given) < len(wanted):
+            return False
+        last = len(wanted) - 1
+        given = [*given[:last], (given[last][0], "**")]
+    return len(wanted) == len(given) and all(
+        separator == other and segment in {"*", "**", piece}
+        for (separator, segment), (other, piece) in zip(wanted, given, strict=True)
+    )

@@ -1,0 +1,26 @@
+"""What is fuzzed: each target takes bytes, and raises when they break a promise. None of them needs the fuzzer."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final
+
+TARGETS: Final = {
+    "lines": "tests.fuzz.lines:any_dialect",
+    "literal": "tests.fuzz.lines:literal",
+    "json": "tests.fuzz.lines:json_line",
+    "words": "tests.fuzz.lines:words",
+    "session": "tests.fuzz.wire:session",
+    "topics": "tests.fuzz.names:topics",
+    "ids": "tests.fuzz.ids:ids",
+    "events": "tests.fuzz.frames:events",
+    "tokens": "tests.fuzz.tokens:tokens",
+    "requests": "tests.fuzz.wire:requests",
+}
+MAX_LENGTH: Final = 4_096  # bytes of an input
+
+
+def load(name: str) -> Callable[[bytes], None]:
+    """The target; what it tests is imported only now, so that the fuzzer can watch it."""
+    module, _, function = TARGETS[name].partition(":")
+    target: Callable[[bytes], None] = getattr(import_module(module), function)
+    return target

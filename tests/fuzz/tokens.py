@@ -1,0 +1,93 @@
+"""Tokens: nobody gets in who should not, and who gets in has what the token says and no more.
+
+The first byte chooses what the rest is: a token as it is shown, the head and the claims of one with a good signature
+(a line each), a ticket, an `Authorization`, or a line of a file of tokens.
+"""
+
+import json
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+from app.access import ANYBODY, Grant, Right
+from app.doorkeeper import Doorkeeper
+from app.errors import PlainmqError, Unauthorised
+from app.tokens import _entry
+from app.topic import parse_pattern
+from tests.fuzz.keys import KEYS, signed
+
+NOW: Final = 1.8e9
+GOOD: Final = signed(b'{"alg":"HS256"}', b'{"sub":"good","exp":99999999999,"publish":["a.*"]}')
+
+
+def tokens(data: bytes) -> None:
+    keeper = Doorkeeper(keys=KEYS, clock=lambda: NOW)
+    _KINDS[data[0] % len(_KINDS) if data else 0](keeper, data[1:])
+
+
+def _admitted(keeper: Doorkeeper, token: str) -> Grant | None:
+    try:
+        return keeper.admit(token, "127.0.0.1")
+    except Unauthorised as error:
+        reason = str(error)
+    assert len(reason) < 1_000
+    assert "\n" not in reason
+    return None
+
+
+def _shown(keeper: Doorkeeper, data: bytes) -> None:
+    """Without the key nobody can make a good one; seeds that have one may be there."""
+    token = data.decode("utf-8", "surrogateescape")
+    if (grant := _admitted(keeper, token)) is not None:
+        assert token.rpartition(".")[0] == GOOD.rpartition(".")[0]
+        assert grant.name == "good"
+
+
+def _claimed(keeper: Doorkeeper, data: bytes) -> None:
+    head, _, claims = data.partition(b"\n")
+    grant = _admitted(keeper, signed(head, claims))
+    if grant is None:
+        return
+    said: dict[str, Any] = json.loads(claims)
+    assert json.loads(head)["alg"] == "HS256"
+    assert grant.name == said["sub"]
+    assert grant.expires is not None
+    assert isfinite(grant.expires)
+    assert grant.expires > NOW
+    for right in Right:
+        names = getattr(grant, right).names
+        assert list(names) == said.get(right, [])
+        assert all(parse_pattern(name) == name for name in names)
+
+
+def _ticket(keeper: Doorkeeper, data: bytes) -> None:
+    ticket = keeper.make_ticket(ANYBODY).ticket
+    try:
+        keeper.take_ticket(data.decode("latin-1"), "127.0.0.1")
+    except Unauthorised:
+        assert keeper.take_ticket(ticket, "127.0.0.1") is ANYBODY
+    else:
+        raise AssertionError("a ticket was guessed")
+
+
+def _authorization(keeper: Doorkeeper, data: bytes) -> None:
+    """The short way lets in only whom the long way has let in."""
+    assert keeper.holder(data, Right.PUBLISH, ("a.b",)) is None
+    assert keeper.admit(GOOD, "").name == "good"
+    assert (keeper.holder(data, Right.PUBLISH, ("a.b",)) is not None) == (data == b"Bearer " + GOOD.encode())
+    assert keeper.holder(data, Right.PUBLISH, ("a.b", "b")) is None
+
+
+def _line_of_a_file(_keeper: Doorkeeper, data: bytes) -> None:
+    try:
+        grant = _entry(Path("tokens"), 1, data).read()
+    except PlainmqError as error:
+        str(error).encode()
+    else:
+        assert grant.name.isascii()
+
+
+_KINDS: Final[list[Callable[[Doorkeeper, bytes], None]]] = [
+    _shown, _claimed, _ticket, _authorization, _line_of_a_file
+]  # fmt: skip

@@ -1,0 +1,192 @@
+"""Both doors as a socket feeds them, without one: a connection's protocol over a transport that keeps what is written.
+
+One broker serves many inputs, so that what one leaves behind meets the next; it is small, so that its limits are met.
+What an input may not do: raise, reach the loop's exception handler, be answered 500, or leave a task or a reader.
+"""
+
+import asyncio
+import atexit
+import logging
+import re
+from asyncio import AbstractEventLoop, transports
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.broker import Broker, steady_clock
+from app.doorkeeper import OPEN, Doorkeeper
+from app.engines.memory import MemoryEngine
+from app.tcp.session import LineSession
+from app.topiclog import Limits, Retention
+from app.web.app import Bounds, create_app
+from app.web.guard import Rules
+from app.web.intake import Intake
+from app.web.protocol import Connection
+from app.web.shortcut import Shortcuts
+from tests.fuzz.keys import KEYS
+
+INPUTS: Final = 500  # that one broker serves
+TURNS: Final = 200  # of the loop in which everything that an input began must have ended
+_STATUS: Final = re.compile(
+    rb"^HTTP/1\.1 ([1-5][0-9]{2}) ", re.MULTILINE
+)  # bodies end in a line feed, or the answers do
+LIMITS: Final = Limits(Retention(20, 20_000, 3_600.0), total_bytes=200_000, topics=20, groups=3)
+
+
+class Transport(transports.Transport):
+    def __init__(self, protocol: asyncio.Protocol, loop: AbstractEventLoop) -> None:
+        super().__init__({"sockname": ("127.0.0.1", 8_000), "peername": ("127.0.0.1", 50_000)})
+        self.written = b""
+        self.reading = True
+        self.ended = False
+        self._protocol = protocol
+        self._loop = loop
+        self._closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.ended
+        if not self._closing:
+            self.written += data
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+    abort = close
+
+
+class Doors:
+    """A broker with both its doors, which this doorkeeper keeps."""
+
+    def __init__(self, keeper: Doorkeeper) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.faults: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
+        self.broker = Broker(MemoryEngine(LIMITS, steady_clock()), max_subscribers=10)
+        self.loop.run_until_complete(self.broker.__aenter__())
+        self._keeper = keeper
+        app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())
+        app.state.shortcuts = Shortcuts(2_000, Rules(), keeper)
+        app.state.intake = Intake(1 << 12)
+        self._config = uvicorn.Config(
+            app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
+            date_header=False, proxy_headers=False,
+        )  # fmt: skip
+        self._config.load()
+        logging.getLogger("uvicorn.error").disabled = True  # each request that is none would be a line
+        self._state = ServerState()
+        self.inputs = 0
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.broker.__aexit__())
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
+    def http(self) -> asyncio.Protocol:
+        return Connection(self._config, self._state, {}, self.loop)
+
+    def lines(self) -> asyncio.Protocol:
+        return LineSession(self.broker, 2_000, 1_000, self._keeper, auth_timeout=10.0)
+
+    def say(self, make: Callable[["Doors"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
+        """What comes back when that is said, piece by piece; then the client leaves."""
+        self.inputs += 1
+        return self.loop.run_until_complete(self._say(make(self), pieces))
+
+    async def _say(self, protocol: asyncio.Protocol, pieces: list[bytes]) -> bytes:
+        transport = Transport(protocol, self.loop)
+        protocol.connection_made(transport)
+        for piece in pieces:
+            for _ in range(10):
+                if transport.reading:
+                    break
+                await asyncio.sleep(0)
+            if transport.is_closing() or not transport.reading:
+                break
+            protocol.data_received(piece)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if not transport.is_closing():
+            protocol.eof_received()
+            transport.close()
+        await self._is_quiet()
+        assert not self.faults, self.faults
+        return transport.written
+
+    async def _is_quiet(self) -> None:
+        """Nothing that was begun for the client goes on."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+            if not self._left() and not any(self.broker.subscribers().values()):
+                return
+        raise AssertionError(f"{self._left()} and {self.broker.subscribers()} are left")
+
+    @staticmethod
+    def _left() -> list[str]:
+        """Tasks but this one, and but the one that sse-starlette has for each loop."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        return [str(task) for task in others if "_shutdown_watcher" not in str(task.get_coro())]
+
+
+_KEEPERS: Final = (OPEN, Doorkeeper(keys=KEYS))
+_doors: dict[bool, Doors] = {}
+
+
+@atexit.register
+def _close() -> None:
+    while _doors:
+        _doors.popitem()[1].close()
+
+
+def _say(make: Callable[[Doors], asyncio.Protocol], data: bytes) -> bytes:
+    """What comes back. Who begins with a byte above 127 is asked for a token."""
+    guarded = data[:1] >= b"\x80"
+    if guarded in _doors and _doors[guarded].inputs >= INPUTS:
+        _doors.pop(guarded).close()
+    if guarded not in _doors:
+        _doors[guarded] = Doors(_KEEPERS[guarded])
+    return _doors[guarded].say(make, _pieces(data))
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """The first byte says in how many."""
+    count, rest = (data[0] % 8 + 1 if data else 1), data[1:]
+    step = max(-(-len(rest) // count), 1)
+    return [rest[start : start + step] for start in range(0, len(rest), step)]
+
+
+def requests(data: bytes) -> None:
+    """Anything at all through the HTTP door: what comes back is HTTP, and never a 500."""
+    answers = _say(Doors.http, data)
+    assert not answers or _STATUS.match(answers)
+    assert b"500" not in _STATUS.findall(answers)
+
+
+def session(data: bytes) -> None:
+    """Anything at all through the line port: what comes back is text, line by line."""
+    answers = _say(Doors.lines, data)
+    assert b"Traceback" not in answers
+    answers.decode()
+    assert not answers or answers.endswith(b"\n")
