@@ -5,30 +5,35 @@ then open requests finish; then the line port and the engine go. A second signal
 """
 
 import asyncio
-import logging
 import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from logging import ERROR, WARNING
 from pathlib import Path
-from typing import cast
+from time import monotonic
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
 import uvloop
 
-from . import __version__
+from . import __version__, redact
+from .accesslog import AccessLog
 from .broker import Broker, Timing, steady_clock
 from .credentials import Reach, doorkeeper
 from .doorkeeper import Doorkeeper
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
-from .settings import SettingInvalid, Settings
+from .errors import PlainmqError
+from .journal import JOURNAL, on_loop_error, tell
+from .settings import OPTIONS, SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
@@ -40,8 +45,8 @@ from .web.intake import Intake
 from .web.protocol import Connection
 from .web.shortcut import Shortcuts
 
-_LOG = logging.getLogger(__name__)
 FORCED = 1  # the exit status after a second signal
+REFUSED = 1  # that of a start that was refused, or of a crash
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
 
@@ -94,7 +99,7 @@ class Running(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running(
-    settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = _LOG.warning
+    settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = JOURNAL.show
 ) -> AsyncIterator[Running]:
     """The broker and the line port of these settings, open."""
     keeper = doorkeeper(settings, token_path(settings), reach, announce)
@@ -105,7 +110,12 @@ async def running(
             session = partial(
                 LineSession, broker, settings.max_line, settings.max_message, keeper, float(settings.auth_timeout)
             )
-            await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG))
+            access = AccessLog(settings.access_log, "line")
+            stack.callback(access.tell_rest)
+            listener = LineListener(
+                sock, session, settings.max_tcp_clients, BACKLOG, access=access, counts=broker.counts
+            )
+            await stack.enter_async_context(listener)
         yield Running(broker, keeper, sock)
 
 
@@ -141,21 +151,43 @@ def _socket_options(settings: Settings) -> tuple[int, float]:
     return settings.send_buffer, settings.stall_timeout
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until a signal. `announce` gets what a person wants to know at start. Raises PlainmqError."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, announce))
+def serve(settings: Settings) -> None:
+    """Serve until a signal. Raises PlainmqError when it cannot, unless a record has said so."""
+    with JOURNAL.writing(settings.log_format, settings.log_level):
+        begun = monotonic()
+        tell("starting", version=__version__, pid=os.getpid(), settings=differing(settings) or None)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings))
+        except PlainmqError as error:
+            if JOURNAL.human:
+                raise
+            tell("not started", ERROR, code=error.code, detail=str(error))
+            sys.exit(REFUSED)
+        except Exception as error:
+            tell("crashed", ERROR, error, code="internal_error")
+            sys.exit(REFUSED)
+        tell("stopped", seconds=monotonic() - begun)
 
 
-async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+def differing(settings: Settings) -> dict[str, Any]:
+    """Those that are not what they are by default, as they may be shown."""
+    values = {option.name: (getattr(settings, option.name), option.default) for option in OPTIONS}
+    return redact.settings({name: value for name, (value, default) in values.items() if value != default})
+
+
+async def _serve(settings: Settings) -> None:
+    asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
-    async with running(settings, Reach.SETTINGS, announce) as run:
+    async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings))
         app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
         app.state.intake = Intake(int(settings.max_head), float(settings.head_timeout), float(settings.body_timeout))
+        access = app.state.access = AccessLog(settings.access_log)
         config = uvicorn.Config(
             app,
+            log_config=None,
             http=Connection,
             lifespan="off",
             ws="none",
@@ -166,8 +198,9 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
-        server = Server(config, run.broker, lambda: announce(banner(run, sock, connections)))
+        server = Server(config, run.broker, lambda: _announce(run, sock, connections))
         await server.serve(sockets=[sock])
+        access.tell_rest()
 
 
 class Server(uvicorn.Server):
@@ -190,8 +223,13 @@ class Server(uvicorn.Server):
                 connection.look(now)
         return await super().on_tick(counter)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    def _drain(self) -> None:
+        if not self._broker.draining:
+            tell("draining", connections=len(self.server_state.connections), subscribers=self._broker.subscribers())
         self._broker.drain()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain()
         await super().shutdown(sockets)
 
     @contextmanager
@@ -199,18 +237,21 @@ class Server(uvicorn.Server):
         """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self.should_exit:
+            tell("stopped at once", WARNING, signal=number.name)
+            JOURNAL.close()
             os._exit(FORCED)
         self.should_exit = True
-        self._broker.drain()
+        tell("stopping", signal=number.name)
+        self._drain()
 
 
 def echo(host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -228,6 +269,22 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     host, port = sock.getsockname()[:2]
     announce(f"plainmq echo: telnet {host} {port}")
     await serve_echo(sock, defaults.max_line, stopped)
+
+
+def _announce(run: Running, http_socket: socket.socket, connections: int) -> None:
+    """To a person, ready lines to type; to a program, the same as a record."""
+    if JOURNAL.human:
+        JOURNAL.show(banner(run, http_socket, connections))
+        return
+    line = None if run.line_socket is None else "{}:{}".format(*reachable(run.line_socket))
+    tell(
+        "listening",
+        http="http://{}:{}".format(*reachable(http_socket)),
+        line=line,
+        durability=run.broker.engine.durability,
+        epoch=run.broker.epoch,
+        connections=connections,
+    )
 
 
 def banner(run: Running, http_socket: socket.socket, connections: int) -> str:

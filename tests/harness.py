@@ -47,6 +47,10 @@ class ServerProcess:
     def open_files(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def file_of(self, number: int) -> str:
+        """What the process has open under that number."""
+        return str(Path(f"/proc/{self.process.pid}/fd/{number}").readlink())
+
 
 @contextmanager
 def start_server(
@@ -57,7 +61,7 @@ def start_server(
     tcp_port = free_port() if tcp_port is None else tcp_port
     command = ["-m", *program, "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
     with _child(command, {}) as process:
-        banner = _read_until(process, "telnet://" if tcp_port else "subscribe")
+        banner = _read_until(process, "telnet://" if tcp_port else "  subscribe", '"message":"listening"')
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
 
 
@@ -100,12 +104,12 @@ def _child(arguments: list[str], environment: dict[str, str]) -> Iterator[subpro
         process.stderr.close()
 
 
-def _read_until(process: subprocess.Popen[str], last: str) -> str:
+def _read_until(process: subprocess.Popen[str], *lasts: str) -> str:
     assert process.stderr
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if last in line:
+        if any(last in line for last in lasts):
             break
     return "".join(lines)
 

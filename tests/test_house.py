@@ -20,7 +20,7 @@ TABLE = """
     __main__        → cli
     cli             → __init__ server settings transfer bench/* commands disk/backup client tokens signed claims access
                       units errors
-    main            → server credentials settings web/app
+    main            → server credentials accesslog journal settings web/app
 
     transfer        → commands client
     bench/*         → commands sockets errors
@@ -29,13 +29,14 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ credentials doorkeeper settings web/* tcp/* broker engines/* cohort frames reading
-                      topiclog message position topic units sockets errors
+    server          → __init__ accesslog journal redact credentials doorkeeper settings web/* tcp/* broker engines/*
+                      cohort frames reading topiclog message position topic units sockets errors
     credentials     → doorkeeper signed tokens claims settings sockets
 
-    web/*           → doorkeeper access metrics broker workers cohort frames reading group lease message position topic
+    web/*           → accesslog doorkeeper access metrics broker counts workers cohort frames reading group lease
+                      message position topic units errors
+    tcp/*           → accesslog doorkeeper access broker counts workers cohort frames group lease message position topic
                       units errors
-    tcp/*           → doorkeeper access broker workers cohort frames group lease message position topic units errors
 
     doorkeeper      → tokens tickets access files sockets errors
     signed          → claims access files errors
@@ -44,22 +45,23 @@ TABLE = """
     tickets         → access errors
     files           → errors
 
-    metrics         → __init__ broker totals errors
+    metrics         → __init__ broker histogram journal totals errors
     broker          → engines/base alarm gather pulse workers cohort counts frames reading topiclog totals group lease
                       message position topic errors
     workers         → engines/base cohort counts frames stall lease message errors
     cohort          → counts frames reading stall message position topic
     alarm           →
     gather          → message errors
-    pulse           →
+    pulse           → histogram journal
     stall           → counts
     counts          →
     frames          → lease message position
 
-    engines/memory  → engines/local engines/base core epochs groups history message topiclog
-    engines/sqlite  → engines/local engines/base disk/file disk/store core groups message topiclog errors
+    engines/memory  → engines/local engines/base core epochs groups histogram history message topiclog
+    engines/sqlite  → engines/local engines/base disk/file disk/store core groups histogram journal message
+                      topiclog errors
     engines/local   → engines/base core groups reading topiclog totals group lease message position topic
-    engines/base    → groups reading topiclog totals group lease message position topic
+    engines/base    → groups histogram reading topiclog totals group lease message position topic
 
     disk/backup     → disk/file
     disk/store      → disk/file disk/history disk/notes core log notes topiclog
@@ -86,6 +88,11 @@ TABLE = """
 
     settings        → units errors
     access          → topic errors
+    accesslog       → journal redact
+    journal         → records
+    records         → redact
+    redact          →
+    histogram       →
     position        → message units errors
     message         → errors
     topic           → errors

@@ -42,6 +42,7 @@ MASKS = {
     r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
     r"retry: [1-5]\d{3}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"starting .*": "starting",
     r"room for \d+ connections": "room for N connections",
     r"\bpmq_[A-Za-z0-9_-]{43}": "TOKEN",
 }

@@ -10,6 +10,7 @@ A peer may send as much as it likes before it reads; it is read on as soon as it
 from abc import ABC, abstractmethod
 from asyncio import BaseTransport, Future, Protocol, Transport
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
@@ -30,7 +31,7 @@ class Owner(Interface):
 class Connection(ABC, Protocol):
     __slots__ = (
         "_backlog", "_corked", "_due", "_ended", "_lines", "_out", "_paused", "_reading", "_size", "_transport",
-        "_unended", "_waiting", "max_line", "owner", "write",
+        "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -39,6 +40,11 @@ class Connection(ABC, Protocol):
     def __init__(self, max_line: int) -> None:
         self.max_line = int(max_line)  # a setting would show itself as `1536KiB`
         self.owner: Owner | None = None
+        self.client: tuple[str, int] | None = None
+        self.token: str | None = None  # the name of the one it came in with, for the log
+        self.begun = monotonic()
+        self.received = 0  # lines
+        self.why = ""  # it ends
         self._lines = Lines(max_line)
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
@@ -97,13 +103,20 @@ class Connection(ABC, Protocol):
         self._backlog.clear()
         self.finish()
 
+    def because(self, why: str) -> None:
+        """It is about to end for that reason, unless there has been one."""
+        self.why = self.why or why
+
     def abort(self) -> None:
+        self.because("cut_off")
         self._transport.abort()
 
     # What the transport calls
 
     def connection_made(self, transport: BaseTransport) -> None:
         self._transport = cast(Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.client = None if peer is None else peer[:2]
         self._transport.set_write_buffer_limits(WRITE)
         self.write = self._transport.write
         if self.owner is not None:
@@ -144,6 +157,7 @@ class Connection(ABC, Protocol):
     # One turn
 
     def _queue(self, lines: list[bytes]) -> None:
+        self.received += len(lines)
         lines.reverse()
         self._backlog[:0] = lines
 
@@ -159,6 +173,7 @@ class Connection(ABC, Protocol):
                 self.handle(self._backlog.pop())
             self.catch_up()
         except BaseException:
+            self.because("failed")
             self.abort()  # half of a line was done: nothing more can be right on this connection
             raise
         finally:

@@ -4,8 +4,11 @@ import asyncio
 import socket
 from asyncio import BaseTransport, Protocol, Transport
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Self, cast
 
+from ..accesslog import AccessLog, address
+from ..counts import Counts
 from ..errors import Busy
 from .connection import Connection
 from .dialects import WORDS
@@ -19,12 +22,21 @@ class LineListener:
     off. What is set on the socket (buffers, keep-alive, user time-out) holds for its connections."""
 
     def __init__(
-        self, sock: socket.socket, session: Callable[[], Connection], max_clients: int, backlog: int = 4096
+        self,
+        sock: socket.socket,
+        session: Callable[[], Connection],
+        max_clients: int,
+        backlog: int = 4096,
+        *,
+        access: AccessLog | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._sock = sock
         self._session = session
         self._max_clients = max_clients
         self._backlog = backlog
+        self._access = access or AccessLog("none", "line")
+        self._counts = counts or Counts()
         self._clients: set[Connection] = set()
         self._closing = False
         self._empty = asyncio.Event()
@@ -38,6 +50,7 @@ class LineListener:
         self._closing = True
         self._server.close()
         for client in tuple(self._clients):
+            client.because("draining")
             client.finish()
         if not await self._emptied():
             for client in tuple(self._clients):
@@ -59,20 +72,31 @@ class LineListener:
 
     def _accept(self) -> Protocol:
         if len(self._clients) >= self._max_clients:
-            return _Refusal(self._max_clients)
+            return self._refuse()
         session = self._session()
         session.owner = self
         return session
+
+    def _refuse(self) -> Protocol:
+        error = Busy(f"there are {self._max_clients} clients, as many as this server has room for")
+        self._counts.refusals[error.code] += 1
+        return _Refusal(error)
 
     # What sessions tell their owner
 
     def opened(self, connection: Connection) -> None:
         self._clients.add(connection)
+        self._counts.connections["line"] += 1
         if self._closing:
             connection.finish()
 
     def closed(self, connection: Connection) -> None:
         self._clients.discard(connection)
+        self._counts.connections["line"] -= 1
+        self._access.ended(
+            "connection ended", connection.why or "client_left", client=address(connection.client),
+            token=connection.token, seconds=monotonic() - connection.begun, lines=connection.received,
+        )  # fmt: skip
         if not self._clients:
             self._empty.set()
 
@@ -80,10 +104,10 @@ class LineListener:
 class _Refusal(Protocol):
     """For one client too many: a line that says so, in words since it has not spoken yet, and the end."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, error: Busy) -> None:
+        self._error = error
 
     def connection_made(self, transport: BaseTransport) -> None:
         writer = cast(Transport, transport)
-        writer.write(WORDS.error(Busy(f"there are {self._limit} clients, as many as this server has room for")))
+        writer.write(WORDS.error(self._error))
         writer.close()

@@ -76,6 +76,7 @@ class LineSession(Connection):
             self._timer = get_running_loop().call_later(seconds, self._time_is_over, reason)
 
     def _time_is_over(self, reason: str) -> None:
+        self.because(reason)
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
         self.close()
@@ -85,6 +86,7 @@ class LineSession(Connection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._lines.rest.startswith(_TLS):
+            self.because("another_protocol")
             self.close()
 
     def handle(self, line: bytes) -> None:
@@ -92,6 +94,7 @@ class LineSession(Connection):
             return
         dialect = choose(line)
         if dialect is None:
+            self.because("another_protocol")
             self.close()
             return
         self._speaks = dialect
@@ -229,7 +232,7 @@ class LineSession(Connection):
         grant = self._admitted(command.token)
         for topic, group in self._takers:
             authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
-        self._grant = grant
+        self._grant, self.token = grant, grant.name
         self._leave_in(self._keeper.left(grant), "expired")
         self._say(dialect.success(f"you are {grant.name}"))
 
@@ -250,6 +253,7 @@ class LineSession(Connection):
         self._say(dialect.success(HELP))
 
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
+        self.because("quit")
         self.close()
 
     # The readers' and workers' sink
@@ -277,6 +281,7 @@ class LineSession(Connection):
     def end(self, reason: str) -> None:
         if any(_form(taker) in _WORDS for taker in self._takers.values()):
             self._farewell = WORDS.bye(reason)
+        self.because(reason)
         self.finish()
 
     def leave(self) -> None:

@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ExceptionHandler, Lifespan
 
+from ..accesslog import AccessLog
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
@@ -30,6 +31,7 @@ from .door import (
     WORK_STREAM,
     Door,
 )
+from .exchange import Watched
 from .groups import delete_group, get_group, put_group
 from .guard import Guard, Rules
 from .health import livez, readyz
@@ -78,7 +80,7 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 }
 
 
-_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate"]  # headers that a page of another site may read
+_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate", "X-Request-ID"]  # that a page elsewhere may read
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -105,15 +107,16 @@ def create_app(
     app.state.bounds = bounds
     app.state.rules = rules
     app.state.keeper = keeper
+    app.state.access = AccessLog()
     return app
 
 
 def _middleware(rules: Rules) -> list[Middleware]:
-    guard = Middleware(Guard, rules=rules)
+    first = [Middleware(Watched), Middleware(Guard, rules=rules)]
     if not rules.origins:
-        return [guard]
+        return first
     cors = Middleware(
         CORSMiddleware, allow_origins=[*rules.origins], allow_methods=["*"], expose_headers=_EXPOSED,
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
     )  # fmt: skip
-    return [guard, cors]
+    return [*first, cors]

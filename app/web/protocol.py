@@ -9,26 +9,31 @@ A publish, and a reader who comes: ASGI builds a scope, a task, a request and a 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
+from abc import ABC, abstractmethod
 from asyncio import Event
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from time import monotonic
+from typing import Any, Final, Protocol, cast
 
 import httptools
 import msgspec
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ..access import Grant
+from ..accesslog import AccessLog, address
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
-from ..errors import PlainmqError, Refused, RequestTimeout
+from ..errors import NotHttp, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft, Receipt
 from . import shortcut
 from .ending import ending
+from .exchange import Exchange, code_of, exchange, named
 from .intake import Intake, Stage, Watch, check_parts, head_size
-from .problem import answer_to, problem, refusal_of
+from .problem import answer_to
 from .wanted import Wanted
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
@@ -39,11 +44,18 @@ _STREAM_HEAD: Final = "".join(
     f"{name.lower()}: {value}\r\n" for name, value in (STREAM_HEADERS | _FRAMING).items()
 ).encode()
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_NOT_HTTP: Final = "this is not a request of HTTP/1.1"
+# uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's:
+_UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
 
 
-class Owed:
+class Owed(ABC):
     """Stands where uvicorn keeps the current request while an answer is owed that ASGI has no part in: what is
     pipelined behind it waits too, and a stop lets it finish."""
+
+    scope: Final[Mapping[str, Any]] = {}
+    begun: float | None = None  # when that is to be told
+    token: str | None = None
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
@@ -53,11 +65,21 @@ class Owed:
         self.keep_alive = True
         self.message_event = Event()
 
+    @abstractmethod
+    def asked(self) -> tuple[str, bytes, int]:
+        """The method, the target and the bytes of the body, for the log."""
+
 
 class Publish(Owed):
     """A short-cut publish: it is coming in, or waits for the log. A connection has one at a time, and uses it again."""
 
     draft: Draft
+    wanted: Wanted | None = None  # it is a reader's who is refused
+
+    def asked(self) -> tuple[str, bytes, int]:
+        if self.wanted is not None:
+            return "GET", _path(self.wanted), 0
+        return "POST", f"/topics/{self.draft.topic}/messages".encode(), len(self.draft.data)
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.connection.broker.engine.durability
@@ -74,16 +96,20 @@ class Publish(Owed):
 class Refusal(Owed):
     """A request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
 
-    def __init__(self, connection: "Connection", response: Response) -> None:
+    def __init__(self, connection: "Connection", error: Refused, target: bytes) -> None:
         super().__init__(connection)
         self.keep_alive = False
-        self._response = response
+        self._target = target
+        self._error = error
+
+    def asked(self) -> tuple[str, bytes, int]:
+        return "", self._target, 0  # the method may not be known
 
     async def run_asgi(self, _app: object) -> None:
         self.answer()
 
     def answer(self) -> None:
-        self.connection.send(self, self._response)
+        self.connection.refuse(self, self._error)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -112,6 +138,7 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
     _subscription: Subscription | None = None
+    _stream: Exchange | None = None
     _found: shortcut.Found | None = None
     _publish: Publish | None = None
     _body: bytearray
@@ -119,6 +146,7 @@ class Connection(HttpToolsProtocol):
 
     _deaf = False  # a client has nothing to say to a stream, or no more to say at all
     _stage = Stage.REQUEST
+    url = b""
     _requests = 0
     _octets = 0  # of all bodies
     _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
@@ -130,6 +158,8 @@ class Connection(HttpToolsProtocol):
         self._keeper: Doorkeeper = state.keeper
         self._shortcuts: shortcut.Shortcuts = state.shortcuts
         self._intake: Intake = state.intake
+        self._access: AccessLog = state.access
+        self._counts = self.broker.counts
         self._watch = Watch()
 
     # A request: short cut or not
@@ -197,13 +227,15 @@ class Connection(HttpToolsProtocol):
         self.cycle = publish  # type: ignore[assignment]
         return publish
 
-    def publish(self, draft: Draft, _grant: Grant) -> None:
+    def publish(self, draft: Draft, grant: Grant) -> None:
         publish = self._owe()
         publish.draft = draft
+        if self._access.all:
+            publish.begun, publish.token = monotonic(), named(grant)
         self.broker.gather.add(publish)
 
     def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
-        self.broker.counts.refusals[error.code] += 1
+        self._counts.refusals[error.code] += 1
         self.send(owed, answer_to(error, softly))
 
     def send(self, owed: Owed, response: Response) -> None:
@@ -211,6 +243,9 @@ class Connection(HttpToolsProtocol):
 
     def respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
         owed.response_complete = True
+        self._counts.answers[status] += 1
+        if status >= self._access.least:
+            self._tell(owed, status, body)
         if self.transport.is_closing():  # the client left while the log was asked
             return
         close = b"" if owed.keep_alive else b"connection: close\r\n"
@@ -224,6 +259,14 @@ class Connection(HttpToolsProtocol):
             self.on_response_complete()
         else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
             self.server_state.total_requests += 1
+
+    def _tell(self, owed: Owed, status: int, body: bytes) -> None:
+        method, target, octets = owed.asked()
+        self._access.request(
+            status, method, target, client=address(self.client), bytes_in=octets, bytes_out=len(body),
+            seconds=None if owed.begun is None else monotonic() - owed.begun, token=owed.token,
+            code=code_of(body) if status >= 400 else None,
+        )  # fmt: skip
 
     # What is too much or too slow
 
@@ -242,12 +285,12 @@ class Connection(HttpToolsProtocol):
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
         except httptools.HttpParserUpgrade:
-            self._turn_away(_upgrade_refused())
+            self._turn_away(UpgradeUnsupported(_UPGRADE), self.url)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
+            self._drop(cause if isinstance(cause, Refused) else NotHttp(_NOT_HTTP))
         except Refused as error:
-            self._drop(refusal_of(error))
+            self._drop(error)
 
     def _feed(self, piece: bytes) -> None:
         """Raises HeadTooLarge, TargetTooLong."""
@@ -270,7 +313,7 @@ class Connection(HttpToolsProtocol):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
-                self._drop(refusal_of(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly")))
+                self._drop(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
 
     def _awaited(self) -> Stage | None:
         """None when the client is waiting for us; also when we do not read."""
@@ -279,26 +322,23 @@ class Connection(HttpToolsProtocol):
         idle = self._is_idle() and self.timeout_keep_alive_task is None
         return self._stage if idle or self._stage is not Stage.REQUEST else None
 
-    def _not_http(self) -> Response:
-        message = "Invalid HTTP request received."
-        self.logger.warning(message)
-        return PlainTextResponse(message, HTTPStatus.BAD_REQUEST)
-
-    def _drop(self, response: Response) -> None:
+    def _drop(self, error: Refused) -> None:
         """Do nothing of the request that is coming in, and answer so if nothing else was."""
         if self._stage is not Stage.BODY:
-            self._turn_away(response)
+            self._turn_away(error, self.url if self._stage is Stage.HEAD else b"")
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
         else:
             self.cycle.response_complete = self.cycle.disconnected = True
+            if seen := exchange(cast(dict[str, Any], self.cycle.scope)):
+                seen.dropped = True
             self.cycle.message_event.set()
-            self._turn_away(response)
+            self._turn_away(error, self.url)
 
-    def _turn_away(self, response: Response) -> None:
+    def _turn_away(self, error: Refused, target: bytes) -> None:
         """Answer after all that was asked before, and hear no more."""
         self._deaf = True
-        before, refusal = self.cycle, Refusal(self, response)
+        before, refusal = self.cycle, Refusal(self, error, target)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
             refusal.answer()
@@ -315,8 +355,11 @@ class Connection(HttpToolsProtocol):
         try:
             reader = wanted.subscribe(self.broker, wanted.forms.chunked, self)
         except PlainmqError as error:
+            owed.wanted = wanted
             self.refuse(owed, error, softly)
+            owed.wanted = None
             return
+        self._stream = Exchange("GET", _path(wanted), self.client, None, named(grant))
         self.hold(owed, reader)
         if (until := ending(self._keeper, grant, wanted.timeout)) is not None:
             reader.end_in(*until)
@@ -326,9 +369,12 @@ class Connection(HttpToolsProtocol):
         """Become the subscription's sink: send the head of a chunked 200, and drop what requests needed."""
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         common = _as_bytes(self.server_state)
-        self.write(b"%b%b%b\r\n%b" % (STATUS_LINE[200], common, _STREAM_HEAD, CHUNKED_RAW.wrap([hello()])))
+        self._stream = self._stream or exchange(cast(dict[str, Any], cycle.scope))
+        known = b"".join([b"%b: %b\r\n" % header for header in self._stream.header]) if self._stream else b""
+        self.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[200], common, known, _STREAM_HEAD, CHUNKED_RAW.wrap([hello()])))
         cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._subscription, self._deaf = subscription, True
+        self._counts.answers[200] += 1
         self._unset_keepalive_if_required()
         self.flow.resume_reading()  # or the client's leaving would go unseen
         if self.flow.write_paused:
@@ -341,6 +387,7 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     def end(self, reason: str) -> None:
+        self._because(reason)
         self.write(CHUNKED_RAW.wrap([farewell(reason)]) + _LAST_CHUNK)
         self._release()
         if self.pending():
@@ -348,6 +395,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def abort(self) -> None:
+        self._because("cut_off")
         self._release()
         self.transport.abort()
 
@@ -355,7 +403,15 @@ class Connection(HttpToolsProtocol):
         if self._subscription is not None:
             self._subscription.close()
 
+    def _because(self, why: str) -> None:
+        if self._stream is not None and not self._stream.why:
+            self._stream.why = why
+
     # What the transport says
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._counts.connections["http"] = self._counts.connections.get("http", 0) + 1
 
     def pause_writing(self) -> None:
         """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
@@ -375,7 +431,16 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
         self._publish = None
+        self._counts.connections["http"] -= 1
+        if self._stream is not None:
+            self._stream.streams = True
+            self._stream.tell(self._access)
         super().connection_lost(exc)
+
+
+def _path(wanted: Wanted) -> bytes:
+    (name,) = (*wanted.selector.topics, *wanted.selector.patterns)
+    return f"/topics/{name}/stream".encode()
 
 
 def _as_bytes(state: ServerState) -> bytes:
@@ -387,9 +452,3 @@ def _as_bytes(state: ServerState) -> bytes:
 
 
 _common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
-
-
-def _upgrade_refused() -> Response:
-    """uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's."""
-    detail = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
-    return problem(HTTPStatus.NOT_IMPLEMENTED, "upgrade_unsupported", detail)
