@@ -212,8 +212,10 @@ async def test_a_life_is_told_from_its_start_to_its_end() -> None:
         async with stream(server, "/topics/a/stream"):
             assert await stop(server) == 0
         records = await Told(server).records()
-    starting, listening, stopping, draining, stopped = records
-    assert starting["settings"] == {
+    starting, warning, listening, stopping, draining, stopped = records
+    assert (warning["level"], warning["message"].startswith("WARNING: there is a --public-url")) == ("warning", True)
+    assert "data_dir" in starting["settings"]  # the harness's
+    assert {name: value for name, value in starting["settings"].items() if name != "data_dir"} == {
         "port": "0", "tcp_port": str(server.tcp_port), "max_topics": "77", "log_format": "json",
         "public_url": "https://***@example.org",
     }  # fmt: skip
@@ -440,7 +442,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
 
 @FORMATS
 @pytest.mark.parametrize("secret", [SECRET, JWT])
-async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: str) -> None:
+@pytest.mark.parametrize("auth", ["none", "required"])
+async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: str, auth: str, tmp_path: Path) -> None:
     heads = [
         f"Authorization: Bearer {secret}", f"Authorization: Basic {secret}", f"Proxy-Authorization: Bearer {secret}",
         f"Cookie: plainmq={secret}; other={secret}", f"Set-Cookie: a={secret}",
@@ -450,18 +453,19 @@ async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: 
     queries += [f"since=earliest&ticket={secret}", f"token={secret}&token={secret}", secret]
     paths = ["/topics/a", "/topics/a/stream", "/topics/a/messages", "/nothing"]
     requests = [f"GET {path}?timeout=1ms HTTP/1.1\r\nHost: localhost\r\n{head}" for path in paths for head in heads]
-    requests += [f"GET {path}?{query} HTTP/1.1\r\nHost: localhost" for path in paths for query in queries]
+    requests += [f"GET {path}?timeout=1ms&{query} HTTP/1.1\r\nHost: localhost" for path in paths for query in queries]
     requests += [f"POST {paths[2]}?ticket={secret} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1"]
     requests += [f"GET http://user:{secret}@localhost/topics/b HTTP/1.1\r\nHost: localhost"]
     requests += [f"GET /?token={secret} HTTP/1.1\r\nHost: user:{secret}@localhost", f"BREW /?token={secret} HTTP/1.1"]
     requests += [f"GET /?token={secret} HTTP/1.1\r\nHost: localhost\r\nUpgrade: x\r\nConnection: Upgrade"]
     words = [f"auth {secret}", f"AUTH {secret}", f'{{"command":"auth","token":"{secret}"}}']
     words += [f"{{'command':'auth', 'token':'{secret}'}}", f"GET /?token={secret} HTTP/1.1"]
-    with start_server("--log-format", format, "--log-level", "debug", *ALL) as server:
+    flags = ("--log-format", format, "--log-level", "debug", "--auth", auth, "--data-dir", str(tmp_path))
+    with start_server(*flags, *ALL) as server:
         shown = []
         for request in requests:
             answer = await raw(server, f"{request}\r\nConnection: close\r\n\r\nx".encode())
-            if f"Host: user:{secret}" not in request and f"?{secret}" not in request:  # these it reads itself
+            if f"Host: user:{secret}" not in request and f"&{secret}" not in request:  # these it reads itself
                 shown.append(answer.decode())
         for line in words:
             async with lines(server) as peer:
@@ -514,6 +518,32 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
         own = [line for line in told if line not in server.banner.splitlines()[1:]]
         assert all(map(HUMAN.fullmatch, own)), own
         assert not [line for line in own if line.startswith("2026-01-01")]
+
+
+async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) -> None:
+    flags = ("--auth", "required", "--data-dir", str(tmp_path))
+    with start_server(*JSON, *ALL, *flags) as server:
+        shown = re.search(r"PLAINMQ_TOKEN=([\w-]+)", server.banner)
+        assert shown, server.banner
+        token, told = shown[1], Told(server)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client(server) as http:
+            assert (await http.get("/topics/a")).status_code == 401
+            assert "token" not in await told.until("request", status=401)
+            for _ in range(2):  # the second one by the short cut, which knows the token now
+                assert (await http.post("/topics/a/messages", content="x", headers=headers)).status_code == 201
+                assert (await told.until("request", status=201))["token"] == "admin"
+        for _ in range(2):
+            async with stream(server, "/topics/a/stream?timeout=1ms", Authorization=f"Bearer {token}") as events:
+                assert await events.next() is None
+            assert (await told.until("stream ended"))["token"] == "admin"
+        async with lines(server) as peer:
+            peer.send(f"auth {token}", "quit")
+            assert b"admin" in await peer.next()
+            assert await peer.next() == b""
+        assert (await told.until("connection ended"))["token"] == "admin"
+        assert await stop(server) == 0
+        assert not [line for line in (await told.rest())[len(server.banner.splitlines()) :] if token in line]
 
 
 async def test_a_request_id_that_is_not_lawful_is_replaced() -> None:
