@@ -66,7 +66,7 @@ def serve(**flags: str | None) -> None:
     """
     from . import server
 
-    server.serve(settings.load(flags), _tell)
+    server.serve(settings.load(flags))
 
 
 @main.command()

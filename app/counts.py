@@ -4,9 +4,11 @@ from collections import Counter
 
 
 class Counts:
-    __slots__ = ("delivered", "delivered_bytes", "evicted", "gaps", "refusals")
+    __slots__ = ("answers", "connections", "delivered", "delivered_bytes", "evicted", "gaps", "refusals")
 
     def __init__(self) -> None:
+        self.answers: Counter[int] = Counter()  # HTTP requests, by the status of their answer
+        self.connections = {"line": 0}  # open now, by door; those of HTTP only under our own protocol
         self.delivered = 0  # messages written to subscribers or handed to workers, each time
         self.delivered_bytes = 0  # what that took, as it was written
         self.evicted = 0  # subscriptions that were cut off: their sockets took nothing

@@ -6,6 +6,8 @@ PlainmqError
 │   ├── GroupInvalid         not a lawful name of a group
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
+│   ├── NotHttp              what came to the HTTP door is something else
+│   ├── UpgradeUnsupported   a request to go on in another protocol
 │   ├── HeadTooLarge         a request whose headers are too many or too long
 │   ├── TargetTooLong        a request whose target is
 │   ├── RequestTimeout       a request that comes in too slowly
@@ -55,6 +57,14 @@ class OptionInvalid(Refused):
 
 class MessageTooLarge(Refused):
     code = "message_too_large"
+
+
+class NotHttp(Refused):
+    code = "not_http"
+
+
+class UpgradeUnsupported(Refused):
+    code = "upgrade_unsupported"
 
 
 class HeadTooLarge(Refused):

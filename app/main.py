@@ -4,24 +4,30 @@ Which address that server listens on is not known here. So without tokens, whoev
 machine is let in, and nobody else.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
+from .accesslog import AccessLog
 from .credentials import Reach
+from .journal import JOURNAL, on_loop_error
 from .server import bounds, network, rules, running
 from .settings import load
 from .web.app import create_app
 
 _settings = load()
+JOURNAL.open(_settings.log_format, _settings.log_level)
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with running(_settings, Reach.UNKNOWN) as run:
+    asyncio.get_running_loop().set_exception_handler(on_loop_error)
+    async with running(_settings, Reach.UNKNOWN, JOURNAL.show) as run:
         app.state.broker, app.state.keeper = run.broker, run.keeper
         yield
 
 
 app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=network(_settings))
+app.state.access = AccessLog(_settings.access_log)

@@ -4,11 +4,12 @@ No label names a topic, a group or a client: there are as many time series with 
 """
 
 from asyncio import all_tasks
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,6 +22,8 @@ from prometheus_client.registry import Collector
 from . import __version__
 from .broker import Broker
 from .errors import Busy, PlainmqError, Refused
+from .histogram import Histogram
+from .journal import JOURNAL
 from .totals import Totals
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
@@ -42,6 +45,10 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
         "Times that the engine could not store what it was given.",
         lambda broker: broker.engine.failures,
     ),
+    "plainmq_log_records_dropped_total": (
+        "Records that were not written, because standard error was not read or could not be.",
+        lambda _broker: JOURNAL.dropped,
+    ),
 }
 
 _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
@@ -56,6 +63,8 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
     ),
 }
 
+_OTHER_CODES: Final = ("method_not_allowed", "internal_error")
+_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _STAGES: Final = ("ready", "leased", "delayed", "acked", "dead")
 
 
@@ -63,6 +72,7 @@ def exposition(broker: Broker, totals: Totals | None) -> bytes:
     """In Prometheus' text format. `totals`: None when the engine cannot say; then its numbers are left out."""
     registry = CollectorRegistry()
     registry.register(_Numbers(broker, totals))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
@@ -74,23 +84,32 @@ class _Numbers(Collector):
         self._totals = totals
 
     def collect(self) -> Iterator[Metric]:
-        broker, pulse = self._broker, self._broker.pulse
+        broker = self._broker
         about = {"version": __version__, "epoch": broker.epoch, "durability": broker.engine.durability}
         yield InfoMetricFamily("plainmq", "The server, and the life of its log.", about)
         for name, (text, count) in _COUNTERS.items():
             yield CounterMetricFamily(name, text, count(broker))
         yield _labelled(
             CounterMetricFamily("plainmq_refusals_total", "Requests and lines refused.", labels=["code"]),
-            dict.fromkeys(sorted(_codes(Refused) | _codes(Busy)), 0) | broker.counts.refusals,
+            dict.fromkeys(sorted(_codes(Refused).union(_codes(Busy), _OTHER_CODES)), 0) | broker.counts.refusals,
+        )
+        yield _labelled(
+            CounterMetricFamily("plainmq_http_requests_total", "Requests answered over HTTP.", labels=["status"]),
+            _classes(broker.counts.answers),
+        )
+        yield _labelled(
+            GaugeMetricFamily("plainmq_connections", "Connections open now.", labels=["door"]),
+            broker.counts.connections,
         )
         yield _labelled(
             GaugeMetricFamily("plainmq_subscribers", "Who listens, waits or works now.", labels=["kind"]),
             broker.subscribers(),
         )
         yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
-        buckets = [(_bound(bound), count) for bound, count in pulse.histogram()]
-        text = "How late a timer of one second comes."
-        yield HistogramMetricFamily("plainmq_event_loop_delay_seconds", text, buckets, pulse.delay)
+        yield _histogram(
+            "plainmq_event_loop_delay_seconds", "How late a timer of one second comes.", broker.pulse.delays
+        )
+        yield _histogram("plainmq_commit_seconds", "How long the disk took for a transaction.", broker.engine.commits)
         if self._totals is not None:
             yield from _of_the_log(self._totals)
 
@@ -109,6 +128,19 @@ def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[s
     for label, value in values.items():
         family.add_metric([label], value)
     return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets = [(_bound(bound), count) for bound, count in histogram.buckets()]
+    return HistogramMetricFamily(name, text, buckets, histogram.sum)
+
+
+def _classes(answers: Mapping[int, int]) -> dict[str, int]:
+    """Answers by the first digit of their status."""
+    found = Counter(dict.fromkeys(_CLASSES, 0))
+    for status, count in answers.items():
+        found[f"{status // 100}xx"] += count
+    return dict(found)
 
 
 def _bound(seconds: float) -> str:

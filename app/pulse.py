@@ -1,32 +1,28 @@
-"""How late the event loop is: a timer of one second, and how long after its time it came."""
+"""How late the event loop is: a timer of one second, and how long after its time it came. A stall has a record."""
 
 from asyncio import AbstractEventLoop, TimerHandle
-from bisect import bisect_left
-from itertools import accumulate
-from math import inf
+from logging import WARNING
 from time import monotonic
 from typing import Final
 
+from .histogram import Histogram
+from .journal import tell
+
 BEAT: Final = 1.0
-BOUNDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, inf)  # seconds
+STALL: Final = 0.5  # seconds late, from which on somebody may want to know: clients notice it too
 
 
 class Pulse:
     """Starts at once; stop() it."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
-        self.delay = 0.0  # seconds, all beats together
+        self.delays = Histogram()
         self.latest = 0.0  # seconds, of the last beat
         self._loop = loop
-        self._counts = [0] * len(BOUNDS)
         self._start()
 
     def stop(self) -> None:
         self._timer.cancel()
-
-    def histogram(self) -> list[tuple[float, int]]:
-        """How many beats were at most so late, for each bound."""
-        return [*zip(BOUNDS, accumulate(self._counts), strict=True)]
 
     def _start(self) -> None:
         self._due = monotonic() + BEAT
@@ -34,7 +30,8 @@ class Pulse:
 
     def _beat(self) -> None:
         delay = max(monotonic() - self._due, 0.0)
-        self.delay += delay
+        self.delays.add(delay)
         self.latest = delay
-        self._counts[bisect_left(BOUNDS, delay)] += 1
+        if delay > STALL:
+            tell("the event loop stalled", WARNING, seconds=delay)
         self._start()

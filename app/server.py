@@ -5,16 +5,18 @@ then open requests finish; then the line port and the engine go. A second signal
 """
 
 import asyncio
-import logging
 import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from ipaddress import ip_network
+from logging import ERROR, WARNING
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +24,8 @@ import msgspec
 import uvicorn
 import uvloop
 
-from . import __version__, budget
+from . import __version__, budget, redact
+from .accesslog import AccessLog
 from .broker import Broker, Flow, Timing, steady_clock
 from .certificate import Certificate
 from .credentials import Reach, doorkeeper
@@ -30,10 +33,12 @@ from .doorkeeper import Doorkeeper
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
+from .errors import PlainmqError
 from .farewells import SPREAD
+from .journal import JOURNAL, on_loop_error, tell
 from .quotas import FailedLogins, Quotas, Shares
 from .reloads import Reloads
-from .settings import SettingInvalid, Settings
+from .settings import OPTIONS, SettingInvalid, Settings
 from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
@@ -46,9 +51,9 @@ from .web.intake import Intake
 from .web.protocol import Connection, relieve
 from .web.shortcut import Shortcuts
 
-_LOG = logging.getLogger(__name__)
 STDERR = 2
 FORCED = 1  # the exit status after a second signal
+REFUSED = 1  # that of a start that was refused, or of a crash
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
 
@@ -103,7 +108,7 @@ class Running(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running(
-    settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = _LOG.warning
+    settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = JOURNAL.show
 ) -> AsyncIterator[Running]:
     """The broker and the line port of these settings, open."""
     certificate, reloads = _certificate(settings), Reloads()
@@ -118,8 +123,13 @@ async def running(
             session = partial(
                 LineSession, broker, settings.max_line, settings.max_message, keeper, float(settings.auth_timeout)
             )
+            access = AccessLog(settings.access_log, "line")
+            stack.callback(access.tell_rest)
             tls = _tls(certificate if settings.tcp_tls == "on" else None, settings)
-            await stack.enter_async_context(LineListener(sock, session, settings.max_tcp_clients, BACKLOG, **tls))
+            listener = LineListener(
+                sock, session, settings.max_tcp_clients, BACKLOG, access=access, counts=broker.counts, **tls
+            )
+            await stack.enter_async_context(listener)
         yield Running(broker, keeper, sock, certificate, reloads)
 
 
@@ -185,15 +195,35 @@ def _socket_options(settings: Settings) -> tuple[int, float]:
     return settings.send_buffer, settings.stall_timeout
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until a signal. `announce` gets what a person wants to know at start. Raises PlainmqError."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, announce))
+def serve(settings: Settings) -> None:
+    """Serve until a signal. Raises PlainmqError when it cannot, unless a record has said so."""
+    with JOURNAL.writing(settings.log_format, settings.log_level):
+        begun = monotonic()
+        tell("starting", version=__version__, pid=os.getpid(), settings=differing(settings) or None)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings))
+        except PlainmqError as error:
+            if JOURNAL.human:
+                raise
+            tell("not started", ERROR, code=error.code, detail=str(error))
+            sys.exit(REFUSED)
+        except Exception as error:
+            tell("crashed", ERROR, error, code="internal_error")
+            sys.exit(REFUSED)
+        tell("stopped", seconds=monotonic() - begun)
 
 
-async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+def differing(settings: Settings) -> dict[str, Any]:
+    """Those that are not what they are by default, as they may be shown."""
+    values = {option.name: (getattr(settings, option.name), option.default) for option in OPTIONS}
+    return redact.settings({name: value for name, (value, default) in values.items() if value != default})
+
+
+async def _serve(settings: Settings) -> None:
+    asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
-    async with running(settings, Reach.SETTINGS, announce) as run:
+    async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=network(settings))
         app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
@@ -204,8 +234,10 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             settings.max_http_clients,
         )
         memory = list(budget.lines(settings, budget.available()))
+        access = app.state.access = AccessLog(settings.access_log)
         config = uvicorn.Config(
             app,
+            log_config=None,
             http=Connection,
             lifespan="off",
             ws="none",
@@ -217,9 +249,10 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
         tls = _tls(run.certificate, settings)
-        ready = lambda: announce(banner(run, sock, connections, memory, settings))  # noqa: E731
+        ready = lambda: _announce(run, sock, connections, memory, settings)  # noqa: E731
         server = Server(config, run, int(settings.max_unsent), ready, tls)
         await server.serve(sockets=[sock])
+        access.tell_rest()
 
 
 class Server(uvicorn.Server):
@@ -263,8 +296,13 @@ class Server(uvicorn.Server):
             connection.look(now)
         relieve(connections, self._unsent)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    def _drain(self) -> None:
+        if not self._broker.draining:
+            tell("draining", connections=len(self.server_state.connections), subscribers=self._broker.subscribers())
         self._broker.drain(self._spread)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain()
         looking = asyncio.create_task(self._look_on())
         await self._broker.drained()
         await super().shutdown(sockets)
@@ -284,7 +322,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop, signal.SIGHUP: self._hang_up}
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGINT: partial(self._stop, signal.SIGINT),
+            signal.SIGTERM: partial(self._stop, signal.SIGTERM),
+            signal.SIGHUP: self._hang_up,
+        }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -298,13 +340,16 @@ class Server(uvicorn.Server):
         if not self._on_terminal or os.isatty(STDERR):
             self._reloads.run()
         elif not self.should_exit:  # the shell says so, and so does the kernel: that is one wish
-            self._stop()
+            self._stop(signal.SIGHUP)
 
-    def _stop(self) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self.should_exit:
+            tell("stopped at once", WARNING, signal=number.name)
+            JOURNAL.close()
             os._exit(FORCED)
         self.should_exit = True
-        self._broker.drain(self._spread)
+        tell("stopping", signal=number.name)
+        self._drain()
 
 
 def echo(host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -324,11 +369,34 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     await serve_echo(sock, defaults.max_line, stopped)
 
 
+def _announce(
+    run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str], settings: Settings
+) -> None:
+    """To a person, ready lines to type; to a program, the same as a record."""
+    if JOURNAL.human:
+        JOURNAL.show(banner(run, http_socket, connections, memory, settings))
+        return
+    line = None if run.line_socket is None else "{}:{}".format(*reachable(run.line_socket))
+    tell(
+        "listening",
+        http=_address(run, http_socket),
+        line=line,
+        durability=run.broker.engine.durability,
+        epoch=run.broker.epoch,
+        connections=connections,
+        memory=" ".join(" ".join(memory).split()) or None,
+    )
+
+
+def _address(run: Running, http_socket: socket.socket) -> str:
+    return "http{}://{}:{}".format("s" if run.certificate else "", *reachable(http_socket))
+
+
 def banner(
     run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str], settings: Settings
 ) -> str:
     """Where it listens, what memory it may take, and one ready line for each door."""
-    http = "http{}://{}:{}".format("s" if run.certificate else "", *reachable(http_socket))
+    http = _address(run, http_socket)
     asks = not run.keeper.open
     token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
     lines = [

@@ -17,6 +17,9 @@ Auth = Literal["auto", "required", "none"]
 Synchronous = Literal["full", "relaxed"]
 Switch = Literal["off", "on"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+LogFormat = Literal["human", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+AccessLog = Literal["errors", "all", "none"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -156,6 +159,16 @@ class Settings:
         Octets(64 << 10), "Kernel send buffer per connection: what a stalled reader can hold before it is noticed."
     )
     drain_timeout: Seconds = option(Seconds(10), "How long a stop waits for open requests before it cuts them off.")
+
+    log_format: LogFormat = option(
+        "human", "How records are written to standard error: `human`, a line each, or `json`, an object each."
+    )
+    log_level: LogLevel = option("info", "The least level of a record: `debug`, `info`, `warning` or `error`.")
+    access_log: AccessLog = option(
+        "errors",
+        "Which requests, streams and connections have a record: `errors`, those that went wrong; `all`, which can "
+        "double the price of a publish; `none`.",
+    )
 
     def __post_init__(self) -> None:
         if self.max_message > 16 << 20:

@@ -58,4 +58,4 @@ def format_size(octets: int) -> str:
     for unit, size in reversed(OCTETS.items()):
         if octets >= size and octets % size == 0:
             return f"{octets // size}{'' if unit == 'B' else unit}"
-    return str(octets)
+    return str(int(octets))

@@ -42,7 +42,7 @@ class ServerProcess:
     def __init__(self, process: subprocess.Popen[str], port: int, tcp_port: int, banner: str) -> None:
         self.process = process
         self.host, self.port, self.tcp_port = "127.0.0.1", port, tcp_port
-        self.url = f"{'https' if 'https://' in banner else 'http'}://{self.host}:{self.port}"
+        self.url = f"{'https' if f'https://{self.host}:{port}' in banner else 'http'}://{self.host}:{self.port}"
         self.banner = banner
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -58,6 +58,10 @@ class ServerProcess:
     def open_files(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def file_of(self, number: int) -> str:
+        """What the process has open under that number."""
+        return str(Path(f"/proc/{self.process.pid}/fd/{number}").readlink())
+
 
 @contextmanager
 def start_server(
@@ -69,7 +73,8 @@ def start_server(
     command = ["-m", *program, "serve", "--port", str(port), "--tcp-port", str(tcp_port), *flags]
     with _child(command, {}) as process:
         over_tls = "--tcp-tls" in flags
-        banner = _read_until(process, ("s_client" if over_tls else "telnet://") if tcp_port else "subscribe")
+        last = ("s_client" if over_tls else "telnet://") if tcp_port else "  subscribe"
+        banner = _read_until(process, last, '"message":"listening"')
         yield ServerProcess(process, _port_in(banner), tcp_port, banner)
 
 
@@ -112,18 +117,18 @@ def _child(arguments: list[str], environment: dict[str, str]) -> Iterator[subpro
         process.stderr.close()
 
 
-def _read_until(process: subprocess.Popen[str], last: str) -> str:
+def _read_until(process: subprocess.Popen[str], *lasts: str) -> str:
     assert process.stderr
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if last in line:
+        if any(last in line for last in lasts):
             break
     return "".join(lines)
 
 
 def _port_in(banner: str) -> int:
-    match = re.search(r"https?://[^/\s]+:(\d+)", banner)
+    match = re.search(r"https?://[^/\s\"]+:(\d+)", banner)
     assert match, f"the server did not start: {banner}"
     return int(match[1])
 

@@ -20,7 +20,7 @@ TABLE = """
     __main__        → cli
     cli             → __init__ server settings transfer bench/* commands disk/backup client tokens signed claims access
                       units errors
-    main            → server credentials settings web/app
+    main            → server credentials accesslog journal settings web/app
 
     transfer        → commands client
     bench/*         → commands sockets errors
@@ -29,15 +29,15 @@ TABLE = """
     answers         →
     waits           →
 
-    server          → __init__ budget credentials doorkeeper settings web/* tcp/* certificate reloads broker engines/*
-                      cohort frames reading topiclog message position topic units sockets quotas farewells errors
+    server          → __init__ accesslog journal redact budget credentials doorkeeper settings web/* tcp/* certificate
+                      reloads broker engines/* cohort frames reading topiclog message position topic units sockets
+                      quotas farewells errors
     credentials     → doorkeeper signed tokens claims settings sockets
 
-    web/*           → doorkeeper access metrics broker quotas inflow workers cohort frames reading group lease message
+    web/*           → accesslog doorkeeper access metrics broker quotas inflow counts workers cohort frames reading
+                      group lease message position topic units sockets errors
+    tcp/*           → accesslog doorkeeper access broker quotas counts workers cohort frames group lease message
                       position topic units sockets errors
-    tcp/*           → doorkeeper access broker quotas workers cohort frames group lease message position topic units
-                      sockets
-                      errors
 
     doorkeeper      → tokens tickets access files sockets errors
     signed          → claims access files errors
@@ -46,7 +46,7 @@ TABLE = """
     tickets         → access errors
     files           → errors
 
-    metrics         → __init__ broker totals errors
+    metrics         → __init__ broker histogram journal totals errors
     broker          → engines/base alarm gather pulse quotas farewells inflow workers cohort counts outflow
                       frames reading topiclog totals group lease message position topic errors
     farewells       →
@@ -57,16 +57,17 @@ TABLE = """
     cohort          → counts outflow frames reading stall message position topic
     alarm           →
     gather          → message errors
-    pulse           →
+    pulse           → histogram journal
     stall           → counts
     outflow         →
     counts          →
     frames          → lease message position
 
-    engines/memory  → engines/local engines/base core epochs groups history message topiclog
-    engines/sqlite  → engines/local engines/base disk/file disk/store core groups message topiclog errors
+    engines/memory  → engines/local engines/base core epochs groups histogram history message topiclog
+    engines/sqlite  → engines/local engines/base disk/file disk/store core groups histogram journal message
+                      topiclog errors
     engines/local   → engines/base core groups reading topiclog totals group lease message position topic
-    engines/base    → groups reading topiclog totals group lease message position topic
+    engines/base    → groups histogram reading topiclog totals group lease message position topic
 
     disk/backup     → disk/file
     disk/store      → disk/file disk/history disk/notes core log notes topiclog
@@ -94,6 +95,11 @@ TABLE = """
     budget          → settings units
     settings        → units errors
     access          → topic errors
+    accesslog       → journal redact
+    journal         → records
+    records         → redact
+    redact          →
+    histogram       →
     position        → message units errors
     message         → errors
     topic           → errors

@@ -146,7 +146,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used_but_what_an
     written = {f"{kind}/{name}" for kind, all_ in DOCUMENT["components"].items() for name in all_}
     assert used <= written
     any_request = {"MethodNotAllowed", "InternalError", "HostInvalid", "HostUnknown", "OriginForbidden"}
-    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge", "LoginLimit"}
+    any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge", "LoginLimit", "NotHttp", "UpgradeUnsupported"}
     assert written - used == {f"responses/{name}" for name in any_request}
 
 

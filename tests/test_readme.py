@@ -43,6 +43,7 @@ MASKS = {
     r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"there are [\d.]+[KMG]iB": "there are N",
+    r"starting .*": "starting",
     r"room for \d+ connections": "room for N connections",
     r"\bpmq_[A-Za-z0-9_-]{43}": "TOKEN",
 }

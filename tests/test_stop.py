@@ -70,6 +70,28 @@ async def test_readiness_and_publishes_are_refused_while_an_open_request_is_fini
         writer.close()
 
 
+async def test_a_pull_that_waits_returns_and_one_that_begins_is_refused_when_the_server_stops() -> None:
+    with start_server(tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+            await client.put("/topics/foo/groups/g", json={})
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            pull = b"POST /topics/foo/groups/g/pull?wait=20s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            writer.write(pull * 2)  # the second begins when the first has been answered
+            async with asyncio.timeout(20):
+                while (await client.get("/topics/foo/groups/g")).json()["workers"] != 1:
+                    pass
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            first, second = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        writer.close()
+        assert first.startswith(b"200 OK")
+        assert b'{"messages":[]}' in first
+        assert second.startswith(b"503 Service Unavailable")
+        assert b"retry-after: 5" in second
+        assert b'"code":"draining"' in second
+        assert await asyncio.to_thread(server.process.wait, 20) == 0
+
+
 async def test_a_second_signal_ends_the_process_at_once() -> None:
     with start_server("--drain-timeout", "1h", tcp_port=0) as server:
         _, writer = await asyncio.open_connection(server.host, server.port)

@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from ..group import GroupState
 from ..groups import Works
+from ..histogram import Histogram
 from ..lease import Action, Lease, LeaseId, Outcome
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
@@ -41,6 +42,9 @@ class Engine(ABC):
 
     failures: int = 0
     """How often it could not store what it was given."""
+
+    commits: Histogram
+    """How long the disk took for each transaction; an engine without one has none."""
 
     @abstractmethod
     async def open(self, deliver: Deliver, works: Works) -> Self:

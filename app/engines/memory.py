@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from ..core import Accepted, Core
 from ..epochs import Epochs, new_epoch
 from ..groups import Works
+from ..histogram import Histogram
 from ..history import MemoryHistory
 from ..message import Message, Receipt
 from ..topiclog import Limits
@@ -23,6 +24,7 @@ class MemoryEngine(LocalEngine):
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         """`clock` answers Unix seconds and never steps back."""
         self.epoch = new_epoch()
+        self.commits = Histogram()
         self._clock = clock
         self._core = Core(limits, Epochs(self.epoch), MemoryHistory())
         self._timer: TimerHandle | None = None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from functools import partial
+from logging import ERROR
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,6 +27,8 @@ from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
 from ..groups import Works
+from ..histogram import Histogram
+from ..journal import tell
 from ..message import Draft, Message, Receipt, Scheduled
 from ..topiclog import Limits
 from .base import Deliver
@@ -43,6 +46,24 @@ TIDY: Final = 1.0  # seconds between two looks at what may be given back to the 
 TIDY_ON: Final = 0.1  # likewise when there was something: the rest of the time is for others
 LOOK: Final = 0.05  # seconds between two looks at how much is left on the disk: each takes as long as a message
 COOL: Final = 1.0  # seconds without another attempt to write, after the disk failed
+
+
+class Trouble:
+    """The disk takes nothing: told once when that begins, and once when it is over."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def begins(self, why: str) -> None:
+        if self._since is None:
+            self._since = monotonic()
+            tell("storage failed", ERROR, why=why)
+
+    def is_over(self, full: bool) -> None:
+        """A transaction was written; `full`: what is published is refused all the same."""
+        if self._since is not None and not full:
+            tell("storage recovered", seconds=monotonic() - self._since)
+            self._since = None
 
 
 class Verb:
@@ -106,6 +127,8 @@ class SqliteEngine(LocalEngine):
         self._together = 0  # verbs in the last transaction
         self._owed: list[Verb] = []
         self._full = False  # the disk, to its floor
+        self.commits = Histogram()
+        self._trouble = Trouble()
         self._failure: PlainmqError = StorageFailed("the disk did not take it")
 
     # The event loop's side
@@ -242,9 +265,11 @@ class SqliteEngine(LocalEngine):
         self._together = len(verbs)
         verbs, self._owed = [*self._owed, *verbs], []
         try:
+            begun = monotonic()
             store.commit(partial(self._decide, store, verbs, now))
         except (sqlite3.Error, OSError) as error:
             self.failures += 1
+            self._trouble.begins(str(error))
             self._cool_until = monotonic() + COOL
             self._failure = _refusal(error)
             self._do_what_reads(store, verbs, now)
@@ -252,6 +277,8 @@ class SqliteEngine(LocalEngine):
             self._do_one_by_one(store, verbs, error)
         else:
             self._tell(self._carry_out, verbs, store.core.take_outbox())
+            self.commits.add(monotonic() - begun)
+            self._trouble.is_over(self._full)
             self._untidy = self._untidy or bool(verbs)
             self._tidy(store)
 
@@ -287,6 +314,8 @@ class SqliteEngine(LocalEngine):
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + LOOK
             self._full = store.file.free_disk() < self._min_free_disk
+            if self._full:
+                self._trouble.begins(f"the disk has less than {self._min_free_disk} bytes left (min_free_disk)")
 
     def _do_what_reads(self, store: Store, verbs: list[Verb], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""

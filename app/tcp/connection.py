@@ -34,7 +34,7 @@ class Owner(Interface):
 class Connection(ABC, Protocol):
     __slots__ = (
         "_backlog", "_corked", "_due", "_ended", "_lines", "_out", "_paused", "_reading", "_size", "_transport",
-        "_unended", "_waiting", "max_line", "owner", "write",
+        "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -43,6 +43,11 @@ class Connection(ABC, Protocol):
     def __init__(self, max_line: int) -> None:
         self.max_line = int(max_line)  # a setting would show itself as `1536KiB`
         self.owner: Owner | None = None
+        self.client: tuple[str, int] | None = None
+        self.token: str | None = None  # the name of the one it came in with, for the log
+        self.begun = monotonic()
+        self.received = 0  # lines
+        self.why = ""  # it ends
         self._lines = Lines(max_line)
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
@@ -104,7 +109,12 @@ class Connection(ABC, Protocol):
         self._backlog.clear()
         self.finish()
 
+    def because(self, why: str) -> None:
+        """It is about to end for that reason, unless there has been one."""
+        self.why = self.why or why
+
     def abort(self) -> None:
+        self.because("cut_off")
         self._transport.abort()
 
     def unsent(self) -> int:
@@ -115,6 +125,8 @@ class Connection(ABC, Protocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         self._transport = cast(Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.client = None if peer is None else peer[:2]
         self._transport.set_write_buffer_limits(WRITE)
         self.write = self._transport.write
         if self.owner is not None:
@@ -156,6 +168,7 @@ class Connection(ABC, Protocol):
     # One turn
 
     def _queue(self, lines: list[bytes]) -> None:
+        self.received += len(lines)
         lines.reverse()
         self._backlog[:0] = lines
 
@@ -174,6 +187,7 @@ class Connection(ABC, Protocol):
                     break
             self.catch_up()
         except BaseException:
+            self.because("failed")
             self.abort()  # half of a line was done: nothing more can be right on this connection
             raise
         finally:

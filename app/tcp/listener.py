@@ -4,8 +4,11 @@ import asyncio
 import socket
 from asyncio import BaseTransport, Protocol, Transport
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, Self, cast
 
+from ..accesslog import AccessLog, address
+from ..counts import Counts
 from ..errors import Busy
 from .connection import Connection
 from .dialects import WORDS
@@ -19,7 +22,15 @@ class LineListener:
     off. What is set on the socket (buffers, keep-alive, user time-out) holds for its connections."""
 
     def __init__(
-        self, sock: socket.socket, session: Callable[[], Connection], max_clients: int, backlog: int = 4096, **tls: Any
+        self,
+        sock: socket.socket,
+        session: Callable[[], Connection],
+        max_clients: int,
+        backlog: int = 4096,
+        *,
+        access: AccessLog | None = None,
+        counts: Counts | None = None,
+        **tls: Any,
     ) -> None:
         """`tls`: what `loop.create_server` needs to speak it."""
         self._sock = sock
@@ -27,6 +38,8 @@ class LineListener:
         self._max_clients = max_clients
         self._backlog = backlog
         self._tls = tls
+        self._access = access or AccessLog("none", "line")
+        self._counts = counts or Counts()
         self._clients: set[Connection] = set()
         self._closing = False
         self._empty = asyncio.Event()
@@ -40,6 +53,7 @@ class LineListener:
         self._closing = True
         self._server.close()
         for client in tuple(self._clients):
+            client.because("draining")
             client.finish()
         if not await self._emptied():
             for client in tuple(self._clients):
@@ -61,23 +75,36 @@ class LineListener:
 
     def _accept(self) -> Protocol:
         if len(self._clients) >= self._max_clients:
-            return _Refusal(self._max_clients)
+            return self._refuse()
         session = self._session()
         session.owner = self
         return session
+
+    def _refuse(self) -> Protocol:
+        return _Refusal(self._one_too_many())
+
+    def _one_too_many(self) -> Busy:
+        self._counts.refusals[Busy.code] += 1
+        return Busy(f"there are {self._max_clients} clients, as many as this server has room for")
 
     # What sessions tell their owner
 
     def opened(self, connection: Connection) -> None:
         full = len(self._clients) >= self._max_clients  # over TLS, others may have shaken hands meanwhile
         self._clients.add(connection)
+        self._counts.connections["line"] += 1
         if full:
-            connection.write(_one_too_many(self._max_clients))
+            connection.write(WORDS.error(self._one_too_many()))
         if full or self._closing:
             connection.finish()
 
     def closed(self, connection: Connection) -> None:
         self._clients.discard(connection)
+        self._counts.connections["line"] -= 1
+        self._access.ended(
+            "connection ended", connection.why or "client_left", client=address(connection.client),
+            token=connection.token, seconds=monotonic() - connection.begun, lines=connection.received,
+        )  # fmt: skip
         if not self._clients:
             self._empty.set()
 
@@ -85,14 +112,10 @@ class LineListener:
 class _Refusal(Protocol):
     """For one client too many: a line that says so, in words since it has not spoken yet, and the end."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, error: Busy) -> None:
+        self._error = error
 
     def connection_made(self, transport: BaseTransport) -> None:
         writer = cast(Transport, transport)
-        writer.write(_one_too_many(self._limit))
+        writer.write(WORDS.error(self._error))
         writer.close()
-
-
-def _one_too_many(limit: int) -> bytes:
-    return WORDS.error(Busy(f"there are {limit} clients, as many as this server has room for"))

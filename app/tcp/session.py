@@ -83,6 +83,7 @@ class LineSession(Connection):
         self._leave_in(0, "revoked")
 
     def _time_is_over(self, reason: str) -> None:
+        self.because(reason)
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
         self.close()
@@ -92,6 +93,7 @@ class LineSession(Connection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._lines.rest.startswith(_TLS):
+            self.because("another_protocol")
             self.close()
 
     def hold(self, octets: int) -> None:
@@ -108,6 +110,7 @@ class LineSession(Connection):
             return
         dialect = choose(line)
         if dialect is None:
+            self.because("another_protocol")
             self.close()
             return
         self._speaks = dialect
@@ -248,7 +251,7 @@ class LineSession(Connection):
         grant = self._admitted(command.token)
         for topic, group in self._takers:
             authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
-        self._grant = grant
+        self._grant, self.token = grant, grant.name
         if grant is not ANYBODY:
             self._client = client_of(grant.name, None)
         self._leave_in(self._keeper.left(grant), "expired")
@@ -273,6 +276,7 @@ class LineSession(Connection):
         self._say(dialect.success(HELP))
 
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
+        self.because("quit")
         self.close()
 
     # The readers' and workers' sink
@@ -300,6 +304,7 @@ class LineSession(Connection):
     def end(self, reason: str) -> None:
         if any(_form(taker) in _WORDS for taker in self._takers.values()):
             self._farewell = WORDS.bye(reason)
+        self.because(reason)
         self.finish()
 
     def leave(self) -> None:

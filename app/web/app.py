@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ExceptionHandler, Lifespan
 
+from ..accesslog import AccessLog
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
@@ -30,6 +31,7 @@ from .door import (
     WORK_STREAM,
     Door,
 )
+from .exchange import Watched
 from .forwarded import Forwarded, Proxies
 from .groups import delete_group, get_group, put_group
 from .guard import Guard, Rules
@@ -80,7 +82,7 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 }
 
 
-_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate"]  # headers that a page of another site may read
+_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate", "X-Request-ID"]  # that a page elsewhere may read
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -117,12 +119,14 @@ def create_app(
     app.state.rules = rules
     app.state.keeper = keeper
     app.state.network = network
+    app.state.access = AccessLog()
     return app
 
 
 def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     before = [
         Middleware(Forwarded, proxies=network.proxies),
+        Middleware(Watched),
         Middleware(SecurityHeaders, public_host=network.public_host),
         Middleware(Guard, rules=rules),
     ]

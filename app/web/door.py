@@ -15,6 +15,7 @@ from ..access import EVERYTHING, NOBODY, Right, authorise
 from ..errors import Unauthorised
 from ..group import parse_group
 from ..topic import Selector, parse_topic
+from .exchange import exchange, named
 from .visitor import GRANT, grant_of, identify
 
 _BELOW = re.compile(rb"/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
@@ -53,7 +54,9 @@ class Door(Route):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.need is not None and scope["method"] in (self.methods or ()):
             request = Request(scope)
-            scope[GRANT] = identify(request, self.need.by_ticket)
+            grant = scope[GRANT] = identify(request, self.need.by_ticket)
+            if seen := exchange(scope):
+                seen.token = named(grant)
             self.need.check(request)
         await super().handle(scope, receive, send)
 

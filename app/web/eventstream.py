@@ -17,6 +17,7 @@ from ..cohort import Sink
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from . import protocol
 from .ending import Ending
+from .exchange import exchange
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 SPREAD: Final = 4.0  # seconds of them within which all streams get it
@@ -89,6 +90,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             await super().__call__(scope, receive, send)
         finally:
             subscription.close()
+            if seen := exchange(scope):
+                seen.why = buffer.why
 
 
 def _from_a_page(scope: Scope) -> bool:
@@ -135,6 +138,7 @@ class Buffer:
         self._parts: list[bytes] = [first]
         self._size = 0
         self._ended = False
+        self.why = ""
         self._news = Event()
 
     async def parts(self) -> AsyncIterator[bytes]:
@@ -162,9 +166,10 @@ class Buffer:
 
     def end(self, reason: str) -> None:
         self.write(farewell(reason, self._broker.pressure))
-        self._ended = True
+        self._ended, self.why = True, self.why or reason
 
     def abort(self) -> None:
+        self.why = "cut_off"
         if self.subscription is not None:
             self.subscription.close()
         self._cut()

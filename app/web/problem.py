@@ -24,6 +24,7 @@ from ..errors import (
     LogFull,
     MessageTooLarge,
     NotFound,
+    NotHttp,
     OptionInvalid,
     OriginForbidden,
     PlainmqError,
@@ -34,6 +35,7 @@ from ..errors import (
     TopicInvalid,
     TopicLimit,
     Unauthorised,
+    UpgradeUnsupported,
     UseForbidden,
 )
 from ..frames import refusal
@@ -43,6 +45,8 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
     GroupInvalid: HTTPStatus.BAD_REQUEST,
     OptionInvalid: HTTPStatus.BAD_REQUEST,
+    NotHttp: HTTPStatus.BAD_REQUEST,
+    UpgradeUnsupported: HTTPStatus.NOT_IMPLEMENTED,
     HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     TargetTooLong: HTTPStatus.REQUEST_URI_TOO_LONG,
     RequestTimeout: HTTPStatus.REQUEST_TIMEOUT,
@@ -124,6 +128,7 @@ async def explain(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _explain_method(request)
     status = HTTPStatus(error.status_code)
+    request.app.state.broker.counts.refusals[status.name.lower()] += 1
     return problem(status, status.name.lower(), f"there is nothing at {request.scope['path'][:200]!a}")
 
 
@@ -145,4 +150,5 @@ def _explain_method(request: Request) -> Response:
     here = [route for route in routes if route.path == routes[0].path]  # the more particular paths come first
     allowed = ", ".join(sorted({method for route in here for method in route.methods}))
     detail = f"{request.method} is not possible here; expected {allowed}"
+    request.app.state.broker.counts.refusals["method_not_allowed"] += 1
     return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, {"Allow": allowed})

@@ -9,30 +9,33 @@ A publish, and a reader who comes: ASGI builds a scope, a task, a request and a 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
-from asyncio import Event, Transport
+from asyncio import Transport
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from typing import Any, Final, Protocol
+from time import monotonic
+from typing import Any, Final, Protocol, cast
 
 import httptools
 import msgspec
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ..accesslog import AccessLog, address
 from ..broker import Broker
 from ..doorkeeper import Doorkeeper
-from ..errors import Draining, Overloaded, PlainmqError, Refused, RequestTimeout
+from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
-from ..message import Draft, Receipt
+from ..message import Draft
 from ..sockets import acknowledged, is_tls, let_go
 from . import shortcut
 from .ending import ending
+from .exchange import Exchange, code_of, exchange, named
 from .forwarded import Caller, Proxies
 from .headers import secured
 from .intake import MOST_AHEAD, Intake, Stage, Watch, check_parts, head_size
-from .problem import answer_to, problem, refusal_of
+from .owed import Owed, Refusal, Short
+from .problem import answer_to
 from .visitor import known_as
 from .wanted import Wanted
 
@@ -46,51 +49,9 @@ _STREAM_HEAD: Final = b"".join(
     for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
 )
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-
-
-class Owed:
-    """Stands where uvicorn keeps the current request while an answer is owed that ASGI has no part in: what is
-    pipelined behind it waits too, and a stop lets it finish."""
-
-    def __init__(self, connection: "Connection") -> None:
-        self.connection = connection
-        self.response_started = False
-        self.response_complete = False
-        self.disconnected = False
-        self.keep_alive = True
-        self.message_event = Event()
-
-
-class Publish(Owed):
-    """A short-cut publish: it is coming in, or waits for the log. A connection has one at a time, and uses it again."""
-
-    draft: Draft
-
-    def accepted(self, receipt: Receipt, place: int) -> None:
-        durability = self.connection.broker.engine.durability
-        self.connection.respond(self, HTTPStatus.CREATED, *shortcut.accepted(receipt, place, durability))
-
-    def refused(self, error: BaseException) -> None:
-        if not isinstance(error, PlainmqError):
-            context = {"message": "a publish was not answered: the log failed", "exception": error}
-            self.connection.loop.call_exception_handler(context)
-            error = PlainmqError("the server failed; nobody knows whether the message was stored")
-        self.connection.refuse(self, error)
-
-
-class Refusal(Owed):
-    """A request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
-
-    def __init__(self, connection: "Connection", response: Response) -> None:
-        super().__init__(connection)
-        self.keep_alive = False
-        self._response = response
-
-    async def run_asgi(self, _app: object) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        self.connection.send(self, self._response)
+_NOT_HTTP: Final = "this is not a request of HTTP/1.1"
+# uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's:
+_UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
 
 
 class EnoughAsked(Exception):
@@ -123,14 +84,16 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
     _subscription: Subscription | None = None
+    _stream: Exchange | None = None
     _found: shortcut.Found | None = None
-    _publish: Publish | None = None
+    _short: Short | None = None
     _body: bytearray
     _piece = b""  # what came last
     _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
 
     _deaf = False  # a client has nothing to say to a stream, or no more to say at all
     _stage = Stage.REQUEST
+    url = b""
     _requests = 0
     _octets = 0  # of all bodies
     _held = 0  # of a short-cut publish's that is not whole
@@ -144,10 +107,13 @@ class Connection(HttpToolsProtocol):
         self._shortcuts: shortcut.Shortcuts = state.shortcuts
         self._intake: Intake = state.intake
         self._proxies: Proxies = state.network.proxies
+        self._access: AccessLog = state.access
+        self._counts = self.broker.counts
         self._watch = Watch()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._counts.connections["http"] = self._counts.connections.get("http", 0) + 1
         if len(self.connections) > self._intake.max_clients:
             self._deaf = True
             transport.abort()
@@ -188,7 +154,7 @@ class Connection(HttpToolsProtocol):
             self._build_request()
         else:
             self._body = bytearray()
-            self._owe()
+            self._owe(self._found)
 
     def _is_idle(self) -> bool:
         """Nothing was asked that has not been answered."""
@@ -226,31 +192,34 @@ class Connection(HttpToolsProtocol):
 
     # What a short cut leads to
 
-    def _owe(self) -> Publish:
-        """The publish that comes in now."""
-        publish = self._publish
-        if publish is None:
-            publish = self._publish = Publish(self)
-        publish.response_complete = False
-        self.cycle = publish  # type: ignore[assignment]
-        return publish
+    def _owe(self, found: shortcut.Found) -> Short:
+        """An answer to the request that comes in now."""
+        owed = self._short
+        if owed is None:
+            owed = self._short = Short(self)
+        owed.found = found
+        if self._access.all:
+            owed.begun = monotonic()
+        owed.response_complete = False
+        self.cycle = owed  # type: ignore[assignment]
+        return owed
 
     def publish(self, draft: Draft, found: shortcut.Found) -> None:
-        publish = self._owe()
-        publish.draft = draft
+        owed = self._owe(found)
+        owed.draft = draft
         try:
             self.broker.quotas.publish(self._client(found))
         except PlainmqError as error:
-            self.refuse(publish, error)
+            self.refuse(owed, error)
         else:
-            self.broker.gather.add(publish)
+            self.broker.gather.add(owed)
 
     def _client(self, found: shortcut.Found) -> str | None:
         """Whose request it is, as quotas know it."""
         return known_as(found.grant, self.caller(found.shortcut).host or None)
 
     def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
-        self.broker.counts.refusals[error.code] += 1
+        self._counts.refusals[error.code] += 1
         pressure = self.broker.pressure if isinstance(error, Draining) else 1.0
         self.send(owed, answer_to(error, softly, pressure))
 
@@ -259,6 +228,9 @@ class Connection(HttpToolsProtocol):
 
     def respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
         owed.response_complete = True
+        self._counts.answers[status] += 1
+        if status >= self._access.least:
+            self._tell(owed, status, body)
         if self.transport.is_closing():  # the client left while the log was asked
             return
         close = b"" if owed.keep_alive else b"connection: close\r\n"
@@ -273,6 +245,20 @@ class Connection(HttpToolsProtocol):
             self.on_response_complete()
         else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
             self.server_state.total_requests += 1
+
+    def _tell(self, owed: Owed, status: int, body: bytes) -> None:
+        method, target, octets = owed.asked()
+        client, token = (self.client, None) if owed.found is None else self._sender(owed.found)
+        self._access.request(
+            status, method, target, client=address(client), bytes_in=octets, bytes_out=len(body),
+            seconds=None if owed.begun is None else monotonic() - owed.begun, token=token,
+            code=code_of(body) if status >= 400 else None,
+        )  # fmt: skip
+
+    def _sender(self, found: shortcut.Found) -> tuple[tuple[str, int] | None, str | None]:
+        """Address and port, and the name of the token, for the log."""
+        caller = self.caller(found.shortcut)
+        return (caller.host, caller.port) if caller.host else None, named(found.grant)
 
     # What is too much or too slow
 
@@ -292,14 +278,14 @@ class Connection(HttpToolsProtocol):
                 self._feed(data[start : start + most])
             self._account()
         except httptools.HttpParserUpgrade:
-            self._turn_away(_upgrade_refused())
+            self._turn_away(UpgradeUnsupported(_UPGRADE), self.url)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, EnoughAsked):
                 return
-            self._drop(refusal_of(cause) if isinstance(cause, Refused) else self._not_http())
+            self._drop(cause if isinstance(cause, Refused) else NotHttp(_NOT_HTTP))
         except (Refused, Overloaded) as error:
-            self._drop(refusal_of(error))
+            self._drop(error)
 
     def _account(self) -> None:
         """What of a short-cut publish's body has come is kept until it is whole. Raises Overloaded."""
@@ -332,7 +318,7 @@ class Connection(HttpToolsProtocol):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
-                self._drop(refusal_of(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly")))
+                self._drop(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
 
     def unsent(self) -> int:
         """Bytes of answers that the client has not taken; what a stream has not taken is its cohort's affair."""
@@ -345,27 +331,24 @@ class Connection(HttpToolsProtocol):
         idle = self._is_idle() and self.timeout_keep_alive_task is None
         return self._stage if idle or self._stage is not Stage.REQUEST else None
 
-    def _not_http(self) -> Response:
-        message = "Invalid HTTP request received."
-        self.logger.warning(message)
-        return PlainTextResponse(message, HTTPStatus.BAD_REQUEST)
-
-    def _drop(self, response: Response) -> None:
+    def _drop(self, error: PlainmqError) -> None:
         """Do nothing of the request that is coming in, and answer so if nothing else was."""
         if self._stage is not Stage.BODY:
-            self._turn_away(response)
+            self._turn_away(error, self.url if self._stage is Stage.HEAD else b"")
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
         else:
             self.cycle.response_complete = self.cycle.disconnected = True
+            if seen := exchange(cast(dict[str, Any], self.cycle.scope)):
+                seen.dropped = True
             self.cycle.message_event.set()
-            self._turn_away(response)
+            self._turn_away(error, self.url)
 
-    def _turn_away(self, response: Response) -> None:
+    def _turn_away(self, error: PlainmqError, target: bytes) -> None:
         """Answer after all that was asked before, and hear no more."""
         self._deaf, self._found = True, None
         self._account()
-        before, refusal = self.cycle, Refusal(self, response)
+        before, refusal = self.cycle, Refusal(self, error, target)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
             refusal.answer()
@@ -377,12 +360,14 @@ class Connection(HttpToolsProtocol):
     def stream(self, wanted: Wanted, softly: bool, found: shortcut.Found) -> None:
         if self.transport.is_closing():
             return
-        owed = self._owe()
+        owed = self._owe(found)
         try:
             reader = wanted.subscribe(self.broker, self._client(found), wanted.forms.chunked, self)
         except PlainmqError as error:
             self.refuse(owed, error, softly)
             return
+        client, token = self._sender(found)
+        self._stream = Exchange(found.shortcut.method, found.shortcut.path, client, None, token)
         self.hold(owed, reader)
         if (until := ending(self._keeper, found.grant, wanted.timeout)) is not None:
             reader.end_in(*until)
@@ -392,11 +377,13 @@ class Connection(HttpToolsProtocol):
         """Become the subscription's sink: send the head of a chunked 200, and drop what requests needed."""
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         common = _as_bytes(self.server_state)
-        self.write(
-            b"%b%b%b\r\n%b" % (STATUS_LINE[200], common, _STREAM_HEAD, CHUNKED_RAW.wrap([hello(self.broker.pressure)]))
-        )
+        self._stream = self._stream or exchange(cast(dict[str, Any], cycle.scope))
+        known = b"".join([b"%b: %b\r\n" % header for header in self._stream.header]) if self._stream else b""
+        first = CHUNKED_RAW.wrap([hello(self.broker.pressure)])
+        self.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[200], common, known, _STREAM_HEAD, first))
         cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._subscription, self._deaf = subscription, True
+        self._counts.answers[200] += 1
         self._unset_keepalive_if_required()
         self.flow.resume_reading()  # or the client's leaving would go unseen
         if self.flow.write_paused:
@@ -409,6 +396,7 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
     def end(self, reason: str) -> None:
+        self._because(reason)
         self.write(CHUNKED_RAW.wrap([farewell(reason, self.broker.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.transport.get_write_buffer_size():
@@ -416,12 +404,17 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def abort(self) -> None:
+        self._because("cut_off")
         self._release()
         self.transport.abort()
 
     def _release(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
+
+    def _because(self, why: str) -> None:
+        if self._stream is not None and not self._stream.why:
+            self._stream.why = why
 
     # What the transport says
 
@@ -446,8 +439,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
-        self._publish = self._found = None
+        self._short = self._found = None
         self._account()
+        self._counts.connections["http"] -= 1
+        if self._stream is not None:
+            self._stream.streams = True
+            self._stream.tell(self._access)
         if self._running is not None:  # uvicorn tells the last that came only, and this one may wait for long
             self._running.disconnected = True
             self._running.message_event.set()
@@ -482,9 +479,3 @@ def cutter(receive: Receive) -> Callable[[], object] | None:
     transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
     abort: Callable[[], object] | None = getattr(transport, "abort", None)
     return abort
-
-
-def _upgrade_refused() -> Response:
-    """uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's."""
-    detail = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
-    return problem(HTTPStatus.NOT_IMPLEMENTED, "upgrade_unsupported", detail)

@@ -50,11 +50,16 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     which topics and patterns that takes, how many bytes of a body are announced, and the headers that may say who sent
     it."""
 
+    method: ClassVar[str]
     right: ClassVar[Right]
     names: tuple[str, ...]
     shown: bytes | None
     length: int = 0
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def path(self) -> bytes:
+        raise NotImplementedError
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
         """Do it."""
@@ -62,17 +67,27 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
+    method: ClassVar[str] = "POST"
     right: ClassVar[Right] = Right.PUBLISH
     content_type: str
+
+    @property
+    def path(self) -> bytes:
+        return f"/topics/{self.names[0]}/messages".encode()
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
         target.publish(Draft(self.names[0], body, self.content_type), found)
 
 
 class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
+    method: ClassVar[str] = "GET"
     right: ClassVar[Right] = Right.SUBSCRIBE
     wanted: Wanted
     softly: bool
+
+    @property
+    def path(self) -> bytes:
+        return f"/topics/{self.names[0]}/stream".encode()
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:  # noqa: ARG002
         target.stream(self.wanted, self.softly, found)

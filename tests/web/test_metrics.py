@@ -23,7 +23,7 @@ from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, st
 pytestmark = pytest.mark.anyio
 
 DOCUMENT = (ROOT / "openapi" / "metrics.md").read_text()
-ROW = re.compile(r"^\| `(plainmq_\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)
 DOCUMENTED = {name: (kind, set(re.findall(r"\w+", labels)), text) for name, kind, labels, text in ROW.findall(DOCUMENT)}
 
 
@@ -40,7 +40,8 @@ class Numbers:
 
     def __getitem__(self, key: str | tuple[str, str]) -> float:
         name, *labels = (key,) if isinstance(key, str) else key
-        return self.samples[f"plainmq_{name}", *labels]
+        prefix = "" if name.startswith("process_") else "plainmq_"
+        return self.samples[f"{prefix}{name}", *labels]
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -57,6 +58,7 @@ async def look(http: httpx.AsyncClient) -> Numbers:
 
 
 Key = str | tuple[str, str]
+KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 async def until(http: httpx.AsyncClient, before: Numbers, grown: Mapping[Key, float]) -> None:
@@ -217,16 +219,123 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_counted() -> None:
                 await until(http, before, {"evictions_total": 1, ("subscribers", "stream"): 0})
 
 
-async def test_five_hundred_topics_make_no_more_time_series() -> None:
-    with start_server(tcp_port=0) as server:
+async def test_a_worker_that_takes_nothing_is_cut_off_and_counted_too() -> None:
+    with start_server("--stall-timeout", "200ms", "--send-buffer", "4096", tcp_port=0) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            for _ in range(4):
+                await publish(http, "a", b"x" * 1_000_000)
             before = await look(http)
-            for n in range(500):
-                await publish(http, f"topic.{n}")
+            with closing(socket.socket()) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.connect((server.host, server.port))
+                sock.sendall(b"GET /topics/a/groups/g/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await until(http, before, {"evictions_total": 1, ("subscribers", "worker"): 0, "groups": 1})
+            leases: dict[Key, float] = {("group_messages", "leased"): 0, "group_lag_messages": 4}
+            await until(http, before, leases)  # others may have at once what it held
+
+
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+async def test_many_topics_make_no_more_time_series(count: int) -> None:
+    """A hundred thousand: `pytest -m slow tests/web/test_metrics.py`."""
+    with start_server("--max-topics", str(count + 1)) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=3 * DEADLINE) as http, lines(server) as peer:
+            await publish(http, "one")
+            (await http.put("/topics/one/groups/g", json={})).raise_for_status()
+            before = await look(http)
+            for start in range(0, count, 1_000):
+                peer.send("".join(f"pub topic.{n} x\n" for n in range(start, start + 1_000)).encode())
+                assert all([(await peer.next()).startswith(b"OK") for _ in range(1_000)])
+            for n in range(100):
                 (await http.put(f"/topics/topic.{n}/groups/g{n}", json={})).raise_for_status()
             after = await look(http)
-    assert after["topics"] == after["groups"] == 500
+    assert (after["topics"], after["groups"]) == (count + 1, 101)
     assert after.samples.keys() == before.samples.keys()
+
+
+async def refuse(http: httpx.AsyncClient, server: ServerProcess, sent: bytes, code: str, status: int) -> None:
+    """Send that, get that status, and see both counted."""
+    before = await look(http)
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(sent)
+    async with asyncio.timeout(DEADLINE):
+        assert f" {status} ".encode() in await reader.readline()
+    writer.close()
+    await until(http, before, {("refusals_total", code): 1})
+    kind = f"{status // 100}xx"
+    assert (await look(http))["http_requests_total", kind] == before["http_requests_total", kind] + 1
+
+
+async def test_who_is_turned_away_before_a_request_is_whole_is_counted_too() -> None:
+    with start_server("--head-timeout", "1s", "--body-timeout", "1s", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            head, end = b"GET /a HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n"
+            body = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            for sent, code, status in [
+                (head, "request_timeout", 408),
+                (body + b"\r\n", "request_timeout", 408),
+                (body + b"Idempotency-Key: x\r\n\r\n", "request_timeout", 408),
+                (b"GET /" + b"x" * 9_000, "target_too_long", 414),
+                (head + b"a: b\r\n" * 101, "head_too_large", 431),
+                (head + b"a: " + b"b" * 20_000, "head_too_large", 431),
+                (b"nonsense" + end, "not_http", 400),
+                (head + b"Connection: Upgrade\r\nUpgrade: websocket" + end, "upgrade_unsupported", 501),
+                (head + end, "not_found", 404),
+                (b"DELETE /metrics HTTP/1.1\r\nHost: localhost" + end, "method_not_allowed", 405),
+            ]:
+                await refuse(http, server, sent, code, status)
+
+
+async def test_requests_are_counted_by_the_class_of_their_status(http: httpx.AsyncClient, topic: str) -> None:
+    before = await look(http)
+    await publish(http, topic)
+    await publish(http, topic, event="by-the-long-way")
+    assert (await http.get(f"/topics/{topic}.none")).status_code == 404
+    after = await look(http)
+    grown = {kind: after["http_requests_total", kind] - before["http_requests_total", kind] for kind in KINDS}
+    assert grown == {"1xx": 0, "2xx": 3, "3xx": 0, "4xx": 1, "5xx": 0}  # the first look was counted after it was told
+
+
+async def test_connections_are_counted_while_they_are_open(http: httpx.AsyncClient, server: ServerProcess) -> None:
+    before = await look(http)
+    async with lines(server) as one, lines(server) as two:
+        for peer in (one, two):
+            await peer.synchronise()
+        await until(http, before, {("connections", "line"): 2})
+    await until(http, before, {("connections", "line"): 0})
+    own_protocol = ("plainmq_connections", "http") in before.samples
+    if own_protocol:
+        async with stream(server, "/topics/a/stream"), stream(server, "/topics/a/stream"):
+            await until(http, before, {("connections", "http"): 2})
+        await until(http, before, {("connections", "http"): 0})
+
+
+async def test_one_client_too_many_of_the_line_port_is_a_refusal() -> None:
+    with start_server("--max-tcp-clients", "1") as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http, lines(server) as one:
+            await one.synchronise()
+            async with lines(server) as two:
+                assert (await two.next()).startswith(b"ERR busy")
+            numbers = await look(http)
+            assert numbers["refusals_total", "busy"] == 1
+
+
+async def test_the_process_is_shown(http: httpx.AsyncClient) -> None:
+    numbers = await look(http)
+    assert numbers["process_resident_memory_bytes"] > 10e6
+    assert 0 < numbers["process_open_fds"] < numbers["process_max_fds"]
+    assert numbers["process_cpu_seconds_total"] > 0
+
+
+async def test_each_transaction_of_the_disk_is_timed(tmp_path: Path) -> None:
+    with start_server("--engine", f"sqlite://{tmp_path / 'log.db'}", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            before = await look(http)
+            for _ in range(3):
+                await publish(http, "a")
+            after = await look(http)
+            assert after["commit_seconds_count"] >= before["commit_seconds_count"] + 3
+            assert after["commit_seconds_bucket", "+Inf"] == after["commit_seconds_count"]
+            assert after["commit_seconds_sum"] > before["commit_seconds_sum"]
 
 
 async def test_a_log_in_a_file_tells_the_same(tmp_path: Path) -> None:
@@ -267,5 +376,8 @@ async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: 
     async with Broker(SqliteEngine(Limits(), steady_clock(), tmp_path / "log.db")) as broker:
         whole = Numbers(exposition(broker, await broker.totals()).decode())
     closed = Numbers(exposition(broker, await broker.totals()).decode())
-    names = [family.name for family in whole.families]
-    assert [family.name for family in closed.families] == names[: names.index("plainmq_topics")]
+    left_out = {family.name for family in whole.families} - {family.name for family in closed.families}
+    assert left_out == {
+        "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq_log_bytes", "plainmq_groups",
+        "plainmq_group_lag_messages", "plainmq_group_messages",
+    }  # fmt: skip

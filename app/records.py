@@ -1,0 +1,86 @@
+"""How a record is written: a line for people, or a JSON object a line for programs. Both say the same.
+
+2026-11-25T22:12:03.123Z warning stream ended door=http client=127.0.0.1:4242 path=/topics/foo/stream why=cut_off
+{"time":"2026-11-25T22:12:03.123Z","level":"warning","message":"stream ended","door":"http",...}
+"""
+
+import logging
+import re
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from . import redact
+
+Format = Literal["human", "json"]
+
+FIELDS: Final = "fields"  # the attribute of a LogRecord that holds what our own records know besides their message
+PLAIN: Final = re.compile(r"[\w./:@%+,?&*~\[\]-][\w./:@%+,?&*~=\[\]-]*")  # a value that needs no quotes
+_PLACES: Final = 6  # digits after the point: microseconds
+
+
+class Human(logging.Formatter):
+    """One line a record; a traceback follows, each of its lines behind a bar, so that none looks like a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        words = " ".join(f"{name}={_quoted(value)}" for name, value in _fields(record).items())
+        line = f"{_time(record)} {_level(record)} {_message(record)} {words}".rstrip()
+        return "\n".join([line, *(f"  | {trace}" for trace in _trace(record))])
+
+
+class Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        about = {"time": _time(record), "level": _level(record), "message": _message(record), **_fields(record)}
+        if trace := _trace(record):
+            about["trace"] = "\n".join(trace)
+        return msgspec.json.encode(about).decode()
+
+
+def spoken(text: str) -> str:
+    """As an object, words that are ours and are not redacted."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return msgspec.json.encode({"time": now, "level": "warning", "message": text}).decode()
+
+
+FORMATS: Final[dict[Format, type[logging.Formatter]]] = {"human": Human, "json": Json}
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _level(record: logging.LogRecord) -> str:
+    return record.levelname.lower()
+
+
+def _message(record: logging.LogRecord) -> str:
+    return redact.text(record.getMessage().strip())
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What our own records know; of those of others, whose they are."""
+    fields: dict[str, Any] = getattr(record, FIELDS, None) or {"logger": record.name}
+    return {name: _shown(value) for name, value in fields.items() if value is not None}
+
+
+def _shown(value: object) -> str | int | float | dict[str, Any]:
+    if isinstance(value, dict):
+        return {name: _shown(part) for name, part in value.items()}
+    if isinstance(value, float):
+        return round(value, _PLACES)
+    return value if isinstance(value, int) else redact.text(str(value))
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}={_quoted(part)}" for name, part in value.items()) + "}"
+    words = str(value)
+    return words if PLAIN.fullmatch(words) else '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _trace(record: logging.LogRecord) -> list[str]:
+    if not record.exc_info:
+        return []
+    return redact.lines("".join(traceback.format_exception(*record.exc_info)).rstrip())
