@@ -17,7 +17,6 @@ from typing import Final
 from .claims import every_right
 from .doorkeeper import Doorkeeper, Keys, Openness
 from .settings import SettingInvalid, Settings
-from .signed import Expected, read_keys
 from .sockets import is_loopback
 from .tokens import TokenFile, make_token
 
@@ -56,6 +55,7 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
 
 
 def _keys(settings: Settings) -> Keys:
+    from .signed import Expected, read_keys
 
     return read_keys(settings.jwt_keys, Expected(settings.jwt_audience, settings.jwt_issuer))
 

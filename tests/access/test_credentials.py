@@ -323,3 +323,8 @@ def test_a_server_does_not_start_on_what_it_cannot_use(flags: list[str], sentenc
     assert ended.returncode == 1
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_server_without_keys_does_not_wait_for_cryptography() -> None:
+    program = "import sys, app.server; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=DEADLINE, check=False).returncode == 0
