@@ -53,6 +53,9 @@ class Transport(transports.Transport):
     def write_eof(self) -> None:
         self.ended = True
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def get_write_buffer_size(self) -> int:
         return 0
 

@@ -102,7 +102,7 @@ def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said
     late = [row for row in rows if row["seconds"] >= options.warm_up * 60]
     for column in BOUNDS:
         print(f"  {column}: {late[0][column]:g} to {late[-1][column]:g}, {rise(late, column):+.2f} an hour")
-    print(f"  ledger: {dict(faults) or 'no fault'}; work done twice: {book.done_twice}")
+    print(f"  ledger: {dict(faults) or 'no fault'}; work done twice: {book.done_twice}; {book.whose or ''}")
     print(f"  notes: {dict(sorted(book.notes.items()))}")
     print(f"  the server's exit status: {status}; it said {said.lines} lines, the last:", *said.last, sep="\n    ")
     print("  flat" if not grown else "\n".join(grown))

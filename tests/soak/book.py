@@ -52,8 +52,10 @@ class Book:
         self.readers: list[Reader] = []
         self.takers: list[Reader] = []  # of messages for one
         self.acked: dict[str, Counter[int]] = {}  # group → how often a number was acked
+        self.perhaps_acked: dict[str, set[int]] = {}  # group → numbers whose ack got no answer
         self.work = ""  # the topic that groups share out
         self.faults: Counter[str] = Counter()  # seen while it ran
+        self.whose: dict[str, dict[str, int]] = {}  # readers that a check found fault with
         self.notes: Counter[str] = Counter()  # what is no fault, but worth a count
 
     def new(self, topic: str, kind: str = SURE, size: int = 64) -> tuple[int, str]:
@@ -69,17 +71,20 @@ class Book:
     def check(self) -> Counter[str]:
         """How often each promise was broken; empty when all hold."""
         faults = Counter(self.faults)
+        self.whose.clear()
         for reader in self.readers:
             faults += reader.faults
             expected = self._expected(reader)
-            faults += self._compare(reader.got, expected[SURE], expected[SURE] | expected[LOSABLE])
+            found = self._compare(reader.got, expected[SURE], expected[SURE] | expected[LOSABLE])
+            self.whose.update({reader.name: dict(found)} if found else {})
+            faults += found
         one = {n for n, sent in enumerate(self.sent) if sent.kind == ONE}
         certain = {n for n in one if self.sent[n].confirmed}
         faults += self._compare(array("L", [n for taker in self.takers for n in taker.got]), certain, one)
         work = {n for n, sent in enumerate(self.sent) if sent.topic == self.work}
         certain = {n for n in work if self.sent[n].confirmed}
-        for acked in self.acked.values():
-            faults["never acked"] += len(certain - acked.keys())
+        for group, acked in self.acked.items():
+            faults["never acked"] += len(certain - acked.keys() - self.perhaps_acked.get(group, set()))
             faults["phantom"] += len(acked.keys() - work)
         return +faults
 
@@ -99,6 +104,6 @@ class Book:
     @staticmethod
     def _compare(got: "array[int]", certain: set[int], possible: set[int]) -> Counter[str]:
         seen = set(got)
-        return Counter({
+        return +Counter({
             "lost": len(certain - seen), "phantom": len(seen - possible), "duplicate": len(got) - len(seen)
         })  # fmt: skip

@@ -112,7 +112,7 @@ class LineReader(Client):
             else:
                 assert (await peer.next()).startswith((b"OK ", b'{"success": true}'))
             self.opened(peer.writer)
-            while line := (await peer.next()).decode():
+            while line := (await _patiently(peer)).decode():
                 self._take(line)
 
     def cut(self) -> None:
@@ -122,6 +122,15 @@ class LineReader(Client):
     def _take(self, line: str) -> None:
         text, id, self._place = _TAKE[self.dialect](line, self._place)
         self.reader.take(text, id)
+
+
+async def _patiently(peer: Lines) -> bytes:
+    """The next line, however long it takes: who left because it was quiet could miss what is not kept."""
+    while True:
+        try:
+            return await peer.next()
+        except TimeoutError:
+            continue
 
 
 def _take_words(line: str, _place: str) -> tuple[str, str, str]:
@@ -185,15 +194,23 @@ class Worker(Client):
 
     async def _settle(self, http: httpx.AsyncClient, lease: dict[str, Any]) -> None:
         """Through HTTP. What is forgotten goes to another when its lease is over."""
-        action = fate()
+        action, number = fate(), int(lease["data"].split()[0])
         if action == "forget":
             return
         if action == "extend":
             await self._tell(http, "extend", lease)
             action = "ack"
-        outcome = await self._tell(http, action, lease)
+        try:
+            outcome = await self._tell(http, action, lease)
+        except httpx.TransportError:
+            self.perhaps_acked(number)
+            raise
         if action == "ack" and outcome == "done":
-            self.acked[int(lease["data"].split()[0])] += 1
+            self.acked[number] += 1
+
+    def perhaps_acked(self, *numbers: int) -> None:
+        """The answer did not come: nobody knows."""
+        self.book.perhaps_acked.setdefault(self.group, set()).update(numbers)
 
     async def _tell(self, http: httpx.AsyncClient, action: str, lease: dict[str, Any]) -> str:
         path = f"/topics/{self.book.work}/groups/{self.group}/{action}"
@@ -235,12 +252,15 @@ class LineWorker(Worker):
             peer.send(json.dumps({"command": "subscribe", "credit": 5, "lease": "3s"} | about))
             assert await peer.next() == b'{"success": true}\r\n'
             self.opened(peer.writer)
-            while line := await peer.next():
-                message = json.loads(line)
-                if "msg" in message:
-                    self._do(peer, message, about, asked)
-                else:
-                    self._note(*asked.pop(0), message)
+            try:
+                while line := await _patiently(peer):
+                    message = json.loads(line)
+                    if "msg" in message:
+                        self._do(peer, message, about, asked)
+                    else:
+                        self._note(*asked.pop(0), message)
+            finally:
+                self.perhaps_acked(*(number for action, number in asked if action == "ack"))
 
     @staticmethod
     def _do(peer: Lines, message: dict[str, Any], about: dict[str, str], asked: list[tuple[str, int]]) -> None:
