@@ -1,0 +1,75 @@
+"""Publishers of one turn: together in the log, each with an answer of its own."""
+
+import asyncio
+
+import pytest
+
+from app.broker import Broker
+from app.engines.base import Engine
+from app.errors import Draining, MessageTooLarge
+from app.gather import TOGETHER
+from app.message import Draft, Id, Receipt
+from app.topiclog import Limits
+from tests.engines.conftest import ENGINES, Clock
+from tests.harness import DEADLINE
+
+pytestmark = pytest.mark.anyio
+
+
+class Publisher:
+    def __init__(self, topic: str, body: str) -> None:
+        self.draft = Draft(topic, body.encode())
+        self.answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+
+    def accepted(self, receipt: Receipt, place: int) -> None:
+        """Answers its own seq and index."""
+        self.answer.set_result((int(receipt.id.rpartition("-")[2]) + place, receipt.index + place))
+
+    def refused(self, error: BaseException) -> None:
+        self.answer.set_exception(error)
+
+
+async def answers(broker: Broker, publishers: list[Publisher]) -> list[tuple[int, int] | BaseException]:
+    for publisher in publishers:
+        broker.gather.add(publisher)
+    async with asyncio.timeout(DEADLINE):
+        return await asyncio.gather(*[publisher.answer for publisher in publishers], return_exceptions=True)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[request.param](Limits(), Clock())
+
+
+async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        bodies = [f"m{number}" for number in range(2 * TOGETHER + 1)]
+        publishers = [Publisher("a" if number % 2 else "b", body) for number, body in enumerate(bodies)]
+        told = await answers(broker, publishers)
+        for publisher, answer in zip(publishers, told, strict=True):
+            assert isinstance(answer, tuple)
+            message = await engine.get(_id(broker, answer[0]))
+            assert message is not None
+            assert (message.topic, message.data, message.index) == (
+                publisher.draft.topic, publisher.draft.data, answer[1],
+            )  # fmt: skip
+
+
+async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        await broker.configure("a", {"max_bytes": 10})
+        publishers = [Publisher("a", body) for body in ("one", "x" * 11, "two")]
+        first, second, third = await answers(broker, publishers)
+        assert isinstance(second, MessageTooLarge)
+        assert [first, third] == [(1, 0), (2, 1)]
+
+
+async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        broker.drain()
+        (answer,) = await answers(broker, [Publisher("a", "late")])
+        assert isinstance(answer, Draining)
+
+
+def _id(broker: Broker, seq: int) -> Id:
+    return Id(broker.epoch, seq)
