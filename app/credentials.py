@@ -4,7 +4,8 @@
 |--------|---------------------|------------|---------------------------------------------------------|
 | some   |                     |            | who has one                                             |
 | none   | this machine only   | `auto`     | anybody                                                 |
-| none   | elsewhere           | `auto`     | who has the token that is made now and shown this once  |
+| none   | elsewhere, or so it | `auto`     | who has the token that is made now and shown this once  |
+|        | seems: by a proxy   |            |                                                         |
 | none   |                     | `required` | the same                                                |
 |        |                     | `none`     | anybody, with a warning                                 |
 """
@@ -46,7 +47,7 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
     if file or keys is not None:
         return keeper
     if settings.auth == "auto" and _stays_here(settings, reach):
-        return _open(settings, file, reach, announce)
+        return Doorkeeper(Openness.ANYBODY if reach is Reach.SETTINGS else Openness.LOOPBACK, file)
     if reach is Reach.UNKNOWN:
         raise SettingInvalid("there is no token, and the server is open to others: make one with `plainmq token`")
     token = make_token(path, FIRST, every_right())
@@ -61,7 +62,9 @@ def _keys(settings: Settings) -> Keys:
 
 
 def _stays_here(settings: Settings, reach: Reach) -> bool:
-    return all(is_loopback(host) for host in _hosts(settings, reach))
+    """Who has a public URL or proxies has users elsewhere, though they all come from this machine."""
+    behind = settings.public_url or settings.trusted_proxies
+    return not behind and all(is_loopback(host) for host in _hosts(settings, reach))
 
 
 def _hosts(settings: Settings, reach: Reach) -> Iterable[str]:
@@ -69,12 +72,6 @@ def _hosts(settings: Settings, reach: Reach) -> Iterable[str]:
         yield settings.host
     if settings.tcp_port:
         yield settings.tcp_host
-
-
-def _open(settings: Settings, file: TokenFile, reach: Reach, announce: Callable[[str], None]) -> Doorkeeper:
-    if settings.public_url:
-        announce("WARNING: there is a --public-url and no token: whoever the proxy lets through can do everything.")
-    return Doorkeeper(Openness.ANYBODY if reach is Reach.SETTINGS else Openness.LOOPBACK, file)
 
 
 def _first(token: str, path: Path) -> str:

@@ -208,17 +208,17 @@ async def test_nobody_fills_the_log_by_being_refused() -> None:
 
 
 async def test_a_life_is_told_from_its_start_to_its_end() -> None:
-    flags = ("--max-topics", "77", "--public-url", "https://user:secret@example.org")
+    flags = ("--max-topics", "77", "--auth", "none", "--public-url", "https://user:secret@example.org")
     with start_server(*JSON, *flags) as server:
         async with stream(server, "/topics/a/stream"):
             assert await stop(server) == 0
         records = await Told(server).records()
     starting, warning, listening, stopping, draining, stopped = records
-    assert (warning["level"], warning["message"].startswith("WARNING: there is a --public-url")) == ("warning", True)
+    assert (warning["level"], warning["message"].startswith("WARNING: --auth is none")) == ("warning", True)
     assert "data_dir" in starting["settings"]  # the harness's
     assert {name: value for name, value in starting["settings"].items() if name != "data_dir"} == {
         "port": "0", "tcp_port": str(server.tcp_port), "max_topics": "77", "log_format": "json",
-        "public_url": "https://***@example.org",
+        "public_url": "https://***@example.org", "auth": "none",
     }  # fmt: skip
     assert (listening["http"], listening["line"]) == (server.url, f"127.0.0.1:{server.tcp_port}")
     assert (stopping["message"], stopping["signal"]) == ("stopping", "SIGTERM")

@@ -113,6 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = Caller(*(self.client or ("", 0)), self.scheme or "http")
         self._counts.connections["http"] = self._counts.connections.get("http", 0) + 1
         if len(self.connections) > self._intake.max_clients:
             self._deaf = True
@@ -125,9 +126,7 @@ class Connection(HttpToolsProtocol):
 
     def caller(self, found: shortcut.Shortcut) -> Caller:
         """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
-        host, port = self.client or ("", 0)
-        direct = Caller(host, port, self.scheme or "http")
-        return self._proxies.caller(direct, found.forwarded)
+        return self._proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
 
     # A request: short cut or not
 

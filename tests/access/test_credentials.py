@@ -86,8 +86,11 @@ def test_nobody_is_asked_when_that_is_written_out_and_each_start_warns(tmp_path:
     assert start.said[0].startswith("WARNING")
 
 
-def test_an_open_server_behind_a_proxy_warns(tmp_path: Path) -> None:
-    assert Start(tmp_path, public_url="https://mq.example.org").said[0].startswith("WARNING")
+@pytest.mark.parametrize("behind", [{"public_url": "https://mq.example.org"}, {"trusted_proxies": "127.0.0.1"}])
+def test_a_server_behind_a_proxy_makes_a_token(tmp_path: Path, behind: dict[str, Any]) -> None:
+    start = Start(tmp_path, **behind)
+    assert not start.keeper.open
+    assert "PLAINMQ_TOKEN=" in start.said[0]
 
 
 def test_a_line_port_that_is_off_is_reached_by_nobody(tmp_path: Path) -> None:

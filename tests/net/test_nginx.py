@@ -79,8 +79,17 @@ async def nginx(folder: Path, authority: Authority, upstream: int) -> AsyncItera
 async def test_streams_come_through_at_once_and_nginx_says_who_asks(
     tmp_path: Path, authority: Authority, topic: str
 ) -> None:
-    flags = ["--public-url", "https://mq.example.org", "--trusted-proxies", "127.0.0.1", "--keep-alive", "1h"]
-    with start_server(*flags, tcp_port=0) as server:
+    flags = [
+        "--public-url",
+        "https://mq.example.org",
+        "--trusted-proxies",
+        "127.0.0.1",
+        "--auth",
+        "none",
+        "--keep-alive",
+        "1h",
+    ]
+    with start_server(*flags, "--keep-alive", "1h", tcp_port=0) as server:
         async with nginx(tmp_path, authority, server.port) as port:
             base = f"https://localhost:{port}"
             reader, writer = await asyncio.open_connection("localhost", port, ssl=authority.trust())

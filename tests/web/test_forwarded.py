@@ -83,7 +83,7 @@ async def test_a_publish_comes_from_whom_the_proxy_says(query: str) -> None:
 
 @pytest.mark.parametrize(("trusted", "secure"), [("127.0.0.1", True), ("10.0.0.1", False)])
 async def test_https_at_the_proxy_is_https_for_us(trusted: str, secure: bool) -> None:
-    flags = ["--trusted-proxies", trusted, "--public-url", "https://mq.example.org"]
+    flags = ["--trusted-proxies", trusted, "--public-url", "https://mq.example.org", "--auth", "none"]
     with start_server(*flags, tcp_port=0) as server:
         async with httpx.AsyncClient(base_url=server.url) as http:
             headers = {"Host": "mq.example.org", "X-Forwarded-Proto": "https"}

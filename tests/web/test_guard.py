@@ -83,7 +83,7 @@ async def test_a_page_of_our_own_may_publish(server: ServerProcess, http: httpx.
 
 @pytest.fixture(scope="module")
 def trusting() -> Iterator[ServerProcess]:
-    flags = ["--public-url", "https://mq.example.org", "--allowed-hosts", "plainmq, Other.Example"]
+    flags = ["--public-url", "https://mq.example.org", "--allowed-hosts", "plainmq, Other.Example", "--auth", "none"]
     with start_server(*flags, "--allowed-origins", "https://app.example.org") as process:
         yield process
 
