@@ -223,9 +223,10 @@ def differing(settings: Settings) -> dict[str, Any]:
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
+    surroundings = network(settings)  # what is wrong there is said before a token is made
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
-        app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=network(settings))
+        app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=surroundings)
         app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
         app.state.intake = Intake(
             int(settings.max_head),

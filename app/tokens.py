@@ -75,7 +75,7 @@ class TokenFile:
 def _state(path: Path) -> tuple[int, ...] | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FileInvalid(f"{path} cannot be read: {error.strerror}") from None

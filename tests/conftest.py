@@ -1,7 +1,9 @@
 """A real server, started as a user starts it, and the ways to talk to it."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +11,9 @@ import httpx
 import pytest
 
 from tests.harness import ServerProcess, start_server, start_uvicorn
+
+# Servers that are started here keep their tokens there, and see none of those that whoever runs the tests has at home.
+os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")
 
 
 @pytest.fixture(scope="session")

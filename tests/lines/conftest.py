@@ -17,8 +17,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with start_server(*RETENTIONS[request.param]) as process:
         yield process
         assert process.stop() == 0
-        assert process.process.stderr
-        assert process.process.stderr.read() == ""
+        assert process.complaints() == []
 
 
 @pytest.fixture
