@@ -144,9 +144,13 @@ class Connection(HttpToolsProtocol):
         check_parts(self.url, self.headers)
         if self._head:  # or it came in one piece, and no piece is too large
             self._intake.check_size(head_size(parser.get_method(), self.url, self.headers))
-        self._stage, self._head = Stage.BODY, 0
-        if parser.should_upgrade():
-            return  # it will be refused: the parser takes what follows for another protocol
+        self._head = 0
+        if not parser.should_upgrade():  # it will be refused: the parser takes what follows for another protocol
+            self._take_up()
+        self._stage = Stage.BODY  # now: a target that is no URL is still the head's fault
+
+    def _take_up(self) -> None:
+        parser = self.parser
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
             self._found = self._shortcuts.find(parser.get_method(), self.url, self.headers)
         if self._found is None:

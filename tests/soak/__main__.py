@@ -103,7 +103,8 @@ def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said
     for column in BOUNDS:
         print(f"  {column}: {late[0][column]:g} to {late[-1][column]:g}, {rise(late, column):+.2f} an hour")
     print(f"  ledger: {dict(faults) or 'no fault'}; work done twice: {book.done_twice}; {book.whose or ''}")
-    print(f"  notes: {dict(sorted(book.notes.items()))}")
+    unknown = sum(map(len, book.perhaps_acked.values()))
+    print(f"  acks without an answer: {unknown}; notes: {dict(sorted(book.notes.items()))}")
     print(f"  the server's exit status: {status}; it said {said.lines} lines, the last:", *said.last, sep="\n    ")
     print("  flat" if not grown else "\n".join(grown))
     grown = [] if options.flat_or_not else grown

@@ -55,7 +55,7 @@ class Book:
         self.perhaps_acked: dict[str, set[int]] = {}  # group → numbers whose ack got no answer
         self.work = ""  # the topic that groups share out
         self.faults: Counter[str] = Counter()  # seen while it ran
-        self.whose: dict[str, dict[str, int]] = {}  # readers that a check found fault with
+        self.whose: dict[str, str] = {}  # readers that a check found fault with
         self.notes: Counter[str] = Counter()  # what is no fault, but worth a count
 
     def new(self, topic: str, kind: str = SURE, size: int = 64) -> tuple[int, str]:
@@ -76,7 +76,9 @@ class Book:
             faults += reader.faults
             expected = self._expected(reader)
             found = self._compare(reader.got, expected[SURE], expected[SURE] | expected[LOSABLE])
-            self.whose.update({reader.name: dict(found)} if found else {})
+            if found:
+                missing = sorted(expected[SURE] - set(reader.got))[:10]
+                self.whose[reader.name] = f"{dict(found)}, the first that are missing: {missing}"
             faults += found
         one = {n for n, sent in enumerate(self.sent) if sent.kind == ONE}
         certain = {n for n in one if self.sent[n].confirmed}

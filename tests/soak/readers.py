@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from app.topic import Selector
-from tests.harness import Lines, ServerProcess, Stream, lines, stream
+from tests.harness import Lines, ServerProcess, SseParser, Stream, lines, stream
 from tests.soak.book import Book, Reader
 
 COMING_BACK: Final = 0.2  # seconds
@@ -22,8 +22,8 @@ LOST: Final = (ConnectionError, TimeoutError, asyncio.IncompleteReadError, httpx
 
 def cut(writer: asyncio.StreamWriter) -> None:
     """Be gone without a word, every other time with a reset."""
-    if random.random() < 0.5:
-        sock = writer.get_extra_info("socket")
+    sock = writer.get_extra_info("socket")
+    if sock is not None and random.random() < 0.5:  # None: it has just been closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
@@ -80,9 +80,13 @@ class StreamReader(Client):
         headers = {"Last_Event_ID": self._place} if self._place else {}
         async with stream(self.server, self.path, **headers) as events:
             assert events.status == 200, events.status
-            events.parser.last_event_id = self._place
+            events.parser = SseParser(self._place, _id=self._place)  # as an EventSource keeps it
             self.opened(events.writer)
             await self._read(events)
+
+    def cut(self) -> None:
+        if self._place:  # or it would come back to nowhere
+            super().cut()
 
     async def _read(self, events: Stream) -> None:
         while (event := await events.next()) is not None:

@@ -63,6 +63,17 @@ async def test_a_doubtful_request_is_refused_and_nothing_behind_it_is_done(
             assert (await http.get(f"/topics/{name}")).status_code == 404
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["alone", "behind a request that waits"])
+async def test_a_target_that_is_no_url_is_refused_in_its_turn(server: ServerProcess, topic: str, waits: bool) -> None:
+    before = f"GET /topics/{topic}/messages?wait=1s HTTP/1.1\r\nHost: localhost\r\n\r\n" if waits else ""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write((before + "POST http://[ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").encode())
+    async with asyncio.timeout(DEADLINE):
+        answers = await reader.read()
+    writer.close()
+    assert [part.split()[0] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200"] * waits + [b"400"]
+
+
 async def test_a_transfer_coding_that_nobody_undoes_is_refused(server: ServerProcess, topic: str) -> None:
     """It would be stored as it travelled, and not as it was."""
     head = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
