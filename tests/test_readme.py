@@ -97,7 +97,7 @@ class Program:
             words = ["sh", "-c", f'exec "$@" > {target}', "sh", *words]
         stderr = subprocess.DEVNULL if curl else subprocess.STDOUT  # curl's is its progress, absent on terminals
         environment = {"PYTHONPATH": str(ROOT), "PLAINMQ_URL": server.url, "PLAINMQ_ENGINE": f"sqlite:{folder}/log.db"}
-        environment |= {"PLAINMQ_TOKEN": token} if token else {}
+        environment |= {"PLAINMQ_DATA_DIR": str(folder)} | ({"PLAINMQ_TOKEN": token} if token else {})
         words = [word.replace("$PLAINMQ_TOKEN", token) for word in words]
         self.process = subprocess.Popen(
             words,
@@ -351,7 +351,7 @@ def _session(command: list[str], folder: Path) -> Iterator[Iterator[str]]:
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )
-    watchdog = Timer(2 * DEADLINE, process.kill)
+    watchdog = Timer(2 * DEADLINE, os.killpg, (process.pid, signal.SIGKILL))
     watchdog.start()
     try:
         assert process.stdout
