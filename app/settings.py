@@ -167,7 +167,7 @@ class Settings:
     access_log: AccessLog = option(
         "errors",
         "Which requests, streams and connections have a record: `errors`, those that went wrong; `all`, which can "
-        "double the price of a publish; `none`.",
+        "triple the price of a publish; `none`.",
     )
 
     def __post_init__(self) -> None:
