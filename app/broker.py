@@ -309,13 +309,13 @@ class Broker:
         return min(max(2 * max(full, self.pulse.latest) - 1, 0.0), 1.0)
 
     def drain(self, spread: float = 0.0) -> None:
-        """Close the doors: publishes and new readers are refused, open streams are ended in good order, all within
-        `spread` seconds. Idempotent."""
+        """Close the doors: publishes and new readers are refused; when what was accepted has reached its readers, open
+        streams are ended in good order, all within `spread` seconds. Idempotent."""
         if not self.draining:
             self.draining = True
             self._workers.rest()
             ends = [*self._workers.ends("draining"), *self._cohorts.ends("draining")]
-            self._farewells.begin(ends, spread)
+            self._farewells.begin(ends, spread, self.engine.caught_up())
 
     async def drained(self) -> None:
         """Wait until every stream was told that it ends."""

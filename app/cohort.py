@@ -96,7 +96,7 @@ class Cohort:
 
     @property
     def large(self) -> bool:
-        """The batch is large enough to be written before the turn is over."""
+        """The batch is large enough to be written before another message comes, though the turn is not over."""
         return self._size > BATCH
 
     def flush(self) -> None:
@@ -360,11 +360,15 @@ class Cohorts:
         cohorts = self._selecting(message.topic)
         if message.delivery is Delivery.ONE:
             return self._deliver_to_one(message, cohorts)
+        if large := [cohort for cohort in cohorts if cohort.large]:
+            for cohort in large:  # before the head moves: a flush may pause readers of others, at the head
+                cohort.flush()
+            cohorts = self._selecting(message.topic)  # or cut some off
         self.head = message.seq
         if not cohorts:
             return 0
         frames: dict[Form, bytes] = {}
-        readers, large = 0, False
+        readers = 0
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
@@ -374,10 +378,6 @@ class Cohorts:
                     frames[form] = form.encode(message)
                 if cohort.add(frames[form]):
                     self._flush_soon(cohort)
-                large = large or cohort.large
-        if large:  # not before every cohort has the message: a flush may pause readers of others
-            for cohort in [cohort for cohort in cohorts if cohort.large]:
-                cohort.flush()
         return readers
 
     def subscribers(self, topic: str) -> int:

@@ -45,10 +45,11 @@ def roomy() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """The same, where a token is needed."""
+    """The same, where a token is needed; one that is not good gets 401 however many came before."""
     folder = tmp_path_factory.mktemp("state")
     TOKENS.append(make_token(folder / "tokens", "contract", every_right()))
-    with start_server("--max-topics", "1000000", "--max-total-bytes", "1GiB", "--data-dir", str(folder)) as process:
+    room = ["--max-topics", "1000000", "--max-total-bytes", "1GiB", "--max-failed-logins", "0"]
+    with start_server(*room, "--data-dir", str(folder)) as process:
         yield process
 
 

@@ -8,9 +8,17 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from app.broker import Broker
+from app.engines.base import Engine
+from app.errors import Draining
 from app.farewells import Farewells
-from app.frames import retry_delay
-from tests.harness import DEADLINE, start_server, stream
+from app.frames import SSE_RAW, retry_delay
+from app.message import Draft, Receipt
+from app.position import LATEST
+from app.topic import Selector
+from app.topiclog import Limits
+from tests.engines.conftest import ENGINES, Clock
+from tests.harness import DEADLINE, SseParser, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +76,81 @@ async def test_what_is_left_can_be_said_at_once_and_who_waits_is_told() -> None:
         await waiting
     assert len(said) == 1_000
     farewells.finish()
+
+
+class Reader:
+    """A sink: what it was written, and its end."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.placed = asyncio.Event()  # it has come: it is told of its place
+        self.ended = asyncio.Event()
+        self._parser = SseParser()
+
+    def write(self, data: bytes) -> None:
+        self.got += [event.data for event in self._parser.feed(data)]
+        if self._parser.last_event_id:
+            self.placed.set()
+
+    def pending(self) -> int:
+        return 0
+
+    def end(self, reason: str) -> None:
+        self.got.append(reason)
+        self.ended.set()
+
+    def abort(self) -> None:
+        raise AssertionError("nobody stalls here")
+
+
+@pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES)
+async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its_end(
+    make: Callable[[Limits, Clock], Engine],
+) -> None:
+    readers = [Reader() for _ in range(150)]  # more than end at once
+    async with asyncio.timeout(DEADLINE), Broker(make(Limits(), Clock())) as broker:
+        for reader in readers:
+            broker.subscribe(Selector(["foo"]), SSE_RAW, reader).start(LATEST)
+        await asyncio.gather(*(reader.placed.wait() for reader in readers))
+        accepted = [broker.publish([Draft("foo", body)]) for body in (b"first", b"second")]
+        broker.drain(10)
+        with pytest.raises(Draining):
+            broker.publish([Draft("foo", b"third")])
+        receipts = [await future for future in accepted]
+        await asyncio.gather(*(reader.ended.wait() for reader in readers))
+    assert [receipt.subscribers for receipt in receipts if isinstance(receipt, Receipt)] == [150, 150]
+    assert [reader.got for reader in readers] == [["first", "second", "draining"]] * 150
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_ends_wait_for_what_comes_before_however_it_goes(fails: bool) -> None:
+    said: list[int] = []
+    farewells = Farewells(asyncio.get_running_loop())
+    before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    farewells.begin([lambda: said.append(1)] * 1_000, 3_600, before)
+    await asyncio.sleep(0)
+    assert not said
+    if fails:
+        before.set_exception(ValueError("the disk is gone"))
+    else:
+        before.set_result(None)
+    await asyncio.sleep(0)
+    assert len(said) == 100
+    farewells.finish()
+    assert len(said) == 1_000
+
+
+async def test_the_ends_do_not_wait_for_ever() -> None:
+    said: list[int] = []
+    farewells = Farewells(asyncio.get_running_loop())
+    before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    farewells.begin([lambda: said.append(1)] * 1_000, 0.2, before)
+    async with asyncio.timeout(DEADLINE):
+        await farewells.wait()
+    assert len(said) == 1_000
+    before.set_result(None)
+    await asyncio.sleep(0)
+    assert len(said) == 1_000
 
 
 @pytest.mark.parametrize(("pressure", "latest"), [(0.0, 5_000), (0.5, 17_500), (1.0, 30_000)])

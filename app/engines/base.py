@@ -60,6 +60,10 @@ class Engine(ABC):
         Fails with MessageTooLarge, TopicLimit or LogFull."""
 
     @abstractmethod
+    def caught_up(self) -> Future[None]:
+        """Done when everything that was asked before has been delivered and answered."""
+
+    @abstractmethod
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
         """The cursor from which a reader of the selection finds what it asked for."""
 

@@ -33,6 +33,9 @@ class LocalEngine(Engine):
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         return self._ask(lambda core, now: core.append(drafts, now))
 
+    def caught_up(self) -> Future[None]:
+        return self._ask(lambda _core, _now: None, reads=True)
+
     # Reading
 
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:

@@ -81,7 +81,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        buffer = Buffer(hello(self._broker.pressure), self._broker, protocol.cutter(receive) or _canceller())
+        seen = exchange(scope)
+        cut = protocol.cutter((seen and seen.receive) or receive) or _canceller()
+        buffer = Buffer(hello(self._broker.pressure), self._broker, cut)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -90,7 +92,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             await super().__call__(scope, receive, send)
         finally:
             subscription.close()
-            if seen := exchange(scope):
+            if seen:
                 seen.why = buffer.why
 
 

@@ -21,8 +21,8 @@ _PROBLEM: Final = b"application/problem+json"
 
 class Exchange:
     __slots__ = (
-        "begun", "client", "code", "dropped", "id", "left", "method", "octets_in", "octets_out", "status", "streams",
-        "target", "token", "why",
+        "begun", "client", "code", "dropped", "id", "left", "method", "octets_in", "octets_out", "receive", "status",
+        "streams", "target", "token", "why",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class Exchange:
         self.dropped = False  # its connection has answered instead
         self.streams = False
         self.octets_in = self.octets_out = 0
+        self.receive: Receive | None = None  # the server's own: it knows the connection, if anything does
 
     @property
     def header(self) -> list[tuple[bytes, bytes]]:
@@ -106,6 +107,7 @@ class Watched:
             await self._app(scope, receive, send)
             return
         seen = scope.setdefault("state", {})[_KEY] = _of(scope)
+        seen.receive = receive
         state = scope["app"].state
 
         async def take() -> Message:

@@ -41,11 +41,13 @@ async def storm(count: int) -> None:
 
 
 async def _publish_until(back: "asyncio.Future[list[Reader]]", http: httpx.AsyncClient, stays: Reader) -> int:
-    """Publish again and again until the others are back; not so fast that this process has no time to bring them."""
+    """Publish when the others set out, and again and again until they are back; not so fast that this process has no
+    time to bring them."""
     count = 0
-    while not (await asyncio.wait([back], timeout=0.2))[0]:
+    while not back.done():
         await stays.until(await publish(http))
         count += 1
+        await asyncio.wait([back], timeout=0.2)
     await back
     return count
 

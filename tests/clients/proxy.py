@@ -10,13 +10,14 @@ import httpx
 from tests.harness import DEADLINE
 
 _RETRY = re.compile(rb"retry: \d{4}\n")  # as long as before: the sizes of chunks stay true
+_END = b"\r\n\r\n"  # of a head
 _KEEP_ALIVE = re.compile(rb"connection: *keep-alive\r\n", re.IGNORECASE)
 
 
 class Proxy:
     """Passes bytes between a client and the server. The first connections for an event stream are each cut after so
-    many bytes of the answer, wherever that falls, or behind what a pattern finds in it. `retry:` is shortened to 10 ms,
-    so that tests need not wait."""
+    many bytes of the answer's body, wherever that falls, or behind what a pattern finds in the answer. `retry:` is
+    shortened to 10 ms, so that tests need not wait."""
 
     def __init__(self, port: int, cuts: Iterable[int | bytes]) -> None:
         self.target = port
@@ -37,7 +38,7 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = await reader.readuntil(_END)
                 upstream, answer = await asyncio.open_connection("127.0.0.1", self.target)
                 try:
                     if b"/stream?" in head.split(b"\r\n")[0]:
@@ -72,7 +73,10 @@ def _place(cut: int | bytes | None, passed: bytes) -> int | None:
     if isinstance(cut, bytes):
         found = re.search(cut, passed)
         return found.end() if found else None
-    return cut if cut is not None and cut <= len(passed) else None
+    head = passed.find(_END)
+    if cut is None or head < 0 or head + len(_END) + cut > len(passed):
+        return None
+    return head + len(_END) + cut
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,7 +114,7 @@ async def proxy(port: int, *cuts: int | bytes) -> AsyncIterator[Proxy]:
         await server.wait_closed()
 
 
-CUTS = (301, 517, 700, 433, 911)  # bytes of answers, heads included: inside an event, whichever
+CUTS = (101, 317, 500, 233, 711)  # bytes of answers, as chunks: inside an event, whichever
 COUNT = 80
 EXPECTED = [*map(str, range(1, COUNT + 1))]
 
