@@ -6,6 +6,7 @@ behind. Under any other ASGI server it streams as sse-starlette does. Both write
 
 from asyncio import Event, current_task
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
@@ -72,8 +73,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request.cycle, subscription)
-        self._begin(subscription)
+        connection.hold(request.cycle, subscription, partial(self._begin, subscription))
 
     def _begin(self, subscription: S) -> None:
         if self._ending is not None:

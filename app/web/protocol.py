@@ -11,6 +11,7 @@ A request that does not end: neither its bytes nor its time are ASGI's affair. H
 
 from asyncio import Transport
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol, cast
 
@@ -371,14 +372,15 @@ class Connection(HttpToolsProtocol):
             return
         client, token = self._sender(found)
         self._stream = Exchange(found.shortcut.method, found.shortcut.path, client, None, token)
-        self.hold(owed, reader)
         if (until := ending(self._keeper, found.grant, wanted.timeout)) is not None:
             reader.end_in(*until)
-        wanted.begin(reader)
+        self.hold(owed, reader, partial(wanted.begin, reader))
 
-    def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription) -> None:
-        """Become the subscription's sink: send the head of a chunked 200, and drop what requests needed."""
-        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+    def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription, begin: Callable[[], object]) -> None:
+        """Become the subscription's sink: send the head of a chunked 200 and what the subscription has to say at once,
+        in one write, and drop what requests needed."""
+        out: list[bytes] = []
+        self.write = out.append
         common = _as_bytes(self.server_state)
         self._stream = self._stream or exchange(cast(dict[str, Any], cycle.scope))
         known = b"".join([b"%b: %b\r\n" % header for header in self._stream.header]) if self._stream else b""
@@ -394,6 +396,9 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         released: Any = None
         self.cycle = self.scope = self.headers = self.parser = self._running = released
+        begin()
+        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+        self.write(b"".join(out))
 
     def pending(self) -> int:
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
