@@ -1,7 +1,8 @@
 """Where all parts meet: the engine, the broker and its doors, started and stopped in order.
 
-A stop: the doors close for what is new (readiness says no, publishes are refused) and every stream gets its farewell;
-then open requests finish; then the line port and the engine go. A second signal ends the process at once.
+A stop: the doors close for what is new (readiness says no, publishes are refused); what was accepted reaches its
+readers, and every stream gets its farewell; then open requests finish; then the line port and the engine go. A second
+signal ends the process at once.
 """
 
 import asyncio
