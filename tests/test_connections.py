@@ -207,10 +207,11 @@ def limited_server(soft: int, hard: int) -> Iterator[tuple[ServerProcess, str]]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stderr
-        first = process.stderr.readline()
-        while "telnet://" not in process.stderr.readline():
+        said = [process.stderr.readline()]
+        while "telnet://" not in said[-1]:
             assert process.poll() is None, "the server did not start"
-        yield ServerProcess(process, 0, port, first), first
+            said.append(process.stderr.readline())
+        yield ServerProcess(process, 0, port, "".join(said)), next(line for line in said if line.startswith("plainmq "))
     finally:
         process.kill()
         process.wait(DEADLINE)
