@@ -29,6 +29,7 @@ class Owed(ABC):
     scope: Final[Mapping[str, Any]] = {}
     found: shortcut.Found | None = None
     begun: float | None = None  # when that is to be told
+    last = False  # nothing comes behind it
 
     def __init__(self, debtor: Debtor) -> None:
         self.debtor = debtor
@@ -67,6 +68,8 @@ class Short(Owed):
 
 class Refusal(Owed):
     """For a request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
+
+    last = True
 
     def __init__(self, debtor: Debtor, error: PlainmqError, target: bytes) -> None:
         super().__init__(debtor)

@@ -240,12 +240,12 @@ class Connection(HttpToolsProtocol):
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = _as_bytes(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
-        if isinstance(owed, Refusal) and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
+        if owed.last and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
             # What is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
         elif not owed.keep_alive:
             self.transport.close()
-        if self.pipeline or isinstance(owed, Refusal):
+        if self.pipeline or owed.last:
             self.on_response_complete()
         else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
             self.server_state.total_requests += 1
@@ -393,9 +393,9 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()  # or the client's leaving would go unseen
         if self.flow.write_paused:
             subscription.pause()
-        self.pipeline.clear()
         released: Any = None
         self.cycle = self.scope = self.headers = self.parser = self._running = released
+        self.pipeline = released  # an empty deque takes 600 bytes
         begin()
         self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
         self.write(b"".join(out))
