@@ -6,7 +6,6 @@ signal ends the process at once.
 """
 
 import asyncio
-import gc
 import os
 import re
 import signal
@@ -254,7 +253,6 @@ async def _serve(settings: Settings) -> None:
         tls = _tls(run.certificate, settings)
         ready = lambda: _announce(run, sock, connections, memory, settings)  # noqa: E731
         server = Server(config, run, int(settings.max_unsent), ready, tls)
-        gc.freeze()  # what is there now stays: a tenth of a reader's join went into looking at it again and again
         await server.serve(sockets=[sock])
         access.tell_rest()
 
