@@ -84,6 +84,7 @@ class Subscription(Protocol):
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
+    write: Callable[[bytes], None]
     _subscription: Subscription | None = None
     _stream: Exchange | None = None
     _found: shortcut.Found | None = None
@@ -377,15 +378,13 @@ class Connection(HttpToolsProtocol):
         self.hold(owed, reader, partial(wanted.begin, reader))
 
     def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription, begin: Callable[[], object]) -> None:
-        """Become the subscription's sink: send the head of a chunked 200 and what the subscription has to say at once,
-        in one write, and drop what requests needed."""
-        out: list[bytes] = []
-        self.write = out.append
+        """Become the subscription's sink: send the head of a chunked 200 together with the first that the subscription
+        has to say, and drop what requests needed."""
         common = _as_bytes(self.server_state)
         self._stream = self._stream or exchange(cast(dict[str, Any], cycle.scope))
         known = b"".join([b"%b: %b\r\n" % header for header in self._stream.header]) if self._stream else b""
-        first = CHUNKED_RAW.wrap([hello(self.broker.pressure)])
-        self.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[200], common, known, _STREAM_HEAD, first))
+        chunk = CHUNKED_RAW.wrap([hello(self.broker.pressure)])
+        head = b"%b%b%b%b\r\n%b" % (STATUS_LINE[200], common, known, _STREAM_HEAD, chunk)
         cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
         self._subscription, self._deaf = subscription, True
         self._counts.answers[200] += 1
@@ -396,9 +395,15 @@ class Connection(HttpToolsProtocol):
         released: Any = None
         self.cycle = self.scope = self.headers = self.parser = self._running = released
         self.pipeline = released  # an empty deque takes 600 bytes
+
+        def write_first(data: bytes) -> None:
+            self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+            self.write(head + data)
+
+        self.write = write_first
         begin()
-        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
-        self.write(b"".join(out))
+        if self.write is write_first:
+            write_first(b"")
 
     def pending(self) -> int:
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
