@@ -471,8 +471,9 @@ async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: 
         for line in words:
             async with lines(server) as peer:
                 peer.send(line, "quit")
-                async with asyncio.timeout(DEADLINE):
-                    shown.append((await peer.reader.read()).decode())
+                with suppress(ConnectionResetError):  # it hangs up on HTTP, while there is more on its way
+                    async with asyncio.timeout(DEADLINE):
+                        shown.append((await peer.reader.read()).decode())
         async with client(server) as http:
             shown.append((await http.get("/metrics")).text)
         assert await stop(server) == 0
