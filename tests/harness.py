@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
 
 
+def take_nothing(port: int, request: bytes) -> socket.socket:
+    """A client that asks, and reads nothing; the caller closes it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(request)
+    return sock
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -2,14 +2,13 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn_with, stream
+from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn_with, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -25,15 +24,6 @@ def impatient(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
         else start_uvicorn_with(PLAINMQ_STALL_TIMEOUT="1s", PLAINMQ_MAX_BYTES="64MiB") as server
     ):
         yield server
-
-
-def stalled(port: int, request: bytes) -> socket.socket:
-    """A client that asks, and reads nothing."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(request)
-    return sock
 
 
 def get(path: str, version: str = "1.1") -> bytes:
@@ -63,8 +53,8 @@ async def test_who_takes_nothing_is_cut_off_and_leaves_nothing_behind(impatient:
     ):
         await http.put("/topics/foo/groups/g")
         files = impatient.open_files()
-        sockets = [stalled(impatient.port, request) for request in HTTP.values()]
-        sockets += [stalled(impatient.tcp_port, request) for request in LINES.values()]
+        sockets = [take_nothing(impatient.port, request) for request in HTTP.values()]
+        sockets += [take_nothing(impatient.tcp_port, request) for request in LINES.values()]
         await _until(http, subscribers=1 + len(sockets) - 2, workers=2)
         for n in range(200):
             assert (await http.post("/topics/foo/messages", content=b"%03d" % n + BODY)).status_code == 201

@@ -10,7 +10,7 @@ import pytest
 from app.errors import Overloaded
 from app.inflow import Inflow
 from app.outflow import Outflow
-from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +139,7 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
                 live = f"GET /topics/foo/stream?limit={1_000 + n} HTTP/1.1\r\nHost: localhost\r\n\r\n"
                 replay = live.replace("limit=", "since=earliest&limit=")
                 for request in (live, replay):
-                    stack.enter_context(_stalled(server.port, request.encode()))
+                    stack.enter_context(take_nothing(server.port, request.encode()))
             for _ in range(5):
                 batch = b"\n".join([b"1" * (MIB // 4)] * 12)
                 headers = {"Content-Type": "application/x-ndjson"}
@@ -162,7 +162,7 @@ async def test_answers_that_nobody_takes_are_bounded_together() -> None:
             files = server.open_files()
             ask = b"GET /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
             for _ in range(20):
-                stack.enter_context(_stalled(server.port, ask))
+                stack.enter_context(take_nothing(server.port, ask))
             taken = 0
             while not taken or server.open_files() - files > 5:  # 4 MiB are less than five such answers
                 assert len((await http.get("/topics/foo/messages")).content) > MIB
@@ -190,11 +190,3 @@ async def _publishes(http: httpx.AsyncClient) -> bool:
         return (await http.post("/topics/foo/messages", content=b"x")).status_code == 201
     except httpx.TransportError:
         return False
-
-
-def _stalled(port: int, request: bytes) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(request)
-    return sock

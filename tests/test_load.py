@@ -3,7 +3,6 @@
 import asyncio
 import re
 import resource
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import cast
@@ -11,7 +10,7 @@ from typing import cast
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, SseEvent, Stream, lines, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, SseEvent, Stream, lines, start_server, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -97,8 +96,8 @@ async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_m
     with start_server("--stall-timeout", "1s") as server:
         async with AsyncExitStack() as stack:
             readers = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(healthy)]
-            stalled = [_stalled(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")]
-            stalled.append(_stalled(server.tcp_port, b"{'command':'subscribe', 'topic':'foo'}\n"))
+            stalled = [take_nothing(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")]
+            stalled.append(take_nothing(server.tcp_port, b"{'command':'subscribe', 'topic':'foo'}\n"))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=DEADLINE))
             await client.put("/topics/foo")
             await _until(client, healthy + len(stalled))
@@ -118,14 +117,6 @@ async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_m
             await _until(client, healthy)
             for sock in stalled:
                 sock.close()
-
-
-def _stalled(port: int, request: bytes) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(request)
-    return sock
 
 
 async def _until(client: httpx.AsyncClient, subscribers: int) -> None:
