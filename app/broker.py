@@ -12,24 +12,24 @@ import msgspec
 
 from .alarm import Alarm
 from .cohort import Cohorts, Reader, Sink
-from .counts import Counts
+from .core.group import GroupState
+from .core.lease import Action, Lease, LeaseId, Outcome
+from .core.reading import Page
+from .core.topiclog import TopicState
+from .core.totals import Totals
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound, PlainmqError, SubscriberLimit
-from .farewells import Farewells
 from .frames import NEWS, Form, LeaseForm
 from .gather import Gather
-from .group import GroupState
-from .inflow import Inflow
-from .lease import Action, Lease, LeaseId, Outcome
+from .limits.counts import Counts
+from .limits.farewells import Farewells
+from .limits.inflow import Inflow
+from .limits.outflow import Outflow
+from .limits.quotas import Quotas
 from .message import Draft, Id, Message, Receipt, Scheduled
-from .outflow import Outflow
 from .position import LATEST, Cursor, Start
-from .pulse import Pulse
-from .quotas import Quotas
-from .reading import Page
+from .telemetry.pulse import Pulse
 from .topic import Selector
-from .topiclog import TopicState
-from .totals import Totals
 from .workers import Worker, Workers
 
 
@@ -125,7 +125,7 @@ class Broker:
         """A reader that misses nothing from now on. Its start(), called once the sink can take bytes, begins to write.
 
         It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
-        `client`: whose share of the places it takes (app/quotas.py). Raises Draining, SubscriberLimit.
+        `client`: whose share of the places it takes (app/limits/quotas.py). Raises Draining, SubscriberLimit.
         """
         self._take_seat(client)
         return self._cohorts.subscribe(selector, form, sink, self._age(aging), limit, client=client)
@@ -283,7 +283,7 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.drop_group(topic, group)
 
-    # What is counted (app/metrics.py)
+    # What is counted (app/telemetry/metrics.py)
 
     @property
     def published(self) -> int:

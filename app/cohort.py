@@ -21,13 +21,13 @@ from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
-from .counts import Counts
+from .core.reading import Page
 from .frames import KINDS, Form
+from .limits.counts import Counts
+from .limits.outflow import Outflow
+from .limits.stall import StallWatch
 from .message import Delivery, Message
-from .outflow import Outflow
 from .position import Cursor, Start
-from .reading import Page
-from .stall import StallWatch
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up

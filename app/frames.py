@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from .lease import Lease
+from .core.lease import Lease
 from .message import Death, Message, rfc3339
 from .position import Gap
 

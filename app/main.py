@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
-from .accesslog import AccessLog
-from .credentials import Reach
-from .journal import JOURNAL, on_loop_error
+from .access.credentials import Reach
 from .server import bounds, network, rules, running
 from .settings import load
+from .telemetry.accesslog import AccessLog
+from .telemetry.journal import JOURNAL, on_loop_error
 from .web.app import create_app
 
 _settings = load()

@@ -25,26 +25,28 @@ import msgspec
 import uvicorn
 import uvloop
 
-from . import __version__, budget, redact
-from .accesslog import AccessLog
+from . import __version__
+from .access.credentials import Reach, doorkeeper
+from .access.doorkeeper import Doorkeeper
 from .broker import Broker, Flow, Timing, steady_clock
-from .certificate import Certificate
-from .credentials import Reach, doorkeeper
-from .doorkeeper import Doorkeeper
+from .core.topiclog import Limits, Retention
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
 from .errors import PlainmqError
-from .farewells import SPREAD
-from .journal import JOURNAL, on_loop_error, tell
-from .quotas import FailedLogins, Quotas, Shares
-from .reloads import Reloads
+from .limits import budget
+from .limits.farewells import SPREAD
+from .limits.quotas import FailedLogins, Quotas, Shares
+from .net.certificate import Certificate
+from .net.reloads import Reloads
+from .net.sockets import BACKLOG, bind, raise_open_files, reachable
 from .settings import OPTIONS, SettingInvalid, Settings
-from .sockets import BACKLOG, bind, raise_open_files, reachable
 from .tcp.echo import serve_echo
 from .tcp.listener import LineListener
 from .tcp.session import LineSession
-from .topiclog import Limits, Retention
+from .telemetry import redact
+from .telemetry.accesslog import AccessLog
+from .telemetry.journal import JOURNAL, on_loop_error, tell
 from .web.app import Bounds, Network, create_app
 from .web.forwarded import Proxies
 from .web.guard import Rules

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Final, Protocol
 
 from .cohort import Sink
-from .counts import Counts
+from .core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound
 from .frames import LeaseForm
-from .lease import Action, Lease, LeaseId, Outcome, lease_id
-from .outflow import Outflow
-from .stall import StallWatch
+from .limits.counts import Counts
+from .limits.outflow import Outflow
+from .limits.stall import StallWatch
 
 GONE: Final = "deleted"
 IN_ONE_TURN: Final = 200  # claims, before others get their turn

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from app.bench.speech import Speech
 from app.bench.team import processes, run
-from app.sockets import raise_open_files
+from app.net.sockets import raise_open_files
 from benchmarks.peers import PEERS, Started, present, started, version_of
 from benchmarks.plots import draw
 from benchmarks.report import Outcome, Report, Seat, write

@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from app.broker import Broker, steady_clock
+from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.frames import SSE_JSON, SSE_RAW, Form
 from app.message import Draft
 from app.position import EARLIEST, LATEST
 from app.topic import Selector
-from app.topiclog import Limits
 
 ROUNDS = 5
 

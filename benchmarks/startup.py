@@ -17,10 +17,10 @@ from typing import Final
 
 import httpx
 
-from app.core import Core
+from app.core.core import Core
+from app.core.topiclog import Limits, Retention
 from app.disk.store import Store
 from app.message import Draft
-from app.topiclog import Limits, Retention
 
 ROUNDS: Final = 3
 BATCH: Final = 1_000

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.budget import available, items, lines
+from app.limits.budget import available, items, lines
 from app.settings import OPTIONS, Settings, flag
 from app.units import Octets
 from tests.harness import start_server

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.client import Client, ClientError, Gap, Published, Record, RequestRefused, Scheduled, Unreachable
-from app.waits import Waits
+from app.client.waits import Waits
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
 

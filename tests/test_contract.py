@@ -11,9 +11,9 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
-from app.claims import every_right
+from app.access.claims import every_right
+from app.access.tokens import make_token
 from app.errors import OptionInvalid
-from app.tokens import make_token
 from app.topic import MAX_LENGTH
 from app.units import parse_duration
 from tests.harness import ROOT, ServerProcess, start_server

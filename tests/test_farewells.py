@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from app.broker import Broker
+from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.errors import Draining
-from app.farewells import Farewells
 from app.frames import SSE_RAW, retry_delay
+from app.limits.farewells import Farewells
 from app.message import Draft, Receipt
 from app.position import LATEST
 from app.topic import Selector
-from app.topiclog import Limits
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, SseParser, start_server, stream
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from app.errors import Overloaded
-from app.inflow import Inflow
-from app.outflow import Outflow
+from app.limits.inflow import Inflow
+from app.limits.outflow import Outflow
 from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream, take_nothing
 
 pytestmark = pytest.mark.anyio

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.core.epochs import Epochs
+from app.core.history import History, MemoryHistory
 from app.disk.file import StoreFile
 from app.disk.history import DiskHistory
-from app.epochs import Epochs
-from app.history import History, MemoryHistory
 from app.message import Delivery, Message
 
 

@@ -19,8 +19,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.accesslog import MOST as MOST_A_SECOND
-from app.journal import MOST as MOST_WAITING
+from app.telemetry.accesslog import MOST as MOST_A_SECOND
+from app.telemetry.journal import MOST as MOST_WAITING
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, lines, start_server, start_uvicorn, stream
 from tests.told import Told
 

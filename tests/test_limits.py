@@ -3,7 +3,8 @@ promised."""
 
 import pytest
 
-from app import duplicates, lease, message, topic
+from app import message, topic
+from app.core import duplicates, lease
 from app.settings import Settings
 from app.tcp import literals
 from app.web import intake, read

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from app.epochs import Epochs
-from app.group import JOB_COST
-from app.groups import NO_NEWS, Groups
-from app.history import MemoryHistory
-from app.lease import Action, Lease, LeaseId, Outcome
-from app.log import Log
+from app.core.epochs import Epochs
+from app.core.group import JOB_COST
+from app.core.groups import NO_NEWS, Groups
+from app.core.history import MemoryHistory
+from app.core.lease import Action, Lease, LeaseId, Outcome
+from app.core.log import Log
+from app.core.reading import Reading
+from app.core.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 from app.message import Death, Draft, Id
-from app.reading import Reading
-from app.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 
 COUNT = 5_000
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.claims import every_right
+from app.access.claims import every_right
+from app.access.tokens import make_token
 from app.errors import RateLimited, SubscriberLimit
-from app.quotas import FailedLogins, Quotas, Shares, client_of
-from app.rates import Buckets
-from app.tokens import make_token
+from app.limits.quotas import FailedLogins, Quotas, Shares, client_of
+from app.limits.rates import Buckets
 from tests.harness import DEADLINE, Lines, ServerProcess, lines, own_address, start_server, stream
 
 pytestmark = pytest.mark.anyio

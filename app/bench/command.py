@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ..commands import Exit
+from ..client.commands import Exit
 from ..errors import PlainmqError
 from .load import Load
 from .processes import Family, listening_on

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from time import monotonic_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
 
-from ..sockets import raise_open_files
+from ..net.sockets import raise_open_files
 from .load import Share
 from .speech import DIGITS, MARK, NUMBER, SMALLEST
 

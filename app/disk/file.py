@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ..epochs import Epochs, new_epoch
+from ..core.epochs import Epochs, new_epoch
 from ..errors import PlainmqError
 
 Synchronous = Literal["full", "relaxed"]

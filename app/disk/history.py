@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..epochs import Epochs
+from ..core.epochs import Epochs
 from ..message import Death, Delivery, Message
 from .rows import parts
 

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-from ..core import Core
-from ..delayed import Postponed
-from ..duplicates import Remembered
-from ..group import GroupNote, Job
-from ..log import LogNote
-from ..losses import Loss
-from ..notes import Key, Kind, Notes
-from ..topiclog import TopicNote
+from ..core.core import Core
+from ..core.delayed import Postponed
+from ..core.duplicates import Remembered
+from ..core.group import GroupNote, Job
+from ..core.log import LogNote
+from ..core.losses import Loss
+from ..core.notes import Key, Kind, Notes
+from ..core.topiclog import TopicNote
 from .rows import parts
 
 

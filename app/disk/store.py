@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core import Core
-from ..log import LogNote
-from ..notes import Notes
-from ..topiclog import Limits
+from ..core.core import Core
+from ..core.log import LogNote
+from ..core.notes import Notes
+from ..core.topiclog import Limits
 from .file import StoreFile, Synchronous, explained
 from .history import DiskHistory
 from .notes import DiskNotes, read_notes

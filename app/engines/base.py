@@ -10,16 +10,16 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
-from ..group import GroupState
-from ..groups import Works
-from ..histogram import Histogram
-from ..lease import Action, Lease, LeaseId, Outcome
+from ..core.group import GroupState
+from ..core.groups import Works
+from ..core.lease import Action, Lease, LeaseId, Outcome
+from ..core.reading import Page
+from ..core.topiclog import TopicState
+from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
-from ..reading import Page
+from ..telemetry.histogram import Histogram
 from ..topic import Selector
-from ..topiclog import TopicState
-from ..totals import Totals
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Engine(ABC):
     def totals(self) -> Future[Totals]:
         """What the log holds."""
 
-    # Groups (app/group.py): a topic shared out among workers
+    # Groups (app/core/group.py): a topic shared out among workers
 
     @abstractmethod
     def join(self, topic: str, group: str) -> Future[None]:

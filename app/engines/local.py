@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from ..core import Core
-from ..group import GroupState
-from ..groups import Groups
-from ..lease import Action, Lease, LeaseId, Outcome
+from ..core.core import Core
+from ..core.group import GroupState
+from ..core.groups import Groups
+from ..core.lease import Action, Lease, LeaseId, Outcome
+from ..core.reading import Page, Reading
+from ..core.topiclog import TopicState
+from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled
 from ..position import Cursor, Start
-from ..reading import Page, Reading
 from ..topic import Selector
-from ..topiclog import TopicState
-from ..totals import Totals
 from .base import Engine
 
 T = TypeVar("T")

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final, Self
 
-from ..core import Accepted, Core
-from ..epochs import Epochs, new_epoch
-from ..groups import Works
-from ..histogram import Histogram
-from ..history import MemoryHistory
+from ..core.core import Accepted, Core
+from ..core.epochs import Epochs, new_epoch
+from ..core.groups import Works
+from ..core.history import MemoryHistory
+from ..core.topiclog import Limits
 from ..message import Message, Receipt
-from ..topiclog import Limits
+from ..telemetry.histogram import Histogram
 from .base import Deliver, attempt
 from .local import LocalEngine, Question
 

@@ -22,15 +22,15 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final, Literal, Self, TypeVar
 
-from ..core import Accepted, Core, Outbox
+from ..core.core import Accepted, Core, Outbox
+from ..core.groups import Works
+from ..core.topiclog import Limits
 from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
-from ..groups import Works
-from ..histogram import Histogram
-from ..journal import tell
 from ..message import Draft, Message, Receipt, Scheduled
-from ..topiclog import Limits
+from ..telemetry.histogram import Histogram
+from ..telemetry.journal import tell
 from .base import Deliver
 from .local import LocalEngine, Question
 

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from ..core.lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
 from ..errors import OptionInvalid
-from ..lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
 from ..message import Draft
 from ..position import Start
 from ..units import format_duration, parse_duration

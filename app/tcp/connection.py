@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
-from ..sockets import acknowledged
+from ..net.sockets import acknowledged
 from .lines import Lines
 
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Final
 
+from ..core.lease import Outcome
 from ..errors import LeaseExpired, NotFound, PlainmqError, Refused
 from ..frames import Form, LeaseForm
-from ..lease import Outcome
 from ..message import Receipt, Scheduled
 from .command import Command, Settle
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, Self, cast
 
-from ..accesslog import AccessLog, address
-from ..counts import Counts
 from ..errors import Busy
+from ..limits.counts import Counts
+from ..telemetry.accesslog import AccessLog, address
 from .connection import Connection
 from .dialects import WORDS
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..access import EVERYTHING, Grant, Right, authorise
+from ..access.grant import EVERYTHING, Grant, Right, authorise
 from .command import Auth, Command, Help, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 
 Need = tuple[Right, Callable[[Any], str]]  # a right, on what the command names

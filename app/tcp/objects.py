@@ -6,25 +6,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from .. import frames
+from ..core.group import parse_group
+from ..core.lease import MAX_LEASES, Action, Outcome, parse_lease_id
 from ..errors import PlainmqError, Refused
 from ..frames import encode_json
-from ..group import parse_group
-from ..lease import MAX_LEASES, Action, Outcome, parse_lease_id
 from ..message import TEXT, Delivery, Draft, Receipt, Scheduled
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
-from .command import (
-    Auth,
-    Command,
-    Ping,
-    Send,
-    Settle,
-    Subscribe,
-    Unsubscribe,
-    Work,
-    parse_delay,
-    parse_lease,
-)
+from .command import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease
 from .dialect import BadArguments, Dialect, NotParsed, NotUtf8, decoded
 
 CREDIT: Final = 10  # leases of a worker who does not say how many

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..access import ANYBODY, NOBODY, Grant, Right, authorise
+from ..access.doorkeeper import Doorkeeper
+from ..access.grant import ANYBODY, NOBODY, Grant, Right, authorise
 from ..broker import Broker
 from ..cohort import Reader
-from ..doorkeeper import Doorkeeper
+from ..core.lease import Outcome
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
 from ..frames import Form, LeaseForm
-from ..lease import Outcome
+from ..limits.quotas import client_of
 from ..message import Draft
-from ..quotas import client_of
 from ..topic import Selector
 from ..workers import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work

@@ -8,9 +8,9 @@ from typing import Final
 
 from .. import frames
 from ..broker import TopicInfo
+from ..core.group import parse_group
+from ..core.lease import MAX_LEASES, Action, parse_lease_id
 from ..errors import OptionInvalid, PlainmqError
-from ..group import parse_group
-from ..lease import MAX_LEASES, Action, parse_lease_id
 from ..message import Draft, Receipt, Scheduled
 from ..position import LATEST, parse_start
 from ..topic import parse_pattern, parse_topic

@@ -10,10 +10,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ExceptionHandler, Lifespan
 
-from ..accesslog import AccessLog
+from ..access.doorkeeper import Doorkeeper
 from ..broker import Broker
-from ..doorkeeper import Doorkeeper
 from ..errors import PlainmqError
+from ..telemetry.accesslog import AccessLog
 from .door import (
     CHANGE,
     EVERYBODY,

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ..access import EVERYTHING, NOBODY, Right, authorise
+from ..access.grant import EVERYTHING, NOBODY, Right, authorise
+from ..core.group import parse_group
 from ..errors import Unauthorised
-from ..group import parse_group
 from ..topic import Selector, parse_topic
 from .exchange import exchange, named
 from .visitor import GRANT, grant_of, identify

@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
-from ..access import Grant
-from ..doorkeeper import Doorkeeper
+from ..access.doorkeeper import Doorkeeper
+from ..access.grant import Grant
 from .visitor import grant_of
 
 EXPIRED: Final = "expired"

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..access import ANYBODY, NOBODY, Grant
-from ..accesslog import AccessLog, address
+from ..access.grant import ANYBODY, NOBODY, Grant
+from ..telemetry.accesslog import AccessLog, address
 
 LAWFUL: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")  # a request id that somebody else has made
 

@@ -7,10 +7,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..access import Right, authorise
+from ..access.grant import Right, authorise
 from ..broker import Broker, GroupInfo
-from ..group import GroupState
-from ..lease import MAX_LEASE
+from ..core.group import GroupState
+from ..core.lease import MAX_LEASE
 from ..message import rfc3339
 from ..position import parse_start
 from ..topic import parse_topic

@@ -22,13 +22,13 @@ from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..accesslog import AccessLog, address
+from ..access.doorkeeper import Doorkeeper
 from ..broker import Broker
-from ..doorkeeper import Doorkeeper
 from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft
-from ..sockets import acknowledged, is_tls, let_go
+from ..net.sockets import acknowledged, is_tls, let_go
+from ..telemetry.accesslog import AccessLog, address
 from . import shortcut
 from .ending import ending
 from .exchange import Exchange, code_of, exchange, named

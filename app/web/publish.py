@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
-from ..inflow import Inflow
+from ..limits.inflow import Inflow
 from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
 from ..units import parse_duration
 from .answer import json_answer

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker
+from ..core.reading import Page
 from ..errors import UseForbidden
 from ..frames import as_record
 from ..message import parse_id
 from ..position import EARLIEST, parse_start
-from ..reading import Page
 from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
 from .ending import at_most

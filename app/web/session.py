@@ -7,8 +7,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..access import ANYBODY
-from ..doorkeeper import Doorkeeper
+from ..access.doorkeeper import Doorkeeper
+from ..access.grant import ANYBODY
 from ..message import rfc3339
 from .answer import json_answer
 from .options import read_options

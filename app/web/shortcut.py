@@ -15,8 +15,8 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from ..access import Grant, Right
-from ..doorkeeper import Doorkeeper
+from ..access.doorkeeper import Doorkeeper
+from ..access.grant import Grant, Right
 from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import Selector, parse_topic

@@ -8,10 +8,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from ..access import ANYBODY, NOBODY, Grant
-from ..doorkeeper import SCHEME, Doorkeeper
+from ..access.doorkeeper import SCHEME, Doorkeeper
+from ..access.grant import ANYBODY, NOBODY, Grant
 from ..errors import OptionInvalid, Unauthorised
-from ..quotas import client_of
+from ..limits.quotas import client_of
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of a stream

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.claims import Rights, every_right
-from app.tokens import make_token
+from app.access.claims import Rights, every_right
+from app.access.tokens import make_token
 from tests.access.keys import AUDIENCE, ISSUER, SECRET, public_pem, put
 from tests.harness import ServerProcess, start_server, start_uvicorn_with
 

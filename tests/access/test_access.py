@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access import ANYBODY, MAX_PATTERNS, NOBODY, Grant, Patterns, Right, authorise
+from app.access.grant import ANYBODY, MAX_PATTERNS, NOBODY, Grant, Patterns, Right, authorise
 from app.errors import Forbidden, NotFound, OptionInvalid, TopicInvalid, Unauthorised
 from app.topic import Selector, covers
 

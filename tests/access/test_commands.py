@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from app.access import Right
+from app.access.doorkeeper import Doorkeeper
+from app.access.grant import Right
+from app.access.signed import Expected, read_keys
+from app.access.tokens import TokenFile
 from app.client import Client
-from app.doorkeeper import Doorkeeper
-from app.signed import Expected, read_keys
-from app.tokens import TokenFile
 from tests.access.conftest import guarded
 from tests.access.keys import SECRET, private, private_pem, public_pem, put
 from tests.harness import DEADLINE, ROOT

@@ -9,17 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access import Right
-from app.claims import Rights, every_right
-from app.counts import Counts
-from app.credentials import Reach, doorkeeper
-from app.doorkeeper import LOOK, Doorkeeper
+from app.access.claims import Rights, every_right
+from app.access.credentials import Reach, doorkeeper
+from app.access.doorkeeper import LOOK, Doorkeeper
+from app.access.files import FileInvalid
+from app.access.grant import Right
+from app.access.signed import ALGORITHMS, Expected, KeyInvalid, read_key, sign
+from app.access.tokens import MAX_TOKENS, TokenFile, make_token
 from app.errors import PlainmqError, Unauthorised
-from app.files import FileInvalid
+from app.limits.counts import Counts
 from app.server import token_path
 from app.settings import SettingInvalid, Settings
-from app.signed import ALGORITHMS, Expected, KeyInvalid, read_key, sign
-from app.tokens import MAX_TOKENS, TokenFile, make_token
 from app.web.app import Bounds, create_app
 from app.web.guard import Rules
 from tests.access.keys import SECRET, private, private_pem, public_pem, put

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.claims import every_right
-from app.doorkeeper import LOOK, Doorkeeper
-from app.tokens import TokenFile, make_token
+from app.access.claims import every_right
+from app.access.doorkeeper import LOOK, Doorkeeper
+from app.access.tokens import TokenFile, make_token
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, stream

@@ -14,14 +14,14 @@ import httpx
 import jwt
 import pytest
 
-from app.access import NOBODY, Right, authorise
-from app.doorkeeper import Doorkeeper
+from app.access.doorkeeper import Doorkeeper
+from app.access.grant import NOBODY, Right, authorise
+from app.access.tickets import LIFE
 from app.tcp import literals, objects, words
 from app.tcp.command import Command
 from app.tcp.dialect import Dialect
 from app.tcp.dialects import JSON, LITERAL, WORDS
 from app.tcp.needs import NEEDS
-from app.tickets import LIFE
 from app.web.app import ROUTES
 from app.web.door import Door, Need
 from tests.access.conftest import Guarded, guarded

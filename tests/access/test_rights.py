@@ -10,9 +10,9 @@ import httpx
 import jwt
 import pytest
 
-from app.doorkeeper import Doorkeeper
+from app.access.doorkeeper import Doorkeeper
+from app.access.signed import Expected, read_keys
 from app.errors import Unauthorised
-from app.signed import Expected, read_keys
 from app.topic import MAX_TOPICS_PER_SELECTOR
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed

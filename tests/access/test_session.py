@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.access import Grant
-from app.claims import Rights, every_right
-from app.counts import Counts
-from app.doorkeeper import LOOK, MAX_KNOWN, OPEN, Doorkeeper
+from app.access.claims import Rights, every_right
+from app.access.doorkeeper import LOOK, MAX_KNOWN, OPEN, Doorkeeper
+from app.access.grant import Grant
+from app.access.tickets import LIFE, MAX_EACH, MAX_TICKETS
+from app.access.tokens import TokenFile, make_token
 from app.errors import TicketLimit, Unauthorised
-from app.tickets import LIFE, MAX_EACH, MAX_TICKETS
-from app.tokens import TokenFile, make_token
+from app.limits.counts import Counts
 from app.web.app import Bounds, create_app
 from app.web.guard import Rules
 from app.web.shortcut import Shortcuts

@@ -7,13 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from app.core.reading import Page
+from app.core.topiclog import Limits
 from app.disk.file import Synchronous
 from app.engines.sqlite import SqliteEngine
 from app.message import Draft, Receipt
 from app.position import EARLIEST, Start
-from app.reading import Page
 from app.topic import Selector
-from app.topiclog import Limits
 from tests.engines.conftest import Clock, Opened
 
 

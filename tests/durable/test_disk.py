@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core import Core
+from app.core.core import Core
+from app.core.lease import Action, parse_lease_id
+from app.core.topiclog import Limits, Retention
 from app.disk.history import DiskHistory
 from app.disk.notes import _SORTS, read_notes
 from app.errors import LogFull, PlainmqError, StorageFailed
-from app.lease import Action, parse_lease_id
 from app.message import Delivery, Draft, Receipt
-from app.topiclog import Limits, Retention
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened
 from tests.harness import DEADLINE, ServerProcess, start_server, stream

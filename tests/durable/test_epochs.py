@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.errors import OptionInvalid
-from app.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.message import Id, parse_id
 from app.position import After, Gap, GapReason
 from tests.durable.life import Life, append, page

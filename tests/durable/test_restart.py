@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from app.core.lease import Action, Lease, LeaseId, Outcome
+from app.core.topiclog import Limits, Retention
 from app.errors import LogFull, NotFound
-from app.lease import Action, Lease, LeaseId, Outcome
 from app.message import Delivery, Draft, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.topic import Selector
-from app.topiclog import Limits, Retention
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import Opened, drafts_text
 

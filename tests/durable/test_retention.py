@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.core.topiclog import Limits, Retention
 from app.position import EARLIEST, GapReason
 from app.topic import Selector
-from app.topiclog import Limits, Retention
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import drafts_text
 from tests.harness import DEADLINE, ServerProcess, start_server, stream

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from app.broker import Broker, steady_clock
+from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
 from app.frames import SSE_RAW
 from app.message import Delivery, Draft
 from app.position import LATEST
 from app.topic import Selector
-from app.topiclog import Limits
 from tests.harness import DEADLINE
 
 pytestmark = pytest.mark.anyio

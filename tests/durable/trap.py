@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.cli import main
-from app.core import Core
+from app.core.core import Core
 from app.disk.file import StoreFile
 from app.disk.notes import DiskNotes
 from app.disk.store import Store

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pytest
 
+from app.core.lease import LeaseId
+from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
 from app.engines.sqlite import SqliteEngine
-from app.lease import LeaseId
 from app.message import Message
-from app.topiclog import Limits
 
 
 class Clock:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
-from app.group import BACKOFF
-from app.lease import Action, Outcome
+from app.core.group import BACKOFF
+from app.core.lease import Action, Outcome
 from app.topic import Selector
 
 State = Literal["kept", "lost", "gone"]  # lost: retention took it, a gap; gone: handed out, expired or never kept

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from app.broker import Broker
+from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.errors import Draining, MessageTooLarge
 from app.gather import TOGETHER
 from app.message import Draft, Id, Receipt
-from app.topiclog import Limits
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE
 

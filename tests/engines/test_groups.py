@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.core.group import JOB_COST, GroupState
+from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
+from app.core.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid
-from app.group import JOB_COST, GroupState
-from app.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.message import Death, Delivery, Draft, Id, Message
 from app.position import EARLIEST, LATEST, After, Last, Start
-from app.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_promises import append, page, texts
 

@@ -21,15 +21,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from app.broker import Broker
 from app.cohort import Reader
+from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
+from app.core.topiclog import Limits, Retention
 from app.engines.base import Engine
 from app.engines.sqlite import SqliteEngine
 from app.errors import LogFull, NotFound
 from app.frames import SSE_JSON, SSE_LEASE
-from app.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.message import Delivery, Draft, Id
 from app.position import EARLIEST, LATEST, After, Last, Start
 from app.topic import Selector
-from app.topiclog import Limits, Retention
 from app.workers import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.model import Model, ModelGroup, ModelReader

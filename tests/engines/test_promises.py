@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
+from app.core.log import CUT
+from app.core.reading import Page
+from app.core.topiclog import MESSAGE_COST, TOPIC_COST, Limits, Retention
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from app.log import CUT
 from app.message import Delivery, Draft, Id, Receipt, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
-from app.reading import Page
 from app.topic import Selector
-from app.topiclog import MESSAGE_COST, TOPIC_COST, Limits, Retention
 from tests.engines.conftest import Make, Opened, drafts_text
 
 pytestmark = pytest.mark.anyio

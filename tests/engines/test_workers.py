@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from app.broker import Broker
+from app.core.lease import Action, Lease, Outcome, parse_lease_id
+from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.errors import NotFound
 from app.frames import SSE_LEASE
-from app.lease import Action, Lease, Outcome, parse_lease_id
 from app.message import Draft
-from app.topiclog import Limits
 from app.workers import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.test_machine import TURNS, WorkSocket

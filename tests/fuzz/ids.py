@@ -4,17 +4,17 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
-from app.core import Core
-from app.epochs import Epochs
+from app.core.core import Core
+from app.core.epochs import Epochs
+from app.core.group import parse_group
+from app.core.history import MemoryHistory
+from app.core.lease import parse_lease_id
+from app.core.topiclog import Limits
 from app.errors import PlainmqError
-from app.group import parse_group
-from app.history import MemoryHistory
-from app.lease import parse_lease_id
 from app.message import Draft, parse_id, rfc3339
 from app.position import AfterIndex, parse_start
 from app.tcp.command import parse_delay, parse_lease
 from app.topic import Selector
-from app.topiclog import Limits
 from app.units import format_duration, format_size, parse_duration, parse_size
 
 EVERYTHING: Final = Selector(["**"])

@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
-from app.signed import Expected, Key, Keys
+from app.access.signed import Expected, Key, Keys
 
 SECRET: Final = b"a secret of tests, of 32 bytes or more"
 KEYS: Final = Keys([Key("HS256", SECRET)], Expected())

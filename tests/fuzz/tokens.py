@@ -10,10 +10,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from app.access import ANYBODY, Grant, Right
-from app.doorkeeper import Doorkeeper
+from app.access.doorkeeper import Doorkeeper
+from app.access.grant import ANYBODY, Grant, Right
+from app.access.tokens import _entry
 from app.errors import PlainmqError, Unauthorised
-from app.tokens import _entry
 from app.topic import parse_pattern
 from tests.fuzz.keys import KEYS, signed
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.access.doorkeeper import OPEN, Doorkeeper
 from app.broker import Broker, steady_clock
-from app.doorkeeper import OPEN, Doorkeeper
+from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
 from app.tcp.session import LineSession
-from app.topiclog import Limits, Retention
 from app.web.app import Bounds, create_app
 from app.web.guard import Rules
 from app.web.intake import Intake

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.access.doorkeeper import Doorkeeper, Openness
 from app.broker import Broker, Timing, steady_clock
-from app.doorkeeper import Doorkeeper, Openness
+from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.message import Draft
-from app.topiclog import Limits
 from app.web.app import Bounds, Network, create_app
 from app.web.forwarded import Caller, Proxies
 from app.web.guard import Rules

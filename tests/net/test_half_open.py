@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.sockets import bind
+from app.net.sockets import bind
 from tests.harness import DEADLINE, free_port, start_server
 
 pytestmark = pytest.mark.anyio

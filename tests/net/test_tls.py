@@ -14,8 +14,8 @@ from typing import cast
 import httpx
 import pytest
 
-from app.certificate import Certificate
-from app.sockets import acknowledged
+from app.net.certificate import Certificate
+from app.net.sockets import acknowledged
 from tests.harness import DEADLINE, Lines, ServerProcess, Stream, start_server
 from tests.net.authority import Authority
 

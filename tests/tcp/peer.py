@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import cast
 
+from app.access.doorkeeper import OPEN, Doorkeeper
 from app.broker import Broker, Timing, steady_clock
-from app.doorkeeper import OPEN, Doorkeeper
+from app.core.topiclog import Limits, Retention
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
 from app.tcp.connection import Connection
 from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
-from app.topiclog import Limits, Retention
 
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
 MAX_LINE = 3 << 19

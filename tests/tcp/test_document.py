@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app import errors, lease
-from app.doorkeeper import OPEN, Doorkeeper
-from app.files import append_private
+from app import errors
+from app.access.doorkeeper import OPEN, Doorkeeper
+from app.access.files import append_private
+from app.access.tokens import TokenFile
+from app.core import lease
 from app.tcp import dialect, dialects, literals, objects, session, words
-from app.tokens import TokenFile
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()

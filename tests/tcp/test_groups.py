@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from app.broker import Timing, steady_clock
+from app.core.lease import Action, LeaseId, Outcome
+from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
-from app.lease import Action, LeaseId, Outcome
 from app.tcp.session import MAX_SUBSCRIPTIONS
-from app.topiclog import Limits
 from tests.tcp.peer import DEADLINE, DONE, Peer, Port, send, serving, subscribe
 
 EXPIRED = b'{"success": false, "reason": "expired"}\r\n'

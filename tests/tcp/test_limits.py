@@ -13,8 +13,8 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from app.access.doorkeeper import OPEN
 from app.broker import Timing
-from app.doorkeeper import OPEN
 from app.tcp.connection import WRITE
 from app.tcp.session import LineSession
 from app.tcp.words import HELP

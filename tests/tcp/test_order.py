@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from app.broker import steady_clock
+from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.message import Draft, Receipt, Scheduled
 from app.tcp.connection import MAX_DUE
-from app.topiclog import Limits
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
 
 

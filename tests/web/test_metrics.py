@@ -14,9 +14,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.broker import Broker, steady_clock
+from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
-from app.metrics import exposition
-from app.topiclog import Limits
+from app.telemetry.metrics import exposition
 from tests.conftest import SERVERS
 from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, stream
 

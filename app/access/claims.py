@@ -1,0 +1,66 @@
+"""What a token says of itself, be it in a file of ours or signed by somebody else. Once it is read it is a Grant."""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from ..errors import PlainmqError, Unauthorised
+from .grant import EVERYTHING, Grant, Patterns, Right
+
+MAX_NAME: Final = 128
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[!-~]+\Z")]
+Time = Annotated[float, msgspec.Meta(gt=0, lt=1e11)]  # Unix seconds, as RFC 7519 has them
+
+
+class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """For each right, the topics and patterns it holds for."""
+
+    publish: list[str] = []
+    subscribe: list[str] = []
+    consume: list[str] = []
+    admin: list[str] = []
+
+    def grant(self, name: str, expires: float | None) -> Grant:
+        """Raises TopicInvalid, OptionInvalid."""
+        held: dict[str, Any] = {right: Patterns(getattr(self, right)) for right in Right}
+        return Grant(name, **held, expires=expires)
+
+
+class ClaimsInvalid(PlainmqError):
+    code = "claims_invalid"
+
+
+R = TypeVar("R", bound=Rights)
+
+
+def checked(claims: R) -> R:
+    """Themselves, if who reads them will take them. Raises ClaimsInvalid."""
+    try:
+        claims.grant("", None)
+        return msgspec.convert(msgspec.to_builtins(claims), type(claims))
+    except (msgspec.ValidationError, PlainmqError) as error:
+        raise ClaimsInvalid(f"there can be no such token: {error}") from None
+
+
+class Signed(Rights):
+    """The claims of a JWT. Others may stand beside them and mean nothing here."""
+
+    sub: Name
+    exp: Time
+    nbf: Time | None = None
+
+    def checked(self, now: float) -> Grant:
+        """Raises Unauthorised."""
+        if self.exp <= now:
+            raise Unauthorised("the token has expired")
+        if self.nbf is not None and self.nbf > now:
+            raise Unauthorised("the token is not valid yet")
+        try:
+            return self.grant(self.sub, self.exp)
+        except PlainmqError as error:
+            raise Unauthorised(f"the token's rights cannot be read: {error}") from None
+
+
+def every_right() -> Rights:
+    return Rights(**{right: [EVERYTHING] for right in Right})

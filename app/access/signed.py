@@ -1,0 +1,134 @@
+"""JSON Web Tokens (RFC 7519). Each key has one algorithm, which the settings fix: what a token's head says of it can
+only fit or not, and chooses nothing.
+
+A key's file holds a secret of at least 32 bytes (HS256), or a public key in PEM (RS256, ES256, EdDSA); to sign, the
+private one.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from ..errors import PlainmqError, Unauthorised
+from .claims import Rights, Signed, checked
+from .files import read_private
+from .grant import Grant
+
+MIN_SECRET: Final = 32  # bytes: as many as the hash has, RFC 7518, section 3.2
+MIN_RSA: Final = 2_048  # bits, RFC 7518, section 3.3
+MAX_KEYS: Final = 8  # each may be tried for a token
+ALGORITHMS: Final = ("HS256", "RS256", "ES256", "EdDSA")
+
+_OPTIONS: Final[Any] = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
+# Times are checked against our own clock (app/access/claims.py). `iat` refuses nothing: RFC 7519 has no such rule.
+
+
+class KeyInvalid(PlainmqError):
+    code = "key_invalid"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """`key` is what PyJWT has made of the file."""
+
+    algorithm: str
+    key: Any
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a token must say of whom it is for and whom it is from; empty is not checked."""
+
+    audience: str = ""
+    issuer: str = ""
+
+
+class Keys:
+    """Those that tokens may be signed with."""
+
+    def __init__(self, keys: Sequence[Key], expected: Expected) -> None:
+        self._keys = keys
+        self._expected = expected
+
+    def verify(self, token: str, now: float) -> Grant:
+        """Raises Unauthorised."""
+        payload = next(filter(None, (self._opened(token, key) for key in self._keys)), None)
+        if payload is None:
+            raise Unauthorised("the token is not one of this server's, or not for it")
+        try:
+            claims = msgspec.convert(payload, Signed)
+        except msgspec.ValidationError as error:
+            raise Unauthorised(f"the token's claims cannot be read: {error}") from None
+        return claims.checked(now)
+
+    def _opened(self, token: str, key: Key) -> Mapping[str, Any] | None:
+        """The claims, if it is signed with this key, and for us."""
+        audience, issuer = self._expected.audience or None, self._expected.issuer or None
+        try:
+            return jwt.decode(token, key.key, [key.algorithm], _OPTIONS, audience=audience, issuer=issuer)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            return None
+
+
+def read_key(text: str, private: bool = False) -> Key:
+    """`HS256:/etc/plainmq/secret` → the key in that file; a public one unless `private`. Raises KeyInvalid."""
+    algorithm, _, path = text.partition(":")
+    if algorithm not in ALGORITHMS or not path:
+        raise KeyInvalid(f"{text!r} is not a key: expected ALGORITHM:PATH, of {', '.join(ALGORITHMS)}")
+    secret = algorithm == "HS256"
+    data = read_private(Path(path)) if secret or private else _read(Path(path))
+    if secret:
+        return Key(algorithm, _checked_secret(data.rstrip(b"\r\n"), path))
+    return Key(algorithm, _checked_pem(algorithm, data, private, path))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyInvalid(f"the key {path} cannot be read: {error.strerror}") from None
+
+
+def _checked_secret(secret: bytes, path: str) -> bytes:
+    if len(secret) < MIN_SECRET:
+        raise KeyInvalid(
+            f"the secret in {path} has {len(secret)} bytes: expected at least {MIN_SECRET} random ones, "
+            f"such as those of: openssl rand -base64 32"
+        )
+    return secret if isinstance(_prepared("HS256", secret, path), bytes) else b""
+
+
+def _checked_pem(algorithm: str, data: bytes, private: bool, path: str) -> Any:
+    key = _prepared(algorithm, data, path)
+    if private != hasattr(key, "public_key"):
+        kind = ("public", "private") if private else ("private", "public")
+        raise KeyInvalid(f"{path} holds a {kind[0]} key: expected the {kind[1]} one")
+    if algorithm == "RS256" and key.key_size < MIN_RSA:
+        raise KeyInvalid(f"the key in {path} has {key.key_size} bits: expected at least {MIN_RSA}")
+    return key
+
+
+def _prepared(algorithm: str, data: bytes, path: str) -> Any:
+    try:
+        return jwt.get_algorithm_by_name(algorithm).prepare_key(data)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise KeyInvalid(f"{path} does not hold a key for {algorithm}") from None
+
+
+def read_keys(text: str, expected: Expected) -> Keys:
+    """Those that a setting names, with commas. Raises KeyInvalid."""
+    named = [part for part in re.split(r"[,\s]+", text) if part]
+    if len(named) > MAX_KEYS:
+        raise KeyInvalid(f"there are {len(named)} keys: expected at most {MAX_KEYS}")
+    return Keys([read_key(part) for part in named], expected)
+
+
+def sign(key: Key, name: str, rights: Rights, expires: float, expected: Expected) -> str:
+    """A token that a server with the key's other half, and with these expectations, takes. Raises KeyInvalid,
+    ClaimsInvalid."""
+    meant = {"aud": expected.audience, "iss": expected.issuer}
+    claims = checked(Signed(sub=name, exp=int(expires), **msgspec.structs.asdict(rights)))
+    payload = msgspec.to_builtins(claims) | {name: value for name, value in meant.items() if value}
+    return jwt.encode(payload, key.key, key.algorithm)

@@ -1,0 +1,42 @@
+"""The command line: arguments only; each command calls one function."""
+
+from typing import Any, Final
+
+import click
+
+from .. import __version__
+from ..errors import PlainmqError
+from . import copies, load, messages, serve, tokens
+
+COMMANDS: Final = (
+    serve.serve,
+    serve.echo,
+    messages.publish,
+    messages.subscribe,
+    load.bench,
+    messages.export,
+    messages.import_,
+    copies.backup,
+    copies.restore,
+    tokens.make_token,
+)
+
+
+class Group(click.Group):
+    """Ends with a sentence, not a traceback, when one of our errors says what is wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PlainmqError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="plainmq")
+def main() -> None:
+    """A message queue that needs no client library: curl publishes, EventSource subscribes, telnet does both."""
+
+
+for command in COMMANDS:
+    main.add_command(command)

@@ -1,0 +1,107 @@
+"""Options that several commands have, and what may stand behind them."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from ..errors import OptionInvalid
+from ..units import parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def duration(text: str) -> float:
+    """`30s` → 30.0 seconds."""
+    try:
+        return float(parse_duration(text))
+    except OptionInvalid as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def url(text: str) -> str:
+    from ..client.client import server_url
+
+    try:
+        return str(server_url(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+
+
+def ca(path: str) -> Path:
+    from ..client.client import trusted
+
+    try:
+        trusted(path)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return Path(path)
+
+
+def token(text: str) -> str:
+    from ..client.client import checked_token
+
+    try:
+        return checked_token(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+url_option = click.option(
+    "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL", show_envvar=True,
+    help="The server's HTTP door.",
+)  # fmt: skip
+token_option = click.option(
+    "--token", type=token, metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
+    help="Whose rights count. As a variable nobody sees it in the list of processes.",
+)  # fmt: skip
+
+
+def whole(lowest: int, highest: int) -> click.IntRange:
+    return click.IntRange(lowest, highest)
+
+
+def address(text: str) -> tuple[str, int]:
+    """`localhost:7777` → host and port."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise click.BadParameter(f"{text!r} is not an address: expected one such as 127.0.0.1:7777")
+    return host.strip("[]"), int(port)
+
+
+def span(text: str) -> float:
+    """A duration of at most ten minutes: nothing here runs without an end."""
+    seconds = duration(text)
+    if not 0 < seconds <= 600:
+        raise click.BadParameter(f"{text!r} is not between 0 and 10m")
+    return seconds
+
+
+def server_options(command: F) -> F:
+    """Which server is meant; the command gets it as `server`."""
+
+    @url_option
+    @click.option(
+        "--ca", type=ca, envvar="PLAINMQ_CA", show_envvar=True, metavar="FILE",
+        help="Certificates (PEM) that may vouch for the server's.  [those that the system trusts]",
+    )  # fmt: skip
+    @token_option
+    @wraps(command)
+    def with_server(*, url: str, ca: Path | None, token: str | None, **options: Any) -> Any:
+        from ..client.commands import Server
+
+        return command(server=Server(url, ca, token), **options)
+
+    return cast(F, with_server)
+
+
+def retry_for(help: str) -> Callable[[F], F]:
+    return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
+
+
+retry_publish_option = retry_for("How long to try without an answer; below 2m, or the server has forgotten the key.")

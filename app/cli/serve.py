@@ -1,0 +1,41 @@
+"""The commands that run a server."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .. import settings
+from .terminal import tell
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _settings_options(command: F) -> F:
+    for option in reversed(settings.OPTIONS):
+        variable = settings.variable(option.name)
+        text = f"{option.metadata['help']}  [{option.default}; {variable}]"
+        command = click.option(settings.flag(option.name), metavar=settings.kind(option.name), help=text)(command)
+    return command
+
+
+@click.command()
+@_settings_options
+def serve(**flags: str | None) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Each option can also be given as the environment variable behind it, or in a file `.env`.
+    """
+    from .. import server
+
+    server.serve(settings.load(flags))
+
+
+@click.command()
+@click.argument("port", type=click.IntRange(0, 65535), default=7777)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def echo(port: int, host: str) -> None:
+    """Send every line back on PORT: check that a port can be reached before you blame the queue."""
+    from .. import server
+
+    server.echo(host, port, tell)

@@ -1,0 +1,191 @@
+"""What an engine decides: the log, its groups, its keys and what is delayed, as plain functions of the time.
+
+No I/O, no tasks, no clock: engines differ only in when a decision counts, at once or when a disk has it. Then what is
+in the outbox must happen: messages are delivered, in log order, those for one are handed() back, workers hear the news.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from math import inf
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..errors import PlainmqError
+from ..message import Delivery, Draft, Id, Message, Receipt, Scheduled
+from .delayed import Delayed
+from .duplicates import Duplicates
+from .epochs import Epochs
+from .groups import Groups, News
+from .history import History
+from .log import Log
+from .notes import Changed, Notes, forget
+from .reading import Reading
+from .topiclog import Limits
+from .totals import Totals
+
+AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
+AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A publish that took its place in the log."""
+
+    messages: list[Message]
+    key: str | None
+
+    def receipt(self, readers: Mapping[int, int]) -> Receipt:
+        """What the publisher is told, when it is known to how many each message (by seq) was handed."""
+        messages = self.messages
+        first, count = messages[0], len(messages)
+        id = first.id
+        subscribers = max([readers.get(message.seq, 0) for message in messages]) if readers else 0
+        return Receipt(id, first.topic, first.index, subscribers, id if count == 1 else messages[-1].id, count)
+
+
+class Outbox(NamedTuple):
+    """`messages`: to be delivered, in this order. `news`: for the workers of groups."""
+
+    messages: list[Message]
+    news: News
+
+    @property
+    def for_one(self) -> list[Message]:
+        """Those that are to be handed() back."""
+        one = Delivery.ONE  # an enum's member is dear to look up
+        return [message for message in self.messages if message.delivery is one]
+
+
+class Core:
+    def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
+        """`changed` hears of each change of state that is not a message."""
+        self.log = Log(limits, epochs, history, changed)
+        self.reading = Reading(self.log)
+        self.groups = Groups(self.log, self.reading, limits.groups, changed)
+        self.duplicates = Duplicates(changed)
+        self.delayed = Delayed(changed)
+        self._messages: list[Message] = []  # accepted, and not in an outbox yet
+        self._grown: dict[str, None] = {}  # topics to be held to their retention
+
+    def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
+        """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
+        kept for one subscriber; `expiries`: seqs of what has a ttl, and its end."""
+        self.log.restore(notes, waiting, expiries)
+        self.groups.restore(notes)
+        self.log.watch_all()
+        self.duplicates.restore(notes["key"])
+        self.delayed.restore(notes["delayed"])
+        for topic, count in self.delayed.counts().items():
+            self.log.expect(topic, count, 0.0)
+
+    def take_outbox(self) -> Outbox:
+        outbox = Outbox(self._messages, self.groups.take_news())
+        self._messages = []
+        return outbox
+
+    # Publishing
+
+    def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
+        """Accept drafts for one topic and with the same key and delay, all or none. Raises MessageTooLarge, TopicLimit,
+        LogFull."""
+        topic, key, delay = drafts[0].topic, drafts[0].key, drafts[0].delay
+        if key is not None and (known := self.duplicates.find(topic, key, now)):
+            return known
+        answer = self._store(drafts, now) if delay is None else self._schedule(drafts, now + delay, now)
+        if key is not None:
+            told = answer.receipt({}) if isinstance(answer, Accepted) else answer
+            self.duplicates.remember(topic, key, told, now)
+        return answer
+
+    def handed(self, readers: Mapping[int, int], messages: Iterable[Message]) -> None:
+        """These were delivered, each to so many (by seq): what was for one is gone if somebody had it."""
+        for message in messages:
+            self._grown[message.topic] = None
+            if message.delivery is Delivery.ONE and readers[message.seq]:
+                self.log.remove(message)
+
+    def trim(self) -> None:
+        """Hold the topics to their retention: at the end of what is decided together."""
+        for topic in self._grown:
+            self.log.trim(topic)
+        self._grown.clear()
+
+    def told(self, receipt: Receipt, key: str) -> None:
+        """What the first publisher with this key was told in the end."""
+        self.duplicates.correct(receipt.topic, key, receipt)
+
+    def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
+        self.log.check_room(drafts, now)
+        accept = self.log.accept
+        messages = [accept(draft, now) for draft in drafts]
+        self._messages += messages
+        if Delivery.ONE not in [draft.delivery for draft in drafts]:
+            self._grown[drafts[0].topic] = None  # otherwise when it is known who had them
+        self.groups.published(drafts[0].topic)
+        return Accepted(messages, drafts[0].key)
+
+    def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
+        self.log.check_room(drafts, now)
+        self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
+        self.log.expect(drafts[0].topic, len(drafts), now)
+        self._delay(drafts, due)
+        return Scheduled(len(drafts), due)
+
+    def _delay(self, drafts: Sequence[Draft], due: float) -> None:
+        self.log.reserve(drafts)
+        self.delayed.add(drafts, due)
+
+    # Time
+
+    @property
+    def deadline(self) -> float:
+        """When something is due next of which others must hear."""
+        return 0.0 if self.log.uncut else min(self.delayed.next() or inf, self.groups.deadline or inf)
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due by now: before a worker's call, and when the deadline comes."""
+        self.log.sweep(now)
+        self._publish_due(now)
+        self.groups.pass_time(now)
+        self.follow_up(now)
+
+    def _publish_due(self, now: float) -> None:
+        for drafts in islice(self.delayed.due(now), AT_ONCE):
+            self.log.release(drafts)
+            try:
+                self._store(drafts, now)
+            except PlainmqError:  # what was accepted stays accepted: it waits until there is room
+                self._delay(drafts, now + AGAIN)
+            else:
+                self.log.expect(drafts[0].topic, -len(drafts), now)
+
+    def follow_up(self, now: float) -> None:
+        """Give up what is out of attempts: after a worker's call."""
+        for dying in self.groups.dying(now):
+            try:
+                self._store([dying.draft], now)
+            except PlainmqError:  # it never vanishes: it waits until there is room
+                self.groups.postpone(dying, now + AGAIN)
+            else:
+                self.groups.bury(dying)
+
+    # Topics
+
+    def drop(self, topic: str) -> None:
+        """Forget a topic, its messages, those that are to come later, and its groups. Raises NotFound."""
+        self.groups.drop_all(topic)
+        for drafts in self.delayed.drop(topic):
+            self.log.release(drafts)
+        self.log.drop(topic)
+
+    def totals(self) -> Totals:
+        totals = Totals(self.log.cost, len(self.log.topics))
+        for topic in self.log.topics.values():
+            totals.messages += topic.ring.live
+            totals.bytes += topic.bytes
+            if topic.holds is not None:
+                self.groups.count(topic, totals)
+        return totals
+
+    def get(self, id: Id, now: float) -> Message | None:
+        return self.log.get(id.seq, now) if self.log.epochs.knows(id) else None

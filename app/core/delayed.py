@@ -1,0 +1,86 @@
+"""Delayed publishes: drafts that were accepted and take their place in the log when they are due."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from ..errors import LogFull
+from ..message import Draft
+from .deadlines import Deadlines
+from .notes import Changed, Key, forget
+from .topiclog import cost
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """A publish and its due time."""
+
+    drafts: list[Draft]
+    due: float
+
+
+class Delayed:
+    """Publishes by their due time, on the caller's clock."""
+
+    def __init__(self, changed: Changed = forget) -> None:
+        self._publishes: dict[int, Postponed] = {}
+        self._due: Deadlines[int] = Deadlines()
+        self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
+        self._number = 0
+        self._cost = 0  # bytes of memory
+        self._changed = changed
+
+    def __len__(self) -> int:
+        return len(self._publishes)
+
+    def restore(self, publishes: Mapping[Key, Postponed]) -> None:
+        for (number,), publish in publishes.items():
+            self._set(int(number), publish)
+        self._number = max(self._publishes, default=0)
+
+    def note(self, number: int) -> Postponed | None:
+        return self._publishes.get(number)
+
+    def check_room(self, drafts: Sequence[Draft], most: int) -> None:
+        """Raises LogFull when there would be more than so many bytes."""
+        if self._cost + sum(map(cost, drafts)) > most:
+            raise LogFull(f"what is delayed takes {self._cost} bytes of memory; at most {most} are kept")
+
+    def add(self, drafts: Sequence[Draft], due: float) -> None:
+        self._number += 1
+        self._set(self._number, Postponed(list(drafts), due))
+        self._changed("delayed", (self._number,))
+
+    def counts(self) -> dict[str, int]:
+        """How many messages of each topic wait."""
+        return {topic: sum(counts.values()) for topic, counts in self._numbers.items()}
+
+    def drop(self, topic: str) -> Iterator[Sequence[Draft]]:
+        """Give up all of a topic's."""
+        for number in tuple(self._numbers.get(topic, ())):
+            self._due.discard(number)
+            yield self._take(number)
+
+    def next(self) -> float | None:
+        """When the next one is due; None when there is none."""
+        return self._due.next()
+
+    def due(self, now: float) -> Iterator[Sequence[Draft]]:
+        """Give up those that are due, in the order of their due times."""
+        for number in self._due.due(now):
+            yield self._take(number)
+
+    def _set(self, number: int, publish: Postponed) -> None:
+        self._publishes[number] = publish
+        self._due.set(number, publish.due)
+        self._cost += sum(map(cost, publish.drafts))
+        self._numbers.setdefault(publish.drafts[0].topic, {})[number] = len(publish.drafts)
+
+    def _take(self, number: int) -> Sequence[Draft]:
+        self._changed("delayed", (number,))
+        drafts = self._publishes.pop(number).drafts
+        self._cost -= sum(map(cost, drafts))
+        numbers = self._numbers[drafts[0].topic]
+        del numbers[number]
+        if not numbers:
+            del self._numbers[drafts[0].topic]
+        return drafts

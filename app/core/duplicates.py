@@ -1,0 +1,65 @@
+"""Idempotency keys: a publish that is repeated within the memory of its key is told what the first one was told."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ..message import Receipt, Scheduled
+from .notes import Changed, Key, forget
+
+Answer = Receipt | Scheduled
+
+WINDOW: Final = 120.0  # seconds: longer than any client's retries take
+MOST: Final = 10_000  # keys, so that memory is bounded
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """When a key came, and what its publisher was told: one of the two."""
+
+    time: float
+    receipt: Receipt | None = None
+    scheduled: Scheduled | None = None
+
+
+class Duplicates:
+    """The answers to the newest keys. Keys of different topics are different keys."""
+
+    def __init__(self, changed: Changed = forget) -> None:
+        self._seen: dict[tuple[str, str], Remembered] = {}  # oldest first
+        self._changed = changed
+
+    def restore(self, seen: Mapping[Key, Remembered]) -> None:
+        for (topic, key), known in sorted(seen.items(), key=lambda item: item[1].time):
+            self._seen[str(topic), str(key)] = known
+
+    def note(self, topic: str, key: str) -> Remembered | None:
+        return self._seen.get((topic, key))
+
+    def find(self, topic: str, key: str, now: float) -> Answer | None:
+        """What the first publish with this key was told, marked as a duplicate's; None when the key is new."""
+        known = self._seen.get((topic, key))
+        if known is None or known.time + WINDOW <= now:
+            return None
+        answer = known.receipt or known.scheduled
+        return None if answer is None else msgspec.structs.replace(answer, duplicate=True)
+
+    def remember(self, topic: str, key: str, answer: Answer, now: float) -> None:
+        self._forget((topic, key))
+        self._seen[topic, key] = _remembered(answer, now)
+        self._changed("key", (topic, key))
+        while len(self._seen) > MOST or next(iter(self._seen.values())).time + WINDOW <= now:
+            self._forget(next(iter(self._seen)))
+
+    def correct(self, topic: str, key: str, answer: Answer) -> None:
+        """The publisher was told this in the end."""
+        if known := self._seen.get((topic, key)):
+            self._seen[topic, key] = _remembered(answer, known.time)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        if self._seen.pop(key, None):
+            self._changed("key", key)
+
+
+def _remembered(answer: Answer, time: float) -> Remembered:
+    return Remembered(time, answer) if isinstance(answer, Receipt) else Remembered(time, None, answer)

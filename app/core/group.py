@@ -1,0 +1,269 @@
+"""A group: which messages of a topic its workers have done, and what becomes of the others. A message's life in it:
+
+              claim              ack
+    ready ───────────▶ leased ─────────▶ acked
+      ▲                  │ nack, lease over, worker gone
+      │       time       ▼
+      └──────────────delayed, or, when that was the last attempt ──▶ dead
+
+What was never handed out lies behind `cursor`, in the log's order; what was, and is neither acked nor dead, is a Job.
+So a group costs memory for what is under way only. Plain data and functions of the time they are given: a lease past
+its end *is* over, whenever somebody asks next.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import Final
+
+import msgspec
+
+from ..errors import GroupInvalid
+from .deadlines import Deadlines
+from .lease import Action, Outcome
+
+BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
+REMEMBERED: Final = 10_000  # dead messages whose late ack is told so
+JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
+
+
+def parse_group(name: str) -> str:
+    """The name itself, checked. Raises GroupInvalid."""
+    if _NAME.fullmatch(name):
+        return name
+    raise GroupInvalid(
+        f"{name[:60]!a} is not the name of a group: expected 1 to 128 letters, digits, '_', '-', '.', '~', "
+        f"the first one a letter, a digit or '_'"
+    )
+
+
+class GroupSettings(msgspec.Struct, frozen=True):
+    """`start` is the word that said where it begins; `ack_timeout` the seconds of a lease unless the worker asks for
+    others; `dead_letter` a topic."""
+
+    dead_letter: str
+    start: str = "earliest"
+    ack_timeout: float = 30.0
+    max_deliveries: int = 10
+
+
+class GroupState(msgspec.Struct, frozen=True):
+    """How many messages are in each stage of their life. `ready`, `leased` and `delayed` together are the lag: what is
+    not acked. `acked` and `dead` count from the group's beginning. `oldest` is the id of the oldest un-acked message,
+    `oldest_time` when it was accepted (Unix seconds)."""
+
+    topic: str
+    group: str
+    ready: int
+    leased: int
+    delayed: int
+    acked: int
+    dead: int
+    oldest: str | None
+    oldest_time: float | None
+    settings: GroupSettings
+
+    @property
+    def lag(self) -> int:
+        return self.ready + self.leased + self.delayed
+
+
+class Job(msgspec.Struct, gc=False):
+    """A message that was handed out and is neither acked nor dead. `expires` is the lease's end, None without one; then
+    it is ready again, or dead, at `due`."""
+
+    attempt: int = 0
+    expires: float | None = None
+    due: float = 0.0
+    first_failure: float | None = None
+    last_failure: float = 0.0
+    reason: str = ""
+
+
+class GroupNote(msgspec.Struct, frozen=True):
+    """What must be known of a group besides its jobs."""
+
+    settings: GroupSettings
+    begin: int
+    cursor: int
+    acked: int
+    dead: int
+
+
+class Group:
+    __slots__ = (
+        "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "jobs", "leased", "remembered",
+        "settings", "touched",
+    )  # fmt: skip
+
+    def __init__(self, settings: GroupSettings, begin: int) -> None:
+        self.settings = settings
+        self.begin = begin  # it has nothing to do with messages up to this seq
+        self.cursor = begin  # every message up to this seq was handed out
+        self.jobs: dict[int, Job] = {}  # by seq; the oldest first, since first deliveries are in order
+        self.dying: dict[int, None] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
+        self.ended: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
+        self.touched: dict[int, None] = {}  # jobs that changed: somebody may have to write that down
+        self.leased = 0
+        self.acked = 0
+        self.dead = 0
+        self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
+        self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
+        self.remembered: dict[int, None] = {}  # the newest that are dead
+
+    def note(self) -> GroupNote:
+        return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead)
+
+    @classmethod
+    def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int]) -> "Group":
+        """Take up where another group left off. `jobs` by seq, the oldest first."""
+        group = cls(note.settings, note.begin)
+        group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
+        group.jobs = dict(jobs)
+        group.remembered = dict.fromkeys(buried)
+        for seq, job in jobs.items():
+            group.leased += job.expires is not None
+            group._deadlines.set(seq, job.due if job.expires is None else job.expires)
+        return group
+
+    def holds(self, seq: int) -> bool:
+        """Whether the message is not done yet, so that the log must not give it up."""
+        return seq > self.cursor or seq in self.jobs
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next lease or delay is over."""
+        return self._deadlines.next()
+
+    @property
+    def returned(self) -> int:
+        """How many jobs are ready again."""
+        return len(self.jobs) - len(self._deadlines) - len(self.dying)
+
+    @property
+    def delayed(self) -> int:
+        """How many jobs wait for their next attempt, or for room among the dead."""
+        return len(self.jobs) - self.returned - self.leased
+
+    # Handing out
+
+    def take_returned(self) -> int | None:
+        """The oldest job that is ready again; it is the caller's to lease(), unless its message is gone."""
+        while self._returned:
+            seq = heappop(self._returned)
+            if job := self.jobs.get(seq):
+                if job.attempt < self.settings.max_deliveries:
+                    return seq
+                self.dying[seq] = None  # fewer attempts are allowed by now
+        return None
+
+    def lease(self, seq: int, expires: float) -> int:
+        """Hand the message out; returns which attempt it is. It is a job that was taken, or the next after `cursor`."""
+        job = self.jobs.get(seq)
+        if job is None:
+            job = self.jobs[seq] = Job()
+            self.cursor = seq
+        job.attempt += 1
+        job.expires = expires
+        self.leased += 1
+        self.touched[seq] = None
+        self._deadlines.set(seq, expires)
+        return job.attempt
+
+    def lose(self, seq: int) -> None:
+        """The message is gone: its ttl is over."""
+        if job := self.jobs.pop(seq, None):
+            self.touched[seq] = None
+            if job.expires is not None:
+                self._end_lease(seq, job)
+            self._deadlines.discard(seq)
+            self.dying.pop(seq, None)
+
+    # Time
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due."""
+        for seq in self._deadlines.due(now):
+            job = self.jobs[seq]
+            if job.expires is None:
+                self._again(seq, job)
+            else:
+                self._fail(seq, job, job.expires, "the lease expired")
+
+    # Settling
+
+    def settle(self, action: Action, seq: int, attempt: int | None, now: float, seconds: float | None) -> Outcome:
+        """End or extend the lease of the attempt, or (None) whichever it is. `seconds`: a nack's delay (None: the
+        backoff), an extension's length (None: the ack_timeout). Time must have passed until now."""
+        job = self.jobs.get(seq)
+        if job is None:
+            return self._settled(action, seq)
+        if job.expires is None or attempt not in {None, job.attempt}:
+            return Outcome.EXPIRED
+        self.touched[seq] = None
+        match action:
+            case Action.ACK:
+                self._end_lease(seq, job)
+                del self.jobs[seq]
+                self.acked += 1
+            case Action.EXTEND:
+                job.expires = now + (self.settings.ack_timeout if seconds is None else seconds)
+                self._deadlines.set(seq, job.expires)
+            case Action.NACK:
+                self._fail(seq, job, now, "nack", seconds)
+            case Action.RETURN:
+                self._fail(seq, job, now, "the worker's connection was lost")
+        return Outcome.DONE
+
+    def _settled(self, action: Action, seq: int) -> Outcome:
+        """For a message that is no job: never handed out, or over."""
+        if not self.begin < seq <= self.cursor:
+            return Outcome.UNKNOWN
+        return Outcome.DONE if action is Action.ACK and seq not in self.remembered else Outcome.EXPIRED
+
+    def _end_lease(self, seq: int, job: Job) -> None:
+        job.expires = None
+        self.leased -= 1
+        self._deadlines.discard(seq)
+        self.ended.append((seq, job.attempt))
+
+    def _fail(self, seq: int, job: Job, at: float, reason: str, delay: float | None = None) -> None:
+        self._end_lease(seq, job)
+        self.touched[seq] = None
+        job.first_failure = at if job.first_failure is None else job.first_failure
+        job.last_failure, job.reason = at, reason
+        wait = BACKOFF[min(job.attempt, len(BACKOFF)) - 1] if delay is None else delay
+        job.due = at + wait
+        if wait and job.attempt < self.settings.max_deliveries:
+            self._deadlines.set(seq, job.due)
+        else:
+            self._again(seq, job)
+
+    def _again(self, seq: int, job: Job) -> None:
+        if job.attempt < self.settings.max_deliveries:
+            heappush(self._returned, seq)
+        else:
+            self.dying[seq] = None
+
+    # Death
+
+    def bury(self, seq: int) -> int | None:
+        """The dying job is in the dead-letter topic now. Returns a message that is no longer remembered for it."""
+        del self.jobs[seq], self.dying[seq]
+        self.touched[seq] = None
+        self.dead += 1
+        self.remembered[seq] = None
+        if len(self.remembered) <= REMEMBERED:
+            return None
+        forgotten = next(iter(self.remembered))
+        del self.remembered[forgotten]
+        return forgotten
+
+    def postpone(self, seq: int, until: float) -> None:
+        """The dead-letter topic has no room for the dying job: it waits there, and nobody gets it."""
+        del self.dying[seq]
+        self.touched[seq] = None
+        self.jobs[seq].due = until
+        self._deadlines.set(seq, until)

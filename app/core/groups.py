@@ -1,0 +1,382 @@
+"""All groups over a log: which message a worker gets, and what follows when time passes or a lease is settled.
+
+Like the log, plain data and functions of the time they are given. What workers must hear of is put into News.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from ..errors import GroupLimit, NotFound, OptionInvalid
+from ..message import Death, Delivery, Draft, Id, Message
+from ..position import EARLIEST, GapReason, Start
+from ..topic import Selector, parse_topic
+from .deadlines import Deadlines
+from .group import Group, GroupNote, GroupSettings, GroupState, Job
+from .holds import Holds
+from .lease import Action, Lease, LeaseId, Outcome
+from .log import Log
+from .notes import Changed, Notes, forget
+from .reading import Reading
+from .topiclog import TopicLog, TopicNote
+from .totals import Totals
+
+DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
+
+
+class Dying(msgspec.Struct, frozen=True):
+    """A message that is out of attempts, and what to publish in its stead."""
+
+    topic: str
+    group: str
+    seq: int
+    draft: Draft
+
+
+class Works(Protocol):
+    """Who hands out work, and is told when there may be some."""
+
+    def ready(self, topic: str, group: str) -> None:
+        """The group may have something to hand out, or is gone."""
+
+    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
+        """That lease (its attempt is always named) is over, however it came. Told once."""
+
+
+class News(msgspec.Struct):
+    """`ended`: leases that are over (topic, group, lease). `ready`: groups that may have something to hand out."""
+
+    ended: list[tuple[str, str, LeaseId]] = msgspec.field(default_factory=list)
+    ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
+
+    def tell(self, works: Works) -> None:
+        for topic, group, lease in self.ended:
+            works.ended(topic, group, lease)
+        for topic, group in self.ready:
+            works.ready(topic, group)
+
+
+NO_NEWS: Final = News()
+
+
+class Groups:
+    def __init__(self, log: Log, reading: Reading, most: int, changed: Changed = forget) -> None:
+        """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down."""
+        self._news = News()
+        self._changed = changed
+        self._log = log
+        self._reading = reading
+        self._most = most
+        self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
+        self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
+
+    def take_news(self) -> News:
+        if not (self._news.ended or self._news.ready):
+            return NO_NEWS
+        news, self._news = self._news, News()
+        return news
+
+    @property
+    def deadline(self) -> float | None:
+        """When something is due next."""
+        return self._deadlines.next()
+
+    # What an engine writes down
+
+    def restore(self, notes: Notes) -> None:
+        """Take up where others left off, in a log that has been restored."""
+        jobs: dict[tuple[str, str], dict[int, Job]] = {}
+        for (topic, name, seq), job in notes["job"].items():
+            jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
+        buried: dict[tuple[str, str], list[int]] = {}
+        for topic, name, seq in sorted(notes["buried"]):
+            buried.setdefault((str(topic), str(name)), []).append(int(seq))
+        groups: dict[str, dict[str, Group]] = {}
+        for (topic, name), note in notes["group"].items():
+            key = str(topic), str(name)
+            known = jobs.get(key, {})
+            oldest_first = {seq: known[seq] for seq in sorted(known)}
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()))
+        for topic, names in groups.items():
+            held: TopicNote = notes["topic"][topic,]
+            self._log.existing(topic).holds = Holds(names, held.held, held.held_bytes)
+            for name, group in names.items():
+                self._look_at(topic, name, group)
+
+    def group_note(self, topic: str, name: str) -> GroupNote | None:
+        group = self._groups_of(topic).get(name)
+        return group.note() if group else None
+
+    def job_note(self, topic: str, name: str, seq: int) -> Job | None:
+        group = self._groups_of(topic).get(name)
+        return group.jobs.get(seq) if group else None
+
+    def buried_note(self, topic: str, name: str, seq: int) -> bool | None:
+        group = self._groups_of(topic).get(name)
+        return True if group is not None and seq in group.remembered else None
+
+    # What groups there are
+
+    def join(self, topic: str, name: str, now: float) -> None:
+        """Make the group, unless it is there. Raises NotFound (there is no such topic), GroupLimit, LogFull."""
+        self._log.existing(topic)
+        if name not in self._groups_of(topic):
+            self.configure(topic, name, {}, None, now)
+
+    def configure(
+        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float
+    ) -> None:
+        """Change fields of the group's settings; the topic and the group are made if they are not there. `start` (the
+        word, and what it means) says where a new group begins. Raises OptionInvalid, TopicInvalid, TopicLimit,
+        GroupLimit, LogFull."""
+        group = self._groups_of(topic).get(name)
+        settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
+        word, place = start or (settings.start, EARLIEST)
+        if group is not None and word != settings.start:
+            raise OptionInvalid(
+                f"group {name!r} of {topic!r} began at {settings.start!r}, which cannot be changed: "
+                f"delete the group and make it anew"
+            )
+        settings = msgspec.structs.replace(settings, start=word, **changes)
+        if settings.dead_letter == topic:
+            raise OptionInvalid(f"dead_letter is {topic!r}, the group's own topic: a dead message would come back")
+        self._changed("group", (topic, name))
+        if group is not None:
+            group.settings = settings
+        else:
+            self._make(topic, name, settings, place, now)
+
+    def _make(self, topic: str, name: str, settings: GroupSettings, start: Start, now: float) -> None:
+        cursor = self._reading.locate(Selector([topic]), start, now)
+        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
+            raise OptionInvalid(
+                f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
+            )
+        log = self._log.make(topic, now)
+        groups = dict(log.holds.groups) if log.holds else {}
+        if len(groups) >= self._most:
+            raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
+        self._log.regroup(log, {**groups, name: Group(settings, cursor.seq)})
+
+    def drop(self, topic: str, name: str) -> None:
+        """Raises NotFound."""
+        group = self._existing(topic, name)
+        log = self._log.existing(topic)
+        self._give_up(topic, name, group)
+        assert log.holds is not None
+        self._log.regroup(log, {known: it for known, it in log.holds.groups.items() if known != name})
+        self._log.trim(topic)
+
+    def drop_all(self, topic: str) -> None:
+        """The topic is about to be dropped. Raises NotFound."""
+        self._log.existing(topic)
+        for name, group in self._groups_of(topic).items():
+            self._give_up(topic, name, group)
+
+    def _give_up(self, topic: str, name: str, group: Group) -> None:
+        self._deadlines.discard((topic, name))
+        self._mourning.pop((topic, name), None)
+        self._changed("group", (topic, name))
+        for seq in group.jobs:
+            self._changed("job", (topic, name, seq))
+        for seq in group.remembered:
+            self._changed("buried", (topic, name, seq))
+        self._tell_ended(
+            topic, name, [(seq, job.attempt) for seq, job in group.jobs.items() if job.expires is not None]
+        )
+        self._news.ready[topic, name] = None  # who waits for it shall learn that it is gone
+
+    def state(self, topic: str, name: str, now: float) -> GroupState:
+        """Raises NotFound."""
+        group = self._existing(topic, name)
+        ring = self._log.existing(topic).ring
+        begun = next(iter(group.jobs), None)
+        oldest = next(self._fresh(topic, group, now), None) if begun is None else ring.get(begun)
+        return GroupState(
+            topic, name,
+            ready=self._ready(self._log.existing(topic), group),
+            leased=group.leased,
+            delayed=group.delayed,
+            acked=group.acked,
+            dead=group.dead,
+            oldest=oldest.id if oldest else None,
+            oldest_time=oldest.time if oldest else None,
+            settings=group.settings,
+        )  # fmt: skip
+
+    def count(self, topic: TopicLog, totals: Totals) -> None:
+        """Add the topic's groups."""
+        for group in topic.holds.groups.values() if topic.holds else ():
+            totals.groups += 1
+            totals.ready += self._ready(topic, group)
+            totals.leased += group.leased
+            totals.delayed += group.delayed
+            totals.acked += group.acked
+            totals.dead += group.dead
+
+    @staticmethod
+    def _ready(topic: TopicLog, group: Group) -> int:
+        """Whatever an only group has no job for is ready: then nothing needs to be counted."""
+        holds = topic.holds
+        if holds is not None and len(holds.groups) == 1:
+            return group.returned + holds.count - len(group.jobs)
+        return group.returned + topic.ring.count(group.cursor)
+
+    def _groups_of(self, topic: str) -> dict[str, Group]:
+        log = self._log.topics.get(topic)
+        return log.holds.groups if log and log.holds else {}
+
+    def _existing(self, topic: str, name: str) -> Group:
+        self._log.existing(topic)
+        group = self._groups_of(topic).get(name)
+        if group is None:
+            raise NotFound(f"topic {topic!r} has no group {name!r}")
+        return group
+
+    # Handing out
+
+    def published(self, topic: str) -> None:
+        """There is a new message in the topic."""
+        for name in self._groups_of(topic):
+            self._news.ready[topic, name] = None
+
+    def claim(
+        self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float
+    ) -> list[Lease]:
+        """Lease at most `count` messages, and no more after `octets` bytes of bodies, for `seconds` (None: the group's
+        ack_timeout). Raises NotFound."""
+        group = self._existing(topic, name)
+        expires = now + (group.settings.ack_timeout if seconds is None else seconds)
+        leases: list[Lease] = []
+        for message in self._claimable(topic, group, now):
+            leases.append(Lease(message, group.lease(message.seq, expires), expires))
+            octets -= len(message.data)
+            if len(leases) == count or octets <= 0:
+                break
+        self._look_at(topic, name, group)
+        return leases
+
+    def _claimable(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+        """What a worker may have, one after the other; each must be leased before the next is asked for."""
+        while (seq := group.take_returned()) is not None:
+            if message := self._message(topic, seq, now):
+                yield message
+        yield from self._fresh(topic, group, now)
+
+    def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+        """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
+        for message in self._log.existing(topic).ring.after(group.cursor):
+            if message.expired(now):
+                self._log.remove(message)
+            elif message.delivery is Delivery.ALL:
+                yield message
+
+    def _message(self, topic: str, seq: int, now: float) -> Message | None:
+        """A message that has expired is given up, and so are its jobs."""
+        message = self._log.existing(topic).ring.get(seq)
+        if message is None or not message.expired(now):
+            return message
+        self._log.remove(message)
+        return None
+
+    # Settling
+
+    def settle(
+        self, topic: str, name: str, action: Action, ids: Sequence[LeaseId], *, seconds: float | None, now: float
+    ) -> list[Outcome]:
+        """What became of each. `seconds`: a nack's delay (None: the backoff), an extension's length (None: the group's
+        ack_timeout). Time must have passed until now. Raises NotFound."""
+        group = self._existing(topic, name)
+        log = self._log.existing(topic)
+        outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
+        self._look_at(topic, name, group)
+        return outcomes
+
+    def _settle(
+        self, log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
+    ) -> Outcome:
+        seq = id.message.seq
+        message = self._message(log.name, seq, now)
+        begun = seq in group.jobs
+        here = begun or (message is not None and message.delivery is Delivery.ALL)
+        if not here or not self._log.epochs.knows(id.message):
+            return Outcome.UNKNOWN
+        outcome = group.settle(action, seq, id.attempt, now, seconds)
+        if begun and outcome is Outcome.DONE and action is Action.ACK:  # an ack may come twice
+            self._log.settled(log, seq)
+        return outcome
+
+    # Time
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due by now."""
+        for topic in tuple(self._log.bereaved):
+            del self._log.bereaved[topic]
+            for name, group in self._groups_of(topic).items():
+                self._look_at(topic, name, group)
+        for topic, name in self._deadlines.due(now):
+            group = self._existing(topic, name)
+            group.pass_time(now)
+            self._look_at(topic, name, group)
+
+    def _look_at(self, topic: str, name: str, group: Group) -> None:
+        """Something has changed in the group: note what follows."""
+        key = topic, name
+        if (deadline := group.deadline) is None:
+            self._deadlines.discard(key)
+        else:
+            self._deadlines.set(key, deadline)
+        self._tell_ended(topic, name, group.ended)
+        group.ended.clear()
+        if group.touched:
+            self._changed("group", key)
+            for seq in group.touched:
+                self._changed("job", (topic, name, seq))
+            group.touched.clear()
+        if group.returned:
+            self._news.ready[key] = None
+        if group.dying:
+            self._mourning[key] = None
+
+    def _tell_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
+        of = self._log.epochs.of
+        self._news.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]
+
+    # Death
+
+    def dying(self, now: float) -> Iterator[Dying]:
+        """What is out of attempts; each is to be bury()ed, or postpone()d, before the next is asked for."""
+        for topic, name in tuple(self._mourning):
+            group = self._existing(topic, name)
+            for seq in tuple(group.dying):
+                if message := self._message(topic, seq, now):
+                    yield Dying(topic, name, seq, self._in_its_stead(name, group, message))
+            self._mourning.pop((topic, name), None)
+
+    @staticmethod
+    def _in_its_stead(name: str, group: Group, message: Message) -> Draft:
+        job = group.jobs[message.seq]
+        first = job.last_failure if job.first_failure is None else job.first_failure
+        death = Death(message.id, message.topic, name, job.attempt, job.reason, first, job.last_failure)
+        return Draft(group.settings.dead_letter, message.data, message.content_type, message.event, death=death)
+
+    def bury(self, dying: Dying) -> None:
+        """It is in the dead-letter topic now."""
+        group = self._existing(dying.topic, dying.group)
+        for seq in (dying.seq, group.bury(dying.seq)):
+            if seq is not None:
+                self._changed("buried", (dying.topic, dying.group, seq))
+        self._look_at(dying.topic, dying.group, group)
+        self._log.settled(self._log.existing(dying.topic), dying.seq)
+
+    def postpone(self, dying: Dying, until: float) -> None:
+        """The dead-letter topic has no room: nobody gets it, and it is tried again then."""
+        group = self._existing(dying.topic, dying.group)
+        group.postpone(dying.seq, until)
+        self._look_at(dying.topic, dying.group, group)
+
+
+def dead_letter_of(topic: str) -> str:
+    """Raises TopicInvalid when the topic's name is too long for that."""
+    return parse_topic(topic + DEAD)

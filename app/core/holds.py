@@ -1,0 +1,77 @@
+"""Holds: what retention may not take from a topic, because one of its groups has not acked it.
+
+The question is which message may go next. Almost always it is the oldest, so retention walks the topic from there. It
+walks past what is held and does not come back: what is released behind it joins a heap. It does not walk on to what no
+worker has had yet: all of that is held, unless it is for one subscriber.
+"""
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+
+from ..message import Delivery, Message
+from .group import Group
+from .history import Ring
+
+
+class Holds:
+    """The groups of one topic, and how many of its messages (and bytes of bodies) they hold."""
+
+    __slots__ = ("_freed", "_passed", "bytes", "count", "groups")
+
+    def __init__(self, groups: dict[str, Group], count: int = 0, octets: int = 0) -> None:
+        self.groups = groups
+        self.count = count
+        self.bytes = octets
+        self._passed = 0  # retention has walked to here
+        self._freed: list[int] = []  # a heap of what was released behind it
+
+    def holds(self, message: Message) -> bool:
+        if message.delivery is Delivery.ONE:  # it is for a subscriber
+            return False
+        return self._holds(message.seq)
+
+    def _holds(self, seq: int) -> bool:
+        return any(group.holds(seq) for group in self.groups.values())
+
+    def add(self, message: Message) -> None:
+        """A new message: every group needs it."""
+        self.count += 1
+        self.bytes += len(message.data)
+
+    def remove(self, message: Message) -> None:
+        """A message that was held is done, or lost."""
+        self.count -= 1
+        self.bytes -= len(message.data)
+        if message.seq <= self._passed:
+            heappush(self._freed, message.seq)
+
+    def recount(self, ring: Ring) -> None:
+        held = [size for seq, size in ring.sizes() if self._holds(seq)]
+        self.count, self.bytes = len(held), sum(held)
+
+    def lose(self, message: Message) -> None:
+        """A message that was held is gone: its ttl is over."""
+        for group in self.groups.values():
+            group.lose(message.seq)
+
+    def free(self, ring: Ring, waiting: Iterable[int]) -> Iterator[Message]:
+        """The messages that nobody holds, oldest first. Each must be removed before the next is asked for. `waiting`:
+        seqs of what is for one subscriber, oldest first."""
+        while self._freed:
+            message = ring.get(self._freed[0])
+            if message is None:
+                heappop(self._freed)
+            else:
+                yield message
+        begun = min(group.cursor for group in self.groups.values())
+        for message in ring.after(self._passed):
+            if message.seq > begun:
+                break
+            if self.holds(message):
+                self._passed = message.seq
+            else:
+                self._passed = message.seq - 1  # past the holes before it too
+                yield message
+        for seq in tuple(waiting):
+            if seq > begun and (message := ring.get(seq)) is not None:
+                yield message

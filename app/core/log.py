@@ -1,0 +1,369 @@
+"""The log: every accepted message in one order, kept per topic as long as its retention says.
+
+Plain data and functions of the time they are given: no I/O, no tasks, no clock. An engine holds one. What is due (an
+age, a ttl, an idle topic) is done when somebody asks next, never by a task of its own.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from ..errors import LogFull, MessageTooLarge, NotFound, TopicLimit
+from ..message import Delivery, Draft, Message
+from ..topic import Selector
+from .deadlines import Deadlines
+from .epochs import Epochs
+from .group import JOB_COST, Group
+from .history import History
+from .holds import Holds
+from .losses import Loss, Losses
+from .notes import Changed, Notes, forget
+from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost
+
+CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
+SWEEP: Final = 1_000  # expired messages that one call gives up
+
+
+class LogNote(msgspec.Struct, frozen=True):
+    """What must be known of a log besides its messages and topics."""
+
+    head: int = 0
+    cost: int = 0
+    forgotten_floor: Loss = msgspec.field(default_factory=Loss)
+
+
+class Log:
+    def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
+        """`changed` hears of each change that an engine may have to write down."""
+        self.limits = limits
+        self.epochs = epochs
+        self.head = 0  # seq of the newest message
+        self.cost = 0  # bytes of memory, all kept messages and topics
+        self.topics: dict[str, TopicLog] = {}
+        self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
+        self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
+        self.frozen = False  # nothing may change, not even what is due
+        self._history = history
+        self.order = history.order
+        self._changed = changed
+        self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
+        self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
+        self.waiting: set[str] = set()  # topics with something in `waiting`
+        self.losses = Losses(changed)
+
+    def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
+        """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
+        `expiries`: seqs of what has a ttl, and its end."""
+        head: LogNote = notes["log"].get((), LogNote())
+        self.head, self.cost = head.head, head.cost
+        for (name,), note in notes["topic"].items():
+            self.topics[str(name)] = TopicLog.restore(
+                str(name), note, self.limits.retention, self._history.ring(str(name))
+            )
+        for topic, seq in waiting:
+            self.topics[topic].waiting[seq] = None
+            self.waiting.add(topic)
+        for seq, expires in expiries:
+            self._expiries.set(seq, expires)
+        self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
+
+    def note(self) -> LogNote:
+        return LogNote(self.head, self.cost, self.losses.floor)
+
+    def topic_note(self, name: str) -> TopicNote | None:
+        topic = self.topics.get(name)
+        return topic.note() if topic else None
+
+    # Writing
+
+    def reserve(self, drafts: Sequence[Draft]) -> None:
+        """Hold the room that these drafts will take, until release()."""
+        self.cost += sum(map(cost, drafts))
+
+    def release(self, drafts: Sequence[Draft]) -> None:
+        self.cost -= sum(map(cost, drafts))
+
+    def expect(self, name: str, count: int, now: float) -> None:
+        """So many more messages come to the topic later, which is there from now on. Fewer, when they have come."""
+        topic = self._topic(name, now)
+        topic.delayed += count
+        self._watch(topic)
+
+    def accept(self, draft: Draft, now: float) -> Message:
+        """Give the draft its place, after check_room() for all that come together. trim() when it was handed out."""
+        topic = self._topic(draft.topic, now)
+        self.head += 1
+        expires = None if draft.ttl is None else now + draft.ttl
+        message = Message(
+            self.epochs.current, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event,
+            now, draft.delivery, expires, draft.line, draft.retain, draft.death,
+        )  # fmt: skip
+        if not topic.loss.first:
+            topic.loss.first = message.seq
+        topic.next_index += 1
+        topic.last_used = now
+        self._changed("topic", (topic.name,))
+        if draft.retain:
+            self._keep(topic, message)
+        return message
+
+    def trim(self, name: str) -> None:
+        """Hold the topic to its retention; of age, sweep() takes care."""
+        if topic := self.topics.get(name):
+            self._trim(topic)
+
+    def remove(self, message: Message) -> bool:
+        """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
+        topic = self.topics.get(message.topic)
+        if topic is None or not topic.ring.remove(message):
+            return False
+        if topic.holds is not None and topic.holds.holds(message):
+            topic.holds.lose(message)
+            self.bereaved[topic.name] = None
+            for name in topic.holds.groups:
+                self._changed("job", (topic.name, name, message.seq))
+            self.unhold(topic, message)
+        self.order.remove(message)
+        self._changed("topic", (topic.name,))
+        topic.bytes -= len(message.data)
+        self.cost -= cost(message)
+        if message.expires is not None:
+            self._expiries.discard(message.seq)
+        if message.delivery is Delivery.ONE:
+            topic.waiting.pop(message.seq, None)
+            if not topic.waiting:
+                self.waiting.discard(topic.name)
+        if not topic.ring.live:
+            self._watch(topic)
+        return True
+
+    def make(self, name: str, now: float) -> TopicLog:
+        """The topic; there is one of that name from now on. Raises TopicLimit."""
+        self._check_topics(name)
+        return self._topic(name, now)
+
+    def configure(self, name: str, changes: Mapping[str, float], now: float) -> None:
+        """Change fields of the topic's Retention; the topic is made if there is none. Raises TopicLimit."""
+        topic = self.make(name, now)
+        topic.retention = msgspec.structs.replace(topic.retention, **changes)
+        topic.pinned = True
+        self._changed("topic", (name,))
+        self._trim_old(topic, now)
+        self._trim(topic)
+        self._watch(topic)
+
+    def drop(self, name: str) -> None:
+        """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
+        topic = self.existing(name)
+        self.regroup(topic, {})
+        for message in topic.ring:
+            self._lose(topic, message)
+        self._forget(topic)
+
+    def watch_all(self) -> None:
+        """After restore(), and when the groups have been restored too: know again what is due when."""
+        for topic in self.topics.values():
+            self._watch(topic)
+
+    def sweep(self, now: float) -> None:
+        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
+        messages at once: readers pass over what has expired anyway."""
+        if not self.frozen and (self.uncut or self._expiries.may_be_due(now) or self._revisits.may_be_due(now)):
+            for seq in islice(self._expiries.due(now), SWEEP):
+                if message := self.order.get(seq):
+                    self.remove(message)
+            uncut, self.uncut = self.uncut, {}
+            for name in {**uncut, **dict.fromkeys(self._revisits.due(now))}:
+                if topic := self.topics.get(name):
+                    self._revisit(topic, now)
+
+    def _keep(self, topic: TopicLog, message: Message) -> None:
+        topic.ring.append(message)
+        self.order.append(message)
+        topic.bytes += len(message.data)
+        self.cost += cost(message)
+        if message.expires is not None:
+            self._expiries.set(message.seq, message.expires)
+        if message.delivery is Delivery.ONE:
+            topic.waiting[message.seq] = None
+            self.waiting.add(topic.name)
+        if topic.holds is not None and message.delivery is Delivery.ALL:
+            topic.holds.add(message)
+            self.cost += JOB_COST * len(topic.holds.groups)
+        if topic.ring.live == 1 or (topic.holds is not None and message.delivery is Delivery.ONE):
+            self._watch(topic)
+
+    # What groups have not done stays
+
+    def regroup(self, topic: TopicLog, groups: dict[str, Group]) -> None:
+        """Give the topic these groups in place of those it has. Raises LogFull."""
+        holds = Holds(groups)
+        holds.recount(topic.ring)
+        cost = holds.count * len(groups) * JOB_COST
+        if topic.holds is not None:
+            cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
+        if cost > 0 and self.cost + cost > self.limits.total_bytes:
+            raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
+        self.cost += cost
+        topic.holds = holds if groups else None
+        self._changed("topic", (topic.name,))
+        self._watch(topic)
+
+    def unhold(self, topic: TopicLog, message: Message) -> None:
+        """No group needs the message any more: retention may take it."""
+        assert topic.holds is not None
+        topic.holds.remove(message)
+        self._changed("topic", (topic.name,))
+        self.cost -= JOB_COST * len(topic.holds.groups)
+
+    def settled(self, topic: TopicLog, seq: int) -> None:
+        """A group is done with the message."""
+        message = topic.ring.get(seq)
+        if message is not None and topic.holds is not None and not topic.holds.holds(message):
+            self.unhold(topic, message)
+            self._trim(topic)
+            self._watch(topic)
+
+    def check_room(self, drafts: Sequence[Draft], now: float) -> None:
+        """Raises TopicLimit, LogFull or MessageTooLarge when these drafts cannot be accepted."""
+        self.sweep(now)
+        name = drafts[0].topic
+        self._check_topics(name)
+        topic = self.topics.get(name)
+        retention = topic.retention if topic else self.limits.retention
+        coming = [draft for draft in drafts if draft.retain]
+        kept = coming[-retention.max_messages :]
+        for draft in kept:
+            if len(draft.data) > retention.max_bytes:
+                raise MessageTooLarge(
+                    f"the message has {len(draft.data)} bytes; topic {name!r} keeps at most {retention.max_bytes}"
+                )
+        if topic is not None and topic.holds is not None:
+            self._check_held(topic, topic.holds, coming)
+        room = sum([cost(draft) for draft in kept])
+        if topic is None:
+            room += TOPIC_COST
+        elif topic.holds is not None:
+            room += len(kept) * len(topic.holds.groups) * JOB_COST
+        need = self.cost + room - self.limits.total_bytes
+        if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
+            raise LogFull(
+                f"the log takes {self.cost} of {self.limits.total_bytes} bytes and the retention of {name!r} frees too "
+                f"little: shorten a retention, delete a topic or raise max_total_bytes"
+            )
+
+    @staticmethod
+    def _check_held(topic: TopicLog, holds: Holds, kept: Sequence[Draft]) -> None:
+        retention = topic.retention
+        octets = holds.bytes + sum(len(draft.data) for draft in kept)
+        if kept and (holds.count + len(kept) > retention.max_messages or octets > retention.max_bytes):
+            raise LogFull(
+                f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
+                f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
+                f"wait for the workers, raise its retention or delete a group"
+            )
+
+    def existing(self, name: str) -> TopicLog:
+        """Raises NotFound."""
+        topic = self.topics.get(name)
+        if topic is None:
+            raise NotFound(f"there is no topic {name!r}")
+        return topic
+
+    def _check_topics(self, name: str) -> None:
+        if name not in self.topics and len(self.topics) >= self.limits.topics:
+            raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
+
+    @staticmethod
+    def _reclaimable(topic: TopicLog, coming: Sequence[Draft]) -> int:
+        """Bytes of memory that the topic's own retention would free if those messages came."""
+        messages = topic.ring.live + len(coming) - topic.retention.max_messages
+        octets = topic.bytes + sum(len(draft.data) for draft in coming) - topic.retention.max_bytes
+        freed = 0
+        for message in topic.ring:
+            if messages <= 0 and octets <= 0:
+                break
+            if topic.holds is not None and topic.holds.holds(message):
+                continue
+            messages -= 1
+            octets -= len(message.data)
+            freed += cost(message)
+        return freed
+
+    def _trim(self, topic: TopicLog) -> None:
+        """Give up what is too much."""
+        ring, most, octets = topic.ring, topic.retention.max_messages, topic.retention.max_bytes
+        if ring.live > most or topic.bytes > octets:
+            self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
+
+    def _trim_old(self, topic: TopicLog, now: float) -> None:
+        """Give up what is too old."""
+        horizon = now - topic.retention.max_age
+        self._cut(topic, lambda message: message.time <= horizon)
+
+    def _cut(self, topic: TopicLog, too_much: Callable[[Message], bool]) -> None:
+        """Give up the oldest messages while they are too much; what is more than CUT of them, next time."""
+        for taken, message in enumerate(topic.free()):
+            if not too_much(message):
+                break
+            if taken == CUT:
+                self.uncut[topic.name] = None
+                break
+            self._lose(topic, message)
+
+    def _lose(self, topic: TopicLog, message: Message) -> None:
+        self.remove(message)
+        self.losses.add(topic.loss, message)
+
+    def _topic(self, name: str, now: float) -> TopicLog:
+        topic = self.topics.get(name)
+        if topic is None:
+            loss, ring = self.losses.recall(name), self._history.ring(name)
+            topic = self.topics[name] = TopicLog(name, self.limits.retention, loss, ring)
+            self._changed("topic", (name,))
+            topic.last_used = now
+            self.cost += TOPIC_COST
+            self._watch(topic)
+        return topic
+
+    def _watch(self, topic: TopicLog) -> None:
+        if oldest := next(topic.free(), None):
+            self._revisits.set(topic.name, oldest.time + topic.retention.max_age)
+        elif topic.stays:
+            self._revisits.discard(topic.name)
+        else:
+            self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
+
+    def _revisit(self, topic: TopicLog, now: float) -> None:
+        self._trim_old(topic, now)
+        self._trim(topic)
+        if topic.stays or topic.last_used + self.limits.topic_idle > now:
+            self._watch(topic)
+        else:
+            self._forget(topic)
+
+    def _forget(self, topic: TopicLog) -> None:
+        del self.topics[topic.name]
+        self._changed("topic", (topic.name,))
+        self._revisits.discard(topic.name)
+        self.cost -= TOPIC_COST
+        self.losses.forget(topic.name, topic.loss)
+
+    # Asking
+
+    def state(self, name: str, now: float) -> TopicState:
+        """Raises NotFound."""
+        self.sweep(now)
+        return self.existing(name).state()
+
+    def states(self, selector: Selector | None, now: float) -> list[TopicState]:
+        """Every topic that is selected (None: every one), by name."""
+        self.sweep(now)
+        return [self.topics[name].state() for name in sorted(self.topics) if selector is None or selector.matches(name)]
+
+    def get(self, seq: int, now: float) -> Message | None:
+        self.sweep(now)
+        message = self.order.get(seq)
+        return None if message is None or message.expired(now) else message

@@ -1,0 +1,78 @@
+"""What retention took, topic by topic, so that whoever comes back too late can be told."""
+
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from ..message import Message
+from ..topic import Selector
+from .notes import Changed, Key, forget
+
+FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
+
+_seq = attrgetter("seq")
+
+
+class Loss(msgspec.Struct):
+    """What retention took from a topic: the seq and time of the newest such message, and how many there were.
+    `first` is the topic's first message ever: who stopped before it has missed all of them."""
+
+    seq: int = 0
+    time: float = 0.0
+    count: int = 0
+    first: int = 0
+
+
+class Losses:
+    """`newest` is the greatest seq that was lost: most questions about a gap end there. A topic has its own Loss; those
+    of dropped topics are here. `floor` is the greatest of those that are no longer remembered by name."""
+
+    def __init__(self, changed: Changed = forget) -> None:
+        self.newest = 0
+        self.floor = Loss()
+        self._forgotten: dict[str, Loss] = {}
+        self._changed = changed
+
+    def restore(self, forgotten: Mapping[Key, Loss], floor: Loss, topics: Iterable[Loss]) -> None:
+        """`topics`: the losses of the topics that are there."""
+        self._forgotten = {str(name): loss for (name,), loss in forgotten.items()}
+        self.floor = floor
+        self.newest = max(loss.seq for loss in (*topics, *forgotten.values(), floor))
+
+    def note(self, name: str) -> Loss | None:
+        return self._forgotten.get(name)
+
+    def add(self, loss: Loss, message: Message) -> None:
+        """Retention takes that message too."""
+        loss.count += 1
+        if message.seq > loss.seq:
+            loss.seq, loss.time = message.seq, message.time
+        self.newest = max(self.newest, message.seq)
+
+    def recall(self, name: str) -> Loss:
+        """The loss of a topic that is there again, or is new."""
+        if name not in self._forgotten:
+            return msgspec.structs.replace(self.floor)
+        self._changed("forgotten", (name,))
+        return self._forgotten.pop(name)
+
+    def forget(self, name: str, loss: Loss) -> None:
+        """The topic is no more."""
+        if loss.seq:
+            self._forgotten[name] = loss
+            self._changed("forgotten", (name,))
+        if len(self._forgotten) > FORGOTTEN:
+            oldest = next(iter(self._forgotten))
+            self._changed("forgotten", (oldest,))
+            loss = self._forgotten.pop(oldest)
+            self.floor = max(self.floor, Loss(loss.seq, loss.time, first=-1), key=_seq)
+
+    def of(self, name: str) -> Loss:
+        """That of a topic which is not there."""
+        return self._forgotten.get(name, self.floor)
+
+    def among(self, selector: Selector) -> list[Loss]:
+        """Those of all topics that are not there and may be selected."""
+        return [self.floor, *(loss for name, loss in self._forgotten.items() if selector.matches(name))]

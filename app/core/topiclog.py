@@ -1,0 +1,131 @@
+"""One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from ..message import Draft, Message
+from .history import Ring
+from .holds import Holds
+from .losses import Loss
+
+MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body; a test measures it
+TOPIC_COST: Final = 1_024  # likewise a topic
+DEATH_COST: Final = 512  # likewise the story of a dead message
+
+
+def cost(message: Message | Draft) -> int:
+    """Bytes of memory the message takes while it is kept."""
+    octets = MESSAGE_COST + len(message.data)
+    if message.line is not None:
+        octets += len(message.line)
+    return octets if message.death is None else octets + DEATH_COST
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How much of a topic is kept: messages, bytes of their bodies, age in seconds."""
+
+    max_messages: int = 1_000
+    max_bytes: int = 8 << 20
+    max_age: float = 86_400.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds, `groups`
+    counts those of one topic; `delayed_bytes` counts like `total_bytes`: what is delayed is in memory everywhere."""
+
+    retention: Retention = Retention()
+    total_bytes: int = 256 << 20
+    topics: int = 10_000
+    groups: int = 100
+    topic_idle: float = 3_600.0
+    delayed_bytes: int = 256 << 20
+
+
+class TopicState(msgspec.Struct, frozen=True):
+    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; how many are to come
+    later; its retention; and the names of its groups."""
+
+    topic: str
+    messages: int
+    bytes: int
+    delayed: int
+    first: str | None
+    last: str | None
+    retention: Retention
+    groups: list[str]
+
+
+class TopicNote(msgspec.Struct, frozen=True):
+    """What must be known of a topic besides its messages. `held` and `held_bytes`: what its groups have not acked."""
+
+    retention: Retention
+    loss: Loss
+    messages: int
+    bytes: int
+    next_index: int
+    last_used: float
+    pinned: bool
+    held: int = 0
+    held_bytes: int = 0
+
+
+class TopicLog:
+    """One topic's part of the log."""
+
+    __slots__ = (
+        "bytes", "delayed", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring",
+        "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
+        self.name = name
+        self.retention = retention
+        self.loss = loss
+        self.ring = ring
+        self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
+        self.bytes = 0
+        self.delayed = 0  # messages that are to come later
+        self.next_index = 0
+        self.last_used = 0.0
+        self.pinned = False  # has settings of its own, so it stays when it is empty
+        self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
+
+    def free(self) -> Iterator[Message]:
+        """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
+        return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
+
+    @property
+    def stays(self) -> bool:
+        """It is not forgotten, however long nobody publishes to it."""
+        return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None
+
+    def state(self) -> TopicState:
+        newest = next(self.ring.newest(), None)
+        return TopicState(
+            self.name,
+            self.ring.live,
+            self.bytes,
+            self.delayed,
+            self.ring.oldest.id if newest else None,
+            newest.id if newest else None,
+            self.retention,
+            sorted(self.holds.groups) if self.holds else [],
+        )
+
+    def note(self) -> TopicNote:
+        held, held_bytes = (self.holds.count, self.holds.bytes) if self.holds else (0, 0)
+        return TopicNote(
+            self.retention, self.loss, self.ring.live, self.bytes, self.next_index, self.last_used, self.pinned,
+            held, held_bytes,
+        )  # fmt: skip
+
+    @classmethod
+    def restore(cls, name: str, note: TopicNote, default: Retention, ring: Ring) -> "TopicLog":
+        """Take up where another one left off. `default`: the retention of a topic without settings of its own."""
+        topic = cls(name, note.retention if note.pinned else default, note.loss, ring)
+        ring.live = note.messages
+        topic.bytes, topic.next_index = note.bytes, note.next_index
+        topic.last_used, topic.pinned = note.last_used, note.pinned
+        return topic

@@ -1,0 +1,122 @@
+"""How much one client may do, so that it leaves something for the others.
+
+A client is a token, by its name, or an anonymous address: one with a token is known by it, since behind a proxy all
+share an address. Who is anonymous on this very machine is not limited: he could as well stop the server.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+import msgspec
+
+from ..errors import RateLimited, SubscriberLimit
+from .rates import Buckets
+
+MINUTE: Final = 60.0
+NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one has all addresses of such a network
+
+
+class Shares(msgspec.Struct, frozen=True):
+    """One client's: publishes a second, and how many at once after a pause; subscribers at a time. 0 is no limit."""
+
+    publish_rate: int = 1_000
+    publish_burst: int = 2_000
+    subscribers: int = 1_000
+
+
+def client_of(token: str | None, address: str | None) -> str | None:
+    """The client's name in quotas and in sentences. None: it has no limit. `address`: as the socket tells it, or None
+    where there is none."""
+    return _named(token) if token is not None else _anonymous(address)
+
+
+@lru_cache(maxsize=4_096)
+def _named(token: str) -> str:
+    return f"token {token!r}"
+
+
+@lru_cache(maxsize=4_096)
+def _anonymous(address: str | None) -> str | None:
+    try:
+        ip = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return None  # a Unix socket
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return None
+    if isinstance(ip, IPv6Address):
+        return f"address {ip_network((ip, NETWORK), strict=False)}"
+    return f"address {ip}"
+
+
+class Quotas:
+    """What the clients have of their shares."""
+
+    def __init__(self, shares: Shares = Shares(), clock: Callable[[], float] = time.monotonic) -> None:  # noqa: B008
+        self._shares = shares
+        self._clock = clock
+        self._publishes = _buckets(shares.publish_rate, shares.publish_burst)
+        self._seats: Counter[str] = Counter()
+
+    def publish(self, client: str | None, count: int = 1) -> None:
+        """It publishes so many messages, all or none. Raises RateLimited."""
+        if client is None or self._publishes is None:
+            return
+        if wait := self._publishes.take(client, count, self._clock()):
+            raise RateLimited(
+                f"{client} publishes more than {self._shares.publish_rate} messages a second: "
+                f"nothing was stored; try again in {wait:.1f} seconds",
+                wait,
+            )
+
+    def take_seat(self, client: str | None) -> None:
+        """It subscribes. Raises SubscriberLimit."""
+        if client is None:
+            return
+        if 0 < self._shares.subscribers <= self._seats[client]:
+            raise SubscriberLimit(f"{client} has {self._seats[client]} subscribers, as many as one client may have")
+        self._seats[client] += 1
+
+    def leave_seat(self, client: str | None) -> None:
+        if client is not None:
+            self._seats[client] -= 1
+            if not self._seats[client]:
+                del self._seats[client]
+
+
+def _buckets(rate: float, burst: int) -> Buckets | None:
+    return Buckets(rate, max(burst, 1)) if rate else None
+
+
+class FailedLogins:
+    """The doorkeeper's attempts: so many from one address in a minute, then none is looked at for a while. A token that
+    was good before is not asked about, so who works is not locked out by others at his address."""
+
+    def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        """0 is no limit."""
+        self._most = most
+        self._clock = clock
+        self._buckets = _buckets(most / MINUTE, most)
+
+    def check(self, address: str) -> None:
+        """Raises RateLimited."""
+        if self._buckets is not None and (wait := self._buckets.wait(_place(address), 1, self._clock())):
+            raise RateLimited(
+                f"{_place(address)} has failed to log in {self._most} times in a minute: "
+                f"try again in {wait:.0f} seconds",
+                wait,
+            )
+
+    def failed(self, address: str) -> None:
+        if self._buckets is not None:
+            self._buckets.take(_place(address), 1, self._clock())
+
+
+def _place(address: str) -> str:
+    """Also of this machine."""
+    return _anonymous(address) or f"address {address}"
