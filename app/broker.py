@@ -283,7 +283,7 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.drop_group(topic, group)
 
-    # What is counted (app/telemetry/metrics.py)
+    # What is counted (app/web/exposition.py)
 
     @property
     def published(self) -> int:

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..broker import Broker
-from ..telemetry.metrics import exposition
+from .exposition import exposition
 from .options import read_options
 
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
-from app.telemetry.metrics import exposition
+from app.web.exposition import exposition
 from tests.conftest import SERVERS
 from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, stream
 

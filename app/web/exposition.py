@@ -23,8 +23,8 @@ from .. import __version__
 from ..broker import Broker
 from ..core.totals import Totals
 from ..errors import Busy, PlainmqError, Refused
-from .histogram import Histogram
-from .journal import JOURNAL
+from ..telemetry.histogram import Histogram
+from ..telemetry.journal import JOURNAL
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
     "plainmq_messages_published_total": ("Messages accepted.", lambda broker: broker.published),
