@@ -279,7 +279,7 @@ async def test_a_stall_of_the_event_loop_is_told() -> None:
 
 OTHERS = """
 import asyncio, logging, sys, threading, warnings
-from app.journal import JOURNAL, on_loop_error, tell
+from app.telemetry.journal import JOURNAL, on_loop_error, tell
 
 async def main():
     loop = asyncio.get_running_loop()
