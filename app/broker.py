@@ -48,11 +48,13 @@ class GroupInfo(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds: between keep-alive comments, until a stalled reader is cut off, an event stream's greatest age."""
+    """Seconds: between keep-alive comments, until a stalled reader is cut off, an event stream's greatest age, the
+    longest that messages wait to be written together."""
 
     keep_alive: float = 15.0
     stall: float = 10.0
     stream_age: float = 3_600.0
+    coalesce: float = 0.01
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -90,14 +92,16 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        outflow, left = Outflow(self._flow.unsent, self._loop), self.quotas.leave_seat
-        self._cohorts = Cohorts(self, self._loop, self._timing.stall, self.counts, outflow, left=left)
+        timing, outflow, left = self._timing, Outflow(self._flow.unsent, self._loop), self.quotas.leave_seat
+        self._cohorts = Cohorts(
+            self, self._loop, timing.stall, self.counts, outflow, coalesce=timing.coalesce, left=left
+        )
         self._workers = Workers(
-            self.engine, self._loop, self._timing.stall, self._cohorts.report, self.counts, outflow=outflow, left=left
+            self.engine, self._loop, timing.stall, self._cohorts.report, self.counts, outflow=outflow, left=left
         )
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
-        self.gather = Gather(self._loop, self.publish, self._cohorts.flush)
+        self.gather = Gather(self._loop, self.publish)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.pulse = Pulse(self._loop)
         self._farewells = Farewells(self._loop)

@@ -1,7 +1,8 @@
 """Who listens. Readers that asked for the same thing in the same form are a cohort: they get the same bytes.
 
 A message's way: deliver() puts its frame into the batch of every cohort that selects it; once per turn of the event
-loop each batch is joined once and written to every member. A reader whose socket is full leaves its cohort with a
+loop each batch is joined once and written to every member. Then as long is left for more to come as the writing took:
+who is idle writes at once, and who is busy writes less often. A reader whose socket is full leaves its cohort with a
 cursor, reads on from the log when the socket drains, and is a member again once it is at the head:
 
             start()                        read to the head
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from math import inf
+from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from .core.reading import Page
@@ -312,13 +314,17 @@ class Cohorts:
 
     def __init__(
         self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, outflow: Outflow, *,
-        left: Callable[[str | None], None] = lambda _client: None,
+        coalesce: float = 0.0, left: Callable[[str | None], None] = lambda _client: None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        """`left` hears of each reader that goes, whose it was."""
+        """`coalesce`: seconds at most that a batch waits for more. `left` hears of each reader that goes, whose it was.
+        `clock`: seconds, for how long writing takes."""
         self.source = source
         self.loop = loop
         self.outflow = outflow
         self._left = left
+        self._clock = clock
+        self._coalesce = coalesce
         self.stall_timeout = stall_timeout
         self.counts = counts
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
@@ -327,7 +333,8 @@ class Cohorts:
         self._shared: dict[tuple[Selector, Form], Cohort] = {}
         self._by_topic: dict[str, dict[Cohort, None]] = {}
         self._by_pattern: PatternIndex[Cohort] = PatternIndex()
-        self._dirty: list[Cohort] = []  # have a batch to write this turn
+        self._dirty: list[Cohort] = []  # have a batch to write
+        self._rested = 0.0  # when batches may be written again
 
     def subscribe(
         self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None,
@@ -431,14 +438,21 @@ class Cohorts:
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:
-            self.loop.call_soon(self.flush)
+            rest = self._rested - self._clock()
+            if rest > 0:
+                self.loop.call_later(rest, self._flush)
+            else:
+                self.loop.call_soon(self._flush)
         self._dirty.append(cohort)
 
-    def flush(self) -> None:
-        """Write what was delivered in this turn."""
+    def _flush(self) -> None:
+        """Write what was delivered in this turn, or since the last writing."""
+        begun = self._clock()
         dirty, self._dirty = self._dirty, []
         for cohort in dirty:
             cohort.flush()
+        ended = self._clock()
+        self._rested = ended + min(ended - begun, self._coalesce)
 
     def _register(self, cohort: Cohort) -> Cohort:
         self._all[cohort] = None

@@ -27,15 +27,10 @@ class Publisher(Protocol):
 
 class Gather:
     def __init__(
-        self,
-        loop: AbstractEventLoop,
-        publish: Callable[[Sequence[Draft]], Future[Receipt | Scheduled]],
-        flush: Callable[[], None],
+        self, loop: AbstractEventLoop, publish: Callable[[Sequence[Draft]], Future[Receipt | Scheduled]]
     ) -> None:
-        """`flush` is called when what there was has been published: the turn is over for it."""
         self._loop = loop
         self._publish_all = publish
-        self._flush_all = flush
         self._waiting: dict[str, list[Publisher]] = {}  # by topic, in the order they came
 
     def add(self, publisher: Publisher) -> None:
@@ -52,7 +47,6 @@ class Gather:
         for publishers in waiting.values():
             for start in range(0, len(publishers), TOGETHER):
                 self._publish(publishers[start : start + TOGETHER])
-        self._flush_all()
 
     def _publish(self, publishers: list[Publisher]) -> None:
         try:

@@ -157,7 +157,7 @@ def _broker(settings: Settings) -> Broker:
     if kind not in ENGINES:
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
-    timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age)
+    timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
     return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
 
 

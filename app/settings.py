@@ -150,6 +150,11 @@ class Settings:
     )
     max_tcp_clients: Count = option(10_000, "Connections to the line port at once; one more is told so and closed.")
     keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")
+    coalesce: Seconds = option(
+        Seconds(0.01),
+        "The longest that messages wait to be written together, and no longer than the last writing took: who is idle "
+        "writes at once; 0 is never.",
+    )
     stream_age: Seconds = option(
         Seconds(3_600),
         "Age at which an event stream ends in good order, give or take 10 %, to spread readers anew.",

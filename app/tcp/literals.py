@@ -29,6 +29,8 @@ _STRING = re.compile(
     r"""|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)""",
     re.DOTALL,
 )  # every alternative runs to its end, found or not, so that a search never goes over the same text twice
+_PAIR = re.compile(r"'([^'\\\0]*)' ?: ?'([^'\\\0]*)'")
+_PLAIN = re.compile(rf"\{{{_PAIR.pattern}(?:, ?{_PAIR.pattern}){{0,3}}\}}")  # what most lines are
 _STRUCTURE = re.compile(r"[^\w\s:.'\"]")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _PREFIXES = frozenset({"b", "u", "r", "br", "rb"})  # of strings; f would run code
@@ -99,6 +101,10 @@ def _evaluated(line: bytes) -> Any:
     if len(line) > MAX_LITERAL:
         raise MessageTooLarge(f"a Python literal has at most {MAX_LITERAL} bytes: longer messages can be sent as JSON")
     text = decoded(line).strip()
+    if "\r" in text:  # to Python it ends a comment
+        raise NotParsed("a carriage return is not part of a literal: write it as \\r")
+    if _PLAIN.fullmatch(text):
+        return dict(_PAIR.findall(text))
     _check_structure(text)
     try:
         with warnings.catch_warnings():
@@ -113,8 +119,6 @@ def _evaluated(line: bytes) -> Any:
 def _check_structure(text: str) -> None:
     """Bound what the parser will have to do. Raises NotParsed."""
     bare = _STRING.sub("''", text)
-    if "\r" in text:
-        raise NotParsed("a carriage return is not part of a literal: write it as \\r")  # to Python it ends a comment
     if len(bare) > MAX_BARE:
         raise NotParsed(f"a literal has at most {MAX_BARE} characters outside quotes")
     structure = _STRUCTURE.findall(bare)

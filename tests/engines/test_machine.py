@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from app.broker import Broker
+from app.broker import Broker, Timing
 from app.cohort import Reader
 from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.core.topiclog import Limits, Retention
@@ -123,6 +123,9 @@ def some_lease(machine: "Machine") -> bool:
     return any(group.staged("leased") for group in machine.model.groups.values())
 
 
+AT_ONCE = Timing(coalesce=0)  # what is delivered in a turn is written in it
+
+
 class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
     limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
@@ -149,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         self.serve()
 
     def serve(self) -> None:
-        self.broker = Broker(type(self).make(self.limits, self.clock))
+        self.broker = Broker(type(self).make(self.limits, self.clock), AT_ONCE)
         self.run(self.broker.__aenter__())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -480,7 +483,7 @@ class StoredMachine(Machine):
         return Path(self.folder.name) / f"{next(self.starts)}.db"
 
     def serve(self) -> None:
-        self.broker = Broker(SqliteEngine(self.limits, self.clock, self.path))
+        self.broker = Broker(SqliteEngine(self.limits, self.clock, self.path), AT_ONCE)
         self.run(self.broker.__aenter__())
 
     def stop(self) -> None:

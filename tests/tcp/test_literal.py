@@ -5,10 +5,12 @@ import tracemalloc
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.errors import Refused
 from app.tcp.dialects import LITERAL, choose
-from app.tcp.literals import MAX_LITERAL
+from app.tcp.literals import _PLAIN, MAX_LITERAL, _evaluated
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
 
 SUBSCRIBE = "{'command':'subscribe', 'topic':'foo'}"
@@ -246,3 +248,47 @@ async def test_the_dialect_of_the_answer_is_that_of_the_line(peer: Peer) -> None
     assert await peer.ask(subscribe("foo")) == DONE
     await reason(peer, "{'nothing'}")
     assert (await peer.ask("nothing")).startswith(b"ERR ")
+
+
+PIECES = [
+    "'",
+    "''",
+    "'''",
+    '"',
+    "\\",
+    "\\'",
+    "\\n",
+    "{",
+    "}",
+    ":",
+    ",",
+    " ",
+    ", ",
+    ": ",
+    "'a'",
+    "x",
+    "ü",
+    "\t",
+    "\x00",
+    "\x0c",
+    "b",
+    "1",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_what_is_read_by_the_short_way_is_what_python_reads(inner: str) -> None:
+    """Pairs of plain strings, which most lines are, are not shown to Python's parser."""
+    line = f"{{'a': 'b', {inner}}}"
+    try:
+        value = _evaluated(line.encode())
+    except Refused:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert value == ast.literal_eval(line)
+
+
+def test_most_lines_take_the_short_way() -> None:
+    for line in ("{'command': 'send', 'topic': 'foo', 'msg': 'it is ü'}", "{'command':'subscribe', 'topic':'foo'}"):
+        assert _PLAIN.fullmatch(line)

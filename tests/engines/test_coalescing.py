@@ -1,0 +1,151 @@
+"""Who is idle writes at once; who is busy with writing writes less often, and more each time."""
+
+from asyncio import AbstractEventLoop, Future, new_event_loop
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from app.cohort import Cohorts
+from app.core.reading import Page
+from app.frames import WORDS
+from app.limits.counts import Counts
+from app.limits.outflow import Outflow
+from app.message import Delivery, Message
+from app.position import LATEST, Cursor, Start
+from app.topic import Selector
+
+TOPIC = Selector(["t"])
+COST = 0.004  # seconds of one write
+
+
+class Turns:
+    """An event loop whose turns and time the test makes."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.soon: list[Callable[[], object]] = []
+        self.later: list[tuple[float, Callable[[], object]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        self.soon.append(call)
+
+    def call_later(self, delay: float, call: Callable[[], object]) -> None:
+        self.later.append((self.now + delay, call))
+
+    def turn(self) -> None:
+        due = [call for when, call in self.later if when <= self.now]
+        self.later = [(when, call) for when, call in self.later if when > self.now]
+        calls, self.soon = [*self.soon, *due], []
+        for call in calls:
+            call()
+
+
+class EmptyLog:
+    epoch = "e"
+
+    def locate(self, selector: Selector, start: Start) -> "Future[Cursor]":  # noqa: ARG002
+        return done(Cursor(0, 0))
+
+    def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> "Future[Page]":  # noqa: ARG002
+        return done(Page([], Cursor(upto, upto)))
+
+    def put_back(self, message: Message) -> None:
+        raise AssertionError(message)
+
+
+class SlowSink:
+    """Its writes take a while, and are kept."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.writes: list[list[str]] = []
+
+    def write(self, data: bytes) -> None:
+        self._turns.now += COST
+        self.writes.append([line.split()[-1] for line in data.decode().splitlines()])
+
+    def pending(self) -> int:
+        return 0
+
+    def end(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
+def done(result: Any) -> "Future[Any]":
+    future: Future[Any] = Future(loop=_LOOP)
+    future.set_result(result)
+    return future
+
+
+_LOOP = new_event_loop()  # never run: what is done needs no turn
+_LOOP.close()
+
+
+class Bench:
+    """One reader of one topic, at the head."""
+
+    def __init__(self, coalesce: float) -> None:
+        self.turns = Turns()
+        loop = cast(AbstractEventLoop, self.turns)
+        outflow = Outflow(1 << 20, loop)
+        self.cohorts = Cohorts(EmptyLog(), loop, 10.0, Counts(), outflow, coalesce=coalesce, clock=self.turns.time)
+        self.sink = SlowSink(self.turns)
+        self.cohorts.subscribe(TOPIC, WORDS, self.sink).start(LATEST)
+
+    def publish(self, *bodies: str) -> None:
+        for body in bodies:
+            seq = self.cohorts.head + 1
+            message = Message("e", seq, seq - 1, "t", body.encode(), "text/plain", None, 0.0, Delivery.ALL)
+            self.cohorts.deliver(message)
+
+
+def test_a_lone_message_leaves_in_its_turn() -> None:
+    bench = Bench(0.01)
+    for number in range(3):
+        bench.publish(str(number))
+        bench.turns.turn()
+        assert bench.sink.writes[-1] == [str(number)]
+        bench.turns.now += 1.0
+
+
+def test_what_comes_while_the_writer_rests_leaves_together() -> None:
+    bench = Bench(0.01)
+    bench.publish("a", "b")
+    bench.turns.turn()
+    assert bench.sink.writes == [["a", "b"]]
+    for body in ("c", "d", "e"):
+        bench.publish(body)
+        bench.turns.turn()
+    assert bench.sink.writes == [["a", "b"]]
+    bench.turns.now += COST
+    bench.turns.turn()
+    assert bench.sink.writes == [["a", "b"], ["c", "d", "e"]]
+
+
+@pytest.mark.parametrize(("coalesce", "rest"), [(COST / 2, COST / 2), (10 * COST, COST)])
+def test_it_rests_as_long_as_it_wrote_and_no_longer_than_the_bound(coalesce: float, rest: float) -> None:
+    bench = Bench(coalesce)
+    bench.publish("a")
+    bench.turns.turn()
+    bench.publish("b")
+    bench.turns.now += 0.9 * rest
+    bench.turns.turn()
+    assert bench.sink.writes == [["a"]]
+    bench.turns.now += 0.2 * rest
+    bench.turns.turn()
+    assert bench.sink.writes == [["a"], ["b"]]
+
+
+def test_zero_is_never() -> None:
+    bench = Bench(0.0)
+    for body in ("a", "b"):
+        bench.publish(body)
+        bench.turns.turn()
+    assert bench.sink.writes == [["a"], ["b"]]
