@@ -31,22 +31,28 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]
 def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: History) -> None:
     dice = random.Random(5)
     ring, order, plain = history.ring("a"), history.order, list[Message]()
-    for seq in range(1, 1_500):
+    for turn in range(1, 1_500):
         for _ in range(dice.choice([0, 1, 1, 2])):
             if plain:
                 gone = plain.pop(0 if dice.random() < 0.7 else dice.randrange(len(plain)))
                 assert ring.remove(gone)
                 assert not ring.remove(gone)
-                order.remove(gone)
-        added = message(seq * 3)
-        plain.append(added)
-        ring.append(added)
-        order.append(added)
-        place = dice.randrange(seq * 3)
+                order.remove([gone])
+        if dice.random() < 0.1:
+            count = dice.randrange(6)
+            oldest, plain = plain[:count], plain[count:]
+            assert ring.shift(count) == oldest
+            order.remove(oldest)
+        seq = turn * 6
+        added = [message(seq + place) for place in range(0, dice.choice([2, 2, 6]), 2)]
+        plain += added
+        ring.extend(added)
+        order.extend(added)
+        place = dice.randrange(seq + 6)
         after = [kept for kept in plain if kept.seq > place]
         assert list(ring.after(place)) == list(order.after(place)) == after
         assert (list(ring), ring.live, ring.oldest) == (plain, len(plain), plain[0])
         assert list(ring.newest()) == list(order.newest()) == plain[::-1]
-        assert order.get(added.seq) == added
+        assert order.get(seq) == added[0]
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
-        assert order.before(float(place), seq * 3) == (next((k.seq for k in plain if k.seq >= place), seq * 3 + 1) - 1)
+        assert order.before(float(place), seq + 6) == (next((k.seq for k in plain if k.seq >= place), seq + 6 + 1) - 1)

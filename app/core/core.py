@@ -116,8 +116,7 @@ class Core:
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
-        accept = self.log.accept
-        messages = [accept(draft, now) for draft in drafts]
+        messages = self.log.accept(drafts, now)
         self._messages += messages
         if Delivery.ONE not in [draft.delivery for draft in drafts]:
             self._grown[drafts[0].topic] = None  # otherwise when it is known who had them

@@ -4,7 +4,7 @@ Both give up a message anywhere in O(1) and find the first one after a place in 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..message import Delivery, Message
@@ -23,10 +23,16 @@ class Ring(Protocol):
         """There must be one."""
         ...
 
-    def append(self, message: Message) -> None: ...
+    def extend(self, messages: Sequence[Message]) -> None:
+        """Add these, oldest first."""
+        ...
 
     def remove(self, message: Message) -> bool:
         """Give the message up; False when it is gone already."""
+        ...
+
+    def shift(self, count: int) -> list[Message]:
+        """Give up the oldest, at most so many."""
         ...
 
     def get(self, seq: int) -> Message | None: ...
@@ -51,9 +57,9 @@ class Ring(Protocol):
 class Order(Protocol):
     """The messages of all topics in the order of the log."""
 
-    def append(self, message: Message) -> None: ...
+    def extend(self, messages: Sequence[Message]) -> None: ...
 
-    def remove(self, message: Message) -> None: ...
+    def remove(self, messages: Sequence[Message]) -> None: ...
 
     def get(self, seq: int) -> Message | None: ...
 
@@ -106,10 +112,10 @@ class MemoryRing:
         assert message is not None
         return message
 
-    def append(self, message: Message) -> None:
-        self._items.append(message)
-        self._seqs.append(message.seq)
-        self.live += 1
+    def extend(self, messages: Sequence[Message]) -> None:
+        self._items += messages
+        self._seqs += [message.seq for message in messages]
+        self.live += len(messages)
 
     def remove(self, message: Message) -> bool:
         """Give the message up; False when it is gone already."""
@@ -120,6 +126,18 @@ class MemoryRing:
         self.live -= 1
         self._advance()
         return True
+
+    def shift(self, count: int) -> list[Message]:
+        taken: list[Message] = []
+        items, place = self._items, self._front
+        while place < len(items) and len(taken) < count:
+            if (message := items[place]) is not None:
+                taken.append(message)
+                items[place] = None
+            place += 1
+        self.live -= len(taken)
+        self._advance()
+        return taken
 
     def get(self, seq: int) -> Message | None:
         place = self._after(seq - 1)
@@ -165,27 +183,29 @@ class MemoryOrder:
         self._segments: dict[int, dict[int, Message]] = {}
         self._numbers: list[int] = []  # of the segments, rising
 
-    def append(self, message: Message) -> None:
-        number = message.seq >> _SEGMENT
-        segment = self._segments.get(number)
-        if segment is None:
-            segment = self._segments[number] = {}
-            self._numbers.append(number)
-        segment[message.seq] = message
+    def extend(self, messages: Sequence[Message]) -> None:
+        segments = self._segments
+        for message in messages:
+            number = message.seq >> _SEGMENT
+            if number not in segments:
+                segments[number] = {}
+                self._numbers.append(number)
+            segments[number][message.seq] = message
 
     def get(self, seq: int) -> Message | None:
         segment = self._segments.get(seq >> _SEGMENT)
         return None if segment is None else segment.get(seq)
 
-    def remove(self, message: Message) -> None:
-        number = message.seq >> _SEGMENT
-        segment = self._segments[number]
-        del segment[message.seq]
-        if not segment:
-            del self._segments[number]
-            del self._numbers[bisect_right(self._numbers, number) - 1]
-        elif len(segment) == 1 << (_SEGMENT - 3):
-            self._segments[number] = dict(segment)  # a dict does not shrink by itself
+    def remove(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            number = message.seq >> _SEGMENT
+            segment = self._segments[number]
+            del segment[message.seq]
+            if not segment:
+                del self._segments[number]
+                del self._numbers[bisect_right(self._numbers, number) - 1]
+            elif len(segment) == 1 << (_SEGMENT - 3):
+                self._segments[number] = dict(segment)  # a dict does not shrink by itself
 
     def after(self, seq: int) -> Iterator[Message]:
         """The messages behind that place, oldest first."""

@@ -91,23 +91,25 @@ class Log:
         topic.delayed += count
         self._watch(topic)
 
-    def accept(self, draft: Draft, now: float) -> Message:
-        """Give the draft its place, after check_room() for all that come together. trim() when it was handed out."""
-        topic = self._topic(draft.topic, now)
-        self.head += 1
-        expires = None if draft.ttl is None else now + draft.ttl
-        message = Message(
-            self.epochs.current, self.head, topic.next_index, topic.name, draft.data, draft.content_type, draft.event,
-            now, draft.delivery, expires, draft.line, draft.retain, draft.death,
-        )  # fmt: skip
-        if not topic.loss.first:
-            topic.loss.first = message.seq
-        topic.next_index += 1
+    def accept(self, drafts: Sequence[Draft], now: float) -> list[Message]:
+        """Give these drafts, all for one topic, their places, after check_room(). trim() when they were handed out."""
+        topic = self._topic(drafts[0].topic, now)
+        epoch, name, seq, index = self.epochs.current, topic.name, self.head + 1, topic.next_index
+        messages = [
+            Message(
+                epoch, seq + place, index + place, name, draft.data, draft.content_type, draft.event, now,
+                draft.delivery, None if draft.ttl is None else now + draft.ttl, draft.line, draft.retain, draft.death,
+            )
+            for place, draft in enumerate(drafts)
+        ]  # fmt: skip
+        self.head += len(messages)
+        topic.next_index += len(messages)
+        topic.loss.first = topic.loss.first or seq
         topic.last_used = now
-        self._changed("topic", (topic.name,))
-        if draft.retain:
-            self._keep(topic, message)
-        return message
+        self._changed("topic", (name,))
+        if kept := [message for message in messages if message.retained]:
+            self._keep(topic, kept)
+        return messages
 
     def trim(self, name: str) -> None:
         """Hold the topic to its retention; of age, sweep() takes care."""
@@ -125,19 +127,22 @@ class Log:
             for name in topic.holds.groups:
                 self._changed("job", (topic.name, name, message.seq))
             self.unhold(topic, message)
-        self.order.remove(message)
+        self._removed(topic, (message,))
+        return True
+
+    def _removed(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+        """The topic's ring has given these up."""
+        self.order.remove(messages)
         self._changed("topic", (topic.name,))
-        topic.bytes -= len(message.data)
-        self.cost -= cost(message)
-        if message.expires is not None:
+        topic.bytes -= sum([len(message.data) for message in messages])
+        self.cost -= sum(map(cost, messages))
+        for message in filter(_is_special, messages):
             self._expiries.discard(message.seq)
-        if message.delivery is Delivery.ONE:
             topic.waiting.pop(message.seq, None)
             if not topic.waiting:
                 self.waiting.discard(topic.name)
         if not topic.ring.live:
             self._watch(topic)
-        return True
 
     def make(self, name: str, now: float) -> TopicLog:
         """The topic; there is one of that name from now on. Raises TopicLimit."""
@@ -158,8 +163,8 @@ class Log:
         """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
         topic = self.existing(name)
         self.regroup(topic, {})
-        for message in topic.ring:
-            self._lose(topic, message)
+        while messages := topic.ring.shift(CUT):
+            self._lost(topic, messages)
         self._forget(topic)
 
     def watch_all(self) -> None:
@@ -179,20 +184,23 @@ class Log:
                 if topic := self.topics.get(name):
                     self._revisit(topic, now)
 
-    def _keep(self, topic: TopicLog, message: Message) -> None:
-        topic.ring.append(message)
-        self.order.append(message)
-        topic.bytes += len(message.data)
-        self.cost += cost(message)
-        if message.expires is not None:
-            self._expiries.set(message.seq, message.expires)
-        if message.delivery is Delivery.ONE:
-            topic.waiting[message.seq] = None
-            self.waiting.add(topic.name)
-        if topic.holds is not None and message.delivery is Delivery.ALL:
-            topic.holds.add(message)
-            self.cost += JOB_COST * len(topic.holds.groups)
-        if topic.ring.live == 1 or (topic.holds is not None and message.delivery is Delivery.ONE):
+    def _keep(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+        first, holds = not topic.ring.live, topic.holds
+        topic.ring.extend(messages)
+        self.order.extend(messages)
+        topic.bytes += sum([len(message.data) for message in messages])
+        self.cost += sum(map(cost, messages))
+        for message in filter(_is_special, messages):
+            if message.expires is not None:
+                self._expiries.set(message.seq, message.expires)
+            if message.delivery is Delivery.ONE:
+                topic.waiting[message.seq] = None
+                self.waiting.add(topic.name)
+        if holds is not None:
+            for_all = [message for message in messages if message.delivery is Delivery.ALL]
+            holds.add(for_all)
+            self.cost += JOB_COST * len(holds.groups) * len(for_all)
+        if first or (holds is not None and topic.waiting):
             self._watch(topic)
 
     # What groups have not done stays
@@ -295,6 +303,8 @@ class Log:
     def _trim(self, topic: TopicLog) -> None:
         """Give up what is too much."""
         ring, most, octets = topic.ring, topic.retention.max_messages, topic.retention.max_bytes
+        if topic.holds is None and ring.live > most:  # so that nothing is in the way of the oldest
+            self._lost(topic, ring.shift(min(ring.live - most, CUT)))
         if ring.live > most or topic.bytes > octets:
             self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
 
@@ -311,11 +321,13 @@ class Log:
             if taken == CUT:
                 self.uncut[topic.name] = None
                 break
-            self._lose(topic, message)
+            self.remove(message)
+            self.losses.add(topic.loss, (message,))
 
-    def _lose(self, topic: TopicLog, message: Message) -> None:
-        self.remove(message)
-        self.losses.add(topic.loss, message)
+    def _lost(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+        """Retention has taken these out of the topic's ring."""
+        self._removed(topic, messages)
+        self.losses.add(topic.loss, messages)
 
     def _topic(self, name: str, now: float) -> TopicLog:
         topic = self.topics.get(name)
@@ -367,3 +379,11 @@ class Log:
         self.sweep(now)
         message = self.order.get(seq)
         return None if message is None or message.expired(now) else message
+
+
+def _is_special(message: Message) -> bool:
+    """There is something to remember about it."""
+    return message.expires is not None or message.delivery is _ONE
+
+
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up

@@ -1,6 +1,6 @@
 """What retention took, topic by topic, so that whoever comes back too late can be told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -44,12 +44,13 @@ class Losses:
     def note(self, name: str) -> Loss | None:
         return self._forgotten.get(name)
 
-    def add(self, loss: Loss, message: Message) -> None:
-        """Retention takes that message too."""
-        loss.count += 1
-        if message.seq > loss.seq:
-            loss.seq, loss.time = message.seq, message.time
-        self.newest = max(self.newest, message.seq)
+    def add(self, loss: Loss, messages: Sequence[Message]) -> None:
+        """Retention takes these messages too, oldest first."""
+        newest = messages[-1]
+        loss.count += len(messages)
+        if newest.seq > loss.seq:
+            loss.seq, loss.time = newest.seq, newest.time
+        self.newest = max(self.newest, newest.seq)
 
     def recall(self, name: str) -> Loss:
         """The loss of a topic that is there again, or is new."""

@@ -5,6 +5,7 @@ written in few statements; whoever looks makes sure first that it was.
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -42,8 +43,8 @@ class DiskHistory:
 
     # Changes
 
-    def add(self, message: Message) -> None:
-        self._new[message.seq] = message
+    def add(self, messages: Iterable[Message]) -> None:
+        self._new.update([(message.seq, message) for message in messages])
 
     def remove(self, seq: int) -> bool:
         """False when it is gone already."""
@@ -178,15 +179,21 @@ class DiskRing:
     def oldest(self) -> Message:
         return next(iter(self))
 
-    def append(self, message: Message) -> None:
-        self._history.add(message)
-        self.live += 1
+    def extend(self, messages: Sequence[Message]) -> None:
+        self._history.add(messages)
+        self.live += len(messages)
 
     def remove(self, message: Message) -> bool:
         if not self._history.remove(message.seq):
             return False
         self.live -= 1
         return True
+
+    def shift(self, count: int) -> list[Message]:
+        taken = [*islice(self, count)]
+        for message in taken:
+            self.remove(message)
+        return taken
 
     def get(self, seq: int) -> Message | None:
         message = self._history.get(seq)
@@ -211,11 +218,11 @@ class DiskOrder:
     def __init__(self, history: DiskHistory) -> None:
         self._history = history
 
-    def append(self, message: Message) -> None:
-        """Its ring has it."""
+    def extend(self, messages: Sequence[Message]) -> None:
+        """Their ring has them."""
 
-    def remove(self, message: Message) -> None:
-        """Its ring has given it up."""
+    def remove(self, messages: Sequence[Message]) -> None:
+        """Their ring has given them up."""
 
     def get(self, seq: int) -> Message | None:
         return self._history.get(seq)
