@@ -365,6 +365,9 @@ class Cohorts:
     def deliver(self, message: Message) -> int:
         """Hand a message to whoever listens, in log order; returns to how many. They get its bytes this turn."""
         cohorts = self._selecting(message.topic)
+        if not cohorts:
+            self.head = message.seq
+            return 0
         if message.delivery is Delivery.ONE:
             return self._deliver_to_one(message, cohorts)
         if large := [cohort for cohort in cohorts if cohort.large]:
@@ -372,8 +375,6 @@ class Cohorts:
                 cohort.flush()
             cohorts = self._selecting(message.topic)  # or cut some off
         self.head = message.seq
-        if not cohorts:
-            return 0
         frames: dict[Form, bytes] = {}
         readers = 0
         for cohort in cohorts:

@@ -20,7 +20,7 @@ from .history import History
 from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost
+from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
@@ -80,10 +80,10 @@ class Log:
 
     def reserve(self, drafts: Sequence[Draft]) -> None:
         """Hold the room that these drafts will take, until release()."""
-        self.cost += sum(map(cost, drafts))
+        self.cost += weigh(drafts)[1]
 
     def release(self, drafts: Sequence[Draft]) -> None:
-        self.cost -= sum(map(cost, drafts))
+        self.cost -= weigh(drafts)[1]
 
     def expect(self, name: str, count: int, now: float) -> None:
         """So many more messages come to the topic later, which is there from now on. Fewer, when they have come."""
@@ -134,9 +134,10 @@ class Log:
         """The topic's ring has given these up."""
         self.order.remove(messages)
         self._changed("topic", (topic.name,))
-        topic.bytes -= sum([len(message.data) for message in messages])
-        self.cost -= sum(map(cost, messages))
-        for message in filter(_is_special, messages):
+        octets, memory = weigh(messages)
+        topic.bytes -= octets
+        self.cost -= memory
+        for message in _special(messages):
             self._expiries.discard(message.seq)
             topic.waiting.pop(message.seq, None)
             if not topic.waiting:
@@ -188,9 +189,10 @@ class Log:
         first, holds = not topic.ring.live, topic.holds
         topic.ring.extend(messages)
         self.order.extend(messages)
-        topic.bytes += sum([len(message.data) for message in messages])
-        self.cost += sum(map(cost, messages))
-        for message in filter(_is_special, messages):
+        octets, memory = weigh(messages)
+        topic.bytes += octets
+        self.cost += memory
+        for message in _special(messages):
             if message.expires is not None:
                 self._expiries.set(message.seq, message.expires)
             if message.delivery is Delivery.ONE:
@@ -214,7 +216,7 @@ class Log:
             cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
         if cost > 0 and self.cost + cost > self.limits.total_bytes:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
-        self.cost += cost
+        self.cost += memory
         topic.holds = holds if groups else None
         self._changed("topic", (topic.name,))
         self._watch(topic)
@@ -250,7 +252,7 @@ class Log:
                 )
         if topic is not None and topic.holds is not None:
             self._check_held(topic, topic.holds, coming)
-        room = sum([cost(draft) for draft in kept])
+        room = weigh(kept)[1]
         if topic is None:
             room += TOPIC_COST
         elif topic.holds is not None:
@@ -381,9 +383,9 @@ class Log:
         return None if message is None or message.expired(now) else message
 
 
-def _is_special(message: Message) -> bool:
-    """There is something to remember about it."""
-    return message.expires is not None or message.delivery is _ONE
+def _special(messages: Iterable[Message]) -> list[Message]:
+    """Those about which there is something to remember."""
+    return [message for message in messages if message.expires is not None or message.delivery is _ONE]
 
 
 _ONE: Final = Delivery.ONE  # an enum's member is dear to look up

@@ -1,6 +1,6 @@
 """One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -17,10 +17,15 @@ DEATH_COST: Final = 512  # likewise the story of a dead message
 
 def cost(message: Message | Draft) -> int:
     """Bytes of memory the message takes while it is kept."""
-    octets = MESSAGE_COST + len(message.data)
-    if message.line is not None:
-        octets += len(message.line)
-    return octets if message.death is None else octets + DEATH_COST
+    return weigh((message,))[1]
+
+
+def weigh(messages: Sequence[Message | Draft]) -> tuple[int, int]:
+    """Bytes of their bodies, and of the memory that they take while they are kept."""
+    octets = sum([len(message.data) for message in messages])
+    lines = sum([len(message.line) for message in messages if message.line is not None])
+    deaths = len([None for message in messages if message.death is not None])
+    return octets, octets + lines + MESSAGE_COST * len(messages) + DEATH_COST * deaths
 
 
 class Retention(msgspec.Struct, frozen=True):
