@@ -216,7 +216,7 @@ class Log:
             cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
         if cost > 0 and self.cost + cost > self.limits.total_bytes:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
-        self.cost += memory
+        self.cost += cost
         topic.holds = holds if groups else None
         self._changed("topic", (topic.name,))
         self._watch(topic)

@@ -5,13 +5,14 @@ pipelined behind it waits, and a stop lets it finish.
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from ..broker import Broker
 from ..errors import PlainmqError
 from ..message import Draft, Receipt
 from . import shortcut
+
+CREATED: Final = 201  # as a number: an enum's member is dear to look up, and dearer as a key
 
 
 class Debtor(Protocol):
@@ -56,7 +57,7 @@ class Short(Owed):
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability
-        self.debtor.respond(self, HTTPStatus.CREATED, *shortcut.accepted(receipt, place, durability))
+        self.debtor.respond(self, CREATED, *shortcut.accepted(receipt, place, durability))
 
     def refused(self, error: BaseException) -> None:
         if not isinstance(error, PlainmqError):

@@ -231,10 +231,16 @@ def accepted(receipt: Receipt, place: int, durability: str) -> tuple[bytes, byte
     """The 201's own headers and its body, as web/publish would write them, for the message at that place of the
     receipt."""
     head, body = _templates(receipt.topic, durability)
-    epoch, _, seq = receipt.id.rpartition("-")
-    id = b"%b-%d" % (epoch.encode(), int(seq) + place)
+    epoch, seq = _place_of(receipt.id)
+    id = b"%b-%d" % (epoch, seq + place)
     told = body % (id, receipt.index + place, receipt.subscribers)
     return head % (id, len(told)), told
+
+
+@lru_cache(maxsize=16)  # those of one turn share it
+def _place_of(id: str) -> tuple[bytes, int]:
+    epoch, _, seq = id.rpartition("-")
+    return epoch.encode(), int(seq)
 
 
 @lru_cache(maxsize=4_096)
