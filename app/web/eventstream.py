@@ -13,12 +13,13 @@ import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
+from ..access.doorkeeper import Guest
 from ..broker import Broker
 from ..cohort import Sink
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from . import protocol
-from .ending import Ending
 from .exchange import exchange
+from .stay import REVOKED, Stay
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
 SPREAD: Final = 4.0  # seconds of them within which all streams get it
@@ -42,10 +43,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         forms: Forms[F],
         subscribe: Callable[[F, Sink], S],
         start: Callable[[S], None],
-        ending: Ending | None,
+        stay: Stay,
     ) -> None:
-        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `ending`: when
-        the stream ends, if nothing else ends it before."""
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes."""
         super().__init__(
             _nothing(),
             headers=STREAM_HEADERS,
@@ -57,7 +57,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._forms = forms
         self._subscribe = subscribe
         self._start = start
-        self._ending = ending
+        self._stay = stay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what `subscribe` raises before anything is sent."""
@@ -73,11 +73,10 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: protocol.Request) -> None:
         connection = request.connection
         subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request.cycle, subscription, partial(self._begin, subscription))
+        connection.hold(request.cycle, subscription, partial(self._begin, connection, subscription))
 
-    def _begin(self, subscription: S) -> None:
-        if self._ending is not None:
-            subscription.end_in(*self._ending)
+    def _begin(self, guest: Guest, subscription: S) -> None:
+        self._stay.begin(guest, subscription)
         self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,11 +86,12 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
-            self._begin(subscription)
+            self._begin(buffer, subscription)
             self.body_iterator = buffer.parts()
             await super().__call__(scope, receive, send)
         finally:
             subscription.close()
+            self._stay.keeper.leave(buffer)
             if seen:
                 seen.why = buffer.why
 
@@ -169,6 +169,10 @@ class Buffer:
     def end(self, reason: str) -> None:
         self.write(farewell(reason, self._broker.pressure))
         self._ended, self.why = True, self.why or reason
+
+    def dismiss(self) -> None:
+        if self.subscription is not None:
+            self.subscription.end(REVOKED)
 
     def abort(self) -> None:
         self.why = "cut_off"

@@ -30,13 +30,13 @@ from ..message import Draft
 from ..net.sockets import acknowledged, is_tls, let_go
 from ..telemetry.accesslog import AccessLog, address
 from . import shortcut
-from .ending import ending
 from .exchange import Exchange, code_of, exchange, named
 from .forwarded import Caller, Proxies
 from .headers import secured
 from .intake import MOST_AHEAD, Intake, Stage, Watch, check_parts, head_size
 from .owed import Owed, Refusal, Short
 from .problem import answer_to
+from .stay import REVOKED, Stay
 from .visitor import known_as
 from .wanted import Wanted
 
@@ -77,6 +77,8 @@ class Subscription(Protocol):
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
+
+    def end(self, reason: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -373,8 +375,7 @@ class Connection(HttpToolsProtocol):
             return
         client, token = self._sender(found)
         self._stream = Exchange(found.shortcut.method, found.shortcut.path, client, None, token)
-        if (until := ending(self._keeper, found.grant, wanted.timeout)) is not None:
-            reader.end_in(*until)
+        Stay(self._keeper, found.grant, wanted.timeout).begin(self, reader)
         self.hold(owed, reader, partial(wanted.begin, reader))
 
     def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription, begin: Callable[[], object]) -> None:
@@ -421,7 +422,12 @@ class Connection(HttpToolsProtocol):
         self._release()
         self.transport.abort()
 
+    def dismiss(self) -> None:
+        if self._subscription is not None:
+            self._subscription.end(REVOKED)
+
     def _release(self) -> None:
+        self._keeper.leave(self)
         if self._subscription is not None:
             self._subscription.close()
 

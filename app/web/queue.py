@@ -19,11 +19,11 @@ from . import read, wanted
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json
 from .door import names_of
-from .ending import at_most, ending
 from .eventstream import EventStream
 from .leaving import client_leaves
 from .options import Parser, duration, integer, read_options
 from .problem import STATUS, problem
+from .stay import Stay, at_most
 from .visitor import TICKET, client, grant_of
 
 _FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
@@ -101,8 +101,8 @@ async def stream_work(request: Request) -> Response:
     def work(form: LeaseForm, sink: Sink) -> Worker:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
-    until = ending(request.app.state.keeper, grant_of(request), options.get("timeout"))
-    return EventStream(broker, _FORMS, work, Worker.start, until)
+    stay = Stay(request.app.state.keeper, grant_of(request), options.get("timeout"))
+    return EventStream(broker, _FORMS, work, Worker.start, stay)
 
 
 # Settling it

@@ -14,9 +14,9 @@ from ..message import parse_id
 from ..position import EARLIEST, parse_start
 from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
-from .ending import at_most
 from .leaving import unless_gone
 from .options import Parser, duration, integer, read_options
+from .stay import at_most
 from .visitor import client
 
 MOST: Final = 1_000  # messages in a page

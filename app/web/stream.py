@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from ..topic import Selector
 from .door import selection_of, selections_of
-from .ending import ending
 from .eventstream import EventStream
+from .stay import Stay
 from .visitor import client, grant_of
 from .wanted import wanted
 
@@ -27,6 +27,6 @@ async def stream_topics(request: Request) -> Response:
 def _stream(request: Request, selector: Selector, repeatable: Collection[str] = ()) -> Response:
     state = request.app.state
     wish = wanted(selector, request.query_params, request.headers.get("last-event-id"), repeatable)
-    until = ending(state.keeper, grant_of(request), wish.timeout)
+    stay = Stay(state.keeper, grant_of(request), wish.timeout)
     subscribe = partial(wish.subscribe, state.broker, client(request))
-    return EventStream(state.broker, wish.forms, subscribe, wish.begin, until)
+    return EventStream(state.broker, wish.forms, subscribe, wish.begin, stay)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,7 @@ from app.access.doorkeeper import LOOK, Doorkeeper
 from app.access.tokens import TokenFile, make_token
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
-from tests.harness import DEADLINE, stream
+from tests.harness import DEADLINE, Stream, stream
 from tests.tcp.peer import DONE, Peer, Port, serving
 
 pytestmark = pytest.mark.anyio
@@ -46,13 +46,50 @@ async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, 
         assert (await http.get(f"/topics/{topic}")).status_code == 401
 
 
+async def test_streams_end_when_the_token_is_taken_out_and_others_stay(door: Guarded, topic: str) -> None:
+    every = ["**"]
+    gone = door.token(f"gone.{topic}", publish=every, subscribe=every, consume=every, admin=every)
+    stays = door.token(f"stays.{topic}", subscribe=every)
+    headers = {"Authorization": f"Bearer {gone}"}
+    async with (
+        httpx.AsyncClient(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http,
+        AsyncExitStack() as stack,
+    ):
+        await http.put(f"/topics/{topic}/groups/g")
+        ticket = (await http.post("/tickets")).json()["ticket"]
+
+        async def opened(path: str, headers: dict[str, str]) -> Stream:
+            return await stack.enter_async_context(stream(door.process, path, **headers))
+
+        other = await opened(f"/topics/{topic}/stream", {"Authorization": f"Bearer {stays}"})
+        streams = [
+            await opened(f"/topics/{topic}/stream", headers),
+            await opened(f"/topics/{topic}/stream?timeout=1h", headers),
+            await opened(f"/topics/{topic}/groups/g/stream", headers),
+            await opened(f"/stream?topic=a&topic=b&ticket={ticket}", {}),
+            await opened(f"/topics/{topic}/stream", {"Cookie": f"plainmq={gone}"}),
+        ]
+        lines = door.tokens.read_bytes().splitlines(keepends=True)
+        put(door.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))
+        assert {await _last_of(events) for events in streams} == {"revoked"}
+        good = {"Authorization": f"Bearer {door.good}"}
+        assert (await http.post(f"/topics/{topic}/messages", content=b"x", headers=good)).status_code == 201
+        while (event := await other.next()) and event.data != "x":
+            assert event.type != "bye"
+        assert event is not None
+
+
 async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:
     """The reason that the stream's farewell gives."""
     async with stream(door.process, path, **headers) as events:
-        assert events.status == 200
-        last = None
-        while event := await events.next():
-            last = event
+        return await _last_of(events)
+
+
+async def _last_of(events: Stream) -> str:
+    assert events.status == 200
+    last = None
+    while event := await events.next():
+        last = event
     assert last is not None
     assert last.type == "bye"
     assert events.parser.retry is not None
