@@ -16,12 +16,12 @@ There is no queue per reader, and nothing here awaits.
 
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from itertools import islice
 from math import inf
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from .core.reading import Page
 from .frames import KINDS, Form
@@ -33,6 +33,7 @@ from .position import Cursor, Start
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
+SELECTIONS: Final = 4_096  # topics whose cohorts are remembered: to find them takes long when patterns are many
 BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
 
 T = TypeVar("T")
@@ -333,6 +334,7 @@ class Cohorts:
         self._shared: dict[tuple[Selector, Form], Cohort] = {}
         self._by_topic: dict[str, dict[Cohort, None]] = {}
         self._by_pattern: PatternIndex[Cohort] = PatternIndex()
+        self._selected: dict[str, tuple[Cohort, ...]] = {}  # by topic, since a cohort last came or went
         self._dirty: list[Cohort] = []  # have a batch to write
         self._rested = 0.0  # when batches may be written again
 
@@ -431,11 +433,14 @@ class Cohorts:
         cohort.given(1)
         return 1
 
-    def _selecting(self, topic: str) -> dict[Cohort, None]:
-        exact = self._by_topic.get(topic, _NONE)
-        if not self._by_pattern:
-            return exact
-        return dict.fromkeys([*exact, *self._by_pattern.matching(topic)])
+    def _selecting(self, topic: str) -> Collection[Cohort]:
+        found = self._selected.get(topic)
+        if found is None:
+            if len(self._selected) >= SELECTIONS:
+                self._selected.clear()
+            matching = [*self._by_topic.get(topic, ()), *self._by_pattern.matching(topic)]
+            found = self._selected[topic] = tuple(dict.fromkeys(matching))
+        return found
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:
@@ -457,6 +462,7 @@ class Cohorts:
 
     def _register(self, cohort: Cohort) -> Cohort:
         self._all[cohort] = None
+        self._selected.clear()
         for topic in cohort.selector.topics:
             self._by_topic.setdefault(topic, {})[cohort] = None
         for pattern in cohort.selector.patterns:
@@ -465,6 +471,7 @@ class Cohorts:
 
     def _unregister(self, cohort: Cohort) -> None:
         del self._all[cohort]
+        self._selected.clear()
         if self._shared.get((cohort.selector, cohort.form)) is cohort:
             del self._shared[cohort.selector, cohort.form]
         for topic in cohort.selector.topics:
@@ -473,6 +480,3 @@ class Cohorts:
                 del self._by_topic[topic]
         for pattern in cohort.selector.patterns:
             self._by_pattern.discard(pattern, cohort)
-
-
-_NONE: dict[Any, None] = {}

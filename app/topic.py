@@ -140,9 +140,6 @@ class PatternIndex(Generic[T]):
     def __init__(self) -> None:
         self._root: dict[Any, Any] = {}  # token → the same, one level down; "" → the values filed at this level
 
-    def __bool__(self) -> bool:
-        return bool(self._root)
-
     def add(self, pattern: str, value: T) -> None:
         node = self._root
         for token in tokens(pattern):
