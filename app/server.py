@@ -26,7 +26,7 @@ import uvicorn
 import uvloop
 
 from . import __version__
-from .access.credentials import Reach, doorkeeper
+from .access.credentials import Reach, doorkeeper, read_keys
 from .access.doorkeeper import Doorkeeper
 from .broker import Broker, Flow, Timing, steady_clock
 from .core.topiclog import Limits, Retention
@@ -119,6 +119,8 @@ async def running(
         reloads.add(f"the certificate in {certificate}", certificate.reload)
     keeper = doorkeeper(settings, token_path(settings), reach, announce)
     keeper.attempts = FailedLogins(settings.max_failed_logins)
+    if settings.jwt_keys:
+        reloads.add("what --jwt-keys names", lambda: keeper.renew(read_keys(settings)))
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker(settings))
         sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None

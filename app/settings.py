@@ -73,7 +73,7 @@ class Settings:
     jwt_keys: str = option(
         "",
         "Keys that JSON Web Tokens are signed with, as `ALGORITHM:PATH`, with commas: a secret of at least 32 bytes "
-        "for HS256, a public key in PEM for RS256, ES256 and EdDSA.",
+        "for HS256, a public key in PEM for RS256, ES256 and EdDSA. SIGHUP reads them again.",
     )
     jwt_audience: str = option("", "What the `aud` of a JSON Web Token must be; empty: it must have none.")
     jwt_issuer: str = option("", "What the `iss` of a JSON Web Token must be; empty: it is not looked at.")

@@ -41,7 +41,7 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
         return Doorkeeper(Openness.ANYBODY)
     if settings.tokens and not path.exists():
         raise SettingInvalid(f"--tokens is {settings.tokens!r}: there is no such file; `plainmq token` makes one")
-    keys = _keys(settings) if settings.jwt_keys else None
+    keys = read_keys(settings) if settings.jwt_keys else None
     file = TokenFile(path)
     keeper = Doorkeeper(Openness.NOBODY, file, keys)
     if file or keys is not None:
@@ -55,10 +55,11 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
     return Doorkeeper(Openness.NOBODY, file, keys)
 
 
-def _keys(settings: Settings) -> Keys:
-    from .signed import Expected, read_keys
+def read_keys(settings: Settings) -> Keys:
+    """What tokens may be signed with. Raises KeyInvalid, FileInvalid."""
+    from . import signed
 
-    return read_keys(settings.jwt_keys, Expected(settings.jwt_audience, settings.jwt_issuer))
+    return signed.read_keys(settings.jwt_keys, signed.Expected(settings.jwt_audience, settings.jwt_issuer))
 
 
 def _stays_here(settings: Settings, reach: Reach) -> bool:

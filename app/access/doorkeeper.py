@@ -95,6 +95,12 @@ class Doorkeeper:
         if file is not None:
             file.refresh()
 
+    def renew(self, keys: Keys) -> None:
+        """These in place of those there were. Who came in by one of them stays, until the token expires."""
+        self._keys = keys
+        self._known.clear()
+        self._shown.clear()
+
     def is_open_at(self, host: str | None) -> bool:
         """Whether nobody is asked for a token who has come to this address of ours (None: it is not known)."""
         if self._openness is not Openness.LOOPBACK:

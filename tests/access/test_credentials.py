@@ -1,6 +1,8 @@
 """What a server does about tokens when it starts, and while their file changes."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +24,7 @@ from app.server import token_path
 from app.settings import SettingInvalid, Settings
 from app.web.app import Bounds, create_app
 from app.web.guard import Rules
-from tests.access.keys import SECRET, private, private_pem, public_pem, put
+from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
 from tests.harness import DEADLINE, ROOT, start_server
 
 # Who is let in
@@ -331,3 +333,28 @@ def test_a_server_does_not_start_on_what_it_cannot_use(flags: list[str], sentenc
 def test_a_server_without_keys_does_not_wait_for_cryptography() -> None:
     program = "import sys, app.server; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=DEADLINE, check=False).returncode == 0
+
+
+async def test_new_keys_are_read_on_sighup_and_broken_ones_change_nothing(tmp_path: Path) -> None:
+    old, new = SECRET.encode(), SECRET[::-1].encode()
+    path = put(tmp_path / "secret", old)
+    first, second = (signed(claims(aud=None), key) for key in (old.decode(), new.decode()))
+    with start_server("--jwt-keys", f"HS256:{path}", tcp_port=0) as server:
+
+        def status(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return httpx.post(f"{server.url}/topics/a/messages", content=b"x", headers=headers).status_code
+
+        async def hang_up() -> str:
+            server.process.send_signal(signal.SIGHUP)
+            assert server.process.stderr
+            async with asyncio.timeout(DEADLINE):
+                return await asyncio.to_thread(server.process.stderr.readline)
+
+        assert [status(first), status(second), status(first)] == [201, 401, 201]
+        put(path, b"short")
+        assert "what --jwt-keys names was not read again, the old one stays: the secret in " in await hang_up()
+        assert [status(first), status(second)] == [201, 401]
+        put(path, new)
+        assert "what --jwt-keys names was read again" in await hang_up()
+        assert [status(first), status(second)] == [401, 201]
