@@ -346,10 +346,13 @@ async def test_new_keys_are_read_on_sighup_and_broken_ones_change_nothing(tmp_pa
             return httpx.post(f"{server.url}/topics/a/messages", content=b"x", headers=headers).status_code
 
         async def hang_up() -> str:
+            """What is said of the keys."""
             server.process.send_signal(signal.SIGHUP)
             assert server.process.stderr
             async with asyncio.timeout(DEADLINE):
-                return await asyncio.to_thread(server.process.stderr.readline)
+                while "--jwt-keys" not in (line := await asyncio.to_thread(server.process.stderr.readline)):
+                    pass
+            return line
 
         assert [status(first), status(second), status(first)] == [201, 401, 201]
         put(path, b"short")
