@@ -64,6 +64,7 @@ class Flow(msgspec.Struct, frozen=True):
     unsent: int = 256 << 20
 
 
+TOPICS_A_TURN: Final = 500  # of a list of topics: some milliseconds, then others get their turn
 _DEFAULT_TIMING: Final = Timing()
 
 
@@ -202,7 +203,12 @@ class Broker:
 
     async def topics(self, selector: Selector | None = None) -> list[TopicInfo]:
         """The topics that are selected (None: every one), by name."""
-        return [self._info(state) for state in await self.engine.topics(selector)]
+        infos: list[TopicInfo] = []
+        states = await self.engine.topics(selector)
+        for start in range(0, len(states), TOPICS_A_TURN):
+            infos += [self._info(state) for state in states[start : start + TOPICS_A_TURN]]
+            await sleep(0)
+        return infos
 
     async def topic(self, name: str) -> TopicInfo:
         """Raises NotFound."""

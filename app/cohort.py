@@ -16,7 +16,7 @@ There is no queue per reader, and nothing here awaits.
 
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from math import inf
@@ -391,7 +391,8 @@ class Cohorts:
         return readers
 
     def subscribers(self, topic: str) -> int:
-        return sum(len(cohort) for cohort in self._selecting(topic) if cohort.form.takes)
+        selecting = self._selected.get(topic) or self._matching(topic)  # who asks of every topic shall displace none
+        return sum(len(cohort) for cohort in selecting if cohort.form.takes)
 
     def kinds(self) -> dict[str, int]:
         """How many readers there are of each kind."""
@@ -433,14 +434,17 @@ class Cohorts:
         cohort.given(1)
         return 1
 
-    def _selecting(self, topic: str) -> Collection[Cohort]:
+    def _selecting(self, topic: str) -> tuple[Cohort, ...]:
         found = self._selected.get(topic)
         if found is None:
             if len(self._selected) >= SELECTIONS:
                 self._selected.clear()
-            matching = [*self._by_topic.get(topic, ()), *self._by_pattern.matching(topic)]
-            found = self._selected[topic] = tuple(dict.fromkeys(matching))
+            found = self._selected[topic] = self._matching(topic)
         return found
+
+    def _matching(self, topic: str) -> tuple[Cohort, ...]:
+        exact, matching = self._by_topic.get(topic, ()), self._by_pattern.matching(topic)
+        return tuple(dict.fromkeys([*exact, *matching]))
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:

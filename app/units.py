@@ -1,6 +1,7 @@
 """Durations and sizes as people write them: `90s`, `1.5h`, `8MiB`. The same words in settings and on the wire."""
 
 import re
+from functools import lru_cache
 
 from .errors import OptionInvalid
 
@@ -43,6 +44,7 @@ def parse_size(text: str) -> int:
     raise OptionInvalid(f"{text[:60]!a} is not a size: expected a number of bytes, such as 65536, 64KiB, 8MiB or 1GiB")
 
 
+@lru_cache(maxsize=256)
 def format_duration(seconds: float) -> str:
     """600.0 → `10m`: the largest unit that leaves a whole number of at most 12 digits, or else the largest below."""
     fitting = [(unit, seconds / length) for unit, length in reversed(SECONDS.items()) if seconds >= length]
