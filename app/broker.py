@@ -140,6 +140,9 @@ class Broker:
         """One life of the log: the first half of its ids."""
         return self.engine.epoch
 
+    def waits(self, selector: Selector) -> bool:
+        return self.engine.waits(selector)
+
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
         return self.engine.locate(selector, start)
 
@@ -315,8 +318,8 @@ class Broker:
     def pressure(self) -> float:
         """How much the server wants those who are sent away to stay away, 0 to 1: it is more than half full (1: there
         is no place left), or its event loop is more than half a second late (1: by a second)."""
-        full = (self._cohorts.readers + self._workers.takers) / self._max_subscribers
-        return min(max(2 * max(full, self.pulse.latest) - 1, 0.0), 1.0)
+        full = max((self._cohorts.readers + self._workers.takers) / self._max_subscribers, self.pulse.latest)
+        return 0.0 if full <= 0.5 else min(2 * full - 1, 1.0)
 
     def drain(self, spread: float = 0.0) -> None:
         """Close the doors: publishes and new readers are refused; when what was accepted has reached its readers, open

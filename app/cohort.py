@@ -17,7 +17,7 @@ There is no queue per reader, and nothing here awaits.
 import random
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from math import inf
 from time import monotonic
@@ -29,7 +29,7 @@ from .limits.counts import Counts
 from .limits.outflow import Outflow
 from .limits.stall import StallWatch
 from .message import Delivery, Message
-from .position import Cursor, Start
+from .position import LATEST, Cursor, Start
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
@@ -62,6 +62,10 @@ class Source(Protocol):
 
     @property
     def epoch(self) -> str: ...
+
+    def waits(self, selector: Selector) -> bool:
+        """Whether something may be kept there for a first subscriber: who starts with what comes has to read it."""
+        ...
 
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]: ...
 
@@ -175,7 +179,7 @@ class Reader:
         self._paused = False
         self._reading = False  # a page is on its way
         self._placed = False  # the last id that was written is where the reader is
-        self._stall = StallWatch(sink, cohorts.loop, cohorts.stall_timeout, cohorts.counts)
+        self._stall: StallWatch | None = None  # while it is paused
         self._timeout: TimerHandle | None = None
 
     @property
@@ -184,7 +188,11 @@ class Reader:
 
     def start(self, start: Start) -> None:
         """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
-        self._when(self._cohorts.source.locate(self.cohort.selector, start), self._read_from)
+        source, selector = self._cohorts.source, self.cohort.selector
+        if start is LATEST and self in self.cohort.away and not (self._paused or source.waits(selector)):
+            self._join()  # as most do, and there is nothing to read
+        else:
+            self._when(source.locate(selector, start), self._read_from)
 
     def end_in(self, seconds: float, reason: str) -> None:
         """End it when that time is over."""
@@ -200,13 +208,15 @@ class Reader:
             self._cursor = Cursor(self._cohorts.head, 0)
             self.cohort.members.pop(self, None)
             self.cohort.away.add(self)
+        cohorts = self._cohorts
+        self._stall = StallWatch(self.sink, cohorts.loop, cohorts.stall_timeout, cohorts.counts)
         self._stall.start()
 
     def resume(self) -> None:
         """The socket has drained: read on. Idempotent."""
         if self._paused and not self.closed and self.cohort.page:
             self._paused = False
-            self._stall.stop()
+            self._unwatch()
             self._cohorts.outflow.settle(self)
             self._read_on()
 
@@ -236,11 +246,16 @@ class Reader:
 
     def close(self) -> None:
         """The reader is gone. Idempotent."""
-        self._stall.stop()
+        self._unwatch()
         self._cohorts.outflow.settle(self)
         if self._timeout is not None:
             self._timeout.cancel()
         self._cohorts.discard(self)
+
+    def _unwatch(self) -> None:
+        if self._stall is not None:
+            self._stall.stop()
+            self._stall = None
 
     def _read_from(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -290,9 +305,10 @@ class Reader:
 
         Who has no id yet, or one that is not its place, is told the place: whoever is cut off then comes back to it."""
         self.cohort.flush()
-        if not self._placed and (frame := self.cohort.form.place(f"{self._cohorts.source.epoch}-{self._cohorts.head}")):
+        cohorts, form = self._cohorts, self.cohort.form
+        if not self._placed and (place := _place(form, cohorts.source.epoch, cohorts.head)):  # type: ignore[arg-type]
             self._placed = True
-            self.sink.write(self.cohort.form.wrap([frame]))
+            self.sink.write(place)
             if self._paused or self.closed:
                 return
         self.cohort.away.discard(self)
@@ -308,6 +324,12 @@ class Reader:
             self.sink.abort()
         else:
             use(future.result())
+
+
+@lru_cache(maxsize=64)  # readers come in crowds
+def _place(form: Form, epoch: str, head: int) -> bytes:
+    """What tells a reader its place; empty where there is no word for it."""
+    return form.wrap([form.place(f"{epoch}-{head}")])
 
 
 class Cohorts:
@@ -343,15 +365,19 @@ class Cohorts:
         *, client: str | None = None,
     ) -> Reader:  # fmt: skip
         """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
-        if limit is not None:
-            cohort = self._register(LimitedCohort(selector, form, self.counts, limit))
-        else:
-            cohort = self._shared.get((selector, form)) or self._register(Cohort(selector, form, self.counts))
-            self._shared[selector, form] = cohort
+        cohort = self._shared.get((selector, form)) if limit is None else None
+        if cohort is None:
+            cohort = self._cohort(selector, form, limit)
         reader = Reader(self, cohort, sink, self.loop.time() + max_age, client)
         cohort.away.add(reader)
         self.readers += 1
         return reader
+
+    def _cohort(self, selector: Selector, form: Form, limit: int | None) -> Cohort:
+        if limit is not None:
+            return self._register(LimitedCohort(selector, form, self.counts, limit))
+        cohort = self._shared[selector, form] = self._register(Cohort(selector, form, self.counts))
+        return cohort
 
     def discard(self, reader: Reader) -> None:
         if reader.closed:

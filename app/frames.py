@@ -71,7 +71,7 @@ def as_data_url(message: Message) -> str:
 def retry_delay(pressure: float) -> int:
     """Milliseconds until a reader comes back: different for each, so that they do not all come at once, and spread the
     more the greater the server's pressure is (0 to 1)."""
-    return random.randint(_SOONEST, _USUAL + round((_LATEST - _USUAL) * pressure))
+    return int(_SOONEST + (_USUAL - _SOONEST + (_LATEST - _USUAL) * pressure) * random.random())
 
 
 _SOONEST, _USUAL, _LATEST = 1_000, 5_000, 30_000

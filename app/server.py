@@ -6,6 +6,7 @@ signal ends the process at once.
 """
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -53,10 +54,13 @@ from .web.guard import Rules
 from .web.intake import Intake
 from .web.protocol import Connection, relieve
 from .web.shortcut import Shortcuts
+from .web.sink import StreamSink
+from .web.staff import Staff
 
 STDERR = 2
 FORCED = 1  # the exit status after a second signal
 REFUSED = 1  # that of a start that was refused, or of a crash
+NEW_OBJECTS = 10_000  # from one look for garbage in circles to the next; a reader leaves a dozen, none of it in circles
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
 
@@ -204,6 +208,7 @@ def serve(settings: Settings) -> None:
     """Serve until a signal. Raises PlainmqError when it cannot, unless a record has said so."""
     with JOURNAL.writing(settings.log_format, settings.log_level):
         begun = monotonic()
+        gc.set_threshold(NEW_OBJECTS)
         tell("starting", version=__version__, pid=os.getpid(), settings=differing(settings) or None)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -232,8 +237,8 @@ async def _serve(settings: Settings) -> None:
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=surroundings)
-        app.state.shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
-        app.state.intake = Intake(
+        shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
+        intake = Intake(
             int(settings.max_head),
             float(settings.head_timeout),
             float(settings.body_timeout),
@@ -241,10 +246,11 @@ async def _serve(settings: Settings) -> None:
         )
         memory = list(budget.lines(settings, budget.available()))
         access = app.state.access = AccessLog(settings.access_log)
+        staff = Staff(run.broker, run.keeper, shortcuts, intake, surroundings.proxies, access)
         config = uvicorn.Config(
             app,
             log_config=None,
-            http=Connection,
+            http=partial(Connection, staff=staff),  # type: ignore[arg-type]  # uvicorn calls it, and asks no more
             lifespan="off",
             ws="none",
             access_log=False,
@@ -282,13 +288,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # it would give a TLS handshake a whole minute
         loop = asyncio.get_running_loop()
+        connect = partial(
+            cast(Any, self.config.http_protocol_class), self.config, self.server_state, self.lifespan.state
+        )
         for sock in sockets or []:
-            listener = await loop.create_server(self._connection, sock=sock, backlog=BACKLOG, **self._tls)
+            listener = await loop.create_server(connect, sock=sock, backlog=BACKLOG, **self._tls)
             self.servers.append(listener)
         self._ready()
-
-    def _connection(self) -> Connection:
-        return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % LOOK == 0:
@@ -297,7 +303,7 @@ class Server(uvicorn.Server):
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
-        connections = cast(tuple[Connection, ...], tuple(self.server_state.connections))
+        connections = cast(tuple[Connection | StreamSink, ...], tuple(self.server_state.connections))
         for connection in connections:
             connection.look(now)
         relieve(connections, self._unsent)

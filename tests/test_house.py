@@ -42,7 +42,7 @@ TABLE = """
     cohort            → frames limits/* core/reading message position topic
     frames            → core/lease message position
 
-    engines/memory    → engines/local engines/base core/* telemetry/histogram message
+    engines/memory    → engines/local engines/base core/* telemetry/histogram message topic
     engines/sqlite    → engines/local engines/base disk/file disk/store core/* telemetry/* message errors
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic

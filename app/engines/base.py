@@ -63,6 +63,10 @@ class Engine(ABC):
     def caught_up(self) -> Future[None]:
         """Done when everything that was asked before has been delivered and answered."""
 
+    def waits(self, selector: Selector) -> bool:  # noqa: ARG002
+        """Whether something may be kept there for a first subscriber: False only if that is known at once."""
+        return True
+
     @abstractmethod
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
         """The cursor from which a reader of the selection finds what it asked for."""

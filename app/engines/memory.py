@@ -12,6 +12,7 @@ from ..core.history import MemoryHistory
 from ..core.topiclog import Limits
 from ..message import Message, Receipt
 from ..telemetry.histogram import Histogram
+from ..topic import Selector
 from .base import Deliver, attempt
 from .local import LocalEngine, Question
 
@@ -40,6 +41,10 @@ class MemoryEngine(LocalEngine):
         self._deliver, self._works = _nobody, None
         if self._timer is not None:
             self._timer.cancel()
+
+    def waits(self, selector: Selector) -> bool:
+        waiting = self._core.log.waiting
+        return bool(waiting) and (bool(selector.patterns) or not waiting.isdisjoint(selector.topics))
 
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":  # noqa: ARG002
         return attempt(lambda: self._answer(question))

@@ -19,6 +19,7 @@ from ..cohort import Sink
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from . import protocol
 from .exchange import exchange
+from .sink import Subscription
 from .stay import REVOKED, Stay
 
 GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
@@ -26,14 +27,14 @@ SPREAD: Final = 4.0  # seconds of them within which all streams get it
 HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
 
 
-class Subscription(protocol.Subscription, Protocol):
+class Timed(Subscription, Protocol):
     """A Reader or a Worker."""
 
     def end_in(self, seconds: float, reason: str) -> None: ...
 
 
 F = TypeVar("F")
-S = TypeVar("S", bound=Subscription)
+S = TypeVar("S", bound=Timed)
 
 
 class EventStream(EventSourceResponse, Generic[F, S]):
@@ -71,9 +72,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             await self._send_through(scope, receive, send)
 
     def _hand_over(self, request: protocol.Request) -> None:
-        connection = request.connection
-        subscription = self._subscribe(self._forms.chunked, connection)
-        connection.hold(request.cycle, subscription, partial(self._begin, connection, subscription))
+        sink = request.connection.sink()
+        subscription = self._subscribe(self._forms.chunked, sink)
+        request.give_way(sink, subscription, partial(self._begin, sink, subscription))
 
     def _begin(self, guest: Guest, subscription: S) -> None:
         self._stay.begin(guest, subscription)

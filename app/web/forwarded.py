@@ -10,7 +10,7 @@ From the right, the first address that is no proxy of ours is the client's.
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,12 +20,17 @@ NAMES: Final = frozenset({_FOR, _PROTO})  # of the headers that are read here
 _LONGEST: Final = 60  # characters: an IPv6 address with a zone, brackets and a port; beyond it nothing is remembered
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """A client's address and port (0: not known), and the scheme that it used."""
 
     host: str
     port: int
     scheme: str
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """None where there is none, as behind a Unix socket."""
+        return (self.host, self.port) if self.host else None
 
 
 class Proxies(msgspec.Struct, frozen=True):
@@ -45,7 +50,7 @@ class Proxies(msgspec.Struct, frozen=True):
             elif name == _PROTO:
                 said = value.rpartition(b",")[2].strip().lower()
                 scheme = said.decode() if said in {b"http", b"https"} else scheme
-        return self._behind(direct, hops)._replace(scheme=scheme)
+        return msgspec.structs.replace(self._behind(direct, hops), scheme=scheme)
 
     def _behind(self, nearest: Caller, hops: list[bytes]) -> Caller:
         for hop in reversed(hops):

@@ -9,47 +9,44 @@ A publish, and a reader who comes: ASGI builds a scope, a task, a request and a 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
 
-from asyncio import Transport
+import logging
+from asyncio import AbstractEventLoop, Transport, get_running_loop
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import httptools
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..access.doorkeeper import Doorkeeper
-from ..broker import Broker
 from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
-from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
 from ..message import Draft
-from ..net.sockets import acknowledged, is_tls, let_go
-from ..telemetry.accesslog import AccessLog, address
+from ..net.sockets import is_tls, let_go
+from ..telemetry.accesslog import address
 from . import shortcut
 from .exchange import Exchange, code_of, exchange, named
-from .forwarded import Caller, Proxies
-from .headers import secured
-from .intake import MOST_AHEAD, Intake, Stage, Watch, check_parts, head_size
+from .forwarded import Caller
+from .intake import MOST_AHEAD, Stage, Watch, check_parts, head_size
 from .owed import Owed, Refusal, Short
 from .problem import answer_to
-from .stay import REVOKED, Stay
+from .sink import StreamSink, Subscription
+from .staff import Staff
+from .stay import Stay
 from .visitor import known_as
 from .wanted import Wanted
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
+_REQUEST: Final = Stage.REQUEST  # an enum's member is dear to look up
 HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
-LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
-_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow it
-_STREAM_HEAD: Final = b"".join(
-    b"%b: %b\r\n" % header
-    for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
-)
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 _NOT_HTTP: Final = "this is not a request of HTTP/1.1"
 # uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's:
 _UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
@@ -70,32 +67,31 @@ class Request(msgspec.Struct, frozen=True):
         """The client has left."""
         return self.cycle.disconnected
 
-
-class Subscription(Protocol):
-    """Whose bytes a connection takes: a Reader's or a Worker's."""
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def end(self, reason: str) -> None: ...
-
-    def close(self) -> None: ...
+    def give_way(self, sink: StreamSink, subscription: Subscription, begin: Callable[[], object]) -> None:
+        """Its answer is a stream: the connection becomes its sink."""
+        self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
+        self.connection.become(sink, exchange(cast(dict[str, Any], self.cycle.scope)), subscription, begin)
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
-    write: Callable[[bytes], None]
-    _subscription: Subscription | None = None
-    _stream: Exchange | None = None
+    # Of uvicorn's own, which is made when a request has to be read:
+    client = timeout_keep_alive_task = None
+    parser: Any = None
+    flow: FlowControl = cast(FlowControl, None)
+    cycle: RequestResponseCycle = cast(RequestResponseCycle, None)
+    pipeline = cast("deque[tuple[RequestResponseCycle, ASGI3Application]]", ())
+    logger = logging.getLogger("uvicorn.error")
+
+    _watch: Watch | None = None
     _found: shortcut.Found | None = None
     _short: Short | None = None
     _body: bytearray
     _piece = b""  # what came last
     _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
 
-    _deaf = False  # a client has nothing to say to a stream, or no more to say at all
+    _deaf = False  # a client has nothing more to say
     _stage = Stage.REQUEST
     url = b""
     _requests = 0
@@ -103,34 +99,45 @@ class Connection(HttpToolsProtocol):
     _held = 0  # of a short-cut publish's that is not whole
     _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        state = self.config.app.state  # type: ignore[union-attr]
-        self.broker: Broker = state.broker
-        self._keeper: Doorkeeper = state.keeper
-        self._shortcuts: shortcut.Shortcuts = state.shortcuts
-        self._intake: Intake = state.intake
-        self._proxies: Proxies = state.network.proxies
-        self._access: AccessLog = state.access
-        self._counts = self.broker.counts
-        self._watch = Watch()
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None, *, staff: Staff,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.server_state = server_state
+        self.app_state = app_state
+        self.loop = _loop or get_running_loop()
+        self.connections = server_state.connections
+        self._staff = staff
+        self.broker = staff.broker
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._peer = Caller(*(self.client or ("", 0)), self.scheme or "http")
-        self._counts.connections["http"] = self._counts.connections.get("http", 0) + 1
-        if len(self.connections) > self._intake.max_clients:
+        self.transport = transport
+        self.connections.add(self)
+        connections, secure = self.broker.counts.connections, is_tls(transport)
+        connections["http"] = connections.get("http", 0) + 1
+        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
+        self._peer = Caller(host, port, "https" if secure else "http")
+        if len(self.connections) > self._staff.intake.max_clients:
             self._deaf = True
             transport.abort()
-        elif is_tls(transport):
+        elif secure:
             transport.set_write_buffer_limits(HIGH_WATER)
             transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
             if self.broker.draining:
                 transport.close()  # it came before the stop, and took until now to shake hands
 
+    def _furnish(self) -> None:
+        """uvicorn's part of the connection: a parser, and what requests need. The short cut does without for as long
+        as it knows what comes."""
+        cycle, transport = self.cycle, self.transport
+        super().__init__(self.config, self.server_state, self.app_state, self.loop)
+        super().connection_made(transport)
+        self.cycle = cycle
+
     def caller(self, found: shortcut.Shortcut) -> Caller:
         """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
-        return self._proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
+        return self._staff.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
 
     # A request: short cut or not
 
@@ -147,7 +154,7 @@ class Connection(HttpToolsProtocol):
         parser = self.parser
         check_parts(self.url, self.headers)
         if self._head:  # or it came in one piece, and no piece is too large
-            self._intake.check_size(head_size(parser.get_method(), self.url, self.headers))
+            self._staff.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
         self._head = 0
         if not parser.should_upgrade():  # it will be refused: the parser takes what follows for another protocol
             self._take_up()
@@ -156,7 +163,7 @@ class Connection(HttpToolsProtocol):
     def _take_up(self) -> None:
         parser = self.parser
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._found = self._shortcuts.find(parser.get_method(), self.url, self.headers)
+            self._found = self._staff.shortcuts.find(parser.get_method(), self.url, self.headers)
         if self._found is None:
             self._build_request()
         else:
@@ -192,7 +199,7 @@ class Connection(HttpToolsProtocol):
         self._stage = Stage.REQUEST
         if (found := self._found) is not None:
             self._found = None
-            self._shortcuts.remember(self._piece, found.shortcut)
+            self._staff.shortcuts.remember(self._piece, found.shortcut)
             self.loop.call_soon(found.shortcut.take, self, found, bytes(self._body))  # not below the parser
         elif not self.parser.should_upgrade():
             super().on_message_complete()
@@ -205,7 +212,7 @@ class Connection(HttpToolsProtocol):
         if owed is None:
             owed = self._short = Short(self)
         owed.found = found
-        if self._access.all:
+        if self._staff.access.all:
             owed.begun = monotonic()
         owed.response_complete = False
         self.cycle = owed  # type: ignore[assignment]
@@ -215,18 +222,14 @@ class Connection(HttpToolsProtocol):
         owed = self._owe(found)
         owed.draft = draft
         try:
-            self.broker.quotas.publish(self._client(found))
+            self.broker.quotas.publish(_client(found, self.caller(found.shortcut)))
         except PlainmqError as error:
             self.refuse(owed, error)
         else:
             self.broker.gather.add(owed)
 
-    def _client(self, found: shortcut.Found) -> str | None:
-        """Whose request it is, as quotas know it."""
-        return known_as(found.grant, self.caller(found.shortcut).host or None)
-
     def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
-        self._counts.refusals[error.code] += 1
+        self.broker.counts.refusals[error.code] += 1
         pressure = self.broker.pressure if isinstance(error, Draining) else 1.0
         self.send(owed, answer_to(error, softly, pressure))
 
@@ -235,8 +238,8 @@ class Connection(HttpToolsProtocol):
 
     def respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
         owed.response_complete = True
-        self._counts.answers[status] += 1
-        if status >= self._access.least:
+        self.broker.counts.answers[status] += 1
+        if status >= self._staff.access.least:
             self._tell(owed, status, body)
         if self.transport.is_closing():  # the client left while the log was asked
             return
@@ -255,17 +258,14 @@ class Connection(HttpToolsProtocol):
 
     def _tell(self, owed: Owed, status: int, body: bytes) -> None:
         method, target, octets = owed.asked()
-        client, token = (self.client, None) if owed.found is None else self._sender(owed.found)
-        self._access.request(
+        found = owed.found
+        client = self.client if found is None else self.caller(found.shortcut).address
+        token = None if found is None else named(found.grant)
+        self._staff.access.request(
             status, method, target, client=address(client), bytes_in=octets, bytes_out=len(body),
             seconds=None if owed.begun is None else monotonic() - owed.begun, token=token,
             code=code_of(body) if status >= 400 else None,
         )  # fmt: skip
-
-    def _sender(self, found: shortcut.Found) -> tuple[tuple[str, int] | None, str | None]:
-        """Address and port, and the name of the token, for the log."""
-        caller = self.caller(found.shortcut)
-        return (caller.host, caller.port) if caller.host else None, named(found.grant)
 
     # What is too much or too slow
 
@@ -273,13 +273,13 @@ class Connection(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        if self._stage is Stage.REQUEST and self._is_idle() and (known := self._shortcuts.recall(data)):
+        if self._stage is _REQUEST and self._is_idle() and (known := self._staff.shortcuts.recall(data)):
             self._requests += 1
             found, body = known
             found.shortcut.take(self, found, body)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
-        most = self._intake.max_head
+        most = self._staff.intake.max_head
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
@@ -303,6 +303,8 @@ class Connection(HttpToolsProtocol):
 
     def _feed(self, piece: bytes) -> None:
         """Raises HeadTooLarge, TargetTooLong."""
+        if self.parser is None:
+            self._furnish()
         stage, requests, octets = self._stage, self._requests, self._octets
         self.parser.feed_data(piece)
         if self._stage is Stage.HEAD:
@@ -313,7 +315,7 @@ class Connection(HttpToolsProtocol):
             self._head += len(piece)
         else:
             return
-        self._intake.check_size(self._head)
+        self._staff.intake.check_size(self._head)
 
     def look(self, now: float) -> None:
         """End what comes too slowly; to be called about once a second."""
@@ -321,19 +323,21 @@ class Connection(HttpToolsProtocol):
             let_go(self.transport)
             return
         stage = self._awaited()
-        if self._watch.is_late(stage, self._requests, self._octets, now, self._intake):
+        if self._watch is None:
+            self._watch = Watch()
+        if self._watch.is_late(stage, self._requests, self._octets, now, self._staff.intake):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
                 self._drop(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
 
     def unsent(self) -> int:
-        """Bytes of answers that the client has not taken; what a stream has not taken is its cohort's affair."""
-        return self.transport.get_write_buffer_size() if self._subscription is None else 0
+        """Bytes of answers that the client has not taken."""
+        return self.transport.get_write_buffer_size()
 
     def _awaited(self) -> Stage | None:
         """None when the client is waiting for us; also when we do not read."""
-        if self._deaf or self.pipeline or self.flow.read_paused:
+        if self._deaf or self.pipeline or (self.flow is not None and self.flow.read_paused):
             return None
         idle = self._is_idle() and self.timeout_keep_alive_task is None
         return self._stage if idle or self._stage is not Stage.REQUEST else None
@@ -367,110 +371,66 @@ class Connection(HttpToolsProtocol):
     def stream(self, wanted: Wanted, softly: bool, found: shortcut.Found) -> None:
         if self.transport.is_closing():
             return
-        owed = self._owe(found)
+        sink, caller = self.sink(), self.caller(found.shortcut)
         try:
-            reader = wanted.subscribe(self.broker, self._client(found), wanted.forms.chunked, self)
+            reader = wanted.subscribe(self.broker, _client(found, caller), wanted.forms.chunked, sink)
         except PlainmqError as error:
-            self.refuse(owed, error, softly)
+            self.refuse(self._owe(found), error, softly)
             return
-        client, token = self._sender(found)
-        self._stream = Exchange(found.shortcut.method, found.shortcut.path, client, None, token)
-        Stay(self._keeper, found.grant, wanted.timeout).begin(self, reader)
-        self.hold(owed, reader, partial(wanted.begin, reader))
+        seen = Exchange(found.shortcut.method, found.shortcut.path, caller.address, None, named(found.grant))
+        Stay(self._staff.keeper, found.grant, wanted.timeout).begin(sink, reader)
+        self.become(sink, seen, reader, partial(reader.start, wanted.start))
 
-    def hold(self, cycle: RequestResponseCycle | Owed, subscription: Subscription, begin: Callable[[], object]) -> None:
-        """Become the subscription's sink: send the head of a chunked 200 together with the first that the subscription
-        has to say, and drop what requests needed."""
-        common = _as_bytes(self.server_state)
-        self._stream = self._stream or exchange(cast(dict[str, Any], cycle.scope))
-        known = b"".join([b"%b: %b\r\n" % header for header in self._stream.header]) if self._stream else b""
-        chunk = CHUNKED_RAW.wrap([hello(self.broker.pressure)])
-        head = b"%b%b%b%b\r\n%b" % (STATUS_LINE[200], common, known, _STREAM_HEAD, chunk)
-        cycle.response_started = cycle.response_complete = True  # uvicorn: nothing is owed any more
-        self._subscription, self._deaf = subscription, True
-        self._counts.answers[200] += 1
+    def sink(self) -> StreamSink:
+        """Where the bytes of a subscription can go."""
+        return StreamSink(self.transport, self.connections, self._staff)
+
+    def become(
+        self, sink: StreamSink, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]
+    ) -> None:
+        """Nothing but the subscription's sink. What requests needed is dropped."""
         self._unset_keepalive_if_required()
-        self.flow.resume_reading()  # or the client's leaving would go unseen
-        if self.flow.write_paused:
-            subscription.pause()
-        released: Any = None
-        self.cycle = self.scope = self.headers = self.parser = self._running = released
-        self.pipeline = released  # an empty deque takes 600 bytes
-
-        def write_first(data: bytes) -> None:
-            self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
-            self.write(head + data)
-
-        self.write = write_first
-        begin()
-        if self.write is write_first:
-            write_first(b"")
-
-    def pending(self) -> int:
-        return self.transport.get_write_buffer_size() - acknowledged(self.transport)
-
-    def end(self, reason: str) -> None:
-        self._because(reason)
-        self.write(CHUNKED_RAW.wrap([farewell(reason, self.broker.pressure)]) + _LAST_CHUNK)
-        self._release()
-        if self.transport.get_write_buffer_size():
-            self.loop.call_later(LINGER, self.transport.abort)
-        self.transport.close()
-
-    def abort(self) -> None:
-        self._because("cut_off")
-        self._release()
-        self.transport.abort()
-
-    def dismiss(self) -> None:
-        if self._subscription is not None:
-            self._subscription.end(REVOKED)
-
-    def _release(self) -> None:
-        self._keeper.leave(self)
-        if self._subscription is not None:
-            self._subscription.close()
-
-    def _because(self, why: str) -> None:
-        if self._stream is not None and not self._stream.why:
-            self._stream.why = why
+        self.connections.discard(self)
+        self.transport.set_protocol(sink)
+        self._deaf = True
+        if self.flow is not None:
+            self.flow.resume_reading()  # or the client's leaving would go unseen
+            if self.flow.write_paused:
+                subscription.pause()
+            released: Any = None
+            self.cycle = self.scope = self.parser = self._running = released  # they hold the connection
+        self._short = None  # so does this
+        sink.open(_as_bytes(self.server_state), seen, subscription, begin)
 
     # What the transport says
 
     def pause_writing(self) -> None:
         """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
+        if self.flow is None:
+            self._furnish()
         super().pause_writing()
-        if self._subscription is None:
-            self.flow.pause_reading()
-        else:
-            self._subscription.pause()
+        self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._subscription is None:
-            self.flow.resume_reading()
-        else:
-            self._subscription.resume()
-
-    def eof_received(self) -> None:
-        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
-        self._release()
+        self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._release()
         self._short = self._found = None
         self._account()
-        self._counts.connections["http"] -= 1
-        if self._stream is not None:
-            self._stream.streams = True
-            self._stream.tell(self._access)
+        self.broker.counts.connections["http"] -= 1
         if self._running is not None:  # uvicorn tells the last that came only, and this one may wait for long
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
 
 
-def relieve(connections: Iterable[Connection], most: int) -> None:
+def _client(found: shortcut.Found, caller: Caller) -> str | None:
+    """Whose request it is, as quotas know it."""
+    return known_as(found.grant, caller.host or None)
+
+
+def relieve(connections: Iterable[Connection | StreamSink], most: int) -> None:
     """Cut off who has taken least of his answers, until at most so many bytes are not taken."""
     owing = [(unsent, connection) for connection in connections if (unsent := connection.unsent())]
     total = sum(unsent for unsent, _ in owing)

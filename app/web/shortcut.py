@@ -9,7 +9,7 @@ need not be read again; whether its token still holds is asked each time.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -46,20 +46,17 @@ class Target(Protocol):
 
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What is needed to do without the head: whose request it is (the `Authorization` that is shown), what right to
-    which topics and patterns that takes, how many bytes of a body are announced, and the headers that may say who sent
-    it."""
+    """What is needed to do without the head: its target (but not the query); whose request it is (the `Authorization`
+    that is shown), what right to which topics and patterns that takes, how many bytes of a body are announced, and the
+    headers that may say who sent it."""
 
     method: ClassVar[str]
     right: ClassVar[Right]
+    path: bytes
     names: tuple[str, ...]
     shown: bytes | None
     length: int = 0
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
-
-    @property
-    def path(self) -> bytes:
-        raise NotImplementedError
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
         """Do it."""
@@ -71,10 +68,6 @@ class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     right: ClassVar[Right] = Right.PUBLISH
     content_type: str
 
-    @property
-    def path(self) -> bytes:
-        return f"/topics/{self.names[0]}/messages".encode()
-
     def take(self, target: Target, found: "Found", body: bytes) -> None:
         target.publish(Draft(self.names[0], body, self.content_type), found)
 
@@ -85,15 +78,11 @@ class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     wanted: Wanted
     softly: bool
 
-    @property
-    def path(self) -> bytes:
-        return f"/topics/{self.names[0]}/stream".encode()
-
     def take(self, target: Target, found: "Found", body: bytes) -> None:  # noqa: ARG002
         target.stream(self.wanted, self.softly, found)
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A shortcut, and whose request it is this time."""
 
     shortcut: Shortcut
@@ -151,7 +140,7 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None
     if topic is None or content_type is None:
         return None
     length = int(headers.get(b"content-length", -1))
-    return PublishShortcut(names=(topic,), length=length, content_type=content_type, **_sender(headers))
+    return PublishShortcut(path=url, names=(topic,), length=length, content_type=content_type, **_sender(headers))
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
@@ -167,7 +156,7 @@ def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
     if TICKET in query:  # it can be taken once
         return None
     names, softly = (*selector.topics, *selector.patterns), b"text/event-stream" in headers.get(b"accept", b"")
-    return StreamShortcut(names=names, wanted=wish, softly=softly, **_sender(headers))
+    return StreamShortcut(path=url.partition(b"?")[0], names=names, wanted=wish, softly=softly, **_sender(headers))
 
 
 def _sender(headers: Mapping[bytes, bytes]) -> dict[str, Any]:

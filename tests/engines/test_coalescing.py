@@ -47,6 +47,9 @@ class Turns:
 class EmptyLog:
     epoch = "e"
 
+    def waits(self, selector: Selector) -> bool:  # noqa: ARG002
+        return False
+
     def locate(self, selector: Selector, start: Start) -> "Future[Cursor]":  # noqa: ARG002
         return done(Cursor(0, 0))
 

@@ -21,10 +21,12 @@ from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
 from app.tcp.session import LineSession
 from app.web.app import Bounds, create_app
+from app.web.forwarded import Proxies
 from app.web.guard import Rules
 from app.web.intake import Intake
 from app.web.protocol import Connection
 from app.web.shortcut import Shortcuts
+from app.web.staff import Staff
 from tests.fuzz.keys import KEYS
 
 INPUTS: Final = 500  # that one broker serves
@@ -41,7 +43,7 @@ class Transport(transports.Transport):
         self.written = b""
         self.reading = True
         self.ended = False
-        self._protocol = protocol
+        self.protocol = protocol
         self._loop = loop
         self._closing = False
 
@@ -70,10 +72,14 @@ class Transport(transports.Transport):
     def resume_reading(self) -> None:
         self.reading = True
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            self._loop.call_soon(self._protocol.connection_lost, None)
+            self._loop.call_soon(self.protocol.connection_lost, None)
 
     abort = close
 
@@ -89,8 +95,8 @@ class Doors:
         self.loop.run_until_complete(self.broker.__aenter__())
         self._keeper = keeper
         app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())
-        app.state.shortcuts = Shortcuts(2_000, Rules(), keeper)
-        app.state.intake = Intake(1 << 12)
+        shortcuts = Shortcuts(2_000, Rules(), keeper)
+        self._staff = Staff(self.broker, keeper, shortcuts, Intake(1 << 12), Proxies(), app.state.access)
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
             date_header=False, proxy_headers=False,
@@ -108,7 +114,7 @@ class Doors:
         self.loop.close()
 
     def http(self) -> asyncio.Protocol:
-        return Connection(self._config, self._state, {}, self.loop)
+        return Connection(self._config, self._state, {}, self.loop, staff=self._staff)
 
     def lines(self) -> asyncio.Protocol:
         return LineSession(self.broker, 2_000, 1_000, self._keeper, auth_timeout=10.0)
@@ -128,11 +134,11 @@ class Doors:
                 await asyncio.sleep(0)
             if transport.is_closing() or not transport.reading:
                 break
-            protocol.data_received(piece)
+            transport.protocol.data_received(piece)
         for _ in range(20):
             await asyncio.sleep(0)
         if not transport.is_closing():
-            protocol.eof_received()
+            transport.protocol.eof_received()
             transport.close()
         await self._is_quiet()
         assert not self.faults, self.faults

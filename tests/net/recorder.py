@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,7 @@ from app.web.guard import Rules
 from app.web.intake import Intake
 from app.web.protocol import Connection
 from app.web.shortcut import Found, Shortcuts
+from app.web.staff import Staff
 
 
 class Recorder(Connection):
@@ -38,8 +40,8 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
     async with Broker(MemoryEngine(Limits(), steady_clock()), Timing(), 100) as broker:
         keeper = Doorkeeper(Openness.ANYBODY)
         app = create_app(broker, keeper, Bounds(), Rules(), network=Network(proxies))
-        app.state.intake = Intake()
-        app.state.shortcuts = Shortcuts(1 << 20, Rules(), keeper)
+        shortcuts = Shortcuts(1 << 20, Rules(), keeper)
+        staff = Staff(broker, keeper, shortcuts, Intake(), proxies, app.state.access)
 
         class Ear:
             def __init__(self, app: ASGIApp) -> None:
@@ -52,7 +54,14 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
 
         app.add_middleware(Ear)
         app.user_middleware.append(app.user_middleware.pop(0))  # innermost
-        config = uvicorn.Config(app, http=Recorder, lifespan="off", port=0, log_level="warning", proxy_headers=False)
+        config = uvicorn.Config(
+            app,
+            http=partial(Recorder, staff=staff),  # type: ignore[arg-type]
+            lifespan="off",
+            port=0,
+            log_level="warning",
+            proxy_headers=False,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve())  # without signal handlers
         while not server.started:  # noqa: ASYNC110

@@ -47,7 +47,7 @@ FOR, PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 def test_the_client_is_the_first_that_is_no_proxy(
     direct: str, headers: list[tuple[bytes, bytes]], caller: tuple[str, int, str]
 ) -> None:
-    assert OURS.caller(Caller(direct, 5, "http"), headers) == caller
+    assert OURS.caller(Caller(direct, 5, "http"), headers) == Caller(*caller)
 
 
 def test_without_proxies_nobody_is_believed() -> None:

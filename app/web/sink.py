@@ -1,0 +1,147 @@
+"""What becomes of a connection whose answer is an event stream: a protocol that takes bytes, and nothing else.
+
+It takes the place of the HTTP connection at the transport, so that nothing of HTTP is kept for a reader who only waits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
+from ..net.sockets import acknowledged, let_go
+from .exchange import Exchange
+from .headers import secured
+from .staff import Staff
+from .stay import REVOKED
+
+LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
+
+_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow it
+_STREAM_HEAD: Final = b"".join(
+    b"%b: %b\r\n" % header
+    for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
+)
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class Subscription(Protocol):
+    """Whose bytes a sink takes: a Reader's or a Worker's."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def end(self, reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class StreamSink(asyncio.Protocol):
+    """`connections` are the server's, among which it is; `seen` is the request, for the log."""
+
+    __slots__ = ("_connections", "_first", "_seen", "_staff", "_subscription", "transport", "write")
+    write: Callable[[bytes], None]
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], staff: Staff) -> None:
+        self.transport = transport
+        self._connections = connections
+        self._staff = staff
+        self._subscription: Subscription | None = None
+        self._seen: Exchange | None = None
+
+    def open(
+        self, common: bytes, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]
+    ) -> None:
+        """Send the head of a chunked 200 together with the first that the subscription has to say. `common`: the
+        headers that all answers have."""
+        self._connections.add(self)
+        self._seen = seen
+        self._subscription = subscription
+        broker = self._staff.broker
+        broker.counts.answers[200] += 1
+        known = b"".join([b"%b: %b\r\n" % header for header in seen.header]) if seen and seen.id else b""
+        self._first = b"%b%b\r\n%b" % (_head(common), known, CHUNKED_RAW.wrap([hello(broker.pressure)]))
+        self.write = self._write_first
+        begin()
+        if self._first:
+            self._write_first(b"")
+
+    def _write_first(self, data: bytes) -> None:
+        first, self._first = self._first, b""
+        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+        self.write(first + data)
+
+    def pending(self) -> int:
+        return self.transport.get_write_buffer_size() - acknowledged(self.transport)
+
+    def end(self, reason: str) -> None:
+        self._because(reason)
+        self.write(CHUNKED_RAW.wrap([farewell(reason, self._staff.broker.pressure)]) + _LAST_CHUNK)
+        self._release()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
+        self.transport.close()
+
+    def abort(self) -> None:
+        self._because("cut_off")
+        self._release()
+        self.transport.abort()
+
+    def dismiss(self) -> None:
+        if self._subscription is not None:
+            self._subscription.end(REVOKED)
+
+    def _release(self) -> None:
+        self._staff.keeper.leave(self)
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def _because(self, why: str) -> None:
+        if self._seen is not None and not self._seen.why:
+            self._seen.why = why
+
+    # What the server says
+
+    def look(self, _now: float) -> None:
+        """Nothing is awaited from its client, but that it lets go."""
+        if self.transport.is_closing():
+            let_go(self.transport)
+
+    def unsent(self) -> int:
+        """What it has not taken is its cohort's affair."""
+        return 0
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self.transport.close()
+
+    # What the transport says; a client has nothing to say to a stream
+
+    def pause_writing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.pause()
+
+    def resume_writing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.resume()
+
+    def eof_received(self) -> None:
+        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
+        self._release()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._release()
+        self._subscription = None  # the two hold each other
+        self._connections.discard(self)
+        self._staff.broker.counts.connections["http"] -= 1
+        if self._seen is not None:
+            self._seen.streams = True
+            self._seen.tell(self._staff.access)
+
+
+@lru_cache(maxsize=2)
+def _head(common: bytes) -> bytes:
+    return b"%b%b%b" % (STATUS_LINE[200], common, _STREAM_HEAD)
