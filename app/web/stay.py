@@ -1,8 +1,9 @@
 """How long a request may last: as long as it asks for, and no longer than its token is good."""
 
 from math import inf
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
+import msgspec
 from starlette.requests import Request
 
 from ..access.doorkeeper import Doorkeeper, Guest
@@ -18,7 +19,7 @@ class Stream(Protocol):
     def end_in(self, seconds: float, reason: str) -> None: ...
 
 
-class Stay(NamedTuple):
+class Stay(msgspec.Struct, frozen=True):
     """That of a stream. `timeout`: seconds that were asked for."""
 
     keeper: Doorkeeper
