@@ -78,6 +78,11 @@ class Core:
         for topic, count in self.delayed.counts().items():
             self.log.expect(topic, count, 0.0)
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing was decided that must happen now, or before the deadline that was there."""
+        return not (self._messages or self._grown or self.log.uncut or self.groups.has_news)
+
     def take_outbox(self) -> Outbox:
         outbox = Outbox(self._messages, self.groups.take_news())
         self._messages = []

@@ -71,8 +71,12 @@ class Groups:
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
 
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news.ended or self._news.ready)
+
     def take_news(self) -> News:
-        if not (self._news.ended or self._news.ready):
+        if not self.has_news:
             return NO_NEWS
         news, self._news = self._news, News()
         return news

@@ -46,14 +46,16 @@ class MemoryEngine(LocalEngine):
         waiting = self._core.log.waiting
         return bool(waiting) and (bool(selector.patterns) or not waiting.isdisjoint(selector.topics))
 
-    def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":  # noqa: ARG002
-        return attempt(lambda: self._answer(question))
+    def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
+        return attempt(lambda: self._answer(question, reads))
 
-    def _answer(self, question: Question[Any]) -> Any:
+    def _answer(self, question: Question[Any], reads: bool) -> Any:
+        readers: Mapping[int, int] = {}
         try:
             answer = question(self._core, self._clock())
         finally:
-            readers = self._carry_out()
+            if not (reads and self._core.quiet):
+                readers = self._carry_out()
         return self._told(answer, readers) if isinstance(answer, Accepted) else answer
 
     def _told(self, accepted: Accepted, readers: Mapping[int, int]) -> Receipt:
