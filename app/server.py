@@ -38,6 +38,7 @@ from .errors import PlainmqError
 from .limits import budget
 from .limits.farewells import SPREAD
 from .limits.quotas import FailedLogins, Quotas, Shares
+from .limits.relief import relieve
 from .net.certificate import Certificate
 from .net.reloads import Reloads
 from .net.sockets import BACKLOG, bind, raise_open_files, reachable
@@ -52,7 +53,7 @@ from .web.app import Bounds, Network, create_app
 from .web.forwarded import Proxies
 from .web.guard import Rules
 from .web.intake import Intake
-from .web.protocol import Connection, relieve
+from .web.protocol import Connection
 from .web.shortcut import Shortcuts
 from .web.sink import StreamSink
 from .web.staff import Staff

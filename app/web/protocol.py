@@ -12,7 +12,7 @@ A request that does not end: neither its bytes nor its time are ASGI's affair. H
 import logging
 from asyncio import AbstractEventLoop, Transport, get_running_loop
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, Final, cast
@@ -31,7 +31,7 @@ from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, Reque
 from ..message import Draft
 from ..net.sockets import is_tls, let_go
 from ..telemetry.accesslog import address
-from . import shortcut
+from . import heads, shortcut
 from .exchange import Exchange, code_of, exchange, named
 from .forwarded import Caller
 from .intake import MOST_AHEAD, Stage, Watch, check_parts, head_size
@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
     _piece = b""  # what came last
     _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
 
-    _deaf = False  # a client has nothing more to say
+    _deaf = False  # what comes now is not read
     _stage = Stage.REQUEST
     url = b""
     _requests = 0
@@ -244,7 +244,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():  # the client left while the log was asked
             return
         close = b"" if owed.keep_alive else b"connection: close\r\n"
-        common = _as_bytes(self.server_state)
+        common = heads.common(self.server_state)
         self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
         if owed.last and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
             # What is still on its way would reset a closed connection, and the answer with it:
@@ -400,7 +400,7 @@ class Connection(HttpToolsProtocol):
             released: Any = None
             self.cycle = self.scope = self.parser = self._running = released  # they hold the connection
         self._short = None  # so does this
-        sink.open(_as_bytes(self.server_state), seen, subscription, begin)
+        sink.open(heads.stream(self.server_state), seen, subscription, begin)
 
     # What the transport says
 
@@ -428,28 +428,6 @@ class Connection(HttpToolsProtocol):
 def _client(found: shortcut.Found, caller: Caller) -> str | None:
     """Whose request it is, as quotas know it."""
     return known_as(found.grant, caller.host or None)
-
-
-def relieve(connections: Iterable[Connection | StreamSink], most: int) -> None:
-    """Cut off who has taken least of his answers, until at most so many bytes are not taken."""
-    owing = [(unsent, connection) for connection in connections if (unsent := connection.unsent())]
-    total = sum(unsent for unsent, _ in owing)
-    for unsent, connection in sorted(owing, key=lambda owed: -owed[0]):
-        if total <= most:
-            break
-        connection.transport.abort()
-        total -= unsent
-
-
-def _as_bytes(state: ServerState) -> bytes:
-    """The headers that all answers have; uvicorn makes them anew every second."""
-    global _common  # noqa: PLW0603
-    if state.default_headers is not _common[0]:
-        _common = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
-    return _common[1]
-
-
-_common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
 
 def cutter(receive: Receive) -> Callable[[], object] | None:

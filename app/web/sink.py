@@ -5,25 +5,16 @@ It takes the place of the HTTP connection at the transport, so that nothing of H
 
 import asyncio
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from ..frames import CHUNKED_RAW, STREAM_HEADERS, farewell, hello
+from ..frames import CHUNKED_RAW, farewell, hello
 from ..net.sockets import acknowledged, let_go
 from .exchange import Exchange
-from .headers import secured
 from .staff import Staff
 from .stay import REVOKED
 
 LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
 
-_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow it
-_STREAM_HEAD: Final = b"".join(
-    b"%b: %b\r\n" % header
-    for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
-)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -52,18 +43,16 @@ class StreamSink(asyncio.Protocol):
         self._subscription: Subscription | None = None
         self._seen: Exchange | None = None
 
-    def open(
-        self, common: bytes, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]
-    ) -> None:
-        """Send the head of a chunked 200 together with the first that the subscription has to say. `common`: the
-        headers that all answers have."""
+    def open(self, head: bytes, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]) -> None:
+        """Send the head, to which only the empty line is missing, together with the first that the subscription has to
+        say."""
         self._connections.add(self)
         self._seen = seen
         self._subscription = subscription
         broker = self._staff.broker
         broker.counts.answers[200] += 1
         known = b"".join([b"%b: %b\r\n" % header for header in seen.header]) if seen and seen.id else b""
-        self._first = b"%b%b\r\n%b" % (_head(common), known, CHUNKED_RAW.wrap([hello(broker.pressure)]))
+        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.wrap([hello(broker.pressure)]))
         self.write = self._write_first
         begin()
         if self._first:
@@ -95,9 +84,10 @@ class StreamSink(asyncio.Protocol):
             self._subscription.end(REVOKED)
 
     def _release(self) -> None:
-        self._staff.keeper.leave(self)
-        if self._subscription is not None:
-            self._subscription.close()
+        subscription, self._subscription = self._subscription, None  # the two hold each other
+        if subscription is not None:
+            self._staff.keeper.leave(self)
+            subscription.close()
 
     def _because(self, why: str) -> None:
         if self._seen is not None and not self._seen.why:
@@ -134,14 +124,8 @@ class StreamSink(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._release()
-        self._subscription = None  # the two hold each other
         self._connections.discard(self)
         self._staff.broker.counts.connections["http"] -= 1
         if self._seen is not None:
             self._seen.streams = True
             self._seen.tell(self._staff.access)
-
-
-@lru_cache(maxsize=2)
-def _head(common: bytes) -> bytes:
-    return b"%b%b%b" % (STATUS_LINE[200], common, _STREAM_HEAD)
