@@ -70,7 +70,9 @@ class Request(msgspec.Struct, frozen=True):
     def give_way(self, sink: StreamSink, subscription: Subscription, begin: Callable[[], object]) -> None:
         """Its answer is a stream: the connection becomes its sink."""
         self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
-        self.connection.become(sink, exchange(cast(dict[str, Any], self.cycle.scope)), subscription, begin)
+        scope = cast(dict[str, Any], self.cycle.scope)
+        del scope["extensions"]  # which holds the connection
+        self.connection.become(sink, exchange(scope), subscription, begin)
 
 
 class Connection(HttpToolsProtocol):
@@ -397,9 +399,8 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()  # or the client's leaving would go unseen
             if self.flow.write_paused:
                 subscription.pause()
-            released: Any = None
-            self.cycle = self.scope = self.parser = self._running = released  # they hold the connection
-        self._short = None  # so does this
+        released: Any = None
+        self.cycle = self._short = self._running = self.scope = self.parser = released  # they hold the connection
         sink.open(heads.stream(self.server_state), seen, subscription, begin)
 
     # What the transport says

@@ -231,6 +231,14 @@ async def test_a_message_for_one_waits_for_the_first_subscriber(
             assert await second.data(1) == ["all"]
 
 
+async def test_a_message_for_one_waits_for_the_first_whose_pattern_matches(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    await http.post(f"/topics/{topic}.jobs/messages?delivery=one", content="work")
+    async with stream(server, f"/topics/{topic}.*/stream?format=raw") as first:
+        assert await first.data(1) == ["work"]
+
+
 async def test_what_is_not_retained_reaches_live_readers_only(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
