@@ -53,7 +53,7 @@ class Short(Owed):
 
     def asked(self) -> tuple[str, bytes, int]:
         short = self.found.shortcut
-        return short.method, short.path, short.length
+        return short.method, short.path, self.found.length
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability

@@ -201,8 +201,10 @@ class Connection(HttpToolsProtocol):
         self._stage = Stage.REQUEST
         if (found := self._found) is not None:
             self._found = None
-            self._staff.shortcuts.remember(self._piece, found.shortcut)
-            self.loop.call_soon(found.shortcut.take, self, found, bytes(self._body))  # not below the parser
+            self._staff.shortcuts.remember(self._piece, found)
+            body = bytes(self._body)
+            del self._body  # a connection that waits holds nothing
+            self.loop.call_soon(found.shortcut.take, self, found, body)  # not below the parser
         elif not self.parser.should_upgrade():
             super().on_message_complete()
 

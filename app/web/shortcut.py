@@ -2,8 +2,9 @@
 request (an option of a publish, a key, a batch, an encoding, an unlawful name, a token that is not known yet or has not
 the right) makes it none of ours, and web/publish or web/stream answers it.
 
-A client sends the same head again and again. One that was read and found plain is remembered, byte for byte, so that it
-need not be read again; whether its token still holds is asked each time.
+A client sends the same head again and again, with another Content-Length. One that was read and found plain is
+remembered, byte for byte but that number, so that it need not be read again; whether its token still holds is asked
+each time.
 """
 
 import re
@@ -34,6 +35,8 @@ _LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it
 _LONGEST_HEAD: Final = 1_024  # bytes of a head that is remembered
 _REMEMBERED: Final = 4_096  # heads: some megabytes at most; when they are too many, all are forgotten
 _END: Final = b"\r\n\r\n"
+_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")  # as clients write it
+_UNSAID: Final = {b"POST": -1, b"GET": 0}  # bytes of a body where there is no Content-Length; -1: it comes in chunks
 
 
 class Target(Protocol):
@@ -47,15 +50,13 @@ class Target(Protocol):
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is needed to do without the head: its target (but not the query); whose request it is (the `Authorization`
-    that is shown), what right to which topics and patterns that takes, how many bytes of a body are announced, and the
-    headers that may say who sent it."""
+    that is shown), what right to which topics and patterns that takes, and the headers that may say who sent it."""
 
     method: ClassVar[str]
     right: ClassVar[Right]
     path: bytes
     names: tuple[str, ...]
     shown: bytes | None
-    length: int = 0
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
@@ -83,10 +84,11 @@ class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """A shortcut, and whose request it is this time."""
+    """A shortcut; whose request it is this time, and how many bytes its body has."""
 
     shortcut: Shortcut
     grant: Grant
+    length: int
 
 
 class Shortcuts:
@@ -101,18 +103,20 @@ class Shortcuts:
     def recall(self, data: bytes) -> tuple[Found, bytes] | None:
         """What is found and the body, if these bytes are one whole request whose head is known."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
-        shortcut = self._known.get(data[:end])
-        if shortcut is None or len(data) != end + shortcut.length or (grant := self._holder(shortcut)) is None:
+        head, length = _measured(data[:end])
+        shortcut = self._known.get(head)
+        if shortcut is None or len(data) != end + length or length > self._limit:
             return None
-        return Found(shortcut, grant), data[end:]
+        grant = self._holder(shortcut)
+        return None if grant is None else (Found(shortcut, grant, length), data[end:])
 
-    def remember(self, data: bytes, shortcut: Shortcut) -> None:
-        """The parser has found this shortcut in what began with these bytes."""
+    def remember(self, data: bytes, found: Found) -> None:
+        """The parser has found this in what began with these bytes."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
-        if len(data) == end + shortcut.length:  # so nothing but this request was there
+        if len(data) == end + found.length:  # so nothing but this request was there
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[data[:end]] = shortcut
+            self._known[_measured(data[:end])[0]] = found.shortcut
 
     def find(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Found | None:
         """The shortcut for a request's head; None when there is none."""
@@ -120,16 +124,25 @@ class Shortcuts:
         once = len(by_name) == len(headers) and b"host" in by_name
         if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
             return None
-        shortcut = find(url, by_name)
-        if shortcut is None or not 0 <= shortcut.length <= self._limit:
-            return None
-        if not by_name.keys() <= _KNOWN_TO[shortcut.right]:
+        shortcut, length = find(url, by_name), int(by_name.get(b"content-length", _UNSAID[method]))
+        if shortcut is None or not 0 <= length <= self._limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:
             return None
         grant = self._holder(shortcut)
-        return None if grant is None else Found(shortcut, grant)
+        return None if grant is None else Found(shortcut, grant, length)
 
     def _holder(self, shortcut: Shortcut) -> Grant | None:
         return self._keeper.holder(shortcut.shown, shortcut.right, shortcut.names)
+
+
+def _measured(head: bytes) -> tuple[bytes, int]:
+    """The head without the number of its Content-Length, and that; -1 when it is none."""
+    for name in _LENGTHS:
+        if (place := head.find(name)) >= 0:
+            begin = place + len(name)
+            end = head.find(b"\r\n", begin)
+            digits = head[begin:end]
+            return head[:begin] + head[end:], int(digits) if digits.isdigit() else -1
+    return head, 0
 
 
 # What is plain
@@ -139,8 +152,7 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None
     topic, content_type = _topic_in(url), _plain_content_type(headers.get(b"content-type") or TEXT.encode())
     if topic is None or content_type is None:
         return None
-    length = int(headers.get(b"content-length", -1))
-    return PublishShortcut(path=url, names=(topic,), length=length, content_type=content_type, **_sender(headers))
+    return PublishShortcut(path=url, names=(topic,), content_type=content_type, **_sender(headers))
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:

@@ -179,7 +179,7 @@ class Asked:
         recalled = self.shortcuts.recall(head + b"x")
         found = self.shortcuts.find(b"POST", url, headers)
         if found is not None:
-            self.shortcuts.remember(head + b"x", found.shortcut)
+            self.shortcuts.remember(head + b"x", found)
             assert self.shortcuts.recall(head + b"x") == (found, b"x")
         else:
             assert recalled is None

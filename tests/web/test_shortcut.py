@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from app.access.doorkeeper import OPEN
+from app.web.guard import Rules
+from app.web.shortcut import Shortcuts
 from tests.harness import DEADLINE, ServerProcess
 
 pytestmark = pytest.mark.anyio
@@ -110,3 +113,36 @@ async def test_a_known_head_of_a_reader_is_a_stream_each_time(server: ServerProc
         assert (await publisher.ask(post(topic, b"for all")))[0] == 201
         for wire in readers:
             assert b"data: for all" in await wire.reader.readuntil(b"for all")
+
+
+async def test_bodies_of_any_length_have_the_same_head(wire: Wire, topic: str) -> None:
+    sent = ["x" * length for length in (1, 9, 10, 99, 100, 3, 0, 2_000, 1)]
+    for body in sent:
+        assert (await wire.ask(post(topic, body.encode())))[0] == 201
+    assert await bodies(wire, topic) == sent
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "content-length"])
+def test_a_head_with_another_length_is_remembered(name: str) -> None:
+    shortcuts = Shortcuts(1_000, Rules(), OPEN)
+    head = f"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\n{name}: %d\r\n\r\n"
+    found = shortcuts.find(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
+    assert found is not None
+    shortcuts.remember((head % 1).encode() + b"x", found)
+    for length in (0, 7, 1_000):
+        recalled = shortcuts.recall((head % length).encode() + b"x" * length)
+        assert recalled is not None
+        assert (recalled[0].shortcut, recalled[0].length, recalled[1]) == (found.shortcut, length, b"x" * length)
+    assert shortcuts.recall((head % 1_001).encode() + b"x" * 1_001) is None  # it is too large
+    assert shortcuts.recall((head % 2).encode() + b"x") is None  # it is not whole
+    assert shortcuts.recall((head % 1).encode() + b"xx") is None  # something comes behind it
+
+
+@pytest.mark.parametrize("length", ["+1", "-1", "1_0", "0x1", "", "1 1", "1\r\nContent-Length: 1"])
+async def test_a_length_that_is_none_is_refused_behind_a_head_that_is_known(
+    wire: Wire, topic: str, length: str
+) -> None:
+    for spelling in ("Content-Length", "content-length"):
+        request = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\n{spelling}: %s\r\n\r\nx"
+        assert (await wire.ask((request % 1).encode()))[0] == 201
+    assert (await wire.ask((request % length).encode()))[0] == 400
