@@ -4,7 +4,7 @@ Each is answered by itself. If the log refuses them together, one of them may be
 """
 
 from asyncio import AbstractEventLoop, CancelledError, Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -15,11 +15,11 @@ TOGETHER: Final = 100  # drafts that the log is given at once: more would gain n
 
 
 class Publisher(Protocol):
-    draft: Draft
-    """Without a key or a delay."""
+    drafts: Sequence[Draft]
+    """For one topic, without a key or a delay; all or none of them are accepted."""
 
     def accepted(self, receipt: Receipt, place: int) -> None:
-        """The draft is the message at that place (from 0) among those of the receipt."""
+        """The drafts are the messages from that place on (from 0) among those of the receipt."""
 
     def refused(self, error: BaseException) -> None:
         """Refused by a PlainmqError; after any other, nobody knows."""
@@ -34,7 +34,7 @@ class Gather:
         self._waiting: dict[str, list[Publisher]] = {}  # by topic, in the order they came
 
     def add(self, publisher: Publisher) -> None:
-        waiting, topic = self._waiting, publisher.draft.topic
+        waiting, topic = self._waiting, publisher.drafts[0].topic
         if not waiting:
             self._loop.call_soon(self._end_turn)
         if topic in waiting:
@@ -45,12 +45,12 @@ class Gather:
     def _end_turn(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for publishers in waiting.values():
-            for start in range(0, len(publishers), TOGETHER):
-                self._publish(publishers[start : start + TOGETHER])
+            for together in _parts(publishers):
+                self._publish(together)
 
     def _publish(self, publishers: list[Publisher]) -> None:
         try:
-            future = self._publish_all([publisher.draft for publisher in publishers])
+            future = self._publish_all([draft for publisher in publishers for draft in publisher.drafts])
         except PlainmqError as error:
             for publisher in publishers:
                 publisher.refused(error)
@@ -64,11 +64,27 @@ class Gather:
         error = CancelledError() if future.cancelled() else future.exception()
         if error is None:
             receipt = future.result()
-            for place, publisher in enumerate(publishers):
+            place = 0
+            for publisher in publishers:
+                count = len(publisher.drafts)
                 publisher.accepted(receipt, place)
+                place += count
         elif isinstance(error, Refused) and len(publishers) > 1:
             for publisher in publishers:
                 self._publish([publisher])
         else:
             for publisher in publishers:
                 publisher.refused(error)
+
+
+def _parts(publishers: Iterable[Publisher]) -> Iterator[list[Publisher]]:
+    """In their order; a part has at most TOGETHER drafts, or one publisher."""
+    part: list[Publisher] = []
+    count = 0
+    for publisher in publishers:
+        if part and count + len(publisher.drafts) > TOGETHER:
+            yield part
+            part, count = [], 0
+        part.append(publisher)
+        count += len(publisher.drafts)
+    yield part

@@ -49,11 +49,12 @@ from .tcp.session import LineSession
 from .telemetry import redact
 from .telemetry.accesslog import AccessLog
 from .telemetry.journal import JOURNAL, on_loop_error, tell
-from .web.app import Bounds, Network, create_app
+from .web.app import Network, create_app
 from .web.forwarded import Proxies
 from .web.guard import Rules
 from .web.intake import Intake
 from .web.protocol import Connection
+from .web.publish import Bounds
 from .web.shortcut import Shortcuts
 from .web.sink import StreamSink
 from .web.staff import Staff
@@ -238,7 +239,7 @@ async def _serve(settings: Settings) -> None:
     async with running(settings) as run:
         sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=surroundings)
-        shortcuts = Shortcuts(int(settings.max_message), rules(settings), run.keeper)
+        shortcuts = Shortcuts(bounds(settings), rules(settings), run.keeper)
         intake = Intake(
             int(settings.max_head),
             float(settings.head_timeout),

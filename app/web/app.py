@@ -39,7 +39,7 @@ from .headers import SecurityHeaders
 from .health import livez, readyz
 from .metrics import metrics
 from .problem import explain, fail, forget, refuse
-from .publish import publish
+from .publish import Bounds, publish
 from .queue import ack, extend, nack, pull, stream_work
 from .read import read_message, read_messages
 from .session import delete_session, post_session, post_ticket
@@ -83,14 +83,6 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 
 
 _EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate", "X-Request-ID"]  # that a page elsewhere may read
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What the door takes in: bytes of a message and of a batch, messages in a batch."""
-
-    message: int = 1 << 20
-    batch: int = 16 << 20
-    batch_messages: int = 10_000
 
 
 class Network(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ pipelined behind it waits, and a stop lets it finish.
 
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from ..broker import Broker
@@ -48,7 +48,8 @@ class Owed(ABC):
 class Short(Owed):
     """For a request that took a short cut. A connection has one at a time, and uses it again; a publish waits in it."""
 
-    draft: Draft
+    drafts: Sequence[Draft] = ()
+    batch = False
     found: shortcut.Found
 
     def asked(self) -> tuple[str, bytes, int]:
@@ -57,13 +58,16 @@ class Short(Owed):
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability
-        self.debtor.respond(self, CREATED, *shortcut.accepted(receipt, place, durability))
+        count = len(self.drafts) if self.batch else None
+        self.drafts = ()  # a connection that waits holds nothing
+        self.debtor.respond(self, CREATED, *shortcut.accepted(receipt, place, durability, count))
 
     def refused(self, error: BaseException) -> None:
         if not isinstance(error, PlainmqError):
             context = {"message": "a publish was not answered: the log failed", "exception": error}
             self.debtor.loop.call_exception_handler(context)
             error = PlainmqError("the server failed; nobody knows whether the message was stored")
+        self.drafts = ()
         self.debtor.refuse(self, error)
 
 

@@ -28,7 +28,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
-from ..message import Draft
 from ..net.sockets import is_tls, let_go
 from ..telemetry.accesslog import address
 from . import heads, shortcut
@@ -222,11 +221,11 @@ class Connection(HttpToolsProtocol):
         self.cycle = owed  # type: ignore[assignment]
         return owed
 
-    def publish(self, draft: Draft, found: shortcut.Found) -> None:
+    def publish(self, short: shortcut.PublishShortcut, body: bytes, found: shortcut.Found) -> None:
         owed = self._owe(found)
-        owed.draft = draft
         try:
-            self.broker.quotas.publish(_client(found, self.caller(found.shortcut)))
+            owed.drafts, owed.batch = short.read(body), short.batch
+            self.broker.quotas.publish(_client(found, self.caller(found.shortcut)), len(owed.drafts))
         except PlainmqError as error:
             self.refuse(owed, error)
         else:

@@ -33,6 +33,14 @@ _OPTIONS: dict[str, Parser] = {
 }
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """What the door takes in: bytes of a message and of a batch, messages in a batch."""
+
+    message: int = 1 << 20
+    batch: int = 16 << 20
+    batch_messages: int = 10_000
+
+
 class Accepted(msgspec.Struct, omit_defaults=True):
     """The body of a 201. `last` and `count` are a batch's."""
 
@@ -62,7 +70,9 @@ async def publish(request: Request) -> Response:
     options = read_options(request, _OPTIONS) | {"key": request.headers.get("idempotency-key")}
     content_type = _content_type(request)
     batch = is_batch(content_type)
-    bodies = await _read_batch(request) if batch else [await read_body(request, request.app.state.bounds.message)]
+    bounds: Bounds = request.app.state.bounds
+    body = await read_body(request, bounds.batch if batch else bounds.message)
+    bodies = lines_of(body, bounds) if batch else [body]
     broker.quotas.publish(client(request), len(bodies))
     drafts = [Draft(topic, body, LINE if batch else content_type, **options) for body in bodies]
     answer = await broker.publish(drafts)
@@ -106,10 +116,8 @@ def is_batch(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == BATCH
 
 
-async def _read_batch(request: Request) -> list[bytes]:
-    """The lines that are not empty. Raises MessageTooLarge, OptionInvalid."""
-    bounds = request.app.state.bounds
-    body = await read_body(request, bounds.batch)
+def lines_of(body: bytes, bounds: Bounds) -> list[bytes]:
+    """The lines of a batch that are not empty. Raises MessageTooLarge, OptionInvalid."""
     if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
         raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
     lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]

@@ -1,5 +1,5 @@
 """A publish, or a reader who comes, without a request object. It is the same as with one: whatever is not plain about a
-request (an option of a publish, a key, a batch, an encoding, an unlawful name, a token that is not known yet or has not
+request (an option of a publish, a key, an encoding, an unlawful name, a token that is not known yet or has not
 the right) makes it none of ours, and web/publish or web/stream answers it.
 
 A client sends the same head again and again, with another Content-Length. One that was read and found plain is
@@ -24,7 +24,7 @@ from ..topic import Selector, parse_topic
 from .forwarded import NAMES
 from .guard import Rules
 from .headers import NOSNIFF, secured
-from .publish import MAX_CONTENT_TYPE, is_batch, read_content_type
+from .publish import LINE, Bounds, is_batch, lines_of, read_content_type
 from .visitor import TICKET
 from .wanted import Wanted, wanted
 
@@ -42,7 +42,7 @@ _UNSAID: Final = {b"POST": -1, b"GET": 0}  # bytes of a body where there is no C
 class Target(Protocol):
     """The connection on which the request came."""
 
-    def publish(self, draft: Draft, found: "Found") -> None: ...
+    def publish(self, shortcut: "PublishShortcut", body: bytes, found: "Found") -> None: ...
 
     def stream(self, wanted: Wanted, softly: bool, found: "Found") -> None:
         """`softly`: the client takes a refusal as an event."""
@@ -50,13 +50,15 @@ class Target(Protocol):
 
 class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is needed to do without the head: its target (but not the query); whose request it is (the `Authorization`
-    that is shown), what right to which topics and patterns that takes, and the headers that may say who sent it."""
+    that is shown), what right to which topics and patterns that takes, how many bytes a body may have, and the headers
+    that may say who sent it."""
 
     method: ClassVar[str]
     right: ClassVar[Right]
     path: bytes
     names: tuple[str, ...]
     shown: bytes | None
+    limit: int = 0
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
@@ -67,10 +69,23 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     method: ClassVar[str] = "POST"
     right: ClassVar[Right] = Right.PUBLISH
+    batch: ClassVar[bool] = False
     content_type: str
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
-        target.publish(Draft(self.names[0], body, self.content_type), found)
+        target.publish(self, body, found)
+
+    def read(self, body: bytes) -> Sequence[Draft]:
+        """The messages of the body. Raises Refused."""
+        return (Draft(self.names[0], body, self.content_type),)
+
+
+class BatchShortcut(PublishShortcut, frozen=True, gc=False, kw_only=True):
+    batch: ClassVar[bool] = True
+    bounds: Bounds
+
+    def read(self, body: bytes) -> Sequence[Draft]:
+        return [Draft(self.names[0], line, self.content_type) for line in lines_of(body, self.bounds)]
 
 
 class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
@@ -92,10 +107,10 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 class Shortcuts:
-    """The plain requests of one server: bodies of at most `limit` bytes, for a Host that the rules know."""
+    """The plain requests of one server, for a Host that the rules know."""
 
-    def __init__(self, limit: int, rules: Rules, keeper: Doorkeeper) -> None:
-        self._limit = limit
+    def __init__(self, bounds: Bounds, rules: Rules, keeper: Doorkeeper) -> None:
+        self._bounds = bounds
         self._rules = rules
         self._keeper = keeper
         self._known: dict[bytes, Shortcut] = {}  # by the whole head
@@ -105,7 +120,7 @@ class Shortcuts:
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
         head, length = _measured(data[:end])
         shortcut = self._known.get(head)
-        if shortcut is None or len(data) != end + length or length > self._limit:
+        if shortcut is None or len(data) != end + length or length > shortcut.limit:
             return None
         grant = self._holder(shortcut)
         return None if grant is None else (Found(shortcut, grant, length), data[end:])
@@ -124,8 +139,8 @@ class Shortcuts:
         once = len(by_name) == len(headers) and b"host" in by_name
         if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
             return None
-        shortcut, length = find(url, by_name), int(by_name.get(b"content-length", _UNSAID[method]))
-        if shortcut is None or not 0 <= length <= self._limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:
+        shortcut, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _UNSAID[method]))
+        if shortcut is None or not 0 <= length <= shortcut.limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:
             return None
         grant = self._holder(shortcut)
         return None if grant is None else Found(shortcut, grant, length)
@@ -148,14 +163,19 @@ def _measured(head: bytes) -> tuple[bytes, int]:
 # What is plain
 
 
-def _find_publish(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
-    topic, content_type = _topic_in(url), _plain_content_type(headers.get(b"content-type") or TEXT.encode())
+def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: Bounds) -> Shortcut | None:
+    if b"?" in url:
+        return None
+    topic, content_type = _topic_in(url), _content_type(headers.get(b"content-type") or TEXT.encode())
     if topic is None or content_type is None:
         return None
-    return PublishShortcut(path=url, names=(topic,), content_type=content_type, **_sender(headers))
+    common = {"path": url, "names": (topic,)} | _sender(headers)
+    if is_batch(content_type):
+        return BatchShortcut(content_type=LINE, limit=bounds.batch, bounds=bounds, **common)
+    return PublishShortcut(content_type=content_type, limit=bounds.message, **common)
 
 
-def _find_stream(url: bytes, headers: Mapping[bytes, bytes]) -> Shortcut | None:
+def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: Bounds) -> Shortcut | None:
     match = _STREAM.fullmatch(url)
     if match is None or _OTHER_ROUTE.search(match[1]):
         return None
@@ -176,7 +196,7 @@ def _sender(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     return {"shown": headers.get(b"authorization"), "forwarded": forwarded}
 
 
-_FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes]], Shortcut | None]]] = {
+_FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes], Bounds], Shortcut | None]]] = {
     b"POST": _find_publish,
     b"GET": _find_stream,
 }
@@ -208,14 +228,11 @@ def _is_ours(host: bytes, rules: Rules) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _plain_content_type(value: bytes) -> str | None:
-    if len(value) > MAX_CONTENT_TYPE:
-        return None
+def _content_type(value: bytes) -> str | None:
     try:
-        content_type = read_content_type(value.decode("latin-1"))
+        return read_content_type(value.decode("latin-1"))
     except PlainmqError:
         return None
-    return None if is_batch(content_type) else content_type
 
 
 # Answers. Of the headers against misuse by a browser (web/headers.py) a 201 needs one only: it answers a POST, so no
@@ -225,16 +242,18 @@ _HEAD: Final = (
     b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
     + b"%b: %b\r\n" % NOSNIFF
 )
-_BODY: Final = b'{"id":"%%b","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"}\n'
+_BODY: Final = b'{"id":"%%b","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"'
+_BATCH: Final = b',"last":"%b-%d","count":%d'
 
 
-def accepted(receipt: Receipt, place: int, durability: str) -> tuple[bytes, bytes]:
+def accepted(receipt: Receipt, place: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
     """The 201's own headers and its body, as web/publish would write them, for the message at that place of the
-    receipt."""
+    receipt; or for a batch of so many from there on."""
     head, body = _templates(receipt.topic, durability)
     epoch, seq = _place_of(receipt.id)
     id = b"%b-%d" % (epoch, seq + place)
-    told = body % (id, receipt.index + place, receipt.subscribers)
+    batch = b"" if count is None else _BATCH % (epoch, seq + place + count - 1, count)
+    told = b"%b%b}\n" % (body % (id, receipt.index + place, receipt.subscribers), batch)
     return head % (id, len(told)), told
 
 

@@ -22,8 +22,9 @@ from app.errors import PlainmqError, Unauthorised
 from app.limits.counts import Counts
 from app.server import token_path
 from app.settings import SettingInvalid, Settings
-from app.web.app import Bounds, create_app
+from app.web.app import create_app
 from app.web.guard import Rules
+from app.web.publish import Bounds
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
 from tests.harness import DEADLINE, ROOT, start_server
 

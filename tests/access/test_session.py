@@ -15,8 +15,9 @@ from app.access.tickets import LIFE, MAX_EACH, MAX_TICKETS
 from app.access.tokens import TokenFile, make_token
 from app.errors import TicketLimit, Unauthorised
 from app.limits.counts import Counts
-from app.web.app import Bounds, create_app
+from app.web.app import create_app
 from app.web.guard import Rules
+from app.web.publish import Bounds
 from app.web.shortcut import Shortcuts
 from tests.access.conftest import Guarded
 from tests.harness import DEADLINE, stream
@@ -168,7 +169,7 @@ class Asked:
     """Publishes to a topic, by whoever shows that: whether they take the short way."""
 
     def __init__(self, keeper: Doorkeeper) -> None:
-        self.shortcuts = Shortcuts(10, Rules(), keeper)
+        self.shortcuts = Shortcuts(Bounds(10), Rules(), keeper)
 
     def is_short(self, topic: str, *shown: str) -> bool:
         """The same whether its head was read before or not."""

@@ -1,6 +1,7 @@
 """Publishers of one turn: together in the log, each with an answer of its own."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.anyio
 
 
 class Publisher:
-    def __init__(self, topic: str, body: str) -> None:
-        self.draft = Draft(topic, body.encode())
+    def __init__(self, topic: str, *bodies: str) -> None:
+        self.drafts: Sequence[Draft] = [Draft(topic, body.encode()) for body in bodies]
         self.answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
 
     def accepted(self, receipt: Receipt, place: int) -> None:
@@ -51,8 +52,32 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
             assert (message.topic, message.data, message.index) == (
-                publisher.draft.topic, publisher.draft.data, answer[1],
+                publisher.drafts[0].topic, publisher.drafts[0].data, answer[1],
             )  # fmt: skip
+
+
+async def test_batches_and_single_messages_are_told_where_theirs_begin(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        many = [f"b{number}" for number in range(TOGETHER + 1)]
+        sent = [["a"], ["b", "c", "d"], many, ["e"], ["f", "g"]]
+        told = await answers(broker, [Publisher("t", *bodies) for bodies in sent])
+        begin = 0
+        for bodies, answer in zip(sent, told, strict=True):
+            assert answer == (begin + 1, begin)
+            for place, body in enumerate(bodies, begin + 1):
+                message = await engine.get(_id(broker, place))
+                assert message is not None
+                assert message.data == body.encode()
+            begin += len(bodies)
+
+
+async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        await broker.configure("a", {"max_bytes": 10})
+        publishers = [Publisher("a", *bodies) for bodies in (["one"], ["two", "x" * 11], ["three", "four"])]
+        first, second, third = await answers(broker, publishers)
+        assert isinstance(second, MessageTooLarge)
+        assert [first, third] == [(1, 0), (2, 1)]
 
 
 async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:

@@ -20,11 +20,12 @@ from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
 from app.tcp.session import LineSession
-from app.web.app import Bounds, create_app
+from app.web.app import create_app
 from app.web.forwarded import Proxies
 from app.web.guard import Rules
 from app.web.intake import Intake
 from app.web.protocol import Connection
+from app.web.publish import Bounds
 from app.web.shortcut import Shortcuts
 from app.web.staff import Staff
 from tests.fuzz.keys import KEYS
@@ -95,7 +96,7 @@ class Doors:
         self.loop.run_until_complete(self.broker.__aenter__())
         self._keeper = keeper
         app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())
-        shortcuts = Shortcuts(2_000, Rules(), keeper)
+        shortcuts = Shortcuts(Bounds(2_000, 4_000, 20), Rules(), keeper)
         self._staff = Staff(self.broker, keeper, shortcuts, Intake(1 << 12), Proxies(), app.state.access)
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,

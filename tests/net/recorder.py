@@ -12,13 +12,13 @@ from app.access.doorkeeper import Doorkeeper, Openness
 from app.broker import Broker, Timing, steady_clock
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
-from app.message import Draft
-from app.web.app import Bounds, Network, create_app
+from app.web.app import Network, create_app
 from app.web.forwarded import Caller, Proxies
 from app.web.guard import Rules
 from app.web.intake import Intake
 from app.web.protocol import Connection
-from app.web.shortcut import Found, Shortcuts
+from app.web.publish import Bounds
+from app.web.shortcut import Found, PublishShortcut, Shortcuts
 from app.web.staff import Staff
 
 
@@ -27,9 +27,9 @@ class Recorder(Connection):
 
     callers: list[Caller] = []  # noqa: RUF012
 
-    def publish(self, draft: Draft, found: Found) -> None:
+    def publish(self, short: PublishShortcut, body: bytes, found: Found) -> None:
         self.callers.append(self.caller(found.shortcut))
-        super().publish(draft, found)
+        super().publish(short, body, found)
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
     async with Broker(MemoryEngine(Limits(), steady_clock()), Timing(), 100) as broker:
         keeper = Doorkeeper(Openness.ANYBODY)
         app = create_app(broker, keeper, Bounds(), Rules(), network=Network(proxies))
-        shortcuts = Shortcuts(1 << 20, Rules(), keeper)
+        shortcuts = Shortcuts(Bounds(), Rules(), keeper)
         staff = Staff(broker, keeper, shortcuts, Intake(), proxies, app.state.access)
 
         class Ear:

@@ -9,6 +9,7 @@ import pytest
 
 from app.access.doorkeeper import OPEN
 from app.web.guard import Rules
+from app.web.publish import Bounds
 from app.web.shortcut import Shortcuts
 from tests.harness import DEADLINE, ServerProcess
 
@@ -124,7 +125,7 @@ async def test_bodies_of_any_length_have_the_same_head(wire: Wire, topic: str) -
 
 @pytest.mark.parametrize("name", ["Content-Length", "content-length"])
 def test_a_head_with_another_length_is_remembered(name: str) -> None:
-    shortcuts = Shortcuts(1_000, Rules(), OPEN)
+    shortcuts = Shortcuts(Bounds(1_000), Rules(), OPEN)
     head = f"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\n{name}: %d\r\n\r\n"
     found = shortcuts.find(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
     assert found is not None
