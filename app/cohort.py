@@ -33,7 +33,7 @@ from .position import LATEST, Cursor, Start
 from .topic import PatternIndex, Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
-SELECTIONS: Final = 4_096  # topics whose cohorts are remembered: to find them takes long when patterns are many
+SELECTIONS: Final = 65_536  # cohorts that are remembered, of all topics: to find them takes long when patterns are many
 BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
 
 T = TypeVar("T")
@@ -357,6 +357,7 @@ class Cohorts:
         self._by_topic: dict[str, dict[Cohort, None]] = {}
         self._by_pattern: PatternIndex[Cohort] = PatternIndex()
         self._selected: dict[str, tuple[Cohort, ...]] = {}  # by topic, since a cohort last came or went
+        self._selections = 0  # in there, and a topic counts as one more
         self._dirty: list[Cohort] = []  # have a batch to write
         self._rested = 0.0  # when batches may be written again
 
@@ -463,10 +464,17 @@ class Cohorts:
     def _selecting(self, topic: str) -> tuple[Cohort, ...]:
         found = self._selected.get(topic)
         if found is None:
-            if len(self._selected) >= SELECTIONS:
-                self._selected.clear()
-            found = self._selected[topic] = self._matching(topic)
+            found = self._matching(topic)
+            self._selections += 1 + len(found)
+            if self._selections > SELECTIONS:
+                self._forget_selections()
+            else:
+                self._selected[topic] = found
         return found
+
+    def _forget_selections(self) -> None:
+        self._selected.clear()
+        self._selections = 0
 
     def _matching(self, topic: str) -> tuple[Cohort, ...]:
         exact, matching = self._by_topic.get(topic, ()), self._by_pattern.matching(topic)
@@ -486,13 +494,16 @@ class Cohorts:
         begun = self._clock()
         dirty, self._dirty = self._dirty, []
         for cohort in dirty:
-            cohort.flush()
+            try:
+                cohort.flush()
+            except Exception as error:  # the others have a batch too
+                self.report("a batch was not written to all of its readers", error)
         ended = self._clock()
         self._rested = ended + min(ended - begun, self._coalesce)
 
     def _register(self, cohort: Cohort) -> Cohort:
         self._all[cohort] = None
-        self._selected.clear()
+        self._forget_selections()
         for topic in cohort.selector.topics:
             self._by_topic.setdefault(topic, {})[cohort] = None
         for pattern in cohort.selector.patterns:
@@ -501,7 +512,7 @@ class Cohorts:
 
     def _unregister(self, cohort: Cohort) -> None:
         del self._all[cohort]
-        self._selected.clear()
+        self._forget_selections()
         if self._shared.get((cohort.selector, cohort.form)) is cohort:
             del self._shared[cohort.selector, cohort.form]
         for topic in cohort.selector.topics:

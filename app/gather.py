@@ -6,11 +6,13 @@ Each is answered by itself. If the log refuses them together, one of them may be
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from .errors import PlainmqError, Refused
 from .message import Draft, Receipt, Scheduled
 
+TURN: Final = 0.01  # seconds of publishing, about, then others get their turn
 TOGETHER: Final = 100  # drafts that the log is given at once: more would gain nothing
 
 
@@ -43,10 +45,13 @@ class Gather:
             waiting[topic] = [publisher]
 
     def _end_turn(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for publishers in waiting.values():
-            for together in _parts(publishers):
+        waiting, end = self._waiting, monotonic() + TURN
+        while waiting:
+            for together in _parts(waiting.pop(next(iter(waiting)))):
                 self._publish(together)
+            if waiting and monotonic() > end:  # others get their turn, and those who come meanwhile wait behind these
+                self._loop.call_soon(self._end_turn)
+                return
 
     def _publish(self, publishers: list[Publisher]) -> None:
         try:

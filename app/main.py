@@ -5,8 +5,9 @@ machine is let in, and nobody else.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 
@@ -26,6 +27,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     async with running(_settings, Reach.UNKNOWN, JOURNAL.show) as run:
         app.state.broker, app.state.keeper = run.broker, run.keeper
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, run.reloads.run)
         yield
 
 

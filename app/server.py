@@ -429,7 +429,7 @@ def banner(
 def _line_port(host: str, port: int, asks: bool) -> list[str]:
     typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
     return [
-        f"  or both    telnet {host} {port}    (type {typed})",
+        f"  or both    telnet {host.strip('[]')} {port}    (type {typed})",
         rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""",
     ]
 

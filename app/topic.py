@@ -1,8 +1,8 @@
 """Topic names, patterns over them, and selectors: what a reader asked to hear.
 
 A name is 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`, none of them empty.
-In a pattern, of at most 16 segments, `*` stands for exactly one segment and a last `**` for one or more; the separators
-stand for themselves.
+In a pattern, of at most 16 segments, `*` stands for exactly one segment (it may at most four times) and a last `**` for
+one or more; the separators stand for themselves.
 """
 
 import re
@@ -15,6 +15,7 @@ from .errors import TopicInvalid
 MAX_LENGTH: Final = 1024
 MAX_TOPICS_PER_SELECTOR: Final = 64
 MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
+MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
 
 _SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
 _NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
@@ -34,6 +35,8 @@ def parse_pattern(pattern: str) -> str:
     """The pattern (or plain name) itself, checked. Raises TopicInvalid."""
     if is_pattern(pattern) and pattern.count(".") + pattern.count("/") >= MAX_SEGMENTS:
         raise TopicInvalid(f"a pattern has at most {MAX_SEGMENTS} segments")
+    if pattern.removesuffix("**").count("*") > MAX_WILDCARDS:
+        raise TopicInvalid(f"a pattern has at most {MAX_WILDCARDS} times '*', besides a last '**'")
     return _checked(pattern, _PATTERN, "a topic or pattern")
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 from ..errors import Unauthorised
 from ..net.sockets import is_loopback
 from .files import FileInvalid
-from .grant import ANYBODY, Grant, Right
+from .grant import ANYBODY, NOBODY, Grant, Right
 from .tickets import Ticket, Tickets
 from .tokens import TokenFile
 
@@ -67,7 +67,7 @@ class Guest(Protocol):
     """Who is in by a token, and stays."""
 
     def dismiss(self) -> None:
-        """The token was taken out of the file."""
+        """Its token is not good any more."""
 
 
 class Doorkeeper:
@@ -96,10 +96,10 @@ class Doorkeeper:
             file.refresh()
 
     def renew(self, keys: Keys) -> None:
-        """These in place of those there were. Who came in by one of them stays, until the token expires."""
+        """These in place of those there were. Who came in by one of them has to come again."""
         self._keys = keys
-        self._known.clear()
-        self._shown.clear()
+        self._tickets = Tickets()
+        self._forget([grant for grant in self._guests.values() if not grant.stored])
 
     def is_open_at(self, host: str | None) -> bool:
         """Whether nobody is asked for a token who has come to this address of ours (None: it is not known)."""
@@ -160,10 +160,14 @@ class Doorkeeper:
             raise
 
     def enter(self, guest: Guest, grant: Grant) -> None:
-        """The guest is told when its token is taken out, until it leaves."""
-        if self._file is not None and grant in self._file.grants:
-            self._guests[guest] = grant
-            self._watch = self._watch or get_running_loop().call_later(LOOK, self._look_after_guests)
+        """The guest is told when its token is good no more, until it leaves; of its age it knows itself."""
+        if grant is ANYBODY or grant is NOBODY:
+            return
+        if grant.stored and self._file is not None and grant not in self._file.grants:
+            get_running_loop().call_soon(guest.dismiss)  # it was taken out on the way here
+            return
+        self._guests[guest] = grant
+        self._watch = self._watch or get_running_loop().call_later(LOOK, self._look_after_guests)
 
     def leave(self, guest: Guest) -> None:
         """Idempotent."""

@@ -16,6 +16,7 @@ from ..topic import Selector, covers, parse_pattern
 
 MAX_PATTERNS: Final = 64  # of one right: each is looked at for every topic that is new to a token
 EVERYTHING: Final = "**"
+UNAUTHORISED: Final = "this needs a token: send Authorization: Bearer TOKEN, or `auth TOKEN` to the line port"
 
 
 class Right(StrEnum):
@@ -50,7 +51,8 @@ _ALL: Final = Patterns([EVERYTHING])
 
 
 class Grant(msgspec.Struct, frozen=True, eq=False):
-    """`name` is whose it is, for logs and rates: never a secret. `expires` is in Unix seconds; None is never."""
+    """`name` is whose it is, for logs and rates: never a secret. `expires` is in Unix seconds; None is never. `stored`:
+    the token is in the server's file, and is not signed with a key."""
 
     name: str
     publish: Patterns = _NONE
@@ -58,6 +60,7 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     consume: Patterns = _NONE
     admin: Patterns = _NONE
     expires: float | None = None
+    stored: bool = False
 
     def allows(self, right: Right, name: str) -> bool:
         """Whether it holds for this topic, or for all of this pattern, both parsed."""
@@ -90,7 +93,7 @@ def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
 
 def _denied(grant: Grant, right: Right, name: str) -> Refused:
     if grant is NOBODY:
-        return Unauthorised("this needs a token: send Authorization: Bearer TOKEN, or `auth TOKEN` to the line port")
+        return Unauthorised(UNAUTHORISED)
     match right:
         case Right.PUBLISH | Right.ADMIN:
             return Forbidden(f"this token has no right to {right} on {name!r}")

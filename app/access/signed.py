@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import jwt
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ..errors import PlainmqError, Unauthorised
 from .claims import Rights, Signed, checked
@@ -113,7 +114,7 @@ def _checked_pem(algorithm: str, data: bytes, private: bool, path: str) -> Any:
 def _prepared(algorithm: str, data: bytes, path: str) -> Any:
     try:
         return jwt.get_algorithm_by_name(algorithm).prepare_key(data)
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
         raise KeyInvalid(f"{path} does not hold a key for {algorithm}") from None
 
 

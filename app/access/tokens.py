@@ -35,7 +35,8 @@ class Entry(Rights, forbid_unknown_fields=True):
 
     def read(self) -> Grant:
         """Raises TopicInvalid, OptionInvalid."""
-        return self.grant(self.name, self.expires.timestamp() if self.expires else None)
+        grant = self.grant(self.name, self.expires.timestamp() if self.expires else None)
+        return msgspec.structs.replace(grant, stored=True)
 
 
 class TokenFile:

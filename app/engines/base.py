@@ -32,7 +32,7 @@ Deliver = Callable[[Message], int]
 
 class Engine(ABC):
     durability: str
-    """What a receipt promises: `memory`, `disk` or `redis:<policy>`."""
+    """What a receipt promises: `memory`, `disk` or `disk:relaxed`."""
 
     epoch: str
     """One life of the log. It changes whenever an acknowledged message may be gone."""

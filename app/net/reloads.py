@@ -27,5 +27,7 @@ class Reloads:
                 reload()
             except PlainmqError as error:
                 _log.warning("%s was not read again, the old one stays: %s", name, error)
+            except Exception:
+                _log.exception("%s was not read again, the old one stays", name)
             else:
                 _log.info("%s was read again", name)

@@ -20,6 +20,7 @@ from .lines import Lines
 
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
 TURN: Final = 0.01  # seconds of lines at a time: so much later does everybody else get their turn
+LATE: Final = 0.001  # seconds of them after which nothing more is read in the same turn
 MAX_DUE: Final = 1_000  # lines that may wait for the log: several commits' worth
 
 
@@ -33,8 +34,9 @@ class Owner(Interface):
 
 class Connection(ABC, Protocol):
     __slots__ = (
-        "_backlog", "_corked", "_due", "_ended", "_lines", "_out", "_paused", "_reading", "_size", "_transport",
-        "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why", "write",
+        "_backlog", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_paused", "_reading", "_size",
+        "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why",
+        "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -60,6 +62,7 @@ class Connection(ABC, Protocol):
         self._reading = True
         self._ended = False  # no more lines will come
         self._unended = False  # the last of them came without its LF
+        self._late = False  # this turn has taken long enough
 
     @abstractmethod
     def handle(self, line: bytes) -> None:
@@ -180,12 +183,13 @@ class Connection(ABC, Protocol):
         self.write = self._gather
         try:
             self._say_what_is_due()
-            end = monotonic() + TURN
+            begun = monotonic()
             while self._backlog and not self._full:
                 self.handle(self._backlog.pop())
-                if monotonic() > end:
+                if monotonic() - begun > TURN:
                     break
             self.catch_up()
+            self._late = monotonic() - begun > LATE
         except BaseException:
             self.because("failed")
             self.abort()  # half of a line was done: nothing more can be right on this connection
@@ -194,7 +198,7 @@ class Connection(ABC, Protocol):
             self._corked = False
             self.write = self._transport.write
             self._flush()
-        if self._backlog and not self._full:
+        if self._late or (self._backlog and not self._full):
             get_running_loop().call_soon(self._work)
         self._regulate()
 
@@ -229,7 +233,7 @@ class Connection(ABC, Protocol):
             self.leave()
             self._transport.close()
             return
-        reading = not (self._ended or self._backlog or self._full)
+        reading = not (self._ended or self._backlog or self._full or self._late)
         if reading != self._reading:
             self._reading = reading
             (self._transport.resume_reading if reading else self._transport.pause_reading)()

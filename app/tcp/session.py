@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..access.doorkeeper import Doorkeeper
-from ..access.grant import ANYBODY, NOBODY, Grant, Right, authorise
+from ..access.doorkeeper import MAX_TOKEN, Doorkeeper
+from ..access.grant import ANYBODY, NOBODY, UNAUTHORISED, Grant, Right, authorise
 from ..broker import Broker
 from ..cohort import Reader
 from ..core.lease import Outcome
-from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit
+from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit, Unauthorised
 from ..frames import Form, LeaseForm
 from ..limits.quotas import client_of
 from ..message import Draft
@@ -25,6 +25,7 @@ from .words import HELP, describe
 
 TOGETHER: Final = 100  # sends or acks that the log is given at once: more would gain nothing
 MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
+LOGIN: Final = MAX_TOKEN + 200  # bytes of a line that shows a token, whatever the dialect
 LINGER: Final = 2.0  # seconds that a client whose time is over has to take its last bytes
 Place = tuple[str, str | None]  # a topic or pattern, and the group whose work it is, if any
 _TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
@@ -117,6 +118,8 @@ class LineSession(Connection):
         try:
             if len(line) > self.max_line:
                 raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
+            if self._grant is NOBODY and len(line) > LOGIN:  # to read it would cost more than to refuse it
+                raise Unauthorised(UNAUTHORISED)
             command = dialect.parse(line)
             check(self._grant, command)
             self._do(dialect, command, line)

@@ -1,12 +1,14 @@
 """Who a browser may speak for. A page from anywhere can make a browser send requests to this server; what gives it away
-is the name it asked for (`Host`) and where the page came from (`Origin`). Programs such as curl are not concerned.
+is the name it asked for (`Host`) and where the page came from (`Origin`; where a browser leaves that out, as for an
+image, `Sec-Fetch-Site`). Programs such as curl are not concerned.
 
 A name that is not ours: a foreign page whose own name was made to point here (DNS rebinding). An address is always
-ours, since nobody can make it point elsewhere. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch.
+ours, since nobody can make it point elsewhere. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch; W3C
+Fetch Metadata Request Headers.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
 
@@ -17,6 +19,8 @@ from ..errors import HostInvalid, HostUnknown, OriginForbidden, Refused
 from .problem import refusal_of
 
 ANY: Final = "*"
+SITE: Final = b"sec-fetch-site"
+OUR_SITES: Final = (b"none", b"same-origin")  # `none` is a person, who typed the address or has a bookmark
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -63,14 +67,14 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] == "http":
-                self._check(scope["headers"])
+                self._check(scope["headers"], scope["path"])
         except Refused as error:
             scope["app"].state.broker.counts.refusals[error.code] += 1
             await refusal_of(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _check(self, headers: Sequence[tuple[bytes, bytes]], path: str) -> None:
         """Raises HostInvalid, HostUnknown, OriginForbidden."""
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not _name(hosts[0]):
@@ -79,8 +83,18 @@ class Guard:
             raise HostUnknown(
                 f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts"
             )
-        for origin in [value.decode("latin-1") for name, value in headers if name == b"origin"]:
+        origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+        for origin in origins:
             if not self._rules.trusts(origin, hosts[0]):
                 raise OriginForbidden(
                     f"pages from {origin[:200]!a} may not use this server; if they may, set --allowed-origins"
                 )
+        if not origins and ANY not in self._rules.origins and _is_foreign(dict(headers), path):
+            raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
+
+
+def _is_foreign(headers: Mapping[bytes, bytes], path: str) -> bool:
+    """A page of another site is behind it, and no person who has followed a link, though not to a stream: to open that
+    takes messages."""
+    follows = headers.get(b"sec-fetch-mode") == b"navigate" and not path.endswith("/stream")
+    return headers.get(SITE, OUR_SITES[0]) not in OUR_SITES and not follows

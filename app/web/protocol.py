@@ -47,6 +47,7 @@ _REQUEST: Final = Stage.REQUEST  # an enum's member is dear to look up
 HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
 
 _NOT_HTTP: Final = "this is not a request of HTTP/1.1"
+_NOT_ASCII: Final = "a URL is written in ASCII, and others by their bytes in UTF-8: %C3%A9 for \u00e9"
 # uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's:
 _UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
 
@@ -293,7 +294,8 @@ class Connection(HttpToolsProtocol):
             cause = error.__context__
             if isinstance(cause, EnoughAsked):
                 return
-            self._drop(cause if isinstance(cause, Refused) else NotHttp(_NOT_HTTP))
+            ascii_only = data.partition(b"\r\n")[0].isascii()
+            self._drop(cause if isinstance(cause, Refused) else NotHttp(_NOT_HTTP if ascii_only else _NOT_ASCII))
         except (Refused, Overloaded) as error:
             self._drop(error)
 
@@ -416,6 +418,15 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flow.resume_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who sends no more still gets the answer to a publish that is on its way to the log. Others have left: who
+        waits for something to read would otherwise hold his place."""
+        owed = self._short
+        if owed is None or self._is_idle() or owed is not cast(object, self.cycle):
+            return False
+        self._deaf, owed.keep_alive = True, False
+        return self.transport.can_write_eof()  # TLS closes by itself
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._short = self._found = None

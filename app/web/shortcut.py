@@ -22,7 +22,7 @@ from ..errors import PlainmqError
 from ..message import TEXT, Draft, Receipt
 from ..topic import Selector, parse_topic
 from .forwarded import NAMES
-from .guard import Rules
+from .guard import OUR_SITES, SITE, Rules
 from .headers import NOSNIFF, secured
 from .publish import LINE, Bounds, is_batch, lines_of, read_content_type
 from .visitor import TICKET
@@ -138,6 +138,8 @@ class Shortcuts:
         find, by_name = _FINDERS.get(method), dict(headers)
         once = len(by_name) == len(headers) and b"host" in by_name
         if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
+            return None
+        if by_name.get(SITE, OUR_SITES[0]) not in OUR_SITES:
             return None
         shortcut, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _UNSAID[method]))
         if shortcut is None or not 0 <= length <= shortcut.limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:

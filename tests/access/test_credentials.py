@@ -26,7 +26,7 @@ from app.web.app import create_app
 from app.web.guard import Rules
 from app.web.publish import Bounds
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
-from tests.harness import DEADLINE, ROOT, start_server
+from tests.harness import DEADLINE, ROOT, start_server, start_uvicorn_with
 
 # Who is let in
 
@@ -362,3 +362,28 @@ async def test_new_keys_are_read_on_sighup_and_broken_ones_change_nothing(tmp_pa
         put(path, new)
         assert "what --jwt-keys names was read again" in await hang_up()
         assert [status(first), status(second)] == [401, 201]
+
+
+_UNKNOWN_CURVE = """-----BEGIN PUBLIC KEY-----
+MDIwEAYHKoZIzj0CAQYFK4EEAAYDHgAEnbDmr0RPIEnxHRzth7E+dNMw9xmxfJZV
+jnb2bg==
+-----END PUBLIC KEY-----
+"""
+
+
+def test_a_key_on_a_curve_that_is_not_known_is_a_sentence(tmp_path: Path) -> None:
+    path = put(tmp_path / "secp112r1", _UNKNOWN_CURVE.encode())
+    with pytest.raises(KeyInvalid, match="does not hold a key for ES256"):
+        read_key(f"ES256:{path}")
+
+
+async def test_another_asgi_server_reads_keys_again_on_sighup_too(tmp_path: Path) -> None:
+    path = put(tmp_path / "secret", SECRET.encode())
+    second = signed(claims(aud=None), SECRET[::-1])
+    with start_uvicorn_with(PLAINMQ_JWT_KEYS=f"HS256:{path}") as server:
+        put(path, SECRET[::-1].encode())
+        server.process.send_signal(signal.SIGHUP)
+        async with httpx.AsyncClient(base_url=server.url) as http, asyncio.timeout(DEADLINE):
+            headers = {"Authorization": f"Bearer {second}"}
+            while (await http.post("/topics/a/messages", content=b"x", headers=headers)).status_code != 201:
+                pass

@@ -13,6 +13,7 @@ import pytest
 from app.access.claims import every_right
 from app.access.doorkeeper import LOOK, Doorkeeper
 from app.access.tokens import TokenFile, make_token
+from app.tcp.session import LOGIN
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, Stream, stream
@@ -224,3 +225,12 @@ async def test_where_nobody_is_asked_any_token_will_do() -> None:
     async with serving() as port, port.connect() as peer:
         assert await peer.ask("auth nonsense") == b"OK you are anybody\r\n"
         assert (await peer.ask("pub a x")).startswith(b"OK ")
+
+
+@pytest.mark.parametrize("line", [b"pub a %b", b"{'command':'send', 'topic':'a', 'msg':'%b'}", b'{"command":"%b"}'])
+async def test_a_long_line_of_who_has_shown_no_token_is_not_even_read(watched: Watched, line: bytes) -> None:
+    watched.token("somebody", None)
+    async with watched.serving() as port, port.connect() as peer:
+        answer = await peer.ask(line % (b"x" * LOGIN) + b"\n")
+        assert b"this needs a token" in answer
+        assert port.broker.counts.refusals["unauthorised"] == 1

@@ -11,6 +11,7 @@ import pytest
 from app.access.claims import Rights, every_right
 from app.access.doorkeeper import LOOK, MAX_KNOWN, OPEN, Doorkeeper
 from app.access.grant import Grant
+from app.access.signed import Expected, Key, Keys
 from app.access.tickets import LIFE, MAX_EACH, MAX_TICKETS
 from app.access.tokens import TokenFile, make_token
 from app.errors import TicketLimit, Unauthorised
@@ -20,6 +21,7 @@ from app.web.guard import Rules
 from app.web.publish import Bounds
 from app.web.shortcut import Shortcuts
 from tests.access.conftest import Guarded
+from tests.access.keys import SECRET, claims, signed
 from tests.harness import DEADLINE, stream
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +233,45 @@ def test_the_known_tokens_are_bounded() -> None:
         keeper.admit(f"a.b.{number}", "")
     assert len(keeper._known) == MAX_KNOWN
     assert keeper.admit("a.b.0", "").name == "a.b.0"
+
+
+class Guest:
+    def __init__(self) -> None:
+        self.dismissed = 0
+
+    def dismiss(self) -> None:
+        self.dismissed += 1
+
+
+@pytest.mark.anyio
+async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
+    path, now = tmp_path / "tokens", [1_000.0]
+    token = make_token(path, "somebody", Rights(publish=["a"]))
+    keeper, guest = Doorkeeper(file=TokenFile(path), clock=lambda: now[0]), Guest()
+    grant = keeper.admit(token, "")
+    path.write_text("")
+    now[0] += 2 * LOOK
+    with pytest.raises(Unauthorised):
+        keeper.admit(token, "")
+    keeper.enter(guest, grant)
+    await asyncio.sleep(0)
+    assert guest.dismissed == 1
+
+
+@pytest.mark.anyio
+async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    token = make_token(path, "somebody", Rights(publish=["a"]))
+    keys = Keys([Key("HS256", SECRET.encode())], Expected())
+    keeper, signed_in, stored, gone = Doorkeeper(file=TokenFile(path), keys=keys), Guest(), Guest(), Guest()
+    by_key = keeper.admit(signed(claims(aud=None)), "")
+    ticket = keeper.make_ticket(by_key).ticket
+    keeper.enter(signed_in, by_key)
+    keeper.enter(gone, by_key)
+    keeper.enter(stored, keeper.admit(token, ""))
+    keeper.leave(gone)
+    keeper.renew(Keys([Key("HS256", b"x" * 32)], Expected()))
+    assert [guest.dismissed for guest in (signed_in, stored, gone)] == [1, 0, 0]
+    with pytest.raises(Unauthorised):
+        keeper.take_ticket(ticket, "")
+    keeper.leave(stored)

@@ -121,3 +121,28 @@ async def test_no_page_of_another_site_shows_a_message(
         await tab.goto(f"{origin}/page")
         await tab.wait_for_function("document.title != 'waiting'")
         assert await tab.title() == seen
+
+
+async def test_a_picture_on_a_page_of_another_site_takes_nothing(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, tab: Any
+) -> None:
+    assert (await http.post(f"/topics/{topic}/messages?delivery=one", content=b"for one")).status_code == 201
+    paths = (f"/topics/{topic}/stream?limit=1", f"/topics/{topic}/groups/g/stream?credit=100")
+    images = "".join(f'<img src="{server.url}{path}">' for path in paths)
+
+    page = f"<!doctype html>{images}".encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + page)
+        writer.close()
+
+    asked: asyncio.Queue[str] = asyncio.Queue()
+    for event in ("requestfinished", "requestfailed"):
+        tab.on(event, lambda request: asked.put_nowait(request.url))
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as other, asyncio.timeout(DEADLINE):
+        await tab.goto(f"http://localhost:{other.sockets[0].getsockname()[1]}/page")
+        ended = {(await asked.get()).removeprefix(server.url) for _ in range(3)}
+    assert ended >= set(paths)
+    state = (await http.get(f"/topics/{topic}")).json()
+    assert (state["messages"], state["groups"]) == (1, [])

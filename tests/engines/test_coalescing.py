@@ -26,6 +26,10 @@ class Turns:
         self.now = 100.0
         self.soon: list[Callable[[], object]] = []
         self.later: list[tuple[float, Callable[[], object]]] = []
+        self.troubles: list[dict[str, Any]] = []
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.troubles.append(context)
 
     def time(self) -> float:
         return self.now
@@ -152,3 +156,31 @@ def test_zero_is_never() -> None:
         bench.publish(body)
         bench.turns.turn()
     assert bench.sink.writes == [["a"], ["b"]]
+
+
+def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cohort.SELECTIONS", 5)
+    bench = Bench(0.0)
+    wide = SlowSink(bench.turns)
+    bench.cohorts.subscribe(Selector(["*"]), WORDS, wide).start(LATEST)
+    for topic in ("t", "u", "v", "t", "w", "t"):
+        seq = bench.cohorts.head + 1
+        message = Message("e", seq, 0, topic, b"%d" % seq, "text/plain", None, 0.0, Delivery.ALL)
+        bench.cohorts.deliver(message)
+        bench.turns.turn()
+        assert len(bench.cohorts._selected) <= 5
+    assert bench.sink.writes == [["1"], ["4"], ["6"]]
+    assert wide.writes == [[str(number)] for number in range(1, 7)]
+
+
+def test_a_batch_that_cannot_be_written_keeps_no_other_back() -> None:
+    bench = Bench(0.0)
+    broken, other = SlowSink(bench.turns), SlowSink(bench.turns)
+    bench.cohorts.subscribe(Selector(["**"]), WORDS, broken).start(LATEST)
+    bench.cohorts.subscribe(Selector(["*"]), WORDS, other).start(LATEST)
+    broken.write = broken.abort  # type: ignore[assignment]
+    for _ in range(2):
+        bench.publish("x")
+        bench.turns.turn()
+    assert bench.sink.writes == other.writes == [["x"], ["x"]]
+    assert len(bench.turns.troubles) == 2

@@ -98,3 +98,15 @@ async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> No
 
 def _id(broker: Broker, seq: int) -> Id:
     return Id(broker.epoch, seq)
+
+
+async def test_many_topics_are_published_in_several_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.gather.TURN", 0.0)
+    async with Broker(engine) as broker:
+        publishers = [Publisher(f"t{number % 5}", f"m{number}") for number in range(20)]
+        told = await answers(broker, publishers)
+        for publisher, answer in zip(publishers, told, strict=True):
+            assert isinstance(answer, tuple)
+            message = await engine.get(_id(broker, answer[0]))
+            assert message is not None
+            assert message.data == publisher.drafts[0].data

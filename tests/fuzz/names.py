@@ -1,7 +1,7 @@
 """Names of topics, patterns over them, and selectors: what the rules say, said again in the plainest way."""
 
 from app.errors import TopicInvalid
-from app.topic import MAX_LENGTH, MAX_SEGMENTS, PatternIndex, Selector, parse_pattern, parse_topic
+from app.topic import MAX_LENGTH, MAX_SEGMENTS, MAX_WILDCARDS, PatternIndex, Selector, parse_pattern, parse_topic
 
 
 def topics(data: bytes) -> None:
@@ -61,7 +61,13 @@ def _is_pattern(text: str) -> bool:
         return _is_name(text)
     segments = [segment for _, segment in _cut(text)]
     wild = all(segment in {"*", "**"} or _is_name(segment) for segment in segments)
-    return len(text) <= MAX_LENGTH and wild and "**" not in segments[:-1] and len(segments) <= MAX_SEGMENTS
+    return (
+        len(text) <= MAX_LENGTH
+        and wild
+        and "**" not in segments[:-1]
+        and len(segments) <= MAX_SEGMENTS
+        and segments.count("*") <= MAX_WILDCARDS
+    )
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from app.net.reloads import Reloads
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.net.authority import Authority
 from tests.net.test_tls import dial, stream
@@ -159,3 +160,12 @@ def test_closing_the_terminal_stops_the_server_in_good_order() -> None:
             assert process.wait(DEADLINE) == 0
         finally:
             process.kill()
+
+
+def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    reloads, done = Reloads(), []
+    reloads.add("the first", lambda: next(iter(())))
+    reloads.add("the second", lambda: done.append("second"))
+    reloads.run()
+    assert done == ["second"]
+    assert "the first was not read again, the old one stays" in caplog.text

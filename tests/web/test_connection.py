@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -148,3 +149,30 @@ async def test_a_gap_on_a_quiet_topic_is_told_once(server: ServerProcess, topic:
         while not events.parser.last_event_id:
             events.parser.feed(await events._chunk())
         assert events.parser.last_event_id.split("-")[0] != "old"
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+async def test_who_sends_no_more_is_answered_what_became_of_his_message(tmp_path: Path, engine: str) -> None:
+    """As by `nc -N`."""
+    chosen = f"sqlite:{tmp_path / 'log.db'}" if engine == "sqlite" else engine
+    with start_server("--engine", chosen, tcp_port=0) as server:
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+            writer.write_eof()
+            async with asyncio.timeout(DEADLINE):
+                answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 201 ")
+            writer.close()
+
+
+@pytest.mark.parametrize("target", ["/topics/caf\u00e9/messages", "/topics/a/messages?limit=\u0661"])
+async def test_a_url_that_is_not_ascii_is_told_how_to_write_it(target: str) -> None:
+    with start_server(tcp_port=0) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        async with asyncio.timeout(DEADLINE):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"a URL is written in ASCII" in answer
+        writer.close()

@@ -111,3 +111,41 @@ async def test_a_site_that_was_named_may_publish_and_subscribe(trusting: ServerP
     async with stream(trusting, f"/topics/{topic}/stream?since=earliest", Origin=origin) as events:
         assert events.headers["access-control-allow-origin"] == origin
         assert await events.data(1) == ["x"]
+
+
+ELSEWHERE = ["cross-site", "same-site"]
+
+
+@pytest.mark.parametrize("site", ELSEWHERE)
+@pytest.mark.parametrize(("method", "path"), [*PATHS, ("GET", "/groups/g/stream?timeout=1ms")])
+async def test_a_page_from_elsewhere_is_refused_also_where_its_browser_does_not_name_it(
+    http: httpx.AsyncClient, topic: str, site: str, method: str, path: str
+) -> None:
+    """As for an image, whose address may be that of a stream, and take a message from whom it is for."""
+    await ask(http, "POST", f"/topics/{topic}/messages?delivery=one")
+    assert (await ask(http, "GET", f"/topics/{topic}/messages")).status_code == 200  # such a head was seen before
+    answer = await ask(http, method, f"/topics/{topic}{path}", **{"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "origin_forbidden")
+    state = (await http.get(f"/topics/{topic}")).json()
+    assert (state["messages"], state["groups"]) == (1, [])
+
+
+@pytest.mark.parametrize("site", ELSEWHERE)
+async def test_a_person_may_follow_a_link_but_not_into_a_stream(http: httpx.AsyncClient, topic: str, site: str) -> None:
+    await ask(http, "POST", f"/topics/{topic}/messages")
+    followed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert (await ask(http, "GET", f"/topics/{topic}/messages", **followed)).status_code == 200
+    assert (await ask(http, "GET", f"/topics/{topic}/stream?timeout=1ms", **followed)).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+async def test_a_page_of_our_own_and_a_person_may_open_a_stream(http: httpx.AsyncClient, topic: str, site: str) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    assert (await ask(http, "GET", f"/topics/{topic}/stream?timeout=1ms", **headers)).status_code == 200
+
+
+async def test_where_every_site_is_trusted_none_is_asked_for_its_name(topic: str) -> None:
+    with start_server("--allowed-origins", "*", tcp_port=0) as process:
+        async with httpx.AsyncClient(base_url=process.url) as http:
+            path = f"/topics/{topic}/stream?timeout=1ms"
+            assert (await ask(http, "GET", path, **{"Sec-Fetch-Site": "cross-site"})).status_code == 200
