@@ -4,6 +4,7 @@ No I/O, no tasks, no clock: engines differ only in when a decision counts, at on
 in the outbox must happen: messages are delivered, in log order, those for one are handed() back, workers hear the news.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from math import inf
@@ -66,6 +67,7 @@ class Core:
         self.delayed = Delayed(changed)
         self._messages: list[Message] = []  # accepted, and not in an outbox yet
         self._grown: dict[str, None] = {}  # topics to be held to their retention
+        self._unhanded: Counter[str] = Counter()  # by topic: messages for one of which it is not known who had them
 
     def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
@@ -106,13 +108,17 @@ class Core:
         """These were delivered, each to so many (by seq): what was for one is gone if somebody had it."""
         for message in messages:
             self._grown[message.topic] = None
+            self._unhanded[message.topic] -= message.retained
             if message.delivery is Delivery.ONE and readers[message.seq]:
                 self.log.remove(message)
 
     def trim(self) -> None:
-        """Hold the topics to their retention: at the end of what is decided together."""
+        """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
+        place before it is known whether it stays."""
         for topic in self._grown:
-            self.log.trim(topic)
+            self.log.trim(topic, self._unhanded[topic])
+            if not self._unhanded[topic]:
+                del self._unhanded[topic]
         self._grown.clear()
 
     def told(self, receipt: Receipt, key: str) -> None:
@@ -123,8 +129,9 @@ class Core:
         self.log.check_room(drafts, now)
         messages = self.log.accept(drafts, now)
         self._messages += messages
-        if Delivery.ONE not in [draft.delivery for draft in drafts]:
-            self._grown[drafts[0].topic] = None  # otherwise when it is known who had them
+        self._grown[drafts[0].topic] = None
+        if for_one := [draft.delivery for draft in drafts if draft.retain].count(Delivery.ONE):
+            self._unhanded[drafts[0].topic] += for_one
         self.groups.published(drafts[0].topic)
         return Accepted(messages, drafts[0].key)
 

@@ -111,10 +111,10 @@ class Log:
             self._keep(topic, kept)
         return messages
 
-    def trim(self, name: str) -> None:
-        """Hold the topic to its retention; of age, sweep() takes care."""
+    def trim(self, name: str, extra: int = 0) -> None:
+        """Hold the topic to its retention, and so many more messages; of age, sweep() takes care."""
         if topic := self.topics.get(name):
-            self._trim(topic)
+            self._trim(topic, extra)
 
     def remove(self, message: Message) -> bool:
         """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
@@ -302,9 +302,9 @@ class Log:
             freed += cost(message)
         return freed
 
-    def _trim(self, topic: TopicLog) -> None:
+    def _trim(self, topic: TopicLog, extra: int = 0) -> None:
         """Give up what is too much."""
-        ring, most, octets = topic.ring, topic.retention.max_messages, topic.retention.max_bytes
+        ring, most, octets = topic.ring, topic.retention.max_messages + extra, topic.retention.max_bytes
         if topic.holds is None and ring.live > most:  # so that nothing is in the way of the oldest
             self._lost(topic, ring.shift(min(ring.live - most, CUT)))
         if ring.live > most or topic.bytes > octets:

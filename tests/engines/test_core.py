@@ -1,0 +1,41 @@
+"""What is decided together, where an engine learns later what became of it."""
+
+from app.core.core import Accepted, Core
+from app.core.epochs import Epochs
+from app.core.history import MemoryHistory
+from app.core.topiclog import Limits, Retention
+from app.message import Delivery, Draft
+
+FULL = 2  # messages
+
+
+def append(core: Core, body: bytes, delivery: Delivery = Delivery.ALL) -> int:
+    answer = core.append([Draft("a", body, delivery=delivery)], 0.0)
+    assert isinstance(answer, Accepted)
+    return answer.messages[0].seq
+
+
+def kept(core: Core) -> list[bytes]:
+    return [message.data for message in core.log.topics["a"].ring]
+
+
+def test_what_is_for_one_takes_nobody_s_place_before_it_is_known_whether_it_stays() -> None:
+    core = Core(Limits(Retention(FULL)), Epochs("e"), MemoryHistory())
+    append(core, b"1"), append(core, b"2")
+    taken, stays = append(core, b"3", Delivery.ONE), append(core, b"4", Delivery.ONE)
+    core.trim()
+    outbox = core.take_outbox()
+    assert kept(core) == [b"1", b"2", b"3", b"4"]
+    core.handed({taken: 1, stays: 0}, outbox.for_one)
+    core.trim()
+    assert kept(core) == [b"2", b"4"]
+
+
+def test_a_topic_in_which_something_always_is_for_one_grows_no_further() -> None:
+    core = Core(Limits(Retention(FULL)), Epochs("e"), MemoryHistory())
+    for number in range(100):
+        append(core, b"%d" % number, Delivery.ONE)
+        core.trim()
+        assert len(kept(core)) <= FULL + 1
+        for message in core.take_outbox().for_one:
+            core.handed({message.seq: 0}, [message])
