@@ -3,11 +3,13 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.core.epochs import Epochs
-from app.core.history import History, MemoryHistory
+from app.core.history import History, MemoryHistory, Ring
 from app.disk.file import StoreFile
 from app.disk.history import DiskHistory
 from app.message import Delivery, Message
@@ -56,3 +58,42 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         assert order.get(seq) == added[0]
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
         assert order.before(float(place), seq + 6) == (next((k.seq for k in plain if k.seq >= place), seq + 6 + 1) - 1)
+
+
+def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: History) -> None:
+    dice = random.Random(7)
+    ring, plain, seq = history.ring("a"), list[Message](), 0
+    for turn in range(150):
+        time = float(turn // 5)
+        kind = ["text/plain", "application/json"][turn // 10 % 2]
+        added = list[Message]()
+        for _ in range(dice.choice([1, 2, 20, 300])):
+            seq += dice.choice([1] * 30 + [2])  # what lies between is another topic's, or was not kept
+            body = b"x" * dice.choice([0, 1, 100, 3_000])
+            own: Any = dice.choice([{}] * 30 + [{"expires": 5.0}, {"line": b"x"}, {"delivery": Delivery.ONE}])
+            added.append(replace(message(seq), time=time, data=body, content_type=kind, **own))
+        ring.extend(added)
+        plain += added
+        for _ in range(min(dice.choice([0, 10, 100]), len(plain))):
+            gone = plain.pop(dice.choice([0, dice.randrange(len(plain)), max(len(plain) - 10, 0)]))
+            assert ring.remove(gone)
+            assert not ring.remove(gone)
+        count = dice.choice([0, 10, 400])
+        oldest, plain = plain[:count], plain[count:]
+        assert ring.shift(count) == oldest
+        if isinstance(history, DiskHistory) and dice.random() < 0.3:  # as after a start
+            history.flush()
+            history = DiskHistory(history._db, Epochs("e"))
+            ring = history.ring("a")
+        check_ring(ring, plain, dice.randrange(seq))
+        if isinstance(history, DiskHistory):
+            assert history.order.before(time - 0.5, seq) == next((k.seq - 1 for k in plain if k.time >= time), seq)
+
+
+def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
+    for_all = [kept for kept in plain if kept.delivery is Delivery.ALL]
+    assert list(ring.after(place)) == [kept for kept in plain if kept.seq > place]
+    assert list(ring.newest()) == plain[::-1]
+    assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
+    assert ring.count(place) == sum(kept.seq > place for kept in for_all)
+    assert list(ring.sizes()) == [(kept.seq, len(kept.data)) for kept in for_all]

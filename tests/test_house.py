@@ -47,11 +47,12 @@ TABLE = """
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic
 
-    disk/backup       → .file
+    disk/backup       → .file .run
     disk/store        → .file .history .notes core/*
     disk/notes        → .rows core/* message topic
-    disk/history      → .rows core/epochs message
+    disk/history      → .rows .run core/epochs message
     disk/file         → core/epochs errors
+    disk/run          → core/epochs message
     disk/rows         →
 
     core/core         → .delayed .duplicates .groups .reading .log .history .epochs .notes

@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from .file import PAGE, StoreUnusable, check, identify, locked, reading
+from .file import PAGE, StoreUnusable, check, identify, locked, migrate, reading
+from .run import COUNT
 
 _STEP: Final = 256  # pages between two words of progress: 1 MiB
 
@@ -81,8 +82,9 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
         )  # fmt: skip
         new.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
         check(new)
+        migrate(new)
         new.execute("INSERT OR REPLACE INTO state VALUES ('copy', 'yes')")
-        count: int = new.execute("SELECT count(*) FROM message").fetchone()[0]
+        count: int = new.execute(f"SELECT coalesce(sum({COUNT}), 0) FROM message").fetchone()[0]
     _sync(copy)
     return count
 

@@ -41,6 +41,9 @@ _MIGRATIONS: Final = (
     CREATE INDEX message_waiting ON message (topic, seq) WHERE one;
     CREATE INDEX message_expires ON message (seq, expires) WHERE expires IS NOT NULL;
     """,
+    """
+    ALTER TABLE message ADD COLUMN sizes BLOB;
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 
 
@@ -63,17 +66,10 @@ class StoreFile:
                 _examine(path)
                 self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
                 _tune(self.db, synchronous)
-                self._migrate()
+                migrate(self.db)
         except BaseException:
             self._unlock()
             raise
-
-    def _migrate(self) -> None:
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            self.db.executescript(
-                f"BEGIN; {script} PRAGMA user_version = {number}; PRAGMA application_id = {_APPLICATION}; COMMIT"
-            )
 
     # One life of the log
 
@@ -173,6 +169,15 @@ def identify(db: sqlite3.Connection, path: Path) -> None:
         raise StoreUnusable(f"{path} is a database of another program: give plainmq a file of its own")
     if version > len(_MIGRATIONS):
         raise StoreUnusable(f"{path} was written by a newer plainmq (schema {version}): use that one")
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Give it the newest schema."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+        db.executescript(
+            f"BEGIN; {script} PRAGMA user_version = {number}; PRAGMA application_id = {_APPLICATION}; COMMIT"
+        )
 
 
 def check(db: sqlite3.Connection) -> None:

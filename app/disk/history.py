@@ -8,24 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import msgspec
-
 from ..core.epochs import Epochs
-from ..message import Death, Delivery, Message
+from ..message import Message
 from .rows import parts
+from .run import COLUMNS, COUNT, MOSTLY, Run, runs, sizes_in
 
-_COLUMNS: Final = (
-    "seq", "topic", "position", "time", "one", "content_type", "data", "expires", "event", "line", "death",
-)  # fmt: skip
-_MOSTLY: Final = 7  # of them: the others are NULL in most messages, and each that is named costs time
-_FIRST_PAGE: Final = 8  # messages that are read at first; then twice as many each time
+_FIRST_PAGE: Final = 4  # rows that are read at first; then twice as many each time
 _LAST_PAGE: Final = 256
 _CACHE: Final = 16 << 20  # bytes of messages that are remembered, so that an ack need not look for them
 _OVERHEAD: Final = 512  # bytes of each besides its body
 _PAGE_BYTES: Final = 1 << 20  # of bodies, after which a page ends
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_death = msgspec.msgpack.Decoder(Death).decode
+_SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM message"
+_DATA: Final = COLUMNS.index("data")
+_NOTHING: Final = (None,) * (len(COLUMNS) - MOSTLY)
 
 
 class DiskHistory:
@@ -34,8 +30,9 @@ class DiskHistory:
         self._db = db
         self._epochs = epochs
         self._new: dict[int, Message] = {}  # accepted, not written yet; by seq
-        self._gone: set[int] = set()  # given up, not written yet
-        self._cache: OrderedDict[int, Message] = OrderedDict()  # the newest that were accepted or read; all are there
+        self._less: dict[int, Run] = {}  # have given up messages, which is not written yet
+        self._cache: OrderedDict[int, Run] = OrderedDict()  # the newest that were written or read
+        self._known: dict[int, Run] = {}  # the same, by the seq of each message
         self._cached = 0  # bytes of bodies in there
 
     def ring(self, topic: str) -> "DiskRing":
@@ -52,49 +49,65 @@ class DiskHistory:
             return True
         if self.get(seq) is None:
             return False
-        self._cached -= len(self._cache.pop(seq).data) + _OVERHEAD
-        self._gone.add(seq)
+        run = self._known.pop(seq)
+        self._cached -= _size(run.messages.pop(seq))
+        self._less[run.seq] = run
         return True
 
     def flush(self) -> None:
         """Write down what was gathered."""
-        if self._new:
-            messages, self._new = [*self._new.values()], {}
-            self._insert([_row(message) for message in messages])
-            self._remember(messages)
-        if self._gone:
-            seqs, self._gone = [*self._gone], set()
-            for places in parts(seqs):
-                self._db.execute(f"DELETE FROM message WHERE seq IN ({', '.join('?' * len(places))})", places)
+        if self._less or self._new:
+            less, self._less = self._less, {}
+            new, self._new = self._new, {}
+            for run in less.values():
+                self._forget(run)
+            left = [message for run in less.values() for message in run.messages.values()]
+            written = {run.seq: run for run in runs([*left, *new.values()])}
+            self._delete([seq for seq in less if seq not in written])
+            self._put([*written.values()])
 
-    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        width = _MOSTLY if all(row[_MOSTLY:] == _NOTHING for row in rows) else len(_COLUMNS)
-        columns, places = ", ".join(_COLUMNS[:width]), ", ".join("?" * width)
+    def _delete(self, seqs: Sequence[int]) -> None:
+        for places in parts(seqs):
+            self._db.execute(f"DELETE FROM message WHERE seq IN ({', '.join('?' * len(places))})", places)
+
+    def _put(self, these: Sequence[Run]) -> None:
+        rows = [run.row() for run in these]
+        width = MOSTLY if all(row[MOSTLY:] == _NOTHING for row in rows) else len(COLUMNS)
+        columns, places = ", ".join(COLUMNS[:width]), ", ".join("?" * width)
         for part in parts(rows):
             values = [value for row in part for value in row[:width]]
-            self._db.execute(f"INSERT INTO message ({columns}) VALUES {', '.join([f'({places})'] * len(part))}", values)
+            many = ", ".join([f"({places})"] * len(part))
+            self._db.execute(f"INSERT OR REPLACE INTO message ({columns}) VALUES {many}", values)
+        for run in these:
+            self._remember(run)
 
     # Reading
 
     def get(self, seq: int) -> Message | None:
-        if seq in self._gone:
-            return None
-        known = self._new.get(seq) or self._cache.get(seq)
-        return known or next(iter(self._select("seq = ?", (seq,), 1)), None)
+        if message := self._new.get(seq):
+            return message
+        run = self._known.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
+        return run.messages.get(seq) if run else None
 
     def ascending(self, where: str, values: tuple[Any, ...], seq: int) -> Iterator[Message]:
         """Messages behind that place, oldest first, read page by page."""
         size = _FIRST_PAGE
-        while page := self._select(f"{where} AND seq > ? ORDER BY seq", (*values, seq), size):
+        while (found := self._select(f"{where} AND seq > ? ORDER BY seq", (*values, seq), size)) or self._new:
+            page = [message for run in found for message in run.messages.values() if message.seq > seq]
             yield from page
-            seq, size = page[-1].seq, min(2 * size, _LAST_PAGE)
+            if found:
+                seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
+            else:  # what is new comes last
+                self.flush()
 
     def descending(self, where: str, values: tuple[Any, ...]) -> Iterator[Message]:
         """Messages, newest first, read page by page."""
+        self.flush()
         seq, size = 1 << 62, _FIRST_PAGE
-        while page := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
+        while found := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
+            page = [message for run in found for message in reversed(run.messages.values())]
             yield from page
-            seq, size = page[-1].seq, min(2 * size, _LAST_PAGE)
+            seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
 
     def before(self, time: float, head: int) -> int:
         """By bisection: time never falls as seq rises."""
@@ -108,60 +121,56 @@ class DiskHistory:
                 high = (low + high) // 2
             else:
                 low = row[0]
-        first = self._db.execute("SELECT seq FROM message WHERE seq > ? ORDER BY seq LIMIT 1", (low,)).fetchone()
-        return first[0] - 1 if first else head
+        sql = f"SELECT seq - {COUNT} FROM message WHERE seq > ? ORDER BY seq LIMIT 1"
+        place = self._db.execute(sql, (low,)).fetchone()
+        return place[0] if place else head
 
     def count(self, topic: str, seq: int) -> int:
         self.flush()
-        sql = "SELECT count(*) FROM message WHERE topic = ? AND seq > ? AND NOT one"
-        count: int = self._db.execute(sql, (topic, seq)).fetchone()[0]
+        sql = f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one"
+        count: int = self._db.execute(sql, (seq, topic, seq)).fetchone()[0]
         return count
 
     def sizes(self, topic: str) -> Iterator[tuple[int, int]]:
         self.flush()
-        return self._db.execute("SELECT seq, length(data) FROM message WHERE topic = ? AND NOT one", (topic,))
+        sql = "SELECT seq, length(data), sizes FROM message WHERE topic = ? AND NOT one"
+        for last, octets, sizes in self._db.execute(sql, (topic,)):
+            each = sizes_in(octets, sizes)
+            yield from enumerate(each, last - len(each) + 1)
 
-    def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Message]:
-        self.flush()
-        messages: list[Message] = []
+    def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Run]:
+        """What is written, and is left: so many rows, or a page of them. Some may have no messages any more."""
+        found: list[Run] = []
         octets = 0
         cursor = self._db.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit))
         for row in cursor:
-            message = self._cache.get(row[0]) or self._message(row)
-            messages.append(message)
-            octets += len(message.data)
+            seq = row[0]
+            found.append(self._cache.get(seq) or self._less.get(seq) or Run.of(row, self._epochs))
+            octets += len(row[_DATA])
             if octets > _PAGE_BYTES:
                 break
         cursor.close()
-        self._remember(messages)
-        return messages
+        for run in found:
+            self._remember(run)
+        return found
 
-    def _remember(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            if message.seq not in self._cache:
-                self._cache[message.seq] = message
-                self._cached += len(message.data) + _OVERHEAD
+    def _remember(self, run: Run) -> None:
+        if run.seq not in self._cache:
+            self._cache[run.seq] = run
+            self._known.update(dict.fromkeys(run.messages, run))
+            self._cached += sum(map(_size, run.messages.values()))
         while self._cached > _CACHE and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1].data) + _OVERHEAD
+            self._forget(next(iter(self._cache.values())))
 
-    def _message(self, row: tuple[Any, ...]) -> Message:
-        seq, topic, position, time, one, content_type, data, expires, event, line, death = row
-        return Message(
-            self._epochs.of(seq), seq, position, topic, data, content_type, event, time,
-            Delivery.ONE if one else Delivery.ALL, expires, line, True, None if death is None else _decode_death(death),
-        )  # fmt: skip
-
-
-_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM message"
-_NOTHING: Final = (None,) * (len(_COLUMNS) - _MOSTLY)
+    def _forget(self, run: Run) -> None:
+        if self._cache.pop(run.seq, None):
+            for seq, message in run.messages.items():
+                del self._known[seq]
+                self._cached -= _size(message)
 
 
-def _row(message: Message) -> tuple[Any, ...]:
-    death = None if message.death is None else _encode(message.death)
-    return (
-        message.seq, message.topic, message.index, message.time, int(message.delivery is Delivery.ONE),
-        message.content_type, message.data, message.expires, message.event, message.line, death,
-    )  # fmt: skip
+def _size(message: Message) -> int:
+    return len(message.data) + _OVERHEAD
 
 
 class DiskRing:

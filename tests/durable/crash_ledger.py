@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.topic import Selector
+from tests.durable.kept import kept
 from tests.ledger import GAP, Ledger
 
 Entry = tuple[int, str, str] | str
-
-_COLUMNS = "seq, topic, position, CAST(data AS TEXT), death IS NOT NULL"  # a dead letter was published by a group
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class CrashLedger:
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             ((epoch,), *more) = db.execute("SELECT name FROM epoch ORDER BY number").fetchall()
-            rows = db.execute(f"SELECT {_COLUMNS} FROM message ORDER BY seq").fetchall()
+            rows = [(*row[:3], row.body.decode(), row.dead) for row in kept(db)]  # a dead letter is a group's
         readers = Ledger({seq: (topic, body) for seq, topic, _, body, _ in rows}, self.read)
         faults = readers.faults()
         faults["new epoch"] = len(more)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.disk.backup import backup
+from tests.durable.kept import kept
 from tests.harness import DEADLINE, ServerProcess, start_server
 from tests.test_cli import messages, post, run, texts
 
@@ -47,7 +48,7 @@ def sequences(copy: Path) -> list[int]:
     """The places of the messages in a copy, after a look at all of it."""
     with closing(sqlite3.connect(copy)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return [seq for (seq,) in db.execute("SELECT seq FROM message ORDER BY seq")]
+        return [message.seq for message in kept(db)]
 
 
 # Backup

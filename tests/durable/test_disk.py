@@ -25,6 +25,7 @@ from app.disk.history import DiskHistory
 from app.disk.notes import _SORTS, read_notes
 from app.errors import LogFull, PlainmqError, StorageFailed
 from app.message import Delivery, Draft, Receipt
+from tests.durable.kept import kept
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
@@ -250,20 +251,20 @@ async def ask(node: Opened, question: Any) -> Any:
     return await node.engine._ask(lambda core, _now: question(core), reads=True)  # type: ignore[attr-defined]
 
 
-def kept(core: Core, db: sqlite3.Connection) -> None:
+def agreed(core: Core, db: sqlite3.Connection) -> None:
     """The core says what the file says: each note, each message, and no more."""
     for kind, notes in read_notes(db).items():
         for key, note in notes.items():
             assert _SORTS[kind].find(core, *key) == note, (kind, key)
     assert sorted(core.log.topics) == [name for (name,) in read_notes(db)["topic"]]
-    seqs = [seq for (seq,) in db.execute("SELECT seq FROM message ORDER BY seq")]
+    seqs = [message.seq for message in kept(db)]
     assert [message.seq for message in core.log.order.after(0)] == seqs
     assert sum(topic.ring.live for topic in core.log.topics.values()) == len(seqs)
 
 
 async def compare(node: Opened, path: Path) -> None:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)) as db:
-        await ask(node, lambda core: kept(core, db))
+        await ask(node, lambda core: agreed(core, db))
 
 
 async def busy_node(node: Opened) -> None:

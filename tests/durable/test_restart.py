@@ -1,11 +1,14 @@
 """A log that is opened again is as it was: after a stop in good order, and as it lay on the disk in a cut of power."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.topiclog import Limits, Retention
+from app.disk.backup import backup
 from app.errors import LogFull, NotFound
 from app.message import Delivery, Draft, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
@@ -44,6 +47,34 @@ async def test_messages_ids_indexes_and_settings_stay(life: Life) -> None:
         receipt = await append(node, "a", "3")
         assert (parse_id(receipt.id).seq, receipt.index) == (5, 3)
         assert node.engine.head == 4
+
+
+async def test_a_file_of_the_first_schema_is_served_as_it_was_and_copied(tmp_path: Path) -> None:
+    """It had a row for each message."""
+    life = Life(tmp_path)
+    async with life.open() as node:
+        for number in range(20):
+            await append(
+                node, "t", str(number), event="news" if number % 3 else None, ttl=99.0 if number == 5 else None
+            )
+        await append(node, "b", "for one", delivery=Delivery.ONE, ttl=99.0)
+        await node.engine.configure_group("t", "g", {})
+        await settle(node, Action.ACK, (await claim(node))[3])
+        before = await everything(node)
+    with closing(sqlite3.connect(life.path)) as db:
+        assert db.execute("SELECT count(*) FROM message WHERE sizes IS NOT NULL").fetchone() == (0,)
+        db.executescript("ALTER TABLE message DROP COLUMN sizes; PRAGMA user_version = 1")
+    assert backup(life.path, tmp_path / "copy.db", lambda _done, _total: None) == 21
+    async with life.open() as node:
+        assert await everything(node) == before
+        await append(node, "t", *"abc")
+        await node.engine.drop_group("t", "g")
+        await node.engine.configure("t", {"max_messages": 5})
+        await append(node, "t", "d")
+        assert drafts_text((await page(node, "t")).messages) == ["19", "a", "b", "c", "d"]
+    life.path = tmp_path / "copy.db"
+    async with life.open() as node:
+        assert (await everything(node))[1:] == before[1:]
 
 
 async def test_readers_start_where_they_would_have_and_are_told_of_the_same_losses(life: Life) -> None:

@@ -1,0 +1,28 @@
+"""What a file of the log holds, read without the log: a row is one message, or several that follow each other."""
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Kept(NamedTuple):
+    seq: int
+    topic: str
+    position: int
+    body: bytes
+    dead: bool
+
+
+def kept(db: sqlite3.Connection) -> list[Kept]:
+    """Every message, in the log's order."""
+    rows = db.execute("SELECT seq, topic, position, data, sizes, death IS NOT NULL FROM message ORDER BY seq")
+    return [message for row in rows for message in _unpacked(*row)]
+
+
+def _unpacked(seq: int, topic: str, position: int, data: bytes, sizes: bytes | None, dead: int) -> Iterator[Kept]:
+    lengths = [len(data)] if sizes is None else [length for (length,) in struct.iter_unpack("<I", sizes)]
+    assert sum(lengths) == len(data)
+    for ahead, length in zip(range(len(lengths) - 1, -1, -1), lengths, strict=True):
+        yield Kept(seq - ahead, topic, position - ahead, data[:length], bool(dead))
+        data = data[length:]
