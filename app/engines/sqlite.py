@@ -1,15 +1,15 @@
 """The log in a SQLite file: it survives the process. One thread does everything with the file, in the order of asking.
 
-    verb ─▶ queue ─▶ writer thread: all that waits, in ONE transaction ─▶ COMMIT ─▶ event loop: deliver, then answer
+    verbs ─▶ writer thread: all that wait, in ONE transaction ─▶ COMMIT ─▶ event loop: deliver, then answer
 
-The verbs of one turn of the event loop go over together, and what comes while a commit is under way makes up the next
-one, so that many publishers share the disk's time. Nothing is delivered or answered before the disk has it; if it
-fails, all that was in the transaction is refused and undone.
+What comes while a commit is under way makes up the next one, together with those who were answered last if they are
+back in a moment: so many publishers share the disk's time, and readers get many messages in one write. Nothing is
+delivered or answered before the disk has it; if it fails, all that was in the transaction is refused and undone.
 """
 
 import sqlite3
 import sys
-from asyncio import Future, get_running_loop
+from asyncio import Future, TimerHandle, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
@@ -39,7 +39,7 @@ Kind = Literal["append", "read", "owed", "other"]
 """`owed`: what has happened already, so that it is written as soon as the disk takes it, and never refused."""
 
 TOGETHER: Final = 1_000  # verbs after which a transaction takes no more: it would gain little, and the first waits
-GATHER: Final = 0.001  # seconds to wait for as many verbs as the last transaction had: their askers may be back soon
+GATHER: Final = 0.002  # seconds to wait for those who were answered last: much less than a transaction takes
 LONGEST_WAIT: Final = 60.0  # seconds without looking at what is due
 SWITCH: Final = 0.0005  # seconds: how soon one thread lets another go on, or a statement would wait for the event loop
 TIDY: Final = 1.0  # seconds between two looks at what may be given back to the disk
@@ -69,10 +69,14 @@ class Trouble:
 class Verb:
     """A question to the core, and who waits for the answer."""
 
-    __slots__ = ("_error", "_future", "_question", "_value", "kind")
+    __slots__ = ("_error", "_future", "_question", "_value", "kind", "size")
 
-    def __init__(self, question: Question[Any], future: "Future[Any] | None" = None, kind: Kind = "other") -> None:
+    def __init__(
+        self, question: Question[Any], future: "Future[Any] | None" = None, kind: Kind = "other", size: int = 1
+    ) -> None:
+        """`size`: how many ask, if they asked together."""
         self.kind = kind
+        self.size = size
         self._question = question
         self._future = future
         self._value: Any = None
@@ -114,7 +118,13 @@ class SqliteEngine(LocalEngine):
         self._path = path
         self._synchronous = synchronous
         self._min_free_disk = min_free_disk
-        self._asked: list[Verb] = []  # in this turn of the event loop
+        self._asked: list[Verb] = []  # and not with the writer yet
+        self._askers = 0  # in there
+        self._hoped = 0  # how many are worth a transaction now
+        self._in_vain = False  # who was hoped for did not come
+        self._busy = False  # the writer is with a transaction
+        self._turn = False  # at its end somebody looks at what was asked
+        self._patience: TimerHandle | None = None
         self._queue: SimpleQueue[list[Verb] | None] = SimpleQueue()  # None: the end
         self._thread: Thread | None = None
         self._offset = 0.0  # seconds that our clock is behind the newest message
@@ -124,7 +134,6 @@ class SqliteEngine(LocalEngine):
         self._tidy_at = 0.0  # likewise
         self._look_at = 0.0  # likewise
         self._untidy = False  # there may be something to give back
-        self._together = 0  # verbs in the last transaction
         self._owed: list[Verb] = []
         self._full = False  # the disk, to its floor
         self.commits = Histogram()
@@ -146,7 +155,8 @@ class SqliteEngine(LocalEngine):
     async def close(self) -> None:
         if self._open:
             self._open = False
-            self._hand_over()
+            while self._asked:
+                self._hand_over()
             self._queue.put(None)
         if self._thread is not None:
             thread, self._thread = self._thread, None
@@ -155,33 +165,62 @@ class SqliteEngine(LocalEngine):
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
         return self._put(question, "read" if reads else "other")
 
-    def _put(self, question: Question[Any], kind: Kind) -> "Future[Any]":
+    def _put(self, question: Question[Any], kind: Kind, size: int = 1) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
         if self._open:
-            self._add(Verb(question, future, kind))
+            self._add(Verb(question, future, kind, size))
         else:
             future.set_exception(self._closed)
         return future
 
     def _add(self, verb: Verb) -> None:
-        if not self._asked:
-            self._loop.call_soon(self._hand_over)
         self._asked.append(verb)
+        self._askers += verb.size
+        if not (self._busy or self._turn):
+            self._turn = True
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Give the writer what was asked, unless more askers are worth a moment of patience."""
+        self._turn = False
+        if self._busy or not self._asked:
+            return
+        if self._askers >= self._hoped or len(self._asked) >= TOGETHER:
+            self._hand_over()
+        elif self._patience is None:
+            self._patience = self._loop.call_later(GATHER, self._hope_no_more)
+
+    def _hope_no_more(self) -> None:
+        self._in_vain = True
+        self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._asked:
-            self._queue.put(self._asked)
-            self._asked = []
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        verbs, self._asked = self._asked[:TOGETHER], self._asked[TOGETHER:]
+        self._askers -= _size(verbs)
+        self._busy = True
+        self._queue.put(verbs)
+
+    def _done(self, verbs: Sequence[Verb]) -> None:
+        """The writer is free. Who asked these may be back soon, unless they were not the last time."""
+        self._busy = False
+        self._hoped = self._askers + (0 if self._in_vain else _size(verbs))
+        self._in_vain = False
+        self._end_turn()
 
     def _carry_out(self, verbs: Sequence[Verb], outbox: Outbox) -> None:
         """It is on the disk: what was decided happens."""
+        if verbs:
+            self._done(verbs)
         readers = {message.seq: self._hand_on(message) for message in outbox.messages}
         if for_one := outbox.for_one:
-            self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed"))
+            self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed", size=0))
         for verb in verbs:
             accepted = verb.answer(readers)
             if accepted is not None and accepted.key is not None:
-                self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed"))
+                self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed", size=0))
         outbox.news.tell(self._works)
 
     def _hand_on(self, message: Message) -> int:
@@ -197,15 +236,14 @@ class SqliteEngine(LocalEngine):
         self.failures += 1
         self._closed = StorageFailed("the log has failed; the server must be started anew")
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
-        self._hand_over()
         while not self._queue.empty():
             verbs += self._queue.get() or []
-        for verb in verbs:
+        for verb in [*verbs, *self._asked]:
             verb.fail(self._closed)
             verb.answer({})
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        return self._put(partial(self._append, drafts), "append")
+        return self._put(partial(self._append, drafts), "append", len(drafts))
 
     def _append(self, drafts: Sequence[Draft], core: Core, now: float) -> Accepted | Receipt | Scheduled:
         if self._full:
@@ -235,22 +273,11 @@ class SqliteEngine(LocalEngine):
             store.close()
 
     def _next(self, store: Store) -> list[Verb] | None:
-        """All that waits, once something does or is due; None at the end."""
-        verbs: list[Verb] = []
+        """What waits, once something does; nothing when something is due; None at the end."""
         try:
-            asked = self._queue.get(timeout=min(max(self._due(store), 0.0), LONGEST_WAIT))
-            end = monotonic() + GATHER
-            while asked is not None:
-                verbs += asked
-                if len(verbs) >= TOGETHER:
-                    return verbs
-                wait = end - monotonic() if len(verbs) < self._together else 0.0
-                asked = self._queue.get(timeout=max(wait, 0.0))
+            return self._queue.get(timeout=min(max(self._due(store), 0.0), LONGEST_WAIT))
         except Empty:
-            return verbs
-        if verbs:  # the end comes after them
-            self._queue.put(None)
-        return verbs or None
+            return []
 
     def _due(self, store: Store) -> float:
         """Seconds until there is something to do that nobody asks for."""
@@ -262,7 +289,6 @@ class SqliteEngine(LocalEngine):
         if monotonic() < self._cool_until:
             self._do_what_reads(store, verbs, now)
             return
-        self._together = len(verbs)
         verbs, self._owed = [*self._owed, *verbs], []
         try:
             begun = monotonic()
@@ -335,6 +361,10 @@ class SqliteEngine(LocalEngine):
     def _tell(self, act: Callable[..., None], *values: object) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody listens
             self._loop.call_soon_threadsafe(act, *values)
+
+
+def _size(verbs: Sequence[Verb]) -> int:
+    return sum([verb.size for verb in verbs])
 
 
 def _resolve(future: "Future[T]", value: T, error: BaseException | None) -> None:
