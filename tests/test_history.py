@@ -78,7 +78,7 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
             gone = plain.pop(dice.choice([0, dice.randrange(len(plain)), max(len(plain) - 10, 0)]))
             assert ring.remove(gone)
             assert not ring.remove(gone)
-        count = dice.choice([0, 10, 400])
+        count = dice.choice([0, 10, 100])
         oldest, plain = plain[:count], plain[count:]
         assert ring.shift(count) == oldest
         if isinstance(history, DiskHistory) and dice.random() < 0.3:  # as after a start

@@ -39,7 +39,7 @@ Kind = Literal["append", "read", "owed", "other"]
 """`owed`: what has happened already, so that it is written as soon as the disk takes it, and never refused."""
 
 TOGETHER: Final = 1_000  # verbs after which a transaction takes no more: it would gain little, and the first waits
-GATHER: Final = 0.002  # seconds to wait for those who were answered last: much less than a transaction takes
+GATHER: Final = 0.004  # seconds to wait for those who were answered last, not twice running in vain
 LONGEST_WAIT: Final = 60.0  # seconds without looking at what is due
 SWITCH: Final = 0.0005  # seconds: how soon one thread lets another go on, or a statement would wait for the event loop
 TIDY: Final = 1.0  # seconds between two looks at what may be given back to the disk
