@@ -54,6 +54,16 @@ class DiskHistory:
         self._less[run.seq] = run
         return True
 
+    def drop(self, messages: Iterable[Message]) -> None:
+        """Give up these, which were just read."""
+        known, less = self._known, self._less
+        for message in messages:
+            if run := known.pop(message.seq, None):
+                self._cached -= _size(run.messages.pop(message.seq))
+                less[run.seq] = run
+            else:  # so many were read that it is forgotten again
+                self.remove(message.seq)
+
     def flush(self) -> None:
         """Write down what was gathered."""
         if self._less or self._new:
@@ -200,8 +210,8 @@ class DiskRing:
 
     def shift(self, count: int) -> list[Message]:
         taken = [*islice(self, count)]
-        for message in taken:
-            self.remove(message)
+        self._history.drop(taken)
+        self.live -= len(taken)
         return taken
 
     def get(self, seq: int) -> Message | None:
