@@ -13,7 +13,7 @@ from ..message import Message
 from .rows import parts
 from .run import COLUMNS, COUNT, MOSTLY, Run, runs, sizes_in
 
-_FIRST_PAGE: Final = 4  # rows that are read at first; then twice as many each time
+_FIRST_PAGE: Final = 2  # rows that are read at first; then twice as many each time
 _LAST_PAGE: Final = 256
 _CACHE: Final = 16 << 20  # bytes of messages that are remembered, so that an ack need not look for them
 _OVERHEAD: Final = 512  # bytes of each besides its body
@@ -69,10 +69,12 @@ class DiskHistory:
         if self._less or self._new:
             less, self._less = self._less, {}
             new, self._new = self._new, {}
-            for run in less.values():
+            broken = [run for run in less.values() if not run.whole]
+            for run in broken:
                 self._forget(run)
-            left = [message for run in less.values() for message in run.messages.values()]
-            written = {run.seq: run for run in runs([*left, *new.values()])}
+            left = [message for run in broken for message in run.messages.values()]
+            shorter = [run for run in less.values() if run.whole]
+            written = {run.seq: run for run in (*shorter, *runs([*left, *new.values()]))}
             self._delete([seq for seq in less if seq not in written])
             self._put([*written.values()])
 

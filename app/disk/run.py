@@ -19,7 +19,7 @@ COLUMNS: Final = (
 MOSTLY: Final = 8  # of them: the others are NULL in most rows, and each that is named costs time
 COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # how many messages a row is
 
-_LONGEST: Final = 128  # messages in a row
+_LONGEST: Final = 64  # messages in a row
 _LARGEST: Final = 16 << 10  # bytes of bodies in a row: if some of them go, it is written anew
 _ALL: Final = Delivery.ALL  # an enum's member is dear to look up
 
@@ -51,6 +51,11 @@ class Run:
             )
             for n, body in zip(ahead, bodies, strict=True)
         ])  # fmt: skip
+
+    @property
+    def whole(self) -> bool:
+        """It can be a row as it is: there is something left, and what has gone was at its front."""
+        return bool(self.messages) and next(iter(self.messages)) + len(self.messages) - 1 == self.seq
 
     def row(self) -> tuple[Any, ...]:
         *_, last = messages = [*self.messages.values()]
