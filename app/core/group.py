@@ -128,6 +128,14 @@ class Group:
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return group
 
+    def configure(self, settings: GroupSettings) -> None:
+        """What is ready again, and out of attempts when there are fewer, dies."""
+        self.settings = settings
+        returned, self._returned = sorted(self._returned), []
+        for seq in returned:  # a sorted list is a heap
+            if job := self.jobs.get(seq):
+                self._again(seq, job)
+
     def holds(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""
         return seq > self.cursor or seq in self.jobs
@@ -153,10 +161,8 @@ class Group:
         """The oldest job that is ready again; it is the caller's to lease(), unless its message is gone."""
         while self._returned:
             seq = heappop(self._returned)
-            if job := self.jobs.get(seq):
-                if job.attempt < self.settings.max_deliveries:
-                    return seq
-                self.dying[seq] = None  # fewer attempts are allowed by now
+            if seq in self.jobs:
+                return seq
         return None
 
     def lease(self, seq: int, expires: float) -> int:

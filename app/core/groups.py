@@ -147,7 +147,8 @@ class Groups:
             raise OptionInvalid(f"dead_letter is {topic!r}, the group's own topic: a dead message would come back")
         self._changed("group", (topic, name))
         if group is not None:
-            group.settings = settings
+            group.configure(settings)
+            self._look_at(topic, name, group)
         else:
             self._make(topic, name, settings, place, now)
 

@@ -159,18 +159,22 @@ class Model:
             if entry.topic == group.topic and entry.state == "kept" and not entry.for_one
         ]
 
+    def configure(self, group: ModelGroup, ack_timeout: float, max_deliveries: int, dead_letter: str) -> None:
+        group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, max_deliveries, dead_letter
+        for work in group.staged("ready"):
+            group.again(work)
+        self.bury(group)
+
     def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
         leased: list[Work] = []
         for work in (*group.staged("ready"), *(Work(entry.seq) for entry in self.fresh(group))):
             if len(leased) == count:
                 break
-            group.again(work)
-            if work.stage == "ready":
-                group.works[work.seq] = work
-                group.cursor = max(group.cursor, work.seq)
-                work.attempt += 1
-                work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
-                leased.append(work)
+            group.works[work.seq] = work
+            group.cursor = max(group.cursor, work.seq)
+            work.attempt += 1
+            work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
+            leased.append(work)
         self.bury(group)
         return leased
 

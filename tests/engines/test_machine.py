@@ -315,7 +315,7 @@ class Machine(RuleBasedStateMachine):
         if group is None:
             self.model.groups[topic, name] = ModelGroup(topic, name, dead_letter, cursor, ack_timeout, most)
         else:
-            group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, most, dead_letter
+            self.model.configure(group, ack_timeout, most, dead_letter)
 
     @precondition(lambda self: some_group(self) and some_history(self))
     @rule(data=st.data())
