@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 import msgspec
 
 from .alarm import Alarm
-from .cohort import Cohorts, Reader, Sink
+from .cohort import Reader
+from .cohorts import Cohorts
 from .core.group import GroupState
 from .core.lease import Action, Lease, LeaseId, Outcome
 from .core.reading import Page
@@ -28,6 +29,7 @@ from .limits.outflow import Outflow
 from .limits.quotas import Quotas
 from .message import Draft, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
+from .sink import Sink
 from .telemetry.pulse import Pulse
 from .topic import Selector
 from .workers import Worker, Workers

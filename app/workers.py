@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from .cohort import Sink
 from .core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from .engines.base import BURST, PAGE_BYTES, Engine
 from .errors import Draining, NotFound
@@ -17,6 +16,7 @@ from .frames import LeaseForm
 from .limits.counts import Counts
 from .limits.outflow import Outflow
 from .limits.stall import StallWatch
+from .sink import Sink
 
 GONE: Final = "deleted"
 IN_ONE_TURN: Final = 200  # claims, before others get their turn

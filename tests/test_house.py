@@ -29,17 +29,20 @@ TABLE = """
     server            → __init__ access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort frames
                         core/reading core/topiclog message position topic units errors
 
-    web/*             → __init__ access/* broker cohort frames workers limits/* telemetry/* core/group core/lease
+    web/*             → __init__ access/* broker cohort sink frames workers limits/* telemetry/* core/group core/lease
                         core/reading core/totals message position topic units net/sockets errors
-    tcp/*             → access/* broker cohort frames workers limits/* telemetry/* core/group core/lease
+    tcp/*             → access/* broker cohort sink frames workers limits/* telemetry/* core/group core/lease
                         message position topic units net/sockets errors
 
-    broker            → engines/base alarm gather workers cohort frames limits/* telemetry/* core/group core/lease
-                        core/reading core/topiclog core/totals message position topic errors
+    broker            → engines/base alarm gather workers cohorts cohort sink frames limits/* telemetry/* core/group
+                        core/lease core/reading core/topiclog core/totals message position topic errors
     alarm             →
     gather            → message errors
-    workers           → engines/base cohort frames limits/* core/lease message errors
-    cohort            → frames limits/* core/reading message position topic
+    workers           → engines/base sink frames limits/* core/lease message errors
+    cohorts           → cohort selections sink frames limits/* message topic
+    selections        → cohort topic
+    cohort            → sink frames limits/* core/reading message position topic
+    sink              →
     frames            → core/lease message position
 
     engines/memory    → engines/local engines/base core/* telemetry/histogram message topic

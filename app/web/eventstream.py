@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.doorkeeper import Guest
 from ..broker import Broker
-from ..cohort import Sink
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
+from ..sink import Sink
 from . import protocol
 from .exchange import exchange
 from .sink import Subscription

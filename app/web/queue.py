@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..broker import Broker
-from ..cohort import Sink
 from ..core.lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, LeaseId, Outcome, lease_id, parse_lease_id
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
 from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
+from ..sink import Sink
 from ..workers import Worker
 from . import read, wanted
 from .answer import json_answer, lines_answer, wants_lines

@@ -7,10 +7,11 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from ..broker import Broker
-from ..cohort import Reader, Sink
+from ..cohort import Reader
 from ..frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, Form, Forms
 from ..message import parse_id
 from ..position import LATEST, After, Start, parse_start
+from ..sink import Sink
 from ..topic import Selector
 from .options import Parser, choice, duration, integer, parse_options
 from .visitor import TICKET

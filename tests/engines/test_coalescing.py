@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.cohort import Cohorts
+from app.cohorts import Cohorts
 from app.core.reading import Page
 from app.frames import WORDS
 from app.limits.counts import Counts
@@ -159,7 +159,7 @@ def test_zero_is_never() -> None:
 
 
 def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.cohort.SELECTIONS", 5)
+    monkeypatch.setattr("app.selections.REMEMBERED", 5)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
     bench.cohorts.subscribe(Selector(["*"]), WORDS, wide).start(LATEST)
@@ -168,7 +168,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
         message = Message("e", seq, 0, topic, b"%d" % seq, "text/plain", None, 0.0, Delivery.ALL)
         bench.cohorts.deliver(message)
         bench.turns.turn()
-        assert len(bench.cohorts._selected) <= 5
+        assert len(bench.cohorts._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
     assert wide.writes == [[str(number)] for number in range(1, 7)]
 

@@ -1,0 +1,172 @@
+"""A message's way to all who listen: deliver() puts its frame into the batches of the cohorts that select it, which are
+written together.
+"""
+
+import random
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from math import inf
+from time import monotonic
+
+from .cohort import Cohort, LimitedCohort, Reader, Source
+from .frames import KINDS, Form
+from .limits.counts import Counts
+from .limits.outflow import Outflow
+from .message import Delivery, Message
+from .selections import Selections
+from .sink import Sink
+from .topic import Selector
+
+
+class Cohorts:
+    """All cohorts of a broker: what is delivered to them is written once a turn, or less often."""
+
+    def __init__(
+        self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, outflow: Outflow, *,
+        coalesce: float = 0.0, left: Callable[[str | None], None] = lambda _client: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        """`coalesce`: seconds at most that a batch waits for more. `left` hears of each reader that goes, whose it was.
+        `clock`: seconds, for how long writing takes."""
+        self.source = source
+        self.loop = loop
+        self.outflow = outflow
+        self._left = left
+        self._clock = clock
+        self._coalesce = coalesce
+        self.stall_timeout = stall_timeout
+        self.counts = counts
+        self.head = 0  # seq of the last message delivered: where members are, once the batches are written
+        self.readers = 0
+        self._selections = Selections()
+        self._shared: dict[tuple[Selector, Form], Cohort] = {}
+        self._dirty: list[Cohort] = []  # have a batch to write
+        self._rested = 0.0  # when batches may be written again
+
+    def subscribe(
+        self, selector: Selector, form: Form, sink: Sink, max_age: float = inf, limit: int | None = None,
+        *, client: str | None = None,
+    ) -> Reader:  # fmt: skip
+        """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
+        cohort = self._shared.get((selector, form)) if limit is None else None
+        if cohort is None:
+            cohort = self._cohort(selector, form, limit)
+        reader = Reader(self, cohort, sink, self.loop.time() + max_age, client)
+        cohort.away.add(reader)
+        self.readers += 1
+        return reader
+
+    def _cohort(self, selector: Selector, form: Form, limit: int | None) -> Cohort:
+        if limit is not None:
+            cohort: Cohort = LimitedCohort(selector, form, self.counts, limit)
+        else:
+            cohort = self._shared[selector, form] = Cohort(selector, form, self.counts)
+        self._selections.add(cohort)
+        return cohort
+
+    def discard(self, reader: Reader) -> None:
+        if reader.closed:
+            return
+        cohort = reader.cohort
+        cohort.members.pop(reader, None)
+        cohort.away.discard(reader)
+        self.readers -= 1
+        self._left(reader.client)
+        if not len(cohort):
+            self._selections.discard(cohort)
+            if self._shared.get((cohort.selector, cohort.form)) is cohort:
+                del self._shared[cohort.selector, cohort.form]
+
+    def deliver(self, message: Message) -> int:
+        """Hand a message to whoever listens, in log order; returns to how many. They get its bytes this turn."""
+        cohorts = self._selections.of(message.topic)
+        if not cohorts:
+            self.head = message.seq
+            return 0
+        if message.delivery is Delivery.ONE:
+            return self._deliver_to_one(message, cohorts)
+        if large := [cohort for cohort in cohorts if cohort.large]:
+            for cohort in large:  # before the head moves: a flush may pause readers of others, at the head
+                cohort.flush()
+            cohorts = self._selections.of(message.topic)  # or cut some off
+        self.head = message.seq
+        frames: dict[Form, bytes] = {}
+        readers = 0
+        for cohort in cohorts:
+            form = cohort.form
+            if form.takes:
+                readers += len(cohort) if message.retained else len(cohort.members)
+            if cohort.members:
+                if form not in frames:
+                    frames[form] = form.encode(message)
+                if cohort.add(frames[form]):
+                    self._flush_soon(cohort)
+        return readers
+
+    def subscribers(self, topic: str) -> int:
+        return sum(len(cohort) for cohort in self._selections.look_up(topic) if cohort.form.takes)
+
+    def kinds(self) -> dict[str, int]:
+        """How many readers there are of each kind."""
+        kinds = dict.fromkeys(KINDS, 0)
+        for cohort in self._selections:
+            kinds[cohort.form.kind] += len(cohort)
+        return kinds
+
+    def keep_alive(self) -> None:
+        """Write each form's keep-alive comment, and end the streams that are old enough."""
+        now = self.loop.time()
+        for cohort in self._selections:
+            if comment := cohort.form.keep_alive:
+                cohort.write(comment)
+            for reader in [reader for reader in (*cohort.members, *cohort.away) if reader.expires <= now]:
+                reader.end("age")
+
+    def ends(self, reason: str) -> list[Callable[[], None]]:
+        """For every reader, what ends it in good order, after what it was already given."""
+        return [
+            partial(reader.end, reason) for cohort in self._selections for reader in (*cohort.members, *cohort.away)
+        ]
+
+    def report(self, message: str, error: BaseException) -> None:
+        self.loop.call_exception_handler({"message": message, "exception": error})
+
+    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
+        """To a random member. Batches go out first, so that it comes in order; a reader that is away cannot have it."""
+        takers = [cohort for cohort in cohorts if cohort.form.takes]
+        for cohort in takers:
+            cohort.flush()
+        self.head = message.seq
+        sizes = [len(cohort.members) for cohort in takers]
+        if not any(sizes):
+            return 0
+        (cohort,) = random.choices(takers, sizes)
+        reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
+        data = cohort.form.wrap([cohort.form.encode(message)])
+        self.counts.deliver(1, len(data))
+        reader.sink.write(data)
+        cohort.given(1)
+        return 1
+
+    def _flush_soon(self, cohort: Cohort) -> None:
+        if not self._dirty:
+            rest = self._rested - self._clock()
+            if rest > 0:
+                self.loop.call_later(rest, self._flush)
+            else:
+                self.loop.call_soon(self._flush)
+        self._dirty.append(cohort)
+
+    def _flush(self) -> None:
+        """Write what was delivered in this turn, or since the last writing."""
+        begun = self._clock()
+        dirty, self._dirty = self._dirty, []
+        for cohort in dirty:
+            try:
+                cohort.flush()
+            except Exception as error:  # the others have a batch too
+                self.report("a batch was not written to all of its readers", error)
+        ended = self._clock()
+        self._rested = ended + min(ended - begun, self._coalesce)
