@@ -267,8 +267,14 @@ class Log:
     @staticmethod
     def _check_held(topic: TopicLog, holds: Holds, kept: Sequence[Draft]) -> None:
         retention = topic.retention
-        octets = holds.bytes + sum(len(draft.data) for draft in kept)
-        if kept and (holds.count + len(kept) > retention.max_messages or octets > retention.max_bytes):
+        octets = sum(len(draft.data) for draft in kept)
+        if len(kept) > retention.max_messages or octets > retention.max_bytes:
+            raise MessageTooLarge(
+                f"a batch of {len(kept)} messages ({octets} bytes) is more than topic {topic.name!r} keeps for its "
+                f"groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
+            )
+        count, octets = holds.count + len(kept), holds.bytes + octets
+        if kept and (count > retention.max_messages or octets > retention.max_bytes):
             raise LogFull(
                 f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
                 f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "

@@ -82,6 +82,7 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 }
 
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 _EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate", "X-Request-ID"]  # that a page elsewhere may read
 
 
@@ -125,7 +126,7 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     if not rules.origins:
         return before
     cors = Middleware(
-        CORSMiddleware, allow_origins=[*rules.origins], allow_methods=["*"], expose_headers=_EXPOSED,
+        CORSMiddleware, allow_origins=[*rules.origins], allow_methods=_METHODS, expose_headers=_EXPOSED,
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
     )  # fmt: skip
     return [*before, cors]

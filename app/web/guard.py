@@ -78,7 +78,8 @@ class Guard:
         """Raises HostInvalid, HostUnknown, OriginForbidden."""
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not _name(hosts[0]):
-            raise HostInvalid(f"expected one Host with the name or address of this server, not {hosts!a:.100}")
+            seen = " and ".join(map(ascii, hosts))[:100] or "none"
+            raise HostInvalid(f"expected one Host with the name or address of this server, not {seen}")
         if not self._rules.knows(hosts[0]):
             raise HostUnknown(
                 f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts"

@@ -695,6 +695,10 @@ async def test_a_topic_refuses_what_it_could_keep_only_by_taking_from_a_group(gr
     await group.settle("ack", first)
     assert (await group.http.post(path, content="3")).status_code == 201
     assert data(await group.pull()) == ["2", "3"]
+    batch = {"Content-Type": "application/x-ndjson"}
+    refused = await group.http.post(path, content="4\n5\n6", headers=batch)
+    assert code(refused) == (413, "message_too_large")
+    assert "send it in parts" in refused.json()["detail"]
 
 
 async def test_a_ttl_takes_a_message_from_a_group(group: Group) -> None:
