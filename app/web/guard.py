@@ -67,15 +67,16 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] == "http":
-                self._check(scope["headers"], scope["path"])
+                self._check(scope)
         except Refused as error:
             scope["app"].state.broker.counts.refusals[error.code] += 1
             await refusal_of(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _check(self, headers: Sequence[tuple[bytes, bytes]], path: str) -> None:
+    def _check(self, scope: Scope) -> None:
         """Raises HostInvalid, HostUnknown, OriginForbidden."""
+        headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not _name(hosts[0]):
             seen = " and ".join(map(ascii, hosts))[:100] or "none"
@@ -90,12 +91,13 @@ class Guard:
                 raise OriginForbidden(
                     f"pages from {origin[:200]!a} may not use this server; if they may, set --allowed-origins"
                 )
-        if not origins and ANY not in self._rules.origins and _is_foreign(dict(headers), path):
+        if not origins and ANY not in self._rules.origins and _is_foreign(scope, dict(headers)):
             raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
 
 
-def _is_foreign(headers: Mapping[bytes, bytes], path: str) -> bool:
-    """A page of another site is behind it, and no person who has followed a link, though not to a stream: to open that
-    takes messages."""
-    follows = headers.get(b"sec-fetch-mode") == b"navigate" and not path.endswith("/stream")
+def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """A page of another site is behind it, and no person who has followed a link to read something; but who opens a
+    stream takes messages."""
+    reads = scope["method"] in {"GET", "HEAD"} and not scope["path"].endswith("/stream")
+    follows = reads and headers.get(b"sec-fetch-mode") == b"navigate"
     return headers.get(SITE, OUR_SITES[0]) not in OUR_SITES and not follows

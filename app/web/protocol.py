@@ -422,8 +422,8 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Who sends no more still gets the answer to a publish that is on its way to the log. Others have left: who
         waits for something to read would otherwise hold his place."""
-        owed = self._short
-        if owed is None or self._is_idle() or owed is not cast(object, self.cycle):
+        owed, half = self._short, self._found is not None
+        if owed is None or half or self._is_idle() or owed is not cast(object, self.cycle):
             return False
         self._deaf, owed.keep_alive = True, False
         return self.transport.can_write_eof()  # TLS closes by itself
