@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from ipaddress import ip_network
@@ -29,6 +29,7 @@ import uvloop
 from . import __version__
 from .access.credentials import Reach, doorkeeper, read_keys
 from .access.doorkeeper import Doorkeeper
+from .banner import Started
 from .broker import Broker, Flow, Timing, steady_clock
 from .core.topiclog import Limits, Retention
 from .engines.base import Engine
@@ -246,7 +247,6 @@ async def _serve(settings: Settings) -> None:
             float(settings.body_timeout),
             settings.max_http_clients,
         )
-        memory = list(budget.lines(settings, budget.available()))
         access = app.state.access = AccessLog(settings.access_log)
         staff = Staff(run.broker, run.keeper, shortcuts, intake, surroundings.proxies, access)
         config = uvicorn.Config(
@@ -263,10 +263,23 @@ async def _serve(settings: Settings) -> None:
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
         tls = _tls(run.certificate, settings)
-        ready = lambda: _announce(run, sock, connections, memory, settings)  # noqa: E731
-        server = Server(config, run, int(settings.max_unsent), ready, tls)
+        started = _started(run, sock, connections, settings)
+        server = Server(config, run, int(settings.max_unsent), started.announce, tls)
         await server.serve(sockets=[sock])
         access.tell_rest()
+
+
+def _started(run: Running, sock: socket.socket, connections: int, settings: Settings) -> Started:
+    return Started(
+        http="http{}://{}:{}".format("s" if run.certificate else "", *reachable(sock)),
+        line=None if run.line_socket is None else reachable(run.line_socket),
+        line_tls=settings.tcp_tls == "on",
+        asks=not run.keeper.open,
+        durability=run.broker.engine.durability,
+        epoch=run.broker.epoch,
+        connections=connections,
+        memory=[*budget.lines(settings, budget.available())],
+    )
 
 
 class Server(uvicorn.Server):
@@ -381,59 +394,3 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     host, port = sock.getsockname()[:2]
     announce(f"plainmq echo: telnet {host} {port}")
     await serve_echo(sock, defaults.max_line, stopped)
-
-
-def _announce(
-    run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str], settings: Settings
-) -> None:
-    """To a person, ready lines to type; to a program, the same as a record."""
-    if JOURNAL.human:
-        JOURNAL.show(banner(run, http_socket, connections, memory, settings))
-        return
-    line = None if run.line_socket is None else "{}:{}".format(*reachable(run.line_socket))
-    tell(
-        "listening",
-        http=_address(run, http_socket),
-        line=line,
-        durability=run.broker.engine.durability,
-        epoch=run.broker.epoch,
-        connections=connections,
-        memory=" ".join(" ".join(memory).split()) or None,
-    )
-
-
-def _address(run: Running, http_socket: socket.socket) -> str:
-    return "http{}://{}:{}".format("s" if run.certificate else "", *reachable(http_socket))
-
-
-def banner(
-    run: Running, http_socket: socket.socket, connections: int, memory: Sequence[str], settings: Settings
-) -> str:
-    """Where it listens, what memory it may take, and one ready line for each door."""
-    http = _address(run, http_socket)
-    asks = not run.keeper.open
-    token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if asks else ""
-    lines = [
-        f"plainmq {__version__}: engine {run.broker.engine.durability}, epoch {run.broker.engine.epoch}, "
-        f"room for {connections} connections",
-        *memory,
-        f"  publish    curl {token}-d hello {http}/topics/foo/messages",
-        f"  subscribe  curl {token}-N {http}/topics/foo/stream",
-    ]
-    if run.line_socket is not None:
-        host, port = reachable(run.line_socket)
-        lines += (_line_port_over_tls if settings.tcp_tls == "on" else _line_port)(host, port, asks)
-    return "\n".join(lines)
-
-
-def _line_port(host: str, port: int, asks: bool) -> list[str]:
-    typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
-    return [
-        f"  or both    telnet {host.strip('[]')} {port}    (type {typed})",
-        rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""",
-    ]
-
-
-def _line_port_over_tls(host: str, port: int, asks: bool) -> list[str]:
-    typed = "auth TOKEN, then help" if asks else "help"
-    return [f"  or both    openssl s_client -quiet -connect {host}:{port}    (type {typed})"]

@@ -26,8 +26,10 @@ TABLE = """
     bench/*           → client/* net/sockets errors
     client/*          →
 
-    server            → __init__ access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort frames
+    server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort frames
                         core/reading core/topiclog message position topic units errors
+
+    banner            → __init__ telemetry/*
 
     web/*             → __init__ access/* broker cohort sink frames workers limits/* telemetry/* core/group core/lease
                         core/reading core/totals message position topic units net/sockets errors
