@@ -26,8 +26,8 @@ TABLE = """
     bench/*           → client/* net/sockets errors
     client/*          →
 
-    server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort frames
-                        core/reading core/topiclog message position topic units errors
+    server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort
+                        frames core/reading core/topiclog message position topic units errors
 
     banner            → __init__ telemetry/*
 
