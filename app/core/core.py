@@ -4,7 +4,6 @@ No I/O, no tasks, no clock: engines differ only in when a decision counts, at on
 in the outbox must happen: messages are delivered, in log order, those for one are handed() back, workers hear the news.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from math import inf
@@ -67,7 +66,7 @@ class Core:
         self.delayed = Delayed(changed)
         self._messages: list[Message] = []  # accepted, and not in an outbox yet
         self._grown: dict[str, None] = {}  # topics to be held to their retention
-        self._unhanded: Counter[str] = Counter()  # by topic: messages for one of which it is not known who had them
+        self._unhanded: dict[str, int] = {}  # by topic: messages for one of which it is not known who had them
 
     def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
@@ -108,7 +107,7 @@ class Core:
         """These were delivered, each to so many (by seq): what was for one is gone if somebody had it."""
         for message in messages:
             self._grown[message.topic] = None
-            self._unhanded[message.topic] -= message.retained
+            self._unhanded[message.topic] = self._unhanded.get(message.topic, 0) - message.retained
             if message.delivery is Delivery.ONE and readers[message.seq]:
                 self.log.remove(message)
 
@@ -116,9 +115,10 @@ class Core:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
         place before it is known whether it stays."""
         for topic in self._grown:
-            self.log.trim(topic, self._unhanded[topic])
-            if not self._unhanded[topic]:
-                del self._unhanded[topic]
+            unhanded = self._unhanded.get(topic, 0)
+            self.log.trim(topic, unhanded)
+            if not unhanded:
+                self._unhanded.pop(topic, None)
         self._grown.clear()
 
     def told(self, receipt: Receipt, key: str) -> None:
@@ -131,7 +131,7 @@ class Core:
         self._messages += messages
         self._grown[drafts[0].topic] = None
         if for_one := [draft.delivery for draft in drafts if draft.retain].count(Delivery.ONE):
-            self._unhanded[drafts[0].topic] += for_one
+            self._unhanded[drafts[0].topic] = self._unhanded.get(drafts[0].topic, 0) + for_one
         self.groups.published(drafts[0].topic)
         return Accepted(messages, drafts[0].key)
 

@@ -22,10 +22,14 @@ def cost(message: Message | Draft) -> int:
 
 def weigh(messages: Sequence[Message | Draft]) -> tuple[int, int]:
     """Bytes of their bodies, and of the memory that they take while they are kept."""
-    octets = sum([len(message.data) for message in messages])
-    lines = sum([len(message.line) for message in messages if message.line is not None])
-    deaths = len([None for message in messages if message.death is not None])
-    return octets, octets + lines + MESSAGE_COST * len(messages) + DEATH_COST * deaths
+    octets, more = 0, MESSAGE_COST * len(messages)
+    for message in messages:
+        octets += len(message.data)
+        if message.line is not None:
+            more += len(message.line)
+        if message.death is not None:
+            more += DEATH_COST
+    return octets, octets + more
 
 
 class Retention(msgspec.Struct, frozen=True):
