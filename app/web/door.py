@@ -18,7 +18,7 @@ from ..topic import Selector, parse_topic
 from .exchange import exchange, named
 from .visitor import GRANT, grant_of, identify
 
-_BELOW = re.compile(rb"/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
+_BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
 
 Subject = Callable[[Request], str | Selector]
 

@@ -202,6 +202,13 @@ async def test_a_deleted_topic_is_gone_and_starts_again_from_0(http: httpx.Async
     assert answer.json()["index"] == 0
 
 
+@pytest.mark.parametrize("name", ["messages", "stream"])
+async def test_a_topic_may_have_the_name_of_what_is_below_one(http: httpx.AsyncClient, name: str) -> None:
+    await publish(http, name, "1")
+    assert (await http.get(f"/topics/{name}")).json()["topic"] == name
+    assert (await http.delete(f"/topics/{name}")).status_code == 204
+
+
 @pytest.mark.parametrize(("method", "allowed"), [("PUT", "GET, HEAD, POST"), ("DELETE", "GET, HEAD, POST")])
 async def test_a_slip_of_the_method_makes_and_deletes_no_topic(
     http: httpx.AsyncClient, topic: str, method: str, allowed: str
