@@ -47,7 +47,7 @@ async def _publish_until(back: "asyncio.Future[list[Reader]]", http: httpx.Async
     while not back.done():
         await stays.until(await publish(http))
         count += 1
-        await asyncio.wait([back], timeout=0.2)
+        await asyncio.wait([back], timeout=0.02)
     await back
     return count
 
