@@ -211,10 +211,12 @@ class Connection(HttpToolsProtocol):
     # What a short cut leads to
 
     def _owe(self, found: shortcut.Found) -> Short:
-        """An answer to the request that comes in now."""
+        """An answer to the request that comes in now, or whose head came before others."""
         owed = self._short
         if owed is None:
             owed = self._short = Short(self)
+        elif owed.found is found and not owed.response_complete:
+            return owed  # what was pipelined behind it meanwhile stays the last that came
         owed.found = found
         if self._staff.access.all:
             owed.begun = monotonic()
