@@ -176,3 +176,17 @@ async def test_a_url_that_is_not_ascii_is_told_how_to_write_it(target: str) -> N
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"a URL is written in ASCII" in answer
         writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"half", b"whole", b""])
+async def test_who_leaves_after_a_part_of_a_publish_leaves_no_connection_behind(sent: bytes) -> None:
+    head = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+    with start_server(tcp_port=0) as server:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(head + sent)
+            writer.write_eof()
+            writer.close()
+        async with httpx.AsyncClient(base_url=server.url) as http, asyncio.timeout(DEADLINE):
+            while 'plainmq_connections{door="http"} 1.0' not in (await http.get("/metrics")).text:
+                pass
