@@ -99,7 +99,7 @@ class Doorkeeper:
         """These in place of those there were. Who came in by one of them has to come again."""
         self._keys = keys
         self._tickets = Tickets()
-        self._forget([grant for grant in self._guests.values() if not grant.stored])
+        self._forget({grant for grant in self._guests.values() if not grant.stored})
 
     def is_open_at(self, host: str | None) -> bool:
         """Whether nobody is asked for a token who has come to this address of ours (None: it is not known)."""

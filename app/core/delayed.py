@@ -8,7 +8,7 @@ from ..errors import LogFull
 from ..message import Draft
 from .deadlines import Deadlines
 from .notes import Changed, Key, forget
-from .topiclog import cost
+from .topiclog import weigh
 
 
 class Postponed(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Delayed:
 
     def check_room(self, drafts: Sequence[Draft], most: int) -> None:
         """Raises LogFull when there would be more than so many bytes."""
-        if self._cost + sum(map(cost, drafts)) > most:
+        if self._cost + weigh(drafts)[1] > most:
             raise LogFull(f"what is delayed takes {self._cost} bytes of memory; at most {most} are kept")
 
     def add(self, drafts: Sequence[Draft], due: float) -> None:
@@ -72,13 +72,13 @@ class Delayed:
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
-        self._cost += sum(map(cost, publish.drafts))
+        self._cost += weigh(publish.drafts)[1]
         self._numbers.setdefault(publish.drafts[0].topic, {})[number] = len(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
-        self._cost -= sum(map(cost, drafts))
+        self._cost -= weigh(drafts)[1]
         numbers = self._numbers[drafts[0].topic]
         del numbers[number]
         if not numbers:
