@@ -49,20 +49,20 @@ class DiskHistory:
             return True
         if self.get(seq) is None:
             return False
-        run = self._known.pop(seq)
-        self._cached -= _size(run.messages.pop(seq))
-        self._less[run.seq] = run
+        self._take(self._known.pop(seq), seq)
         return True
 
     def drop(self, messages: Iterable[Message]) -> None:
         """Give up these, which were just read."""
-        known, less = self._known, self._less
         for message in messages:
-            if run := known.pop(message.seq, None):
-                self._cached -= _size(run.messages.pop(message.seq))
-                less[run.seq] = run
+            if run := self._known.pop(message.seq, None):
+                self._take(run, message.seq)
             else:  # so many were read that it is forgotten again
                 self.remove(message.seq)
+
+    def _take(self, run: Run, seq: int) -> None:
+        self._cached -= _size(run.messages.pop(seq))
+        self._less[run.seq] = run
 
     def flush(self) -> None:
         """Write down what was gathered."""
