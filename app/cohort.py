@@ -1,9 +1,10 @@
 """Who listens. Readers that asked for the same thing in the same form are a cohort: they get the same bytes.
 
 A message's way: deliver() puts its frame into the batch of every cohort that selects it; once per turn of the event
-loop each batch is joined once and written to every member. Then as long is left for more to come as the writing took:
-who is idle writes at once, and who is busy writes less often. A reader whose socket is full leaves its cohort with a
-cursor, reads on from the log when the socket drains, and is a member again once it is at the head:
+loop each batch is joined once and written to every member. Then as long is left for more to come as the writing took,
+or twice as long if there were several messages in it: who is idle writes at once, and who is busy writes less often. A
+reader whose socket is full leaves its cohort with a cursor, reads on from the log when the socket drains, and is a
+member again once it is at the head:
 
             start()                        read to the head
     (new) ───────────▶ AWAY, with cursor ────────────────▶ MEMBER, at the head
@@ -95,6 +96,11 @@ class Cohort:
         self._batch.append(frame)
         self._size += len(frame)
         return len(self._batch) == 1
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the batch."""
+        return len(self._batch)
 
     @property
     def large(self) -> bool:

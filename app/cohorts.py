@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from math import inf
 from time import monotonic
+from typing import Final
 
 from .cohort import Cohort, LimitedCohort, Reader, Source
 from .frames import KINDS, Form
@@ -18,6 +19,8 @@ from .message import Delivery, Message
 from .selections import Selections
 from .sink import Sink
 from .topic import Selector
+
+LONGEST_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
 
 
 class Cohorts:
@@ -163,10 +166,11 @@ class Cohorts:
         """Write what was delivered in this turn, or since the last writing."""
         begun = self._clock()
         dirty, self._dirty = self._dirty, []
+        together = max(cohort.waiting for cohort in dirty)
         for cohort in dirty:
             try:
                 cohort.flush()
             except Exception as error:  # the others have a batch too
                 self.report("a batch was not written to all of its readers", error)
         ended = self._clock()
-        self._rested = ended + min(ended - begun, self._coalesce)
+        self._rested = ended + min((ended - begun) * min(together, LONGEST_REST), self._coalesce)

@@ -152,8 +152,8 @@ class Settings:
     keep_alive: Seconds = option(Seconds(15), "How often event streams get a comment, so that no proxy closes them.")
     coalesce: Seconds = option(
         Seconds(0.01),
-        "The longest that messages wait to be written together, and no longer than the last writing took: who is idle "
-        "writes at once; 0 is never.",
+        "The longest that messages wait to be written together, and no longer than twice what the last writing took: "
+        "who is idle writes at once; 0 is never.",
     )
     stream_age: Seconds = option(
         Seconds(3_600),

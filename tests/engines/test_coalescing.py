@@ -131,23 +131,35 @@ def test_what_comes_while_the_writer_rests_leaves_together() -> None:
         bench.publish(body)
         bench.turns.turn()
     assert bench.sink.writes == [["a", "b"]]
-    bench.turns.now += COST
+    bench.turns.now += 2.1 * COST
     bench.turns.turn()
     assert bench.sink.writes == [["a", "b"], ["c", "d", "e"]]
 
 
-@pytest.mark.parametrize(("coalesce", "rest"), [(COST / 2, COST / 2), (10 * COST, COST)])
-def test_it_rests_as_long_as_it_wrote_and_no_longer_than_the_bound(coalesce: float, rest: float) -> None:
+@pytest.mark.parametrize(
+    ("coalesce", "together", "rest"),
+    [
+        (COST / 2, 1, COST / 2),
+        (10 * COST, 1, COST),
+        (10 * COST, 2, 2 * COST),
+        (10 * COST, 100, 2 * COST),
+        (COST / 2, 100, COST / 2),
+    ],
+)
+def test_it_rests_as_long_as_it_wrote_or_twice_as_long_and_no_longer_than_the_bound(
+    coalesce: float, together: int, rest: float
+) -> None:
     bench = Bench(coalesce)
-    bench.publish("a")
+    first = ["a"] * together
+    bench.publish(*first)
     bench.turns.turn()
     bench.publish("b")
     bench.turns.now += 0.9 * rest
     bench.turns.turn()
-    assert bench.sink.writes == [["a"]]
+    assert bench.sink.writes == [first]
     bench.turns.now += 0.2 * rest
     bench.turns.turn()
-    assert bench.sink.writes == [["a"], ["b"]]
+    assert bench.sink.writes == [first, ["b"]]
 
 
 def test_zero_is_never() -> None:
