@@ -4,7 +4,7 @@ written together.
 
 import random
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -82,12 +82,29 @@ class Cohorts:
             if self._shared.get((cohort.selector, cohort.form)) is cohort:
                 del self._shared[cohort.selector, cohort.form]
 
-    def deliver(self, message: Message) -> int:
-        """Hand a message to whoever listens, in log order; returns to how many. They get its bytes this turn."""
-        cohorts = self._selections.of(message.topic)
-        if not cohorts:
+    def deliver(self, messages: Sequence[Message]) -> dict[int, int]:
+        """Hand messages to whoever listens, in log order; returns to how many (by seq), where there is anybody. They
+        get the bytes this turn, or when the writer has rested."""
+        readers: dict[int, int] = {}
+        topic, heard = "", False
+        for message in messages:
+            if message.topic is not topic:  # neighbours mostly have the same
+                topic = message.topic
+                heard = bool(self._selections.of(topic))
+            if heard and (count := self._try_to_deliver(message)):
+                readers[message.seq] = count
             self.head = message.seq
+        return readers
+
+    def _try_to_deliver(self, message: Message) -> int:
+        try:
+            return self._deliver(message)
+        except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
+            self.report("a message was not delivered", error)
             return 0
+
+    def _deliver(self, message: Message) -> int:
+        cohorts = self._selections.of(message.topic)
         if message.delivery is Delivery.ONE:
             return self._deliver_to_one(message, cohorts)
         if large := [cohort for cohort in cohorts if cohort.large]:

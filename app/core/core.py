@@ -108,7 +108,7 @@ class Core:
         for message in messages:
             self._grown[message.topic] = None
             self._unhanded[message.topic] = self._unhanded.get(message.topic, 0) - message.retained
-            if message.delivery is Delivery.ONE and readers[message.seq]:
+            if message.delivery is Delivery.ONE and readers.get(message.seq):
                 self.log.remove(message)
 
     def trim(self) -> None:

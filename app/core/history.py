@@ -88,6 +88,7 @@ class History(Protocol):
 
 
 _SEGMENT = 8  # bits: the Order keeps 256 consecutive places together, and forgets a segment as a whole
+_SHRINKS = (0, 32)  # messages left in a segment when it is made smaller
 _SLACK = 64  # free places and holes of a Ring beyond its live messages before they are given back
 
 
@@ -129,12 +130,12 @@ class MemoryRing:
 
     def shift(self, count: int) -> list[Message]:
         taken: list[Message] = []
-        items, place = self._items, self._front
-        while place < len(items) and len(taken) < count:
-            if (message := items[place]) is not None:
-                taken.append(message)
-                items[place] = None
-            place += 1
+        items, end = self._items, self._front
+        while len(taken) < count and end < len(items):
+            begin, end = end, min(end + count - len(taken), len(items))
+            taken += [message for message in items[begin:end] if message is not None]
+        items[self._front : end] = [None] * (end - self._front)
+        self._front = end
         self.live -= len(taken)
         self._advance()
         return taken
@@ -172,7 +173,7 @@ class MemoryRing:
             front += 1
         self._front = front
         if len(items) > 2 * self.live + _SLACK:
-            live = list(self)
+            live = [message for message in items[front:] if message is not None]
             self._items, self._seqs, self._front = [*live], [message.seq for message in live], 0
 
 
@@ -184,28 +185,44 @@ class MemoryOrder:
         self._numbers: list[int] = []  # of the segments, rising
 
     def extend(self, messages: Sequence[Message]) -> None:
-        segments = self._segments
+        number, segment = -1, {}  # neighbours are mostly in one
         for message in messages:
-            number = message.seq >> _SEGMENT
-            if number not in segments:
-                segments[number] = {}
-                self._numbers.append(number)
-            segments[number][message.seq] = message
+            seq = message.seq
+            if seq >> _SEGMENT != number:
+                number = seq >> _SEGMENT
+                segment = self._segment(number)
+            segment[seq] = message
+
+    def _segment(self, number: int) -> dict[int, Message]:
+        """It is there from now on."""
+        if number not in self._segments:
+            self._segments[number] = {}
+            self._numbers.append(number)
+        return self._segments[number]
 
     def get(self, seq: int) -> Message | None:
         segment = self._segments.get(seq >> _SEGMENT)
         return None if segment is None else segment.get(seq)
 
     def remove(self, messages: Sequence[Message]) -> None:
+        number, segment = -1, {}
         for message in messages:
-            number = message.seq >> _SEGMENT
-            segment = self._segments[number]
-            del segment[message.seq]
-            if not segment:
-                del self._segments[number]
-                del self._numbers[bisect_right(self._numbers, number) - 1]
-            elif len(segment) == 1 << (_SEGMENT - 3):
-                self._segments[number] = dict(segment)  # a dict does not shrink by itself
+            seq = message.seq
+            if seq >> _SEGMENT != number:
+                number = seq >> _SEGMENT
+                segment = self._segments[number]
+            del segment[seq]
+            if len(segment) in _SHRINKS:
+                segment = self._shrink(number)
+
+    def _shrink(self, number: int) -> dict[int, Message]:
+        """The segment, as small as it can be; not kept when it is empty."""
+        segment = dict(self._segments.pop(number))  # a dict does not shrink by itself
+        if segment:
+            self._segments[number] = segment
+        else:
+            del self._numbers[bisect_right(self._numbers, number) - 1]
+        return segment
 
     def after(self, seq: int) -> Iterator[Message]:
         """The messages behind that place, oldest first."""

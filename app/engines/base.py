@@ -26,8 +26,9 @@ T = TypeVar("T")
 PAGE_BYTES: Final = 1 << 20  # of bodies in a page or a pull that is asked for
 BURST: Final = 256 << 10  # likewise in one write to who cannot say no: enough for throughput, short for the rest
 
-Deliver = Callable[[Message], int]
-"""Hands a message to who listens here and answers how many; for delivery=one, whether anybody took it (1 or 0)."""
+Deliver = Callable[[Sequence[Message]], Mapping[int, int]]
+"""Hands messages, in log order, to who listens here; answers how many that are, by seq, where there is anybody. Of what
+is for one, whether it was taken. Raises nothing."""
 
 
 class Engine(ABC):

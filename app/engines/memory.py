@@ -1,7 +1,7 @@
 """The log in this process's memory: as fast as it gets, and gone with the process. Every start is a new epoch."""
 
 from asyncio import Future, TimerHandle, get_running_loop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Final, Self
 
@@ -67,7 +67,7 @@ class MemoryEngine(LocalEngine):
     def _carry_out(self) -> Mapping[int, int]:
         """What was decided happens; to how many each message (by seq) was handed."""
         outbox = self._core.take_outbox()
-        readers = {message.seq: self._deliver(message) for message in outbox.messages}
+        readers = self._deliver(outbox.messages)
         if for_one := outbox.for_one:
             self._core.handed(readers, for_one)
         self._core.trim()
@@ -92,5 +92,5 @@ class MemoryEngine(LocalEngine):
         self._carry_out()
 
 
-def _nobody(_message: Message) -> int:
-    return 0
+def _nobody(_messages: Sequence[Message]) -> Mapping[int, int]:
+    return {}

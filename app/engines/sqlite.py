@@ -28,7 +28,7 @@ from ..core.topiclog import Limits
 from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
-from ..message import Draft, Message, Receipt, Scheduled
+from ..message import Draft, Receipt, Scheduled
 from ..telemetry.histogram import Histogram
 from ..telemetry.journal import tell
 from .base import Deliver
@@ -214,7 +214,7 @@ class SqliteEngine(LocalEngine):
         """It is on the disk: what was decided happens."""
         if verbs:
             self._done(verbs)
-        readers = {message.seq: self._hand_on(message) for message in outbox.messages}
+        readers = self._deliver(outbox.messages)
         if for_one := outbox.for_one:
             self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed", size=0))
         for verb in verbs:
@@ -222,13 +222,6 @@ class SqliteEngine(LocalEngine):
             if accepted is not None and accepted.key is not None:
                 self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed", size=0))
         outbox.news.tell(self._works)
-
-    def _hand_on(self, message: Message) -> int:
-        try:
-            return self._deliver(message)
-        except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
-            self._loop.call_exception_handler({"message": "a message was not delivered", "exception": error})
-            return 0
 
     def _died(self, error: BaseException, verbs: list[Verb]) -> None:
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""

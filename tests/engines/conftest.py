@@ -47,10 +47,12 @@ class Opened:
     def ended(self, topic: str, group: str, lease: LeaseId) -> None:
         self.ended_leases.append((topic, group, str(lease)))
 
-    def deliver(self, message: Message) -> int:
-        self.delivered.append(message)
+    def deliver(self, messages: Sequence[Message]) -> dict[int, int]:
+        self.delivered += messages
         self.news.set()
-        return min(self.takers, 1) if message.delivery == "one" else self.takers
+        if not self.takers:
+            return {}
+        return {message.seq: 1 if message.delivery == "one" else self.takers for message in messages}
 
 
 def _slowly(verb: Callable[..., asyncio.Future[Any]]) -> Callable[..., asyncio.Future[Any]]:

@@ -110,7 +110,7 @@ class Bench:
         for body in bodies:
             seq = self.cohorts.head + 1
             message = Message("e", seq, seq - 1, "t", body.encode(), "text/plain", None, 0.0, Delivery.ALL)
-            self.cohorts.deliver(message)
+            self.cohorts.deliver([message])
 
 
 def test_a_lone_message_leaves_in_its_turn() -> None:
@@ -178,7 +178,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     for topic in ("t", "u", "v", "t", "w", "t"):
         seq = bench.cohorts.head + 1
         message = Message("e", seq, 0, topic, b"%d" % seq, "text/plain", None, 0.0, Delivery.ALL)
-        bench.cohorts.deliver(message)
+        bench.cohorts.deliver([message])
         bench.turns.turn()
         assert len(bench.cohorts._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
