@@ -8,7 +8,7 @@ installed, with their data below one folder on one disk. Each has its disk sync 
 Redis, one JetStream stream), which keeps 1,000 messages. A row has so many connections, each with so many messages on
 the way.
 
-Then the fan-out of plainmq, in memory and with sqlite: 200 event streams, 16 publishers by HTTP, and at most 64
+Then the fan-out of plainmq, in memory and with sqlite: 200 event streams, 16 or 64 publishers by HTTP, and at most 64
 messages on the way to the readers.
 
 Each row is measured for some time, in turn; the figures are messages (or deliveries) per second, and per second of the
@@ -41,7 +41,7 @@ TOPIC: Final = "foo"
 MOST: Final = 1_000_000  # messages in a round
 ONE_EACH: Final = {"publishers": 64}
 MANY_EACH: Final = {"publishers": 8, "at_once": 200}
-FAN_OUT: Final = {"readers": 200, "publishers": 16, "window": 64}
+FAN_OUT: Final = {"readers": 200, "window": 64}
 
 _NATS: Final = """
 listen: "127.0.0.1:%d"
@@ -124,8 +124,10 @@ def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
         yield Row(f"{name}: 64 connections, 1 each", door, ONE_EACH)
     for name, door in piped.items():
         yield Row(f"{name}: 8 connections, 200 each", door, MANY_EACH)
-    for name, server in (("memory", memory), ("sqlite", sqlite)):
-        yield Row(f"fan-out, {name}: to 200 streams", Door(server.process.pid, server.port, http(TOPIC, size)), FAN_OUT)
+    for publishers in (16, 64):
+        for name, server in (("memory", memory), ("sqlite", sqlite)):
+            door = Door(server.process.pid, server.port, http(TOPIC, size))
+            yield Row(f"fan-out, {name}: {publishers} publishers", door, FAN_OUT | {"publishers": publishers})
 
 
 def measure(row: Row, seconds: float) -> Figure:
