@@ -1,6 +1,6 @@
 """A message: what a publisher hands in (Draft), what the log keeps (Message), what the publisher is told (Receipt).
 
-A Draft is checked when it is made, at the door; nothing further in asks again.
+What goes into a Draft is checked at the door; nothing further in asks again.
 """
 
 import re
@@ -60,7 +60,8 @@ class Death(msgspec.Struct, frozen=True, gc=False):
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """A message before the log has accepted it. `topic` comes from parse_topic; durations are seconds.
+    """A message before the log has accepted it. `topic` comes from parse_topic, `event` from parse_event, `key` from
+    parse_key; durations are seconds.
 
     `line` is the whole line of the original protocol it came in, for those who listen in that protocol.
     """
@@ -77,16 +78,21 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     line: bytes | None = None
     death: Death | None = None
 
-    def __post_init__(self) -> None:
-        if self.event is not None:
-            _check_printable("event", self.event, MAX_EVENT)
-        if self.key is not None:
-            _check_printable("Idempotency-Key", self.key, MAX_KEY)
+
+def parse_event(text: str) -> str:
+    """Itself. Raises OptionInvalid."""
+    return _printable("event", text, MAX_EVENT)
 
 
-def _check_printable(name: str, value: str, limit: int) -> None:
+def parse_key(text: str) -> str:
+    """Itself. Raises OptionInvalid."""
+    return _printable("Idempotency-Key", text, MAX_KEY)
+
+
+def _printable(name: str, value: str, limit: int) -> str:
     if len(value) > limit or not _PRINTABLE.fullmatch(value):
         raise OptionInvalid(f"{name} {value[:60]!a} is not 1 to {limit} characters of printable ASCII")
+    return value
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

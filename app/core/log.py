@@ -245,14 +245,13 @@ class Log:
         retention = topic.retention if topic else self.limits.retention
         coming = [draft for draft in drafts if draft.retain]
         kept = coming[-retention.max_messages :]
-        for draft in kept:
-            if len(draft.data) > retention.max_bytes:
-                raise MessageTooLarge(
-                    f"the message has {len(draft.data)} bytes; topic {name!r} keeps at most {retention.max_bytes}"
-                )
+        octets, room = weigh(kept)
+        if octets > retention.max_bytes and (longest := max(len(draft.data) for draft in kept)) > retention.max_bytes:
+            raise MessageTooLarge(
+                f"the message has {longest} bytes; topic {name!r} keeps at most {retention.max_bytes}"
+            )
         if topic is not None and topic.holds is not None:
             self._check_held(topic, topic.holds, coming)
-        room = weigh(kept)[1]
         if topic is None:
             room += TOPIC_COST
         elif topic.holds is not None:

@@ -171,8 +171,7 @@ class LineSession(Connection):
 
     def _put_off(self, dialect: Dialect, command: Joint) -> None:
         if type(command) is Send:
-            self._check_size(command.draft)
-            self._broker.quotas.publish(self._client)
+            self._admit(command.draft)
         kin = command.kin
         if kin != self._kin or dialect is not self._dialect:
             self.catch_up()
@@ -182,10 +181,11 @@ class LineSession(Connection):
         if dialect.tells_receipt or len(together) >= TOGETHER or len(together) + len(self._due) >= MAX_DUE:
             self.catch_up()
 
-    def _check_size(self, draft: Draft) -> None:
+    def _admit(self, draft: Draft) -> None:
         size = len(draft.data)
         if size > self._max_message:
             raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
+        self._broker.quotas.publish(self._client)
 
     def catch_up(self) -> None:
         if self._together:

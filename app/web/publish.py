@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ..limits.inflow import Inflow
-from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, rfc3339
+from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, parse_event, parse_key, rfc3339
 from ..units import parse_duration
 from .answer import json_answer
 from .door import topic_of
@@ -25,7 +25,7 @@ MAX_CONTENT_TYPE: Final = 255
 _CHUNKED: Final = "chunked"
 _CONTENT_TYPE = re.compile(r"[!-~][ -~]*")
 _OPTIONS: dict[str, Parser] = {
-    "event": str,
+    "event": parse_event,
     "delivery": choice("delivery", delivery),
     "retain": choice("retain", boolean),
     "ttl": parse_duration,
@@ -67,7 +67,7 @@ class Postponed(msgspec.Struct, omit_defaults=True):
 async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic = topic_of(request)
-    options = read_options(request, _OPTIONS) | {"key": request.headers.get("idempotency-key")}
+    options = read_options(request, _OPTIONS) | _key(request)
     content_type = _content_type(request)
     batch = is_batch(content_type)
     bounds: Bounds = request.app.state.bounds
@@ -92,6 +92,11 @@ def _accepted(receipt: Receipt, batch: bool, durability: str) -> Response:
 
 def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
     return json_answer(Postponed(answer.count, rfc3339(answer.due), topic, durability, answer.duplicate), 202)
+
+
+def _key(request: Request) -> dict[str, str]:
+    key = request.headers.get("idempotency-key")
+    return {} if key is None else {"key": parse_key(key)}
 
 
 def _content_type(request: Request) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.errors import OptionInvalid
 from app.frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseForm, control
-from app.message import Draft, Message
+from app.message import Draft, Message, parse_event
 from app.position import Gap, GapReason
 from app.web.publish import read_content_type
 from tests.harness import SseEvent, SseParser
@@ -21,7 +21,7 @@ def events(data: bytes) -> None:
     event, content_type, body = (*data.split(b"\n", 2), b"", b"")[:3]
     try:
         kind = read_content_type(content_type.decode("latin-1") or "text/plain")
-        draft = Draft("a.b", body, kind, event=event.decode("latin-1") if event else None)
+        draft = Draft("a.b", body, kind, event=parse_event(event.decode("latin-1")) if event else None)
     except OptionInvalid:
         return
     message = Message("k3f9a2", 42, 7, draft.topic, draft.data, draft.content_type, draft.event, 1.8e9, draft.delivery)
