@@ -2,9 +2,9 @@
 
 A message's way: deliver() puts its frame into the batch of every cohort that selects it; once per turn of the event
 loop each batch is joined once and written to every member. Then as long is left for more to come as the writing took,
-or twice as long if there were several messages in it: who is idle writes at once, and who is busy writes less often. A
-reader whose socket is full leaves its cohort with a cursor, reads on from the log when the socket drains, and is a
-member again once it is at the head:
+or twice as long if there were several small messages in it: who is idle writes at once, and who is busy writes less
+often. A reader whose socket is full leaves its cohort with a cursor, reads on from the log when the socket drains, and
+is a member again once it is at the head:
 
             start()                        read to the head
     (new) ───────────▶ AWAY, with cursor ────────────────▶ MEMBER, at the head
@@ -32,6 +32,7 @@ from .topic import Selector
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
 BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
+SMALL: Final = 16 << 10  # bytes of a batch: to write so many costs about twice what any write does
 
 T = TypeVar("T")
 
@@ -98,9 +99,10 @@ class Cohort:
         return len(self._batch) == 1
 
     @property
-    def waiting(self) -> int:
-        """Messages in the batch."""
-        return len(self._batch)
+    def gains(self) -> bool:
+        """Joining spares something: the batch has several messages, and small ones, so a write costs what a write costs
+        and not what its bytes do."""
+        return len(self._batch) > 1 and self._size < SMALL
 
     @property
     def large(self) -> bool:

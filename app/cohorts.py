@@ -20,7 +20,7 @@ from .selections import Selections
 from .sink import Sink
 from .topic import Selector
 
-LONGEST_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
+LONG_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
 
 
 class Cohorts:
@@ -183,11 +183,11 @@ class Cohorts:
         """Write what was delivered in this turn, or since the last writing."""
         begun = self._clock()
         dirty, self._dirty = self._dirty, []
-        together = max(cohort.waiting for cohort in dirty)
+        times = LONG_REST if any(cohort.gains for cohort in dirty) else 1
         for cohort in dirty:
             try:
                 cohort.flush()
             except Exception as error:  # the others have a batch too
                 self.report("a batch was not written to all of its readers", error)
         ended = self._clock()
-        self._rested = ended + min((ended - begun) * min(together, LONGEST_REST), self._coalesce)
+        self._rested = ended + min((ended - begun) * times, self._coalesce)

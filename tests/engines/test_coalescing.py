@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from app.cohort import SMALL
 from app.cohorts import Cohorts
 from app.core.reading import Page
 from app.frames import WORDS
@@ -137,20 +138,21 @@ def test_what_comes_while_the_writer_rests_leaves_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coalesce", "together", "rest"),
+    ("coalesce", "first", "rest"),
     [
-        (COST / 2, 1, COST / 2),
-        (10 * COST, 1, COST),
-        (10 * COST, 2, 2 * COST),
-        (10 * COST, 100, 2 * COST),
-        (COST / 2, 100, COST / 2),
+        (COST / 2, ["a"], COST / 2),
+        (10 * COST, ["a"], COST),
+        (10 * COST, ["a"] * 2, 2 * COST),
+        (10 * COST, ["a"] * 100, 2 * COST),
+        (COST / 2, ["a"] * 100, COST / 2),
+        (10 * COST, ["a" * SMALL, "a"], COST),
     ],
+    ids=["bounded", "one", "two", "many", "many-bounded", "large"],
 )
-def test_it_rests_as_long_as_it_wrote_or_twice_as_long_and_no_longer_than_the_bound(
-    coalesce: float, together: int, rest: float
+def test_it_rests_as_long_as_it_wrote_or_twice_as_long_after_several_and_within_the_bound(
+    coalesce: float, first: list[str], rest: float
 ) -> None:
     bench = Bench(coalesce)
-    first = ["a"] * together
     bench.publish(*first)
     bench.turns.turn()
     bench.publish("b")
