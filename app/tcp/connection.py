@@ -34,7 +34,7 @@ class Owner(Interface):
 
 class Connection(ABC, Protocol):
     __slots__ = (
-        "_backlog", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_paused", "_reading", "_size",
+        "_backlog", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_owed", "_paused", "_reading", "_size",
         "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why",
         "write",
     )  # fmt: skip
@@ -53,7 +53,8 @@ class Connection(ABC, Protocol):
         self._lines = Lines(max_line)
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
-        self._due: list[tuple[Future[Any] | None, Callable[[], None]]] = []  # in order; short, so pop(0) is cheap
+        self._due: list[tuple[Future[Any] | None, Callable[[], None], int]] = []  # in order; short: pop(0) is cheap
+        self._owed = 0  # lines whose answers are in there
         self._out: list[bytes] = []
         self._size = 0  # bytes in there
         self._corked = False
@@ -77,10 +78,11 @@ class Connection(ABC, Protocol):
     def leave(self) -> None:
         """Say the last things: the connection is about to be closed."""
 
-    def in_turn(self, act: Callable[[], None], future: Future[Any] | None = None) -> None:
-        """Act now, or once the future is done and all that is due before has been said."""
+    def in_turn(self, act: Callable[[], None], future: Future[Any] | None = None, lines: int = 1) -> None:
+        """Act now, or once the future is done and all that is due before has been said. It answers so many lines."""
         if self._due or not (future is None or future.done()):
-            self._due.append((future, act))
+            self._due.append((future, act, lines))
+            self._owed += lines
             if future is not None:
                 future.add_done_callback(self._work)
         else:
@@ -161,10 +163,11 @@ class Connection(ABC, Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._ended = True
         self._backlog.clear()
-        for future, _ in self._due:
+        for future, *_ in self._due:
             if future is not None:
                 future.add_done_callback(_look_away)
         self._due.clear()
+        self._owed = 0
         if self.owner is not None:
             self.owner.closed(self)
 
@@ -204,12 +207,14 @@ class Connection(ABC, Protocol):
 
     @property
     def _full(self) -> bool:
-        return self._paused or self._waiting or len(self._due) >= MAX_DUE
+        return self._paused or self._waiting or self._owed >= MAX_DUE
 
     def _say_what_is_due(self) -> None:
         due = self._due
         while due and not self._paused and ((future := due[0][0]) is None or future.done()):
-            due.pop(0)[1]()
+            _, act, lines = due.pop(0)
+            self._owed -= lines
+            act()
         self._waiting = self._waiting and bool(due)
 
     def _gather(self, data: bytes) -> None:

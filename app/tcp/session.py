@@ -137,35 +137,31 @@ class LineSession(Connection):
         else:
             _HANDLERS[type(command)](self, dialect, command)
 
-    def _answer(self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes]) -> None:
-        """Answer what comes of the future, when its turn has come."""
-        if future.done() and not self.busy:
-            self._say_outcome(dialect, future, success)
-        else:
-            self.in_turn(partial(self._say_outcome, dialect, future, success), future)
+    def _answer(self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes], lines: int = 1) -> None:
+        """Answer what comes of the future, when its turn has come. So many lines asked; a success answers them all."""
+        self.in_turn(partial(self._say_outcome, dialect, future, success, lines), future, lines)
 
     def _say(self, answer: bytes) -> None:
         if answer:
             self.write(answer)
 
     def _say_outcome(
-        self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes], times: int = 1
+        self, dialect: Dialect, future: "Future[Any]", success: Callable[[Any], bytes], lines: int
     ) -> None:
-        """Say it once for each of the `times` lines that asked."""
         try:
-            answer = success(future.result()) * times
+            answer = success(future.result())
         except PlainmqError as error:
-            answer = self._refusal(dialect, error, times)
+            answer = self._refusal(dialect, error, lines)
         except (Exception, CancelledError) as error:
             context = {"message": "a line was not answered: the log failed", "exception": error}
             get_running_loop().call_exception_handler(context)
             failure = PlainmqError("the server failed; nobody knows whether this was done")
-            answer = self._refusal(dialect, failure, times)
+            answer = self._refusal(dialect, failure, lines)
         self._say(answer)
 
-    def _refusal(self, dialect: Dialect, error: PlainmqError, times: int = 1) -> bytes:
-        self._broker.counts.refusals[error.code] += times
-        return dialect.error(error) * times
+    def _refusal(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> bytes:
+        self._broker.counts.refusals[error.code] += lines
+        return dialect.error(error) * lines
 
     # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
@@ -178,7 +174,7 @@ class LineSession(Connection):
             self._kin, self._dialect = kin, dialect
         together = self._together
         together.append(command)
-        if dialect.tells_receipt or len(together) >= TOGETHER or len(together) + len(self._due) >= MAX_DUE:
+        if dialect.tells_receipt or len(together) >= TOGETHER or len(together) + self._owed >= MAX_DUE:
             self.catch_up()
 
     def _admit(self, draft: Draft) -> None:
@@ -197,26 +193,23 @@ class LineSession(Connection):
 
     def _publish(self, dialect: Dialect, drafts: list[Draft]) -> None:
         """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
+        lines = len(drafts)
         try:
             future = self._broker.publish(drafts)
         except PlainmqError as error:
-            self.in_turn(partial(self._say, self._refusal(dialect, error, len(drafts))))
+            self.in_turn(partial(self._say, self._refusal(dialect, error, lines)), lines=lines)
             return
-        if len(drafts) > 1 and _refused(future):
+        if lines > 1 and _refused(future):
             for draft in drafts:
                 self._publish(dialect, [draft])
-        elif future.done() and not self.busy:
-            self._say_outcome(dialect, future, dialect.sent, len(drafts))
         else:
-            for _ in drafts:
-                self._answer(dialect, future, dialect.sent)
+            self._answer(dialect, future, lambda answer: dialect.sent(answer) * lines, lines)
 
     def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
         one = commands[0]
         ids = [command.id for command in commands]
         outcomes = self._broker.settle(one.topic, one.group, one.action, ids, one.seconds)
-        for place, command in enumerate(commands):
-            self._answer(dialect, outcomes, partial(_settled, dialect, command, place))
+        self._answer(dialect, outcomes, partial(_settled, dialect, commands), len(commands))
 
     # Commands
 
@@ -344,8 +337,8 @@ def _host(transport: BaseTransport, which: str) -> str | None:
     return address[0] if isinstance(address, tuple) else None
 
 
-def _settled(dialect: Dialect, command: Settle, place: int, outcomes: Sequence[Outcome]) -> bytes:
-    return dialect.settled(command, outcomes[place])
+def _settled(dialect: Dialect, commands: Sequence[Settle], outcomes: Sequence[Outcome]) -> bytes:
+    return b"".join(map(dialect.settled, commands, outcomes))
 
 
 def _form(taker: Reader | Worker) -> Form | LeaseForm:
