@@ -25,5 +25,5 @@ NEEDS: Final[Mapping[type[Command], Need | None]] = {
 def check(grant: Grant, command: Command) -> None:
     """Raises Unauthorised, Forbidden, NotFound."""
     need = NEEDS[type(command)]
-    if need is not None and grant is not ANYBODY:
+    if need is not None and grant is not ANYBODY:  # who is allowed everything is not asked line by line
         authorise(grant, need[0], need[1](command))
