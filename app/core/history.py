@@ -173,7 +173,7 @@ class MemoryRing:
             front += 1
         self._front = front
         if len(items) > 2 * self.live + _SLACK:
-            live = [message for message in items[front:] if message is not None]
+            live = list(self)
             self._items, self._seqs, self._front = [*live], [message.seq for message in live], 0
 
 

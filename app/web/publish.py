@@ -125,9 +125,9 @@ def lines_of(body: bytes, bounds: Bounds) -> list[bytes]:
     """The lines of a batch that are not empty. Raises MessageTooLarge, OptionInvalid."""
     if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
         raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
-    lines = [*filter(None, body.split(b"\n"))]
-    if b"\r" in body:
-        lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]
+    lines = [*filter(None, body.replace(b"\r\n", b"\n").split(b"\n"))]
+    if b"\r" in body:  # there may be lines of nothing else
+        lines = [line for line in lines if line.strip(b"\r")]
     if not lines:
         raise OptionInvalid("the batch has no message: expected at least one line that is not empty")
     if len(lines) > bounds.batch_messages:

@@ -187,6 +187,20 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     assert wide.writes == [[str(number)] for number in range(1, 7)]
 
 
+def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(0.0)
+    encode = type(WORDS).encode
+    monkeypatch.setattr(
+        type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
+    )
+    messages = [Message("e", n, n - 1, "t", b"%d" % n, "text/plain", None, 0.0, Delivery.ALL) for n in (1, 2, 3)]
+    assert bench.cohorts.deliver(messages) == {1: 1, 3: 1}
+    bench.turns.turn()
+    assert bench.sink.writes == [["1", "3"]]
+    assert bench.cohorts.head == 3
+    assert len(bench.turns.troubles) == 1
+
+
 def test_a_batch_that_cannot_be_written_keeps_no_other_back() -> None:
     bench = Bench(0.0)
     broken, other = SlowSink(bench.turns), SlowSink(bench.turns)
