@@ -52,10 +52,10 @@ TABLE = """
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic
 
-    disk/backup       → .file .run
+    disk/backup       → .file .notes
     disk/store        → .file .history .notes core/*
     disk/notes        → .rows core/* message topic
-    disk/history      → .rows .run core/epochs message
+    disk/history      → .rows .run core/epochs core/notes message
     disk/file         → core/epochs errors
     disk/run          → core/epochs message
     disk/rows         →

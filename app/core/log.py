@@ -45,7 +45,7 @@ class Log:
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
         self.frozen = False  # nothing may change, not even what is due
-        self._history = history
+        self.history = history
         self.order = history.order
         self._changed = changed
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
@@ -60,7 +60,7 @@ class Log:
         self.head, self.cost = head.head, head.cost
         for (name,), note in notes["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
-                str(name), note, self.limits.retention, self._history.ring(str(name))
+                str(name), note, self.limits.retention, self.history.ring(str(name))
             )
         for topic, seq in waiting:
             self.topics[topic].waiting[seq] = None
@@ -339,7 +339,7 @@ class Log:
     def _topic(self, name: str, now: float) -> TopicLog:
         topic = self.topics.get(name)
         if topic is None:
-            loss, ring = self.losses.recall(name), self._history.ring(name)
+            loss, ring = self.losses.recall(name), self.history.ring(name)
             topic = self.topics[name] = TopicLog(name, self.limits.retention, loss, ring)
             self._changed("topic", (name,))
             topic.last_used = now

@@ -6,7 +6,7 @@ Whoever changes such state says so: (kind, key, ...). The engine asks for what i
 from collections.abc import Callable
 from typing import Any, Literal
 
-Kind = Literal["log", "topic", "forgotten", "group", "job", "buried", "key", "delayed"]
+Kind = Literal["log", "topic", "forgotten", "group", "job", "buried", "key", "delayed", "left"]
 Key = tuple[str | int, ...]
 
 Notes = dict[Kind, dict[Key, Any]]

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from .file import PAGE, StoreUnusable, check, identify, locked, migrate, reading
-from .run import COUNT
+from .notes import read_notes
 
 _STEP: Final = 256  # pages between two words of progress: 1 MiB
 
@@ -84,7 +84,7 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
         check(new)
         migrate(new)
         new.execute("INSERT OR REPLACE INTO state VALUES ('copy', 'yes')")
-        count: int = new.execute(f"SELECT coalesce(sum({COUNT}), 0) FROM message").fetchone()[0]
+        count: int = sum(note.messages for note in read_notes(new)["topic"].values())
     _sync(copy)
     return count
 

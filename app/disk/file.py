@@ -44,6 +44,8 @@ _MIGRATIONS: Final = (
     """
     ALTER TABLE message ADD COLUMN sizes BLOB;
     """,
+    """-- a row may have fewer messages than it says: the note `left` tells
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 
 

@@ -3,12 +3,17 @@ written in few statements; whoever looks makes sure first that it was.
 """
 
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 from ..core.epochs import Epochs
+from ..core.notes import Changed, forget
 from ..message import Message
 from .rows import parts
 from .run import COLUMNS, COUNT, MOSTLY, Run, runs, sizes_in
@@ -18,30 +23,51 @@ _LAST_PAGE: Final = 256
 _CACHE: Final = 16 << 20  # bytes of messages that are remembered, so that an ack need not look for them
 _OVERHEAD: Final = 512  # bytes of each besides its body
 _PAGE_BYTES: Final = 1 << 20  # of bodies, after which a page ends
+_LEFT: Final = 32  # rows that may be noted to have less than they say: it would cost more to change each at once
+_NEXT: Final = 16  # rows of a topic that are looked up together
 
 _SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM message"
 _DATA: Final = COLUMNS.index("data")
+_encode: Final = msgspec.json.Encoder().encode
 _NOTHING: Final = (None,) * (len(COLUMNS) - MOSTLY)
 
 
 class DiskHistory:
-    def __init__(self, db: sqlite3.Connection, epochs: Epochs) -> None:
+    """A row whose first messages are gone may stay as it is for a while, and so may one that has none any more: `left`,
+    which is noted with each commit, says how many of a row's last messages are still there."""
+
+    def __init__(
+        self, db: sqlite3.Connection, epochs: Epochs, left: Mapping[int, int] = MappingProxyType({}),
+        changed: Changed = forget,
+    ) -> None:  # fmt: skip
+        """`left`: as it was noted. `changed` hears when it is to be noted anew."""
         self.order = DiskOrder(self)
         self._db = db
         self._epochs = epochs
+        self._changed = changed
         self._new: dict[int, Message] = {}  # accepted, not written yet; by seq
-        self._less: dict[int, Run] = {}  # have given up messages, which is not written yet
+        self._less: dict[int, Run] = {}  # have fewer messages than their rows
+        self._torn = False  # one of them has lost others than its first ones: `left` cannot say that
         self._cache: OrderedDict[int, Run] = OrderedDict()  # the newest that were written or read
         self._known: dict[int, Run] = {}  # the same, by the seq of each message
-        self._cached = 0  # bytes of bodies in there
+        self._cached = 0  # bytes that all in there had when they came
+        for seq, count in left.items():
+            for run in self._select("seq = ?", (seq,), 1):
+                self.take(run, len(run.messages) - count)
 
     def ring(self, topic: str) -> "DiskRing":
         return DiskRing(self, topic)
 
+    @property
+    def left(self) -> dict[int, int]:
+        """How many messages are left of those rows that have had more."""
+        return {seq: len(run.messages) for seq, run in self._less.items()}
+
     # Changes
 
     def add(self, messages: Iterable[Message]) -> None:
-        self._new.update([(message.seq, message) for message in messages])
+        for message in messages:
+            self._new[message.seq] = message
 
     def remove(self, seq: int) -> bool:
         """False when it is gone already."""
@@ -49,34 +75,51 @@ class DiskHistory:
             return True
         if self.get(seq) is None:
             return False
-        self._take(self._known.pop(seq), seq)
+        run = self._known.pop(seq)
+        del run.messages[seq]
+        self._lessen(run)
+        self._torn = self._torn or not run.whole
         return True
 
-    def drop(self, messages: Iterable[Message]) -> None:
-        """Give up these, which were just read."""
-        for message in messages:
-            if run := self._known.pop(message.seq, None):
-                self._take(run, message.seq)
-            else:  # so many were read that it is forgotten again
-                self.remove(message.seq)
+    def take(self, run: Run, count: int) -> list[Message]:
+        """Give up the first messages of a run that was just read, at most so many."""
+        taken = [*islice(run.messages.values(), count)]
+        for message in taken:
+            del run.messages[message.seq], self._known[message.seq]
+        self._lessen(run)
+        return taken
 
-    def _take(self, run: Run, seq: int) -> None:
-        self._cached -= _size(run.messages.pop(seq))
+    def _lessen(self, run: Run) -> None:
+        if not run.messages:
+            self._forget(run)
         self._less[run.seq] = run
+        self._changed("left", ())
+
+    def write(self) -> None:
+        """Write down what was gathered; what `left` says for now, only when it is much."""
+        if self._torn or len(self._less) > _LEFT:
+            self.flush()
+        else:
+            self._put_new()
 
     def flush(self) -> None:
-        """Write down what was gathered."""
-        if self._less or self._new:
-            less, self._less = self._less, {}
-            new, self._new = self._new, {}
-            broken = [run for run in less.values() if not run.whole]
-            for run in broken:
+        """Write down all that was gathered."""
+        if self._less:
+            less, self._less, self._torn = self._less, {}, False
+            whole = [run for run in less.values() if run.whole]
+            torn = [run for run in less.values() if run.messages and not run.whole]
+            for run in torn:
                 self._forget(run)
-            left = [message for run in broken for message in run.messages.values()]
-            shorter = [run for run in less.values() if run.whole]
-            written = {run.seq: run for run in (*shorter, *runs([*left, *new.values()]))}
-            self._delete([seq for seq in less if seq not in written])
-            self._put([*written.values()])
+            staying = {run.seq for run in whole}
+            self._delete([seq for seq in less if seq not in staying])
+            self._put([*whole, *runs([message for run in torn for message in run.messages.values()])])
+            self._changed("left", ())
+        self._put_new()
+
+    def _put_new(self) -> None:
+        if self._new:
+            new, self._new = self._new, {}
+            self._put([*runs(new.values())])
 
     def _delete(self, seqs: Sequence[int]) -> None:
         for places in parts(seqs):
@@ -85,13 +128,10 @@ class DiskHistory:
     def _put(self, these: Sequence[Run]) -> None:
         rows = [run.row() for run in these]
         width = MOSTLY if all(row[MOSTLY:] == _NOTHING for row in rows) else len(COLUMNS)
-        columns, places = ", ".join(COLUMNS[:width]), ", ".join("?" * width)
         for part in parts(rows):
-            values = [value for row in part for value in row[:width]]
-            many = ", ".join([f"({places})"] * len(part))
-            self._db.execute(f"INSERT OR REPLACE INTO message ({columns}) VALUES {many}", values)
-        for run in these:
-            self._remember(run)
+            self._db.execute(_insert(width, len(part)), [value for row in part for value in row[:width]])
+        for run, row in zip(these, rows, strict=True):
+            self._remember(run, len(row[_DATA]))
 
     # Reading
 
@@ -110,11 +150,11 @@ class DiskHistory:
             if found:
                 seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
             else:  # what is new comes last
-                self.flush()
+                self._put_new()
 
     def descending(self, where: str, values: tuple[Any, ...]) -> Iterator[Message]:
         """Messages, newest first, read page by page."""
-        self.flush()
+        self._put_new()
         seq, size = 1 << 62, _FIRST_PAGE
         while found := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
             page = [message for run in found for message in reversed(run.messages.values())]
@@ -123,7 +163,7 @@ class DiskHistory:
 
     def before(self, time: float, head: int) -> int:
         """By bisection: time never falls as seq rises."""
-        self.flush()
+        self._put_new()
         low, high = 0, head  # every message up to `low` is older; every one behind `high` is not
         while low < high:
             row = self._db.execute(
@@ -133,22 +173,39 @@ class DiskHistory:
                 high = (low + high) // 2
             else:
                 low = row[0]
-        sql = f"SELECT seq - {COUNT} FROM message WHERE seq > ? ORDER BY seq LIMIT 1"
-        place = self._db.execute(sql, (low,)).fetchone()
-        return place[0] if place else head
+        first = next(self.ascending("TRUE", (), low), None)
+        return head if first is None else first.seq - 1
 
     def count(self, topic: str, seq: int) -> int:
-        self.flush()
-        sql = f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one"
-        count: int = self._db.execute(sql, (seq, topic, seq)).fetchone()[0]
-        return count
+        self._put_new()
+        sql = (
+            f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one "
+            f"AND seq NOT IN (SELECT value FROM json_each(?))"
+        )
+        whole: int = self._db.execute(sql, (seq, topic, seq, _encode([*self._less]).decode())).fetchone()[0]
+        less = [run for run in self._less.values() if run.messages]  # and so more than one, for all
+        return whole + sum(m.topic == topic and m.seq > seq for run in less for m in run.messages.values())
 
     def sizes(self, topic: str) -> Iterator[tuple[int, int]]:
-        self.flush()
+        self._put_new()
         sql = "SELECT seq, length(data), sizes FROM message WHERE topic = ? AND NOT one"
         for last, octets, sizes in self._db.execute(sql, (topic,)):
-            each = sizes_in(octets, sizes)
-            yield from enumerate(each, last - len(each) + 1)
+            if run := self._less.get(last):
+                yield from [(message.seq, len(message.data)) for message in run.messages.values()]
+            else:
+                each = sizes_in(octets, sizes)
+                yield from enumerate(each, last - len(each) + 1)
+
+    def rows(self, topic: str, seq: int) -> list[int]:
+        """The keys of the topic's next rows behind that one. Each stays until take() has emptied it, or a message is
+        removed."""
+        self.flush()
+        sql = "SELECT seq FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return [key for (key,) in self._db.execute(sql, (topic, seq, _NEXT))]
+
+    def run(self, key: int) -> Run:
+        """What is left of the row, which is there."""
+        return self._cache.get(key) or self._select("seq = ?", (key,), 1)[0]
 
     def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Run]:
         """What is written, and is left: so many rows, or a page of them. Some may have no messages any more."""
@@ -157,41 +214,49 @@ class DiskHistory:
         cursor = self._db.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit))
         for row in cursor:
             seq = row[0]
-            found.append(self._cache.get(seq) or self._less.get(seq) or Run.of(row, self._epochs))
-            octets += len(row[_DATA])
+            found.append(run := self._cache.get(seq) or self._less.get(seq) or Run.of(row, self._epochs))
+            size = len(row[_DATA])
+            self._remember(run, size)
+            octets += size
             if octets > _PAGE_BYTES:
                 break
         cursor.close()
-        for run in found:
-            self._remember(run)
         return found
 
-    def _remember(self, run: Run) -> None:
-        if run.seq not in self._cache:
+    def _remember(self, run: Run, octets: int) -> None:
+        """`octets`: of all its bodies."""
+        if run.messages and run.seq not in self._cache:
             self._cache[run.seq] = run
             self._known.update(dict.fromkeys(run.messages, run))
-            self._cached += sum(map(_size, run.messages.values()))
+            run.size = octets + _OVERHEAD * len(run.messages)
+            self._cached += run.size
         while self._cached > _CACHE and len(self._cache) > 1:
             self._forget(next(iter(self._cache.values())))
 
     def _forget(self, run: Run) -> None:
         if self._cache.pop(run.seq, None):
-            for seq, message in run.messages.items():
+            self._cached -= run.size
+            for seq in run.messages:
                 del self._known[seq]
-                self._cached -= _size(message)
 
 
-def _size(message: Message) -> int:
-    return len(message.data) + _OVERHEAD
+@lru_cache
+def _insert(width: int, rows: int) -> str:
+    columns, places = ", ".join(COLUMNS[:width]), ", ".join("?" * width)
+    return f"INSERT OR REPLACE INTO message ({columns}) VALUES {', '.join([f'({places})'] * rows)}"
 
 
 class DiskRing:
     """One topic's messages. `live` is kept by whoever makes the ring."""
 
+    __slots__ = ("_history", "_next", "_past", "_topic", "live")
+
     def __init__(self, history: DiskHistory, topic: str) -> None:
         self.live = 0
         self._history = history
         self._topic = topic
+        self._past = 0  # all is behind this place
+        self._next: deque[int] = deque()  # the keys of the oldest rows, as far as they are known
 
     def __iter__(self) -> Iterator[Message]:
         return self.after(0)
@@ -208,20 +273,29 @@ class DiskRing:
         if not self._history.remove(message.seq):
             return False
         self.live -= 1
+        self._next.clear()  # its row may become several
         return True
 
     def shift(self, count: int) -> list[Message]:
-        taken = [*islice(self, count)]
-        self._history.drop(taken)
+        taken: list[Message] = []
+        while len(taken) < count and (run := self._first_run()):
+            taken += self._history.take(run, count - len(taken))
+            if not run.messages:
+                self._past = self._next.popleft()
         self.live -= len(taken)
         return taken
+
+    def _first_run(self) -> Run | None:
+        if not self._next:
+            self._next.extend(self._history.rows(self._topic, self._past))
+        return self._history.run(self._next[0]) if self._next else None
 
     def get(self, seq: int) -> Message | None:
         message = self._history.get(seq)
         return message if message is not None and message.topic == self._topic else None
 
     def after(self, seq: int) -> Iterator[Message]:
-        return self._history.ascending("topic = ?", (self._topic,), seq)
+        return self._history.ascending("topic = ?", (self._topic,), max(seq, self._past))
 
     def newest(self) -> Iterator[Message]:
         return self._history.descending("topic = ?", (self._topic,))

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,7 @@ _SORTS: Final[dict[Kind, _Sort]] = {
     "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.buried_note(topic, name, seq)),
     "key": _Sort(Remembered, lambda core, topic, key: core.duplicates.note(topic, key)),
     "delayed": _Sort(Postponed, lambda core, number: core.delayed.note(number)),
+    "left": _Sort(dict[int, int], lambda core: core.log.history.left),
 }
 
 
@@ -83,5 +85,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_key = msgspec.json.Decoder(list[str | int]).decode
 
 
+@lru_cache(1_024)
 def _text(key: Key) -> str:
     return msgspec.json.encode(key).decode()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
-_ROWS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # of one statement: there are few, and each is prepared once
+_ROWS: Final = (256, 128, 64, 32, 16, 8, 4, 3, 2, 1)  # of one statement: there are few, and each is prepared once
 
 T = TypeVar("T")
 

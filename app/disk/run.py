@@ -5,7 +5,6 @@ the file, because a row costs far more than a body of usual size.
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -31,11 +30,12 @@ class Run:
     """The messages of one row that are still there, by seq; at least one. `seq` is that of the last there was, and the
     row's key: so what lies behind a place is in the rows behind it, and in no other."""
 
-    __slots__ = ("messages", "seq")
+    __slots__ = ("messages", "seq", "size")
 
     def __init__(self, messages: list[Message]) -> None:
         self.messages = {message.seq: message for message in messages}
         self.seq = messages[-1].seq
+        self.size = 0  # bytes that it takes in a cache
 
     @classmethod
     def of(cls, row: tuple[Any, ...], epochs: Epochs) -> "Run":
@@ -70,15 +70,18 @@ class Run:
 
 def runs(messages: Iterable[Message]) -> Iterator[Run]:
     """All the messages, in runs that are as long as a row may be."""
-    for _, alike in groupby(enumerate(messages), _likeness):
-        run: list[Message] = []
-        octets = 0
-        for _, message in alike:
-            if len(run) == _LONGEST or (run and octets + len(message.data) > _LARGEST):
-                yield Run(run)
-                run, octets = [], 0
-            run.append(message)
-            octets += len(message.data)
+    run: list[Message] = []
+    octets, next_seq, alike = 0, 0, None
+    for message in messages:
+        octets += len(message.data)
+        before, alike = alike, _likeness(message)
+        follows = message.seq == next_seq and alike is not None and alike == before
+        if run and not (follows and len(run) < _LONGEST and octets <= _LARGEST):
+            yield Run(run)
+            run, octets = [], len(message.data)
+        run.append(message)
+        next_seq = message.seq + 1
+    if run:
         yield Run(run)
 
 
@@ -87,12 +90,11 @@ def sizes_in(octets: int, sizes: bytes | None) -> tuple[int, ...]:
     return (octets,) if sizes is None else struct.unpack(f"<{len(sizes) // 4}I", sizes)
 
 
-def _likeness(numbered: tuple[int, Message]) -> tuple[Any, ...]:
+def _likeness(message: Message) -> tuple[Any, ...] | None:
     """What is the same for neighbours that can be in one row. What may go before its turn has a row of its own."""
-    place, message = numbered
     if message.delivery is not _ALL or message.expires is not None or message.line is not None or message.death:
-        return (message.seq,)
-    return message.seq - place, message.topic, message.time, message.content_type, message.event
+        return None
+    return message.topic, message.time, message.content_type, message.event
 
 
 def _cut(data: bytes, sizes: bytes) -> Iterator[bytes]:

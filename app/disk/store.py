@@ -1,6 +1,8 @@
 """The core on a file: what was decided counts when it is committed, and what was not is as if it had never been."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..core.core import Core
@@ -34,13 +36,18 @@ class Store:
         """Make the core anew, as the file has it. `notes`: when they have been read already. Raises sqlite3.Error; then
         it is stale."""
         self.stale = True
-        db = self.file.db
-        self._history = DiskHistory(db, self.epochs)
+        db, notes = self.file.db, notes or read_notes(self.file.db)
+        left = notes["left"].get((), {})
         self._notes = DiskNotes(db)
+        self._history = DiskHistory(db, self.epochs, left, self._notes.changed)
         self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed)
-        waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq").fetchall()
-        expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL").fetchall()
-        self.core.restore(notes or read_notes(db), waiting, expiries)
+        waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
+        expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
+        self.core.restore(
+            notes,
+            [(topic, seq) for topic, seq in waiting if seq not in left],
+            [(seq, expires) for seq, expires in expiries if seq not in left],
+        )
         self.stale = False
 
     def newest_time(self) -> float:
@@ -56,7 +63,7 @@ class Store:
         try:
             db.execute("BEGIN")
             decide(self.core)
-            self._history.flush()
+            self._history.write()
             changed = self._notes.write()
             db.execute("COMMIT")
         except BaseException:
@@ -71,5 +78,14 @@ class Store:
             self.file.db.execute("ROLLBACK")
         self.load()
 
+    def tidy(self) -> bool:
+        """Write down what has gone from the log, and give back some of the room: whether there may be more. Raises
+        sqlite3.Error."""
+        if self._history.left and not self.stale:
+            self.commit(lambda _core: self._history.flush())
+        return self.file.vacuum()
+
     def close(self) -> None:
+        with suppress(sqlite3.Error):  # then the next one does it
+            self.tidy()
         self.file.close()

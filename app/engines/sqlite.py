@@ -316,7 +316,7 @@ class SqliteEngine(LocalEngine):
         if monotonic() > self._tidy_at:
             self._untidy = False
             with suppress(sqlite3.Error):  # another time, then
-                self._untidy = store.file.vacuum()
+                self._untidy = store.tidy()
             self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
 
     def _decide(self, store: Store, verbs: list[Verb], now: float, core: Core) -> None:

@@ -242,7 +242,7 @@ async def pulse(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 def database(core: Core) -> sqlite3.Connection:
     """The writer's own: what SQLite is told counts for one connection."""
-    history = core.log._history
+    history = core.log.history
     assert isinstance(history, DiskHistory)
     return history._db
 
