@@ -187,9 +187,10 @@ class Connection(ABC, Protocol):
         try:
             self._say_what_is_due()
             begun = monotonic()
+            end = begun + TURN
             while self._backlog and not self._full:
                 self.handle(self._backlog.pop())
-                if monotonic() - begun > TURN:
+                if monotonic() > end:
                     break
             self.catch_up()
             self._late = monotonic() - begun > LATE

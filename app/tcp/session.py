@@ -37,7 +37,7 @@ class LineSession(Connection):
 
     __slots__ = (
         "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
-        "_max_message", "_refilled", "_remained", "_speaks", "_takers", "_timer", "_together",
+        "_max_message", "_refilled", "_remained", "_room", "_speaks", "_takers", "_timer", "_together",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class LineSession(Connection):
         self._takers: dict[Place, Reader | Worker] = {}
         self._together: list[Any] = []  # commands of one kin that came together, not done yet
         self._kin: object = None
+        self._room = 0  # how many of them there may be
         self._dialect: Dialect = WORDS  # they came in
         self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
@@ -122,15 +123,15 @@ class LineSession(Connection):
                 raise Unauthorised(UNAUTHORISED)
             command = dialect.parse(line)
             check(self._grant, command)
-            self._do(dialect, command, line)
+            if isinstance(command, Joint):
+                self._put_off(dialect, command)
+            else:
+                self._do(dialect, command, line)
         except PlainmqError as error:
             self.catch_up()
             self.in_turn(partial(self._say, self._refusal(dialect, error)))
 
     def _do(self, dialect: Dialect, command: Command, line: bytes) -> None:
-        if isinstance(command, Joint):
-            self._put_off(dialect, command)
-            return
         self.catch_up()
         if self.busy:
             self.wait(line)  # only what travels together may go on while the log is busy: it can do that at once
@@ -169,12 +170,12 @@ class LineSession(Connection):
         if type(command) is Send:
             self._admit(command.draft)
         kin = command.kin
-        if kin != self._kin or dialect is not self._dialect:
+        if not self._together or kin != self._kin or dialect is not self._dialect:
             self.catch_up()
             self._kin, self._dialect = kin, dialect
-        together = self._together
-        together.append(command)
-        if dialect.tells_receipt or len(together) >= TOGETHER or len(together) + self._owed >= MAX_DUE:
+            self._room = 1 if dialect.tells_receipt else min(TOGETHER, MAX_DUE - self._owed)
+        self._together.append(command)
+        if len(self._together) >= self._room:
             self.catch_up()
 
     def _admit(self, draft: Draft) -> None:

@@ -85,7 +85,8 @@ class BatchShortcut(PublishShortcut, frozen=True, gc=False, kw_only=True):
     bounds: Bounds
 
     def read(self, body: bytes) -> Sequence[Draft]:
-        return [Draft(self.names[0], line, self.content_type) for line in lines_of(body, self.bounds)]
+        topic, content_type = self.names[0], self.content_type
+        return [Draft(topic, line, content_type) for line in lines_of(body, self.bounds)]
 
 
 class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):

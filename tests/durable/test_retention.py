@@ -1,18 +1,19 @@
 """Retention on a disk: what a topic may keep, in a file that grows and shrinks, by a server whose memory does not."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from app.core.topiclog import Limits, Retention
-from app.position import EARLIEST, GapReason
+from app.position import EARLIEST, GapReason, Last, Since, Start
 from app.topic import Selector
-from tests.durable.life import Life, append, page
+from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import drafts_text
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
@@ -75,6 +76,34 @@ async def test_what_retention_takes_is_told_as_a_gap(tmp_path: Path) -> None:
         assert read.gap is not None
         assert (read.gap.reason, read.gap.missed) == (GapReason.TRIMMED, 4)
         assert drafts_text(read.messages) == ["4"]
+
+
+async def test_what_retention_took_does_not_come_back_when_the_power_fails(tmp_path: Path) -> None:
+    life = Life(tmp_path, cuts=True)
+    limits = Limits(Retention(max_messages=100))
+    starts: list[Start] = [EARLIEST, Last(50), *[Since(life.clock.now + seconds) for seconds in range(20)]]
+    async with life.open(limits) as node:
+        for number in range(40):
+            await append(node, "a", *[f"{number}.{place}" for place in range(9)])
+            life.clock.now += 0.5
+        before = await everything(node, starts)
+    with closing(sqlite3.connect(life.path)) as db:
+        (oldest,) = db.execute("SELECT data FROM message ORDER BY seq").fetchone()
+    assert float(oldest[:4]) < 28.8, "nothing that went is in the file"
+    async with life.open(limits) as node:
+        assert await everything(node, starts) == before
+        await append(node, "a", "one more")
+        assert drafts_text((await page(node, "a")).messages)[:2] == ["29.0", "29.1"]
+
+
+async def test_what_went_is_out_of_the_file_when_the_server_has_stopped(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    async with life.open(Limits(Retention(max_messages=15))) as node:
+        for number in range(10):
+            await append(node, "a", *[f"{number}.{place};" for place in range(10)])
+    with closing(sqlite3.connect(life.path)) as db:
+        rows = db.execute("SELECT data FROM message ORDER BY seq").fetchall()
+    assert rows == [(b"8.5;8.6;8.7;8.8;8.9;",), (b"9.0;9.1;9.2;9.3;9.4;9.5;9.6;9.7;9.8;9.9;",)]
 
 
 # The file
