@@ -16,7 +16,7 @@ What else there is:
     core         the log, topics, groups and their leases: plain functions of the time, without I/O
     disk         the file of the engine sqlite
     frames       a message's forms on the wire
-    workers      who works in groups, and who is handed what
+    workers      who works in groups (worker, puller), and who is handed what (crew)
     limits       shares and rates, and what may be on its way in and out
     net          sockets, certificates, what SIGHUP reads again
     telemetry    records for people and programs, and what keeps secrets out of them

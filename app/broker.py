@@ -32,7 +32,8 @@ from .position import LATEST, Cursor, Start
 from .sink import Sink
 from .telemetry.pulse import Pulse
 from .topic import Selector
-from .workers import Worker, Workers
+from .worker import Worker
+from .workers import Workers
 
 
 class TopicInfo(msgspec.Struct, frozen=True):

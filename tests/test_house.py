@@ -31,16 +31,19 @@ TABLE = """
 
     banner            → __init__ telemetry/*
 
-    web/*             → __init__ access/* broker cohort sink frames workers limits/* telemetry/* core/group core/lease
+    web/*             → __init__ access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
                         core/reading core/totals message position topic units net/sockets errors
-    tcp/*             → access/* broker cohort sink frames workers limits/* telemetry/* core/group core/lease
+    tcp/*             → access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
                         message position topic units net/sockets errors
 
-    broker            → engines/base alarm gather workers cohorts cohort sink frames limits/* telemetry/* core/group
-                        core/lease core/reading core/topiclog core/totals message position topic errors
+    broker            → engines/base alarm gather workers worker cohorts cohort sink frames limits/* telemetry/*
+                        core/group core/lease core/reading core/topiclog core/totals message position topic errors
     alarm             →
     gather            → message errors
-    workers           → engines/base sink frames limits/* core/lease message errors
+    workers           → crew worker puller engines/base sink frames limits/* core/lease errors
+    worker            → crew sink frames limits/* core/lease
+    puller            → crew engines/base core/lease
+    crew              → engines/base core/lease errors
     cohorts           → cohort selections sink frames limits/* message topic
     selections        → cohort topic
     cohort            → sink frames limits/* core/reading message position topic

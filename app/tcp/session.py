@@ -15,7 +15,7 @@ from ..frames import Form, LeaseForm
 from ..limits.quotas import client_of
 from ..message import Draft
 from ..topic import Selector
-from ..workers import Worker
+from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 from .connection import MAX_DUE, Connection
 from .dialect import Dialect

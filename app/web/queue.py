@@ -14,7 +14,7 @@ from ..core.lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, LeaseId, Outc
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
 from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
 from ..sink import Sink
-from ..workers import Worker
+from ..worker import Worker
 from . import read, wanted
 from .answer import json_answer, lines_answer, wants_lines
 from .body import given, read_json

@@ -30,7 +30,7 @@ from app.frames import SSE_JSON, SSE_LEASE
 from app.message import Delivery, Draft, Id
 from app.position import EARLIEST, LATEST, After, Last, Start
 from app.topic import Selector
-from app.workers import Worker
+from app.worker import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.model import Model, ModelGroup, ModelReader
 from tests.harness import SseParser

@@ -16,7 +16,7 @@ from app.engines.base import Engine
 from app.errors import NotFound
 from app.frames import SSE_LEASE
 from app.message import Draft
-from app.workers import Worker
+from app.worker import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.test_machine import TURNS, WorkSocket
 

@@ -1,0 +1,52 @@
+"""One request for work: it takes what is there, or waits for the first that comes."""
+
+from asyncio import Event, timeout
+
+from .core.lease import Lease
+from .crew import Crew
+from .engines.base import PAGE_BYTES
+
+
+class Puller:
+    """Up to `count` messages and about 1 MiB."""
+
+    def __init__(self, crew: Crew, count: int, lease: float | None, client: str | None = None) -> None:
+        self.client = client
+        self.leases: list[Lease] = []
+        self.lease = lease
+        self.reason = ""  # why it was ended
+        self._crew = crew
+        self._count = count
+        self._octets = 0
+        self._over = Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until it has what it gets, or the time is over."""
+        self.leases = await self._crew.claim(self._count, self.lease)
+        if self.leases or not seconds:
+            return
+        self._crew.wait(self)
+        try:
+            async with timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            self._over.set()
+        await self._crew.answered(self)
+
+    @property
+    def room(self) -> int:
+        return 0 if self._over.is_set() or self._octets >= PAGE_BYTES else self._count - len(self.leases)
+
+    def give(self, leases: list[Lease]) -> None:
+        self.leases += leases
+        self._octets += sum(len(lease.message.data) for lease in leases)
+        if not self.room:
+            self._over.set()
+
+    def nothing_more(self) -> None:
+        if self.leases:
+            self._over.set()
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
+        self._over.set()

@@ -1,0 +1,136 @@
+"""One consumer that work is pushed to: what it holds, and how much more it may have."""
+
+from asyncio import AbstractEventLoop, TimerHandle
+from typing import Protocol
+
+from .core.lease import Lease, LeaseId, lease_id
+from .crew import Crew, Taker
+from .frames import LeaseForm
+from .limits.counts import Counts
+from .limits.outflow import Outflow
+from .limits.stall import StallWatch
+from .sink import Sink
+
+
+class Workplace(Protocol):
+    """What the workers of a broker have in common."""
+
+    loop: AbstractEventLoop
+    counts: Counts
+    outflow: Outflow
+    stall_timeout: float  # seconds
+
+    def leave(self, crew: Crew, taker: Taker) -> None:
+        """It takes no more."""
+
+
+class Worker:
+    """It has at most `credit` leases at a time. Workers.work() makes it; the caller owns it, calls start() once the
+    sink can take bytes, and close()s it."""
+
+    __slots__ = (
+        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workplace", "client", "expires", "form",
+        "lease", "sink",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        crew: Crew,
+        form: LeaseForm,
+        sink: Sink,
+        *,
+        credit: int,
+        lease: float | None,
+        expires: float,
+        client: str | None = None,
+    ) -> None:
+        self.sink = sink
+        self.client = client
+        self.lease = lease
+        self.expires = expires  # on the loop's clock
+        self._workplace = workplace
+        self._crew = crew
+        self.form = form
+        self._credit = credit
+        self._held: dict[LeaseId, None] = {}  # in the order they were given, in which they return
+        self._paused = False
+        self._stall = StallWatch(sink, workplace.loop, workplace.stall_timeout, workplace.counts)
+        self._timeout: TimerHandle | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self not in self._crew.takers
+
+    @property
+    def room(self) -> int:
+        return 0 if self._paused or self.closed else max(self._credit - len(self._held), 0)
+
+    def start(self) -> None:
+        self._crew.wait(self)
+
+    def end_in(self, seconds: float, reason: str) -> None:
+        self._timeout = self._workplace.loop.call_later(seconds, self.end, reason)
+
+    def pause(self) -> None:
+        """The socket is full: no more until it drains. Idempotent."""
+        if not (self._paused or self.closed):
+            self._paused = True
+            self._stall.start()
+
+    def resume(self) -> None:
+        """The socket has drained. Idempotent."""
+        if self._paused and not self.closed:
+            self._paused = False
+            self._stall.stop()
+            self._workplace.outflow.settle(self)
+            self._wait()
+
+    def give(self, leases: list[Lease]) -> None:
+        ids = [lease_id(lease) for lease in leases]
+        self._held |= dict.fromkeys(ids)
+        self._crew.hold(self, ids)
+        data = self.form.wrap([self.form.encode(lease) for lease in leases])
+        self._workplace.counts.deliver(len(leases), len(data))
+        self.sink.write(data)
+        if self._paused:
+            self._workplace.outflow.add(self, len(data))
+
+    def evict(self) -> None:
+        """Cut it off: it has not taken what it was given."""
+        if not self.closed:
+            self._workplace.counts.evicted += 1
+            self.sink.abort()
+
+    def ended(self, lease: LeaseId) -> None:
+        """That lease is over."""
+        del self._held[lease]
+        self._wait()
+
+    def nothing_more(self) -> None:
+        pass
+
+    def end(self, reason: str) -> None:
+        """End it in good order. Idempotent."""
+        if not self.closed:
+            self._credit = 0
+            self.sink.end(reason)
+
+    def keep_alive(self) -> None:
+        if self.form.keep_alive:
+            self.sink.write(self.form.keep_alive)
+
+    def close(self) -> None:
+        """The worker is gone: others may have at once what it holds. Idempotent."""
+        self._stall.stop()
+        self._workplace.outflow.settle(self)
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if not self.closed:
+            self._workplace.leave(self._crew, self)
+            held, self._held = self._held, {}
+            self._crew.release(held)
+
+    def _wait(self) -> None:
+        if self.room:
+            self._crew.wait(self)
