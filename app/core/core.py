@@ -56,6 +56,14 @@ class Outbox(NamedTuple):
         return [message for message in self.messages if message.delivery is one]
 
 
+class Pending(NamedTuple):
+    """What follows from decisions that were carried out, and is not in the notes: topics with messages for one of which
+    it is not known who had them, and topics that are to be cut further."""
+
+    unhanded: dict[str, int]
+    uncut: dict[str, None]
+
+
 class Core:
     def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
         """`changed` hears of each change of state that is not a message."""
@@ -78,6 +86,14 @@ class Core:
         self.delayed.restore(notes["delayed"])
         for topic, count in self.delayed.counts().items():
             self.log.expect(topic, count, 0.0)
+
+    @property
+    def pending(self) -> Pending:
+        """For the core that takes up from here if the next transaction fails."""
+        return Pending(self._unhanded.copy(), self.log.uncut.copy())
+
+    def resume(self, pending: Pending) -> None:
+        self._unhanded, self.log.uncut = pending
 
     @property
     def quiet(self) -> bool:

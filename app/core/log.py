@@ -173,6 +173,12 @@ class Log:
         for topic in self.topics.values():
             self._watch(topic)
 
+    def look_for_uncut(self) -> None:
+        """After a start: topics may keep more than their retention, since the default was another."""
+        for topic in self.topics.values():
+            if topic.ring.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
+                self.uncut[topic.name] = None
+
     def sweep(self, now: float) -> None:
         """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
         messages at once: readers pass over what has expired anyway."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import msgspec
+
 from .file import PAGE, StoreUnusable, check, identify, locked, migrate, reading
-from .notes import read_notes
+from .notes import count_messages
 
 _STEP: Final = 256  # pages between two words of progress: 1 MiB
 
@@ -65,7 +67,7 @@ def _copied(source: Path, destination: Path, progress: Progress) -> Iterator[tup
             copy = Path(folder, "copy")
             copy.touch(0o600)  # messages are nobody else's business
             yield copy, _copy(source, copy, progress)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.DecodeError) as error:
         raise StoreUnusable(f"{source} cannot be copied to {destination}: {error}") from None
     except OSError as error:
         raise StoreUnusable(f"{destination} cannot be written: {error.strerror}") from None
@@ -84,7 +86,7 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
         check(new)
         migrate(new)
         new.execute("INSERT OR REPLACE INTO state VALUES ('copy', 'yes')")
-        count: int = sum(note.messages for note in read_notes(new)["topic"].values())
+        count = count_messages(new)
     _sync(copy)
     return count
 

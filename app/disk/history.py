@@ -3,14 +3,12 @@ written in few statements; whoever looks makes sure first that it was.
 """
 
 import sqlite3
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
-
-import msgspec
 
 from ..core.epochs import Epochs
 from ..core.notes import Changed, forget
@@ -28,7 +26,6 @@ _NEXT: Final = 16  # rows of a topic that are looked up together
 
 _SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM message"
 _DATA: Final = COLUMNS.index("data")
-_encode: Final = msgspec.json.Encoder().encode
 _NOTHING: Final = (None,) * (len(COLUMNS) - MOSTLY)
 
 
@@ -44,7 +41,7 @@ class DiskHistory:
         self.order = DiskOrder(self)
         self._db = db
         self._epochs = epochs
-        self._changed = changed
+        self._changed: Changed = forget
         self._new: dict[int, Message] = {}  # accepted, not written yet; by seq
         self._less: dict[int, Run] = {}  # have fewer messages than their rows
         self._torn = False  # one of them has lost others than its first ones: `left` cannot say that
@@ -52,8 +49,11 @@ class DiskHistory:
         self._known: dict[int, Run] = {}  # the same, by the seq of each message
         self._cached = 0  # bytes that all in there had when they came
         for seq, count in left.items():
-            for run in self._select("seq = ?", (seq,), 1):
-                self.take(run, len(run.messages) - count)
+            run = self.run(seq)
+            if count > run.count:
+                raise sqlite3.DatabaseError("a row is noted to have more messages than it has")
+            self.take(run, run.count - count)
+        self._changed = changed
 
     def ring(self, topic: str) -> "DiskRing":
         return DiskRing(self, topic)
@@ -78,7 +78,7 @@ class DiskHistory:
         run = self._known.pop(seq)
         del run.messages[seq]
         self._lessen(run)
-        self._torn = self._torn or not run.whole
+        self._torn = self._torn or run.torn
         return True
 
     def take(self, run: Run, count: int) -> list[Message]:
@@ -106,13 +106,12 @@ class DiskHistory:
         """Write down all that was gathered."""
         if self._less:
             less, self._less, self._torn = self._less, {}, False
-            whole = [run for run in less.values() if run.whole]
-            torn = [run for run in less.values() if run.messages and not run.whole]
+            torn = [run for run in less.values() if run.torn]
             for run in torn:
                 self._forget(run)
-            staying = {run.seq for run in whole}
-            self._delete([seq for seq in less if seq not in staying])
-            self._put([*whole, *runs([message for run in torn for message in run.messages.values()])])
+            self._delete([run.seq for run in less.values() if run.torn or not run.messages])
+            shorter = [run for run in less.values() if run.messages and not run.torn]
+            self._put([*shorter, *runs([message for run in torn for message in run.messages.values()])])
             self._changed("left", ())
         self._put_new()
 
@@ -131,6 +130,7 @@ class DiskHistory:
         for part in parts(rows):
             self._db.execute(_insert(width, len(part)), [value for row in part for value in row[:width]])
         for run, row in zip(these, rows, strict=True):
+            run.count = len(run.messages)
             self._remember(run, len(row[_DATA]))
 
     # Reading
@@ -155,11 +155,14 @@ class DiskHistory:
     def descending(self, where: str, values: tuple[Any, ...]) -> Iterator[Message]:
         """Messages, newest first, read page by page."""
         self._put_new()
-        seq, size = 1 << 62, _FIRST_PAGE
+        seq = last = 1 << 62
+        size = _FIRST_PAGE
         while found := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
-            page = [message for run in found for message in reversed(run.messages.values())]
+            # A row may have become several since its messages were yielded.
+            page = [message for run in found for message in reversed(run.messages.values()) if message.seq < last]
             yield from page
             seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
+            last = page[-1].seq if page else last
 
     def before(self, time: float, head: int) -> int:
         """By bisection: time never falls as seq rises."""
@@ -178,13 +181,9 @@ class DiskHistory:
 
     def count(self, topic: str, seq: int) -> int:
         self._put_new()
-        sql = (
-            f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one "
-            f"AND seq NOT IN (SELECT value FROM json_each(?))"
-        )
-        whole: int = self._db.execute(sql, (seq, topic, seq, _encode([*self._less]).decode())).fetchone()[0]
-        less = [run for run in self._less.values() if run.messages]  # and so more than one, for all
-        return whole + sum(m.topic == topic and m.seq > seq for run in less for m in run.messages.values())
+        sql = f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one"
+        count: int = self._db.execute(sql, (seq, topic, seq)).fetchone()[0]
+        return count - sum(run.gone(seq) for run in self._less.values() if run.topic == topic and run.for_all)
 
     def sizes(self, topic: str) -> Iterator[tuple[int, int]]:
         self._put_new()
@@ -198,7 +197,7 @@ class DiskHistory:
 
     def rows(self, topic: str, seq: int) -> list[int]:
         """The keys of the topic's next rows behind that one. Each stays until take() has emptied it, or a message is
-        removed."""
+        removed; so nothing that is only noted may be among them."""
         self.flush()
         sql = "SELECT seq FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?"
         return [key for (key,) in self._db.execute(sql, (topic, seq, _NEXT))]
@@ -247,7 +246,8 @@ def _insert(width: int, rows: int) -> str:
 
 
 class DiskRing:
-    """One topic's messages. `live` is kept by whoever makes the ring."""
+    """One topic's messages. `live` is kept by whoever makes the ring. A topic has one ring at a time, by which alone
+    its messages go: so what it knows of their rows stays true."""
 
     __slots__ = ("_history", "_next", "_past", "_topic", "live")
 
@@ -256,7 +256,7 @@ class DiskRing:
         self._history = history
         self._topic = topic
         self._past = 0  # all is behind this place
-        self._next: deque[int] = deque()  # the keys of the oldest rows, as far as they are known
+        self._next: list[int] = []  # the keys of the oldest rows, as far as they are known; the oldest last
 
     def __iter__(self) -> Iterator[Message]:
         return self.after(0)
@@ -281,14 +281,14 @@ class DiskRing:
         while len(taken) < count and (run := self._first_run()):
             taken += self._history.take(run, count - len(taken))
             if not run.messages:
-                self._past = self._next.popleft()
+                self._past = self._next.pop()
         self.live -= len(taken)
         return taken
 
     def _first_run(self) -> Run | None:
         if not self._next:
-            self._next.extend(self._history.rows(self._topic, self._past))
-        return self._history.run(self._next[0]) if self._next else None
+            self._next = self._history.rows(self._topic, self._past)[::-1]
+        return self._history.run(self._next[-1]) if self._next else None
 
     def get(self, seq: int) -> Message | None:
         message = self._history.get(seq)

@@ -81,6 +81,12 @@ def read_notes(db: sqlite3.Connection) -> Notes:
     return notes
 
 
+def count_messages(db: sqlite3.Connection) -> int:
+    """How many there are, by what is noted of the topics: a row may have fewer than it says."""
+    notes = db.execute("SELECT value FROM note WHERE kind = 'topic'")
+    return sum(msgspec.msgpack.decode(value, type=TopicNote).messages for (value,) in notes)
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_key = msgspec.json.Decoder(list[str | int]).decode
 

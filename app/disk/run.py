@@ -27,15 +27,19 @@ _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
 class Run:
-    """The messages of one row that are still there, by seq; at least one. `seq` is that of the last there was, and the
-    row's key: so what lies behind a place is in the rows behind it, and in no other."""
+    """The messages of one row that are still there, by seq. `seq` is that of the last there was, and the row's key: so
+    what lies behind a place is in the rows behind it, and in no other."""
 
-    __slots__ = ("messages", "seq", "size")
+    __slots__ = ("count", "for_all", "messages", "seq", "size", "topic")
 
     def __init__(self, messages: list[Message]) -> None:
+        """There is at least one."""
         self.messages = {message.seq: message for message in messages}
         self.seq = messages[-1].seq
-        self.size = 0  # bytes that it takes in a cache
+        self.topic = messages[-1].topic
+        self.for_all = messages[-1].delivery is _ALL
+        self.count = len(messages)  # in the row, as it was read or written last
+        self.size = 0  # bytes for which a cache holds it
 
     @classmethod
     def of(cls, row: tuple[Any, ...], epochs: Epochs) -> "Run":
@@ -53,9 +57,13 @@ class Run:
         ])  # fmt: skip
 
     @property
-    def whole(self) -> bool:
-        """It can be a row as it is: there is something left, and what has gone was at its front."""
-        return bool(self.messages) and next(iter(self.messages)) + len(self.messages) - 1 == self.seq
+    def torn(self) -> bool:
+        """It cannot be a row as it is: others are gone than its first messages."""
+        return bool(self.messages) and next(iter(self.messages)) + len(self.messages) - 1 != self.seq
+
+    def gone(self, seq: int) -> int:
+        """How many of the row's messages behind that place are not there any more."""
+        return max(min(self.count, self.seq - seq), 0) - sum(left > seq for left in self.messages)
 
     def row(self) -> tuple[Any, ...]:
         *_, last = messages = [*self.messages.values()]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..core.core import Core
+from ..core.core import Core, Pending
 from ..core.log import LogNote
 from ..core.notes import Notes
 from ..core.topiclog import Limits
@@ -21,6 +21,7 @@ class Store:
         """Raises StoreUnusable."""
         self.file = StoreFile(path, synchronous)
         self.stale = True  # the core is not what the file has
+        self._pending = Pending({}, {})  # when the last transaction began
         self._limits = limits
         try:
             with explained(path):
@@ -28,6 +29,7 @@ class Store:
                 head: LogNote = notes["log"].get((), LogNote())
                 self.epochs = self.file.begin(head.head)
                 self.load(notes)
+                self.core.log.look_for_uncut()
         except BaseException:
             self.file.abandon()
             raise
@@ -41,6 +43,7 @@ class Store:
         self._notes = DiskNotes(db)
         self._history = DiskHistory(db, self.epochs, left, self._notes.changed)
         self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed)
+        # What is for one, or expires, is alone in its row: if that is noted to have less, it is gone.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
         self.core.restore(
@@ -48,6 +51,7 @@ class Store:
             [(topic, seq) for topic, seq in waiting if seq not in left],
             [(seq, expires) for seq, expires in expiries if seq not in left],
         )
+        self.core.resume(self._pending)
         self.stale = False
 
     def newest_time(self) -> float:
@@ -55,15 +59,17 @@ class Store:
         row = self.file.db.execute("SELECT time FROM message ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else 0.0
 
-    def commit(self, decide: Callable[[Core], None]) -> None:
-        """Decide in one transaction, and have it on the disk. Raises sqlite3.Error; then nothing was decided."""
+    def commit(self, decide: Callable[[Core], None], tidily: bool = False) -> bool:
+        """Decide in one transaction, and have it on the disk: whether there was anything to write. `tidily`: also what
+        could wait. Raises sqlite3.Error; then nothing was decided."""
         db = self.file.db
         if self.stale:
             self.load()
+        self._pending = self.core.pending
         try:
             db.execute("BEGIN")
             decide(self.core)
-            self._history.write()
+            (self._history.flush if tidily else self._history.write)()
             changed = self._notes.write()
             db.execute("COMMIT")
         except BaseException:
@@ -71,6 +77,12 @@ class Store:
             raise
         if changed:
             self.file.mark(self.epochs.current, self.core.log.head)
+        return changed
+
+    @property
+    def untidy(self) -> bool:
+        """Something that went is still in the file."""
+        return not self.stale and bool(self._history.left)
 
     def _undo(self) -> None:
         self.stale = True
@@ -78,14 +90,10 @@ class Store:
             self.file.db.execute("ROLLBACK")
         self.load()
 
-    def tidy(self) -> bool:
-        """Write down what has gone from the log, and give back some of the room: whether there may be more. Raises
-        sqlite3.Error."""
-        if self._history.left and not self.stale:
-            self.commit(lambda _core: self._history.flush())
-        return self.file.vacuum()
-
     def close(self) -> None:
-        with suppress(sqlite3.Error):  # then the next one does it
-            self.tidy()
-        self.file.close()
+        try:
+            if self.untidy:
+                with suppress(sqlite3.Error):  # then the next one does it
+                    self.commit(lambda _core: None, tidily=True)
+        finally:
+            self.file.close()

@@ -134,6 +134,7 @@ class SqliteEngine(LocalEngine):
         self._tidy_at = 0.0  # likewise
         self._look_at = 0.0  # likewise
         self._untidy = False  # there may be something to give back
+        self._refused = False  # the disk did not take what was written last
         self._owed: list[Verb] = []
         self._full = False  # the disk, to its floor
         self.commits = Histogram()
@@ -275,7 +276,7 @@ class SqliteEngine(LocalEngine):
     def _due(self, store: Store) -> float:
         """Seconds until there is something to do that nobody asks for."""
         due = 0.0 if store.stale else store.core.deadline - self._now()
-        return max(min(due, self._tidy_at - monotonic() if self._untidy else inf), self._cool_until - monotonic())
+        return max(min(due, self._tidy_at - monotonic() if self._tidies else inf), self._cool_until - monotonic())
 
     def _do(self, store: Store, verbs: list[Verb]) -> None:
         now = self._now()
@@ -285,9 +286,11 @@ class SqliteEngine(LocalEngine):
         verbs, self._owed = [*self._owed, *verbs], []
         try:
             begun = monotonic()
-            store.commit(partial(self._decide, store, verbs, now))
+            tidily = self._tidies and begun > self._tidy_at
+            written = store.commit(partial(self._decide, store, verbs, now), tidily)
         except (sqlite3.Error, OSError) as error:
             self.failures += 1
+            self._refused = True
             self._trouble.begins(str(error))
             self._cool_until = monotonic() + COOL
             self._failure = _refusal(error)
@@ -297,9 +300,12 @@ class SqliteEngine(LocalEngine):
         else:
             self._tell(self._carry_out, verbs, store.core.take_outbox())
             self.commits.add(monotonic() - begun)
-            self._trouble.is_over(self._full)
-            self._untidy = self._untidy or bool(verbs)
-            self._tidy(store)
+            if written:
+                self._refused = False
+                self._trouble.is_over(self._full)
+            self._untidy = self._untidy or bool(verbs) or store.untidy
+            if tidily:
+                self._tidy(store)
 
     def _do_one_by_one(self, store: Store, verbs: list[Verb], error: Exception) -> None:
         """One of them has a fault of ours: the others shall not suffer."""
@@ -312,12 +318,16 @@ class SqliteEngine(LocalEngine):
             verbs[0].fail(error)
             self._tell(self._carry_out, verbs, store.core.take_outbox())
 
+    @property
+    def _tidies(self) -> bool:
+        """Not while the disk takes nothing: each attempt would make the core anew."""
+        return self._untidy and not self._refused
+
     def _tidy(self, store: Store) -> None:
-        if monotonic() > self._tidy_at:
-            self._untidy = False
-            with suppress(sqlite3.Error):  # another time, then
-                self._untidy = store.tidy()
-            self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
+        self._untidy = False
+        with suppress(sqlite3.Error):  # another time, then
+            self._untidy = store.file.vacuum()
+        self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
 
     def _decide(self, store: Store, verbs: list[Verb], now: float, core: Core) -> None:
         self._look_at_disk(store)

@@ -127,6 +127,8 @@ async def test_a_topic_without_settings_of_its_own_takes_the_new_default(life: L
         for topic in ("a", "own"):
             await append(node, topic, *"45")
         assert [state.messages for state in await node.engine.topics(None)] == [4, 2]
+    async with life.open(Limits(Retention(max_messages=1))) as node:  # also where nobody publishes
+        assert [state.messages for state in await node.engine.topics(None)] == [1, 2]
 
 
 async def test_keys_are_remembered_for_their_time(life: Life) -> None:
