@@ -204,8 +204,8 @@ class ChunkedSseForm(SseForm[T]):
     keep_alive = b"3\r\n:\n\n\r\n"
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
-        batch = b"".join(frames)
-        return b"%x\r\n%b\r\n" % (len(batch), batch) if batch else b""  # an empty chunk would end the stream
+        size = sum(map(len, frames))
+        return b"".join((b"%x\r\n" % size, *frames, b"\r\n")) if size else b""  # an empty chunk would end the stream
 
 
 SSE_RAW = SseForm(sse_raw)
