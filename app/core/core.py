@@ -25,6 +25,7 @@ from .topiclog import Limits
 from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
 
 
@@ -44,16 +45,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Outbox(NamedTuple):
-    """`messages`: to be delivered, in this order. `news`: for the workers of groups."""
+    """`messages`: to be delivered, in this order; those `for_one` are to be handed() back. `news`: for the workers of
+    groups."""
 
     messages: list[Message]
+    for_one: list[Message]
     news: News
-
-    @property
-    def for_one(self) -> list[Message]:
-        """Those that are to be handed() back."""
-        one = Delivery.ONE  # an enum's member is dear to look up
-        return [message for message in self.messages if message.delivery is one]
 
 
 class Pending(NamedTuple):
@@ -73,6 +70,7 @@ class Core:
         self.duplicates = Duplicates(changed)
         self.delayed = Delayed(changed)
         self._messages: list[Message] = []  # accepted, and not in an outbox yet
+        self._for_one: list[Message] = []  # among them
         self._grown: dict[str, None] = {}  # topics to be held to their retention
         self._unhanded: dict[str, int] = {}  # by topic: messages for one of which it is not known who had them
 
@@ -101,8 +99,8 @@ class Core:
         return not (self._messages or self._grown or self.log.uncut or self.groups.has_news)
 
     def take_outbox(self) -> Outbox:
-        outbox = Outbox(self._messages, self.groups.take_news())
-        self._messages = []
+        outbox = Outbox(self._messages, self._for_one, self.groups.take_news())
+        self._messages, self._for_one = [], []
         return outbox
 
     # Publishing
@@ -124,7 +122,7 @@ class Core:
         for message in messages:
             self._grown[message.topic] = None
             self._unhanded[message.topic] = self._unhanded.get(message.topic, 0) - message.retained
-            if message.delivery is Delivery.ONE and readers.get(message.seq):
+            if readers.get(message.seq):
                 self.log.remove(message)
 
     def trim(self) -> None:
@@ -146,8 +144,10 @@ class Core:
         messages = self.log.accept(drafts, now)
         self._messages += messages
         self._grown[drafts[0].topic] = None
-        if for_one := [draft.delivery for draft in drafts if draft.retain].count(Delivery.ONE):
-            self._unhanded[drafts[0].topic] = self._unhanded.get(drafts[0].topic, 0) + for_one
+        if for_one := [message for message in messages if message.delivery is _ONE]:
+            self._for_one += for_one
+            kept = sum(message.retained for message in for_one)
+            self._unhanded[drafts[0].topic] = self._unhanded.get(drafts[0].topic, 0) + kept
         self.groups.published(drafts[0].topic)
         return Accepted(messages, drafts[0].key)
 

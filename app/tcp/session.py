@@ -19,7 +19,7 @@ from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 from .connection import MAX_DUE, Connection
 from .dialect import Dialect
-from .dialects import WORDS, choose
+from .dialects import USUAL, WORDS, choose
 from .needs import check
 from .words import HELP, describe
 
@@ -108,12 +108,8 @@ class LineSession(Connection):
                 self.close()
 
     def handle(self, line: bytes) -> None:
-        if not line or line.isspace():
-            return
-        dialect = choose(line)
+        dialect = USUAL.get(line[:2]) or self._choose(line)
         if dialect is None:
-            self.because("another_protocol")
-            self.close()
             return
         self._speaks = dialect
         try:
@@ -122,14 +118,25 @@ class LineSession(Connection):
             if self._grant is NOBODY and len(line) > LOGIN:  # to read it would cost more than to refuse it
                 raise Unauthorised(UNAUTHORISED)
             command = dialect.parse(line)
-            check(self._grant, command)
+            if self._grant is not ANYBODY:
+                check(self._grant, command)
             if isinstance(command, Joint):
                 self._put_off(dialect, command)
             else:
                 self._do(dialect, command, line)
         except PlainmqError as error:
             self.catch_up()
-            self.in_turn(partial(self._say, self._refusal(dialect, error)))
+            self._refuse(dialect, error)
+
+    def _choose(self, line: bytes) -> Dialect | None:
+        """None when there is nothing to do for it."""
+        if not line or line.isspace():
+            return None
+        dialect = choose(line)
+        if dialect is None:
+            self.because("another_protocol")
+            self.close()
+        return dialect
 
     def _do(self, dialect: Dialect, command: Command, line: bytes) -> None:
         self.catch_up()
@@ -160,6 +167,10 @@ class LineSession(Connection):
             answer = self._refusal(dialect, failure, lines)
         self._say(answer)
 
+    def _refuse(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> None:
+        """Answer so many lines in their turn."""
+        self.in_turn(partial(self._say, self._refusal(dialect, error, lines)), lines=lines)
+
     def _refusal(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> bytes:
         self._broker.counts.refusals[error.code] += lines
         return dialect.error(error) * lines
@@ -167,8 +178,8 @@ class LineSession(Connection):
     # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
     def _put_off(self, dialect: Dialect, command: Joint) -> None:
-        if type(command) is Send:
-            self._admit(command.draft)
+        if type(command) is Send and (size := len(command.draft.data)) > self._max_message:
+            raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
         kin = command.kin
         if not self._together or kin != self._kin or dialect is not self._dialect:
             self.catch_up()
@@ -178,19 +189,22 @@ class LineSession(Connection):
         if len(self._together) >= self._room:
             self.catch_up()
 
-    def _admit(self, draft: Draft) -> None:
-        size = len(draft.data)
-        if size > self._max_message:
-            raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
-        self._broker.quotas.publish(self._client)
-
     def catch_up(self) -> None:
         if self._together:
             commands, self._together = self._together, []
             _HANDLERS[type(commands[0])](self, self._dialect, commands)
 
     def _send(self, dialect: Dialect, commands: list[Send]) -> None:
-        self._publish(dialect, [command.draft for command in commands])
+        try:
+            self._broker.quotas.publish(self._client, len(commands))
+        except PlainmqError as error:
+            if len(commands) == 1:
+                self._refuse(dialect, error)
+            else:  # some of them may be within the client's share
+                for command in commands:
+                    self._send(dialect, [command])
+        else:
+            self._publish(dialect, [command.draft for command in commands])
 
     def _publish(self, dialect: Dialect, drafts: list[Draft]) -> None:
         """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
@@ -198,7 +212,7 @@ class LineSession(Connection):
         try:
             future = self._broker.publish(drafts)
         except PlainmqError as error:
-            self.in_turn(partial(self._say, self._refusal(dialect, error, lines)), lines=lines)
+            self._refuse(dialect, error, lines)
             return
         if lines > 1 and _refused(future):
             for draft in drafts:

@@ -93,3 +93,8 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     assert (lease.MAX_LEASE, lease.MAX_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT
+
+
+@pytest.mark.parametrize("start", dialects.USUAL)
+def test_what_is_looked_up_by_its_start_is_what_the_whole_line_says(start: bytes) -> None:
+    assert dialects.choose(start + b"command") is dialects.USUAL[start]
