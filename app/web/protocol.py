@@ -251,7 +251,7 @@ class Connection(HttpToolsProtocol):
             return
         close = b"" if owed.keep_alive else b"connection: close\r\n"
         common = heads.common(self.server_state)
-        self.transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], common, head, close, body))
+        self.transport.write(b"".join((STATUS_LINE[status], common, head, close, b"\r\n", body)))
         if owed.last and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
             # What is still on its way would reset a closed connection, and the answer with it:
             self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
