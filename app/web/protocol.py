@@ -27,6 +27,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ..access.grant import Grant
 from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..net.sockets import is_tls, let_go
 from ..telemetry.accesslog import address
@@ -89,6 +90,7 @@ class Connection(HttpToolsProtocol):
     _watch: Watch | None = None
     _found: shortcut.Found | None = None
     _short: Short | None = None
+    _known: tuple[Grant | None, str | None] = None, None  # whose the last was
     _body: bytearray
     _piece = b""  # what came last
     _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
@@ -140,6 +142,14 @@ class Connection(HttpToolsProtocol):
     def caller(self, found: shortcut.Shortcut) -> Caller:
         """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
         return self._staff.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
+
+    def _client(self, found: shortcut.Found) -> str | None:
+        """Whose request it is, as quotas know it."""
+        if found.shortcut.forwarded:
+            return known_as(found.grant, self.caller(found.shortcut).host or None)
+        if self._known[0] is not found.grant:  # mostly the same comes again
+            self._known = found.grant, known_as(found.grant, self._peer.host or None)
+        return self._known[1]
 
     # A request: short cut or not
 
@@ -228,7 +238,7 @@ class Connection(HttpToolsProtocol):
         owed = self._owe(found)
         try:
             owed.drafts, owed.batch = short.read(body), short.batch
-            self.broker.quotas.publish(_client(found, self.caller(found.shortcut)), len(owed.drafts))
+            self.broker.quotas.publish(self._client(found), len(owed.drafts))
         except PlainmqError as error:
             self.refuse(owed, error)
         else:
@@ -278,7 +288,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         if self._stage is _REQUEST and self._is_idle() and (known := self._staff.shortcuts.recall(data)):
             self._requests += 1
             found, body = known
@@ -380,7 +391,7 @@ class Connection(HttpToolsProtocol):
             return
         sink, caller = self.sink(), self.caller(found.shortcut)
         try:
-            reader = wanted.subscribe(self.broker, _client(found, caller), wanted.forms.chunked, sink)
+            reader = wanted.subscribe(self.broker, self._client(found), wanted.forms.chunked, sink)
         except PlainmqError as error:
             self.refuse(self._owe(found), error, softly)
             return
@@ -438,11 +449,6 @@ class Connection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-
-
-def _client(found: shortcut.Found, caller: Caller) -> str | None:
-    """Whose request it is, as quotas know it."""
-    return known_as(found.grant, caller.host or None)
 
 
 def cutter(receive: Receive) -> Callable[[], object] | None:
