@@ -64,6 +64,7 @@ STDERR = 2
 FORCED = 1  # the exit status after a second signal
 REFUSED = 1  # that of a start that was refused, or of a crash
 NEW_OBJECTS = 10_000  # from one look for garbage in circles to the next; a reader leaves a dozen, none of it in circles
+_STORE = "sqlite:///var/lib/plainmq/log.db"
 LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
 
 
@@ -87,7 +88,7 @@ def store_path(engine: str) -> Path:
     SettingInvalid."""
     if match := re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine):
         return Path(match[1])
-    raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as sqlite:///var/lib/plainmq/log.db")
+    raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
 
 
 def token_path(settings: Settings) -> Path:
@@ -164,7 +165,7 @@ def _broker(settings: Settings) -> Broker:
     )  # fmt: skip
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
-        raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}")
+        raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {_STORE}")
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
     return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
