@@ -3,14 +3,23 @@ pipelined behind it waits, and a stop lets it finish.
 """
 
 from abc import ABC, abstractmethod
-from asyncio import AbstractEventLoop, Event
+from asyncio import AbstractEventLoop, Event, Transport
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, Final, Protocol
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
 from ..broker import Broker
-from ..errors import PlainmqError
+from ..errors import Draining, PlainmqError
 from ..message import Draft, Receipt
-from . import shortcut
+from ..telemetry.accesslog import address
+from . import heads, shortcut
+from .exchange import code_of, named
+from .forwarded import Caller
+from .problem import answer_to
+from .staff import Staff
 
 CREATED: Final = 201  # as a number: an enum's member is dear to look up, and dearer as a key
 
@@ -19,11 +28,16 @@ class Debtor(Protocol):
     """The connection."""
 
     broker: Broker
+    staff: Staff
     loop: AbstractEventLoop
+    transport: Transport
+    server_state: ServerState
+    client: tuple[str, int] | None
+    pipeline: Any  # what was asked behind, and waits
 
-    def respond(self, owed: "Owed", status: int, head: bytes, body: bytes) -> None: ...
+    def caller(self, found: shortcut.Shortcut) -> Caller: ...
 
-    def refuse(self, owed: "Owed", error: PlainmqError) -> None: ...
+    def on_response_complete(self) -> None: ...
 
 
 class Owed(ABC):
@@ -44,6 +58,46 @@ class Owed(ABC):
     def asked(self) -> tuple[str, bytes, int]:
         """The method, the target and the bytes of the body, for the log."""
 
+    def refuse(self, error: PlainmqError, softly: bool = False) -> None:
+        """`softly`: with an event where a stream was asked for."""
+        broker = self.debtor.broker
+        broker.counts.refusals[error.code] += 1
+        response = answer_to(error, softly, broker.pressure if isinstance(error, Draining) else 1.0)
+        self.respond(response.status_code, *shortcut.refused(response))
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        self.response_complete = True
+        debtor = self.debtor
+        debtor.broker.counts.answers[status] += 1
+        if status >= debtor.staff.access.least:
+            self._tell(status, body)
+        transport = debtor.transport
+        if transport.is_closing():  # the client left while the log was asked
+            return
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        common = heads.common(debtor.server_state)
+        transport.write(b"".join((STATUS_LINE[status], common, head, close, b"\r\n", body)))
+        if self.last and transport.can_write_eof():  # TLS cannot, and reads on while it closes
+            # What is still on its way would reset a closed connection, and the answer with it:
+            transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
+        elif not self.keep_alive:
+            transport.close()
+        if debtor.pipeline or self.last:
+            debtor.on_response_complete()
+        else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
+            debtor.server_state.total_requests += 1
+
+    def _tell(self, status: int, body: bytes) -> None:
+        method, target, octets = self.asked()
+        found, debtor = self.found, self.debtor
+        client = debtor.client if found is None else debtor.caller(found.shortcut).address
+        token = None if found is None else named(found.grant)
+        debtor.staff.access.request(
+            status, method, target, client=address(client), bytes_in=octets, bytes_out=len(body),
+            seconds=None if self.begun is None else monotonic() - self.begun, token=token,
+            code=code_of(body) if status >= 400 else None,
+        )  # fmt: skip
+
 
 class Short(Owed):
     """For a request that took a short cut. A connection has one at a time, and uses it again; a publish waits in it."""
@@ -60,7 +114,7 @@ class Short(Owed):
         durability = self.debtor.broker.engine.durability
         count = len(self.drafts) if self.batch else None
         self.drafts = ()  # a connection that waits holds nothing
-        self.debtor.respond(self, CREATED, *shortcut.accepted(receipt, place, durability, count))
+        self.respond(CREATED, *shortcut.accepted(receipt, place, durability, count))
 
     def refused(self, error: BaseException) -> None:
         if not isinstance(error, PlainmqError):
@@ -68,7 +122,7 @@ class Short(Owed):
             self.debtor.loop.call_exception_handler(context)
             error = PlainmqError("the server failed; nobody knows whether the message was stored")
         self.drafts = ()
-        self.debtor.refuse(self, error)
+        self.refuse(error)
 
 
 class Refusal(Owed):
@@ -89,4 +143,4 @@ class Refusal(Owed):
         self.answer()
 
     def answer(self) -> None:
-        self.debtor.refuse(self, self._error)
+        self.refuse(self._error)

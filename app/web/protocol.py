@@ -19,24 +19,21 @@ from typing import Any, Final, cast
 
 import httptools
 import msgspec
-from starlette.responses import Response
 from starlette.types import Receive
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ..access.grant import Grant
-from ..errors import Draining, NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
+from ..errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..net.sockets import is_tls, let_go
-from ..telemetry.accesslog import address
 from . import heads, shortcut
-from .exchange import Exchange, code_of, exchange, named
+from .exchange import Exchange, exchange, named
 from .forwarded import Caller
 from .intake import MOST_AHEAD, Stage, Watch, check_parts, head_size
-from .owed import Owed, Refusal, Short
-from .problem import answer_to
+from .owed import Refusal, Short
 from .sink import StreamSink, Subscription
 from .staff import Staff
 from .stay import Stay
@@ -80,7 +77,8 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
 
     # Of uvicorn's own, which is made when a request has to be read:
-    client = timeout_keep_alive_task = None
+    client: tuple[str, int] | None = None
+    timeout_keep_alive_task = None
     parser: Any = None
     flow: FlowControl = cast(FlowControl, None)
     cycle: RequestResponseCycle = cast(RequestResponseCycle, None)
@@ -112,7 +110,7 @@ class Connection(HttpToolsProtocol):
         self.app_state = app_state
         self.loop = _loop or get_running_loop()
         self.connections = server_state.connections
-        self._staff = staff
+        self.staff = staff
         self.broker = staff.broker
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -122,7 +120,7 @@ class Connection(HttpToolsProtocol):
         connections["http"] = connections.get("http", 0) + 1
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         self._peer = Caller(host, port, "https" if secure else "http")
-        if len(self.connections) > self._staff.intake.max_clients:
+        if len(self.connections) > self.staff.intake.max_clients:
             self._deaf = True
             transport.abort()
         elif secure:
@@ -141,7 +139,7 @@ class Connection(HttpToolsProtocol):
 
     def caller(self, found: shortcut.Shortcut) -> Caller:
         """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
-        return self._staff.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
+        return self.staff.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
 
     def _client(self, found: shortcut.Found) -> str | None:
         """Whose request it is, as quotas know it."""
@@ -166,7 +164,7 @@ class Connection(HttpToolsProtocol):
         parser = self.parser
         check_parts(self.url, self.headers)
         if self._head:  # or it came in one piece, and no piece is too large
-            self._staff.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
+            self.staff.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
         self._head = 0
         if not parser.should_upgrade():  # it will be refused: the parser takes what follows for another protocol
             self._take_up()
@@ -175,7 +173,7 @@ class Connection(HttpToolsProtocol):
     def _take_up(self) -> None:
         parser = self.parser
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._found = self._staff.shortcuts.find(parser.get_method(), self.url, self.headers)
+            self._found = self.staff.shortcuts.find(parser.get_method(), self.url, self.headers)
         if self._found is None:
             self._build_request()
         else:
@@ -211,7 +209,7 @@ class Connection(HttpToolsProtocol):
         self._stage = Stage.REQUEST
         if (found := self._found) is not None:
             self._found = None
-            self._staff.shortcuts.remember(self._piece, found)
+            self.staff.shortcuts.remember(self._piece, found)
             body = bytes(self._body)
             del self._body  # a connection that waits holds nothing
             self.loop.call_soon(found.shortcut.take, self, found, body)  # not below the parser
@@ -228,7 +226,7 @@ class Connection(HttpToolsProtocol):
         elif owed.found is found and not owed.response_complete:
             return owed  # what was pipelined behind it meanwhile stays the last that came
         owed.found = found
-        if self._staff.access.all:
+        if self.staff.access.all:
             owed.begun = monotonic()
         owed.response_complete = False
         self.cycle = owed  # type: ignore[assignment]
@@ -240,48 +238,9 @@ class Connection(HttpToolsProtocol):
             owed.drafts, owed.batch = short.read(body), short.batch
             self.broker.quotas.publish(self._client(found), len(owed.drafts))
         except PlainmqError as error:
-            self.refuse(owed, error)
+            owed.refuse(error)
         else:
             self.broker.gather.add(owed)
-
-    def refuse(self, owed: Owed, error: PlainmqError, softly: bool = False) -> None:
-        self.broker.counts.refusals[error.code] += 1
-        pressure = self.broker.pressure if isinstance(error, Draining) else 1.0
-        self.send(owed, answer_to(error, softly, pressure))
-
-    def send(self, owed: Owed, response: Response) -> None:
-        self.respond(owed, response.status_code, *shortcut.refused(response))
-
-    def respond(self, owed: Owed, status: int, head: bytes, body: bytes) -> None:
-        owed.response_complete = True
-        self.broker.counts.answers[status] += 1
-        if status >= self._staff.access.least:
-            self._tell(owed, status, body)
-        if self.transport.is_closing():  # the client left while the log was asked
-            return
-        close = b"" if owed.keep_alive else b"connection: close\r\n"
-        common = heads.common(self.server_state)
-        self.transport.write(b"".join((STATUS_LINE[status], common, head, close, b"\r\n", body)))
-        if owed.last and self.transport.can_write_eof():  # TLS cannot, and reads on while it closes
-            # What is still on its way would reset a closed connection, and the answer with it:
-            self.transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
-        elif not owed.keep_alive:
-            self.transport.close()
-        if self.pipeline or owed.last:
-            self.on_response_complete()
-        else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
-            self.server_state.total_requests += 1
-
-    def _tell(self, owed: Owed, status: int, body: bytes) -> None:
-        method, target, octets = owed.asked()
-        found = owed.found
-        client = self.client if found is None else self.caller(found.shortcut).address
-        token = None if found is None else named(found.grant)
-        self._staff.access.request(
-            status, method, target, client=address(client), bytes_in=octets, bytes_out=len(body),
-            seconds=None if owed.begun is None else monotonic() - owed.begun, token=token,
-            code=code_of(body) if status >= 400 else None,
-        )  # fmt: skip
 
     # What is too much or too slow
 
@@ -290,13 +249,13 @@ class Connection(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self._stage is _REQUEST and self._is_idle() and (known := self._staff.shortcuts.recall(data)):
+        if self._stage is _REQUEST and self._is_idle() and (known := self.staff.shortcuts.recall(data)):
             self._requests += 1
             found, body = known
             found.shortcut.take(self, found, body)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
-        most = self._staff.intake.max_head
+        most = self.staff.intake.max_head
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
@@ -333,7 +292,7 @@ class Connection(HttpToolsProtocol):
             self._head += len(piece)
         else:
             return
-        self._staff.intake.check_size(self._head)
+        self.staff.intake.check_size(self._head)
 
     def look(self, now: float) -> None:
         """End what comes too slowly; to be called about once a second."""
@@ -343,7 +302,7 @@ class Connection(HttpToolsProtocol):
         stage = self._awaited()
         if self._watch is None:
             self._watch = Watch()
-        if self._watch.is_late(stage, self._requests, self._octets, now, self._staff.intake):
+        if self._watch.is_late(stage, self._requests, self._octets, now, self.staff.intake):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
@@ -393,15 +352,15 @@ class Connection(HttpToolsProtocol):
         try:
             reader = wanted.subscribe(self.broker, self._client(found), wanted.forms.chunked, sink)
         except PlainmqError as error:
-            self.refuse(self._owe(found), error, softly)
+            self._owe(found).refuse(error, softly)
             return
         seen = Exchange(found.shortcut.method, found.shortcut.path, caller.address, None, named(found.grant))
-        Stay(self._staff.keeper, found.grant, wanted.timeout).begin(sink, reader)
+        Stay(self.staff.keeper, found.grant, wanted.timeout).begin(sink, reader)
         self.become(sink, seen, reader, partial(reader.start, wanted.start))
 
     def sink(self) -> StreamSink:
         """Where the bytes of a subscription can go."""
-        return StreamSink(self.transport, self.connections, self._staff)
+        return StreamSink(self.transport, self.connections, self.staff)
 
     def become(
         self, sink: StreamSink, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]
