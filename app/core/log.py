@@ -186,8 +186,11 @@ class Log:
             for seq in islice(self._expiries.due(now), SWEEP):
                 if message := self.order.get(seq):
                     self.remove(message)
-            uncut, self.uncut = self.uncut, {}
-            for name in {**uncut, **dict.fromkeys(self._revisits.due(now))}:
+            due = dict.fromkeys(self._revisits.due(now))
+            if self.uncut:  # one at a time: there may be many after a start
+                due[next(iter(self.uncut))] = None
+            for name in due:
+                self.uncut.pop(name, None)
                 if topic := self.topics.get(name):
                     self._revisit(topic, now)
 

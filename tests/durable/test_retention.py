@@ -1,5 +1,6 @@
 """Retention on a disk: what a topic may keep, in a file that grows and shrinks, by a server whose memory does not."""
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -94,6 +95,16 @@ async def test_what_retention_took_does_not_come_back_when_the_power_fails(tmp_p
         assert await everything(node, starts) == before
         await append(node, "a", "one more")
         assert drafts_text((await page(node, "a")).messages)[:2] == ["29.0", "29.1"]
+
+
+async def test_a_lower_default_counts_for_every_topic_from_the_start_on(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    async with life.open(Limits(Retention(max_messages=5_000))) as node:
+        for topic in "abc":
+            await append(node, topic, *map(str, range(5_000)))
+    async with life.open(Limits(Retention(max_messages=10))) as node, asyncio.timeout(DEADLINE):
+        while [state.messages for state in await node.engine.topics(None)] != [10, 10, 10]:
+            pass  # nobody publishes
 
 
 async def test_what_went_is_out_of_the_file_when_the_server_has_stopped(tmp_path: Path) -> None:
