@@ -25,8 +25,8 @@ from .topiclog import Limits
 from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 
 
 class Accepted(msgspec.Struct, frozen=True):

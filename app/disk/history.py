@@ -1,5 +1,5 @@
-"""Messages in the file: a Ring for each topic's, and the Order of all. What is accepted or given up is gathered, and
-written in few statements; whoever looks makes sure first that it was.
+"""Messages in the file: a Ring for each topic's, and the Order of all. What is accepted is gathered, and written in few
+statements; whoever looks makes sure first that it was. What is given up may stay in the file for a while, as noted.
 """
 
 import sqlite3

@@ -118,7 +118,7 @@ class LineSession(Connection):
             if self._grant is NOBODY and len(line) > LOGIN:  # to read it would cost more than to refuse it
                 raise Unauthorised(UNAUTHORISED)
             command = dialect.parse(line)
-            if self._grant is not ANYBODY:
+            if self._grant is not ANYBODY:  # as authorise() knows too, but this is once for each line
                 check(self._grant, command)
             if isinstance(command, Joint):
                 self._put_off(dialect, command)

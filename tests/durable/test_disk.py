@@ -367,7 +367,10 @@ async def test_what_was_handed_to_one_before_a_failure_is_not_handed_out_again(t
         assert drafts_text((await page(node, "one", take=True)).messages) == ["a", "b", "c"]
 
 
-async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(tmp_path: Path) -> None:
+async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "plainmq")
     life = Life(tmp_path)
     async with life.open(Limits(Retention(max_messages=3))) as node:
         await node.engine.configure_group("b", "g", {})
@@ -382,6 +385,11 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(tmp
                     await node.engine.group("b", "g")
                     break
         assert node.engine.failures == 1
+        assert "storage recovered" not in caplog.text  # nothing was written: nobody knows
+        await ask(node, lambda core: database(core).execute("PRAGMA query_only = OFF"))
+        await works_again(node)
+        await node.engine.topics(None)  # the writer tells of it behind its answer
+        assert "storage recovered" in caplog.text
 
 
 async def test_a_fault_of_ours_in_one_question_is_nobody_elses(tmp_path: Path) -> None:

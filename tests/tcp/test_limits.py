@@ -349,6 +349,7 @@ class Transport(asyncio.Transport):
         self.filled = 0
         self.writes: list[bytes] = []
         self.reading = True
+        self.closed = False
 
     def get_write_buffer_size(self) -> int:
         return self.filled
@@ -365,7 +366,10 @@ class Transport(asyncio.Transport):
         self.reading = True
 
     def is_closing(self) -> bool:
-        return False
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
 
 
 async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, peer: Peer) -> None:
