@@ -27,7 +27,7 @@ from .limits.farewells import Farewells
 from .limits.inflow import Inflow
 from .limits.outflow import Outflow
 from .limits.quotas import Quotas
-from .message import Draft, Id, Message, Receipt, Scheduled
+from .message import Draft, Envelope, Id, Message, Receipt, Scheduled
 from .position import LATEST, Cursor, Start
 from .sink import Sink
 from .telemetry.pulse import Pulse
@@ -155,11 +155,11 @@ class Broker:
     def put_back(self, message: Message) -> None:
         """It was handed out for one subscriber, who was gone by then: it is published anew, under another id."""
         ttl = None if message.expires is None else max(message.expires - time.time(), 0.0)
-        draft = Draft(
-            message.topic, message.data, message.content_type, message.event, message.delivery, ttl=ttl,
-            line=message.line, death=message.death,
+        envelope = Envelope(
+            message.topic, message.content_type, message.event, message.delivery, ttl=ttl, line=message.line,
+            death=message.death,
         )  # fmt: skip
-        self.engine.append([draft]).add_done_callback(self._put_back)
+        self.engine.append([Draft(envelope, [message.data])]).add_done_callback(self._put_back)
 
     def _put_back(self, future: "Future[Receipt | Scheduled]") -> None:
         error = None if future.cancelled() else future.exception()

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Final
 
 from .cohort import Cohort, LimitedCohort, Reader, Source
+from .core.run import Run
 from .frames import KINDS, Form
 from .limits.counts import Counts
 from .limits.outflow import Outflow
@@ -82,18 +83,17 @@ class Cohorts:
             if self._shared.get((cohort.selector, cohort.form)) is cohort:
                 del self._shared[cohort.selector, cohort.form]
 
-    def deliver(self, messages: Sequence[Message]) -> dict[int, int]:
+    def deliver(self, runs: Sequence[Run]) -> dict[int, int]:
         """Hand messages to whoever listens, in log order; returns to how many (by seq), where there is anybody. They
         get the bytes this turn, or when the writer has rested."""
         readers: dict[int, int] = {}
-        topic, heard = "", False
-        for message in messages:
-            if message.topic is not topic:  # neighbours mostly have the same
-                topic = message.topic
-                heard = bool(self._selections.of(topic))
-            if heard and (count := self._try_to_deliver(message)):
-                readers[message.seq] = count
-            self.head = message.seq
+        for run in runs:
+            if self._selections.of(run.envelope.topic):
+                for message in run:
+                    if count := self._try_to_deliver(message):
+                        readers[message.seq] = count
+                    self.head = message.seq
+            self.head = run.seq
         return readers
 
     def _try_to_deliver(self, message: Message) -> int:

@@ -13,15 +13,15 @@ from .errors import PlainmqError, Refused
 from .message import Draft, Receipt, Scheduled
 
 TURN: Final = 0.01  # seconds of publishing, about, then others get their turn
-TOGETHER: Final = 100  # drafts that the log is given at once: more would gain nothing
+TOGETHER: Final = 100  # messages that the log is given at once: more would gain nothing
 
 
 class Publisher(Protocol):
-    drafts: Sequence[Draft]
-    """For one topic, without a key or a delay; all or none of them are accepted."""
+    draft: Draft
+    """Without a key or a delay; all or none of its messages are accepted."""
 
     def accepted(self, receipt: Receipt, place: int) -> None:
-        """The drafts are the messages from that place on (from 0) among those of the receipt."""
+        """They are the messages from that place on (from 0) among those of the receipt."""
 
     def refused(self, error: BaseException) -> None:
         """Refused by a PlainmqError; after any other, nobody knows."""
@@ -36,7 +36,7 @@ class Gather:
         self._waiting: dict[str, list[Publisher]] = {}  # by topic, in the order they came
 
     def add(self, publisher: Publisher) -> None:
-        waiting, topic = self._waiting, publisher.drafts[0].topic
+        waiting, topic = self._waiting, publisher.draft.topic
         if not waiting:
             self._loop.call_soon(self._end_turn)
         if topic in waiting:
@@ -55,7 +55,7 @@ class Gather:
 
     def _publish(self, publishers: list[Publisher]) -> None:
         try:
-            future = self._publish_all([draft for publisher in publishers for draft in publisher.drafts])
+            future = self._publish_all([publisher.draft for publisher in publishers])
         except PlainmqError as error:
             for publisher in publishers:
                 publisher.refused(error)
@@ -71,7 +71,7 @@ class Gather:
             receipt = future.result()
             place = 0
             for publisher in publishers:
-                count = len(publisher.drafts)
+                count = len(publisher.draft)
                 publisher.accepted(receipt, place)
                 place += count
         elif isinstance(error, Refused) and len(publishers) > 1:
@@ -83,13 +83,13 @@ class Gather:
 
 
 def _parts(publishers: Iterable[Publisher]) -> Iterator[list[Publisher]]:
-    """In their order; a part has at most TOGETHER drafts, or one publisher."""
+    """In their order; a part has at most TOGETHER messages, or one publisher."""
     part: list[Publisher] = []
     count = 0
     for publisher in publishers:
-        if part and count + len(publisher.drafts) > TOGETHER:
+        if part and count + len(publisher.draft) > TOGETHER:
             yield part
             part, count = [], 0
         part.append(publisher)
-        count += len(publisher.drafts)
+        count += len(publisher.draft)
     yield part

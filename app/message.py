@@ -1,12 +1,15 @@
-"""A message: what a publisher hands in (Draft), what the log keeps (Message), what the publisher is told (Receipt).
+"""A message: what a publisher hands in (Draft), what a reader gets (Message), what the publisher is told (Receipt).
 
 What goes into a Draft is checked at the door; nothing further in asks again.
 """
 
 import re
+from collections.abc import Iterable, Sequence, Sized
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -59,24 +62,70 @@ class Death(msgspec.Struct, frozen=True, gc=False):
     last_failure: float
 
 
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """A message before the log has accepted it. `topic` comes from parse_topic, `event` from parse_event, `key` from
-    parse_key; durations are seconds.
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """All of a message but its body and its place. `topic` comes from parse_topic, `event` from parse_event; `ttl` is
+    in seconds.
 
     `line` is the whole line of the original protocol it came in, for those who listen in that protocol.
     """
 
     topic: str
-    data: bytes
     content_type: str = TEXT
     event: str | None = None
     delivery: Delivery = Delivery.ALL
     retain: bool = True
     ttl: float | None = None
-    delay: float | None = None
-    key: str | None = None
     line: bytes | None = None
     death: Death | None = None
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """Messages before the log has accepted them, at least one: they differ in nothing but their bodies. `delay` is in
+    seconds, `key` comes from parse_key."""
+
+    envelope: Envelope
+    bodies: Sequence[bytes]
+    delay: float | None = None
+    key: str | None = None
+
+    @property
+    def topic(self) -> str:
+        return self.envelope.topic
+
+    @property
+    def octets(self) -> int:
+        """Bytes of the bodies."""
+        return sum(map(len, self.bodies))
+
+    def __len__(self) -> int:
+        """How many messages."""
+        return len(self.bodies)
+
+
+def how_many(several: Iterable[Sized]) -> int:
+    """How many messages there are in all of these."""
+    return sum(map(len, several))
+
+
+def joined(drafts: Sequence[Draft]) -> Sequence[Draft]:
+    """The same messages, with those of neighbours whose envelopes are equal in one draft. Their key and their delay are
+    the same."""
+    if len(drafts) == 1:
+        return drafts
+    return [
+        Draft(envelope, [body for draft in alike for body in draft.bodies], drafts[0].delay, drafts[0].key)
+        for envelope, alike in groupby(drafts, attrgetter("envelope"))
+    ]
+
+
+def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
+    """The last messages of these, at most so many."""
+    last: list[Draft] = []
+    for draft in reversed(drafts):
+        if most > 0:
+            last.append(draft if len(draft) <= most else Draft(draft.envelope, draft.bodies[-most:]))
+            most -= len(draft)
+    return last
 
 
 def parse_event(text: str) -> str:

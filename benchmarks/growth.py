@@ -15,7 +15,7 @@ from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.frames import SSE_JSON, SSE_RAW, Form
-from app.message import Draft
+from app.message import Draft, Envelope
 from app.position import EARLIEST, LATEST
 from app.topic import Selector
 
@@ -53,7 +53,7 @@ async def publish_beside(names: list[str], topic: str, count: int = 20_000) -> f
     async with broker() as node:
         for name in names:
             node.subscribe(Selector([name]), SSE_RAW, Counter()).start(LATEST)
-        drafts = [Draft(topic, b"x" * 64)]
+        drafts = [Draft(Envelope(topic), [b"x" * 64])]
         begin = time.process_time()
         for n in range(count):
             await node.publish(drafts)
@@ -66,7 +66,7 @@ async def read_everything(topics: int, messages: int, name: str, form: Form) -> 
     """Microseconds for each message that a reader from `earliest` is written."""
     async with broker() as node:
         for n in range(messages):
-            await node.publish([Draft(f"t.{n % topics}", b"x" * 64)])
+            await node.publish([Draft(Envelope(f"t.{n % topics}"), [b"x" * 64])])
         sink = Counter()
         selector = Selector([name])
         selected = sum(info.state.messages for info in await node.topics(selector))

@@ -20,7 +20,7 @@ import httpx
 from app.core.core import Core
 from app.core.topiclog import Limits, Retention
 from app.disk.store import Store
-from app.message import Draft
+from app.message import Draft, Envelope
 
 ROUNDS: Final = 3
 BATCH: Final = 1_000
@@ -45,7 +45,7 @@ def fill(path: Path, messages: int, topics: int, ttl: float | None, prepare: Pre
     with opened(path) as store:
         store.commit(lambda core: prepare(core, now))
         for batch in range(messages // BATCH):
-            drafts = [Draft(f"t.{batch % topics}", BODY, ttl=ttl)] * BATCH
+            drafts = [Draft(Envelope(f"t.{batch % topics}", ttl=ttl), [BODY] * BATCH)]
             store.commit(lambda core, drafts=drafts: core.append(drafts, now))  # type: ignore[misc]
 
 

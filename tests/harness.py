@@ -12,10 +12,17 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from app.message import Draft, Envelope
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
+
+
+def draft(topic: str, *bodies: bytes, delay: float | None = None, key: str | None = None, **options: Any) -> Draft:
+    """`options`: of the Envelope."""
+    return Draft(Envelope(topic, **options), bodies, delay, key)
 
 
 def take_nothing(port: int, request: bytes) -> socket.socket:

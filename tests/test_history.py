@@ -6,17 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from app.core.epochs import Epochs
 from app.core.history import History, MemoryHistory, Ring
+from app.core.log import Log
+from app.core.run import Run, runs
+from app.core.topiclog import Limits
 from app.disk.file import StoreFile
 from app.disk.history import DiskHistory
 from app.message import Delivery, Message
+from tests.harness import draft
 
 
-def message(seq: int) -> Message:
-    return Message("e", seq, seq, "a", b"", "", None, float(seq), Delivery.ALL)
+def accepted(seq: int, time: float, *bodies: bytes, **options: Any) -> list[Run]:
+    """Messages that took the places from `seq` on."""
+    return [*runs(draft("a", *bodies, **options), "e", seq, seq, time)]
+
+
+def messages(runs: list[Run]) -> list[Message]:
+    return [message for run in runs for message in run]
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -37,58 +45,64 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         for _ in range(dice.choice([0, 1, 1, 2])):
             if plain:
                 gone = plain.pop(0 if dice.random() < 0.7 else dice.randrange(len(plain)))
-                assert ring.remove(gone)
-                assert not ring.remove(gone)
-                order.remove([gone])
+                taken = ring.remove(gone.seq)
+                assert taken is not None
+                assert messages([taken]) == [gone]
+                assert ring.remove(gone.seq) is None
         if dice.random() < 0.1:
             count = dice.randrange(6)
             oldest, plain = plain[:count], plain[count:]
-            assert ring.shift(count) == oldest
-            order.remove(oldest)
+            assert messages(ring.shift(count)) == oldest
         seq = turn * 6
-        added = [message(seq + place) for place in range(0, dice.choice([2, 2, 6]), 2)]
-        plain += added
+        added = [
+            run for place in range(0, dice.choice([2, 2, 6]), 2) for run in accepted(seq + place, float(turn), b"")
+        ]
+        first = messages(added)[0]
+        plain += messages(added)
         ring.extend(added)
-        order.extend(added)
         place = dice.randrange(seq + 6)
         after = [kept for kept in plain if kept.seq > place]
         assert list(ring.after(place)) == list(order.after(place)) == after
         assert (list(ring), ring.live, ring.oldest) == (plain, len(plain), plain[0])
         assert list(ring.newest()) == list(order.newest()) == plain[::-1]
-        assert order.get(seq) == added[0]
+        assert order.get(seq) == first
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
-        assert order.before(float(place), seq + 6) == (next((k.seq for k in plain if k.seq >= place), seq + 6 + 1) - 1)
+        time = dice.randrange(turn + 2) - 0.5
+        assert order.before(time, seq + 6) == next((k.seq - 1 for k in plain if k.time >= time), seq + 6)
 
 
 def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: History) -> None:
     dice = random.Random(7)
-    ring, plain, seq = history.ring("a"), list[Message](), 0
+    ring, plain, seq = history.ring("a"), list[Message](), 1
     for turn in range(150):
         time = float(turn // 5)
         kind = ["text/plain", "application/json"][turn // 10 % 2]
-        added = list[Message]()
-        for _ in range(dice.choice([1, 2, 20, 300])):
-            seq += dice.choice([1] * 30 + [2])  # what lies between is another topic's, or was not kept
-            body = b"x" * dice.choice([0, 1, 100, 3_000])
-            own: Any = dice.choice([{}] * 30 + [{"expires": 5.0}, {"line": b"x"}, {"delivery": Delivery.ONE}])
-            added.append(replace(message(seq), time=time, data=body, content_type=kind, **own))
+        added = list[Run]()
+        for _ in range(dice.choice([1, 2, 10])):
+            seq += dice.choice([0, 0, 0, 1])  # what lies between is another topic's, or was not kept
+            bodies = [b"x" * dice.choice([0, 1, 100, 3_000]) for _ in range(dice.choice([1, 1, 2, 30, 300]))]
+            own: Any = dice.choice([{}] * 10 + [{"ttl": 5.0}, {"line": b"x"}, {"delivery": Delivery.ONE}])
+            added += accepted(seq, time, *bodies, content_type=kind, **own)
+            seq += len(bodies)
+        plain += messages(added)
         ring.extend(added)
-        plain += added
         for _ in range(min(dice.choice([0, 10, 100]), len(plain))):
             gone = plain.pop(dice.choice([0, dice.randrange(len(plain)), max(len(plain) - 10, 0)]))
-            assert ring.remove(gone)
-            assert not ring.remove(gone)
-        count = dice.choice([0, 10, 100])
+            taken = ring.remove(gone.seq)
+            assert taken is not None
+            assert messages([taken]) == [gone]
+            assert ring.remove(gone.seq) is None
+        count = dice.choice([0, 10, 100, 1_000])
         oldest, plain = plain[:count], plain[count:]
-        assert ring.shift(count) == oldest
+        assert messages(ring.shift(count)) == oldest
         if isinstance(history, DiskHistory) and dice.random() < 0.6:
             dice.choice([history.flush, history.write])()
             if dice.random() < 0.5:  # as after a start
                 history = DiskHistory(history._db, Epochs("e"), history.left)
                 ring = history.ring("a")
         check_ring(ring, plain, dice.randrange(seq))
-        if isinstance(history, DiskHistory):
-            assert history.order.before(time - 0.5, seq) == next((k.seq - 1 for k in plain if k.time >= time), seq)
+        assert list(history.order.after(0)) == list(history.order.newest())[::-1] == plain
+        assert history.order.before(time - 0.5, seq) == next((k.seq - 1 for k in plain if k.time >= time), seq)
 
 
 def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
@@ -98,3 +112,23 @@ def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
     assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
     assert ring.count(place) == sum(kept.seq > place for kept in for_all)
     assert list(ring.sizes()) == [(kept.seq, len(kept.data)) for kept in for_all]
+
+
+def test_messages_may_be_removed_while_somebody_walks_past_them(history: History) -> None:
+    ring = history.ring("a")
+    ring.extend(accepted(1, 0.0, *[b"x"] * 500))
+    for message in ring.after(0):
+        if message.seq % 3:
+            assert ring.remove(message.seq)
+    assert [message.seq for message in ring] == [*range(3, 501, 3)]
+    assert [message.seq for message in ring.newest() if ring.remove(message.seq)] == [*range(498, 0, -3)]
+    assert (ring.live, list(ring), list(history.order.after(0))) == (0, [], [])
+
+
+def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:
+    log = Log(Limits(), Epochs("e"), MemoryHistory())
+    handed = log.accept([draft("a", b"1", b"2", b"3")], 0.0)
+    before = messages(handed)
+    log.remove(before[1])
+    log.drop("a")
+    assert [message.data for message in messages(handed)] == [b"1", b"2", b"3"]

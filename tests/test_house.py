@@ -44,7 +44,7 @@ TABLE = """
     worker            → crew sink frames limits/* core/lease
     puller            → crew engines/base core/lease
     crew              → engines/base core/lease errors
-    cohorts           → cohort selections sink frames limits/* message topic
+    cohorts           → cohort selections sink frames limits/* core/run message topic
     selections        → cohort topic
     cohort            → sink frames limits/* core/reading message position topic
     sink              →
@@ -57,25 +57,27 @@ TABLE = """
 
     disk/backup       → .file .notes
     disk/store        → .file .history .notes core/*
-    disk/notes        → .rows core/* message topic
-    disk/history      → .rows .run core/epochs core/notes message
+    disk/notes        → .parts core/* message topic
+    disk/history      → .parts .row core/* message
     disk/file         → core/epochs errors
-    disk/run          → core/epochs message
-    disk/rows         →
+    disk/row          → core/epochs core/run message
+    disk/parts        →
 
     core/core         → .delayed .duplicates .groups .reading .log .history .epochs .notes
-                        .topiclog .totals message errors
+                        .run .topiclog .totals message errors
     core/groups       → .reading .log .topiclog .totals .holds .group .lease .deadlines .notes message
                         position topic errors
     core/reading      → .log .losses message position topic
-    core/log          → .topiclog .losses .history .holds .group .deadlines .epochs .notes message topic errors
+    core/log          → .topiclog .losses .history .run .holds .group .deadlines .epochs .notes message topic errors
     core/delayed      → .topiclog .deadlines .notes message errors
-    core/topiclog     → .losses .history .holds message
-    core/losses       → .notes message topic
+    core/topiclog     → .losses .history .run .holds message
+    core/losses       → .notes .run message topic
     core/holds        → .history .group message
     core/group        → .lease .deadlines errors
     core/lease        → message errors
-    core/history      → message
+    core/history      → .run .shelf message
+    core/shelf        → .run
+    core/run          → message
     core/duplicates   → .notes message
     core/epochs       → message
     core/notes        →

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError
-from ..message import Delivery, Draft, Id, Message, Receipt, Scheduled
+from ..message import Draft, Id, Message, Receipt, Scheduled, how_many, joined
 from .delayed import Delayed
 from .duplicates import Duplicates
 from .epochs import Epochs
@@ -21,35 +21,38 @@ from .history import History
 from .log import Log
 from .notes import Changed, Notes, forget
 from .reading import Reading
+from .run import Run
 from .topiclog import Limits
 from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 
 
 class Accepted(msgspec.Struct, frozen=True):
     """A publish that took its place in the log."""
 
-    messages: list[Message]
+    runs: list[Run]
     key: str | None
 
     def receipt(self, readers: Mapping[int, int]) -> Receipt:
         """What the publisher is told, when it is known to how many each message (by seq) was handed."""
-        messages = self.messages
-        first, count = messages[0], len(messages)
-        id = first.id
-        subscribers = max([readers.get(message.seq, 0) for message in messages]) if readers else 0
-        return Receipt(id, first.topic, first.index, subscribers, id if count == 1 else messages[-1].id, count)
+        first, last = self.runs[0], self.runs[-1]
+        subscribers = 0
+        if readers:
+            subscribers = max([readers.get(seq, 0) for run in self.runs for seq in range(run.first, run.seq + 1)])
+        return Receipt(
+            f"{first.epoch}-{first.first}", first.envelope.topic, first.first_index, subscribers,
+            f"{last.epoch}-{last.seq}", last.seq - first.first + 1,
+        )  # fmt: skip
 
 
 class Outbox(NamedTuple):
-    """`messages`: to be delivered, in this order; those `for_one` are to be handed() back. `news`: for the workers of
+    """`runs`: to be delivered, in this order; those `for_one` are to be handed() back. `news`: for the workers of
     groups."""
 
-    messages: list[Message]
-    for_one: list[Message]
+    runs: list[Run]
+    for_one: list[Run]
     news: News
 
 
@@ -69,8 +72,8 @@ class Core:
         self.groups = Groups(self.log, self.reading, limits.groups, changed)
         self.duplicates = Duplicates(changed)
         self.delayed = Delayed(changed)
-        self._messages: list[Message] = []  # accepted, and not in an outbox yet
-        self._for_one: list[Message] = []  # among them
+        self._runs: list[Run] = []  # accepted, and not in an outbox yet
+        self._for_one: list[Run] = []  # among them
         self._grown: dict[str, None] = {}  # topics to be held to their retention
         self._unhanded: dict[str, int] = {}  # by topic: messages for one of which it is not known who had them
 
@@ -96,11 +99,11 @@ class Core:
     @property
     def quiet(self) -> bool:
         """Nothing was decided that must happen now, or before the deadline that was there."""
-        return not (self._messages or self._grown or self.log.uncut or self.groups.has_news)
+        return not (self._runs or self._grown or self.log.uncut or self.groups.has_news)
 
     def take_outbox(self) -> Outbox:
-        outbox = Outbox(self._messages, self._for_one, self.groups.take_news())
-        self._messages, self._for_one = [], []
+        outbox = Outbox(self._runs, self._for_one, self.groups.take_news())
+        self._runs, self._for_one = [], []
         return outbox
 
     # Publishing
@@ -108,6 +111,7 @@ class Core:
     def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
         """Accept drafts for one topic and with the same key and delay, all or none. Raises MessageTooLarge, TopicLimit,
         LogFull."""
+        drafts = joined(drafts)
         topic, key, delay = drafts[0].topic, drafts[0].key, drafts[0].delay
         if key is not None and (known := self.duplicates.find(topic, key, now)):
             return known
@@ -117,13 +121,15 @@ class Core:
             self.duplicates.remember(topic, key, told, now)
         return answer
 
-    def handed(self, readers: Mapping[int, int], messages: Iterable[Message]) -> None:
-        """These were delivered, each to so many (by seq): what was for one is gone if somebody had it."""
-        for message in messages:
-            self._grown[message.topic] = None
-            self._unhanded[message.topic] = self._unhanded.get(message.topic, 0) - message.retained
-            if readers.get(message.seq):
-                self.log.remove(message)
+    def handed(self, readers: Mapping[int, int], runs: Iterable[Run]) -> None:
+        """These, each of one message for one, were delivered to so many (by seq): it is gone if somebody had it."""
+        for run in runs:
+            topic = run.envelope.topic
+            self._grown[topic] = None
+            self._unhanded[topic] = self._unhanded.get(topic, 0) - run.envelope.retain
+            if readers.get(run.seq):
+                for message in run:
+                    self.log.remove(message)
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
@@ -141,22 +147,22 @@ class Core:
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
-        messages = self.log.accept(drafts, now)
-        self._messages += messages
-        self._grown[drafts[0].topic] = None
-        if for_one := [message for message in messages if message.delivery is _ONE]:
+        runs, topic = self.log.accept(drafts, now), drafts[0].topic
+        self._runs += runs
+        self._grown[topic] = None
+        if for_one := [run for run in runs if not run.for_all]:
             self._for_one += for_one
-            kept = sum(message.retained for message in for_one)
-            self._unhanded[drafts[0].topic] = self._unhanded.get(drafts[0].topic, 0) + kept
-        self.groups.published(drafts[0].topic)
-        return Accepted(messages, drafts[0].key)
+            kept = sum(run.envelope.retain for run in for_one)
+            self._unhanded[topic] = self._unhanded.get(topic, 0) + kept
+        self.groups.published(topic)
+        return Accepted(runs, drafts[0].key)
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
         self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
-        self.log.expect(drafts[0].topic, len(drafts), now)
+        self.log.expect(drafts[0].topic, how_many(drafts), now)
         self._delay(drafts, due)
-        return Scheduled(len(drafts), due)
+        return Scheduled(how_many(drafts), due)
 
     def _delay(self, drafts: Sequence[Draft], due: float) -> None:
         self.log.reserve(drafts)
@@ -184,7 +190,7 @@ class Core:
             except PlainmqError:  # what was accepted stays accepted: it waits until there is room
                 self._delay(drafts, now + AGAIN)
             else:
-                self.log.expect(drafts[0].topic, -len(drafts), now)
+                self.log.expect(drafts[0].topic, -how_many(drafts), now)
 
     def follow_up(self, now: float) -> None:
         """Give up what is out of attempts: after a worker's call."""

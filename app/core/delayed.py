@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from ..errors import LogFull
-from ..message import Draft
+from ..message import Draft, how_many
 from .deadlines import Deadlines
 from .notes import Changed, Key, forget
 from .topiclog import weigh
@@ -73,7 +73,7 @@ class Delayed:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
         self._cost += weigh(publish.drafts)[1]
-        self._numbers.setdefault(publish.drafts[0].topic, {})[number] = len(publish.drafts)
+        self._numbers.setdefault(publish.drafts[0].topic, {})[number] = how_many(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))

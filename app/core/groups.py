@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ..errors import GroupLimit, NotFound, OptionInvalid
-from ..message import Death, Delivery, Draft, Id, Message
+from ..message import Death, Delivery, Draft, Envelope, Id, Message
 from ..position import EARLIEST, GapReason, Start
 from ..topic import Selector, parse_topic
 from .deadlines import Deadlines
@@ -364,7 +364,8 @@ class Groups:
         job = group.jobs[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
         death = Death(message.id, message.topic, name, job.attempt, job.reason, first, job.last_failure)
-        return Draft(group.settings.dead_letter, message.data, message.content_type, message.event, death=death)
+        envelope = Envelope(group.settings.dead_letter, message.content_type, message.event, death=death)
+        return Draft(envelope, [message.data])
 
     def bury(self, dying: Dying) -> None:
         """It is in the dead-letter topic now."""

@@ -5,7 +5,7 @@ walks past what is held and does not come back: what is released behind it joins
 worker has had yet: all of that is held, unless it is for one subscriber.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from ..message import Delivery, Message
@@ -33,10 +33,10 @@ class Holds:
     def _holds(self, seq: int) -> bool:
         return any(group.holds(seq) for group in self.groups.values())
 
-    def add(self, messages: Sequence[Message]) -> None:
-        """New messages: every group needs them."""
-        self.count += len(messages)
-        self.bytes += sum([len(message.data) for message in messages])
+    def add(self, count: int, octets: int) -> None:
+        """So many new messages, with bodies of so many bytes: every group needs them."""
+        self.count += count
+        self.bytes += octets
 
     def remove(self, message: Message) -> None:
         """A message that was held is done, or lost."""

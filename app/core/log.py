@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ..errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from ..message import Delivery, Draft, Message
+from ..message import Draft, Message, how_many, newest
 from ..topic import Selector
 from .deadlines import Deadlines
 from .epochs import Epochs
@@ -20,7 +20,8 @@ from .history import History
 from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost, weigh
+from .run import Run, runs
+from .topiclog import MESSAGE_COST, TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, extra, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
@@ -91,25 +92,24 @@ class Log:
         topic.delayed += count
         self._watch(topic)
 
-    def accept(self, drafts: Sequence[Draft], now: float) -> list[Message]:
+    def accept(self, drafts: Sequence[Draft], now: float) -> list[Run]:
         """Give these drafts, all for one topic, their places, after check_room(). trim() when they were handed out."""
         topic = self._topic(drafts[0].topic, now)
-        epoch, name, seq, index = self.epochs.current, topic.name, self.head + 1, topic.next_index
-        messages = [
-            Message(
-                epoch, seq + place, index + place, name, draft.data, draft.content_type, draft.event, now,
-                draft.delivery, None if draft.ttl is None else now + draft.ttl, draft.line, draft.retain, draft.death,
-            )
-            for place, draft in enumerate(drafts)
-        ]  # fmt: skip
-        self.head += len(messages)
-        topic.next_index += len(messages)
-        topic.loss.first = topic.loss.first or seq
+        accepted: list[Run] = []
+        kept: list[Run] = []
+        for draft in drafts:
+            come = [*runs(draft, self.epochs.current, self.head + 1, topic.next_index, now)]
+            self.head += len(draft)
+            topic.next_index += len(draft)
+            accepted += come
+            if draft.envelope.retain:
+                kept += come
+        topic.loss.first = topic.loss.first or accepted[0].first
         topic.last_used = now
-        self._changed("topic", (name,))
-        if kept := [message for message in messages if message.retained]:
+        self._changed("topic", (topic.name,))
+        if kept:
             self._keep(topic, kept)
-        return messages
+        return accepted
 
     def trim(self, name: str, extra: int = 0) -> None:
         """Hold the topic to its retention, and so many more messages; of age, sweep() takes care."""
@@ -118,30 +118,34 @@ class Log:
 
     def remove(self, message: Message) -> bool:
         """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
+        return self._remove(message) is not None
+
+    def _remove(self, message: Message) -> Run | None:
         topic = self.topics.get(message.topic)
-        if topic is None or not topic.ring.remove(message):
-            return False
+        if topic is None or (run := topic.ring.remove(message.seq)) is None:
+            return None
         if topic.holds is not None and topic.holds.holds(message):
             topic.holds.lose(message)
             self.bereaved[topic.name] = None
             for name in topic.holds.groups:
                 self._changed("job", (topic.name, name, message.seq))
             self.unhold(topic, message)
-        self._removed(topic, (message,))
-        return True
+        self._removed(topic, (run,))
+        return run
 
-    def _removed(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+    def _removed(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """The topic's ring has given these up."""
-        self.order.remove(messages)
         self._changed("topic", (topic.name,))
-        octets, memory = weigh(messages)
+        octets, memory = weigh(runs)
         topic.bytes -= octets
         self.cost -= memory
-        for message in _special(messages):
-            self._expiries.discard(message.seq)
-            topic.waiting.pop(message.seq, None)
-            if not topic.waiting:
-                self.waiting.discard(topic.name)
+        for run in runs:
+            if run.expires is not None:
+                self._expiries.discard(run.seq)
+            if not run.for_all:
+                topic.waiting.pop(run.seq, None)
+                if not topic.waiting:
+                    self.waiting.discard(topic.name)
         if not topic.ring.live:
             self._watch(topic)
 
@@ -164,8 +168,8 @@ class Log:
         """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
         topic = self.existing(name)
         self.regroup(topic, {})
-        while messages := topic.ring.shift(CUT):
-            self._lost(topic, messages)
+        while runs := topic.ring.shift(CUT):
+            self._lost(topic, runs)
         self._forget(topic)
 
     def watch_all(self) -> None:
@@ -194,23 +198,22 @@ class Log:
                 if topic := self.topics.get(name):
                     self._revisit(topic, now)
 
-    def _keep(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+    def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         first, holds = not topic.ring.live, topic.holds
-        topic.ring.extend(messages)
-        self.order.extend(messages)
-        octets, memory = weigh(messages)
+        topic.ring.extend([run.copy() for run in runs])  # what is handed out stays as it is
+        octets, memory = weigh(runs)
         topic.bytes += octets
         self.cost += memory
-        for message in _special(messages):
-            if message.expires is not None:
-                self._expiries.set(message.seq, message.expires)
-            if message.delivery is Delivery.ONE:
-                topic.waiting[message.seq] = None
+        for run in runs:
+            if run.expires is not None:
+                self._expiries.set(run.seq, run.expires)
+            if not run.for_all:
+                topic.waiting[run.seq] = None
                 self.waiting.add(topic.name)
         if holds is not None:
-            for_all = [message for message in messages if message.delivery is Delivery.ALL]
-            holds.add(for_all)
-            self.cost += JOB_COST * len(holds.groups) * len(for_all)
+            for_all = [run for run in runs if run.for_all]
+            holds.add(how_many(for_all), weigh(for_all)[0])
+            self.cost += JOB_COST * len(holds.groups) * how_many(for_all)
         if first or (holds is not None and topic.waiting):
             self._watch(topic)
 
@@ -252,10 +255,10 @@ class Log:
         self._check_topics(name)
         topic = self.topics.get(name)
         retention = topic.retention if topic else self.limits.retention
-        coming = [draft for draft in drafts if draft.retain]
-        kept = coming[-retention.max_messages :]
+        coming = [draft for draft in drafts if draft.envelope.retain]
+        kept = newest(coming, retention.max_messages)
         octets, room = weigh(kept)
-        if octets > retention.max_bytes and (longest := max(len(draft.data) for draft in kept)) > retention.max_bytes:
+        if octets > retention.max_bytes and (longest := _longest(kept)) > retention.max_bytes:
             raise MessageTooLarge(
                 f"the message has {longest} bytes; topic {name!r} keeps at most {retention.max_bytes}"
             )
@@ -264,7 +267,7 @@ class Log:
         if topic is None:
             room += TOPIC_COST
         elif topic.holds is not None:
-            room += len(kept) * len(topic.holds.groups) * JOB_COST
+            room += how_many(kept) * len(topic.holds.groups) * JOB_COST
         need = self.cost + room - self.limits.total_bytes
         if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
             raise LogFull(
@@ -273,16 +276,15 @@ class Log:
             )
 
     @staticmethod
-    def _check_held(topic: TopicLog, holds: Holds, kept: Sequence[Draft]) -> None:
-        retention = topic.retention
-        octets = sum(len(draft.data) for draft in kept)
-        if len(kept) > retention.max_messages or octets > retention.max_bytes:
+    def _check_held(topic: TopicLog, holds: Holds, drafts: Sequence[Draft]) -> None:
+        retention, coming, octets = topic.retention, how_many(drafts), weigh(drafts)[0]
+        if coming > retention.max_messages or octets > retention.max_bytes:
             raise MessageTooLarge(
-                f"a batch of {len(kept)} messages ({octets} bytes) is more than topic {topic.name!r} keeps for its "
+                f"a batch of {coming} messages ({octets} bytes) is more than topic {topic.name!r} keeps for its "
                 f"groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
             )
-        count, octets = holds.count + len(kept), holds.bytes + octets
-        if kept and (count > retention.max_messages or octets > retention.max_bytes):
+        held, octets = holds.count + coming, holds.bytes + octets
+        if coming and (held > retention.max_messages or octets > retention.max_bytes):
             raise LogFull(
                 f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
                 f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
@@ -303,8 +305,8 @@ class Log:
     @staticmethod
     def _reclaimable(topic: TopicLog, coming: Sequence[Draft]) -> int:
         """Bytes of memory that the topic's own retention would free if those messages came."""
-        messages = topic.ring.live + len(coming) - topic.retention.max_messages
-        octets = topic.bytes + sum(len(draft.data) for draft in coming) - topic.retention.max_bytes
+        messages = topic.ring.live + how_many(coming) - topic.retention.max_messages
+        octets = topic.bytes + weigh(coming)[0] - topic.retention.max_bytes
         freed = 0
         for message in topic.ring:
             if messages <= 0 and octets <= 0:
@@ -313,7 +315,7 @@ class Log:
                 continue
             messages -= 1
             octets -= len(message.data)
-            freed += cost(message)
+            freed += len(message.data) + MESSAGE_COST + extra(message)
         return freed
 
     def _trim(self, topic: TopicLog, extra: int = 0) -> None:
@@ -337,13 +339,13 @@ class Log:
             if taken == CUT:
                 self.uncut[topic.name] = None
                 break
-            self.remove(message)
-            self.losses.add(topic.loss, (message,))
+            if run := self._remove(message):
+                self.losses.add(topic.loss, (run,))
 
-    def _lost(self, topic: TopicLog, messages: Sequence[Message]) -> None:
+    def _lost(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """Retention has taken these out of the topic's ring."""
-        self._removed(topic, messages)
-        self.losses.add(topic.loss, messages)
+        self._removed(topic, runs)
+        self.losses.add(topic.loss, runs)
 
     def _topic(self, name: str, now: float) -> TopicLog:
         topic = self.topics.get(name)
@@ -397,9 +399,6 @@ class Log:
         return None if message is None or message.expired(now) else message
 
 
-def _special(messages: Iterable[Message]) -> list[Message]:
-    """Those about which there is something to remember."""
-    return [message for message in messages if message.expires is not None or message.delivery is _ONE]
-
-
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
+def _longest(drafts: Sequence[Draft]) -> int:
+    """Bytes of the longest body."""
+    return max(len(body) for draft in drafts for body in draft.bodies)

@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
-from ..message import Message
+from ..message import how_many
 from ..topic import Selector
 from .notes import Changed, Key, forget
+from .run import Run
 
 FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
 
@@ -44,10 +45,10 @@ class Losses:
     def note(self, name: str) -> Loss | None:
         return self._forgotten.get(name)
 
-    def add(self, loss: Loss, messages: Sequence[Message]) -> None:
+    def add(self, loss: Loss, runs: Sequence[Run]) -> None:
         """Retention takes these messages too, oldest first."""
-        newest = messages[-1]
-        loss.count += len(messages)
+        newest = runs[-1]
+        loss.count += how_many(runs)
         if newest.seq > loss.seq:
             loss.seq, loss.time = newest.seq, newest.time
         self.newest = max(self.newest, newest.seq)

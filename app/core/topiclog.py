@@ -5,31 +5,30 @@ from typing import Final
 
 import msgspec
 
-from ..message import Draft, Message
+from ..message import Draft, Envelope, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
+from .run import Run
 
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body; a test measures it
 TOPIC_COST: Final = 1_024  # likewise a topic
 DEATH_COST: Final = 512  # likewise the story of a dead message
 
 
-def cost(message: Message | Draft) -> int:
-    """Bytes of memory the message takes while it is kept."""
-    return weigh((message,))[1]
-
-
-def weigh(messages: Sequence[Message | Draft]) -> tuple[int, int]:
-    """Bytes of their bodies, and of the memory that they take while they are kept."""
-    octets, more = 0, MESSAGE_COST * len(messages)
-    for message in messages:
-        octets += len(message.data)
-        if message.line is not None:
-            more += len(message.line)
-        if message.death is not None:
-            more += DEATH_COST
+def weigh(messages: Sequence[Draft | Run]) -> tuple[int, int]:
+    """Bytes of their bodies, and of the memory that they take while they are kept, each at most."""
+    octets = more = 0
+    for some in messages:
+        octets += some.octets
+        more += (MESSAGE_COST + extra(some.envelope)) * len(some)
     return octets, octets + more
+
+
+def extra(envelope: Envelope | Message) -> int:
+    """Bytes of memory that a message takes for what most do not have."""
+    line = 0 if envelope.line is None else len(envelope.line)
+    return line if envelope.death is None else line + DEATH_COST
 
 
 class Retention(msgspec.Struct, frozen=True):

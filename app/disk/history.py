@@ -4,17 +4,18 @@ statements; whoever looks makes sure first that it was. What is given up may sta
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
 from ..core.epochs import Epochs
 from ..core.notes import Changed, forget
-from ..message import Message
-from .rows import parts
-from .run import COLUMNS, COUNT, MOSTLY, Run, runs, sizes_in
+from ..core.run import Run
+from ..core.shelf import Shelf
+from ..message import Message, how_many
+from .parts import parts
+from .row import COLUMNS, COUNT, MOSTLY, Row, rows, sizes_in
 
 _FIRST_PAGE: Final = 2  # rows that are read at first; then twice as many each time
 _LAST_PAGE: Final = 256
@@ -42,17 +43,17 @@ class DiskHistory:
         self._db = db
         self._epochs = epochs
         self._changed: Changed = forget
-        self._new: dict[int, Message] = {}  # accepted, not written yet; by seq
-        self._less: dict[int, Run] = {}  # have fewer messages than their rows
+        self._new = Shelf()  # accepted, not written yet
+        self._less: dict[int, Row] = {}  # have fewer messages than the file says
         self._torn = False  # one of them has lost others than its first ones: `left` cannot say that
-        self._cache: OrderedDict[int, Run] = OrderedDict()  # the newest that were written or read
-        self._known: dict[int, Run] = {}  # the same, by the seq of each message
+        self._cache: OrderedDict[int, Row] = OrderedDict()  # the newest that were written or read
+        self._known: dict[int, Row] = {}  # the same, by the seq of each message
         self._cached = 0  # bytes that all in there had when they came
         for seq, count in left.items():
-            run = self.run(seq)
-            if count > run.count:
+            row = self.row(seq)
+            if count > row.count:
                 raise sqlite3.DatabaseError("a row is noted to have more messages than it has")
-            self.take(run, run.count - count)
+            self.take(row, row.count - count)
         self._changed = changed
 
     def ring(self, topic: str) -> "DiskRing":
@@ -61,38 +62,40 @@ class DiskHistory:
     @property
     def left(self) -> dict[int, int]:
         """How many messages are left of those rows that have had more."""
-        return {seq: len(run.messages) for seq, run in self._less.items()}
+        return {seq: len(row.run) for seq, row in self._less.items()}
 
     # Changes
 
-    def add(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            self._new[message.seq] = message
+    def add(self, runs: Sequence[Run]) -> None:
+        self._new.extend(runs)
 
-    def remove(self, seq: int) -> bool:
-        """False when it is gone already."""
-        if self._new.pop(seq, None):
-            return True
-        if self.get(seq) is None:
-            return False
-        run = self._known.pop(seq)
-        del run.messages[seq]
-        self._lessen(run)
-        self._torn = self._torn or run.torn
-        return True
-
-    def take(self, run: Run, count: int) -> list[Message]:
-        """Give up the first messages of a run that was just read, at most so many."""
-        taken = [*islice(run.messages.values(), count)]
-        for message in taken:
-            del run.messages[message.seq], self._known[message.seq]
-        self._lessen(run)
+    def remove(self, seq: int) -> Run | None:
+        """None when it is gone already."""
+        if run := self._new.at(seq):
+            taken = run.remove(seq)
+            if not len(run):
+                self._new.discard(run)
+            return taken
+        row = self._find(seq)
+        taken = row.run.remove(seq) if row else None
+        if row and taken:
+            del self._known[seq]
+            self._lessen(row)
+            self._torn = self._torn or row.torn
         return taken
 
-    def _lessen(self, run: Run) -> None:
-        if not run.messages:
-            self._forget(run)
-        self._less[run.seq] = run
+    def take(self, row: Row, count: int) -> Run:
+        """Give up the first messages of a row that was just read, at most so many."""
+        taken = row.run.shift(count)
+        for seq in taken.seqs:
+            del self._known[seq]
+        self._lessen(row)
+        return taken
+
+    def _lessen(self, row: Row) -> None:
+        if not len(row.run):
+            self._forget(row)
+        self._less[row.run.seq] = row
         self._changed("left", ())
 
     def write(self) -> None:
@@ -106,49 +109,53 @@ class DiskHistory:
         """Write down all that was gathered."""
         if self._less:
             less, self._less, self._torn = self._less, {}, False
-            torn = [run for run in less.values() if run.torn]
-            for run in torn:
-                self._forget(run)
-            self._delete([run.seq for run in less.values() if run.torn or not run.messages])
-            shorter = [run for run in less.values() if run.messages and not run.torn]
-            self._put([*shorter, *runs([message for run in torn for message in run.messages.values()])])
+            torn = [row for row in less.values() if row.torn]
+            for row in torn:
+                self._forget(row)
+            self._delete([seq for seq, row in less.items() if row.torn or not len(row.run)])
+            shorter = [row for row in less.values() if len(row.run) and not row.torn]
+            self._put([*shorter, *rows(row.run for row in torn)])
             self._changed("left", ())
         self._put_new()
 
     def _put_new(self) -> None:
         if self._new:
-            new, self._new = self._new, {}
-            self._put([*runs(new.values())])
+            new, self._new = self._new, Shelf()
+            self._put([*rows(new.after(0))])
 
     def _delete(self, seqs: Sequence[int]) -> None:
         for places in parts(seqs):
             self._db.execute(f"DELETE FROM message WHERE seq IN ({', '.join('?' * len(places))})", places)
 
-    def _put(self, these: Sequence[Run]) -> None:
-        rows = [run.row() for run in these]
-        width = MOSTLY if all(row[MOSTLY:] == _NOTHING for row in rows) else len(COLUMNS)
-        for part in parts(rows):
-            self._db.execute(_insert(width, len(part)), [value for row in part for value in row[:width]])
-        for run, row in zip(these, rows, strict=True):
-            run.count = len(run.messages)
-            self._remember(run, len(row[_DATA]))
+    def _put(self, these: Sequence[Row]) -> None:
+        every = [row.values for row in these]
+        width = MOSTLY if all(values[MOSTLY:] == _NOTHING for values in every) else len(COLUMNS)
+        for part in parts(every):
+            self._db.execute(_insert(width, len(part)), [value for values in part for value in values[:width]])
+        for row, values in zip(these, every, strict=True):
+            row.count = len(row.run)
+            self._remember(row, len(values[_DATA]))
 
     # Reading
 
     def get(self, seq: int) -> Message | None:
-        if message := self._new.get(seq):
-            return message
-        run = self._known.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
-        return run.messages.get(seq) if run else None
+        if run := self._new.at(seq):
+            return run.get(seq)
+        row = self._find(seq)
+        return row.run.get(seq) if row else None
+
+    def _find(self, seq: int) -> Row | None:
+        """The row that has the message, or would have it."""
+        return self._known.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
 
     def ascending(self, where: str, values: tuple[Any, ...], seq: int) -> Iterator[Message]:
         """Messages behind that place, oldest first, read page by page."""
         size = _FIRST_PAGE
         while (found := self._select(f"{where} AND seq > ? ORDER BY seq", (*values, seq), size)) or self._new:
-            page = [message for run in found for message in run.messages.values() if message.seq > seq]
-            yield from page
+            for row in found:
+                yield from row.run.after(seq)
             if found:
-                seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
+                seq, size = found[-1].run.seq, min(2 * size, _LAST_PAGE)
             else:  # what is new comes last
                 self._put_new()
 
@@ -158,11 +165,11 @@ class DiskHistory:
         seq = last = 1 << 62
         size = _FIRST_PAGE
         while found := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
-            # A row may have become several since its messages were yielded.
-            page = [message for run in found for message in reversed(run.messages.values()) if message.seq < last]
-            yield from page
-            seq, size = found[-1].seq, min(2 * size, _LAST_PAGE)
-            last = page[-1].seq if page else last
+            for message in (message for row in found for message in row.run.newest()):
+                if message.seq < last:  # a row may have become several since its messages were yielded
+                    last = message.seq
+                    yield message
+            seq, size = found[-1].run.seq, min(2 * size, _LAST_PAGE)
 
     def before(self, time: float, head: int) -> int:
         """By bisection: time never falls as seq rises."""
@@ -183,14 +190,15 @@ class DiskHistory:
         self._put_new()
         sql = f"SELECT coalesce(sum(min({COUNT}, seq - ?)), 0) FROM message WHERE topic = ? AND seq > ? AND NOT one"
         count: int = self._db.execute(sql, (seq, topic, seq)).fetchone()[0]
-        return count - sum(run.gone(seq) for run in self._less.values() if run.topic == topic and run.for_all)
+        less = [row for key, row in self._less.items() if key > seq and row.run.envelope.topic == topic]
+        return count - sum(row.gone(seq) for row in less if row.run.for_all)
 
     def sizes(self, topic: str) -> Iterator[tuple[int, int]]:
         self._put_new()
         sql = "SELECT seq, length(data), sizes FROM message WHERE topic = ? AND NOT one"
         for last, octets, sizes in self._db.execute(sql, (topic,)):
-            if run := self._less.get(last):
-                yield from [(message.seq, len(message.data)) for message in run.messages.values()]
+            if row := self._less.get(last):
+                yield from row.run.sizes()
             else:
                 each = sizes_in(octets, sizes)
                 yield from enumerate(each, last - len(each) + 1)
@@ -202,40 +210,41 @@ class DiskHistory:
         sql = "SELECT seq FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?"
         return [key for (key,) in self._db.execute(sql, (topic, seq, _NEXT))]
 
-    def run(self, key: int) -> Run:
+    def row(self, key: int) -> Row:
         """What is left of the row, which is there."""
         return self._cache.get(key) or self._select("seq = ?", (key,), 1)[0]
 
-    def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Run]:
+    def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Row]:
         """What is written, and is left: so many rows, or a page of them. Some may have no messages any more."""
-        found: list[Run] = []
+        found: list[Row] = []
         octets = 0
         cursor = self._db.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit))
-        for row in cursor:
-            seq = row[0]
-            found.append(run := self._cache.get(seq) or self._less.get(seq) or Run.of(row, self._epochs))
-            size = len(row[_DATA])
-            self._remember(run, size)
+        for written in cursor:
+            key = written[0]
+            found.append(row := self._cache.get(key) or self._less.get(key) or Row.of(written, self._epochs))
+            size = len(written[_DATA])
+            self._remember(row, size)
             octets += size
             if octets > _PAGE_BYTES:
                 break
         cursor.close()
         return found
 
-    def _remember(self, run: Run, octets: int) -> None:
+    def _remember(self, row: Row, octets: int) -> None:
         """`octets`: of all its bodies."""
-        if run.messages and run.seq not in self._cache:
-            self._cache[run.seq] = run
-            self._known.update(dict.fromkeys(run.messages, run))
-            run.size = octets + _OVERHEAD * len(run.messages)
-            self._cached += run.size
+        run = row.run
+        if len(run) and run.seq not in self._cache:
+            self._cache[run.seq] = row
+            self._known.update(dict.fromkeys(run.seqs, row))
+            row.size = octets + _OVERHEAD * len(run)
+            self._cached += row.size
         while self._cached > _CACHE and len(self._cache) > 1:
             self._forget(next(iter(self._cache.values())))
 
-    def _forget(self, run: Run) -> None:
-        if self._cache.pop(run.seq, None):
-            self._cached -= run.size
-            for seq in run.messages:
+    def _forget(self, row: Row) -> None:
+        if self._cache.pop(row.run.seq, None):
+            self._cached -= row.size
+            for seq in row.run.seqs:
                 del self._known[seq]
 
 
@@ -265,30 +274,31 @@ class DiskRing:
     def oldest(self) -> Message:
         return next(iter(self))
 
-    def extend(self, messages: Sequence[Message]) -> None:
-        self._history.add(messages)
-        self.live += len(messages)
+    def extend(self, runs: Sequence[Run]) -> None:
+        self._history.add(runs)
+        self.live += how_many(runs)
 
-    def remove(self, message: Message) -> bool:
-        if not self._history.remove(message.seq):
-            return False
-        self.live -= 1
-        self._next.clear()  # its row may become several
-        return True
-
-    def shift(self, count: int) -> list[Message]:
-        taken: list[Message] = []
-        while len(taken) < count and (run := self._first_run()):
-            taken += self._history.take(run, count - len(taken))
-            if not run.messages:
-                self._past = self._next.pop()
-        self.live -= len(taken)
+    def remove(self, seq: int) -> Run | None:
+        taken = self._history.remove(seq)
+        if taken is not None:
+            self.live -= 1
+            self._next.clear()  # its row may become several
         return taken
 
-    def _first_run(self) -> Run | None:
+    def shift(self, count: int) -> list[Run]:
+        taken: list[Run] = []
+        while count > 0 and (row := self._first_row()):
+            taken.append(self._history.take(row, count))
+            count -= len(taken[-1])
+            if not len(row.run):
+                self._past = self._next.pop()
+        self.live -= how_many(taken)
+        return taken
+
+    def _first_row(self) -> Row | None:
         if not self._next:
             self._next = self._history.rows(self._topic, self._past)[::-1]
-        return self._history.run(self._next[-1]) if self._next else None
+        return self._history.row(self._next[-1]) if self._next else None
 
     def get(self, seq: int) -> Message | None:
         message = self._history.get(seq)
@@ -312,12 +322,6 @@ class DiskOrder:
 
     def __init__(self, history: DiskHistory) -> None:
         self._history = history
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        """Their ring has them."""
-
-    def remove(self, messages: Sequence[Message]) -> None:
-        """Their ring has given them up."""
 
     def get(self, seq: int) -> Message | None:
         return self._history.get(seq)

@@ -15,7 +15,7 @@ from ..core.log import LogNote
 from ..core.losses import Loss
 from ..core.notes import Key, Kind, Notes
 from ..core.topiclog import TopicNote
-from .rows import parts
+from .parts import parts
 
 
 class _Sort(msgspec.Struct, frozen=True):

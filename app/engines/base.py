@@ -14,6 +14,7 @@ from ..core.group import GroupState
 from ..core.groups import Works
 from ..core.lease import Action, Lease, LeaseId, Outcome
 from ..core.reading import Page
+from ..core.run import Run
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled
@@ -26,7 +27,7 @@ T = TypeVar("T")
 PAGE_BYTES: Final = 1 << 20  # of bodies in a page or a pull that is asked for
 BURST: Final = 256 << 10  # likewise in one write to who cannot say no: enough for throughput, short for the rest
 
-Deliver = Callable[[Sequence[Message]], Mapping[int, int]]
+Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
 """Hands messages, in log order, to who listens here; answers how many that are, by seq, where there is anybody. Of what
 is for one, whether it was taken. Raises nothing."""
 

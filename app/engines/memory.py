@@ -9,8 +9,9 @@ from ..core.core import Accepted, Core
 from ..core.epochs import Epochs, new_epoch
 from ..core.groups import Works
 from ..core.history import MemoryHistory
+from ..core.run import Run
 from ..core.topiclog import Limits
-from ..message import Message, Receipt
+from ..message import Receipt
 from ..telemetry.histogram import Histogram
 from ..topic import Selector
 from .base import Deliver, attempt
@@ -67,7 +68,7 @@ class MemoryEngine(LocalEngine):
     def _carry_out(self) -> Mapping[int, int]:
         """What was decided happens; to how many each message (by seq) was handed."""
         outbox = self._core.take_outbox()
-        readers = self._deliver(outbox.messages)
+        readers = self._deliver(outbox.runs)
         if for_one := outbox.for_one:
             self._core.handed(readers, for_one)
         self._core.trim()
@@ -92,5 +93,5 @@ class MemoryEngine(LocalEngine):
         self._carry_out()
 
 
-def _nobody(_messages: Sequence[Message]) -> Mapping[int, int]:
+def _nobody(_runs: Sequence[Run]) -> Mapping[int, int]:
     return {}

@@ -28,7 +28,7 @@ from ..core.topiclog import Limits
 from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
-from ..message import Draft, Receipt, Scheduled
+from ..message import Draft, Receipt, Scheduled, how_many
 from ..telemetry.histogram import Histogram
 from ..telemetry.journal import tell
 from .base import Deliver
@@ -215,7 +215,7 @@ class SqliteEngine(LocalEngine):
         """It is on the disk: what was decided happens."""
         if verbs:
             self._done(verbs)
-        readers = self._deliver(outbox.messages)
+        readers = self._deliver(outbox.runs)
         if for_one := outbox.for_one:
             self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed", size=0))
         for verb in verbs:
@@ -237,7 +237,7 @@ class SqliteEngine(LocalEngine):
             verb.answer({})
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        return self._put(partial(self._append, drafts), "append", len(drafts))
+        return self._put(partial(self._append, drafts), "append", how_many(drafts))
 
     def _append(self, drafts: Sequence[Draft], core: Core, now: float) -> Accepted | Receipt | Scheduled:
         if self._full:

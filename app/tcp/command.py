@@ -4,7 +4,7 @@ import msgspec
 
 from ..core.lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
 from ..errors import OptionInvalid
-from ..message import Draft
+from ..message import Envelope
 from ..position import Start
 from ..units import format_duration, parse_duration
 
@@ -43,11 +43,12 @@ class Joint(Command, gc=False):
 
 
 class Send(Joint, gc=False):
-    draft: Draft
+    envelope: Envelope
+    data: bytes
 
     @property
     def kin(self) -> object:
-        return self.draft.topic
+        return self.envelope.topic
 
 
 class Settle(Joint, gc=False):

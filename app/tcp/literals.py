@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from .. import frames
 from ..errors import MessageTooLarge, PlainmqError
-from ..message import TEXT, Delivery, Draft
+from ..message import TEXT, Delivery, Envelope
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
@@ -56,7 +56,7 @@ class _Send(msgspec.Struct, tag_field="command", tag="send", forbid_unknown_fiel
     def command(self, line: bytes) -> Command:
         kind = BINARY if isinstance(self.msg, bytes) else TEXT
         topic, data = parse_topic(self.topic), _as_bytes(self.msg)
-        return Send(Draft(topic, data, kind, delivery=self.delivery, retain=self.cache, line=line + b"\n"))
+        return Send(Envelope(topic, kind, None, self.delivery, self.cache, line=line + b"\n"), data)
 
 
 class _Auth(msgspec.Struct, tag_field="command", tag="auth", forbid_unknown_fields=True):

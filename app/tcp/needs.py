@@ -9,7 +9,7 @@ from .command import Auth, Command, Help, Ping, Quit, Send, Settle, Subscribe, T
 Need = tuple[Right, Callable[[Any], str]]  # a right, on what the command names
 
 NEEDS: Final[Mapping[type[Command], Need | None]] = {
-    Send: (Right.PUBLISH, lambda command: command.draft.topic),
+    Send: (Right.PUBLISH, lambda command: command.envelope.topic),
     Subscribe: (Right.SUBSCRIBE, lambda command: command.topic),
     Work: (Right.CONSUME, lambda command: command.topic),
     Settle: (Right.CONSUME, lambda command: command.topic),

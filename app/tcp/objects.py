@@ -10,7 +10,7 @@ from ..core.group import parse_group
 from ..core.lease import MAX_LEASES, Action, Outcome, parse_lease_id
 from ..errors import PlainmqError, Refused
 from ..frames import encode_json
-from ..message import TEXT, Delivery, Draft, Receipt, Scheduled
+from ..message import TEXT, Delivery, Envelope, Receipt, Scheduled
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease
@@ -63,7 +63,7 @@ class _Send(_Line, tag="send"):
     cache: bool = True
 
     def command(self) -> Command:
-        return Send(Draft(parse_topic(self.topic), self.msg.encode(), TEXT, None, self.delivery, self.cache))
+        return Send(Envelope(parse_topic(self.topic), TEXT, None, self.delivery, self.cache), self.msg.encode())
 
 
 class _Ack(_Line, tag="ack"):

@@ -3,6 +3,8 @@
 from asyncio import BaseTransport, CancelledError, Future, TimerHandle, get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 from ..access.doorkeeper import MAX_TOKEN, Doorkeeper
@@ -178,7 +180,7 @@ class LineSession(Connection):
     # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
     def _put_off(self, dialect: Dialect, command: Joint) -> None:
-        if type(command) is Send and (size := len(command.draft.data)) > self._max_message:
+        if type(command) is Send and (size := len(command.data)) > self._max_message:
             raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
         kin = command.kin
         if not self._together or kin != self._kin or dialect is not self._dialect:
@@ -204,19 +206,24 @@ class LineSession(Connection):
                 for command in commands:
                     self._send(dialect, [command])
         else:
-            self._publish(dialect, [command.draft for command in commands])
+            self._publish(dialect, commands)
 
-    def _publish(self, dialect: Dialect, drafts: list[Draft]) -> None:
+    def _publish(self, dialect: Dialect, commands: list[Send]) -> None:
         """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
-        lines = len(drafts)
+        lines = len(commands)
         try:
-            future = self._broker.publish(drafts)
+            future = self._broker.publish(
+                [
+                    Draft(envelope, [command.data for command in alike])
+                    for envelope, alike in groupby(commands, attrgetter("envelope"))
+                ]
+            )
         except PlainmqError as error:
             self._refuse(dialect, error, lines)
             return
         if lines > 1 and _refused(future):
-            for draft in drafts:
-                self._publish(dialect, [draft])
+            for command in commands:
+                self._publish(dialect, [command])
         else:
             self._answer(dialect, future, lambda answer: dialect.sent(answer) * lines, lines)
 

@@ -4,7 +4,7 @@ pipelined behind it waits, and a stop lets it finish.
 
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event, Transport
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from ..broker import Broker
 from ..errors import Draining, PlainmqError
-from ..message import Draft, Receipt
+from ..message import Draft, Envelope, Receipt
 from ..telemetry.accesslog import address
 from . import heads, shortcut
 from .exchange import code_of, named
@@ -21,6 +21,7 @@ from .forwarded import Caller
 from .problem import answer_to
 from .staff import Staff
 
+_NOTHING: Final = Draft(Envelope(""), ())
 CREATED: Final = 201  # as a number: an enum's member is dear to look up, and dearer as a key
 
 
@@ -102,7 +103,7 @@ class Owed(ABC):
 class Short(Owed):
     """For a request that took a short cut. A connection has one at a time, and uses it again; a publish waits in it."""
 
-    drafts: Sequence[Draft] = ()
+    draft: Draft = _NOTHING
     batch = False
     found: shortcut.Found
 
@@ -112,8 +113,8 @@ class Short(Owed):
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability
-        count = len(self.drafts) if self.batch else None
-        self.drafts = ()  # a connection that waits holds nothing
+        count = len(self.draft) if self.batch else None
+        self.draft = _NOTHING  # a connection that waits holds nothing
         self.respond(CREATED, *shortcut.accepted(receipt, place, durability, count))
 
     def refused(self, error: BaseException) -> None:
@@ -121,7 +122,7 @@ class Short(Owed):
             context = {"message": "a publish was not answered: the log failed", "exception": error}
             self.debtor.loop.call_exception_handler(context)
             error = PlainmqError("the server failed; nobody knows whether the message was stored")
-        self.drafts = ()
+        self.draft = _NOTHING
         self.refuse(error)
 
 

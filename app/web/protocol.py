@@ -235,8 +235,8 @@ class Connection(HttpToolsProtocol):
     def publish(self, short: shortcut.PublishShortcut, body: bytes, found: shortcut.Found) -> None:
         owed = self._owe(found)
         try:
-            owed.drafts, owed.batch = short.read(body), short.batch
-            self.broker.quotas.publish(self._client(found), len(owed.drafts))
+            owed.draft, owed.batch = short.read(body), short.batch
+            self.broker.quotas.publish(self._client(found), len(owed.draft))
         except PlainmqError as error:
             owed.refuse(error)
         else:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ..limits.inflow import Inflow
-from ..message import LONGEST_DELAY, TEXT, Draft, Receipt, Scheduled, parse_event, parse_key, rfc3339
+from ..message import LONGEST_DELAY, TEXT, Draft, Envelope, Receipt, Scheduled, parse_event, parse_key, rfc3339
 from ..units import parse_duration
 from .answer import json_answer
 from .door import topic_of
@@ -67,15 +67,16 @@ class Postponed(msgspec.Struct, omit_defaults=True):
 async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic = topic_of(request)
-    options = read_options(request, _OPTIONS) | _key(request)
+    options, key = read_options(request, _OPTIONS), _key(request)
+    delay = options.pop("delay", None)
     content_type = _content_type(request)
     batch = is_batch(content_type)
     bounds: Bounds = request.app.state.bounds
     body = await read_body(request, bounds.batch if batch else bounds.message)
     bodies = lines_of(body, bounds) if batch else [body]
     broker.quotas.publish(client(request), len(bodies))
-    drafts = [Draft(topic, body, LINE if batch else content_type, **options) for body in bodies]
-    answer = await broker.publish(drafts)
+    envelope = Envelope(topic, LINE if batch else content_type, **options)
+    answer = await broker.publish([Draft(envelope, bodies, delay, key)])
     if isinstance(answer, Scheduled):
         return _postponed(answer, topic, broker.engine.durability)
     return _accepted(answer, batch, broker.engine.durability)
@@ -94,9 +95,9 @@ def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
     return json_answer(Postponed(answer.count, rfc3339(answer.due), topic, durability, answer.duplicate), 202)
 
 
-def _key(request: Request) -> dict[str, str]:
+def _key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    return {} if key is None else {"key": parse_key(key)}
+    return None if key is None else parse_key(key)
 
 
 def _content_type(request: Request) -> str:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from ..access.doorkeeper import Doorkeeper
 from ..access.grant import Grant, Right
 from ..errors import PlainmqError
-from ..message import TEXT, Draft, Receipt
+from ..message import TEXT, Draft, Envelope, Receipt
 from ..topic import Selector, parse_topic
 from .forwarded import NAMES
 from .guard import OUR_SITES, SITE, Rules
@@ -70,23 +70,22 @@ class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     method: ClassVar[str] = "POST"
     right: ClassVar[Right] = Right.PUBLISH
     batch: ClassVar[bool] = False
-    content_type: str
+    envelope: Envelope
 
     def take(self, target: Target, found: "Found", body: bytes) -> None:
         target.publish(self, body, found)
 
-    def read(self, body: bytes) -> Sequence[Draft]:
-        """The messages of the body. Raises Refused."""
-        return (Draft(self.names[0], body, self.content_type),)
+    def read(self, body: bytes) -> Draft:
+        """What the body is. Raises Refused."""
+        return Draft(self.envelope, (body,))
 
 
 class BatchShortcut(PublishShortcut, frozen=True, gc=False, kw_only=True):
     batch: ClassVar[bool] = True
     bounds: Bounds
 
-    def read(self, body: bytes) -> Sequence[Draft]:
-        topic, content_type = self.names[0], self.content_type
-        return [Draft(topic, line, content_type) for line in lines_of(body, self.bounds)]
+    def read(self, body: bytes) -> Draft:
+        return Draft(self.envelope, lines_of(body, self.bounds))
 
 
 class StreamShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
@@ -175,8 +174,8 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: Bounds) ->
         return None
     common = {"path": url, "names": (topic,)} | _sender(headers)
     if is_batch(content_type):
-        return BatchShortcut(content_type=LINE, limit=bounds.batch, bounds=bounds, **common)
-    return PublishShortcut(content_type=content_type, limit=bounds.message, **common)
+        return BatchShortcut(envelope=Envelope(topic, LINE), limit=bounds.batch, bounds=bounds, **common)
+    return PublishShortcut(envelope=Envelope(topic, content_type), limit=bounds.message, **common)
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: Bounds) -> Shortcut | None:

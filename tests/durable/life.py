@@ -11,10 +11,11 @@ from app.core.reading import Page
 from app.core.topiclog import Limits
 from app.disk.file import Synchronous
 from app.engines.sqlite import SqliteEngine
-from app.message import Draft, Receipt
+from app.message import Receipt
 from app.position import EARLIEST, Start
 from app.topic import Selector
 from tests.engines.conftest import Clock, Opened
+from tests.harness import draft
 
 
 class Life:
@@ -49,7 +50,7 @@ class Life:
 
 
 async def append(node: Opened, topic: str, *bodies: str, **options: Any) -> Receipt:
-    answer = await node.engine.append([Draft(topic, body.encode(), **options) for body in bodies])
+    answer = await node.engine.append([draft(topic, body.encode(), **options) for body in bodies])
     assert isinstance(answer, Receipt)
     return answer
 

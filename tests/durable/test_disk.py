@@ -24,11 +24,11 @@ from app.core.topiclog import Limits, Retention
 from app.disk.history import DiskHistory
 from app.disk.notes import _SORTS, read_notes
 from app.errors import LogFull, PlainmqError, StorageFailed
-from app.message import Delivery, Draft, Receipt
+from app.message import Delivery, Receipt
 from tests.durable.kept import kept
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -274,7 +274,7 @@ async def busy_node(node: Opened) -> None:
     await append(node, "a", "keyed", key="k")
     await append(node, "a", "short", ttl=5.0)
     await append(node, "one", "for one", delivery=Delivery.ONE)
-    await node.engine.append([Draft("later", b"x", delay=10.0)])
+    await node.engine.append([draft("later", b"x", delay=10.0)])
     leases = await node.engine.claim("a", "g", count=3, octets=1 << 20, seconds=5.0)
     await node.engine.settle("a", "g", Action.ACK, [parse_lease_id(leases[0].id)])
     await append(node, "dropped", "x")
@@ -293,7 +293,7 @@ async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Pat
         before = await page(node, "a")
         await ask(node, lambda core: database(core).execute(f"PRAGMA max_page_count = {pages(core)}"))
         life.clock.now += 20.0  # so that all that waits is due: leases, a death, a ttl, a delayed message
-        verbs = [node.engine.append([Draft("a", bytes(100_000))]) for _ in range(30)]
+        verbs = [node.engine.append([draft("a", bytes(100_000))]) for _ in range(30)]
         told = await asyncio.gather(*verbs, return_exceptions=True)
         assert {type(answer) for answer in told} == {LogFull}
         assert (await page(node, "a")).messages[:50] == before.messages[:50]
@@ -328,7 +328,7 @@ async def test_a_fault_of_the_disk_at_the_commit_leaves_nothing_half_done(tmp_pa
             node.delivered.clear()
             life.clock.now += 20.0
             verbs: list[asyncio.Future[Any]] = [
-                node.engine.append([Draft("new", b"x")]),
+                node.engine.append([draft("new", b"x")]),
                 node.engine.drop("a"),
                 node.engine.configure("one", {"max_messages": 7}),
                 node.engine.claim("a", "g", count=1, octets=1, seconds=1.0),
@@ -395,9 +395,9 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
 async def test_a_fault_of_ours_in_one_question_is_nobody_elses(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open() as node:
-        first, last = node.engine.append([Draft("a", b"1")]), node.engine.append([Draft("a", b"2")])
+        first, last = node.engine.append([draft("a", b"1")]), node.engine.append([draft("a", b"2")])
         fault = ask(node, lambda core: core.log.topics.clear() or 1 // 0)
-        third = node.engine.append([Draft("a", b"3")])
+        third = node.engine.append([draft("a", b"3")])
         answers = await asyncio.gather(first, last, fault, third, return_exceptions=True)
         assert [type(answer) for answer in answers] == [Receipt, Receipt, ZeroDivisionError, Receipt]
         assert [message.data for message in (await page(node, "a")).messages] == [b"1", b"2", b"3"]

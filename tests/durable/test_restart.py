@@ -10,11 +10,12 @@ from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
 from app.errors import LogFull, NotFound
-from app.message import Delivery, Draft, Id, Scheduled, parse_id
+from app.message import Delivery, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.topic import Selector
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import Opened, drafts_text
+from tests.harness import draft
 
 pytestmark = pytest.mark.anyio
 
@@ -134,12 +135,12 @@ async def test_a_topic_without_settings_of_its_own_takes_the_new_default(life: L
 async def test_keys_are_remembered_for_their_time(life: Life) -> None:
     async with life.open() as node:
         first = await append(node, "a", "1", key="k")
-        delayed = await node.engine.append([Draft("a", b"late", key="d", delay=500.0)])
+        delayed = await node.engine.append([draft("a", b"late", key="d", delay=500.0)])
         node.clock.now += 100
     async with life.open() as node:
         again = await append(node, "a", "1", key="k")
         assert (again.id, again.index, again.duplicate) == (first.id, first.index, True)
-        late = await node.engine.append([Draft("a", b"late", key="d", delay=500.0)])
+        late = await node.engine.append([draft("a", b"late", key="d", delay=500.0)])
         assert isinstance(delayed, Scheduled)
         assert late == Scheduled(1, delayed.due, duplicate=True)
         node.clock.now += 30
@@ -150,7 +151,7 @@ async def test_keys_are_remembered_for_their_time(life: Life) -> None:
 async def test_delayed_messages_come_when_they_are_due(life: Life) -> None:
     async with life.open() as node:
         for delay in (30.0, 10.0, 20.0, 100.0):
-            await node.engine.append([Draft("a", f"{delay:.0f}".encode(), delay=delay)])
+            await node.engine.append([draft("a", f"{delay:.0f}".encode(), delay=delay)])
     life.clock.now += 40
     async with life.open() as node:
         await node.news.wait()
@@ -190,7 +191,7 @@ async def test_a_ttl_ends_while_nobody_is_there(life: Life) -> None:
 
 async def test_delayed_messages_are_known_to_their_topic(life: Life) -> None:
     async with life.open() as node:
-        await node.engine.append([Draft("a", b"1", delay=500.0), Draft("a", b"2", delay=500.0)])
+        await node.engine.append([draft("a", b"1", delay=500.0), draft("a", b"2", delay=500.0)])
     async with life.open() as node:
         assert (await node.engine.topic("a")).delayed == 2
         await node.engine.drop("a")

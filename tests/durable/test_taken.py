@@ -9,10 +9,10 @@ from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
 from app.frames import SSE_RAW
-from app.message import Delivery, Draft
+from app.message import Delivery
 from app.position import LATEST
 from app.topic import Selector
-from tests.harness import DEADLINE
+from tests.harness import DEADLINE, draft
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ class Door:
 
 async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: Path) -> None:
     async with Broker(SqliteEngine(Limits(), steady_clock(), tmp_path / "log.db")) as broker, asyncio.timeout(DEADLINE):
-        await broker.publish([Draft("a", b"precious", delivery=Delivery.ONE)])
+        await broker.publish([draft("a", b"precious", delivery=Delivery.ONE)])
         left, stayed = Door(), Door()
         gone = broker.subscribe(Selector(["a"]), SSE_RAW, left)
         gone.start(LATEST)

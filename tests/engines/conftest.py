@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from app.core.lease import LeaseId
+from app.core.run import Run
 from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
@@ -47,7 +48,8 @@ class Opened:
     def ended(self, topic: str, group: str, lease: LeaseId) -> None:
         self.ended_leases.append((topic, group, str(lease)))
 
-    def deliver(self, messages: Sequence[Message]) -> dict[int, int]:
+    def deliver(self, runs: Sequence[Run]) -> dict[int, int]:
+        messages = [message for run in runs for message in run]
         self.delivered += messages
         self.news.set()
         if not self.takers:

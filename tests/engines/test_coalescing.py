@@ -9,12 +9,14 @@ import pytest
 from app.cohort import SMALL
 from app.cohorts import Cohorts
 from app.core.reading import Page
+from app.core.run import runs
 from app.frames import WORDS
 from app.limits.counts import Counts
 from app.limits.outflow import Outflow
-from app.message import Delivery, Message
+from app.message import Message
 from app.position import LATEST, Cursor, Start
 from app.topic import Selector
+from tests.harness import draft
 
 TOPIC = Selector(["t"])
 COST = 0.004  # seconds of one write
@@ -110,8 +112,7 @@ class Bench:
     def publish(self, *bodies: str) -> None:
         for body in bodies:
             seq = self.cohorts.head + 1
-            message = Message("e", seq, seq - 1, "t", body.encode(), "text/plain", None, 0.0, Delivery.ALL)
-            self.cohorts.deliver([message])
+            self.cohorts.deliver([*runs(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
 
 
 def test_a_lone_message_leaves_in_its_turn() -> None:
@@ -179,8 +180,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     bench.cohorts.subscribe(Selector(["*"]), WORDS, wide).start(LATEST)
     for topic in ("t", "u", "v", "t", "w", "t"):
         seq = bench.cohorts.head + 1
-        message = Message("e", seq, 0, topic, b"%d" % seq, "text/plain", None, 0.0, Delivery.ALL)
-        bench.cohorts.deliver([message])
+        bench.cohorts.deliver([*runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
         assert len(bench.cohorts._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
@@ -193,8 +193,7 @@ def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pyt
     monkeypatch.setattr(
         type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
-    messages = [Message("e", n, n - 1, "t", b"%d" % n, "text/plain", None, 0.0, Delivery.ALL) for n in (1, 2, 3)]
-    assert bench.cohorts.deliver(messages) == {1: 1, 3: 1}
+    assert bench.cohorts.deliver([*runs(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 1, 3: 1}
     bench.turns.turn()
     assert bench.sink.writes == [["1", "3"]]
     assert bench.cohorts.head == 3

@@ -4,15 +4,16 @@ from app.core.core import Accepted, Core
 from app.core.epochs import Epochs
 from app.core.history import MemoryHistory
 from app.core.topiclog import Limits, Retention
-from app.message import Delivery, Draft
+from app.message import Delivery
+from tests.harness import draft
 
 FULL = 2  # messages
 
 
 def append(core: Core, body: bytes, delivery: Delivery = Delivery.ALL) -> int:
-    answer = core.append([Draft("a", body, delivery=delivery)], 0.0)
+    answer = core.append([draft("a", body, delivery=delivery)], 0.0)
     assert isinstance(answer, Accepted)
-    return answer.messages[0].seq
+    return answer.runs[0].seq
 
 
 def kept(core: Core) -> list[bytes]:

@@ -1,7 +1,6 @@
 """Publishers of one turn: together in the log, each with an answer of its own."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
@@ -10,16 +9,16 @@ from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.errors import Draining, MessageTooLarge
 from app.gather import TOGETHER
-from app.message import Draft, Id, Receipt
+from app.message import Id, Receipt
 from tests.engines.conftest import ENGINES, Clock
-from tests.harness import DEADLINE
+from tests.harness import DEADLINE, draft
 
 pytestmark = pytest.mark.anyio
 
 
 class Publisher:
     def __init__(self, topic: str, *bodies: str) -> None:
-        self.drafts: Sequence[Draft] = [Draft(topic, body.encode()) for body in bodies]
+        self.draft = draft(topic, *map(str.encode, bodies))
         self.answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
 
     def accepted(self, receipt: Receipt, place: int) -> None:
@@ -52,7 +51,7 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
             assert (message.topic, message.data, message.index) == (
-                publisher.drafts[0].topic, publisher.drafts[0].data, answer[1],
+                publisher.draft.topic, publisher.draft.bodies[0], answer[1],
             )  # fmt: skip
 
 
@@ -109,4 +108,4 @@ async def test_many_topics_are_published_in_several_turns(engine: Engine, monkey
             assert isinstance(answer, tuple)
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
-            assert message.data == publisher.drafts[0].data
+            assert message.data == publisher.draft.bodies[0]

@@ -9,10 +9,11 @@ from app.core.group import JOB_COST, GroupState
 from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.core.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid
-from app.message import Death, Delivery, Draft, Id, Message
+from app.message import Death, Delivery, Id, Message
 from app.position import EARLIEST, LATEST, After, Last, Start
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_promises import append, page, texts
+from tests.harness import draft
 
 pytestmark = pytest.mark.anyio
 
@@ -411,8 +412,8 @@ async def test_one_call_settles_many_each_by_itself(opened: Make) -> None:
 async def test_after_the_last_attempt_a_message_is_in_the_dead_letter_topic_with_its_story(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node, max_deliveries=3, ack_timeout=10.0)
-        draft = Draft("a", b'{"n": 1}', "application/json", "made", ttl=1_000.0)
-        await node.engine.append([draft])
+        it = draft("a", b'{"n": 1}', content_type="application/json", event="made", ttl=1_000.0)
+        await node.engine.append([it])
         begin = node.clock.now
         (lease,) = await claim(node)
         await settle(node, Action.NACK, lease)
@@ -426,8 +427,8 @@ async def test_after_the_last_attempt_a_message_is_in_the_dead_letter_topic_with
         assert await counts(node) == (0, 0, 0, 0, 1)
         (dead,) = (await page(node, "a.dead")).messages
         assert (dead.data, dead.content_type, dead.event, dead.expires) == (
-            draft.data,
-            draft.content_type,
+            it.bodies[0],
+            it.envelope.content_type,
             "made",
             None,
         )

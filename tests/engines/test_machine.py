@@ -33,7 +33,7 @@ from app.topic import Selector
 from app.worker import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.model import Model, ModelGroup, ModelReader
-from tests.harness import SseParser
+from tests.harness import SseParser, draft
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
     def publish(self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool) -> None:
         delivery = Delivery.ONE if for_one else Delivery.ALL
         bodies = [f"m{next(self.bodies)}" for _ in range(count)]
-        drafts = [Draft(topic, b.encode(), delivery=delivery, retain=retain, ttl=ttl) for b in bodies]
+        drafts = [draft(topic, b.encode(), delivery=delivery, retain=retain, ttl=ttl) for b in bodies]
 
         if self.model.refuses(topic, count if retain else 0):
             with pytest.raises(LogFull):
@@ -195,7 +195,7 @@ class Machine(RuleBasedStateMachine):
             return
 
         async def publish() -> None:
-            for batch in [drafts] if same_turn else [[draft] for draft in drafts]:
+            for batch in [drafts] if same_turn else [[one] for one in drafts]:
                 await self.broker.publish(batch)
 
         self.run(publish())
@@ -239,7 +239,7 @@ class Machine(RuleBasedStateMachine):
         model, n, body, socket = self.model, next(self.names), f"m{next(self.bodies)}", Socket()
 
         def both() -> None:
-            self.broker.publish([Draft(topic, body.encode())]).add_done_callback(asyncio.Future.exception)
+            self.broker.publish([draft(topic, body.encode())]).add_done_callback(asyncio.Future.exception)
             reader = self.broker.subscribe(Selector(names), SSE_JSON, socket)
             reader.start(EARLIEST)
             self.live[n] = (reader, socket)

@@ -8,10 +8,11 @@ from app.core.log import CUT
 from app.core.reading import Page
 from app.core.topiclog import MESSAGE_COST, TOPIC_COST, Limits, Retention
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from app.message import Delivery, Draft, Id, Receipt, Scheduled, parse_id
+from app.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.topic import Selector
 from tests.engines.conftest import Make, Opened, drafts_text
+from tests.harness import draft
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ ALL = Limits()
 
 
 async def append(node: Opened, topic: str, *bodies: str, **options: object) -> Receipt:
-    answer = await node.engine.append([Draft(topic, body.encode(), **options) for body in bodies])  # type: ignore[arg-type]
+    answer = await node.engine.append([draft(topic, body.encode(), **options) for body in bodies])  # type: ignore[arg-type]
     assert isinstance(answer, Receipt)
     return answer
 
@@ -295,7 +296,7 @@ async def test_a_refused_publish_does_not_use_its_key_up(opened: Make) -> None:
 
 async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) -> None:
     async with opened(ALL) as node:
-        answer = await node.engine.append([Draft("a", b"later", delay=0.05)])
+        answer = await node.engine.append([draft("a", b"later", delay=0.05)])
         assert answer == Scheduled(1, node.clock.now + 0.05)
         await append(node, "a", "now")
         assert drafts_text(node.delivered) == ["now"]
@@ -309,8 +310,8 @@ async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) ->
 async def test_what_is_to_come_later_is_shown_and_goes_with_its_topic(opened: Make) -> None:
     async with opened(Limits(total_bytes=10_000, topic_idle=5.0)) as node:
         for delay in (10.0, 20.0):
-            await node.engine.append([Draft("a", b"x" * 1_000, delay=delay), Draft("a", b"", delay=delay)])
-        await node.engine.append([Draft("b", b"x" * 1_000, delay=10.0)])
+            await node.engine.append([draft("a", b"x" * 1_000, delay=delay), draft("a", b"", delay=delay)])
+        await node.engine.append([draft("b", b"x" * 1_000, delay=10.0)])
         node.clock.now += 9
         states = await node.engine.topics(None)
         assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 0, 4), ("b", 0, 1)]

@@ -15,10 +15,10 @@ from app.core.topiclog import Limits
 from app.engines.base import Engine
 from app.errors import NotFound
 from app.frames import SSE_LEASE
-from app.message import Draft
 from app.worker import Worker
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.test_machine import TURNS, WorkSocket
+from tests.harness import draft
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ async def turns(count: int = TURNS) -> None:
 
 async def publish(broker: Broker, *bodies: str) -> str:
     """The id of the first."""
-    receipt = await broker.publish([Draft("a", body.encode()) for body in bodies])
+    receipt = await broker.publish([draft("a", body.encode()) for body in bodies])
     return getattr(receipt, "id", "")
 
 

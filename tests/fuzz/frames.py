@@ -7,12 +7,13 @@ import json
 from base64 import b64decode
 from typing import Final
 
+from app.core.run import runs
 from app.errors import OptionInvalid
 from app.frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseForm, control
-from app.message import Draft, Message, parse_event
+from app.message import Message, parse_event
 from app.position import Gap, GapReason
 from app.web.publish import read_content_type
-from tests.harness import SseEvent, SseParser
+from tests.harness import SseEvent, SseParser, draft
 
 BEFORE: Final = b": plainmq\nretry: 1000\n\n"
 
@@ -21,10 +22,11 @@ def events(data: bytes) -> None:
     event, content_type, body = (*data.split(b"\n", 2), b"", b"")[:3]
     try:
         kind = read_content_type(content_type.decode("latin-1") or "text/plain")
-        draft = Draft("a.b", body, kind, event=parse_event(event.decode("latin-1")) if event else None)
+        it = draft("a.b", body, content_type=kind, event=parse_event(event.decode("latin-1")) if event else None)
     except OptionInvalid:
         return
-    message = Message("k3f9a2", 42, 7, draft.topic, draft.data, draft.content_type, draft.event, 1.8e9, draft.delivery)
+    (run,) = runs(it, "k3f9a2", 42, 7, 1.8e9)
+    (message,) = run
     for form, chunked in ((SSE_RAW, CHUNKED_RAW), (SSE_JSON, CHUNKED_JSON)):
         frames = [form.encode(message), form.place("k3f9a2-43"), form.encode(message), form.keep_alive]
         written = form.wrap(frames)

@@ -11,11 +11,12 @@ from app.core.history import MemoryHistory
 from app.core.lease import parse_lease_id
 from app.core.topiclog import Limits
 from app.errors import PlainmqError
-from app.message import Draft, parse_id, rfc3339
+from app.message import parse_id, rfc3339
 from app.position import AfterIndex, parse_start
 from app.tcp.command import parse_delay, parse_lease
 from app.topic import Selector
 from app.units import format_duration, format_size, parse_duration, parse_size
+from tests.harness import draft
 
 EVERYTHING: Final = Selector(["**"])
 TOPIC: Final = Selector(["a"])
@@ -68,7 +69,7 @@ def _log() -> Core:
     """One with some messages, a topic that was cut, and another that is empty."""
     core = Core(Limits(), Epochs("k3f9a2"), MemoryHistory())
     for number in range(20):
-        core.append([Draft("ab"[number % 2], b"x", ttl=1.0 if number == 3 else None)], 1.8e9 + number)
+        core.append([draft("ab"[number % 2], b"x", ttl=1.0 if number == 3 else None)], 1.8e9 + number)
     return core
 
 

@@ -8,9 +8,10 @@ import json
 import warnings
 from typing import Any, Final
 
+from app.core.run import runs
 from app.errors import PlainmqError
 from app.frames import JSON, LITERAL, WORDS
-from app.message import Draft, Message
+from app.message import Draft
 from app.tcp import dialects
 from app.tcp.command import Command, Send
 from app.tcp.dialect import Dialect
@@ -48,7 +49,7 @@ def parse(dialect: Dialect, line: bytes) -> Command | None:
         is_one_line(dialect.error(error))
         return None
     if isinstance(command, Send):
-        shown_in_every_form(command.draft)
+        shown_in_every_form(command)
     return command
 
 
@@ -59,16 +60,15 @@ def is_one_line(text: bytes) -> None:
     text.decode()
 
 
-def shown_in_every_form(draft: Draft) -> None:
-    message = Message(
-        "k", 1, 0, draft.topic, draft.data, draft.content_type, None, 0.0, draft.delivery, line=draft.line
-    )
+def shown_in_every_form(sent: Send) -> None:
+    (run,) = runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
+    (message,) = run
     for form in (JSON, LITERAL, WORDS):
         is_one_line(form.encode(message))
     assert evaluated(LITERAL.encode(message).decode()).keys() >= {"command", "topic", "msg"}
     shown = json.loads(JSON.encode(message))
-    if draft.content_type.startswith("text/"):
-        assert shown["msg"].encode() == draft.data
+    if message.content_type.startswith("text/"):
+        assert shown["msg"].encode() == message.data
 
 
 def literal(data: bytes) -> None:
@@ -78,8 +78,8 @@ def literal(data: bytes) -> None:
     if isinstance(command, Send):
         said = evaluated(line.decode())["msg"]
         as_text = said if isinstance(said, (str, bytes)) else repr(said)
-        assert command.draft.data == (as_text if isinstance(as_text, bytes) else as_text.encode())
-        assert command.draft.line == line + b"\n"
+        assert command.data == (as_text if isinstance(as_text, bytes) else as_text.encode())
+        assert command.envelope.line == line + b"\n"
 
 
 def evaluated(text: str) -> Any:
@@ -96,11 +96,11 @@ def json_line(data: bytes) -> None:
         value = json.loads(line)
         assert isinstance(value, dict)
         if isinstance(command, Send):
-            assert command.draft.data == value["msg"].encode()
+            assert command.data == value["msg"].encode()
 
 
 def words(data: bytes) -> None:
     line = data.partition(b"\n")[0]
     command = parse(dialects.WORDS, line)
     if isinstance(command, Send):
-        assert line.rstrip(b" \t\r").endswith(command.draft.data.rstrip(b" \t\r"))
+        assert line.rstrip(b" \t\r").endswith(command.data.rstrip(b" \t\r"))

@@ -14,11 +14,11 @@ from app.engines.base import Engine
 from app.errors import Draining
 from app.frames import SSE_RAW, retry_delay
 from app.limits.farewells import Farewells
-from app.message import Draft, Receipt
+from app.message import Receipt
 from app.position import LATEST
 from app.topic import Selector
 from tests.engines.conftest import ENGINES, Clock
-from tests.harness import DEADLINE, SseParser, start_server, stream
+from tests.harness import DEADLINE, SseParser, draft, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -112,10 +112,10 @@ async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its
         for reader in readers:
             broker.subscribe(Selector(["foo"]), SSE_RAW, reader).start(LATEST)
         await asyncio.gather(*(reader.placed.wait() for reader in readers))
-        accepted = [broker.publish([Draft("foo", body)]) for body in (b"first", b"second")]
+        accepted = [broker.publish([draft("foo", body)]) for body in (b"first", b"second")]
         broker.drain(10)
         with pytest.raises(Draining):
-            broker.publish([Draft("foo", b"third")])
+            broker.publish([draft("foo", b"third")])
         receipts = [await future for future in accepted]
         await asyncio.gather(*(reader.ended.wait() for reader in readers))
     assert [receipt.subscribers for receipt in receipts if isinstance(receipt, Receipt)] == [150, 150]

@@ -1,0 +1,67 @@
+"""Runs in the order of the log, found by bisection, with holes where one was given up before its turn."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from .run import Run
+
+_SLACK: Final = 64  # free places and holes beyond what is there before they are given back
+
+
+class Shelf:
+    __slots__ = ("_count", "_front", "_runs", "_seqs")
+
+    def __init__(self) -> None:
+        self._runs: list[Run | None] = []
+        self._seqs: list[int] = []  # of the same places; a hole keeps its seq, so that bisection holds
+        self._front = 0  # places before it are free; it is no hole while there is a run
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    @property
+    def first(self) -> Run:
+        """The oldest. There must be one."""
+        run = self._runs[self._front]
+        assert run is not None
+        return run
+
+    def extend(self, runs: Sequence[Run]) -> None:
+        """Add these, oldest first, behind all that are there."""
+        self._runs += runs
+        self._seqs += [run.seq for run in runs]
+        self._count += len(runs)
+
+    def discard(self, run: Run) -> None:
+        """It must be there."""
+        self._runs[bisect_left(self._seqs, run.seq, self._front)] = None
+        self._count -= 1
+        runs, front = self._runs, self._front
+        while front < len(runs) and runs[front] is None:
+            front += 1
+        self._front = front
+        if len(runs) > 2 * self._count + _SLACK:
+            self._runs = [run for run in runs if run is not None]
+            self._seqs, self._front = [run.seq for run in self._runs if run], 0
+
+    def at(self, seq: int) -> Run | None:
+        """The run with that place, if it is there."""
+        place = bisect_left(self._seqs, seq, self._front)
+        run = self._runs[place] if place < len(self._runs) else None
+        return run if run is not None and run.first <= seq else None
+
+    def after(self, seq: int) -> Iterator[Run]:
+        """Those that end behind that place, oldest first. They may be discarded meanwhile."""
+        runs = self._runs
+        for place in range(bisect_right(self._seqs, seq, self._front), len(runs)):
+            if (run := runs[place]) is not None:
+                yield run
+
+    def newest(self) -> Iterator[Run]:
+        """Newest first. They may be discarded meanwhile."""
+        runs = self._runs
+        for place in range(len(runs) - 1, self._front - 1, -1):
+            if (run := runs[place]) is not None:
+                yield run

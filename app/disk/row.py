@@ -1,0 +1,114 @@
+"""A row of the file: a run of messages, or what is left of one."""
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from typing import Any, Final
+
+import msgspec
+
+from ..core.epochs import Epochs
+from ..core.run import LARGEST, LONGEST, Run
+from ..message import Death, Delivery, Envelope
+
+COLUMNS: Final = (
+    "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
+)  # fmt: skip
+MOSTLY: Final = 8  # of them: the others are NULL in most rows, and each that is named costs time
+COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # how many messages a row is
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_death = msgspec.msgpack.Decoder(Death).decode
+
+
+class Row:
+    """What is left of a row, whose key is the run's seq; how many messages the file says it has; and for how many bytes
+    a cache holds it."""
+
+    __slots__ = ("count", "run", "size")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.count = len(run)
+        self.size = 0
+
+    @classmethod
+    def of(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
+        """Raises sqlite3.DatabaseError when the bodies are not what the sizes say."""
+        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death = values
+        dead = None if death is None else _decode_death(death)
+        delivery = Delivery.ONE if one else Delivery.ALL
+        envelope = Envelope(topic, content_type, event, delivery, line=line, death=dead)
+        return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, [*_cut(data, sizes)]))
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Of the COLUMNS. The run has no hole."""
+        run, envelope = self.run, self.run.envelope
+        bodies = [body for body in run.bodies if body is not None]
+        sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies)) if len(bodies) > 1 else None
+        death = None if envelope.death is None else _encode(envelope.death)
+        return (
+            run.seq, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
+            b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
+        )  # fmt: skip
+
+    @property
+    def torn(self) -> bool:
+        """It cannot be a row as it is: others are gone than its first messages."""
+        return len(self.run) > 0 and self.run.gone > 0
+
+    def gone(self, seq: int) -> int:
+        """How many of the row's messages behind that place, which is before its key, are not there any more."""
+        return min(self.count, self.run.seq - seq) - self.run.count(seq)
+
+
+def rows(runs: Iterable[Run]) -> Iterator[Row]:
+    """All that is left of the runs, which are given away, in rows as long as they may be."""
+    last: Run | None = None
+    octets = 0
+    for run in chain.from_iterable(map(_whole, runs)):
+        octets += run.octets
+        if last is not None and octets <= LARGEST and len(last) + len(run) <= LONGEST and _are_one(last, run):
+            last.bodies += run.bodies
+            last.seq, last.index = run.seq, run.index
+        else:
+            if last is not None:
+                yield Row(last)
+            last, octets = run, run.octets
+    if last is not None:
+        yield Row(last)
+
+
+def sizes_in(octets: int, sizes: bytes | None) -> tuple[int, ...]:
+    """Of each body in a row whose bodies are so many bytes."""
+    return (octets,) if sizes is None else struct.unpack(f"<{len(sizes) // 4}I", sizes)
+
+
+def _whole(run: Run) -> Iterator[Run]:
+    """What is left of it, in runs without a hole."""
+    if not run.gone:
+        yield run
+        return
+    seq = run.first - 1
+    for gone, some in groupby(run.bodies, lambda body: body is None):
+        bodies = [*some]
+        seq += len(bodies)
+        if not gone:
+            yield run.part(seq, bodies)
+
+
+def _are_one(run: Run, next_one: Run) -> bool:
+    """Whether they can be in one row. What may go before its turn has a row of its own."""
+    follows = run.seq + 1 == next_one.first and run.time == next_one.time and run.envelope == next_one.envelope
+    return follows and run.for_all and run.expires is None
+
+
+def _cut(data: bytes, sizes: bytes | None) -> Iterator[bytes]:
+    end = 0
+    for size in sizes_in(len(data), sizes):
+        begin, end = end, end + size
+        yield data[begin:end]
+    if end != len(data):
+        raise sqlite3.DatabaseError("the sizes of some messages are wrong")
