@@ -55,11 +55,12 @@ TABLE = """
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic
 
-    disk/backup       → .file .notes
+    disk/backup       → .file .notes .schema
     disk/store        → .file .history .notes core/*
     disk/notes        → .parts core/* message topic
     disk/history      → .parts .row core/* message
-    disk/file         → core/epochs errors
+    disk/file         → .schema core/epochs errors
+    disk/schema       →
     disk/row          → core/epochs core/run message
     disk/parts        →
 

@@ -21,7 +21,7 @@ from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
 from .run import Run, runs
-from .topiclog import MESSAGE_COST, TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, extra, weigh
+from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
@@ -315,7 +315,7 @@ class Log:
                 continue
             messages -= 1
             octets -= len(message.data)
-            freed += len(message.data) + MESSAGE_COST + extra(message)
+            freed += len(message.data) + cost(message.line, message.death, message.expires)
         return freed
 
     def _trim(self, topic: TopicLog, extra: int = 0) -> None:

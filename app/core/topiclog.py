@@ -5,13 +5,14 @@ from typing import Final
 
 import msgspec
 
-from ..message import Draft, Envelope, Message
+from ..message import Death, Draft, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
 from .run import Run
 
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body; a test measures it
+EXPIRY_COST: Final = 128  # likewise that it has a ttl
 TOPIC_COST: Final = 1_024  # likewise a topic
 DEATH_COST: Final = 512  # likewise the story of a dead message
 
@@ -21,14 +22,19 @@ def weigh(messages: Sequence[Draft | Run]) -> tuple[int, int]:
     octets = more = 0
     for some in messages:
         octets += some.octets
-        more += (MESSAGE_COST + extra(some.envelope)) * len(some)
+        envelope = some.envelope
+        more += cost(envelope.line, envelope.death, envelope.ttl) * len(some)
     return octets, octets + more
 
 
-def extra(envelope: Envelope | Message) -> int:
-    """Bytes of memory that a message takes for what most do not have."""
-    line = 0 if envelope.line is None else len(envelope.line)
-    return line if envelope.death is None else line + DEATH_COST
+def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
+    """Bytes of memory that a message with these takes beyond its body, at most."""
+    octets = MESSAGE_COST
+    if line is not None:
+        octets += len(line)
+    if death is not None:
+        octets += DEATH_COST
+    return octets if ttl is None else octets + EXPIRY_COST
 
 
 class Retention(msgspec.Struct, frozen=True):

@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
-from .file import PAGE, StoreUnusable, check, identify, locked, migrate, reading
+from .file import PAGE, StoreUnusable, check, identify, locked, reading
 from .notes import count_messages
+from .schema import migrate
 
 _STEP: Final = 256  # pages between two words of progress: 1 MiB
 

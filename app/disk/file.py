@@ -16,6 +16,7 @@ import msgspec
 
 from ..core.epochs import Epochs, new_epoch
 from ..errors import PlainmqError
+from .schema import APPLICATION, NEWEST, migrate
 
 Synchronous = Literal["full", "relaxed"]
 
@@ -25,28 +26,6 @@ BUSY: Final = 250  # milliseconds to wait for somebody else's lock: nobody shoul
 SPARE: Final = 256  # free pages, 1 MiB, that stay for what comes
 VACUUM: Final = 1_024  # those that are given back at a time: 4 MiB, so that no pause is long
 WAL: Final = 16 << 20  # bytes of the -wal file that stay when it has been longer
-
-_APPLICATION: Final = 0x706D7131  # "pmq1", in the file's header (PRAGMA application_id)
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE epoch (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last INTEGER) STRICT;
-    CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE note (kind TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (kind, key)) STRICT, WITHOUT ROWID;
-    CREATE TABLE message (
-        seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, position INTEGER NOT NULL, time REAL NOT NULL,
-        one INTEGER NOT NULL, expires REAL, content_type TEXT NOT NULL, event TEXT, data BLOB NOT NULL,
-        line BLOB, death BLOB
-    ) STRICT;
-    CREATE INDEX message_topic ON message (topic, seq);
-    CREATE INDEX message_waiting ON message (topic, seq) WHERE one;
-    CREATE INDEX message_expires ON message (seq, expires) WHERE expires IS NOT NULL;
-    """,
-    """
-    ALTER TABLE message ADD COLUMN sizes BLOB;
-    """,
-    """-- a row may have fewer messages than it says: the note `left` tells
-    """,
-)  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 
 
 class StoreUnusable(PlainmqError):
@@ -167,19 +146,10 @@ def identify(db: sqlite3.Connection, path: Path) -> None:
     known = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if not empty and known != _APPLICATION:
+    if not empty and known != APPLICATION:
         raise StoreUnusable(f"{path} is a database of another program: give plainmq a file of its own")
-    if version > len(_MIGRATIONS):
+    if version > NEWEST:
         raise StoreUnusable(f"{path} was written by a newer plainmq (schema {version}): use that one")
-
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Give it the newest schema."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-        db.executescript(
-            f"BEGIN; {script} PRAGMA user_version = {number}; PRAGMA application_id = {_APPLICATION}; COMMIT"
-        )
 
 
 def check(db: sqlite3.Connection) -> None:

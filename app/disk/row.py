@@ -39,7 +39,8 @@ class Row:
         seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death = values
         dead = None if death is None else _decode_death(death)
         delivery = Delivery.ONE if one else Delivery.ALL
-        envelope = Envelope(topic, content_type, event, delivery, line=line, death=dead)
+        ttl = None if expires is None else expires - time
+        envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
         return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, [*_cut(data, sizes)]))
 
     @property

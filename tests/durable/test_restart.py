@@ -1,21 +1,23 @@
 """A log that is opened again is as it was: after a stop in good order, and as it lay on the disk in a cut of power."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.core.lease import Action, Lease, LeaseId, Outcome
-from app.core.topiclog import Limits, Retention
+from app.core.topiclog import EXPIRY_COST, Limits, Retention
 from app.disk.backup import backup
 from app.errors import LogFull, NotFound
-from app.message import Delivery, Id, Scheduled, parse_id
+from app.message import TEXT, Delivery, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.topic import Selector
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import Opened, drafts_text
-from tests.harness import draft
+from tests.harness import DEADLINE, draft
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +78,50 @@ async def test_a_file_of_the_first_schema_is_served_as_it_was_and_copied(tmp_pat
     life.path = tmp_path / "copy.db"
     async with life.open() as node:
         assert (await everything(node))[1:] == before[1:]
+
+
+def flattened(value: bytes) -> bytes:
+    """What was noted of a delayed publish before there were envelopes."""
+    note = msgspec.msgpack.decode(value)
+    drafts = [
+        {"data": body, "delay": draft["delay"], "key": draft["key"], **draft["envelope"]}
+        for draft in note["drafts"]
+        for body in draft["bodies"]
+    ]
+    return msgspec.msgpack.encode(note | {"drafts": drafts})
+
+
+def cheaper(value: bytes) -> bytes:
+    """What was noted of the log when a ttl cost nothing, with three messages that have one."""
+    note = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode(note | {"cost": note["cost"] - 3 * EXPIRY_COST})
+
+
+async def test_what_was_delayed_before_there_were_envelopes_comes_when_it_is_due(life: Life) -> None:
+    async with life.open() as node:
+        await append(node, "a", "1", ttl=900.0)
+        its = {"event": "late", "ttl": 50.0, "content_type": "text/csv"}
+        await node.engine.append([draft("a", b"2", b"3", delay=500.0, key="k", **its)])
+        await node.engine.append([draft("a", b"4", delay=500.0)])
+        cost = (await node.engine.totals()).cost
+    with closing(sqlite3.connect(life.path)) as db, db:
+        for function in (flattened, cheaper):
+            db.create_function(function.__name__, 1, function)
+        db.execute("UPDATE note SET value = flattened(value) WHERE kind = 'delayed'")
+        db.execute("UPDATE note SET value = cheaper(value) WHERE kind = 'log'")
+        db.execute("PRAGMA user_version = 3")
+    async with life.open() as node:
+        assert (await node.engine.totals()).cost == cost
+        life.clock.now += 500.0
+        async with asyncio.timeout(DEADLINE):
+            while len((await page(node, "a")).messages) < 4:
+                await node.news.wait()
+        messages = (await page(node, "a")).messages
+        assert [(message.data, message.event, message.content_type) for message in messages[1:]] == [
+            (b"2", "late", "text/csv"), (b"3", "late", "text/csv"), (b"4", None, TEXT),
+        ]  # fmt: skip
+        await node.engine.drop("a")
+        assert (await node.engine.totals()).cost == 0
 
 
 async def test_readers_start_where_they_would_have_and_are_told_of_the_same_losses(life: Life) -> None:
