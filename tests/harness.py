@@ -22,7 +22,7 @@ DEADLINE = 20.0  # seconds: far beyond what anything here takes
 
 def draft(topic: str, *bodies: bytes, delay: float | None = None, key: str | None = None, **options: Any) -> Draft:
     """`options`: of the Envelope."""
-    return Draft(Envelope(topic, **options), bodies, delay, key)
+    return Draft(Envelope(topic, **options), [*bodies], delay, key)
 
 
 def take_nothing(port: int, request: bytes) -> socket.socket:
