@@ -36,7 +36,7 @@ class Gather:
         self._waiting: dict[str, list[Publisher]] = {}  # by topic, in the order they came
 
     def add(self, publisher: Publisher) -> None:
-        waiting, topic = self._waiting, publisher.draft.topic
+        waiting, topic = self._waiting, publisher.draft.envelope.topic
         if not waiting:
             self._loop.call_soon(self._end_turn)
         if topic in waiting:
@@ -71,7 +71,7 @@ class Gather:
             receipt = future.result()
             place = 0
             for publisher in publishers:
-                count = len(publisher.draft)
+                count = len(publisher.draft.bodies)
                 publisher.accepted(receipt, place)
                 place += count
         elif isinstance(error, Refused) and len(publishers) > 1:
@@ -87,9 +87,9 @@ def _parts(publishers: Iterable[Publisher]) -> Iterator[list[Publisher]]:
     part: list[Publisher] = []
     count = 0
     for publisher in publishers:
-        if part and count + len(publisher.draft) > TOGETHER:
+        if part and count + len(publisher.draft.bodies) > TOGETHER:
             yield part
             part, count = [], 0
         part.append(publisher)
-        count += len(publisher.draft)
+        count += len(publisher.draft.bodies)
     yield part

@@ -113,7 +113,7 @@ class Short(Owed):
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability
-        count = len(self.draft) if self.batch else None
+        count = len(self.draft.bodies) if self.batch else None
         self.draft = _NOTHING  # a connection that waits holds nothing
         self.respond(CREATED, *shortcut.accepted(receipt, place, durability, count))
 

@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
         owed = self._owe(found)
         try:
             owed.draft, owed.batch = short.read(body), short.batch
-            self.broker.quotas.publish(self._client(found), len(owed.draft))
+            self.broker.quotas.publish(self._client(found), len(owed.draft.bodies))
         except PlainmqError as error:
             owed.refuse(error)
         else:
