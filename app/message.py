@@ -4,7 +4,7 @@ What goes into a Draft is checked at the door; nothing further in asks again.
 """
 
 import re
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -92,19 +92,10 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     def topic(self) -> str:
         return self.envelope.topic
 
-    @property
-    def octets(self) -> int:
-        """Bytes of the bodies."""
-        return sum(map(len, self.bodies))
 
-    def __len__(self) -> int:
-        """How many messages."""
-        return len(self.bodies)
-
-
-def how_many(several: Iterable[Sized]) -> int:
-    """How many messages there are in all of these."""
-    return sum(map(len, several))
+def how_many(drafts: Iterable[Draft]) -> int:
+    """Messages."""
+    return sum([len(draft.bodies) for draft in drafts])
 
 
 def joined(drafts: Sequence[Draft]) -> Sequence[Draft]:
@@ -123,8 +114,8 @@ def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
     last: list[Draft] = []
     for draft in reversed(drafts):
         if most > 0:
-            last.append(draft if len(draft) <= most else Draft(draft.envelope, draft.bodies[-most:]))
-            most -= len(draft)
+            last.append(Draft(draft.envelope, draft.bodies[-most:]))
+            most -= len(draft.bodies)
     return last
 
 

@@ -13,7 +13,8 @@ from app.core.history import MemoryHistory
 from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.log import Log
 from app.core.reading import Reading
-from app.core.topiclog import DEATH_COST, EXPIRY_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
+from app.core.run import DEATH_COST, EXPIRY_COST, MESSAGE_COST
+from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.message import Death, Id
 from tests.harness import draft
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError
-from ..message import Draft, Id, Message, Receipt, Scheduled, how_many, joined
+from ..message import Delivery, Draft, Id, Message, Receipt, Scheduled, how_many, joined
 from .delayed import Delayed
 from .duplicates import Duplicates
 from .epochs import Epochs
@@ -27,6 +27,7 @@ from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -37,13 +38,13 @@ class Accepted(msgspec.Struct, frozen=True):
 
     def receipt(self, readers: Mapping[int, int]) -> Receipt:
         """What the publisher is told, when it is known to how many each message (by seq) was handed."""
-        first, last = self.runs[0], self.runs[-1]
-        subscribers = 0
-        if readers:
-            subscribers = max([readers.get(seq, 0) for run in self.runs for seq in range(run.first, run.seq + 1)])
+        run, last = self.runs[0], self.runs[-1]
+        ahead = len(run.bodies) - 1
+        first = run.seq - ahead
+        subscribers = max([readers.get(seq, 0) for seq in range(first, last.seq + 1)]) if readers else 0
         return Receipt(
-            f"{first.epoch}-{first.first}", first.envelope.topic, first.first_index, subscribers,
-            f"{last.epoch}-{last.seq}", last.seq - first.first + 1,
+            f"{run.epoch}-{first}", run.envelope.topic, run.index - ahead, subscribers, f"{run.epoch}-{last.seq}",
+            last.seq - first + 1,
         )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ class Core:
         """Accept drafts for one topic and with the same key and delay, all or none. Raises MessageTooLarge, TopicLimit,
         LogFull."""
         drafts = joined(drafts)
-        topic, key, delay = drafts[0].topic, drafts[0].key, drafts[0].delay
+        topic, key, delay = drafts[0].envelope.topic, drafts[0].key, drafts[0].delay
         if key is not None and (known := self.duplicates.find(topic, key, now)):
             return known
         answer = self._store(drafts, now) if delay is None else self._schedule(drafts, now + delay, now)
@@ -128,8 +129,7 @@ class Core:
             self._grown[topic] = None
             self._unhanded[topic] = self._unhanded.get(topic, 0) - run.envelope.retain
             if readers.get(run.seq):
-                for message in run:
-                    self.log.remove(message)
+                self.log.remove(next(run.after(0)))
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
@@ -147,13 +147,13 @@ class Core:
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
-        runs, topic = self.log.accept(drafts, now), drafts[0].topic
+        runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
         self._grown[topic] = None
-        if for_one := [run for run in runs if not run.for_all]:
-            self._for_one += for_one
-            kept = sum(run.envelope.retain for run in for_one)
-            self._unhanded[topic] = self._unhanded.get(topic, 0) + kept
+        for run in runs:
+            if run.envelope.delivery is _ONE:
+                self._for_one.append(run)
+                self._unhanded[topic] = self._unhanded.get(topic, 0) + run.envelope.retain
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 

@@ -42,7 +42,7 @@ class Delayed:
 
     def check_room(self, drafts: Sequence[Draft], most: int) -> None:
         """Raises LogFull when there would be more than so many bytes."""
-        if self._cost + weigh(drafts)[1] > most:
+        if self._cost + weigh(drafts).memory > most:
             raise LogFull(f"what is delayed takes {self._cost} bytes of memory; at most {most} are kept")
 
     def add(self, drafts: Sequence[Draft], due: float) -> None:
@@ -72,13 +72,13 @@ class Delayed:
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
-        self._cost += weigh(publish.drafts)[1]
+        self._cost += weigh(publish.drafts).memory
         self._numbers.setdefault(publish.drafts[0].topic, {})[number] = how_many(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
-        self._cost -= weigh(drafts)[1]
+        self._cost -= weigh(drafts).memory
         numbers = self._numbers[drafts[0].topic]
         del numbers[number]
         if not numbers:

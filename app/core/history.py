@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final, Protocol
 
-from ..message import Message, how_many
+from ..message import Message
 from .run import Run
 from .shelf import Shelf
 
@@ -86,32 +86,39 @@ class History(Protocol):
         ...
 
 
-_SEGMENT: Final = 12  # bits: an order keeps 4,096 consecutive places together, so that it never moves more at once
+_SEGMENT: Final = 8  # bits: an order keeps the runs that end in 256 consecutive places together, and forgets them so
+_SHRINKS: Final = (0, 32)  # runs left in a segment when it is made smaller
 
 
 class MemoryOrder:
     def __init__(self) -> None:
-        self._segments: dict[int, Shelf] = {}
+        self._segments: dict[int, dict[int, Run]] = {}
         self._numbers: list[int] = []  # of the segments, rising
 
     def extend(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            self._segment(run.seq >> _SEGMENT).extend((run,))
-
-    def _segment(self, number: int) -> Shelf:
-        """It is there from now on."""
-        if number not in self._segments:
-            self._segments[number] = Shelf()
-            self._numbers.append(number)
-        return self._segments[number]
+            number = run.seq >> _SEGMENT
+            segment = self._segments.get(number)
+            if segment is None:
+                segment = self._segments[number] = {}
+                self._numbers.append(number)
+            segment[run.seq] = run
 
     def discard(self, run: Run) -> None:
         """It must be there."""
         number = run.seq >> _SEGMENT
         segment = self._segments[number]
-        segment.discard(run)
-        if not segment:
-            del self._segments[number], self._numbers[bisect_left(self._numbers, number)]
+        del segment[run.seq]
+        if len(segment) in _SHRINKS:
+            self._shrink(number)
+
+    def _shrink(self, number: int) -> None:
+        """Make the segment as small as it can be; it goes when it is empty."""
+        segment = dict(self._segments.pop(number))  # a dict does not shrink by itself
+        if segment:
+            self._segments[number] = segment
+        else:
+            del self._numbers[bisect_left(self._numbers, number)]
 
     def get(self, seq: int) -> Message | None:
         run = next(self._after(seq - 1), None)
@@ -125,20 +132,22 @@ class MemoryOrder:
         """Those that end behind that place, oldest first."""
         numbers = self._numbers
         for place in range(bisect_left(numbers, (seq + 1) >> _SEGMENT), len(numbers)):
-            yield from self._segments[numbers[place]].after(seq)
+            for run in self._segments[numbers[place]].values():
+                if run.seq > seq:
+                    yield run
 
     def newest(self) -> Iterator[Message]:
         for number in reversed(self._numbers):
-            for run in self._segments[number].newest():
+            for run in reversed(self._segments[number].values()):
                 yield from run.newest()
 
     def before(self, time: float, head: int) -> int:
         numbers = self._numbers
-        place = bisect_left(numbers, time, key=lambda number: self._segments[number].first.time)
+        place = bisect_left(numbers, time, key=lambda number: next(iter(self._segments[number].values())).time)
         for number in numbers[max(place - 1, 0) : place + 1]:
-            for run in self._segments[number].after(0):
+            for run in self._segments[number].values():
                 if run.time >= time:
-                    return next(iter(run)).seq - 1
+                    return next(run.after(0)).seq - 1
         return head
 
 
@@ -157,35 +166,39 @@ class MemoryRing:
 
     @property
     def oldest(self) -> Message:
-        return next(iter(self._shelf.first))
+        return next(self._shelf.first.after(0))
 
     def extend(self, runs: Sequence[Run]) -> None:
         self._shelf.extend(runs)
         self._order.extend(runs)
-        self.live += how_many(runs)
+        for run in runs:
+            self.live += run.live
 
     def remove(self, seq: int) -> Run | None:
         run = self._shelf.at(seq)
-        taken = None if run is None else run.remove(seq)
-        if run is not None and taken is not None:
-            self._given_up(run, 1)
+        if run is None or (taken := run.remove(seq)) is None:
+            return None
+        self.live -= 1
+        if not run.live:
+            self._discard(run)
         return taken
 
     def shift(self, count: int) -> list[Run]:
         taken: list[Run] = []
-        while count > 0 and self._shelf:
+        while count > 0 and self.live:
             run = self._shelf.first
-            taken.append(run.shift(count))
-            count -= len(taken[-1])
-            self._given_up(run, len(taken[-1]))
+            if run.live > count:
+                run = run.shift(count)
+            else:
+                self._discard(run)
+            taken.append(run)
+            self.live -= run.live
+            count -= run.live
         return taken
 
-    def _given_up(self, run: Run, count: int) -> None:
-        """So many messages of it."""
-        self.live -= count
-        if not len(run):
-            self._shelf.discard(run)
-            self._order.discard(run)
+    def _discard(self, run: Run) -> None:
+        self._shelf.discard(run)
+        self._order.discard(run)
 
     def get(self, seq: int) -> Message | None:
         run = self._shelf.at(seq)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ..errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from ..message import Draft, Message, how_many, newest
+from ..message import Delivery, Draft, Message, newest
 from ..topic import Selector
 from .deadlines import Deadlines
 from .epochs import Epochs
@@ -20,8 +20,8 @@ from .history import History
 from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .run import Run, runs
-from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, cost, weigh
+from .run import Run, cost, runs
+from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, TopicNote, TopicState, Weight, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
@@ -81,10 +81,10 @@ class Log:
 
     def reserve(self, drafts: Sequence[Draft]) -> None:
         """Hold the room that these drafts will take, until release()."""
-        self.cost += weigh(drafts)[1]
+        self.cost += weigh(drafts).memory
 
     def release(self, drafts: Sequence[Draft]) -> None:
-        self.cost -= weigh(drafts)[1]
+        self.cost -= weigh(drafts).memory
 
     def expect(self, name: str, count: int, now: float) -> None:
         """So many more messages come to the topic later, which is there from now on. Fewer, when they have come."""
@@ -94,21 +94,17 @@ class Log:
 
     def accept(self, drafts: Sequence[Draft], now: float) -> list[Run]:
         """Give these drafts, all for one topic, their places, after check_room(). trim() when they were handed out."""
-        topic = self._topic(drafts[0].topic, now)
-        accepted: list[Run] = []
-        kept: list[Run] = []
-        for draft in drafts:
-            come = [*runs(draft, self.epochs.current, self.head + 1, topic.next_index, now)]
-            self.head += len(draft)
-            topic.next_index += len(draft)
-            accepted += come
-            if draft.envelope.retain:
-                kept += come
-        topic.loss.first = topic.loss.first or accepted[0].first
+        topic = self._topic(drafts[0].envelope.topic, now)
+        topic.loss.first = topic.loss.first or self.head + 1
         topic.last_used = now
         self._changed("topic", (topic.name,))
-        if kept:
-            self._keep(topic, kept)
+        accepted: list[Run] = []
+        for draft in drafts:
+            come = runs(draft, self.epochs.current, self.head + 1, topic.next_index, now)
+            self.head, topic.next_index = come[-1].seq, come[-1].index + 1
+            if draft.envelope.retain:
+                self._keep(topic, [run.copy() for run in come])  # what is handed out stays as it is
+            accepted += come
         return accepted
 
     def trim(self, name: str, extra: int = 0) -> None:
@@ -136,13 +132,12 @@ class Log:
     def _removed(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """The topic's ring has given these up."""
         self._changed("topic", (topic.name,))
-        octets, memory = weigh(runs)
-        topic.bytes -= octets
-        self.cost -= memory
         for run in runs:
+            topic.bytes -= run.octets
+            self.cost -= run.octets + run.live * run.cost
             if run.expires is not None:
                 self._expiries.discard(run.seq)
-            if not run.for_all:
+            if run.envelope.delivery is _ONE:
                 topic.waiting.pop(run.seq, None)
                 if not topic.waiting:
                     self.waiting.discard(topic.name)
@@ -200,20 +195,18 @@ class Log:
 
     def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         first, holds = not topic.ring.live, topic.holds
-        topic.ring.extend([run.copy() for run in runs])  # what is handed out stays as it is
-        octets, memory = weigh(runs)
-        topic.bytes += octets
-        self.cost += memory
+        topic.ring.extend(runs)
         for run in runs:
+            topic.bytes += run.octets
+            self.cost += run.octets + run.live * run.cost
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
-            if not run.for_all:
+            if run.envelope.delivery is _ONE:
                 topic.waiting[run.seq] = None
                 self.waiting.add(topic.name)
-        if holds is not None:
-            for_all = [run for run in runs if run.for_all]
-            holds.add(how_many(for_all), weigh(for_all)[0])
-            self.cost += JOB_COST * len(holds.groups) * how_many(for_all)
+            elif holds is not None:
+                holds.add(run.live, run.octets)
+                self.cost += JOB_COST * len(holds.groups) * run.live
         if first or (holds is not None and topic.waiting):
             self._watch(topic)
 
@@ -251,23 +244,19 @@ class Log:
     def check_room(self, drafts: Sequence[Draft], now: float) -> None:
         """Raises TopicLimit, LogFull or MessageTooLarge when these drafts cannot be accepted."""
         self.sweep(now)
-        name = drafts[0].topic
+        name = drafts[0].envelope.topic
         self._check_topics(name)
         topic = self.topics.get(name)
         retention = topic.retention if topic else self.limits.retention
-        coming = [draft for draft in drafts if draft.envelope.retain]
-        kept = newest(coming, retention.max_messages)
-        octets, room = weigh(kept)
-        if octets > retention.max_bytes and (longest := _longest(kept)) > retention.max_bytes:
-            raise MessageTooLarge(
-                f"the message has {longest} bytes; topic {name!r} keeps at most {retention.max_bytes}"
-            )
-        if topic is not None and topic.holds is not None:
-            self._check_held(topic, topic.holds, coming)
+        coming = kept = weigh([draft for draft in drafts if draft.envelope.retain])
+        if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
+            kept = self._weigh_newest(name, drafts, retention)
+        room = kept.memory
         if topic is None:
             room += TOPIC_COST
         elif topic.holds is not None:
-            room += how_many(kept) * len(topic.holds.groups) * JOB_COST
+            self._check_held(topic, topic.holds, coming)
+            room += kept.messages * len(topic.holds.groups) * JOB_COST
         need = self.cost + room - self.limits.total_bytes
         if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
             raise LogFull(
@@ -276,15 +265,26 @@ class Log:
             )
 
     @staticmethod
-    def _check_held(topic: TopicLog, holds: Holds, drafts: Sequence[Draft]) -> None:
-        retention, coming, octets = topic.retention, how_many(drafts), weigh(drafts)[0]
-        if coming > retention.max_messages or octets > retention.max_bytes:
+    def _weigh_newest(name: str, drafts: Sequence[Draft], retention: Retention) -> Weight:
+        """Of those of them that would be kept. Raises MessageTooLarge."""
+        kept = newest([draft for draft in drafts if draft.envelope.retain], retention.max_messages)
+        longest = max(len(body) for draft in kept for body in draft.bodies)
+        if longest > retention.max_bytes:
             raise MessageTooLarge(
-                f"a batch of {coming} messages ({octets} bytes) is more than topic {topic.name!r} keeps for its "
-                f"groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
+                f"the message has {longest} bytes; topic {name!r} keeps at most {retention.max_bytes}"
             )
-        held, octets = holds.count + coming, holds.bytes + octets
-        if coming and (held > retention.max_messages or octets > retention.max_bytes):
+        return weigh(kept)
+
+    @staticmethod
+    def _check_held(topic: TopicLog, holds: Holds, coming: Weight) -> None:
+        retention = topic.retention
+        if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
+            raise MessageTooLarge(
+                f"a batch of {coming.messages} messages ({coming.octets} bytes) is more than topic {topic.name!r} "
+                f"keeps for its groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
+            )
+        count, octets = holds.count + coming.messages, holds.bytes + coming.octets
+        if coming.messages and (count > retention.max_messages or octets > retention.max_bytes):
             raise LogFull(
                 f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
                 f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
@@ -303,10 +303,10 @@ class Log:
             raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
 
     @staticmethod
-    def _reclaimable(topic: TopicLog, coming: Sequence[Draft]) -> int:
+    def _reclaimable(topic: TopicLog, coming: Weight) -> int:
         """Bytes of memory that the topic's own retention would free if those messages came."""
-        messages = topic.ring.live + how_many(coming) - topic.retention.max_messages
-        octets = topic.bytes + weigh(coming)[0] - topic.retention.max_bytes
+        messages = topic.ring.live + coming.messages - topic.retention.max_messages
+        octets = topic.bytes + coming.octets - topic.retention.max_bytes
         freed = 0
         for message in topic.ring:
             if messages <= 0 and octets <= 0:
@@ -399,6 +399,4 @@ class Log:
         return None if message is None or message.expired(now) else message
 
 
-def _longest(drafts: Sequence[Draft]) -> int:
-    """Bytes of the longest body."""
-    return max(len(body) for draft in drafts for body in draft.bodies)
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up

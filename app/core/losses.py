@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from ..message import how_many
 from ..topic import Selector
 from .notes import Changed, Key, forget
 from .run import Run
@@ -47,8 +46,9 @@ class Losses:
 
     def add(self, loss: Loss, runs: Sequence[Run]) -> None:
         """Retention takes these messages too, oldest first."""
+        for run in runs:
+            loss.count += run.live
         newest = runs[-1]
-        loss.count += how_many(runs)
         if newest.seq > loss.seq:
             loss.seq, loss.time = newest.seq, newest.time
         self.newest = max(self.newest, newest.seq)

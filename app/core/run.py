@@ -8,17 +8,32 @@ from typing import Final
 
 import msgspec
 
-from ..message import Delivery, Draft, Envelope, Message
+from ..message import Death, Delivery, Draft, Envelope, Message
 
 LONGEST: Final = 128  # messages in a run
 LARGEST: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
+MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
+EXPIRY_COST: Final = 160  # likewise that it has a ttl
+DEATH_COST: Final = 512  # likewise the story of a dead message
 _ONE: Final = Delivery.ONE  # an enum's member is dear to look up
+
+
+def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
+    """Bytes of memory that a kept message with these takes beyond its body, at most."""
+    octets = MESSAGE_COST
+    if line is not None:
+        octets += len(line)
+    if death is not None:
+        octets += DEATH_COST
+    return octets if ttl is None else octets + EXPIRY_COST
 
 
 class Run(msgspec.Struct, gc=False, eq=False):
     """`seq` and `index` are those of the last message there was, whether or not it is gone: so what lies behind a place
-    is in the runs behind it, and in no other. `gone` counts the bodies that are None: their messages are gone, and one
-    before them is not."""
+    is in the runs behind it, and in no other. A body is None when its message is gone and one before it is not.
+
+    `live`: how many messages are left. `octets`: bytes of their bodies. `cost`: of memory, of each besides its body.
+    """
 
     envelope: Envelope
     epoch: str
@@ -27,36 +42,40 @@ class Run(msgspec.Struct, gc=False, eq=False):
     time: float
     expires: float | None
     bodies: list[bytes | None]
-    gone: int = 0
+    live: int
+    octets: int
+    cost: int
 
-    def __len__(self) -> int:
-        """How many messages are left."""
-        return len(self.bodies) - self.gone
+    @property
+    def first(self) -> int:
+        """The seq of the first message."""
+        return self.seq - len(self.bodies) + 1
 
-    def __iter__(self) -> Iterator[Message]:
-        return self.after(0)
+    @property
+    def whole(self) -> bool:
+        """No other is gone than the first ones."""
+        return self.live == len(self.bodies)
 
     @property
     def for_all(self) -> bool:
         return self.envelope.delivery is not _ONE
 
-    @property
-    def octets(self) -> int:
-        """Bytes of the bodies."""
-        return sum(map(len, filter(None, self.bodies)))
-
-    @property
-    def first(self) -> int:
-        """The seq of the first message, gone or not."""
-        return self.seq - len(self.bodies) + 1
-
-    @property
-    def first_index(self) -> int:
-        return self.index - len(self.bodies) + 1
-
     def copy(self) -> "Run":
         """Another one, that loses nothing when this one does."""
-        return self.part(self.seq, [*self.bodies], self.gone)
+        return Run(
+            self.envelope, self.epoch, self.seq, self.index, self.time, self.expires, [*self.bodies], self.live,
+            self.octets, self.cost,
+        )  # fmt: skip
+
+    # Its messages
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.after(0)
+
+    @property
+    def seqs(self) -> Iterable[int]:
+        """Of the messages that are left, rising."""
+        return range(self.first, self.seq + 1) if self.whole else [seq for seq, _ in self.sizes()]
 
     def after(self, seq: int) -> Iterator[Message]:
         """The messages behind that place, oldest first. They may be removed meanwhile."""
@@ -65,20 +84,6 @@ class Run(msgspec.Struct, gc=False, eq=False):
     def newest(self) -> Iterator[Message]:
         """The messages, newest first. They may be removed meanwhile."""
         return self._messages(range(-1, -len(self.bodies) - 1, -1))
-
-    def count(self, seq: int) -> int:
-        """How many messages are behind that place, which is before the run's last."""
-        bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
-        return len(bodies) - (bodies.count(None) if self.gone else 0)
-
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """Of each message, seq and bytes of the body."""
-        return ((seq, len(body)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
-
-    @property
-    def seqs(self) -> Iterable[int]:
-        """Of the messages that are left, rising."""
-        return [seq for seq, _ in self.sizes()] if self.gone else range(self.first, self.seq + 1)
 
     def get(self, seq: int) -> Message | None:
         return next(self._messages((seq - self.seq - 1,)), None) if self.first <= seq <= self.seq else None
@@ -94,60 +99,80 @@ class Run(msgspec.Struct, gc=False, eq=False):
                     envelope.retain, envelope.death,
                 )  # fmt: skip
 
+    def count(self, seq: int) -> int:
+        """How many messages are behind that place, which is before the run's last."""
+        bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
+        return len(bodies) if self.whole else len(bodies) - bodies.count(None)
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Of each message, seq and bytes of the body."""
+        return ((seq, len(body)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
+
+    # What goes
+
     def remove(self, seq: int) -> "Run | None":
         """Give the message up: a run of it alone. None when it is gone already, or never was here."""
         bodies, place = self.bodies, seq - self.first
         if not 0 <= place < len(bodies) or (body := bodies[place]) is None:
             return None
+        taken = self._lose(seq, [body], 1)
         bodies[place] = None
-        self.gone += 1
         while bodies and bodies[0] is None:
             del bodies[0]
-            self.gone -= 1
-        return self.part(seq, [body])
+        return taken
 
     def shift(self, count: int) -> "Run":
-        """Give up the oldest messages, at most so many, at least one: a run of them."""
-        live = min(count, len(self))
-        end = self._end_of(count) if self.gone else live
-        bodies, seq = self.bodies[:end], self.first + end - 1
+        """Give up the oldest messages, so many, at least one, and there are as many: a run of them."""
+        end = count if self.whole else self._end_of(count)
+        taken = self._lose(self.first + end - 1, self.bodies[:end], count)
         del self.bodies[:end]
-        self.gone -= end - live
-        return self.part(seq, bodies, end - live)
-
-    def part(self, seq: int, bodies: list[bytes | None], gone: int = 0) -> "Run":
-        """A run of its own with some of its bodies; `seq` is that of the last."""
-        index = self.index - (self.seq - seq)
-        return Run(self.envelope, self.epoch, seq, index, self.time, self.expires, bodies, gone)
+        return taken
 
     def _end_of(self, count: int) -> int:
-        """The place behind that many messages, or behind the last."""
-        return [*islice((place for place, body in enumerate(self.bodies, 1) if body is not None), count)][-1]
+        """The place behind that many messages."""
+        return next(islice((place for place, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
+
+    def _lose(self, seq: int, bodies: list[bytes | None], live: int) -> "Run":
+        taken = self.part(seq, bodies, live)
+        self.live -= live
+        self.octets -= taken.octets
+        return taken
+
+    def part(self, seq: int, bodies: list[bytes | None], live: int) -> "Run":
+        """A run of its own with some of its bodies; `seq` is that of the last, `live` how many are not gone."""
+        octets = sum(map(len, filter(None, bodies)))
+        index = self.index - (self.seq - seq)
+        return Run(self.envelope, self.epoch, seq, index, self.time, self.expires, bodies, live, octets, self.cost)
 
 
-def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> Iterator[Run]:
+def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
     """The draft's messages, accepted at `now` and given the places from `seq` and `index` on."""
-    envelope = draft.envelope
+    envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
-    restless = envelope.delivery is _ONE or expires is not None  # they may go before their turn, each by itself
-    parts: Iterable[list[bytes | None]] = ([body] for body in draft.bodies) if restless else _cut(draft.bodies)
-    for bodies in parts:
-        seq += len(bodies)
-        index += len(bodies)
-        yield Run(envelope, epoch, seq - 1, index - 1, now, expires, bodies)
+    each = cost(envelope.line, envelope.death, envelope.ttl)
+    for bodies in _cut(draft):
+        live = len(bodies)
+        seq += live
+        index += live
+        octets = sum(map(len, bodies))
+        made.append(Run(envelope, epoch, seq - 1, index - 1, now, expires, [*bodies], live, octets, each))
+    return made
 
 
-def _cut(bodies: Sequence[bytes]) -> Iterator[list[bytes | None]]:
-    """The bodies, in parts as long as a run may be."""
+def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
+    """The bodies, in parts as long as a run may be. What may go before its turn is by itself."""
+    bodies, envelope = draft.bodies, draft.envelope
+    if len(bodies) == 1:
+        return (bodies,)
+    if envelope.delivery is _ONE or envelope.ttl is not None:
+        return [(body,) for body in bodies]
     if len(bodies) <= LONGEST and sum(map(len, bodies)) <= LARGEST:
-        yield [*bodies]
-        return
-    part: list[bytes | None] = []
-    octets = 0
-    for body in bodies:
+        return (bodies,)
+    parts, octets = [[bodies[0]]], len(bodies[0])
+    for body in bodies[1:]:
         octets += len(body)
-        if part and (len(part) == LONGEST or octets > LARGEST):
-            yield part
-            part, octets = [], len(body)
-        part.append(body)
-    yield part
+        if len(parts[-1]) == LONGEST or octets > LARGEST:
+            parts.append([])
+            octets = len(body)
+        parts[-1].append(body)
+    return parts

@@ -18,8 +18,8 @@ class Shelf:
         self._front = 0  # places before it are free; it is no hole while there is a run
         self._count = 0
 
-    def __bool__(self) -> bool:
-        return self._count > 0
+    def __len__(self) -> int:
+        return self._count
 
     @property
     def first(self) -> Run:
@@ -30,21 +30,22 @@ class Shelf:
 
     def extend(self, runs: Sequence[Run]) -> None:
         """Add these, oldest first, behind all that are there."""
-        self._runs += runs
-        self._seqs += [run.seq for run in runs]
+        for run in runs:
+            self._runs.append(run)
+            self._seqs.append(run.seq)
         self._count += len(runs)
 
     def discard(self, run: Run) -> None:
         """It must be there."""
-        self._runs[bisect_left(self._seqs, run.seq, self._front)] = None
-        self._count -= 1
         runs, front = self._runs, self._front
+        runs[front if runs[front] is run else bisect_left(self._seqs, run.seq, front)] = None
+        self._count -= 1
         while front < len(runs) and runs[front] is None:
             front += 1
         self._front = front
         if len(runs) > 2 * self._count + _SLACK:
-            self._runs = [run for run in runs if run is not None]
-            self._seqs, self._front = [run.seq for run in self._runs if run], 0
+            live = [run for run in runs if run is not None]
+            self._runs, self._seqs, self._front = [*live], [run.seq for run in live], 0
 
     def at(self, seq: int) -> Run | None:
         """The run with that place, if it is there."""

@@ -1,40 +1,35 @@
 """One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from ..message import Death, Draft, Message
+from ..message import Draft, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
-from .run import Run
+from .run import cost
 
-MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body; a test measures it
-EXPIRY_COST: Final = 128  # likewise that it has a ttl
-TOPIC_COST: Final = 1_024  # likewise a topic
-DEATH_COST: Final = 512  # likewise the story of a dead message
+TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
 
 
-def weigh(messages: Sequence[Draft | Run]) -> tuple[int, int]:
-    """Bytes of their bodies, and of the memory that they take while they are kept, each at most."""
-    octets = more = 0
-    for some in messages:
-        octets += some.octets
-        envelope = some.envelope
-        more += cost(envelope.line, envelope.death, envelope.ttl) * len(some)
-    return octets, octets + more
+class Weight(NamedTuple):
+    """Of messages: how many, bytes of their bodies, and of the memory that they take while they are kept."""
+
+    messages: int
+    octets: int
+    memory: int
 
 
-def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
-    """Bytes of memory that a message with these takes beyond its body, at most."""
-    octets = MESSAGE_COST
-    if line is not None:
-        octets += len(line)
-    if death is not None:
-        octets += DEATH_COST
-    return octets if ttl is None else octets + EXPIRY_COST
+def weigh(drafts: Sequence[Draft]) -> Weight:
+    messages = octets = memory = 0
+    for draft in drafts:
+        envelope, several = draft.envelope, len(draft.bodies)
+        messages += several
+        octets += sum(map(len, draft.bodies))
+        memory += several * cost(envelope.line, envelope.death, envelope.ttl)
+    return Weight(messages, octets, octets + memory)
 
 
 class Retention(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from ..core.epochs import Epochs
 from ..core.notes import Changed, forget
 from ..core.run import Run
 from ..core.shelf import Shelf
-from ..message import Message, how_many
+from ..message import Message
 from .parts import parts
 from .row import COLUMNS, COUNT, MOSTLY, Row, rows, sizes_in
 
@@ -53,7 +53,8 @@ class DiskHistory:
             row = self.row(seq)
             if count > row.count:
                 raise sqlite3.DatabaseError("a row is noted to have more messages than it has")
-            self.take(row, row.count - count)
+            if count < row.count:
+                self.take(row, row.count - count)
         self._changed = changed
 
     def ring(self, topic: str) -> "DiskRing":
@@ -62,7 +63,7 @@ class DiskHistory:
     @property
     def left(self) -> dict[int, int]:
         """How many messages are left of those rows that have had more."""
-        return {seq: len(row.run) for seq, row in self._less.items()}
+        return {seq: row.run.live for seq, row in self._less.items()}
 
     # Changes
 
@@ -73,7 +74,7 @@ class DiskHistory:
         """None when it is gone already."""
         if run := self._new.at(seq):
             taken = run.remove(seq)
-            if not len(run):
+            if not run.live:
                 self._new.discard(run)
             return taken
         row = self._find(seq)
@@ -85,15 +86,15 @@ class DiskHistory:
         return taken
 
     def take(self, row: Row, count: int) -> Run:
-        """Give up the first messages of a row that was just read, at most so many."""
-        taken = row.run.shift(count)
+        """Give up the first messages of a row that was just read, at most so many: a run of them."""
+        taken = row.run.shift(min(count, row.run.live))
         for seq in taken.seqs:
             del self._known[seq]
         self._lessen(row)
         return taken
 
     def _lessen(self, row: Row) -> None:
-        if not len(row.run):
+        if not row.run.live:
             self._forget(row)
         self._less[row.run.seq] = row
         self._changed("left", ())
@@ -112,8 +113,8 @@ class DiskHistory:
             torn = [row for row in less.values() if row.torn]
             for row in torn:
                 self._forget(row)
-            self._delete([seq for seq, row in less.items() if row.torn or not len(row.run)])
-            shorter = [row for row in less.values() if len(row.run) and not row.torn]
+            self._delete([seq for seq, row in less.items() if row.torn or not row.run.live])
+            shorter = [row for row in less.values() if row.run.live and not row.torn]
             self._put([*shorter, *rows(row.run for row in torn)])
             self._changed("left", ())
         self._put_new()
@@ -133,7 +134,7 @@ class DiskHistory:
         for part in parts(every):
             self._db.execute(_insert(width, len(part)), [value for values in part for value in values[:width]])
         for row, values in zip(these, every, strict=True):
-            row.count = len(row.run)
+            row.count = row.run.live
             self._remember(row, len(values[_DATA]))
 
     # Reading
@@ -233,10 +234,10 @@ class DiskHistory:
     def _remember(self, row: Row, octets: int) -> None:
         """`octets`: of all its bodies."""
         run = row.run
-        if len(run) and run.seq not in self._cache:
+        if run.live and run.seq not in self._cache:
             self._cache[run.seq] = row
             self._known.update(dict.fromkeys(run.seqs, row))
-            row.size = octets + _OVERHEAD * len(run)
+            row.size = octets + _OVERHEAD * run.live
             self._cached += row.size
         while self._cached > _CACHE and len(self._cache) > 1:
             self._forget(next(iter(self._cache.values())))
@@ -276,7 +277,8 @@ class DiskRing:
 
     def extend(self, runs: Sequence[Run]) -> None:
         self._history.add(runs)
-        self.live += how_many(runs)
+        for run in runs:
+            self.live += run.live
 
     def remove(self, seq: int) -> Run | None:
         taken = self._history.remove(seq)
@@ -289,10 +291,10 @@ class DiskRing:
         taken: list[Run] = []
         while count > 0 and (row := self._first_row()):
             taken.append(self._history.take(row, count))
-            count -= len(taken[-1])
-            if not len(row.run):
+            count -= taken[-1].live
+            self.live -= taken[-1].live
+            if not row.run.live:
                 self._past = self._next.pop()
-        self.live -= how_many(taken)
         return taken
 
     def _first_row(self) -> Row | None:

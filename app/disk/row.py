@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ..core.epochs import Epochs
-from ..core.run import LARGEST, LONGEST, Run
+from ..core.run import LARGEST, LONGEST, Run, cost
 from ..message import Death, Delivery, Envelope
 
 COLUMNS: Final = (
@@ -30,7 +30,7 @@ class Row:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.count = len(run)
+        self.count = run.live
         self.size = 0
 
     @classmethod
@@ -41,7 +41,9 @@ class Row:
         delivery = Delivery.ONE if one else Delivery.ALL
         ttl = None if expires is None else expires - time
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
-        return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, [*_cut(data, sizes)]))
+        bodies: list[bytes | None] = [*_cut(data, sizes)]
+        each = cost(line, dead, ttl)
+        return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, bodies, len(bodies), len(data), each))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -58,7 +60,7 @@ class Row:
     @property
     def torn(self) -> bool:
         """It cannot be a row as it is: others are gone than its first messages."""
-        return len(self.run) > 0 and self.run.gone > 0
+        return self.run.live > 0 and not self.run.whole
 
     def gone(self, seq: int) -> int:
         """How many of the row's messages behind that place, which is before its key, are not there any more."""
@@ -68,16 +70,16 @@ class Row:
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
     """All that is left of the runs, which are given away, in rows as long as they may be."""
     last: Run | None = None
-    octets = 0
     for run in chain.from_iterable(map(_whole, runs)):
-        octets += run.octets
-        if last is not None and octets <= LARGEST and len(last) + len(run) <= LONGEST and _are_one(last, run):
+        if last is not None and _are_one(last, run):
             last.bodies += run.bodies
             last.seq, last.index = run.seq, run.index
+            last.live += run.live
+            last.octets += run.octets
         else:
             if last is not None:
                 yield Row(last)
-            last, octets = run, run.octets
+            last = run
     if last is not None:
         yield Row(last)
 
@@ -89,7 +91,7 @@ def sizes_in(octets: int, sizes: bytes | None) -> tuple[int, ...]:
 
 def _whole(run: Run) -> Iterator[Run]:
     """What is left of it, in runs without a hole."""
-    if not run.gone:
+    if run.whole:
         yield run
         return
     seq = run.first - 1
@@ -97,13 +99,15 @@ def _whole(run: Run) -> Iterator[Run]:
         bodies = [*some]
         seq += len(bodies)
         if not gone:
-            yield run.part(seq, bodies)
+            yield run.part(seq, bodies, len(bodies))
 
 
 def _are_one(run: Run, next_one: Run) -> bool:
     """Whether they can be in one row. What may go before its turn has a row of its own."""
-    follows = run.seq + 1 == next_one.first and run.time == next_one.time and run.envelope == next_one.envelope
-    return follows and run.for_all and run.expires is None
+    if run.seq + 1 != next_one.first or run.time != next_one.time or run.envelope != next_one.envelope:
+        return False
+    small = run.octets + next_one.octets <= LARGEST and run.live + next_one.live <= LONGEST
+    return small and run.for_all and run.expires is None
 
 
 def _cut(data: bytes, sizes: bytes | None) -> Iterator[bytes]:

@@ -3,8 +3,6 @@
 from asyncio import BaseTransport, CancelledError, Future, TimerHandle, get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import Any, Final
 
 from ..access.doorkeeper import MAX_TOKEN, Doorkeeper
@@ -212,12 +210,7 @@ class LineSession(Connection):
         """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
         lines = len(commands)
         try:
-            future = self._broker.publish(
-                [
-                    Draft(envelope, [command.data for command in alike])
-                    for envelope, alike in groupby(commands, attrgetter("envelope"))
-                ]
-            )
+            future = self._broker.publish([Draft(command.envelope, (command.data,)) for command in commands])
         except PlainmqError as error:
             self._refuse(dialect, error, lines)
             return

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from app.core.lease import Action, Lease, LeaseId, Outcome
-from app.core.topiclog import EXPIRY_COST, Limits, Retention
+from app.core.run import EXPIRY_COST
+from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
 from app.errors import LogFull, NotFound
 from app.message import TEXT, Delivery, Id, Scheduled, parse_id

@@ -7,7 +7,8 @@ import pytest
 
 from app.core.group import JOB_COST, GroupState
 from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
-from app.core.topiclog import DEATH_COST, MESSAGE_COST, TOPIC_COST, Limits, Retention
+from app.core.run import DEATH_COST, MESSAGE_COST
+from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid
 from app.message import Death, Delivery, Id, Message
 from app.position import EARLIEST, LATEST, After, Last, Start

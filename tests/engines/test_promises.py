@@ -6,7 +6,8 @@ import pytest
 
 from app.core.log import CUT
 from app.core.reading import Page
-from app.core.topiclog import MESSAGE_COST, TOPIC_COST, Limits, Retention
+from app.core.run import MESSAGE_COST
+from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
 from app.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
