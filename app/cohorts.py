@@ -89,7 +89,7 @@ class Cohorts:
         readers: dict[int, int] = {}
         for run in runs:
             if self._selections.of(run.envelope.topic):
-                for message in run:
+                for message in run.messages:
                     if count := self._try_to_deliver(message):
                         readers[message.seq] = count
                     self.head = message.seq

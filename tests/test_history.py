@@ -24,7 +24,7 @@ def accepted(seq: int, time: float, *bodies: bytes, **options: Any) -> list[Run]
 
 
 def messages(runs: list[Run]) -> list[Message]:
-    return [message for run in runs for message in run]
+    return [message for run in runs for message in run.messages]
 
 
 @pytest.fixture(params=["memory", "disk"])

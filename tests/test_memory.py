@@ -140,7 +140,7 @@ def test_messages_that_were_handed_out_leave_nothing_behind_one_that_stays(log: 
 
     def work(n: int) -> None:
         (run,) = log.accept([draft("a", b"goes")], float(n) / COUNT)
-        (message,) = run
+        (message,) = run.messages
         assert log.remove(message)
 
     taken = grown(work)

@@ -48,7 +48,7 @@ class Accepted(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
-class Outbox(NamedTuple):
+class Outbox(msgspec.Struct, frozen=True):
     """`runs`: to be delivered, in this order; those `for_one` are to be handed() back. `news`: for the workers of
     groups."""
 
@@ -129,7 +129,7 @@ class Core:
             self._grown[topic] = None
             self._unhanded[topic] = self._unhanded.get(topic, 0) - run.envelope.retain
             if readers.get(run.seq):
-                self.log.remove(next(run.after(0)))
+                self.log.remove(next(run.messages))
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's

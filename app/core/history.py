@@ -27,7 +27,7 @@ class Ring(Protocol):
         ...
 
     def extend(self, runs: Sequence[Run]) -> None:
-        """Add these, oldest first. They are the ring's from now on."""
+        """Add these, oldest first."""
         ...
 
     def remove(self, seq: int) -> Run | None:
@@ -104,11 +104,14 @@ class MemoryOrder:
                 self._numbers.append(number)
             segment[run.seq] = run
 
-    def discard(self, run: Run) -> None:
-        """It must be there."""
-        number = run.seq >> _SEGMENT
+    def put(self, seq: int, left: Run | None) -> None:
+        """What is left of the run with that `seq`, which is there."""
+        number = seq >> _SEGMENT
         segment = self._segments[number]
-        del segment[run.seq]
+        if left is not None:
+            segment[seq] = left
+            return
+        del segment[seq]
         if len(segment) in _SHRINKS:
             self._shrink(number)
 
@@ -147,7 +150,7 @@ class MemoryOrder:
         for number in numbers[max(place - 1, 0) : place + 1]:
             for run in self._segments[number].values():
                 if run.time >= time:
-                    return next(run.after(0)).seq - 1
+                    return next(run.messages).seq - 1
         return head
 
 
@@ -166,7 +169,7 @@ class MemoryRing:
 
     @property
     def oldest(self) -> Message:
-        return next(self._shelf.first.after(0))
+        return next(self._shelf.first.messages)
 
     def extend(self, runs: Sequence[Run]) -> None:
         self._shelf.extend(runs)
@@ -176,29 +179,24 @@ class MemoryRing:
 
     def remove(self, seq: int) -> Run | None:
         run = self._shelf.at(seq)
-        if run is None or (taken := run.remove(seq)) is None:
+        if run is None or (parted := run.without(seq)) is None:
             return None
-        self.live -= 1
-        if not run.live:
-            self._discard(run)
-        return taken
+        return self._part(run, *parted)
 
     def shift(self, count: int) -> list[Run]:
         taken: list[Run] = []
         while count > 0 and self.live:
             run = self._shelf.first
-            if run.live > count:
-                run = run.shift(count)
-            else:
-                self._discard(run)
-            taken.append(run)
-            self.live -= run.live
-            count -= run.live
+            gone = self._part(run, *run.split(count))
+            taken.append(gone)
+            count -= gone.live
         return taken
 
-    def _discard(self, run: Run) -> None:
-        self._shelf.discard(run)
-        self._order.discard(run)
+    def _part(self, run: Run, gone: Run, left: Run | None) -> Run:
+        self._shelf.put(run.seq, left)
+        self._order.put(run.seq, left)
+        self.live -= gone.live
+        return gone
 
     def get(self, seq: int) -> Message | None:
         run = self._shelf.at(seq)

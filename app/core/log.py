@@ -103,7 +103,7 @@ class Log:
             come = runs(draft, self.epochs.current, self.head + 1, topic.next_index, now)
             self.head, topic.next_index = come[-1].seq, come[-1].index + 1
             if draft.envelope.retain:
-                self._keep(topic, [run.copy() for run in come])  # what is handed out stays as it is
+                self._keep(topic, come)
             accepted += come
         return accepted
 

@@ -3,7 +3,7 @@ as one thing, and a file as one row, because each message by itself would cost f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Final
 
 import msgspec
@@ -28,9 +28,11 @@ def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
     return octets if ttl is None else octets + EXPIRY_COST
 
 
-class Run(msgspec.Struct, gc=False, eq=False):
+class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     """`seq` and `index` are those of the last message there was, whether or not it is gone: so what lies behind a place
     is in the runs behind it, and in no other. A body is None when its message is gone and one before it is not.
+
+    It never changes: who gives up some of its messages has another one then, with the same `seq`.
 
     `live`: how many messages are left. `octets`: bytes of their bodies. `cost`: of memory, of each besides its body.
     """
@@ -41,7 +43,7 @@ class Run(msgspec.Struct, gc=False, eq=False):
     index: int
     time: float
     expires: float | None
-    bodies: list[bytes | None]
+    bodies: Sequence[bytes | None]
     live: int
     octets: int
     cost: int
@@ -60,17 +62,11 @@ class Run(msgspec.Struct, gc=False, eq=False):
     def for_all(self) -> bool:
         return self.envelope.delivery is not _ONE
 
-    def copy(self) -> "Run":
-        """Another one, that loses nothing when this one does."""
-        return Run(
-            self.envelope, self.epoch, self.seq, self.index, self.time, self.expires, [*self.bodies], self.live,
-            self.octets, self.cost,
-        )  # fmt: skip
-
     # Its messages
 
-    def __iter__(self) -> Iterator[Message]:
-        return self.after(0)
+    @property
+    def messages(self) -> Iterator[Message]:
+        return self._messages(range(-len(self.bodies), 0))
 
     @property
     def seqs(self) -> Iterable[int]:
@@ -78,21 +74,21 @@ class Run(msgspec.Struct, gc=False, eq=False):
         return range(self.first, self.seq + 1) if self.whole else [seq for seq, _ in self.sizes()]
 
     def after(self, seq: int) -> Iterator[Message]:
-        """The messages behind that place, oldest first. They may be removed meanwhile."""
+        """The messages behind that place, oldest first."""
         return self._messages(range(max(seq - self.seq, -len(self.bodies)), 0))
 
     def newest(self) -> Iterator[Message]:
-        """The messages, newest first. They may be removed meanwhile."""
+        """The messages, newest first."""
         return self._messages(range(-1, -len(self.bodies) - 1, -1))
 
     def get(self, seq: int) -> Message | None:
         return next(self._messages((seq - self.seq - 1,)), None) if self.first <= seq <= self.seq else None
 
     def _messages(self, places: Iterable[int]) -> Iterator[Message]:
-        """Places count from the end, -1 is the last: those stay what they are when the first ones go."""
+        """Places count from the end, -1 is the last."""
         bodies, envelope = self.bodies, self.envelope
         for place in places:
-            if place >= -len(bodies) and (body := bodies[place]) is not None:
+            if (body := bodies[place]) is not None:
                 yield Message(
                     self.epoch, self.seq + 1 + place, self.index + 1 + place, envelope.topic, body,
                     envelope.content_type, envelope.event, self.time, envelope.delivery, self.expires, envelope.line,
@@ -102,47 +98,50 @@ class Run(msgspec.Struct, gc=False, eq=False):
     def count(self, seq: int) -> int:
         """How many messages are behind that place, which is before the run's last."""
         bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
-        return len(bodies) if self.whole else len(bodies) - bodies.count(None)
+        return sum(body is not None for body in bodies)
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Of each message, seq and bytes of the body."""
         return ((seq, len(body)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
 
-    # What goes
+    # What goes: a run of what is given up, and one of what is left, if anything is
 
-    def remove(self, seq: int) -> "Run | None":
-        """Give the message up: a run of it alone. None when it is gone already, or never was here."""
+    def without(self, seq: int) -> "tuple[Run, Run | None] | None":
+        """The message by itself, and the others. None when it is gone already, or never was here."""
         bodies, place = self.bodies, seq - self.first
         if not 0 <= place < len(bodies) or (body := bodies[place]) is None:
             return None
-        taken = self._lose(seq, [body], 1)
-        bodies[place] = None
-        while bodies and bodies[0] is None:
-            del bodies[0]
-        return taken
+        return self._parted(seq, (body,), 1, [*bodies[:place], None, *bodies[place + 1 :]])
 
-    def shift(self, count: int) -> "Run":
-        """Give up the oldest messages, so many, at least one, and there are as many: a run of them."""
-        end = count if self.whole else self._end_of(count)
-        taken = self._lose(self.first + end - 1, self.bodies[:end], count)
-        del self.bodies[:end]
-        return taken
+    def split(self, count: int) -> "tuple[Run, Run | None]":
+        """The oldest messages, at most so many, and the others."""
+        end = count
+        if not self.whole and count < self.live:
+            end = next(islice((end for end, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
+        return self._parted(self.first + end - 1, self.bodies[:end], count, self.bodies[end:])
 
-    def _end_of(self, count: int) -> int:
-        """The place behind that many messages."""
-        return next(islice((place for place, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
+    def _parted(
+        self, seq: int, taken: Sequence[bytes | None], count: int, left: Sequence[bytes | None]
+    ) -> "tuple[Run, Run | None]":
+        """`seq`: of the last that is taken; `count`: how many are."""
+        if count >= self.live:
+            return self, None
+        gone = self.part(seq, taken, count)
+        if left[0] is None:
+            left = [*dropwhile(_is_gone, left)]
+        return gone, self._with(self.seq, left, self.live - count, self.octets - gone.octets)
 
-    def _lose(self, seq: int, bodies: list[bytes | None], live: int) -> "Run":
-        taken = self.part(seq, bodies, live)
-        self.live -= live
-        self.octets -= taken.octets
-        return taken
+    def part(self, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
+        """With some of its bodies; `seq` is that of the last, `live` how many are not gone."""
+        return self._with(seq, bodies, live, sum(map(len, filter(None, bodies))))
 
-    def part(self, seq: int, bodies: list[bytes | None], live: int) -> "Run":
-        """A run of its own with some of its bodies; `seq` is that of the last, `live` how many are not gone."""
-        octets = sum(map(len, filter(None, bodies)))
+    def _with(self, seq: int, bodies: Sequence[bytes | None], live: int, octets: int) -> "Run":
         index = self.index - (self.seq - seq)
         return Run(self.envelope, self.epoch, seq, index, self.time, self.expires, bodies, live, octets, self.cost)
+
+
+def _is_gone(body: bytes | None) -> bool:
+    return body is None
 
 
 def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
@@ -155,7 +154,7 @@ def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run
         seq += live
         index += live
         octets = sum(map(len, bodies))
-        made.append(Run(envelope, epoch, seq - 1, index - 1, now, expires, [*bodies], live, octets, each))
+        made.append(Run(envelope, epoch, seq - 1, index - 1, now, expires, bodies, live, octets, each))
     return made
 
 

@@ -35,10 +35,12 @@ class Shelf:
             self._seqs.append(run.seq)
         self._count += len(runs)
 
-    def discard(self, run: Run) -> None:
-        """It must be there."""
+    def put(self, seq: int, left: Run | None) -> None:
+        """What is left of the run with that `seq`, which is there."""
         runs, front = self._runs, self._front
-        runs[front if runs[front] is run else bisect_left(self._seqs, run.seq, front)] = None
+        runs[bisect_left(self._seqs, seq, front)] = left
+        if left is not None:
+            return
         self._count -= 1
         while front < len(runs) and runs[front] is None:
             front += 1
@@ -54,14 +56,14 @@ class Shelf:
         return run if run is not None and run.first <= seq else None
 
     def after(self, seq: int) -> Iterator[Run]:
-        """Those that end behind that place, oldest first. They may be discarded meanwhile."""
+        """Those that end behind that place, oldest first. Meanwhile any of them may change."""
         runs = self._runs
         for place in range(bisect_right(self._seqs, seq, self._front), len(runs)):
             if (run := runs[place]) is not None:
                 yield run
 
     def newest(self) -> Iterator[Run]:
-        """Newest first. They may be discarded meanwhile."""
+        """Newest first. Meanwhile any of them may change."""
         runs = self._runs
         for place in range(len(runs) - 1, self._front - 1, -1):
             if (run := runs[place]) is not None:

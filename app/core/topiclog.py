@@ -1,7 +1,7 @@
 """One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from .run import cost
 TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
 
 
-class Weight(NamedTuple):
+class Weight(msgspec.Struct, frozen=True, gc=False):
     """Of messages: how many, bytes of their bodies, and of the memory that they take while they are kept."""
 
     messages: int

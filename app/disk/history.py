@@ -72,26 +72,29 @@ class DiskHistory:
 
     def remove(self, seq: int) -> Run | None:
         """None when it is gone already."""
-        if run := self._new.at(seq):
-            taken = run.remove(seq)
-            if not run.live:
-                self._new.discard(run)
-            return taken
-        row = self._find(seq)
-        taken = row.run.remove(seq) if row else None
-        if row and taken:
-            del self._known[seq]
-            self._lessen(row)
-            self._torn = self._torn or row.torn
-        return taken
+        row = None if (run := self._new.at(seq)) else self._find(seq)
+        run = run if row is None else row.run
+        if run is None or (parted := run.without(seq)) is None:
+            return None
+        gone, left = parted
+        if row is None:
+            self._new.put(run.seq, left)
+        else:
+            self._part(row, gone, left)
+        return gone
 
     def take(self, row: Row, count: int) -> Run:
         """Give up the first messages of a row that was just read, at most so many: a run of them."""
-        taken = row.run.shift(min(count, row.run.live))
-        for seq in taken.seqs:
+        gone, left = row.run.split(count)
+        self._part(row, gone, left)
+        return gone
+
+    def _part(self, row: Row, gone: Run, left: Run | None) -> None:
+        for seq in gone.seqs:
             del self._known[seq]
+        row.keep(left)
+        self._torn = self._torn or row.torn
         self._lessen(row)
-        return taken
 
     def _lessen(self, row: Row) -> None:
         if not row.run.live:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class Row:
         delivery = Delivery.ONE if one else Delivery.ALL
         ttl = None if expires is None else expires - time
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
-        bodies: list[bytes | None] = [*_cut(data, sizes)]
+        bodies = [*_cut(data, sizes)]
         each = cost(line, dead, ttl)
         return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, bodies, len(bodies), len(data), each))
 
@@ -57,6 +57,10 @@ class Row:
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
         )  # fmt: skip
 
+    def keep(self, left: Run | None) -> None:
+        """This is left of it."""
+        self.run = self.run.part(self.run.seq, (), 0) if left is None else left
+
     @property
     def torn(self) -> bool:
         """It cannot be a row as it is: others are gone than its first messages."""
@@ -68,20 +72,18 @@ class Row:
 
 
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
-    """All that is left of the runs, which are given away, in rows as long as they may be."""
-    last: Run | None = None
+    """All that is left of the runs, in rows as long as they may be."""
+    row: list[Run] = []
+    live = octets = 0
     for run in chain.from_iterable(map(_whole, runs)):
-        if last is not None and _are_one(last, run):
-            last.bodies += run.bodies
-            last.seq, last.index = run.seq, run.index
-            last.live += run.live
-            last.octets += run.octets
-        else:
-            if last is not None:
-                yield Row(last)
-            last = run
-    if last is not None:
-        yield Row(last)
+        live += run.live
+        octets += run.octets
+        if row and not (live <= LONGEST and octets <= LARGEST and _follows(row[-1], run)):
+            yield Row(_joined(row))
+            row, live, octets = [], run.live, run.octets
+        row.append(run)
+    if row:
+        yield Row(_joined(row))
 
 
 def sizes_in(octets: int, sizes: bytes | None) -> tuple[int, ...]:
@@ -102,12 +104,16 @@ def _whole(run: Run) -> Iterator[Run]:
             yield run.part(seq, bodies, len(bodies))
 
 
-def _are_one(run: Run, next_one: Run) -> bool:
-    """Whether they can be in one row. What may go before its turn has a row of its own."""
-    if run.seq + 1 != next_one.first or run.time != next_one.time or run.envelope != next_one.envelope:
-        return False
-    small = run.octets + next_one.octets <= LARGEST and run.live + next_one.live <= LONGEST
-    return small and run.for_all and run.expires is None
+def _follows(run: Run, next_one: Run) -> bool:
+    """Whether it can be in the same row. What may go before its turn has a row of its own."""
+    alike = run.time == next_one.time and run.envelope == next_one.envelope
+    return alike and run.seq + 1 == next_one.first and run.for_all and run.expires is None
+
+
+def _joined(runs: Sequence[Run]) -> Run:
+    bodies = [body for run in runs for body in run.bodies]
+    octets = sum([run.octets for run in runs])
+    return msgspec.structs.replace(runs[-1], bodies=bodies, live=len(bodies), octets=octets)
 
 
 def _cut(data: bytes, sizes: bytes | None) -> Iterator[bytes]:

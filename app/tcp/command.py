@@ -1,11 +1,14 @@
 """What a line asks for: a Command, which cannot be wrong any more; and the checks that its values have to pass."""
 
+from functools import lru_cache
+
 import msgspec
 
 from ..core.lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
 from ..errors import OptionInvalid
 from ..message import Envelope
 from ..position import Start
+from ..topic import parse_topic
 from ..units import format_duration, parse_duration
 
 
@@ -40,6 +43,12 @@ class Joint(Command, gc=False):
     @property
     def kin(self) -> object:
         raise NotImplementedError
+
+
+@lru_cache(maxsize=4_096)
+def plain(topic: str) -> Envelope:
+    """The envelope of most messages for the topic: they travel together. Raises TopicInvalid."""
+    return Envelope(parse_topic(topic))
 
 
 class Send(Joint, gc=False):

@@ -13,9 +13,10 @@ from ..frames import encode_json
 from ..message import TEXT, Delivery, Envelope, Receipt, Scheduled
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
-from .command import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease
+from .command import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease, plain
 from .dialect import BadArguments, Dialect, NotParsed, NotUtf8, decoded
 
+_ALL: Final = Delivery.ALL  # an enum's member is dear to look up
 CREDIT: Final = 10  # leases of a worker who does not say how many
 
 
@@ -63,6 +64,8 @@ class _Send(_Line, tag="send"):
     cache: bool = True
 
     def command(self) -> Command:
+        if self.delivery is _ALL and self.cache:
+            return Send(plain(self.topic), self.msg.encode())
         return Send(Envelope(parse_topic(self.topic), TEXT, None, self.delivery, self.cache), self.msg.encode())
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from .. import frames
@@ -11,7 +11,7 @@ from ..broker import TopicInfo
 from ..core.group import parse_group
 from ..core.lease import MAX_LEASES, Action, parse_lease_id
 from ..errors import OptionInvalid, PlainmqError
-from ..message import Envelope, Receipt, Scheduled
+from ..message import Receipt, Scheduled
 from ..position import LATEST, parse_start
 from ..topic import parse_pattern, parse_topic
 from .command import (
@@ -28,6 +28,7 @@ from .command import (
     Work,
     parse_delay,
     parse_lease,
+    plain,
 )
 from .dialect import BadArguments, Dialect, UnknownCommand, decoded
 
@@ -115,12 +116,7 @@ def _unsub(topic: str, rest: str) -> Command:
 
 def _pub(topic: str, text: str) -> Command:
     _check_usage("pub", bool(text))
-    return Send(_plain(topic), text.encode())
-
-
-@lru_cache(maxsize=4_096)
-def _plain(topic: str) -> Envelope:
-    return Envelope(parse_topic(topic))
+    return Send(plain(topic), text.encode())
 
 
 def _work(topic: str, rest: str) -> Command:

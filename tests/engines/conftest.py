@@ -49,7 +49,7 @@ class Opened:
         self.ended_leases.append((topic, group, str(lease)))
 
     def deliver(self, runs: Sequence[Run]) -> dict[int, int]:
-        messages = [message for run in runs for message in run]
+        messages = [message for run in runs for message in run.messages]
         self.delivered += messages
         self.news.set()
         if not self.takers:

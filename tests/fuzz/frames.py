@@ -26,7 +26,7 @@ def events(data: bytes) -> None:
     except OptionInvalid:
         return
     (run,) = runs(it, "k3f9a2", 42, 7, 1.8e9)
-    (message,) = run
+    (message,) = run.messages
     for form, chunked in ((SSE_RAW, CHUNKED_RAW), (SSE_JSON, CHUNKED_JSON)):
         frames = [form.encode(message), form.place("k3f9a2-43"), form.encode(message), form.keep_alive]
         written = form.wrap(frames)

@@ -62,7 +62,7 @@ def is_one_line(text: bytes) -> None:
 
 def shown_in_every_form(sent: Send) -> None:
     (run,) = runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
-    (message,) = run
+    (message,) = run.messages
     for form in (JSON, LITERAL, WORDS):
         is_one_line(form.encode(message))
     assert evaluated(LITERAL.encode(message).decode()).keys() >= {"command", "topic", "msg"}
