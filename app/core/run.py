@@ -111,21 +111,23 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         bodies, place = self.bodies, seq - self.first
         if not 0 <= place < len(bodies) or (body := bodies[place]) is None:
             return None
+        if self.live == 1:
+            return self, None
         return self._parted(seq, (body,), 1, [*bodies[:place], None, *bodies[place + 1 :]])
 
     def split(self, count: int) -> "tuple[Run, Run | None]":
         """The oldest messages, at most so many, and the others."""
+        if count >= self.live:
+            return self, None
         end = count
-        if not self.whole and count < self.live:
+        if not self.whole:
             end = next(islice((end for end, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
         return self._parted(self.first + end - 1, self.bodies[:end], count, self.bodies[end:])
 
     def _parted(
         self, seq: int, taken: Sequence[bytes | None], count: int, left: Sequence[bytes | None]
-    ) -> "tuple[Run, Run | None]":
+    ) -> "tuple[Run, Run]":
         """`seq`: of the last that is taken; `count`: how many are."""
-        if count >= self.live:
-            return self, None
         gone = self.part(seq, taken, count)
         if left[0] is None:
             left = [*dropwhile(_is_gone, left)]
