@@ -16,7 +16,7 @@ There is no queue per reader, and nothing here awaits.
 """
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
@@ -92,11 +92,12 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.members) + len(self.away)
 
-    def add(self, frame: bytes) -> bool:
-        """Put the frame into this turn's batch; True when it is the first there."""
-        self._batch.append(frame)
-        self._size += len(frame)
-        return len(self._batch) == 1
+    def add(self, frames: Sequence[bytes]) -> bool:
+        """Put the frames into this turn's batch; True when they are the first there."""
+        first = not self._batch
+        self._batch += frames
+        self._size += sum(map(len, frames))
+        return first
 
     @property
     def gains(self) -> bool:
@@ -149,9 +150,10 @@ class LimitedCohort(Cohort):
     def page(self) -> int:
         return min(PAGE, self._left)
 
-    def add(self, frame: bytes) -> bool:
-        first = super().add(frame)
-        self.given(1)
+    def add(self, frames: Sequence[bytes]) -> bool:
+        frames = frames[: self._left]
+        first = super().add(frames)
+        self.given(len(frames))
         return first
 
     def given(self, count: int) -> None:

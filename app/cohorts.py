@@ -21,6 +21,7 @@ from .selections import Selections
 from .sink import Sink
 from .topic import Selector
 
+_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 LONG_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
 
 
@@ -89,40 +90,45 @@ class Cohorts:
         readers: dict[int, int] = {}
         for run in runs:
             if self._selections.of(run.envelope.topic):
-                for message in run.messages:
-                    if count := self._try_to_deliver(message):
-                        readers[message.seq] = count
-                    self.head = message.seq
+                self._try_to_deliver(run, readers)
             self.head = run.seq
         return readers
 
-    def _try_to_deliver(self, message: Message) -> int:
+    def _try_to_deliver(self, run: Run, readers: dict[int, int]) -> None:
         try:
-            return self._deliver(message)
+            if count := self._deliver(run):
+                for seq in range(run.seq - len(run.bodies) + 1, run.seq + 1):
+                    readers[seq] = count
         except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
-            self.report("a message was not delivered", error)
-            return 0
+            if run.live == 1 or self.head >= run.first:
+                self.report("a message was not delivered", error)
+            else:  # nobody has anything of it yet, and one message may be to blame
+                for alone in run.singly():
+                    self._try_to_deliver(alone, readers)
 
-    def _deliver(self, message: Message) -> int:
-        cohorts = self._selections.of(message.topic)
-        if message.delivery is Delivery.ONE:
-            return self._deliver_to_one(message, cohorts)
+    def _deliver(self, run: Run) -> int:
+        """To how many each of the messages goes."""
+        topic = run.envelope.topic
+        cohorts = self._selections.of(topic)
+        if run.envelope.delivery is _ONE:
+            return self._deliver_to_one(next(run.messages), cohorts)
         if large := [cohort for cohort in cohorts if cohort.large]:
             for cohort in large:  # before the head moves: a flush may pause readers of others, at the head
                 cohort.flush()
-            cohorts = self._selections.of(message.topic)  # or cut some off
-        self.head = message.seq
-        frames: dict[Form, bytes] = {}
+            cohorts = self._selections.of(topic)  # or cut some off
+        frames: dict[Form, list[bytes]] = {}
+        for cohort in cohorts:
+            form = cohort.form
+            if cohort.members and form not in frames:
+                frames[form] = [*map(form.encode, run.messages)]
+        self.head = run.seq
         readers = 0
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
-                readers += len(cohort) if message.retained else len(cohort.members)
-            if cohort.members:
-                if form not in frames:
-                    frames[form] = form.encode(message)
-                if cohort.add(frames[form]):
-                    self._flush_soon(cohort)
+                readers += len(cohort) if run.envelope.retain else len(cohort.members)
+            if cohort.members and cohort.add(frames[form]):
+                self._flush_soon(cohort)
         return readers
 
     def subscribers(self, topic: str) -> int:

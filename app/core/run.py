@@ -95,6 +95,10 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                     envelope.retain, envelope.death,
                 )  # fmt: skip
 
+    def singly(self) -> "Iterator[Run]":
+        """Each of the messages as a run of its own."""
+        return (self.part(seq, (body,), 1) for seq, body in enumerate(self.bodies, self.first) if body is not None)
+
     def count(self, seq: int) -> int:
         """How many messages are behind that place, which is before the run's last."""
         bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
