@@ -69,7 +69,9 @@ TABLE = """
     core/groups       → .reading .log .topiclog .totals .holds .group .lease .deadlines .notes message
                         position topic errors
     core/reading      → .log .losses message position topic
-    core/log          → .topiclog .losses .history .run .holds .group .deadlines .epochs .notes message topic errors
+    core/log          → .topiclog .room .losses .history .run .holds .group .deadlines .epochs .notes message topic
+                        errors
+    core/room         → .topiclog .run .holds .group message errors
     core/delayed      → .topiclog .deadlines .notes message errors
     core/topiclog     → .losses .history .run .holds message
     core/losses       → .notes .run message topic

@@ -26,6 +26,11 @@ class Ring(Protocol):
         """There must be one."""
         ...
 
+    @property
+    def first(self) -> Run:
+        """The oldest messages, as many as are in one run. There must be one."""
+        ...
+
     def extend(self, runs: Sequence[Run]) -> None:
         """Add these, oldest first."""
         ...
@@ -169,7 +174,11 @@ class MemoryRing:
 
     @property
     def oldest(self) -> Message:
-        return next(self._shelf.first.messages)
+        return next(self.first.messages)
+
+    @property
+    def first(self) -> Run:
+        return self._shelf.first
 
     def extend(self, runs: Sequence[Run]) -> None:
         self._shelf.extend(runs)

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from ..errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from ..message import Delivery, Draft, Message, newest
+from ..errors import LogFull, NotFound, TopicLimit
+from ..message import Delivery, Draft, Message
 from ..topic import Selector
+from . import room
 from .deadlines import Deadlines
 from .epochs import Epochs
 from .group import JOB_COST, Group
@@ -20,8 +21,8 @@ from .history import History
 from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .run import Run, cost, runs
-from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, TopicNote, TopicState, Weight, weigh
+from .run import Run, runs
+from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
@@ -246,50 +247,7 @@ class Log:
         self.sweep(now)
         name = drafts[0].envelope.topic
         self._check_topics(name)
-        topic = self.topics.get(name)
-        retention = topic.retention if topic else self.limits.retention
-        coming = kept = weigh([draft for draft in drafts if draft.envelope.retain])
-        if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
-            kept = self._weigh_newest(name, drafts, retention)
-        room = kept.memory
-        if topic is None:
-            room += TOPIC_COST
-        elif topic.holds is not None:
-            self._check_held(topic, topic.holds, coming)
-            room += kept.messages * len(topic.holds.groups) * JOB_COST
-        need = self.cost + room - self.limits.total_bytes
-        if need > 0 and (topic is None or self._reclaimable(topic, kept) < need):
-            raise LogFull(
-                f"the log takes {self.cost} of {self.limits.total_bytes} bytes and the retention of {name!r} frees too "
-                f"little: shorten a retention, delete a topic or raise max_total_bytes"
-            )
-
-    @staticmethod
-    def _weigh_newest(name: str, drafts: Sequence[Draft], retention: Retention) -> Weight:
-        """Of those of them that would be kept. Raises MessageTooLarge."""
-        kept = newest([draft for draft in drafts if draft.envelope.retain], retention.max_messages)
-        longest = max(len(body) for draft in kept for body in draft.bodies)
-        if longest > retention.max_bytes:
-            raise MessageTooLarge(
-                f"the message has {longest} bytes; topic {name!r} keeps at most {retention.max_bytes}"
-            )
-        return weigh(kept)
-
-    @staticmethod
-    def _check_held(topic: TopicLog, holds: Holds, coming: Weight) -> None:
-        retention = topic.retention
-        if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
-            raise MessageTooLarge(
-                f"a batch of {coming.messages} messages ({coming.octets} bytes) is more than topic {topic.name!r} "
-                f"keeps for its groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
-            )
-        count, octets = holds.count + coming.messages, holds.bytes + coming.octets
-        if coming.messages and (count > retention.max_messages or octets > retention.max_bytes):
-            raise LogFull(
-                f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
-                f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
-                f"wait for the workers, raise its retention or delete a group"
-            )
+        room.check(drafts, self.topics.get(name), self.limits, self.cost)
 
     def existing(self, name: str) -> TopicLog:
         """Raises NotFound."""
@@ -302,37 +260,43 @@ class Log:
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
 
-    @staticmethod
-    def _reclaimable(topic: TopicLog, coming: Weight) -> int:
-        """Bytes of memory that the topic's own retention would free if those messages came."""
-        messages = topic.ring.live + coming.messages - topic.retention.max_messages
-        octets = topic.bytes + coming.octets - topic.retention.max_bytes
-        freed = 0
-        for message in topic.ring:
-            if messages <= 0 and octets <= 0:
-                break
-            if topic.holds is not None and topic.holds.holds(message):
-                continue
-            messages -= 1
-            octets -= len(message.data)
-            freed += len(message.data) + cost(message.line, message.death, message.expires)
-        return freed
-
     def _trim(self, topic: TopicLog, extra: int = 0) -> None:
         """Give up what is too much."""
         ring, most, octets = topic.ring, topic.retention.max_messages + extra, topic.retention.max_bytes
-        if topic.holds is None and ring.live > most:  # so that nothing is in the way of the oldest
+        if topic.holds is not None:
+            if ring.live > most or topic.bytes > octets:
+                self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
+            return
+        if ring.live > most:
             self._lost(topic, ring.shift(min(ring.live - most, CUT)))
-        if ring.live > most or topic.bytes > octets:
-            self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
+        if ring.live > most:
+            self.uncut[topic.name] = None
+        elif topic.bytes > octets:
+            self._shift(topic, lambda first: first.least(topic.bytes - octets))
 
     def _trim_old(self, topic: TopicLog, now: float) -> None:
         """Give up what is too old."""
         horizon = now - topic.retention.max_age
-        self._cut(topic, lambda message: message.time <= horizon)
+        if topic.holds is None:
+            self._shift(topic, lambda first: first.live if first.time <= horizon else 0)
+        else:
+            self._cut(topic, lambda message: message.time <= horizon)
+
+    def _shift(self, topic: TopicLog, too_many: Callable[[Run], int]) -> None:
+        """Nothing is in the way of the oldest messages: give up those of the first run that are too many, and go on
+        with the next. What is more than CUT of them, next time."""
+        ring, left = topic.ring, CUT
+        while ring.live and (count := too_many(ring.first)):
+            if not left:
+                self.uncut[topic.name] = None
+                break
+            before = ring.live
+            self._lost(topic, ring.shift(min(count, left)))
+            left -= before - ring.live
 
     def _cut(self, topic: TopicLog, too_much: Callable[[Message], bool]) -> None:
-        """Give up the oldest messages while they are too much; what is more than CUT of them, next time."""
+        """Groups need some of them: give up the oldest messages that none needs, while they are too much. What is more
+        than CUT of them, next time."""
         for taken, message in enumerate(topic.free()):
             if not too_much(message):
                 break

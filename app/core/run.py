@@ -3,7 +3,7 @@ as one thing, and a file as one row, because each message by itself would cost f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import dropwhile, islice
+from itertools import accumulate, dropwhile, islice
 from typing import Final
 
 import msgspec
@@ -103,6 +103,13 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         """How many messages are behind that place, which is before the run's last."""
         bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
         return sum(body is not None for body in bodies)
+
+    def least(self, octets: int) -> int:
+        """How many of the oldest messages have so many bytes, or more; all, if they have fewer together."""
+        if octets >= self.octets:
+            return self.live
+        sums = accumulate(size for _, size in self.sizes())
+        return next(count for count, total in enumerate(sums, 1) if total >= octets) if octets > 0 else 0
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Of each message, seq and bytes of the body."""

@@ -278,6 +278,12 @@ class DiskRing:
     def oldest(self) -> Message:
         return next(iter(self))
 
+    @property
+    def first(self) -> Run:
+        row = self._first_row()
+        assert row is not None
+        return row.run
+
     def extend(self, runs: Sequence[Run]) -> None:
         self._history.add(runs)
         for run in runs:

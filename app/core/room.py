@@ -1,0 +1,73 @@
+"""Whether there is room for messages in a topic and in the log, and who is told what when there is none."""
+
+from collections.abc import Sequence
+
+from ..errors import LogFull, MessageTooLarge
+from ..message import Draft, newest
+from .group import JOB_COST
+from .holds import Holds
+from .run import cost
+from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
+
+
+def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int) -> None:
+    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log. Raises LogFull, MessageTooLarge."""
+    retention = topic.retention if topic else limits.retention
+    coming = kept = weigh([draft for draft in drafts if draft.envelope.retain])
+    if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
+        kept = _weigh_newest(drafts, retention)
+    need = taken + kept.memory - limits.total_bytes
+    if topic is None:
+        need += TOPIC_COST
+    elif topic.holds is not None:
+        _check_held(topic, topic.holds, coming)
+        need += kept.messages * len(topic.holds.groups) * JOB_COST
+    if need > 0 and (topic is None or _reclaimable(topic, kept) < need):
+        raise LogFull(
+            f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].topic!r} frees too "
+            f"little: shorten a retention, delete a topic or raise max_total_bytes"
+        )
+
+
+def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
+    """Of those of them that would be kept. Raises MessageTooLarge."""
+    kept = newest([draft for draft in drafts if draft.envelope.retain], retention.max_messages)
+    longest = max((len(body) for draft in kept for body in draft.bodies), default=0)
+    if longest > retention.max_bytes:
+        raise MessageTooLarge(
+            f"the message has {longest} bytes; topic {drafts[0].topic!r} keeps at most {retention.max_bytes}"
+        )
+    return weigh(kept)
+
+
+def _check_held(topic: TopicLog, holds: Holds, coming: Weight) -> None:
+    """Raises MessageTooLarge when they never could be held for all groups, LogFull when they cannot be now."""
+    retention = topic.retention
+    if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
+        raise MessageTooLarge(
+            f"a batch of {coming.messages} messages ({coming.octets} bytes) is more than topic {topic.name!r} "
+            f"keeps for its groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
+        )
+    count, octets = holds.count + coming.messages, holds.bytes + coming.octets
+    if coming.messages and (count > retention.max_messages or octets > retention.max_bytes):
+        raise LogFull(
+            f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
+            f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
+            f"wait for the workers, raise its retention or delete a group"
+        )
+
+
+def _reclaimable(topic: TopicLog, coming: Weight) -> int:
+    """Bytes of memory that the topic's own retention would free if those messages came."""
+    messages = topic.ring.live + coming.messages - topic.retention.max_messages
+    octets = topic.bytes + coming.octets - topic.retention.max_bytes
+    freed = 0
+    for message in topic.ring:
+        if messages <= 0 and octets <= 0:
+            break
+        if topic.holds is not None and topic.holds.holds(message):
+            continue
+        messages -= 1
+        octets -= len(message.data)
+        freed += len(message.data) + cost(message.line, message.death, message.expires)
+    return freed
