@@ -106,7 +106,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def least(self, octets: int) -> int:
         """How many of the oldest messages have so many bytes, or more; all, if they have fewer together."""
-        if octets >= self.octets:
+        if octets > self.octets:
             return self.live
         sums = accumulate(size for _, size in self.sizes())
         return next(count for count, total in enumerate(sums, 1) if total >= octets) if octets > 0 else 0

@@ -1,6 +1,7 @@
 """The promise of an engine (app/engines/base.py). Every engine passes every one of these."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -393,10 +394,29 @@ async def test_a_message_is_found_by_its_id_while_it_is_retained(opened: Make) -
         assert await node.engine.get(Id("other", second.seq)) is None
 
 
-async def test_a_retention_that_is_lowered_far_takes_its_messages_in_pieces(opened: Make) -> None:
+@pytest.mark.parametrize("change", [{"max_messages": 3}, {"max_bytes": 12}, {"max_age": 50.0}], ids=str)
+async def test_a_retention_that_is_lowered_far_takes_its_messages_in_pieces(
+    opened: Make, change: dict[str, float]
+) -> None:
+    numbers = [f"{number:04}" for number in range(2 * CUT + 10)]
     async with opened(Limits(Retention(max_messages=10_000))) as node:
-        await append(node, "a", *map(str, range(2 * CUT + 10)))
-        await node.engine.configure("a", {"max_messages": 3})
-        assert [(await node.engine.topic("a")).messages for _ in range(3)][-1] == 3
-        assert await texts(node, "a") == [str(n) for n in range(2 * CUT + 7, 2 * CUT + 10)]
+        await append(node, "a", *numbers[:-3])
+        node.clock.now += 60.0
+        await append(node, "a", *numbers[-3:])
+        await node.engine.configure("a", change)
+        told = [(await node.engine.topic("a")).messages for _ in range(4)]
+        assert told[-1] == 3
+        assert all(before - after <= CUT for before, after in itertools.pairwise(told))
+        assert await texts(node, "a") == numbers[-3:]
         assert (await page(node, "a", start=After(Id(node.engine.epoch, 0)))).gap is not None
+
+
+async def test_retention_by_bytes_takes_no_more_than_it_must(opened: Make) -> None:
+    async with opened(Limits(Retention(max_bytes=10))) as node:
+        await append(node, "a", "aaaa", "")
+        await append(node, "a", "b" * 10)
+        assert await texts(node, "a") == ["", "b" * 10]
+        await append(node, "a", "c", "d", "e")
+        assert await texts(node, "a") == ["c", "d", "e"]
+        await append(node, "a", "f" * 8)
+        assert await texts(node, "a") == ["d", "e", "f" * 8]
