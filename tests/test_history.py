@@ -63,7 +63,7 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         place = dice.randrange(seq + 6)
         after = [kept for kept in plain if kept.seq > place]
         assert list(ring.after(place)) == list(order.after(place)) == after
-        assert (list(ring), ring.live, ring.oldest) == (plain, len(plain), plain[0])
+        assert (list(ring), ring.live, ring.ends) == (plain, len(plain), (plain[0].id, plain[-1].id))
         assert list(ring.newest()) == list(order.newest()) == plain[::-1]
         assert order.get(seq) == first
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)

@@ -66,7 +66,7 @@ TABLE = """
 
     core/core         → .delayed .duplicates .groups .reading .log .history .epochs .notes
                         .run .topiclog .totals message errors
-    core/groups       → .reading .log .topiclog .totals .holds .group .lease .deadlines .notes message
+    core/groups       → .reading .run .log .topiclog .totals .holds .group .lease .deadlines .notes message
                         position topic errors
     core/reading      → .log .losses message position topic
     core/log          → .topiclog .room .losses .history .run .holds .group .deadlines .epochs .notes message topic

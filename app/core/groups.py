@@ -19,6 +19,7 @@ from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
 from .notes import Changed, Notes, forget
 from .reading import Reading
+from .run import Run
 from .topiclog import TopicLog, TopicNote
 from .totals import Totals
 
@@ -278,11 +279,15 @@ class Groups:
                 yield message
 
     def _message(self, topic: str, seq: int, now: float) -> Message | None:
-        """A message that has expired is given up, and so are its jobs."""
-        message = self._log.existing(topic).ring.get(seq)
-        if message is None or not message.expired(now):
-            return message
-        self._log.remove(message)
+        run = self._find(topic, seq, now)
+        return None if run is None else run.get(seq)
+
+    def _find(self, topic: str, seq: int, now: float) -> Run | None:
+        """The run that has the message. One that has expired is given up, and so are its jobs."""
+        run = self._log.existing(topic).ring.find(seq)
+        if run is None or not run.expired(now):
+            return run
+        self._log.remove(next(run.messages))  # what has a ttl is by itself
         return None
 
     # Settling
@@ -302,9 +307,9 @@ class Groups:
         self, log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
     ) -> Outcome:
         seq = id.message.seq
-        message = self._message(log.name, seq, now)
+        run = self._find(log.name, seq, now)
         begun = seq in group.jobs
-        here = begun or (message is not None and message.delivery is Delivery.ALL)
+        here = begun or (run is not None and run.for_all)
         if not here or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)

@@ -22,8 +22,8 @@ class Ring(Protocol):
     def __iter__(self) -> Iterator[Message]: ...
 
     @property
-    def oldest(self) -> Message:
-        """There must be one."""
+    def ends(self) -> tuple[str, str]:
+        """The ids of the oldest and of the newest. There must be one."""
         ...
 
     @property
@@ -41,6 +41,10 @@ class Ring(Protocol):
 
     def shift(self, count: int) -> list[Run]:
         """Give up the oldest messages, at most so many."""
+        ...
+
+    def find(self, seq: int) -> Run | None:
+        """The run that has the message; None when it is gone."""
         ...
 
     def get(self, seq: int) -> Message | None: ...
@@ -129,7 +133,8 @@ class MemoryOrder:
             del self._numbers[bisect_left(self._numbers, number)]
 
     def get(self, seq: int) -> Message | None:
-        run = next(self._after(seq - 1), None)
+        exact = self._segments.get(seq >> _SEGMENT, {}).get(seq)  # what somebody looks for is mostly by itself
+        run = exact or next(self._after(seq - 1), None)
         return None if run is None else run.get(seq)
 
     def after(self, seq: int) -> Iterator[Message]:
@@ -173,8 +178,9 @@ class MemoryRing:
         return self.after(0)
 
     @property
-    def oldest(self) -> Message:
-        return next(self.first.messages)
+    def ends(self) -> tuple[str, str]:
+        oldest, newest = self.first, next(self._shelf.newest())
+        return f"{oldest.epoch}-{oldest.first}", f"{newest.epoch}-{newest.last}"
 
     @property
     def first(self) -> Run:
@@ -187,10 +193,8 @@ class MemoryRing:
             self.live += run.live
 
     def remove(self, seq: int) -> Run | None:
-        run = self._shelf.at(seq)
-        if run is None or (parted := run.without(seq)) is None:
-            return None
-        return self._part(run, *parted)
+        run = self._shelf.find(seq)
+        return None if run is None else self._part(run, *run.without(seq))
 
     def shift(self, count: int) -> list[Run]:
         taken: list[Run] = []
@@ -207,8 +211,11 @@ class MemoryRing:
         self.live -= gone.live
         return gone
 
+    def find(self, seq: int) -> Run | None:
+        return self._shelf.find(seq)
+
     def get(self, seq: int) -> Message | None:
-        run = self._shelf.at(seq)
+        run = self._shelf.find(seq)
         return None if run is None else run.get(seq)
 
     def after(self, seq: int) -> Iterator[Message]:

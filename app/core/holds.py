@@ -28,9 +28,10 @@ class Holds:
     def holds(self, message: Message) -> bool:
         if message.delivery is Delivery.ONE:  # it is for a subscriber
             return False
-        return self._holds(message.seq)
+        return self.needs(message.seq)
 
-    def _holds(self, seq: int) -> bool:
+    def needs(self, seq: int) -> bool:
+        """Whether a group has not done the message, which is for all."""
         return any(group.holds(seq) for group in self.groups.values())
 
     def add(self, count: int, octets: int) -> None:
@@ -38,21 +39,21 @@ class Holds:
         self.count += count
         self.bytes += octets
 
-    def remove(self, message: Message) -> None:
-        """A message that was held is done, or lost."""
+    def remove(self, seq: int, octets: int) -> None:
+        """A message that was held, and has so many bytes, is done, or lost."""
         self.count -= 1
-        self.bytes -= len(message.data)
-        if message.seq <= self._passed:
-            heappush(self._freed, message.seq)
+        self.bytes -= octets
+        if seq <= self._passed:
+            heappush(self._freed, seq)
 
     def recount(self, ring: Ring) -> None:
-        held = [size for seq, size in ring.sizes() if self._holds(seq)]
+        held = [size for seq, size in ring.sizes() if self.needs(seq)]
         self.count, self.bytes = len(held), sum(held)
 
-    def lose(self, message: Message) -> None:
+    def lose(self, seq: int) -> None:
         """A message that was held is gone: its ttl is over."""
         for group in self.groups.values():
-            group.lose(message.seq)
+            group.lose(seq)
 
     def free(self, ring: Ring, waiting: Iterable[int]) -> Iterator[Message]:
         """The messages that nobody holds, oldest first. Each must be removed before the next is asked for. `waiting`:

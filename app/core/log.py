@@ -122,11 +122,11 @@ class Log:
         if topic is None or (run := topic.ring.remove(message.seq)) is None:
             return None
         if topic.holds is not None and topic.holds.holds(message):
-            topic.holds.lose(message)
+            topic.holds.lose(message.seq)
             self.bereaved[topic.name] = None
             for name in topic.holds.groups:
                 self._changed("job", (topic.name, name, message.seq))
-            self.unhold(topic, message)
+            self.unhold(topic, message.seq, run.octets)
         self._removed(topic, (run,))
         return run
 
@@ -227,18 +227,18 @@ class Log:
         self._changed("topic", (topic.name,))
         self._watch(topic)
 
-    def unhold(self, topic: TopicLog, message: Message) -> None:
-        """No group needs the message any more: retention may take it."""
+    def unhold(self, topic: TopicLog, seq: int, octets: int) -> None:
+        """No group needs the message of so many bytes any more: retention may take it."""
         assert topic.holds is not None
-        topic.holds.remove(message)
+        topic.holds.remove(seq, octets)
         self._changed("topic", (topic.name,))
         self.cost -= JOB_COST * len(topic.holds.groups)
 
     def settled(self, topic: TopicLog, seq: int) -> None:
         """A group is done with the message."""
-        message = topic.ring.get(seq)
-        if message is not None and topic.holds is not None and not topic.holds.holds(message):
-            self.unhold(topic, message)
+        run = topic.ring.find(seq)
+        if run is not None and topic.holds is not None and not topic.holds.needs(seq):
+            self.unhold(topic, seq, run.size(seq))
             self._trim(topic)
             self._watch(topic)
 

@@ -54,6 +54,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.seq - len(self.bodies) + 1
 
     @property
+    def last(self) -> int:
+        """The seq of the last message that is left."""
+        return self.seq if self.whole else max(self.seqs)
+
+    @property
     def whole(self) -> bool:
         """No other is gone than the first ones."""
         return self.live == len(self.bodies)
@@ -81,18 +86,30 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         """The messages, newest first."""
         return self._messages(range(-1, -len(self.bodies) - 1, -1))
 
+    def expired(self, now: float) -> bool:
+        """Its ttl is over: nobody gets it any more, whether or not it was given up yet."""
+        return self.expires is not None and self.expires <= now
+
+    def has(self, seq: int) -> bool:
+        place = seq - self.seq - 1
+        return -len(self.bodies) <= place < 0 and self.bodies[place] is not None
+
+    def size(self, seq: int) -> int:
+        """Bytes of the body of a message that is there."""
+        return len(self.bodies[seq - self.seq - 1] or b"")
+
     def get(self, seq: int) -> Message | None:
-        return next(self._messages((seq - self.seq - 1,)), None) if self.first <= seq <= self.seq else None
+        place = seq - self.seq - 1
+        return next(self._messages((place,)), None) if -len(self.bodies) <= place < 0 else None
 
     def _messages(self, places: Iterable[int]) -> Iterator[Message]:
         """Places count from the end, -1 is the last."""
-        bodies, envelope = self.bodies, self.envelope
+        envelope, bodies, seq, index = self.envelope, self.bodies, self.seq + 1, self.index + 1
         for place in places:
             if (body := bodies[place]) is not None:
                 yield Message(
-                    self.epoch, self.seq + 1 + place, self.index + 1 + place, envelope.topic, body,
-                    envelope.content_type, envelope.event, self.time, envelope.delivery, self.expires, envelope.line,
-                    envelope.retain, envelope.death,
+                    self.epoch, seq + place, index + place, envelope.topic, body, envelope.content_type, envelope.event,
+                    self.time, envelope.delivery, self.expires, envelope.line, envelope.retain, envelope.death,
                 )  # fmt: skip
 
     def singly(self) -> "Iterator[Run]":
@@ -117,14 +134,12 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     # What goes: a run of what is given up, and one of what is left, if anything is
 
-    def without(self, seq: int) -> "tuple[Run, Run | None] | None":
-        """The message by itself, and the others. None when it is gone already, or never was here."""
-        bodies, place = self.bodies, seq - self.first
-        if not 0 <= place < len(bodies) or (body := bodies[place]) is None:
-            return None
+    def without(self, seq: int) -> "tuple[Run, Run | None]":
+        """A message that is there, by itself, and the others."""
         if self.live == 1:
             return self, None
-        return self._parted(seq, (body,), 1, [*bodies[:place], None, *bodies[place + 1 :]])
+        bodies, place = self.bodies, seq - self.first
+        return self._parted(seq, bodies[place : place + 1], 1, [*bodies[:place], None, *bodies[place + 1 :]])
 
     def split(self, count: int) -> "tuple[Run, Run | None]":
         """The oldest messages, at most so many, and the others."""

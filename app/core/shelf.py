@@ -49,11 +49,11 @@ class Shelf:
             live = [run for run in runs if run is not None]
             self._runs, self._seqs, self._front = [*live], [run.seq for run in live], 0
 
-    def at(self, seq: int) -> Run | None:
-        """The run with that place, if it is there."""
+    def find(self, seq: int) -> Run | None:
+        """The run that has the message; None when it is gone."""
         place = bisect_left(self._seqs, seq, self._front)
         run = self._runs[place] if place < len(self._runs) else None
-        return run if run is not None and run.first <= seq else None
+        return run if run is not None and run.has(seq) else None
 
     def after(self, seq: int) -> Iterator[Run]:
         """Those that end behind that place, oldest first. Meanwhile any of them may change."""

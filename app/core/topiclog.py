@@ -111,14 +111,14 @@ class TopicLog:
         return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None
 
     def state(self) -> TopicState:
-        newest = next(self.ring.newest(), None)
+        first, last = self.ring.ends if self.ring.live else (None, None)
         return TopicState(
             self.name,
             self.ring.live,
             self.bytes,
             self.delayed,
-            self.ring.oldest.id if newest else None,
-            newest.id if newest else None,
+            first,
+            last,
             self.retention,
             sorted(self.holds.groups) if self.holds else [],
         )

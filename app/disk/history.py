@@ -72,16 +72,15 @@ class DiskHistory:
 
     def remove(self, seq: int) -> Run | None:
         """None when it is gone already."""
-        row = None if (run := self._new.at(seq)) else self._find(seq)
-        run = run if row is None else row.run
-        if run is None or (parted := run.without(seq)) is None:
-            return None
-        gone, left = parted
-        if row is None:
+        if run := self._new.find(seq):
+            gone, left = run.without(seq)
             self._new.put(run.seq, left)
-        else:
+            return gone
+        if row := self._find(seq):
+            gone, left = row.run.without(seq)
             self._part(row, gone, left)
-        return gone
+            return gone
+        return None
 
     def take(self, row: Row, count: int) -> Run:
         """Give up the first messages of a row that was just read, at most so many: a run of them."""
@@ -142,15 +141,21 @@ class DiskHistory:
 
     # Reading
 
-    def get(self, seq: int) -> Message | None:
-        if run := self._new.at(seq):
-            return run.get(seq)
+    def find(self, seq: int) -> Run | None:
+        """The run that has the message; None when it is gone."""
+        if run := self._new.find(seq):
+            return run
         row = self._find(seq)
-        return row.run.get(seq) if row else None
+        return None if row is None else row.run
 
     def _find(self, seq: int) -> Row | None:
-        """The row that has the message, or would have it."""
-        return self._known.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
+        """The row that has the message, when it was written."""
+        row = self._known.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
+        return row if row is not None and row.run.has(seq) else None
+
+    def get(self, seq: int) -> Message | None:
+        run = self.find(seq)
+        return None if run is None else run.get(seq)
 
     def ascending(self, where: str, values: tuple[Any, ...], seq: int) -> Iterator[Message]:
         """Messages behind that place, oldest first, read page by page."""
@@ -275,8 +280,8 @@ class DiskRing:
         return self.after(0)
 
     @property
-    def oldest(self) -> Message:
-        return next(iter(self))
+    def ends(self) -> tuple[str, str]:
+        return next(iter(self)).id, next(self.newest()).id
 
     @property
     def first(self) -> Run:
@@ -311,9 +316,13 @@ class DiskRing:
             self._next = self._history.rows(self._topic, self._past)[::-1]
         return self._history.row(self._next[-1]) if self._next else None
 
+    def find(self, seq: int) -> Run | None:
+        run = self._history.find(seq)
+        return run if run is not None and run.envelope.topic == self._topic else None
+
     def get(self, seq: int) -> Message | None:
-        message = self._history.get(seq)
-        return message if message is not None and message.topic == self._topic else None
+        run = self.find(seq)
+        return None if run is None else run.get(seq)
 
     def after(self, seq: int) -> Iterator[Message]:
         return self._history.ascending("topic = ?", (self._topic,), max(seq, self._past))
