@@ -242,34 +242,35 @@ def _content_type(value: bytes) -> str | None:
 # page can load it as its script, image or frame; as a document it is JSON, and has no links.
 
 _HEAD: Final = (
-    b"location: /topics/%b/messages/%%b\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
+    b"location: /topics/%b/messages/%b-%%d\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
     + b"%b: %b\r\n" % NOSNIFF
 )
-_BODY: Final = b'{"id":"%%b","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"%%b}\n'
-_BATCH: Final = b',"last":"%b-%d","count":%d'
+_BODY: Final = b'{"id":"%b-%%d","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"%%b}\n'
+_LAST: Final = b',"last":"%b-%%d","count":%%d'
 
 
 def accepted(receipt: Receipt, place: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
     """The 201's own headers and its body, as web/publish would write them, for the message at that place of the
     receipt; or for a batch of so many from there on."""
-    head, body = _templates(receipt.topic, durability)
-    epoch, seq = _place_of(receipt.id)
-    id = b"%b-%d" % (epoch, seq + place)
-    batch = b"" if count is None else _BATCH % (epoch, seq + place + count - 1, count)
-    told = body % (id, receipt.index + place, receipt.subscribers, batch)
-    return head % (id, len(told)), told
+    global _turn  # noqa: PLW0603
+    if receipt is not _turn[0]:
+        epoch, _, begin = receipt.id.rpartition("-")
+        _turn = receipt, int(begin), *_templates(receipt.topic, epoch, durability)
+    _, first, head, body, last = _turn
+    seq = first + place
+    batch = b"" if count is None else last % (seq + count - 1, count)
+    told = body % (seq, receipt.index + place, receipt.subscribers, batch)
+    return head % (seq, len(told)), told
 
 
-@lru_cache(maxsize=16)  # those of one turn share it
-def _place_of(id: str) -> tuple[bytes, int]:
-    epoch, _, seq = id.rpartition("-")
-    return epoch.encode(), int(seq)
+_turn: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""  # those of one turn share a receipt
 
 
 @lru_cache(maxsize=4_096)
-def _templates(topic: str, durability: str) -> tuple[bytes, bytes]:
+def _templates(topic: str, epoch: str, durability: str) -> tuple[bytes, bytes, bytes]:
     """What is the same in every answer is put together once. A topic of _MESSAGES needs no escape, and has no `%`."""
-    return _HEAD % topic.encode(), _BODY % (topic.encode(), durability.encode())
+    name, life = topic.encode(), epoch.encode()
+    return _HEAD % (name, life), _BODY % (life, name, durability.encode()), _LAST % life
 
 
 def refused(response: Response) -> tuple[bytes, bytes]:
