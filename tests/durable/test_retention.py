@@ -16,7 +16,7 @@ from app.position import EARLIEST, GapReason, Last, Since, Start
 from app.topic import Selector
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import drafts_text
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,23 @@ async def test_the_newest_stay_by_number_by_size_and_by_age(
         assert drafts_text(read.messages) == kept
         (state,) = await node.engine.topics(None)
         assert (state.messages, state.bytes) == (len(kept), len(kept))
+
+
+async def test_what_a_delayed_message_took_the_place_of_goes_from_the_file_though_nobody_asks(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    async with life.open(Limits(Retention(max_messages=1))) as node, asyncio.timeout(DEADLINE):
+        await append(node, "a", "old")
+        await node.engine.append([draft("a", b"new", delay=0.05)])
+        # The writer says nothing when it has tidied up, and a file when it changes.
+        while node.engine._untidy:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        life.clock.now += 1.0
+        while drafts_text(node.delivered) != ["old", "new"]:
+            node.news.clear()
+            await node.news.wait()
+        with closing(sqlite3.connect(life.path)) as db:
+            while db.execute("SELECT data FROM message").fetchall() != [(b"new",)]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(tmp_path: Path) -> None:
