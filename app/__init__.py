@@ -6,7 +6,8 @@ The way of a message, which is also the order in which to read:
     gather                                    what several publishers send in one turn goes on together
     broker                                    the face of all that is inside
     engines/memory, engines/sqlite            when a decision counts: at once, or when the disk has it
-    core/core, core/log                       the decision: a place in the one log, and what has to go for it
+    core/core, core/log                       the decision: a place in the one log, and what has to go for it;
+                                              from here on, messages that came together are one Run (core/run)
     cohorts, cohort                           to all who listen: readers that asked for the same get the same bytes
     web/sink, tcp/connection                  the socket
 
