@@ -13,7 +13,7 @@ from app.core.history import MemoryHistory
 from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.log import Log
 from app.core.reading import Reading
-from app.core.run import DEATH_COST, EXPIRY_COST, MESSAGE_COST
+from app.core.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.message import Death, Id
 from tests.harness import draft
@@ -21,16 +21,16 @@ from tests.harness import draft
 COUNT = 5_000
 
 
-def grown(work: Callable[[int], object]) -> float:
-    """Bytes that one of COUNT pieces of work leaves behind."""
+def grown(work: Callable[[int], object], count: int = COUNT) -> float:
+    """Bytes that one of so many pieces of work leaves behind."""
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for n in range(COUNT):
+        for n in range(count):
             work(n)
         gc.collect()
-        return (tracemalloc.get_traced_memory()[0] - before) / COUNT
+        return (tracemalloc.get_traced_memory()[0] - before) / count
     finally:
         tracemalloc.stop()
 
@@ -48,6 +48,18 @@ def test_a_kept_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
     for ttl in (None, 1_000.0):
         taken = grown(lambda n: log.accept([draft("a", b"x" * 100 + b"%d" % n, ttl=ttl)], float(n) / COUNT))  # noqa: B023
         assert 0.4 * MESSAGE_COST < taken - 100 < MESSAGE_COST + (EXPIRY_COST if ttl else 0)
+
+
+def test_what_is_left_of_messages_that_came_together_takes_no_more_than_it_is_counted_for(log: Log) -> None:
+    """A group may have acked all between the first and the last."""
+
+    def work(n: int) -> None:
+        (run,) = log.accept([draft("a", *[b"%d" % n] * LONGEST)], float(n) / COUNT)
+        for message in [*run.messages][1:-1]:
+            log.remove(message)
+
+    assert 0.4 * MESSAGE_COST < grown(work, 500) / 2 < MESSAGE_COST
+    assert log.topics["a"].ring.live == 1_000
 
 
 def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:

@@ -106,21 +106,21 @@ class MemoryOrder:
 
     def extend(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            number = run.seq >> _SEGMENT
+            number = run.key >> _SEGMENT
             segment = self._segments.get(number)
             if segment is None:
                 segment = self._segments[number] = {}
                 self._numbers.append(number)
-            segment[run.seq] = run
+            segment[run.key] = run
 
-    def put(self, seq: int, left: Run | None) -> None:
-        """What is left of the run with that `seq`, which is there."""
-        number = seq >> _SEGMENT
+    def put(self, key: int, left: Run | None) -> None:
+        """What is left of the run with that key, which is there."""
+        number = key >> _SEGMENT
         segment = self._segments[number]
         if left is not None:
-            segment[seq] = left
+            segment[key] = left
             return
-        del segment[seq]
+        del segment[key]
         if len(segment) in _SHRINKS:
             self._shrink(number)
 
@@ -146,7 +146,7 @@ class MemoryOrder:
         numbers = self._numbers
         for place in range(bisect_left(numbers, (seq + 1) >> _SEGMENT), len(numbers)):
             for run in self._segments[numbers[place]].values():
-                if run.seq > seq:
+                if run.key > seq:
                     yield run
 
     def newest(self) -> Iterator[Message]:
@@ -180,7 +180,7 @@ class MemoryRing:
     @property
     def ends(self) -> tuple[str, str]:
         oldest, newest = self.first, next(self._shelf.newest())
-        return f"{oldest.epoch}-{oldest.first}", f"{newest.epoch}-{newest.last}"
+        return f"{oldest.epoch}-{oldest.first}", f"{newest.epoch}-{newest.seq}"
 
     @property
     def first(self) -> Run:
@@ -206,8 +206,8 @@ class MemoryRing:
         return taken
 
     def _part(self, run: Run, gone: Run, left: Run | None) -> Run:
-        self._shelf.put(run.seq, left)
-        self._order.put(run.seq, left)
+        self._shelf.put(run.key, left)
+        self._order.put(run.key, left)
         self.live -= gone.live
         return gone
 

@@ -3,14 +3,14 @@ as one thing, and a file as one row, because each message by itself would cost f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, dropwhile, islice
+from itertools import accumulate, islice
 from typing import Final
 
 import msgspec
 
 from ..message import Death, Delivery, Draft, Envelope, Message
 
-LONGEST: Final = 128  # messages in a run
+LONGEST: Final = 50  # messages in a run: so few that the places of those that are gone take little
 LARGEST: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
 EXPIRY_COST: Final = 160  # likewise that it has a ttl
@@ -29,16 +29,18 @@ def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """`seq` and `index` are those of the last message there was, whether or not it is gone: so what lies behind a place
-    is in the runs behind it, and in no other. A body is None when its message is gone and one before it is not.
+    """`key`: where it stands, the seq of the last message it ever had; so what lies behind a place is in the runs that
+    stand behind it, and in no other. `seq` and `index`: of the last message that is left. A body is None when its
+    message is gone, and one before and one behind it are not.
 
-    It never changes: who gives up some of its messages has another one then, with the same `seq`.
+    It never changes: who gives up some of its messages has another one then, with the same `key`.
 
     `live`: how many messages are left. `octets`: bytes of their bodies. `cost`: of memory, of each besides its body.
     """
 
     envelope: Envelope
     epoch: str
+    key: int
     seq: int
     index: int
     time: float
@@ -54,13 +56,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.seq - len(self.bodies) + 1
 
     @property
-    def last(self) -> int:
-        """The seq of the last message that is left."""
-        return self.seq if self.whole else max(self.seqs)
-
-    @property
     def whole(self) -> bool:
-        """No other is gone than the first ones."""
+        """None between the first and the last is gone."""
         return self.live == len(self.bodies)
 
     @property
@@ -114,12 +111,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def singly(self) -> "Iterator[Run]":
         """Each of the messages as a run of its own."""
-        return (self.part(seq, (body,), 1) for seq, body in enumerate(self.bodies, self.first) if body is not None)
+        return (self.part(seq, (body,)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
 
     def count(self, seq: int) -> int:
-        """How many messages are behind that place, which is before the run's last."""
-        bodies = self.bodies[max(seq - self.seq, -len(self.bodies)) :]
-        return sum(body is not None for body in bodies)
+        """How many messages are behind that place."""
+        return sum(body is not None for body in self.bodies[max(seq - self.first + 1, 0) :])
 
     def least(self, octets: int) -> int:
         """How many of the oldest messages have so many bytes, or more; all, if they have fewer together."""
@@ -136,10 +132,9 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def without(self, seq: int) -> "tuple[Run, Run | None]":
         """A message that is there, by itself, and the others."""
-        if self.live == 1:
-            return self, None
         bodies, place = self.bodies, seq - self.first
-        return self._parted(seq, bodies[place : place + 1], 1, [*bodies[:place], None, *bodies[place + 1 :]])
+        others = [*bodies[:place], None, *bodies[place + 1 :]]
+        return self.part(seq, bodies[place : place + 1]), self._left(others, self.live - 1)
 
     def split(self, count: int) -> "tuple[Run, Run | None]":
         """The oldest messages, at most so many, and the others."""
@@ -148,28 +143,27 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         end = count
         if not self.whole:
             end = next(islice((end for end, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
-        return self._parted(self.first + end - 1, self.bodies[:end], count, self.bodies[end:])
+        gone = self.part(self.first + end - 1, self.bodies[:end])
+        return gone, self._left(self.bodies[end:], self.live - count)
 
-    def _parted(
-        self, seq: int, taken: Sequence[bytes | None], count: int, left: Sequence[bytes | None]
-    ) -> "tuple[Run, Run]":
-        """`seq`: of the last that is taken; `count`: how many are."""
-        gone = self.part(seq, taken, count)
-        if left[0] is None:
-            left = [*dropwhile(_is_gone, left)]
-        return gone, self._with(self.seq, left, self.live - count, self.octets - gone.octets)
+    def part(self, seq: int, bodies: Sequence[bytes | None]) -> "Run":
+        """A run of its own with some of the bodies; `seq` is that of the last."""
+        return self._with(seq, seq, bodies, sum(body is not None for body in bodies))
 
-    def part(self, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
-        """With some of its bodies; `seq` is that of the last, `live` how many are not gone."""
-        return self._with(seq, bodies, live, sum(map(len, filter(None, bodies))))
+    def _left(self, bodies: Sequence[bytes | None], live: int) -> "Run | None":
+        """It takes no more room than it must. `bodies`: with the last of these."""
+        if not live:
+            return None
+        begin, end = 0, len(bodies)
+        while bodies[begin] is None:
+            begin += 1
+        while bodies[end - 1] is None:
+            end -= 1
+        return self._with(self.key, self.seq - len(bodies) + end, bodies[begin:end], live)
 
-    def _with(self, seq: int, bodies: Sequence[bytes | None], live: int, octets: int) -> "Run":
-        index = self.index - (self.seq - seq)
-        return Run(self.envelope, self.epoch, seq, index, self.time, self.expires, bodies, live, octets, self.cost)
-
-
-def _is_gone(body: bytes | None) -> bool:
-    return body is None
+    def _with(self, key: int, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
+        index, octets = self.index - (self.seq - seq), sum(map(len, filter(None, bodies)))
+        return Run(self.envelope, self.epoch, key, seq, index, self.time, self.expires, bodies, live, octets, self.cost)
 
 
 def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
@@ -179,10 +173,10 @@ def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run
     each = cost(envelope.line, envelope.death, envelope.ttl)
     for bodies in _cut(draft):
         live = len(bodies)
+        last, octets = seq + live - 1, sum(map(len, bodies))
+        made.append(Run(envelope, epoch, last, last, index + live - 1, now, expires, bodies, live, octets, each))
         seq += live
         index += live
-        octets = sum(map(len, bodies))
-        made.append(Run(envelope, epoch, seq - 1, index - 1, now, expires, bodies, live, octets, each))
     return made
 
 

@@ -74,7 +74,7 @@ class DiskHistory:
         """None when it is gone already."""
         if run := self._new.find(seq):
             gone, left = run.without(seq)
-            self._new.put(run.seq, left)
+            self._new.put(run.key, left)
             return gone
         if row := self._find(seq):
             gone, left = row.run.without(seq)
@@ -98,7 +98,7 @@ class DiskHistory:
     def _lessen(self, row: Row) -> None:
         if not row.run.live:
             self._forget(row)
-        self._less[row.run.seq] = row
+        self._less[row.key] = row
         self._changed("left", ())
 
     def write(self) -> None:
@@ -164,7 +164,7 @@ class DiskHistory:
             for row in found:
                 yield from row.run.after(seq)
             if found:
-                seq, size = found[-1].run.seq, min(2 * size, _LAST_PAGE)
+                seq, size = found[-1].key, min(2 * size, _LAST_PAGE)
             else:  # what is new comes last
                 self._put_new()
 
@@ -178,7 +178,7 @@ class DiskHistory:
                 if message.seq < last:  # a row may have become several since its messages were yielded
                     last = message.seq
                     yield message
-            seq, size = found[-1].run.seq, min(2 * size, _LAST_PAGE)
+            seq, size = found[-1].key, min(2 * size, _LAST_PAGE)
 
     def before(self, time: float, head: int) -> int:
         """By bisection: time never falls as seq rises."""
@@ -242,8 +242,8 @@ class DiskHistory:
     def _remember(self, row: Row, octets: int) -> None:
         """`octets`: of all its bodies."""
         run = row.run
-        if run.live and run.seq not in self._cache:
-            self._cache[run.seq] = row
+        if run.live and row.key not in self._cache:
+            self._cache[row.key] = row
             self._known.update(dict.fromkeys(run.seqs, row))
             row.size = octets + _OVERHEAD * run.live
             self._cached += row.size
@@ -251,7 +251,7 @@ class DiskHistory:
             self._forget(next(iter(self._cache.values())))
 
     def _forget(self, row: Row) -> None:
-        if self._cache.pop(row.run.seq, None):
+        if self._cache.pop(row.key, None):
             self._cached -= row.size
             for seq in row.run.seqs:
                 del self._known[seq]

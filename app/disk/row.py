@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from ..core.epochs import Epochs
-from ..core.run import LARGEST, LONGEST, Run, cost
+from ..core.run import LARGEST, Run, cost
 from ..message import Death, Delivery, Envelope
 
 COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
 )  # fmt: skip
 MOSTLY: Final = 8  # of them: the others are NULL in most rows, and each that is named costs time
+LONGEST: Final = 128  # messages in a row
 COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # how many messages a row is
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -23,12 +24,13 @@ _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
 class Row:
-    """What is left of a row, whose key is the run's seq; how many messages the file says it has; and for how many bytes
-    a cache holds it."""
+    """What is left of a row, whose key is the seq of the last message it had; how many messages the file says it has;
+    and for how many bytes a cache holds it."""
 
-    __slots__ = ("count", "run", "size")
+    __slots__ = ("count", "key", "run", "size")
 
     def __init__(self, run: Run) -> None:
+        self.key = run.key
         self.run = run
         self.count = run.live
         self.size = 0
@@ -43,32 +45,32 @@ class Row:
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
         bodies = [*_cut(data, sizes)]
         each = cost(line, dead, ttl)
-        return cls(Run(envelope, epochs.of(seq), seq, index, time, expires, bodies, len(bodies), len(data), each))
+        return cls(Run(envelope, epochs.of(seq), seq, seq, index, time, expires, bodies, len(bodies), len(data), each))
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """Of the COLUMNS. The run has no hole."""
+        """Of the COLUMNS. It is not torn."""
         run, envelope = self.run, self.run.envelope
         bodies = [body for body in run.bodies if body is not None]
         sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies)) if len(bodies) > 1 else None
         death = None if envelope.death is None else _encode(envelope.death)
         return (
-            run.seq, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
+            self.key, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
         )  # fmt: skip
 
     def keep(self, left: Run | None) -> None:
         """This is left of it."""
-        self.run = self.run.part(self.run.seq, (), 0) if left is None else left
+        self.run = self.run.part(self.key, ()) if left is None else left
 
     @property
     def torn(self) -> bool:
         """It cannot be a row as it is: others are gone than its first messages."""
-        return self.run.live > 0 and not self.run.whole
+        return self.run.live > 0 and not _is_row(self.run)
 
     def gone(self, seq: int) -> int:
         """How many of the row's messages behind that place, which is before its key, are not there any more."""
-        return min(self.count, self.run.seq - seq) - self.run.count(seq)
+        return min(self.count, self.key - seq) - self.run.count(seq)
 
 
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
@@ -92,8 +94,8 @@ def sizes_in(octets: int, sizes: bytes | None) -> tuple[int, ...]:
 
 
 def _whole(run: Run) -> Iterator[Run]:
-    """What is left of it, in runs without a hole."""
-    if run.whole:
+    """What is left of it, in runs that can be rows."""
+    if _is_row(run):
         yield run
         return
     seq = run.first - 1
@@ -101,7 +103,11 @@ def _whole(run: Run) -> Iterator[Run]:
         bodies = [*some]
         seq += len(bodies)
         if not gone:
-            yield run.part(seq, bodies, len(bodies))
+            yield run.part(seq, bodies)
+
+
+def _is_row(run: Run) -> bool:
+    return run.whole and run.seq == run.key
 
 
 def _follows(run: Run, next_one: Run) -> bool:
