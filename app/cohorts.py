@@ -16,12 +16,11 @@ from .core.run import Run
 from .frames import KINDS, Form
 from .limits.counts import Counts
 from .limits.outflow import Outflow
-from .message import Delivery, Message
+from .message import ONE, Message
 from .selections import Selections
 from .sink import Sink
 from .topic import Selector
 
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 LONG_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
 
 
@@ -97,7 +96,7 @@ class Cohorts:
     def _try_to_deliver(self, run: Run, readers: dict[int, int]) -> None:
         try:
             if count := self._deliver(run):
-                for seq in range(run.seq - len(run.bodies) + 1, run.seq + 1):
+                for seq in range(run.first, run.seq + 1):
                     readers[seq] = count
         except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
             if run.live == 1 or self.head >= run.first:
@@ -110,7 +109,7 @@ class Cohorts:
         """To how many each of the messages goes."""
         topic = run.envelope.topic
         cohorts = self._selections.of(topic)
-        if run.envelope.delivery is _ONE:
+        if run.envelope.delivery is ONE:
             return self._deliver_to_one(next(run.messages), cohorts)
         if large := [cohort for cohort in cohorts if cohort.large]:
             for cohort in large:  # before the head moves: a flush may pause readers of others, at the head

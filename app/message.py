@@ -32,6 +32,9 @@ class Delivery(StrEnum):
     ONE = "one"  # to exactly one subscriber; it waits in the log for the first one
 
 
+ONE: Final = Delivery.ONE  # an enum's member is dear to look up
+
+
 class Id(msgspec.Struct, frozen=True):
     """`<epoch>-<seq>`: a place in the log. `epoch` names one life of it, `seq` counts its messages from 1."""
 
@@ -110,7 +113,7 @@ def joined(drafts: Sequence[Draft]) -> Sequence[Draft]:
 
 
 def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
-    """The last messages of these, at most so many."""
+    """The last messages of these, at most so many; the newest drafts come first."""
     last: list[Draft] = []
     for draft in reversed(drafts):
         if most > 0:

@@ -1,16 +1,16 @@
 """The structures that keep messages, against a plain list."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.epochs import Epochs
-from app.core.history import History, MemoryHistory, Ring
+from app.core.history import History, MemoryHistory, Order, Ring
 from app.core.log import Log
-from app.core.run import Run, runs
+from app.core.run import Run, placed
 from app.core.topiclog import Limits
 from app.disk.file import StoreFile
 from app.disk.history import DiskHistory
@@ -20,11 +20,19 @@ from tests.harness import draft
 
 def accepted(seq: int, time: float, *bodies: bytes, **options: Any) -> list[Run]:
     """Messages that took the places from `seq` on."""
-    return [*runs(draft("a", *bodies, **options), "e", seq, seq, time)]
+    return [*placed(draft("a", *bodies, **options), "e", seq, seq, time)]
 
 
-def messages(runs: list[Run]) -> list[Message]:
+def messages(runs: Iterable[Run]) -> list[Message]:
     return [message for run in runs for message in run.messages]
+
+
+def behind(walk: Ring | Order, place: int) -> list[Message]:
+    return [message for run in walk.after(place) for message in run.after(place)]
+
+
+def newest(walk: Ring | Order) -> list[Message]:
+    return [message for run in walk.newest() for message in run.newest()]
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -62,9 +70,9 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         ring.extend(added)
         place = dice.randrange(seq + 6)
         after = [kept for kept in plain if kept.seq > place]
-        assert list(ring.after(place)) == list(order.after(place)) == after
-        assert (list(ring), ring.live, ring.ends) == (plain, len(plain), (plain[0].id, plain[-1].id))
-        assert list(ring.newest()) == list(order.newest()) == plain[::-1]
+        assert behind(ring, place) == behind(order, place) == after
+        assert (behind(ring, 0), ring.live, ring.ends) == (plain, len(plain), (plain[0].id, plain[-1].id))
+        assert newest(ring) == newest(order) == plain[::-1]
         assert order.get(seq) == first
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
         time = dice.randrange(turn + 2) - 0.5
@@ -101,14 +109,14 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
                 history = DiskHistory(history._db, Epochs("e"), history.left)
                 ring = history.ring("a")
         check_ring(ring, plain, dice.randrange(seq))
-        assert list(history.order.after(0)) == list(history.order.newest())[::-1] == plain
+        assert behind(history.order, 0) == newest(history.order)[::-1] == plain
         assert history.order.before(time - 0.5, seq) == next((k.seq - 1 for k in plain if k.time >= time), seq)
 
 
 def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
     for_all = [kept for kept in plain if kept.delivery is Delivery.ALL]
-    assert list(ring.after(place)) == [kept for kept in plain if kept.seq > place]
-    assert list(ring.newest()) == plain[::-1]
+    assert behind(ring, place) == [kept for kept in plain if kept.seq > place]
+    assert newest(ring) == plain[::-1]
     assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
     assert ring.count(place) == sum(kept.seq > place for kept in for_all)
     assert list(ring.sizes()) == [(kept.seq, len(kept.data)) for kept in for_all]
@@ -117,12 +125,14 @@ def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
 def test_messages_may_be_removed_while_somebody_walks_past_them(history: History) -> None:
     ring = history.ring("a")
     ring.extend(accepted(1, 0.0, *[b"x"] * 500))
-    for message in ring.after(0):
-        if message.seq % 3:
-            assert ring.remove(message.seq)
-    assert [message.seq for message in ring] == [*range(3, 501, 3)]
-    assert [message.seq for message in ring.newest() if ring.remove(message.seq)] == [*range(498, 0, -3)]
-    assert (ring.live, list(ring), list(history.order.after(0))) == (0, [], [])
+    for run in ring.after(0):
+        for message in run.messages:
+            if message.seq % 3:
+                assert ring.remove(message.seq)
+    assert [message.seq for message in behind(ring, 0)] == [*range(3, 501, 3)]
+    gone = [message.seq for run in ring.newest() for message in run.newest() if ring.remove(message.seq)]
+    assert gone == [*range(498, 0, -3)]
+    assert (ring.live, behind(ring, 0), behind(history.order, 0)) == (0, [], [])
 
 
 def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:

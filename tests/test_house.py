@@ -68,14 +68,14 @@ TABLE = """
                         .run .topiclog .totals message errors
     core/groups       → .reading .run .log .topiclog .totals .holds .group .lease .deadlines .notes message
                         position topic errors
-    core/reading      → .log .losses message position topic
+    core/reading      → .log .losses .run message position topic
     core/log          → .topiclog .room .losses .history .run .holds .group .deadlines .epochs .notes message topic
                         errors
     core/room         → .topiclog .run .holds .group message errors
     core/delayed      → .topiclog .deadlines .notes message errors
     core/topiclog     → .losses .history .run .holds message
     core/losses       → .notes .run message topic
-    core/holds        → .history .group message
+    core/holds        → .history .run .group message
     core/group        → .lease .deadlines errors
     core/lease        → message errors
     core/history      → .run .shelf message

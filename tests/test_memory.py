@@ -50,6 +50,13 @@ def test_a_kept_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
         assert 0.4 * MESSAGE_COST < taken - 100 < MESSAGE_COST + (EXPIRY_COST if ttl else 0)
 
 
+def test_a_message_keeps_no_topic_s_name_of_its_own(log: Log) -> None:
+    def work(n: int) -> None:
+        log.accept([draft("".join(["x"] * 1_000), b"%d" % n)], float(n) / COUNT)
+
+    assert grown(work) < MESSAGE_COST
+
+
 def test_what_is_left_of_messages_that_came_together_takes_no_more_than_it_is_counted_for(log: Log) -> None:
     """A group may have acked all between the first and the last."""
 

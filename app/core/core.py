@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError
-from ..message import Delivery, Draft, Id, Message, Receipt, Scheduled, how_many, joined
+from ..message import ONE, Draft, Id, Message, Receipt, Scheduled, how_many, joined
 from .delayed import Delayed
 from .duplicates import Duplicates
 from .epochs import Epochs
@@ -27,7 +27,6 @@ from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
 AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -39,12 +38,11 @@ class Accepted(msgspec.Struct, frozen=True):
     def receipt(self, readers: Mapping[int, int]) -> Receipt:
         """What the publisher is told, when it is known to how many each message (by seq) was handed."""
         run, last = self.runs[0], self.runs[-1]
-        ahead = len(run.bodies) - 1
-        first = run.seq - ahead
+        first = run.first
         subscribers = max([readers.get(seq, 0) for seq in range(first, last.seq + 1)]) if readers else 0
         return Receipt(
-            f"{run.epoch}-{first}", run.envelope.topic, run.index - ahead, subscribers, f"{run.epoch}-{last.seq}",
-            last.seq - first + 1,
+            f"{run.epoch}-{first}", run.envelope.topic, run.index - (run.seq - first), subscribers,
+            f"{last.epoch}-{last.seq}", last.seq - first + 1,
         )  # fmt: skip
 
 
@@ -151,7 +149,7 @@ class Core:
         self._runs += runs
         self._grown[topic] = None
         for run in runs:
-            if run.envelope.delivery is _ONE:
+            if run.envelope.delivery is ONE:
                 self._for_one.append(run)
                 self._unhanded[topic] = self._unhanded.get(topic, 0) + run.envelope.retain
         self.groups.published(topic)

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ..errors import GroupLimit, NotFound, OptionInvalid
-from ..message import Death, Delivery, Draft, Envelope, Id, Message
+from ..message import Death, Draft, Envelope, Id, Message
 from ..position import EARLIEST, GapReason, Start
 from ..topic import Selector, parse_topic
 from .deadlines import Deadlines
@@ -272,11 +272,12 @@ class Groups:
 
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
         """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
-        for message in self._log.existing(topic).ring.after(group.cursor):
-            if message.expired(now):
-                self._log.remove(message)
-            elif message.delivery is Delivery.ALL:
-                yield message
+        begin = group.cursor
+        for run in self._log.existing(topic).ring.after(begin):
+            if run.expired(now):
+                self._log.remove(next(run.messages))  # what has a ttl is by itself
+            elif run.for_all:
+                yield from run.after(begin)
 
     def _message(self, topic: str, seq: int, now: float) -> Message | None:
         run = self._find(topic, seq, now)
@@ -287,7 +288,7 @@ class Groups:
         run = self._log.existing(topic).ring.find(seq)
         if run is None or not run.expired(now):
             return run
-        self._log.remove(next(run.messages))  # what has a ttl is by itself
+        self._log.remove(next(run.messages))
         return None
 
     # Settling

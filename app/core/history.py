@@ -1,6 +1,6 @@
 """Where retained messages are: a Ring for each topic's, and the Order of all of them. Here, in memory.
 
-Both give up a message anywhere in O(1) and find the first one after a place in O(log n), whatever was given up before.
+Whatever was given up before, a ring finds the run that has a message, or the first behind a place, in O(log n).
 """
 
 from bisect import bisect_left
@@ -14,12 +14,10 @@ from .shelf import Shelf
 
 
 class Ring(Protocol):
-    """One topic's messages, oldest first. Messages may be removed while one iterates."""
+    """One topic's messages, oldest first. While one walks along its runs, what one was given may be removed."""
 
     live: int
     """How many there are."""
-
-    def __iter__(self) -> Iterator[Message]: ...
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -49,12 +47,12 @@ class Ring(Protocol):
 
     def get(self, seq: int) -> Message | None: ...
 
-    def after(self, seq: int) -> Iterator[Message]:
-        """The messages behind that place, oldest first."""
+    def after(self, seq: int) -> Iterator[Run]:
+        """The runs that have messages behind that place, oldest first."""
         ...
 
-    def newest(self) -> Iterator[Message]:
-        """The messages, newest first."""
+    def newest(self) -> Iterator[Run]:
+        """The runs, newest first."""
         ...
 
     def count(self, seq: int) -> int:
@@ -71,12 +69,12 @@ class Order(Protocol):
 
     def get(self, seq: int) -> Message | None: ...
 
-    def after(self, seq: int) -> Iterator[Message]:
-        """The messages behind that place, oldest first."""
+    def after(self, seq: int) -> Iterator[Run]:
+        """The runs that have messages behind that place, oldest first."""
         ...
 
-    def newest(self) -> Iterator[Message]:
-        """Every message, newest first."""
+    def newest(self) -> Iterator[Run]:
+        """Every run, newest first."""
         ...
 
     def before(self, time: float, head: int) -> int:
@@ -134,25 +132,19 @@ class MemoryOrder:
 
     def get(self, seq: int) -> Message | None:
         exact = self._segments.get(seq >> _SEGMENT, {}).get(seq)  # what somebody looks for is mostly by itself
-        run = exact or next(self._after(seq - 1), None)
+        run = exact or next(self.after(seq - 1), None)
         return None if run is None else run.get(seq)
 
-    def after(self, seq: int) -> Iterator[Message]:
-        for run in self._after(seq):
-            yield from run.after(seq)
-
-    def _after(self, seq: int) -> Iterator[Run]:
-        """Those that end behind that place, oldest first."""
+    def after(self, seq: int) -> Iterator[Run]:
         numbers = self._numbers
         for place in range(bisect_left(numbers, (seq + 1) >> _SEGMENT), len(numbers)):
             for run in self._segments[numbers[place]].values():
-                if run.key > seq:
+                if run.seq > seq:
                     yield run
 
-    def newest(self) -> Iterator[Message]:
+    def newest(self) -> Iterator[Run]:
         for number in reversed(self._numbers):
-            for run in reversed(self._segments[number].values()):
-                yield from run.newest()
+            yield from reversed(self._segments[number].values())
 
     def before(self, time: float, head: int) -> int:
         numbers = self._numbers
@@ -160,7 +152,7 @@ class MemoryOrder:
         for number in numbers[max(place - 1, 0) : place + 1]:
             for run in self._segments[number].values():
                 if run.time >= time:
-                    return next(run.messages).seq - 1
+                    return run.first - 1
         return head
 
 
@@ -173,9 +165,6 @@ class MemoryRing:
         self._order = order
         self._shelf = Shelf()
         self.live = 0
-
-    def __iter__(self) -> Iterator[Message]:
-        return self.after(0)
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -218,13 +207,11 @@ class MemoryRing:
         run = self._shelf.find(seq)
         return None if run is None else run.get(seq)
 
-    def after(self, seq: int) -> Iterator[Message]:
-        for run in self._shelf.after(seq):
-            yield from run.after(seq)
+    def after(self, seq: int) -> Iterator[Run]:
+        return self._shelf.after(seq)
 
-    def newest(self) -> Iterator[Message]:
-        for run in self._shelf.newest():
-            yield from run.newest()
+    def newest(self) -> Iterator[Run]:
+        return self._shelf.newest()
 
     def count(self, seq: int) -> int:
         return sum(run.count(seq) for run in self._shelf.after(seq) if run.for_all)

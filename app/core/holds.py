@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from ..message import Delivery, Message
 from .group import Group
 from .history import Ring
+from .run import Run
 
 
 class Holds:
@@ -65,14 +66,19 @@ class Holds:
             else:
                 yield message
         begun = min(group.cursor for group in self.groups.values())
-        for message in ring.after(self._passed):
-            if message.seq > begun:
+        for run in ring.after(self._passed):
+            if run.first > begun:
                 break
-            if self.holds(message):
-                self._passed = message.seq
-            else:
-                self._passed = message.seq - 1  # past the holes before it too
-                yield message
+            yield from self._free_in(run, begun)
         for seq in tuple(waiting):
             if seq > begun and (message := ring.get(seq)) is not None:
                 yield message
+
+    def _free_in(self, run: Run, begun: int) -> Iterator[Message]:
+        for seq, _ in run.sizes():
+            if self._passed < seq <= begun:
+                if run.for_all and self.needs(seq):
+                    self._passed = seq
+                elif message := run.get(seq):
+                    self._passed = seq - 1  # past the holes before it too
+                    yield message

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ..errors import LogFull, NotFound, TopicLimit
-from ..message import Delivery, Draft, Message
+from ..message import ONE, Draft, Message
 from ..topic import Selector
 from . import room
 from .deadlines import Deadlines
@@ -21,7 +21,7 @@ from .history import History
 from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .run import Run, runs
+from .run import Run, placed
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
@@ -101,7 +101,9 @@ class Log:
         self._changed("topic", (topic.name,))
         accepted: list[Run] = []
         for draft in drafts:
-            come = runs(draft, self.epochs.current, self.head + 1, topic.next_index, now)
+            if draft.envelope is not topic.envelope:
+                draft = Draft(topic.share(draft.envelope), draft.bodies)  # noqa: PLW2901
+            come = placed(draft, self.epochs.current, self.head + 1, topic.next_index, now)
             self.head, topic.next_index = come[-1].seq, come[-1].index + 1
             if draft.envelope.retain:
                 self._keep(topic, come)
@@ -113,11 +115,8 @@ class Log:
         if topic := self.topics.get(name):
             self._trim(topic, extra)
 
-    def remove(self, message: Message) -> bool:
-        """Give up a message that was handed out or has expired: no loss. False when it was gone already."""
-        return self._remove(message) is not None
-
-    def _remove(self, message: Message) -> Run | None:
+    def remove(self, message: Message) -> Run | None:
+        """Give up a message that was handed out or has expired: no loss. None when it was gone already."""
         topic = self.topics.get(message.topic)
         if topic is None or (run := topic.ring.remove(message.seq)) is None:
             return None
@@ -135,10 +134,10 @@ class Log:
         self._changed("topic", (topic.name,))
         for run in runs:
             topic.bytes -= run.octets
-            self.cost -= run.octets + run.live * run.cost
+            self.cost -= run.octets + run.live * run.each
             if run.expires is not None:
                 self._expiries.discard(run.seq)
-            if run.envelope.delivery is _ONE:
+            if run.envelope.delivery is ONE:
                 topic.waiting.pop(run.seq, None)
                 if not topic.waiting:
                     self.waiting.discard(topic.name)
@@ -199,10 +198,10 @@ class Log:
         topic.ring.extend(runs)
         for run in runs:
             topic.bytes += run.octets
-            self.cost += run.octets + run.live * run.cost
+            self.cost += run.octets + run.live * run.each
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
-            if run.envelope.delivery is _ONE:
+            if run.envelope.delivery is ONE:
                 topic.waiting[run.seq] = None
                 self.waiting.add(topic.name)
             elif holds is not None:
@@ -303,7 +302,7 @@ class Log:
             if taken == CUT:
                 self.uncut[topic.name] = None
                 break
-            if run := self._remove(message):
+            if run := self.remove(message):
                 self.losses.add(topic.loss, (run,))
 
     def _lost(self, topic: TopicLog, runs: Sequence[Run]) -> None:
@@ -361,6 +360,3 @@ class Log:
         self.sweep(now)
         message = self.order.get(seq)
         return None if message is None or message.expired(now) else message
-
-
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up

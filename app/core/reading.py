@@ -5,7 +5,7 @@ Like the log, plain functions of the time they are given. Who takes what is for 
 
 from collections.abc import Callable, Iterator
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from ..position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason,
 from ..topic import Selector
 from .log import Log
 from .losses import Loss
+from .run import Run
 
 SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
 
@@ -87,19 +88,26 @@ class Reading:
     ) -> tuple[list[Message], int]:
         """The messages of a page and the place up to which the log was looked at for them."""
         messages: list[Message] = []
-        place = after
-        for looked, message in enumerate(self._candidates(selector, after)):
-            if message.seq > upto:
+        place, looked = after, 0
+        for run in self._candidates(selector, after):
+            if run.first > upto:
                 break
-            if len(messages) == limit or octets <= 0 or looked == SCAN:
+            if len(messages) == limit or octets <= 0 or looked >= SCAN:
                 return messages, place
-            place = message.seq
-            if (take or message.delivery is Delivery.ALL) and selector.matches(message.topic):
+            looked += run.live
+            place = min(run.seq, upto)
+            if not (take or run.for_all) or not selector.matches(run.envelope.topic):
+                continue
+            for message in run.after(after):
+                if message.seq > upto:
+                    break
+                if len(messages) == limit or octets <= 0:
+                    return messages, messages[-1].seq
                 messages.append(message)
                 octets -= len(message.data)
         return messages, upto
 
-    def _candidates(self, selector: Selector, after: int) -> Iterator[Message]:
+    def _candidates(self, selector: Selector, after: int) -> Iterator[Run]:
         if selector.patterns:
             return self._log.order.after(after)
         rings = [self._log.topics[name].ring.after(after) for name in selector.topics if name in self._log.topics]
@@ -158,17 +166,18 @@ class Reading:
     def _newest(self, selector: Selector) -> Iterator[Message]:
         """The selected messages a reader would be shown, newest first."""
         if selector.patterns:
-            newest = (message for message in self._log.order.newest() if selector.matches(message.topic))
+            newest = (run for run in self._log.order.newest() if selector.matches(run.envelope.topic))
         else:
             rings = [self._log.topics[name].ring.newest() for name in selector.topics if name in self._log.topics]
             newest = merge(*rings, key=_seq, reverse=True)
-        return (message for message in newest if message.delivery is Delivery.ALL)
+        return chain.from_iterable(run.newest() for run in newest if run.for_all)
 
     def _after_index(self, selector: Selector, start: AfterIndex, _now: float) -> Cursor:
         (name,) = selector.topics
-        ring = self._log.topics[name].ring if name in self._log.topics else ()
-        newer = (message.seq - 1 for message in ring if message.index > start.index)
-        return Cursor(next(newer, self._log.head), self.loss(selector).seq)
+        runs = self._log.topics[name].ring.after(0) if name in self._log.topics else ()
+        newer = chain.from_iterable(run.messages for run in runs if run.index > start.index)
+        place = next((message.seq - 1 for message in newer if message.index > start.index), self._log.head)
+        return Cursor(place, self.loss(selector).seq)
 
 
 _LOCATE: dict[type[Start], Callable[[Reading, Selector, Any, float], Cursor]] = {

@@ -6,7 +6,6 @@ from ..errors import LogFull, MessageTooLarge
 from ..message import Draft, newest
 from .group import JOB_COST
 from .holds import Holds
-from .run import cost
 from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 
 
@@ -62,12 +61,12 @@ def _reclaimable(topic: TopicLog, coming: Weight) -> int:
     messages = topic.ring.live + coming.messages - topic.retention.max_messages
     octets = topic.bytes + coming.octets - topic.retention.max_bytes
     freed = 0
-    for message in topic.ring:
-        if messages <= 0 and octets <= 0:
-            break
-        if topic.holds is not None and topic.holds.holds(message):
-            continue
-        messages -= 1
-        octets -= len(message.data)
-        freed += len(message.data) + cost(message.line, message.death, message.expires)
+    for run in topic.ring.after(0):
+        for seq, size in run.sizes():
+            if messages <= 0 and octets <= 0:
+                return freed
+            if topic.holds is None or not run.for_all or not topic.holds.needs(seq):
+                messages -= 1
+                octets -= size
+                freed += size + run.each
     return freed

@@ -8,14 +8,13 @@ from typing import Final
 
 import msgspec
 
-from ..message import Death, Delivery, Draft, Envelope, Message
+from ..message import ONE, Death, Draft, Envelope, Message
 
 LONGEST: Final = 50  # messages in a run: so few that the places of those that are gone take little
 LARGEST: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
 EXPIRY_COST: Final = 160  # likewise that it has a ttl
 DEATH_COST: Final = 512  # likewise the story of a dead message
-_ONE: Final = Delivery.ONE  # an enum's member is dear to look up
 
 
 def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
@@ -35,7 +34,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     It never changes: who gives up some of its messages has another one then, with the same `key`.
 
-    `live`: how many messages are left. `octets`: bytes of their bodies. `cost`: of memory, of each besides its body.
+    `live`: how many messages are left. `octets`: bytes of their bodies. `each`: bytes of memory that one takes besides.
     """
 
     envelope: Envelope
@@ -48,7 +47,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     bodies: Sequence[bytes | None]
     live: int
     octets: int
-    cost: int
+    each: int
 
     @property
     def first(self) -> int:
@@ -62,7 +61,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def for_all(self) -> bool:
-        return self.envelope.delivery is not _ONE
+        return self.envelope.delivery is not ONE
 
     # Its messages
 
@@ -132,6 +131,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def without(self, seq: int) -> "tuple[Run, Run | None]":
         """A message that is there, by itself, and the others."""
+        if self.live == 1:
+            return self, None
         bodies, place = self.bodies, seq - self.first
         others = [*bodies[:place], None, *bodies[place + 1 :]]
         return self.part(seq, bodies[place : place + 1]), self._left(others, self.live - 1)
@@ -163,10 +164,10 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def _with(self, key: int, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
         index, octets = self.index - (self.seq - seq), sum(map(len, filter(None, bodies)))
-        return Run(self.envelope, self.epoch, key, seq, index, self.time, self.expires, bodies, live, octets, self.cost)
+        return Run(self.envelope, self.epoch, key, seq, index, self.time, self.expires, bodies, live, octets, self.each)
 
 
-def runs(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
+def placed(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
     """The draft's messages, accepted at `now` and given the places from `seq` and `index` on."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
@@ -185,7 +186,7 @@ def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
     bodies, envelope = draft.bodies, draft.envelope
     if len(bodies) == 1:
         return (bodies,)
-    if envelope.delivery is _ONE or envelope.ttl is not None:
+    if envelope.delivery is ONE or envelope.ttl is not None:
         return [(body,) for body in bodies]
     if len(bodies) <= LONGEST and sum(map(len, bodies)) <= LARGEST:
         return (bodies,)

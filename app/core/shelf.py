@@ -56,10 +56,10 @@ class Shelf:
         return run if run is not None and run.has(seq) else None
 
     def after(self, seq: int) -> Iterator[Run]:
-        """Those that end behind that place, oldest first. Meanwhile any of them may change."""
+        """Those that have messages behind that place, oldest first. Meanwhile any of them may change."""
         runs = self._runs
         for place in range(bisect_right(self._keys, seq, self._front), len(runs)):
-            if (run := runs[place]) is not None:
+            if (run := runs[place]) is not None and run.seq > seq:
                 yield run
 
     def newest(self) -> Iterator[Run]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from ..message import Draft, Message
+from ..message import Draft, Envelope, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
@@ -84,8 +84,8 @@ class TopicLog:
     """One topic's part of the log."""
 
     __slots__ = (
-        "bytes", "delayed", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention", "ring",
-        "waiting",
+        "bytes", "delayed", "envelope", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention",
+        "ring", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
@@ -94,6 +94,7 @@ class TopicLog:
         self.loss = loss
         self.ring = ring
         self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
+        self.envelope: Envelope | None = None  # the last one, so that equal ones are kept once
         self.bytes = 0
         self.delayed = 0  # messages that are to come later
         self.next_index = 0
@@ -101,9 +102,21 @@ class TopicLog:
         self.pinned = False  # has settings of its own, so it stays when it is empty
         self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
 
+    def share(self, envelope: Envelope) -> Envelope:
+        """One that is equal: the topic's last one, or else one that has no name of its own, which may be long."""
+        if envelope == self.envelope:
+            return self.envelope
+        if envelope.topic is not self.name:
+            envelope = msgspec.structs.replace(envelope, topic=self.name)
+        if envelope.line is None and envelope.death is None:  # those differ anyway, and are large
+            self.envelope = envelope
+        return envelope
+
     def free(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
-        return self.ring.after(0) if self.holds is None else self.holds.free(self.ring, self.waiting)
+        if self.holds is not None:
+            return self.holds.free(self.ring, self.waiting)
+        return (message for run in self.ring.after(0) for message in run.messages)
 
     @property
     def stays(self) -> bool:

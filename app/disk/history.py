@@ -157,27 +157,28 @@ class DiskHistory:
         run = self.find(seq)
         return None if run is None else run.get(seq)
 
-    def ascending(self, where: str, values: tuple[Any, ...], seq: int) -> Iterator[Message]:
-        """Messages behind that place, oldest first, read page by page."""
+    def ascending(self, where: str, values: tuple[Any, ...], seq: int) -> Iterator[Run]:
+        """Runs that have messages behind that place, oldest first, read page by page."""
         size = _FIRST_PAGE
         while (found := self._select(f"{where} AND seq > ? ORDER BY seq", (*values, seq), size)) or self._new:
             for row in found:
-                yield from row.run.after(seq)
+                if row.run.live and row.run.seq > seq:
+                    yield row.run
             if found:
                 seq, size = found[-1].key, min(2 * size, _LAST_PAGE)
             else:  # what is new comes last
                 self._put_new()
 
-    def descending(self, where: str, values: tuple[Any, ...]) -> Iterator[Message]:
-        """Messages, newest first, read page by page."""
+    def descending(self, where: str, values: tuple[Any, ...]) -> Iterator[Run]:
+        """Runs, newest first, read page by page."""
         self._put_new()
         seq = last = 1 << 62
         size = _FIRST_PAGE
         while found := self._select(f"{where} AND seq < ? ORDER BY seq DESC", (*values, seq), size):
-            for message in (message for row in found for message in row.run.newest()):
-                if message.seq < last:  # a row may have become several since its messages were yielded
-                    last = message.seq
-                    yield message
+            for row in found:
+                if row.run.live and row.run.seq < last:  # a row may have become several since its run was yielded
+                    last = row.run.first
+                    yield row.run
             seq, size = found[-1].key, min(2 * size, _LAST_PAGE)
 
     def before(self, time: float, head: int) -> int:
@@ -193,7 +194,7 @@ class DiskHistory:
             else:
                 low = row[0]
         first = next(self.ascending("TRUE", (), low), None)
-        return head if first is None else first.seq - 1
+        return head if first is None else first.first - 1
 
     def count(self, topic: str, seq: int) -> int:
         self._put_new()
@@ -276,12 +277,10 @@ class DiskRing:
         self._past = 0  # all is behind this place
         self._next: list[int] = []  # the keys of the oldest rows, as far as they are known; the oldest last
 
-    def __iter__(self) -> Iterator[Message]:
-        return self.after(0)
-
     @property
     def ends(self) -> tuple[str, str]:
-        return next(iter(self)).id, next(self.newest()).id
+        oldest, newest = next(self.after(0)), next(self.newest())
+        return f"{oldest.epoch}-{oldest.first}", f"{newest.epoch}-{newest.seq}"
 
     @property
     def first(self) -> Run:
@@ -324,10 +323,10 @@ class DiskRing:
         run = self.find(seq)
         return None if run is None else run.get(seq)
 
-    def after(self, seq: int) -> Iterator[Message]:
+    def after(self, seq: int) -> Iterator[Run]:
         return self._history.ascending("topic = ?", (self._topic,), max(seq, self._past))
 
-    def newest(self) -> Iterator[Message]:
+    def newest(self) -> Iterator[Run]:
         return self._history.descending("topic = ?", (self._topic,))
 
     def count(self, seq: int) -> int:
@@ -346,10 +345,10 @@ class DiskOrder:
     def get(self, seq: int) -> Message | None:
         return self._history.get(seq)
 
-    def after(self, seq: int) -> Iterator[Message]:
+    def after(self, seq: int) -> Iterator[Run]:
         return self._history.ascending("TRUE", (), seq)
 
-    def newest(self) -> Iterator[Message]:
+    def newest(self) -> Iterator[Run]:
         return self._history.descending("TRUE", ())
 
     def before(self, time: float, head: int) -> int:

@@ -112,7 +112,7 @@ def _is_row(run: Run) -> bool:
 
 def _follows(run: Run, next_one: Run) -> bool:
     """Whether it can be in the same row. What may go before its turn has a row of its own."""
-    alike = run.time == next_one.time and run.envelope == next_one.envelope
+    alike = run.epoch == next_one.epoch and run.time == next_one.time and run.envelope == next_one.envelope
     return alike and run.seq + 1 == next_one.first and run.for_all and run.expires is None
 
 

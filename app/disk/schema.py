@@ -28,7 +28,8 @@ _MIGRATIONS: Final = (
     """,
     """-- drafts that wait are in envelopes, and what has a ttl counts for 160 bytes
     UPDATE note SET value = dearer(value, 160 * (
-        (SELECT count(*) FROM message WHERE expires IS NOT NULL)
+        (SELECT count(*) FROM message WHERE expires IS NOT NULL
+            AND NOT is_gone(seq, (SELECT value FROM note WHERE kind = 'left')))
         + (SELECT coalesce(sum(with_ttl(value)), 0) FROM note WHERE kind = 'delayed')
     )) WHERE kind = 'log';
     UPDATE note SET value = in_envelopes(value) WHERE kind = 'delayed';
@@ -57,6 +58,11 @@ def _dearer(value: bytes, octets: int) -> bytes:
     return _encode(note | {"cost": note["cost"] + octets})
 
 
+def _is_gone(seq: int, left: bytes | None) -> bool:
+    """What has a ttl is alone in its row: if that is noted to have less, it has nothing."""
+    return left is not None and seq in _decode(left, type=dict[int, int])
+
+
 def _with_ttl(value: bytes) -> int:
     return sum(draft["ttl"] is not None for draft in _decode(value)["drafts"])
 
@@ -72,5 +78,5 @@ def _in_envelope(data: bytes, **others: Any) -> dict[str, Any]:
 
 
 _FUNCTIONS: Final[dict[str, tuple[int, Callable[..., bytes | int]]]] = {
-    "dearer": (2, _dearer), "with_ttl": (1, _with_ttl), "in_envelopes": (1, _in_envelopes),
+    "dearer": (2, _dearer), "is_gone": (2, _is_gone), "with_ttl": (1, _with_ttl), "in_envelopes": (1, _in_envelopes),
 }  # fmt: skip

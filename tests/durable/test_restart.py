@@ -100,6 +100,8 @@ def cheaper(value: bytes) -> bytes:
 
 async def test_what_was_delayed_before_there_were_envelopes_comes_when_it_is_due(life: Life) -> None:
     async with life.open() as node:
+        await append(node, "a", "gone", ttl=5.0)
+        node.clock.now += 6.0
         await append(node, "a", "1", ttl=900.0)
         its = {"event": "late", "ttl": 50.0, "content_type": "text/csv"}
         await node.engine.append([draft("a", b"2", b"3", delay=500.0, key="k", **its)])

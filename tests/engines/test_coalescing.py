@@ -9,7 +9,7 @@ import pytest
 from app.cohort import SMALL
 from app.cohorts import Cohorts
 from app.core.reading import Page
-from app.core.run import runs
+from app.core.run import placed
 from app.frames import WORDS
 from app.limits.counts import Counts
 from app.limits.outflow import Outflow
@@ -112,7 +112,7 @@ class Bench:
     def publish(self, *bodies: str) -> None:
         for body in bodies:
             seq = self.cohorts.head + 1
-            self.cohorts.deliver([*runs(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
+            self.cohorts.deliver([*placed(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
 
 
 def test_a_lone_message_leaves_in_its_turn() -> None:
@@ -180,7 +180,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     bench.cohorts.subscribe(Selector(["*"]), WORDS, wide).start(LATEST)
     for topic in ("t", "u", "v", "t", "w", "t"):
         seq = bench.cohorts.head + 1
-        bench.cohorts.deliver([*runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
+        bench.cohorts.deliver([*placed(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
         assert len(bench.cohorts._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
@@ -193,7 +193,7 @@ def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pyt
     monkeypatch.setattr(
         type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
-    assert bench.cohorts.deliver([*runs(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 1, 3: 1}
+    assert bench.cohorts.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 1, 3: 1}
     bench.turns.turn()
     assert bench.sink.writes == [["1", "3"]]
     assert bench.cohorts.head == 3

@@ -7,7 +7,7 @@ import json
 from base64 import b64decode
 from typing import Final
 
-from app.core.run import runs
+from app.core.run import placed
 from app.errors import OptionInvalid
 from app.frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseForm, control
 from app.message import Message, parse_event
@@ -25,7 +25,7 @@ def events(data: bytes) -> None:
         it = draft("a.b", body, content_type=kind, event=parse_event(event.decode("latin-1")) if event else None)
     except OptionInvalid:
         return
-    (run,) = runs(it, "k3f9a2", 42, 7, 1.8e9)
+    (run,) = placed(it, "k3f9a2", 42, 7, 1.8e9)
     (message,) = run.messages
     for form, chunked in ((SSE_RAW, CHUNKED_RAW), (SSE_JSON, CHUNKED_JSON)):
         frames = [form.encode(message), form.place("k3f9a2-43"), form.encode(message), form.keep_alive]

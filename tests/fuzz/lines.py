@@ -8,7 +8,7 @@ import json
 import warnings
 from typing import Any, Final
 
-from app.core.run import runs
+from app.core.run import placed
 from app.errors import PlainmqError
 from app.frames import JSON, LITERAL, WORDS
 from app.message import Draft
@@ -61,7 +61,7 @@ def is_one_line(text: bytes) -> None:
 
 
 def shown_in_every_form(sent: Send) -> None:
-    (run,) = runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
+    (run,) = placed(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
     (message,) = run.messages
     for form in (JSON, LITERAL, WORDS):
         is_one_line(form.encode(message))
