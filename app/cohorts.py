@@ -89,46 +89,63 @@ class Cohorts:
         readers: dict[int, int] = {}
         for run in runs:
             if self._selections.of(run.envelope.topic):
-                self._try_to_deliver(run, readers)
+                try:
+                    self._deliver(run, readers)
+                except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
+                    self.report("messages were not delivered to all", error)
             self.head = run.seq
         return readers
 
-    def _try_to_deliver(self, run: Run, readers: dict[int, int]) -> None:
-        try:
-            if count := self._deliver(run):
-                for seq in range(run.first, run.seq + 1):
-                    readers[seq] = count
-        except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
-            if run.live == 1 or self.head >= run.first:
-                self.report("a message was not delivered", error)
-            else:  # nobody has anything of it yet, and one message may be to blame
-                for alone in run.singly():
-                    self._try_to_deliver(alone, readers)
-
-    def _deliver(self, run: Run) -> int:
-        """To how many each of the messages goes."""
-        topic = run.envelope.topic
-        cohorts = self._selections.of(topic)
+    def _deliver(self, run: Run, readers: dict[int, int]) -> None:
+        cohorts = self._ready(run.envelope.topic)
         if run.envelope.delivery is ONE:
-            return self._deliver_to_one(next(run.messages), cohorts)
+            if self._deliver_to_one(next(run.messages), cohorts):
+                readers[run.seq] = 1
+            return
+        self.head = run.seq
+        faulty: set[int] = set()
+        if count := self._deliver_to_all(run, cohorts, faulty):
+            for seq in range(run.first, run.seq + 1):
+                if seq not in faulty:
+                    readers[seq] = count
+
+    def _ready(self, topic: str) -> Iterable[Cohort]:
+        """Those that select the topic, with room in their batches."""
+        cohorts = self._selections.of(topic)
         if large := [cohort for cohort in cohorts if cohort.large]:
             for cohort in large:  # before the head moves: a flush may pause readers of others, at the head
                 cohort.flush()
             cohorts = self._selections.of(topic)  # or cut some off
+        return cohorts
+
+    def _deliver_to_all(self, run: Run, cohorts: Iterable[Cohort], faulty: set[int]) -> int:
+        """To how many each message goes, but for those that join the faulty (by seq)."""
         frames: dict[Form, list[bytes]] = {}
-        for cohort in cohorts:
-            form = cohort.form
-            if cohort.members and form not in frames:
-                frames[form] = [*map(form.encode, run.messages)]
-        self.head = run.seq
         readers = 0
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
                 readers += len(cohort) if run.envelope.retain else len(cohort.members)
-            if cohort.members and cohort.add(frames[form]):
-                self._flush_soon(cohort)
+            if cohort.members:
+                if form not in frames:
+                    frames[form] = self._frames(form, run, faulty)
+                if cohort.add(frames[form]):
+                    self._flush_soon(cohort)
         return readers
+
+    def _frames(self, form: Form, run: Run, faulty: set[int]) -> list[bytes]:
+        """One for each message. Those that cannot be put into the form, a fault of ours, join the faulty (by seq)."""
+        try:
+            return [*map(form.encode, run.messages)]
+        except Exception:
+            frames: list[bytes] = []
+            for message in run.messages:
+                try:
+                    frames.append(form.encode(message))
+                except Exception as error:
+                    self.report("a message was not delivered", error)
+                    faulty.add(message.seq)
+            return frames
 
     def subscribers(self, topic: str) -> int:
         return sum(len(cohort) for cohort in self._selections.look_up(topic) if cohort.form.takes)
@@ -158,22 +175,23 @@ class Cohorts:
     def report(self, message: str, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": message, "exception": error})
 
-    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
-        """To a random member. Batches go out first, so that it comes in order; a reader that is away cannot have it."""
+    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> bool:
+        """To a random member, if there is one. Batches go out first, so that it comes in order; a reader that is away
+        cannot have it."""
         takers = [cohort for cohort in cohorts if cohort.form.takes]
         for cohort in takers:
             cohort.flush()
         self.head = message.seq
         sizes = [len(cohort.members) for cohort in takers]
         if not any(sizes):
-            return 0
+            return False
         (cohort,) = random.choices(takers, sizes)
         reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
         data = cohort.form.wrap([cohort.form.encode(message)])
         self.counts.deliver(1, len(data))
         reader.sink.write(data)
         cohort.given(1)
-        return 1
+        return True
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:

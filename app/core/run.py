@@ -108,10 +108,6 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                     self.time, envelope.delivery, self.expires, envelope.line, envelope.retain, envelope.death,
                 )  # fmt: skip
 
-    def singly(self) -> "Iterator[Run]":
-        """Each of the messages as a run of its own."""
-        return (self.part(seq, (body,)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
-
     def count(self, seq: int) -> int:
         """How many messages are behind that place."""
         return sum(body is not None for body in self.bodies[max(seq - self.first + 1, 0) :])

@@ -10,7 +10,7 @@ from app.cohort import SMALL
 from app.cohorts import Cohorts
 from app.core.reading import Page
 from app.core.run import placed
-from app.frames import WORDS
+from app.frames import LITERAL, WORDS
 from app.limits.counts import Counts
 from app.limits.outflow import Outflow
 from app.message import Message
@@ -189,13 +189,16 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
 
 def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(0.0)
+    other = SlowSink(bench.turns)
+    bench.cohorts.subscribe(TOPIC, LITERAL, other).start(LATEST)
     encode = type(WORDS).encode
     monkeypatch.setattr(
         type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
-    assert bench.cohorts.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 1, 3: 1}
+    assert bench.cohorts.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
     bench.turns.turn()
     assert bench.sink.writes == [["1", "3"]]
+    assert len(other.writes[0]) == 3  # its form has no fault
     assert bench.cohorts.head == 3
     assert len(bench.turns.troubles) == 1
 
