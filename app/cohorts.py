@@ -47,6 +47,8 @@ class Cohorts:
         self._selections = Selections()
         self._shared: dict[tuple[Selector, Form], Cohort] = {}
         self._dirty: list[Cohort] = []  # have a batch to write
+        self._faulty: list[int] = []  # seqs of messages that a form could not say
+        self._large: list[Cohort] = []  # have one that is to be written before another message comes
         self._rested = 0.0  # when batches may be written again
 
     def subscribe(
@@ -88,53 +90,48 @@ class Cohorts:
         get the bytes this turn, or when the writer has rested."""
         readers: dict[int, int] = {}
         for run in runs:
-            if self._selections.of(run.envelope.topic):
-                try:
-                    self._deliver(run, readers)
-                except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
-                    self.report("messages were not delivered to all", error)
+            try:
+                if count := self._deliver(run):
+                    for seq in range(run.first, run.seq + 1):
+                        readers[seq] = count
+            except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
+                self.report("messages were not delivered to all", error)
             self.head = run.seq
+        while self._faulty:
+            readers.pop(self._faulty.pop(), None)
         return readers
 
-    def _deliver(self, run: Run, readers: dict[int, int]) -> None:
-        cohorts = self._ready(run.envelope.topic)
+    def _deliver(self, run: Run) -> int:
+        """To how many each message goes, but for the faulty."""
+        if self._large:
+            self._flush_large()
+        cohorts = self._selections.of(run.envelope.topic)
         if run.envelope.delivery is ONE:
-            if self._deliver_to_one(next(run.messages), cohorts):
-                readers[run.seq] = 1
-            return
-        self.head = run.seq
-        faulty: set[int] = set()
-        if count := self._deliver_to_all(run, cohorts, faulty):
-            for seq in range(run.first, run.seq + 1):
-                if seq not in faulty:
-                    readers[seq] = count
-
-    def _ready(self, topic: str) -> Iterable[Cohort]:
-        """Those that select the topic, with room in their batches."""
-        cohorts = self._selections.of(topic)
-        if large := [cohort for cohort in cohorts if cohort.large]:
-            for cohort in large:  # before the head moves: a flush may pause readers of others, at the head
-                cohort.flush()
-            cohorts = self._selections.of(topic)  # or cut some off
-        return cohorts
-
-    def _deliver_to_all(self, run: Run, cohorts: Iterable[Cohort], faulty: set[int]) -> int:
-        """To how many each message goes, but for those that join the faulty (by seq)."""
+            return self._deliver_to_one(next(run.messages), cohorts)
         frames: dict[Form, list[bytes]] = {}
-        readers = 0
+        self.head = run.seq
+        count = 0
         for cohort in cohorts:
             form = cohort.form
             if form.takes:
-                readers += len(cohort) if run.envelope.retain else len(cohort.members)
+                count += len(cohort) if run.envelope.retain else len(cohort.members)
             if cohort.members:
                 if form not in frames:
-                    frames[form] = self._frames(form, run, faulty)
+                    frames[form] = self._frames(form, run)
                 if cohort.add(frames[form]):
                     self._flush_soon(cohort)
-        return readers
+                if cohort.large:
+                    self._large.append(cohort)
+        return count
 
-    def _frames(self, form: Form, run: Run, faulty: set[int]) -> list[bytes]:
-        """One for each message. Those that cannot be put into the form, a fault of ours, join the faulty (by seq)."""
+    def _flush_large(self) -> None:
+        """Before the head moves: a flush may pause readers of others, at the head."""
+        large, self._large = self._large, []
+        for cohort in large:
+            cohort.flush()
+
+    def _frames(self, form: Form, run: Run) -> list[bytes]:
+        """One for each message; those that cannot be put into the form, a fault of ours, join the faulty."""
         try:
             return [*map(form.encode, run.messages)]
         except Exception:
@@ -144,7 +141,7 @@ class Cohorts:
                     frames.append(form.encode(message))
                 except Exception as error:
                     self.report("a message was not delivered", error)
-                    faulty.add(message.seq)
+                    self._faulty.append(message.seq)
             return frames
 
     def subscribers(self, topic: str) -> int:
@@ -175,7 +172,7 @@ class Cohorts:
     def report(self, message: str, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": message, "exception": error})
 
-    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> bool:
+    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
         """To a random member, if there is one. Batches go out first, so that it comes in order; a reader that is away
         cannot have it."""
         takers = [cohort for cohort in cohorts if cohort.form.takes]
@@ -184,14 +181,14 @@ class Cohorts:
         self.head = message.seq
         sizes = [len(cohort.members) for cohort in takers]
         if not any(sizes):
-            return False
+            return 0
         (cohort,) = random.choices(takers, sizes)
         reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
         data = cohort.form.wrap([cohort.form.encode(message)])
         self.counts.deliver(1, len(data))
         reader.sink.write(data)
         cohort.given(1)
-        return True
+        return 1
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:

@@ -168,7 +168,7 @@ def placed(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[R
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
     each = cost(envelope.line, envelope.death, envelope.ttl)
-    for bodies in _cut(draft):
+    for bodies in (draft.bodies,) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, octets = seq + live - 1, sum(map(len, bodies))
         made.append(Run(envelope, epoch, last, last, index + live - 1, now, expires, bodies, live, octets, each))
@@ -180,8 +180,6 @@ def placed(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[R
 def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
     """The bodies, in parts as long as a run may be. What may go before its turn is by itself."""
     bodies, envelope = draft.bodies, draft.envelope
-    if len(bodies) == 1:
-        return (bodies,)
     if envelope.delivery is ONE or envelope.ttl is not None:
         return [(body,) for body in bodies]
     if len(bodies) <= LONGEST and sum(map(len, bodies)) <= LARGEST:
