@@ -91,10 +91,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     delay: float | None = None
     key: str | None = None
 
-    @property
-    def topic(self) -> str:
-        return self.envelope.topic
-
 
 def how_many(drafts: Iterable[Draft]) -> int:
     """Messages."""

@@ -158,7 +158,7 @@ class Core:
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
         self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
-        self.log.expect(drafts[0].topic, how_many(drafts), now)
+        self.log.expect(drafts[0].envelope.topic, how_many(drafts), now)
         self._delay(drafts, due)
         return Scheduled(how_many(drafts), due)
 
@@ -188,7 +188,7 @@ class Core:
             except PlainmqError:  # what was accepted stays accepted: it waits until there is room
                 self._delay(drafts, now + AGAIN)
             else:
-                self.log.expect(drafts[0].topic, -how_many(drafts), now)
+                self.log.expect(drafts[0].envelope.topic, -how_many(drafts), now)
 
     def follow_up(self, now: float) -> None:
         """Give up what is out of attempts: after a worker's call."""

@@ -73,14 +73,14 @@ class Delayed:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
         self._cost += weigh(publish.drafts).memory
-        self._numbers.setdefault(publish.drafts[0].topic, {})[number] = how_many(publish.drafts)
+        self._numbers.setdefault(publish.drafts[0].envelope.topic, {})[number] = how_many(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
         self._cost -= weigh(drafts).memory
-        numbers = self._numbers[drafts[0].topic]
+        numbers = self._numbers[drafts[0].envelope.topic]
         del numbers[number]
         if not numbers:
-            del self._numbers[drafts[0].topic]
+            del self._numbers[drafts[0].envelope.topic]
         return drafts

@@ -100,9 +100,7 @@ class Log:
         topic.last_used = now
         self._changed("topic", (topic.name,))
         accepted: list[Run] = []
-        for draft in drafts:
-            if draft.envelope is not topic.envelope:
-                draft = Draft(topic.share(draft.envelope), draft.bodies)  # noqa: PLW2901
+        for draft in map(topic.share, drafts):
             come = placed(draft, self.epochs.current, self.head + 1, topic.next_index, now)
             self.head, topic.next_index = come[-1].seq, come[-1].index + 1
             if draft.envelope.retain:

@@ -12,9 +12,10 @@ from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int) -> None:
     """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log. Raises LogFull, MessageTooLarge."""
     retention = topic.retention if topic else limits.retention
-    coming = kept = weigh([draft for draft in drafts if draft.envelope.retain])
+    retained = [draft for draft in drafts if draft.envelope.retain]
+    coming = kept = weigh(retained)
     if coming.messages > retention.max_messages or coming.octets > retention.max_bytes:
-        kept = _weigh_newest(drafts, retention)
+        kept = _weigh_newest(retained, retention)
     need = taken + kept.memory - limits.total_bytes
     if topic is None:
         need += TOPIC_COST
@@ -23,18 +24,18 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
         need += kept.messages * len(topic.holds.groups) * JOB_COST
     if need > 0 and (topic is None or _reclaimable(topic, kept) < need):
         raise LogFull(
-            f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].topic!r} frees too "
-            f"little: shorten a retention, delete a topic or raise max_total_bytes"
+            f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
+            f"frees too little: shorten a retention, delete a topic or raise max_total_bytes"
         )
 
 
 def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
     """Of those of them that would be kept. Raises MessageTooLarge."""
-    kept = newest([draft for draft in drafts if draft.envelope.retain], retention.max_messages)
+    kept = newest(drafts, retention.max_messages)
     longest = max((len(body) for draft in kept for body in draft.bodies), default=0)
     if longest > retention.max_bytes:
         raise MessageTooLarge(
-            f"the message has {longest} bytes; topic {drafts[0].topic!r} keeps at most {retention.max_bytes}"
+            f"the message has {longest} bytes; topic {drafts[0].envelope.topic!r} keeps at most {retention.max_bytes}"
         )
     return weigh(kept)
 

@@ -102,15 +102,18 @@ class TopicLog:
         self.pinned = False  # has settings of its own, so it stays when it is empty
         self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
 
-    def share(self, envelope: Envelope) -> Envelope:
-        """One that is equal: the topic's last one, or else one that has no name of its own, which may be long."""
+    def share(self, draft: Draft) -> Draft:
+        """The same in an equal envelope: the topic's last one, or one without a name of its own, which may be long."""
+        envelope = draft.envelope
+        if envelope is self.envelope:
+            return draft
         if envelope == self.envelope:
-            return self.envelope
+            return Draft(self.envelope, draft.bodies)
         if envelope.topic is not self.name:
             envelope = msgspec.structs.replace(envelope, topic=self.name)
         if envelope.line is None and envelope.death is None:  # those differ anyway, and are large
             self.envelope = envelope
-        return envelope
+        return Draft(envelope, draft.bodies)
 
     def free(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""

@@ -51,7 +51,7 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
             assert (message.topic, message.data, message.index) == (
-                publisher.draft.topic, publisher.draft.bodies[0], answer[1],
+                publisher.draft.envelope.topic, publisher.draft.bodies[0], answer[1],
             )  # fmt: skip
 
 
