@@ -128,6 +128,10 @@ def by_hand(size: int) -> Speech:
     return http(TOPIC, size)._replace(answer=b'"id":', joined=b"\r\n\r\n")
 
 
+def bare(size: int) -> Speech:
+    return http(TOPIC, size)._replace(joined=b"\r\n\r\n")
+
+
 def original(size: int) -> Speech:
     """A subscribe has no answer; what one has sent to oneself comes after it."""
     own = b"{'command':'subscribe', 'topic':'own<n>'}\n{'command':'send', 'topic':'own<n>', 'msg':'here'}\n"
@@ -201,6 +205,7 @@ PEERS: Final = {
         {"http": Door(by_hand)},
         f"sse-starlette {version('sse-starlette')}, starlette {version('starlette')}, uvicorn {version('uvicorn')}",
     ),
+    "bare": Peer(sys.executable, _module("bare"), {"http": Door(bare)}, sys.version.split()[0]),
 }
 
 

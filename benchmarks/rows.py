@@ -137,6 +137,7 @@ ROWS: Final = {
             Case("mosquitto", "mqtt"),
             Case("original", "literal"),
             Case("by-hand", "http"),
+            Case("bare", "http"),
         ),
     ),
     "fan-out-1k": Row(
@@ -163,7 +164,7 @@ ROWS: Final = {
         per_delivery,
         CROWD,
         Case("plainmq", "http"),
-        (Case("nchan", "http", 0.6),),
+        (Case("nchan", "http", 0.6), Case("bare", "http")),
     ),
     "crowd-last": Row(
         "One message a second to 5,000 readers: until the last has it",
@@ -171,7 +172,7 @@ ROWS: Final = {
         to_the_last,
         CROWD,
         Case("plainmq", "http"),
-        (Case("nchan", "http", 0.6),),
+        (Case("nchan", "http", 0.6), Case("bare", "http")),
         like="crowd",
     ),
     "lines": Row(
@@ -188,7 +189,7 @@ ROWS: Final = {
         per_message,
         PUBLISH,
         Case("plainmq", "http"),
-        (Case("nchan", "http", 1.5), Case("by-hand", "http")),
+        (Case("nchan", "http", 1.5), Case("by-hand", "http"), Case("bare", "http")),
     ),
     "batch": Row(
         "Publish by HTTP, 100 messages a request",
@@ -234,7 +235,7 @@ ROWS: Final = {
         per_join,
         JOIN,
         Case("plainmq", "http"),
-        (Case("nchan", "http", 2.0), Case("by-hand", "http")),
+        (Case("nchan", "http", 2.0), Case("by-hand", "http"), Case("bare", "http")),
     ),
     "join-resume": Row(
         f"A reader comes back and has missed {RESUMED} messages",

@@ -1,0 +1,78 @@
+"""A server that only reads and writes: no checks, no ids, no order, no history, no slow readers.
+
+It joins the messages of a turn and rests as plainmq does. So what it costs is the kernel's part, and the least that a
+loop in Python adds: who does the job, with a write to each reader, comes no lower.
+
+python -m benchmarks.servers.bare PORT
+"""
+
+import select
+import socket
+import sys
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+READ: Final = 65_536  # a request fits, and comes in one piece: who sends it waits for the answer
+REST: Final = 2  # times as long as the writing took, and LONGEST at most
+LONGEST: Final = 0.01  # seconds
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_BODY: Final = b'{"id":"1","topic":"foo","durability":"none"}'
+_TAKEN: Final = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY)
+
+
+class Server:
+    def __init__(self, port: int) -> None:
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+        self.poll = select.epoll()
+        self.poll.register(self.listener, select.EPOLLIN)
+        self.connections: dict[int, socket.socket] = {}
+        self.readers: dict[int, socket.socket] = {}
+        self.batch: list[bytes] = []
+
+    def run(self) -> None:
+        rested = 0.0
+        while True:
+            for number, _ in self.poll.poll(max(rested - monotonic(), 0.0) if self.batch else None):
+                if number in self.connections:
+                    self.read(number)
+                else:
+                    self.accept()
+            begun = monotonic()
+            if self.batch and begun >= rested:
+                self.write()
+                ended = monotonic()
+                rested = ended + min((ended - begun) * REST, LONGEST)
+
+    def accept(self) -> None:
+        connection, _ = self.listener.accept()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connections[connection.fileno()] = connection
+        self.poll.register(connection, select.EPOLLIN)
+
+    def read(self, number: int) -> None:
+        connection = self.connections[number]
+        request = b""
+        with suppress(ConnectionError):
+            request = connection.recv(READ)
+        if not request:
+            self.readers.pop(number, None)
+            self.connections.pop(number).close()
+        elif request.startswith(b"GET"):
+            self.readers[number] = connection
+            connection.send(_HEAD)
+        else:
+            self.batch.append(b"id: 1\ndata: %b\n\n" % request.partition(b"\r\n\r\n")[2])
+            connection.send(_TAKEN + _BODY)
+
+    def write(self) -> None:
+        frames, self.batch = b"".join(self.batch), []
+        chunk = b"%x\r\n%b\r\n" % (len(frames), frames)
+        for reader in self.readers.values():
+            with suppress(ConnectionError):  # it is read from next, and leaves
+                reader.send(chunk)
+
+
+if __name__ == "__main__":
+    Server(int(sys.argv[1])).run()
