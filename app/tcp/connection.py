@@ -10,12 +10,13 @@ thousand lines: they are done in turns, between which others are served.
 
 from abc import ABC, abstractmethod
 from asyncio import BaseTransport, Future, Protocol, Transport, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
 from ..net.sockets import acknowledged
+from .due import Answer, Due
 from .lines import Lines
 
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
@@ -53,7 +54,7 @@ class Connection(ABC, Protocol):
         self._lines = Lines(max_line)
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
-        self._due: list[tuple[Future[Any] | None, Callable[[], None], int]] = []  # in order; short: pop(0) is cheap
+        self._due: list[Due] = []  # in order; short: pop(0) is cheap
         self._owed = 0  # lines whose answers are in there
         self._out: list[bytes] = []
         self._size = 0  # bytes in there
@@ -81,12 +82,31 @@ class Connection(ABC, Protocol):
     def in_turn(self, act: Callable[[], None], future: Future[Any] | None = None, lines: int = 1) -> None:
         """Act now, or once the future is done and all that is due before has been said. It answers so many lines."""
         if self._due or not (future is None or future.done()):
-            self._due.append((future, act, lines))
-            self._owed += lines
+            self.owe(Answer(act, future, lines))
             if future is not None:
                 future.add_done_callback(self._work)
         else:
             act()
+
+    def owe(self, due: Due) -> None:
+        """Say it when all that is due before has been said; told() tells that it can be."""
+        self._due.append(due)
+        self._owed += due.lines
+
+    def told(self) -> None:
+        """Something that is due can be said. No line is handled in it: others are told next, and come first."""
+        if not self._corked:
+            self._say_what_is_due()
+            if self._backlog:
+                get_running_loop().call_soon(self._work)
+            else:
+                self._regulate()
+
+    def replace(self, whole: Due, parts: Sequence[Due]) -> None:
+        """These are due where it was, unless nobody is left to be told. They answer the same lines."""
+        if whole in self._due:
+            place = self._due.index(whole)
+            self._due[place : place + 1] = parts
 
     @property
     def ending(self) -> bytes:
@@ -163,9 +183,8 @@ class Connection(ABC, Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._ended = True
         self._backlog.clear()
-        for future, *_ in self._due:
-            if future is not None:
-                future.add_done_callback(_look_away)
+        for due in self._due:
+            due.forget()
         self._due.clear()
         self._owed = 0
         if self.owner is not None:
@@ -193,6 +212,7 @@ class Connection(ABC, Protocol):
                 if monotonic() > end:
                     break
             self.catch_up()
+            self._say_what_is_due()  # what came of it by now
             self._late = monotonic() - begun > LATE
         except BaseException:
             self.because("failed")
@@ -212,10 +232,10 @@ class Connection(ABC, Protocol):
 
     def _say_what_is_due(self) -> None:
         due = self._due
-        while due and not self._paused and ((future := due[0][0]) is None or future.done()):
-            _, act, lines = due.pop(0)
-            self._owed -= lines
-            act()
+        while due and not self._paused and due[0].done():
+            first = due.pop(0)
+            self._owed -= first.lines
+            first.say()
         self._waiting = self._waiting and bool(due)
 
     def _gather(self, data: bytes) -> None:
@@ -243,9 +263,3 @@ class Connection(ABC, Protocol):
         if reading != self._reading:
             self._reading = reading
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
-
-
-def _look_away(future: "Future[Any]") -> None:
-    """Nobody is left to be told how it failed, and the loop shall not tell of it instead."""
-    if not future.cancelled():
-        future.exception()

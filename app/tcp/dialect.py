@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from ..core.lease import Outcome
 from ..errors import LeaseExpired, NotFound, PlainmqError, Refused
 from ..frames import Form, LeaseForm
-from ..message import Receipt, Scheduled
+from ..message import Receipt
 from .command import Command, Settle
 
 
@@ -39,9 +39,6 @@ class Dialect(ABC):
     lease_form: ClassVar[LeaseForm]
     """How they look to who works in it, where it has a word for that."""
 
-    tells_receipt: ClassVar[bool] = False
-    """Whether the answer to a send says what became of this one: then it is published by itself."""
-
     @abstractmethod
     def parse(self, line: bytes) -> Command:
         """What the line asks for. Raises Refused with a reason in this dialect's words, and nothing else."""
@@ -54,9 +51,9 @@ class Dialect(ABC):
     def error(self, error: PlainmqError) -> bytes:
         """The answer to a command that was not done."""
 
-    def sent(self, answer: Receipt | Scheduled) -> bytes:  # noqa: ARG002
-        """The answer to a send."""
-        return self.success("")
+    def sent(self, receipt: Receipt, place: int, count: int) -> bytes:  # noqa: ARG002
+        """The answers to so many sends: theirs are the messages from that place on (from 0) among the receipt's."""
+        return self.success("") * count
 
     def settled(self, command: Settle, outcome: Outcome) -> bytes:
         """The answer to an ack, a nack or an extend."""

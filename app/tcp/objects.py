@@ -10,7 +10,7 @@ from ..core.group import parse_group
 from ..core.lease import MAX_LEASES, Action, Outcome, parse_lease_id
 from ..errors import PlainmqError, Refused
 from ..frames import encode_json
-from ..message import TEXT, Delivery, Envelope, Receipt, Scheduled
+from ..message import TEXT, Delivery, Envelope
 from ..position import EARLIEST, LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease, plain
@@ -136,9 +136,6 @@ class Json(Dialect):
         return BadArguments("Malformed json message")
 
     def success(self, text: str) -> bytes:  # noqa: ARG002
-        return b'{"success": true}\r\n'
-
-    def sent(self, answer: Receipt | Scheduled) -> bytes:  # noqa: ARG002
         return b'{"success": true}\r\n'
 
     def settled(self, command: Settle, outcome: Outcome) -> bytes:  # noqa: ARG002

@@ -13,7 +13,7 @@ from ..core.lease import Outcome
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit, Unauthorised
 from ..frames import Form, LeaseForm
 from ..limits.quotas import client_of
-from ..message import Draft
+from ..message import Draft, joined
 from ..topic import Selector
 from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
@@ -21,9 +21,9 @@ from .connection import MAX_DUE, Connection
 from .dialect import Dialect
 from .dialects import USUAL, WORDS, choose
 from .needs import check
+from .sends import Sends
 from .words import HELP, describe
 
-TOGETHER: Final = 100  # sends or acks that the log is given at once: more would gain nothing
 MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
 LOGIN: Final = MAX_TOKEN + 200  # bytes of a line that shows a token, whatever the dialect
 LINGER: Final = 2.0  # seconds that a client whose time is over has to take its last bytes
@@ -37,7 +37,7 @@ class LineSession(Connection):
 
     __slots__ = (
         "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
-        "_max_message", "_refilled", "_remained", "_room", "_speaks", "_takers", "_timer", "_together",
+        "_max_message", "_refilled", "_remained", "_room", "_speaks", "_takers", "_timer", "_together", "_topic",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class LineSession(Connection):
         self._kin: object = None
         self._room = 0  # how many of them there may be
         self._dialect: Dialect = WORDS  # they came in
+        self._topic: str | None = None  # of the last sends: they may still be in the gather
         self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
         self._client: str | None = None  # in quotas
@@ -104,7 +105,7 @@ class LineSession(Connection):
                 self._broker.inflow.grow(self._held, octets)
                 self._held = octets
             except PlainmqError as error:
-                self._say(self._refusal(WORDS, error))
+                self.say(self._refusal(WORDS, error))
                 self.close()
 
     def handle(self, line: bytes) -> None:
@@ -149,7 +150,7 @@ class LineSession(Connection):
         """Answer what comes of the future, when its turn has come. So many lines asked; a success answers them all."""
         self.in_turn(partial(self._say_outcome, dialect, future, success, lines), future, lines)
 
-    def _say(self, answer: bytes) -> None:
+    def say(self, answer: bytes) -> None:
         if answer:
             self.write(answer)
 
@@ -158,18 +159,20 @@ class LineSession(Connection):
     ) -> None:
         try:
             answer = success(future.result())
-        except PlainmqError as error:
-            answer = self._refusal(dialect, error, lines)
         except (Exception, CancelledError) as error:
+            answer = self.failure(dialect, error, lines)
+        self.say(answer)
+
+    def failure(self, dialect: Dialect, error: BaseException, lines: int) -> bytes:
+        if not isinstance(error, PlainmqError):
             context = {"message": "a line was not answered: the log failed", "exception": error}
             get_running_loop().call_exception_handler(context)
-            failure = PlainmqError("the server failed; nobody knows whether this was done")
-            answer = self._refusal(dialect, failure, lines)
-        self._say(answer)
+            error = PlainmqError("the server failed; nobody knows whether this was done")
+        return self._refusal(dialect, error, lines)
 
     def _refuse(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> None:
         """Answer so many lines in their turn."""
-        self.in_turn(partial(self._say, self._refusal(dialect, error, lines)), lines=lines)
+        self.in_turn(partial(self.say, self._refusal(dialect, error, lines)), lines=lines)
 
     def _refusal(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> bytes:
         self._broker.counts.refusals[error.code] += lines
@@ -183,8 +186,11 @@ class LineSession(Connection):
         kin = command.kin
         if not self._together or kin != self._kin or dialect is not self._dialect:
             self.catch_up()
+            if self._topic is not None and kin != self._topic:  # what was sent is published before this is done
+                self._broker.gather.hasten(self._topic)
+                self._topic = None
             self._kin, self._dialect = kin, dialect
-            self._room = 1 if dialect.tells_receipt else min(TOGETHER, MAX_DUE - self._owed)
+            self._room = MAX_DUE - self._owed
         self._together.append(command)
         if len(self._together) >= self._room:
             self.catch_up()
@@ -204,21 +210,21 @@ class LineSession(Connection):
                 for command in commands:
                     self._send(dialect, [command])
         else:
-            self._publish(dialect, commands)
+            self._topic = commands[0].envelope.topic
+            for draft in joined([Draft(command.envelope, (command.data,)) for command in commands]):
+                sends = Sends(self, dialect, draft)
+                self.owe(sends)
+                self._broker.gather.add(sends)
 
-    def _publish(self, dialect: Dialect, commands: list[Send]) -> None:
-        """The log takes all of them or none; if it refuses them at once, each is tried by itself."""
-        lines = len(commands)
+    def split(self, sends: Sends, parts: Sequence[Sends]) -> None:
+        self.replace(sends, parts)
+        corked, self._corked = self._corked, True  # what they are told leaves in one write
         try:
-            future = self._broker.publish([Draft(command.envelope, (command.data,)) for command in commands])
-        except PlainmqError as error:
-            self._refuse(dialect, error, lines)
-            return
-        if lines > 1 and _refused(future):
-            for command in commands:
-                self._publish(dialect, [command])
-        else:
-            self._answer(dialect, future, lambda answer: dialect.sent(answer) * lines, lines)
+            for part in parts:
+                self._broker.gather.publish([part])
+        finally:
+            self._corked = corked
+            get_running_loop().call_soon(self._work)
 
     def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
         one = commands[0]
@@ -233,7 +239,7 @@ class LineSession(Connection):
         self._make_room(place)
         reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self, client=self._client)
         self._takers[place] = reader
-        self._say(dialect.success(f"subscribed to {command.topic}"))
+        self.say(dialect.success(f"subscribed to {command.topic}"))
         reader.start(command.start)
 
     def _join(self, dialect: Dialect, command: Work) -> None:
@@ -255,7 +261,7 @@ class LineSession(Connection):
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._forget((command.topic, command.group))
         as_whom = f" as {command.group}" if command.group else ""
-        self._say(dialect.success(f"unsubscribed from {command.topic}{as_whom}"))
+        self.say(dialect.success(f"unsubscribed from {command.topic}{as_whom}"))
 
     def _auth(self, dialect: Dialect, command: Auth) -> None:
         """A later token takes the place of an earlier one, if it is good for what the client has subscribed to."""
@@ -268,7 +274,7 @@ class LineSession(Connection):
         self._leave_in(self._keeper.left(grant), "expired")
         self._keeper.leave(self)
         self._keeper.enter(self, grant)
-        self._say(dialect.success(f"you are {grant.name}"))
+        self.say(dialect.success(f"you are {grant.name}"))
 
     def _admitted(self, token: str) -> Grant:
         if self._grant is ANYBODY:
@@ -281,10 +287,10 @@ class LineSession(Connection):
         self.wait()
 
     def _ping(self, dialect: Dialect, _command: Ping) -> None:
-        self._say(dialect.success("pong"))
+        self.say(dialect.success("pong"))
 
     def _help(self, dialect: Dialect, _command: Help) -> None:
-        self._say(dialect.success(HELP))
+        self.say(dialect.success(HELP))
 
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
         self.because("quit")
@@ -321,7 +327,7 @@ class LineSession(Connection):
     def leave(self) -> None:
         for place in tuple(self._takers):
             self._forget(place)
-        self._say(self._farewell)
+        self.say(self._farewell)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.hold(0)
@@ -358,10 +364,6 @@ def _settled(dialect: Dialect, commands: Sequence[Settle], outcomes: Sequence[Ou
 
 def _form(taker: Reader | Worker) -> Form | LeaseForm:
     return taker.cohort.form if isinstance(taker, Reader) else taker.form
-
-
-def _refused(future: "Future[Any]") -> bool:
-    return future.done() and not future.cancelled() and isinstance(future.exception(), PlainmqError)
 
 
 _WORDS: Final = (WORDS.form, WORDS.lease_form)

@@ -11,7 +11,7 @@ from ..broker import TopicInfo
 from ..core.group import parse_group
 from ..core.lease import MAX_LEASES, Action, parse_lease_id
 from ..errors import OptionInvalid, PlainmqError
-from ..message import Receipt, Scheduled
+from ..message import Id, Receipt, parse_id
 from ..position import LATEST, parse_start
 from ..topic import parse_pattern, parse_topic
 from .command import (
@@ -173,7 +173,6 @@ _ALONE: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help":
 class Words(Dialect):
     form = frames.WORDS
     lease_form = frames.WORDS_LEASE
-    tells_receipt = True
 
     def parse(self, line: bytes) -> Command:
         words = _BLANKS.split(decoded(line).strip(" \t\r"), 2)
@@ -190,9 +189,10 @@ class Words(Dialect):
     def success(self, text: str) -> bytes:
         return f"OK {text}\n".replace("\n", "\r\n").encode()
 
-    def sent(self, answer: Receipt | Scheduled) -> bytes:
-        assert isinstance(answer, Receipt)
-        return f"OK {answer.id} subscribers={answer.subscribers}\r\n".encode()
+    def sent(self, receipt: Receipt, place: int, count: int) -> bytes:
+        first = parse_id(receipt.id)
+        ids = [Id(first.epoch, first.seq + place + number) for number in range(count)]
+        return "".join([f"OK {id} subscribers={receipt.subscribers}\r\n" for id in ids]).encode()
 
     def error(self, error: PlainmqError) -> bytes:
         return f"ERR {error.code} {error}\r\n".encode()

@@ -1,6 +1,7 @@
 """Publishers of one turn: together in the log, each with an answer of its own."""
 
 import asyncio
+from math import inf
 
 import pytest
 
@@ -39,6 +40,26 @@ async def answers(broker: Broker, publishers: list[Publisher]) -> list[tuple[int
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return ENGINES[request.param](Limits(), Clock())
+
+
+@pytest.fixture(autouse=True)
+def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lull is long enough: all wait for the end of the turn."""
+    monkeypatch.setattr("app.gather.LULL", inf)
+
+
+async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Broker(ENGINES["memory"](Limits(), Clock())) as broker:
+        one, two, three = (Publisher("a", body) for body in ("one", "two", "three"))
+        monkeypatch.setattr("app.gather.LULL", -inf)
+        broker.gather.add(one)
+        assert one.answer.result() == (1, 0)
+        monkeypatch.setattr("app.gather.LULL", inf)
+        broker.gather.add(two)
+        monkeypatch.setattr("app.gather.LULL", -inf)
+        broker.gather.add(three)  # somebody waits already
+        assert not two.answer.done()
+        assert [await two.answer, await three.answer] == [(2, 1), (3, 2)]
 
 
 async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None:
@@ -86,6 +107,17 @@ async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
         first, second, third = await answers(broker, publishers)
         assert isinstance(second, MessageTooLarge)
         assert [first, third] == [(1, 0), (2, 1)]
+
+
+async def test_a_fault_in_telling_one_keeps_no_answer_from_the_others(engine: Engine) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    async with Broker(engine) as broker:
+        one, two = Publisher("a", "one"), Publisher("a", "two")
+        one.answer.set_result((0, 0))  # so that to be told is an error
+        assert (await answers(broker, [one, two]))[1] == (2, 1)
+        (fault,) = faults
+        assert isinstance(fault, asyncio.InvalidStateError)
 
 
 async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> None:

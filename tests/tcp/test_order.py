@@ -3,12 +3,15 @@
 import asyncio
 from asyncio import Future
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 
 from app.broker import steady_clock
+from app.core.lease import Action, LeaseId, Outcome
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
+from app.errors import LogFull
 from app.message import Draft, Receipt, Scheduled, how_many
 from app.tcp.connection import MAX_DUE
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
@@ -54,7 +57,7 @@ def slow() -> SlowEngine:
 
 async def test_sends_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
-        peer.send(send("foo", "a"), "pub foo b", "nothing", send("foo", "c"), "ping")
+        peer.send(send("foo", "a"), "pub bar b", "nothing", send("foo", "c"), "ping")
         await slow.has(3)
         for place in (2, 1, 0):
             slow.accept(place)
@@ -170,6 +173,72 @@ async def test_sends_that_came_together_travel_together(slow: SlowEngine) -> Non
         await slow.has(1)
         slow.accept()
         assert await peer.line() == DONE
+
+
+async def test_clients_of_one_turn_share_a_commit_and_each_has_its_own_answer(
+    slow: SlowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gather.LULL", inf)
+    async with serving(engine=slow) as port, port.connect() as one, port.connect() as two:
+        await one.assert_quiet()
+        await two.assert_quiet()
+        one.send(send("foo", "a"), send("foo", "b"))
+        two.send("pub foo c", "pub foo d")
+        await slow.has(4)
+        assert [[body for draft in drafts for body in draft.bodies] for _, drafts in slow.asked] == [
+            [b"a", b"b", b"c", b"d"]
+        ]
+        slow.accept()
+        assert await one.lines(2) == [DONE, DONE]
+        epoch = port.broker.epoch
+        assert await two.lines(2) == [f"OK {epoch}-{seq} subscribers=0\r\n".encode() for seq in (3, 4)]
+
+
+async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None:
+    topics = [*"abaabbcab"] * 20
+    async with serving() as port, port.connect() as peer, port.connect() as other:
+        peer.send(*(f"pub {topic} x" for topic in topics))
+        other.send(*(f"pub {topic} y" for topic in reversed(topics)))
+        for client in peer, other:
+            ids = [int(line.split()[1].rpartition(b"-")[2]) for line in await client.lines(len(topics))]
+            assert ids == sorted(ids)
+
+
+async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows() -> None:
+    """A worker that sends its result and then acks never loses the work between the two."""
+    asked: list[str] = []
+
+    class Engine(MemoryEngine):
+        def append(self, drafts: Sequence[Draft]) -> "Future[Receipt | Scheduled]":
+            asked.append(drafts[0].envelope.topic)
+            return super().append(drafts)
+
+        def settle(
+            self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
+        ) -> "Future[list[Outcome]]":
+            asked.append(action)
+            return super().settle(topic, group, action, ids, seconds)
+
+    async with serving(engine=Engine(Limits(), steady_clock())) as port, port.connect() as peer:
+        peer.send("pub jobs one", "work jobs mail")
+        lease = (await peer.lines(3))[2].split()[2].decode()
+        peer.send("pub results done", f"ack jobs mail {lease}")
+        assert [line[:2] for line in await peer.lines(2)] == [b"OK", b"OK"]
+        assert asked == ["jobs", "results", "ack"]
+
+
+async def test_who_is_refused_together_by_a_log_that_takes_its_time_is_tried_by_itself(slow: SlowEngine) -> None:
+    async with serving(engine=slow) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), send("foo", "b"), "ping")
+        await slow.has(2)
+        slow.fail(LogFull("no room for both"))
+        await slow.has(2)
+        assert len(slow.asked) == 2
+        slow.accept(1)
+        slow.fail(LogFull("no room for a"))
+        lines = await peer.lines(3)
+        assert b"no room for a" in lines[0]
+        assert lines[1:] == [DONE, b"OK pong\r\n"]
 
 
 async def test_what_has_no_room_together_is_tried_one_by_one() -> None:
