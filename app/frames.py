@@ -12,7 +12,7 @@ import msgspec
 from sse_starlette import ServerSentEvent
 
 from .core.lease import Lease
-from .message import Death, Message, rfc3339
+from .message import HERE, Death, Message, rfc3339
 from .position import Gap
 
 T = TypeVar("T")
@@ -278,7 +278,7 @@ class LiteralForm(LineForm):
 
     def encode(self, message: Message) -> bytes:
         if message.line is not None:
-            return message.line
+            return message.line.replace(HERE, message.data)
         try:
             msg: str | bytes = message.data.decode()
         except UnicodeDecodeError:

@@ -20,6 +20,7 @@ MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
 LONGEST_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
 TEXT: Final = "text/plain; charset=utf-8"
+HERE: Final = b"\0"  # in an Envelope's line, in which nothing else is one
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -69,7 +70,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """All of a message but its body and its place. `topic` comes from parse_topic, `event` from parse_event; `ttl` is
     in seconds.
 
-    `line` is the whole line of the original protocol it came in, for those who listen in that protocol.
+    `line` is the whole line of the original protocol it came in, for those who listen in that protocol; HERE stands in
+    it for the body, if that was in it as it is.
     """
 
     topic: str

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from ..message import Draft, Envelope, Message
+from ..message import HERE, Draft, Envelope, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
@@ -111,7 +111,7 @@ class TopicLog:
             return Draft(self.envelope, draft.bodies)
         if envelope.topic is not self.name:
             envelope = msgspec.structs.replace(envelope, topic=self.name)
-        if envelope.line is None and envelope.death is None:  # those differ anyway, and are large
+        if envelope.death is None and (envelope.line is None or HERE in envelope.line):  # others differ, and are large
             self.envelope = envelope
         return Draft(envelope, draft.bodies)
 

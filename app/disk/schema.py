@@ -34,6 +34,8 @@ _MIGRATIONS: Final = (
     )) WHERE kind = 'log';
     UPDATE note SET value = in_envelopes(value) WHERE kind = 'delayed';
     """,
+    """-- a line may have a NUL where the data is to stand
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import warnings
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -10,16 +11,17 @@ from msgspec import UNSET, UnsetType
 
 from .. import frames
 from ..errors import MessageTooLarge, PlainmqError
-from ..message import TEXT, Delivery, Envelope
+from ..message import HERE, TEXT, Delivery, Envelope
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
-from .dialect import BadArguments, Dialect, NotParsed, decoded
+from .dialect import BadArguments, Dialect, NotParsed, NotUtf8, decoded
 
 MAX_LITERAL: Final = 128 << 10  # bytes of a line
 MAX_BARE: Final = 8 << 10  # characters of it outside quotes
 MAX_STRUCTURE: Final = 256  # brackets, commas and operators outside quotes
 MAX_NESTING: Final = 8
+MAX_BEGINNING: Final = 512  # bytes before the message, in a line of a kind that is remembered
 BINARY: Final = "application/octet-stream"
 
 _STRING = re.compile(
@@ -53,10 +55,12 @@ class _Send(msgspec.Struct, tag_field="command", tag="send", forbid_unknown_fiel
     delivery: Delivery = Delivery.ALL
     cache: bool = True
 
-    def command(self, line: bytes) -> Command:
+    def command(self, line: bytes) -> Send:
+        return Send(self.envelope(line), _as_bytes(self.msg))
+
+    def envelope(self, line: bytes) -> Envelope:
         kind = BINARY if isinstance(self.msg, bytes) else TEXT
-        topic, data = parse_topic(self.topic), _as_bytes(self.msg)
-        return Send(Envelope(topic, kind, None, self.delivery, self.cache, line=line + b"\n"), data)
+        return Envelope(parse_topic(self.topic), kind, None, self.delivery, self.cache, line=line + b"\n")
 
 
 class _Auth(msgspec.Struct, tag_field="command", tag="auth", forbid_unknown_fields=True):
@@ -79,6 +83,8 @@ class Literal(Dialect):
     form = frames.LITERAL
 
     def parse(self, line: bytes) -> Command:
+        if send := _usual(line):
+            return send
         value = _evaluated(line)
         try:
             wire: _Lines = msgspec.convert(value, _Lines)
@@ -93,7 +99,44 @@ class Literal(Dialect):
         return f"{ {'success': False, 'reason': str(error)} }\n".encode()
 
 
+_MESSAGE: Final = (b"'msg':'", b"'msg': '", b"'msg' : '", b"'msg' :'")
+_END: Final = b"'}"
 _LITERAL_EXAMPLE = "{'command': 'subscribe', 'topic': 'foo'} or {'command': 'send', 'topic': 'foo', 'msg': 'blah'}"
+
+
+# Most lines of a client differ in their last string only, and that is the message
+
+
+def _usual(line: bytes) -> Send | None:
+    """The send that it is, if the message is its last string, and has no escape."""
+    begin = line.rfind(b"'", 0, -2) + 1
+    before, message = line[:begin], line[begin:-2]
+    if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
+        return None
+    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or _is_utf8(message)):
+        return None
+    envelope = _envelope(before)
+    return None if envelope is None else Send(envelope, message)
+
+
+@lru_cache(maxsize=1_024)
+def _envelope(before: bytes) -> Envelope | None:
+    """Of the sends that begin like this. None: they are something else, and each has to be read."""
+    line = before + _END
+    try:
+        if not _PLAIN.fullmatch(decoded(line)):
+            return None
+        wire: _Lines = msgspec.convert(_evaluated(line), _Lines)
+    except (msgspec.ValidationError, PlainmqError):
+        return None
+    return wire.envelope(before + HERE + _END) if isinstance(wire, _Send) else None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return bool(decoded(text))
+    except NotUtf8:
+        return False
 
 
 def _evaluated(line: bytes) -> Any:

@@ -12,9 +12,12 @@ from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.run import EXPIRY_COST
 from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
+from app.disk.schema import NEWEST
 from app.errors import LogFull, NotFound
-from app.message import TEXT, Delivery, Id, Scheduled, parse_id
+from app.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
+from app.tcp.command import Send
+from app.tcp.dialects import LITERAL
 from app.topic import Selector
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import Opened, drafts_text
@@ -195,6 +198,27 @@ async def test_keys_are_remembered_for_their_time(life: Life) -> None:
         node.clock.now += 30
         assert not (await append(node, "a", "1", key="k")).duplicate
         assert drafts_text((await page(node, "a")).messages) == ["1", "1"]
+
+
+@pytest.mark.parametrize("version", [4, NEWEST])
+async def test_lines_come_back_as_they_were(life: Life, version: int) -> None:
+    """Before version 5 a file had them whole."""
+    lines = [b"{'command':'send', 'topic':'a', 'msg':'%b'}\n" % text for text in (b"one", b"two", b"it is \\n")]
+    async with life.open() as node:
+        for line in lines:
+            sent = LITERAL.parse(line[:-1])
+            assert isinstance(sent, Send)
+            whole = msgspec.structs.replace(sent.envelope, line=line) if version < NEWEST else sent.envelope
+            await node.engine.append([Draft(whole, [sent.data])])
+    with closing(sqlite3.connect(life.path)) as db, db:
+        assert db.execute("SELECT count(*) FROM message WHERE instr(line, x'00')").fetchone() == (
+            0 if version < NEWEST else 2,
+        )
+        db.execute(f"PRAGMA user_version = {version}")
+    async with life.open() as node:
+        messages = (await page(node, "a")).messages
+        assert [*map(LITERAL.form.encode, messages)] == lines
+        assert [message.data for message in messages] == [b"one", b"two", b"it is \n"]
 
 
 async def test_delayed_messages_come_when_they_are_due(life: Life) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.core.run import placed
 from app.errors import PlainmqError
 from app.frames import JSON, LITERAL, WORDS
-from app.message import Draft
+from app.message import HERE, Draft
 from app.tcp import dialects
 from app.tcp.command import Command, Send
 from app.tcp.dialect import Dialect
@@ -79,7 +79,8 @@ def literal(data: bytes) -> None:
         said = evaluated(line.decode())["msg"]
         as_text = said if isinstance(said, (str, bytes)) else repr(said)
         assert command.data == (as_text if isinstance(as_text, bytes) else as_text.encode())
-        assert command.envelope.line == line + b"\n"
+        assert command.envelope.line is not None
+        assert command.envelope.line.replace(HERE, command.data) == line + b"\n"
 
 
 def evaluated(text: str) -> Any:

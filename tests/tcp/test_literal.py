@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.run import placed
 from app.errors import Refused
+from app.message import Draft
+from app.tcp.command import Send
 from app.tcp.dialects import LITERAL, choose
 from app.tcp.literals import _PLAIN, MAX_LITERAL, _evaluated
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
@@ -287,6 +290,34 @@ def test_what_is_read_by_the_short_way_is_what_python_reads(inner: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert value == ast.literal_eval(line)
+
+
+@given(
+    st.sampled_from(
+        ["'topic':'foo', 'msg':'", "'topic': 'foo', 'msg': '", "'msg':'x', 'topic':'", "'msg':'a', 'msg' :'"]
+    ),
+    st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
+)
+def test_a_line_of_a_kind_that_was_seen_means_what_python_reads(beginning: str, inner: str) -> None:
+    line = f"{{'command':'send', {beginning}{inner}'}}".encode()
+    try:
+        sent = LITERAL.parse(line)
+    except Refused:
+        return
+    assert isinstance(sent, Send)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = ast.literal_eval(line.decode())
+    assert (sent.envelope.topic, sent.data.decode()) == (value["topic"], value["msg"])
+    (run,) = placed(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
+    assert [*map(LITERAL.form.encode, run.messages)] == [line + b"\n"]
+
+
+def test_lines_that_differ_in_their_message_only_are_in_one_envelope() -> None:
+    one, two = (LITERAL.parse(literal(msg).encode()) for msg in ("größe", "x" * 1_000))
+    assert isinstance(one, Send)
+    assert isinstance(two, Send)
+    assert one.envelope is two.envelope
 
 
 def test_most_lines_take_the_short_way() -> None:
