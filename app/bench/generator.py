@@ -1,9 +1,9 @@
-"""One process of a load: connects, publishes, counts. It does as little as it can for each delivery, on raw sockets, so
-that what is measured is the server."""
+"""One process of a load: connects, publishes, counts. It does as little as it can for each delivery, so that what is
+measured is the server.
+"""
 
 import gc
 import os
-import re
 import select
 import signal
 import socket
@@ -18,24 +18,15 @@ from time import monotonic_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..net.sockets import raise_open_files
+from .clients import Connection, Publisher, Reader, Trouble
 from .load import Share
-from .speech import DIGITS, MARK, NUMBER, SMALLEST
 
 SAMPLES: Final = 50_000  # deliveries whose latency is read: reading costs more than counting
 SAMPLED: Final = 20  # readers for which it is read, where there are more deliveries
 SOURCES: Final = 64  # loopback addresses to come from: each has ports of its own
 GIVE_UP: Final = 5_000_000_000  # nanoseconds without a delivery: what is missing will not come
-LARGE: Final = 1_000  # bytes of a publish: marks are so far apart that they are better looked for than counted
-SILENCE: Final = 0.3  # seconds after which a refusal has no more to say
-SEND_DEADLINE: Final = 20.0  # seconds for a publish to go out
 
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # Linux: the port is chosen at the connect, so that it may be another's too
-_DUE: Final = re.compile(rb"%c(\d{%d})" % (MARK, DIGITS))
-_REFUSED: Final = re.compile(rb'HTTP/1\.1 [45]\d\d|"success": ?[Ff]alse|^-ERR|^ERR ', re.MULTILINE)
-
-
-class Trouble(Exception):
-    """The server does not do its part; the text says how."""
 
 
 class Joined(NamedTuple):
@@ -102,15 +93,17 @@ def generate(share: Share, board: Board, pipe: Pipe) -> None:
 
 
 class Generator:
+    """The Work of its connections."""
+
     def __init__(self, share: Share, board: Board) -> None:
         self.load = share.load
         self.speech = self.load.speech
         self.buffer = bytearray(1 << 18)
-        self.sampled = 0  # readers
+        self.sampled = 0
         self.latencies, self.answers = array("q"), array("q")
         self.last: dict[int, int] = {}
         self.delivered = 0
-        self.waiting: set[Publisher] = set()  # for answers
+        self.waiting: set[Publisher] = set()
         self.idle: deque[Publisher] = deque()
         self._share, self._board = share, board
         self._heard: dict[int, Callable[[], None]] = {}
@@ -151,18 +144,15 @@ class Generator:
         self._epoll.register(sock, select.EPOLLOUT)
 
     def hear(self, sock: socket.socket, heard: Callable[[], None]) -> None:
-        """Call it whenever something comes in."""
         self._heard[sock.fileno()] = heard
         self._epoll.modify(sock, select.EPOLLIN)
 
     def opened(self, latency: int | None) -> None:
-        """A connection is ready; a reader says after how long."""
         self._opening -= 1
         if latency is not None:
             self._join_latencies.append(latency)
 
     def samples(self) -> bool:
-        """Whether one more reader shall read latencies."""
         load, share = self.load, self._share
         messages = min(load.messages, load.rate * load.seconds * load.speech.messages or load.messages)
         wanted = load.readers if load.readers * messages <= SAMPLES else SAMPLED
@@ -258,157 +248,3 @@ def _family(host: str) -> tuple[int, str]:
     if ":" in host:
         return socket.AF_INET6, ""
     return socket.AF_INET, "127.0.0.%d" if host.startswith("127.") else ""
-
-
-class Connection:
-    """What is ready when `_greet` has seen what it waits for."""
-
-    def __init__(self, generator: Generator, sock: socket.socket, number: int) -> None:
-        self._generator = generator
-        self._speech = generator.speech
-        self._sock = sock
-        self._number = b"%d" % number
-        self._begin = monotonic_ns()
-        self._rest = b""
-
-    def connected(self) -> None:
-        if error := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise Trouble(f"a connection failed: {os.strerror(error)}")
-        self._connected()
-
-    def _connected(self) -> None:
-        raise NotImplementedError
-
-    def _receive(self) -> bytes:
-        data = self._sock.recv(1 << 16)
-        if not data:
-            raise self._closed()
-        self._rest += data
-        return data
-
-    def _refuse(self) -> None:
-        """Look for a refusal in what was heard. Raises Trouble."""
-        if match := _REFUSED.search(self._rest):
-            self._receive_rest()
-            head, _, content = self._rest[match.start() :].partition(b"\r\n\r\n")
-            said = b" ".join([head.split(b"\r\n")[0], content])[:600].decode(errors="replace")
-            raise Trouble(f"the server refuses: {' '.join(said.split())}")
-
-    def _receive_rest(self) -> None:
-        """What else it says, until it is silent."""
-        self._sock.settimeout(SILENCE)
-        with suppress(OSError):
-            while data := self._sock.recv(1 << 16):
-                self._rest += data
-
-    def _closed(self) -> Trouble:
-        said = " ".join(self._rest[-200:].decode(errors="replace").split())
-        return Trouble(f"the server has closed a connection; it said {said!r} before")
-
-    def _send(self, data: bytes) -> None:
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            self._sock.settimeout(SEND_DEADLINE)
-            self._sock.sendall(data[sent:])
-            self._sock.setblocking(False)
-
-
-class Reader(Connection):
-    def _connected(self) -> None:
-        self._generator.hear(self._sock, self._greeted)
-        self._send(self._speech.join.replace(NUMBER, self._number))
-
-    def _greeted(self) -> None:
-        self._receive()
-        if self._speech.joined not in self._rest:
-            self._refuse()
-            return
-        generator = self._generator
-        generator.opened(monotonic_ns() - self._begin)
-        self._rest = b""
-        if generator.samples():
-            generator.sampled += 1
-            generator.hear(self._sock, self._read)
-        else:
-            large = len(self._speech.publish) // self._speech.messages >= LARGE
-            generator.hear(self._sock, self._look if large else self._count)
-
-    def _count(self) -> None:
-        generator = self._generator
-        size = self._sock.recv_into(generator.buffer)
-        if not size:
-            raise self._closed()
-        generator.delivered += generator.buffer.count(MARK, 0, size)
-
-    def _look(self) -> None:
-        generator, buffer = self._generator, self._generator.buffer
-        size = self._sock.recv_into(buffer)
-        if not size:
-            raise self._closed()
-        place = buffer.find(MARK, 0, size)
-        while place >= 0:
-            generator.delivered += 1
-            place = buffer.find(MARK, place + 1, size)
-
-    def _read(self) -> None:
-        """Count, and read how long it took."""
-        generator = self._generator
-        data = self._receive()
-        now = monotonic_ns()
-        generator.delivered += data.count(MARK)
-        end = 0
-        for match in _DUE.finditer(self._rest):
-            end, due = match.end(), int(match[1])
-            generator.latencies.append(now - due)
-            generator.last[due] = now - due if due not in generator.last else max(generator.last[due], now - due)
-        mark = self._rest.rfind(MARK, end)
-        self._rest = self._rest[mark:] if 0 <= mark > len(self._rest) - SMALLEST else b""
-
-
-class Publisher(Connection):
-    def __init__(self, generator: Generator, sock: socket.socket, number: int) -> None:
-        super().__init__(generator, sock, number)
-        self._speech = self._speech._replace(publish=self._speech.publish.replace(NUMBER, self._number))
-        self.credit = generator.load.at_once  # publishes that may go out before an answer comes
-        self._due: deque[int] = deque()
-
-    def _connected(self) -> None:
-        self._generator.hear(self._sock, self._answered)
-        self._send(self._speech.hello.replace(NUMBER, self._number))
-        self._generator.idle.append(self)
-        self._generator.opened(None)
-
-    def publish(self, due: list[int]) -> None:
-        """It is idle, and so many publishes are within its credit."""
-        self._send(b"".join(map(self._speech.due, due)))
-        if self._speech.answer:
-            self._due += due
-            self.credit -= len(due)
-            self._generator.waiting.add(self)
-        if self.credit:
-            self._generator.idle.append(self)
-
-    def _answered(self) -> None:
-        data = self._receive()
-        if not self._speech.answer:
-            self._refuse()
-            self._rest = b""
-            return
-        *answers, rest = self._rest.split(self._speech.answer)
-        if not answers or b"alse" in data:
-            self._refuse()
-        self._rest = rest
-        if answers:
-            self._settle(len(answers))
-
-    def _settle(self, answers: int) -> None:
-        generator, now = self._generator, monotonic_ns()
-        generator.answers.extend([now - self._due.popleft() for _ in range(answers)])
-        if not self.credit:
-            generator.idle.append(self)
-        self.credit += answers
-        if not self._due:
-            generator.waiting.discard(self)
