@@ -17,8 +17,8 @@ from ..access.doorkeeper import Guest
 from ..broker import Broker
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from ..sink import Sink
-from . import protocol
 from .exchange import exchange
+from .handover import REQUEST, Request, cutter
 from .sink import Subscription
 from .stay import REVOKED, Stay
 
@@ -62,7 +62,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what `subscribe` raises before anything is sent."""
-        request: protocol.Request | None = scope.get("extensions", {}).get(protocol.REQUEST)
+        request: Request | None = scope.get("extensions", {}).get(REQUEST)
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         elif request is not None and scope["http_version"] == "1.1" and not _from_a_page(scope):
@@ -71,7 +71,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         else:
             await self._send_through(scope, receive, send)
 
-    def _hand_over(self, request: protocol.Request) -> None:
+    def _hand_over(self, request: Request) -> None:
         sink = request.connection.sink()
         subscription = self._subscribe(self._forms.chunked, sink)
         request.give_way(sink, subscription, partial(self._begin, sink, subscription))
@@ -82,7 +82,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen = exchange(scope)
-        cut = protocol.cutter((seen and seen.receive) or receive) or _canceller()
+        cut = cutter((seen and seen.receive) or receive) or _canceller()
         buffer = Buffer(hello(self._broker.pressure), self._broker, cut)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription

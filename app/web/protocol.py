@@ -18,8 +18,6 @@ from time import monotonic
 from typing import Any, Final, cast
 
 import httptools
-import msgspec
-from starlette.types import Receive
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -32,6 +30,7 @@ from ..net.sockets import is_tls, let_go
 from . import heads, shortcut
 from .exchange import Exchange, exchange, named
 from .forwarded import Caller
+from .handover import REQUEST, Request
 from .intake import MOST_AHEAD, Stage, Watch, check_parts, head_size
 from .owed import Refusal, Short
 from .sink import StreamSink, Subscription
@@ -40,7 +39,6 @@ from .stay import Stay
 from .visitor import known_as
 from .wanted import Wanted
 
-REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
 _REQUEST: Final = Stage.REQUEST  # an enum's member is dear to look up
 HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
 
@@ -52,25 +50,6 @@ _UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Up
 
 class EnoughAsked(Exception):
     """No more requests are read: those that are waiting are answered, and the connection closed behind them."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
-
-    connection: "Connection"
-    cycle: RequestResponseCycle
-
-    @property
-    def gone(self) -> bool:
-        """The client has left."""
-        return self.cycle.disconnected
-
-    def give_way(self, sink: StreamSink, subscription: Subscription, begin: Callable[[], object]) -> None:
-        """Its answer is a stream: the connection becomes its sink."""
-        self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
-        scope = cast(dict[str, Any], self.cycle.scope)
-        del scope["extensions"]  # which holds the connection
-        self.connection.become(sink, exchange(scope), subscription, begin)
 
 
 class Connection(HttpToolsProtocol):
@@ -408,11 +387,3 @@ class Connection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-
-
-def cutter(receive: Receive) -> Callable[[], object] | None:
-    """What cuts off the connection of a request that goes through ASGI, under any of uvicorn's protocols; None under
-    another server. A client that takes nothing cannot be closed: what was written waits for it for ever."""
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
-    abort: Callable[[], object] | None = getattr(transport, "abort", None)
-    return abort

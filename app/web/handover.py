@@ -1,0 +1,50 @@
+"""What a request that goes through ASGI can do with the connection below it: make it a stream's, or cut it off."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+import msgspec
+from starlette.types import Receive
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from .exchange import Exchange, exchange
+from .sink import StreamSink, Subscription
+
+REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
+
+
+class Host(Protocol):
+    """The connection."""
+
+    def sink(self) -> StreamSink: ...
+
+    def become(
+        self, sink: StreamSink, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]
+    ) -> None: ...
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
+
+    connection: Host
+    cycle: RequestResponseCycle
+
+    @property
+    def gone(self) -> bool:
+        """The client has left."""
+        return self.cycle.disconnected
+
+    def give_way(self, sink: StreamSink, subscription: Subscription, begin: Callable[[], object]) -> None:
+        """Its answer is a stream: the connection becomes its sink."""
+        self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
+        scope = cast(dict[str, Any], self.cycle.scope)
+        del scope["extensions"]  # which holds the connection
+        self.connection.become(sink, exchange(scope), subscription, begin)
+
+
+def cutter(receive: Receive) -> Callable[[], object] | None:
+    """What cuts off the connection of a request, under any of uvicorn's protocols; None under another server. A client
+    that takes nothing cannot be closed: what was written waits for it for ever."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
+    abort: Callable[[], object] | None = getattr(transport, "abort", None)
+    return abort
