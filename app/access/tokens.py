@@ -6,6 +6,7 @@ A line a token; a line that is taken out is a token that is no longer good. One 
 need a slow hash: a token has 256 random bits, and nobody can try them all, however fast.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -46,6 +47,7 @@ class TokenFile:
         self.path = path
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
         self._entries: dict[bytes, Entry] = {}
+        self._lines: dict[bytes, Entry] = {}  # those that stay are not read again: ten thousand take long
         self._read: object = None
         self.grants: frozenset[Grant] = frozenset()
 
@@ -65,7 +67,8 @@ class TokenFile:
         if state == self._read:
             return False
         self._read = state
-        entries = {bytes.fromhex(entry.sha256): entry for entry in ([] if state is None else _entries(self.path))}
+        self._lines = {} if state is None else _entries(self.path, self._lines)
+        entries = {bytes.fromhex(entry.sha256): entry for entry in self._lines.values()}
         kept = {digest: grant for digest, grant in self._grants.items() if self._entries[digest] == entries.get(digest)}
         self._grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
         self._entries = entries
@@ -83,12 +86,13 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
 
 
-def _entries(path: Path) -> list[Entry]:
+def _entries(path: Path, known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    """By their lines; what is known already is not read again. Raises FileInvalid."""
     lines = [(number, line) for number, line in enumerate(read_private(path).splitlines(), 1) if line.strip()]
     if len(lines) > MAX_TOKENS:
         raise FileInvalid(f"{path} has {len(lines)} tokens: expected at most {MAX_TOKENS}")
-    entries = [_entry(path, number, line) for number, line in lines]
-    if len({entry.name for entry in entries}) < len(entries):
+    entries = {line: known.get(line) or _entry(path, number, line) for number, line in lines}
+    if len({entry.name for entry in entries.values()}) < len(lines):
         raise FileInvalid(f"{path} has two tokens of the same name: each needs its own")
     return entries
 
@@ -108,7 +112,7 @@ def make_token(path: Path, name: str, rights: Rights, expires: float | None = No
     held = msgspec.structs.asdict(rights)
     until = None if expires is None else datetime.fromtimestamp(int(expires), UTC)
     entry = checked(Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=until, **held))
-    if _state(path) is not None and name in {found.name for found in _entries(path)}:
+    if _state(path) is not None and name in {found.name for found in _entries(path, {}).values()}:
         raise FileInvalid(f"{path} has a token {name!r} already: choose another name, or take its line out")
     append_private(path, msgspec.json.encode(entry))
     return token

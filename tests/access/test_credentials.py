@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access import tokens
 from app.access.claims import Rights, every_right
 from app.access.credentials import Reach, doorkeeper
 from app.access.doorkeeper import LOOK, Doorkeeper
@@ -198,6 +199,27 @@ def test_a_server_takes_a_new_token_and_forgets_one_that_was_taken_out(tmp_path:
     put(path, kept)
     now += LOOK
     assert keeper.admit(first, "").name == "first"
+
+
+def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = b'{"name":"%d","sha256":"%064x","publish":["%d"]}\n'
+    lines = [line % (number, number, number) for number in range(100)]
+    file = TokenFile(put(tmp_path / "tokens", b"".join(lines)))
+    file.refresh()
+    grants, read = file.grants, list[bytes]()
+    entry_of = tokens._entry
+
+    def seen(path: Path, number: int, line: bytes) -> tokens.Entry:
+        read.append(line)
+        return entry_of(path, number, line)
+
+    monkeypatch.setattr(tokens, "_entry", seen)
+    changed = lines[7].replace(b"publish", b"consume")
+    put(tmp_path / "tokens", b"".join([*lines[:7], changed, *lines[8:99], line % (100, 100, 100)]))
+    assert file.refresh()
+    assert read == [changed.rstrip(), (line % (100, 100, 100)).rstrip()]
+    assert len(file.grants) == 100
+    assert len(file.grants & grants) == 98
 
 
 def test_a_file_that_cannot_be_read_changes_nothing_and_is_reported(
