@@ -1,16 +1,22 @@
-"""A client that is waiting for an answer may leave; what was done for it then ends too, and its place is free."""
+"""A client that waits for an answer may leave, or be sent away because its token is good no more. What was done for it
+then ends too, and its place is free.
+"""
 
-from asyncio import FIRST_COMPLETED, Task, create_task, wait
+from asyncio import FIRST_COMPLETED, Event, Task, create_task, wait
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from ..access.doorkeeper import Doorkeeper
+from ..errors import Unauthorised
+from .visitor import grant_of
+
 T = TypeVar("T")
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of the work. Raises ClientDisconnect when the client leaves before."""
+    """What comes of the work. Raises ClientDisconnect when the client leaves before, and as client_leaves()."""
     task = create_task(work)
     if await client_leaves(request, task):
         raise ClientDisconnect
@@ -18,14 +24,28 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def client_leaves(request: Request, work: "Task[Any]") -> bool:
-    """Whether the client does before the work is done, which then ends."""
-    leaving = create_task(_until_gone(request))
+    """Whether the client does before the work is done, which then ends. Raises Unauthorised when it is sent away."""
+    keeper: Doorkeeper = request.app.state.keeper
+    guest = _Guest()
+    keeper.enter(guest, grant_of(request))
+    leaving, dismissed = create_task(_until_gone(request)), create_task(guest.dismissed.wait())
     try:
-        await wait([work, leaving], return_when=FIRST_COMPLETED)
+        await wait([work, leaving, dismissed], return_when=FIRST_COMPLETED)
+        if dismissed.done() and not work.done():
+            raise Unauthorised("the token is not good any more")
         return leaving.done()
     finally:
-        leaving.cancel()
-        work.cancel()
+        keeper.leave(guest)
+        for task in leaving, dismissed, work:
+            task.cancel()
+
+
+class _Guest:
+    def __init__(self) -> None:
+        self.dismissed = Event()
+
+    def dismiss(self) -> None:
+        self.dismissed.set()
 
 
 async def _until_gone(request: Request) -> None:

@@ -47,7 +47,7 @@ async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, 
         assert (await http.get(f"/topics/{topic}")).status_code == 401
 
 
-async def test_streams_end_when_the_token_is_taken_out_and_others_stay(door: Guarded, topic: str) -> None:
+async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(door: Guarded, topic: str) -> None:
     every = ["**"]
     gone = door.token(f"gone.{topic}", publish=every, subscribe=every, consume=every, admin=every)
     stays = door.token(f"stays.{topic}", subscribe=every)
@@ -70,14 +70,28 @@ async def test_streams_end_when_the_token_is_taken_out_and_others_stay(door: Gua
             await opened(f"/stream?topic=a&topic=b&ticket={ticket}", {}),
             await opened(f"/topics/{topic}/stream", {"Cookie": f"plainmq={gone}"}),
         ]
+        polls = [
+            asyncio.create_task(http.get(f"/topics/{topic}/messages?since=latest&wait=60s")),
+            asyncio.create_task(http.post(f"/topics/{topic}/groups/g/pull?wait=60s")),
+        ]
+        async with asyncio.timeout(DEADLINE):
+            while not await _wait(http, read=1, worker=2):
+                pass
         lines = door.tokens.read_bytes().splitlines(keepends=True)
         put(door.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))
         assert {await _last_of(events) for events in streams} == {"revoked"}
+        assert {(await poll).status_code for poll in polls} == {401}
         good = {"Authorization": f"Bearer {door.good}"}
         assert (await http.post(f"/topics/{topic}/messages", content=b"x", headers=good)).status_code == 201
         while (event := await other.next()) and event.data != "x":
             assert event.type != "bye"
         assert event is not None
+
+
+async def _wait(http: httpx.AsyncClient, **kinds: int) -> bool:
+    """Whether so many of each kind are there."""
+    metrics = (await http.get("/metrics")).text
+    return all(f'plainmq_subscribers{{kind="{kind}"}} {float(count)}\n' in metrics for kind, count in kinds.items())
 
 
 async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:
