@@ -205,7 +205,12 @@ PEERS: Final = {
         {"http": Door(by_hand)},
         f"sse-starlette {version('sse-starlette')}, starlette {version('starlette')}, uvicorn {version('uvicorn')}",
     ),
-    "bare": Peer(sys.executable, _module("bare"), {"http": Door(bare)}, sys.version.split()[0]),
+    "bare": Peer(
+        sys.executable,
+        _module("bare"),
+        {"http": Door(bare), "literal": Door(lambda size: literal(TOPIC, size))},
+        sys.version.split()[0],
+    ),
 }
 
 

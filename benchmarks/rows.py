@@ -181,7 +181,12 @@ ROWS: Final = {
         per_delivery,
         FAN_OUT,
         Case("plainmq", "literal"),
-        (Case("nats", "nats", 0.25), Case("nats", "nats", 0.25, ONE, ONE_PUBLISHER), Case("original", "literal", 0.08)),
+        (
+            Case("nats", "nats", 0.25),
+            Case("nats", "nats", 0.25, ONE, ONE_PUBLISHER),
+            Case("original", "literal", 0.08),
+            Case("bare", "literal"),
+        ),
     ),
     "publish": Row(
         "Publish by HTTP, a message a request, 32 keep-alive connections, nobody reads",
