@@ -27,7 +27,7 @@ from .limits.farewells import Farewells
 from .limits.inflow import Inflow
 from .limits.outflow import Outflow
 from .limits.quotas import Quotas
-from .message import Draft, Envelope, Id, Message, Receipt, Scheduled
+from .message import Draft, Envelope, Id, Message, Receipt, Scheduled, Told
 from .position import LATEST, Cursor, Start
 from .sink import Sink
 from .telemetry.pulse import Pulse
@@ -105,7 +105,7 @@ class Broker:
         )
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
-        self.gather = Gather(self._loop, self.publish)
+        self.gather = Gather(self._loop, self.publish_each)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.pulse = Pulse(self._loop)
         self._farewells = Farewells(self._loop)
@@ -125,6 +125,12 @@ class Broker:
         nothing was stored."""
         self._refuse_when_draining()
         return self.engine.append(drafts)
+
+    def publish_each(self, drafts: Sequence[Draft]) -> Future[Told]:
+        """Accept drafts for one topic, without keys and delays: all of them, or if they are refused together, those
+        that are not refused by themselves; then each is answered for. Raises Draining; fails as publish() does."""
+        self._refuse_when_draining()
+        return self.engine.append_each(drafts)
 
     def subscribe(
         self, selector: Selector, form: Form, sink: Sink, aging: bool = False, limit: int | None = None, *,

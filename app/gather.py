@@ -1,17 +1,17 @@
 """What several publishers send in one turn of the event loop: given to the log together, which costs it half the work.
 
-Who comes after a lull does not wait for the turn's end. Each is answered by itself. If the log refuses them together,
-one of them may be to blame, so each is tried alone.
+Who comes after a lull does not wait for the turn's end. Each is answered by itself, and is refused by itself.
 """
 
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from .errors import PlainmqError, Refused
-from .message import Draft, Receipt, Scheduled
+from .message import Draft, Receipt, Told
 
 TURN: Final = 0.01  # seconds of publishing, about, then others get their turn
 TOGETHER: Final = 100  # messages that the log is given at once: more would gain nothing
@@ -21,8 +21,11 @@ LULL: Final = 0.00005  # seconds without a publish: who comes then is most likel
 class Publisher(Protocol):
     """While it is told, it may add another, but not hasten anything: some that came before may not be published yet."""
 
-    draft: Draft
-    """Without a key or a delay; all or none of its messages are accepted."""
+    drafts: Sequence[Draft]
+    """For one topic, without keys and delays; each is accepted or refused as a whole."""
+
+    messages: int
+    """In the drafts."""
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         """They are the messages from that place on (from 0) among those of the receipt."""
@@ -30,21 +33,25 @@ class Publisher(Protocol):
     def refused(self, error: BaseException) -> None:
         """Refused by a PlainmqError; after any other, nobody knows."""
 
+    def parted(self, outcomes: Sequence[Receipt | Refused]) -> None:
+        """What became of each draft."""
+
+    def abort(self) -> None:
+        """It cannot be told, by a fault of ours."""
+
 
 class Gather:
-    def __init__(
-        self, loop: AbstractEventLoop, publish: Callable[[Sequence[Draft]], Future[Receipt | Scheduled]]
-    ) -> None:
+    def __init__(self, loop: AbstractEventLoop, publish: Callable[[Sequence[Draft]], "Future[Told]"]) -> None:
         self._loop = loop
         self._publish_all = publish
         self._waiting: dict[str, list[Publisher]] = {}  # by topic, in the order they came
         self._latest = 0.0  # when something was published
 
     def add(self, publisher: Publisher) -> None:
-        waiting, topic = self._waiting, publisher.draft.envelope.topic
+        waiting, topic = self._waiting, publisher.drafts[0].envelope.topic
         if not waiting:
             if monotonic() - self._latest > LULL:
-                self.publish([publisher])
+                self._publish((publisher,))
                 return
             self._loop.call_soon(self._end_turn)
         if topic in waiting:
@@ -55,7 +62,7 @@ class Gather:
     def hasten(self, topic: str) -> None:
         """Publish what has come for the topic before the turn is over: somebody has something else to do after it."""
         for together in _parts(self._waiting.pop(topic, ())):
-            self.publish(together)
+            self._publish(together)
 
     def _end_turn(self) -> None:
         waiting, end = self._waiting, monotonic() + TURN
@@ -65,38 +72,36 @@ class Gather:
                 self._loop.call_soon(self._end_turn)
                 return
 
-    def publish(self, publishers: Sequence[Publisher]) -> None:
-        """Together, and now. They are for one topic."""
+    def _publish(self, publishers: Sequence[Publisher]) -> None:
         try:
-            future = self._publish_all([publisher.draft for publisher in publishers])
+            future = self._publish_all([draft for publisher in publishers for draft in publisher.drafts])
         except PlainmqError as error:
-            self._answer(publishers, error)
+            self._tell(publishers, error)
         else:
             if future.done():
-                self._tell(publishers, future)
+                self._learn(publishers, future)
             else:
-                future.add_done_callback(partial(self._tell, publishers))
+                future.add_done_callback(partial(self._learn, publishers))
         self._latest = monotonic()
 
-    def _tell(self, publishers: Sequence[Publisher], future: "Future[Any]") -> None:
+    def _learn(self, publishers: Sequence[Publisher], future: "Future[Told]") -> None:
         error = CancelledError() if future.cancelled() else future.exception()
-        if isinstance(error, Refused) and len(publishers) > 1:
-            for publisher in publishers:
-                self.publish([publisher])
-        else:
-            self._answer(publishers, error or future.result())
+        self._tell(publishers, error or future.result())
 
-    def _answer(self, publishers: Sequence[Publisher], outcome: Receipt | BaseException) -> None:
-        place = 0
+    def _tell(self, publishers: Sequence[Publisher], told: Told | BaseException) -> None:
+        place, outcomes = 0, iter(told if isinstance(told, list) else ())
         for publisher in publishers:
-            count = len(publisher.draft.bodies)
+            count = publisher.messages
             try:
-                if isinstance(outcome, BaseException):
-                    publisher.refused(outcome)
+                if isinstance(told, Receipt):
+                    publisher.accepted(told, place)
+                elif isinstance(told, list):
+                    publisher.parted([*islice(outcomes, len(publisher.drafts))])
                 else:
-                    publisher.accepted(outcome, place)
+                    publisher.refused(told)
             except Exception as fault:  # of ours; the others shall have their answers all the same
                 self._loop.call_exception_handler({"message": "a publisher was not answered", "exception": fault})
+                publisher.abort()
             place += count
 
 
@@ -105,10 +110,10 @@ def _parts(publishers: Iterable[Publisher]) -> Iterator[list[Publisher]]:
     part: list[Publisher] = []
     count = 0
     for publisher in publishers:
-        if part and count + len(publisher.draft.bodies) > TOGETHER:
+        if part and count + publisher.messages > TOGETHER:
             yield part
             part, count = [], 0
         part.append(publisher)
-        count += len(publisher.draft.bodies)
+        count += publisher.messages
     if part:
         yield part

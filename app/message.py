@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from .errors import OptionInvalid
+from .errors import OptionInvalid, Refused
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
@@ -176,6 +176,10 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     last: str
     count: int = 1
     duplicate: bool = False
+
+
+Told = Receipt | list[Receipt | Refused]
+"""What those are told who publish together: of all their drafts at once, or of each."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, gc=False):

@@ -7,11 +7,11 @@ in the outbox must happen: messages are delivered, in log order, those for one a
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from math import inf
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
-from ..errors import PlainmqError
+from ..errors import PlainmqError, Refused
 from ..message import ONE, Draft, Id, Message, Receipt, Scheduled, how_many, joined
 from .delayed import Delayed
 from .duplicates import Duplicates
@@ -44,6 +44,20 @@ class Accepted(msgspec.Struct, frozen=True):
             f"{run.epoch}-{first}", run.envelope.topic, run.index - (run.seq - first), subscribers,
             f"{last.epoch}-{last.seq}", last.seq - first + 1,
         )  # fmt: skip
+
+
+class Apart(msgspec.Struct, frozen=True):
+    """Publishes that were refused together: what became of each."""
+
+    outcomes: list[Accepted | Refused]
+    key: ClassVar[None] = None
+
+    def receipt(self, readers: Mapping[int, int]) -> list[Receipt | Refused]:
+        """The same for each."""
+        return [one.receipt(readers) if isinstance(one, Accepted) else one for one in self.outcomes]
+
+
+TOLD_LATER: Final = (Accepted, Apart)
 
 
 class Outbox(msgspec.Struct, frozen=True):
@@ -119,6 +133,22 @@ class Core:
             told = answer.receipt({}) if isinstance(answer, Accepted) else answer
             self.duplicates.remember(topic, key, told, now)
         return answer
+
+    def append_each(self, drafts: Sequence[Draft], now: float) -> Accepted | Apart:
+        """Accept drafts for one topic, without a key or a delay: all of them, or if they are refused together, those
+        that are not refused by themselves. One draft alone is refused as by append()."""
+        try:
+            return self._store(joined(drafts), now)
+        except Refused:
+            if len(drafts) == 1:
+                raise
+        return Apart([self._store_or_not(draft, now) for draft in drafts])
+
+    def _store_or_not(self, draft: Draft, now: float) -> Accepted | Refused:
+        try:
+            return self._store((draft,), now)
+        except Refused as error:
+            return error
 
     def handed(self, readers: Mapping[int, int], runs: Iterable[Run]) -> None:
         """These, each of one message for one, were delivered to so many (by seq): it is gone if somebody had it."""

@@ -14,6 +14,14 @@ from .run import cost
 TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
 
 
+SHORT: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
+
+
+def _lasts(line: bytes) -> bool:
+    """It will be that of other messages too, and a topic may keep it."""
+    return HERE in line and len(line) <= SHORT
+
+
 class Weight(msgspec.Struct, frozen=True, gc=False):
     """Of messages: how many, bytes of their bodies, and of the memory that they take while they are kept."""
 
@@ -111,7 +119,7 @@ class TopicLog:
             return Draft(self.envelope, draft.bodies)
         if envelope.topic is not self.name:
             envelope = msgspec.structs.replace(envelope, topic=self.name)
-        if envelope.death is None and (envelope.line is None or HERE in envelope.line):  # others differ, and are large
+        if envelope.death is None and (envelope.line is None or _lasts(envelope.line)):
             self.envelope = envelope
         return Draft(envelope, draft.bodies)
 

@@ -17,7 +17,7 @@ from ..core.reading import Page
 from ..core.run import Run
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
-from ..message import Draft, Id, Message, Receipt, Scheduled
+from ..message import Draft, Id, Message, Receipt, Scheduled, Told
 from ..position import Cursor, Start
 from ..telemetry.histogram import Histogram
 from ..topic import Selector
@@ -60,6 +60,12 @@ class Engine(ABC):
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         """Accept drafts for one topic and with the same key and delay, all or none. Those with a delay are Scheduled.
         Fails with MessageTooLarge, TopicLimit or LogFull."""
+
+    @abstractmethod
+    def append_each(self, drafts: Sequence[Draft]) -> Future[Told]:
+        """Accept drafts for one topic, without a key or a delay: all of them, or if they are refused together, those
+        that are not refused by themselves; then each is answered for. What is asked later comes behind them either way.
+        Fails when the same is to be said of all."""
 
     @abstractmethod
     def caught_up(self) -> Future[None]:

@@ -13,7 +13,7 @@ from ..core.lease import Action, Lease, LeaseId, Outcome
 from ..core.reading import Page, Reading
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
-from ..message import Draft, Id, Message, Receipt, Scheduled
+from ..message import Draft, Id, Message, Receipt, Scheduled, Told
 from ..position import Cursor, Start
 from ..topic import Selector
 from .base import Engine
@@ -27,11 +27,18 @@ Question = Callable[[Core, float], T]
 class LocalEngine(Engine):
     @abstractmethod
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
-        """The answer, or the PlainmqError that was raised; an Accepted becomes its Receipt. `reads`: it changes
+        """The answer, or the PlainmqError that was raised; of one that is TOLD_LATER, its receipt. `reads`: it changes
         nothing, so it can also be answered when nothing can be stored."""
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        return self._ask(lambda core, now: core.append(drafts, now))
+        return self._publish(lambda core, now: core.append(drafts, now), drafts)
+
+    def append_each(self, drafts: Sequence[Draft]) -> Future[Told]:
+        return self._publish(lambda core, now: core.append_each(drafts, now), drafts)
+
+    def _publish(self, question: Question[Any], drafts: Sequence[Draft]) -> "Future[Any]":  # noqa: ARG002
+        """Ask it about these drafts."""
+        return self._ask(question)
 
     def caught_up(self) -> Future[None]:
         return self._ask(lambda _core, _now: None, reads=True)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Final, Self
 
-from ..core.core import Accepted, Core
+from ..core.core import TOLD_LATER, Accepted, Apart, Core
 from ..core.epochs import Epochs, new_epoch
 from ..core.groups import Works
 from ..core.history import MemoryHistory
 from ..core.run import Run
 from ..core.topiclog import Limits
-from ..message import Receipt
+from ..message import Receipt, Told
 from ..telemetry.histogram import Histogram
 from ..topic import Selector
 from .base import Deliver, attempt
@@ -57,12 +57,12 @@ class MemoryEngine(LocalEngine):
         finally:
             if not (reads and self._core.quiet):
                 readers = self._carry_out()
-        return self._told(answer, readers) if isinstance(answer, Accepted) else answer
+        return self._told(answer, readers) if isinstance(answer, TOLD_LATER) else answer
 
-    def _told(self, accepted: Accepted, readers: Mapping[int, int]) -> Receipt:
-        receipt = accepted.receipt(readers)
-        if accepted.key is not None:
-            self._core.told(receipt, accepted.key)
+    def _told(self, later: Accepted | Apart, readers: Mapping[int, int]) -> Told:
+        receipt = later.receipt(readers)
+        if later.key is not None and isinstance(receipt, Receipt):
+            self._core.told(receipt, later.key)
         return receipt
 
     def _carry_out(self) -> Mapping[int, int]:

@@ -22,13 +22,13 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final, Literal, Self, TypeVar
 
-from ..core.core import Accepted, Core, Outbox
+from ..core.core import TOLD_LATER, Accepted, Apart, Core, Outbox
 from ..core.groups import Works
 from ..core.topiclog import Limits
 from ..disk.file import Synchronous
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
-from ..message import Draft, Receipt, Scheduled, how_many
+from ..message import Draft, Receipt, how_many
 from ..telemetry.histogram import Histogram
 from ..telemetry.journal import tell
 from .base import Deliver
@@ -91,7 +91,7 @@ class Verb:
     def fail(self, error: BaseException) -> None:
         self._error = error
 
-    def answer(self, readers: Mapping[int, int]) -> Accepted | None:
+    def answer(self, readers: Mapping[int, int]) -> Accepted | Apart | None:
         """Tell who waits, when it is known to how many each message (by seq) was handed. Returns what was accepted."""
         future, value = self._future, self._value
         if future is None or future.done():
@@ -99,7 +99,7 @@ class Verb:
         if self._error is not None:
             future.set_exception(self._error)
             return None
-        accepted = isinstance(value, Accepted)
+        accepted = isinstance(value, TOLD_LATER)
         future.set_result(value.receipt(readers) if accepted else value)
         return value if accepted else None
 
@@ -236,13 +236,13 @@ class SqliteEngine(LocalEngine):
             verb.fail(self._closed)
             verb.answer({})
 
-    def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        return self._put(partial(self._append, drafts), "append", how_many(drafts))
+    def _publish(self, question: Question[Any], drafts: Sequence[Draft]) -> "Future[Any]":
+        return self._put(partial(self._unless_full, question), "append", how_many(drafts))
 
-    def _append(self, drafts: Sequence[Draft], core: Core, now: float) -> Accepted | Receipt | Scheduled:
+    def _unless_full(self, question: Question[T], core: Core, now: float) -> T:
         if self._full:
             raise LogFull(f"the disk has less than {self._min_free_disk} bytes left, which min_free_disk keeps free")
-        return core.append(drafts, now)
+        return question(core, now)
 
     # The writer thread's side
 

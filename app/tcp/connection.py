@@ -10,7 +10,7 @@ thousand lines: they are done in turns, between which others are served.
 
 from abc import ABC, abstractmethod
 from asyncio import BaseTransport, Future, Protocol, Transport, get_running_loop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
@@ -35,9 +35,9 @@ class Owner(Interface):
 
 class Connection(ABC, Protocol):
     __slots__ = (
-        "_backlog", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_owed", "_paused", "_reading", "_size",
-        "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token", "why",
-        "write",
+        "_backlog", "_called", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_owed", "_paused", "_reading",
+        "_size", "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token",
+        "why", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -65,6 +65,7 @@ class Connection(ABC, Protocol):
         self._ended = False  # no more lines will come
         self._unended = False  # the last of them came without its LF
         self._late = False  # this turn has taken long enough
+        self._called = False  # the next one comes soon
 
     @abstractmethod
     def handle(self, line: bytes) -> None:
@@ -84,7 +85,7 @@ class Connection(ABC, Protocol):
         if self._due or not (future is None or future.done()):
             self.owe(Answer(act, future, lines))
             if future is not None:
-                future.add_done_callback(self._work)
+                future.add_done_callback(self.told)
         else:
             act()
 
@@ -93,20 +94,11 @@ class Connection(ABC, Protocol):
         self._due.append(due)
         self._owed += due.lines
 
-    def told(self) -> None:
+    def told(self, *_: object) -> None:
         """Something that is due can be said. No line is handled in it: others are told next, and come first."""
-        if not self._corked:
-            self._say_what_is_due()
-            if self._backlog:
-                get_running_loop().call_soon(self._work)
-            else:
-                self._regulate()
-
-    def replace(self, whole: Due, parts: Sequence[Due]) -> None:
-        """These are due where it was, unless nobody is left to be told. They answer the same lines."""
-        if whole in self._due:
-            place = self._due.index(whole)
-            self._due[place : place + 1] = parts
+        if self._due and not self._corked:
+            self._in_one_write(self._say_what_is_due)
+            self._go_on()
 
     @property
     def ending(self) -> bytes:
@@ -197,23 +189,30 @@ class Connection(ABC, Protocol):
         lines.reverse()
         self._backlog[:0] = lines
 
-    def _work(self, *_: object) -> None:
-        """Go on as far as the peer and the log let us. What is said meanwhile leaves in one write."""
-        if self._corked:
-            return
+    def _work(self) -> None:
+        """Go on as far as the peer and the log let us."""
+        if not self._corked:
+            self._in_one_write(self._do_lines)
+            self._go_on()
+
+    def _do_lines(self) -> None:
+        self._say_what_is_due()
+        begun = monotonic()
+        end = begun + TURN
+        while self._backlog and not self._full:
+            self.handle(self._backlog.pop())
+            if monotonic() > end:
+                break
+        self.catch_up()
+        self._say_what_is_due()  # what came of it by now
+        self._late = monotonic() - begun > LATE
+
+    def _in_one_write(self, act: Callable[[], None]) -> None:
+        """What is said meanwhile leaves together."""
         self._corked = True
         self.write = self._gather
         try:
-            self._say_what_is_due()
-            begun = monotonic()
-            end = begun + TURN
-            while self._backlog and not self._full:
-                self.handle(self._backlog.pop())
-                if monotonic() > end:
-                    break
-            self.catch_up()
-            self._say_what_is_due()  # what came of it by now
-            self._late = monotonic() - begun > LATE
+            act()
         except BaseException:
             self.because("failed")
             self.abort()  # half of a line was done: nothing more can be right on this connection
@@ -222,9 +221,17 @@ class Connection(ABC, Protocol):
             self._corked = False
             self.write = self._transport.write
             self._flush()
-        if self._late or (self._backlog and not self._full):
-            get_running_loop().call_soon(self._work)
+
+    def _go_on(self) -> None:
+        """Soon, if there are lines that can be done; others get their turn before."""
+        if (self._late or (self._backlog and not self._full)) and not self._called:
+            self._called = True
+            get_running_loop().call_soon(self._called_soon)
         self._regulate()
+
+    def _called_soon(self) -> None:
+        self._called = False
+        self._work()
 
     @property
     def _full(self) -> bool:

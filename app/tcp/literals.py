@@ -15,7 +15,7 @@ from ..message import HERE, TEXT, Delivery, Envelope
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
-from .dialect import BadArguments, Dialect, NotParsed, NotUtf8, decoded
+from .dialect import BadArguments, Dialect, NotParsed, decoded
 
 MAX_LITERAL: Final = 128 << 10  # bytes of a line
 MAX_BARE: Final = 8 << 10  # characters of it outside quotes
@@ -134,9 +134,10 @@ def _envelope(before: bytes) -> Envelope | None:
 
 def _is_utf8(text: bytes) -> bool:
     try:
-        return bool(decoded(text))
-    except NotUtf8:
+        text.decode()
+    except UnicodeDecodeError:
         return False
+    return True
 
 
 def _evaluated(line: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Messages of one client that came together in one envelope: a publisher in the gather, and due until it is told."""
+"""Messages of one client that came together, for one topic: a publisher in the gather, and due until it is told."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,19 +19,19 @@ class Sender(Protocol):
     def told(self) -> None:
         """Something that is due is done."""
 
-    def split(self, sends: "Sends", parts: "Sequence[Sends]") -> None:
-        """The parts take its place, and are published one by one."""
+    def abort(self) -> None: ...
 
 
 class Sends:
-    __slots__ = ("_answer", "_dialect", "_sender", "draft", "lines")
+    __slots__ = ("_answer", "_dialect", "_sender", "drafts", "lines", "messages")
 
-    def __init__(self, sender: Sender, dialect: Dialect, draft: Draft) -> None:
+    def __init__(self, sender: Sender, dialect: Dialect, drafts: Sequence[Draft]) -> None:
+        """A draft is a line, and has one message."""
         self._sender = sender
         self._dialect = dialect
         self._answer: bytes | None = None
-        self.draft = draft
-        self.lines = len(draft.bodies)
+        self.drafts = drafts
+        self.messages = self.lines = len(drafts)
 
     # As a publisher
 
@@ -39,16 +39,22 @@ class Sends:
         self._tell(self._dialect.sent(receipt, place, self.lines))
 
     def refused(self, error: BaseException) -> None:
-        """If the log refuses them at once, each is tried by itself."""
-        if self.lines > 1 and isinstance(error, Refused):
-            drafts = [Draft(self.draft.envelope, (body,)) for body in self.draft.bodies]
-            self._sender.split(self, [Sends(self._sender, self._dialect, draft) for draft in drafts])
-        else:
-            self._tell(self._sender.failure(self._dialect, error, self.lines))
+        self._tell(self._sender.failure(self._dialect, error, self.lines))
+
+    def parted(self, outcomes: Sequence[Receipt | Refused]) -> None:
+        self._tell(b"".join(map(self._line, outcomes)))
+
+    def _line(self, outcome: Receipt | Refused) -> bytes:
+        if isinstance(outcome, Receipt):
+            return self._dialect.sent(outcome, 0, 1)
+        return self._sender.failure(self._dialect, outcome, 1)
 
     def _tell(self, answer: bytes) -> None:
-        self._answer = answer
+        self._answer, self.drafts = answer, ()  # the answer may have to wait for long
         self._sender.told()
+
+    def abort(self) -> None:
+        self._sender.abort()
 
     # As what is due
 

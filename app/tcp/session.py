@@ -13,7 +13,7 @@ from ..core.lease import Outcome
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit, Unauthorised
 from ..frames import Form, LeaseForm
 from ..limits.quotas import client_of
-from ..message import Draft, joined
+from ..message import Draft
 from ..topic import Selector
 from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
@@ -37,7 +37,7 @@ class LineSession(Connection):
 
     __slots__ = (
         "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
-        "_max_message", "_refilled", "_remained", "_room", "_speaks", "_takers", "_timer", "_together", "_topic",
+        "_max_message", "_refilled", "_remained", "_room", "_sent_to", "_speaks", "_takers", "_timer", "_together",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,7 @@ class LineSession(Connection):
         self._kin: object = None
         self._room = 0  # how many of them there may be
         self._dialect: Dialect = WORDS  # they came in
-        self._topic: str | None = None  # of the last sends: they may still be in the gather
+        self._sent_to: str | None = None  # the topic of the last sends, which may still be in the gather
         self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
         self._client: str | None = None  # in quotas
@@ -186,9 +186,9 @@ class LineSession(Connection):
         kin = command.kin
         if not self._together or kin != self._kin or dialect is not self._dialect:
             self.catch_up()
-            if self._topic is not None and kin != self._topic:  # what was sent is published before this is done
-                self._broker.gather.hasten(self._topic)
-                self._topic = None
+            if self._sent_to is not None and kin != self._sent_to:  # what was sent is published before this is done
+                self._broker.gather.hasten(self._sent_to)
+                self._sent_to = None
             self._kin, self._dialect = kin, dialect
             self._room = MAX_DUE - self._owed
         self._together.append(command)
@@ -210,21 +210,10 @@ class LineSession(Connection):
                 for command in commands:
                     self._send(dialect, [command])
         else:
-            self._topic = commands[0].envelope.topic
-            for draft in joined([Draft(command.envelope, (command.data,)) for command in commands]):
-                sends = Sends(self, dialect, draft)
-                self.owe(sends)
-                self._broker.gather.add(sends)
-
-    def split(self, sends: Sends, parts: Sequence[Sends]) -> None:
-        self.replace(sends, parts)
-        corked, self._corked = self._corked, True  # what they are told leaves in one write
-        try:
-            for part in parts:
-                self._broker.gather.publish([part])
-        finally:
-            self._corked = corked
-            get_running_loop().call_soon(self._work)
+            sends = Sends(self, dialect, [Draft(command.envelope, (command.data,)) for command in commands])
+            self._sent_to = sends.drafts[0].envelope.topic
+            self.owe(sends)
+            self._broker.gather.add(sends)
 
     def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
         one = commands[0]

@@ -4,7 +4,7 @@ pipelined behind it waits, and a stop lets it finish.
 
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event, Transport
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -12,8 +12,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from ..broker import Broker
-from ..errors import Draining, PlainmqError
-from ..message import Draft, Envelope, Receipt
+from ..errors import Draining, PlainmqError, Refused
+from ..message import Draft, Receipt
 from ..telemetry.accesslog import address
 from . import heads, shortcut
 from .exchange import code_of, named
@@ -21,7 +21,6 @@ from .forwarded import Caller
 from .problem import answer_to
 from .staff import Staff
 
-_NOTHING: Final = Draft(Envelope(""), ())
 CREATED: Final = 201  # as a number: an enum's member is dear to look up, and dearer as a key
 
 
@@ -103,7 +102,8 @@ class Owed(ABC):
 class Short(Owed):
     """For a request that took a short cut. A connection has one at a time, and uses it again; a publish waits in it."""
 
-    draft: Draft = _NOTHING
+    drafts: Sequence[Draft] = ()
+    messages = 0
     batch = False
     found: shortcut.Found
 
@@ -113,8 +113,8 @@ class Short(Owed):
 
     def accepted(self, receipt: Receipt, place: int) -> None:
         durability = self.debtor.broker.engine.durability
-        count = len(self.draft.bodies) if self.batch else None
-        self.draft = _NOTHING  # a connection that waits holds nothing
+        count = self.messages if self.batch else None
+        self.drafts = ()  # a connection that waits holds nothing
         self.respond(CREATED, *shortcut.accepted(receipt, place, durability, count))
 
     def refused(self, error: BaseException) -> None:
@@ -122,8 +122,18 @@ class Short(Owed):
             context = {"message": "a publish was not answered: the log failed", "exception": error}
             self.debtor.loop.call_exception_handler(context)
             error = PlainmqError("the server failed; nobody knows whether the message was stored")
-        self.draft = _NOTHING
+        self.drafts = ()
         self.refuse(error)
+
+    def parted(self, outcomes: Sequence[Receipt | Refused]) -> None:
+        (outcome,) = outcomes
+        if isinstance(outcome, Receipt):
+            self.accepted(outcome, 0)
+        else:
+            self.refused(outcome)
+
+    def abort(self) -> None:
+        self.debtor.transport.abort()
 
 
 class Refusal(Owed):

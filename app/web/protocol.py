@@ -214,8 +214,9 @@ class Connection(HttpToolsProtocol):
     def publish(self, short: shortcut.PublishShortcut, body: bytes, found: shortcut.Found) -> None:
         owed = self._owe(found)
         try:
-            owed.draft, owed.batch = short.read(body), short.batch
-            self.broker.quotas.publish(self._client(found), len(owed.draft.bodies))
+            draft = short.read(body)
+            owed.drafts, owed.messages, owed.batch = (draft,), len(draft.bodies), short.batch
+            self.broker.quotas.publish(self._client(found), owed.messages)
         except PlainmqError as error:
             owed.refuse(error)
         else:

@@ -1,6 +1,7 @@
 """Publishers of one turn: together in the log, each with an answer of its own."""
 
 import asyncio
+from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from app.broker import Broker
 from app.core.topiclog import Limits
 from app.engines.base import Engine
-from app.errors import Draining, MessageTooLarge
+from app.errors import Draining, MessageTooLarge, Refused
 from app.gather import TOGETHER
-from app.message import Id, Receipt
+from app.message import Draft, Id, Receipt
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.anyio
 
 class Publisher:
     def __init__(self, topic: str, *bodies: str) -> None:
-        self.draft = draft(topic, *map(str.encode, bodies))
+        self.drafts: Sequence[Draft] = [draft(topic, *map(str.encode, bodies))]
+        self.messages = len(bodies)
         self.answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
 
     def accepted(self, receipt: Receipt, place: int) -> None:
@@ -28,6 +30,16 @@ class Publisher:
 
     def refused(self, error: BaseException) -> None:
         self.answer.set_exception(error)
+
+    def parted(self, outcomes: Sequence[Receipt | Refused]) -> None:
+        (outcome,) = outcomes
+        if isinstance(outcome, Receipt):
+            self.accepted(outcome, 0)
+        else:
+            self.refused(outcome)
+
+    def abort(self) -> None:
+        self.aborted = True
 
 
 async def answers(broker: Broker, publishers: list[Publisher]) -> list[tuple[int, int] | BaseException]:
@@ -72,7 +84,7 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
             assert (message.topic, message.data, message.index) == (
-                publisher.draft.envelope.topic, publisher.draft.bodies[0], answer[1],
+                publisher.drafts[0].envelope.topic, publisher.drafts[0].bodies[0], answer[1],
             )  # fmt: skip
 
 
@@ -109,15 +121,32 @@ async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
         assert [first, third] == [(1, 0), (2, 1)]
 
 
-async def test_a_fault_in_telling_one_keeps_no_answer_from_the_others(engine: Engine) -> None:
+async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine: Engine) -> None:
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     async with Broker(engine) as broker:
         one, two = Publisher("a", "one"), Publisher("a", "two")
         one.answer.set_result((0, 0))  # so that to be told is an error
         assert (await answers(broker, [one, two]))[1] == (2, 1)
+        assert one.aborted
         (fault,) = faults
         assert isinstance(fault, asyncio.InvalidStateError)
+
+
+async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_asked_later(engine: Engine) -> None:
+    async with Broker(engine) as broker:
+        await broker.configure("a", {"max_bytes": 10})
+        publishers = [Publisher("a", body) for body in ("one", "x" * 11, "two")]
+        for publisher in publishers:
+            broker.gather.add(publisher)
+        broker.gather.hasten("a")
+        later = broker.publish([draft("a", b"later")])
+        receipt = await later
+        assert isinstance(receipt, Receipt)
+        assert receipt.index == 2
+        first, second, third = await asyncio.gather(*[one.answer for one in publishers], return_exceptions=True)
+        assert [first, third] == [(1, 0), (2, 1)]
+        assert isinstance(second, MessageTooLarge)
 
 
 async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> None:
@@ -140,4 +169,4 @@ async def test_many_topics_are_published_in_several_turns(engine: Engine, monkey
             assert isinstance(answer, tuple)
             message = await engine.get(_id(broker, answer[0]))
             assert message is not None
-            assert message.data == publisher.draft.bodies[0]
+            assert message.data == publisher.drafts[0].bodies[0]

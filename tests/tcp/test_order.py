@@ -4,16 +4,16 @@ import asyncio
 from asyncio import Future
 from collections.abc import Sequence
 from math import inf
+from typing import Any
 
 import pytest
 
 from app.broker import steady_clock
-from app.core.lease import Action, LeaseId, Outcome
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
-from app.errors import LogFull
-from app.message import Draft, Receipt, Scheduled, how_many
+from app.message import Draft, Told, how_many
 from app.tcp.connection import MAX_DUE
+from tests.engines.conftest import ENGINES, Clock
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
 
 
@@ -22,11 +22,11 @@ class SlowEngine(MemoryEngine):
 
     def __init__(self) -> None:
         super().__init__(Limits(), steady_clock())
-        self.asked: list[tuple[Future[Receipt | Scheduled], Sequence[Draft]]] = []
+        self.asked: list[tuple[Future[Told], Sequence[Draft]]] = []
         self.changed = asyncio.Event()
 
-    def append(self, drafts: Sequence[Draft]) -> "Future[Receipt | Scheduled]":
-        future: Future[Receipt | Scheduled] = asyncio.get_running_loop().create_future()
+    def append_each(self, drafts: Sequence[Draft]) -> "Future[Told]":
+        future: Future[Told] = asyncio.get_running_loop().create_future()
         self.asked.append((future, drafts))
         self.changed.set()
         return future
@@ -44,7 +44,7 @@ class SlowEngine(MemoryEngine):
 
     def accept(self, place: int = 0) -> None:
         future, drafts = self.asked.pop(place)
-        future.set_result(super().append(drafts).result())
+        future.set_result(super().append_each(drafts).result())
 
     def fail(self, error: BaseException) -> None:
         self.asked.pop(0)[0].set_exception(error)
@@ -204,41 +204,37 @@ async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None
             assert ids == sorted(ids)
 
 
-async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows() -> None:
-    """A worker that sends its result and then acks never loses the work between the two."""
-    asked: list[str] = []
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that sends its result and then acks never loses the work between the two, though what somebody else
+    sends in the same turn is refused."""
+    monkeypatch.setattr("app.gather.LULL", inf)
+    engine, done = ENGINES[kind](Limits(), Clock()), list[str]()
 
-    class Engine(MemoryEngine):
-        def append(self, drafts: Sequence[Draft]) -> "Future[Receipt | Scheduled]":
-            asked.append(drafts[0].envelope.topic)
-            return super().append(drafts)
+    def watched(name: str) -> None:
+        ask = getattr(engine, name)
 
-        def settle(
-            self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
-        ) -> "Future[list[Outcome]]":
-            asked.append(action)
-            return super().settle(topic, group, action, ids, seconds)
+        def asked(*of: Any) -> "Future[Any]":
+            future: Future[Any] = ask(*of)
+            future.add_done_callback(lambda _: done.append(name))
+            return future
 
-    async with serving(engine=Engine(Limits(), steady_clock())) as port, port.connect() as peer:
-        peer.send("pub jobs one", "work jobs mail")
-        lease = (await peer.lines(3))[2].split()[2].decode()
-        peer.send("pub results done", f"ack jobs mail {lease}")
-        assert [line[:2] for line in await peer.lines(2)] == [b"OK", b"OK"]
-        assert asked == ["jobs", "results", "ack"]
+        monkeypatch.setattr(engine, name, asked)
 
-
-async def test_who_is_refused_together_by_a_log_that_takes_its_time_is_tried_by_itself(slow: SlowEngine) -> None:
-    async with serving(engine=slow) as port, port.connect() as peer:
-        peer.send(send("foo", "a"), send("foo", "b"), "ping")
-        await slow.has(2)
-        slow.fail(LogFull("no room for both"))
-        await slow.has(2)
-        assert len(slow.asked) == 2
-        slow.accept(1)
-        slow.fail(LogFull("no room for a"))
-        lines = await peer.lines(3)
-        assert b"no room for a" in lines[0]
-        assert lines[1:] == [DONE, b"OK pong\r\n"]
+    async with serving(engine=engine) as port, port.connect() as worker, port.connect() as other:
+        await port.broker.configure("results", {"max_bytes": 10})
+        worker.send("pub jobs one", "work jobs mail")
+        lease = (await worker.lines(3))[2].split()[2].decode()
+        await other.synchronise()
+        watched("append_each")
+        watched("settle")
+        other.send("pub results " + "x" * 11)
+        worker.send("pub results done", f"ack jobs mail {lease}")
+        assert [line[:2] for line in await worker.lines(2)] == [b"OK", b"OK"]
+        assert (await other.line()).startswith(b"ERR message_too_large ")
+        assert done == ["append_each", "settle"]
 
 
 async def test_what_has_no_room_together_is_tried_one_by_one() -> None:
