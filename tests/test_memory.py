@@ -15,7 +15,7 @@ from app.core.log import Log
 from app.core.reading import Reading
 from app.core.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
-from app.message import Death, Id
+from app.message import HERE, Death, Id
 from tests.harness import draft
 
 COUNT = 5_000
@@ -72,6 +72,24 @@ def test_what_is_left_of_messages_that_came_together_takes_no_more_than_it_is_co
 def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:
     taken = grown(lambda n: log.accept([draft(f"topic.number.{n}", b"")], float(n) / COUNT))
     assert 0.4 * (TOPIC_COST + MESSAGE_COST) < taken < TOPIC_COST + MESSAGE_COST
+
+
+@pytest.mark.parametrize("length", [40, 500])
+def test_a_topic_that_has_lost_its_messages_keeps_no_long_line_of_theirs(log: Log, length: int) -> None:
+    def work(n: int) -> None:
+        line = b"{'command':'send', 'topic':'".ljust(length, b"x") + HERE
+        (run,) = log.accept([draft(f"topic.number.{n}", b"", line=line)], float(n) / COUNT)
+        log.remove(next(run.messages))
+
+    assert grown(work) < TOPIC_COST
+
+
+def test_a_line_that_differs_in_its_message_only_is_kept_once(log: Log) -> None:
+    def work(n: int) -> None:
+        line = b"".join([b"{'command':'send', 'topic':'a', 'msg':'", HERE, b"'}\n"])
+        log.accept([draft("a", b"x" * 100 + b"%d" % n, line=line)], float(n) / COUNT)
+
+    assert grown(work) - 100 < MESSAGE_COST
 
 
 def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
