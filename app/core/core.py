@@ -57,7 +57,7 @@ class Apart(msgspec.Struct, frozen=True):
         return [one.receipt(readers) if isinstance(one, Accepted) else one for one in self.outcomes]
 
 
-TOLD_LATER: Final = (Accepted, Apart)
+TOLD_LATER: Final = (Accepted, Apart)  # their receipt is known when it is known who was there
 
 
 class Outbox(msgspec.Struct, frozen=True):
