@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from app.broker import steady_clock
+from app.access.doorkeeper import OPEN
+from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.message import Draft, Told, how_many
 from app.tcp.connection import MAX_DUE
+from app.tcp.sends import Sends
+from app.tcp.session import LineSession
 from tests.engines.conftest import ENGINES, Clock
-from tests.tcp.peer import DONE, Peer, Port, delivered, send, serving, subscribe
+from tests.tcp.peer import DONE, MAX_LINE, MAX_MESSAGE, Peer, Port, delivered, send, serving, subscribe
 
 
 class SlowEngine(MemoryEngine):
@@ -192,6 +195,25 @@ async def test_clients_of_one_turn_share_a_commit_and_each_has_its_own_answer(
         assert await one.lines(2) == [DONE, DONE]
         epoch = port.broker.epoch
         assert await two.lines(2) == [f"OK {epoch}-{seq} subscribers=0\r\n".encode() for seq in (3, 4)]
+
+
+async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slow: SlowEngine) -> None:
+    sessions: list[LineSession] = []
+
+    def session(broker: Broker) -> LineSession:
+        sessions.append(LineSession(broker, MAX_LINE, MAX_MESSAGE, OPEN, 10.0))
+        return sessions[-1]
+
+    async with serving(engine=slow, session=session) as port, port.connect() as peer:
+        peer.send(send("foo", "a"), send("bar", "b"))
+        await slow.has(2)
+        slow.accept(1)
+        await settle(port)
+        one, two = (due for due in sessions[0]._due if isinstance(due, Sends))
+        assert [draft.bodies for draft in one.drafts] == [(b"a",)]
+        assert not two.drafts
+        slow.accept()
+        assert await peer.lines(2) == [DONE, DONE]
 
 
 async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None:
