@@ -3,6 +3,7 @@
 import asyncio
 from asyncio import Future
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -214,6 +215,35 @@ async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slo
         assert not two.drafts
         slow.accept()
         assert await peer.lines(2) == [DONE, DONE]
+
+
+async def test_however_many_answers_come_at_once_a_client_has_one_turn(
+    slow: SlowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = 0
+
+    class Session(LineSession):
+        def handle(self, line: bytes) -> None:
+            nonlocal handled
+            handled += 1
+            super().handle(line)
+
+    sends = ["pub a x", "pub b x"] * (MAX_DUE // 2)
+    make = partial(Session, max_line=MAX_LINE, max_message=MAX_MESSAGE, keeper=OPEN, auth_timeout=10.0)
+    async with serving(engine=slow, session=make) as port, port.connect() as peer:
+        peer.send(*sends, *["nonsense"] * 50)
+        await slow.has(MAX_DUE)
+        await settle(port)
+        monkeypatch.setattr("app.tcp.connection.TURN", -1.0)  # a line a turn
+        while slow.asked:
+            slow.accept()
+        turns, handled = list[int](), 0
+        while sum(turns) < 50:
+            await asyncio.sleep(0)
+            turns.append(handled)
+            handled = 0
+        assert max(turns) == 1
+        assert len(await peer.lines(MAX_DUE + 50)) == MAX_DUE + 50
 
 
 async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None:
