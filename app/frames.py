@@ -111,7 +111,7 @@ def control(event: str | None = None, data: Any = None, retry: int | None = None
 def sse_raw(message: Message) -> bytes:
     """The body in `data`, a field per line; as a `data:` URL when those lines could not give back the same bytes."""
     data = message.data
-    if b"\r" in data or not (data.isascii() or _is_utf8(data)):
+    if b"\r" in data or not (data.isascii() or is_utf8(data)):
         data = as_data_url(message).encode()
     elif b"\n" in data:
         data = data.replace(b"\n", b"\ndata: ")
@@ -119,7 +119,7 @@ def sse_raw(message: Message) -> bytes:
     return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, event.encode(), data)
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
     try:
         data.decode()
     except UnicodeDecodeError:

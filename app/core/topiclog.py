@@ -12,14 +12,7 @@ from .losses import Loss
 from .run import cost
 
 TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
-
-
 SHORT: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
-
-
-def _lasts(line: bytes) -> bool:
-    """It will be that of other messages too, and a topic may keep it."""
-    return HERE in line and len(line) <= SHORT
 
 
 class Weight(msgspec.Struct, frozen=True, gc=False):
@@ -162,3 +155,8 @@ class TopicLog:
         topic.bytes, topic.next_index = note.bytes, note.next_index
         topic.last_used, topic.pinned = note.last_used, note.pinned
         return topic
+
+
+def _lasts(line: bytes) -> bool:
+    """It will be that of other messages too, and a topic may keep it."""
+    return HERE in line and len(line) <= SHORT

@@ -113,7 +113,7 @@ def _usual(line: bytes) -> Send | None:
     before, message = line[:begin], line[begin:-2]
     if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
         return None
-    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or _is_utf8(message)):
+    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or frames.is_utf8(message)):
         return None
     envelope = _envelope(before)
     return None if envelope is None else Send(envelope, message)
@@ -130,14 +130,6 @@ def _envelope(before: bytes) -> Envelope | None:
     except (msgspec.ValidationError, PlainmqError):
         return None
     return wire.envelope(before + HERE + _END) if isinstance(wire, _Send) else None
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _evaluated(line: bytes) -> Any:

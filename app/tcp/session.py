@@ -37,7 +37,7 @@ class LineSession(Connection):
 
     __slots__ = (
         "_auth_timeout", "_broker", "_client", "_dialect", "_farewell", "_grant", "_held", "_keeper", "_kin",
-        "_max_message", "_refilled", "_remained", "_room", "_sent_to", "_speaks", "_takers", "_timer", "_together",
+        "_max_message", "_refilled", "_remained", "_sent_to", "_speaks", "_takers", "_timer", "_together",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,6 @@ class LineSession(Connection):
         self._takers: dict[Place, Reader | Worker] = {}
         self._together: list[Any] = []  # commands of one kin that came together, not done yet
         self._kin: object = None
-        self._room = 0  # how many of them there may be
         self._dialect: Dialect = WORDS  # they came in
         self._sent_to: str | None = None  # the topic of the last sends, which may still be in the gather
         self._speaks: Dialect = WORDS  # the last line's
@@ -190,9 +189,8 @@ class LineSession(Connection):
                 self._broker.gather.hasten(self._sent_to)
                 self._sent_to = None
             self._kin, self._dialect = kin, dialect
-            self._room = MAX_DUE - self._owed
         self._together.append(command)
-        if len(self._together) >= self._room:
+        if len(self._together) + self._owed >= MAX_DUE:
             self.catch_up()
 
     def catch_up(self) -> None:

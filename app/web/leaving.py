@@ -2,7 +2,7 @@
 then ends too, and its place is free.
 """
 
-from asyncio import FIRST_COMPLETED, Event, Task, create_task, wait
+from asyncio import FIRST_COMPLETED, Future, Task, create_task, get_running_loop, wait
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -28,24 +28,24 @@ async def client_leaves(request: Request, work: "Task[Any]") -> bool:
     keeper: Doorkeeper = request.app.state.keeper
     guest = _Guest()
     keeper.enter(guest, grant_of(request))
-    leaving, dismissed = create_task(_until_gone(request)), create_task(guest.dismissed.wait())
+    leaving = create_task(_until_gone(request))
     try:
-        await wait([work, leaving, dismissed], return_when=FIRST_COMPLETED)
-        if dismissed.done() and not work.done():
+        await wait([work, leaving, guest.dismissed], return_when=FIRST_COMPLETED)
+        if guest.dismissed.done() and not work.done():
             raise Unauthorised("the token is not good any more")
         return leaving.done()
     finally:
         keeper.leave(guest)
-        for task in leaving, dismissed, work:
-            task.cancel()
+        leaving.cancel()
+        work.cancel()
 
 
 class _Guest:
     def __init__(self) -> None:
-        self.dismissed = Event()
+        self.dismissed: Future[None] = get_running_loop().create_future()
 
     def dismiss(self) -> None:
-        self.dismissed.set()
+        self.dismissed.set_result(None)
 
 
 async def _until_gone(request: Request) -> None:
