@@ -14,6 +14,7 @@ from app.access.claims import every_right
 from app.access.doorkeeper import LOOK, Doorkeeper
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import LOGIN
+from tests.abuse.crowd import numbers
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, Stream, stream
@@ -21,6 +22,7 @@ from tests.tcp.peer import DONE, Peer, Port, serving
 
 pytestmark = pytest.mark.anyio
 
+_LISTENS = r'plainmq_subscribers\{kind="%s"\}'
 LONG = 4.0  # seconds: a busy machine has let everybody in by then
 
 
@@ -75,7 +77,7 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
             asyncio.create_task(http.post(f"/topics/{topic}/groups/g/pull?wait=60s")),
         ]
         async with asyncio.timeout(DEADLINE):
-            while not await _wait(http, read=1, worker=2):
+            while await numbers(http, _LISTENS % "read") != 1 or await numbers(http, _LISTENS % "worker") != 2:
                 pass
         lines = door.tokens.read_bytes().splitlines(keepends=True)
         put(door.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))
@@ -86,12 +88,6 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
         while (event := await other.next()) and event.data != "x":
             assert event.type != "bye"
         assert event is not None
-
-
-async def _wait(http: httpx.AsyncClient, **kinds: int) -> bool:
-    """Whether so many of each kind are there."""
-    metrics = (await http.get("/metrics")).text
-    return all(f'plainmq_subscribers{{kind="{kind}"}} {float(count)}\n' in metrics for kind, count in kinds.items())
 
 
 async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from tests.abuse.crowd import numbers
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -74,18 +75,12 @@ async def leave_after(server: ServerProcess, http: httpx.AsyncClient, topic: str
     for _, writer in connections:
         writer.write(request + behind)
     async with asyncio.timeout(DEADLINE):
-        while await _waiting(http) < 20:
+        while await numbers(http, r'plainmq_subscribers\{kind="read"\}') < 20:
             pass
         for _, writer in connections:
             writer.close()
-        while await _waiting(http):
+        while await numbers(http, r'plainmq_subscribers\{kind="read"\}'):
             pass
-
-
-async def _waiting(http: httpx.AsyncClient) -> int:
-    """How many wait for a page."""
-    (line,) = [line for line in (await http.get("/metrics")).text.splitlines() if 'subscribers{kind="read"}' in line]
-    return int(float(line.split()[1]))
 
 
 async def test_a_long_poll_without_news_answers_with_nothing_and_the_same_place(
