@@ -30,6 +30,9 @@ class Taker(Protocol):
     client: str | None
     """Whose it is, in quotas."""
 
+    bound: bool
+    """Whether its leases end with its connection."""
+
     def give(self, leases: list[Lease]) -> None: ...
 
     def nothing_more(self) -> None:
@@ -103,16 +106,18 @@ class Crew:
         elif self._asked is not None:
             self._over.add(lease)
 
-    def release(self, held: Collection[LeaseId]) -> None:
+    def release(self, held: Collection[LeaseId], excused: bool) -> None:
         """Their holder is gone."""
         for lease in held:
             del self._holders[lease]
-        self.give_back([*held])
+        self.give_back([*held], excused)
 
-    def give_back(self, ids: Sequence[LeaseId]) -> None:
-        """Nobody works on them: others may have the messages at once."""
+    def give_back(self, ids: Sequence[LeaseId], excused: bool = False) -> None:
+        """Nobody works on them: others may have the messages at once. `excused`: because the server ended it; then the
+        jobs have not failed."""
         if ids:
-            self._engine.settle(self.topic, self.group, Action.RETURN, ids).add_done_callback(self._given_back)
+            action = Action.RELEASE if excused or self.resting else Action.RETURN
+            self._engine.settle(self.topic, self.group, action, ids).add_done_callback(self._given_back)
 
     def end(self, reason: str) -> None:
         for taker in tuple(self.takers):
@@ -138,7 +143,9 @@ class Crew:
     async def _ask(self, taker: Taker) -> list[Lease]:
         """Leases for this one; without those that were over before they came."""
         count = 1 if len(self._waiting) > 1 else taker.room
-        claim = self._engine.claim(self.topic, self.group, count=count, octets=BURST, seconds=taker.lease)
+        claim = self._engine.claim(
+            self.topic, self.group, count=count, octets=BURST, seconds=taker.lease, bound=taker.bound
+        )
         self._asked = taker, claim
         try:
             leases = await claim

@@ -10,6 +10,8 @@ from .engines.base import PAGE_BYTES
 class Puller:
     """Up to `count` messages and about 1 MiB."""
 
+    bound = False  # the answer ends its connection, perhaps, and no lease
+
     def __init__(self, crew: Crew, count: int, lease: float | None, client: str | None = None) -> None:
         self.client = client
         self.leases: list[Lease] = []

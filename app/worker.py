@@ -1,7 +1,7 @@
 """One consumer that work is pushed to: what it holds, and how much more it may have."""
 
 from asyncio import AbstractEventLoop, TimerHandle
-from typing import Protocol
+from typing import Final, Protocol
 
 from .core.lease import Lease, LeaseId, lease_id
 from .crew import Crew, Taker
@@ -24,14 +24,18 @@ class Workplace(Protocol):
         """It takes no more."""
 
 
+ASKED_FOR: Final = "timeout"  # the one end that a worker asks for itself
+
+
 class Worker:
     """It has at most `credit` leases at a time. Workers.work() makes it; the caller owns it, calls start() once the
     sink can take bytes, and close()s it."""
 
     __slots__ = (
-        "_credit", "_crew", "_held", "_paused", "_stall", "_timeout", "_workplace", "client", "expires", "form",
-        "lease", "sink",
+        "_credit", "_crew", "_excused", "_held", "_paused", "_stall", "_timeout", "_workplace", "client", "expires",
+        "form", "lease", "sink",
     )  # fmt: skip
+    bound = True
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Worker:
         self._credit = credit
         self._held: dict[LeaseId, None] = {}  # in the order they were given, in which they return
         self._paused = False
+        self._excused = False
         self._stall = StallWatch(sink, workplace.loop, workplace.stall_timeout, workplace.counts)
         self._timeout: TimerHandle | None = None
 
@@ -114,7 +119,13 @@ class Worker:
         """End it in good order. Idempotent."""
         if not self.closed:
             self._credit = 0
+            if reason != ASKED_FOR:
+                self.excuse()
             self.sink.end(reason)
+
+    def excuse(self) -> None:
+        """The server ends it: what it holds has not failed."""
+        self._excused = True
 
     def keep_alive(self) -> None:
         if self.form.keep_alive:
@@ -129,7 +140,7 @@ class Worker:
         if not self.closed:
             self._workplace.leave(self._crew, self)
             held, self._held = self._held, {}
-            self._crew.release(held)
+            self._crew.release(held, self._excused)
 
     def _wait(self) -> None:
         if self.room:

@@ -78,11 +78,13 @@ class Pending(NamedTuple):
 
 
 class Core:
-    def __init__(self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget) -> None:
-        """`changed` hears of each change of state that is not a message."""
+    def __init__(
+        self, limits: Limits, epochs: Epochs, history: History, changed: Changed = forget, life: str = "memory"
+    ) -> None:  # fmt: skip
+        """`changed` hears of each change of state that is not a message. `life` names this one of the server."""
         self.log = Log(limits, epochs, history, changed)
         self.reading = Reading(self.log)
-        self.groups = Groups(self.log, self.reading, limits.groups, changed)
+        self.groups = Groups(self.log, self.reading, limits.groups, changed, life)
         self.duplicates = Duplicates(changed)
         self.delayed = Delayed(changed)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet

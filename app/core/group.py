@@ -75,11 +75,18 @@ class Job(msgspec.Struct, gc=False):
     it is ready again, or dead, at `due`."""
 
     attempt: int = 0
+    excused: int = 0  # attempts that the server itself cut short: they do not count against max_deliveries
+    bound: str = ""  # the life of the server in which a connection holds the lease; empty: it outlasts any
     expires: float | None = None
     due: float = 0.0
     first_failure: float | None = None
     last_failure: float = 0.0
     reason: str = ""
+
+    @property
+    def tries(self) -> int:
+        """The attempts that count."""
+        return self.attempt - self.excused
 
 
 class GroupNote(msgspec.Struct, frozen=True):
@@ -117,13 +124,17 @@ class Group:
         return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead)
 
     @classmethod
-    def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int]) -> "Group":
-        """Take up where another group left off. `jobs` by seq, the oldest first."""
+    def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int], life: str) -> "Group":
+        """Take up where another group left off. `jobs` by seq, the oldest first. A lease that was bound to a connection
+        ended with it, and with the `life` of the server: what it held is due at once."""
         group = cls(note.settings, note.begin)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
         group.jobs = dict(jobs)
         group.remembered = dict.fromkeys(buried)
         for seq, job in jobs.items():
+            if job.expires is not None and job.bound not in {"", life}:
+                job.expires, job.due = None, 0.0
+                job.excused += 1
             group.leased += job.expires is not None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return group
@@ -165,14 +176,15 @@ class Group:
                 return seq
         return None
 
-    def lease(self, seq: int, expires: float) -> int:
-        """Hand the message out; returns which attempt it is. It is a job that was taken, or the next after `cursor`."""
+    def lease(self, seq: int, expires: float, bound: str = "") -> int:
+        """Hand the message out; returns which attempt it is. It is a job that was taken, or the next after `cursor`.
+        `bound`: the life of the server with which the lease ends, if it is bound to a connection."""
         job = self.jobs.get(seq)
         if job is None:
             job = self.jobs[seq] = Job()
             self.cursor = seq
         job.attempt += 1
-        job.expires = expires
+        job.expires, job.bound = expires, bound
         self.leased += 1
         self.touched[seq] = None
         self._deadlines.set(seq, expires)
@@ -221,6 +233,10 @@ class Group:
                 self._fail(seq, job, now, "nack", seconds)
             case Action.RETURN:
                 self._fail(seq, job, now, "the worker's connection was lost")
+            case Action.RELEASE:
+                self._end_lease(seq, job)
+                job.excused += 1
+                self._again(seq, job)
         return Outcome.DONE
 
     def _settled(self, action: Action, seq: int) -> Outcome:
@@ -240,15 +256,15 @@ class Group:
         self.touched[seq] = None
         job.first_failure = at if job.first_failure is None else job.first_failure
         job.last_failure, job.reason = at, reason
-        wait = BACKOFF[min(job.attempt, len(BACKOFF)) - 1] if delay is None else delay
+        wait = BACKOFF[min(job.tries, len(BACKOFF)) - 1] if delay is None else delay
         job.due = at + wait
-        if wait and job.attempt < self.settings.max_deliveries:
+        if wait and job.tries < self.settings.max_deliveries:
             self._deadlines.set(seq, job.due)
         else:
             self._again(seq, job)
 
     def _again(self, seq: int, job: Job) -> None:
-        if job.attempt < self.settings.max_deliveries:
+        if job.tries < self.settings.max_deliveries:
             heappush(self._returned, seq)
         else:
             self.dying[seq] = None

@@ -62,13 +62,17 @@ NO_NEWS: Final = News()
 
 
 class Groups:
-    def __init__(self, log: Log, reading: Reading, most: int, changed: Changed = forget) -> None:
-        """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down."""
+    def __init__(
+        self, log: Log, reading: Reading, most: int, changed: Changed = forget, life: str = "memory"
+    ) -> None:  # fmt: skip
+        """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down. `life`
+        names this one of the server: the connections of an earlier one are gone."""
         self._news = News()
         self._changed = changed
         self._log = log
         self._reading = reading
         self._most = most
+        self._life = life
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
 
@@ -102,7 +106,7 @@ class Groups:
             key = str(topic), str(name)
             known = jobs.get(key, {})
             oldest_first = {seq: known[seq] for seq in sorted(known)}
-            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()))
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()), self._life)
         for topic, names in groups.items():
             held: TopicNote = notes["topic"][topic,]
             self._log.existing(topic).holds = Holds(names, held.held, held.held_bytes)
@@ -248,15 +252,17 @@ class Groups:
             self._news.ready[topic, name] = None
 
     def claim(
-        self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float
+        self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float, bound: bool = False
     ) -> list[Lease]:
         """Lease at most `count` messages, and no more after `octets` bytes of bodies, for `seconds` (None: the group's
-        ack_timeout). Raises NotFound."""
+        ack_timeout). `bound`: to a connection, so that the lease ends with the server at the latest. Raises NotFound.
+        """
         group = self._existing(topic, name)
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
         for message in self._claimable(topic, group, now):
-            leases.append(Lease(message, group.lease(message.seq, expires), expires))
+            attempt = group.lease(message.seq, expires, self._life if bound else "")
+            leases.append(Lease(message, attempt, expires))
             octets -= len(message.data)
             if len(leases) == count or octets <= 0:
                 break
@@ -369,7 +375,7 @@ class Groups:
     def _in_its_stead(name: str, group: Group, message: Message) -> Draft:
         job = group.jobs[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
-        death = Death(message.id, message.topic, name, job.attempt, job.reason, first, job.last_failure)
+        death = Death(message.id, message.topic, name, job.tries, job.reason, first, job.last_failure)
         envelope = Envelope(group.settings.dead_letter, message.content_type, message.event, death=death)
         return Draft(envelope, [message.data])
 

@@ -58,6 +58,7 @@ class Action(StrEnum):
     NACK = "nack"  # it is not: somebody else shall try, after a time
     EXTEND = "extend"  # it takes longer
     RETURN = "return"  # the worker is gone
+    RELEASE = "release"  # the server ends the worker's connection: no failure of the job
 
 
 class Outcome(StrEnum):

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.core import Core, Pending
+from ..core.epochs import new_epoch
 from ..core.log import LogNote
 from ..core.notes import Notes
 from ..core.topiclog import Limits
@@ -21,6 +22,7 @@ class Store:
         """Raises StoreUnusable."""
         self.file = StoreFile(path, synchronous)
         self.stale = True  # the core is not what the file has
+        self._life = new_epoch()  # of this server: however often the core is made anew, its connections are there
         self._pending = Pending({}, {})  # when the last transaction began
         self._limits = limits
         try:
@@ -42,7 +44,7 @@ class Store:
         left = notes["left"].get((), {})
         self._notes = DiskNotes(db)
         self._history = DiskHistory(db, self.epochs, left, self._notes.changed)
-        self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed)
+        self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed, self._life)
         # What is for one, or expires, is alone in its row: if that is noted to have less, it is gone.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")

@@ -118,9 +118,12 @@ class Engine(ABC):
         topic, with GroupLimit, LogFull or TopicInvalid (the dead-letter topic's name would be too long)."""
 
     @abstractmethod
-    def claim(self, topic: str, group: str, *, count: int, octets: int, seconds: float | None) -> Future[list[Lease]]:
+    def claim(
+        self, topic: str, group: str, *, count: int, octets: int, seconds: float | None, bound: bool = False
+    ) -> Future[list[Lease]]:
         """Lease at most `count` messages, and no more after `octets` bytes of bodies, each for `seconds` (None: the
-        group's ack_timeout). None at all when there is nothing to hand out now. Fails with NotFound."""
+        group's ack_timeout). `bound`: to a connection to this server, so that the lease ends with it in whatever way
+        it ends. None at all when there is nothing to hand out now. Fails with NotFound."""
 
     @abstractmethod
     def settle(

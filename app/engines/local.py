@@ -91,8 +91,10 @@ class LocalEngine(Engine):
     def join(self, topic: str, group: str) -> Future[None]:
         return self._work(lambda core, now: core.groups.join(topic, group, now))
 
-    def claim(self, topic: str, group: str, *, count: int, octets: int, seconds: float | None) -> Future[list[Lease]]:
-        claim = partial(Groups.claim, count=count, octets=octets, seconds=seconds)
+    def claim(
+        self, topic: str, group: str, *, count: int, octets: int, seconds: float | None, bound: bool = False
+    ) -> Future[list[Lease]]:
+        claim = partial(Groups.claim, count=count, octets=octets, seconds=seconds, bound=bound)
         return self._work(lambda core, now: claim(core.groups, topic, group, now=now))
 
     def settle(

@@ -88,6 +88,9 @@ class LineSession(Connection):
         self.because(reason)
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
+        for taker in self._takers.values():
+            if isinstance(taker, Worker):
+                taker.excuse()
         self.close()
 
     # The line's way

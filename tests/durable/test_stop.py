@@ -1,5 +1,6 @@
 """A server is stopped in good order and started again on its file; its clients go on where they were."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,10 @@ def next_server(tmp_path: Path) -> Iterator[Next]:
 def post(server: ServerProcess, topic: str, *bodies: str, **options: str) -> list[dict[str, Any]]:
     path = f"{server.url}/topics/{topic}/messages"
     return [httpx.post(path, content=body, params=options).raise_for_status().json() for body in bodies]
+
+
+def ask(server: ServerProcess, method: str, path: str, **request: Any) -> Any:
+    return httpx.request(method, f"{server.url}{path}", **request).raise_for_status().json()
 
 
 def pull(server: ServerProcess, **options: str | int) -> list[tuple[str, int]]:
@@ -100,3 +105,34 @@ async def test_a_delayed_message_comes_after_the_start_and_once(next_server: Nex
     post(server, "t", "end")
     async with stream(server, "/topics/t/stream?since=earliest") as events:
         assert await events.data(2) == ["late", "end"]
+
+
+async def test_however_often_the_server_is_stopped_no_job_dies_of_it(next_server: Next) -> None:
+    server = next_server()
+    post(server, "t", *"12")
+    ask(server, "PUT", "/topics/t/groups/g", json={"max_deliveries": 2})
+    for attempt in range(1, 5):
+        async with stream(server, "/topics/t/groups/g/stream?credit=1&lease=1h") as events, lines(server) as line:
+            (event,) = await events.take(1)
+            assert json.loads(event.data)["attempt"] == attempt
+            line.send('{"command":"subscribe","topic":"t","group":"g","credit":1,"lease":"1h"}')
+            assert json.loads((await line.take(2))[1])["attempt"] == attempt
+            server = next_server()
+    group = ask(server, "GET", "/topics/t/groups/g")
+    assert (group["ready"], group["leased"], group["delayed"], group["dead"]) == (2, 0, 0, 0)
+
+
+async def test_a_worker_that_fails_still_uses_its_attempts_up_between_stops(next_server: Next) -> None:
+    server = next_server()
+    post(server, "t", "1")
+    ask(server, "PUT", "/topics/t/groups/g", json={"max_deliveries": 2})
+    for _ in range(2):
+        async with stream(server, "/topics/t/groups/g/stream?lease=1h") as events:
+            (event,) = await events.take(1)
+            server = next_server()
+        ((_, attempt),) = pull(server, wait="5s")
+        lease = f"{json.loads(event.data)['id']}-{attempt}"
+        answer = ask(server, "POST", "/topics/t/groups/g/nack?delay=0s", json={"ids": [lease]})
+        assert answer == {"results": {lease: "done"}}
+    (letter,) = ask(server, "GET", "/topics/t.dead/messages")["messages"]
+    assert (letter["data"], letter["dead"]["attempts"], letter["dead"]["reason"]) == ("1", 2, "nack")

@@ -39,8 +39,13 @@ class Work:
 
     seq: int
     attempt: int = 0
+    excused: int = 0  # of these
     stage: Literal["ready", "leased", "delayed", "dying"] = "ready"
     until: float = 0.0  # the end of the lease or of the delay
+
+    @property
+    def tries(self) -> int:
+        return self.attempt - self.excused
 
 
 @dataclass
@@ -72,13 +77,18 @@ class ModelGroup:
                 self.again(work)
 
     def fail(self, work: Work, at: float, delay: float | None = None) -> None:
-        wait = BACKOFF[min(work.attempt, len(BACKOFF)) - 1] if delay is None else delay
+        wait = BACKOFF[min(work.tries, len(BACKOFF)) - 1] if delay is None else delay
         self.again(work)
         if wait and work.stage == "ready":
             work.stage, work.until = "delayed", at + wait
 
+    def excuse(self, work: Work) -> None:
+        """The server cut it short."""
+        work.excused += 1
+        self.again(work)
+
     def again(self, work: Work) -> None:
-        if work.attempt < self.max_deliveries:
+        if work.tries < self.max_deliveries:
             work.stage = "ready"
         else:
             work.stage = "dying"
@@ -197,6 +207,8 @@ class Model:
             del group.works[seq]
             group.acked.add(seq)
             self.trim(group.topic)
+        elif action is Action.RELEASE:
+            group.excuse(work)
         elif action is Action.EXTEND:
             work.until = self.now + (seconds or group.ack_timeout)
         else:

@@ -492,8 +492,12 @@ class StoredMachine(Machine):
 
     @rule()
     def restart(self) -> None:
-        for n in tuple(self.working):
-            self.worker_leaves(n)
+        for reader, _ in self.live.values():
+            reader.close()
+        self.live = {}
+        self.call(self.broker.drain)
+        self.settle()
+        assert {tuple(hand.socket.ends) for hand in self.working.values()} <= {("draining",)}
         super().stop()
         self.go_on()
 
@@ -507,8 +511,12 @@ class StoredMachine(Machine):
         self.go_on()
 
     def go_on(self) -> None:
-        """Nothing has changed, but nobody is there."""
+        """Nothing has changed, but nobody is there: leases that were bound to a connection are over."""
         epoch = self.broker.epoch
+        for hand in self.working.values():
+            for work in hand.group.staged("leased"):
+                if any((id.message.seq, id.attempt) == (work.seq, work.attempt) for id in hand.given):
+                    hand.group.excuse(work)
         self.live, self.model.readers, self.working = {}, {}, {}
         self.serve()
         assert self.broker.epoch == epoch
