@@ -12,7 +12,7 @@ import msgspec
 from sse_starlette import ServerSentEvent
 
 from .core.lease import Lease
-from .message import HERE, Death, Message, rfc3339
+from .message import HERE, Death, Message, is_reserved, rfc3339
 from .position import Gap
 
 T = TypeVar("T")
@@ -76,16 +76,17 @@ def retry_delay(pressure: float) -> int:
 
 _SOONEST, _USUAL, _LATEST = 1_000, 5_000, 30_000
 
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"  # always so, but some clients guess where nobody says it
 STREAM_HEADERS: Final = {
-    "Content-Type": "text/event-stream",
+    "Content-Type": EVENT_STREAM,
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx shall not wait for more
 }
 
 
 def hello(pressure: float) -> bytes:
-    """What every stream begins with."""
-    return b": plainmq\nretry: %d\n\n" % retry_delay(pressure)
+    """What every stream begins with. No blank line ends it: some clients take one for the end of a message."""
+    return b": plainmq\nretry: %d\n" % retry_delay(pressure)
 
 
 def farewell(reason: str, pressure: float) -> bytes:
@@ -99,10 +100,10 @@ def refusal(event: str, reason: str, pressure: float) -> bytes:
     return control(event, {"reason": reason}, retry=retry_delay(pressure))
 
 
-def control(event: str | None = None, data: Any = None, retry: int | None = None, comment: str | None = None) -> bytes:
-    """An event of our own (gap, busy, bye) or a comment. It never carries an id, so the reader keeps its place."""
-    text = None if data is None else encode_json(data).decode()
-    return ServerSentEvent(text, event=event, retry=retry, comment=comment, sep="\n").encode()
+def control(event: str, data: Any, retry: int | None = None, id: str | None = None) -> bytes:
+    """An event of our own. Only `place` carries an id: with the others the reader keeps its place. All have data, since
+    many clients hand on blocks without, as empty messages."""
+    return ServerSentEvent(encode_json(data).decode(), event=event, retry=retry, id=id, sep="\n").encode()
 
 
 # Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
@@ -115,8 +116,16 @@ def sse_raw(message: Message) -> bytes:
         data = as_data_url(message).encode()
     elif b"\n" in data:
         data = data.replace(b"\n", b"\ndata: ")
-    event = f"event: {message.event}\n" if message.event else ""
-    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, event.encode(), data)
+    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, _event_field(message), data)
+
+
+def _event_field(message: Message) -> bytes:
+    return f"event: {event}\n".encode() if (event := _event(message)) else b""
+
+
+def _event(message: Message) -> str | None:
+    """Its name, unless it was stored under one that is the server's own now: nobody shall take it for ours."""
+    return None if message.event is None or is_reserved(message.event) else message.event
 
 
 def is_utf8(data: bytes) -> bool:
@@ -134,8 +143,8 @@ def sse_json(message: Message) -> bytes:
 
 def _sse_record(message: Message, record: dict[str, Any]) -> bytes:
     """JSON escapes line ends, so it is always one line."""
-    event = f"event: {message.event}\n" if message.event else ""
-    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, event.encode(), encode_json(record))
+    data = encode_json(record)
+    return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, _event_field(message), data)
 
 
 def sse_lease(lease: Lease) -> bytes:
@@ -150,7 +159,7 @@ def as_record(message: Message) -> dict[str, Any]:
         "topic": message.topic,
         "index": message.index,
         "time": rfc3339(message.time),
-        "event": message.event,
+        "event": _event(message),
         "content_type": message.content_type,
     }
     try:
@@ -180,7 +189,7 @@ def as_lease_record(lease: Lease) -> dict[str, Any]:
 class SseForm(Generic[T]):
     """Server-sent events, for a server that adds the transfer coding itself."""
 
-    keep_alive = b":\n\n"
+    keep_alive = b":\n"
     kind = "stream"
     takes = True
 
@@ -194,14 +203,14 @@ class SseForm(Generic[T]):
         return control("gap", gap)
 
     def place(self, id: str) -> bytes:
-        """An id without data is no event, but an EventSource that is cut off now comes back with it."""
-        return f"id: {id}\n\n".encode()
+        """An EventSource that is cut off now comes back with the id; its page need not listen."""
+        return control("place", {"place": id}, id=id)
 
 
 class ChunkedSseForm(SseForm[T]):
     """Server-sent events as HTTP/1.1 chunks (RFC 9112, section 7.1), written straight to the socket."""
 
-    keep_alive = b"3\r\n:\n\n\r\n"
+    keep_alive = b"2\r\n:\n\r\n"
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
         size = sum(map(len, frames))

@@ -20,6 +20,8 @@ MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
 LONGEST_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
 TEXT: Final = "text/plain; charset=utf-8"
+# What the server itself says in an event stream, and what an EventSource dispatches by itself: no message is called so.
+RESERVED: Final = frozenset({"place", "gap", "busy", "bye", "open", "error"})
 HERE: Final = b"\0"  # in an Envelope's line, in which nothing else is one
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
@@ -122,7 +124,16 @@ def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
 
 def parse_event(text: str) -> str:
     """Itself. Raises OptionInvalid."""
+    if is_reserved(text):
+        raise OptionInvalid(
+            f"event {text[:60]!a} is a name of the server's own: {', '.join(sorted(RESERVED))} are reserved"
+        )
     return _printable("event", text, MAX_EVENT)
+
+
+def is_reserved(event: str) -> bool:
+    """Also where only a reader that is less than exact would take it for one of ours."""
+    return event.strip().lower() in RESERVED
 
 
 def parse_key(text: str) -> str:

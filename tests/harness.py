@@ -227,6 +227,7 @@ class Stream:
         self.parser = SseParser()
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.place = ""  # of a reader that has no message yet: an EventSource keeps it, and its page need not listen
         self._events: list[SseEvent] = []
         self.ended_in_order = False
 
@@ -252,14 +253,23 @@ class Stream:
         return chunk
 
     async def next(self) -> SseEvent | None:
-        """The next event; None when the stream has ended."""
+        """The next event but `place`; None when the stream has ended."""
         async with asyncio.timeout(DEADLINE):
             while not self._events:
                 chunk = await self._chunk()
                 if not chunk:
                     return None
-                self._events = self.parser.feed(chunk)
+                self._events = self.waiting(chunk)
         return self._events.pop(0)
+
+    def waiting(self, chunk: bytes) -> list[SseEvent]:
+        """The events that the chunk ends, but `place`."""
+        return [event for event in self.parser.feed(chunk) if not self._is_place(event)]
+
+    def _is_place(self, event: SseEvent) -> bool:
+        if event.type == "place":
+            self.place = event.last_event_id
+        return event.type == "place"
 
     async def take(self, count: int) -> list[SseEvent]:
         events = [await self.next() for _ in range(count)]

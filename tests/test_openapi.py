@@ -116,11 +116,9 @@ def item_complaints(item: dict[str, Any], schema: Any, form: str = "raw") -> lis
     """What is wrong with an item of a stream; JSON in its data is read and held to its own schema."""
     found = complaints(item, schema)
     schemas = DOCUMENT["components"]["schemas"]
-    if "id" in item and "data" in item:
-        kind = {"raw": "RawMessageEvent", "json": "JsonMessageEvent", "work": "WorkEvent"}[form]
-    else:
-        plain = "PlaceBlock" if "id" in item else "OpeningBlock"
-        kind = {"gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}.get(item.get("event", ""), plain)
+    message = {"raw": "RawMessageEvent", "json": "JsonMessageEvent", "work": "WorkEvent"}[form]
+    own = {"place": "PlaceEvent", "gap": "GapEvent", "bye": "ByeEvent", "busy": "BusyEvent"}
+    kind = own.get(item.get("event", ""), message)
     found += complaints(item, schemas[kind])
     content = schemas[kind].get("properties", {}).get("data", {}).get("contentSchema")
     return found + (complaints(json.loads(item["data"]), content) if content else [])
@@ -584,7 +582,7 @@ async def test_a_group_s_stream_is_as_documented(http: httpx.AsyncClient, topic:
     async with http.stream("GET", f"/topics/{topic}/groups/g/stream") as response:
         check("GET", f"{GROUP}/stream", response)
         items = await _items(response, 2)
-    assert [item.get("event") for item in items] == [None, "e", "e"]
+    assert [item.get("event") for item in items] == ["e", "e"]
     for item in items:
         assert not item_complaints(item, _WORK_MEDIA["itemSchema"], "work")
 
@@ -604,10 +602,10 @@ async def test_a_stream_for_scripts_ends_by_itself(server: ServerProcess, topic:
     for path in (STREAM.format(topic=topic) + "?", f"/stream?topic={topic}&topic=no.*&format=raw&"):
         async with client(server) as http:
             limited = await http.get(f"{path}since=earliest&limit=2")
-        assert [item.get("data") for item in blocks(limited.text)] == [None, "0", "1"]
+        assert [item.get("data") for item in blocks(limited.text)] == ["0", "1"]
         async with client(server) as http:
             timed = await http.get(f"{path}timeout=10ms")
-        assert [list(item) for item in blocks(timed.text)] == [["retry"], ["id"]]
+        assert [item["event"] for item in blocks(timed.text)] == ["place"]
         check("GET", "/stream" if path.startswith("/stream") else STREAM, limited)
 
 
@@ -627,7 +625,7 @@ async def _items(response: httpx.Response, ids: int) -> list[dict[str, Any]]:
     async for part in response.aiter_text():
         text += part
         items = blocks(text[: text.rfind("\n\n") + 2])
-        if sum({"id", "data"} <= item.keys() for item in items) >= ids:
+        if sum("id" in item and item.get("event") != "place" for item in items) >= ids:
             break
     return items
 
@@ -641,7 +639,7 @@ async def test_a_stream_s_items_are_as_documented(http: httpx.AsyncClient, topic
         check("GET", STREAM, response)
         assert response.headers["x-accel-buffering"] == "no"
         items = await _items(response, 5)
-    assert [item.get("event") for item in items] == [None, "gap", *["price"] * 5]
+    assert [item.get("event") for item in items] == ["gap", *["price"] * 5]
     for item in items:
         assert not item_complaints(item, _STREAM_MEDIA["itemSchema"], form)
 
@@ -724,7 +722,7 @@ async def test_a_server_that_stops_answers_as_documented() -> None:
             late.sendall(b"b")
             answer = b"".join(iter(lambda: late.recv(65536), b""))
         assert process.process.wait(DEADLINE) == 0
-    assert [item.get("event") for item in items] == [None, None, "bye"]
+    assert [item.get("event") for item in items] == ["place", "bye"]
     assert json.loads(items[-1]["data"]) == {"reason": "draining"}
     for item in items:
         assert not item_complaints(item, _STREAM_MEDIA["itemSchema"])

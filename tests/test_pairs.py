@@ -201,7 +201,7 @@ class StreamReader:
         assert b"transfer-encoding: chunked" in head.lower()
 
     async def message(self) -> bytes:
-        """The next block with data; what is between (comments, `retry:`, a place) is not a message."""
+        """The next message, without what stands before it (comments, `retry:`, the place of a reader without any)."""
         while True:
             while b"\n\n" not in self._rest:
                 async with asyncio.timeout(DEADLINE):
@@ -210,8 +210,8 @@ class StreamReader:
                 assert chunk.endswith(b"\r\n")
                 self._rest += chunk[:-2]
             block, _, self._rest = self._rest.partition(b"\n\n")
-            if any(line.startswith(b"data") for line in block.split(b"\n")):
-                return block + b"\n\n"
+            if b"\nevent: place\n" not in block:
+                return block[re.match(rb"(:.*\n|retry: .*\n)*", block).end() :] + b"\n\n"  # type: ignore[union-attr]
 
 
 @dataclass

@@ -233,7 +233,6 @@ class Client:
         query |= {} if left is None else {"limit": min(left, LIMIT)}
         query |= {} if place else {"since": since}
         headers = {"Last-Event-ID": place} if place else {}
-        id = ""
         try:
             async with aconnect_sse(self._http, "GET", "stream", params=query, headers=headers) as source:
                 if source.response.status_code != 200:
@@ -242,14 +241,13 @@ class Client:
                 async for event in source.aiter_sse():
                     if event.retry is not None:
                         waits.ask(event.retry)
-                    said = event.event if event.id == id else ""  # a word of the server's own brings no id
-                    if said in {"busy", "bye"}:
+                    if event.event in {"busy", "bye"}:
                         reason = _read(event.data.encode(), _Farewell).reason
                         raise RequestRefused(reason, 503, f"{self.url} takes no subscriber now ({reason})")
                     item: Record | Gap | None = None
-                    if event.data:
-                        item = _read(event.data.encode(), Gap) if said == "gap" else _read(event.data.encode(), Record)
-                    id, place = event.id, event.id or place
+                    if event.data and event.event != "place":
+                        item = _read(event.data.encode(), Gap if event.event == "gap" else Record)
+                    place = event.id or place
                     waits.heard()
                     yield place, item
         except SSEError:

@@ -51,6 +51,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             _nothing(),
             headers=STREAM_HEADERS,
             sep="\n",
+            ping=0,  # the broker's keep-alive comments are for these streams too
             shutdown_event=_Drain(broker),
             shutdown_grace_period=GRACE,
         )

@@ -38,7 +38,7 @@ from ..errors import (
     UpgradeUnsupported,
     UseForbidden,
 )
-from ..frames import refusal
+from ..frames import EVENT_STREAM, refusal
 from .headers import secured
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
@@ -119,7 +119,7 @@ def _refuse_softly(error: Busy, pressure: float) -> Response:
     """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
     event = "bye" if isinstance(error, Draining) else "busy"
     body = refusal(event, error.code, pressure)
-    return Response(body, headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    return Response(body, headers={"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
 
 
 async def explain(request: Request, error: Exception) -> Response:

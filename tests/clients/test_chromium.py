@@ -86,6 +86,23 @@ async def test_it_resumes_without_hole_or_duplicate(server: ServerProcess, topic
         assert resumed(middle)
 
 
+async def test_who_is_cut_off_before_a_first_message_misses_nothing(
+    server: ServerProcess, topic: str, browser: Any
+) -> None:
+    """Neither from `latest`, nor when a cut leaves only half of what tells the place."""
+    place = rb"\nevent: place\ndata: [^\n]*\n\n"
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        proxy(server.port, place, place[:-4]) as middle,
+        subscribed(browser, middle.url, f"/topics/{topic}/stream?format=raw") as page,
+    ):
+        async with asyncio.timeout(DEADLINE):
+            await middle.broken.wait()
+        await publish(http, topic, "in between")
+        assert (await page.next())[:2] == ["message", "in between"]
+        assert b"last-event-id: " in middle.requests[1].lower()
+
+
 async def test_it_comes_back_after_an_orderly_end(topic: str, browser: Any) -> None:
     with start_server("--keep-alive", "50ms", "--stream-age", "100ms", tcp_port=0) as server:
         async with (

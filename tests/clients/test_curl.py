@@ -36,7 +36,7 @@ async def test_curl_resumes_without_hole_or_duplicate(server: ServerProcess, top
             limit = len(EXPECTED) - len(events)
             place = events[-1].last_event_id if events else ""
             status, output = await curl(f"{middle.url}/topics/{topic}/stream?since=earliest&limit={limit}", place)
-            events += SseParser().feed(output)
+            events += [event for event in SseParser().feed(output) if event.type != "place"]
             broken += bool(status)
         assert [event.data for event in events] == EXPECTED
         assert broken == len(CUTS)

@@ -15,7 +15,7 @@ from app.position import Gap, GapReason
 from app.web.publish import read_content_type
 from tests.harness import SseEvent, SseParser, draft
 
-BEFORE: Final = b": plainmq\nretry: 1000\n\n"
+BEFORE: Final = b": plainmq\nretry: 1000\n"
 
 
 def events(data: bytes) -> None:
@@ -38,7 +38,11 @@ def events(data: bytes) -> None:
 def _read(form: SseForm[Message], message: Message, written: bytes, step: int) -> None:
     parser = SseParser()
     stream = BEFORE + written
-    got = [event for start in range(0, len(stream), step) for event in parser.feed(stream[start : start + step])]
+    first, place, last = [
+        event for start in range(0, len(stream), step) for event in parser.feed(stream[start : start + step])
+    ]
+    assert (place.type, place.last_event_id, place.data) == ("place", "k3f9a2-43", '{"place":"k3f9a2-43"}')
+    got = [first, last]
     assert [(event.type, event.last_event_id) for event in got] == [(message.event or "message", "k3f9a2-42")] * 2
     assert (parser.retry, parser.comments) == (1_000, ["plainmq", ""])
     for event in got:

@@ -88,7 +88,7 @@ class Reader:
         self._parser = SseParser()
 
     def write(self, data: bytes) -> None:
-        self.got += [event.data for event in self._parser.feed(data)]
+        self.got += [event.data for event in self._parser.feed(data) if event.type != "place"]
         if self._parser.last_event_id:
             self.placed.set()
 

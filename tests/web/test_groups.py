@@ -523,7 +523,7 @@ async def test_work_is_pushed_with_the_head_of_an_ordinary_stream(server: Server
     (id,) = await group.publish("work", event="resize")
     async with stream(server, f"{group.path}/stream", Last_Event_ID="other-999") as events:
         assert events.status == 200
-        assert events.headers["content-type"] == "text/event-stream"
+        assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert events.headers["cache-control"] == "no-store"
         assert events.headers["x-accel-buffering"] == "no"
         (event,) = await events.take(1)
@@ -626,7 +626,7 @@ async def test_one_worker_too_many_is_told_to_come_back() -> None:
 async def test_head_answers_without_a_stream(group: Group) -> None:
     await group.http.put(group.path)
     answer = await group.http.head(f"{group.path}/stream")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert await group.counts("workers") == (0,)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from pathlib import Path
 
 import httpx
 import pytest
@@ -24,7 +26,7 @@ async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes, **o
 async def test_headers_and_a_first_comment_come_at_once(server: ServerProcess, topic: str) -> None:
     async with stream(server, f"/topics/{topic}/stream") as events:
         assert events.status == 200
-        assert events.headers["content-type"] == "text/event-stream"
+        assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert events.headers["cache-control"] == "no-store"
         assert events.headers["x-accel-buffering"] == "no"
         events.parser.feed(await events._chunk())
@@ -258,14 +260,14 @@ async def test_a_misspelt_option_is_refused(http: httpx.AsyncClient, topic: str)
 
 async def test_head_answers_without_a_stream(http: httpx.AsyncClient, topic: str) -> None:
     answer = await http.head(f"/topics/{topic}/stream")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
 async def test_keep_alives_come_while_nothing_else_does() -> None:
     with start_server("--keep-alive", "50ms", tcp_port=0) as quick:
         async with stream(quick, "/topics/foo/stream") as events:
             while len(events.parser.comments) < 3:
-                assert events.parser.feed(await events._chunk()) == []
+                assert events.waiting(await events._chunk()) == []
             assert events.parser.comments == ["plainmq", "", ""]
 
 
@@ -373,9 +375,78 @@ async def test_a_reader_that_is_cut_off_before_its_first_message_has_a_place_to_
 ) -> None:
     await publish(http, topic, "before", ttl="0")
     async with stream(server, f"/topics/{topic}/stream{start}") as events:
-        while not events.parser.last_event_id:
-            assert events.parser.feed(await events._chunk()) == []
-        place = events.parser.last_event_id
+        while not events.place:
+            assert events.waiting(await events._chunk()) == []
+        place = events.place
     await publish(http, topic, "missed")
     async with stream(server, f"/topics/{topic}/stream{start}", Last_Event_ID=place) as events:
         assert await events.data(1) == ["missed"]
+
+
+RESERVED = ["place", "gap", "busy", "bye", "open", "error"]
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "Gap", "BYE", " gap", "bye "])
+@pytest.mark.parametrize("options", [{}, {"delay": "1h"}, {"delivery": "one"}, {"retain": "false"}])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-ndjson"])
+async def test_nobody_publishes_under_a_name_of_the_server_s_own_events(
+    http: httpx.AsyncClient, topic: str, name: str, options: dict[str, str], content_type: str
+) -> None:
+    answer = await http.post(
+        f"/topics/{topic}/messages",
+        content=b'{"reason":"draining"}',
+        params={"event": name, **options},
+        headers={"Content-Type": content_type},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert "reserved" in answer.json()["detail"]
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_names_that_only_contain_one_of_the_server_s_are_anybody_s(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    names = ["message", "gaps", "good bye", "placed"]
+    async with stream(server, f"/topics/{topic}/stream") as events:
+        for name in names:
+            await publish(http, topic, "x", event=name)
+        assert [event.type for event in await events.take(len(names))] == names
+
+
+async def test_what_was_stored_under_such_a_name_comes_without_it(tmp_path: Path) -> None:
+    """As in a file of an earlier version."""
+    flags = ["--engine", f"sqlite://{tmp_path / 'log.db'}"]
+    with start_server(*flags, tcp_port=0) as before:
+        async with httpx.AsyncClient(base_url=before.url) as http:
+            for body in RESERVED:
+                await publish(http, "foo", body, event="some")
+        before.stop()
+    with sqlite3.connect(tmp_path / "log.db") as db:
+        for name in RESERVED:
+            assert db.execute("UPDATE message SET event = ? WHERE data = ?", (name, name.encode())).rowcount == 1
+    db.close()
+    with start_server(*flags, tcp_port=0) as after:
+        for form in ("raw", "json"):
+            async with stream(after, f"/topics/foo/stream?since=earliest&format={form}") as events:
+                assert [event.type for event in await events.take(len(RESERVED))] == ["message"] * len(RESERVED)
+        async with stream(after, "/topics/foo/groups/g/stream") as work:
+            assert [event.type for event in await work.take(len(RESERVED))] == ["message"] * len(RESERVED)
+        async with httpx.AsyncClient(base_url=after.url) as http:
+            page = (await http.get("/topics/foo/messages")).json()["messages"]
+            assert [(record["event"], record["data"]) for record in page] == [(None, name) for name in RESERVED]
+
+
+async def test_nothing_but_an_event_with_data_ends_in_a_blank_line(topic: str) -> None:
+    """Many clients take a blank line for the end of a message, whatever stands before it."""
+    with start_server("--keep-alive", "50ms", tcp_port=0) as quick:
+        async with httpx.AsyncClient(base_url=quick.url) as http:
+            await http.put(f"/topics/{topic}/groups/g")
+            for path in (f"/topics/{topic}/stream", f"/topics/{topic}/groups/g/stream"):
+                async with stream(quick, path) as events:
+                    seen = b""
+                    while seen.count(b"\n:\n") + seen.count(b"\n\n:\n") < 3:
+                        seen += await events._chunk()
+                    await publish(http, topic, "x")
+                    while b"data: {" not in seen and b"data: x" not in seen:
+                        seen += await events._chunk()
+                assert all(b"\ndata: " in b"\n" + block for block in seen.split(b"\n\n")[:-1])
