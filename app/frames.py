@@ -12,7 +12,7 @@ import msgspec
 from sse_starlette import ServerSentEvent
 
 from .core.lease import Lease
-from .message import HERE, Death, Message, is_reserved, rfc3339
+from .message import HERE, Death, Message, is_reserved, is_utf8, rfc3339
 from .position import Gap
 
 T = TypeVar("T")
@@ -126,14 +126,6 @@ def _event_field(message: Message) -> bytes:
 def _event(message: Message) -> str | None:
     """Its name, unless it was stored under one that is the server's own now: nobody shall take it for ours."""
     return None if message.event is None or is_reserved(message.event) else message.event
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def sse_json(message: Message) -> bytes:

@@ -20,6 +20,7 @@ MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
 LONGEST_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
 TEXT: Final = "text/plain; charset=utf-8"
+BYTES: Final = "application/octet-stream"
 # What the server itself says in an event stream, and what an EventSource dispatches by itself: no message is called so.
 RESERVED: Final = frozenset({"place", "gap", "busy", "bye", "open", "error"})
 HERE: Final = b"\0"  # in an Envelope's line, in which nothing else is one
@@ -120,6 +121,19 @@ def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
             last.append(Draft(draft.envelope, draft.bodies[-most:]))
             most -= len(draft.bodies)
     return last
+
+
+def guess_content_type(body: bytes) -> str:
+    """What a body is of which nobody has said it."""
+    return TEXT if body.isascii() or is_utf8(body) else BYTES
+
+
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def parse_event(text: str) -> str:

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from .. import frames
 from ..errors import MessageTooLarge, PlainmqError
-from ..message import HERE, TEXT, Delivery, Envelope
+from ..message import BYTES, HERE, TEXT, Delivery, Envelope
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
@@ -22,7 +22,6 @@ MAX_BARE: Final = 8 << 10  # characters of it outside quotes
 MAX_STRUCTURE: Final = 256  # brackets, commas and operators outside quotes
 MAX_NESTING: Final = 8
 MAX_BEGINNING: Final = 512  # bytes before the message, in a line of a kind that is remembered
-BINARY: Final = "application/octet-stream"
 
 _STRING = re.compile(
     r"""'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+(?:'''|\Z|\\\Z)"""
@@ -59,7 +58,7 @@ class _Send(msgspec.Struct, tag_field="command", tag="send", forbid_unknown_fiel
         return Send(self.envelope(line), _as_bytes(self.msg))
 
     def envelope(self, line: bytes) -> Envelope:
-        kind = BINARY if isinstance(self.msg, bytes) else TEXT
+        kind = BYTES if isinstance(self.msg, bytes) else TEXT
         return Envelope(parse_topic(self.topic), kind, None, self.delivery, self.cache, line=line + b"\n")
 
 

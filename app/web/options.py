@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -19,6 +19,11 @@ def read_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, A
     return parse_options(request.query_params, parsers)
 
 
+def read_stream_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
+    """The same of a request that may be an EventSource's. Raises OptionInvalid."""
+    return parse_options(of_event_source(request.query_params), parsers)
+
+
 def parse_options(
     query: QueryParams, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()
 ) -> dict[str, Any]:
@@ -33,6 +38,24 @@ def parse_options(
             raise OptionInvalid(f"option {name!r} is given twice")
         options[name] = parsers[name](value)
     return options
+
+
+# Under which names EventSource polyfills and libraries put the last id into the query, where they can set no header
+# (event-source-polyfill, reconnecting-eventsource, eventsource-polyfill, clients of Mercure), and what else they put there.
+_LAST_ID: Final = "last_event_id"
+_COME_BACK: Final = frozenset({"lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id"})
+_NOISE: Final = frozenset({"r", "_", "evs_preamble", "evs_buffer_size_limit"})
+
+
+def of_event_source(query: QueryParams) -> QueryParams:
+    """The query of a stream as it is meant: the id under our own name, whoever has put it there. The last one counts, for
+    a client that comes back puts its own behind what the page has said; and an empty one says nothing."""
+    items = [(name, value) for name, value in query.multi_items() if name not in _NOISE]
+    ids = [value for name, value in items if name in _COME_BACK and value]
+    others = [item for item in items if item[0] not in _COME_BACK]
+    if not ids:
+        return QueryParams(others)
+    return QueryParams([*(item for item in others if item[0] != _LAST_ID), (_LAST_ID, ids[-1])])
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -11,7 +11,17 @@ from starlette.responses import Response
 from ..broker import Broker
 from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ..limits.inflow import Inflow
-from ..message import LONGEST_DELAY, TEXT, Draft, Envelope, Receipt, Scheduled, parse_event, parse_key, rfc3339
+from ..message import (
+    LONGEST_DELAY,
+    Draft,
+    Envelope,
+    Receipt,
+    Scheduled,
+    guess_content_type,
+    parse_event,
+    parse_key,
+    rfc3339,
+)
 from ..units import parse_duration
 from .answer import json_answer
 from .door import topic_of
@@ -20,6 +30,7 @@ from .visitor import client
 
 BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # what each line of a batch is
+UNSAID: Final = "application/x-www-form-urlencoded"  # by curl, wget, Python and Java, when nobody says what is sent
 
 MAX_CONTENT_TYPE: Final = 255
 _CHUNKED: Final = "chunked"
@@ -75,7 +86,7 @@ async def publish(request: Request) -> Response:
     body = await read_body(request, bounds.batch if batch else bounds.message)
     bodies = lines_of(body, bounds) if batch else [body]
     broker.quotas.publish(client(request), len(bodies))
-    envelope = Envelope(topic, LINE if batch else content_type, **options)
+    envelope = Envelope(topic, LINE if batch else content_type or guess_content_type(body), **options)
     answer = await broker.publish([Draft(envelope, bodies, delay, key)])
     if isinstance(answer, Scheduled):
         return _postponed(answer, topic, broker.engine.durability)
@@ -100,7 +111,7 @@ def _key(request: Request) -> str | None:
     return None if key is None else parse_key(key)
 
 
-def _content_type(request: Request) -> str:
+def _content_type(request: Request) -> str | None:
     if encoding := request.headers.get("content-encoding"):
         raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
     coding = request.headers.get("transfer-encoding", _CHUNKED)
@@ -108,7 +119,12 @@ def _content_type(request: Request) -> str:
         raise EncodingUnsupported(
             f"Transfer-Encoding is {coding[:60]!a}: expected chunked, which is all that is undone"
         )
-    return read_content_type(request.headers.get("content-type") or TEXT)
+    return said_content_type(request.headers.get("content-type", ""))
+
+
+def said_content_type(content_type: str) -> str | None:
+    """None if nobody has said what the body is. Raises OptionInvalid."""
+    return read_content_type(content_type) if content_type and content_type.lower() != UNSAID else None
 
 
 def read_content_type(content_type: str) -> str:
@@ -118,8 +134,8 @@ def read_content_type(content_type: str) -> str:
     return content_type
 
 
-def is_batch(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == BATCH
+def is_batch(content_type: str | None) -> bool:
+    return content_type is not None and content_type.partition(";")[0].strip().lower() == BATCH
 
 
 def lines_of(body: bytes, bounds: Bounds) -> list[bytes]:

@@ -21,7 +21,7 @@ from .body import given, read_json
 from .door import names_of
 from .eventstream import EventStream
 from .leaving import client_leaves
-from .options import Parser, duration, integer, read_options
+from .options import Parser, duration, integer, read_options, read_stream_options
 from .problem import STATUS, problem
 from .stay import Stay, at_most
 from .visitor import TICKET, client, grant_of
@@ -38,6 +38,7 @@ _STREAM_OPTIONS: dict[str, Parser] = {
     "credit": integer("credit", 1, MAX_LEASES),
     "lease": _LEASE,
     "timeout": duration("timeout", wanted.LONGEST),
+    "last_event_id": str,  # the group keeps the place; a client that comes back may say it all the same
     TICKET: str,
 }
 _NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_DELAY)}
@@ -94,7 +95,7 @@ async def stream_work(request: Request) -> Response:
     """The same pushed. The group is there before the head goes out, so that a refusal has its status."""
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
-    options = read_options(request, _STREAM_OPTIONS)
+    options = read_stream_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
     await broker.join(topic, group)
 

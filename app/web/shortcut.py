@@ -19,12 +19,12 @@ from starlette.responses import Response
 from ..access.doorkeeper import Doorkeeper
 from ..access.grant import Grant, Right
 from ..errors import PlainmqError
-from ..message import TEXT, Draft, Envelope, Receipt
+from ..message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
 from ..topic import Selector, parse_topic
 from .forwarded import NAMES
 from .guard import OUR_SITES, SITE, Rules
 from .headers import NOSNIFF, secured
-from .publish import LINE, Bounds, is_batch, lines_of, read_content_type
+from .publish import LINE, Bounds, is_batch, lines_of, said_content_type
 from .visitor import TICKET
 from .wanted import Wanted, wanted
 
@@ -78,6 +78,15 @@ class PublishShortcut(Shortcut, frozen=True, gc=False, kw_only=True):
     def read(self, body: bytes) -> Draft:
         """What the body is. Raises Refused."""
         return Draft(self.envelope, (body,))
+
+
+class UnsaidShortcut(PublishShortcut, frozen=True, gc=False, kw_only=True):
+    """Nobody has said what the body is: text, as the envelope says, or bytes."""
+
+    binary: Envelope
+
+    def read(self, body: bytes) -> Draft:
+        return Draft(self.envelope if guess_content_type(body) is TEXT else self.binary, (body,))
 
 
 class BatchShortcut(PublishShortcut, frozen=True, gc=False, kw_only=True):
@@ -169,13 +178,16 @@ def _measured(head: bytes) -> tuple[bytes, int]:
 def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: Bounds) -> Shortcut | None:
     if b"?" in url:
         return None
-    topic, content_type = _topic_in(url), _content_type(headers.get(b"content-type") or TEXT.encode())
-    if topic is None or content_type is None:
+    topic, (lawful, content_type) = _topic_in(url), _content_type(headers.get(b"content-type", b""))
+    if topic is None or not lawful:
         return None
     common = {"path": url, "names": (topic,)} | _sender(headers)
     if is_batch(content_type):
         return BatchShortcut(envelope=Envelope(topic, LINE), limit=bounds.batch, bounds=bounds, **common)
-    return PublishShortcut(envelope=Envelope(topic, content_type), limit=bounds.message, **common)
+    common["limit"] = bounds.message
+    if content_type is None:
+        return UnsaidShortcut(envelope=Envelope(topic, TEXT), binary=Envelope(topic, BYTES), **common)
+    return PublishShortcut(envelope=Envelope(topic, content_type), **common)
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: Bounds) -> Shortcut | None:
@@ -231,11 +243,12 @@ def _is_ours(host: bytes, rules: Rules) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _content_type(value: bytes) -> str | None:
+def _content_type(value: bytes) -> tuple[bool, str | None]:
+    """Whether it is lawful, and what it says, if anything."""
     try:
-        return read_content_type(value.decode("latin-1"))
+        return True, said_content_type(value.decode("latin-1"))
     except PlainmqError:
-        return None
+        return False, None
 
 
 # Answers. Of the headers against misuse by a browser (web/headers.py) a 201 needs one only: it answers a POST, so no

@@ -13,7 +13,7 @@ from ..message import parse_id
 from ..position import LATEST, After, Start, parse_start
 from ..sink import Sink
 from ..topic import Selector
-from .options import Parser, choice, duration, integer, parse_options
+from .options import Parser, choice, duration, integer, of_event_source, parse_options
 from .visitor import TICKET
 
 LONGEST: Final = 3_600.0  # seconds that a stream may ask for
@@ -57,7 +57,7 @@ def wanted(
 ) -> Wanted:
     """`last_event_id` is the header, which goes before the query: a browser that comes back sends the place that it has
     reached there. Raises OptionInvalid."""
-    options = parse_options(query, _OPTIONS, repeatable)
+    options = parse_options(of_event_source(query), _OPTIONS, repeatable)
     single = len(selector.topics) == 1 and not selector.patterns
     if last_event_id:
         start = _after(last_event_id.strip(" \t"))  # RFC 9110, section 5.5; the parser leaves it on

@@ -1,5 +1,5 @@
-"""Programs that use a client library of PyPI or npm, each in a process of its own. The library is installed once, and kept
-in pytest's cache, if there is one.
+"""Programs that use a client library of PyPI or npm, each in a process of its own. The library is installed once, and
+kept in pytest's cache, if there is one.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.harness import DEADLINE
 
 
 class Program(NamedTuple):
-    """`package`: as pip or npm knows it; `text`: the program, which is given a URL and says a line of JSON an event."""
+    """`package`: as pip or npm knows it, with those beside it; `text`: the program, which is given a URL and says a line of JSON an event."""
 
     package: str
     text: str
@@ -30,7 +30,7 @@ class Program(NamedTuple):
 
 
 def folder_of(request: pytest.FixtureRequest, factory: pytest.TempPathFactory, package: str) -> Path:
-    name = package.replace("/", "-").replace("@", "-").strip("-")
+    name = package.replace("/", "-").replace("@", "-").replace(" ", "-").strip("-")
     cache = getattr(request.config, "cache", None)
     folder: Path = cache.mkdir(name) if cache else factory.mktemp(name)
     return folder
@@ -40,7 +40,7 @@ def install(program: Program, folder: Path) -> Path:
     """The path of the program, with its library beside it."""
     done = folder / "installed"
     if not done.exists():
-        npm = ["npm", "install", "--no-audit", "--no-fund", program.package]
+        npm = ["npm", "install", "--no-audit", "--no-fund", *program.package.split()]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), program.package]
         subprocess.run(npm if "node" in program.command else pip, cwd=folder, check=True, timeout=240)
         done.touch()

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.clients.packages import Program, folder_of, install, missing, running
-from tests.harness import DEADLINE, start_server, stream
+from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers
+from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +91,16 @@ for event in ld_eventsource.SSEClient(sys.argv[1]).events:
         "import polyfill from 'event-source-polyfill'\nconst EventSource = polyfill.EventSourcePolyfill"
         + _EVENT_SOURCE,
     ),
+    "reconnecting-eventsource": Program(
+        "reconnecting-eventsource@1.6.4 eventsource@4.0.0",
+        """
+import { EventSource as Fetched } from 'eventsource'
+import Reconnecting from 'reconnecting-eventsource'
+const options = { eventSourceClass: Fetched, max_retry_time: 50 }
+const EventSource = class { constructor(url) { return new Reconnecting(url, options) } }
+"""
+        + _EVENT_SOURCE,
+    ),
 }
 TEXTS = ["plain", "Grüße 🙂", "two\nlines"]
 
@@ -117,3 +128,24 @@ async def test_a_library_hands_on_what_was_published_and_no_empty_message(
                 receipt = (await http.post(f"{base}/messages", content=text.encode())).json()
                 kind, data, id = await said.next()
                 assert (kind, json.loads(data)["data"], id) == ("message", text, receipt["id"])
+
+
+async def test_a_polyfill_that_says_its_place_in_the_query_misses_nothing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, topic: str, server: ServerProcess
+) -> None:
+    program = PROGRAMS["event-source-polyfill"]
+    if lacks := missing(program):
+        pytest.skip(f"{lacks} is not installed")
+    path = install(program, folder_of(request, tmp_path_factory, program.package))
+    async with (
+        proxy(server.port, *CUTS) as middle,
+        running(program, path, f"{middle.url}/topics/{topic}/stream?since=earliest") as said,
+    ):
+        await publish_numbers(server.url, topic)
+        numbers: list[str] = []
+        while len(numbers) < len(EXPECTED):
+            kind, data, _ = await said.next()
+            numbers += [data] if kind == "message" else []
+        assert numbers == EXPECTED
+        assert not middle.cuts_left
+        assert b"lasteventid=" in middle.requests[-1].lower()

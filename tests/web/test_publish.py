@@ -1,6 +1,7 @@
 """POST /topics/{topic}/messages."""
 
 import asyncio
+import shutil
 import socket
 from collections.abc import AsyncIterator
 
@@ -265,3 +266,72 @@ async def test_one_topic_too_many_is_refused() -> None:
             assert [answer.status_code for answer in answers] == [201, 201, 429]
             assert answers[2].json()["code"] == "topic_limit"
             assert (await client.post("/topics/t0/messages", content="x")).status_code == 201
+
+
+FORM = "application/x-www-form-urlencoded"  # what curl, wget and others send when nobody says what the body is
+TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
+
+
+@pytest.mark.parametrize("query", ["", "?event=x"])  # with the short cut and without
+@pytest.mark.parametrize(
+    ("said", "body", "kept"),
+    [
+        (FORM, b"hello", TEXT),
+        (FORM, b"", TEXT),
+        (FORM, "Grüße 🙂".encode(), TEXT),
+        (FORM, b"\x89PNG\xff", BYTES),
+        (FORM.title(), b"hello", TEXT),
+        ("", b"hello", TEXT),
+        ("", b"\xff", BYTES),
+        (f"{FORM}; charset=utf-8", b"a=b", f"{FORM}; charset=utf-8"),  # of a page, which means it
+        ("text/plain", b"\xff", "text/plain"),
+        ("application/json", b"{}", "application/json"),
+    ],
+)
+async def test_what_nobody_has_named_is_text_or_bytes(
+    http: httpx.AsyncClient, topic: str, said: str, body: bytes, kept: str, query: str
+) -> None:
+    headers = {"Content-Type": said} if said else {}
+    path = f"/topics/{topic}/messages"
+    for mixed in (body, b"text between", body, b"\xfe\xff", body):  # the same head again and again
+        location = (await http.post(path + query, content=mixed, headers=headers)).headers["location"]
+        if mixed == body:
+            assert (await http.get(location)).headers["content-type"] == kept
+    page = (await http.get(path)).json()["messages"]
+    assert [record["content_type"] for record in page[::2]] == [kept] * 3
+    assert all(("data_base64" in record) == (b"\xff" in body) for record in page[::2])
+
+
+async def test_what_comes_in_one_turn_from_several_keeps_its_own_content_type(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    """As from clients of which some say what they send, to the same topic at the same time."""
+    kinds = [(FORM, b"text"), (FORM, b"\xff"), ("image/png", b"\xff"), ("", b"text"), (BYTES, b"text")]
+    requests = [
+        f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        for kind, body in kinds * 20
+    ]
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(b"".join(requests[:90]))
+    async with asyncio.timeout(DEADLINE):
+        for _ in requests[:90]:
+            assert b" 201 " in await reader.readuntil(b'"durability":"memory"}\n')
+    writer.close()
+    page = (await http.get(f"/topics/{topic}/messages?limit=90")).json()["messages"]
+    assert [record["content_type"] for record in page] == [TEXT, BYTES, "image/png", TEXT, BYTES] * 18
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+async def test_what_curl_sends_without_a_word_is_text(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
+    url = f"{server.url}/topics/{topic}/messages"
+    for body in (b"hello", b"\xff\xfe"):
+        curl = await asyncio.create_subprocess_exec(
+            *("curl", "-sf", "--data-binary", "@-", url), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        await curl.communicate(body)
+        assert curl.returncode == 0
+    page = (await http.get(f"/topics/{topic}/messages")).json()["messages"]
+    assert [record["content_type"] for record in page] == [TEXT, BYTES]

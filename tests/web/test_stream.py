@@ -450,3 +450,56 @@ async def test_nothing_but_an_event_with_data_ends_in_a_blank_line(topic: str) -
                     while b"data: {" not in seen and b"data: x" not in seen:
                         seen += await events._chunk()
                 assert all(b"\ndata: " in b"\n" + block for block in seen.split(b"\n\n")[:-1])
+
+
+# As polyfills and libraries write it that can set no header
+COME_BACK = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id"]
+PLAIN = {"own": {}, "through ASGI": {"X-Not-Plain": "1"}}
+
+
+@pytest.mark.parametrize("headers", PLAIN.values(), ids=PLAIN)
+@pytest.mark.parametrize("name", COME_BACK)
+async def test_a_polyfill_comes_back_to_its_place(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str, headers: dict[str, str]
+) -> None:
+    first, second, _ = await publish(http, topic, "1", "2", "3")
+    queries = [
+        f"{name}={second}",
+        f"{name}={second}&r=8123098123",  # against caches
+        f"since=earliest&{name}={second}",
+        f"last_event_id={first}&{name}={second}",  # the page's, and what came since
+        f"{name}={first}&{name}={second}",
+        f"last_event_id={second}&{name}=",
+        f"evs_preamble=2056&evs_buffer_size_limit=262144&{name}={second}&_=1732300000",
+    ]
+    for query in queries * 2:  # a head that was seen before, too
+        async with stream(server, f"/topics/{topic}/stream?{query}", **headers) as events:
+            assert await events.data(1) == ["3"]
+    async with stream(server, f"/stream?topic={topic}&format=raw&{name}={second}", **headers) as events:
+        assert await events.data(1) == ["3"]
+    async with stream(server, f"/topics/{topic}/stream?{name}={first}", Last_Event_ID=second, **headers) as events:
+        assert await events.data(1) == ["3"]
+
+
+@pytest.mark.parametrize("name", COME_BACK)
+async def test_a_polyfill_that_has_no_id_yet_begins_where_it_is_told(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str
+) -> None:
+    await publish(http, topic, "1")
+    async with stream(server, f"/topics/{topic}/stream?since=earliest&{name}=&r=1") as events:
+        assert await events.data(1) == ["1"]
+
+
+@pytest.mark.parametrize("name", [*COME_BACK, "last_event_id"])
+async def test_a_worker_may_come_back_with_an_id(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str
+) -> None:
+    (id,) = await publish(http, topic, "job")
+    async with stream(server, f"/topics/{topic}/groups/g/stream?{name}={id}") as events:
+        assert [json.loads(data)["data"] for data in await events.data(1)] == ["job"]
+
+
+async def test_an_id_that_is_none_is_refused_under_any_name(http: httpx.AsyncClient, topic: str) -> None:
+    for name in COME_BACK:
+        answer = await http.get(f"/topics/{topic}/stream", params={name: "no id"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
