@@ -18,7 +18,9 @@ from typing import Protocol as Interface
 from ..net.sockets import acknowledged
 from .due import Answer, Due
 from .lines import Lines
+from .telnet import IAC, Telnet
 
+TLS: Final = b"\x16\x03"  # how a TLS hello starts
 WRITE: Final = 64 << 10  # bytes: so much is gathered into one write, and may wait in the transport before we stop
 TURN: Final = 0.01  # seconds of lines at a time: so much later does everybody else get their turn
 LATE: Final = 0.001  # seconds of them after which nothing more is read in the same turn
@@ -36,8 +38,8 @@ class Owner(Interface):
 class Connection(ABC, Protocol):
     __slots__ = (
         "_backlog", "_called", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_owed", "_paused", "_reading",
-        "_size", "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received", "token",
-        "why", "write",
+        "_size", "_telnet", "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received",
+        "token", "why", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -52,6 +54,7 @@ class Connection(ABC, Protocol):
         self.received = 0  # lines
         self.why = ""  # it ends
         self._lines = Lines(max_line)
+        self._telnet: Telnet | None = None  # what the client speaks beside its lines, once it has
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
         self._due: list[Due] = []  # in order; short: pop(0) is cheap
@@ -150,17 +153,29 @@ class Connection(ABC, Protocol):
             self.owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if not self._ended:
-            self._queue(self._lines.feed(data))
-            self.hold(len(self._lines.rest))
-            self._work()
+        if self._ended:
+            return
+        if self._telnet is not None or (IAC in data and not data.startswith(TLS)):
+            data = self._without_telnet(data)
+        self._queue(self._lines.feed(data))
+        self.hold(len(self._lines.rest))
+        self._work()
+
+    def _without_telnet(self, data: bytes) -> bytes:
+        """The client is answered first: after Ctrl-C, telnet shows nothing that comes before."""
+        self._telnet = self._telnet or Telnet()
+        text, answers = self._telnet.feed(data)
+        if answers:
+            self.write(answers)
+        return text
 
     def eof_received(self) -> bool:
         """A peer that will send no more still gets its answers, also to a last line without an LF."""
         if not self._ended:
+            lines = self._lines.feed(self._telnet.rest) if self._telnet else []
             last = self._lines.end()
             self._unended = bool(last)
-            self._queue(last)
+            self._queue(lines + last)
         self.finish()
         return self._transport.can_write_eof()  # TLS cannot be closed on one side: it closes now
 

@@ -46,6 +46,7 @@ class LineListener:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # telnet's data mark comes as urgent data
         self._server = await loop.create_server(self._accept, sock=self._sock, backlog=self._backlog, **self._tls)
         return self
 

@@ -17,7 +17,7 @@ from ..message import Draft
 from ..topic import Selector
 from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
-from .connection import MAX_DUE, Connection
+from .connection import MAX_DUE, TLS, Connection
 from .dialect import Dialect
 from .dialects import USUAL, WORDS, choose
 from .needs import check
@@ -28,7 +28,6 @@ MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client c
 LOGIN: Final = MAX_TOKEN + 200  # bytes of a line that shows a token, whatever the dialect
 LINGER: Final = 2.0  # seconds that a client whose time is over has to take its last bytes
 Place = tuple[str, str | None]  # a topic or pattern, and the group whose work it is, if any
-_TLS: Final = b"\x16\x03"  # a TLS hello need not contain an LF, so it is known by how it starts
 
 
 class LineSession(Connection):
@@ -95,13 +94,10 @@ class LineSession(Connection):
 
     # The line's way
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._lines.rest.startswith(_TLS):
+    def hold(self, octets: int) -> None:
+        if octets and self._lines.rest.startswith(TLS):  # a hello need not contain an LF
             self.because("another_protocol")
             self.close()
-
-    def hold(self, octets: int) -> None:
         if octets != self._held:
             try:
                 self._broker.inflow.grow(self._held, octets)

@@ -79,7 +79,7 @@ async def attack(port: Port, chance: random.Random) -> None:
     async with port.connect() as peer:
         for _ in range(chance.randint(1, 8)):
             peer.send(chance.choice(MAKERS)(chance) + chance.choice([b"\n", b"\n", b"\r\n"]))
-        peer.send("ping")
+        peer.send(b"x\xff\xf0\nping\n")  # noise may begin a subnegotiation of telnet: this ends it
         if chance.random() < 0.3:
             peer.writer.write_eof()
         answers = await until_pong(peer)

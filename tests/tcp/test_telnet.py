@@ -1,0 +1,224 @@
+"""What telnet clients say beside their lines (RFC 854, 855) is answered, and is no part of a line."""
+
+import os
+import pty
+import re
+import select
+import shutil
+import socket
+import subprocess
+import termios
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from app.tcp.echo import EchoSession
+from app.tcp.telnet import LONGEST, MOST, Telnet
+from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.tcp.peer import PARSE, UTF8, Peer, Port, serving
+
+IAC, SE, DM, IP, AO, AYT, SB = (bytes([code]) for code in (255, 240, 242, 244, 245, 246, 250))
+WILL, WONT, DO, DONT = (bytes([code]) for code in (251, 252, 253, 254))
+PUTTY = (  # its options: window size, speed, terminal type, environment, echo, go ahead
+    b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\xff\xfd\x03"
+)
+DECLINED = b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\xff\xfc\x03"
+PONG = b"OK pong\r\n"
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[Port]:
+    async with serving() as port:
+        yield port
+
+
+async def test_the_first_line_of_putty_is_a_line_like_any_other(peer: Peer) -> None:
+    peer.send(PUTTY + b"ping\r\n")
+    assert await peer.reader.readexactly(len(DECLINED) + len(PONG)) == DECLINED + PONG
+
+
+@pytest.mark.parametrize("verb", [WILL, DO])
+async def test_every_option_is_declined_each_time_it_is_asked_for(peer: Peer, verb: bytes) -> None:
+    asked = b"".join(IAC + verb + bytes([option]) for option in range(256))
+    peer.send(asked, asked)
+    answer = {WILL: DONT, DO: WONT}[verb]
+    expected = b"".join(IAC + answer + bytes([option]) for option in range(256))
+    assert await peer.reader.readexactly(2 * len(expected)) == 2 * expected
+    await peer.assert_quiet()
+
+
+async def test_agreement_gets_no_answer_so_two_sides_cannot_go_on_for_ever(peer: Peer) -> None:
+    peer.send(b"".join(IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in range(256)))
+    await peer.assert_quiet()
+    peer.send(IAC + DO + b"\x06")
+    answer = await peer.reader.readexactly(3)
+    peer.send(answer)  # a peer that echoes
+    await peer.assert_quiet()
+
+
+async def test_who_asks_whether_we_are_there_is_told(peer: Peer) -> None:
+    assert await peer.ask(b"pi" + IAC + AYT) == PONG
+    assert await peer.ask(b"ng\n") == PONG
+
+
+def negotiations() -> Iterator[bytes]:
+    """Each that leaves nothing in the text and gets no answer, or gets one of three bytes."""
+    yield from (IAC + bytes([code]) for code in range(0xF0, 0xFA) if bytes([code]) != AYT)
+    yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\n", b"'", IAC))
+    for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (LONGEST - 2)):
+        yield IAC + SB + inside + IAC + SE
+
+
+LINES = {
+    b"pub foo f\xc3\xbc\xc3\xbf\n": b"OK ",
+    b"{'command':'auth', 'token':'x'}\n": b"",
+    b'{"command":"ping"}\n': b'{"success": true}\r\n',
+    b"nonsense\r\n": b"ERR unknown_command ",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_negotiation_is_no_part_of_a_line_wherever_it_stands_and_however_it_comes(line: bytes) -> None:
+    for negotiation in negotiations():
+        for place in range(len(line) + 1):
+            whole = line[:place] + negotiation + line[place:]
+            for cut in range(place, min(place + len(negotiation) + 1, place + 12)):
+                telnet = Telnet()
+                text = [telnet.feed(part)[0] for part in (whole[:cut], whole[cut:])]
+                assert (b"".join(text), telnet.rest) == (line, b""), (negotiation, place, cut)
+            telnet = Telnet()
+            assert b"".join(telnet.feed(whole[at : at + 1])[0] for at in range(len(whole))) == line
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_lines_of_every_dialect_get_through_a_negotiation(peer: Peer, line: bytes) -> None:
+    for place in range(len(line) + 1):
+        peer.send(line[:place] + IAC + IP + IAC + WONT + b"\x06" + line[place:])
+        if LINES[line]:
+            assert (await peer.line()).startswith(LINES[line])
+    await peer.assert_quiet()
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\n", b"\xff\xff\n", b"\xff\xff\xf6\n", b"{'a\xff': 1}\n", b"\xffping\n", b"a \xff\xff\xfd\x01\n"]
+)
+async def test_what_is_no_negotiation_is_refused_as_before(peer: Peer, line: bytes) -> None:
+    assert b"UTF-8" in await peer.ask(line)
+    await peer.assert_quiet()
+
+
+@pytest.mark.parametrize("end", [b"\xff", b"\xff\xfd", b"\xff\xfa\x18"])
+async def test_a_negotiation_that_never_ends_is_text_when_the_client_leaves(peer: Peer, end: bytes) -> None:
+    peer.send(end)
+    peer.writer.write_eof()
+    assert await peer.rest() == UTF8
+
+
+async def test_a_subnegotiation_without_an_end_makes_nobody_deaf(peer: Peer) -> None:
+    peer.send(IAC + SB + b"x" * LONGEST + b"\nping\n")
+    assert await peer.line() == PONG
+
+
+async def test_a_flood_of_negotiation_is_refused_as_the_text_that_it_is(peer: Peer) -> None:
+    peer.send((IAC + WILL + b"\x01") * 100 * MOST + b"\n")
+    peer.writer.write_eof()
+    said = await peer.rest()
+    assert UTF8 in said or PARSE in said
+    assert said.replace(IAC + DONT + b"\x01", b"") in (UTF8, PARSE)
+
+
+def test_a_read_full_of_negotiation_costs_no_more_than_its_length() -> None:
+    """Steps, not seconds: what is heard is bounded, and what is kept of it is short."""
+    for unit in (IAC + SB, IAC + WILL, IAC + DO + b"\x06", IAC + AYT, IAC + SB + IAC, IAC):
+        telnet = Telnet()
+        for _ in range(3):
+            _, answers = telnet.feed(unit * 100_000)
+            assert len(answers) <= 3 * MOST + len(PONG)
+            assert len(telnet.rest) <= 2 * LONGEST + 3
+
+
+async def test_a_tls_hello_that_looks_like_a_negotiation_is_hung_up_on_without_a_word(peer: Peer) -> None:
+    peer.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + IAC + DO + b"\x01" + IAC + AYT)
+    assert await peer.rest() == b""
+
+
+async def test_a_data_mark_that_comes_as_urgent_data_is_heard_where_it_stands(peer: Peer) -> None:
+    """PuTTY and BSD's telnet send it so when a key interrupts (RFC 854, the synch signal)."""
+    sock: socket.socket = peer.writer.get_extra_info("socket")
+    os.write(sock.fileno(), b"pi" + IAC + IP + IAC)
+    urgent = socket.socket(fileno=os.dup(sock.fileno()))
+    urgent.send(DM, socket.MSG_OOB)
+    urgent.detach()
+    peer.send(b"ng\n")
+    assert await peer.line() == PONG
+
+
+async def test_the_echo_answers_negotiation_and_gives_everything_else_back() -> None:
+    async with serving(session=lambda _: EchoSession(1_000)) as port, port.connect() as peer:
+        peer.send(PUTTY + b"a\xff\xffb" + IAC + AO + b"c\xff\n")
+        peer.writer.write_eof()
+        assert await peer.rest() == DECLINED + b"a\xff\xffbc\xff\n"
+
+
+# The real client
+
+
+class Typist:
+    """Somebody who types into a program at a terminal."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self._seen = b""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def sees(self, pattern: bytes) -> None:
+        """Wait until it was shown, after what was seen before."""
+        deadline = time.monotonic() + DEADLINE
+        while not (match := re.search(pattern, self._seen)):
+            ready, _, _ = select.select([self._terminal], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{pattern!r} is not shown: {self._seen!r}"
+            self._seen += os.read(self._terminal, 65_536)
+        self._seen = self._seen[match.end() :]
+
+
+@contextmanager
+def telnet(server: ServerProcess) -> Iterator[Typist]:
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    program = shutil.which("telnet") or ""
+    process = subprocess.Popen(
+        [program, server.host, str(server.tcp_port)], stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509  # nothing else runs in this process
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        yield Typist(ours)
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+        os.close(ours)
+
+
+@pytest.mark.skipif(shutil.which("telnet") is None, reason="telnet is not installed")
+def test_telnet_goes_on_after_ctrl_c() -> None:
+    with start_server() as server, telnet(server) as person:
+        person.sees(rb"Escape character is '\^\]'\.\r\n")
+        person.type(b"sub foo\n")
+        person.sees(rb"OK subscribed to foo\r")
+        for number in range(1, 4):
+            person.type(b"\x03")  # Ctrl-C: it sends IP and DO TIMING-MARK, and shows nothing before it has an answer
+            person.type(b"pub foo hello %d\n" % number)
+            person.sees(rb"OK \S+-%d subscribers=1\r" % number)
+            person.sees(rb"MSG foo \S+-%d hello %d\r" % (number, number))
+        person.type(b"\x1d")
+        person.sees(rb"telnet> ")
+        person.type(b"send ayt\n")
+        person.sees(rb"OK pong")
+        person.type(b"ping\n")
+        person.sees(rb"OK pong")
