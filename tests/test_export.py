@@ -202,6 +202,16 @@ def test_an_import_that_is_repeated_stores_only_what_is_new(
     assert texts(fresh, topic) == [*map(str, range(5))]
 
 
+def test_what_was_deleted_can_be_imported_again_at_once(server: ServerProcess, topic: str) -> None:
+    for number in range(3):
+        post(server.url, topic, str(number))
+    lines = run("export", "--topic", topic, url=server.url).stdout
+    for _ in range(2):
+        httpx.delete(f"{server.url}/topics/{topic}").raise_for_status()
+        assert run("import", stdin=lines, url=server.url).stderr == b"messages stored: 3, known already: 0\n"
+        assert texts(server, topic) == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -173,7 +173,7 @@ class Core:
 
     def told(self, receipt: Receipt, key: str) -> None:
         """What the first publisher with this key was told in the end."""
-        self.duplicates.correct(receipt.topic, key, receipt)
+        self.duplicates.correct(key, receipt)
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
@@ -235,8 +235,9 @@ class Core:
     # Topics
 
     def drop(self, topic: str) -> None:
-        """Forget a topic, its messages, those that are to come later, and its groups. Raises NotFound."""
+        """Forget a topic, its messages, those that are to come later, its groups and its keys. Raises NotFound."""
         self.groups.drop_all(topic)
+        self.duplicates.drop(topic)
         for drafts in self.delayed.drop(topic):
             self.log.release(drafts)
         self.log.drop(topic)

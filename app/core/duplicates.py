@@ -1,4 +1,8 @@
-"""Idempotency keys: a publish that is repeated within the memory of its key is told what the first one was told."""
+"""Idempotency keys: a publish that is repeated within the memory of its key is told what the first one was told.
+
+A key outlives what retention, a ttl or a reader takes: the message was there, and to store it again would be a double.
+It does not outlive its topic's DELETE, after which there is nothing of which a publish could be a repetition.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -51,10 +55,16 @@ class Duplicates:
         while len(self._seen) > MOST or next(iter(self._seen.values())).time + WINDOW <= now:
             self._forget(next(iter(self._seen)))
 
-    def correct(self, topic: str, key: str, answer: Answer) -> None:
-        """The publisher was told this in the end."""
-        if known := self._seen.get((topic, key)):
-            self._seen[topic, key] = _remembered(answer, known.time)
+    def correct(self, key: str, receipt: Receipt) -> None:
+        """The publisher was told this in the end. By now the key may be another publish's, if the topic was dropped."""
+        known = self._seen.get((receipt.topic, key))
+        if known is not None and known.receipt is not None and known.receipt.id == receipt.id:
+            self._seen[receipt.topic, key] = _remembered(receipt, known.time)
+
+    def drop(self, topic: str) -> None:
+        """Forget a topic's keys."""
+        for key in [key for key in self._seen if key[0] == topic]:
+            self._forget(key)
 
     def _forget(self, key: tuple[str, str]) -> None:
         if self._seen.pop(key, None):

@@ -370,6 +370,16 @@ async def test_deleted_topics_and_groups_stay_deleted(life: Life) -> None:
         assert (await append(node, "u", "1")).index == 0
 
 
+async def test_the_keys_of_a_deleted_topic_are_gone_after_a_restart_too(life: Life) -> None:
+    async with life.open() as node:
+        first = await append(node, "a", "1", key="k")
+    async with life.open() as node:
+        await node.engine.drop("a")
+    async with life.open() as node:
+        new = await append(node, "a", "1", key="k")
+        assert (new.duplicate, new.index, new.id != first.id) == (False, 0, True)
+
+
 async def test_the_clock_does_not_step_back_behind_what_was_accepted(life: Life) -> None:
     async with life.open() as node:
         await append(node, "a", "1")

@@ -289,6 +289,55 @@ async def test_the_same_key_stores_nothing_twice_for_two_minutes(opened: Make) -
         assert not (await append(node, "a", "x", key="k")).duplicate
 
 
+async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -> None:
+    async with opened(ALL) as node:
+        first = await append(node, "a", "x", key="k")
+        other = await append(node, "b", "x", key="k")
+        await node.engine.append([draft("a", b"late", key="d", delay=50.0)])
+        await node.engine.drop("a")
+        new = await append(node, "a", "x", key="k")
+        assert (new.duplicate, new.index, new.id != first.id) == (False, 0, True)
+        assert await texts(node, "a") == ["x"]
+        assert await node.engine.append([draft("a", b"late", key="d", delay=50.0)]) == Scheduled(
+            1, node.clock.now + 50
+        )
+        again = await append(node, "a", "x", key="k")
+        assert (again.duplicate, again.id) == (True, new.id)
+        assert (await append(node, "b", "x", key="k")).id == other.id
+
+
+async def test_who_publishes_while_its_topic_is_deleted_learns_nothing_of_the_one_before(opened: Make) -> None:
+    async with opened(ALL) as node:
+        node.takers = 1  # so what a publisher is told is corrected when it is delivered
+        verbs = [
+            node.engine.append([draft("a", b"old", key="k")]),
+            node.engine.drop("a"),
+            node.engine.append([draft("a", b"new", key="k")]),
+        ]
+        old, _, new = await asyncio.gather(*verbs)
+        assert isinstance(new, Receipt)
+        assert (new.duplicate, new.id != getattr(old, "id", None)) == (False, True)
+        again = await append(node, "a", "new", key="k")
+        assert (again.duplicate, again.id, again.subscribers) == (True, new.id, 1)
+
+
+async def test_what_time_and_retention_took_is_known_by_its_key_all_the_same(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=1), topic_idle=5.0)) as node:
+        trimmed = await append(node, "trimmed", "x", key="k")
+        await append(node, "trimmed", "y")
+        over = await append(node, "over", "x", key="k", ttl=1.0)
+        node.takers = 1
+        taken = await append(node, "taken", "x", key="k", delivery=Delivery.ONE)
+        unkept = await append(node, "unkept", "x", key="k", retain=False)
+        node.takers = 0
+        node.clock.now += 60
+        assert [state.topic for state in await node.engine.topics(None)] == ["trimmed"]  # the others went idle
+        for first in (trimmed, over, taken, unkept):
+            again = await append(node, first.topic, "x", key="k")
+            assert (again.duplicate, again.id, again.index) == (True, first.id, first.index)
+        assert await texts(node, "**") == ["y"]
+
+
 async def test_a_refused_publish_does_not_use_its_key_up(opened: Make) -> None:
     async with opened(Limits(Retention(max_bytes=4))) as node:
         with pytest.raises(MessageTooLarge):
