@@ -187,14 +187,21 @@ class Broker:
         return page
 
     async def _page(self, selector: Selector, cursor: Cursor, limit: int) -> Page:
-        """The next page that has something in it, or the one that ends at the head."""
-        head = self._cohorts.head
+        """The next messages, as many as there are up to the head; or the next gap and what follows it at once."""
+        head, left = self._cohorts.head, PAGE_BYTES
+        messages: list[Message] = []
         while True:
-            page = await self.engine.read(selector, cursor, upto=head, limit=limit, octets=PAGE_BYTES, take=False)
-            if page.messages or page.gap is not None or page.cursor.seq >= head:
-                return page
+            page = await self.engine.read(
+                selector, cursor, upto=head, limit=limit - len(messages), octets=left, take=False
+            )
+            if page.gap is not None and messages:
+                return Page(messages, cursor)  # the gap is for the next one
+            messages += page.messages
+            left -= sum([len(message.data) for message in page.messages])
             cursor = page.cursor
-            await sleep(0)  # a page without a match may still have looked at a lot
+            if page.gap is not None or cursor.seq >= head or len(messages) >= limit or left <= 0:
+                return Page(messages, cursor, page.gap)
+            await sleep(0)  # each looks at no more than some milliseconds allow
 
     @contextmanager
     def _alarm(self, selector: Selector, client: str | None) -> Iterator[Alarm]:

@@ -21,6 +21,7 @@ from app.core.core import Core
 from app.core.topiclog import Limits, Retention
 from app.disk.store import Store
 from app.message import Draft, Envelope
+from tests.harness import whole
 
 ROUNDS: Final = 3
 BATCH: Final = 1_000
@@ -73,7 +74,7 @@ def nothing(_core: Core, _now: float) -> None: ...
 
 
 def group(core: Core, now: float) -> None:
-    core.groups.configure("t.0", "g", {}, None, now)
+    whole(core.groups.configure("t.0", "g", {}, None, now))
 
 
 ROWS: Final[dict[str, tuple[int, int, float | None, Prepare]]] = {

@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from app.message import Draft, Envelope
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
@@ -23,6 +25,16 @@ DEADLINE = 20.0  # seconds: far beyond what anything here takes
 def draft(topic: str, *bodies: bytes, delay: float | None = None, key: str | None = None, **options: Any) -> Draft:
     """`options`: of the Envelope."""
     return Draft(Envelope(topic, **options), [*bodies], delay, key)
+
+
+def whole(slices: Generator[None, None, T]) -> T:
+    """The answer of a question that is asked in slices, all at once."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 def take_nothing(port: int, request: bytes) -> socket.socket:

@@ -50,7 +50,7 @@ TABLE = """
     sink              →
     frames            → core/lease message position
 
-    engines/memory    → engines/local engines/base core/* telemetry/histogram message topic
+    engines/memory    → engines/local engines/base core/* telemetry/histogram message topic errors
     engines/sqlite    → engines/local engines/base disk/file disk/store core/* telemetry/* message errors
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic
@@ -65,21 +65,22 @@ TABLE = """
     disk/parts        →
 
     core/core         → .delayed .duplicates .groups .reading .log .history .epochs .notes
-                        .run .topiclog .totals message errors
-    core/groups       → .reading .run .log .topiclog .totals .holds .group .lease .deadlines .notes message
+                        .run .slices .topiclog .totals message errors
+    core/groups       → .reading .run .slices .log .topiclog .totals .holds .group .lease .deadlines .notes message
                         position topic errors
-    core/reading      → .log .losses .run message position topic
-    core/log          → .topiclog .room .losses .history .run .holds .group .deadlines .epochs .notes message topic
-                        errors
+    core/reading      → .log .topiclog .losses .run .slices message position topic
+    core/log          → .topiclog .room .losses .history .run .slices .holds .group .deadlines .epochs .notes message
+                        topic errors
     core/room         → .topiclog .run .holds .group message errors
     core/delayed      → .topiclog .deadlines .notes message errors
     core/topiclog     → .losses .history .run .holds message
-    core/losses       → .notes .run message topic
+    core/losses       → .notes .run message
     core/holds        → .history .run .group message
     core/group        → .lease .deadlines errors
     core/lease        → message errors
     core/history      → .run .shelf message
     core/shelf        → .run
+    core/slices       →
     core/run          → message
     core/duplicates   → .notes message
     core/epochs       → message

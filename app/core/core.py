@@ -22,6 +22,7 @@ from .log import Log
 from .notes import Changed, Notes, forget
 from .reading import Reading
 from .run import Run
+from .slices import Slices, sliced
 from .topiclog import Limits
 from .totals import Totals
 
@@ -242,13 +243,15 @@ class Core:
             self.log.release(drafts)
         self.log.drop(topic)
 
-    def totals(self) -> Totals:
+    def totals(self) -> Slices[Totals]:
         totals = Totals(self.log.cost, len(self.log.topics))
-        for topic in self.log.topics.values():
-            totals.messages += topic.ring.live
-            totals.bytes += topic.bytes
-            if topic.holds is not None:
-                self.groups.count(topic, totals)
+        for topics in sliced([*self.log.topics.values()]):
+            for topic in topics:
+                totals.messages += topic.ring.live
+                totals.bytes += topic.bytes
+                if topic.holds is not None:
+                    self.groups.count(topic, totals)
+            yield
         return totals
 
     def get(self, id: Id, now: float) -> Message | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import GroupLimit, NotFound, OptionInvalid
 from ..message import Death, Draft, Envelope, Id, Message
-from ..position import EARLIEST, GapReason, Start
+from ..position import EARLIEST, Cursor, GapReason, Start
 from ..topic import Selector, parse_topic
 from .deadlines import Deadlines
 from .group import Group, GroupNote, GroupSettings, GroupState, Job
@@ -20,6 +20,7 @@ from .log import Log
 from .notes import Changed, Notes, forget
 from .reading import Reading
 from .run import Run
+from .slices import Slices
 from .topiclog import TopicLog, TopicNote
 from .totals import Totals
 
@@ -127,21 +128,23 @@ class Groups:
 
     # What groups there are
 
-    def join(self, topic: str, name: str, now: float) -> None:
+    def join(self, topic: str, name: str, now: float) -> Slices[None]:
         """Make the group, unless it is there. Raises NotFound (there is no such topic), GroupLimit, LogFull."""
         self._log.existing(topic)
         if name not in self._groups_of(topic):
-            self.configure(topic, name, {}, None, now)
+            yield from self.configure(topic, name, {}, None, now)
 
     def configure(
         self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float
-    ) -> None:
+    ) -> Slices[None]:
         """Change fields of the group's settings; the topic and the group are made if they are not there. `start` (the
         word, and what it means) says where a new group begins. Raises OptionInvalid, TopicInvalid, TopicLimit,
         GroupLimit, LogFull."""
+        word, place = start or ("", EARLIEST)
+        begin = yield from self._reading.locate(Selector([topic]), place, now)
         group = self._groups_of(topic).get(name)
         settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
-        word, place = start or (settings.start, EARLIEST)
+        word = word or settings.start
         if group is not None and word != settings.start:
             raise OptionInvalid(
                 f"group {name!r} of {topic!r} began at {settings.start!r}, which cannot be changed: "
@@ -155,10 +158,9 @@ class Groups:
             group.configure(settings)
             self._look_at(topic, name, group)
         else:
-            self._make(topic, name, settings, place, now)
+            self._make(topic, name, settings, begin, now)
 
-    def _make(self, topic: str, name: str, settings: GroupSettings, start: Start, now: float) -> None:
-        cursor = self._reading.locate(Selector([topic]), start, now)
+    def _make(self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, now: float) -> None:
         if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
             raise OptionInvalid(
                 f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"

@@ -143,8 +143,8 @@ class MemoryOrder:
                     yield run
 
     def newest(self) -> Iterator[Run]:
-        for number in reversed(self._numbers):
-            yield from reversed(self._segments[number].values())
+        for number in self._numbers[::-1]:  # while one walks, they may come and go
+            yield from [*self._segments.get(number, {}).values()][::-1]
 
     def before(self, time: float, head: int) -> int:
         numbers = self._numbers

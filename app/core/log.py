@@ -22,10 +22,12 @@ from .holds import Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
 from .run import Run, placed
+from .slices import Slices, sliced
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
 CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
 SWEEP: Final = 1_000  # expired messages that one call gives up
+STATE: Final = 8  # as many things as a topic's state counts: its ends may have to be found in a file
 
 
 class LogNote(msgspec.Struct, frozen=True):
@@ -349,10 +351,15 @@ class Log:
         self.sweep(now)
         return self.existing(name).state()
 
-    def states(self, selector: Selector | None, now: float) -> list[TopicState]:
+    def states(self, selector: Selector | None, now: float) -> Slices[list[TopicState]]:
         """Every topic that is selected (None: every one), by name."""
         self.sweep(now)
-        return [self.topics[name].state() for name in sorted(self.topics) if selector is None or selector.matches(name)]
+        found: list[TopicState] = []
+        for names in sliced(sorted(self.topics), STATE if selector is None else STATE * selector.effort):
+            selected = (name for name in names if name in self.topics and (selector is None or selector.matches(name)))
+            found += [self.topics[name].state() for name in selected]
+            yield
+        return found
 
     def get(self, seq: int, now: float) -> Message | None:
         self.sweep(now)

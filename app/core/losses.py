@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from ..topic import Selector
 from .notes import Changed, Key, forget
 from .run import Run
 
@@ -75,6 +74,7 @@ class Losses:
         """That of a topic which is not there."""
         return self._forgotten.get(name, self.floor)
 
-    def among(self, selector: Selector) -> list[Loss]:
-        """Those of all topics that are not there and may be selected."""
-        return [self.floor, *(loss for name, loss in self._forgotten.items() if selector.matches(name))]
+    @property
+    def forgotten(self) -> Iterable[str]:
+        """The topics that are not there and whose loss is remembered by name."""
+        return self._forgotten

@@ -4,8 +4,8 @@ Like the log, plain functions of the time they are given. Who takes what is for 
 """
 
 from collections.abc import Callable, Iterator
-from heapq import merge
-from itertools import chain, islice
+from heapq import heapify, heappop, heapreplace, merge
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -17,8 +17,11 @@ from ..topic import Selector
 from .log import Log
 from .losses import Loss
 from .run import Run
+from .slices import SLICE, Slices, sliced
+from .topiclog import TopicLog
 
-SCAN: Final = 10_000  # messages a pattern's reader looks at in one page: some milliseconds, then others get a turn
+SCAN: Final = 1_000  # things a reader looks at in one page: some milliseconds, then others get a turn
+RUNS: Final = 8  # as many things as the first run of a ring counts that has to be found, maybe in a file
 
 _seq = attrgetter("seq")
 
@@ -37,14 +40,14 @@ class Reading:
     def __init__(self, log: Log) -> None:
         self._log = log
 
-    def locate(self, selector: Selector, start: Start, now: float) -> Cursor:
+    def locate(self, selector: Selector, start: Start, now: float) -> Slices[Cursor]:
         """The cursor from which a reader of the selection finds what it asked for and nothing else."""
         self._log.sweep(now)
-        return _LOCATE[type(start)](self, selector, start, now)
+        return (yield from _LOCATE[type(start)](self, selector, start, now))
 
     def read(
         self, selector: Selector, cursor: Cursor, now: float, *, upto: int, limit: int, octets: int, take: bool
-    ) -> Page:
+    ) -> Slices[Page]:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self._log.sweep(now)
@@ -59,19 +62,26 @@ class Reading:
         self._hand_out(ahead)
         messages = behind + ahead
         gone = cursor.reason is not None or self._log.losses.newest > max(cursor.seq, cursor.told)
-        loss = self.loss(selector) if gone else Loss()
+        loss = (yield from self.loss(selector)) if gone else Loss()
         if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
             return Page(messages, Cursor(place, cursor.told))
         return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(selector, cursor, loss, ahead))
 
-    def loss(self, selector: Selector) -> Loss:
-        """The newest loss in the selection; when it is a single topic, all of its loss."""
+    def loss(self, selector: Selector) -> Slices[Loss]:
+        """The newest loss in the selection; when it is a single topic, all of its loss. One that comes between two
+        slices may be told too soon, and never is forgotten."""
         topics, losses = self._log.topics, self._log.losses
-        found = [topics[name].loss if name in topics else losses.of(name) for name in selector.topics]
+        found = [self._loss_of(name) for name in selector.topics]
         if selector.patterns:
-            found += [topic.loss for topic in topics.values() if selector.matches(topic.name)]
-            found += losses.among(selector)
+            found.append(losses.floor)
+            for names in sliced([*topics, *losses.forgotten], selector.effort):
+                found += [self._loss_of(name) for name in names if selector.matches(name)]
+                yield
         return max(found, key=_seq)
+
+    def _loss_of(self, name: str) -> Loss:
+        topic = self._log.topics.get(name)
+        return self._log.losses.of(name) if topic is None else topic.loss
 
     def _gap(self, selector: Selector, cursor: Cursor, loss: Loss, messages: list[Message]) -> Gap:
         whole = cursor.reason is None and cursor.told == 0 and cursor.seq < loss.first
@@ -88,13 +98,13 @@ class Reading:
     ) -> tuple[list[Message], int]:
         """The messages of a page and the place up to which the log was looked at for them."""
         messages: list[Message] = []
-        place, looked = after, 0
+        place, looked, effort = after, 0, selector.effort
         for run in self._candidates(selector, after):
             if run.first > upto:
                 break
             if len(messages) == limit or octets <= 0 or looked >= SCAN:
                 return messages, place
-            looked += run.live
+            looked += effort
             place = min(run.seq, upto)
             if not (take or run.for_all) or not selector.matches(run.envelope.topic):
                 continue
@@ -136,51 +146,107 @@ class Reading:
 
     # Where a reader starts
 
-    def _latest(self, _selector: Selector, _start: Latest, _now: float) -> Cursor:
+    def _latest(self, _selector: Selector, _start: Latest, _now: float) -> Slices[Cursor]:
+        yield from ()
         return Cursor(self._log.head, 0)
 
-    def _earliest(self, selector: Selector, _start: Earliest, _now: float) -> Cursor:
-        return Cursor(0, self.loss(selector).seq)
+    def _earliest(self, selector: Selector, _start: Earliest, _now: float) -> Slices[Cursor]:
+        return Cursor(0, (yield from self.loss(selector)).seq)
 
-    def _after(self, selector: Selector, start: After, _now: float) -> Cursor:
+    def _after(self, selector: Selector, start: After, _now: float) -> Slices[Cursor]:
         known = self._log.epochs.knows(start.id)
         if known and start.id.seq <= self._log.head:
             return Cursor(start.id.seq, 0)
         reason = GapReason.AHEAD if known else GapReason.EPOCH
-        return Cursor(0, self.loss(selector).seq, str(start.id), reason)
+        return Cursor(0, (yield from self.loss(selector)).seq, str(start.id), reason)
 
-    def _since(self, selector: Selector, start: Since, _now: float) -> Cursor:
-        loss = self.loss(selector)
-        gone = loss.seq > 0 and loss.time >= start.time
+    def _since(self, selector: Selector, start: Since, _now: float) -> Slices[Cursor]:
         place = self._log.order.before(start.time, self._log.head)
+        loss = yield from self.loss(selector)
+        gone = loss.seq > 0 and loss.time >= start.time
         return Cursor(place, loss.seq, *((rfc3339(start.time), GapReason.TRIMMED) if gone else ()))
 
-    def _ago(self, selector: Selector, start: Ago, now: float) -> Cursor:
+    def _ago(self, selector: Selector, start: Ago, now: float) -> Slices[Cursor]:
         return self._since(selector, Since(now - start.seconds), now)
 
-    def _last(self, selector: Selector, start: Last, _now: float) -> Cursor:
-        newest = self._newest(selector)
-        found = [message.seq for message in islice(newest, start.count)]
-        return Cursor(found[-1] - 1 if found else self._log.head, self.loss(selector).seq)
+    def _last(self, selector: Selector, start: Last, _now: float) -> Slices[Cursor]:
+        """Nothing is looked at but what is selected, and no more of it than is asked for."""
+        head, count = self._log.head, start.count
+        topics = yield from self._selected(selector)
+        place = 0
+        if sum([topic.for_all for topic in topics]) > count:
+            place = yield from self._behind(topics, selector, count)
+        elif not any(topic.for_all for topic in topics):
+            place = head
+        return Cursor(place, (yield from self.loss(selector)).seq)
 
-    def _newest(self, selector: Selector) -> Iterator[Message]:
-        """The selected messages a reader would be shown, newest first."""
+    def _selected(self, selector: Selector) -> Slices[list[TopicLog]]:
+        topics = self._log.topics
+        found = [topics[name] for name in selector.topics if name in topics]
         if selector.patterns:
-            newest = (run for run in self._log.order.newest() if selector.matches(run.envelope.topic))
-        else:
-            rings = [self._log.topics[name].ring.newest() for name in selector.topics if name in self._log.topics]
-            newest = merge(*rings, key=_seq, reverse=True)
-        return chain.from_iterable(run.newest() for run in newest if run.for_all)
+            for part in sliced([*topics.values()], selector.effort):
+                found += [topic for topic in part if selector.matches(topic.name)]
+                yield
+        return [*dict.fromkeys(found)]
 
-    def _after_index(self, selector: Selector, start: AfterIndex, _now: float) -> Cursor:
+    def _behind(self, topics: list[TopicLog], selector: Selector, count: int) -> Slices[int]:
+        """The place behind which these topics have so many messages that are for all."""
+        place, looked = self._log.head, 0
+        runs = self._log.order.newest() if selector.everything else (yield from _newest(topics))
+        for run in runs:
+            looked += 1
+            if looked % SLICE == 0:
+                yield
+            if not run.for_all:
+                continue
+            if count <= run.live:
+                newest = islice(run.newest(), count)
+                return min([place, *(message.seq - 1 for message in newest)])
+            count -= run.live
+            place = run.first - 1
+        return place
+
+    def _after_index(self, selector: Selector, start: AfterIndex, _now: float) -> Slices[Cursor]:
+        """By bisection: in a topic, the index rises with seq."""
         (name,) = selector.topics
-        runs = self._log.topics[name].ring.after(0) if name in self._log.topics else ()
-        newer = chain.from_iterable(run.messages for run in runs if run.index > start.index)
-        place = next((message.seq - 1 for message in newer if message.index > start.index), self._log.head)
-        return Cursor(place, self.loss(selector).seq)
+        low, high = 0, self._log.head  # what is wanted begins behind the one, and at the latest behind the other
+        while name in self._log.topics and low < high:
+            middle = (low + high) // 2
+            run = next(self._log.topics[name].ring.after(middle), None)
+            if run is None or run.index > start.index:
+                high = middle
+            else:
+                low = run.seq
+        if run := next(self._log.topics[name].ring.after(low), None) if name in self._log.topics else None:
+            low = next((message.seq - 1 for message in run.messages if message.index > start.index), low)
+        return Cursor(low, (yield from self.loss(selector)).seq)
 
 
-_LOCATE: dict[type[Start], Callable[[Reading, Selector, Any, float], Cursor]] = {
+def _newest(topics: list[TopicLog]) -> Slices[Iterator[Run]]:
+    """The runs of these topics, newest first."""
+    heads: list[tuple[int, Run, Iterator[Run]]] = []
+    for part in sliced(topics, RUNS):
+        for topic in part:
+            runs = topic.ring.newest()
+            if run := next(runs, None):
+                heads.append((-run.seq, run, runs))
+        yield
+    heapify(heads)
+    return _merged(heads)
+
+
+def _merged(heads: list[tuple[int, Run, Iterator[Run]]]) -> Iterator[Run]:
+    """`heads`: a heap of the newest run of each topic, by its seq, which no other has, and those that follow it."""
+    while heads:
+        _, run, runs = heads[0]
+        yield run
+        if following := next(runs, None):
+            heapreplace(heads, (-following.seq, following, runs))
+        else:
+            heappop(heads)
+
+
+_LOCATE: dict[type[Start], Callable[[Reading, Selector, Any, float], Slices[Cursor]]] = {
     Latest: Reading._latest,
     Earliest: Reading._earliest,
     After: Reading._after,

@@ -123,6 +123,11 @@ class TopicLog:
         return (message for run in self.ring.after(0) for message in run.messages)
 
     @property
+    def for_all(self) -> int:
+        """How many messages there are that are for all."""
+        return self.ring.live - len(self.waiting)
+
+    @property
     def stays(self) -> bool:
         """It is not forgotten, however long nobody publishes to it."""
         return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None

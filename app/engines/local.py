@@ -2,15 +2,18 @@
 
 from abc import abstractmethod
 from asyncio import Future
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
 
 from ..core.core import Core
 from ..core.group import GroupState
 from ..core.groups import Groups
 from ..core.lease import Action, Lease, LeaseId, Outcome
 from ..core.reading import Page, Reading
+from ..core.slices import Slices
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled, Told
@@ -24,11 +27,51 @@ Question = Callable[[Core, float], T]
 """What to do with the core, as of a time. Whoever reads only, promises to change nothing but what is due."""
 
 
+TURN: Final = 0.002  # seconds of slices, and one more, then others get their turn
+
+
+class Sliced(Generic[T]):
+    """A question that is answered in slices."""
+
+    def __init__(self, question: Question[Slices[T]]) -> None:
+        self._question = question
+        self._slices: Slices[T] | None = None
+        self._core: Core | None = None
+        self.value: T
+
+    def step(self, core: Core, now: float) -> bool:
+        """One slice; whether the value is there. It begins anew with a core that is not the last one. Raises what the
+        question does."""
+        if self._slices is None or self._core is not core:
+            self._core, self._slices = core, self._question(core, now)
+        try:
+            next(self._slices)
+        except StopIteration as end:
+            self.value = end.value
+            return True
+        return False
+
+
+def take_turns(waiting: "deque[T]", step: Callable[[T], bool]) -> None:
+    """A slice of the first, then of the next one, until the turn is over. Who has not done comes again."""
+    end = monotonic() + TURN
+    while waiting:
+        first = waiting.popleft()
+        if not step(first):
+            waiting.append(first)
+        if monotonic() >= end:
+            break
+
+
 class LocalEngine(Engine):
     @abstractmethod
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
         """The answer, or the PlainmqError that was raised; of one that is TOLD_LATER, its receipt. `reads`: it changes
         nothing, so it can also be answered when nothing can be stored."""
+
+    @abstractmethod
+    def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
+        """The same of a question that may take long: others get their turn meanwhile."""
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         return self._publish(lambda core, now: core.append(drafts, now), drafts)
@@ -46,13 +89,13 @@ class LocalEngine(Engine):
     # Reading
 
     def locate(self, selector: Selector, start: Start) -> Future[Cursor]:
-        return self._ask(lambda core, now: core.reading.locate(selector, start, now), reads=True)
+        return self._ask_in_slices(lambda core, now: core.reading.locate(selector, start, now), reads=True)
 
     def read(
         self, selector: Selector, cursor: Cursor, *, upto: int, limit: int, octets: int, take: bool
     ) -> Future[Page]:
         read = partial(Reading.read, upto=upto, limit=limit, octets=octets, take=take)
-        return self._ask(lambda core, now: read(core.reading, selector, cursor, now), reads=True)
+        return self._ask_in_slices(lambda core, now: read(core.reading, selector, cursor, now), reads=True)
 
     def get(self, id: Id) -> Future[Message | None]:
         return self._ask(lambda core, now: core.get(id, now), reads=True)
@@ -60,7 +103,7 @@ class LocalEngine(Engine):
     # Topics
 
     def topics(self, selector: Selector | None) -> Future[list[TopicState]]:
-        return self._ask(lambda core, now: core.log.states(selector, now), reads=True)
+        return self._ask_in_slices(lambda core, now: core.log.states(selector, now), reads=True)
 
     def topic(self, name: str) -> Future[TopicState]:
         return self._ask(lambda core, now: core.log.state(name, now), reads=True)
@@ -72,7 +115,7 @@ class LocalEngine(Engine):
         return self._work(lambda core, _now: core.drop(name))
 
     def totals(self) -> Future[Totals]:
-        return self._ask(lambda core, _now: core.totals(), reads=True)
+        return self._ask_in_slices(lambda core, _now: core.totals(), reads=True)
 
     # Groups
 
@@ -88,8 +131,18 @@ class LocalEngine(Engine):
 
         return self._ask(work)
 
+    def _work_in_slices(self, question: Question[Slices[Any]]) -> "Future[Any]":
+        def work(core: Core, now: float) -> Slices[Any]:
+            core.pass_time(now)
+            try:
+                return (yield from question(core, now))
+            finally:
+                core.follow_up(now)
+
+        return self._ask_in_slices(work)
+
     def join(self, topic: str, group: str) -> Future[None]:
-        return self._work(lambda core, now: core.groups.join(topic, group, now))
+        return self._work_in_slices(lambda core, now: core.groups.join(topic, group, now))
 
     def claim(
         self, topic: str, group: str, *, count: int, octets: int, seconds: float | None, bound: bool = False
@@ -108,7 +161,7 @@ class LocalEngine(Engine):
     def configure_group(
         self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
     ) -> Future[None]:
-        return self._work(lambda core, now: core.groups.configure(topic, group, changes, start, now))
+        return self._work_in_slices(lambda core, now: core.groups.configure(topic, group, changes, start, now))
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
         return self._work(lambda core, _now: core.groups.drop(topic, group))

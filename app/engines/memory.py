@@ -1,6 +1,7 @@
 """The log in this process's memory: as fast as it gets, and gone with the process. Every start is a new epoch."""
 
 from asyncio import Future, TimerHandle, get_running_loop
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Final, Self
@@ -10,12 +11,14 @@ from ..core.epochs import Epochs, new_epoch
 from ..core.groups import Works
 from ..core.history import MemoryHistory
 from ..core.run import Run
+from ..core.slices import Slices
 from ..core.topiclog import Limits
+from ..errors import Draining
 from ..message import Receipt, Told
 from ..telemetry.histogram import Histogram
 from ..topic import Selector
 from .base import Deliver, attempt
-from .local import LocalEngine, Question
+from .local import LocalEngine, Question, Sliced, take_turns
 
 LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot count to what a person can write
 
@@ -29,6 +32,7 @@ class MemoryEngine(LocalEngine):
         self.commits = Histogram()
         self._clock = clock
         self._core = Core(limits, Epochs(self.epoch), MemoryHistory())
+        self._slow: deque[tuple[Sliced[Any], Future[Any], bool]] = deque()
         self._timer: TimerHandle | None = None
         self._wakes_at = inf  # when the timer ends
         self._deliver: Deliver = _nobody
@@ -40,6 +44,8 @@ class MemoryEngine(LocalEngine):
 
     async def close(self) -> None:
         self._deliver, self._works = _nobody, None
+        while self._slow:
+            self._slow.popleft()[1].set_exception(Draining("the log is closed"))
         if self._timer is not None:
             self._timer.cancel()
 
@@ -49,6 +55,30 @@ class MemoryEngine(LocalEngine):
 
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
         return attempt(lambda: self._answer(question, reads))
+
+    def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
+        future: Future[Any] = get_running_loop().create_future()
+        self._slow.append((Sliced(question), future, reads))
+        if len(self._slow) == 1:  # nobody has to wait for the others' turns
+            self._take_turns()
+        return future
+
+    def _take_turns(self) -> None:
+        take_turns(self._slow, lambda one: self._step(*one))
+        if self._slow:
+            get_running_loop().call_soon(self._take_turns)
+
+    def _step(self, sliced: Sliced[Any], future: "Future[Any]", reads: bool) -> bool:
+        """Whether that was the last one. Who does not wait any more is not served."""
+        if future.done():
+            return True
+        try:
+            if not self._answer(sliced.step, reads):
+                return False
+            future.set_result(sliced.value)
+        except Exception as error:
+            future.set_exception(error)
+        return True
 
     def _answer(self, question: Question[Any], reads: bool) -> Any:
         readers: Mapping[int, int] = {}

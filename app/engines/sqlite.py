@@ -10,6 +10,7 @@ delivered or answered before the disk has it; if it fails, all that was in the t
 import sqlite3
 import sys
 from asyncio import Future, TimerHandle, get_running_loop
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
@@ -24,6 +25,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from ..core.core import TOLD_LATER, Accepted, Apart, Core, Outbox
 from ..core.groups import Works
+from ..core.slices import Slices
 from ..core.topiclog import Limits
 from ..disk.file import Synchronous
 from ..disk.store import Store
@@ -32,7 +34,7 @@ from ..message import Draft, Receipt, how_many
 from ..telemetry.histogram import Histogram
 from ..telemetry.journal import tell
 from .base import Deliver
-from .local import LocalEngine, Question
+from .local import LocalEngine, Question, Sliced, take_turns
 
 T = TypeVar("T")
 Kind = Literal["append", "read", "owed", "other"]
@@ -104,6 +106,29 @@ class Verb:
         return value if accepted else None
 
 
+class SlowVerb(Verb):
+    """One that is answered in slices."""
+
+    __slots__ = ("_sliced",)
+
+    def __init__(self, question: Question[Slices[Any]], future: "Future[Any]", kind: Kind) -> None:
+        self._sliced = Sliced(question)
+        super().__init__(self._sliced.step, future, kind)
+
+    def step(self, core: Core, now: float) -> bool:
+        """Whether that was the last slice."""
+        try:
+            self.ask(core, now)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # a fault of ours: the others shall not suffer
+            self._error = error
+        if self._error is None and not self._value:
+            return False
+        self._value = None if self._error else self._sliced.value
+        return True
+
+
 class SqliteEngine(LocalEngine):
     def __init__(
         self, limits: Limits, clock: Callable[[], float], path: Path, synchronous: Synchronous = "full",
@@ -136,6 +161,8 @@ class SqliteEngine(LocalEngine):
         self._untidy = False  # there may be something to give back
         self._refused = False  # the disk did not take what was written last
         self._owed: list[Verb] = []
+        self._slow: deque[SlowVerb] = deque()
+        self._answered: list[SlowVerb] = []  # among them, in this transaction
         self._full = False  # the disk, to its floor
         self.commits = Histogram()
         self._trouble = Trouble()
@@ -164,12 +191,19 @@ class SqliteEngine(LocalEngine):
             await self._loop.run_in_executor(None, thread.join)
 
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
-        return self._put(question, "read" if reads else "other")
+        return self._ask_now(question, "read" if reads else "other")
 
-    def _put(self, question: Question[Any], kind: Kind, size: int = 1) -> "Future[Any]":
+    def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
+        return self._put(SlowVerb(question, future, "read" if reads else "other"), future)
+
+    def _ask_now(self, question: Question[Any], kind: Kind, size: int = 1) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        return self._put(Verb(question, future, kind, size), future)
+
+    def _put(self, verb: Verb, future: "Future[Any]") -> "Future[Any]":
         if self._open:
-            self._add(Verb(question, future, kind, size))
+            self._add(verb)
         else:
             future.set_exception(self._closed)
         return future
@@ -211,10 +245,10 @@ class SqliteEngine(LocalEngine):
         self._in_vain = False
         self._end_turn()
 
-    def _carry_out(self, verbs: Sequence[Verb], outbox: Outbox) -> None:
-        """It is on the disk: what was decided happens."""
-        if verbs:
-            self._done(verbs)
+    def _carry_out(self, asked: Sequence[Verb], verbs: Sequence[Verb], outbox: Outbox) -> None:
+        """It is on the disk: what was decided happens, and `verbs` are answered. `asked`: all that the writer had."""
+        if asked:
+            self._done(asked)
         readers = self._deliver(outbox.runs)
         if for_one := outbox.for_one:
             self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed", size=0))
@@ -232,12 +266,12 @@ class SqliteEngine(LocalEngine):
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
         while not self._queue.empty():
             verbs += self._queue.get() or []
-        for verb in [*verbs, *self._asked]:
+        for verb in [*verbs, *self._slow, *self._answered, *self._asked]:
             verb.fail(self._closed)
             verb.answer({})
 
     def _publish(self, question: Question[Any], drafts: Sequence[Draft]) -> "Future[Any]":
-        return self._put(partial(self._unless_full, question), "append", how_many(drafts))
+        return self._ask_now(partial(self._unless_full, question), "append", how_many(drafts))
 
     def _unless_full(self, question: Question[T], core: Core, now: float) -> T:
         if self._full:
@@ -261,6 +295,9 @@ class SqliteEngine(LocalEngine):
                 self._do(store, verbs)
             if self._owed:
                 self._do(store, [])
+            for verb in self._slow:
+                verb.fail(self._closed)
+            self._tell(self._carry_out, [], [*self._slow], store.core.take_outbox())
         except BaseException as error:
             self._tell(self._died, error, verbs or [])
         finally:
@@ -275,11 +312,14 @@ class SqliteEngine(LocalEngine):
 
     def _due(self, store: Store) -> float:
         """Seconds until there is something to do that nobody asks for."""
+        if self._slow:
+            return 0.0
         due = 0.0 if store.stale else store.core.deadline - self._now()
         return max(min(due, self._tidy_at - monotonic() if self._tidies else inf), self._cool_until - monotonic())
 
     def _do(self, store: Store, verbs: list[Verb]) -> None:
         now = self._now()
+        self._slow.extend(verb for verb in verbs if isinstance(verb, SlowVerb))
         if monotonic() < self._cool_until:
             self._do_what_reads(store, verbs, now)
             return
@@ -294,11 +334,13 @@ class SqliteEngine(LocalEngine):
             self._trouble.begins(str(error))
             self._cool_until = monotonic() + COOL
             self._failure = _refusal(error)
+            self._take_back()
             self._do_what_reads(store, verbs, now)
         except Exception as error:
+            self._take_back()
             self._do_one_by_one(store, verbs, error)
         else:
-            self._tell(self._carry_out, verbs, store.core.take_outbox())
+            self._tell_done(store, verbs)
             self.commits.add(monotonic() - begun)
             if written:
                 self._refused = False
@@ -307,16 +349,41 @@ class SqliteEngine(LocalEngine):
             if tidily:
                 self._tidy(store)
 
+    def _tell_done(self, store: Store, asked: list[Verb]) -> None:
+        answered: list[Verb] = [verb for verb in asked if not isinstance(verb, SlowVerb)]
+        answered += self._answered
+        self._answered = []
+        self._tell(self._carry_out, asked, answered, store.core.take_outbox())
+
+    def _take_turns(self, core: Core, now: float) -> None:
+        take_turns(self._slow, lambda verb: self._step(verb, core, now))
+
+    def _step(self, verb: SlowVerb, core: Core, now: float) -> bool:
+        try:
+            done = verb.step(core, now)
+        except sqlite3.Error:
+            self._slow.appendleft(verb)
+            raise
+        if done:
+            self._answered.append(verb)
+        return done
+
+    def _take_back(self) -> None:
+        """What was found out counts for nothing."""
+        self._slow.extendleft(reversed(self._answered))
+        self._answered = []
+
     def _do_one_by_one(self, store: Store, verbs: list[Verb], error: Exception) -> None:
         """One of them has a fault of ours: the others shall not suffer."""
         if not verbs:
             raise error
         if len(verbs) > 1:
             for verb in verbs:
-                self._do(store, [verb])
+                if not isinstance(verb, SlowVerb):
+                    self._do(store, [verb])
         else:
             verbs[0].fail(error)
-            self._tell(self._carry_out, verbs, store.core.take_outbox())
+            self._tell_done(store, verbs)
 
     @property
     def _tidies(self) -> bool:
@@ -336,7 +403,10 @@ class SqliteEngine(LocalEngine):
         for verb in verbs:
             if verb.kind != "append":  # topics are held to their retention once for all appends in a row
                 core.trim()
-            verb.ask(core, now)
+            if not isinstance(verb, SlowVerb):
+                verb.ask(core, now)
+        core.trim()
+        self._take_turns(core, now)
         core.trim()
 
     def _look_at_disk(self, store: Store) -> None:
@@ -350,13 +420,29 @@ class SqliteEngine(LocalEngine):
         """The disk takes nothing: what can be read is, and all else is refused."""
         store.core.log.frozen = True
         for verb in verbs:
-            verb.fail(StorageFailed("the log cannot be read now") if verb.kind == "read" else self._failure)
-            if verb.kind == "read" and not store.stale:
-                with suppress(Exception):  # whatever it is, the disk is the first thing to see to
-                    verb.ask(store.core, now)
+            if not isinstance(verb, SlowVerb):
+                self._refuse(verb)
+                if verb.kind == "read" and not store.stale:
+                    with suppress(Exception):  # whatever it is, the disk is the first thing to see to
+                        verb.ask(store.core, now)
+        self._refuse_slow(store.stale)
+        try:
+            self._take_turns(store.core, now)
+        except sqlite3.Error:
+            self._refuse_slow(stale=True)
         store.core.log.frozen = False
         self._owed += [verb for verb in verbs if verb.kind == "owed"]
-        self._tell(self._carry_out, verbs, store.core.take_outbox())
+        self._tell_done(store, verbs)
+
+    def _refuse(self, verb: Verb) -> None:
+        verb.fail(StorageFailed("the log cannot be read now") if verb.kind == "read" else self._failure)
+
+    def _refuse_slow(self, stale: bool) -> None:
+        """Those that cannot go on: `stale`, that is all."""
+        for verb in [verb for verb in self._slow if stale or verb.kind != "read"]:
+            self._refuse(verb)
+            self._slow.remove(verb)
+            self._answered.append(verb)
 
     def _now(self) -> float:
         return self._clock() + self._offset

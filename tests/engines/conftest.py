@@ -66,7 +66,11 @@ def _slowly(verb: Callable[..., asyncio.Future[Any]]) -> Callable[..., asyncio.F
         answer: asyncio.Future[Any] = loop.create_future()
 
         def arrive() -> None:
-            _after(TURNS, come_back, verb(*args, **options))
+            asked = verb(*args, **options)
+            if asked.done():
+                _after(TURNS, come_back, asked)
+            else:
+                asked.add_done_callback(come_back)
 
         def come_back(known: asyncio.Future[Any]) -> None:
             error = known.exception()
@@ -97,6 +101,7 @@ class SlowEngine(MemoryEngine):
     """One whose answers are not there at once: as if a disk or another machine had to be asked."""
 
     _ask = _slowly(MemoryEngine._ask)
+    _ask_in_slices = _slowly(MemoryEngine._ask_in_slices)
 
 
 class DiskEngine(SqliteEngine):

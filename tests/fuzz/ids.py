@@ -16,7 +16,7 @@ from app.position import AfterIndex, parse_start
 from app.tcp.command import parse_delay, parse_lease
 from app.topic import Selector
 from app.units import format_duration, format_size, parse_duration, parse_size
-from tests.harness import draft
+from tests.harness import draft, whole
 
 EVERYTHING: Final = Selector(["**"])
 TOPIC: Final = Selector(["a"])
@@ -57,12 +57,12 @@ def _is_a_size(_text: str, octets: int) -> None:
 def _is_a_place(_text: str, start: Any) -> None:
     """The log finds it, whatever it is."""
     for selector in (EVERYTHING, TOPIC):
-        cursor = LOG.reading.locate(selector, start, 1.8e9)
+        cursor = whole(LOG.reading.locate(selector, start, 1.8e9))
         assert 0 <= cursor.seq <= LOG.log.head
 
 
 def _is_an_index(_text: str, index: int) -> None:
-    assert 0 <= LOG.reading.locate(TOPIC, AfterIndex(index), 1.8e9).seq <= LOG.log.head
+    assert 0 <= whole(LOG.reading.locate(TOPIC, AfterIndex(index), 1.8e9)).seq <= LOG.log.head
 
 
 def _log() -> Core:

@@ -1,0 +1,220 @@
+"""However much is stored, and whatever is asked: each slice looks at a bounded number of things, and so does each call
+that has no slices. What is counted are runs that are looked at and topics that are compared, not seconds."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final
+
+import pytest
+
+from app.core.core import Core
+from app.core.epochs import Epochs
+from app.core.history import MemoryHistory, MemoryOrder, MemoryRing
+from app.core.reading import SCAN
+from app.core.run import Run
+from app.core.slices import SLICE, Slices
+from app.core.topiclog import Limits, Retention
+from app.message import Id, Message
+from app.position import EARLIEST, After, AfterIndex, Ago, Cursor, Last, Start
+from app.topic import Selector
+from tests.harness import T, draft, whole
+
+NOW: Final = 1_800_000_000.0
+BIG: Final = 6_000  # messages of one topic
+TOPICS: Final = 4_000  # others, each with one
+LIMITS: Final = Limits(Retention(max_messages=1_000_000), total_bytes=1 << 40, topics=100_000)
+WIDE: Final = [f"t.*.*.{number}" for number in range(64)]
+SELECTORS: Final = {
+    "nothing": ["nope.**"], "everything": ["**"], "small topics": ["t.*"], "the big topic": ["big"],
+    "64 patterns that match nothing": WIDE, "the big topic and patterns": ["big", *WIDE[1:]],
+}  # fmt: skip
+
+
+class Looked:
+    """How many things were looked at since somebody asked."""
+
+    def __init__(self) -> None:
+        self._things = 0
+
+    def walk(self, runs: Iterator[Run]) -> Iterator[Run]:
+        for run in runs:
+            self._things += 1
+            yield run
+
+    def at_one(self, effort: int) -> None:
+        self._things += effort
+
+    def things(self) -> int:
+        things, self._things = self._things, 0
+        return things
+
+
+class CountedOrder(MemoryOrder):
+    def __init__(self, looked: Looked) -> None:
+        super().__init__()
+        self._looked = looked
+
+    def after(self, seq: int) -> Iterator[Run]:
+        return self._looked.walk(super().after(seq))
+
+    def newest(self) -> Iterator[Run]:
+        return self._looked.walk(super().newest())
+
+
+class CountedRing(MemoryRing):
+    looked: Looked
+
+    def after(self, seq: int) -> Iterator[Run]:
+        return self.looked.walk(super().after(seq))
+
+    def newest(self) -> Iterator[Run]:
+        return self.looked.walk(super().newest())
+
+    def shift(self, count: int) -> list[Run]:
+        gone = super().shift(count)
+        self.looked.at_one(sum(run.live for run in gone))
+        return gone
+
+    def count(self, seq: int) -> int:
+        return sum(run.count(seq) for run in self.after(seq) if run.for_all)
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        for run in self.after(0):
+            if run.for_all:
+                yield from run.sizes()
+
+
+class CountedHistory(MemoryHistory):
+    def __init__(self, looked: Looked) -> None:
+        self.order: CountedOrder = CountedOrder(looked)
+        self._looked = looked
+
+    def ring(self, _topic: str) -> CountedRing:
+        ring = CountedRing(self.order)
+        ring.looked = self._looked
+        return ring
+
+
+class CountedSelector(Selector):
+    looked: Looked
+
+    def matches(self, topic: str) -> bool:
+        self.looked.at_one(self.effort)
+        return super().matches(topic)
+
+
+class Filled:
+    """A core with a great deal in it, each message in a run of its own."""
+
+    def __init__(self) -> None:
+        self.looked = Looked()
+        self.core = Core(LIMITS, Epochs("e"), CountedHistory(self.looked))
+        for number in range(BIG):
+            self.append("big", number)
+            if number < TOPICS:
+                self.append(f"t.{number}", number)
+            if number % 10 == 0:
+                self.append("one", number, delivery="one")
+        self.core.take_outbox()
+        self.looked.things()
+
+    def append(self, topic: str, number: int, **options: Any) -> None:
+        self.core.append([draft(topic, b"%d" % number, **options)], NOW + number)
+
+    def selector(self, names: list[str]) -> CountedSelector:
+        selector = CountedSelector(names)
+        selector.looked = self.looked
+        return selector
+
+    def bounded(self, slices: Slices[T], most: int = 2 * SLICE) -> tuple[T, int]:
+        """The answer, and how many things all slices looked at; none has looked at more than so many."""
+        total = 0
+        for _ in count():
+            done = False
+            try:
+                next(slices)
+            except StopIteration as end:
+                value: T = end.value
+                done = True
+            things = self.looked.things()
+            assert things <= most
+            total += things
+            if done:
+                return value, total
+        raise AssertionError
+
+    def rest(self, selector: Selector, cursor: Cursor) -> list[Message]:
+        """What a reader gets from there."""
+        found: list[Message] = []
+        while cursor.seq < self.core.log.head:
+            page = whole(
+                self.core.reading.read(
+                    selector, cursor, NOW + BIG, upto=self.core.log.head, limit=1_000, octets=1 << 20, take=False
+                )
+            )
+            found += page.messages
+            cursor = page.cursor
+        return found
+
+
+@pytest.fixture(scope="module")
+def filled() -> Filled:
+    return Filled()
+
+
+STARTS: Final[dict[str, Start]] = {
+    "last:1": Last(1), "last:10": Last(10), "last:5000": Last(5_000), "last:all": Last(10**9),
+    "earliest": EARLIEST, "an hour": Ago(3_600.0), "another epoch": After(Id("other", 5)), "a place": After(Id("e", 9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_no_slice_of_finding_a_start_looks_at_much(filled: Filled, names: list[str], start: Start) -> None:
+    filled.bounded(filled.core.reading.locate(filled.selector(names), start, NOW + BIG))
+
+
+@pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
+@pytest.mark.parametrize("many", [1, 2, 10, 3_999, 5_000, 10**9])
+def test_the_last_of_a_selection_are_found_where_a_scan_finds_them(filled: Filled, names: list[str], many: int) -> None:
+    selector = filled.selector(names)
+    cursor, _ = filled.bounded(filled.core.reading.locate(selector, Last(many), NOW + BIG))
+    selected = filled.rest(selector, Cursor(0, 0))
+    assert [message.id for message in filled.rest(selector, cursor)] == [message.id for message in selected[-many:]]
+    filled.looked.things()
+
+
+def test_the_last_of_a_pattern_that_matches_nothing_cost_no_message_a_look(filled: Filled) -> None:
+    _, things = filled.bounded(filled.core.reading.locate(filled.selector(["nope.**"]), Last(10), NOW + BIG))
+    assert things <= 3 * (TOPICS + 2)
+
+
+def test_the_last_of_small_topics_are_found_without_a_look_at_the_big_one(filled: Filled) -> None:
+    _, things = filled.bounded(filled.core.reading.locate(filled.selector(["t.*"]), Last(10), NOW + BIG))
+    assert things <= 4 * (TOPICS + 2)
+
+
+@pytest.mark.parametrize("index", [-1, 0, 1, 2_999, 3_000, BIG - 2, BIG - 1, BIG, 10**9])
+def test_the_place_behind_an_index_is_found_by_bisection(filled: Filled, index: int) -> None:
+    cursor, things = filled.bounded(filled.core.reading.locate(filled.selector(["big"]), AfterIndex(index), NOW + BIG))
+    assert things <= 50
+    assert [message.index for message in filled.rest(Selector(["big"]), cursor)] == [*range(max(index + 1, 0), BIG)]
+    filled.looked.things()
+
+
+@pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
+def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
+    selector, cursor = filled.selector(names), Cursor(0, 0)
+    while cursor.seq < filled.core.log.head:
+        reading = filled.core.reading.read(
+            selector, cursor, NOW + BIG, upto=filled.core.log.head, limit=1_000, octets=1 << 20, take=False
+        )
+        page, _ = filled.bounded(reading, 2 * SCAN + SLICE)
+        cursor = page.cursor
+
+
+def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
+    states, _ = filled.bounded(filled.core.log.states(filled.selector(["t.*"]), NOW + BIG))
+    assert len(states) == TOPICS
+    totals, _ = filled.bounded(filled.core.totals())
+    assert totals.messages == BIG + TOPICS + BIG // 10
