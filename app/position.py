@@ -1,8 +1,9 @@
 """Where a reader starts, where that is in the log, and what it is told when the place is gone."""
 
 import re
-from datetime import datetime
+from datetime import date
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -12,7 +13,14 @@ from .units import parse_duration
 
 _LAST = re.compile(r"last:([0-9]{1,9})")
 _DURATION = re.compile(r"[0-9.]+(ms|[smhd])")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+# RFC 3339, section 5.6, and a leap second; a blank before the zone was a plus, which in a URL would be written %2B
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(\.[0-9]+)?"
+    r"(?:[Zz]|([+ -])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+_YEARS, _DAYS = 400, 146_097  # in which the calendar repeats itself; Python's begins with the year 1, not with 0
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -69,7 +77,7 @@ def parse_start(text: str) -> Start:
         return Last(int(match[1]))
     if _DURATION.fullmatch(text):
         return Ago(parse_duration(text))
-    if _TIME.match(text):
+    if _DATE.match(text):
         return Since(_parse_time(text))
     try:
         return After(parse_id(text))
@@ -81,13 +89,27 @@ def parse_start(text: str) -> Start:
 
 
 def _parse_time(text: str) -> float:
+    match = _TIME.fullmatch(text)
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise OptionInvalid(f"{text[:60]!a} is not an RFC 3339 time: {error!s:.100}") from None
-    if time.tzinfo is None:
-        raise OptionInvalid(f"{text!r} has no time zone: expected a time such as 2026-01-31T12:00:00Z")
-    return time.timestamp()
+        return _unix_time(match) if match else _unlawful(text)
+    except ValueError:  # February has no 30th
+        return _unlawful(text)
+
+
+def _unlawful(text: str) -> float:
+    raise OptionInvalid(
+        f"{text[:60]!a} is not an RFC 3339 time: expected one with seconds and a zone, such as 2026-01-31T12:00:00Z or "
+        f"2026-01-31T13:00:00+01:00 (in a URL %2B01:00)"
+    )
+
+
+def _unix_time(match: re.Match[str]) -> float:
+    """Unix seconds; a leap second is the one that follows it. Raises ValueError for a day that is none."""
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    days = date(year % _YEARS + _YEARS, month, day).toordinal() + (year // _YEARS - 1) * _DAYS - _EPOCH
+    fraction, sign, *zone = match.groups()[6:]
+    east = 0 if sign is None else (int(zone[0]) * 60 + int(zone[1])) * (-1 if sign == "-" else 1)  # minutes
+    return days * 86_400 + hour * 3_600 + (minute - east) * 60 + second + float(fraction or 0)
 
 
 class GapReason(StrEnum):

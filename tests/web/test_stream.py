@@ -151,6 +151,10 @@ async def test_the_header_goes_before_the_query(server: ServerProcess, http: htt
         ("latest", []),
         ("2000-01-01T00:00:00Z", ["1", "2", "3"]),
         ("2999-01-01T00:00:00%2B01:00", []),
+        ("2999-01-01T00:00:00+01:00", []),
+        ("2000-01-01t00:00:00z", ["1", "2", "3"]),
+        ("2016-12-31T23:59:60Z", ["1", "2", "3"]),
+        ("0000-01-01T00:00:00Z", ["1", "2", "3"]),
     ],
 )
 async def test_since_names_a_place_in_words(
