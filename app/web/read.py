@@ -11,7 +11,7 @@ from ..core.reading import Page
 from ..errors import UseForbidden
 from ..frames import as_record
 from ..message import parse_id
-from ..position import EARLIEST, parse_start
+from ..position import EARLIEST, After, parse_start
 from .answer import json_answer, lines_answer, wants_lines
 from .door import selection_of, topic_of
 from .leaving import unless_gone
@@ -42,11 +42,13 @@ async def read_messages(request: Request) -> Response:
     """A page of a topic or a pattern; `next` is where the following one starts."""
     broker: Broker = request.app.state.broker
     options = read_options(request, _OPTIONS)
-    topic = request.path_params["topic"]
+    topic, selection = request.path_params["topic"], selection_of(request)
     start = options.get("since", EARLIEST)
     limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
-    reading = broker.read(selection_of(request), start, limit, wait, client(request))
+    reading = broker.read(selection, start, limit, wait, client(request))
     page = await (unless_gone(request, reading) if wait else reading)
+    if not (page.messages or page.gap or wait or isinstance(start, After) or selection.patterns):
+        await broker.topic(topic)  # an empty page of a topic that is not there would hide a slip
     place = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',

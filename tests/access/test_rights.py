@@ -76,7 +76,7 @@ async def test_a_stream_is_allowed_when_all_it_may_show_is(
     assert (await http.get("/stream", params=query, headers=reader)).status_code == status
     if len(names) == 1:
         path = f"/topics/{names[0]}"
-        for below in ("stream?timeout=1ms", "messages"):
+        for below in ("stream?timeout=1ms", "messages?wait=1ms"):
             assert (await http.get(f"{path}/{below}", headers=reader)).status_code == status
 
 

@@ -121,9 +121,52 @@ async def test_an_option_that_cannot_be_read_is_refused(http: httpx.AsyncClient,
     assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
 
 
+async def test_a_page_of_a_topic_that_is_not_there_is_no_success(http: httpx.AsyncClient, topic: str) -> None:
+    id = (await http.post(f"/topics/{topic}/messages", content="x")).json()["id"]
+    for slip in ("x", "/messages", "/below", "/groups/g"):  # of a name, and of a path
+        for query in ("", "?since=earliest", "?since=10m", "?since=latest&limit=1"):
+            for accept in ("application/json", "application/x-ndjson"):
+                answer = await http.get(f"/topics/{topic}{slip}/messages{query}", headers={"Accept": accept})
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+                assert f"{topic}{slip}" in answer.json()["detail"]
+    empty = await http.get(f"/topics/{topic}/messages?since=latest")
+    assert (empty.status_code, empty.json()) == (200, {"messages": [], "next": id})
+
+
+async def test_a_topic_that_is_there_may_be_empty(http: httpx.AsyncClient, topic: str) -> None:
+    await http.put(f"/topics/{topic}.made")
+    await http.post(f"/topics/{topic}.later/messages?delay=1h", content="x")
+    for name in ("made", "later", "*", "**"):  # nor is a pattern a slip that matches nothing else
+        answer = await http.get(f"/topics/{topic}.{name}/messages")
+        assert (answer.status_code, answer.json()["messages"]) == (200, [])
+    assert (await http.get(f"/topics/no-{topic}.*/messages")).json()["messages"] == []
+
+
+async def test_who_has_read_a_topic_may_read_on_when_it_is_gone(http: httpx.AsyncClient, topic: str) -> None:
+    """It goes when it is empty for long, and a script that passes `next` back shall not stop."""
+    id = (await http.post(f"/topics/{topic}/messages", content="x")).json()["id"]
+    await http.delete(f"/topics/{topic}")
+    after = await http.get(f"/topics/{topic}/messages?since={id}")
+    assert (after.status_code, after.json()) == (200, {"messages": [], "next": id})
+    epoch, number = id.split("-")
+    before = await http.get(f"/topics/{topic}/messages?since={epoch}-{int(number) - 1}")
+    assert (before.status_code, before.json()["gap"]["reason"]) == (200, "trimmed")
+
+
+async def test_who_waits_for_a_topic_need_not_have_one(http: httpx.AsyncClient, topic: str) -> None:
+    waited = await http.get(f"/topics/{topic}/messages?wait=1ms")
+    assert (waited.status_code, waited.json()["messages"]) == (200, [])
+    waiting = asyncio.create_task(http.get(f"/topics/{topic}/messages?wait=20s"))
+    while not waiting.done():
+        await http.post(f"/topics/{topic}/messages?retain=false", content="x")
+        await http.post(f"/topics/{topic}/messages", content="first")
+    assert (await waiting).json()["messages"][0]["data"] == "first"
+
+
 async def test_reading_creates_no_topic(http: httpx.AsyncClient, topic: str) -> None:
-    assert (await http.get(f"/topics/{topic}/messages")).json()["messages"] == []
-    assert (await http.get(f"/topics/{topic}")).status_code == 404
+    for query in ("", "?wait=1ms", "?since=k3f9a2-1"):
+        await http.get(f"/topics/{topic}/messages{query}")
+        assert (await http.get(f"/topics/{topic}")).status_code == 404
 
 
 async def test_one_message_comes_back_with_its_own_content_type_and_can_do_no_harm(
