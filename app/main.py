@@ -1,4 +1,6 @@
-"""`uvicorn app.main:app`: the same under a server of your choice. Settings come from the environment and `.env`.
+"""`uvicorn plainmq.main:app`, in a checkout `app.main:app`: the same under a server of your choice.
+
+Settings come from the environment and `.env`.
 
 Which address that server listens on is not known here. So without tokens, whoever comes to a loopback address of this
 machine is let in, and nobody else.

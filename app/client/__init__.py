@@ -1,4 +1,4 @@
-"""The async client: `from app.client import Client`."""
+"""The async client: `from plainmq.client import Client`."""
 
 from .answers import Gap, Line, Published, Record, Scheduled
 from .client import Client, ClientError, RequestRefused, Unreachable

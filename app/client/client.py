@@ -246,7 +246,8 @@ class Client:
                         raise RequestRefused(reason, 503, f"{self.url} takes no subscriber now ({reason})")
                     item: Record | Gap | None = None
                     if event.data and event.event != "place":
-                        item = _read(event.data.encode(), Gap if event.event == "gap" else Record)
+                        kind: type[Gap | Record] = Gap if event.event == "gap" else Record
+                        item = _read(event.data.encode(), kind)
                     place = event.id or place
                     waits.heard()
                     yield place, item

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from .. import frames
 from ..errors import MessageTooLarge, PlainmqError
-from ..message import BYTES, HERE, TEXT, Delivery, Envelope
+from ..message import BYTES, HERE, TEXT, Delivery, Envelope, is_utf8
 from ..position import LATEST, AfterIndex
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
@@ -112,7 +112,7 @@ def _usual(line: bytes) -> Send | None:
     before, message = line[:begin], line[begin:-2]
     if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
         return None
-    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or frames.is_utf8(message)):
+    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or is_utf8(message)):
         return None
     envelope = _envelope(before)
     return None if envelope is None else Send(envelope, message)

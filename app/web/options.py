@@ -41,15 +41,16 @@ def parse_options(
 
 
 # Under which names EventSource polyfills and libraries put the last id into the query, where they can set no header
-# (event-source-polyfill, reconnecting-eventsource, eventsource-polyfill, clients of Mercure), and what else they put there.
+# (event-source-polyfill, reconnecting-eventsource, eventsource-polyfill, clients of Mercure), and what else they put
+# there.
 _LAST_ID: Final = "last_event_id"
 _COME_BACK: Final = frozenset({"lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id"})
 _NOISE: Final = frozenset({"r", "_", "evs_preamble", "evs_buffer_size_limit"})
 
 
 def of_event_source(query: QueryParams) -> QueryParams:
-    """The query of a stream as it is meant: the id under our own name, whoever has put it there. The last one counts, for
-    a client that comes back puts its own behind what the page has said; and an empty one says nothing."""
+    """The query of a stream as it is meant: the id under our own name, whoever has put it there. The last one counts,
+    for a client that comes back puts its own behind what the page has said; and an empty one says nothing."""
     items = [(name, value) for name, value in query.multi_items() if name not in _NOISE]
     ids = [value for name, value in items if name in _COME_BACK and value]
     others = [item for item in items if item[0] not in _COME_BACK]

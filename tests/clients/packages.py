@@ -19,7 +19,8 @@ from tests.harness import DEADLINE
 
 
 class Program(NamedTuple):
-    """`package`: as pip or npm knows it, with those beside it; `text`: the program, which is given a URL and says a line of JSON an event."""
+    """`package`: as pip or npm knows it, with those beside it; `text`: the program, which is given a URL and prints a
+    line of JSON for each event."""
 
     package: str
     text: str

@@ -298,9 +298,7 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
         new = await append(node, "a", "x", key="k")
         assert (new.duplicate, new.index, new.id != first.id) == (False, 0, True)
         assert await texts(node, "a") == ["x"]
-        assert await node.engine.append([draft("a", b"late", key="d", delay=50.0)]) == Scheduled(
-            1, node.clock.now + 50
-        )
+        assert await node.engine.append([draft("a", b"late", key="d", delay=50.0)]) == Scheduled(1, node.clock.now + 50)
         again = await append(node, "a", "x", key="k")
         assert (again.duplicate, again.id) == (True, new.id)
         assert (await append(node, "b", "x", key="k")).id == other.id
@@ -309,12 +307,11 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
 async def test_who_publishes_while_its_topic_is_deleted_learns_nothing_of_the_one_before(opened: Make) -> None:
     async with opened(ALL) as node:
         node.takers = 1  # so what a publisher is told is corrected when it is delivered
-        verbs = [
+        old, _, new = await asyncio.gather(
             node.engine.append([draft("a", b"old", key="k")]),
             node.engine.drop("a"),
             node.engine.append([draft("a", b"new", key="k")]),
-        ]
-        old, _, new = await asyncio.gather(*verbs)
+        )
         assert isinstance(new, Receipt)
         assert (new.duplicate, new.id != getattr(old, "id", None)) == (False, True)
         again = await append(node, "a", "new", key="k")

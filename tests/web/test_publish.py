@@ -309,7 +309,8 @@ async def test_what_comes_in_one_turn_from_several_keeps_its_own_content_type(
     kinds = [(FORM, b"text"), (FORM, b"\xff"), ("image/png", b"\xff"), ("", b"text"), (BYTES, b"text")]
     requests = [
         f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
         for kind, body in kinds * 20
     ]
     reader, writer = await asyncio.open_connection(server.host, server.port)
