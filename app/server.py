@@ -36,6 +36,7 @@ from .engines.base import Engine
 from .engines.memory import MemoryEngine
 from .engines.sqlite import SqliteEngine
 from .errors import PlainmqError
+from .lawful import listed
 from .limits import budget
 from .limits.farewells import SPREAD
 from .limits.quotas import FailedLogins, Quotas, Shares
@@ -200,8 +201,7 @@ def rules(settings: Settings) -> Rules:
 
 
 def _listed(text: str) -> list[str]:
-    """`a, b` → a and b"""
-    return [part.lower() for part in re.split(r"[,\s]+", text) if part]
+    return listed(text.lower())
 
 
 def _socket_options(settings: Settings) -> tuple[int, float]:

@@ -27,7 +27,7 @@ TABLE = """
     client/*          →
 
     server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort
-                        frames core/reading core/topiclog message position topic units errors
+                        frames core/reading core/topiclog message position topic lawful units errors
 
     banner            → __init__ telemetry/*
 
@@ -90,7 +90,8 @@ TABLE = """
 
     access/*          → settings topic net/sockets errors
     limits/budget     → settings units
-    settings          → units errors
+    settings          → lawful units errors
+    lawful            → units errors
     limits/*          → errors
     telemetry/*       →
     net/*             → errors

@@ -283,12 +283,13 @@ def test_every_block_of_a_terminal_is_run() -> None:
 
 
 def settings_table() -> str:
-    """Each setting with its flag, its variable, its default and its reason."""
+    """Each setting with its flag, its variable, its default, its bounds and its reason."""
     rows = [
-        f"| `{flag(option.name)}` | `{variable(option.name)}` | `{option.default}` | {option.metadata['help']} |"
+        f"| `{flag(option.name)}` | `{variable(option.name)}` | `{option.default}` | "
+        f"{option.metadata['values'].allowed} | {option.metadata['help']} |"
         for option in OPTIONS
     ]
-    return "\n".join(["| flag | variable | default | what it is |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(["| flag | variable | default | allowed | what it is |", "|---|---|---|---|---|", *rows, ""])
 
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from .. import __version__
+from .. import __version__, settings
 from ..errors import PlainmqError
 from . import copies, load, messages, serve, tokens
 
@@ -27,6 +27,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            settings.check_environment()
             return super().invoke(ctx)
         except PlainmqError as error:
             raise click.ClickException(str(error)) from error

@@ -14,7 +14,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _settings_options(command: F) -> F:
     for option in reversed(settings.OPTIONS):
         variable = settings.variable(option.name)
-        text = f"{option.metadata['help']}  [{option.default}; {variable}]"
+        allowed = option.metadata["values"].allowed.replace("`", "")
+        text = f"{option.metadata['help']}  [{'; '.join(filter(None, (str(option.default), allowed, variable)))}]"
         command = click.option(settings.flag(option.name), metavar=settings.kind(option.name), help=text)(command)
     return command
 

@@ -48,7 +48,6 @@ ELSEWHERE: list[dict[str, Any]] = [
     {"host": "::"},
     {"host": "192.0.2.1"},
     {"tcp_host": "0.0.0.0"},
-    {"host": ""},
 ]
 
 

@@ -1,0 +1,244 @@
+"""Every setting has bounds, and what cannot work is refused with a sentence, wherever it is written."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.lawful import Range
+from app.settings import CLIENT, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from tests.harness import DEADLINE, ROOT, start_server
+
+NONSENSE = [
+    "",
+    "-1",
+    "nonsense",
+    "1e9",
+    "0x10",
+    "1.5.5s",
+    "9" * 30,
+    "9" * 12 + "d",
+    "999999999999GiB",
+    "nan",
+    "∞",
+    "\x1b[2J",
+]
+RANGES = {option.name: option for option in OPTIONS if isinstance(option.metadata["values"], Range)}
+CHOICES = {option.name: option for option in OPTIONS if "|" in option.metadata["values"].kind}
+CLEAN = {name: value for name, value in os.environ.items() if not name.upper().startswith("PLAINMQ_")}
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments], cwd=folder, capture_output=True, timeout=DEADLINE, check=False,
+        env=CLEAN | {"PYTHONPATH": str(ROOT), "HOME": str(folder)} | variables, encoding="utf-8",
+        errors="replace", stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def assert_is_a_sentence(said: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert said.returncode == 1, said
+    assert said.stderr.count("Error: ") == 1
+    assert "Traceback" not in said.stderr
+    assert not re.search(r"`(int|str|float|enum|bool)`|enum", said.stderr)
+    for word in words:
+        assert word in said.stderr
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but those of the test."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PLAINMQ_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", [*RANGES, *CHOICES])
+def test_nonsense_is_refused_with_what_is_expected(name: str) -> None:
+    for text in NONSENSE:
+        with pytest.raises(SettingInvalid) as caught:
+            load({name: text})
+        sentence = str(caught.value)
+        assert flag(name) in sentence
+        assert variable(name) in sentence
+        assert ": expected " in sentence
+        assert sentence.isprintable()
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_value_just_outside_its_bounds_is_refused(name: str) -> None:
+    values = RANGES[name].metadata["values"]
+    lowest, highest = values.allowed.split(" to ")
+    kind = type(values.read(highest))
+    beyond = [kind(values.read(highest) * 1.001 + 1)] + ([kind(0)] if values.read(lowest) else [])
+    for value in beyond:
+        with pytest.raises(SettingInvalid, match=re.escape(f"from {lowest} to {highest}")):
+            Settings(**{name: value})
+
+
+@pytest.mark.parametrize("bound", ["lowest", "highest"])
+def test_a_server_works_with_every_setting_at_its_bound(bound: str, tmp_path: Path) -> None:
+    """All at once; but where one has to be as large as another, and the ports."""
+    place = 0 if bound == "lowest" else 1
+    chosen = {name: option.metadata["values"].allowed.split(" to ")[place] for name, option in RANGES.items()}
+    for name in ("port", "tcp_port"):
+        del chosen[name]
+    if bound == "lowest":
+        chosen |= {"keep_alive": "1s", "max_subscribers": "2", "max_http_clients": "2", "max_message": "10B"}
+        chosen |= {"max_bytes": "10B", "max_total_bytes": "10KiB", "stream_age": "10s"}
+    flags = [word for name, value in chosen.items() for word in (flag(name), value)]
+    with start_server(*flags, "--data-dir", str(tmp_path)) as server:
+        with httpx.Client(base_url=server.url, timeout=DEADLINE) as client:
+            assert client.post("/topics/a/messages", content=b"x").status_code == 201
+            read = client.get("/topics/a/stream", params={"since": "earliest", "limit": 1})
+            assert "data: x" in read.text
+        assert server.stop() == 0
+
+
+WRONG_TEXTS = {
+    "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300],
+    "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b", "https://a b"],
+    "allowed_hosts": ["https://x/", "x:8000", "x/", "*.example.org", "example.org.", "a, b:1", "münchen.de", "a@b"],
+    "allowed_origins": ["example.org", "https://x/", "https://x:443", "http://x:80", "https://*.x", "https://x/y",
+                        "https://ü.de"],
+    "tokens": ["a\x00b", "a\nb"], "data_dir": ["\x07"], "jwt_audience": ["\r"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG_TEXTS.items() for text in texts])
+def test_a_text_that_could_never_match_is_refused(name: str, text: str) -> None:
+    for setting in (name, "tcp_host") if name == "host" else (name,):
+        with pytest.raises(SettingInvalid, match=re.escape(variable(setting))):
+            load({setting: text})
+
+
+RIGHT_TEXTS = {
+    "host": ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "my-machine.example.org", "a_b"],
+    "public_url": ["", "https://mq.example.org", "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
+    "allowed_hosts": ["", "*", "mq.example.org", "a, B.example.org c", "xn--mnchen-3ya.de", "192.168.0.1", "my_host"],
+    "allowed_origins": ["", "*", "https://example.org, http://localhost:3000", "http://x:443", "null", "https://[::1]:3000",
+                        "chrome-extension://abcdefghijklmnop", "capacitor://localhost", "https://xn--mnchen-3ya.de"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in RIGHT_TEXTS.items() for text in texts])
+def test_a_text_that_can_match_is_taken(name: str, text: str) -> None:
+    assert getattr(load({name: text}), name) == text
+
+
+@pytest.mark.parametrize(("larger", "size"), [("max_bytes", "1000"), ("max_unfinished", "2KiB")])
+def test_what_has_to_hold_a_message_is_as_large_as_one(larger: str, size: str) -> None:
+    with pytest.raises(SettingInvalid, match=flag(larger)):
+        load({larger: size})
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--keep-alive", "0"], "50ms"), (["--send-buffer", "9GiB"], "1GiB"),
+        (["--allowed-hosts", "https://x/"], "names"),
+        (["--port", "http"], "whole number"), (["--auth", "requierd"], "required"),
+        (["--engine", "sqlite"], "sqlite:///"),
+        (["--host", "no.such.name.invalid"], "no.such.name.invalid"), (["--data-dir", "\n"], "one line"),
+        (["--trusted-proxies", "everybody"], "--trusted-proxies"), (["--tls-cert", "/no/such"], "/no/such"),
+        (["--tokens", "/"], "/"), (["--jwt-keys", "HS256:/"], "/"),
+        (["--auth", "required", "--data-dir", "/dev/null/x"], "/dev/null/x"),
+    ],
+)  # fmt: skip
+def test_a_server_that_cannot_work_says_why_in_one_sentence(flags: list[str], word: str, tmp_path: Path) -> None:
+    assert_is_a_sentence(run(tmp_path, "serve", "--port", "0", "--tcp-port", "0", *flags), word)
+
+
+# Names
+
+
+MISSPELT = {
+    "PLAINMQ_AUHT": "PLAINMQ_AUTH", "PLAINMQ_TOKNE": "PLAINMQ_TOKEN", "PLAINMQ_MAX_MESAGES": "PLAINMQ_MAX_MESSAGES",
+    "plainmq_auth": "PLAINMQ_AUTH", "PLAINMQ_TCPPORT": "PLAINMQ_TCP_PORT",
+    "PLAINMQ_TLS_CERTIFICATE": "PLAINMQ_TLS_CERT",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items())
+def test_a_misspelt_variable_is_told_with_the_nearest_name(
+    wrong: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(wrong, "required")
+    with pytest.raises(SettingInvalid, match=f"{wrong} in the environment is not a setting: did you mean {right}\\?"):
+        load()
+    monkeypatch.delenv(wrong)
+    (tmp_path / ".env").write_text(f"OTHER=x\n{wrong}=required\n")
+    with pytest.raises(SettingInvalid, match=f"{wrong} in the file .env is not a setting: did you mean {right}\\?"):
+        load()
+
+
+@pytest.mark.parametrize("command", [["serve"], ["publish", "a", "b"], ["subscribe", "a"], ["token", "x", "--all"]])
+def test_no_command_runs_with_a_misspelt_variable(command: list[str], tmp_path: Path) -> None:
+    assert_is_a_sentence(run(tmp_path, *command, PLAINMQ_AUHT="required"), "PLAINMQ_AUHT", "PLAINMQ_AUTH")
+
+
+def test_a_server_is_not_open_because_of_a_slip_in_its_file(tmp_path: Path) -> None:
+    for text in ("PLAINMQ_AUHT=required", "PLAINMQ_AUTH required", "PLAINMQ_AUTH", "x=1\nexport PLAINMQ_AUTH"):
+        (tmp_path / ".env").write_text(text)
+        assert_is_a_sentence(run(tmp_path, "serve", "--port", "0", "--tcp-port", "0"), ".env")
+
+
+def test_a_name_like_nothing_is_told_where_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAINMQ_QQQQQ", "1")
+    with pytest.raises(SettingInvalid, match="plainmq serve --help"):
+        load()
+
+
+def test_every_name_that_a_client_or_a_server_reads_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CLIENT:
+        monkeypatch.setenv(variable(name), "x")
+    assert load() == Settings()
+
+
+def test_what_kubernetes_sets_for_a_service_is_no_slip(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "tcp://10.0.0.7:8000"
+    for name, value in {
+        "PLAINMQ_SERVICE_HOST": "10.0.0.7", "PLAINMQ_SERVICE_PORT": "8000", "PLAINMQ_SERVICE_PORT_HTTP": "8000",
+        "PLAINMQ_PORT_8000_TCP": address, "PLAINMQ_PORT_8000_TCP_ADDR": "10.0.0.7", "PLAINMQ_LINES_PORT": address,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert load() == Settings()
+    monkeypatch.setenv("PLAINMQ_PORT", address)
+    with pytest.raises(SettingInvalid, match="enableServiceLinks: false"):
+        load()
+
+
+# The file
+
+
+def test_the_file_is_read_as_people_and_their_editors_write_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(
+        "\ufeffPLAINMQ_PORT=1 # größe\r\nexport PLAINMQ_TCP_PORT='2'\n\nnot ours\n".encode()
+    )
+    assert (load().port, load().tcp_port) == (1, 2)
+    assert load({"port": "3"}).port == 3
+
+
+def test_a_file_that_cannot_be_read_is_told_and_a_folder_is_somebody_elses(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"PLAINMQ_PORT=1\n\xff")
+    with pytest.raises(SettingInvalid, match=r"\.env is not UTF-8, at byte 16"):
+        load()
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # there, and nobody can read it from its begin on
+    with pytest.raises(SettingInvalid, match=r"\.env cannot be read: "):
+        load()
+    file.unlink()
+    file.mkdir()
+    assert load() == Settings()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_nobody_may_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").touch(mode=0)
+    with pytest.raises(SettingInvalid, match="Permission denied"):
+        load()
