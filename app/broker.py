@@ -250,22 +250,22 @@ class Broker:
     # Groups: a topic shared out among workers
 
     async def pull(
-        self, topic: str, group: str, *, count: int, wait: float = 0.0, lease: float | None = None,
+        self, topic: str, group: str, *, make: bool, count: int, wait: float = 0.0, lease: float | None = None,
         client: str | None = None,
     ) -> list[Lease]:  # fmt: skip
         """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
-        when there is none, what comes within `wait` seconds. The group is made if there is none. Whoever stops waiting
-        has taken nothing. Raises Draining, SubscriberLimit, NotFound, GroupLimit, LogFull, TopicInvalid."""
+        when there is none, what comes within `wait` seconds. Whoever stops waiting has taken nothing. `make`: as for
+        join(). Raises Draining, SubscriberLimit, NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
         self._check_seat()
-        await self.engine.join(topic, group)
+        await self.engine.join(topic, group, make)
         self._take_seat(client)
         return await self._workers.pull(topic, group, count, wait, lease, client=client)
 
-    def join(self, topic: str, group: str) -> Future[None]:
-        """Make the group, if there is none. Raises Draining; fails with NotFound (there is no such topic), GroupLimit,
-        LogFull, TopicInvalid."""
+    def join(self, topic: str, group: str, make: bool) -> Future[None]:
+        """The group is there; if `make`, it and its topic are made. Raises Draining; fails with NotFound, TopicLimit,
+        GroupLimit, LogFull, OptionInvalid."""
         self._refuse_when_draining()
-        return self.engine.join(topic, group)
+        return self.engine.join(topic, group, make)
 
     def work(
         self,
@@ -299,13 +299,14 @@ class Broker:
         return GroupInfo(await self.engine.group(topic, group), self._workers.count(topic, group))
 
     def configure_group(
-        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
-    ) -> Future[None]:
-        """Change fields of a group's settings; the topic and the group are made if they are not there. `start` (the
-        word, and what it means) says where a new group begins. Raises Draining; fails with OptionInvalid, TopicInvalid,
-        TopicLimit, GroupLimit, LogFull."""
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None, *,
+        make: bool,
+    ) -> Future[None]:  # fmt: skip
+        """Change fields of a group's settings; if `make`, the topic and the group are made if they are not there.
+        `start` (the word, and what it means) says where a new group begins. Raises Draining; fails with NotFound,
+        OptionInvalid, TopicLimit, GroupLimit, LogFull."""
         self._refuse_when_draining()
-        return self.engine.configure_group(topic, group, changes, start)
+        return self.engine.configure_group(topic, group, changes, start, make)
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
         """Forget a group; its workers are told. Raises Draining; fails with NotFound."""

@@ -5,6 +5,7 @@ In a pattern, of at most 16 segments, `*` stands for exactly one segment (it may
 one or more; the separators stand for themselves.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from .errors import TopicInvalid
 
 MAX_LENGTH: Final = 1024
+DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 MAX_TOPICS_PER_SELECTOR: Final = 64
 MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
 MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
@@ -56,6 +58,15 @@ def _checked(text: str, grammar: re.Pattern[str], what: str) -> str:
 
 def _shortened(text: str) -> str:
     return ascii(text) if len(text) <= 60 else ascii(text[:60]) + "..."
+
+
+def dead_letter_of(topic: str) -> str:
+    """The topic for its dead messages, unless a group says otherwise. A name that would be too long is cut, and a hash
+    tells it from others that begin like it."""
+    if len(topic) + len(DEAD) <= MAX_LENGTH:
+        return topic + DEAD
+    end = "~" + hashlib.sha256(topic.encode()).hexdigest()[:16] + DEAD
+    return topic[: MAX_LENGTH - len(end)] + end
 
 
 def is_pattern(text: str) -> bool:

@@ -543,9 +543,9 @@ def _pulled_lines(response: httpx.Response) -> list[dict[str, Any]]:
 
 async def test_groups_are_answered_as_documented(http: httpx.AsyncClient, topic: str) -> None:
     path = f"/topics/{topic}/groups/g"
-    missing = await http.post(f"{path}/pull")
+    missing = await http.get(f"{path}/stream")
     assert missing.status_code == 404
-    check("POST", f"{GROUP}/pull", missing)
+    check("GET", f"{GROUP}/stream", missing)
     settings = {"start": "earliest", "ack_timeout": "1m", "max_deliveries": 2.0, "dead_letter": f"{topic}.lost"}
     made = await http.put(path, json=settings)
     assert {name: made.json()[name] for name in settings} == settings
@@ -577,6 +577,7 @@ async def test_a_dead_message_is_as_documented(http: httpx.AsyncClient, topic: s
 
 
 async def test_a_group_s_stream_is_as_documented(http: httpx.AsyncClient, topic: str) -> None:
+    await http.put(f"/topics/{topic}/groups/g")
     for body in (b"work", b"\xff"):
         await http.post(f"/topics/{topic}/messages?event=e", content=body)
     async with http.stream("GET", f"/topics/{topic}/groups/g/stream") as response:

@@ -12,7 +12,7 @@ from typing import Final, assert_never
 import msgspec
 
 from ..errors import Forbidden, NotFound, OptionInvalid, Refused, Unauthorised
-from ..topic import Selector, covers, parse_pattern
+from ..topic import Selector, covers, dead_letter_of, parse_pattern
 
 MAX_PATTERNS: Final = 64  # of one right: each is looked at for every topic that is new to a token
 EVERYTHING: Final = "**"
@@ -70,6 +70,11 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     def allows_all(self, right: Right, names: Iterable[str]) -> bool:
         patterns: Patterns = getattr(self, right)
         return patterns is _ALL or all(map(patterns.cover, names))
+
+    def may_make_group(self, topic: str, dead_letter: str | None = None) -> bool:
+        """A group decides what its topic must keep, and that strangers' messages go to its dead-letter topic (None: the
+        usual one): so who makes one needs the right to admin on both."""
+        return self.allows_all(Right.ADMIN, (topic, dead_letter or dead_letter_of(topic)))
 
 
 NOBODY: Final = Grant("nobody")  # has shown no token

@@ -11,7 +11,7 @@ import msgspec
 from ..errors import GroupLimit, NotFound, OptionInvalid
 from ..message import Death, Draft, Envelope, Id, Message
 from ..position import EARLIEST, Cursor, GapReason, Start
-from ..topic import Selector, parse_topic
+from ..topic import Selector, dead_letter_of
 from .deadlines import Deadlines
 from .group import Group, GroupNote, GroupSettings, GroupState, Job
 from .holds import Holds
@@ -23,8 +23,6 @@ from .run import Run
 from .slices import Slices
 from .topiclog import TopicLog, TopicNote
 from .totals import Totals
-
-DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 
 
 class Dying(msgspec.Struct, frozen=True):
@@ -128,21 +126,27 @@ class Groups:
 
     # What groups there are
 
-    def join(self, topic: str, name: str, now: float) -> Slices[None]:
-        """Make the group, unless it is there. Raises NotFound (there is no such topic), GroupLimit, LogFull."""
-        self._log.existing(topic)
+    def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[None]:
+        """The group is there; if `make`, it and its topic are made. Raises NotFound, TopicLimit, GroupLimit, LogFull,
+        OptionInvalid."""
         if name not in self._groups_of(topic):
-            yield from self.configure(topic, name, {}, None, now)
+            yield from self.configure(topic, name, {}, None, now, make=make)
 
     def configure(
-        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float
-    ) -> Slices[None]:
-        """Change fields of the group's settings; the topic and the group are made if they are not there. `start` (the
-        word, and what it means) says where a new group begins. Raises OptionInvalid, TopicInvalid, TopicLimit,
+        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
+        make: bool = True,
+    ) -> Slices[None]:  # fmt: skip
+        """Change fields of the group's settings; if `make`, the topic and the group are made if they are not there.
+        `start` (the word, and what it means) says where a new group begins. Raises NotFound, OptionInvalid, TopicLimit,
         GroupLimit, LogFull."""
         word, place = start or ("", EARLIEST)
         begin = yield from self._reading.locate(Selector([topic]), place, now)
         group = self._groups_of(topic).get(name)
+        if group is None and not make:
+            raise NotFound(
+                f"topic {topic!r} has no group {name!r}: its PUT or a first pull makes one, for who has the right to "
+                f"admin on the topic and on its dead-letter topic"
+            )
         settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
         word = word or settings.start
         if group is not None and word != settings.start:
@@ -395,8 +399,3 @@ class Groups:
         group = self._existing(dying.topic, dying.group)
         group.postpone(dying.seq, until)
         self._look_at(dying.topic, dying.group, group)
-
-
-def dead_letter_of(topic: str) -> str:
-    """Raises TopicInvalid when the topic's name is too long for that."""
-    return parse_topic(topic + DEAD)

@@ -113,9 +113,9 @@ class Engine(ABC):
     # Groups (app/core/group.py): a topic shared out among workers
 
     @abstractmethod
-    def join(self, topic: str, group: str) -> Future[None]:
-        """Make the group, from the earliest message on, unless it is there. Fails with NotFound when there is no such
-        topic, with GroupLimit, LogFull or TopicInvalid (the dead-letter topic's name would be too long)."""
+    def join(self, topic: str, group: str, make: bool = True) -> Future[None]:
+        """The group is there; if `make`, it and its topic are made, from the earliest message on. Fails with NotFound,
+        TopicLimit, GroupLimit, LogFull or OptionInvalid."""
 
     @abstractmethod
     def claim(
@@ -138,11 +138,12 @@ class Engine(ABC):
 
     @abstractmethod
     def configure_group(
-        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
-    ) -> Future[None]:
-        """Change fields of a group's settings; the topic and the group are made if they are not there. `start` (the
-        word, and what it means) says where a new group begins. Fails with OptionInvalid, TopicInvalid, TopicLimit,
-        GroupLimit or LogFull."""
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,
+        make: bool = True,
+    ) -> Future[None]:  # fmt: skip
+        """Change fields of a group's settings; if `make`, the topic and the group are made if they are not there.
+        `start` (the word, and what it means) says where a new group begins. Fails with NotFound, OptionInvalid,
+        TopicLimit, GroupLimit or LogFull."""
 
     @abstractmethod
     def drop_group(self, topic: str, group: str) -> Future[None]:

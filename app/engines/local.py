@@ -141,8 +141,8 @@ class LocalEngine(Engine):
 
         return self._ask_in_slices(work)
 
-    def join(self, topic: str, group: str) -> Future[None]:
-        return self._work_in_slices(lambda core, now: core.groups.join(topic, group, now))
+    def join(self, topic: str, group: str, make: bool = True) -> Future[None]:
+        return self._work_in_slices(lambda core, now: core.groups.join(topic, group, now, make=make))
 
     def claim(
         self, topic: str, group: str, *, count: int, octets: int, seconds: float | None, bound: bool = False
@@ -159,9 +159,12 @@ class LocalEngine(Engine):
         return self._work(lambda core, now: core.groups.state(topic, group, now))
 
     def configure_group(
-        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None
-    ) -> Future[None]:
-        return self._work_in_slices(lambda core, now: core.groups.configure(topic, group, changes, start, now))
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,
+        make: bool = True,
+    ) -> Future[None]:  # fmt: skip
+        return self._work_in_slices(
+            lambda core, now: core.groups.configure(topic, group, changes, start, now, make=make)
+        )
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
         return self._work(lambda core, _now: core.groups.drop(topic, group))

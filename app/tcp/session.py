@@ -229,7 +229,7 @@ class LineSession(Connection):
         reader.start(command.start)
 
     def _join(self, dialect: Dialect, command: Work) -> None:
-        joined = self._broker.join(command.topic, command.group)
+        joined = self._broker.join(command.topic, command.group, self._grant.may_make_group(command.topic))
         self._answer(dialect, joined, lambda _: self._begin(dialect, command))
         self.wait()
 

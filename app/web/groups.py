@@ -11,9 +11,10 @@ from ..access.grant import Right, authorise
 from ..broker import Broker, GroupInfo
 from ..core.group import GroupState
 from ..core.lease import MAX_LEASE
+from ..errors import NotFound
 from ..message import rfc3339
 from ..position import parse_start
-from ..topic import parse_topic
+from ..topic import dead_letter_of, parse_topic
 from ..units import format_duration
 from .answer import json_answer
 from .body import changes, read_json
@@ -51,9 +52,15 @@ async def put_group(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic, group = _group(request)
     settings = changes(await read_json(request, Change, _EXAMPLE), _READ)
-    if dead_letter := settings.get("dead_letter"):
-        authorise(grant_of(request), Right.ADMIN, dead_letter)
-    await broker.configure_group(topic, group, settings, settings.pop("start", None))
+    grant, dead_letter = grant_of(request), settings.get("dead_letter")
+    if dead_letter:
+        authorise(grant, Right.ADMIN, dead_letter)
+    start, make = settings.pop("start", None), grant.may_make_group(topic, dead_letter)
+    try:
+        await broker.configure_group(topic, group, settings, start, make=make)
+    except NotFound:
+        authorise(grant, Right.ADMIN, dead_letter_of(topic))
+        raise
     return json_answer(_record(await broker.group(topic, group)))
 
 

@@ -82,7 +82,10 @@ async def pull(request: Request) -> Response:
     topic, group = names_of(request)
     options = read_options(request, _PULL_OPTIONS)
     count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
-    pulling = create_task(broker.pull(topic, group, count=count, wait=seconds, lease=lease, client=client(request)))
+    make = grant_of(request).may_make_group(topic)
+    pulling = create_task(
+        broker.pull(topic, group, make=make, count=count, wait=seconds, lease=lease, client=client(request))
+    )
     if await client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
@@ -92,12 +95,12 @@ async def pull(request: Request) -> Response:
 
 
 async def stream_work(request: Request) -> Response:
-    """The same pushed. The group is there before the head goes out, so that a refusal has its status."""
+    """The same pushed. The group must be there, for a GET makes nothing: a refusal has its status."""
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
     options = read_stream_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
-    await broker.join(topic, group)
+    await broker.join(topic, group, make=False)
 
     def work(form: LeaseForm, sink: Sink) -> Worker:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))

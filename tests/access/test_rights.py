@@ -16,7 +16,7 @@ from app.errors import Unauthorised
 from app.topic import MAX_TOPICS_PER_SELECTOR
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
-from tests.harness import DEADLINE, start_server
+from tests.harness import DEADLINE, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -109,12 +109,51 @@ async def test_what_may_not_be_read_looks_as_if_it_were_not_there(http: httpx.As
         assert {name for name in first.headers if name != "date"} == {name for name in second.headers if name != "date"}
 
 
-async def test_a_first_pull_makes_a_group_with_the_right_to_consume(http: httpx.AsyncClient, topic: str) -> None:
+# A group decides what its topic keeps, and writes to another topic: it takes more than the right to work in it
+
+
+@pytest.mark.parametrize("admin", [[], ["{}"], ["{}.dead"], ["{}.*"]])
+async def test_who_may_only_work_makes_no_group(
+    door: Guarded, http: httpx.AsyncClient, topic: str, admin: list[str]
+) -> None:
+    rights = {"consume": [topic], "admin": [name.format(topic) for name in admin]}
     await publish(http, topic)
-    worker = holding(consume=[topic])
-    pulled = await http.post(f"/topics/{topic}/groups/g/pull", headers=worker)
+    for method, call in (("POST", "pull"), ("GET", "stream?timeout=1ms"), ("HEAD", "stream"), ("GET", "")):
+        answer = await http.request(method, f"/topics/{topic}/groups/g/{call}".rstrip("/"), headers=holding(**rights))
+        assert answer.status_code == 404
+    async with lines(door.process) as peer:
+        peer.send(f"auth {signed(claims(**(NOTHING | rights)))}", f"work {topic} g")
+        assert [line[:13] for line in await peer.take(2)][1] == b"ERR not_found"
+        peer.send(f'{{"command":"subscribe","topic":"{topic}","group":"g"}}')
+        assert b"admin" in await peer.next()
+    state = await http.get(f"/topics/{topic}", headers=holding(subscribe=[topic]))
+    assert state.json()["groups"] == []
+
+
+async def test_who_may_admin_both_topics_makes_a_group_by_a_first_pull_and_others_work_in_it(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    await publish(http, topic)
+    path = f"/topics/{topic}/groups/g"
+    owner, worker = holding(consume=[topic], admin=[f"{topic}.*", topic]), holding(consume=[topic])
+    assert (await http.post(f"{path}/pull", params={"lease": "0"}, headers=owner)).status_code == 200
+    pulled = await http.post(f"{path}/pull", headers=worker)
     assert [message["data"] for message in pulled.json()["messages"]] == ["x"]
-    assert (await http.delete(f"/topics/{topic}/groups/g", headers=worker)).status_code == 403
+    assert (await http.delete(path, headers=worker)).status_code == 403
+
+
+async def test_the_usual_dead_letter_topic_needs_the_same_right_as_any_other(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    path = f"/topics/{topic}/groups/g"
+    owner = holding(admin=[topic, f"{topic}-lost"])
+    for body in ({}, {"max_deliveries": 1}, {"dead_letter": f"{topic}.dead"}):
+        answer = await http.put(path, json=body, headers=owner)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert f"{topic}.dead" in answer.json()["detail"]
+    assert (await http.put(path, json={"dead_letter": f"{topic}-lost"}, headers=owner)).status_code == 200
+    changed = await http.put(path, json={"max_deliveries": 1}, headers=owner)
+    assert (changed.status_code, changed.json()["dead_letter"]) == (200, f"{topic}-lost")
 
 
 async def test_a_site_that_was_named_may_bring_a_token_but_no_cookie(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ async def test_however_often_the_server_is_killed_no_job_dies_of_it(next_server:
 async def test_a_late_ack_of_a_lease_that_ended_with_the_server_says_expired(next_server: Next) -> None:
     server = next_server()
     post(server, "1")
+    ask(server, "PUT")
     async with stream(server, f"/{GROUP}/stream?lease=1h") as events:
         lease = json.loads((await events.take(1))[0].data)["lease"]
         server = next_server()

@@ -64,6 +64,7 @@ async def test_a_reader_comes_back_to_its_place_without_a_gap(next_server: Next)
 async def test_what_connected_workers_held_is_there_for_others_at_once(next_server: Next) -> None:
     server = next_server()
     post(server, "t", *"1234")
+    ask(server, "PUT", "/topics/t/groups/g")
     async with (
         stream(server, "/topics/t/groups/g/stream?credit=2&lease=1h") as events,
         lines(server) as line,

@@ -9,7 +9,7 @@ from app.core.group import JOB_COST, GroupState
 from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.core.run import DEATH_COST, MESSAGE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
-from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid
+from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
 from app.message import Death, Delivery, Id, Message
 from app.position import EARLIEST, LATEST, After, Last, Start
 from tests.engines.conftest import Make, Opened
@@ -77,9 +77,12 @@ async def fail(node: Opened, times: int, group: str = "g") -> Lease:
 async def test_a_group_is_made_once_and_by_the_first_who_asks(opened: Make) -> None:
     async with opened(ALL) as node:
         with pytest.raises(NotFound):
-            await node.engine.join("a", "g")
+            await node.engine.join("a", "g", make=False)
         await append(node, "a", "1")
+        with pytest.raises(NotFound):
+            await node.engine.join("a", "g", make=False)
         await node.engine.join("a", "g")
+        await node.engine.join("a", "g", make=False)
         assert await claimed(node) == ["1"]
         await node.engine.join("a", "g")
         assert await counts(node) == (0, 1, 0, 0, 0)
@@ -92,6 +95,15 @@ async def test_a_group_can_be_made_before_its_topic(opened: Make) -> None:
         node.clock.now += 1_000
         await append(node, "a", "1")
         assert await claimed(node) == ["1"]
+
+
+async def test_who_joins_makes_the_topic_too_unless_there_are_as_many_as_there_may_be(opened: Make) -> None:
+    async with opened(Limits(topics=1)) as node:
+        await node.engine.join("a", "g")
+        await append(node, "a", "1")
+        assert await claimed(node) == ["1"]
+        with pytest.raises(TopicLimit):
+            await node.engine.join("b", "g")
 
 
 async def test_a_topic_with_groups_is_not_forgotten_when_it_is_idle(opened: Make) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -311,7 +312,7 @@ class Machine(RuleBasedStateMachine):
         changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
         cursor = min(place, self.model.head)
         start = None if group else ("an id", After(Id(self.broker.epoch, cursor)))
-        self.call(self.broker.configure_group, topic, name, changes, start)
+        self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
         if group is None:
             self.model.groups[topic, name] = ModelGroup(topic, name, dead_letter, cursor, ack_timeout, most)
         else:
@@ -340,7 +341,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
     def pull(self, data: st.DataObject, count: int, lease: float | None) -> None:
         group = self.any_group(data)
-        leases = self.run(self.broker.pull(group.topic, group.name, count=count, lease=lease))
+        leases = self.run(self.broker.pull(group.topic, group.name, make=False, count=count, lease=lease))
         works = self.model.claim(group, count, lease)
         assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
             (work.seq, work.attempt, work.until) for work in works

@@ -341,23 +341,71 @@ async def test_an_option_out_of_bounds_or_unknown_is_refused(group: Group, call:
 # What groups there are
 
 
-async def test_a_pull_or_a_stream_makes_the_group_from_the_earliest_message_on(
-    server: ServerProcess, http: httpx.AsyncClient, topic: str
-) -> None:
-    pulled, pushed = Group(http, topic, "pulled"), Group(http, topic, "pushed")
-    await pulled.publish("before")
-    assert data(await pulled.pull()) == ["before"]
-    async with stream(server, f"{pushed.path}/stream") as events:
-        assert data([json.loads(event) for event in await events.data(1)]) == ["before"]
-    assert (await http.get(f"/topics/{topic}")).json()["groups"] == ["pulled", "pushed"]
+async def test_a_pull_makes_the_group_from_the_earliest_message_on(group: Group) -> None:
+    await group.publish("before")
+    assert data(await group.pull()) == ["before"]
+    assert (await group.http.get(f"/topics/{group.topic}")).json()["groups"] == ["g"]
 
 
-async def test_a_topic_that_is_not_there_has_no_groups(group: Group) -> None:
-    for accept in ("*/*", "text/event-stream"):
-        headers = {"Accept": accept}
-        assert code(await group.http.post(f"{group.path}/pull", headers=headers)) == (404, "not_found")
-        assert code(await group.http.get(f"{group.path}/stream", headers=headers)) == (404, "not_found")
-    assert (await group.http.get(f"/topics/{group.topic}")).status_code == 404
+async def test_a_pull_makes_the_group_before_the_topic_has_a_message(group: Group) -> None:
+    waiting = asyncio.create_task(group.pull(wait="60s"))
+    async with asyncio.timeout(DEADLINE):
+        while (await group.http.get(group.path)).status_code == 404:
+            pass
+    await group.publish("first")
+    assert data(await waiting) == ["first"]
+
+
+async def test_a_pull_makes_no_topic_beyond_the_limit() -> None:
+    with start_server("--max-topics", "1", tcp_port=0) as small:
+        async with httpx.AsyncClient(base_url=small.url) as http:
+            assert await Group(http, "first").pull() == []
+            for _ in range(2):
+                assert code(await http.post("/topics/second/groups/g/pull")) == (429, "topic_limit")
+            assert [info["topic"] for info in (await http.get("/topics")).json()["topics"]] == ["first"]
+
+
+@pytest.mark.parametrize("published", [0, 1])
+async def test_a_safe_method_makes_no_group(group: Group, published: int) -> None:
+    await group.publish(*["x"] * published)
+    for method, call in (("GET", "/stream"), ("HEAD", "/stream"), ("GET", ""), ("HEAD", "")):
+        for accept in ("*/*", "text/event-stream"):
+            answer = await group.http.request(method, group.path + call, headers={"Accept": accept})
+            assert answer.status_code == 404
+            if method == "GET":
+                assert answer.json()["code"] == "not_found"
+    topics = await group.http.get("/topics", params={"match": group.topic})
+    assert [info["groups"] for info in topics.json()["topics"]] == [[]] * published
+
+
+async def test_a_head_takes_nothing(server: ServerProcess, group: Group) -> None:
+    await group.publish("for a subscriber", delivery="one")
+    await group.publish("for a worker")
+    await group.http.put(group.path)
+    for path in (f"{group.path}/stream", f"/topics/{group.topic}/stream?since=earliest"):
+        assert (await group.http.head(path)).status_code == 200
+    assert await group.counts("ready", "leased", "workers") == (1, 0, 0)
+    async with stream(server, f"/topics/{group.topic}/stream?since=earliest") as events:
+        assert await events.data(2) == ["for a subscriber", "for a worker"]
+
+
+async def test_a_topic_with_the_longest_name_can_be_worked_on(http: httpx.AsyncClient, topic: str) -> None:
+    names = [(topic + "." + "x" * 1_024)[:length] for length in (1_019, 1_020, 1_023, 1_024)]
+    names.append(names[-1][:-1] + "y")
+    graves: list[str] = []
+    for name in names:
+        group = Group(http, name)
+        await http.put(group.path, json={"max_deliveries": 1})
+        await group.publish("work")
+        (job,) = await group.pull()
+        await group.settle("nack", job["id"])
+        graves.append((await group.state())["dead_letter"])
+        (dead,) = (await http.get(f"/topics/{graves[-1]}/messages")).json()["messages"]
+        assert (dead["data"], dead["dead"]["topic"]) == ("work", name)
+        assert len(graves[-1]) == 1_024
+        assert graves[-1].endswith(".dead")
+    assert graves[0] == f"{names[0]}.dead"
+    assert len(set(graves)) == len(graves)
 
 
 async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group) -> None:
@@ -490,7 +538,6 @@ async def test_a_topic_has_a_bounded_number_of_groups() -> None:
             for answer in (
                 await http.put("/topics/foo/groups/two"),
                 await http.post("/topics/foo/groups/two/pull"),
-                await http.get("/topics/foo/groups/two/stream"),
             ):
                 assert code(answer) == (429, "group_limit")
             assert (await http.put("/topics/bar/groups/two")).status_code == 200
@@ -520,6 +567,7 @@ def jobs(events: list[str]) -> list[tuple[str, int]]:
 
 
 async def test_work_is_pushed_with_the_head_of_an_ordinary_stream(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     (id,) = await group.publish("work", event="resize")
     async with stream(server, f"{group.path}/stream", Last_Event_ID="other-999") as events:
         assert events.status == 200
@@ -535,6 +583,7 @@ async def test_work_is_pushed_with_the_head_of_an_ordinary_stream(server: Server
 
 
 async def test_credit_bounds_what_is_not_acked(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     ids = await group.publish(*map(str, range(5)))
     async with stream(server, f"{group.path}/stream?credit=2") as events:
         assert jobs(await events.data(2)) == [("0", 1), ("1", 1)]
@@ -557,6 +606,7 @@ async def test_a_lost_stream_s_messages_go_to_another_worker_at_once(server: Ser
 
 
 async def test_a_lease_that_ends_on_a_stream_makes_room_for_the_next(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     await group.publish("work")
     async with stream(server, f"{group.path}/stream?credit=1&lease=20ms") as events:
         assert jobs(await events.data(2)) == [("work", 1), ("work", 2)]
@@ -572,6 +622,7 @@ async def test_work_that_comes_later_is_pushed(server: ServerProcess, group: Gro
 
 
 async def test_a_stalled_worker_holds_no_more_than_its_credit(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     await group.publish(*["x" * 200_000] * 8)
     async with stream(server, f"{group.path}/stream?credit=4"):  # and nothing is read
         await group.until("leased", 4)
@@ -579,6 +630,7 @@ async def test_a_stalled_worker_holds_no_more_than_its_credit(server: ServerProc
 
 
 async def test_a_stream_of_a_deleted_group_says_goodbye(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     await group.publish("work")
     async with stream(server, f"{group.path}/stream") as events:
         await events.take(1)
@@ -590,6 +642,7 @@ async def test_a_stream_of_a_deleted_group_says_goodbye(server: ServerProcess, g
 
 
 async def test_a_stream_with_a_timeout_ends_without_a_word_and_gives_back(server: ServerProcess, group: Group) -> None:
+    await group.http.put(group.path)
     await group.publish("work")
     async with stream(server, f"{group.path}/stream?timeout=50ms") as events:
         assert jobs(await events.data(1)) == [("work", 1)]

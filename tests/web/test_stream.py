@@ -433,9 +433,10 @@ async def test_what_was_stored_under_such_a_name_comes_without_it(tmp_path: Path
         for form in ("raw", "json"):
             async with stream(after, f"/topics/foo/stream?since=earliest&format={form}") as events:
                 assert [event.type for event in await events.take(len(RESERVED))] == ["message"] * len(RESERVED)
-        async with stream(after, "/topics/foo/groups/g/stream") as work:
-            assert [event.type for event in await work.take(len(RESERVED))] == ["message"] * len(RESERVED)
         async with httpx.AsyncClient(base_url=after.url) as http:
+            (await http.put("/topics/foo/groups/g")).raise_for_status()
+            async with stream(after, "/topics/foo/groups/g/stream") as work:
+                assert [event.type for event in await work.take(len(RESERVED))] == ["message"] * len(RESERVED)
             page = (await http.get("/topics/foo/messages")).json()["messages"]
             assert [(record["event"], record["data"]) for record in page] == [(None, name) for name in RESERVED]
 
