@@ -55,6 +55,8 @@ class Socket:
 
     def write(self, data: bytes) -> None:
         for event in self._parser.feed(data):
+            if event.type == "place":
+                continue
             record = json.loads(event.data)
             self.got.append(f"GAP {record['reason']}" if event.type == "gap" else record["data"])
 
