@@ -3,7 +3,7 @@
 | tokens | can be reached from | `auth`     | who is let in                                           |
 |--------|---------------------|------------|---------------------------------------------------------|
 | some   |                     |            | who has one                                             |
-| none   | this machine only   | `auto`     | anybody                                                 |
+| none   | this machine only   | `auto`     | anybody, but nobody through a proxy                     |
 | none   | elsewhere, or so it | `auto`     | who has the token that is made now and shown this once  |
 |        | seems: by a proxy   |            |                                                         |
 | none   |                     | `required` | the same                                                |
@@ -47,7 +47,7 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
     if file or keys is not None:
         return keeper
     if settings.auth == "auto" and _stays_here(settings, reach):
-        return Doorkeeper(Openness.ANYBODY if reach is Reach.SETTINGS else Openness.LOOPBACK, file)
+        return Doorkeeper(Openness.HERE if reach is Reach.SETTINGS else Openness.LOOPBACK, file)
     if reach is Reach.UNKNOWN:
         raise SettingInvalid("there is no token, and the server is open to others: make one with `plainmq token`")
     token = make_token(path, FIRST, every_right())

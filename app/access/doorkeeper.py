@@ -10,7 +10,7 @@ import time
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
-from typing import Final, Protocol, TypeVar
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from ..errors import Unauthorised
 from ..net.sockets import is_loopback
@@ -33,6 +33,7 @@ class Openness(Enum):
 
     NOBODY = auto()
     LOOPBACK = auto()  # who has come to an address that only this machine can reach
+    HERE = auto()  # anybody, since only this machine can reach the server
     ANYBODY = auto()
 
 
@@ -80,7 +81,9 @@ class Doorkeeper:
         keys: Keys | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.open = openness is Openness.ANYBODY
+        self.open = openness in {Openness.ANYBODY, Openness.HERE}
+        self.wary = openness in {Openness.LOOPBACK, Openness.HERE}  # what a proxy passes on is not from this machine
+        self._told = False
         self.attempts: Attempts = Uncounted()
         self.clock = clock
         self._openness = openness
@@ -107,6 +110,17 @@ class Doorkeeper:
             return self.open
         self._look(self.clock())
         return not self._file and host is not None and is_loopback(host)
+
+    def refuse_passed_on(self, header: str) -> NoReturn:
+        """A proxy is in front of a server that takes all who reach it for people of this machine, as its header shows.
+        Raises Unauthorised."""
+        if not self._told:
+            self._told = True
+            _LOG.warning("a proxy passes requests on to this server, which has no token to ask for: they are refused")
+        raise Unauthorised(
+            f"a proxy has passed this on ({header}), and this server has no token to ask for: make one with `plainmq "
+            f"token` and name the proxy with --trusted-proxies, or serve anybody with --auth none"
+        )
 
     def admit(self, token: str, address: str) -> Grant:
         """Whose it is. `address` is where it comes from. Raises Unauthorised, and what `attempts` raises."""

@@ -17,6 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 NAMES: Final = frozenset({_FOR, _PROTO})  # of the headers that are read here
+# Any of them shows that a proxy has passed the request on.
+SIGNS: Final = NAMES | {
+    b"forwarded", b"via", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip",
+    b"cf-connecting-ip", b"true-client-ip",
+}  # fmt: skip
 _LONGEST: Final = 60  # characters: an IPv6 address with a zone, brackets and a port; beyond it nothing is remembered
 
 

@@ -21,6 +21,7 @@ from .problem import refusal_of
 ANY: Final = "*"
 SITE: Final = b"sec-fetch-site"
 OUR_SITES: Final = (b"none", b"same-origin")  # `none` is a person, who typed the address or has a bookmark
+_HINT: Final = ": let it pass on Host (nginx: proxy_set_header Host $http_host)"
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -70,7 +71,9 @@ class Guard:
                 self._check(scope)
         except Refused as error:
             scope["app"].state.broker.counts.refusals[error.code] += 1
-            await refusal_of(error)(scope, receive, send)
+            response = refusal_of(error)
+            response.headers.update(_readable(scope["headers"], self._rules))
+            await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -83,16 +86,26 @@ class Guard:
             raise HostInvalid(f"expected one Host with the name or address of this server, not {seen}")
         if not self._rules.knows(hosts[0]):
             raise HostUnknown(
-                f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts"
+                f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts. A proxy in "
+                f"between may have put its own name there{_HINT}"
             )
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
         for origin in origins:
             if not self._rules.trusts(origin, hosts[0]):
                 raise OriginForbidden(
-                    f"pages from {origin[:200]!a} may not use this server; if they may, set --allowed-origins"
+                    f"pages from {origin[:200]!a} may not use this server, which was asked for as {hosts[0]!a}; if they"
+                    f" may, set --allowed-origins. If both are the same place, a proxy in between has changed the "
+                    f"name{_HINT}"
                 )
         if not origins and ANY not in self._rules.origins and _is_foreign(scope, dict(headers)):
             raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
+
+
+def _readable(headers: Sequence[tuple[bytes, bytes]], rules: Rules) -> dict[str, str]:
+    """What lets a page of a site that was named read why it is refused all the same (WHATWG Fetch, CORS protocol)."""
+    origin = dict(headers).get(b"origin", b"").decode("latin-1")
+    named = origin and (ANY in rules.origins or origin in rules.origins)
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if named else {}
 
 
 def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:

@@ -12,6 +12,7 @@ from ..access.doorkeeper import SCHEME, Doorkeeper
 from ..access.grant import ANYBODY, NOBODY, Grant
 from ..errors import OptionInvalid, Unauthorised
 from ..limits.quotas import client_of
+from .forwarded import SIGNS
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of a stream
@@ -41,6 +42,8 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     """NOBODY when it shows nothing. Raises Unauthorised when that is not good, OptionInvalid for a token in the URL."""
     keeper: Doorkeeper = request.app.state.keeper
     if keeper.is_open_at((request.scope.get("server") or (None,))[0]):
+        if keeper.wary and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
+            keeper.refuse_passed_on(signs[0].decode())
         return ANYBODY
     for name in _IN_URLS:
         if name in request.query_params:

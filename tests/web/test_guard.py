@@ -149,3 +149,71 @@ async def test_where_every_site_is_trusted_none_is_asked_for_its_name(topic: str
         async with httpx.AsyncClient(base_url=process.url) as http:
             path = f"/topics/{topic}/stream?timeout=1ms"
             assert (await ask(http, "GET", path, **{"Sec-Fetch-Site": "cross-site"})).status_code == 200
+
+
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "mq.example.org",
+    "X-Real-IP": "203.0.113.7", "Forwarded": "for=203.0.113.7", "Via": "1.1 proxy", "CF-Connecting-IP": "203.0.113.7",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", FORWARDED)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/messages"), ("POST", "/messages?event=x"), ("GET", "/stream"), ("GET", "")]
+)
+async def test_a_server_that_asks_nobody_serves_nobody_through_a_proxy(
+    http: httpx.AsyncClient, topic: str, sign: str, method: str, path: str
+) -> None:
+    """It takes who reaches it for people of its own machine; behind a proxy that is the whole world."""
+    url = f"/topics/{topic}{path}"
+    if method == "POST":
+        assert (await http.post(url, content="x")).status_code == 201  # such a head was seen before
+    for _ in range(2):
+        answer = await http.request(method, url, headers={sign: FORWARDED[sign]})
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
+        for word in (sign.lower(), "--trusted-proxies", "--auth none"):
+            assert word in answer.json()["detail"]
+    assert (await http.get("/livez", headers={sign: FORWARDED[sign]})).status_code == 200
+    kept = (await http.get(f"/topics/{topic}/messages?wait=1ms")).json()["messages"]
+    assert len(kept) == (method == "POST")
+
+
+async def test_it_says_once_that_a_proxy_is_there(topic: str) -> None:
+    with start_server(tcp_port=0) as process:
+        async with httpx.AsyncClient(base_url=process.url, headers={"X-Forwarded-For": "203.0.113.7"}) as http:
+            for _ in range(3):
+                assert (await http.post(f"/topics/{topic}/messages", content="x")).status_code == 401
+        process.stop()
+        warnings = [line for line in process.complaints() if " warning " in line]
+        assert len(warnings) == 1
+        assert "proxy" in warnings[0]
+
+
+@pytest.mark.parametrize("flags", [["--auth", "none"], ["--auth", "none", "--trusted-proxies", "127.0.0.1"]])
+async def test_who_has_said_that_everybody_may_come_is_taken_at_his_word(flags: list[str], topic: str) -> None:
+    with start_server(*flags, tcp_port=0) as process:
+        async with httpx.AsyncClient(base_url=process.url, headers=FORWARDED) as http:
+            for _ in range(2):
+                assert (await http.post(f"/topics/{topic}/messages", content="x")).status_code == 201
+
+
+async def test_a_refusal_for_a_name_says_that_a_proxy_may_have_changed_it(http: httpx.AsyncClient, topic: str) -> None:
+    for headers in ({"Host": "backend"}, {"Host": "localhost", "Origin": "https://mq.example.org"}):
+        answer = await http.get(f"/topics/{topic}/stream", headers=headers)
+        assert answer.status_code in {421, 403}
+        assert "proxy" in answer.json()["detail"]
+        assert "proxy_set_header Host" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("origins", ["https://trusted.example", "*"])
+async def test_a_page_that_may_use_the_server_can_read_why_it_is_refused(topic: str, origins: str) -> None:
+    origin = "https://trusted.example"
+    with start_server("--allowed-origins", origins, "--auth", "required", tcp_port=0) as process:
+        async with httpx.AsyncClient(base_url=process.url, headers={"Origin": origin}) as http:
+            for headers, status in (({}, 401), ({"Host": "other.example"}, 421), ({"Host": "a b"}, 400)):
+                for path in (f"/topics/{topic}/stream", f"/topics/{topic}/messages"):
+                    answer = await http.get(path, headers=headers)
+                    assert answer.status_code == status
+                    assert answer.headers["access-control-allow-origin"] in {origin, "*"}
+            stranger = await http.get("/livez", headers={"Origin": "https://evil.example", "Host": "other.example"})
+            assert ("access-control-allow-origin" in stranger.headers) == (origins == "*")
