@@ -149,6 +149,11 @@ class Broker:
         """One life of the log: the first half of its ids."""
         return self.engine.epoch
 
+    @property
+    def unready(self) -> str:
+        """Why it takes no messages until somebody comes to help; empty as long as it does."""
+        return self.engine.unready
+
     def waits(self, selector: Selector) -> bool:
         return self.engine.waits(selector)
 

@@ -86,10 +86,25 @@ ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "
 
 def store_path(engine: str) -> Path:
     """`sqlite:///var/lib/plainmq/log.db` → that path from the root; `sqlite:log.db` → one from here. Raises
-    SettingInvalid."""
-    if match := re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine):
-        return Path(match[1])
-    raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
+    SettingInvalid, also for what SQLite, or a person, would read as something else than a path."""
+    match = re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine, re.DOTALL)
+    if match is None:
+        raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
+    for pattern, why in _NO_PATHS.items():
+        if re.search(pattern, match[1]):
+            raise SettingInvalid(f"--engine is {engine!r}: {why}; expected a file, such as {_STORE}")
+    return Path(match[1])
+
+
+_NO_PATHS = {
+    r"(^|/):memory:$": "SQLite keeps that in memory (for a log in memory say `memory`)",
+    r"^(?i:file):": "a path is expected, not a URI",
+    r"\?": "options behind a `?` are not understood",
+    r"^\s*$": "it is blank",
+    r"[\x00-\x1f\x7f-\x9f]": "it has a control character",
+    r"[\ud800-\udfff]": "it is not UTF-8",
+    r"(^|/)\.{0,2}$": "that is a folder",
+}  # what the path must not be → why
 
 
 def token_path(settings: Settings) -> Path:

@@ -51,15 +51,16 @@ TABLE = """
     frames            → core/lease message position
 
     engines/memory    → engines/local engines/base core/* telemetry/histogram message topic errors
-    engines/sqlite    → engines/local engines/base disk/file disk/store core/* telemetry/* message errors
+    engines/sqlite    → engines/local engines/base disk/file disk/held disk/store core/* telemetry/* message errors
     engines/local     → engines/base core/* message position topic
     engines/base      → core/* telemetry/histogram message position topic
 
-    disk/backup       → .file .notes .schema
+    disk/backup       → .file .held .notes .schema
     disk/store        → .file .history .notes core/*
     disk/notes        → .parts core/* message topic
     disk/history      → .parts .row core/* message
-    disk/file         → .schema core/epochs errors
+    disk/file         → .held .schema core/epochs
+    disk/held         → errors
     disk/schema       →
     disk/row          → core/epochs core/run message
     disk/parts        →

@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from .file import PAGE, StoreUnusable, check, identify, locked, reading
+from .file import PAGE, check, identify, reading
+from .held import Held, StoreUnusable, check_names, real
 from .notes import count_messages
 from .schema import migrate
 
@@ -38,6 +39,7 @@ def backup(path: Path, destination: Path, progress: Progress) -> int:
 def restore(copy: Path, path: Path, replace: bool, progress: Progress) -> int:
     """Put a copy in the store's place; with `replace`, also where there is one. Answers how many messages it has.
     Raises StoreUnusable; then the store is as it was."""
+    path = real(path)
     with _unserved(path):
         if os.path.lexists(path) and not replace:
             raise StoreUnusable(f"{path} is there already: give --replace to put the copy in its place")
@@ -51,18 +53,20 @@ def restore(copy: Path, path: Path, replace: bool, progress: Progress) -> int:
 @contextmanager
 def _unserved(path: Path) -> Iterator[None]:
     """No server has the store, and none can start on it."""
-    lock = locked(path)
+    held = Held(path, create=False)
     try:
         yield
     finally:
-        os.close(lock)
+        held.release()
 
 
 @contextmanager
 def _copied(source: Path, destination: Path, progress: Progress) -> Iterator[tuple[Path, int]]:
     """A whole and checked copy in a folder beside its destination, and how many messages it has."""
-    if not source.is_file():
+    source = real(source)
+    if not source.exists():
         raise StoreUnusable(f"{source} is not there: expected the file of a store")
+    check_names(source)
     try:
         with TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
             copy = Path(folder, "copy")

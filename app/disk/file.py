@@ -1,10 +1,9 @@
 """The file: a SQLite database that one process serves at a time, checked when it is opened, and of a schema we know.
 
-Beside it lies `<file>.lock`: locked while the file is served, and holding the epoch and seq of the newest commit. A
-file that has less than that was put back from an older copy.
+Beside it lies `<file>.lock`, which holds the epoch and seq of the newest commit. A file that has less than that was put
+back from an older copy.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from ..core.epochs import Epochs, new_epoch
-from ..errors import PlainmqError
+from .held import Held, StoreUnusable, check_names, real
 from .schema import APPLICATION, NEWEST, migrate
 
 Synchronous = Literal["full", "relaxed"]
@@ -28,28 +27,23 @@ VACUUM: Final = 1_024  # those that are given back at a time: 4 MiB, so that no 
 WAL: Final = 16 << 20  # bytes of the -wal file that stay when it has been longer
 
 
-class StoreUnusable(PlainmqError):
-    """The file cannot be served; the text says what to do."""
-
-    code = "store_unusable"
-
-
 class StoreFile:
     """Opened in one thread, and used in that one only."""
 
     def __init__(self, path: Path, synchronous: Synchronous) -> None:
         """Raises StoreUnusable."""
-        self.path = path
+        self.path = path = real(path)  # an absolute path is never anything else to SQLite
         self._synchronous = synchronous
-        self._lock = locked(path)
+        self.held = Held(path)
         try:
+            check_names(path)
             with explained(path):
                 _examine(path)
                 self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
                 _tune(self.db, synchronous)
                 migrate(self.db)
         except BaseException:
-            self._unlock()
+            self.held.release()
             raise
 
     # One life of the log
@@ -68,19 +62,20 @@ class StoreFile:
             self._set_state("running", self._synchronous)
             self._set_state("copy", "no")
             self.db.execute("COMMIT")
+            self.held.watch()
         self.mark(rows[-1][0], head)
         return Epochs(rows[-1][0], rows[:-1])
 
     def _may_be_cut(self, epoch: str, head: int) -> bool:
         """Whether confirmed messages at the end may be missing: relaxed and not closed, or an older copy."""
-        marked, _, seq = os.pread(self._lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
+        marked, _, seq = os.pread(self.held.lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
         older = bool(marked) and (marked != epoch or not seq.isdigit() or int(seq) > head)
         return older or self._state("running") == "relaxed" or self._state("copy") == "yes"
 
     def mark(self, epoch: str, seq: int) -> None:
         """Leave word beside the file of how far it goes."""
         with suppress(OSError):  # then an older copy may go unnoticed, and nothing else is lost
-            os.pwrite(self._lock, f"{epoch} {seq:<20}\n".encode(), 0)
+            os.pwrite(self.held.lock, f"{epoch} {seq:<20}\n".encode(), 0)
 
     def _state(self, name: str) -> str:
         row = self.db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
@@ -115,25 +110,7 @@ class StoreFile:
     def abandon(self) -> None:
         """Give it back without a word in it: it was not served."""
         self.db.close()
-        self._unlock()
-
-    def _unlock(self) -> None:
-        os.close(self._lock)
-
-
-def locked(path: Path) -> int:
-    """The lock file, locked. Raises StoreUnusable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnusable(f"{path} cannot be used: {error.strerror}; choose a folder that can be written") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise StoreUnusable(f"{path} is in use by another plainmq: stop that one, or choose another file") from None
-    return lock
+        self.held.release()
 
 
 def reading(path: Path) -> sqlite3.Connection:
@@ -161,7 +138,6 @@ def check(db: sqlite3.Connection) -> None:
 
 def _examine(path: Path) -> None:
     """Whether it can be served: by a connection that only reads, or it might put a -wal into a file that cannot."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # messages are nobody else's business
     with closing(reading(path)) as db:
         identify(db, path)
         check(db)

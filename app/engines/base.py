@@ -42,6 +42,9 @@ class Engine(ABC):
     head: int = 0
     """The newest seq there was when the log was opened; what follows is delivered."""
 
+    unready: str = ""
+    """Why it takes no messages until somebody comes to help; empty as long as it does."""
+
     failures: int = 0
     """How often it could not store what it was given."""
 

@@ -28,6 +28,7 @@ from ..core.groups import Works
 from ..core.slices import Slices
 from ..core.topiclog import Limits
 from ..disk.file import Synchronous
+from ..disk.held import Displaced
 from ..disk.store import Store
 from ..errors import Draining, LogFull, PlainmqError, StorageFailed
 from ..message import Draft, Receipt, how_many
@@ -42,11 +43,11 @@ Kind = Literal["append", "read", "owed", "other"]
 
 TOGETHER: Final = 1_000  # verbs after which a transaction takes no more: it would gain little, and the first waits
 GATHER: Final = 0.004  # seconds to wait for those who were answered last, not twice running in vain
-LONGEST_WAIT: Final = 60.0  # seconds without looking at what is due
 SWITCH: Final = 0.0005  # seconds: how soon one thread lets another go on, or a statement would wait for the event loop
 TIDY: Final = 1.0  # seconds between two looks at what may be given back to the disk
 TIDY_ON: Final = 0.1  # likewise when there was something: the rest of the time is for others
-LOOK: Final = 0.05  # seconds between two looks at how much is left on the disk: each takes as long as a message
+LOOK: Final = 0.05  # seconds between two looks at the disk and at the file's names: each takes as long as a message
+WATCH: Final = 1.0  # likewise at the names when nobody asks for anything
 COOL: Final = 1.0  # seconds without another attempt to write, after the disk failed
 
 
@@ -262,7 +263,8 @@ class SqliteEngine(LocalEngine):
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""
         self._open = False
         self.failures += 1
-        self._closed = StorageFailed("the log has failed; the server must be started anew")
+        self.unready = "the log has failed; the server must be started anew"
+        self._closed = StorageFailed(self.unready)
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
         while not self._queue.empty():
             verbs += self._queue.get() or []
@@ -305,10 +307,15 @@ class SqliteEngine(LocalEngine):
 
     def _next(self, store: Store) -> list[Verb] | None:
         """What waits, once something does; nothing when something is due; None at the end."""
-        try:
-            return self._queue.get(timeout=min(max(self._due(store), 0.0), LONGEST_WAIT))
-        except Empty:
-            return []
+        while True:
+            wait = max(self._due(store), 0.0)
+            try:
+                return self._queue.get(timeout=min(wait, WATCH))
+            except Empty:
+                if wait <= WATCH:
+                    return []
+            with suppress(Displaced):
+                self._look_at_names(store)
 
     def _due(self, store: Store) -> float:
         """Seconds until there is something to do that nobody asks for."""
@@ -326,8 +333,9 @@ class SqliteEngine(LocalEngine):
         verbs, self._owed = [*self._owed, *verbs], []
         try:
             begun = monotonic()
+            self._look_at_disk(store)
             tidily = self._tidies and begun > self._tidy_at
-            written = store.commit(partial(self._decide, store, verbs, now), tidily)
+            written = store.commit(partial(self._decide, verbs, now), tidily)
         except (sqlite3.Error, OSError) as error:
             self.failures += 1
             self._refused = True
@@ -396,8 +404,7 @@ class SqliteEngine(LocalEngine):
             self._untidy = store.file.vacuum()
         self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
 
-    def _decide(self, store: Store, verbs: list[Verb], now: float, core: Core) -> None:
-        self._look_at_disk(store)
+    def _decide(self, verbs: list[Verb], now: float, core: Core) -> None:
         if core.deadline <= now:
             core.pass_time(now)
         for verb in verbs:
@@ -412,9 +419,20 @@ class SqliteEngine(LocalEngine):
     def _look_at_disk(self, store: Store) -> None:
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + LOOK
+            self._look_at_names(store)
             self._full = store.file.free_disk() < self._min_free_disk
             if self._full:
                 self._trouble.begins(f"the disk has less than {self._min_free_disk} bytes left (min_free_disk)")
+
+    def _look_at_names(self, store: Store) -> None:
+        """Raises Displaced; then what would be confirmed now might be in a file that nobody finds again."""
+        try:
+            store.file.held.look()
+        except Displaced as error:
+            self.unready = str(error)
+            self._trouble.begins(self.unready)
+            raise
+        self.unready = ""
 
     def _do_what_reads(self, store: Store, verbs: list[Verb], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""
@@ -468,6 +486,8 @@ def _told(receipt: Receipt, key: str, core: Core, _now: float) -> None:
 def _refusal(error: Exception) -> PlainmqError:
     """What a failure of the disk means to who asked."""
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == ENOSPC
+    if isinstance(error, Displaced):
+        return StorageFailed(f"{error}; nothing was stored")
     if full:
         return LogFull(f"the disk is full ({error}): nothing was stored")
     return StorageFailed(f"the disk did not take it ({error}): nothing was stored; try again in a few seconds")

@@ -1,10 +1,13 @@
-"""GET /livez: the process answers. GET /readyz: it takes messages and readers; not so while it is stopping."""
+"""GET /livez: the process answers. GET /readyz: it takes messages and readers; not so while it is stopping, or
+when its file is not the one that it opened."""
 
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from ..broker import Broker
+from ..errors import StorageFailed
 from .problem import problem
 
 
@@ -13,6 +16,9 @@ async def livez(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    if request.app.state.broker.draining:
+    broker: Broker = request.app.state.broker
+    if broker.draining:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the server is stopping")
+    if broker.unready:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.unready)
     return PlainTextResponse("ok\n")

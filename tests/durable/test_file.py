@@ -124,7 +124,7 @@ def test_a_file_whose_notes_cannot_be_read_is_refused(path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    assert "Is a directory; choose a file that can be written" in refusal(tmp_path)
+    assert "is not a file, it is a folder: choose a file that can be written" in refusal(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_made_is_named(path: Path) -> None:
 def test_a_folder_that_may_not_be_written_is_refused(path: Path) -> None:
     path.parent.chmod(0o500)
     try:
-        assert "Permission denied; choose a folder that can be written" in refusal(path)
+        assert "Permission denied; choose a file in a folder that can be written" in refusal(path)
     finally:
         path.parent.chmod(0o700)
 
