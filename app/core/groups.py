@@ -155,14 +155,27 @@ class Groups:
                 f"delete the group and make it anew"
             )
         settings = msgspec.structs.replace(settings, start=word, **changes)
-        if settings.dead_letter == topic:
-            raise OptionInvalid(f"dead_letter is {topic!r}, the group's own topic: a dead message would come back")
+        leads_on = group is None or settings.dead_letter != group.settings.dead_letter
+        if leads_on and self._leads_back(topic, settings.dead_letter):
+            raise OptionInvalid(
+                f"dead_letter is {settings.dead_letter!r}: what is dead there comes back to {topic!r}, and would go "
+                f"round for ever"
+            )
         self._changed("group", (topic, name))
         if group is not None:
             group.configure(settings)
             self._look_at(topic, name, group)
         else:
             self._make(topic, name, settings, begin, now)
+
+    def _leads_back(self, topic: str, dead_letter: str) -> bool:
+        """Whether a dead message, dying again and again, would be in the topic once more."""
+        reached, ahead = {dead_letter}, [dead_letter]
+        while ahead and topic not in reached:
+            further = {group.settings.dead_letter for group in self._groups_of(ahead.pop()).values()} - reached
+            reached |= further
+            ahead += further
+        return topic in reached
 
     def _make(self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, now: float) -> None:
         if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:

@@ -13,7 +13,7 @@ from app.core.run import EXPIRY_COST
 from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
 from app.disk.schema import NEWEST
-from app.errors import LogFull, NotFound
+from app.errors import LogFull, NotFound, OptionInvalid
 from app.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.tcp.command import Send
@@ -311,6 +311,18 @@ async def test_a_dead_message_stays_dead_and_tells_its_story(life: Life) -> None
         node.clock.now += 30
         await claim(node)
         assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
+
+
+async def test_dead_letters_do_not_lead_in_a_circle_after_a_restart_either(life: Life) -> None:
+    async with life.open() as node:
+        await node.engine.configure_group("a", "g", {"dead_letter": "b"})
+    async with life.open() as node:
+        with pytest.raises(OptionInvalid):
+            await node.engine.configure_group("b", "g", {"dead_letter": "a"})
+        await node.engine.configure_group("b", "g", {"dead_letter": "c"})
+    async with life.open() as node:
+        with pytest.raises(OptionInvalid):
+            await node.engine.configure_group("c", "g", {"dead_letter": "a"})
 
 
 async def test_a_lease_that_ends_while_nobody_is_there_is_another_attempt(life: Life) -> None:

@@ -153,6 +153,10 @@ class Model:
     def of(self, topic: str) -> list[ModelGroup]:
         return [group for group in self.groups.values() if group.topic == topic]
 
+    def leads_back(self, topic: str, dead_letter: str) -> bool:
+        """Whether what is dead would come back: to where it is, or was before."""
+        return topic == dead_letter or any(self.leads_back(topic, group.dead_letter) for group in self.of(dead_letter))
+
     def held(self, entry: Entry) -> bool:
         groups = [] if entry.for_one else self.of(entry.topic)
         return any(entry.seq > group.cursor or entry.seq in group.works for group in groups)

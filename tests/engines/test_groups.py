@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -147,6 +148,34 @@ async def test_a_group_cannot_bury_in_its_own_topic(opened: Make) -> None:
     async with opened(ALL) as node:
         with pytest.raises(OptionInvalid):
             await make(node, dead_letter="a")
+
+
+@pytest.mark.parametrize("length", [2, 3, 9])
+async def test_dead_letters_do_not_lead_in_a_circle(opened: Make, length: int) -> None:
+    names = [f"t{n}" for n in range(length)]
+    async with opened(ALL) as node:
+        for name, dead_letter in pairwise(names):
+            await make(node, topic=name, dead_letter=dead_letter)
+            await make(node, "another", topic=name, dead_letter="elsewhere")
+        for group in ("g", "h"):
+            with pytest.raises(OptionInvalid, match="go round"):
+                await make(node, group, names[-1], dead_letter=names[0])
+        await make(node, topic=names[-1], dead_letter="elsewhere")
+        for group in ("g", "h"):
+            with pytest.raises(OptionInvalid, match="go round"):
+                await make(node, group, names[-1], dead_letter=names[0])
+        with pytest.raises(OptionInvalid, match="go round"):
+            await make(node, topic="elsewhere", dead_letter=names[0])
+        await node.engine.drop_group(names[0], "g")
+        await make(node, topic=names[-1], dead_letter=names[0])
+
+
+async def test_a_first_pull_closes_no_circle_either(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, topic="a.dead", dead_letter="a")
+        with pytest.raises(OptionInvalid, match="go round"):
+            await node.engine.join("a", "g")
+        assert (await node.engine.topics(None))[0].topic == "a.dead"
 
 
 async def test_groups_of_a_topic_are_bounded(opened: Make) -> None:

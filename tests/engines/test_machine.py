@@ -26,7 +26,7 @@ from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.core.topiclog import Limits, Retention
 from app.engines.base import Engine
 from app.engines.sqlite import SqliteEngine
-from app.errors import LogFull, NotFound
+from app.errors import LogFull, NotFound, OptionInvalid
 from app.frames import SSE_JSON, SSE_LEASE
 from app.message import Delivery, Draft, Id
 from app.position import EARLIEST, LATEST, After, Last, Start
@@ -298,7 +298,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         topic=st.sampled_from(SHARED), name=st.sampled_from("gh"), ack_timeout=st.sampled_from([5.0, 30.0]),
-        most=st.integers(1, 3), dead_letter=st.sampled_from(["a.dead", "b.x", "b.y"]), place=st.integers(0, 9),
+        most=st.integers(1, 3), dead_letter=st.sampled_from(["a", "a.dead", "b.x", "b.y"]), place=st.integers(0, 9),
     )  # fmt: skip
     def put_group(
         self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
@@ -309,11 +309,15 @@ class Machine(RuleBasedStateMachine):
         self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
     ) -> None:  # fmt: skip
         group = self.model.groups.get((topic, name))
-        if dead_letter == topic or (group and any(hand.group is group for hand in self.working.values())):
+        if group and any(hand.group is group for hand in self.working.values()):
             return
         changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
         cursor = min(place, self.model.head)
         start = None if group else ("an id", After(Id(self.broker.epoch, cursor)))
+        if self.model.leads_back(topic, dead_letter):
+            with pytest.raises(OptionInvalid):
+                self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
+            return
         self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
         if group is None:
             self.model.groups[topic, name] = ModelGroup(topic, name, dead_letter, cursor, ack_timeout, most)
