@@ -10,7 +10,7 @@ import time
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
-from typing import Final, NoReturn, Protocol, TypeVar
+from typing import Final, NoReturn, Protocol
 
 from ..errors import Unauthorised
 from ..net.sockets import is_loopback
@@ -91,7 +91,6 @@ class Doorkeeper:
         self._keys = keys
         self._tickets = Tickets()
         self._known: dict[str, Grant] = {}  # by their token
-        self._shown: dict[bytes, Grant] = {}  # by the Authorization that shows it
         self._guests: dict[Guest, Grant] = {}
         self._watch: TimerHandle | None = None
         self._next_look = clock() + LOOK
@@ -133,7 +132,9 @@ class Doorkeeper:
         except Unauthorised:
             self.attempts.failed(address)
             raise
-        _remember(self._known, token, grant)
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]  # the oldest
+        self._known[token] = grant
         return grant
 
     def holder(self, shown: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
@@ -141,23 +142,10 @@ class Doorkeeper:
         None when that has to be found out, or is refused. It costs a look-up or two, and no cryptography."""
         if self.open:
             return ANYBODY
-        if shown is None:
+        if shown is None or not shown.startswith(SCHEME):
             return None
-        now = self.clock()
-        if now >= self._next_look:
-            self._look(now)
-        grant = self._shown.get(shown)
-        if grant is None or (grant.expires is not None and grant.expires <= now):
-            grant = self._shown_by(shown)
+        grant = self._live(shown[len(SCHEME) :].decode("latin-1"))
         return grant if grant is not None and grant.allows_all(right, names) else None
-
-    def _shown_by(self, shown: bytes) -> Grant | None:
-        """The same for the first time: whole headers are remembered too, so that the next need not be taken apart."""
-        self._shown.pop(shown, None)
-        grant = self._live(shown[len(SCHEME) :].decode("latin-1")) if shown.startswith(SCHEME) else None
-        if grant is not None:
-            _remember(self._shown, shown, grant)
-        return grant
 
     def make_ticket(self, grant: Grant) -> Ticket:
         """Raises TicketLimit."""
@@ -236,21 +224,10 @@ class Doorkeeper:
 
     def _forget(self, gone: Collection[Grant]) -> None:
         self._known.clear()
-        self._shown.clear()
         self._tickets.forget(gone)
         for guest in [guest for guest, grant in self._guests.items() if grant in gone]:
             self.leave(guest)
             guest.dismiss()
-
-
-T = TypeVar("T", str, bytes)
-
-
-def _remember(known: dict[T, Grant], what: T, grant: Grant) -> None:
-    """Forget the oldest when there are too many."""
-    if len(known) >= MAX_KNOWN:
-        del known[next(iter(known))]
-    known[what] = grant
 
 
 OPEN: Final = Doorkeeper(Openness.ANYBODY)  # asks nobody

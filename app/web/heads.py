@@ -1,6 +1,5 @@
 """The heads of answers that are written without ASGI, as bytes."""
 
-from functools import lru_cache
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -17,21 +16,10 @@ _STREAM_OWN: Final = b"".join(
 
 
 def common(state: ServerState) -> bytes:
-    """The headers that all answers have; uvicorn makes them anew every second."""
-    global _common  # noqa: PLW0603
-    if state.default_headers is not _common[0]:
-        _common = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
-    return _common[1]
-
-
-_common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+    """The headers that all answers have."""
+    return b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
 
 
 def stream(state: ServerState) -> bytes:
     """That of a stream, but for its last, empty line."""
-    return _stream(common(state))
-
-
-@lru_cache(maxsize=2)
-def _stream(common: bytes) -> bytes:
-    return b"%b%b%b" % (STATUS_LINE[200], common, _STREAM_OWN)
+    return b"%b%b%b" % (STATUS_LINE[200], common(state), _STREAM_OWN)

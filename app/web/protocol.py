@@ -24,7 +24,6 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..access.grant import Grant
 from ..errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ..net.sockets import is_tls, let_go
 from . import heads, shortcut
@@ -67,7 +66,6 @@ class Connection(HttpToolsProtocol):
     _watch: Watch | None = None
     _found: shortcut.Found | None = None
     _short: Short | None = None
-    _known: tuple[Grant | None, str | None] = None, None  # whose the last was
     _body: bytearray
     _piece = b""  # what came last
     _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
@@ -122,11 +120,7 @@ class Connection(HttpToolsProtocol):
 
     def _client(self, found: shortcut.Found) -> str | None:
         """Whose request it is, as quotas know it."""
-        if found.shortcut.forwarded:
-            return known_as(found.grant, self.caller(found.shortcut).host or None)
-        if self._known[0] is not found.grant:  # mostly the same comes again
-            self._known = found.grant, known_as(found.grant, self._peer.host or None)
-        return self._known[1]
+        return known_as(found.grant, self.caller(found.shortcut).host or None)
 
     # A request: short cut or not
 
@@ -212,15 +206,15 @@ class Connection(HttpToolsProtocol):
         return owed
 
     def publish(self, short: shortcut.PublishShortcut, body: bytes, found: shortcut.Found) -> None:
-        owed = self._owe(found)
+        owed, broker = self._owe(found), self.broker
         try:
             draft = short.read(body)
             owed.drafts, owed.messages, owed.batch = (draft,), len(draft.bodies), short.batch
-            self.broker.quotas.publish(self._client(found), owed.messages)
+            broker.quotas.publish(self._client(found), owed.messages)
         except PlainmqError as error:
             owed.refuse(error)
         else:
-            self.broker.gather.add(owed)
+            broker.gather.add(owed)
 
     # What is too much or too slow
 

@@ -131,16 +131,18 @@ class Shortcuts:
         shortcut = self._known.get(head)
         if shortcut is None or len(data) != end + length or length > shortcut.limit:
             return None
-        grant = self._holder(shortcut)
+        grant = self._keeper.holder(shortcut.shown, shortcut.right, shortcut.names)
         return None if grant is None else (Found(shortcut, grant, length), data[end:])
 
     def remember(self, data: bytes, found: Found) -> None:
-        """The parser has found this in what began with these bytes."""
+        """The parser has found this in what began with these bytes. Only a head whose length is read here as the parser
+        has read it is remembered: names and numbers may be written in many ways."""
         end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
-        if len(data) == end + found.length:  # so nothing but this request was there
+        head, length = _measured(data[:end])
+        if length == found.length and len(data) == end + length:  # so nothing but this request was there
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[_measured(data[:end])[0]] = found.shortcut
+            self._known[head] = found.shortcut
 
     def find(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Found | None:
         """The shortcut for a request's head; None when there is none."""
@@ -242,7 +244,6 @@ def _is_ours(host: bytes, rules: Rules) -> bool:
     return rules.knows(host.decode("latin-1"))
 
 
-@lru_cache(maxsize=256)
 def _content_type(value: bytes) -> tuple[bool, str | None]:
     """Whether it is lawful, and what it says, if anything."""
     try:

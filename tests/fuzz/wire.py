@@ -13,13 +13,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.access.doorkeeper import OPEN, Doorkeeper
+from app.access.grant import EVERYTHING
 from app.broker import Broker, steady_clock
 from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
+from app.message import Message
+from app.position import EARLIEST
 from app.tcp.session import LineSession
+from app.topic import Selector
 from app.web.app import create_app
 from app.web.forwarded import Proxies
 from app.web.guard import Rules
@@ -117,8 +122,17 @@ class Doors:
     def http(self) -> asyncio.Protocol:
         return Connection(self._config, self._state, {}, self.loop, staff=self._staff)
 
+    def asgi(self) -> asyncio.Protocol:
+        """uvicorn's own protocol over the same app, without any short cut."""
+        return HttpToolsProtocol(self._config, self._state, {}, self.loop)
+
     def lines(self) -> asyncio.Protocol:
         return LineSession(self.broker, 2_000, 1_000, self._keeper, auth_timeout=10.0)
+
+    def log(self) -> list[Message]:
+        """What is kept, in the order of the log."""
+        page = self.loop.run_until_complete(self.broker.read(Selector([EVERYTHING]), EARLIEST, 1_000, 0.0, None))
+        return [*page.messages]
 
     def say(self, make: Callable[["Doors"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
         """What comes back when that is said, piece by piece; then the client leaves."""
