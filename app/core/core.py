@@ -235,13 +235,16 @@ class Core:
 
     # Topics
 
-    def drop(self, topic: str) -> None:
-        """Forget a topic, its messages, those that are to come later, its groups and its keys. Raises NotFound."""
+    def drop(self, topic: str) -> Slices[None]:
+        """Forget a topic, its messages, those that are to come later, its groups and its keys. What comes behind the
+        first slice stays. Raises NotFound."""
         self.groups.drop_all(topic)
         self.duplicates.drop(topic)
         for drafts in self.delayed.drop(topic):
             self.log.release(drafts)
-        self.log.drop(topic)
+        known, end = self.log.empty(topic), self.log.head
+        while not self.log.take_up_to(known, end):
+            yield
 
     def totals(self) -> Slices[Totals]:
         totals = Totals(self.log.cost, len(self.log.topics))

@@ -200,8 +200,11 @@ class Groups:
     def drop_all(self, topic: str) -> None:
         """The topic is about to be dropped. Raises NotFound."""
         self._log.existing(topic)
-        for name, group in self._groups_of(topic).items():
+        groups = self._groups_of(topic)
+        for name, group in groups.items():
             self._give_up(topic, name, group)
+        if groups:
+            self._log.regroup(self._log.existing(topic), {})
 
     def _give_up(self, topic: str, name: str, group: Group) -> None:
         self._deadlines.discard((topic, name))

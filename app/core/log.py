@@ -25,8 +25,9 @@ from .run import Run, placed
 from .slices import Slices, sliced
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
-CUT: Final = 2_000  # messages that retention takes from a topic at once: some milliseconds, then others get their turn
-SWEEP: Final = 1_000  # expired messages that one call gives up
+CUT: Final = 250  # messages that retention takes at once: some milliseconds with a file, then others get their turn
+SWEEP: Final = 250  # expired messages that one call gives up
+REVISITS: Final = 50  # topics of which one call finds out what is too old, or that they are idle
 STATE: Final = 8  # as many things as a topic's state counts: its ends may have to be found in a file
 
 
@@ -159,13 +160,26 @@ class Log:
         self._trim(topic)
         self._watch(topic)
 
-    def drop(self, name: str) -> None:
-        """Forget a topic and its messages; whoever resumes there is told of the loss. Raises NotFound."""
+    def empty(self, name: str) -> TopicLog:
+        """Forget a topic's settings, and that anything comes later. Its messages are to be taken. Raises NotFound."""
         topic = self.existing(name)
-        self.regroup(topic, {})
-        while runs := topic.ring.shift(CUT):
-            self._lost(topic, runs)
-        self._forget(topic)
+        topic.retention, topic.pinned, topic.delayed = self.limits.retention, False, 0
+        self._changed("topic", (name,))
+        return topic
+
+    def take_up_to(self, topic: TopicLog, end: int) -> bool:
+        """Take the topic's messages up to that place, at most CUT: whether none is left. Then the topic is forgotten,
+        unless there is something new. Whoever resumes there is told of the loss."""
+        left = CUT
+        while self.topics.get(topic.name) is topic and topic.ring.live and (first := topic.ring.first).first <= end:
+            if not left:
+                return False
+            before = topic.ring.live
+            self._lost(topic, topic.ring.shift(min(first.live - first.count(end), left)))
+            left -= before - topic.ring.live
+        if self.topics.get(topic.name) is topic and not topic.stays:
+            self._forget(topic)
+        return True
 
     def watch_all(self) -> None:
         """After restore(), and when the groups have been restored too: know again what is due when."""
@@ -179,19 +193,22 @@ class Log:
                 self.uncut[topic.name] = None
 
     def sweep(self, now: float) -> None:
-        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most SWEEP
-        messages at once: readers pass over what has expired anyway."""
+        """Do what is due: expire messages, trim by age, forget idle topics. Costs what it frees, and at most some
+        milliseconds: readers pass over what has expired anyway, and what else is left is due when somebody asks next.
+        """
         if not self.frozen and (self.uncut or self._expiries.may_be_due(now) or self._revisits.may_be_due(now)):
             for seq in islice(self._expiries.due(now), SWEEP):
                 if message := self.order.get(seq):
                     self.remove(message)
-            due = dict.fromkeys(self._revisits.due(now))
             if self.uncut:  # one at a time: there may be many after a start
-                due[next(iter(self.uncut))] = None
-            for name in due:
-                self.uncut.pop(name, None)
-                if topic := self.topics.get(name):
-                    self._revisit(topic, now)
+                name = next(iter(self.uncut))
+                del self.uncut[name]
+                self._revisit(name, now)
+            left = CUT
+            for name in islice(self._revisits.due(now), REVISITS):
+                left -= self._revisit(name, now)
+                if left <= 0:
+                    break
 
     def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         first, holds = not topic.ring.live, topic.holds
@@ -215,7 +232,8 @@ class Log:
     def regroup(self, topic: TopicLog, groups: dict[str, Group]) -> None:
         """Give the topic these groups in place of those it has. Raises LogFull."""
         holds = Holds(groups)
-        holds.recount(topic.ring)
+        if groups:
+            holds.recount(topic.ring)
         cost = holds.count * len(groups) * JOB_COST
         if topic.holds is not None:
             cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
@@ -329,13 +347,19 @@ class Log:
         else:
             self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
 
-    def _revisit(self, topic: TopicLog, now: float) -> None:
+    def _revisit(self, name: str, now: float) -> int:
+        """How many messages it has given up."""
+        topic = self.topics.get(name)
+        if topic is None:
+            return 0
+        before = topic.ring.live
         self._trim_old(topic, now)
         self._trim(topic)
         if topic.stays or topic.last_used + self.limits.topic_idle > now:
             self._watch(topic)
         else:
             self._forget(topic)
+        return before - topic.ring.live
 
     def _forget(self, topic: TopicLog) -> None:
         del self.topics[topic.name]

@@ -326,7 +326,6 @@ class SqliteEngine(LocalEngine):
 
     def _do(self, store: Store, verbs: list[Verb]) -> None:
         now = self._now()
-        self._slow.extend(verb for verb in verbs if isinstance(verb, SlowVerb))
         if monotonic() < self._cool_until:
             self._do_what_reads(store, verbs, now)
             return
@@ -342,10 +341,9 @@ class SqliteEngine(LocalEngine):
             self._trouble.begins(str(error))
             self._cool_until = monotonic() + COOL
             self._failure = _refusal(error)
-            self._take_back()
             self._do_what_reads(store, verbs, now)
         except Exception as error:
-            self._take_back()
+            self._take_back(verbs)
             self._do_one_by_one(store, verbs, error)
         else:
             self._tell_done(store, verbs)
@@ -366,6 +364,11 @@ class SqliteEngine(LocalEngine):
     def _take_turns(self, core: Core, now: float) -> None:
         take_turns(self._slow, lambda verb: self._step(verb, core, now))
 
+    def _begin(self, verb: SlowVerb, core: Core, now: float) -> None:
+        """What changes something does so at its place among the others."""
+        if verb.kind == "read" or not self._step(verb, core, now):
+            self._slow.append(verb)
+
     def _step(self, verb: SlowVerb, core: Core, now: float) -> bool:
         try:
             done = verb.step(core, now)
@@ -376,10 +379,10 @@ class SqliteEngine(LocalEngine):
             self._answered.append(verb)
         return done
 
-    def _take_back(self) -> None:
-        """What was found out counts for nothing."""
-        self._slow.extendleft(reversed(self._answered))
-        self._answered = []
+    def _take_back(self, verbs: list[Verb]) -> None:
+        """What was found out counts for nothing: the slow ones, of these too, begin anew."""
+        slow = [*self._answered, *self._slow, *(verb for verb in verbs if isinstance(verb, SlowVerb))]
+        self._slow, self._answered = deque(dict.fromkeys(slow)), []
 
     def _do_one_by_one(self, store: Store, verbs: list[Verb], error: Exception) -> None:
         """One of them has a fault of ours: the others shall not suffer."""
@@ -410,7 +413,9 @@ class SqliteEngine(LocalEngine):
         for verb in verbs:
             if verb.kind != "append":  # topics are held to their retention once for all appends in a row
                 core.trim()
-            if not isinstance(verb, SlowVerb):
+            if isinstance(verb, SlowVerb):
+                self._begin(verb, core, now)
+            else:
                 verb.ask(core, now)
         core.trim()
         self._take_turns(core, now)
@@ -436,6 +441,7 @@ class SqliteEngine(LocalEngine):
 
     def _do_what_reads(self, store: Store, verbs: list[Verb], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""
+        self._take_back(verbs)
         store.core.log.frozen = True
         for verb in verbs:
             if not isinstance(verb, SlowVerb):

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ..broker import Broker, TopicInfo
 from ..topic import Selector
 from ..units import format_duration, parse_duration
-from .answer import json_answer
+from .answer import json_answer, list_answer
 from .body import changes, read_json
 from .door import topic_itself
 from .options import Parser, read_options
@@ -33,7 +33,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
 async def list_topics(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     infos = await broker.topics(read_options(request, _OPTIONS).get("match"))
-    return json_answer({"topics": [_record(info) for info in infos]})
+    return await list_answer("topics", infos, _record)
 
 
 async def get_topic(request: Request) -> Response:

@@ -218,3 +218,16 @@ def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
     assert len(states) == TOPICS
     totals, _ = filled.bounded(filled.core.totals())
     assert totals.messages == BIG + TOPICS + BIG // 10
+
+
+def test_a_topic_is_given_up_in_slices_and_what_comes_meanwhile_stays() -> None:
+    filled = Filled()
+    dropping = filled.core.drop("big")
+    next(dropping)
+    assert filled.looked.things() <= 2 * SLICE
+    filled.append("big", BIG)
+    filled.bounded(dropping)
+    assert [message.data for message in filled.rest(Selector(["big"]), Cursor(0, 0))] == [b"%d" % BIG]
+    filled.looked.things()
+    filled.bounded(filled.core.drop("big"))
+    assert "big" not in filled.core.log.topics
