@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clients.conftest import browser  # noqa: F401  (a fixture here too)
 from tests.harness import ServerProcess, start_server
 from tests.net.authority import Authority
 
