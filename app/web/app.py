@@ -45,6 +45,7 @@ from .read import read_message, read_messages
 from .session import delete_session, post_session, post_ticket
 from .stream import stream_topic, stream_topics
 from .topics import delete_topic, get_topic, list_topics, put_topic
+from .upgrade import Upgrades
 
 # Who may pass stands behind each. A path that can be read in two ways is what its last word says: so the order.
 ROUTES = [
@@ -120,6 +121,7 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     before = [
         Middleware(Forwarded, proxies=network.proxies),
         Middleware(Watched),
+        Middleware(Upgrades),
         Middleware(SecurityHeaders, public_host=network.public_host),
         Middleware(Guard, rules=rules),
     ]

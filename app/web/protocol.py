@@ -43,8 +43,9 @@ HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a 
 
 _NOT_HTTP: Final = "this is not a request of HTTP/1.1"
 _NOT_ASCII: Final = "a URL is written in ASCII, and others by their bytes in UTF-8: %C3%A9 for \u00e9"
-# uvicorn would log a line and answer without the body, which the parser has taken for the other protocol's:
-_UPGRADE: Final = "this server speaks HTTP/1.1 only: send the request without Upgrade (curl: without --http2)"
+_UPGRADE: Final = b"upgrade"
+_CONNECT: Final = b"CONNECT"
+_NO_TUNNEL: Final = "this server is no proxy: it opens no tunnels"
 
 
 class EnoughAsked(Exception):
@@ -139,9 +140,9 @@ class Connection(HttpToolsProtocol):
         if self._head:  # or it came in one piece, and no piece is too large
             self.staff.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
         self._head = 0
-        if not parser.should_upgrade():  # it will be refused: the parser takes what follows for another protocol
+        if not parser.should_upgrade():  # else the parser ends here, and the head is read again
             self._take_up()
-        self._stage = Stage.BODY  # now: a target that is no URL is still the head's fault
+            self._stage = Stage.BODY  # now: a target that is no URL is still the head's fault
 
     def _take_up(self) -> None:
         parser = self.parser
@@ -175,10 +176,12 @@ class Connection(HttpToolsProtocol):
         self._octets += len(body)
         if self._found is not None:
             self._body += body
-        elif not self.parser.should_upgrade():
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._stage = Stage.REQUEST
         if (found := self._found) is not None:
             self._found = None
@@ -186,7 +189,7 @@ class Connection(HttpToolsProtocol):
             body = bytes(self._body)
             del self._body  # a connection that waits holds nothing
             self.loop.call_soon(found.shortcut.take, self, found, body)  # not below the parser
-        elif not self.parser.should_upgrade():
+        else:
             super().on_message_complete()
 
     # What a short cut leads to
@@ -234,8 +237,6 @@ class Connection(HttpToolsProtocol):
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
             self._account()
-        except httptools.HttpParserUpgrade:
-            self._turn_away(UpgradeUnsupported(_UPGRADE), self.url)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, EnoughAsked):
@@ -257,7 +258,7 @@ class Connection(HttpToolsProtocol):
         if self.parser is None:
             self._furnish()
         stage, requests, octets = self._stage, self._requests, self._octets
-        self.parser.feed_data(piece)
+        self._parse(piece)
         if self._stage is Stage.HEAD:
             whole = self._requests - requests == (stage is Stage.REQUEST)  # nothing else was in this piece
             self._head += len(piece) if whole else 1
@@ -267,6 +268,28 @@ class Connection(HttpToolsProtocol):
         else:
             return
         self.staff.intake.check_size(self._head)
+
+    def _parse(self, piece: bytes) -> None:
+        """The parser ends at a head that offers another protocol. RFC 9110, section 7.8: a server may ignore the offer;
+        so a new parser reads that head again, without it, and what comes behind. Raises UpgradeUnsupported."""
+        while piece:
+            try:
+                self.parser.feed_data(piece)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                piece = self._head_without_offer() + piece[offer.args[0] :]
+                self._requests -= 1
+                self._piece = b""  # these bytes were not what the parser has found
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's: it is only ignored
+
+    def _head_without_offer(self) -> bytes:
+        """Raises UpgradeUnsupported."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == _CONNECT:  # what follows is no HTTP, whatever we say
+            raise UpgradeUnsupported(_NO_TUNNEL)
+        fields = b"".join([b"%b: %b\r\n" % field for field in self.headers if field[0] != _UPGRADE])
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, fields)
 
     def look(self, now: float) -> None:
         """End what comes too slowly; to be called about once a second."""

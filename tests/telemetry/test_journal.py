@@ -103,7 +103,7 @@ TURNED_AWAY = [
     (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "target_too_long", "/xxx"),
     (b"GET /a HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n", 431, "head_too_large", "/a"),
     (b"GET /b HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n", 421, "host_unknown", "/b"),
-    (b"GET /c HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", 501, "upgrade_unsupported", "/c"),
+    (b"CONNECT c:80 HTTP/1.1\r\nHost: c:80\r\n\r\n", 501, "upgrade_unsupported", "c:80"),
     (
         b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
         413, "message_too_large", "/topics/a/messages",

@@ -92,15 +92,6 @@ async def test_a_stream_behind_a_publish_lives_on() -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("header", ["Upgrade: h2c", "Upgrade: websocket"])
-async def test_an_upgrade_stores_no_message_without_its_body(topic: str, header: str) -> None:
-    with start_server(tcp_port=0) as server:
-        ((status, body),) = await answers(server, post(topic, b"hello", "Connection: Upgrade", header), 1)
-        assert (status, json.loads(body)["code"]) == (501, "upgrade_unsupported")
-        async with httpx.AsyncClient(base_url=server.url) as client:
-            assert (await client.get(f"/topics/{topic}")).status_code == 404
-
-
 async def test_a_client_that_leaves_a_stream_it_sent_a_body_for_is_not_counted(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:

@@ -280,7 +280,7 @@ async def test_who_is_turned_away_before_a_request_is_whole_is_counted_too() -> 
                 (head + b"a: b\r\n" * 101, "head_too_large", 431),
                 (head + b"a: " + b"b" * 20_000, "head_too_large", 431),
                 (b"nonsense" + end, "not_http", 400),
-                (head + b"Connection: Upgrade\r\nUpgrade: websocket" + end, "upgrade_unsupported", 501),
+                (b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost" + end, "upgrade_unsupported", 501),
                 (head + end, "not_found", 404),
                 (b"DELETE /metrics HTTP/1.1\r\nHost: localhost" + end, "method_not_allowed", 405),
             ]:
