@@ -14,6 +14,7 @@ from sse_starlette import ServerSentEvent
 from .core.lease import Lease
 from .message import HERE, Death, Message, is_reserved, is_utf8, rfc3339
 from .position import Gap
+from .steering import CODES
 
 T = TypeVar("T")
 
@@ -335,9 +336,11 @@ class WordsLeaseForm(_Lines):
         return f"JOB {message.topic} {lease.id} {escaped(as_text(message))}\r\n".encode()
 
 
-_ESCAPES = {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"} | {
-    code: f"\\x{code:02x}" for code in (*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0))
-}
+_ESCAPES = (
+    {code: f"\\u{code:04x}" for code in CODES}
+    | {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+    | {code: f"\\x{code:02x}" for code in (*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0))}
+)
 
 
 def escaped(text: str) -> str:

@@ -20,7 +20,7 @@ from tests.harness import ROOT
 
 TABLE = """
     __main__          → cli/__init__
-    cli/*             → __init__ server settings client/* bench/* disk/backup access/* units errors
+    cli/*             → __init__ server settings client/* bench/* disk/backup access/* steering units errors
     main              → server access/credentials telemetry/* settings web/app
 
     bench/*           → client/* net/sockets errors
@@ -34,7 +34,7 @@ TABLE = """
     web/*             → __init__ access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
                         core/reading core/totals message position topic units net/sockets errors
     tcp/*             → access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        message position topic units net/sockets errors
+                        message position topic steering units net/sockets errors
 
     broker            → engines/base alarm gather workers worker cohorts cohort sink frames limits/* telemetry/*
                         core/group core/lease core/reading core/topiclog core/totals message position topic errors
@@ -48,7 +48,7 @@ TABLE = """
     selections        → cohort topic
     cohort            → sink frames limits/* core/reading message position topic
     sink              →
-    frames            → core/lease message position
+    frames            → core/lease message position steering
 
     engines/memory    → engines/local engines/base core/* telemetry/histogram message topic errors
     engines/sqlite    → engines/local engines/base disk/file disk/held disk/store core/* telemetry/* message errors
@@ -100,6 +100,7 @@ TABLE = """
     message           → errors
     topic             → errors
     units             → errors
+    steering          →
     errors            →
     __init__          →
 """

@@ -6,7 +6,9 @@ import click
 
 from .. import __version__, settings
 from ..errors import PlainmqError
+from ..steering import shown_line
 from . import copies, load, messages, serve, tokens
+from .terminal import give_up, hold_streams
 
 COMMANDS: Final = (
     serve.serve,
@@ -25,12 +27,19 @@ COMMANDS: Final = (
 class Group(click.Group):
     """Ends with a sentence, not a traceback, when one of our errors says what is wrong."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        hold_streams()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            give_up(error)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             settings.check_environment()
             return super().invoke(ctx)
         except PlainmqError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(shown_line(str(error))) from error
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .options import FILE, duration, retry_for, retry_publish_option, server_options
+from .options import FILE, duration, raw_option, retry_for, retry_publish_option, server_options
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -84,16 +84,17 @@ def publish(
 @click.option("--json", "as_json", is_flag=True, help="Print whole messages, a JSON object a line.")
 @click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")
 @click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
+@raw_option
 @server_options
 def subscribe(
     *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
-    retry_for: float | None, server: "Server",
+    retry_for: float | None, raw: bool, server: "Server",
 ) -> None:  # fmt: skip
     """Print what is published to these topics and patterns, a message a line, in the order of the log.
 
     When the connection breaks or the server restarts it goes on where it was. If messages are gone by then, a sentence
     on standard error says so; with --json also a line {"gap": ...} on standard output. A message that holds line feeds
-    takes several lines; with --json it is always one.
+    takes several lines; with --json it is always one. On a terminal, characters that steer it are shown as \\u001b.
 
     \b
     Exit status:
@@ -110,7 +111,7 @@ def subscribe(
     from ..client import commands
 
     wanted = commands.Wanted(server, topics, since, count, timeout, retry_for, as_json, strict)
-    sys.exit(commands.subscribe(wanted, terminal()))
+    sys.exit(commands.subscribe(wanted, terminal(raw)))
 
 
 @click.command()
@@ -123,8 +124,9 @@ def subscribe(
     help="An id, earliest, last:10 (of each --topic), a duration such as 10m, or an RFC 3339 time.",
 )  # fmt: skip
 @retry_for("How long to try without an answer.")
+@raw_option
 @server_options
-def export(*, topics: tuple[str, ...], since: str, retry_for: float, server: "Server") -> None:
+def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, server: "Server") -> None:
     """Print the messages that a running server retains, a JSON object a line, in the order of the log.
 
     It ends with the message that was the newest when it began, and takes nothing away from anybody. What waits for one
@@ -143,7 +145,7 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, server: "Se
     end_on_signals()
     from ..client import transfer
 
-    sys.exit(transfer.export(transfer.Source(server, topics, since, retry_for), terminal()))
+    sys.exit(transfer.export(transfer.Source(server, topics, since, retry_for), terminal(raw)))
 
 
 @click.command("import")

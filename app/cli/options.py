@@ -100,6 +100,13 @@ def server_options(command: F) -> F:
     return cast(F, with_server)
 
 
+raw_option = click.option(
+    "--raw",
+    is_flag=True,
+    help="Show a terminal also what steers it: control characters, as they are. A pipe always gets the bytes.",
+)
+
+
 def retry_for(help: str) -> Callable[[F], F]:
     return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
 

@@ -1,13 +1,16 @@
 """The terminal: the only place that prints."""
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
+
+from ..steering import shown, shown_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -16,28 +19,67 @@ if TYPE_CHECKING:
     from ..client.commands import Progress, Terminal
 
 
+STDIN, STDOUT, STDERR = 0, 1, 2
+_HELD: Final = {STDIN: os.O_WRONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
+"""How a closed stream is opened: to read from nothing, or write to it, fails as it should; complaints go nowhere."""
+
+
+def hold_streams() -> None:
+    """Standard streams that are closed are open from now on, or the next file or socket would have their number."""
+    for number, mode in _HELD.items():
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free is this one
+    sys.stdin = sys.stdin or os.fdopen(STDIN, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(STDOUT, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w", closefd=False)
+
+
+def give_up(error: OSError) -> NoReturn:
+    """End with a sentence, if anybody can be told."""
+    tell(f"Error: {error.filename or 'input or output'}: {error.strerror}")
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in (STDOUT, STDERR):  # what is left in their buffers cannot be written at the end either
+        os.dup2(null, number)
+    sys.exit(1)
+
+
 def end_on_signals() -> None:
     """Ctrl-C and SIGTERM end the command at once, without a traceback, also while it waits in a write."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
-def terminal() -> "Terminal":
+def terminal(raw: bool = False) -> "Terminal":
+    """A person's terminal is shown nothing that steers it, unless that is wanted (`raw`); a pipe gets the bytes."""
     from ..client.commands import Terminal
 
-    return Terminal(write, tell, sys.stdout.fileno(), _progress if sys.stderr.isatty() else None)
+    out = write if raw or not sys.stdout.isatty() else show
+    return Terminal(out, tell, STDOUT, _progress if sys.stderr.isatty() else None)
+
+
+def show(data: bytes) -> None:
+    write(shown(data.decode("utf-8", "backslashreplace")).encode())
 
 
 def write(data: bytes) -> None:
     """Straight to the file: nothing is left to flush when nobody reads it any more."""
-    rest = memoryview(data)
     try:
-        while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+        _write(STDOUT, data)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
+
+
+def _write(number: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(number, rest) :]
+        except BlockingIOError:  # somebody else has made the pipe so
+            select.select([], [number], [])
 
 
 @contextmanager
@@ -83,4 +125,6 @@ def _bar(*columns: "ProgressColumn") -> "Bar":
 
 
 def tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """A sentence, in which a stranger's words may stand. That it cannot be told is no reason to end."""
+    with suppress(OSError):
+        _write(STDERR, f"{shown_line(text)}\n".encode(errors="backslashreplace"))

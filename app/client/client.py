@@ -15,20 +15,23 @@ It knows the wire and nothing of the server's code, so it also serves those who 
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from ipaddress import ip_address
 from os import PathLike, fspath
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import msgspec
-from httpx_sse import SSEError, aconnect_sse
 
 from .answers import ClientError, Gap, Line, Published, Record, RequestRefused, Scheduled, Unreachable, Untrusted
+from .bodies import PLAIN, body_of, plain
+from .events import TooLong, events
 from .waits import Waits
 
 __all__ = [
@@ -49,6 +52,8 @@ NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does
 LIMIT: Final = 1_000_000  # the most messages that may be asked for in one stream
 PAGE: Final = 1_000  # messages: as many as a server puts in one
 BATCH: Final = "application/x-ndjson"
+STREAM: Final = "text/event-stream"
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
 
@@ -84,6 +89,11 @@ def checked_token(token: str) -> str:
     return token
 
 
+class _Answer(NamedTuple):
+    head: httpx.Response
+    body: bytes
+
+
 class Client:
     """`async with Client(url)`. A publish that gets no answer is sent again for `retry_for` seconds, always with the
     same Idempotency-Key; keep that below the two minutes for which the server remembers keys. A stream that is silent
@@ -108,14 +118,19 @@ class Client:
         self._retry_for = retry_for
         self._tell = tell
         self._sleep = sleep
-        headers = {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
-        self._http = httpx.AsyncClient(
-            base_url=parsed,
-            headers=headers,
-            verify=trusted(ca),
-            timeout=httpx.Timeout(10.0, read=stall),
-            limits=httpx.Limits(max_connections=None),
-        )
+        headers = {"Accept-Encoding": PLAIN}
+        headers |= {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=parsed,
+                headers=headers,
+                verify=trusted(ca),
+                timeout=httpx.Timeout(10.0, read=stall),
+                limits=httpx.Limits(max_connections=None),
+                trust_env=not is_loopback(parsed.host),  # no proxy shall see what stays on this machine
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ValueError(f"the proxy that the environment names (HTTP_PROXY) cannot be used: {error}") from None
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -165,7 +180,7 @@ class Client:
         if content_type := options.get("content_type"):
             headers["Content-Type"] = content_type.encode()
         answer = await self._insist("POST", _messages(topic), params=query, headers=headers, content=data)
-        return _read(answer.content, Published) if delay is None else _read(answer.content, Scheduled)
+        return _read(answer.body, Published) if delay is None else _read(answer.body, Scheduled)
 
     async def export(self, topic: str = "**", since: str = "earliest") -> AsyncGenerator[Line | Gap, None]:
         """What a topic or pattern retains, oldest first, up to the newest message at this moment, and each gap at its
@@ -187,10 +202,10 @@ class Client:
         query = {"since": since, "limit": PAGE}
         answer = await self._insist("GET", _messages(topic), params=query, headers={"Accept": BATCH})
         try:
-            place = httpx.URL(answer.links["next"]["url"]).params["since"]
-        except KeyError:
+            place = httpx.URL(answer.head.links["next"]["url"]).params["since"]
+        except (KeyError, httpx.InvalidURL):
             raise RequestRefused("not_plainmq", 200, f"{self.url} does not answer with a page of messages") from None
-        return [_item(line) for line in answer.content.splitlines()], place
+        return [_item(line) for line in answer.body.splitlines()], place
 
     async def subscribe(
         self,
@@ -233,33 +248,35 @@ class Client:
         query |= {} if left is None else {"limit": min(left, LIMIT)}
         query |= {} if place else {"since": since}
         headers = {"Last-Event-ID": place} if place else {}
+        headers["Accept"] = STREAM
         try:
-            async with aconnect_sse(self._http, "GET", "stream", params=query, headers=headers) as source:
-                if source.response.status_code != 200:
-                    await source.response.aread()
-                    raise _refusal(source.response)
-                async for event in source.aiter_sse():
+            async with self._http.stream("GET", "stream", params=query, headers=headers) as answer:
+                if answer.status_code != 200:
+                    raise _refusal(answer, await body_of(answer))
+                if not answer.headers.get("content-type", "").lower().startswith(STREAM):
+                    raise RequestRefused("not_plainmq", 200, f"{self.url} does not answer with an event stream")
+                async for event in events(plain(answer)):
                     if event.retry is not None:
                         waits.ask(event.retry)
                     if event.event in {"busy", "bye"}:
-                        reason = _read(event.data.encode(), _Farewell).reason
+                        reason = _read(event.data, _Farewell).reason
                         raise RequestRefused(reason, 503, f"{self.url} takes no subscriber now ({reason})")
                     item: Record | Gap | None = None
                     if event.data and event.event != "place":
                         kind: type[Gap | Record] = Gap if event.event == "gap" else Record
-                        item = _read(event.data.encode(), kind)
+                        item = _read(event.data, kind)
                     place = event.id or place
                     waits.heard()
                     yield place, item
-        except SSEError:
-            raise RequestRefused("not_plainmq", 200, f"{self.url} does not answer with an event stream") from None
+        except TooLong:
+            raise RequestRefused("not_plainmq", 200, f"{self.url} sends an event that is too long for one") from None
         except (httpx.LocalProtocolError, UnicodeError) as error:
             raise _unsendable(error) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._unreachable(error) from error
         raise Unreachable(f"{self.url} ended the stream")
 
-    async def _insist(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def _insist(self, method: str, path: str, **request: Any) -> _Answer:
         """Ask until there is an answer, for `retry_for` seconds."""
         waits = self._waits(self._retry_for)
         while True:
@@ -269,16 +286,17 @@ class Client:
                 self._fail(waits, error)
             await self._sleep(waits.next())
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def _ask(self, method: str, path: str, **request: Any) -> _Answer:
         try:
-            answer = await self._http.request(method, path, **request)
+            async with self._http.stream(method, path, **request) as answer:
+                body = await body_of(answer)
         except (httpx.LocalProtocolError, UnicodeError) as error:
             raise _unsendable(error) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._unreachable(error) from error
         if not answer.is_success:
-            raise _refusal(answer)
-        return answer
+            raise _refusal(answer, body)
+        return _Answer(answer, body)
 
     def _waits(self, patience: float | None) -> Waits:
         return Waits(patience, asyncio.get_running_loop().time)
@@ -318,8 +336,8 @@ class _Problem(msgspec.Struct):
 def number(id: str) -> int:
     """`k3f9a2xq-42` → 42, its place in the log. Raises RequestRefused."""
     place = id.rpartition("-")[2]
-    if not place.isdecimal():
-        raise RequestRefused("not_plainmq", 200, f"{id!r} is not an id of plainmq")
+    if not (place.isascii() and place.isdecimal() and len(place) < 20):
+        raise RequestRefused("not_plainmq", 200, f"{id[:80]!a} is not an id of plainmq")
     return int(place)
 
 
@@ -336,17 +354,38 @@ def _messages(topic: str) -> str:
 def _read(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise RequestRefused("not_plainmq", 200, f"this is not an answer of plainmq: {error}") from None
+    except UNREADABLE:
+        raise RequestRefused("not_plainmq", 200, f"this is not an answer of plainmq: {body[:80]!a}") from None
 
 
-def _refusal(answer: httpx.Response) -> RequestRefused:
+def _refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
     try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.DecodeError:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except UNREADABLE:
         said = f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
         return RequestRefused(f"http_{answer.status_code}", answer.status_code, said)
+    if problem.code == "unauthorised" and "Authorization" not in answer.request.headers:
+        return RequestRefused(
+            problem.code, answer.status_code, f"{answer.request.url.copy_with(path='/', query=None)} asks for a token"
+        )
     return RequestRefused(problem.code, answer.status_code, problem.detail)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, in any of the forms that a resolver takes (RFC 6761; `127.1`)."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return socket.inet_aton(name)[0] in {0, 127}
+    except OSError:
+        pass
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 def trusted(ca: str | PathLike[str] | None) -> ssl.SSLContext | bool:

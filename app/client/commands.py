@@ -17,6 +17,7 @@ from .client import Client, ClientError, Options, Published, Record, RequestRefu
 READ: Final = 1 << 20  # bytes of input at once
 BATCH: Final = 5_000  # lines in a batch at most; a server takes 10,000 unless told otherwise
 LONGEST_LINE: Final = 16 << 20  # bytes: no server takes a longer message
+HINT: Final = ": give a good one with --token or PLAINMQ_TOKEN"
 LONG: Final = 1_000  # messages: longer input gets a progress bar
 
 Progress = Callable[[int, int], None]  # told the bytes and messages done so far
@@ -50,7 +51,11 @@ class Server(msgspec.Struct, frozen=True):
     token: str | None
 
     def client(self, terminal: Terminal, retry_for: float = 10.0) -> Client:
-        return Client(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
+        """Raises ClientError."""
+        try:
+            return Client(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
+        except ValueError as error:
+            raise ClientError(str(error)) from None
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -77,11 +82,29 @@ class Wanted(msgspec.Struct, frozen=True):
     strict: bool
 
 
+class InputUnreadable(ClientError):
+    """What was to be published cannot be read."""
+
+
 def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -> Exit:
     """Publish the bytes, or the whole file (`-` is standard input), as one message."""
-    if isinstance(message, Path):
-        message = sys.stdin.buffer.read() if message == Path("-") else message.read_bytes()
-    return asyncio.run(_publish_one(outgoing, message, terminal))
+    try:
+        data = message if isinstance(message, bytes) else _whole(message)
+    except ClientError as error:
+        return failed(error, str(error), terminal)
+    return asyncio.run(_publish_one(outgoing, data, terminal))
+
+
+def _whole(file: Path) -> bytes:
+    """Raises InputUnreadable, RequestRefused."""
+    parts, held = [], 0
+    with opened(file) as source:
+        while part := _read_now(source):
+            parts.append(part)
+            held += len(part)
+            if held > LONGEST_LINE:
+                raise RequestRefused("message_too_large", 413, f"the message has more than {LONGEST_LINE} bytes")
+    return b"".join(parts)
 
 
 async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> Exit:
@@ -100,17 +123,24 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
 def publish_lines(outgoing: Outgoing, file: Path, batches: bool, terminal: Terminal) -> Exit:
     """Publish every line of the file (`-` is standard input) that is not empty, in order; with `batches`, the lines
     that are there at once travel together."""
-    with opened(file) as source:
-        return asyncio.run(_publish_lines(outgoing, source, batches, terminal))
+    try:
+        with opened(file) as source:
+            return asyncio.run(_publish_lines(outgoing, source, batches, terminal))
+    except InputUnreadable as error:
+        return failed(error, str(error), terminal)
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[int]:
-    """The file to read from; `-` is standard input."""
+    """The file to read from; `-` is standard input. Raises InputUnreadable."""
     if file == Path("-"):
         yield sys.stdin.fileno()
         return
-    with file.open("rb", buffering=0) as source:
+    try:
+        source = file.open("rb", buffering=0)
+    except OSError as error:
+        raise InputUnreadable(f"{file} cannot be read: {error.strerror}") from None
+    with source:
         yield source.fileno()
 
 
@@ -195,13 +225,21 @@ async def _read(file: int) -> bytes:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     try:
         loop.add_reader(file, ready.set)
-    except PermissionError:  # epoll: a regular file is always ready
-        return os.read(file, READ)
+    except OSError:  # epoll: a regular file is always ready
+        return _read_now(file)
     try:
         await ready.wait()
     finally:
         loop.remove_reader(file)
-    return os.read(file, READ)
+    return _read_now(file)
+
+
+def _read_now(file: int) -> bytes:
+    """Raises InputUnreadable."""
+    try:
+        return os.read(file, READ)
+    except OSError as error:
+        raise InputUnreadable(f"the input cannot be read: {error.strerror}") from None
 
 
 def subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
@@ -240,7 +278,8 @@ async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
 
 
 def failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
-    terminal.tell(f"Error: {sentence}")
+    token = isinstance(error, RequestRefused) and error.code == "unauthorised"
+    terminal.tell(f"Error: {sentence}{HINT if token else ''}")
     return Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.REFUSED
 
 

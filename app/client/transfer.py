@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from .client import Client, ClientError, Gap, Line, Published, Record, number
-from .commands import Bar, Exit, Server, Terminal, failed, opened, read_lines
+from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
 
 LONGEST: Final = 128 << 20  # bytes of a line: the longest message, in JSON
 
@@ -76,8 +76,11 @@ async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]
 
 def import_(server: Server, file: Path, retry_for: float, terminal: Terminal) -> Exit:
     """Publish the messages that an export has written, in order, and say how many there were."""
-    with opened(file) as source:
-        return asyncio.run(_import(server, source, retry_for, terminal))
+    try:
+        with opened(file) as source:
+            return asyncio.run(_import(server, source, retry_for, terminal))
+    except InputUnreadable as error:
+        return failed(error, str(error), terminal)
 
 
 async def _import(server: Server, file: int, retry_for: float, terminal: Terminal) -> Exit:

@@ -13,6 +13,7 @@ from .. import frames
 from ..errors import MessageTooLarge, PlainmqError
 from ..message import BYTES, HERE, TEXT, Delivery, Envelope, is_utf8
 from ..position import LATEST, AfterIndex
+from ..steering import steers
 from ..topic import parse_topic
 from .command import Auth, Command, Send, Subscribe
 from .dialect import BadArguments, Dialect, NotParsed, decoded
@@ -85,6 +86,8 @@ class Literal(Dialect):
         if send := _usual(line):
             return send
         value = _evaluated(line)
+        if steers(line.removesuffix(b"\r")):  # who reads it may sit at a terminal: the same value, as Python writes it
+            line = repr(value).encode()
         try:
             wire: _Lines = msgspec.convert(value, _Lines)
             return wire.command(line)
@@ -112,7 +115,7 @@ def _usual(line: bytes) -> Send | None:
     before, message = line[:begin], line[begin:-2]
     if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
         return None
-    if b"\\" in message or b"\0" in message or b"\r" in message or not (message.isascii() or is_utf8(message)):
+    if b"\\" in message or steers(message) or not (message.isascii() or is_utf8(message)):
         return None
     envelope = _envelope(before)
     return None if envelope is None else Send(envelope, message)
@@ -123,7 +126,7 @@ def _envelope(before: bytes) -> Envelope | None:
     """Of the sends that begin like this. None: they are something else, and each has to be read."""
     line = before + _END
     try:
-        if not _PLAIN.fullmatch(decoded(line)):
+        if steers(line) or not _PLAIN.fullmatch(decoded(line)):
             return None
         wire: _Lines = msgspec.convert(_evaluated(line), _Lines)
     except (msgspec.ValidationError, PlainmqError):

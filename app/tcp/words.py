@@ -13,6 +13,7 @@ from ..core.lease import MAX_LEASES, Action, parse_lease_id
 from ..errors import OptionInvalid, PlainmqError
 from ..message import Id, Receipt, parse_id
 from ..position import LATEST, parse_start
+from ..steering import shown_line
 from ..topic import parse_pattern, parse_topic
 from .command import (
     Auth,
@@ -195,7 +196,7 @@ class Words(Dialect):
         return "".join([f"OK {id} subscribers={receipt.subscribers}\r\n" for id in ids]).encode()
 
     def error(self, error: PlainmqError) -> bytes:
-        return f"ERR {error.code} {error}\r\n".encode()
+        return f"ERR {error.code} {shown_line(str(error))}\r\n".encode()
 
     def bye(self, reason: str) -> bytes:
         return f"BYE {reason}\r\n".encode()
