@@ -28,7 +28,7 @@ from .limits.inflow import Inflow
 from .limits.outflow import Outflow
 from .limits.quotas import Quotas
 from .message import Draft, Envelope, Id, Message, Receipt, Scheduled, Told
-from .position import LATEST, Cursor, Start
+from .position import LATEST, Cursor, Gap, Start
 from .sink import Sink
 from .telemetry.pulse import Pulse
 from .topic import Selector
@@ -41,6 +41,13 @@ class TopicInfo(msgspec.Struct, frozen=True):
 
     state: TopicState
     subscribers: int
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """What was leased. `gap`: what is gone of what the group was to begin with, until it has handed something out."""
+
+    leases: list[Lease]
+    gap: Gap | None
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
@@ -257,18 +264,20 @@ class Broker:
     async def pull(
         self, topic: str, group: str, *, make: bool, count: int, wait: float = 0.0, lease: float | None = None,
         client: str | None = None,
-    ) -> list[Lease]:  # fmt: skip
+    ) -> Pulled:  # fmt: skip
         """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
         when there is none, what comes within `wait` seconds. Whoever stops waiting has taken nothing. `make`: as for
         join(). Raises Draining, SubscriberLimit, NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
         self._check_seat()
-        await self.engine.join(topic, group, make)
+        gap = await self.engine.join(topic, group, make)
         self._take_seat(client)
-        return await self._workers.pull(topic, group, count, wait, lease, client=client)
+        leases = await self._workers.pull(topic, group, count, wait, lease, client=client)
+        self.counts.gaps += gap is not None
+        return Pulled(leases, gap)
 
-    def join(self, topic: str, group: str, make: bool) -> Future[None]:
-        """The group is there; if `make`, it and its topic are made. Raises Draining; fails with NotFound, TopicLimit,
-        GroupLimit, LogFull, OptionInvalid."""
+    def join(self, topic: str, group: str, make: bool) -> Future[Gap | None]:
+        """The group is there; if `make`, it and its topic are made. The gap is for its worker. Raises
+        Draining; fails with NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
         self._refuse_when_draining()
         return self.engine.join(topic, group, make)
 

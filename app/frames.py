@@ -54,6 +54,10 @@ class LeaseForm(Protocol):
 
     def wrap(self, frames: Sequence[bytes]) -> bytes: ...
 
+    def gap(self, gap: Gap) -> bytes:
+        """The frame that tells what was gone before the group began; empty where the protocol has no word for it."""
+        ...
+
     keep_alive: bytes
 
 
@@ -259,6 +263,18 @@ class _Lines:
         return b"".join(frames)
 
 
+class _JsonLines(_Lines):
+    """A gap shows as a jump of the index."""
+
+    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
+        return b""
+
+
+class _WordsLines(_Lines):
+    def gap(self, gap: Gap) -> bytes:
+        return f"GAP {gap.sentence}\r\n".encode()
+
+
 class LineForm(_Lines):
     """One line a message."""
 
@@ -301,34 +317,28 @@ def _sent(message: Message) -> dict[str, Any]:
     }
 
 
-class JsonForm(LineForm):
-    """JSON: the `send` object with its index; a gap shows as a jump of the index."""
+class JsonForm(_JsonLines, LineForm):
+    """JSON: the `send` object with its index."""
 
     def encode(self, message: Message) -> bytes:
         return encode_json(_sent(message)) + b"\r\n"
 
-    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
-        return b""
 
-
-class JsonLeaseForm(_Lines):
+class JsonLeaseForm(_JsonLines):
     """JSON, for a worker: the same with the message's id and the attempt."""
 
     def encode(self, lease: Lease) -> bytes:
         return encode_json(_sent(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
 
 
-class WordsForm(LineForm):
+class WordsForm(_WordsLines, LineForm):
     """Words for people: control characters and backslashes are shown as escapes, so that a line stays one."""
 
     def encode(self, message: Message) -> bytes:
         return f"MSG {message.topic} {message.id} {escaped(as_text(message))}\r\n".encode()
 
-    def gap(self, gap: Gap) -> bytes:
-        return f"GAP {gap.sentence}\r\n".encode()
 
-
-class WordsLeaseForm(_Lines):
+class WordsLeaseForm(_WordsLines):
     """Words, for a worker: which lease it is, and the text."""
 
     def encode(self, lease: Lease) -> bytes:

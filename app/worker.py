@@ -9,6 +9,7 @@ from .frames import LeaseForm
 from .limits.counts import Counts
 from .limits.outflow import Outflow
 from .limits.stall import StallWatch
+from .position import Gap
 from .sink import Sink
 
 
@@ -71,7 +72,16 @@ class Worker:
     def room(self) -> int:
         return 0 if self._paused or self.closed else max(self._credit - len(self._held), 0)
 
-    def start(self) -> None:
+    def tell(self, gap: Gap | None) -> bytes:
+        """What it is told of that before anything else."""
+        frame = b"" if gap is None else self.form.gap(gap)
+        self._workplace.counts.gaps += bool(frame)
+        return self.form.wrap([frame]) if frame else b""
+
+    def start(self, gap: Gap | None = None) -> None:
+        """`gap`: if it is to be told of one."""
+        if told := self.tell(gap):
+            self.sink.write(told)
         self._crew.wait(self)
 
     def end_in(self, seconds: float, reason: str) -> None:

@@ -41,7 +41,7 @@ TABLE = """
     alarm             →
     gather            → message errors
     workers           → crew worker puller engines/base sink frames limits/* core/lease errors
-    worker            → crew sink frames limits/* core/lease
+    worker            → crew sink frames limits/* core/lease position
     puller            → crew engines/base core/lease
     crew              → engines/base core/lease errors
     cohorts           → cohort selections sink frames limits/* core/run message topic
@@ -77,7 +77,7 @@ TABLE = """
     core/topiclog     → .losses .history .run .holds message
     core/losses       → .notes .run message
     core/holds        → .history .run .group message
-    core/group        → .lease .deadlines errors
+    core/group        → .lease .deadlines position errors
     core/lease        → message errors
     core/history      → .run .shelf message
     core/shelf        → .run

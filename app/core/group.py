@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from ..errors import GroupInvalid
+from ..position import Gap
 from .deadlines import Deadlines
 from .lease import Action, Outcome
 
@@ -52,7 +53,7 @@ class GroupSettings(msgspec.Struct, frozen=True):
 class GroupState(msgspec.Struct, frozen=True):
     """How many messages are in each stage of their life. `ready`, `leased` and `delayed` together are the lag: what is
     not acked. `acked` and `dead` count from the group's beginning. `oldest` is the id of the oldest un-acked message,
-    `oldest_time` when it was accepted (Unix seconds)."""
+    `oldest_time` when it was accepted (Unix seconds). `gap`: what was gone of its topic when it was made."""
 
     topic: str
     group: str
@@ -63,6 +64,7 @@ class GroupState(msgspec.Struct, frozen=True):
     dead: int
     oldest: str | None
     oldest_time: float | None
+    gap: Gap | None
     settings: GroupSettings
 
     @property
@@ -97,16 +99,19 @@ class GroupNote(msgspec.Struct, frozen=True):
     cursor: int
     acked: int
     dead: int
+    gap: Gap | None = None
 
 
 class Group:
     __slots__ = (
-        "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "jobs", "leased", "remembered",
-        "settings", "touched",
+        "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "gap", "jobs", "leased",
+        "remembered", "settings", "touched",
     )  # fmt: skip
 
-    def __init__(self, settings: GroupSettings, begin: int) -> None:
+    def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
+        """`gap`: what it was to begin with, and is gone."""
         self.settings = settings
+        self.gap = gap
         self.begin = begin  # it has nothing to do with messages up to this seq
         self.cursor = begin  # every message up to this seq was handed out
         self.jobs: dict[int, Job] = {}  # by seq; the oldest first, since first deliveries are in order
@@ -121,13 +126,13 @@ class Group:
         self.remembered: dict[int, None] = {}  # the newest that are dead
 
     def note(self) -> GroupNote:
-        return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead)
+        return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap)
 
     @classmethod
     def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int], life: str) -> "Group":
         """Take up where another group left off. `jobs` by seq, the oldest first. A lease that was bound to a connection
         ended with it, and with the `life` of the server: what it held is due at once."""
-        group = cls(note.settings, note.begin)
+        group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
         group.jobs = dict(jobs)
         group.remembered = dict.fromkeys(buried)
@@ -150,6 +155,11 @@ class Group:
     def holds(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""
         return seq > self.cursor or seq in self.jobs
+
+    @property
+    def untold(self) -> Gap | None:
+        """The gap, for whoever comes until something was handed out."""
+        return self.gap if self.cursor == self.begin else None
 
     @property
     def deadline(self) -> float | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import GroupLimit, NotFound, OptionInvalid
 from ..message import Death, Draft, Envelope, Id, Message
-from ..position import EARLIEST, Cursor, GapReason, Start
+from ..position import EARLIEST, Cursor, Gap, GapReason, Start
 from ..topic import Selector, dead_letter_of
 from .deadlines import Deadlines
 from .group import Group, GroupNote, GroupSettings, GroupState, Job
@@ -126,11 +126,12 @@ class Groups:
 
     # What groups there are
 
-    def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[None]:
-        """The group is there; if `make`, it and its topic are made. Raises NotFound, TopicLimit, GroupLimit, LogFull,
-        OptionInvalid."""
+    def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
+        """The group is there; if `make`, it and its topic are made. Returns what is gone of what it was to begin with,
+        until it has handed something out. Raises NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
         if name not in self._groups_of(topic):
             yield from self.configure(topic, name, {}, None, now, make=make)
+        return self._existing(topic, name).untold
 
     def configure(
         self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
@@ -141,6 +142,8 @@ class Groups:
         GroupLimit, LogFull."""
         word, place = start or ("", EARLIEST)
         begin = yield from self._reading.locate(Selector([topic]), place, now)
+        if place is EARLIEST:  # all that there ever was, and not what is left of it
+            begin = Cursor(0, 0, "earliest")
         group = self._groups_of(topic).get(name)
         if group is None and not make:
             raise NotFound(
@@ -186,7 +189,8 @@ class Groups:
         groups = dict(log.holds.groups) if log.holds else {}
         if len(groups) >= self._most:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
-        self._log.regroup(log, {**groups, name: Group(settings, cursor.seq)})
+        group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
+        self._log.regroup(log, {**groups, name: group})
 
     def drop(self, topic: str, name: str) -> None:
         """Raises NotFound."""
@@ -234,6 +238,7 @@ class Groups:
             dead=group.dead,
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
+            gap=group.gap,
             settings=group.settings,
         )  # fmt: skip
 

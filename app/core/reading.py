@@ -79,6 +79,15 @@ class Reading:
                 yield
         return max(found, key=_seq)
 
+    def missing(self, topic: str, cursor: Cursor) -> Gap | None:
+        """What is gone behind the cursor."""
+        loss = self._loss_of(topic)
+        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
+            return None
+        runs = self._log.existing(topic).ring.after(cursor.seq)
+        follows = (message for run in runs if run.for_all for message in run.after(cursor.seq))
+        return self._gap(Selector([topic]), cursor, loss, [*islice(follows, 1)])
+
     def _loss_of(self, name: str) -> Loss:
         topic = self._log.topics.get(name)
         return self._log.losses.of(name) if topic is None else topic.loss

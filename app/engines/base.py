@@ -18,7 +18,7 @@ from ..core.run import Run
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled, Told
-from ..position import Cursor, Start
+from ..position import Cursor, Gap, Start
 from ..telemetry.histogram import Histogram
 from ..topic import Selector
 
@@ -116,9 +116,10 @@ class Engine(ABC):
     # Groups (app/core/group.py): a topic shared out among workers
 
     @abstractmethod
-    def join(self, topic: str, group: str, make: bool = True) -> Future[None]:
-        """The group is there; if `make`, it and its topic are made, from the earliest message on. Fails with NotFound,
-        TopicLimit, GroupLimit, LogFull or OptionInvalid."""
+    def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
+        """The group is there; if `make`, it and its topic are made, from the earliest message on. Its result is what is
+        gone of what the group was to begin with, until it has handed something out. Fails with NotFound, TopicLimit,
+        GroupLimit, LogFull or OptionInvalid."""
 
     @abstractmethod
     def claim(

@@ -17,7 +17,7 @@ from ..core.slices import Slices
 from ..core.topiclog import TopicState
 from ..core.totals import Totals
 from ..message import Draft, Id, Message, Receipt, Scheduled, Told
-from ..position import Cursor, Start
+from ..position import Cursor, Gap, Start
 from ..topic import Selector
 from .base import Engine
 
@@ -141,7 +141,7 @@ class LocalEngine(Engine):
 
         return self._ask_in_slices(work)
 
-    def join(self, topic: str, group: str, make: bool = True) -> Future[None]:
+    def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
         return self._work_in_slices(lambda core, now: core.groups.join(topic, group, now, make=make))
 
     def claim(

@@ -14,6 +14,7 @@ from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit, Unauthorise
 from ..frames import Form, LeaseForm
 from ..limits.quotas import client_of
 from ..message import Draft
+from ..position import Gap
 from ..topic import Selector
 from ..worker import Worker
 from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
@@ -230,10 +231,10 @@ class LineSession(Connection):
 
     def _join(self, dialect: Dialect, command: Work) -> None:
         joined = self._broker.join(command.topic, command.group, self._grant.may_make_group(command.topic))
-        self._answer(dialect, joined, lambda _: self._begin(dialect, command))
+        self._answer(dialect, joined, lambda gap: self._begin(dialect, command, gap))
         self.wait()
 
-    def _begin(self, dialect: Dialect, command: Work) -> bytes:
+    def _begin(self, dialect: Dialect, command: Work, gap: Gap | None) -> bytes:
         """The group is there: its worker gets something as soon as the answer was said."""
         place = command.topic, command.group
         self._make_room(place)
@@ -242,7 +243,7 @@ class LineSession(Connection):
         )
         self._takers[place] = worker
         worker.start()  # it takes nothing in this turn
-        return dialect.success(f"working on {command.topic} as {command.group}")
+        return dialect.success(f"working on {command.topic} as {command.group}") + worker.tell(gap)
 
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._forget((command.topic, command.group))

@@ -89,6 +89,7 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "acked": state.acked,
         "dead": state.dead,
         "oldest": _oldest(state),
+        "gap": state.gap,
         "workers": info.workers,
         "start": settings.start,
         "ack_timeout": format_duration(settings.ack_timeout),

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ..broker import Broker
+from ..broker import Broker, Pulled
 from ..core.lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, LeaseId, Outcome, lease_id, parse_lease_id
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
 from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
@@ -88,10 +88,17 @@ async def pull(request: Request) -> Response:
     )
     if await client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then it took nothing
-            await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in await pulling])
+            await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in (await pulling).leases])
         raise ClientDisconnect
-    records = [as_lease_record(lease) for lease in pulling.result()]
-    return lines_answer(records) if wants_lines(request) else json_answer({"messages": records})
+    return _handed_out(request, pulling.result())
+
+
+def _handed_out(request: Request, pulled: Pulled) -> Response:
+    records = [as_lease_record(lease) for lease in pulled.leases]
+    gap: dict[str, Any] = {} if pulled.gap is None else {"gap": pulled.gap}
+    if wants_lines(request):
+        return lines_answer([gap, *records] if gap else records)
+    return json_answer(gap | {"messages": records})
 
 
 async def stream_work(request: Request) -> Response:
@@ -100,13 +107,13 @@ async def stream_work(request: Request) -> Response:
     topic, group = names_of(request)
     options = read_stream_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
-    await broker.join(topic, group, make=False)
+    gap = await broker.join(topic, group, make=False)
 
     def work(form: LeaseForm, sink: Sink) -> Worker:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
     stay = Stay(request.app.state.keeper, grant_of(request), options.get("timeout"))
-    return EventStream(broker, _FORMS, work, Worker.start, stay)
+    return EventStream(broker, _FORMS, work, lambda worker: worker.start(gap), stay)
 
 
 # Settling it

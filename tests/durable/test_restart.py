@@ -313,6 +313,20 @@ async def test_a_dead_message_stays_dead_and_tells_its_story(life: Life) -> None
         assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
 
 
+async def test_what_was_gone_is_told_after_a_restart_too_until_something_was_handed_out(life: Life) -> None:
+    async with life.open(Limits(Retention(max_messages=1))) as node:
+        await append(node, "t", *"123")
+        made = await node.engine.join("t", "g")
+        assert made is not None
+        assert made.missed == 2
+    async with life.open() as node:
+        assert await node.engine.join("t", "g") == made
+        await claim(node)
+    async with life.open() as node:
+        assert await node.engine.join("t", "g") is None
+        assert (await node.engine.group("t", "g")).gap == made
+
+
 async def test_dead_letters_do_not_lead_in_a_circle_after_a_restart_either(life: Life) -> None:
     async with life.open() as node:
         await node.engine.configure_group("a", "g", {"dead_letter": "b"})

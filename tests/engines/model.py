@@ -56,6 +56,7 @@ class ModelGroup:
     cursor: int
     ack_timeout: float
     max_deliveries: int
+    gone: bool  # some of what it was to begin with
     works: dict[int, Work] = field(default_factory=dict)
     acked: set[int] = field(default_factory=set)
     dead: set[int] = field(default_factory=set)

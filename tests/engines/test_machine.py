@@ -320,7 +320,9 @@ class Machine(RuleBasedStateMachine):
             return
         self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
         if group is None:
-            self.model.groups[topic, name] = ModelGroup(topic, name, dead_letter, cursor, ack_timeout, most)
+            self.model.groups[topic, name] = ModelGroup(
+                topic, name, dead_letter, cursor, ack_timeout, most, self.model.lost(Selector([topic])) > cursor
+            )
         else:
             self.model.configure(group, ack_timeout, most, dead_letter)
 
@@ -347,8 +349,9 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
     def pull(self, data: st.DataObject, count: int, lease: float | None) -> None:
         group = self.any_group(data)
-        leases = self.run(self.broker.pull(group.topic, group.name, make=False, count=count, lease=lease))
-        works = self.model.claim(group, count, lease)
+        pulled = self.run(self.broker.pull(group.topic, group.name, make=False, count=count, lease=lease))
+        assert (pulled.gap is not None) == (group.gone and group.cursor == group.begin)
+        leases, works = pulled.leases, self.model.claim(group, count, lease)
         assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
             (work.seq, work.attempt, work.until) for work in works
         ]

@@ -57,7 +57,10 @@ async def settle(broker: Broker, action: Action, id: str) -> Outcome:
 
 
 def pull(broker: Broker, wait: float = 60.0, count: int = 1) -> "asyncio.Task[list[Lease]]":
-    return asyncio.get_running_loop().create_task(broker.pull("a", "g", make=True, count=count, wait=wait))
+    async def leases() -> list[Lease]:
+        return (await broker.pull("a", "g", make=True, count=count, wait=wait)).leases
+
+    return asyncio.get_running_loop().create_task(leases())
 
 
 def start(broker: Broker, socket: WorkSocket, credit: int = 1) -> Worker:
@@ -108,7 +111,7 @@ async def test_who_leaves_while_the_log_is_asked_has_taken_nothing(broker: Make,
             await turns()
             assert await stages(it) == ((0, 1, 0, 0) if finished else (1, 0, 0, 0)), moment
             if not finished:
-                assert len(await it.pull("a", "g", make=True, count=1)) == 1
+                assert len(await pull(it, 0.0)) == 1
 
 
 async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Make) -> None:
@@ -129,7 +132,7 @@ async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Ma
 
 async def test_what_waits_longer_than_it_wants_to_gets_nothing_and_takes_nothing(broker: Make) -> None:
     async with broker() as it:
-        assert await it.pull("a", "g", make=True, count=1, wait=0.001) == []
+        assert await pull(it, 0.001) == []
         await publish(it, "1")
         await turns()
         assert await stages(it) == (1, 0, 0, 0)
@@ -217,7 +220,7 @@ async def test_those_who_wait_share_what_comes_and_the_first_gets_the_first(brok
         await publish(it, "1", "2", "3")
         got = [[lease.message.seq for lease in await task] for task in tasks]
         assert got == [[1], [2], [3]]
-        assert await it.pull("a", "g", make=True, count=1) == []  # and their seats are free
+        assert await pull(it, 0.0) == []  # and their seats are free
 
 
 async def test_workers_take_turns(broker: Make) -> None:
@@ -267,7 +270,7 @@ async def test_seats_are_given_back(broker: Make) -> None:
             worker = start(it, WorkSocket())
             await turns()
             worker.close()
-            assert await it.pull("a", "g", make=True, count=1) == []
+            assert await pull(it, 0.0) == []
             task = pull(it)
             await turns()
             task.cancel()

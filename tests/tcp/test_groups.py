@@ -12,8 +12,9 @@ import pytest
 
 from app.broker import Timing, steady_clock
 from app.core.lease import Action, LeaseId, Outcome
-from app.core.topiclog import Limits
+from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
+from app.position import Gap
 from app.tcp.session import MAX_SUBSCRIPTIONS
 from tests.tcp.peer import DEADLINE, DONE, Peer, Port, send, serving, subscribe
 
@@ -47,7 +48,7 @@ class SlowEngine(MemoryEngine):
         self.calls: list[list[str]] = []  # the ids of each settle
         self.changed = asyncio.Event()
 
-    def join(self, topic: str, group: str, make: bool = True) -> Future[None]:
+    def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
         return self._later(lambda: super(SlowEngine, self).join(topic, group, make))
 
     def settle(
@@ -227,6 +228,22 @@ async def test_workers_take_places_of_subscribers() -> None:
         assert (await peer.ask("work foo g")).startswith(b"OK ")
         assert (await other.ask("work foo g")).startswith(b"ERR subscriber_limit ")
         assert (await other.ask("sub foo")).startswith(b"ERR subscriber_limit ")
+
+
+async def test_who_works_is_told_of_what_was_gone_before() -> None:
+    async with serving(Limits(Retention(max_messages=1))) as port, port.connect() as peer, port.connect() as other:
+        (_, kept) = await publish(peer, "foo", "a", "b")
+        peer.send("work foo g")
+        assert await peer.lines(3) == [
+            b"OK working on foo as g\r\n",
+            f"GAP 1 messages after earliest are gone (trimmed); it goes on at {kept}\r\n".encode(),
+            shown("foo", kept, "b"),
+        ]
+        assert port.broker.counts.gaps == 1
+        await publish(peer, "bar", "a", "b")
+        other.send(work("bar"))
+        assert await other.line() == DONE
+        assert b'"index":1,' in await other.line()
 
 
 async def test_there_are_so_many_groups_on_a_topic() -> None:

@@ -365,6 +365,74 @@ async def test_a_pull_makes_no_topic_beyond_the_limit() -> None:
             assert [info["topic"] for info in (await http.get("/topics")).json()["topics"]] == ["first"]
 
 
+# What was gone before there was a group
+
+
+@pytest.mark.parametrize("make", ["pull", "put"])
+async def test_the_first_pull_says_what_is_gone(group: Group, make: str) -> None:
+    """Of 1,500 jobs an ordinary topic keeps 1,000."""
+    lines = "\n".join(map(str, range(1_500)))
+    path = f"/topics/{group.topic}/messages"
+    await group.http.post(path, content=lines, headers={"Content-Type": "application/x-ndjson"})
+    first = (await group.http.get(path, params={"limit": 1})).json()["messages"][0]
+    gap = {"requested": "earliest", "reason": "trimmed", "missed": 500, "resumes_at": first["id"]}
+    if make == "put":
+        assert (await group.http.put(group.path)).json()["gap"] == gap
+    pulled = (await group.http.post(f"{group.path}/pull", params={"max": 1})).json()
+    assert (pulled["gap"], data(pulled["messages"])) == (gap, ["500"])
+    assert "gap" not in (await group.http.post(f"{group.path}/pull")).json()
+    assert (await group.state())["gap"] == gap
+
+
+async def test_a_gap_is_a_line_among_lines(group: Group) -> None:
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 1})
+    await group.publish("1", "2")
+    answer = await group.http.post(f"{group.path}/pull", headers={"Accept": "application/x-ndjson"})
+    gap, job = map(json.loads, answer.text.splitlines())
+    assert (gap["gap"]["missed"], job["data"]) == (1, "2")
+
+
+async def test_when_all_is_gone_each_pull_says_so_until_there_is_something(group: Group) -> None:
+    await group.publish("1", "2")
+    await group.http.delete(f"/topics/{group.topic}")
+    for _ in range(2):
+        pulled = (await group.http.post(f"{group.path}/pull")).json()
+        assert (pulled["messages"], pulled["gap"]["missed"], pulled["gap"]["resumes_at"]) == ([], 2, None)
+    await group.publish("3")
+    assert "gap" in (await group.http.post(f"{group.path}/pull", params={"lease": "0"})).json()
+    assert "gap" not in (await group.http.post(f"{group.path}/pull")).json()
+
+
+async def test_a_stream_says_what_is_gone_before_its_first_message(server: ServerProcess, group: Group) -> None:
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 1})
+    await group.publish("1", "2")
+    await group.http.put(group.path)
+    async with stream(server, f"{group.path}/stream") as events:
+        gap, job = await events.take(2)
+        assert (gap.type, json.loads(gap.data)["missed"], json.loads(job.data)["data"]) == ("gap", 1, "2")
+    async with stream(server, f"{group.path}/stream") as events:
+        assert jobs(await events.data(1)) == [("2", 2)]
+
+
+@pytest.mark.parametrize(("start", "told"), [("latest", False), ("last:9", False), ("{}", True), ("1h", True)])
+async def test_who_did_not_ask_for_all_is_told_of_what_was_asked(group: Group, start: str, told: bool) -> None:
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 1})
+    ids = await group.publish("1", "2", "3")
+    await group.http.put(group.path, json={"start": start.format(ids[0])})
+    assert ("gap" in (await group.http.post(f"{group.path}/pull")).json()) == told
+
+
+async def test_nothing_is_told_where_nothing_is_gone(group: Group) -> None:
+    (id,) = await group.publish("1")
+    assert "gap" not in (await group.http.post(f"{group.path}/pull", params={"lease": "0"})).json()
+    assert (await group.state())["gap"] is None
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 1})
+    await group.pull()
+    await group.settle("ack", id)
+    await group.publish("2")
+    assert "gap" not in (await group.http.post(f"{group.path}/pull")).json()
+
+
 @pytest.mark.parametrize("published", [0, 1])
 async def test_a_safe_method_makes_no_group(group: Group, published: int) -> None:
     await group.publish(*["x"] * published)
@@ -414,7 +482,7 @@ async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group)
     assert (answer.status_code, answer.json()) == (200, await group.state())
     assert answer.json() == {
         "topic": group.topic, "group": "g", "lag": 0, "ready": 0, "leased": 0, "delayed": 0, "acked": 0, "dead": 0,
-        "oldest": None, "workers": 0, **settings,
+        "oldest": None, "gap": None, "workers": 0, **settings,
     }  # fmt: skip
 
 
