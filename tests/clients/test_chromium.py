@@ -3,16 +3,18 @@
 import asyncio
 import base64
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers, resumed
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
@@ -179,3 +181,80 @@ async def test_every_byte_arrives_in_the_json_form(server: ServerProcess, topic:
             text = record.get("data")
             data = base64.b64decode(record["data_base64"]) if text is None else text.encode()
             assert (name, data) == (name, body)
+
+
+def shown(*words: str) -> str:
+    """The block of the README's JavaScript that has these words."""
+    blocks = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if all(word in block for word in words)]
+    return str(block)
+
+
+@asynccontextmanager
+async def console(browser: Any, url: str) -> AsyncIterator[tuple[Any, asyncio.Queue[str]]]:
+    """A page of that address, and what it writes to its console."""
+    tab = await browser.new_page()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    tab.on("console", lambda message: lines.put_nowait(message.text))
+    try:
+        await tab.goto(url)
+        yield tab, lines
+    finally:
+        await tab.close()
+
+
+async def until(lines: asyncio.Queue[str], *words: str) -> str:
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            line = await lines.get()
+            if all(word in line for word in words):
+                return line
+
+
+@asynccontextmanager
+async def another_site() -> AsyncIterator[str]:
+    """Where a page of somebody else's is."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>a page")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_page_whose_stream_is_refused_finds_out_why_as_the_readme_says(
+    topic: str, browser: Any, tmp_path: Path, elsewhere: bool
+) -> None:
+    """Also a page of another site that may use the server: without a token, and under a name that is none of ours."""
+    handler = shown("stream.onerror")
+    flags = ["--auth", "required", "--data-dir", str(tmp_path), "--allowed-origins", "*"]
+    with start_server(*flags, tcp_port=0) as strict:
+        refusals = {strict.url: "unauthorised"}
+        if elsewhere:
+            refusals[f"http://not-ours.localhost:{strict.port}"] = "host_unknown"
+        async with (
+            another_site() as site,
+            console(browser, site if elsewhere else f"{strict.url}/livez") as (tab, lines),
+        ):
+            for base, code in refusals.items():
+                script = f"() => {{ const stream = new EventSource('{base}/topics/{topic}/stream'); {handler} }}"
+                await tab.evaluate(script)
+                await until(lines, f'"code":"{code}"')
+
+
+async def test_several_topics_come_on_one_stream_as_the_readme_says(
+    server: ServerProcess, topic: str, browser: Any
+) -> None:
+    script = shown("/stream?topic=").replace("foo", topic).replace("rooms", f"{topic}.rooms")
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        console(browser, f"{server.url}/livez") as (tab, lines),
+    ):
+        opened = "return new Promise(resolve => stream.addEventListener('open', () => resolve(), { once: true }))"
+        await tab.evaluate(f"() => {{ {script}; {opened} }}")
+        for name in (topic, f"{topic}.rooms.42"):
+            await publish(http, name, "hello")
+            await until(lines, f"{name} hello")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -206,9 +207,12 @@ async def test_a_refusal_for_a_name_says_that_a_proxy_may_have_changed_it(http: 
 
 
 @pytest.mark.parametrize("origins", ["https://trusted.example", "*"])
-async def test_a_page_that_may_use_the_server_can_read_why_it_is_refused(topic: str, origins: str) -> None:
+async def test_a_page_that_may_use_the_server_can_read_why_it_is_refused(
+    topic: str, origins: str, tmp_path: Path
+) -> None:
     origin = "https://trusted.example"
-    with start_server("--allowed-origins", origins, "--auth", "required", tcp_port=0) as process:
+    flags = ["--allowed-origins", origins, "--auth", "required", "--data-dir", str(tmp_path)]
+    with start_server(*flags, tcp_port=0) as process:
         async with httpx.AsyncClient(base_url=process.url, headers={"Origin": origin}) as http:
             for headers, status in (({}, 401), ({"Host": "other.example"}, 421), ({"Host": "a b"}, 400)):
                 for path in (f"/topics/{topic}/stream", f"/topics/{topic}/messages"):
