@@ -59,8 +59,8 @@ TABLE = """
     disk/store        → .file .history .notes core/*
     disk/notes        → .parts core/* message topic
     disk/history      → .parts .row core/* message
-    disk/file         → .held .schema core/epochs
-    disk/held         → errors
+    disk/file         → .held .schema core/epochs denied
+    disk/held         → denied errors
     disk/schema       →
     disk/row          → core/epochs core/run message
     disk/parts        →
@@ -89,7 +89,7 @@ TABLE = """
     core/totals       →
     core/deadlines    →
 
-    access/*          → settings topic net/sockets errors
+    access/*          → settings topic net/sockets denied errors
     limits/budget     → settings units
     settings          → lawful units errors
     lawful            → units errors
@@ -101,6 +101,7 @@ TABLE = """
     topic             → errors
     units             → errors
     steering          →
+    denied            →
     errors            →
     __init__          →
 """

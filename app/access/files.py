@@ -5,6 +5,7 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import Final
 
+from ..denied import reason
 from ..errors import PlainmqError
 
 PRIVATE: Final = 0o600
@@ -24,7 +25,7 @@ def read_private(path: Path) -> bytes:
                 raise FileInvalid(f"{path} has the mode {mode:04o}, so others may use it: chmod 600 {path}")
             return file.read()
     except OSError as error:
-        raise FileInvalid(f"{path} cannot be read: {error.strerror}") from None
+        raise FileInvalid(f"{path} cannot be read: {reason(path, error)}") from None
 
 
 def append_private(path: Path, line: bytes) -> None:
@@ -36,4 +37,4 @@ def append_private(path: Path, line: bytes) -> None:
             file.write(line + b"\n" if whole else b"\n" + line + b"\n")
             os.fsync(file.fileno())
     except OSError as error:
-        raise FileInvalid(f"{path} cannot be written: {error.strerror}") from None
+        raise FileInvalid(f"{path} cannot be written: {reason(path, error)}") from None

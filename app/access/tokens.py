@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ..denied import reason
 from ..errors import PlainmqError
 from .claims import Name, Rights, checked
 from .files import FileInvalid, append_private, read_private
@@ -82,7 +83,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise FileInvalid(f"{path} cannot be read: {error.strerror}") from None
+        raise FileInvalid(f"{path} cannot be read: {reason(path, error)}") from None
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from ..core.epochs import Epochs, new_epoch
+from ..denied import reason
 from .held import Held, StoreUnusable, check_names, real
 from .schema import APPLICATION, NEWEST, migrate
 
@@ -158,7 +159,9 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnusable(f"{path} cannot be used: {error.strerror}; choose a file that can be written") from None
+        raise StoreUnusable(
+            f"{path} cannot be used: {reason(path, error)}; choose a file that can be written"
+        ) from None
     except sqlite3.OperationalError as error:
         raise StoreUnusable(
             f"{path} cannot be used ({error}): see that its disk has room and can be written, "

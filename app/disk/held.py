@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ..denied import reason
 from ..errors import PlainmqError
 
 _BESIDE: Final = ("", ".lock", "-wal", "-shm")  # the file, and what is beside it while it is served
@@ -45,7 +46,9 @@ def real(path: Path) -> Path:
     except FileNotFoundError:
         return found
     except OSError as error:
-        raise StoreUnusable(f"{path} cannot be used: {error.strerror}; choose a file that can be written") from None
+        raise StoreUnusable(
+            f"{path} cannot be used: {reason(path, error)}; choose a file that can be written"
+        ) from None
     if not stat.S_ISREG(about.st_mode):
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
         raise StoreUnusable(f"{path} is not a file, it is {kind}: choose a file that can be written")
@@ -135,4 +138,4 @@ def _sentence(path: Path, error: OSError) -> str:
         return str(error)
     if isinstance(error, BlockingIOError):
         return f"{path} is in use by another plainmq: stop that one, or choose another file"
-    return f"{path} cannot be used: {error.strerror}; choose a file in a folder that can be written"
+    return f"{path} cannot be used: {reason(path, error)}; choose a file in a folder that can be written"
