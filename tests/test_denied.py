@@ -40,7 +40,8 @@ def theirs() -> Iterator[Path]:
 def test_a_folder_of_another_user_is_told_with_the_numbers(theirs: Path, flags: tuple[str, ...]) -> None:
     ports = ["--port", "0", "--tcp-port", "0"] if "serve" in flags else []
     done = subprocess.run(
-        [*LIKE_ANYBODY, *PROGRAM, *(flag.replace("FOLDER", str(theirs)) for flag in flags), *ports], cwd=ROOT, capture_output=True,
+        [*LIKE_ANYBODY, *PROGRAM, *(flag.replace("FOLDER", str(theirs)) for flag in flags), *ports],
+        cwd=ROOT, capture_output=True,
         text=True, timeout=DEADLINE, check=False,
         env=environment(None) | ({} if "--data-dir" in flags else {"PLAINMQ_DATA_DIR": str(theirs)}),
     )  # fmt: skip

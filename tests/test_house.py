@@ -32,9 +32,9 @@ TABLE = """
     banner            → __init__ telemetry/*
 
     web/*             → __init__ access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        core/reading core/totals message position topic units net/sockets errors
+                        core/reading core/totals message position topic units wording net/sockets errors
     tcp/*             → access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        message position topic steering units net/sockets errors
+                        message position topic steering units wording net/sockets errors
 
     broker            → engines/base alarm gather workers worker cohorts cohort sink frames limits/* telemetry/*
                         core/group core/lease core/reading core/topiclog core/totals message position topic errors
@@ -89,7 +89,7 @@ TABLE = """
     core/totals       →
     core/deadlines    →
 
-    access/*          → settings topic net/sockets denied errors
+    access/*          → settings topic net/sockets denied wording errors
     limits/budget     → settings units
     settings          → lawful units errors
     lawful            → units errors
@@ -102,6 +102,7 @@ TABLE = """
     units             → errors
     steering          →
     denied            →
+    wording           →
     errors            →
     __init__          →
 """

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from ..errors import PlainmqError, Unauthorised
+from ..wording import in_words
 from .grant import EVERYTHING, Grant, Patterns, Right
 
 MAX_NAME: Final = 128
@@ -40,7 +41,7 @@ def checked(claims: R) -> R:
         claims.grant("", None)
         return msgspec.convert(msgspec.to_builtins(claims), type(claims))
     except (msgspec.ValidationError, PlainmqError) as error:
-        raise ClaimsInvalid(f"there can be no such token: {error}") from None
+        raise ClaimsInvalid(f"there can be no such token: {in_words(error)}") from None
 
 
 class Signed(Rights):

@@ -15,6 +15,7 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from ..errors import PlainmqError, Unauthorised
+from ..wording import in_words
 from .claims import Rights, Signed, checked
 from .files import read_private
 from .grant import Grant
@@ -61,7 +62,7 @@ class Keys:
         try:
             claims = msgspec.convert(payload, Signed)
         except msgspec.ValidationError as error:
-            raise Unauthorised(f"the token's claims cannot be read: {error}") from None
+            raise Unauthorised(f"the token's claims cannot be read: {in_words(error)}") from None
         return claims.checked(now)
 
     def _opened(self, token: str, key: Key) -> Mapping[str, Any] | None:

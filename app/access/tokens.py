@@ -17,6 +17,7 @@ import msgspec
 
 from ..denied import reason
 from ..errors import PlainmqError
+from ..wording import in_words
 from .claims import Name, Rights, checked
 from .files import FileInvalid, append_private, read_private
 from .grant import Grant
@@ -103,7 +104,7 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         entry = msgspec.json.decode(line, type=Entry)
         entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
-        raise FileInvalid(f"line {number} of {path} is not a token: {error}") from None
+        raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
     return entry
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from .client import Client, ClientError, Gap, Line, Published, Record, number
+from .client import UNREADABLE, Client, ClientError, Gap, Line, Published, Record, number
 from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
 
 LONGEST: Final = 128 << 20  # bytes of a line: the longest message, in JSON
@@ -113,8 +113,8 @@ async def _publish(client: Client, line: bytes) -> Published:
 def _record(line: bytes) -> Record:
     try:
         record = msgspec.json.decode(line, type=Record)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise LineInvalid(f"this is not a message as export writes it: {error}") from None
+    except UNREADABLE:
+        raise LineInvalid(f"this is not a message as export writes it: {line[:80]!a}") from None
     if (record.text is None) == (record.binary is None):
         raise LineInvalid("this is not a message as export writes it: expected either `data` or `data_base64`")
     return record

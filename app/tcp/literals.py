@@ -15,6 +15,7 @@ from ..message import BYTES, HERE, TEXT, Delivery, Envelope, is_utf8
 from ..position import LATEST, AfterIndex
 from ..steering import steers
 from ..topic import parse_topic
+from ..wording import in_words
 from .command import Auth, Command, Send, Subscribe
 from .dialect import BadArguments, Dialect, NotParsed, decoded
 
@@ -92,7 +93,7 @@ class Literal(Dialect):
             wire: _Lines = msgspec.convert(value, _Lines)
             return wire.command(line)
         except (msgspec.ValidationError, ValueError) as error:
-            raise BadArguments(f"{error}; expected {_LITERAL_EXAMPLE}") from None
+            raise BadArguments(f"{in_words(error)}; expected {_LITERAL_EXAMPLE}") from None
 
     def success(self, text: str) -> bytes:  # noqa: ARG002
         return b""

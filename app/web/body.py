@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 
 from ..errors import OptionInvalid
+from ..wording import in_words
 from .publish import read_body
 
 MOST_BYTES: Final = 64 << 10
@@ -20,7 +21,7 @@ async def read_json(request: Request, kind: type[T], expected: str) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OptionInvalid(f"the body is not {expected}: {error}") from None
+        raise OptionInvalid(f"the body is not {expected}: {in_words(error)}") from None
 
 
 def changes(body: msgspec.Struct, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
