@@ -2,6 +2,8 @@
 
 from asyncio import Event, timeout
 
+from .net.progress import ALL, Progress
+
 
 class Alarm:
     def __init__(self) -> None:
@@ -21,6 +23,9 @@ class Alarm:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return ALL
 
     def end(self, reason: str) -> None:  # noqa: ARG002
         self._rung.set()

@@ -27,7 +27,7 @@ from .limits.farewells import Farewells
 from .limits.inflow import Inflow
 from .limits.outflow import Outflow
 from .limits.quotas import Quotas
-from .message import Draft, Envelope, Id, Message, Receipt, Scheduled, Told
+from .message import Draft, Id, Message, Receipt, Scheduled, Told
 from .position import LATEST, Cursor, Gap, Start
 from .sink import Sink
 from .telemetry.pulse import Pulse
@@ -124,6 +124,7 @@ class Broker:
         if self._timer is not None:
             self._timer.cancel()
         self.pulse.stop()
+        self._cohorts.transit.finish()
         await self.engine.close()
 
     def publish(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
@@ -170,19 +171,11 @@ class Broker:
     def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
         return self.engine.read(selector, cursor, upto=upto, limit=limit, octets=BURST, take=take)
 
-    def put_back(self, message: Message) -> None:
-        """It was handed out for one subscriber, who was gone by then: it is published anew, under another id."""
-        ttl = None if message.expires is None else max(message.expires - time.time(), 0.0)
-        envelope = Envelope(
-            message.topic, message.content_type, message.event, message.delivery, ttl=ttl, line=message.line,
-            death=message.death,
-        )  # fmt: skip
-        self.engine.append([Draft(envelope, [message.data])]).add_done_callback(self._put_back)
+    def taken(self, seqs: Sequence[int]) -> None:
+        self.engine.taken(seqs)
 
-    def _put_back(self, future: "Future[Receipt | Scheduled]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            self._cohorts.report("a message for one subscriber, who was gone, could not be put back", error)
+    def give_back(self, seqs: Sequence[int]) -> Future[None]:
+        return self.engine.give_back(seqs)
 
     async def read(
         self, selector: Selector, start: Start, limit: int, wait: float = 0.0, client: str | None = None

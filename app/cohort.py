@@ -18,6 +18,7 @@ There is no queue per reader, and nothing here awaits.
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from .core.reading import Page
@@ -25,10 +26,11 @@ from .frames import Form
 from .limits.counts import Counts
 from .limits.outflow import Outflow
 from .limits.stall import StallWatch
-from .message import Delivery, Message
+from .message import ONE, Message
 from .position import LATEST, Cursor, Start
 from .sink import Sink
 from .topic import Selector
+from .transit import Transit
 
 PAGE: Final = 1_000  # messages in one write to a reader that catches up
 BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
@@ -54,8 +56,11 @@ class Source(Protocol):
         for one subscriber."""
         ...
 
-    def put_back(self, message: Message) -> None:
-        """It was handed out for one subscriber, who was gone by then: somebody else shall have it."""
+    def taken(self, seqs: Sequence[int]) -> None:
+        """What was handed out for one subscriber is with it."""
+
+    def give_back(self, seqs: Sequence[int]) -> Future[None]:
+        """It is not: somebody else shall have it."""
 
 
 class Readers(Protocol):
@@ -65,6 +70,7 @@ class Readers(Protocol):
     loop: AbstractEventLoop
     counts: Counts
     outflow: Outflow
+    transit: Transit
     stall_timeout: float  # seconds
     head: int
     """seq of the last message delivered: where members are, once the batches are written."""
@@ -168,6 +174,7 @@ class Reader:
     """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
 
     __slots__ = (
+        "_again",
         "_cursor",
         "_paused",
         "_placed",
@@ -190,6 +197,7 @@ class Reader:
         self._cursor: Cursor | None = None  # None before the start is located, and while a member
         self._paused = False
         self._reading = False  # a page is on its way
+        self._again = False  # there may be more than it says
         self._placed = False  # the last id that was written is where the reader is
         self._stall: StallWatch | None = None  # while it is paused
         self._timeout: TimerHandle | None = None
@@ -215,11 +223,7 @@ class Reader:
         if self._paused or self.closed:
             return
         self._paused = True
-        if self in self.cohort.members:
-            self.cohort.flush()  # at most a turn's batch, so that the place is the head whatever is pending
-            self._cursor = Cursor(self._readers.head, 0)
-            self.cohort.members.pop(self, None)
-            self.cohort.away.add(self)
+        self._step_aside()
         readers = self._readers
         self._stall = StallWatch(self.sink, readers.loop, readers.stall_timeout, readers.counts)
         self._stall.start()
@@ -231,6 +235,19 @@ class Reader:
             self._unwatch()
             self._readers.outflow.settle(self)
             self._read_on()
+
+    def look_behind(self) -> None:
+        """Something for one subscriber waits again: read it, as soon as it can."""
+        self._step_aside()
+        self._again = True
+        self._read_on()
+
+    def _step_aside(self) -> None:
+        if self in self.cohort.members:
+            self.cohort.flush()  # at most a turn's batch, so that the place is the head whatever is pending
+            self._cursor = Cursor(self._readers.head, 0)
+            self.cohort.members.pop(self, None)
+            self.cohort.away.add(self)
 
     def owe(self, octets: int) -> None:
         """So many bytes were written to its socket, which is full if it is paused."""
@@ -275,7 +292,7 @@ class Reader:
 
     def _read_on(self) -> None:
         if self._cursor is not None and not (self._reading or self._paused or self.closed):
-            self._reading = True
+            self._reading, self._again = True, False
             cohort, readers = self.cohort, self._readers
             page = readers.source.read_on(
                 cohort.selector, self._cursor, readers.head, limit=cohort.page, take=cohort.form.takes
@@ -285,12 +302,13 @@ class Reader:
     def _write_page(self, page: Page) -> None:
         self._reading = False
         if self.closed:
-            for message in page.messages:
-                if message.delivery is Delivery.ONE:
-                    self._readers.source.put_back(message)
+            self._readers.transit.give_back(
+                (message.seq, message.topic) for message in page.messages if message.delivery is ONE
+            )
             return
         form = self.cohort.form
         frames = [form.encode(message) for message in page.messages]
+        for_one = _for_one(page.messages, frames)
         if page.gap is not None and (frame := form.gap(page.gap)):
             frames.insert(0, frame)
             self._placed = False
@@ -303,11 +321,13 @@ class Reader:
             if form.takes:
                 self._readers.counts.deliver(len(page.messages), len(data))
             self.sink.write(data)
+            if for_one:
+                self._readers.transit.add(self.sink, for_one)
             self.owe(len(data))
         self.cohort.given(len(page.messages))
         if self._paused or self.closed:
             return
-        if page.cursor.seq >= self._readers.head and not page.behind:
+        if page.cursor.seq >= self._readers.head and not (page.behind or self._again):
             self._join()
         else:
             self._readers.loop.call_soon(self._read_on)  # one page a turn, so that nobody else waits
@@ -336,6 +356,15 @@ class Reader:
             self.sink.abort()
         else:
             use(future.result())
+
+
+def _for_one(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple[int, str, int]]:
+    """Those that are for one subscriber: seq, topic, and how many bytes of the page come behind it."""
+    found = [(message.seq, message.topic, number) for number, message in enumerate(messages) if message.delivery is ONE]
+    if not found:
+        return []
+    ends = [*accumulate(map(len, frames))]
+    return [(seq, topic, ends[-1] - ends[number]) for seq, topic, number in found]
 
 
 @lru_cache(maxsize=64)  # readers come in crowds

@@ -20,6 +20,7 @@ from .message import ONE, Message
 from .selections import Selections
 from .sink import Sink
 from .topic import Selector
+from .transit import Transit
 
 LONG_REST: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
 
@@ -37,6 +38,7 @@ class Cohorts:
         self.source = source
         self.loop = loop
         self.outflow = outflow
+        self.transit = Transit(source, loop, stall_timeout, counts, self.waits_again)
         self._left = left
         self._clock = clock
         self._coalesce = coalesce
@@ -179,16 +181,25 @@ class Cohorts:
         for cohort in takers:
             cohort.flush()
         self.head = message.seq
-        sizes = [len(cohort.members) for cohort in takers]
-        if not any(sizes):
+        reader = _anybody(takers)
+        if reader is None:
             return 0
-        (cohort,) = random.choices(takers, sizes)
-        reader = next(islice(cohort.members, random.randrange(len(cohort.members)), None))
+        cohort = reader.cohort
         data = cohort.form.wrap([cohort.form.encode(message)])
         self.counts.deliver(1, len(data))
         reader.sink.write(data)
+        if message.retained:
+            self.transit.add(reader.sink, [(message.seq, message.topic, 0)])
         cohort.given(1)
         return 1
+
+    def waits_again(self, topic: str) -> None:
+        """Something for one subscriber, in that topic: a random member reads it, or else whoever is the first to come
+        to the head."""
+        takers = [cohort for cohort in self._selections.look_up(topic) if cohort.form.takes]
+        member = _anybody(takers)
+        for reader in [member] if member else [reader for cohort in takers for reader in cohort.away]:
+            reader.look_behind()
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:
@@ -211,3 +222,12 @@ class Cohorts:
                 self.report("a batch was not written to all of its readers", error)
         ended = self._clock()
         self._rested = ended + min((ended - begun) * times, self._coalesce)
+
+
+def _anybody(cohorts: Sequence[Cohort]) -> Reader | None:
+    """A random member."""
+    sizes = [len(cohort.members) for cohort in cohorts]
+    if not any(sizes):
+        return None
+    (cohort,) = random.choices(cohorts, sizes)
+    return next(islice(cohort.members, random.randrange(len(cohort.members)), None))

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from .net.progress import Progress
+
 
 class Sink(Protocol):
     """The door calls the subscription's pause(), resume() and close()."""
@@ -10,6 +12,10 @@ class Sink(Protocol):
 
     def pending(self) -> int:
         """Bytes that the socket has not taken yet."""
+        ...
+
+    def progress(self) -> Progress:
+        """How far what was written has come."""
         ...
 
     def end(self, reason: str) -> None:

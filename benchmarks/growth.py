@@ -16,6 +16,7 @@ from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.frames import SSE_JSON, SSE_RAW, Form
 from app.message import Draft, Envelope
+from app.net.progress import Progress
 from app.position import EARLIEST, LATEST
 from app.topic import Selector
 
@@ -33,6 +34,9 @@ class Counter:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
 
     def end(self, reason: str) -> None: ...
 

@@ -32,22 +32,23 @@ TABLE = """
     banner            → __init__ telemetry/*
 
     web/*             → __init__ access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        core/reading core/totals message position topic units wording net/sockets errors
+                        core/reading core/totals message position topic units wording net/progress net/sockets errors
     tcp/*             → access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        message position topic steering units wording net/sockets errors
+                        message position topic steering units wording net/progress net/sockets errors
 
     broker            → engines/base alarm gather workers worker cohorts cohort sink frames limits/* telemetry/*
                         core/group core/lease core/reading core/topiclog core/totals message position topic errors
-    alarm             →
+    alarm             → net/progress
     gather            → message errors
     workers           → crew worker puller engines/base sink frames limits/* core/lease errors
     worker            → crew sink frames limits/* core/lease position
     puller            → crew engines/base core/lease
     crew              → engines/base core/lease errors
-    cohorts           → cohort selections sink frames limits/* core/run message topic
+    cohorts           → cohort selections transit sink frames limits/* core/run message topic
     selections        → cohort topic
-    cohort            → sink frames limits/* core/reading message position topic
-    sink              →
+    cohort            → transit sink frames limits/* core/reading message position topic
+    transit           → sink limits/* net/progress
+    sink              → net/progress
     frames            → core/lease message position steering
 
     engines/memory    → engines/local engines/base core/* telemetry/histogram message topic errors

@@ -71,10 +71,10 @@ class Outbox(msgspec.Struct, frozen=True):
 
 
 class Pending(NamedTuple):
-    """What follows from decisions that were carried out, and is not in the notes: topics with messages for one of which
-    it is not known who had them, and topics that are to be cut further."""
+    """What follows from decisions that were carried out, and is not in the notes: messages for one that are on their
+    way (their topics, by seq), and topics that are to be cut further."""
 
-    unhanded: dict[str, int]
+    handed: dict[int, str]
     uncut: dict[str, None]
 
 
@@ -91,7 +91,6 @@ class Core:
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
         self._for_one: list[Run] = []  # among them
         self._grown: dict[str, None] = {}  # topics to be held to their retention
-        self._unhanded: dict[str, int] = {}  # by topic: messages for one of which it is not known who had them
 
     def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
@@ -107,10 +106,11 @@ class Core:
     @property
     def pending(self) -> Pending:
         """For the core that takes up from here if the next transaction fails."""
-        return Pending(self._unhanded.copy(), self.log.uncut.copy())
+        return Pending(self.log.handed.copy(), self.log.uncut.copy())
 
     def resume(self, pending: Pending) -> None:
-        self._unhanded, self.log.uncut = pending
+        self.log.resume(pending.handed)
+        self.log.uncut = pending.uncut
 
     @property
     def quiet(self) -> bool:
@@ -154,22 +154,22 @@ class Core:
             return error
 
     def handed(self, readers: Mapping[int, int], runs: Iterable[Run]) -> None:
-        """These, each of one message for one, were delivered to so many (by seq): it is gone if somebody had it."""
-        for run in runs:
-            topic = run.envelope.topic
-            self._grown[topic] = None
-            self._unhanded[topic] = self._unhanded.get(topic, 0) - run.envelope.retain
-            if readers.get(run.seq):
-                self.log.remove(next(run.messages))
+        """These, each of one message for one, were delivered to so many (by seq): it waits if that is nobody."""
+        self.give_back([run.seq for run in runs if not readers.get(run.seq)])
+
+    def taken(self, seqs: Sequence[int]) -> None:
+        """Each of these is for one, and somebody has it: it is gone."""
+        self._grown |= dict.fromkeys(self.log.taken(seqs))
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        """Each of these is for one who was to have it and has not: somebody else shall."""
+        self._grown |= dict.fromkeys(self.log.give_back(seqs))
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
         place before it is known whether it stays."""
         for topic in self._grown:
-            unhanded = self._unhanded.get(topic, 0)
-            self.log.trim(topic, unhanded)
-            if not unhanded:
-                self._unhanded.pop(topic, None)
+            self.log.trim(topic)
         self._grown.clear()
 
     def told(self, receipt: Receipt, key: str) -> None:
@@ -184,7 +184,6 @@ class Core:
         for run in runs:
             if run.envelope.delivery is ONE:
                 self._for_one.append(run)
-                self._unhanded[topic] = self._unhanded.get(topic, 0) + run.envelope.retain
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 

@@ -4,6 +4,7 @@ Plain data and functions of the time they are given: no I/O, no tasks, no clock.
 age, a ttl, an idle topic) is done when somebody asks next, never by a task of its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -56,6 +57,8 @@ class Log:
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
         self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
         self.waiting: set[str] = set()  # topics with something in `waiting`
+        self.handed: dict[int, str] = {}  # topics, by seq, of what is for one and on its way to somebody
+        self._handed_of: Counter[str] = Counter()  # how many of each topic
         self.losses = Losses(changed)
 
     def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
@@ -68,7 +71,7 @@ class Log:
                 str(name), note, self.limits.retention, self.history.ring(str(name))
             )
         for topic, seq in waiting:
-            self.topics[topic].waiting[seq] = None
+            self.topics[topic].for_one[seq] = True
             self.waiting.add(topic)
         for seq, expires in expiries:
             self._expiries.set(seq, expires)
@@ -111,13 +114,13 @@ class Log:
             accepted += come
         return accepted
 
-    def trim(self, name: str, extra: int = 0) -> None:
-        """Hold the topic to its retention, and so many more messages; of age, sweep() takes care."""
+    def trim(self, name: str) -> None:
+        """Hold the topic to its retention; of age, sweep() takes care."""
         if topic := self.topics.get(name):
-            self._trim(topic, extra)
+            self._trim(topic)
 
     def remove(self, message: Message) -> Run | None:
-        """Give up a message that was handed out or has expired: no loss. None when it was gone already."""
+        """Give up a message that has expired: no loss. None when it was gone already."""
         topic = self.topics.get(message.topic)
         if topic is None or (run := topic.ring.remove(message.seq)) is None:
             return None
@@ -139,9 +142,9 @@ class Log:
             if run.expires is not None:
                 self._expiries.discard(run.seq)
             if run.envelope.delivery is ONE:
-                topic.waiting.pop(run.seq, None)
-                if not topic.waiting:
-                    self.waiting.discard(topic.name)
+                del topic.for_one[run.seq]
+                self._arrive(topic, run.seq)
+                self._look_who_waits(topic)
         if not topic.ring.live:
             self._watch(topic)
 
@@ -219,13 +222,71 @@ class Log:
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
-                topic.waiting[run.seq] = None
-                self.waiting.add(topic.name)
+                self._send(topic, run.seq)
             elif holds is not None:
                 holds.add(run.live, run.octets)
                 self.cost += JOB_COST * len(holds.groups) * run.live
-        if first or (holds is not None and topic.waiting):
+        if first:
             self._watch(topic)
+
+    # What is for one subscriber waits for it, or is on its way: kept until somebody has it, but nobody else gets it
+
+    def take(self, message: Message) -> bool:
+        """It waits no longer: it is being given to somebody. False when it did not wait any more."""
+        topic = self.topics.get(message.topic)
+        if topic is None or not topic.for_one.get(message.seq):
+            return False
+        self._send(topic, message.seq)
+        return True
+
+    def taken(self, seqs: Iterable[int]) -> list[str]:
+        """Somebody has what was on its way: no loss. Answers of which topics it was."""
+        topics = self._by_topic(seqs)
+        for topic, gone in topics.items():
+            self._removed(topic, [run for seq in gone if (run := topic.ring.remove(seq))])
+        return [topic.name for topic in topics]
+
+    def give_back(self, seqs: Iterable[int]) -> list[str]:
+        """Nobody has what was on its way: it waits for somebody else. Answers in which topics."""
+        topics = self._by_topic(seqs)
+        for topic, back in topics.items():
+            for seq in back:
+                self._arrive(topic, seq)
+                topic.for_one[seq] = True
+            self.waiting.add(topic.name)
+            self._watch(topic)
+        return [topic.name for topic in topics]
+
+    def resume(self, handed: Mapping[int, str]) -> None:
+        """After restore(), by which everything waits: these are on their way still."""
+        for seq, name in handed.items():
+            self._send(self.topics[name], seq)
+
+    def _by_topic(self, seqs: Iterable[int]) -> dict[TopicLog, list[int]]:
+        """Those that are still there, and on their way."""
+        topics: dict[TopicLog, list[int]] = {}
+        for seq in seqs:
+            if name := self.handed.get(seq):
+                topics.setdefault(self.topics[name], []).append(seq)
+        return topics
+
+    def _send(self, topic: TopicLog, seq: int) -> None:
+        """To somebody."""
+        topic.for_one[seq] = False
+        self.handed[seq] = topic.name
+        self._handed_of[topic.name] += 1
+        self._look_who_waits(topic)
+
+    def _arrive(self, topic: TopicLog, seq: int) -> None:
+        """It is not on its way any more, if it was."""
+        if self.handed.pop(seq, None):
+            self._handed_of[topic.name] -= 1
+            if not self._handed_of[topic.name]:
+                del self._handed_of[topic.name]
+
+    def _look_who_waits(self, topic: TopicLog) -> None:
+        if len(topic.for_one) == self._handed_of.get(topic.name, 0):
+            self.waiting.discard(topic.name)
 
     # What groups have not done stays
 
@@ -277,9 +338,10 @@ class Log:
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
 
-    def _trim(self, topic: TopicLog, extra: int = 0) -> None:
-        """Give up what is too much."""
-        ring, most, octets = topic.ring, topic.retention.max_messages + extra, topic.retention.max_bytes
+    def _trim(self, topic: TopicLog) -> None:
+        """Give up what is too much. What is on its way takes nobody's place: soon it is gone."""
+        ring, octets = topic.ring, topic.retention.max_bytes
+        most = topic.retention.max_messages + self._handed_of.get(topic.name, 0)
         if topic.holds is not None:
             if ring.live > most or topic.bytes > octets:
                 self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)

@@ -1,6 +1,7 @@
 """Reading the log: where a reader starts, what follows, and what it has missed.
 
-Like the log, plain functions of the time they are given. Who takes what is for one thereby has it: the log gives it up.
+Like the log, plain functions of the time they are given. Who takes what is for one is the only one who gets it; the log
+keeps it until that one has it.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..message import Delivery, Message, rfc3339
+from ..message import ONE, Message, rfc3339
 from ..position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from ..topic import Selector
 from .log import Log
@@ -51,18 +52,16 @@ class Reading:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `octets` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
         self._log.sweep(now)
-        take = take and not self._log.frozen
-        behind = self._take_behind(selector, cursor.seq, now, limit, octets) if take and self._log.waiting else []
+        behind = self._wait_behind(selector, cursor.seq, now, limit, octets) if take and self._log.waiting else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= octets:
-            return Page(behind, cursor, behind=True)
+            return Page(self._taken(behind), cursor, behind=True)
         ahead, place = self._collect(
             selector, cursor.seq, upto=upto, limit=limit - len(behind), octets=octets, take=take
         )
         ahead = [message for message in ahead if not message.expired(now)]
-        self._hand_out(ahead)
-        messages = behind + ahead
         gone = cursor.reason is not None or self._log.losses.newest > max(cursor.seq, cursor.told)
         loss = (yield from self.loss(selector)) if gone else Loss()
+        messages = self._taken(behind + ahead)
         if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
             return Page(messages, Cursor(place, cursor.told))
         return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(selector, cursor, loss, ahead))
@@ -115,7 +114,7 @@ class Reading:
                 return messages, place
             looked += effort
             place = min(run.seq, upto)
-            if not (take or run.for_all) or not selector.matches(run.envelope.topic):
+            if not (run.for_all or (take and self._waits(run))) or not selector.matches(run.envelope.topic):
                 continue
             for message in run.after(after):
                 if message.seq > upto:
@@ -126,32 +125,35 @@ class Reading:
                 octets -= len(message.data)
         return messages, upto
 
+    def _waits(self, run: Run) -> bool:
+        """What is for one is alone in its run."""
+        return self._log.topics[run.envelope.topic].for_one[run.seq]
+
     def _candidates(self, selector: Selector, after: int) -> Iterator[Run]:
         if selector.patterns:
             return self._log.order.after(after)
         rings = [self._log.topics[name].ring.after(after) for name in selector.topics if name in self._log.topics]
         return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
 
-    def _take_behind(self, selector: Selector, seq: int, now: float, limit: int, octets: int) -> list[Message]:
-        """Hand out what waits at or before that place: a new reader is the first subscriber it waited for."""
+    def _wait_behind(self, selector: Selector, seq: int, now: float, limit: int, octets: int) -> list[Message]:
+        """What waits at or before that place: a new reader is the first subscriber it waited for."""
         topics = [
             self._log.topics[name] for name in self._log.waiting if name in selector.topics or selector.matches(name)
         ]
         every = (self._log.order.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
         waiting = (message for message in every if message is not None and not message.expired(now))
-        taken: list[Message] = []
+        found: list[Message] = []
         for message in islice(waiting, limit):
             if message.seq > seq or octets <= 0:
                 break
-            taken.append(message)
+            found.append(message)
             octets -= len(message.data)
-        self._hand_out(taken)
-        return taken
+        return found
 
-    def _hand_out(self, messages: list[Message]) -> None:
-        for message in messages:
-            if message.delivery is Delivery.ONE:
-                self._log.remove(message)
+    def _taken(self, messages: list[Message]) -> list[Message]:
+        """Without what is for one and was given to somebody else between two slices; the rest of that waits no longer.
+        No slice may follow: who begins anew would not find it again."""
+        return [message for message in messages if message.delivery is not ONE or self._log.take(message)]
 
     # Where a reader starts
 

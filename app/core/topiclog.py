@@ -85,8 +85,8 @@ class TopicLog:
     """One topic's part of the log."""
 
     __slots__ = (
-        "bytes", "delayed", "envelope", "holds", "last_used", "loss", "name", "next_index", "pinned", "retention",
-        "ring", "waiting",
+        "bytes", "delayed", "envelope", "for_one", "holds", "last_used", "loss", "name", "next_index", "pinned",
+        "retention", "ring",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: Loss, ring: Ring) -> None:
@@ -94,7 +94,7 @@ class TopicLog:
         self.retention = retention
         self.loss = loss
         self.ring = ring
-        self.waiting: dict[int, None] = {}  # seqs: delivery=one, and nobody was there yet
+        self.for_one: dict[int, bool] = {}  # by seq, rising: whether it waits, or is on its way to somebody
         self.envelope: Envelope | None = None  # the last one, so that equal ones are kept once
         self.bytes = 0
         self.delayed = 0  # messages that are to come later
@@ -116,6 +116,11 @@ class TopicLog:
             self.envelope = envelope
         return Draft(envelope, draft.bodies)
 
+    @property
+    def waiting(self) -> Iterator[int]:
+        """Seqs of what waits for somebody whom it is for, rising."""
+        return (seq for seq, waits in self.for_one.items() if waits)
+
     def free(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
         if self.holds is not None:
@@ -125,7 +130,7 @@ class TopicLog:
     @property
     def for_all(self) -> int:
         """How many messages there are that are for all."""
-        return self.ring.live - len(self.waiting)
+        return self.ring.live - len(self.for_one)
 
     @property
     def stays(self) -> bool:

@@ -29,7 +29,7 @@ BURST: Final = 256 << 10  # likewise in one write to who cannot say no: enough f
 
 Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
 """Hands messages, in log order, to who listens here; answers how many that are, by seq, where there is anybody. Of what
-is for one, whether it was taken. Raises nothing."""
+is for one: whether somebody is given it; then what became of that is told by taken() or give_back(). Raises nothing."""
 
 
 class Engine(ABC):
@@ -87,7 +87,16 @@ class Engine(ABC):
         self, selector: Selector, cursor: Cursor, *, upto: int, limit: int, octets: int, take: bool
     ) -> Future[Page]:
         """A page of the log after the cursor, to place `upto`, at most `limit` messages and about `octets`
-        bytes of bodies; with `take`, also what was kept for one subscriber, which is thereby handed out."""
+        bytes of bodies; with `take`, also what was kept for one subscriber: nobody else gets that until it is said to
+        be taken(), or given back. If the server ends before, it waits as it did."""
+
+    @abstractmethod
+    def taken(self, seqs: Sequence[int]) -> None:
+        """Each of these was delivered, or read, for one subscriber, who has it: it is gone for good, soon."""
+
+    @abstractmethod
+    def give_back(self, seqs: Sequence[int]) -> Future[None]:
+        """Likewise, but nobody has it: when the future is done, it waits for somebody else."""
 
     @abstractmethod
     def get(self, id: Id) -> Future[Message | None]:

@@ -97,6 +97,16 @@ class LocalEngine(Engine):
         read = partial(Reading.read, upto=upto, limit=limit, octets=octets, take=take)
         return self._ask_in_slices(lambda core, now: read(core.reading, selector, cursor, now), reads=True)
 
+    @abstractmethod
+    def _owe(self, question: Question[Any]) -> "Future[Any]":
+        """Ask what must be done sooner or later, since something has happened already."""
+
+    def taken(self, seqs: Sequence[int]) -> None:
+        self._owe(lambda core, _now: core.taken(seqs))
+
+    def give_back(self, seqs: Sequence[int]) -> Future[None]:
+        return self._owe(lambda core, _now: core.give_back(seqs))
+
     def get(self, id: Id) -> Future[Message | None]:
         return self._ask(lambda core, now: core.get(id, now), reads=True)
 

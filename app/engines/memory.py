@@ -80,6 +80,9 @@ class MemoryEngine(LocalEngine):
             future.set_exception(error)
         return True
 
+    def _owe(self, question: Question[Any]) -> "Future[Any]":
+        return self._ask(question)
+
     def _answer(self, question: Question[Any], reads: bool) -> Any:
         readers: Mapping[int, int] = {}
         try:

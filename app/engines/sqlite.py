@@ -100,7 +100,8 @@ class Verb:
         if future is None or future.done():
             return None
         if self._error is not None:
-            future.set_exception(self._error)
+            if self.kind != "owed":  # then it is asked again
+                future.set_exception(self._error)
             return None
         accepted = isinstance(value, TOLD_LATER)
         future.set_result(value.receipt(readers) if accepted else value)
@@ -194,6 +195,13 @@ class SqliteEngine(LocalEngine):
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
         return self._ask_now(question, "read" if reads else "other")
 
+    def _owe(self, question: Question[Any]) -> "Future[Any]":
+        """The future is done when the disk has taken it, however long that takes."""
+        future: Future[Any] = self._loop.create_future()
+        if self._open:
+            self._add(Verb(question, future, "owed", 0))
+        return future
+
     def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
         return self._put(SlowVerb(question, future, "read" if reads else "other"), future)
@@ -252,11 +260,11 @@ class SqliteEngine(LocalEngine):
             self._done(asked)
         readers = self._deliver(outbox.runs)
         if for_one := outbox.for_one:
-            self._add(Verb(lambda core, _now: core.handed(readers, for_one), kind="owed", size=0))
+            self._owe(lambda core, _now: core.handed(readers, for_one))
         for verb in verbs:
             accepted = verb.answer(readers)
             if accepted is not None and accepted.key is not None:
-                self._add(Verb(partial(_told, accepted.receipt(readers), accepted.key), kind="owed", size=0))
+                self._owe(partial(_told, accepted.receipt(readers), accepted.key))
         outbox.news.tell(self._works)
 
     def _died(self, error: BaseException, verbs: list[Verb]) -> None:

@@ -60,12 +60,17 @@ def acknowledged(transport: BaseTransport) -> int:
     A TLS transport has a second buffer below the one that it tells of, and what moves there goes unseen above.
     """
     sock = transport.get_extra_info("socket")
-    if not is_tls(transport) or sock is None or not hasattr(socket, "TCP_INFO"):
+    if not is_tls(transport) or sock is None:
         return 0
     try:
-        return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)[_ACKNOWLEDGED], "little")
-    except OSError:
+        return bytes_acknowledged(sock)
+    except (AttributeError, OSError):
         return 0
+
+
+def bytes_acknowledged(sock: socket.socket) -> int:
+    """By the peer, of all that was ever sent. Raises AttributeError where the system does not count them, OSError."""
+    return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)[_ACKNOWLEDGED], "little")
 
 
 def let_go(transport: Transport) -> None:

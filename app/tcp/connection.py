@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
+from ..net.progress import ALL, Progress, progress
 from ..net.sockets import acknowledged
 from .due import Answer, Due
 from .lines import Lines
@@ -37,9 +38,9 @@ class Owner(Interface):
 
 class Connection(ABC, Protocol):
     __slots__ = (
-        "_backlog", "_called", "_corked", "_due", "_ended", "_late", "_lines", "_out", "_owed", "_paused", "_reading",
-        "_size", "_telnet", "_transport", "_unended", "_waiting", "begun", "client", "max_line", "owner", "received",
-        "token", "why", "write",
+        "_backlog", "_called", "_corked", "_due", "_ended", "_last", "_late", "_left", "_lines", "_out", "_owed",
+        "_paused", "_reading", "_said_all", "_size", "_telnet", "_transport", "_unended", "_waiting", "begun", "client",
+        "max_line", "owner", "received", "token", "why", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -66,6 +67,9 @@ class Connection(ABC, Protocol):
         self._waiting = False  # the next line must not be handled before all that is due has been said
         self._reading = True
         self._ended = False  # no more lines will come
+        self._left = False  # the peer: whether it still reads, nobody knows
+        self._said_all = False  # it was closed in good order: what was written is on its way
+        self._last: Progress | None = None  # when the connection was lost
         self._unended = False  # the last of them came without its LF
         self._late = False  # this turn has taken long enough
         self._called = False  # the next one comes soon
@@ -135,11 +139,19 @@ class Connection(ABC, Protocol):
 
     def abort(self) -> None:
         self.because("cut_off")
+        self._said_all = False
         self._transport.abort()
 
     def unsent(self) -> int:
         """Bytes that were written and not taken yet, less all that was ever taken where only that is known (TLS)."""
         return self._transport.get_write_buffer_size() - acknowledged(self._transport)
+
+    def progress(self) -> Progress:
+        """How far what was written has come."""
+        if self._last is not None:
+            return self._last
+        known = progress(self._transport)
+        return known._replace(waiting=known.waiting + self._size, open=known.open or self._said_all)
 
     # What the transport calls
 
@@ -171,6 +183,7 @@ class Connection(ABC, Protocol):
 
     def eof_received(self) -> bool:
         """A peer that will send no more still gets its answers, also to a last line without an LF."""
+        self._left = True
         if not self._ended:
             lines = self._lines.feed(self._telnet.rest) if self._telnet else []
             last = self._lines.end()
@@ -187,7 +200,8 @@ class Connection(ABC, Protocol):
         self._paused = False
         self._work()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._last = ALL if self._said_all and exc is None else progress(self._transport).last
         self._ended = True
         self._backlog.clear()
         for due in self._due:
@@ -279,6 +293,7 @@ class Connection(ABC, Protocol):
             return
         if self._ended and not self._backlog and not self._due:
             self.leave()
+            self._said_all = not self._left
             self._transport.close()
             return
         reading = not (self._ended or self._backlog or self._full or self._late)

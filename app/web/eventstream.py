@@ -4,9 +4,11 @@ Under our own protocol the response hands the connection over: the bytes go stra
 behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
 """
 
-from asyncio import Event, current_task
+from asyncio import Event, Transport, current_task
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from socket import socket
 from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
@@ -16,9 +18,10 @@ from starlette.types import Receive, Scope, Send
 from ..access.doorkeeper import Guest
 from ..broker import Broker
 from ..frames import STREAM_HEADERS, Forms, farewell, hello
+from ..net.progress import ALL, Progress, another_hold, progress
 from ..sink import Sink
 from .exchange import exchange
-from .handover import REQUEST, Request, cutter
+from .handover import REQUEST, Request, connection_of
 from .sink import Subscription
 from .stay import REVOKED, Stay
 
@@ -83,8 +86,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen = exchange(scope)
-        cut = cutter((seen and seen.receive) or receive) or _canceller()
-        buffer = Buffer(hello(self._broker.pressure), self._broker, cut)
+        connection = connection_of((seen and seen.receive) or receive)
+        cut = connection.abort if connection else _canceller()
+        buffer = Buffer(hello(self._broker.pressure), self._broker, cut, connection)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:
@@ -92,6 +96,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             self.body_iterator = buffer.parts()
             await super().__call__(scope, receive, send)
         finally:
+            buffer.close()
             subscription.close()
             self._stay.keeper.leave(buffer)
             if seen:
@@ -134,13 +139,22 @@ class _Drain(anyio.Event):
 class Buffer:
     """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
 
-    def __init__(self, first: bytes, broker: Broker, cut: Callable[[], object]) -> None:
-        """`cut` ends the response, whatever the server is sending."""
+    def __init__(
+        self, first: bytes, broker: Broker, cut: Callable[[], object], connection: Transport | None = None
+    ) -> None:  # fmt: skip
+        """`cut` ends the response, whatever the server is sending. `connection`: the server's, where it is known."""
         self.subscription: Subscription | None = None
         self._broker = broker
         self._cut = cut
         self._parts: list[bytes] = [first]
         self._size = 0
+        self._sent = 0  # bytes that the server is sending
+        self._passed = 0  # bytes that it has sent
+        self._taken = 0  # bytes that the other side has
+        self._marks: deque[tuple[int, int]] = deque()
+        self._hold: socket | None = None  # on the connection's socket, to see who has what when it is gone
+        self._connection = connection
+        self._last: Progress | None = None  # when the response was over
         self._ended = False
         self.why = ""
         self._news = Event()
@@ -152,7 +166,9 @@ class Buffer:
             self._news.clear()
             batch, self._parts, self._size = b"".join(self._parts), [], 0
             if batch:
+                self._sent = len(batch)
                 yield batch
+                self._sent_part()
             if self._ended and not self._parts:
                 return
             if self.subscription is not None:
@@ -167,6 +183,42 @@ class Buffer:
 
     def pending(self) -> int:
         return self._size
+
+    def progress(self) -> Progress:
+        if self._last is not None:
+            return self._last
+        if self._connection is None:
+            return Progress(self._passed, self._size + self._sent)
+        self._hold = self._hold or another_hold(self._connection)
+        known = self._mark(self._connection)
+        here, below = self._size + self._sent, self._passed - self._taken
+        return (
+            Progress(self._taken, here + below, 0, known.open)
+            if known.waiting
+            else Progress(self._taken, here, below, known.open)
+        )
+
+    def _mark(self, connection: Transport) -> Progress:
+        """The other side has so many bytes of ours when it has so many of the connection, which has some of its own."""
+        known = progress(connection, self._hold)
+        if known.open and (not self._marks or self._marks[-1][1] < self._passed):
+            self._marks.append((known.end, self._passed))
+        while self._marks and self._marks[0][0] <= known.taken:
+            self._taken = self._marks.popleft()[1]
+        return known
+
+    def _sent_part(self) -> None:
+        """By the server, unless the client has left."""
+        if self._connection is None or not self._connection.is_closing():
+            self._passed, self._sent = self._passed + self._sent, 0
+            if self._connection is not None and self._hold is not None:
+                self._mark(self._connection)
+
+    def close(self) -> None:
+        """The response is over."""
+        self._last = ALL if self._ended and not (self._parts or self._sent) else self.progress().last
+        if self._hold is not None:
+            self._hold.close()
 
     def end(self, reason: str) -> None:
         self.write(farewell(reason, self._broker.pressure))

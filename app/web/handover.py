@@ -1,5 +1,6 @@
 """What a request that goes through ASGI can do with the connection below it: make it a stream's, or cut it off."""
 
+from asyncio import Transport
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
@@ -42,9 +43,8 @@ class Request(msgspec.Struct, frozen=True):
         self.connection.become(sink, exchange(scope), subscription, begin)
 
 
-def cutter(receive: Receive) -> Callable[[], object] | None:
-    """What cuts off the connection of a request, under any of uvicorn's protocols; None under another server. A client
-    that takes nothing cannot be closed: what was written waits for it for ever."""
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # uvloop's is no asyncio.Transport
-    abort: Callable[[], object] | None = getattr(transport, "abort", None)
-    return abort
+def connection_of(receive: Receive) -> Transport | None:
+    """The connection of a request, under any of uvicorn's protocols; None under another server. A client that takes
+    nothing cannot be closed, only cut off: what was written waits for it for ever."""
+    transport: Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
+    return transport if hasattr(transport, "abort") else None  # uvloop's is no asyncio.Transport

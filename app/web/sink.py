@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ..frames import CHUNKED_RAW, farewell, hello
+from ..net.progress import ALL, Progress, progress
 from ..net.sockets import acknowledged, let_go
 from .exchange import Exchange
 from .staff import Staff
@@ -33,7 +34,9 @@ class Subscription(Protocol):
 class StreamSink(asyncio.Protocol):
     """`connections` are the server's, among which it is; `seen` is the request, for the log."""
 
-    __slots__ = ("_connections", "_first", "_seen", "_staff", "_subscription", "transport", "write")
+    __slots__ = (
+        "_connections", "_ended", "_first", "_last", "_seen", "_staff", "_subscription", "transport", "write",
+    )  # fmt: skip
     write: Callable[[bytes], None]
 
     def __init__(self, transport: asyncio.Transport, connections: set[Any], staff: Staff) -> None:
@@ -42,6 +45,8 @@ class StreamSink(asyncio.Protocol):
         self._staff = staff
         self._subscription: Subscription | None = None
         self._seen: Exchange | None = None
+        self._ended = False  # in good order: what was written is on its way
+        self._last: Progress | None = None  # when the connection was lost
 
     def open(self, head: bytes, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]) -> None:
         """Send the head, to which only the empty line is missing, together with the first that the subscription has to
@@ -66,16 +71,22 @@ class StreamSink(asyncio.Protocol):
     def pending(self) -> int:
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
+    def progress(self) -> Progress:
+        known = self._last or progress(self.transport)
+        return known._replace(open=True) if self._ended and self._last is None else known
+
     def end(self, reason: str) -> None:
         self._because(reason)
+        self._ended = True
         self.write(CHUNKED_RAW.wrap([farewell(reason, self._staff.broker.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
+            asyncio.get_running_loop().call_later(LINGER, self.abort)
         self.transport.close()
 
     def abort(self) -> None:
         self._because("cut_off")
+        self._ended = False
         self._release()
         self.transport.abort()
 
@@ -122,7 +133,8 @@ class StreamSink(asyncio.Protocol):
         """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
         self._release()
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._last = ALL if self._ended and exc is None else progress(self.transport).last
         self._release()
         self._connections.discard(self)
         self._staff.broker.counts.connections["http"] -= 1

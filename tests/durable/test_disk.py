@@ -361,10 +361,12 @@ async def test_what_was_handed_to_one_before_a_failure_is_not_handed_out_again(t
             await append(node, "one", "x", delivery=Delivery.ONE)
             with pytest.raises(StorageFailed):
                 await append(node, "one", "y")
+            node.engine.taken([node.delivered[-1].seq])
             node.engine._deliver = deliver  # type: ignore[attr-defined]
             other.execute("ROLLBACK")
         await works_again(node)
         assert drafts_text((await page(node, "one", take=True)).messages) == ["a", "b", "c"]
+        assert (await node.engine.topic("one")).messages == 3
 
 
 async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(

@@ -10,6 +10,7 @@ from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
 from app.frames import SSE_RAW
 from app.message import Delivery
+from app.net.progress import Progress
 from app.position import LATEST
 from app.topic import Selector
 from tests.harness import DEADLINE, draft
@@ -30,6 +31,9 @@ class Door:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
 
     def end(self, reason: str) -> None:
         pass

@@ -1,7 +1,7 @@
 """Who is idle writes at once; who is busy with writing writes less often, and more each time."""
 
 from asyncio import AbstractEventLoop, Future, new_event_loop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,7 @@ from app.core.run import placed
 from app.frames import LITERAL, WORDS
 from app.limits.counts import Counts
 from app.limits.outflow import Outflow
-from app.message import Message
+from app.net.progress import Progress
 from app.position import LATEST, Cursor, Start
 from app.topic import Selector
 from tests.harness import draft
@@ -63,8 +63,11 @@ class EmptyLog:
     def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> "Future[Page]":  # noqa: ARG002
         return done(Page([], Cursor(upto, upto)))
 
-    def put_back(self, message: Message) -> None:
-        raise AssertionError(message)
+    def taken(self, seqs: Sequence[int]) -> None:
+        raise AssertionError(seqs)
+
+    def give_back(self, seqs: Sequence[int]) -> "Future[None]":
+        raise AssertionError(seqs)
 
 
 class SlowSink:
@@ -80,6 +83,9 @@ class SlowSink:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
 
     def end(self, reason: str) -> None:
         raise AssertionError(reason)

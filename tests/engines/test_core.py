@@ -29,6 +29,9 @@ def test_what_is_for_one_takes_nobody_s_place_before_it_is_known_whether_it_stay
     assert kept(core) == [b"1", b"2", b"3", b"4"]
     core.handed({taken: 1, stays: 0}, outbox.for_one)
     core.trim()
+    assert kept(core) == [b"2", b"3", b"4"]
+    core.taken([taken])
+    core.trim()
     assert kept(core) == [b"2", b"4"]
 
 

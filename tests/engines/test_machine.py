@@ -29,6 +29,7 @@ from app.engines.sqlite import SqliteEngine
 from app.errors import LogFull, NotFound, OptionInvalid
 from app.frames import SSE_JSON, SSE_LEASE
 from app.message import Delivery, Draft, Id
+from app.net.progress import Progress
 from app.position import EARLIEST, LATEST, After, Last, Start
 from app.topic import Selector
 from app.worker import Worker
@@ -63,6 +64,9 @@ class Socket:
     def pending(self) -> int:
         return 0
 
+    def progress(self) -> Progress:
+        return Progress(0, 0)
+
     def end(self, reason: str) -> None:
         raise AssertionError(f"nobody asked for an end: {reason}")
 
@@ -84,6 +88,9 @@ class WorkSocket:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
 
     def end(self, reason: str) -> None:
         self.ends.append(reason)

@@ -268,12 +268,44 @@ async def test_what_is_for_one_waits_and_is_handed_out_once(opened: Make) -> Non
         assert await texts(node, "a", take=True) == ["2"]
 
 
-async def test_what_somebody_took_at_once_is_not_kept(opened: Make) -> None:
+async def test_what_somebody_is_given_is_kept_until_he_has_it_and_nobody_else_gets_it(opened: Make) -> None:
     async with opened(ALL) as node:
         node.takers = 2
         await append(node, "a", "1", delivery=Delivery.ONE)
-        assert await texts(node, "a", take=True) == []
+        node.takers = 0
+        await append(node, "a", "2", delivery=Delivery.ONE)
+        for start, expected in ((LATEST, ["2"]), (LATEST, []), (EARLIEST, [])):
+            assert await texts(node, "a", start=start, take=True) == expected
+        assert (await node.engine.topic("a")).messages == 2
+        node.engine.taken([1, 2])
         assert (await node.engine.topic("a")).messages == 0
+        assert await texts(node, "a", take=True) == []
+
+
+async def test_what_nobody_had_in_the_end_waits_for_somebody_else_in_its_order(opened: Make) -> None:
+    async with opened(ALL) as node:
+        node.takers = 1
+        await append(node, "a", "1", delivery=Delivery.ONE)
+        node.takers = 0
+        await append(node, "a", *"2345", delivery=Delivery.ONE)
+        assert drafts_text((await page(node, "a", start=LATEST, take=True, limit=2)).messages) == ["2", "3"]
+        node.engine.taken([2])
+        await node.engine.give_back([3, 1])
+        assert await texts(node, "a", start=LATEST, take=True) == ["1", "3", "4", "5"]
+
+
+async def test_what_is_given_to_somebody_may_go_meanwhile_with_its_time_or_its_topic(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await append(node, "a", "short", delivery=Delivery.ONE, ttl=1.0)
+        await append(node, "b", "1", delivery=Delivery.ONE)
+        assert await texts(node, "*", start=LATEST, take=True) == ["short", "1"]
+        node.clock.now += 2
+        await node.engine.drop("b")
+        await append(node, "b", "2", delivery=Delivery.ONE)
+        await node.engine.give_back([1])
+        node.engine.taken([2])
+        assert await texts(node, "*", start=LATEST, take=True) == ["2"]
+        assert [(state.topic, state.messages) for state in await node.engine.topics(None)] == [("a", 0), ("b", 1)]
 
 
 async def test_the_same_key_stores_nothing_twice_for_two_minutes(opened: Make) -> None:
@@ -327,6 +359,7 @@ async def test_what_time_and_retention_took_is_known_by_its_key_all_the_same(ope
         taken = await append(node, "taken", "x", key="k", delivery=Delivery.ONE)
         unkept = await append(node, "unkept", "x", key="k", retain=False)
         node.takers = 0
+        node.engine.taken([parse_id(taken.id).seq])
         node.clock.now += 60
         assert [state.topic for state in await node.engine.topics(None)] == ["trimmed"]  # the others went idle
         for first in (trimmed, over, taken, unkept):

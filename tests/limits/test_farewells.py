@@ -15,6 +15,7 @@ from app.errors import Draining
 from app.frames import SSE_RAW, retry_delay
 from app.limits.farewells import Farewells
 from app.message import Receipt
+from app.net.progress import Progress
 from app.position import LATEST
 from app.topic import Selector
 from tests.engines.conftest import ENGINES, Clock
@@ -94,6 +95,9 @@ class Reader:
 
     def pending(self) -> int:
         return 0
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
 
     def end(self, reason: str) -> None:
         self.got.append(reason)
