@@ -216,8 +216,8 @@ def test_what_was_deleted_can_be_imported_again_at_once(server: ServerProcess, t
     ("line", "sentence"),
     [
         ("hello", "this is not a message as export writes it: "),
-        ('{"topic":"t"}', "missing required field `id`"),
-        ('{"gap":{"requested":"x-1","reason":"epoch","missed":null,"resumes_at":null}}', "missing required field `id`"),
+        ('{"topic":"t"}', "'id' is missing"),
+        ('{"gap":{"requested":"x-1","reason":"epoch","missed":null,"resumes_at":null}}', "'id' is missing"),
         ("WITHOUT", "expected either `data` or `data_base64`"),
         ('WITH,"data":"x","data_base64":"eA=="', "expected either `data` or `data_base64`"),
         ('WITH,"data":"\\ud800"', "this is not a message"),

@@ -24,7 +24,7 @@ TABLE = """
     main              → server access/credentials telemetry/* settings web/app
 
     bench/*           → client/* net/sockets errors
-    client/*          →
+    client/*          → wording
 
     server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort
                         frames core/reading core/topiclog message position topic lawful units errors

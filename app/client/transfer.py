@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ..wording import in_words
 from .client import UNREADABLE, Client, ClientError, Gap, Line, Published, Record, number
 from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
 
@@ -113,8 +114,8 @@ async def _publish(client: Client, line: bytes) -> Published:
 def _record(line: bytes) -> Record:
     try:
         record = msgspec.json.decode(line, type=Record)
-    except UNREADABLE:
-        raise LineInvalid(f"this is not a message as export writes it: {line[:80]!a}") from None
+    except UNREADABLE as error:
+        raise LineInvalid(f"this is not a message as export writes it: {in_words(error)}") from None
     if (record.text is None) == (record.binary is None):
         raise LineInvalid("this is not a message as export writes it: expected either `data` or `data_base64`")
     return record
