@@ -15,12 +15,16 @@ from starlette.applications import Starlette
 
 from .access.credentials import Reach
 from .server import bounds, network, rules, running
-from .settings import load
+from .settings import SettingInvalid, load
 from .telemetry.accesslog import AccessLog
 from .telemetry.journal import JOURNAL, on_loop_error
 from .web.app import create_app
 
-_settings = load()
+try:
+    _settings = load()
+    _surroundings = network(_settings)
+except SettingInvalid as error:
+    raise SystemExit(f"Error: {error}") from None
 JOURNAL.open(_settings.log_format, _settings.log_level)
 
 
@@ -34,5 +38,5 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=network(_settings))
+app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=_surroundings)
 app.state.access = AccessLog(_settings.access_log)

@@ -153,6 +153,17 @@ def test_a_server_that_cannot_work_says_why_in_one_sentence(flags: list[str], wo
     assert_is_a_sentence(run(tmp_path, "serve", "--port", "0", "--tcp-port", "0", *flags), word)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"PLAINMQ_AUHT": "x"}, {"PLAINMQ_KEEP_ALIVE": "0"}, {"PLAINMQ_TRUSTED_PROXIES": "x"}]
+)
+def test_under_another_server_it_is_the_same_sentence(wrong: dict[str, str], tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=DEADLINE, env=CLEAN | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)} | wrong, check=False,
+    )  # fmt: skip
+    assert_is_a_sentence(said)
+
+
 # Names
 
 
