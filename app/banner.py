@@ -7,13 +7,14 @@ from .telemetry.journal import JOURNAL, tell
 
 
 class Started(msgspec.Struct, frozen=True):
-    """`http`: a URL; `line`: host and port of the line port; `asks`: who comes needs a token; `connections`: how many
-    there can be at once; `memory`: what it may take, in lines."""
+    """`http`: a URL; `line`: host and port of the line port; `asks`: who comes needs a token; `tokens`: which those
+    are; `connections`: how many there can be at once; `memory`: what it may take, in lines."""
 
     http: str
     line: tuple[str, int] | None
     line_tls: bool
     asks: bool
+    tokens: str | None
     durability: str
     epoch: str
     connections: int
@@ -31,6 +32,7 @@ class Started(msgspec.Struct, frozen=True):
             durability=self.durability,
             epoch=self.epoch,
             connections=self.connections,
+            tokens=self.tokens,
             memory=" ".join(" ".join(self.memory).split()) or None,
         )
 
@@ -41,6 +43,7 @@ class Started(msgspec.Struct, frozen=True):
             f"plainmq {__version__}: engine {self.durability}, epoch {self.epoch}, "
             f"room for {self.connections} connections",
             *self.memory,
+            *([f"  tokens     {self.tokens}"] if self.tokens else []),
             f"  publish    curl {token}-d hello {self.http}/topics/foo/messages",
             f"  subscribe  curl {token}-N {self.http}/topics/foo/stream",
         ]

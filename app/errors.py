@@ -14,9 +14,9 @@ PlainmqError
 │   ├── HostInvalid          a request without one lawful Host
 │   ├── HostUnknown          a request for a server of another name
 │   ├── OriginForbidden      a request that a page of another site has sent
-│   ├── Unauthorised         nobody we know: no token, or one that is not good
+│   ├── Unauthorised         nobody we know: a token that is not good
+│   │   └── TokenMissing         no token
 │   ├── Forbidden            somebody we know, who may not do this
-│   ├── TicketLimit          one ticket more than may be open
 │   ├── UseForbidden         a page that would run a message
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
 │   ├── NotFound             no such topic, group or message
@@ -29,6 +29,7 @@ PlainmqError
     ├── Draining             the server is stopping
     ├── SubscriberLimit      one subscriber more than the server serves
     ├── Overloaded           more is on its way in than the server holds
+    ├── TokensUnreadable     nobody knows which tokens are good
     └── StorageFailed        the disk did not take it
 """
 
@@ -95,12 +96,12 @@ class Unauthorised(Refused):
     code = "unauthorised"
 
 
+class TokenMissing(Unauthorised):
+    """The same code: what a client has to do is the same."""
+
+
 class Forbidden(Refused):
     code = "forbidden"
-
-
-class TicketLimit(Refused):
-    code = "ticket_limit"
 
 
 class UseForbidden(Refused):
@@ -155,6 +156,10 @@ class SubscriberLimit(Busy):
 
 class Overloaded(Busy):
     code = "overloaded"
+
+
+class TokensUnreadable(Busy):
+    code = "tokens_unreadable"
 
 
 class StorageFailed(Busy):

@@ -6,13 +6,14 @@ Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds
 import random
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 from sse_starlette import ServerSentEvent
 
 from .core.lease import Lease
-from .message import HERE, Death, Message, is_reserved, is_utf8, rfc3339
+from .message import HERE, MARK, Death, Message, is_reserved, is_utf8, rfc3339
 from .position import Gap
 from .steering import CODES
 
@@ -89,9 +90,15 @@ STREAM_HEADERS: Final = {
 }
 
 
-def hello(pressure: float) -> bytes:
-    """What every stream begins with. No blank line ends it: some clients take one for the end of a message."""
-    return b": plainmq\nretry: %d\n" % retry_delay(pressure)
+def hello(pressure: float, id: str = "") -> bytes:
+    """What every stream begins with. No blank line ends it: some clients take one for the end of a message. `id`: what
+    its reader shall come back with, until it is told another."""
+    return b": plainmq\nretry: %d\n" % retry_delay(pressure) + (placed(id) if id else b"")
+
+
+def placed(id: str) -> bytes:
+    """A reader's id, which may be no more than a mark."""
+    return control("place", {"place": id.partition(MARK)[0] or None}, id=id)
 
 
 def farewell(reason: str, pressure: float) -> bytes:
@@ -100,13 +107,13 @@ def farewell(reason: str, pressure: float) -> bytes:
     return b"" if reason in {"limit", "timeout"} else refusal("bye", reason, pressure)
 
 
-def refusal(event: str, reason: str, pressure: float) -> bytes:
-    """The only event of a stream that cannot be had now: `busy` or `bye`."""
-    return control(event, {"reason": reason}, retry=retry_delay(pressure))
+def refusal(event: str, reason: str, pressure: float, id: str = "") -> bytes:
+    """The only event of a stream that cannot be had now: `busy` or `bye`. `id`: what its reader comes back with."""
+    return control(event, {"reason": reason}, retry=retry_delay(pressure), id=id or None)
 
 
 def control(event: str, data: Any, retry: int | None = None, id: str | None = None) -> bytes:
-    """An event of our own. Only `place` carries an id: with the others the reader keeps its place. All have data, since
+    """An event of our own. Most carry no id: with them the reader keeps its place. All have data, since
     many clients hand on blocks without, as empty messages."""
     return ServerSentEvent(encode_json(data).decode(), event=event, retry=retry, id=id, sep="\n").encode()
 
@@ -190,8 +197,17 @@ class SseForm(Generic[T]):
     kind = "stream"
     takes = True
 
-    def __init__(self, encode: Callable[[T], bytes]) -> None:
-        self.encode = encode
+    def __init__(self, encode: Callable[[T], bytes], mark: bytes = b"") -> None:
+        """`mark`: what stands behind every id."""
+        self._encode = encode
+        self._mark = mark
+        self.encode = self._marked if mark else encode
+
+    def marked(self, mark: str) -> Self:
+        return type(self)(self._encode, mark.encode())
+
+    def _marked(self, what: T) -> bytes:
+        return self._encode(what).replace(b"\n", self._mark + b"\n", 1)  # an event's first line is its id
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
         return b"".join(frames)
@@ -201,7 +217,7 @@ class SseForm(Generic[T]):
 
     def place(self, id: str) -> bytes:
         """An EventSource that is cut off now comes back with the id; its page need not listen."""
-        return control("place", {"place": id}, id=id)
+        return placed(id + self._mark.decode())
 
 
 class ChunkedSseForm(SseForm[T]):
@@ -227,6 +243,12 @@ class Forms(NamedTuple, Generic[T]):
 
     plain: T
     chunked: T
+
+
+@lru_cache(maxsize=1_024)
+def marked(forms: Forms[SseForm[T]], mark: str) -> Forms[SseForm[T]]:
+    """The same forms whenever forms and mark are the same, so that their readers share the bytes."""
+    return Forms(*(form.marked(mark) for form in forms))
 
 
 class NewsForm:

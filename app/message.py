@@ -28,7 +28,8 @@ HERE: Final = b"\0"  # in an Envelope's line, in which nothing else is one
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _PRINTABLE = re.compile(r"[ -~]+")
-_ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})")
+MARK: Final = "~"  # behind an id: what a stream that was opened with a ticket adds (app/access/tickets.py)
+_ID = re.compile(rf"([a-z0-9]{{1,16}})-(0|[1-9][0-9]{{0,17}})({MARK}[A-Za-z0-9_-]{{1,64}})?")
 
 
 class Delivery(StrEnum):
@@ -50,7 +51,7 @@ class Id(msgspec.Struct, frozen=True):
 
 
 def parse_id(text: str) -> Id:
-    """`k3f9a2-42` → Id("k3f9a2", 42). Raises OptionInvalid, whatever the bytes."""
+    """`k3f9a2-42`, or with a mark `k3f9a2-42~x`, → Id("k3f9a2", 42). Raises OptionInvalid, whatever the bytes."""
     if match := _ID.fullmatch(text):
         return Id(match[1], int(match[2]))
     raise OptionInvalid(f"{text[:60]!a} is not a message id: expected <epoch>-<number>, such as k3f9a2-42")

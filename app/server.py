@@ -27,7 +27,7 @@ import uvicorn
 import uvloop
 
 from . import __version__
-from .access.credentials import Reach, doorkeeper, read_keys
+from .access.credentials import Reach, doorkeeper, keeps_tokens, make_first, read_usable_keys
 from .access.doorkeeper import Doorkeeper
 from .banner import Started
 from .broker import Broker, Flow, Timing, steady_clock
@@ -138,16 +138,22 @@ async def running(
     settings: Settings, reach: Reach = Reach.SETTINGS, announce: Callable[[str], None] = JOURNAL.show
 ) -> AsyncIterator[Running]:
     """The broker and the line port of these settings, open."""
-    certificate, reloads = _certificate(settings), Reloads()
-    if certificate is not None:
-        reloads.add(f"the certificate in {certificate}", certificate.reload)
-    keeper = doorkeeper(settings, token_path(settings), reach, announce)
+    certificate = _certificate(settings)
+    broker, path = _broker(settings), token_path(settings)
+    stale = broker.counts.stale
+    keeper = doorkeeper(settings, path, reach, announce, stale)
     keeper.attempts = FailedLogins(settings.max_failed_logins)
-    if settings.jwt_keys:
-        reloads.add("what --jwt-keys names", lambda: keeper.renew(read_keys(settings)))
+    reloads = _reloads(settings, certificate, keeper, stale)
     async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(_broker(settings))
         sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None
+        if sock is not None:
+            stack.callback(sock.close)
+        stack.callback(reloads.close)
+        await stack.enter_async_context(broker)  # now the first file is written
+        if keeper.shut and (said := make_first(keeper, path, keeps_tokens(settings), JOURNAL.terminal)):
+            announce(said)
+        if reach is Reach.UNKNOWN and (tokens := keeper.tokens):  # no banner says so
+            announce(f"tokens are needed: {tokens}")
         if sock is not None:
             session = partial(
                 LineSession, broker, settings.max_line, settings.max_message, keeper, float(settings.auth_timeout)
@@ -160,6 +166,24 @@ async def running(
             )
             await stack.enter_async_context(listener)
         yield Running(broker, keeper, sock, certificate, reloads)
+
+
+def _reloads(settings: Settings, certificate: Certificate | None, keeper: Doorkeeper, stale: dict[str, int]) -> Reloads:
+    reloads = Reloads(stale)
+    if certificate is not None:
+        reloads.add("certificate", f"the certificate in {certificate}", certificate.reload)
+    if settings.jwt_keys:
+        meanwhile = "tokens are refused that were signed with a key that cannot be read"
+        reloads.add("keys", "what --jwt-keys names", partial(_renew_keys, settings, keeper), meanwhile)
+    return reloads
+
+
+def _renew_keys(settings: Settings, keeper: Doorkeeper) -> None:
+    """Raises KeyInvalid, FileInvalid; then the other keys are in force."""
+    keys, wrong = read_usable_keys(settings)
+    keeper.renew(keys)
+    if wrong is not None:
+        raise wrong
 
 
 def _certificate(settings: Settings) -> Certificate | None:
@@ -253,8 +277,8 @@ async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
     surroundings = network(settings)  # what is wrong there is said before a token is made
+    sock = bind(settings.host, settings.port, *_socket_options(settings))
     async with running(settings) as run:
-        sock = bind(settings.host, settings.port, *_socket_options(settings))
         app = create_app(run.broker, run.keeper, bounds(settings), rules(settings), network=surroundings)
         shortcuts = Shortcuts(bounds(settings), rules(settings), run.keeper)
         intake = Intake(
@@ -291,6 +315,7 @@ def _started(run: Running, sock: socket.socket, connections: int, settings: Sett
         line=None if run.line_socket is None else reachable(run.line_socket),
         line_tls=settings.tcp_tls == "on",
         asks=not run.keeper.open,
+        tokens=run.keeper.tokens,
         durability=run.broker.engine.durability,
         epoch=run.broker.epoch,
         connections=connections,

@@ -89,7 +89,7 @@ class Settings:
     jwt_keys: str = option(
         "",
         "Keys that JSON Web Tokens are signed with, as `ALGORITHM:PATH`, with commas: a secret of at least 32 bytes "
-        "for HS256, a public key in PEM for RS256, ES256 and EdDSA. SIGHUP reads them again.",
+        "for HS256, a public key in PEM for RS256, ES256 and EdDSA (or Ed25519). SIGHUP reads them again.",
     )
     jwt_audience: str = option("", "What the `aud` of a JSON Web Token must be; empty: it must have none.")
     jwt_issuer: str = option("", "What the `iss` of a JSON Web Token must be; empty: it is not looked at.")
@@ -100,8 +100,8 @@ class Settings:
     )
     data_dir: str = option(
         "",
-        "Folder for what the server keeps beside its log: the tokens. Empty: the folder of the engine's file, or "
-        "`~/.local/state/plainmq`.",
+        "Folder for what the server keeps beside its log: tokens and the key of tickets. Empty: the folder "
+        "of the engine's file, or `~/.local/state/plainmq`.",
     )
     engine: str = option(
         "memory", "Where the log lives: `memory` (gone when the process ends) or `sqlite:///PATH` (a file that stays)."
@@ -182,7 +182,7 @@ class Settings:
     )
     max_failed_logins: int = option(
         10,
-        "Failed log-ins a minute from one address; beyond it they are not looked at closer (429); 0 is no limit.",
+        "Failed log-ins a minute from one address; beyond it they get 429; 0 is no limit. A good token always gets in.",
         SHARES,
     )
     max_http_clients: int = option(

@@ -90,7 +90,7 @@ TABLE = """
     core/totals       →
     core/deadlines    →
 
-    access/*          → settings topic net/sockets denied wording errors
+    access/*          → settings topic net/* denied wording errors
     limits/budget     → settings units
     settings          → lawful units errors
     lawful            → units errors

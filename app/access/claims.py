@@ -9,9 +9,10 @@ from ..wording import in_words
 from .grant import EVERYTHING, Grant, Patterns, Right
 
 MAX_NAME: Final = 128
+LEEWAY: Final = 5.0  # seconds: the clock of who signs a token is not quite ours (RFC 7519, section 4.1.4)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[!-~]+\Z")]
-Time = Annotated[float, msgspec.Meta(gt=0, lt=1e11)]  # Unix seconds, as RFC 7519 has them
+Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]  # Unix seconds, as RFC 7519 has them
 
 
 class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -53,12 +54,13 @@ class Signed(Rights):
 
     def checked(self, now: float) -> Grant:
         """Raises Unauthorised."""
-        if self.exp <= now:
+        until = self.exp + LEEWAY
+        if until <= now:
             raise Unauthorised("the token has expired")
-        if self.nbf is not None and self.nbf > now:
+        if self.nbf is not None and self.nbf > now + LEEWAY:
             raise Unauthorised("the token is not valid yet")
         try:
-            return self.grant(self.sub, self.exp)
+            return self.grant(self.sub, until)
         except PlainmqError as error:
             raise Unauthorised(f"the token's rights cannot be read: {error}") from None
 

@@ -4,24 +4,29 @@
 |--------|---------------------|------------|---------------------------------------------------------|
 | some   |                     |            | who has one                                             |
 | none   | this machine only   | `auto`     | anybody, but nobody through a proxy                     |
-| none   | elsewhere, or so it | `auto`     | who has the token that is made now and shown this once  |
-|        | seems: by a proxy   |            |                                                         |
+| none   | elsewhere, or so it | `auto`     | who has the token that is made now and shown this once; |
+|        | seems: by a proxy   |            | one that keeps nothing on a disk makes one each time    |
 | none   |                     | `required` | the same                                                |
 |        |                     | `none`     | anybody, with a warning                                 |
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
+from ..errors import PlainmqError
 from ..net.sockets import is_loopback
 from ..settings import SettingInvalid, Settings
 from .claims import every_right
 from .doorkeeper import Doorkeeper, Keys, Openness
-from .tokens import TokenFile, make_token
+from .files import write_private
+from .tickets import Tickets
+from .tokens import TokenFile, add_token, new_token
 
 FIRST: Final = "admin"  # the name of the token that is made when there is none
+FIRST_SHOWN: Final = "first-token"  # beside the file of tokens: it, where there is no terminal to show it on
+TICKETS: Final = "tickets.key"  # there too: what tickets are signed with
 
 
 class Reach(Enum):
@@ -31,8 +36,12 @@ class Reach(Enum):
     UNKNOWN = auto()
 
 
-def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[[str], None]) -> Doorkeeper:
-    """The doorkeeper of these settings. `path`: of the tokens. `announce` gets what a person must know.
+def doorkeeper(
+    settings: Settings, path: Path, reach: Reach, announce: Callable[[str], None],
+    stale: MutableMapping[str, int] | None = None,
+) -> Doorkeeper:  # fmt: skip
+    """The doorkeeper of these settings: who is shut wants a first token. `path`: of the tokens. `announce` gets what a
+    person must know; `stale`: whether the file is in force as it is. Nothing is written.
 
     Raises FileInvalid, KeyInvalid, SettingInvalid.
     """
@@ -42,17 +51,41 @@ def doorkeeper(settings: Settings, path: Path, reach: Reach, announce: Callable[
     if settings.tokens and not path.exists():
         raise SettingInvalid(f"--tokens is {settings.tokens!r}: there is no such file; `plainmq token` makes one")
     keys = read_keys(settings) if settings.jwt_keys else None
+    tickets = Tickets(path.with_name(TICKETS))
     file = TokenFile(path)
-    keeper = Doorkeeper(Openness.NOBODY, file, keys)
-    if file or keys is not None:
+    keeper = Doorkeeper(Openness.NOBODY, file, keys, tickets=tickets, stale=stale)
+    if not keeper.shut:
         return keeper
     if settings.auth == "auto" and _stays_here(settings, reach):
-        return Doorkeeper(Openness.HERE if reach is Reach.SETTINGS else Openness.LOOPBACK, file)
+        openness = Openness.HERE if reach is Reach.SETTINGS else Openness.LOOPBACK
+        return Doorkeeper(openness, file, tickets=tickets, stale=stale)
     if reach is Reach.UNKNOWN:
         raise SettingInvalid("there is no token, and the server is open to others: make one with `plainmq token`")
-    token = make_token(path, FIRST, every_right())
-    announce(_first(token, path))
-    return Doorkeeper(Openness.NOBODY, file, keys)
+    return keeper
+
+
+def make_first(keeper: Doorkeeper, path: Path, keeps: bool, show: Callable[[str], None] | None) -> str | None:
+    """A first token, for whoever has started the server; answers what may be said to everybody. `keeps`: its hash goes
+    into the file, or else it is good as long as this server runs. `show` shows it to a person, once; where nobody looks
+    (None) it goes into a file of its owner's. Raises FileInvalid."""
+    token, entry = new_token(FIRST, every_right())
+    shown, said = path.with_name(FIRST_SHOWN), "There was no token, so one was made that may do everything."
+    if show is None:
+        write_private(shown, token.encode() + b"\n", replace=True)
+        said = f"{said} It is in {shown}, which is yours to read: take it, and delete the file."
+    else:
+        show(f"{said} It is shown only now.\n  export PLAINMQ_TOKEN={token}")
+    if keeps:  # last: one that nobody has seen would shut the door
+        add_token(path, entry)
+        keeper.look()
+    else:
+        keeper.hold(entry)
+    return said if show is None else None
+
+
+def keeps_tokens(settings: Settings) -> bool:
+    """Whether a server leaves the token behind that it makes: not if it keeps nothing else."""
+    return bool(settings.tokens or settings.data_dir or settings.engine != "memory")
 
 
 def read_keys(settings: Settings) -> Keys:
@@ -60,6 +93,13 @@ def read_keys(settings: Settings) -> Keys:
     from . import signed
 
     return signed.read_keys(settings.jwt_keys, signed.Expected(settings.jwt_audience, settings.jwt_issuer))
+
+
+def read_usable_keys(settings: Settings) -> tuple[Keys, PlainmqError | None]:
+    """The same, of those that can be used now; and what is wrong with another."""
+    from . import signed
+
+    return signed.read_usable_keys(settings.jwt_keys, signed.Expected(settings.jwt_audience, settings.jwt_issuer))
 
 
 def _stays_here(settings: Settings, reach: Reach) -> bool:
@@ -73,10 +113,3 @@ def _hosts(settings: Settings, reach: Reach) -> Iterable[str]:
         yield settings.host
     if settings.tcp_port:
         yield settings.tcp_host
-
-
-def _first(token: str, path: Path) -> str:
-    return (
-        f"There was no token, so one was made that may do everything. It is shown only now; {path} has its hash.\n"
-        f"  export PLAINMQ_TOKEN={token}"
-    )

@@ -2,30 +2,35 @@
 
 token ──▶ known before? ──▶ a static one? ──▶ signed with one of the keys? ──▶ Grant
                                                                 └── no ──▶ attempts.failed(), Unauthorised
+
+Failures are counted only when it is known that a token is not good: to find that out costs a hash, and a signature for
+each key it may have been made with, some 0.1 ms. So nobody's bad tokens keep anybody's good one out.
 """
 
 import logging
 import re
 import time
 from asyncio import TimerHandle, get_running_loop
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from enum import Enum, auto
-from typing import Final, NoReturn, Protocol
+from hmac import compare_digest
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 from ..errors import Unauthorised
 from ..net.sockets import is_loopback
-from .files import FileInvalid
+from ..net.trouble import Trouble
 from .grant import ANYBODY, NOBODY, Grant, Right
-from .tickets import Ticket, Tickets
-from .tokens import TokenFile
+from .tickets import Shown, Ticket, Tickets, parse_ticket, signed_grant, spent
+from .tokens import Entry, TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: one that fits into a cookie
+_LOG: Final = logging.getLogger(__name__)
 MAX_KNOWN: Final = 4_096  # tokens whose grants are remembered: what is checked at each request costs a look-up
 LOOK: Final = 1.0  # seconds from one look at the file of tokens to the next: so soon what was taken out is not good
 SCHEME: Final = b"Bearer "
+MEANWHILE: Final = "tokens that are not in it as they were are refused, and nothing that is new in it is good"
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
-_LOG: Final = logging.getLogger(__name__)
 
 
 class Openness(Enum):
@@ -40,18 +45,12 @@ class Openness(Enum):
 class Attempts(Protocol):
     """Counts failed log-ins by the address they come from."""
 
-    def check(self, address: str) -> None:
-        """Raises when there were too many, before another token is looked at."""
-
     def failed(self, address: str) -> None:
-        """A token or a ticket from there was not good."""
+        """A token or a ticket from there was not good. Raises when there were too many."""
 
 
 class Uncounted:
     """As many as they like."""
-
-    def check(self, address: str) -> None:
-        pass
 
     def failed(self, address: str) -> None:
         pass
@@ -59,6 +58,11 @@ class Uncounted:
 
 class Keys(Protocol):
     """Those that tokens may be signed with."""
+
+    @property
+    def origins(self) -> Collection[bytes]:
+        """Of the grants that these keys give."""
+        ...
 
     def verify(self, token: str, now: float) -> Grant:
         """Raises Unauthorised."""
@@ -71,8 +75,16 @@ class Guest(Protocol):
         """Its token is not good any more."""
 
 
+class Admitted(NamedTuple):
+    """Who shows a ticket, and the pass by which they come back to the stream."""
+
+    grant: Grant
+    way_back: str
+
+
 class Doorkeeper:
-    """`file` is read at once. `clock` is the time of day in Unix seconds: tokens expire by it. Raises FileInvalid."""
+    """`file` is read at once. `clock` is the time of day in Unix seconds: tokens expire by it. `stale` is told whether
+    the file is in force as it is. Raises FileInvalid."""
 
     def __init__(
         self,
@@ -80,35 +92,80 @@ class Doorkeeper:
         file: TokenFile | None = None,
         keys: Keys | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        tickets: Tickets | None = None,
+        stale: MutableMapping[str, int] | None = None,
     ) -> None:
         self.open = openness in {Openness.ANYBODY, Openness.HERE}
         self.wary = openness in {Openness.LOOPBACK, Openness.HERE}  # what a proxy passes on is not from this machine
         self._told = False
         self.attempts: Attempts = Uncounted()
         self.clock = clock
+        self.file = file
         self._openness = openness
-        self._file = file
         self._keys = keys
-        self._tickets = Tickets()
+        self._tickets = tickets or Tickets()
         self._known: dict[str, Grant] = {}  # by their token
         self._guests: dict[Guest, Grant] = {}
         self._watch: TimerHandle | None = None
-        self._next_look = clock() + LOOK
+        self._looked = clock()
+        self._trouble: Trouble | None = None
         if file is not None:
+            what = f"the file of tokens, {file.path},"
+            self._trouble = Trouble("tokens", what, MEANWHILE, {} if stale is None else stale)
             file.refresh()
+            if file.error is not None:
+                raise file.error
+            self._close_for_good()
+
+    @property
+    def asks(self) -> bool:
+        """Whether who comes needs a token."""
+        return self._openness is Openness.NOBODY
+
+    @property
+    def shut(self) -> bool:
+        """There is nobody who could get in."""
+        return self.asks and not self.file and self._keys is None
+
+    @property
+    def blind(self) -> bool:
+        """Tokens are refused that may be good, since their file cannot be read."""
+        self._look_if_due(self.clock())
+        return self.file is not None and self.file.unreadable
+
+    @property
+    def tokens(self) -> str | None:
+        """Which are good, for a person; None where nobody is asked."""
+        if not self.asks:
+            return None
+        kinds = [] if self.file is None else [self.file.summary]
+        if self._keys is not None:
+            kinds.append(f"those that are signed with one of {len(self._keys.origins)} keys")
+        return ", and ".join(kinds)
+
+    def look(self) -> None:
+        """At the file, at once."""
+        self._look(self.clock(), again=True)
+
+    def hold(self, entry: Entry) -> None:
+        """A token that is in no file."""
+        assert self.file is not None
+        self.file.hold(entry)
 
     def renew(self, keys: Keys) -> None:
-        """These in place of those there were. Who came in by one of them has to come again."""
+        """These in place of those there were. Who came in by one that is gone has to come again."""
         self._keys = keys
-        self._tickets = Tickets()
-        self._forget({grant for grant in self._guests.values() if not grant.stored})
+        grants = {*self._guests.values(), *self._known.values()}
+        self._forget({grant for grant in grants if not grant.stored and grant.origin not in keys.origins})
 
     def is_open_at(self, host: str | None) -> bool:
         """Whether nobody is asked for a token who has come to this address of ours (None: it is not known)."""
-        if self._openness is not Openness.LOOPBACK:
-            return self.open
-        self._look(self.clock())
-        return not self._file and host is not None and is_loopback(host)
+        if self._openness is Openness.LOOPBACK:
+            self._look(self.clock())
+        if self._openness is Openness.LOOPBACK:
+            return host is not None and is_loopback(host)
+        return self.open
 
     def refuse_passed_on(self, header: str) -> NoReturn:
         """A proxy is in front of a server that takes all who reach it for people of this machine, as its header shows.
@@ -126,7 +183,6 @@ class Doorkeeper:
         known = self._live(token)
         if known is not None:
             return known
-        self.attempts.check(address)
         try:
             grant = self._judge(token)
         except Unauthorised:
@@ -148,36 +204,58 @@ class Doorkeeper:
         return grant if grant is not None and grant.allows_all(right, names) else None
 
     def make_ticket(self, grant: Grant) -> Ticket:
-        """Raises TicketLimit."""
         return self._tickets.make(grant, self.clock())
 
-    def take_ticket(self, ticket: str, address: str) -> Grant:
-        """Whose it is. Raises Unauthorised, and what `attempts` raises."""
-        self._look(self.clock())
-        self.attempts.check(address)
+    def take_ticket(self, ticket: str, stream: str, way_back: str, address: str) -> Admitted:
+        """Whose it is, if it opens that stream: for the first time, or again with the pass (empty: there is none).
+        Raises Unauthorised, and what `attempts` raises."""
         try:
-            return self._checked(self._tickets.take(ticket, self.clock()))
+            return self._opened(parse_ticket(ticket), stream, way_back)
         except Unauthorised:
             self.attempts.failed(address)
             raise
+
+    def _opened(self, shown: Shown, stream: str, way_back: str) -> Admitted:
+        now = self.clock()
+        self._look(now)
+        grant = self._tickets.holder(shown, self._candidates(shown))
+        if grant is None:
+            raise spent()
+        good = self._tickets.way_back(grant, stream)
+        comes_back = compare_digest(way_back.encode(), good.encode())
+        if not comes_back and not self._tickets.spend(shown.said, now):
+            raise spent()
+        return Admitted(self._checked(grant), good)
+
+    def _candidates(self, shown: Shown) -> Iterator[Grant]:
+        said = shown.said
+        if said.rights is None:
+            yield from self.file.named(said.name) if self.file is not None else ()
+        elif self._keys is not None:
+            yield from filter(None, (signed_grant(said, origin) for origin in self._keys.origins))
 
     def enter(self, guest: Guest, grant: Grant) -> None:
         """The guest is told when its token is good no more, until it leaves; of its age it knows itself."""
         if grant is ANYBODY or grant is NOBODY:
             return
-        if grant.stored and self._file is not None and grant not in self._file.grants:
+        if self._is_gone(grant):
             get_running_loop().call_soon(guest.dismiss)  # it was taken out on the way here
             return
         self._guests[guest] = grant
         self._watch = self._watch or get_running_loop().call_later(LOOK, self._look_after_guests)
+
+    def _is_gone(self, grant: Grant) -> bool:
+        if grant.stored:
+            return self.file is not None and grant not in self.file.grants
+        return self._keys is not None and grant.origin not in self._keys.origins
 
     def leave(self, guest: Guest) -> None:
         """Idempotent."""
         self._guests.pop(guest, None)
 
     def _look_after_guests(self) -> None:
-        self._look(self.clock())
         self._watch = get_running_loop().call_later(LOOK, self._look_after_guests) if self._guests else None
+        self._look(self.clock(), again=True)
 
     def left(self, grant: Grant) -> float | None:
         """Seconds until it expires; None when it does not."""
@@ -186,8 +264,7 @@ class Doorkeeper:
     def _live(self, token: str) -> Grant | None:
         """The grant of a token that is known and still good."""
         now = self.clock()
-        if now >= self._next_look:
-            self._look(now)
+        self._look_if_due(now)
         grant = self._known.get(token)
         if grant is not None and grant.expires is not None and grant.expires <= now:
             del self._known[token]
@@ -199,7 +276,7 @@ class Doorkeeper:
             raise Unauthorised(f"a token is 1 to {MAX_TOKEN} letters, digits and -._~+/, with = at the end at most")
         now = self.clock()
         self._look(now)  # it may have been made a moment ago
-        if self._file is not None and (grant := self._file.find(token)) is not None:
+        if self.file is not None and (grant := self.file.find(token)) is not None:
             return self._checked(grant)
         if self._keys is None or token.count(".") != 2:
             raise Unauthorised("the token is not one of this server's")
@@ -210,21 +287,35 @@ class Doorkeeper:
             raise Unauthorised("the token has expired")
         return grant
 
-    def _look(self, now: float) -> None:
-        """Who is known may have been taken out of the file."""
-        self._next_look = now + LOOK
-        if self._file is None:
+    def _look_if_due(self, now: float) -> None:
+        """Also when the time of day has been set back."""
+        if not self._looked <= now < self._looked + LOOK:
+            self._look(now, again=True)
+
+    def _look(self, now: float, again: bool = False) -> None:
+        """Who is known may have been taken out of the file. `again`: also one that could not be taken the last time."""
+        file = self.file
+        if again:
+            self._looked = now
+        if file is None or self._trouble is None:
             return
-        before = self._file.grants
-        try:
-            if self._file.refresh():
-                self._forget(before - self._file.grants)
-        except FileInvalid as error:
-            _LOG.error("the tokens stay as they were: %s", error)
+        before = file.grants
+        file.refresh(again)
+        if file.grants is not before:
+            self._forget(before - file.grants)
+        self._close_for_good()
+        if file.error is not None:
+            self._trouble.lasts(file.error)
+        else:
+            self._trouble.is_over()
+
+    def _close_for_good(self) -> None:
+        """From the first token on: who takes out the last one does not mean to open the door."""
+        if self._openness is Openness.LOOPBACK and self.file is not None and (self.file or self.file.error):
+            self._openness = Openness.NOBODY
 
     def _forget(self, gone: Collection[Grant]) -> None:
-        self._known.clear()
-        self._tickets.forget(gone)
+        self._known = {token: grant for token, grant in self._known.items() if grant not in gone}
         for guest in [guest for guest, grant in self._guests.items() if grant in gone]:
             self.leave(guest)
             guest.dismiss()

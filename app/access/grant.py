@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ..errors import Forbidden, NotFound, OptionInvalid, Refused, Unauthorised
+from ..errors import Forbidden, NotFound, OptionInvalid, Refused, TokenMissing
 from ..topic import Selector, covers, dead_letter_of, parse_pattern
 
 MAX_PATTERNS: Final = 64  # of one right: each is looked at for every topic that is new to a token
@@ -52,7 +52,8 @@ _ALL: Final = Patterns([EVERYTHING])
 
 class Grant(msgspec.Struct, frozen=True, eq=False):
     """`name` is whose it is, for logs and rates: never a secret. `expires` is in Unix seconds; None is never. `stored`:
-    the token is in the server's file, and is not signed with a key."""
+    the token is one of the server's own, and is not signed with a key. `origin`: what the token is known by, its hash
+    or the fingerprint of the key."""
 
     name: str
     publish: Patterns = _NONE
@@ -61,6 +62,7 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     admin: Patterns = _NONE
     expires: float | None = None
     stored: bool = False
+    origin: bytes = b""
 
     def allows(self, right: Right, name: str) -> bool:
         """Whether it holds for this topic, or for all of this pattern, both parsed."""
@@ -84,7 +86,7 @@ ANYBODY: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # where nobody is ask
 def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
     """`what`: a topic or pattern, parsed; or several of them.
 
-    Raises Unauthorised when there is no token, and for one that does not hold for all of `what`: Forbidden, or, where
+    Raises TokenMissing when there is none, and for one that does not hold for all of `what`: Forbidden, or, where
     something would be read, the NotFound that a topic gets that is not there. The name alone decides, so neither says
     whether there is such a topic.
     """
@@ -98,7 +100,7 @@ def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
 
 def _denied(grant: Grant, right: Right, name: str) -> Refused:
     if grant is NOBODY:
-        return Unauthorised(UNAUTHORISED)
+        return TokenMissing(UNAUTHORISED)
     match right:
         case Right.PUBLISH | Right.ADMIN:
             return Forbidden(f"this token has no right to {right} on {name!r}")

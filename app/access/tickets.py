@@ -1,23 +1,41 @@
 """Tickets: what an EventSource shows in place of a token, since it can send no header. A ticket stands in a URL, where
-logs and histories keep it: so it is good once, and for a short time.
+logs and histories keep it: so by itself it opens one stream, within a short time.
+
+EventSource comes back by itself to the same URL, with the id that it saw last, in a header that no log keeps. So the
+ids of a stream that was opened with a ticket have a second half, the pass: `k3f9a2xq-42~Vb1x...`. Ticket and pass
+together open that stream again, as long as the token is good, and no other; one of them alone opens nothing.
+
+    ticket = what it says, signed with the server's key and with what the token is known by (Grant.origin)
+    pass   = the same signature on the stream's address
+
+So nothing is kept of a ticket but that it is spent, and that for as long as it could be used again: any server that has
+the key and the tokens understands it, also the one that comes after a restart.
 """
 
-from collections import Counter
-from collections.abc import Collection
-from hashlib import sha256
-from secrets import token_urlsafe
+import hmac
+import logging
+from base64 import b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterable
+from pathlib import Path
+from secrets import randbits, token_bytes
 from typing import Final
 
 import msgspec
 
-from ..errors import TicketLimit, Unauthorised
+from ..errors import PlainmqError, Unauthorised
+from .claims import Rights
+from .files import FileInvalid, read_private, write_private
 from .grant import Grant
 
 LIFE: Final = 30.0  # seconds
-MAX_TICKETS: Final = 10_000  # that are open at once, as many as there may be subscribers; each costs some hundred bytes
-MAX_EACH: Final = 1_000  # of one grant's name, so that nobody can take all of them
+MAX_SPENT: Final = 50_000  # in LIFE: far more streams than a server opens in that time; 80 bytes each
+KEY: Final = 32  # bytes
 
-_RANDOM: Final = 32  # bytes
+_LOG: Final = logging.getLogger(__name__)
+_MAC: Final = 16  # bytes of a ticket's signature
+_PASS: Final = 12  # bytes of a pass, 16 letters: they stand in every message of its stream
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -27,45 +45,124 @@ class Ticket(msgspec.Struct, frozen=True):
     expires: float
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What a ticket says. `rights` and `until` are those of a token that is signed; of one of the server's own they are
+    looked up."""
+
+    number: int
+    expires: float
+    name: str
+    rights: Rights | None = None
+    until: float | None = None
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A ticket that somebody shows: what it says, and what is signed."""
+
+    said: Said
+    body: bytes
+    mac: bytes
+
+
 class Tickets:
-    def __init__(self) -> None:
-        self._open: dict[bytes, tuple[Grant, float]] = {}  # by the ticket's hash, the oldest first
-        self._of: Counter[str] = Counter()
+    """`path`: of the key, which is made when it is needed. Where it cannot be kept, tickets are good as long as we."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known_key: bytes | None = None
+        self._spent: tuple[set[int], set[int]] = set(), set()  # numbers: newer and older ones
+        self._renewed = 0.0
 
     def make(self, grant: Grant, now: float) -> Ticket:
-        """Raises TicketLimit."""
-        self._forget_old(now)
-        if len(self._open) >= MAX_TICKETS or self._of[grant.name] >= MAX_EACH:
-            raise TicketLimit(f"there are {self._of[grant.name]} tickets of yours, or {MAX_TICKETS} of all: wait a bit")
-        ticket = Ticket(token_urlsafe(_RANDOM), now + LIFE)
-        self._open[_hash(ticket.ticket)] = grant, ticket.expires
-        self._of[grant.name] += 1
-        return ticket
+        signed = not grant.stored
+        said = Said(
+            randbits(63),
+            now + LIFE,
+            grant.name,
+            Rights(subscribe=[*grant.subscribe.names], consume=[*grant.consume.names]) if signed else None,
+            grant.expires if signed else None,
+        )
+        body = _encode(said)
+        return Ticket(_text(body + self._mac(grant.origin, body)[:_MAC]), said.expires)
 
-    def take(self, ticket: str, now: float) -> Grant:
-        """Whose it was; nobody can take it again. Raises Unauthorised."""
-        self._forget_old(now)
-        found = _hash(ticket)
-        if found not in self._open:
-            raise Unauthorised(f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds")
-        return self._remove(found)
+    def holder(self, shown: Shown, grants: Iterable[Grant]) -> Grant | None:
+        """The one of these that the ticket was made for."""
+        return next((grant for grant in grants if self._is_for(shown, grant)), None)
 
-    def forget(self, gone: Collection[Grant]) -> None:
-        """Those of these grants are good no more."""
-        for ticket in [ticket for ticket, (grant, _) in self._open.items() if grant in gone]:
-            self._remove(ticket)
+    def _is_for(self, shown: Shown, grant: Grant) -> bool:
+        return hmac.compare_digest(self._mac(grant.origin, shown.body)[:_MAC], shown.mac)
 
-    def _forget_old(self, now: float) -> None:
-        while self._open and next(iter(self._open.values()))[1] <= now:
-            self._remove(next(iter(self._open)))
+    def spend(self, said: Said, now: float) -> bool:
+        """Use it for a new stream. False when it is too old, or was used before."""
+        newer, older = self._spent
+        if not self._renewed <= now < self._renewed + LIFE or len(newer) >= MAX_SPENT:
+            self._spent, self._renewed = (set(), newer), now
+            newer, older = self._spent
+        if not now < said.expires <= now + LIFE or said.number in newer or said.number in older:
+            return False
+        newer.add(said.number)
+        return True
 
-    def _remove(self, ticket: bytes) -> Grant:
-        grant, _ = self._open.pop(ticket)
-        self._of[grant.name] -= 1
-        if not self._of[grant.name]:
-            del self._of[grant.name]
-        return grant
+    def way_back(self, grant: Grant, address: str) -> str:
+        """The pass to the stream at that address: the same for all whom the same token has let in there."""
+        return _text(self._mac(grant.origin, f"pass\0{grant.name}\0{address}".encode())[:_PASS])
+
+    def _mac(self, origin: bytes, data: bytes) -> bytes:
+        return hmac.digest(self._key, origin + b"\0" + data, "sha256")
+
+    @property
+    def _key(self) -> bytes:
+        if self._known_key is None:
+            self._known_key = token_bytes(KEY) if self._path is None else self._kept(self._path)
+        return self._known_key
+
+    def _kept(self, path: Path) -> bytes:
+        try:
+            return _read_key(path) if path.exists() else _make_key(path)
+        except (FileInvalid, OSError) as error:
+            _LOG.warning("the key of tickets is not kept, so they end with this server: %s", error)
+            return token_bytes(KEY)
 
 
-def _hash(ticket: str) -> bytes:
-    return sha256(ticket.encode()).digest()
+def parse_ticket(text: str) -> Shown:
+    """Raises Unauthorised."""
+    try:
+        data = b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
+        said = msgspec.msgpack.decode(data[:-_MAC], type=Said)
+    except (NotBase64, ValueError, msgspec.DecodeError, RecursionError):
+        raise spent() from None
+    return Shown(said, data[:-_MAC], data[-_MAC:])
+
+
+def spent() -> Unauthorised:
+    return Unauthorised(
+        f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds, "
+        f"and for coming back to it with its last id"
+    )
+
+
+def signed_grant(said: Said, origin: bytes) -> Grant | None:
+    """What a ticket of a signed token is worth, if it was signed by who made it."""
+    if said.rights is None:
+        return None
+    try:
+        return msgspec.structs.replace(said.rights.grant(said.name, said.until), origin=origin)
+    except PlainmqError:
+        return None
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _read_key(path: Path) -> bytes:
+    key = read_private(path)
+    if len(key) != KEY:
+        raise FileInvalid(f"{path} has {len(key)} bytes: expected {KEY} random ones; delete it, and it is made anew")
+    return key
+
+
+def _make_key(path: Path) -> bytes:
+    """Of two servers that make it at once both have the same."""
+    write_private(path, token_bytes(KEY), replace=False)
+    return _read_key(path)

@@ -6,7 +6,7 @@ A line a token; a line that is taken out is a token that is no longer good. One 
 need a slow hash: a token has 256 random bits, and nobody can try them all, however fast.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ..denied import reason
 from ..errors import PlainmqError
 from ..wording import in_words
 from .claims import Name, Rights, checked
-from .files import FileInvalid, append_private, read_private
+from .files import PRIVATE, FileInvalid, append_private, check_mode, read_private, read_with_mode
 from .grant import Grant
 
 PREFIX: Final = "pmq_"  # so that people, and programs that look for leaks, know one when they see it
@@ -39,62 +38,119 @@ class Entry(Rights, forbid_unknown_fields=True):
     def read(self) -> Grant:
         """Raises TopicInvalid, OptionInvalid."""
         grant = self.grant(self.name, self.expires.timestamp() if self.expires else None)
-        return msgspec.structs.replace(grant, stored=True)
+        return msgspec.structs.replace(grant, stored=True, origin=self.digest)
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(self.sha256)
 
 
 class TokenFile:
-    """The tokens of a file, which may change while they are used."""
+    """The tokens of a file, which may change while they are used.
+
+    What is in force follows the file in this order: first goes what the file has no more, whatever is wrong with the
+    rest of it; then, if it can be trusted and every line is right, comes what is new. So a file that is not right can
+    only take away, and one that cannot be read takes away everything."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.error: FileInvalid | None = None  # why the file is not in force as it is
+        self.unreadable = False  # so what is in it is not known, and tokens are refused that may be good
+        self.grants: frozenset[Grant] = frozenset()
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
+        self._names: dict[str, Grant] = {}  # those of the file
         self._entries: dict[bytes, Entry] = {}
         self._lines: dict[bytes, Entry] = {}  # those that stay are not read again: ten thousand take long
-        self._read: object = None
-        self.grants: frozenset[Grant] = frozenset()
+        self._held: dict[bytes, Grant] = {}  # of tokens that no file has
+        self._tried: object = ()  # the file's state when it was read last, or could not be read
+        self._again = True
 
     def __bool__(self) -> bool:
         return bool(self._grants)
+
+    @property
+    def summary(self) -> str:
+        """How many there are, and where."""
+        more = f", and {len(self._held)} until this server ends" if self._held else ""
+        return f"{len(self._names)} in {self.path}{more}"
 
     def find(self, token: str) -> Grant | None:
         """What is looked up are the bytes of a hash: how long that takes says nothing of any token."""
         return self._grants.get(sha256(token.encode()).digest())
 
-    def refresh(self) -> bool:
-        """Read the file again if it has changed; False when it has not. A file that is not there has no tokens. What a
-        line gives stays the same grant while the line does.
+    def named(self, name: str) -> list[Grant]:
+        """Those of that name: one of the file, and one that no file has."""
+        return [grant for grant in (self._names.get(name), *self._held.values()) if grant and grant.name == name]
 
-        Raises FileInvalid with the number of the line that is wrong; what was known before stays."""
+    def hold(self, entry: Entry) -> None:
+        """A token that is good as long as we are, and that no file has."""
+        self._held[entry.digest] = entry.read()
+        self._put_in_force(self._lines, anew=True)
+
+    def refresh(self, again: bool = True) -> None:
+        """Read the file if it has changed; what is wrong with it is in `error` then. A file that is not there has no
+        tokens. What a line gives stays the same grant while the line does.
+
+        `again`: also read a file once more that could not be taken as it was; and each new one a second time, since
+        the clock of a file system stands still for some milliseconds, and two changes within them look like one."""
         state = _state(self.path)
-        if state == self._read:
-            return False
-        self._read = state
-        self._lines = {} if state is None else _entries(self.path, self._lines)
-        entries = {bytes.fromhex(entry.sha256): entry for entry in self._lines.values()}
-        kept = {digest: grant for digest, grant in self._grants.items() if self._entries[digest] == entries.get(digest)}
-        self._grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
-        self._entries = entries
+        if state == self._tried and not (again and self._again):
+            return
+        settled = state == self._tried and self.error is None
+        self._tried, self._again = state, True  # until it is known to be in force
+        self.error = self._follow(missing=state is None)
+        self._again = self.error is not None or not settled
+
+    def _follow(self, missing: bool) -> FileInvalid | None:
+        """Put in force what the file says; what is wrong with it."""
+        self.unreadable, lines = False, []
+        try:
+            data, mode = (b"", PRIVATE) if missing else read_with_mode(self.path)
+        except FileInvalid as error:
+            self.unreadable = True
+            self._put_in_force({})
+            return error
+        lines = data.splitlines()
+        self._put_in_force({line: self._lines[line] for line in lines if line in self._lines})
+        try:
+            check_mode(self.path, mode)
+            self._put_in_force(_entries(self.path, lines, self._lines))
+        except FileInvalid as error:
+            return error
+        return None
+
+    def _put_in_force(self, lines: dict[bytes, Entry], anew: bool = False) -> None:
+        if lines == self._lines and not anew:
+            return
+        entries = {entry.digest: entry for entry in lines.values()}
+        kept = {digest: self._grants[digest] for digest, entry in self._entries.items() if entries.get(digest) == entry}
+        grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
+        self._lines, self._entries = lines, entries
+        self._names = {grant.name: grant for grant in grants.values()}
+        self._grants = self._held | grants
         self.grants = frozenset(self._grants.values())
-        return True
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def _state(path: Path) -> object:
+    """What is different whenever the file is; None when there is none."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise FileInvalid(f"{path} cannot be read: {reason(path, error)}") from None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
+        return error.errno
+    # Of these only the time of the change cannot be set by whoever writes the file:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-def _entries(path: Path, known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-    """By their lines; what is known already is not read again. Raises FileInvalid."""
-    lines = [(number, line) for number, line in enumerate(read_private(path).splitlines(), 1) if line.strip()]
-    if len(lines) > MAX_TOKENS:
-        raise FileInvalid(f"{path} has {len(lines)} tokens: expected at most {MAX_TOKENS}")
-    entries = {line: known.get(line) or _entry(path, number, line) for number, line in lines}
-    if len({entry.name for entry in entries.values()}) < len(lines):
+def _entries(path: Path, lines: Sequence[bytes], known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    """By their lines; what is known already is not read again. Raises FileInvalid with the number of the line that is
+    wrong."""
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if len(numbered) > MAX_TOKENS:
+        raise FileInvalid(f"{path} has {len(numbered)} tokens: expected at most {MAX_TOKENS}")
+    entries = {line: known.get(line) or _entry(path, number, line) for number, line in numbered}
+    if len({entry.name for entry in entries.values()}) < len(numbered):
         raise FileInvalid(f"{path} has two tokens of the same name: each needs its own")
     return entries
 
@@ -108,13 +164,25 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
     return entry
 
 
-def make_token(path: Path, name: str, rights: Rights, expires: float | None = None) -> str:
-    """A new one; its hash is added to the file. `expires` is in Unix seconds. Raises FileInvalid, ClaimsInvalid."""
+def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[str, Entry]:
+    """A new one, and what is to be known of it. `expires` is in Unix seconds. Raises ClaimsInvalid."""
     token = PREFIX + token_urlsafe(_RANDOM)
     held = msgspec.structs.asdict(rights)
     until = None if expires is None else datetime.fromtimestamp(int(expires), UTC)
-    entry = checked(Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=until, **held))
-    if _state(path) is not None and name in {found.name for found in _entries(path, {}).values()}:
-        raise FileInvalid(f"{path} has a token {name!r} already: choose another name, or take its line out")
-    append_private(path, msgspec.json.encode(entry))
+    return token, checked(Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=until, **held))
+
+
+def make_token(path: Path, name: str, rights: Rights, expires: float | None = None) -> str:
+    """A new one; its hash is added to the file. `expires` is in Unix seconds. Raises FileInvalid, ClaimsInvalid."""
+    token, entry = new_token(name, rights, expires)
+    add_token(path, entry)
     return token
+
+
+def add_token(path: Path, entry: Entry) -> None:
+    """Raises FileInvalid."""
+    if _state(path) is not None:
+        there = _entries(path, read_private(path).splitlines(), {})
+        if entry.name in {found.name for found in there.values()}:
+            raise FileInvalid(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
+    append_private(path, msgspec.json.encode(entry))

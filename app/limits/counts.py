@@ -4,7 +4,7 @@ from collections import Counter
 
 
 class Counts:
-    __slots__ = ("answers", "connections", "delivered", "delivered_bytes", "evicted", "gaps", "refusals")
+    __slots__ = ("answers", "connections", "delivered", "delivered_bytes", "evicted", "gaps", "refusals", "stale")
 
     def __init__(self) -> None:
         self.answers: Counter[int] = Counter()  # HTTP requests, by the status of their answer
@@ -14,6 +14,7 @@ class Counts:
         self.evicted = 0  # subscriptions that were cut off: their sockets took nothing
         self.gaps = 0  # readers that were told of a loss
         self.refusals: Counter[str] = Counter()  # by the error's code
+        self.stale: dict[str, int] = {}  # by kind of file: 1 while its newest state is not in force
 
     def deliver(self, messages: int, octets: int) -> None:
         self.delivered += messages

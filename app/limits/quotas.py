@@ -94,8 +94,8 @@ def _buckets(rate: float, burst: int) -> Buckets | None:
 
 
 class FailedLogins:
-    """The doorkeeper's attempts: so many from one address in a minute, then none is looked at for a while. A token that
-    was good before is not asked about, so who works is not locked out by others at his address."""
+    """The doorkeeper's attempts: so many from one address in a minute, then more are told to wait. Only what was found
+    to be not good counts, so who works is not locked out by others at his address."""
 
     def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         """0 is no limit."""
@@ -103,18 +103,14 @@ class FailedLogins:
         self._clock = clock
         self._buckets = _buckets(most / MINUTE, most)
 
-    def check(self, address: str) -> None:
-        """Raises RateLimited."""
-        if self._buckets is not None and (wait := self._buckets.wait(_place(address), 1, self._clock())):
+    def failed(self, address: str) -> None:
+        """Raises RateLimited, in place of what went wrong."""
+        if self._buckets is not None and (wait := self._buckets.take(_place(address), 1, self._clock())):
             raise RateLimited(
                 f"{_place(address)} has failed to log in {self._most} times in a minute: "
                 f"try again in {wait:.0f} seconds",
                 wait,
-            )
-
-    def failed(self, address: str) -> None:
-        if self._buckets is not None:
-            self._buckets.take(_place(address), 1, self._clock())
+            ) from None
 
 
 def _place(address: str) -> str:

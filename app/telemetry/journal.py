@@ -16,7 +16,7 @@ import select
 import sys
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import ERROR, INFO, WARNING
 from queue import SimpleQueue
@@ -109,8 +109,13 @@ class Journal(logging.Handler):
         super().close()
 
     def show(self, text: str) -> None:
-        """Words for whoever starts the server, such as its first token: nothing in them is redacted."""
+        """Words for whoever starts the server: nothing in them is redacted."""
         self._queue.put(text if self.human else spoken(text))
+
+    @property
+    def terminal(self) -> Callable[[str], None] | None:
+        """What shows words to a person at a terminal, and to nobody else; None where there is none."""
+        return self.show if self.human and os.isatty(STDERR) else None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

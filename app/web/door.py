@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.grant import EVERYTHING, NOBODY, Right, authorise
 from ..core.group import parse_group
-from ..errors import Unauthorised
+from ..errors import TokenMissing
 from ..topic import Selector, parse_topic
 from .exchange import exchange, named
 from .visitor import GRANT, grant_of, identify
@@ -41,7 +41,7 @@ class Known(msgspec.Struct, frozen=True):
 
     def check(self, request: Request) -> None:
         if grant_of(request) is NOBODY:
-            raise Unauthorised("this needs a token: send Authorization: Bearer TOKEN")
+            raise TokenMissing("this needs a token: send Authorization: Bearer TOKEN")
 
 
 class Door(Route):

@@ -48,8 +48,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         subscribe: Callable[[F, Sink], S],
         start: Callable[[S], None],
         stay: Stay,
+        *,
+        place: str,
     ) -> None:
-        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes."""
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `place`: the id that
+        its reader shall come back with, until it is told another."""
         super().__init__(
             _nothing(),
             headers=STREAM_HEADERS,
@@ -63,6 +66,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._subscribe = subscribe
         self._start = start
         self._stay = stay
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what `subscribe` raises before anything is sent."""
@@ -77,6 +81,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     def _hand_over(self, request: Request) -> None:
         sink = request.connection.sink()
+        sink.place = self._place
         subscription = self._subscribe(self._forms.chunked, sink)
         request.give_way(sink, subscription, partial(self._begin, sink, subscription))
 
@@ -88,7 +93,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         seen = exchange(scope)
         connection = connection_of((seen and seen.receive) or receive)
         cut = connection.abort if connection else _canceller()
-        buffer = Buffer(hello(self._broker.pressure), self._broker, cut, connection)
+        buffer = Buffer(hello(self._broker.pressure, self._place), self._broker, cut, connection)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription
         try:

@@ -64,6 +64,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
 }
 
 _OTHER_CODES: Final = ("method_not_allowed", "internal_error")
+_FILES: Final = ("certificate", "keys", "tokens")
 _CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _STAGES: Final = ("ready", "leased", "delayed", "acked", "dead")
 
@@ -104,6 +105,12 @@ class _Numbers(Collector):
         yield _labelled(
             GaugeMetricFamily("plainmq_subscribers", "Who listens, waits or works now.", labels=["kind"]),
             broker.subscribers(),
+        )
+        yield _labelled(
+            GaugeMetricFamily(
+                "plainmq_stale_files", "1 while a file was changed and cannot be taken as it is now.", labels=["file"]
+            ),
+            dict.fromkeys(_FILES, 0) | broker.counts.stale,
         )
         yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
         yield _histogram(

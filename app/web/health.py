@@ -1,5 +1,5 @@
 """GET /livez: the process answers. GET /readyz: it takes messages and readers; not so while it is stopping, or
-when its file is not the one that it opened."""
+when its file is not the one that it opened, or it cannot know whom to let in."""
 
 from http import HTTPStatus
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from ..broker import Broker
-from ..errors import StorageFailed
+from ..errors import StorageFailed, TokensUnreadable
 from .problem import problem
 
 
@@ -21,4 +21,7 @@ async def readyz(request: Request) -> Response:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the server is stopping")
     if broker.unready:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.unready)
+    if request.app.state.keeper.blind:
+        detail = "the file of tokens cannot be read, so none of them is taken; the server's log says why"
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, TokensUnreadable.code, detail)
     return PlainTextResponse("ok\n")

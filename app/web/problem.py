@@ -31,7 +31,7 @@ from ..errors import (
     RateLimited,
     RequestTimeout,
     TargetTooLong,
-    TicketLimit,
+    TokenMissing,
     TopicInvalid,
     TopicLimit,
     Unauthorised,
@@ -40,6 +40,7 @@ from ..errors import (
 )
 from ..frames import EVENT_STREAM, refusal
 from .headers import secured
+from .visitor import place_of
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
@@ -55,7 +56,6 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     OriginForbidden: HTTPStatus.FORBIDDEN,
     Unauthorised: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
-    TicketLimit: HTTPStatus.TOO_MANY_REQUESTS,
     UseForbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     LeaseExpired: HTTPStatus.CONFLICT,
@@ -71,7 +71,8 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
 
 _HEADERS: dict[type[PlainmqError], dict[str, str]] = {
     Busy: {"Retry-After": "5"},
-    Unauthorised: {"WWW-Authenticate": 'Bearer realm="plainmq"'},
+    TokenMissing: {"WWW-Authenticate": 'Bearer realm="plainmq"'},  # RFC 6750, section 3.1: no error, as none was shown
+    Unauthorised: {"WWW-Authenticate": 'Bearer realm="plainmq", error="invalid_token"'},
 }
 
 
@@ -98,12 +99,13 @@ async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counts.refusals[error.code] += 1
     pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
-    return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure)
+    return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, place_of(request))
 
 
-def answer_to(error: PlainmqError, softly: bool, pressure: float = 1.0) -> Response:
-    """`softly`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away."""
-    return _refuse_softly(error, pressure) if softly and isinstance(error, Busy) else refusal_of(error)
+def answer_to(error: PlainmqError, softly: bool, pressure: float = 1.0, place: str = "") -> Response:
+    """`softly`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away; `place`: the id
+    that it shall come back with."""
+    return _refuse_softly(error, pressure, place) if softly and isinstance(error, Busy) else refusal_of(error)
 
 
 def refusal_of(error: PlainmqError) -> Response:
@@ -115,10 +117,10 @@ def refusal_of(error: PlainmqError) -> Response:
     return problem(status, error.code, str(error), headers)
 
 
-def _refuse_softly(error: Busy, pressure: float) -> Response:
+def _refuse_softly(error: Busy, pressure: float, place: str) -> Response:
     """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
     event = "bye" if isinstance(error, Draining) else "busy"
-    body = refusal(event, error.code, pressure)
+    body = refusal(event, error.code, pressure, place)
     return Response(body, headers={"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
 
 

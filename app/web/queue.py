@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..broker import Broker, Pulled
-from ..core.lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, LeaseId, Outcome, lease_id, parse_lease_id
+from ..core.lease import MAX_DELAY, MAX_LEASE, MAX_LEASES, Action, Lease, LeaseId, Outcome, lease_id, parse_lease_id
 from ..errors import LeaseExpired, OptionInvalid, PlainmqError
-from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, as_lease_record
+from ..frames import CHUNKED_LEASE, SSE_LEASE, Forms, LeaseForm, SseForm, as_lease_record, marked
 from ..sink import Sink
 from ..worker import Worker
 from . import read, wanted
@@ -24,9 +24,9 @@ from .leaving import client_leaves
 from .options import Parser, duration, integer, read_options, read_stream_options
 from .problem import STATUS, problem
 from .stay import Stay, at_most
-from .visitor import TICKET, client, grant_of
+from .visitor import TICKET, client, grant_of, mark_of, place_of
 
-_FORMS: Forms[LeaseForm] = Forms(SSE_LEASE, CHUNKED_LEASE)
+_FORMS: Forms[SseForm[Lease]] = Forms(SSE_LEASE, CHUNKED_LEASE)
 _LEASE = duration("lease", MAX_LEASE)
 
 _PULL_OPTIONS: dict[str, Parser] = {
@@ -113,7 +113,9 @@ async def stream_work(request: Request) -> Response:
         return broker.work(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
     stay = Stay(request.app.state.keeper, grant_of(request), options.get("timeout"))
-    return EventStream(broker, _FORMS, work, lambda worker: worker.start(gap), stay)
+    mark = mark_of(request)
+    forms = marked(_FORMS, mark) if mark else _FORMS
+    return EventStream(broker, forms, work, lambda worker: worker.start(gap), stay, place=place_of(request))
 
 
 # Settling it

@@ -202,7 +202,7 @@ def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: Bounds) ->
         wish = wanted(selector, query, headers.get(b"last-event-id", b"").decode("latin-1"))
     except PlainmqError:
         return None
-    if TICKET in query:  # it can be taken once
+    if TICKET in query:  # its ids are marked
         return None
     names, softly = (*selector.topics, *selector.patterns), b"text/event-stream" in headers.get(b"accept", b"")
     return StreamShortcut(path=url.partition(b"?")[0], names=names, wanted=wish, softly=softly, **_sender(headers))

@@ -35,7 +35,7 @@ class StreamSink(asyncio.Protocol):
     """`connections` are the server's, among which it is; `seen` is the request, for the log."""
 
     __slots__ = (
-        "_connections", "_ended", "_first", "_last", "_seen", "_staff", "_subscription", "transport", "write",
+        "_connections", "_ended", "_first", "_last", "_seen", "_staff", "_subscription", "place", "transport", "write",
     )  # fmt: skip
     write: Callable[[bytes], None]
 
@@ -47,6 +47,7 @@ class StreamSink(asyncio.Protocol):
         self._seen: Exchange | None = None
         self._ended = False  # in good order: what was written is on its way
         self._last: Progress | None = None  # when the connection was lost
+        self.place = ""  # the id that the reader shall come back with, until it is told another
 
     def open(self, head: bytes, seen: Exchange | None, subscription: Subscription, begin: Callable[[], object]) -> None:
         """Send the head, to which only the empty line is missing, together with the first that the subscription has to
@@ -57,7 +58,7 @@ class StreamSink(asyncio.Protocol):
         broker = self._staff.broker
         broker.counts.answers[200] += 1
         known = b"".join([b"%b: %b\r\n" % header for header in seen.header]) if seen and seen.id else b""
-        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.wrap([hello(broker.pressure)]))
+        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.wrap([hello(broker.pressure, self.place)]))
         self.write = self._write_first
         begin()
         if self._first:

@@ -10,7 +10,7 @@ from ..topic import Selector
 from .door import selection_of, selections_of
 from .eventstream import EventStream
 from .stay import Stay
-from .visitor import client, grant_of
+from .visitor import client, grant_of, mark_of, place_of
 from .wanted import wanted
 
 
@@ -26,7 +26,7 @@ async def stream_topics(request: Request) -> Response:
 
 def _stream(request: Request, selector: Selector, repeatable: Collection[str] = ()) -> Response:
     state = request.app.state
-    wish = wanted(selector, request.query_params, request.headers.get("last-event-id"), repeatable)
+    wish = wanted(selector, request.query_params, request.headers.get("last-event-id"), repeatable, mark_of(request))
     stay = Stay(state.keeper, grant_of(request), wish.timeout)
     subscribe = partial(wish.subscribe, state.broker, client(request))
-    return EventStream(state.broker, wish.forms, subscribe, wish.begin, stay)
+    return EventStream(state.broker, wish.forms, subscribe, wish.begin, stay, place=place_of(request))

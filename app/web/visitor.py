@@ -10,12 +10,14 @@ from starlette.requests import Request
 
 from ..access.doorkeeper import SCHEME, Doorkeeper
 from ..access.grant import ANYBODY, NOBODY, Grant
-from ..errors import OptionInvalid, Unauthorised
+from ..errors import OptionInvalid, TokenMissing, Unauthorised
 from ..limits.quotas import client_of
+from ..message import MARK
 from .forwarded import SIGNS
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of a stream
+WAY_BACK: Final = "plainmq.way_back"  # the key of the scope: the pass of who came in by a ticket
 COOKIE: Final = "plainmq"
 SECURE_COOKIE: Final = "__Host-plainmq"  # no other site can set a cookie of this name (RFC 6265bis, section 4.1.3.2)
 
@@ -55,10 +57,33 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     if (token := shown_token(request)) is not None:
         return keeper.admit(token, address)
     if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
-        return keeper.take_ticket(ticket, address)
+        grant, request.scope[WAY_BACK] = keeper.take_ticket(ticket, _stream_of(request), _pass_of(request), address)
+        return grant
     if (token := _cookie(request)) is not None:
         return keeper.admit(token, address)
     return NOBODY
+
+
+def _stream_of(request: Request) -> str:
+    """Its address: who comes back with a pass, comes back to that."""
+    return "\n".join([request.scope["path"], *request.query_params.getlist("topic")])
+
+
+def _pass_of(request: Request) -> str:
+    """That of its last id, which is no pass in the query: logs keep what is in a URL."""
+    return request.headers.get("last-event-id", "").strip(" \t").partition(MARK)[2]
+
+
+def mark_of(request: Request) -> str:
+    """What stands behind the ids of its stream, so that its reader can come back; empty unless it has a ticket."""
+    way_back: str = request.scope.get(WAY_BACK, "")
+    return way_back and MARK + way_back
+
+
+def place_of(request: Request) -> str:
+    """What its reader shall come back with before it is told an id: the place it has come with, and the pass."""
+    mark, last = mark_of(request), request.headers.get("last-event-id", "").strip(" \t").partition(MARK)[0]
+    return mark and last + mark
 
 
 def shown_token(request: Request) -> str | None:
@@ -67,8 +92,10 @@ def shown_token(request: Request) -> str | None:
     if not shown:
         return None
     scheme, _, token = shown[0].partition(" ")
-    if len(shown) > 1 or scheme.lower() != SCHEME.decode().strip().lower():
+    if len(shown) > 1:
         raise Unauthorised("expected one Authorization: Bearer TOKEN")
+    if scheme.lower() != SCHEME.decode().strip().lower():  # so no token is shown
+        raise TokenMissing("expected Authorization: Bearer TOKEN")
     return token.strip(" ")
 
 

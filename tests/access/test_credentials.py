@@ -13,7 +13,7 @@ import pytest
 
 from app.access import tokens
 from app.access.claims import Rights, every_right
-from app.access.credentials import Reach, doorkeeper
+from app.access.credentials import FIRST_SHOWN, Reach, doorkeeper, make_first
 from app.access.doorkeeper import LOOK, Doorkeeper
 from app.access.files import FileInvalid
 from app.access.grant import Right
@@ -41,6 +41,9 @@ class Start:
         chosen = Settings(data_dir=str(folder / "state"), **settings)
         assert token_path(chosen) == Path(settings.get("tokens", self.path))
         self.keeper = doorkeeper(chosen, token_path(chosen), reach, self.said.append)
+        self.shown: list[str] = []
+        if self.keeper.shut:
+            make_first(self.keeper, self.path, True, self.shown.append)
 
 
 ELSEWHERE: list[dict[str, Any]] = [
@@ -63,12 +66,12 @@ def test_a_server_that_others_can_reach_makes_a_token_and_shows_it_once(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     first, second = Start(tmp_path, **settings), Start(tmp_path, **settings)
-    (said,) = first.said
-    token = said.rpartition("=")[2]
+    (shown,) = first.shown
+    token = shown.rpartition("=")[2]
     assert token not in first.path.read_text()
     assert first.path.stat().st_mode & 0o777 == 0o600
     assert first.path.parent.stat().st_mode & 0o777 == 0o700
-    assert second.said == []
+    assert first.said == second.said == second.shown == []
     for start in (first, second):
         assert not start.keeper.open
         assert start.keeper.admit(token, "").allows(Right.ADMIN, "**")
@@ -93,7 +96,7 @@ def test_nobody_is_asked_when_that_is_written_out_and_each_start_warns(tmp_path:
 def test_a_server_behind_a_proxy_makes_a_token(tmp_path: Path, behind: dict[str, Any]) -> None:
     start = Start(tmp_path, **behind)
     assert not start.keeper.open
-    assert "PLAINMQ_TOKEN=" in start.said[0]
+    assert "PLAINMQ_TOKEN=" in start.shown[0]
 
 
 def test_a_line_port_that_is_off_is_reached_by_nobody(tmp_path: Path) -> None:
@@ -164,17 +167,17 @@ def test_a_line_that_is_no_token_is_named(tmp_path: Path, line: bytes) -> None:
     good = b'{"name":"good","sha256":"%b"}\n\n' % (b"cd" * 32)
     put(tmp_path / "tokens", good + line.replace(b"%b", HASH.encode()))
     with pytest.raises(FileInvalid, match="line 3 of "):
-        TokenFile(tmp_path / "tokens").refresh()
+        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
 
 
 def test_names_are_different_and_not_too_many(tmp_path: Path) -> None:
     line = b'{"name":"%d","sha256":"%064x"}\n'
     put(tmp_path / "tokens", line % (1, 1) + line % (1, 2))
     with pytest.raises(FileInvalid, match="same name"):
-        TokenFile(tmp_path / "tokens").refresh()
+        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
     put(tmp_path / "tokens", b"".join(line % (number, number) for number in range(MAX_TOKENS + 1)))
     with pytest.raises(FileInvalid, match="at most"):
-        TokenFile(tmp_path / "tokens").refresh()
+        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
 
 
 def test_a_server_takes_a_new_token_and_forgets_one_that_was_taken_out(tmp_path: Path) -> None:
@@ -215,24 +218,10 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     monkeypatch.setattr(tokens, "_entry", seen)
     changed = lines[7].replace(b"publish", b"consume")
     put(tmp_path / "tokens", b"".join([*lines[:7], changed, *lines[8:99], line % (100, 100, 100)]))
-    assert file.refresh()
+    file.refresh()
     assert read == [changed.rstrip(), (line % (100, 100, 100)).rstrip()]
     assert len(file.grants) == 100
     assert len(file.grants & grants) == 98
-
-
-def test_a_file_that_cannot_be_read_changes_nothing_and_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = 1_000.0
-    path = tmp_path / "tokens"
-    token = make_token(path, "first", every_right())
-    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
-    put(path, b"broken")
-    for _ in range(3):
-        now += LOOK
-        assert keeper.admit(token, "").name == "first"
-    assert caplog.text.count("the tokens stay as they were") == 1
 
 
 def test_a_line_that_was_left_without_an_end_stays_one(tmp_path: Path) -> None:
@@ -246,9 +235,6 @@ def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
     told: list[str] = []
 
     class Attempts:
-        def check(self, address: str) -> None:
-            told.append(f"check {address}")
-
         def failed(self, address: str) -> None:
             told.append(f"failed {address}")
 
@@ -262,15 +248,14 @@ def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
         except Unauthorised:
             told.append("refused")
     with pytest.raises(Unauthorised):
-        keeper.take_ticket("wrong", "192.0.2.2")
-    one = ["check 192.0.2.1"]
-    assert told == [*one, *one, "failed 192.0.2.1", "refused", "check 192.0.2.2", "failed 192.0.2.2"]
+        keeper.take_ticket("wrong", "a", "", "192.0.2.2")
+    assert told == ["failed 192.0.2.1", "refused", "failed 192.0.2.2"]
 
 
 # Keys
 
 
-@pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA", "Ed25519"])
 def test_a_server_has_the_public_key_and_who_signs_the_private_one(tmp_path: Path, kind: str) -> None:
     public = put(tmp_path / "public", public_pem(kind))
     secret = put(tmp_path / "private", private_pem(private(kind)))
@@ -296,7 +281,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path, kind: str, data: bytes) -> No
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     for kind in ("RS256", "ES256", "EdDSA"):
         path = put(tmp_path / kind, public_pem(kind))
-        for other in set(ALGORITHMS) - {kind}:
+        for other in set(ALGORITHMS) - {kind} - ({"Ed25519"} if kind == "EdDSA" else set()):  # the new name of the same
             with pytest.raises(KeyInvalid):
                 read_key(f"{other}:{path}")
 
@@ -323,7 +308,8 @@ def test_a_file_of_tokens_that_is_named_must_be_there(tmp_path: Path) -> None:
 
 def test_a_server_that_others_can_reach_shows_a_line_that_works(tmp_path: Path) -> None:
     with start_server("--auth", "required", "--data-dir", str(tmp_path)) as process:
-        token = process.banner.partition("PLAINMQ_TOKEN=")[2].split()[0]
+        assert "pmq_" not in process.banner
+        token = (tmp_path / FIRST_SHOWN).read_text().strip()
         publish = next(line for line in process.banner.splitlines() if "  publish  " in line).split("publish", 1)[1]
         lines = process.banner.splitlines()[-1]
         for command in (publish, lines):
@@ -357,32 +343,23 @@ def test_a_server_without_keys_does_not_wait_for_cryptography() -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=DEADLINE, check=False).returncode == 0
 
 
-async def test_new_keys_are_read_on_sighup_and_broken_ones_change_nothing(tmp_path: Path) -> None:
-    old, new = SECRET.encode(), SECRET[::-1].encode()
-    path = put(tmp_path / "secret", old)
-    first, second = (signed(claims(aud=None), key) for key in (old.decode(), new.decode()))
+async def test_new_keys_are_read_on_sighup(tmp_path: Path) -> None:
+    old, new = SECRET, SECRET[::-1]
+    path = put(tmp_path / "secret", old.encode())
+    first, second = (signed(claims(aud=None), key) for key in (old, new))
     with start_server("--jwt-keys", f"HS256:{path}", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
 
-        def status(token: str) -> int:
-            headers = {"Authorization": f"Bearer {token}"}
-            return httpx.post(f"{server.url}/topics/a/messages", content=b"x", headers=headers).status_code
+            async def status(token: str) -> int:
+                headers = {"Authorization": f"Bearer {token}"}
+                return (await http.post("/topics/a/messages", content=b"x", headers=headers)).status_code
 
-        async def hang_up() -> str:
-            """What is said of the keys."""
+            assert [await status(token) for token in (first, second, first)] == [201, 401, 201]
+            put(path, new.encode())
             server.process.send_signal(signal.SIGHUP)
-            assert server.process.stderr
-            async with asyncio.timeout(DEADLINE):
-                while "--jwt-keys" not in (line := await asyncio.to_thread(server.process.stderr.readline)):
-                    pass
-            return line
-
-        assert [status(first), status(second), status(first)] == [201, 401, 201]
-        put(path, b"short")
-        assert "what --jwt-keys names was not read again, the old one stays: the secret in " in await hang_up()
-        assert [status(first), status(second)] == [201, 401]
-        put(path, new)
-        assert "what --jwt-keys names was read again" in await hang_up()
-        assert [status(first), status(second)] == [401, 201]
+            while await status(second) != 201:
+                pass
+            assert await status(first) == 401
 
 
 _UNKNOWN_CURVE = """-----BEGIN PUBLIC KEY-----

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.access.doorkeeper import Doorkeeper
-from app.access.grant import ANYBODY, Grant, Right
+from app.access.grant import Grant, Right
 from app.access.tokens import _entry
 from app.errors import PlainmqError, Unauthorised
 from app.topic import parse_pattern
@@ -62,13 +62,27 @@ def _claimed(keeper: Doorkeeper, data: bytes) -> None:
 
 
 def _ticket(keeper: Doorkeeper, data: bytes) -> None:
-    ticket = keeper.make_ticket(ANYBODY).ticket
-    try:
-        keeper.take_ticket(data.decode("latin-1"), "127.0.0.1")
-    except Unauthorised:
-        assert keeper.take_ticket(ticket, "127.0.0.1") is ANYBODY
-    else:
-        raise AssertionError("a ticket was guessed")
+    """Half of it as a ticket and half as a pass; then a good ticket with any pass, and with its own."""
+    text = data.decode("latin-1")
+    shown, passed = text[: len(text) // 2], text[len(text) // 2 :]
+    ticket = keeper.make_ticket(keeper.admit(GOOD, "")).ticket
+    for each in (text, shown, f"{ticket}{text}" if text else ""):
+        try:
+            keeper.take_ticket(each, "/a", passed, "127.0.0.1")
+        except Unauthorised:
+            pass
+        else:
+            raise AssertionError("a ticket was guessed")
+    grant, way_back = keeper.take_ticket(ticket, "/a", passed, "127.0.0.1")
+    assert grant.name == "good"
+    assert keeper.take_ticket(ticket, "/a", way_back, "127.0.0.1").grant.name == "good"
+    for stream, again in (("/a", passed), ("/b", way_back), ("/a", way_back + text)):
+        if (stream, again) != ("/a", way_back):
+            try:
+                keeper.take_ticket(ticket, stream, again, "127.0.0.1")
+            except Unauthorised:
+                continue
+            raise AssertionError("a way back was guessed")
 
 
 def _authorization(keeper: Doorkeeper, data: bytes) -> None:

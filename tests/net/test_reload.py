@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from app.net.reloads import Reloads
+from app.net.sockets import AddressUnavailable
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.net.authority import Authority
 from tests.net.test_tls import dial, stream
@@ -76,7 +77,7 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence_at_the_start(
 @pytest.mark.parametrize("flags", [["--tls-key", "key.pem"], ["--tcp-tls", "on"]])
 def test_tls_needs_a_certificate(flags: list[str]) -> None:
     done = serve(*flags)
-    assert (done.returncode, "expected tls_cert too" in done.stderr) == (1, True)
+    assert (done.returncode, "expected --tls-cert too" in done.stderr) == (1, True)
 
 
 async def test_a_file_may_hold_both(own: Authority) -> None:
@@ -116,7 +117,7 @@ async def test_a_broken_certificate_is_refused_and_the_old_one_stays(own: Author
         assert server.process.stderr
         async with asyncio.timeout(DEADLINE):
             line = await asyncio.to_thread(server.process.stderr.readline)
-        assert f"the certificate in {own.certificate} was not read again, the old one stays: " in line
+        assert f"the certificate in {own.certificate} was not taken, the old one stays: " in line
         assert sentence in line
         assert await shown(server, own, server.port) == old
         own.write()  # and what was broken can be mended
@@ -162,10 +163,34 @@ def test_closing_the_terminal_stops_the_server_in_good_order() -> None:
             process.kill()
 
 
-def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
-    reloads, done = Reloads(), []
-    reloads.add("the first", lambda: next(iter(())))
-    reloads.add("the second", lambda: done.append("second"))
+async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stale: dict[str, int] = {}
+    reloads, done = Reloads(stale), []
+    reloads.add("first", "the first", lambda: next(iter(())))
+    reloads.add("second", "the second", lambda: done.append("second"))
     reloads.run()
-    assert done == ["second"]
-    assert "the first was not read again, the old one stays" in caplog.text
+    reloads.close()
+    assert (done, stale) == (["second"], {"first": 1, "second": 0})
+    assert "the first was not taken, the old one stays" in caplog.text
+    assert "StopIteration" in caplog.text
+
+
+async def test_what_could_not_be_read_is_tried_again_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    stale: dict[str, int] = {}
+    reloads, tried, taken = Reloads(stale, retry=0.001), [0], asyncio.Event()
+
+    def read() -> None:
+        tried[0] += 1
+        if tried[0] < 5:
+            raise AddressUnavailable("not yet")
+        taken.set()
+
+    reloads.add("first", "the first", read)
+    reloads.run()
+    assert stale == {"first": 1}
+    async with asyncio.timeout(DEADLINE):
+        await taken.wait()
+    assert (stale, tried[0]) == ({"first": 0}, 5)
+    assert caplog.text.count("the first was not taken") == 1  # not at each try

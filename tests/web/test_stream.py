@@ -499,6 +499,7 @@ async def test_a_polyfill_that_has_no_id_yet_begins_where_it_is_told(
 async def test_a_worker_may_come_back_with_an_id(
     server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str
 ) -> None:
+    (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
     (id,) = await publish(http, topic, "job")
     async with stream(server, f"/topics/{topic}/groups/g/stream?{name}={id}") as events:
         assert [json.loads(data)["data"] for data in await events.data(1)] == ["job"]

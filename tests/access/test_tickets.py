@@ -1,0 +1,353 @@
+"""Tickets: one stream each, and the way back to it."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.access.claims import every_right
+from app.access.credentials import TICKETS
+from app.access.doorkeeper import Doorkeeper
+from app.access.grant import ANYBODY, Grant
+from app.access.signed import Expected, Keys, read_key
+from app.access.tickets import LIFE, Tickets
+from app.access.tokens import TokenFile, make_token
+from app.errors import Unauthorised
+from tests.access.conftest import Guarded, guarded
+from tests.access.keys import SECRET, claims, put, signed
+from tests.harness import DEADLINE, ServerProcess, Stream, free_port, start_server, start_uvicorn_with, stream
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def client(server: ServerProcess, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=DEADLINE) as http:
+        yield http
+
+
+async def ticket_of(server: ServerProcess, token: str) -> str:
+    async with client(server, token) as http:
+        ticket: str = (await http.post("/tickets")).json()["ticket"]
+        return ticket
+
+
+async def publish(server: ServerProcess, token: str, topic: str, *bodies: str) -> None:
+    async with client(server, token) as http:
+        for body in bodies:
+            assert (await http.post(f"/topics/{topic}/messages", content=body)).status_code == 201
+
+
+async def status(server: ServerProcess, path: str, last_id: str = "") -> int:
+    async with stream(server, path, **({"Last_Event_ID": last_id} if last_id else {})) as events:
+        return events.status
+
+
+async def last_id(events: Stream, placed: bool = True) -> str:
+    """Of a stream that nothing was published to since: as an EventSource has it. `placed`: the place in the log too."""
+    assert events.status == 200
+    async with asyncio.timeout(DEADLINE):
+        while not events.parser._id or (placed and events.parser._id.startswith("~")):
+            events.parser.feed(await events._chunk())
+    return events.parser._id
+
+
+# From the outside
+
+
+async def test_of_many_who_come_with_one_ticket_one_gets_in(door: Guarded, topic: str) -> None:
+    ticket = await ticket_of(door.process, door.good)
+    answers = await asyncio.gather(
+        *(status(door.process, f"/topics/{topic}/stream?ticket={ticket}") for _ in range(20))
+    )
+    assert sorted(answers) == [200] + [401] * 19
+
+
+async def test_who_was_cut_off_comes_back_with_the_ticket_and_the_last_id(door: Guarded, topic: str) -> None:
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, door.good)}"
+    async with stream(door.process, path) as events:
+        seen = [await last_id(events)]  # also before there was a message
+        await publish(door.process, door.good, topic, "1", "2")
+        first, second = await events.take(2)
+        seen += [first.last_event_id, second.last_event_id]
+    await publish(door.process, door.good, topic, "3")
+    for place, rest in zip(seen, (["1", "2", "3"], ["2", "3"], ["3"]), strict=True):
+        async with stream(door.process, path, Last_Event_ID=place) as events:
+            assert await events.data(len(rest)) == rest
+            assert events.parser._id.partition("~")[2] == place.partition("~")[2]
+
+
+async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(door: Guarded, topic: str) -> None:
+    ticket, other = [await ticket_of(door.process, door.good) for _ in range(2)]
+    path = f"/topics/{topic}/stream?ticket={ticket}"
+    async with stream(door.process, path) as events, stream(door.process, f"/topics/b/stream?ticket={other}") as others:
+        place, elsewhere = await last_id(events), await last_id(others)
+        id, mark, way_back = place.partition("~")
+        assert len(mark + way_back) == 17
+        for wrong in (
+            "",
+            id,
+            f"{id}~",
+            f"{id}~{way_back[:-1]}",
+            f"{id}~{way_back}x",
+            f"{id}~{'A' * 16}",
+            elsewhere,
+            "~",
+        ):
+            assert await status(door.process, path, wrong) == 401
+        for option in ("last_event_id", "since"):  # logs keep it there
+            assert await status(door.process, f"{path}&{option}={place}") == 401
+        for beyond in (
+            f"/topics/{topic}.b/stream?",
+            "/topics/**/stream?",
+            f"/stream?topic={topic}&topic=b&",
+            "/stream?topic=**&",
+        ):
+            assert await status(door.process, f"{beyond}ticket={ticket}", place) == 401
+        assert await status(door.process, f"/topics/{topic}/stream?ticket={door.good}", place) == 401
+        assert await status(door.process, f"/topics/{topic}/stream", place) == 401
+        assert await status(door.process, f"/topics/{topic}/messages?ticket={ticket}", place) == 401
+        assert await status(door.process, path, place) == 200
+
+
+async def test_who_has_a_stream_of_several_topics_or_works_comes_back_too(door: Guarded, topic: str) -> None:
+    async with client(door.process, door.good) as http:
+        (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
+    for below in (f"/stream?topic={topic}&topic=b.*&", f"/topics/{topic}/groups/g/stream?credit=1&"):
+        placed = below.startswith("/stream")
+        path = f"{below}ticket={await ticket_of(door.process, door.good)}"
+        async with stream(door.process, path) as events:
+            place = await last_id(events, placed)
+        assert await status(door.process, path) == 401
+        async with stream(door.process, path, Last_Event_ID=place) as events:
+            assert await last_id(events, placed) != ""
+
+
+async def test_who_is_sent_away_while_there_is_no_place_can_come_back(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    token = make_token(tokens, "good", every_right())
+    with start_server("--tokens", str(tokens), "--max-subscribers", "1", tcp_port=0) as server:
+        path = f"/topics/a/stream?ticket={await ticket_of(server, token)}"
+        async with stream(server, "/topics/b/stream", Authorization=f"Bearer {token}") as sitting:
+            assert sitting.status == 200
+            async with stream(server, path, Accept="text/event-stream") as events:
+                event = await events.next()
+                assert event is not None
+                assert event.type == "busy"
+                place = event.last_event_id
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                async with stream(server, path, Accept="text/event-stream", Last_Event_ID=place) as events:
+                    assert events.status == 200
+                    await publish(server, token, "a", "x")
+                    event = await events.next()
+                    if event is not None and event.type == "message":
+                        break
+
+
+@pytest.mark.parametrize("signed_token", [False, True])
+async def test_a_ticket_outlives_the_server_but_not_its_token(tmp_path: Path, signed_token: bool) -> None:
+    tokens, port = tmp_path / "tokens", free_port()
+    good, secret = make_token(tokens, "good", every_right()), put(tmp_path / "secret", SECRET.encode())
+    token = signed(claims(aud=None)) if signed_token else make_token(tokens, "short", every_right())
+    flags = ("--tokens", str(tokens), "--jwt-keys", f"HS256:{secret}")
+    with start_server(*flags, port=port, tcp_port=0) as server:
+        path = f"/topics/a/stream?ticket={await ticket_of(server, token)}"
+        async with stream(server, path) as events:
+            assert events.status == 200
+            await publish(server, good, "a", "before")
+            place = (await events.take(1))[0].last_event_id
+        server.stop(signal.SIGKILL)
+    with start_server(*flags, port=port, tcp_port=0) as server:
+        async with stream(server, path, Last_Event_ID=place) as events:
+            event = await events.next()
+            assert event is not None
+            assert event.type == "gap"  # the engine is in memory
+            await publish(server, good, "a", "x")
+            assert await events.data(1) == ["x"]
+            if signed_token:
+                put(secret, SECRET[::-1].encode())
+                server.process.send_signal(signal.SIGHUP)
+            else:
+                put(tokens, b"".join(line for line in tokens.read_bytes().splitlines(True) if b'"short"' not in line))
+            event = await events.next()
+            assert event is not None
+            assert event.data == '{"reason":"revoked"}'
+        assert await status(server, path, place) == 401
+        if not signed_token:  # nor with another one of the same name
+            make_token(tokens, "short", every_right())
+            assert await status(server, path, place) == 401
+
+
+async def test_another_server_with_the_same_tokens_and_key_lets_in_who_comes_back(tmp_path: Path) -> None:
+    with guarded(tmp_path, "own protocol") as first, guarded_again(tmp_path) as second:
+        path = f"/topics/a/stream?ticket={await ticket_of(first.process, first.good)}"
+        async with stream(first.process, path) as events:
+            place = await last_id(events)
+        assert await status(second, path, place) == 200
+    (tmp_path / TICKETS).unlink()
+    with guarded_again(tmp_path) as stranger:
+        assert await status(stranger, path, place) == 401
+
+
+@contextmanager
+def guarded_again(folder: Path) -> Iterator[ServerProcess]:
+    with start_uvicorn_with(PLAINMQ_TOKENS=str(folder / "tokens")) as server:
+        yield server
+
+
+async def test_a_stream_that_was_come_back_to_ends_with_its_token(door: Guarded, topic: str) -> None:
+    token = signed(claims(exp=time.time() - 1))  # some seconds are left: see LEEWAY
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, token)}"
+    async with stream(door.process, path) as events:
+        place = await last_id(events)
+    async with stream(door.process, path, Last_Event_ID=place) as events:
+        last = None
+        while event := await events.next():
+            last = event
+        assert last is not None
+        assert last.data == '{"reason":"expired"}'
+    assert await status(door.process, path, place) == 401
+
+
+async def test_an_id_with_a_mark_is_good_wherever_an_id_is(door: Guarded, topic: str) -> None:
+    await publish(door.process, door.good, topic, "1", "2")
+    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(door.process, door.good)}"
+    async with stream(door.process, path) as events:
+        first = (await events.take(1))[0].last_event_id
+    assert "~" in first
+    async with client(door.process, door.good) as http:
+        page = (await http.get(f"/topics/{topic}/messages", params={"since": first})).json()
+        assert [message["data"] for message in page["messages"]] == ["2"]
+        assert (await http.get(f"/topics/{topic}/messages/{first}")).text == "1"
+    for option in ("last_event_id", "since"):
+        async with stream(
+            door.process, f"/topics/{topic}/stream?{option}={first}", Authorization=f"Bearer {door.good}"
+        ) as events:
+            (event,) = await events.take(1)
+            assert (event.data, "~" in event.last_event_id) == ("2", False)
+
+
+# Inside
+
+
+class Desk:
+    """A doorkeeper with a clock of our own, and a token that is good for so long."""
+
+    def __init__(self, folder: Path, seconds: float | None = None, tickets: Tickets | None = None) -> None:
+        self.now = 1_000_000.0
+        self.path = folder / "tokens"
+        self.token = make_token(self.path, "somebody", every_right(), seconds and self.now + seconds)
+        keys = Keys([read_key(f"HS256:{put(folder / 'secret', SECRET.encode())}")], Expected())
+        self.keeper = Doorkeeper(file=TokenFile(self.path), keys=keys, clock=lambda: self.now, tickets=tickets)
+
+    def ticket(self) -> str:
+        return self.keeper.make_ticket(self.keeper.admit(self.token, "")).ticket
+
+    def is_good(self, ticket: str, way_back: str = "") -> bool:
+        try:
+            return self.keeper.take_ticket(ticket, "/a", way_back, "").grant.name == "somebody"
+        except Unauthorised:
+            return False
+
+
+def test_a_ticket_that_is_too_old_is_spent(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, second = desk.ticket(), desk.ticket()
+    desk.now += LIFE - 0.001
+    assert desk.is_good(first)
+    desk.now += 0.001
+    assert not desk.is_good(second)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.4, 0.5, 0.99])
+def test_a_spent_ticket_is_known_as_long_as_it_could_be_used(tmp_path: Path, step: float) -> None:
+    desk = Desk(tmp_path)
+    desk.is_good(desk.ticket())  # the clock of what is spent runs
+    desk.now += LIFE * step
+    ticket = desk.ticket()
+    assert desk.is_good(ticket)
+    for _ in range(20):
+        desk.now += LIFE / 10
+        assert desk.is_good(desk.ticket())
+        assert not desk.is_good(ticket)
+
+
+def test_a_ticket_is_good_no_longer_than_its_token(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, LIFE / 2)
+    first, second = desk.ticket(), desk.ticket()
+    way_back = desk.keeper.take_ticket(first, "/a", "", "").way_back
+    assert desk.is_good(first, way_back)
+    desk.now += LIFE / 2
+    for ticket, again in ((first, way_back), (second, "")):
+        with pytest.raises(Unauthorised, match="expired"):
+            desk.keeper.take_ticket(ticket, "/a", again, "")
+
+
+def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, second = desk.ticket(), desk.ticket()
+    way_back = desk.keeper.take_ticket(first, "/a", "", "").way_back
+    desk.path.write_bytes(b"")
+    assert not desk.is_good(first, way_back)
+    assert not desk.is_good(second)
+
+
+def test_a_ticket_says_no_more_than_its_token(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    token = signed(claims(aud=None, subscribe=["a.*"], consume=["b"], publish=["c"], admin=["d"]))
+    grant = desk.keeper.admit(token, "")
+    found = desk.keeper.take_ticket(desk.keeper.make_ticket(grant).ticket, "/a", "", "").grant
+    assert (found.subscribe.names, found.consume.names) == (("a.*",), ("b",))
+    assert (found.publish.names, found.admin.names) == ((), ())
+    assert (found.name, found.expires) == (grant.name, grant.expires)
+
+
+def test_a_ticket_that_is_changed_anywhere_is_not_good(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for ticket in (desk.ticket(), desk.keeper.make_ticket(desk.keeper.admit(signed(claims(aud=None)), "")).ticket):
+        for place in range(len(ticket) - 1):  # the last letter has bits that say nothing
+            letter = "A" if ticket[place] != "A" else "B"
+            assert not desk.is_good(ticket[:place] + letter + ticket[place + 1 :])
+        for wrong in ("", ticket[:-4], ticket + "AAAA", f" {ticket}", ticket.replace(ticket[5], "*", 1)):
+            assert not desk.is_good(wrong)
+        assert desk.is_good(ticket)
+
+
+def test_a_ticket_of_a_server_that_asked_nobody_is_not_good_when_it_asks(tmp_path: Path) -> None:
+    tickets = Tickets(tmp_path / TICKETS)
+    desk = Desk(tmp_path, tickets=tickets)
+    for grant in (ANYBODY, Grant("somebody"), Grant("somebody", stored=True)):
+        assert not desk.is_good(tickets.make(grant, desk.now).ticket)
+
+
+def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state" / TICKETS
+    first = Tickets(path).make(ANYBODY, 0.0)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert [found.name for found in path.parent.iterdir()] == [TICKETS]
+    assert first.ticket != Tickets(path).make(ANYBODY, 0.0).ticket
+    path.chmod(0o644)
+    desk = Desk(tmp_path, tickets=Tickets(path))
+    assert desk.is_good(desk.ticket())
+    assert "the key of tickets is not kept" in caplog.text
+    path.chmod(0o600)
+    strange = Desk(tmp_path / "state", tickets=Tickets(path))
+    assert not strange.is_good(desk.ticket())
+
+
+def test_who_only_makes_tickets_fills_no_memory(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    grant = desk.keeper.admit(desk.token, "")
+    tickets = desk.keeper._tickets
+    for _ in range(1_000):
+        tickets.make(grant, desk.now)
+    assert not any(tickets._spent)
