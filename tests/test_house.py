@@ -77,7 +77,7 @@ TABLE = """
     core/delayed      → .topiclog .deadlines .notes message errors
     core/topiclog     → .losses .history .run .holds message
     core/losses       → .notes .run message
-    core/holds        → .history .run .group message
+    core/holds        → .history .run .slices .group message
     core/group        → .lease .deadlines position errors
     core/lease        → message errors
     core/history      → .run .shelf message

@@ -203,7 +203,9 @@ class Core:
     @property
     def deadline(self) -> float:
         """When something is due next of which others must hear."""
-        return 0.0 if self.log.uncut else min(self.delayed.next() or inf, self.groups.deadline or inf)
+        if self.log.uncut or self.groups.busy:
+            return 0.0
+        return min(self.delayed.next() or inf, self.groups.deadline or inf)
 
     def pass_time(self, now: float) -> None:
         """Do what is due by now: before a worker's call, and when the deadline comes."""
@@ -234,14 +236,17 @@ class Core:
 
     # Topics
 
-    def drop(self, topic: str) -> Slices[None]:
+    def drop(self, topic: str, now: float) -> Slices[None]:
         """Forget a topic, its messages, those that are to come later, its groups and its keys. What comes behind the
         first slice stays. Raises NotFound."""
-        self.groups.drop_all(topic)
-        self.duplicates.drop(topic)
-        for drafts in self.delayed.drop(topic):
-            self.log.release(drafts)
         known, end = self.log.empty(topic), self.log.head
+        self.duplicates.drop(topic)
+        for part in sliced(self.delayed.drop(topic)):
+            for drafts in part:
+                self.log.release(drafts)
+                self.log.expect(topic, -how_many(drafts), now)
+            yield
+        yield from self.groups.drop_all(topic)
         while not self.log.take_up_to(known, end):
             yield
 

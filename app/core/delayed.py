@@ -55,10 +55,11 @@ class Delayed:
         return {topic: sum(counts.values()) for topic, counts in self._numbers.items()}
 
     def drop(self, topic: str) -> Iterator[Sequence[Draft]]:
-        """Give up all of a topic's."""
+        """Give up all that a topic has now, one by one; meanwhile some may be due."""
         for number in tuple(self._numbers.get(topic, ())):
-            self._due.discard(number)
-            yield self._take(number)
+            if number in self._publishes:
+                self._due.discard(number)
+                yield self._take(number)
 
     def next(self) -> float | None:
         """When the next one is due; None when there is none."""

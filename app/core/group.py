@@ -14,6 +14,7 @@ its end *is* over, whenever somebody asks next.
 import re
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -24,6 +25,7 @@ from .deadlines import Deadlines
 from .lease import Action, Outcome
 
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
+AT_ONCE: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
 REMEMBERED: Final = 10_000  # dead messages whose late ack is told so
 JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
 
@@ -100,12 +102,14 @@ class GroupNote(msgspec.Struct, frozen=True):
     acked: int
     dead: int
     gap: Gap | None = None
+    passed: int | None = None
+    closing: bool = False
 
 
 class Group:
     __slots__ = (
-        "_deadlines", "_returned", "acked", "begin", "cursor", "dead", "dying", "ended", "gap", "jobs", "leased",
-        "remembered", "settings", "touched",
+        "_deadlines", "_returned", "acked", "begin", "closing", "cursor", "dead", "dying", "ended", "gap", "jobs",
+        "leased", "passed", "remembered", "settings", "touched",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -114,6 +118,8 @@ class Group:
         self.gap = gap
         self.begin = begin  # it has nothing to do with messages up to this seq
         self.cursor = begin  # every message up to this seq was handed out
+        self.passed = 0  # of those that came (app/core/holds.py), how many are not to be handed out for the first time
+        self.closing = False  # it is being dropped: nobody gets anything from it
         self.jobs: dict[int, Job] = {}  # by seq; the oldest first, since first deliveries are in order
         self.dying: dict[int, None] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
         self.ended: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
@@ -126,7 +132,9 @@ class Group:
         self.remembered: dict[int, None] = {}  # the newest that are dead
 
     def note(self) -> GroupNote:
-        return GroupNote(self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap)
+        return GroupNote(
+            self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing
+        )  # fmt: skip
 
     @classmethod
     def restore(cls, note: GroupNote, jobs: Mapping[int, Job], buried: Iterable[int], life: str) -> "Group":
@@ -134,6 +142,7 @@ class Group:
         ended with it, and with the `life` of the server: what it held is due at once."""
         group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
+        group.closing = note.closing
         group.jobs = dict(jobs)
         group.remembered = dict.fromkeys(buried)
         for seq, job in jobs.items():
@@ -193,6 +202,7 @@ class Group:
         if job is None:
             job = self.jobs[seq] = Job()
             self.cursor = seq
+            self.passed += 1
         job.attempt += 1
         job.expires, job.bound = expires, bound
         self.leased += 1
@@ -201,7 +211,8 @@ class Group:
         return job.attempt
 
     def lose(self, seq: int) -> None:
-        """The message is gone: its ttl is over."""
+        """The message is gone: its ttl is over. Or the group is closing."""
+        self.passed += seq > self.cursor
         if job := self.jobs.pop(seq, None):
             self.touched[seq] = None
             if job.expires is not None:
@@ -212,8 +223,8 @@ class Group:
     # Time
 
     def pass_time(self, now: float) -> None:
-        """Do what is due."""
-        for seq in self._deadlines.due(now):
+        """Do what is due, but no more than some milliseconds allow: the rest is due when somebody asks next."""
+        for seq in islice(self._deadlines.due(now), AT_ONCE):
             job = self.jobs[seq]
             if job.expires is None:
                 self._again(seq, job)
@@ -228,7 +239,7 @@ class Group:
         job = self.jobs.get(seq)
         if job is None:
             return self._settled(action, seq)
-        if job.expires is None or attempt not in {None, job.attempt}:
+        if job.expires is None or job.expires <= now or attempt not in {None, job.attempt}:
             return Outcome.EXPIRED
         self.touched[seq] = None
         match action:

@@ -4,6 +4,7 @@ Like the log, plain data and functions of the time they are given. What workers 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -13,8 +14,8 @@ from ..message import Death, Draft, Envelope, Id, Message
 from ..position import EARLIEST, Cursor, Gap, GapReason, Start
 from ..topic import Selector, dead_letter_of
 from .deadlines import Deadlines
-from .group import Group, GroupNote, GroupSettings, GroupState, Job
-from .holds import Holds
+from .group import AT_ONCE, Group, GroupNote, GroupSettings, GroupState, Job
+from .holds import Counting, Holds
 from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
 from .notes import Changed, Notes, forget
@@ -23,6 +24,8 @@ from .run import Run
 from .slices import Slices
 from .topiclog import TopicLog, TopicNote
 from .totals import Totals
+
+DUE: Final = 10  # groups in which something is due that is done at once: some milliseconds, then others get their turn
 
 
 class Dying(msgspec.Struct, frozen=True):
@@ -74,6 +77,7 @@ class Groups:
         self._life = life
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
+        self._closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
 
     @property
     def has_news(self) -> bool:
@@ -89,6 +93,11 @@ class Groups:
     def deadline(self) -> float | None:
         """When something is due next."""
         return self._deadlines.next()
+
+    @property
+    def busy(self) -> bool:
+        """Something was begun that goes on when time passes."""
+        return bool(self._closing or self._mourning)
 
     # What an engine writes down
 
@@ -108,8 +117,13 @@ class Groups:
             groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()), self._life)
         for topic, names in groups.items():
             held: TopicNote = notes["topic"][topic,]
-            self._log.existing(topic).holds = Holds(names, held.held, held.held_bytes)
+            log = self._log.existing(topic)
+            log.holds = Holds(names, held.held, held.held_bytes, held.come)
             for name, group in names.items():
+                passed = notes["group"][topic, name].passed  # None in a file of an older plainmq
+                group.passed = held.come - log.ring.count(group.cursor) if passed is None else passed
+                if group.closing:
+                    self._closing[topic, name] = None
                 self._look_at(topic, name, group)
 
     def group_note(self, topic: str, name: str) -> GroupNote | None:
@@ -129,6 +143,7 @@ class Groups:
     def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
         """The group is there; if `make`, it and its topic are made. Returns what is gone of what it was to begin with,
         until it has handed something out. Raises NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
+        yield from self._closed(topic, name)
         if name not in self._groups_of(topic):
             yield from self.configure(topic, name, {}, None, now, make=make)
         return self._existing(topic, name).untold
@@ -140,10 +155,14 @@ class Groups:
         """Change fields of the group's settings; if `make`, the topic and the group are made if they are not there.
         `start` (the word, and what it means) says where a new group begins. Raises NotFound, OptionInvalid, TopicLimit,
         GroupLimit, LogFull."""
+        yield from self._closed(topic, name)
         word, place = start or ("", EARLIEST)
         begin = yield from self._reading.locate(Selector([topic]), place, now)
         if place is EARLIEST:  # all that there ever was, and not what is left of it
             begin = Cursor(0, 0, "earliest")
+        counting = Counting(begin.seq)
+        if make and name not in self._groups_of(topic):
+            counting = yield from self._count(topic, begin.seq)
         group = self._groups_of(topic).get(name)
         if group is None and not make:
             raise NotFound(
@@ -169,7 +188,7 @@ class Groups:
             group.configure(settings)
             self._look_at(topic, name, group)
         else:
-            self._make(topic, name, settings, begin, now)
+            self._make(topic, name, settings, begin, counting, now=now)
 
     def _leads_back(self, topic: str, dead_letter: str) -> bool:
         """Whether a dead message, dying again and again, would be in the topic once more."""
@@ -180,48 +199,101 @@ class Groups:
             ahead += further
         return topic in reached
 
-    def _make(self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, now: float) -> None:
+    def _count(self, topic: str, begin: int) -> Slices[Counting]:
+        """What a group would have to do that begins there."""
+        while log := self._log.topics.get(topic):
+            counting, groups = Counting(begin), [*self._groups_of(topic).values()]
+            counts = self._log.counts.setdefault(topic, [])
+            counts.append(counting)
+            try:
+                while not counting.count_on(log.ring, log.holds):
+                    yield
+            finally:
+                counts.remove(counting)
+                if not counts:
+                    self._log.counts.pop(topic, None)
+            if self._log.topics.get(topic) is log and [*self._groups_of(topic).values()] == groups:
+                return counting
+        return Counting(begin)
+
+    def _make(
+        self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, counting: Counting, *, now: float
+    ) -> None:
         if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
             raise OptionInvalid(
                 f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
             )
         log = self._log.make(topic, now)
-        groups = dict(log.holds.groups) if log.holds else {}
+        groups = self._groups_of(topic)
         if len(groups) >= self._most:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
-        self._log.regroup(log, {**groups, name: group})
+        self._log.add_group(log, name, group, counting)
 
-    def drop(self, topic: str, name: str) -> None:
+    # A group that is dropped is gone for all who ask; what it holds is let go in slices, also after a restart
+
+    def drop(self, topic: str, name: str) -> Slices[None]:
         """Raises NotFound."""
-        group = self._existing(topic, name)
-        log = self._log.existing(topic)
-        self._give_up(topic, name, group)
-        assert log.holds is not None
-        self._log.regroup(log, {known: it for known, it in log.holds.groups.items() if known != name})
-        self._log.trim(topic)
+        self._close(topic, name, self._existing(topic, name))
+        yield from self._closed(topic, name)
 
-    def drop_all(self, topic: str) -> None:
-        """The topic is about to be dropped. Raises NotFound."""
-        self._log.existing(topic)
-        groups = self._groups_of(topic)
-        for name, group in groups.items():
-            self._give_up(topic, name, group)
-        if groups:
-            self._log.regroup(self._log.existing(topic), {})
+    def drop_all(self, topic: str) -> Slices[None]:
+        """The topic is about to be dropped."""
+        names = [*self._groups_of(topic)]
+        for name in names:
+            self._close(topic, name, self._groups_of(topic)[name])
+        for name in names:
+            yield from self._closed(topic, name)
 
-    def _give_up(self, topic: str, name: str, group: Group) -> None:
+    def _close(self, topic: str, name: str, group: Group) -> None:
+        group.closing = True
+        self._closing[topic, name] = None
         self._deadlines.discard((topic, name))
         self._mourning.pop((topic, name), None)
         self._changed("group", (topic, name))
-        for seq in group.jobs:
-            self._changed("job", (topic, name, seq))
-        for seq in group.remembered:
-            self._changed("buried", (topic, name, seq))
-        self._tell_ended(
-            topic, name, [(seq, job.attempt) for seq, job in group.jobs.items() if job.expires is not None]
-        )
         self._news.ready[topic, name] = None  # who waits for it shall learn that it is gone
+
+    def _closed(self, topic: str, name: str) -> Slices[None]:
+        """Until the group, if it is being dropped, is no more."""
+        while not self._let_go(topic, name):
+            yield
+
+    def _let_go(self, topic: str, name: str) -> bool:
+        """A slice of closing the group; whether it is no more, or is not closing."""
+        if (topic, name) not in self._closing:
+            return True
+        log, group = self._log.existing(topic), self._groups_of(topic)[name]
+        for seq in [*islice(group.jobs, AT_ONCE)]:
+            group.lose(seq)
+            self._log.settled(log, seq)
+        for seq in [*islice(group.remembered, AT_ONCE)]:
+            del group.remembered[seq]
+            self._changed("buried", (topic, name, seq))
+        self._look_at(topic, name, group)
+        if group.jobs or group.remembered or not self._pass_over(log, group):
+            return False
+        del self._closing[topic, name]
+        self._changed("group", (topic, name))
+        self._log.remove_group(log, name)
+        return True
+
+    def _pass_over(self, log: TopicLog, group: Group) -> bool:
+        """Let go some of what was never handed out, up to where the other groups are, which hold the rest: whether that
+        was all."""
+        end = min([other.cursor for other in self._groups_of(log.name).values() if other is not group], default=0)
+        left = AT_ONCE
+        for run in [*islice(log.ring.after(group.cursor), AT_ONCE)]:
+            for seq in run.seqs:
+                if seq <= group.cursor:
+                    continue
+                if seq > end or not left:
+                    return seq > end
+                left -= 1
+                group.cursor = seq
+                if run.for_all:
+                    group.passed += 1
+                    self._log.settled(log, seq)
+        return left > 0
 
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
@@ -245,6 +317,8 @@ class Groups:
     def count(self, topic: TopicLog, totals: Totals) -> None:
         """Add the topic's groups."""
         for group in topic.holds.groups.values() if topic.holds else ():
+            if group.closing:
+                continue
             totals.groups += 1
             totals.ready += self._ready(topic, group)
             totals.leased += group.leased
@@ -254,11 +328,8 @@ class Groups:
 
     @staticmethod
     def _ready(topic: TopicLog, group: Group) -> int:
-        """Whatever an only group has no job for is ready: then nothing needs to be counted."""
-        holds = topic.holds
-        if holds is not None and len(holds.groups) == 1:
-            return group.returned + holds.count - len(group.jobs)
-        return group.returned + topic.ring.count(group.cursor)
+        assert topic.holds is not None
+        return group.returned + topic.holds.come - group.passed
 
     def _groups_of(self, topic: str) -> dict[str, Group]:
         log = self._log.topics.get(topic)
@@ -267,7 +338,7 @@ class Groups:
     def _existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)
         group = self._groups_of(topic).get(name)
-        if group is None:
+        if group is None or group.closing:
             raise NotFound(f"topic {topic!r} has no group {name!r}")
         return group
 
@@ -354,12 +425,14 @@ class Groups:
     # Time
 
     def pass_time(self, now: float) -> None:
-        """Do what is due by now."""
+        """Do what is due by now, but no more than some milliseconds allow."""
+        for topic, name in [*islice(self._closing, 1)]:
+            self._let_go(topic, name)
         for topic in tuple(self._log.bereaved):
             del self._log.bereaved[topic]
             for name, group in self._groups_of(topic).items():
                 self._look_at(topic, name, group)
-        for topic, name in self._deadlines.due(now):
+        for topic, name in islice(self._deadlines.due(now), DUE):
             group = self._existing(topic, name)
             group.pass_time(now)
             self._look_at(topic, name, group)
@@ -367,7 +440,7 @@ class Groups:
     def _look_at(self, topic: str, name: str, group: Group) -> None:
         """Something has changed in the group: note what follows."""
         key = topic, name
-        if (deadline := group.deadline) is None:
+        if group.closing or (deadline := group.deadline) is None:
             self._deadlines.discard(key)
         else:
             self._deadlines.set(key, deadline)
@@ -380,7 +453,7 @@ class Groups:
             group.touched.clear()
         if group.returned:
             self._news.ready[key] = None
-        if group.dying:
+        if group.dying and not group.closing:
             self._mourning[key] = None
 
     def _tell_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
@@ -390,13 +463,16 @@ class Groups:
     # Death
 
     def dying(self, now: float) -> Iterator[Dying]:
-        """What is out of attempts; each is to be bury()ed, or postpone()d, before the next is asked for."""
-        for topic, name in tuple(self._mourning):
+        """What is out of attempts, some of it: each is to be bury()ed, or postpone()d, before the next is asked for."""
+        for topic, name in [*islice(self._mourning, 1)]:
             group = self._existing(topic, name)
-            for seq in tuple(group.dying):
+            for seq in [*islice(group.dying, AT_ONCE)]:
                 if message := self._message(topic, seq, now):
                     yield Dying(topic, name, seq, self._in_its_stead(name, group, message))
-            self._mourning.pop((topic, name), None)
+                else:
+                    group.lose(seq)
+            if not group.dying:
+                self._mourning.pop((topic, name), None)
 
     @staticmethod
     def _in_its_stead(name: str, group: Group, message: Message) -> Draft:

@@ -12,17 +12,64 @@ from ..message import Delivery, Message
 from .group import Group
 from .history import Ring
 from .run import Run
+from .slices import SLICE
+
+
+class Counting:
+    """For a group that begins at a place: how many messages for all there are behind it; and of those that no group
+    holds yet, how many, and bytes of bodies. They are counted in slices, and who changes what was counted says so."""
+
+    __slots__ = ("begin", "count", "free", "free_bytes", "place")
+
+    def __init__(self, begin: int) -> None:
+        self.begin = begin
+        self.place = begin  # up to here they were counted
+        self.count = self.free = self.free_bytes = 0
+
+    def count_on(self, ring: Ring, holds: "Holds | None") -> bool:
+        """A slice; whether that was the last one."""
+        left = SLICE
+        for run in ring.after(self.place):
+            if left <= 0:
+                return False
+            left -= run.live
+            self.place = run.key
+            for seq, size in self._of(run):
+                self.count += 1
+                if holds is None or not holds.needs(seq):
+                    self._free(1, size)
+        return True
+
+    def removed(self, run: Run) -> None:
+        """These are gone, which nobody held any more."""
+        for _, size in self._of(run) if run.seq <= self.place else ():
+            self.count -= 1
+            self._free(-1, -size)
+
+    def freed(self, seq: int, octets: int) -> None:
+        """No group holds the message of so many bytes any more."""
+        if self.begin < seq <= self.place:
+            self._free(1, octets)
+
+    def _of(self, run: Run) -> Iterator[tuple[int, int]]:
+        return ((seq, size) for seq, size in run.sizes() if run.for_all and seq > self.begin)
+
+    def _free(self, count: int, octets: int) -> None:
+        self.free += count
+        self.free_bytes += octets
 
 
 class Holds:
-    """The groups of one topic, and how many of its messages (and bytes of bodies) they hold."""
+    """The groups of one topic, and how many of its messages (and bytes of bodies) they hold. `come`: how many for all
+    have come since it has groups; a group has not handed out so many of them as it has not `passed`."""
 
-    __slots__ = ("_freed", "_passed", "bytes", "count", "groups")
+    __slots__ = ("_freed", "_passed", "bytes", "come", "count", "groups")
 
-    def __init__(self, groups: dict[str, Group], count: int = 0, octets: int = 0) -> None:
+    def __init__(self, groups: dict[str, Group], count: int = 0, octets: int = 0, come: int = 0) -> None:
         self.groups = groups
         self.count = count
         self.bytes = octets
+        self.come = come
         self._passed = 0  # retention has walked to here
         self._freed: list[int] = []  # a heap of what was released behind it
 
@@ -39,6 +86,7 @@ class Holds:
         """So many new messages, with bodies of so many bytes: every group needs them."""
         self.count += count
         self.bytes += octets
+        self.come += count
 
     def remove(self, seq: int, octets: int) -> None:
         """A message that was held, and has so many bytes, is done, or lost."""
@@ -46,10 +94,6 @@ class Holds:
         self.bytes -= octets
         if seq <= self._passed:
             heappush(self._freed, seq)
-
-    def recount(self, ring: Ring) -> None:
-        held = [size for seq, size in ring.sizes() if self.needs(seq)]
-        self.count, self.bytes = len(held), sum(held)
 
     def lose(self, seq: int) -> None:
         """A message that was held is gone: its ttl is over."""
@@ -61,7 +105,7 @@ class Holds:
         seqs of what is for one subscriber, oldest first."""
         while self._freed:
             message = ring.get(self._freed[0])
-            if message is None:
+            if message is None or self.needs(message.seq):  # by a group that came since
                 heappop(self._freed)
             else:
                 yield message

@@ -19,7 +19,7 @@ from .deadlines import Deadlines
 from .epochs import Epochs
 from .group import JOB_COST, Group
 from .history import History
-from .holds import Holds
+from .holds import Counting, Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
 from .run import Run, placed
@@ -50,6 +50,7 @@ class Log:
         self.topics: dict[str, TopicLog] = {}
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
+        self.counts: dict[str, list[Counting]] = {}  # by topic: for groups that are about to be there
         self.frozen = False  # nothing may change, not even what is due
         self.history = history
         self.order = history.order
@@ -128,6 +129,7 @@ class Log:
             topic.holds.lose(message.seq)
             self.bereaved[topic.name] = None
             for name in topic.holds.groups:
+                self._changed("group", (topic.name, name))
                 self._changed("job", (topic.name, name, message.seq))
             self.unhold(topic, message.seq, run.octets)
         self._removed(topic, (run,))
@@ -137,6 +139,8 @@ class Log:
         """The topic's ring has given these up."""
         self._changed("topic", (topic.name,))
         for run in runs:
+            for counting in self.counts.get(topic.name, ()):
+                counting.removed(run)
             topic.bytes -= run.octets
             self.cost -= run.octets + run.live * run.each
             if run.expires is not None:
@@ -164,9 +168,9 @@ class Log:
         self._watch(topic)
 
     def empty(self, name: str) -> TopicLog:
-        """Forget a topic's settings, and that anything comes later. Its messages are to be taken. Raises NotFound."""
+        """Forget a topic's settings. Its messages are to be taken. Raises NotFound."""
         topic = self.existing(name)
-        topic.retention, topic.pinned, topic.delayed = self.limits.retention, False, 0
+        topic.retention, topic.pinned = self.limits.retention, False
         self._changed("topic", (name,))
         return topic
 
@@ -178,7 +182,10 @@ class Log:
             if not left:
                 return False
             before = topic.ring.live
-            self._lost(topic, topic.ring.shift(min(first.live - first.count(end), left)))
+            if topic.holds is None:
+                self._lost(topic, topic.ring.shift(min(first.live - first.count(end), left)))
+            elif run := self.remove(next(first.messages)):  # of a group that was made meanwhile
+                self.losses.add(topic.loss, (run,))
             left -= before - topic.ring.live
         if self.topics.get(topic.name) is topic and not topic.stays:
             self._forget(topic)
@@ -290,25 +297,38 @@ class Log:
 
     # What groups have not done stays
 
-    def regroup(self, topic: TopicLog, groups: dict[str, Group]) -> None:
-        """Give the topic these groups in place of those it has. Raises LogFull."""
-        holds = Holds(groups)
-        if groups:
-            holds.recount(topic.ring)
-        cost = holds.count * len(groups) * JOB_COST
-        if topic.holds is not None:
-            cost -= topic.holds.count * len(topic.holds.groups) * JOB_COST
+    def add_group(self, topic: TopicLog, name: str, group: Group, counting: Counting) -> None:
+        """`counting`: up to now. Raises LogFull."""
+        holds = topic.holds or Holds({})
+        count = holds.count + counting.free
+        cost = (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
         if cost > 0 and self.cost + cost > self.limits.total_bytes:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
         self.cost += cost
-        topic.holds = holds if groups else None
+        holds.count, holds.bytes = count, holds.bytes + counting.free_bytes
+        holds.groups[name] = group
+        group.passed = holds.come - counting.count
+        topic.holds = holds
         self._changed("topic", (topic.name,))
         self._watch(topic)
+
+    def remove_group(self, topic: TopicLog, name: str) -> None:
+        """It holds nothing any more that another group does not hold, or there is no other."""
+        assert topic.holds is not None
+        self.cost -= JOB_COST * topic.holds.count
+        del topic.holds.groups[name]
+        if not topic.holds.groups:
+            topic.holds = None
+        self._changed("topic", (topic.name,))
+        self._watch(topic)
+        self._trim(topic)
 
     def unhold(self, topic: TopicLog, seq: int, octets: int) -> None:
         """No group needs the message of so many bytes any more: retention may take it."""
         assert topic.holds is not None
         topic.holds.remove(seq, octets)
+        for counting in self.counts.get(topic.name, ()):
+            counting.freed(seq, octets)
         self._changed("topic", (topic.name,))
         self.cost -= JOB_COST * len(topic.holds.groups)
 

@@ -79,6 +79,7 @@ class TopicNote(msgspec.Struct, frozen=True):
     pinned: bool
     held: int = 0
     held_bytes: int = 0
+    come: int = 0
 
 
 class TopicLog:
@@ -147,14 +148,14 @@ class TopicLog:
             first,
             last,
             self.retention,
-            sorted(self.holds.groups) if self.holds else [],
+            sorted(name for name, group in self.holds.groups.items() if not group.closing) if self.holds else [],
         )
 
     def note(self) -> TopicNote:
-        held, held_bytes = (self.holds.count, self.holds.bytes) if self.holds else (0, 0)
+        holds = (self.holds.count, self.holds.bytes, self.holds.come) if self.holds else (0, 0, 0)
         return TopicNote(
             self.retention, self.loss, self.ring.live, self.bytes, self.next_index, self.last_used, self.pinned,
-            held, held_bytes,
+            *holds,
         )  # fmt: skip
 
     @classmethod

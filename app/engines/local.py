@@ -122,7 +122,7 @@ class LocalEngine(Engine):
         return self._ask(lambda core, now: core.log.configure(name, changes, now))
 
     def drop(self, name: str) -> Future[None]:
-        return self._work_in_slices(lambda core, _now: core.drop(name))
+        return self._work_in_slices(lambda core, now: core.drop(name, now))
 
     def totals(self) -> Future[Totals]:
         return self._ask_in_slices(lambda core, _now: core.totals(), reads=True)
@@ -177,4 +177,4 @@ class LocalEngine(Engine):
         )
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
-        return self._work(lambda core, _now: core.groups.drop(topic, group))
+        return self._work_in_slices(lambda core, _now: core.groups.drop(topic, group))

@@ -9,11 +9,15 @@ import pytest
 
 from app.core.core import Core
 from app.core.epochs import Epochs
+from app.core.group import AT_ONCE
+from app.core.groups import DUE
 from app.core.history import MemoryHistory, MemoryOrder, MemoryRing
+from app.core.lease import Action, lease_id
 from app.core.reading import SCAN
 from app.core.run import Run
 from app.core.slices import SLICE, Slices
 from app.core.topiclog import Limits, Retention
+from app.errors import NotFound
 from app.message import Id, Message
 from app.position import EARLIEST, After, AfterIndex, Ago, Cursor, Last, Start
 from app.topic import Selector
@@ -222,12 +226,125 @@ def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
 
 def test_a_topic_is_given_up_in_slices_and_what_comes_meanwhile_stays() -> None:
     filled = Filled()
-    dropping = filled.core.drop("big")
+    dropping = filled.core.drop("big", NOW)
     next(dropping)
     assert filled.looked.things() <= 2 * SLICE
     filled.append("big", BIG)
     filled.bounded(dropping)
     assert [message.data for message in filled.rest(Selector(["big"]), Cursor(0, 0))] == [b"%d" % BIG]
     filled.looked.things()
-    filled.bounded(filled.core.drop("big"))
+    filled.bounded(filled.core.drop("big", NOW))
     assert "big" not in filled.core.log.topics
+
+
+# Groups
+
+
+def made(filled: Filled, name: str, start: Start = EARLIEST) -> None:
+    filled.bounded(filled.core.groups.configure("big", name, {}, (str(start), start), NOW + BIG))
+
+
+def lag(filled: Filled, name: str) -> int:
+    state = filled.core.groups.state("big", name, NOW + BIG)
+    assert filled.looked.things() <= SLICE
+    return state.lag
+
+
+def settle(filled: Filled, name: str, most: int) -> None:
+    """Lease so many, and ack every other one."""
+    groups = filled.core.groups
+    for _ in range(most // 100):
+        leases = groups.claim("big", name, count=100, octets=1 << 20, seconds=60.0, now=NOW + BIG)
+        acked = [lease_id(lease) for lease in leases[::2]]
+        groups.settle("big", name, Action.ACK, acked, seconds=None, now=NOW + BIG)
+    filled.looked.things()
+
+
+def held(filled: Filled) -> tuple[int, int]:
+    """Messages that a group has not done, and bytes of their bodies: as they are counted."""
+    holds = filled.core.log.topics["big"].holds
+    return (holds.count, holds.bytes) if holds else (0, 0)
+
+
+def looked_for(filled: Filled) -> tuple[int, int]:
+    """The same, found out anew."""
+    topic = filled.core.log.topics["big"]
+    sizes = [
+        len(message.data) for run in topic.ring.after(0) for message in run.messages
+        if topic.holds is not None and run.for_all and topic.holds.needs(message.seq)
+    ]  # fmt: skip
+    filled.looked.things()
+    return len(sizes), sum(sizes)
+
+
+def test_a_group_is_made_and_dropped_in_slices_and_what_is_held_is_counted_right() -> None:
+    filled = Filled()
+    middle = After(Id("e", filled.core.log.head // 2))
+    for name, start in (("first", EARLIEST), ("middle", middle), ("late", Last(10)), ("last", EARLIEST)):
+        made(filled, name, start)
+        settle(filled, name, 1_000)
+        assert held(filled) == looked_for(filled)
+    assert lag(filled, "first") == BIG - 500
+    for name in ("first", "late", "last", "middle"):
+        filled.bounded(filled.core.groups.drop("big", name))
+        assert held(filled) == looked_for(filled)
+    assert filled.core.log.topics["big"].holds is None
+
+
+def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() -> None:
+    filled = Filled()
+    made(filled, "there")
+    making = filled.core.groups.configure("big", "new", {}, ("earliest", EARLIEST), NOW + BIG)
+    for _ in range(4):
+        next(making)
+        settle(filled, "there", 200)
+        filled.append("big", BIG)
+    filled.core.log.configure("big", {"max_messages": BIG - 100}, NOW + BIG)  # takes some of what was acked
+    filled.bounded(making)
+    assert held(filled) == looked_for(filled)
+    assert lag(filled, "new") == filled.core.log.topics["big"].for_all
+    settle(filled, "new", 2_000)
+    dropping = filled.core.groups.drop("big", "there")
+    for _ in range(2):
+        next(dropping)
+        settle(filled, "new", 200)
+        filled.append("big", BIG)
+        with pytest.raises(NotFound):
+            filled.core.groups.state("big", "there", NOW + BIG)
+    filled.bounded(dropping)
+    assert held(filled) == looked_for(filled)
+
+
+def test_a_group_of_the_same_name_waits_until_the_one_before_is_gone() -> None:
+    filled = Filled()
+    made(filled, "g")
+    settle(filled, "g", 1_000)
+    next(filled.core.groups.drop("big", "g"))
+    made(filled, "g")
+    assert lag(filled, "g") == BIG
+
+
+def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
+    filled = Filled()
+    made(filled, "g")
+    settle(filled, "g", 1_000)
+    next(filled.core.groups.drop("big", "g"))
+    turns = 0
+    while filled.core.deadline <= NOW + BIG:
+        filled.core.pass_time(NOW + BIG)
+        turns += 1
+        assert turns < 100
+    assert filled.core.log.topics["big"].holds is None
+
+
+def test_many_leases_that_end_together_end_in_parts() -> None:
+    filled = Filled()
+    made(filled, "g")
+    filled.core.groups.claim("big", "g", count=5_000, octets=1 << 30, seconds=10.0, now=NOW)
+    filled.core.take_outbox()
+    told: list[int] = []
+    while not told or told[-1]:
+        filled.core.pass_time(NOW + 10.0)
+        told.append(len(filled.core.take_outbox().news.ended))
+    assert max(told) <= AT_ONCE * DUE
+    assert sum(told) == 5_000
