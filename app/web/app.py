@@ -38,6 +38,7 @@ from .guard import Guard, Rules
 from .headers import SecurityHeaders
 from .health import livez, readyz
 from .metrics import metrics
+from .persistence import Persistence
 from .problem import explain, fail, forget, refuse
 from .publish import Bounds, publish
 from .queue import ack, extend, nack, pull, stream_work
@@ -122,6 +123,7 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
         Middleware(Forwarded, proxies=network.proxies),
         Middleware(Watched),
         Middleware(Upgrades),
+        Middleware(Persistence),
         Middleware(SecurityHeaders, public_host=network.public_host),
         Middleware(Guard, rules=rules),
     ]

@@ -21,7 +21,7 @@ from ..frames import STREAM_HEADERS, Forms, farewell, hello
 from ..net.progress import ALL, Progress, another_hold, progress
 from ..sink import Sink
 from .exchange import exchange
-from .handover import REQUEST, Request, connection_of
+from .handover import REQUEST, Request, connection_of, until_closed
 from .sink import Subscription
 from .stay import REVOKED, Stay
 
@@ -61,6 +61,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
             shutdown_event=_Drain(broker),
             shutdown_grace_period=GRACE,
         )
+        del self.headers["connection"]  # whether it stays open is known to the server only
         self._broker = broker
         self._forms = forms
         self._subscribe = subscribe
@@ -91,8 +92,11 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen = exchange(scope)
-        connection = connection_of((seen and seen.receive) or receive)
+        server = (seen and seen.receive) or receive
+        connection = connection_of(server)
         cut = connection.abort if connection else _canceller()
+        if scope["http_version"] != "1.1":
+            send = until_closed(server, send)
         buffer = Buffer(hello(self._broker.pressure, self._place), self._broker, cut, connection)
         subscription = self._subscribe(self._forms.plain, buffer)
         buffer.subscription = subscription

@@ -42,7 +42,11 @@ class Rules(msgspec.Struct, frozen=True):
     def trusts(self, origin: str, host: str) -> bool:
         """Whether a page from there may use us: one of our own, or of a site that was named."""
         scheme, _, name = origin.lower().partition("://")
-        return (scheme in {"http", "https"} and name == host.lower()) or origin in self.origins or ANY in self.origins
+        return (
+            (scheme in {"http", "https"} and name == host.lower() != "")
+            or origin in self.origins
+            or ANY in self.origins
+        )
 
 
 def _name(host: str) -> str:
@@ -80,7 +84,23 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         """Raises HostInvalid, HostUnknown, OriginForbidden."""
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+        host = self._host(scope)
+        origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+        for origin in origins:
+            if not self._rules.trusts(origin, host):
+                raise OriginForbidden(
+                    f"pages from {origin[:200]!a} may not use this server, which was asked for as {host!a}; if they"
+                    f" may, set --allowed-origins. If both are the same place, a proxy in between has changed the "
+                    f"name{_HINT}"
+                )
+        if not origins and ANY not in self._rules.origins and _is_foreign(scope, dict(headers)):
+            raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
+
+    def _host(self, scope: Scope) -> str:
+        """The name that it asks for; empty for HTTP/1.0 without one. Raises HostInvalid, HostUnknown."""
+        hosts: list[str] = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if not hosts and scope["http_version"] == "1.0":  # RFC 9112, section 3.2, asks it of 1.1; no browser speaks 1.0
+            return ""
         if len(hosts) != 1 or not _name(hosts[0]):
             seen = " and ".join(map(ascii, hosts))[:100] or "none"
             raise HostInvalid(f"expected one Host with the name or address of this server, not {seen}")
@@ -89,16 +109,7 @@ class Guard:
                 f"this server does not go by the name {_name(hosts[0])!r}; if it does, set --allowed-hosts. A proxy in "
                 f"between may have put its own name there{_HINT}"
             )
-        origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-        for origin in origins:
-            if not self._rules.trusts(origin, hosts[0]):
-                raise OriginForbidden(
-                    f"pages from {origin[:200]!a} may not use this server, which was asked for as {hosts[0]!a}; if they"
-                    f" may, set --allowed-origins. If both are the same place, a proxy in between has changed the "
-                    f"name{_HINT}"
-                )
-        if not origins and ANY not in self._rules.origins and _is_foreign(scope, dict(headers)):
-            raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
+        return hosts[0]
 
 
 def _readable(headers: Sequence[tuple[bytes, bytes]], rules: Rules) -> dict[str, str]:

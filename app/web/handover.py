@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Message, Receive, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from .exchange import Exchange, exchange
@@ -48,3 +48,19 @@ def connection_of(receive: Receive) -> Transport | None:
     nothing cannot be closed, only cut off: what was written waits for it for ever."""
     transport: Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
     return transport if hasattr(transport, "abort") else None  # uvloop's is no asyncio.Transport
+
+
+def until_closed(receive: Receive, send: Send) -> Send:
+    """`send` for an answer that ends with its connection. uvicorn would send it in chunks, which HTTP/1.0 does not know
+    (RFC 9112, section 6.1): its httptools protocol is told that each part is as long as was announced. Its h11 protocol
+    and other servers see to it themselves."""
+    cycle = getattr(receive, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle):
+        return send
+    cycle.chunked_encoding = cycle.keep_alive = False
+
+    async def send_part(message: Message) -> None:
+        cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    return send_part

@@ -162,11 +162,20 @@ class Connection(HttpToolsProtocol):
         """What uvicorn does at a message's begin, now that its head is known."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
+        current = self.parser.get_http_version() == "1.1"
+        self.url, self.expect_100_continue = url, expect and current  # RFC 9110, section 10.1.1
         self.headers += headers
         super().on_headers_complete()
+        if not current:
+            self.cycle.keep_alive = self._may_persist()
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
         self.headers = []  # the request has its own: what comes behind its body does not get among them
+
+    def _may_persist(self) -> bool:
+        """An older client asks for it (RFC 9112, section 9.3). Its protocol knows no chunks: their end is in doubt, and
+        nothing is read behind them (section 6.1)."""
+        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        return bool(self.parser.should_keep_alive()) and not chunked
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -26,6 +26,7 @@ from tests.fuzz.keys import KEYS, signed
 from tests.fuzz.wire import Doors
 
 TOPICS: Final = ("a", "a.b", "c")
+_OLD: Final = b"HTTP/1.0"
 FEW: Final = 12  # cuts of each head, where not all are tried
 _TOKEN: Final = signed(b'{"alg":"HS256"}', b'{"sub":"good","exp":99999999999,"publish":["a"],"subscribe":["**"]}')
 
@@ -155,7 +156,8 @@ def cuts(request: bytes, chance: random.Random, every: bool) -> Iterator[list[by
         yield [request[:place], request[place:]]
     first, second = sorted(chance.choices(places, k=2))
     yield [request[:first], request[first:second], request[second:]]
-    if b"GET" not in request:  # uvicorn forgets a stream behind which something else was asked
+    # uvicorn forgets a stream behind which something else was asked, and reads nothing behind a request of HTTP/1.0.
+    if b"GET" not in request and _OLD not in request:
         yield [request + request[:first], request[first:]]
 
 
@@ -179,6 +181,11 @@ class Comparison:
         """Raises Difference."""
         pieces = [piece for piece in pieces if piece]
         short, plain = (said_in(doors.say(make, pieces)) for doors, make in self._sides())
+        if _OLD in b"".join(pieces):  # uvicorn keeps no connection of HTTP/1.0, and tells its clients to continue
+            short, plain = (
+                [(status.removesuffix(" close"), body) for status, body in answers if status != "100"]
+                for answers in (short, plain)
+            )
         if not _agree(short, plain):
             raise Difference(f"{pieces!r}:\nthe short cut answers {short}\nplain ASGI {plain}")
         self.requests += 1
@@ -229,8 +236,9 @@ def said_in(text: bytes) -> list[tuple[str, bytes]]:
     while text:
         head, _, text = text.partition(b"\r\n\r\n")
         lower = head.lower() + b"\r\n"
-        if b"\ntransfer-encoding: chunked\r\n" in lower:
-            return [*found, ("stream", _VOLATILE.sub(b"", _EPOCH.sub(b"", b"".join(_chunks(text)))))]
+        if b"text/event-stream" in lower:
+            stream = b"".join(_chunks(text)) if b"\ntransfer-encoding: chunked\r\n" in lower else text
+            return [*found, ("stream", _VOLATILE.sub(b"", _EPOCH.sub(b"", stream)))]
         length = int(lower.partition(b"content-length: ")[2].split(b"\r\n")[0] or b"0")
         body, text = text[:length], text[length:]
         status = head.split(b" ", 2)[1].decode() + (" close" if b"\nconnection: close\r\n" in lower else "")
