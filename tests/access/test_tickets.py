@@ -18,6 +18,7 @@ from app.access.signed import Expected, Keys, read_key
 from app.access.tickets import LIFE, Tickets
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
+from app.frames import CHUNKED_RAW, SSE_RAW, Forms, marked
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import SECRET, claims, put, signed
 from tests.harness import DEADLINE, ServerProcess, Stream, free_port, start_server, start_uvicorn_with, stream
@@ -342,6 +343,14 @@ def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
     path.chmod(0o600)
     strange = Desk(tmp_path / "state", tickets=Tickets(path))
     assert not strange.is_good(desk.ticket())
+
+
+def test_readers_whom_the_same_token_has_let_in_share_their_bytes(tmp_path: Path) -> None:
+    desk, forms = Desk(tmp_path), Forms(SSE_RAW, CHUNKED_RAW)
+    first, second = (desk.keeper.take_ticket(desk.ticket(), "/a", "", "").way_back for _ in range(2))
+    elsewhere = desk.keeper.take_ticket(desk.ticket(), "/b", "", "").way_back
+    assert marked(forms, first) is marked(forms, second)
+    assert marked(forms, first) is not marked(forms, elsewhere)
 
 
 def test_who_only_makes_tickets_fills_no_memory(tmp_path: Path) -> None:
