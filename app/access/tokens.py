@@ -91,15 +91,15 @@ class TokenFile:
         """Read the file if it has changed; what is wrong with it is in `error` then. A file that is not there has no
         tokens. What a line gives stays the same grant while the line does.
 
-        `again`: also read a file once more that could not be taken as it was; and each new one a second time, since
-        the clock of a file system stands still for some milliseconds, and two changes within them look like one."""
+        `again`: also read a file once more that could not be read; and each new one a second time, since the clock of a
+        file system stands still for some milliseconds, and two changes within them look like one."""
         state = _state(self.path)
         if state == self._tried and not (again and self._again):
             return
-        settled = state == self._tried and self.error is None
+        settled = state == self._tried and not self.unreadable
         self._tried, self._again = state, True  # until it is known to be in force
         self.error = self._follow(missing=state is None)
-        self._again = self.error is not None or not settled
+        self._again = self.unreadable or not settled
 
     def _follow(self, missing: bool) -> FileInvalid | None:
         """Put in force what the file says; what is wrong with it."""

@@ -194,6 +194,13 @@ def test_a_file_that_is_broken_is_not_read_for_every_token_that_is_tried(tmp_pat
             with pytest.raises(Unauthorised):
                 watched.keeper.admit("wrong", "")
         assert watched.is_good("ann")
+    for _ in range(2):
+        watched.keeper.look()
+    with no_file_can_be_opened():  # nor every second, as long as it is the same
+        watched.keeper.look()
+        assert watched.is_good("ann")
+    assert watched.keeper.file is not None
+    assert watched.keeper.file.error is not None
 
 
 def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_once_apart(
