@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 from openapi_schema_validator import OAS32Validator, oas32_format_checker
-from openapi_spec_validator import OpenAPIV32SpecValidator
+from openapi_spec_validator import OpenAPIV31SpecValidator, OpenAPIV32SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from app.web import options, wanted
 from app.web.app import ROUTES
 from app.web.door import Door, Need
 from app.web.problem import STATUS
+from tests import openapi31
 from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, own_address, start_server, stream
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
@@ -131,6 +132,30 @@ def test_the_document_is_valid_openapi() -> None:
     assert DOCUMENT["openapi"].startswith("3.2.")
     problems = [str(error) for error in OpenAPIV32SpecValidator(DOCUMENT).iter_errors()]
     assert not problems, "\n".join(problems)
+
+
+def test_the_copy_in_openapi_3_1_is_made_from_it_and_valid() -> None:
+    """`python -m tests.openapi31` makes it anew."""
+    assert openapi31.COPY.read_text() == openapi31.made()
+    copy = json.loads(openapi31.made())
+    assert copy["openapi"].startswith("3.1.")
+    problems = [str(error) for error in OpenAPIV31SpecValidator(copy).iter_errors()]
+    assert not problems, "\n".join(problems)
+    assert copy["paths"].keys() == DOCUMENT["paths"].keys()
+    assert copy["components"]["schemas"].keys() == DOCUMENT["components"]["schemas"].keys()
+
+
+def test_a_body_is_named_so_that_generators_send_it_as_it_is() -> None:
+    bodies = json.loads(openapi31.made())["paths"]["/topics/{topic}/messages"]["post"]["requestBody"]["content"]
+    assert {"text/plain", "application/json", "application/octet-stream"} < bodies.keys()
+    assert all("type" in media["schema"] for media in bodies.values())
+
+
+async def test_the_server_describes_itself(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.text == openapi31.COPY.read_text()
+    check("GET", "/openapi.json", answer)
 
 
 def test_the_document_has_the_version_of_the_package() -> None:

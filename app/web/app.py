@@ -14,6 +14,7 @@ from ..access.doorkeeper import Doorkeeper
 from ..broker import Broker
 from ..errors import PlainmqError
 from ..telemetry.accesslog import AccessLog
+from .description import description
 from .door import (
     CHANGE,
     EVERYBODY,
@@ -70,6 +71,7 @@ ROUTES = [
     Door("POST", "/tickets", post_ticket, KNOWN),
     Door("POST", "/session", post_session, KNOWN),
     Door("DELETE", "/session", delete_session, EVERYBODY),
+    Door("GET", "/openapi.json", description, EVERYBODY),
     Door("GET", "/livez", livez, EVERYBODY),
     Door("GET", "/readyz", readyz, EVERYBODY),
     Door("GET", "/metrics", metrics, LOOK_INSIDE),
