@@ -22,7 +22,7 @@ def made() -> str:
     document["openapi"] = "3.1.0"
     for tag in document["tags"]:
         tag["description"] = tag.pop("summary")
-    return json.dumps(_reduced(document), ensure_ascii=False, separators=(",", ":")) + "\n"
+    return json.dumps(_reduced(document), ensure_ascii=False, indent=1) + "\n"  # in lines, so that changes merge
 
 
 def _reduced(node: Any) -> Any:
