@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from .exchange import exchange, named
 from .visitor import GRANT, grant_of, identify
 
 _BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
+
+ENTRY: Final = "plainmq.entry"  # the key of the scope under which a request can be judged again
 
 Subject = Callable[[Request], str | Selector]
 
@@ -53,12 +56,21 @@ class Door(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.need is not None and scope["method"] in (self.methods or ()):
-            request = Request(scope)
-            grant = scope[GRANT] = identify(request, self.need.by_ticket)
-            if seen := exchange(scope):
-                seen.token = named(grant)
-            self.need.check(request)
+            scope[ENTRY] = partial(_let_in, Request(scope), self.need)
+            scope[ENTRY]()
         await super().handle(scope, receive, send)
+
+
+def _let_in(request: Request, need: Need | Known) -> None:
+    grant = request.scope[GRANT] = identify(request, need.by_ticket)
+    if seen := exchange(request.scope):
+        seen.token = named(grant)
+    need.check(request)
+
+
+def let_in_again(request: Request) -> None:
+    """Its body may have taken hours, and the token may have been taken out or changed. Raises as at its head."""
+    request.scope[ENTRY]()
 
 
 # What a request is about

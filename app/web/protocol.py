@@ -197,11 +197,21 @@ class Connection(HttpToolsProtocol):
             self.staff.shortcuts.remember(self._piece, found)
             body = bytes(self._body)
             del self._body  # a connection that waits holds nothing
-            self.loop.call_soon(found.shortcut.take, self, found, body)  # not below the parser
+            self.loop.call_soon(self._take, found, body)  # not below the parser
         else:
             super().on_message_complete()
 
     # What a short cut leads to
+
+    def _take(self, found: shortcut.Found, body: bytes) -> None:
+        """It is whole."""
+        try:
+            now = self.staff.shortcuts.again(found, self.caller(found.shortcut).host)
+        except PlainmqError as error:
+            self._owe(found).refuse(error)
+        else:
+            self._owe(found).found = now
+            now.shortcut.take(self, now, body)
 
     def _owe(self, found: shortcut.Found) -> Short:
         """An answer to the request that comes in now, or whose head came before others."""

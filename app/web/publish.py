@@ -24,7 +24,7 @@ from ..message import (
 )
 from ..units import parse_duration
 from .answer import json_answer
-from .door import topic_of
+from .door import let_in_again, topic_of
 from .options import Parser, boolean, choice, delivery, duration, read_options
 from .visitor import client
 
@@ -156,8 +156,8 @@ def lines_of(body: bytes, bounds: Bounds) -> list[bytes]:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises MessageTooLarge as soon as it is known to be longer than `limit` bytes, and
-    Overloaded."""
+    """The whole body, of a request that may be made still. Raises MessageTooLarge as soon as it is known to be longer
+    than `limit` bytes, Overloaded, and what a request without a right to it gets."""
     announced = request.headers.get("content-length", "0")
     if int(announced) > limit:
         raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
@@ -171,6 +171,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             inflow.grow(size, size + len(part))
             size += len(part)
             parts.append(part)
+        let_in_again(request)
         return b"".join(parts)
     finally:
         inflow.grow(size, 0)

@@ -16,8 +16,8 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from ..access.doorkeeper import Doorkeeper
-from ..access.grant import Grant, Right
+from ..access.doorkeeper import SCHEME, Doorkeeper
+from ..access.grant import Grant, Right, authorise
 from ..errors import PlainmqError
 from ..message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
 from ..topic import Selector, parse_topic
@@ -157,6 +157,19 @@ class Shortcuts:
             return None
         grant = self._holder(shortcut)
         return None if grant is None else Found(shortcut, grant, length)
+
+    def again(self, found: Found, address: str) -> Found:
+        """With whose request it is now that its body is whole: hours may have gone by. Raises what a request without
+        a right to it gets."""
+        shortcut = found.shortcut
+        grant = self._holder(shortcut)
+        if grant is found.grant:
+            return found
+        if grant is None:
+            grant = self._keeper.admit((shortcut.shown or b"")[len(SCHEME) :].decode("latin-1"), address)
+            for name in shortcut.names:
+                authorise(grant, shortcut.right, name)
+        return Found(shortcut, grant, found.length)
 
     def _holder(self, shortcut: Shortcut) -> Grant | None:
         return self._keeper.holder(shortcut.shown, shortcut.right, shortcut.names)

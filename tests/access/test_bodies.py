@@ -1,0 +1,148 @@
+"""A request is carried out for who may make it when its body is whole, however long that took."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.access.conftest import Guarded
+from tests.access.keys import claims, put, signed
+from tests.harness import DEADLINE
+
+pytestmark = pytest.mark.anyio
+
+EVERY = ["**"]
+REQUESTS = {
+    "a publish": ("POST", "/topics/{}/messages", b"late", []),
+    "a publish with a key": ("POST", "/topics/{}/messages", b"late", ["Idempotency-Key: k"]),
+    "a batch": ("POST", "/topics/{}/messages", b"one\ntwo", ["Content-Type: application/x-ndjson"]),
+    "a publish for later": ("POST", "/topics/{}/messages?delay=1ms", b"late", []),
+    "a change of a topic": ("PUT", "/topics/{}", b'{"max_messages":7}', []),
+    "a new group": ("PUT", "/topics/{}/groups/new", b"{}", []),
+    "an ack": ("POST", "/topics/{}/groups/g/ack", b'{"leases":["1-1"]}', []),
+}
+
+
+class Waiting:
+    """A request whose body has not ended."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._rest = rest
+
+    async def end(self) -> tuple[int, str]:
+        """Status and code of the answer."""
+        self._writer.write(self._rest)
+        async with asyncio.timeout(DEADLINE):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+            body = await self._reader.readexactly(int(head.partition("content-length: ")[2].split("\r\n")[0]))
+        return int(head.split()[1]), json.loads(body).get("code", "")
+
+
+@asynccontextmanager
+async def begun(door: Guarded, token: str, kind: str, topic: str) -> AsyncIterator[Waiting]:
+    """The server has read all of it but the last byte."""
+    method, path, body, headers = REQUESTS[kind]
+    lines = [f"{method} {path.format(topic)} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
+    lines += [f"Content-Length: {len(body)}", *headers, "", ""]
+    reader, writer = await asyncio.open_connection(door.process.host, door.process.port)
+    try:
+        writer.write("\r\n".join(lines).encode() + body[:-1])
+        async with httpx.AsyncClient(base_url=door.process.url) as http:
+            await http.get("/livez")
+        yield Waiting(reader, writer, body[-1:])
+    finally:
+        writer.close()
+
+
+async def refused(door: Guarded, token: str, topic: str) -> None:
+    """Return when the server knows that the token has no right to publish."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
+        while (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201:
+            pass
+
+
+def rewrite(door: Guarded, change: Callable[[bytes], bytes]) -> None:
+    put(door.tokens, b"".join(map(change, door.tokens.read_bytes().splitlines(keepends=True))))
+
+
+async def stored(door: Guarded, topic: str) -> int:
+    async with httpx.AsyncClient(base_url=door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+        answer = await http.get(f"/topics/{topic}")
+        return int(answer.json()["messages"]) if answer.status_code == 200 else 0
+
+
+async def with_group(door: Guarded, topic: str) -> None:
+    headers = {"Authorization": f"Bearer {door.good}"}
+    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http:
+        assert (await http.put(f"/topics/{topic}/groups/g")).status_code in {200, 201}
+        assert (await http.post(f"/topics/{topic}/messages", content=b"job")).status_code == 201
+
+
+async def test_a_body_that_ends_after_its_token_was_taken_out_is_refused(door: Guarded, topic: str) -> None:
+    await with_group(door, topic)
+    for number, kind in enumerate(REQUESTS):
+        name = f"gone.{number}.{topic}"
+        token = door.token(name, publish=EVERY, subscribe=EVERY, consume=EVERY, admin=EVERY)
+        await known(door, token, topic)
+        async with begun(door, token, kind, topic) as waiting:
+
+            def take_out(line: bytes, name: str = name) -> bytes:
+                return b"" if f'"{name}"'.encode() in line else line
+
+            rewrite(door, take_out)
+            await refused(door, token, topic)
+            assert (await waiting.end(), kind) == ((401, "unauthorised"), kind)
+    assert await stored(door, topic) == 1
+    async with httpx.AsyncClient(base_url=door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+        assert (await http.get(f"/topics/{topic}/groups/new")).status_code == 404
+
+
+async def known(door: Guarded, token: str, topic: str) -> None:
+    """The server knows the token, as it does in a short cut."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http:
+        assert (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201
+
+
+async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(door: Guarded, topic: str) -> None:
+    for number, kind in enumerate(("a publish", "a publish with a key")):
+        name = f"less.{number}.{topic}"
+        token = door.token(name, publish=EVERY, subscribe=EVERY)
+        await known(door, token, topic)
+        async with begun(door, token, kind, topic) as waiting:
+
+            def narrow(line: bytes, name: str = name) -> bytes:
+                record = json.loads(line)
+                if record["name"] == name:
+                    record["publish"] = ["elsewhere"]
+                return json.dumps(record).encode() + b"\n"
+
+            rewrite(door, narrow)
+            await refused(door, token, topic)
+            assert await waiting.end() == (403, "forbidden")
+    assert await stored(door, topic) == 0
+
+
+@pytest.mark.parametrize("kind", ["a publish", "a publish with a key"])
+async def test_a_body_that_ends_after_its_token_has_expired_is_refused(door: Guarded, topic: str, kind: str) -> None:
+    token = signed(claims(exp=time.time() + 3.0))
+    await known(door, token, topic)
+    async with begun(door, token, kind, topic) as waiting:
+        await refused(door, token, topic)
+        assert await waiting.end() == (401, "unauthorised")
+    assert await stored(door, topic) == 0
+
+
+async def test_a_body_that_ends_while_its_token_is_good_is_taken(door: Guarded, topic: str) -> None:
+    for kind in ("a publish", "a publish with a key"):
+        async with begun(door, door.good, kind, topic) as waiting:
+            rewrite(door, lambda line: line)
+            assert await waiting.end() == (201, "")
+    assert await stored(door, topic) == 2
