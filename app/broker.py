@@ -1,8 +1,7 @@
 """The core's face to the doors: publish, subscribe, read. It knows the engine's verbs and never which engine it is."""
 
-import time
 from asyncio import Future, TimerHandle, get_running_loop, sleep
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from math import inf
 from random import uniform
@@ -76,12 +75,6 @@ class Flow(msgspec.Struct, frozen=True):
 
 TOPICS_A_TURN: Final = 500  # of a list of topics: some milliseconds, then others get their turn
 _DEFAULT_TIMING: Final = Timing()
-
-
-def steady_clock() -> Callable[[], float]:
-    """A clock in Unix seconds that never steps back: the time of day now, and monotonic from here on."""
-    offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
 
 
 class Broker:

@@ -165,7 +165,8 @@ def _printable(name: str, value: str, limit: int) -> str:
 class Message(msgspec.Struct, frozen=True, gc=False):
     """An accepted message. `seq` is its place in the log, `index` its place in its topic (from 0).
 
-    `time` and `expires` are Unix seconds on the broker's clock, which never steps back; order never depends on them.
+    `time` is what the wall clock said, in Unix seconds, or that of a message before it, if that is later. `at` is the
+    same moment on the log's own clock, on which it also `expires`. Order never depends on them.
     """
 
     epoch: str
@@ -181,6 +182,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     line: bytes | None = None
     retained: bool = True
     death: Death | None = None
+    at: float = 0.0
 
     @property
     def id(self) -> str:

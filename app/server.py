@@ -30,7 +30,8 @@ from . import __version__
 from .access.credentials import Reach, doorkeeper, keeps_tokens, make_first, read_usable_keys
 from .access.doorkeeper import Doorkeeper
 from .banner import Started
-from .broker import Broker, Flow, Timing, steady_clock
+from .broker import Broker, Flow, Timing
+from .clock import Clock
 from .core.topiclog import Limits, Retention
 from .engines.base import Engine
 from .engines.memory import MemoryEngine
@@ -72,13 +73,13 @@ LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connect
 def _memory(settings: Settings, limits: Limits) -> Engine:
     if settings.engine != "memory":
         raise SettingInvalid(f"--engine is {settings.engine!r}: expected just 'memory'")
-    return MemoryEngine(limits, steady_clock())
+    return MemoryEngine(limits, Clock())
 
 
 def _sqlite(settings: Settings, limits: Limits) -> Engine:
     path = store_path(settings.engine)
     limits = msgspec.structs.replace(limits, total_bytes=int(settings.max_disk_bytes))
-    return SqliteEngine(limits, steady_clock(), path, settings.synchronous, int(settings.min_free_disk))
+    return SqliteEngine(limits, Clock(), path, settings.synchronous, int(settings.min_free_disk))
 
 
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "sqlite": _sqlite}

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.broker import Broker, steady_clock
+from app.broker import Broker
+from app.clock import Clock
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.frames import SSE_JSON, SSE_RAW, Form
@@ -49,7 +50,7 @@ def best(work: Callable[[], Coroutine[Any, Any, float]]) -> float:
 
 
 def broker() -> Broker:
-    return Broker(MemoryEngine(Limits(topics=100_000, total_bytes=1 << 32), steady_clock()), max_subscribers=100_000)
+    return Broker(MemoryEngine(Limits(topics=100_000, total_bytes=1 << 32), Clock()), max_subscribers=100_000)
 
 
 async def publish_beside(names: list[str], topic: str, count: int = 20_000) -> float:

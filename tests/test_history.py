@@ -20,7 +20,7 @@ from tests.harness import draft
 
 def accepted(seq: int, time: float, *bodies: bytes, **options: Any) -> list[Run]:
     """Messages that took the places from `seq` on."""
-    return [*placed(draft("a", *bodies, **options), "e", seq, seq, time)]
+    return [*placed(draft("a", *bodies, **options), "e", seq, seq, time + 0.25, time=time // 3)]
 
 
 def messages(runs: Iterable[Run]) -> list[Message]:
@@ -76,7 +76,9 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         assert order.get(seq) == first
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
         time = dice.randrange(turn + 2) - 0.5
-        assert order.before(time, seq + 6) == next((k.seq - 1 for k in plain if k.time >= time), seq + 6)
+        assert order.before(time, seq + 6, own=True) == next((k.seq - 1 for k in plain if k.at >= time), seq + 6)
+        time //= 3
+        assert order.before(time, seq + 6, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq + 6)
 
 
 def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: History) -> None:
@@ -110,7 +112,9 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
                 ring = history.ring("a")
         check_ring(ring, plain, dice.randrange(seq))
         assert behind(history.order, 0) == newest(history.order)[::-1] == plain
-        assert history.order.before(time - 0.5, seq) == next((k.seq - 1 for k in plain if k.time >= time), seq)
+        assert history.order.before(time - 0.5, seq, own=True) == next((k.seq - 1 for k in plain if k.at >= time), seq)
+        time //= 3
+        assert history.order.before(time, seq, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq)
 
 
 def check_ring(ring: Ring, plain: list[Message], place: int) -> None:

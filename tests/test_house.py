@@ -26,8 +26,8 @@ TABLE = """
     bench/*           → client/* net/sockets errors
     client/*          → wording
 
-    server            → __init__ banner access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/* cohort
-                        frames core/reading core/topiclog message position topic lawful units errors
+    server            → __init__ banner clock access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/*
+                        cohort frames core/reading core/topiclog message position topic lawful units errors
 
     banner            → __init__ telemetry/*
 
@@ -51,9 +51,11 @@ TABLE = """
     sink              → net/progress
     frames            → core/lease message position steering
 
-    engines/memory    → engines/local engines/base core/* telemetry/histogram message topic errors
-    engines/sqlite    → engines/local engines/base disk/file disk/held disk/store core/* telemetry/* message errors
+    engines/memory    → clock engines/local engines/base core/* telemetry/histogram message topic errors
+    engines/sqlite    → clock engines/local engines/base disk/file disk/held disk/store core/* telemetry/*
+                        message errors
     engines/local     → engines/base core/* message position topic
+    clock             → core/log
     engines/base      → core/* telemetry/histogram message position topic
 
     disk/backup       → .file .held .notes .schema

@@ -192,7 +192,7 @@ class Core:
         self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
         self.log.expect(drafts[0].envelope.topic, how_many(drafts), now)
         self._delay(drafts, due)
-        return Scheduled(how_many(drafts), due)
+        return Scheduled(how_many(drafts), due + self.log.ahead)
 
     def _delay(self, drafts: Sequence[Draft], due: float) -> None:
         self.log.reserve(drafts)

@@ -360,7 +360,7 @@ class Groups:
         leases: list[Lease] = []
         for message in self._claimable(topic, group, now):
             attempt = group.lease(message.seq, expires, self._life if bound else "")
-            leases.append(Lease(message, attempt, expires))
+            leases.append(Lease(message, attempt, expires + self._log.ahead))
             octets -= len(message.data)
             if len(leases) == count or octets <= 0:
                 break
@@ -474,11 +474,13 @@ class Groups:
             if not group.dying:
                 self._mourning.pop((topic, name), None)
 
-    @staticmethod
-    def _in_its_stead(name: str, group: Group, message: Message) -> Draft:
+    def _in_its_stead(self, name: str, group: Group, message: Message) -> Draft:
         job = group.jobs[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
-        death = Death(message.id, message.topic, name, job.tries, job.reason, first, job.last_failure)
+        ahead = self._log.ahead
+        death = Death(
+            message.id, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
+        )  # fmt: skip
         envelope = Envelope(group.settings.dead_letter, message.content_type, message.event, death=death)
         return Draft(envelope, [message.data])
 

@@ -6,6 +6,7 @@ Whatever was given up before, a ring finds the run that has a message, or the fi
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Final, Protocol
 
 from ..message import Message
@@ -77,8 +78,9 @@ class Order(Protocol):
         """Every run, newest first."""
         ...
 
-    def before(self, time: float, head: int) -> int:
-        """The place behind which every message was accepted at `time` or later; `head` when there is none."""
+    def before(self, time: float, head: int, own: bool) -> int:
+        """The place behind which every message was accepted at `time` or later; `head` when there is none. `own`: the
+        time is one on the log's own clock."""
         ...
 
 
@@ -146,12 +148,12 @@ class MemoryOrder:
         for number in self._numbers[::-1]:  # while one walks, they may come and go
             yield from [*self._segments.get(number, {}).values()][::-1]
 
-    def before(self, time: float, head: int) -> int:
-        numbers = self._numbers
-        place = bisect_left(numbers, time, key=lambda number: next(iter(self._segments[number].values())).time)
+    def before(self, time: float, head: int, own: bool) -> int:
+        numbers, when = self._numbers, attrgetter("at" if own else "time")
+        place = bisect_left(numbers, time, key=lambda number: when(next(iter(self._segments[number].values()))))
         for number in numbers[max(place - 1, 0) : place + 1]:
             for run in self._segments[number].values():
-                if run.time >= time:
+                if when(run) >= time:
                     return run.first - 1
         return head
 

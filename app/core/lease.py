@@ -17,7 +17,8 @@ _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})(?:-([1-9][0-9]{0,8}))?"
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
-    """`attempt` counts from 1 how often the group has handed the message out; `expires` is in Unix seconds."""
+    """`attempt` counts from 1 how often the group has handed the message out; `expires` is in Unix
+    seconds, as the wall clock is now; the lease itself goes by the log's own clock."""
 
     message: Message
     attempt: int

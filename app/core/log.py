@@ -27,17 +27,29 @@ from .slices import Slices, sliced
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
 CUT: Final = 250  # messages that retention takes at once: some milliseconds with a file, then others get their turn
+LOOK: Final = 1.0  # seconds, while the wall clock is behind a message, between two looks whether that is still kept
 SWEEP: Final = 250  # expired messages that one call gives up
 REVISITS: Final = 50  # topics of which one call finds out what is too old, or that they are idle
 STATE: Final = 8  # as many things as a topic's state counts: its ends may have to be found in a file
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """One moment: on the log's own clock, by the wall clock, and in which boot of the machine it was how many seconds
+    after that."""
+
+    now: float
+    wall: float
+    boot: str
+    uptime: float
+
+
 class LogNote(msgspec.Struct, frozen=True):
-    """What must be known of a log besides its messages and topics."""
+    """What must be known of a log besides its messages and topics. `mark`: the moment of the note."""
 
     head: int = 0
     cost: int = 0
     forgotten_floor: Loss = msgspec.field(default_factory=Loss)
+    mark: Mark | None = None
 
 
 class Log:
@@ -51,6 +63,10 @@ class Log:
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
         self.counts: dict[str, list[Counting]] = {}  # by topic: for groups that are about to be there
+        self.ahead = 0.0  # seconds that the wall clock is ahead of the log's own
+        self.mark: Mark | None = None  # the newest moment that was told
+        self._newest_time = 0.0  # of a message
+        self._next_look = 0.0  # when to look again whether that message is still kept
         self.frozen = False  # nothing may change, not even what is due
         self.history = history
         self.order = history.order
@@ -66,7 +82,8 @@ class Log:
         """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
         `expiries`: seqs of what has a ttl, and its end."""
         head: LogNote = notes["log"].get((), LogNote())
-        self.head, self.cost = head.head, head.cost
+        self.head, self.cost, self.mark = head.head, head.cost, head.mark
+        self._newest_time = self._kept_time()
         for (name,), note in notes["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
                 str(name), note, self.limits.retention, self.history.ring(str(name))
@@ -79,11 +96,35 @@ class Log:
         self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
 
     def note(self) -> LogNote:
-        return LogNote(self.head, self.cost, self.losses.floor)
+        return LogNote(self.head, self.cost, self.losses.floor, self.mark)
 
     def topic_note(self, name: str) -> TopicNote | None:
         topic = self.topics.get(name)
         return topic.note() if topic else None
+
+    # Time
+
+    def tell_time(self, ahead: float, mark: Mark | None = None) -> None:
+        """How far the wall clock is ahead now. `mark`: to be noted with the next change."""
+        if ahead != self.ahead:
+            self.ahead = ahead
+            self._changed("log", ())
+        self.mark = mark
+
+    def _time(self, now: float) -> float:
+        """What the wall clock says; but never less than the time of a message that is still kept."""
+        time = now + self.ahead if self.ahead else now
+        if time < self._newest_time:
+            if now >= self._next_look:
+                self._next_look = now + LOOK
+                self._newest_time = self._kept_time()
+            time = max(time, self._newest_time)
+        self._newest_time = time
+        return time
+
+    def _kept_time(self) -> float:
+        newest = next(self.order.newest(), None)
+        return 0.0 if newest is None else newest.time
 
     # Writing
 
@@ -107,8 +148,9 @@ class Log:
         topic.last_used = now
         self._changed("topic", (topic.name,))
         accepted: list[Run] = []
+        time = self._time(now)
         for draft in map(topic.share, drafts):
-            come = placed(draft, self.epochs.current, self.head + 1, topic.next_index, now)
+            come = placed(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
             self.head, topic.next_index = come[-1].seq, come[-1].index + 1
             if draft.envelope.retain:
                 self._keep(topic, come)
@@ -377,9 +419,9 @@ class Log:
         """Give up what is too old."""
         horizon = now - topic.retention.max_age
         if topic.holds is None:
-            self._shift(topic, lambda first: first.live if first.time <= horizon else 0)
+            self._shift(topic, lambda first: first.live if first.at <= horizon else 0)
         else:
-            self._cut(topic, lambda message: message.time <= horizon)
+            self._cut(topic, lambda message: message.at <= horizon)
 
     def _shift(self, topic: TopicLog, too_many: Callable[[Run], int]) -> None:
         """Nothing is in the way of the oldest messages: give up those of the first run that are too many, and go on
@@ -423,7 +465,7 @@ class Log:
 
     def _watch(self, topic: TopicLog) -> None:
         if oldest := next(topic.free(), None):
-            self._revisits.set(topic.name, oldest.time + topic.retention.max_age)
+            self._revisits.set(topic.name, oldest.at + topic.retention.max_age)
         elif topic.stays:
             self._revisits.discard(topic.name)
         else:

@@ -14,14 +14,16 @@ FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of
 _seq = attrgetter("seq")
 
 
-class Loss(msgspec.Struct):
-    """What retention took from a topic: the seq and time of the newest such message, and how many there were.
+class Loss(msgspec.Struct, gc=False):
+    """What retention took from a topic: the seq and time (and when that was on the log's own clock, unless it is 0 and
+    the same) of the newest such message, and how many there were.
     `first` is the topic's first message ever: who stopped before it has missed all of them."""
 
     seq: int = 0
     time: float = 0.0
     count: int = 0
     first: int = 0
+    at: float = 0.0
 
 
 class Losses:
@@ -49,7 +51,7 @@ class Losses:
             loss.count += run.live
         newest = runs[-1]
         if newest.seq > loss.seq:
-            loss.seq, loss.time = newest.seq, newest.time
+            loss.seq, loss.time, loss.at = newest.seq, newest.time, newest.at
         self.newest = max(self.newest, newest.seq)
 
     def recall(self, name: str) -> Loss:
@@ -68,7 +70,7 @@ class Losses:
             oldest = next(iter(self._forgotten))
             self._changed("forgotten", (oldest,))
             loss = self._forgotten.pop(oldest)
-            self.floor = max(self.floor, Loss(loss.seq, loss.time, first=-1), key=_seq)
+            self.floor = max(self.floor, Loss(loss.seq, loss.time, first=-1, at=loss.at), key=_seq)
 
     def of(self, name: str) -> Loss:
         """That of a topic which is not there."""

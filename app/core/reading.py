@@ -172,13 +172,20 @@ class Reading:
         return Cursor(0, (yield from self.loss(selector)).seq, str(start.id), reason)
 
     def _since(self, selector: Selector, start: Since, _now: float) -> Slices[Cursor]:
-        place = self._log.order.before(start.time, self._log.head)
+        place = self._log.order.before(start.time, self._log.head, own=False)
         loss = yield from self.loss(selector)
-        gone = loss.seq > 0 and loss.time >= start.time
-        return Cursor(place, loss.seq, *((rfc3339(start.time), GapReason.TRIMMED) if gone else ()))
+        return self._from(start.time, place, loss, loss.time >= start.time)
 
     def _ago(self, selector: Selector, start: Ago, now: float) -> Slices[Cursor]:
-        return self._since(selector, Since(now - start.seconds), now)
+        begin, ahead = now - start.seconds, self._log.ahead
+        place = self._log.order.before(begin, self._log.head, own=True)
+        loss = yield from self.loss(selector)
+        return self._from(begin + ahead, place, loss, (loss.at or loss.time) >= begin)
+
+    @staticmethod
+    def _from(time: float, place: int, loss: Loss, lost: bool) -> Cursor:
+        gone = loss.seq > 0 and lost
+        return Cursor(place, loss.seq, *((rfc3339(time), GapReason.TRIMMED) if gone else ()))
 
     def _last(self, selector: Selector, start: Last, _now: float) -> Slices[Cursor]:
         """Nothing is looked at but what is selected, and no more of it than is asked for."""

@@ -32,6 +32,9 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     stand behind it, and in no other. `seq` and `index`: of the last message that is left. A body is None when its
     message is gone, and one before and one behind it are not.
 
+    `time`: when it was accepted, by the wall clock, as it is shown. `at`: the same on the log's own clock, on which it
+    also `expires`.
+
     It never changes: who gives up some of its messages has another one then, with the same `key`.
 
     `live`: how many messages are left. `octets`: bytes of their bodies. `each`: bytes of memory that one takes besides.
@@ -43,6 +46,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     seq: int
     index: int
     time: float
+    at: float
     expires: float | None
     bodies: Sequence[bytes | None]
     live: int
@@ -106,6 +110,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                 yield Message(
                     self.epoch, seq + place, index + place, envelope.topic, body, envelope.content_type, envelope.event,
                     self.time, envelope.delivery, self.expires, envelope.line, envelope.retain, envelope.death,
+                    self.at,
                 )  # fmt: skip
 
     def count(self, seq: int) -> int:
@@ -160,18 +165,22 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def _with(self, key: int, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
         index, octets = self.index - (self.seq - seq), sum(map(len, filter(None, bodies)))
-        return Run(self.envelope, self.epoch, key, seq, index, self.time, self.expires, bodies, live, octets, self.each)
+        return Run(
+            self.envelope, self.epoch, key, seq, index, self.time, self.at, self.expires, bodies, live, octets,
+            self.each,
+        )  # fmt: skip
 
 
-def placed(draft: Draft, epoch: str, seq: int, index: int, now: float) -> list[Run]:
-    """The draft's messages, accepted at `now` and given the places from `seq` and `index` on."""
+def placed(draft: Draft, epoch: str, seq: int, index: int, now: float, *, time: float | None = None) -> list[Run]:
+    """The draft's messages, accepted at `now` and given the places from `seq` and `index` on. `time`: what the wall
+    clock says, if it is not the same."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
-    each = cost(envelope.line, envelope.death, envelope.ttl)
+    each, time = cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
     for bodies in (draft.bodies,) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, octets = seq + live - 1, sum(map(len, bodies))
-        made.append(Run(envelope, epoch, last, last, index + live - 1, now, expires, bodies, live, octets, each))
+        made.append(Run(envelope, epoch, last, last, index + live - 1, time, now, expires, bodies, live, octets, each))
         seq += live
         index += live
     return made

@@ -181,13 +181,14 @@ class DiskHistory:
                     yield row.run
             seq, size = found[-1].key, min(2 * size, _LAST_PAGE)
 
-    def before(self, time: float, head: int) -> int:
-        """By bisection: time never falls as seq rises."""
+    def before(self, time: float, head: int, own: bool) -> int:
+        """By bisection: neither time ever falls as seq rises."""
+        column = "coalesce(at, time)" if own else "time"
         self._put_new()
         low, high = 0, head  # every message up to `low` is older; every one behind `high` is not
         while low < high:
             row = self._db.execute(
-                "SELECT seq, time FROM message WHERE seq > ? ORDER BY seq LIMIT 1", ((low + high) // 2,)
+                f"SELECT seq, {column} FROM message WHERE seq > ? ORDER BY seq LIMIT 1", ((low + high) // 2,)
             ).fetchone()
             if row is None or row[1] >= time:
                 high = (low + high) // 2
@@ -351,5 +352,5 @@ class DiskOrder:
     def newest(self) -> Iterator[Run]:
         return self._history.descending("TRUE", ())
 
-    def before(self, time: float, head: int) -> int:
-        return self._history.before(time, head)
+    def before(self, time: float, head: int, own: bool) -> int:
+        return self._history.before(time, head, own)

@@ -14,6 +14,7 @@ from ..message import Death, Delivery, Envelope
 
 COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
+    "at",
 )  # fmt: skip
 MOSTLY: Final = 8  # of them: the others are NULL in most rows, and each that is named costs time
 LONGEST: Final = 128  # messages in a row
@@ -38,14 +39,16 @@ class Row:
     @classmethod
     def of(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
         """Raises sqlite3.DatabaseError when the bodies are not what the sizes say."""
-        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death = values
+        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at = values
         dead = None if death is None else _decode_death(death)
         delivery = Delivery.ONE if one else Delivery.ALL
-        ttl = None if expires is None else expires - time
+        at = time if at is None else at
+        ttl = None if expires is None else expires - at
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
         bodies = [*_cut(data, sizes)]
         each = cost(line, dead, ttl)
-        return cls(Run(envelope, epochs.of(seq), seq, seq, index, time, expires, bodies, len(bodies), len(data), each))
+        live, epoch = len(bodies), epochs.of(seq)
+        return cls(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -54,9 +57,11 @@ class Row:
         bodies = [body for body in run.bodies if body is not None]
         sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies)) if len(bodies) > 1 else None
         death = None if envelope.death is None else _encode(envelope.death)
+        at = None if run.at == run.time else run.at
         return (
             self.key, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
+            at,
         )  # fmt: skip
 
     def keep(self, left: Run | None) -> None:
@@ -112,7 +117,8 @@ def _is_row(run: Run) -> bool:
 
 def _follows(run: Run, next_one: Run) -> bool:
     """Whether it can be in the same row. What may go before its turn has a row of its own."""
-    alike = run.epoch == next_one.epoch and run.time == next_one.time and run.envelope == next_one.envelope
+    together = (run.epoch, run.time, run.at) == (next_one.epoch, next_one.time, next_one.at)
+    alike = together and run.envelope == next_one.envelope
     return alike and run.seq + 1 == next_one.first and run.for_all and run.expires is None
 
 

@@ -36,6 +36,9 @@ _MIGRATIONS: Final = (
     """,
     """-- a line may have a NUL where the data is to stand
     """,
+    """-- when it was accepted on the log's own clock, if that is not `time`
+    ALTER TABLE message ADD COLUMN at REAL;
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -2,10 +2,11 @@
 
 from asyncio import Future, TimerHandle, get_running_loop
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final, Self
 
+from ..clock import Clock, LogClock
 from ..core.core import TOLD_LATER, Accepted, Apart, Core
 from ..core.epochs import Epochs, new_epoch
 from ..core.groups import Works
@@ -26,11 +27,10 @@ LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot cou
 class MemoryEngine(LocalEngine):
     durability = "memory"
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        """`clock` answers Unix seconds and never steps back."""
+    def __init__(self, limits: Limits, clock: Clock) -> None:
         self.epoch = new_epoch()
         self.commits = Histogram()
-        self._clock = clock
+        self._clock = LogClock(clock)
         self._core = Core(limits, Epochs(self.epoch), MemoryHistory())
         self._slow: deque[tuple[Sliced[Any], Future[Any], bool]] = deque()
         self._timer: TimerHandle | None = None
@@ -86,11 +86,20 @@ class MemoryEngine(LocalEngine):
     def _answer(self, question: Question[Any], reads: bool) -> Any:
         readers: Mapping[int, int] = {}
         try:
-            answer = question(self._core, self._clock())
+            answer = question(self._core, self._look())
         finally:
             if not (reads and self._core.quiet):
                 readers = self._carry_out()
         return self._told(answer, readers) if isinstance(answer, TOLD_LATER) else answer
+
+    def _now(self) -> float:
+        return self._clock.now()
+
+    def _look(self) -> float:
+        now = self._clock.look()
+        if self._clock.ahead != self._core.log.ahead:
+            self._core.log.tell_time(self._clock.ahead)
+        return now
 
     def _told(self, later: Accepted | Apart, readers: Mapping[int, int]) -> Told:
         receipt = later.receipt(readers)
@@ -117,12 +126,12 @@ class MemoryEngine(LocalEngine):
             if self._timer is not None:
                 self._timer.cancel()
             self._wakes_at = due
-            wait = min(max(due - self._clock(), 0.0), LONGEST_WAIT)
+            wait = min(max(due - self._now(), 0.0), LONGEST_WAIT)
             self._timer = get_running_loop().call_later(wait, self._wake)
 
     def _wake(self) -> None:
         self._wakes_at = inf
-        self._core.pass_time(self._clock())
+        self._core.pass_time(self._look())
         self._carry_out()
 
 

@@ -23,6 +23,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final, Literal, Self, TypeVar
 
+from ..clock import Clock, LogClock
 from ..core.core import TOLD_LATER, Accepted, Apart, Core, Outbox
 from ..core.groups import Works
 from ..core.slices import Slices
@@ -133,15 +134,14 @@ class SlowVerb(Verb):
 
 class SqliteEngine(LocalEngine):
     def __init__(
-        self, limits: Limits, clock: Callable[[], float], path: Path, synchronous: Synchronous = "full",
-        min_free_disk: int = 0,
-    ) -> None:  # fmt: skip
-        """`clock` answers Unix seconds and never steps back while this runs. Below `min_free_disk` bytes on the disk,
-        publishes are refused."""
+        self, limits: Limits, clock: Clock, path: Path, synchronous: Synchronous = "full", min_free_disk: int = 0
+    ) -> None:
+        """Below `min_free_disk` bytes on the disk, publishes are refused."""
         self.durability = "disk" if synchronous == "full" else "disk:relaxed"
         self.epoch = ""  # until it is opened
         self._limits = limits
-        self._clock = clock
+        self._machine = clock
+        self._clock = LogClock(clock)  # until it is known where the log's own was
         self._path = path
         self._synchronous = synchronous
         self._min_free_disk = min_free_disk
@@ -154,7 +154,6 @@ class SqliteEngine(LocalEngine):
         self._patience: TimerHandle | None = None
         self._queue: SimpleQueue[list[Verb] | None] = SimpleQueue()  # None: the end
         self._thread: Thread | None = None
-        self._offset = 0.0  # seconds that our clock is behind the newest message
         self._open = False
         self._closed: Exception = Draining("the log is closed")
         self._cool_until = 0.0  # on the monotonic clock
@@ -297,7 +296,7 @@ class SqliteEngine(LocalEngine):
         except BaseException as error:
             self._tell(_resolve, opened, None, error)
             return
-        self._offset = max(store.newest_time() - self._clock(), 0.0)
+        self._clock = LogClock(self._machine, store.core.log.mark, store.newest_time())
         self._tell(_resolve, opened, (store.epochs.current, store.core.log.head), None)
         verbs: list[Verb] | None = []
         try:
@@ -320,10 +319,16 @@ class SqliteEngine(LocalEngine):
             try:
                 return self._queue.get(timeout=min(wait, WATCH))
             except Empty:
-                if wait <= WATCH:
+                if wait <= WATCH or self._clock_has_stepped():
                     return []
             with suppress(Displaced):
                 self._look_at_names(store)
+
+    def _clock_has_stepped(self) -> bool:
+        """Then it is noted, or the next life might take the step for time that has passed."""
+        before = self._clock.ahead
+        self._clock.look()
+        return self._clock.ahead != before
 
     def _due(self, store: Store) -> float:
         """Seconds until there is something to do that nobody asks for."""
@@ -333,7 +338,7 @@ class SqliteEngine(LocalEngine):
         return max(min(due, self._tidy_at - monotonic() if self._tidies else inf), self._cool_until - monotonic())
 
     def _do(self, store: Store, verbs: list[Verb]) -> None:
-        now = self._now()
+        now = self._clock.look()
         if monotonic() < self._cool_until:
             self._do_what_reads(store, verbs, now)
             return
@@ -416,6 +421,7 @@ class SqliteEngine(LocalEngine):
         self._tidy_at = monotonic() + (TIDY_ON if self._untidy else TIDY)
 
     def _decide(self, verbs: list[Verb], now: float, core: Core) -> None:
+        core.log.tell_time(self._clock.ahead, self._clock.mark())
         if core.deadline <= now:
             core.pass_time(now)
         for verb in verbs:
@@ -450,7 +456,7 @@ class SqliteEngine(LocalEngine):
     def _do_what_reads(self, store: Store, verbs: list[Verb], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""
         self._take_back(verbs)
-        store.core.log.frozen = True
+        store.core.log.frozen, store.core.log.ahead = True, self._clock.ahead
         for verb in verbs:
             if not isinstance(verb, SlowVerb):
                 self._refuse(verb)
@@ -477,7 +483,7 @@ class SqliteEngine(LocalEngine):
             self._answered.append(verb)
 
     def _now(self) -> float:
-        return self._clock() + self._offset
+        return self._clock.now()
 
     def _tell(self, act: Callable[..., None], *values: object) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody listens

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.broker import Broker, steady_clock
+from app.broker import Broker
+from app.clock import Clock
 from app.core.topiclog import Limits
 from app.engines.sqlite import SqliteEngine
 from app.frames import SSE_RAW
@@ -43,7 +44,7 @@ class Door:
 
 
 async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: Path) -> None:
-    async with Broker(SqliteEngine(Limits(), steady_clock(), tmp_path / "log.db")) as broker, asyncio.timeout(DEADLINE):
+    async with Broker(SqliteEngine(Limits(), Clock(), tmp_path / "log.db")) as broker, asyncio.timeout(DEADLINE):
         await broker.publish([draft("a", b"precious", delivery=Delivery.ONE)])
         left, stayed = Door(), Door()
         gone = broker.subscribe(Selector(["a"]), SSE_RAW, left)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from app import clock
 from app.core.lease import LeaseId
 from app.core.run import Run
 from app.core.topiclog import Limits
@@ -19,14 +20,23 @@ from app.engines.sqlite import SqliteEngine
 from app.message import Message
 
 
-class Clock:
-    """Unix seconds that pass only when the test says so."""
+class Clock(clock.Clock):
+    """Time passes only when the test says so: `now`, in Unix seconds. Besides, the wall clock may be `wrong` by some,
+    and the machine may be started anew (`boot`, its name; empty: it cannot be known)."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self.wrong = 0.0
+        self.boot = ""
 
-    def __call__(self) -> float:
-        return self.now
+    def wall(self) -> float:
+        return self.now + self.wrong
+
+    def steady(self) -> float:
+        return self.now - 1_799_000_000.0
+
+    def uptime(self) -> clock.Uptime | None:
+        return clock.Uptime(self.boot, self.now - 1_799_500_000.0) if self.boot else None
 
 
 class Opened:

@@ -18,7 +18,8 @@ from uvicorn.server import ServerState
 
 from app.access.doorkeeper import OPEN, Doorkeeper
 from app.access.grant import EVERYTHING
-from app.broker import Broker, steady_clock
+from app.broker import Broker
+from app.clock import Clock
 from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
 from app.message import Message
@@ -97,7 +98,7 @@ class Doors:
         self.loop = asyncio.new_event_loop()
         self.faults: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
-        self.broker = Broker(MemoryEngine(LIMITS, steady_clock()), max_subscribers=10)
+        self.broker = Broker(MemoryEngine(LIMITS, Clock()), max_subscribers=10)
         self.loop.run_until_complete(self.broker.__aenter__())
         self._keeper = keeper
         app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())

@@ -9,7 +9,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.doorkeeper import Doorkeeper, Openness
-from app.broker import Broker, Timing, steady_clock
+from app.broker import Broker, Timing
+from app.clock import Clock
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.web.app import Network, create_app
@@ -37,7 +38,7 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
     """A server's port, who came by the short cut, and who did not."""
     Recorder.callers.clear()
     others: list[Caller] = []
-    async with Broker(MemoryEngine(Limits(), steady_clock()), Timing(), 100) as broker:
+    async with Broker(MemoryEngine(Limits(), Clock()), Timing(), 100) as broker:
         keeper = Doorkeeper(Openness.ANYBODY)
         app = create_app(broker, keeper, Bounds(), Rules(), network=Network(proxies))
         shortcuts = Shortcuts(Bounds(), Rules(), keeper)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from app.access.doorkeeper import OPEN, Doorkeeper
-from app.broker import Broker, Timing, steady_clock
+from app.broker import Broker, Timing
+from app.clock import Clock
 from app.core.topiclog import Limits, Retention
 from app.engines.base import Engine
 from app.engines.memory import MemoryEngine
@@ -130,7 +131,7 @@ async def serving(
     keeper: Doorkeeper = OPEN,
     auth_timeout: float = 10.0,
 ) -> AsyncIterator[Port]:
-    engine = engine or MemoryEngine(limits or Limits(), steady_clock())
+    engine = engine or MemoryEngine(limits or Limits(), Clock())
     sock = bound_socket(send_buffer)
     number: int = sock.getsockname()[1]
     async with Broker(engine, timing or Timing(), max_subscribers) as broker:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.broker import Timing, steady_clock
+from app.broker import Timing
+from app.clock import Clock
 from app.core.lease import Action, LeaseId, Outcome
 from app.core.topiclog import Limits, Retention
 from app.engines.memory import MemoryEngine
@@ -43,7 +44,7 @@ class SlowEngine(MemoryEngine):
     """Makes groups and settles leases when it is told to, in any order."""
 
     def __init__(self) -> None:
-        super().__init__(Limits(), steady_clock())
+        super().__init__(Limits(), Clock())
         self.asked: list[tuple[Future[Any], Callable[[], Future[Any]]]] = []
         self.calls: list[list[str]] = []  # the ids of each settle
         self.changed = asyncio.Event()

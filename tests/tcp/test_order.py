@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from app import clock
 from app.access.doorkeeper import OPEN
-from app.broker import Broker, steady_clock
+from app.broker import Broker
 from app.core.topiclog import Limits
 from app.engines.memory import MemoryEngine
 from app.message import Draft, Told, how_many
@@ -25,7 +26,7 @@ class SlowEngine(MemoryEngine):
     """Accepts when it is told to, in any order."""
 
     def __init__(self) -> None:
-        super().__init__(Limits(), steady_clock())
+        super().__init__(Limits(), clock.Clock())
         self.asked: list[tuple[Future[Told], Sequence[Draft]]] = []
         self.changed = asyncio.Event()
 

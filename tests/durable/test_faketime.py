@@ -1,0 +1,92 @@
+"""The same from outside: libfaketime (Debian: `apt install faketime`) sets the clock of a server, also meanwhile."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.harness import DEADLINE, ServerProcess, start_server
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+DAY = 86_400.0
+
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not here")
+
+
+class Machine:
+    """A server on one file, and the clock that it sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "log.db"
+        self._clock = folder / "clock"
+        self.step(0.0)
+
+    def step(self, seconds: float) -> None:
+        """The clock is wrong by so many from now on."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{seconds:+}")
+        new.replace(self._clock)
+
+    @contextmanager
+    def serving(self, *flags: str) -> Iterator[ServerProcess]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {
+                "LD_PRELOAD": str(LIBRARY),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_NO_CACHE": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+            }.items():
+                patch.setenv(name, value)
+            with start_server("--engine", f"sqlite:{self._path}", *flags, tcp_port=0) as server:
+                yield server
+
+
+def publish(server: ServerProcess, topic: str, **query: str) -> httpx.Response:
+    url = f"{server.url}/topics/{topic}/messages"
+    return httpx.post(url, content="x", params=query, headers={"Content-Type": "text/plain"}).raise_for_status()
+
+
+def times(server: ServerProcess, topic: str, since: str = "earliest") -> list[float]:
+    answer = httpx.get(f"{server.url}/topics/{topic}/messages", params={"since": since}).raise_for_status()
+    return [datetime.fromisoformat(message["time"]).timestamp() for message in answer.json()["messages"]]
+
+
+def test_a_clock_that_is_set_while_the_server_runs_is_followed_and_takes_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    with machine.serving("--max-age", "1h") as server:
+        publish(server, "t", ttl="1h")
+        publish(server, "late", delay="1h")
+        machine.step(DAY)
+        publish(server, "t")
+        first, second = times(server, "t")
+        assert DAY < second - first < DAY + DEADLINE
+        assert len(times(server, "t", since=datetime.fromtimestamp(first + DAY / 2).astimezone().isoformat())) == 1
+        assert len(times(server, "t", since="10m")) == 2
+        due = datetime.fromisoformat(publish(server, "late", delay="1h").json()["due"]).timestamp()
+        assert abs(due - (time.time() + DAY + 3_600)) < DEADLINE
+        server.stop(signal.SIGKILL)
+    with machine.serving("--max-age", "1h") as server:
+        assert times(server, "t") == [first, second]
+        assert httpx.get(f"{server.url}/topics/late").json()["delayed"] == 2
+        machine.step(0.0)
+        publish(server, "t")
+        assert times(server, "t") == [first, second, second]  # it does not run backward
+        httpx.delete(f"{server.url}/topics/t").raise_for_status()
+    with machine.serving("--max-age", "1h") as server:
+        publish(server, "t")
+        assert abs(times(server, "t")[0] - time.time()) < DEADLINE
+
+
+def test_a_clock_that_is_set_between_two_lives_takes_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for step in (0.0, DAY, -DAY):
+        machine.step(step)
+        with machine.serving("--max-age", "1h") as server:
+            publish(server, "t", ttl="1h")
+            assert len(times(server, "t")) == {0.0: 1, DAY: 2, -DAY: 3}[step]
+            server.stop(signal.SIGKILL)
