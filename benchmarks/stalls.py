@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from benchmarks.harness import connect, receive_until
+from benchmarks.harness import connect, receive_some, receive_until
 from tests.harness import ServerProcess, start_server
 
 EVERY: Final = 0.005  # seconds between two publishes
@@ -104,7 +104,7 @@ class Asker:
                 sock.sendall(b"".join(_line(topic(number), number) for number in many))
                 sent, seen = sum(number % 2 for number in many), b""
                 while seen.count(_DONE) < sent:
-                    seen += sock.recv(1 << 16)
+                    seen += receive_some(sock)
 
     def big(self, topic: str = BIG) -> None:
         self.fill(lambda _: topic, self.messages)
@@ -238,7 +238,7 @@ def _delayed(asker: Asker) -> None:
             sock.sendall(b"".join(head % (number % 7, max(left, 1)) for number in range(first, first + 50)))
             seen = b""
             while seen.count(b'"scheduled":') < 50:
-                seen += sock.recv(1 << 16)
+                seen += receive_some(sock)
     time.sleep(max(due - time.monotonic() - 0.5, 0))
 
 

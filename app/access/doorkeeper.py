@@ -13,6 +13,7 @@ import time
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from enum import Enum, auto
+from functools import partial
 from hmac import compare_digest
 from typing import Final, NamedTuple, NoReturn, Protocol
 
@@ -109,13 +110,12 @@ class Doorkeeper:
         self._guests: dict[Guest, Grant] = {}
         self._watch: TimerHandle | None = None
         self._looked = clock()
+        self._reading = False  # in a turn to come
         self._trouble: Trouble | None = None
         if file is not None:
             what = f"the file of tokens, {file.path},"
             self._trouble = Trouble("tokens", what, MEANWHILE, {} if stale is None else stale)
-            file.refresh()
-            if file.error is not None:
-                raise file.error
+            file.read_whole()
             self._close_for_good()
 
     @property
@@ -299,19 +299,36 @@ class Doorkeeper:
             self._looked = now
         if file is None or self._trouble is None:
             return
+        self._follow(file, partial(file.refresh, again))
+
+    def _go_on(self) -> None:
+        """With a long file, while others have their turn."""
+        self._reading = False
+        if self.file is not None:
+            self._follow(self.file, self.file.go_on)
+
+    def _follow(self, file: TokenFile, step: Callable[[], None]) -> None:
         before = file.grants
-        file.refresh(again)
+        step()
         if file.grants is not before:
             self._forget(before - file.grants)
         self._close_for_good()
-        if file.error is not None:
+        if file.reading:
+            if not self._reading:
+                self._reading = True
+                get_running_loop().call_soon(self._go_on)
+        elif self._trouble is not None and file.error is not None:
             self._trouble.lasts(file.error)
-        else:
+        elif self._trouble is not None:
             self._trouble.is_over()
 
     def _close_for_good(self) -> None:
         """From the first token on: who takes out the last one does not mean to open the door."""
-        if self._openness is Openness.LOOPBACK and self.file is not None and (self.file or self.file.error):
+        if (
+            self._openness is Openness.LOOPBACK
+            and self.file is not None
+            and (self.file or self.file.error or self.file.reading)
+        ):
             self._openness = Openness.NOBODY
 
     def _forget(self, gone: Collection[Grant]) -> None:

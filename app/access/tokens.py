@@ -6,23 +6,25 @@ A line a token; a line that is taken out is a token that is no longer good. One 
 need a slow hash: a token has 256 random bits, and nobody can try them all, however fast.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from ..errors import PlainmqError
 from ..wording import in_words
 from .claims import Name, Rights, checked
-from .files import PRIVATE, FileInvalid, append_private, check_mode, read_private, read_with_mode
+from .files import PRIVATE, FileInvalid, append_private, check_mode, read_with_mode
 from .grant import Grant
 
 PREFIX: Final = "pmq_"  # so that people, and programs that look for leaks, know one when they see it
 MAX_TOKENS: Final = 10_000
+PART: Final = 16 << 10  # bytes of new lines that are read at once: some milliseconds, then others get their turn
+KNOWN: Final = 64  # bytes of known lines that cost as much as one of a new line
 _RANDOM: Final = 32  # bytes
 
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -45,12 +47,22 @@ class Entry(Rights, forbid_unknown_fields=True):
         return bytes.fromhex(self.sha256)
 
 
+class Known(NamedTuple):
+    """A line that was read."""
+
+    digest: bytes
+    entry: Entry
+    grant: Grant
+
+
 class TokenFile:
     """The tokens of a file, which may change while they are used.
 
     What is in force follows the file in this order: first goes what the file has no more, whatever is wrong with the
     rest of it; then, if it can be trusted and every line is right, comes what is new. So a file that is not right can
-    only take away, and one that cannot be read takes away everything."""
+    only take away, and one that cannot be read takes away everything.
+
+    A long file is read in parts: while it is `reading`, go_on() reads the next."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,11 +71,12 @@ class TokenFile:
         self.grants: frozenset[Grant] = frozenset()
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
         self._names: dict[str, Grant] = {}  # those of the file
-        self._entries: dict[bytes, Entry] = {}
-        self._lines: dict[bytes, Entry] = {}  # those that stay are not read again: ten thousand take long
+        self._lines: dict[bytes, Known] = {}  # those that stay are not read again: ten thousand take long
         self._held: dict[bytes, Grant] = {}  # of tokens that no file has
         self._tried: object = ()  # the file's state when it was read last, or could not be read
         self._again = True
+        self._settled = False  # the file was as it is when it was read the last time
+        self._parts: Generator[None, None, FileInvalid | None] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._grants)
@@ -94,14 +107,37 @@ class TokenFile:
         `again`: also read a file once more that could not be read; and each new one a second time, since the clock of a
         file system stands still for some milliseconds, and two changes within them look like one."""
         state = _state(self.path)
-        if state == self._tried and not (again and self._again):
+        if state == self._tried and (self.reading or not (again and self._again)):
             return
-        settled = state == self._tried and not self.unreadable
+        self._settled = state == self._tried and not self.unreadable
         self._tried, self._again = state, True  # until it is known to be in force
-        self.error = self._follow(missing=state is None)
-        self._again = self.unreadable or not settled
+        self._parts = self._follow(missing=state is None)
+        self.go_on()
 
-    def _follow(self, missing: bool) -> FileInvalid | None:
+    def read_whole(self) -> None:
+        """Read the file, however long that takes. Raises FileInvalid."""
+        self.refresh()
+        while self.reading:
+            self.go_on()
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def reading(self) -> bool:
+        """There is more of the file to be read."""
+        return self._parts is not None
+
+    def go_on(self) -> None:
+        """Read another part of the file."""
+        if self._parts is None:
+            return
+        try:
+            next(self._parts)
+        except StopIteration as end:
+            self._parts, self.error = None, end.value
+            self._again = self.unreadable or not self._settled
+
+    def _follow(self, missing: bool) -> Generator[None, None, FileInvalid | None]:
         """Put in force what the file says; what is wrong with it."""
         self.unreadable, lines = False, []
         try:
@@ -111,24 +147,27 @@ class TokenFile:
             self._put_in_force({})
             return error
         lines = data.splitlines()
-        self._put_in_force({line: self._lines[line] for line in lines if line in self._lines})
+        self._put_in_force((yield from _known(lines, self._lines)))
         try:
             check_mode(self.path, mode)
-            self._put_in_force(_entries(self.path, lines, self._lines))
+            self._put_in_force((yield from _read(self.path, lines, self._lines)))
         except FileInvalid as error:
             return error
         return None
 
-    def _put_in_force(self, lines: dict[bytes, Entry], anew: bool = False) -> None:
+    def _put_in_force(self, lines: dict[bytes, Known], anew: bool = False) -> None:
         if lines == self._lines and not anew:
             return
-        entries = {entry.digest: entry for entry in lines.values()}
-        kept = {digest: self._grants[digest] for digest, entry in self._entries.items() if entries.get(digest) == entry}
-        grants = {digest: kept.get(digest) or entry.read() for digest, entry in entries.items()}
-        self._lines, self._entries = lines, entries
-        self._names = {grant.name: grant for grant in grants.values()}
-        self._grants = self._held | grants
+        before = {known.digest: known for known in self._lines.values()}
+        self._lines = {line: _same(before.get(known.digest), known) for line, known in lines.items()}
+        self._names = {known.grant.name: known.grant for known in self._lines.values()}
+        self._grants = self._held | {known.digest: known.grant for known in self._lines.values()}
         self.grants = frozenset(self._grants.values())
+
+
+def _same(before: Known | None, known: Known) -> Known:
+    """What was there before, if that says the same: a grant stays while its line does."""
+    return before if before is not None and before.entry == known.entry else known
 
 
 def _state(path: Path) -> object:
@@ -143,25 +182,48 @@ def _state(path: Path) -> object:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-def _entries(path: Path, lines: Sequence[bytes], known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-    """By their lines; what is known already is not read again. Raises FileInvalid with the number of the line that is
-    wrong."""
+def _known(lines: Sequence[bytes], known: Mapping[bytes, Known]) -> Generator[None, None, dict[bytes, Known]]:
+    """Those lines that are known, in parts."""
+    found: dict[bytes, Known] = {}
+    left = PART
+    for line in lines:
+        if line in known:
+            found[line] = known[line]
+        left -= 1 + len(line) // KNOWN
+        if left <= 0:
+            yield
+            left = PART
+    return found
+
+
+def _read(
+    path: Path, lines: Sequence[bytes], known: Mapping[bytes, Known]
+) -> Generator[None, None, dict[bytes, Known]]:
+    """All of them, in parts; what is known already is not read again. Raises FileInvalid with the number of the line
+    that is wrong."""
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if len(numbered) > MAX_TOKENS:
         raise FileInvalid(f"{path} has {len(numbered)} tokens: expected at most {MAX_TOKENS}")
-    entries = {line: known.get(line) or _entry(path, number, line) for number, line in numbered}
-    if len({entry.name for entry in entries.values()}) < len(numbered):
+    found: dict[bytes, Known] = {}
+    left = PART
+    for number, line in numbered:
+        found[line] = known.get(line) or _entry(path, number, line)
+        left -= 1 + (len(line) // KNOWN if line in known else len(line))
+        if left <= 0:
+            yield
+            left = PART
+    if len({each.entry.name for each in found.values()}) < len(numbered):
         raise FileInvalid(f"{path} has two tokens of the same name: each needs its own")
-    return entries
+    return found
 
 
-def _entry(path: Path, number: int, line: bytes) -> Entry:
+def _entry(path: Path, number: int, line: bytes) -> Known:
     try:
         entry = msgspec.json.decode(line, type=Entry)
-        entry.read()
+        grant = entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
         raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
-    return entry
+    return Known(grant.origin, entry, grant)
 
 
 def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[str, Entry]:
@@ -182,7 +244,8 @@ def make_token(path: Path, name: str, rights: Rights, expires: float | None = No
 def add_token(path: Path, entry: Entry) -> None:
     """Raises FileInvalid."""
     if _state(path) is not None:
-        there = _entries(path, read_private(path).splitlines(), {})
-        if entry.name in {found.name for found in there.values()}:
+        file = TokenFile(path)
+        file.read_whole()
+        if file.named(entry.name):
             raise FileInvalid(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
     append_private(path, msgspec.json.encode(entry))

@@ -211,7 +211,7 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     grants, read = file.grants, list[bytes]()
     entry_of = tokens._entry
 
-    def seen(path: Path, number: int, line: bytes) -> tokens.Entry:
+    def seen(path: Path, number: int, line: bytes) -> tokens.Known:
         read.append(line)
         return entry_of(path, number, line)
 

@@ -95,7 +95,7 @@ def _authorization(keeper: Doorkeeper, data: bytes) -> None:
 
 def _line_of_a_file(_keeper: Doorkeeper, data: bytes) -> None:
     try:
-        grant = _entry(Path("tokens"), 1, data).read()
+        grant = _entry(Path("tokens"), 1, data).grant
     except PlainmqError as error:
         str(error).encode()
     else:
