@@ -102,7 +102,6 @@ _NO_PATHS = {
     r"^(?i:file):": "a path is expected, not a URI",
     r"\?": "options behind a `?` are not understood",
     r"^\s*$": "it is blank",
-    r"[\x00-\x1f\x7f-\x9f]": "it has a control character",
     r"[\ud800-\udfff]": "it is not UTF-8",
     r"(^|/)\.{0,2}$": "that is a folder",
 }  # what the path must not be → why
