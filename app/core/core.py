@@ -92,10 +92,14 @@ class Core:
         self._for_one: list[Run] = []  # among them
         self._grown: dict[str, None] = {}  # topics to be held to their retention
 
-    def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
+    def restore(
+        self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        dead: Iterable[tuple[str, int, int]],
+    ) -> None:  # fmt: skip
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
-        kept for one subscriber; `expiries`: seqs of what has a ttl, and its end."""
-        self.log.restore(notes, waiting, expiries)
+        kept for one subscriber; `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what
+        is dead."""
+        self.log.restore(notes, waiting, expiries, dead)
         self.groups.restore(notes)
         self.log.watch_all()
         self.duplicates.restore(notes["key"])
@@ -229,7 +233,7 @@ class Core:
         for dying in self.groups.dying(now):
             try:
                 self._store([dying.draft], now)
-            except PlainmqError:  # it never vanishes: it waits until there is room
+            except PlainmqError:  # it does not vanish: it waits until there is room
                 self.groups.postpone(dying, now + AGAIN)
             else:
                 self.groups.bury(dying)

@@ -52,6 +52,17 @@ class GroupSettings(msgspec.Struct, frozen=True):
     max_deliveries: int = 10
 
 
+class DeadLetters(msgspec.Struct, frozen=True):
+    """What a group's dead-letter topic keeps until somebody takes it away, and its bound: then what dies stays in the
+    group, where so many wait for room."""
+
+    kept: int
+    bytes: int
+    max_messages: int
+    max_bytes: int
+    waiting: int
+
+
 class GroupState(msgspec.Struct, frozen=True):
     """How many messages are in each stage of their life. `ready`, `leased` and `delayed` together are the lag: what is
     not acked. `acked` and `dead` count from the group's beginning. `oldest` is the id of the oldest un-acked message,
@@ -67,6 +78,7 @@ class GroupState(msgspec.Struct, frozen=True):
     oldest: str | None
     oldest_time: float | None
     gap: Gap | None
+    dead_letters: DeadLetters
     settings: GroupSettings
 
     @property
@@ -109,7 +121,7 @@ class GroupNote(msgspec.Struct, frozen=True):
 class Group:
     __slots__ = (
         "_deadlines", "_returned", "acked", "begin", "closing", "cursor", "dead", "dying", "ended", "gap", "jobs",
-        "leased", "passed", "remembered", "settings", "touched",
+        "leased", "passed", "remembered", "settings", "touched", "unburied",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -127,6 +139,7 @@ class Group:
         self.leased = 0
         self.acked = 0
         self.dead = 0
+        self.unburied: dict[int, None] = {}  # jobs that are out of attempts, and wait for room among the dead
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
         self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
         self.remembered: dict[int, None] = {}  # the newest that are dead
@@ -150,6 +163,8 @@ class Group:
                 job.expires, job.due = None, 0.0
                 job.excused += 1
             group.leased += job.expires is not None
+            if job.expires is None and job.tries >= note.settings.max_deliveries:
+                group.unburied[seq] = None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return group
 
@@ -164,6 +179,11 @@ class Group:
     def holds(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""
         return seq > self.cursor or seq in self.jobs
+
+    def did(self, seq: int) -> bool:
+        """Whether it is done with the message: acked, or dead. A group that is being dropped lets go, and has done
+        nothing."""
+        return self.begin < seq <= self.cursor and seq not in self.jobs and not self.closing
 
     @property
     def untold(self) -> Gap | None:
@@ -219,6 +239,7 @@ class Group:
                 self._end_lease(seq, job)
             self._deadlines.discard(seq)
             self.dying.pop(seq, None)
+            self.unburied.pop(seq, None)
 
     # Time
 
@@ -285,6 +306,7 @@ class Group:
             self._again(seq, job)
 
     def _again(self, seq: int, job: Job) -> None:
+        self.unburied.pop(seq, None)
         if job.tries < self.settings.max_deliveries:
             heappush(self._returned, seq)
         else:
@@ -307,6 +329,7 @@ class Group:
     def postpone(self, seq: int, until: float) -> None:
         """The dead-letter topic has no room for the dying job: it waits there, and nobody gets it."""
         del self.dying[seq]
+        self.unburied[seq] = None
         self.touched[seq] = None
         self.jobs[seq].due = until
         self._deadlines.set(seq, until)

@@ -14,7 +14,7 @@ from ..message import Death, Draft, Envelope, Id, Message
 from ..position import EARLIEST, Cursor, Gap, GapReason, Start
 from ..topic import Selector, dead_letter_of
 from .deadlines import Deadlines
-from .group import AT_ONCE, Group, GroupNote, GroupSettings, GroupState, Job
+from .group import AT_ONCE, DeadLetters, Group, GroupNote, GroupSettings, GroupState, Job
 from .holds import Counting, Holds
 from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
@@ -118,7 +118,10 @@ class Groups:
         for topic, names in groups.items():
             held: TopicNote = notes["topic"][topic,]
             log = self._log.existing(topic)
-            log.holds = Holds(names, held.held, held.held_bytes, held.come)
+            dead = log.holds.dead if log.holds else None
+            log.holds = Holds(names, held.held, held.held_bytes, held.come, dead)
+            if dead:  # a file of an older plainmq did not count them
+                log.holds.recount(log.ring)
             for name, group in names.items():
                 passed = notes["group"][topic, name].passed  # None in a file of an older plainmq
                 group.passed = held.come - log.ring.count(group.cursor) if passed is None else passed
@@ -311,11 +314,19 @@ class Groups:
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
             gap=group.gap,
+            dead_letters=self._dead_letters(group),
             settings=group.settings,
         )  # fmt: skip
 
+    def _dead_letters(self, group: Group) -> DeadLetters:
+        topic = self._log.topics.get(group.settings.dead_letter)
+        retention = topic.retention if topic else self._log.limits.retention
+        kept, octets = (topic.holds.count, topic.holds.bytes) if topic and topic.holds else (0, 0)
+        return DeadLetters(kept, octets, retention.max_messages, retention.max_bytes, len(group.unburied))
+
     def count(self, topic: TopicLog, totals: Totals) -> None:
-        """Add the topic's groups."""
+        """Add the topic's groups, and its dead messages."""
+        totals.buried += len(topic.holds.dead) if topic.holds else 0
         for group in topic.holds.groups.values() if topic.holds else ():
             if group.closing:
                 continue
@@ -325,6 +336,7 @@ class Groups:
             totals.delayed += group.delayed
             totals.acked += group.acked
             totals.dead += group.dead
+            totals.unburied += len(group.unburied)
 
     @staticmethod
     def _ready(topic: TopicLog, group: Group) -> int:

@@ -1,12 +1,16 @@
-"""Holds: what retention may not take from a topic, because one of its groups has not acked it.
+"""Holds: what retention may not take from a topic, because one of its groups has not acked it, or because it is dead
+and nobody has taken it away.
 
 The question is which message may go next. Almost always it is the oldest, so retention walks the topic from there. It
 walks past what is held and does not come back: what is released behind it joins a heap. It does not walk on to what no
 worker has had yet: all of that is held, unless it is for one subscriber.
+
+What is dead is held until a group of its topic has done it: acked it, or buried it again.
 """
 
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
+from typing import Final
 
 from ..message import Delivery, Message
 from .group import Group
@@ -59,14 +63,22 @@ class Counting:
         self.free_bytes += octets
 
 
+_EVERYTHING: Final = 1 << 62  # a place behind all others
+
+
 class Holds:
-    """The groups of one topic, and how many of its messages (and bytes of bodies) they hold. `come`: how many for all
-    have come since it has groups; a group has not handed out so many of them as it has not `passed`."""
+    """The groups of one topic, its dead messages (seqs, and bytes of bodies), and how many messages (and bytes) are
+    held in all. `come`: how many for all have come since it has groups; a group has not handed out so many of them as
+    it has not `passed`."""
 
-    __slots__ = ("_freed", "_passed", "bytes", "come", "count", "groups")
+    __slots__ = ("_freed", "_passed", "bytes", "come", "count", "dead", "groups")
 
-    def __init__(self, groups: dict[str, Group], count: int = 0, octets: int = 0, come: int = 0) -> None:
+    def __init__(
+        self, groups: dict[str, Group], count: int = 0, octets: int = 0, come: int = 0,
+        dead: dict[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.groups = groups
+        self.dead: dict[int, int] = {} if dead is None else dead
         self.count = count
         self.bytes = octets
         self.come = come
@@ -79,14 +91,26 @@ class Holds:
         return self.needs(message.seq)
 
     def needs(self, seq: int) -> bool:
-        """Whether a group has not done the message, which is for all."""
+        """Whether the message, which is for all, must stay."""
+        return self.wanted(seq) or (seq in self.dead and not any(group.did(seq) for group in self.groups.values()))
+
+    def wanted(self, seq: int) -> bool:
+        """Whether a group has not done the message."""
         return any(group.holds(seq) for group in self.groups.values())
 
-    def add(self, count: int, octets: int) -> None:
-        """So many new messages, with bodies of so many bytes: every group needs them."""
-        self.count += count
+    def add(self, run: Run) -> None:
+        """New messages: every group needs them."""
+        if run.envelope.death is not None:  # such a message is by itself
+            self.add_dead(run.seq, run.octets)
+        elif self.groups:
+            self.count += run.live
+            self.bytes += run.octets
+        self.come += run.live
+
+    def add_dead(self, seq: int, octets: int) -> None:
+        self.dead[seq] = octets
+        self.count += 1
         self.bytes += octets
-        self.come += count
 
     def remove(self, seq: int, octets: int) -> None:
         """A message that was held, and has so many bytes, is done, or lost."""
@@ -94,6 +118,16 @@ class Holds:
         self.bytes -= octets
         if seq <= self._passed:
             heappush(self._freed, seq)
+
+    @classmethod
+    def of_dead(cls, dead: dict[int, int]) -> "Holds | None":
+        """For a topic that has no groups any more."""
+        return cls({}, len(dead), sum(dead.values()), 0, dead) if dead else None
+
+    def recount(self, ring: Ring) -> None:
+        """What is held now."""
+        held = [size for seq, size in ring.sizes() if self.needs(seq)]
+        self.count, self.bytes = len(held), sum(held)
 
     def lose(self, seq: int) -> None:
         """A message that was held is gone: its ttl is over."""
@@ -109,7 +143,7 @@ class Holds:
                 heappop(self._freed)
             else:
                 yield message
-        begun = min(group.cursor for group in self.groups.values())
+        begun = min((group.cursor for group in self.groups.values()), default=_EVERYTHING)
         for run in ring.after(self._passed):
             if run.first > begun:
                 break

@@ -78,9 +78,12 @@ class Log:
         self._handed_of: Counter[str] = Counter()  # how many of each topic
         self.losses = Losses(changed)
 
-    def restore(self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]]) -> None:
+    def restore(
+        self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        dead: Iterable[tuple[str, int, int]],
+    ) -> None:  # fmt: skip
         """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
-        `expiries`: seqs of what has a ttl, and its end."""
+        `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what is dead."""
         head: LogNote = notes["log"].get((), LogNote())
         self.head, self.cost, self.mark = head.head, head.cost, head.mark
         self._newest_time = self._kept_time()
@@ -93,6 +96,9 @@ class Log:
             self.waiting.add(topic)
         for seq, expires in expiries:
             self._expiries.set(seq, expires)
+        for topic, seq, octets in dead:
+            holds = self.topics[topic].holds = self.topics[topic].holds or Holds({})
+            holds.add_dead(seq, octets)
         self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
 
     def note(self) -> LogNote:
@@ -191,8 +197,17 @@ class Log:
                 del topic.for_one[run.seq]
                 self._arrive(topic, run.seq)
                 self._look_who_waits(topic)
+            if run.envelope.death is not None:
+                self._forget_dead(topic, run.seq)
         if not topic.ring.live:
             self._watch(topic)
+
+    @staticmethod
+    def _forget_dead(topic: TopicLog, seq: int) -> None:
+        assert topic.holds is not None
+        del topic.holds.dead[seq]
+        if not (topic.holds.groups or topic.holds.dead):
+            topic.holds = None
 
     def make(self, name: str, now: float) -> TopicLog:
         """The topic; there is one of that name from now on. Raises TopicLimit."""
@@ -210,7 +225,7 @@ class Log:
         self._watch(topic)
 
     def empty(self, name: str) -> TopicLog:
-        """Forget a topic's settings. Its messages are to be taken. Raises NotFound."""
+        """Forget a topic's settings. Its messages are to be taken, the dead too. Raises NotFound."""
         topic = self.existing(name)
         topic.retention, topic.pinned = self.limits.retention, False
         self._changed("topic", (name,))
@@ -272,10 +287,11 @@ class Log:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
                 self._send(topic, run.seq)
-            elif holds is not None:
-                holds.add(run.live, run.octets)
+            elif holds is not None or run.envelope.death is not None:
+                holds = topic.holds = holds or Holds({})
+                holds.add(run)
                 self.cost += JOB_COST * len(holds.groups) * run.live
-        if first:
+        if first or (holds is not None and not holds.groups):
             self._watch(topic)
 
     # What is for one subscriber waits for it, or is on its way: kept until somebody has it, but nobody else gets it
@@ -337,7 +353,7 @@ class Log:
         if len(topic.for_one) == self._handed_of.get(topic.name, 0):
             self.waiting.discard(topic.name)
 
-    # What groups have not done stays
+    # What groups have not done stays, and so do the dead that nobody has taken away
 
     def add_group(self, topic: TopicLog, name: str, group: Group, counting: Counting) -> None:
         """`counting`: up to now. Raises LogFull."""
@@ -360,7 +376,7 @@ class Log:
         self.cost -= JOB_COST * topic.holds.count
         del topic.holds.groups[name]
         if not topic.holds.groups:
-            topic.holds = None
+            topic.holds = Holds.of_dead(topic.holds.dead)
         self._changed("topic", (topic.name,))
         self._watch(topic)
         self._trim(topic)
@@ -375,10 +391,12 @@ class Log:
         self.cost -= JOB_COST * len(topic.holds.groups)
 
     def settled(self, topic: TopicLog, seq: int) -> None:
-        """A group is done with the message."""
+        """A group is done with the message. If it is dead, it was taken away."""
         run = topic.ring.find(seq)
         if run is not None and topic.holds is not None and not topic.holds.needs(seq):
             self.unhold(topic, seq, run.size(seq))
+            if seq in topic.holds.dead:
+                self.remove(next(run.messages))
             self._trim(topic)
             self._watch(topic)
 

@@ -20,7 +20,8 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
     if topic is None:
         need += TOPIC_COST
     elif topic.holds is not None:
-        _check_held(topic, topic.holds, coming)
+        staying = coming if topic.holds.groups else weigh(newest(retained, 1))  # or else older ones make room
+        _check_held(topic, topic.holds, staying)
         need += kept.messages * len(topic.holds.groups) * JOB_COST
     if need > 0 and (topic is None or _reclaimable(topic, kept) < need):
         raise LogFull(
@@ -51,10 +52,16 @@ def _check_held(topic: TopicLog, holds: Holds, coming: Weight) -> None:
     count, octets = holds.count + coming.messages, holds.bytes + coming.octets
     if coming.messages and (count > retention.max_messages or octets > retention.max_bytes):
         raise LogFull(
-            f"the groups of topic {topic.name!r} have not acked {holds.count} messages ({holds.bytes} bytes); "
+            f"{_why(topic.name, holds)} {holds.count} messages ({holds.bytes} bytes); "
             f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
-            f"wait for the workers, raise its retention or delete a group"
+            f"wait for the workers, raise its retention or delete {'a group' if holds.groups else 'the topic'}"
         )
+
+
+def _why(name: str, holds: Holds) -> str:
+    if holds.groups:
+        return f"the groups of topic {name!r} have not acked"
+    return f"nobody has taken from topic {name!r} its dead,"
 
 
 def _reclaimable(topic: TopicLog, coming: Weight) -> int:

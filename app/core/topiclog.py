@@ -102,7 +102,7 @@ class TopicLog:
         self.next_index = 0
         self.last_used = 0.0
         self.pinned = False  # has settings of its own, so it stays when it is empty
-        self.holds: Holds | None = None  # what its groups have not done; None when it has no groups
+        self.holds: Holds | None = None  # what stays, whatever its age; None when it has no groups and nothing dead
 
     def share(self, draft: Draft) -> Draft:
         """The same in an equal envelope: the topic's last one, or one without a name of its own, which may be long."""
@@ -136,7 +136,7 @@ class TopicLog:
     @property
     def stays(self) -> bool:
         """It is not forgotten, however long nobody publishes to it."""
-        return bool(self.ring.live or self.delayed) or self.pinned or self.holds is not None
+        return bool(self.ring.live or self.delayed or self.pinned or (self.holds and self.holds.groups))
 
     def state(self) -> TopicState:
         first, last = self.ring.ends if self.ring.live else (None, None)

@@ -39,6 +39,9 @@ _MIGRATIONS: Final = (
     """-- when it was accepted on the log's own clock, if that is not `time`
     ALTER TABLE message ADD COLUMN at REAL;
     """,
+    """
+    CREATE INDEX IF NOT EXISTS message_dead ON message (topic, seq) WHERE death IS NOT NULL;
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -45,13 +45,15 @@ class Store:
         self._notes = DiskNotes(db)
         self._history = DiskHistory(db, self.epochs, left, self._notes.changed)
         self.core = self._notes.core = Core(self._limits, self.epochs, self._history, self._notes.changed, self._life)
-        # What is for one, or expires, is alone in its row: if that is noted to have less, it is gone.
+        # What is for one, expires or is dead is alone in its row: if that is noted to have less, it is gone.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
+        dead = db.execute("SELECT topic, seq, length(data) FROM message WHERE death IS NOT NULL ORDER BY seq")
         self.core.restore(
             notes,
             [(topic, seq) for topic, seq in waiting if seq not in left],
             [(seq, expires) for seq, expires in expiries if seq not in left],
+            [(topic, seq, octets) for topic, seq, octets in dead if seq not in left],
         )
         self.core.resume(self._pending)
         self.stale = False

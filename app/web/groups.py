@@ -95,6 +95,7 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "ack_timeout": format_duration(settings.ack_timeout),
         "max_deliveries": settings.max_deliveries,
         "dead_letter": settings.dead_letter,
+        "dead_letters": state.dead_letters,
     }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.core.lease import Action, Lease, LeaseId, Outcome
+from app.core.group import DeadLetters
+from app.core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from app.core.run import EXPIRY_COST
 from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
@@ -316,6 +317,57 @@ async def test_a_dead_message_stays_dead_and_tells_its_story(life: Life) -> None
         node.clock.now += 30
         await claim(node)
         assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
+
+
+async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_waits(life: Life) -> None:
+    limits = Limits(Retention(max_messages=2, max_age=100.0))
+    async with life.open(limits) as node:
+        await node.engine.configure("t", {"max_messages": 3})
+        await node.engine.configure_group("t", "g", {"max_deliveries": 1})
+        await append(node, "t", *"123")
+        for lease in await claim(node):
+            await settle(node, Action.NACK, lease)
+        before = await node.engine.group("t", "g")
+        assert (before.dead, before.dead_letters) == (2, DeadLetters(2, 2, 2, 8 << 20, 1))
+    life.clock.now += 1_000
+    async with life.open(limits) as node:
+        assert await node.engine.group("t", "g") == before
+        for topic in ("t", "t.dead"):
+            with pytest.raises(LogFull):
+                await append(node, topic, "1", "2", "3")
+        assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
+        await node.engine.join("t.dead", "g")
+    async with life.open(limits) as node:
+        one, _ = await node.engine.claim("t.dead", "g", count=9, octets=1 << 20, seconds=None)
+        await node.engine.settle("t.dead", "g", Action.ACK, [lease_id(one)])
+        node.clock.now += 10
+        assert (await node.engine.group("t", "g")).dead_letters.waiting == 0
+        assert drafts_text((await page(node, "t.dead")).messages) == ["2", "3"]
+    async with life.open(limits) as node:
+        assert drafts_text((await page(node, "t.dead")).messages) == ["2", "3"]
+        await node.engine.drop_group("t.dead", "g")
+        assert (await node.engine.group("t", "g")).dead_letters.kept == 2
+
+
+async def test_the_dead_in_a_file_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
+    """It has no index of them, and has not counted them as held."""
+    life, limits = Life(tmp_path), Limits(Retention(max_messages=2))
+    async with life.open(limits) as node:
+        await node.engine.configure_group("t", "g", {"max_deliveries": 1})
+        await node.engine.configure_group("t.dead", "late", {}, ("latest", LATEST))
+        await append(node, "t", "1")
+        await settle(node, Action.NACK, (await claim(node))[0])
+        await node.engine.drop_group("t.dead", "late")
+    with closing(sqlite3.connect(life.path)) as db:
+        (note,) = db.execute("SELECT value FROM note WHERE kind = 'topic' AND key = '[\"t.dead\"]'").fetchone()
+        less = msgspec.msgpack.encode(msgspec.msgpack.decode(note) | {"held": 0, "held_bytes": 0})
+        db.execute("UPDATE note SET value = ? WHERE kind = 'topic' AND key = '[\"t.dead\"]'", (less,))
+        db.commit()
+        db.executescript(f"DROP INDEX message_dead; PRAGMA user_version = {NEWEST - 1}")
+    async with life.open(limits) as node:
+        await append(node, "t.dead", *"abc")
+        assert drafts_text((await page(node, "t.dead")).messages) == ["1", "c"]
+        assert (await node.engine.group("t", "g")).dead_letters.kept == 1
 
 
 async def test_what_was_gone_is_told_after_a_restart_too_until_something_was_handed_out(life: Life) -> None:

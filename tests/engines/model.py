@@ -20,6 +20,7 @@ class Entry:
     time: float
     expires: float | None
     state: State
+    dead: bool = False
 
 
 @dataclass
@@ -159,13 +160,25 @@ class Model:
         return topic == dead_letter or any(self.leads_back(topic, group.dead_letter) for group in self.of(dead_letter))
 
     def held(self, entry: Entry) -> bool:
-        groups = [] if entry.for_one else self.of(entry.topic)
-        return any(entry.seq > group.cursor or entry.seq in group.works for group in groups)
+        groups = self.of(entry.topic)
+        done = any(entry.seq in group.acked | group.dead for group in groups)
+        return not entry.for_one and (self.wanted(entry) or (entry.dead and not done))
+
+    def wanted(self, entry: Entry) -> bool:
+        return any(entry.seq > group.cursor or entry.seq in group.works for group in self.of(entry.topic))
+
+    def settled(self, seq: int) -> None:
+        """What is dead is taken away when no group has still to do it."""
+        entry = self.entries[seq - 1]
+        if entry.dead and not self.held(entry):
+            entry.state = "gone"
+        self.trim(entry.topic)
 
     def refuses(self, topic: str, count: int) -> bool:
         """Whether so many messages more cannot be kept, since groups hold too much."""
         held = [entry for entry in self.entries if entry.topic == topic and entry.state == "kept" and self.held(entry)]
-        return bool(self.of(topic)) and len(held) + count > self.max_messages
+        staying = count if self.of(topic) else min(count, 1)
+        return bool(held or self.of(topic)) and count > 0 and len(held) + staying > self.max_messages
 
     def fresh(self, group: ModelGroup) -> list[Entry]:
         return [
@@ -211,7 +224,7 @@ class Model:
         if action is Action.ACK:
             del group.works[seq]
             group.acked.add(seq)
-            self.trim(group.topic)
+            self.settled(seq)
         elif action is Action.RELEASE:
             group.excuse(work)
         elif action is Action.EXTEND:
@@ -227,14 +240,19 @@ class Model:
                 work.stage, work.until = "delayed", self.now + 10
                 continue
             body = self.entries[work.seq - 1].body
-            self.hand_out(self.append(group.dead_letter, body, for_one=False, retain=True, ttl=None))
+            dead = self.append(group.dead_letter, body, for_one=False, retain=True, ttl=None)
+            dead.dead = True
+            self.hand_out(dead)
             self.trim(group.dead_letter)
             del group.works[work.seq]
             group.dead.add(work.seq)
-            self.trim(group.topic)
+            self.settled(work.seq)
 
     def drop_group(self, group: ModelGroup) -> None:
         del self.groups[group.topic, group.name]
+        for entry in self.entries:
+            if entry.topic == group.topic and entry.state == "kept" and entry.dead and not self.held(entry):
+                entry.state = "gone"
         self.trim(group.topic)
 
     def drop(self, topic: str) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.group import AT_ONCE, JOB_COST, GroupState
+from app.core.group import AT_ONCE, JOB_COST, DeadLetters, GroupState
 from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.core.run import DEATH_COST, MESSAGE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
@@ -70,6 +70,13 @@ async def fail(node: Opened, times: int, group: str = "g") -> Lease:
         (lease,) = await claim(node, 1, group)
         await settle(node, Action.NACK, lease, seconds=0, group=group)
     return lease
+
+
+async def all_die(node: Opened, *texts_: str, topic: str = "a") -> None:
+    """Publish these to a topic whose group gives up at the first failure, and fail them."""
+    await make(node, topic=topic, max_deliveries=1)
+    await append(node, topic, *texts_)
+    await settle(node, Action.NACK, *await claim(node, topic=topic), topic=topic)
 
 
 # What there is
@@ -830,3 +837,128 @@ async def test_lease_ids_are_read_back() -> None:
     for id in ("", "k3f9a2", "k3f9a2-42-0", "k3f9a2-42-01", "k3f9a2-42-1-1", "K-1", "k3f9a2-42-", "k3f9a2-42-x\n"):
         with pytest.raises(OptionInvalid):
             parse_lease_id(id)
+
+
+# What is dead is kept until somebody takes it away
+
+
+async def test_neither_age_nor_number_nor_bytes_take_what_is_dead(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=5, max_bytes=20, max_age=100.0))) as node:
+        await all_die(node, "dead1", "dead2")
+        await append(node, "a.dead", "other")
+        node.clock.now += 1_000
+        await append(node, "a.dead", *"1234567")
+        kept = await texts(node, "a.dead")
+        assert (kept[:2], "other" in kept) == (["dead1", "dead2"], False)
+        assert kept[2:] == ["5", "6", "7"]
+        await node.engine.configure("a.dead", {"max_messages": 1, "max_age": 1.0})
+        node.clock.now += 1_000
+        assert await texts(node, "a.dead") == ["dead1", "dead2"]
+        assert len([death for death in await deaths(node) if death]) == 2
+
+
+async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and_the_group_says_so(
+    opened: Make,
+) -> None:
+    async with opened(Limits(Retention(max_messages=3))) as node:
+        await node.engine.configure("a", {"max_messages": 6})
+        await all_die(node, *"12345")
+        state = await node.engine.group("a", "g")
+        assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetters(3, 3, 3, 8 << 20, 2))
+        totals = await node.engine.totals()
+        assert (totals.buried, totals.unburied) == (3, 2)
+        assert await claimed(node) == []
+        await append(node, "a", "6")
+        await append(node, "a", "7", "8", "9")
+        with pytest.raises(LogFull, match="not acked 6"):
+            await append(node, "a", "10")
+        with pytest.raises(LogFull, match="its dead, 3 messages"):
+            await append(node, "a.dead", "a stranger's")
+        node.clock.now += 1_000
+        assert (await node.engine.group("a", "g")).dead_letters.waiting == 2
+        await node.engine.configure("a.dead", {"max_messages": 4})
+        node.clock.now += 10
+        state = await node.engine.group("a", "g")
+        assert (state.dead, state.dead_letters) == (4, DeadLetters(4, 4, 4, 8 << 20, 1))
+
+
+async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
+    async with opened(Limits(Retention(max_bytes=250))) as node:
+        await all_die(node, *["x" * 100] * 2)
+        await settle(node, Action.NACK, *await claim(node))
+        await append(node, "a", "x" * 100)
+        await settle(node, Action.NACK, *await claim(node))
+        assert (await node.engine.group("a", "g")).dead_letters == DeadLetters(2, 200, 1_000, 250, 1)
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_works_off_the_dead_takes_them_away(opened: Make, again: bool) -> None:
+    """By an ack, or when they die again, and are in the next topic then."""
+    async with opened(Limits(Retention(max_messages=2))) as node:
+        await all_die(node, "1", "2")
+        await make(node, topic="a.dead", max_deliveries=1)
+        jobs = await claim(node, topic="a.dead")
+        assert bodies(jobs) == ["1", "2"]
+        action = Action.NACK if again else Action.ACK
+        assert await settle(node, action, *jobs, topic="a.dead") == [DONE, DONE]
+        assert (await texts(node, "a.dead"), await texts(node, "a.dead.dead")) == ([], ["1", "2"] if again else [])
+        assert (await node.engine.group("a", "g")).dead_letters.kept == 0
+        assert (await node.engine.totals()).buried == (2 if again else 0)
+        await append(node, "a", "3", "4")
+        await settle(node, Action.NACK, *await claim(node))
+        assert await texts(node, "a.dead") == ["3", "4"]
+
+
+async def test_the_dead_stay_until_the_last_group_that_has_to_do_them_has(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await all_die(node, "1")
+        await make(node, "one", "a.dead")
+        await make(node, "two", "a.dead")
+        for group, left in (("one", ["1"]), ("two", [])):
+            (job,) = await claim(node, group=group, topic="a.dead")
+            await settle(node, Action.ACK, job, group=group, topic="a.dead")
+            assert await texts(node, "a.dead") == left
+
+
+async def test_a_group_that_begins_behind_the_dead_takes_none_of_them(opened: Make) -> None:
+    limits = Limits(Retention(max_messages=3, max_age=100.0))
+    async with opened(limits) as node:
+        await all_die(node, "1", "2")
+        await node.engine.configure_group("a.dead", "late", {}, ("latest", LATEST))
+        assert await counts(node, "late", "a.dead") == (0, 0, 0, 0, 0)
+        await append(node, "a.dead", "3")
+        assert await counts(node, "late", "a.dead") == (1, 0, 0, 0, 0)
+        (job,) = await claim(node, group="late", topic="a.dead")
+        await settle(node, Action.ACK, job, group="late", topic="a.dead")
+        await append(node, "a.dead", "4")
+        node.clock.now += 1_000
+        await node.engine.drop_group("a.dead", "late")
+        assert await texts(node, "a.dead") == ["1", "2"]
+        await node.engine.join("a.dead", "all")
+        assert await claimed(node, group="all", topic="a.dead") == ["1", "2"]
+
+
+async def test_to_delete_the_topic_takes_the_dead_too(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=2))) as node:
+        await all_die(node, "1", "2")
+        await node.engine.drop("a.dead")
+        assert (await node.engine.group("a", "g")).dead_letters.kept == 0
+        await append(node, "a", "3", "4")
+        await settle(node, Action.NACK, *await claim(node))
+        assert await texts(node, "a.dead") == ["3", "4"]
+
+
+async def test_what_is_dead_costs_the_log_what_it_takes_and_nothing_when_it_is_gone(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node, topic="a.dead")
+        await make(node, "h", "a.dead")
+        await make(node, max_deliveries=1)
+        before = (await node.engine.totals()).cost
+        await all_die(node, "1", "2")
+        for group in ("g", "h"):
+            for job in await claim(node, group=group, topic="a.dead"):
+                await settle(node, Action.ACK, job, group=group, topic="a.dead")
+        await node.engine.configure("a", {"max_age": 1.0})
+        node.clock.now += 10
+        await claim(node)
+        assert (await node.engine.totals()).cost == before

@@ -483,6 +483,7 @@ async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group)
     assert answer.json() == {
         "topic": group.topic, "group": "g", "lag": 0, "ready": 0, "leased": 0, "delayed": 0, "acked": 0, "dead": 0,
         "oldest": None, "gap": None, "workers": 0, **settings,
+        "dead_letters": {"kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0},
     }  # fmt: skip
 
 
@@ -795,6 +796,35 @@ async def test_a_dead_message_says_why_it_failed_last(
     dead = await group.http.get(f"/topics/{group.topic}.lost/messages?wait=20s")
     await group.until("dead", 1)
     assert [message["dead"]["reason"] for message in dead.json()["messages"]] == [reason]
+
+
+async def test_what_is_dead_is_kept_beyond_the_topic_s_age_and_what_has_no_room_waits_and_is_counted() -> None:
+    with start_server("--max-messages", "3", "--max-age", "100ms", tcp_port=0) as server:
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            group = Group(http, "jobs")
+            await http.put("/topics/jobs", json={"max_messages": 5, "max_age": "1h"})
+            await http.put(group.path, json={"max_deliveries": 1})
+            await group.publish(*"1234")
+            for job in await group.pull():
+                await group.settle("nack", job["id"])
+            bound = {"kept": 3, "bytes": 3, "max_messages": 3, "max_bytes": 8 << 20, "waiting": 1}
+            assert (await group.state())["dead_letters"] == bound
+            await http.post("/topics/other/messages", content="x")
+            async with asyncio.timeout(DEADLINE):  # until what is older than the age is gone
+                while (await http.get("/topics/other/messages")).json()["messages"]:
+                    pass
+            dead = (await http.get("/topics/jobs.dead/messages")).json()["messages"]
+            assert data(dead) == ["1", "2", "3"]
+            metrics = (await http.get("/metrics")).text
+            assert "plainmq_dead_messages 3.0" in metrics
+            assert "plainmq_dead_waiting_messages 1.0" in metrics
+            assert code(await http.post("/topics/jobs.dead/messages", content="x")) == (507, "log_full")
+            await group.publish(*"5678")
+            assert code(await http.post("/topics/jobs/messages", content="9")) == (507, "log_full")
+            grave = Group(http, "jobs.dead")
+            jobs = await grave.pull()
+            assert await grave.settle("ack", jobs[0]["id"]) == {jobs[0]["id"]: "done"}
+            assert await grave.settle("ack", jobs[0]["id"]) == {jobs[0]["id"]: "unknown"}
 
 
 async def test_a_group_s_dead_messages_are_work_for_another(group: Group) -> None:

@@ -382,5 +382,6 @@ async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: 
     left_out = {family.name for family in whole.families} - {family.name for family in closed.families}
     assert left_out == {
         "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq_log_bytes", "plainmq_groups",
-        "plainmq_group_lag_messages", "plainmq_group_messages",
+        "plainmq_group_lag_messages", "plainmq_group_messages", "plainmq_dead_messages",
+        "plainmq_dead_waiting_messages",
     }  # fmt: skip
