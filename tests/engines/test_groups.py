@@ -920,6 +920,27 @@ async def test_the_dead_stay_until_the_last_group_that_has_to_do_them_has(opened
             assert await texts(node, "a.dead") == left
 
 
+async def test_what_one_group_did_goes_when_the_others_are_dropped_and_what_none_did_stays(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await all_die(node, *"1234")
+        for group in ("done", "leased", "untouched"):
+            await make(node, group, "a.dead")
+        one, two = await claim(node, 2, "done", "a.dead")
+        await settle(node, Action.ACK, one, two, group="done", topic="a.dead")
+        await claim(node, 1, "leased", "a.dead")
+        await node.engine.drop_group("a.dead", "untouched")
+        assert await texts(node, "a.dead") == list("1234")
+        await node.engine.drop_group("a.dead", "leased")
+        assert await texts(node, "a.dead") == list("34")
+        await node.engine.drop_group("a.dead", "done")
+        assert await texts(node, "a.dead") == list("34")
+        assert (await node.engine.group("a", "g")).dead_letters.kept == 2
+        await node.engine.drop("a.dead")
+        node.clock.now += 100_000
+        with pytest.raises(NotFound):
+            await node.engine.topic("a.dead")
+
+
 async def test_a_group_that_begins_behind_the_dead_takes_none_of_them(opened: Make) -> None:
     limits = Limits(Retention(max_messages=3, max_age=100.0))
     async with opened(limits) as node:
