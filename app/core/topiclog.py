@@ -119,8 +119,10 @@ class TopicLog:
 
     @property
     def waiting(self) -> Iterator[int]:
-        """Seqs of what waits for somebody whom it is for, rising."""
-        return (seq for seq, waits in self.for_one.items() if waits)
+        """Seqs of what waits for somebody whom it is for, rising: as it is when they are first asked for."""
+        for seq, waits in self.for_one.items():
+            if waits:
+                yield seq
 
     def free(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""

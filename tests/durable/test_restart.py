@@ -13,6 +13,7 @@ from app.core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from app.core.run import EXPIRY_COST
 from app.core.topiclog import Limits, Retention
 from app.disk.backup import backup
+from app.disk.schema import NEWEST
 from app.errors import LogFull, NotFound, OptionInvalid
 from app.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
 from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start

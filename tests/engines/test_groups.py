@@ -839,6 +839,16 @@ async def test_lease_ids_are_read_back() -> None:
             parse_lease_id(id)
 
 
+async def test_retention_takes_what_waits_for_one_among_what_groups_hold(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=3))) as node:
+        await append(node, "a", "for one", delivery=Delivery.ONE)
+        await append(node, "a", "1", "2")
+        await node.engine.join("a", "g")
+        assert await claimed(node, 1) == ["1"]
+        await append(node, "a", "3")
+        assert await texts(node, "a", take=True) == ["1", "2", "3"]
+
+
 # What is dead is kept until somebody takes it away
 
 
