@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, MutableMap
 from enum import Enum, auto
 from functools import partial
 from hmac import compare_digest
-from typing import Final, NamedTuple, NoReturn, Protocol
+from typing import Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 from ..errors import Unauthorised
 from ..net.sockets import is_loopback
@@ -107,6 +107,7 @@ class Doorkeeper:
         self._keys = keys
         self._tickets = tickets or Tickets()
         self._known: dict[str, Grant] = {}  # by their token
+        self._shown: dict[bytes, Grant] = {}  # by the Authorization that shows it
         self._guests: dict[Guest, Grant] = {}
         self._watch: TimerHandle | None = None
         self._looked = clock()
@@ -188,9 +189,7 @@ class Doorkeeper:
         except Unauthorised:
             self.attempts.failed(address)
             raise
-        if len(self._known) >= MAX_KNOWN:
-            del self._known[next(iter(self._known))]  # the oldest
-        self._known[token] = grant
+        _remember(self._known, token, grant)
         return grant
 
     def holder(self, shown: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
@@ -198,10 +197,22 @@ class Doorkeeper:
         None when that has to be found out, or is refused. It costs a look-up or two, and no cryptography."""
         if self.open:
             return ANYBODY
-        if shown is None or not shown.startswith(SCHEME):
+        if shown is None:
             return None
-        grant = self._live(shown[len(SCHEME) :].decode("latin-1"))
+        now = self.clock()
+        self._look_if_due(now)
+        grant = self._shown.get(shown)
+        if grant is None or (grant.expires is not None and grant.expires <= now):
+            grant = self._shown_by(shown)
         return grant if grant is not None and grant.allows_all(right, names) else None
+
+    def _shown_by(self, shown: bytes) -> Grant | None:
+        """The same for the first time: whole headers are remembered too, so that the next need not be taken apart."""
+        self._shown.pop(shown, None)
+        grant = self._live(shown[len(SCHEME) :].decode("latin-1")) if shown.startswith(SCHEME) else None
+        if grant is not None:
+            _remember(self._shown, shown, grant)
+        return grant
 
     def make_ticket(self, grant: Grant) -> Ticket:
         return self._tickets.make(grant, self.clock())
@@ -333,9 +344,20 @@ class Doorkeeper:
 
     def _forget(self, gone: Collection[Grant]) -> None:
         self._known = {token: grant for token, grant in self._known.items() if grant not in gone}
+        self._shown = {shown: grant for shown, grant in self._shown.items() if grant not in gone}
         for guest in [guest for guest, grant in self._guests.items() if grant in gone]:
             self.leave(guest)
             guest.dismiss()
+
+
+T = TypeVar("T", str, bytes)
+
+
+def _remember(known: dict[T, Grant], what: T, grant: Grant) -> None:
+    """Forget the oldest when there are too many."""
+    if len(known) >= MAX_KNOWN:
+        del known[next(iter(known))]
+    known[what] = grant
 
 
 OPEN: Final = Doorkeeper(Openness.ANYBODY)  # asks nobody

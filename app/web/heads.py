@@ -16,8 +16,14 @@ _STREAM_OWN: Final = b"".join(
 
 
 def common(state: ServerState) -> bytes:
-    """The headers that all answers have."""
-    return b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
+    """The headers that all answers have; uvicorn makes them anew every second."""
+    global _common  # noqa: PLW0603
+    if state.default_headers is not _common[0]:
+        _common = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
+    return _common[1]
+
+
+_common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
 
 def stream(state: ServerState) -> bytes:

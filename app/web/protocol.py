@@ -204,14 +204,16 @@ class Connection(HttpToolsProtocol):
     # What a short cut leads to
 
     def _take(self, found: shortcut.Found, body: bytes) -> None:
-        """It is whole."""
-        try:
-            now = self.staff.shortcuts.again(found, self.caller(found.shortcut).host)
-        except PlainmqError as error:
-            self._owe(found).refuse(error)
-        else:
-            self._owe(found).found = now
-            now.shortcut.take(self, now, body)
+        """It is whole: hours may have gone by since its head."""
+        shortcuts = self.staff.shortcuts
+        if not shortcuts.still_holds(found):
+            owed = self._owe(found)
+            try:
+                found = owed.found = shortcuts.again(found, self.caller(found.shortcut).host)
+            except PlainmqError as error:
+                owed.refuse(error)
+                return
+        found.shortcut.take(self, found, body)
 
     def _owe(self, found: shortcut.Found) -> Short:
         """An answer to the request that comes in now, or whose head came before others."""

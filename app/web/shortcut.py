@@ -158,17 +158,15 @@ class Shortcuts:
         grant = self._holder(shortcut)
         return None if grant is None else Found(shortcut, grant, length)
 
+    def still_holds(self, found: Found) -> bool:
+        return self._holder(found.shortcut) is found.grant
+
     def again(self, found: Found, address: str) -> Found:
-        """With whose request it is now that its body is whole: hours may have gone by. Raises what a request without
-        a right to it gets."""
+        """With whose request it is now. Raises what a request without a right to it gets."""
         shortcut = found.shortcut
-        grant = self._holder(shortcut)
-        if grant is found.grant:
-            return found
-        if grant is None:
-            grant = self._keeper.admit((shortcut.shown or b"")[len(SCHEME) :].decode("latin-1"), address)
-            for name in shortcut.names:
-                authorise(grant, shortcut.right, name)
+        grant = self._keeper.admit((shortcut.shown or b"")[len(SCHEME) :].decode("latin-1"), address)
+        for name in shortcut.names:
+            authorise(grant, shortcut.right, name)
         return Found(shortcut, grant, found.length)
 
     def _holder(self, shortcut: Shortcut) -> Grant | None:
@@ -257,6 +255,7 @@ def _is_ours(host: bytes, rules: Rules) -> bool:
     return rules.knows(host.decode("latin-1"))
 
 
+@lru_cache(maxsize=256)
 def _content_type(value: bytes) -> tuple[bool, str | None]:
     """Whether it is lawful, and what it says, if anything."""
     try:

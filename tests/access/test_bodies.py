@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from app.access.claims import LEEWAY
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE
@@ -16,9 +17,11 @@ from tests.harness import DEADLINE
 pytestmark = pytest.mark.anyio
 
 EVERY = ["**"]
+GOOD_FOR = 4.0  # seconds: a busy machine has read both heads by then
+KEYED = "a publish with a key"
 REQUESTS = {
     "a publish": ("POST", "/topics/{}/messages", b"late", []),
-    "a publish with a key": ("POST", "/topics/{}/messages", b"late", ["Idempotency-Key: k"]),
+    KEYED: ("POST", "/topics/{}/messages", b"late", ["Idempotency-Key: k"]),
     "a batch": ("POST", "/topics/{}/messages", b"one\ntwo", ["Content-Type: application/x-ndjson"]),
     "a publish for later": ("POST", "/topics/{}/messages?delay=1ms", b"late", []),
     "a change of a topic": ("PUT", "/topics/{}", b'{"max_messages":7}', []),
@@ -64,7 +67,7 @@ async def refused(door: Guarded, token: str, topic: str) -> None:
     """Return when the server knows that the token has no right to publish."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
-        while (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201:
+        while (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code not in {401, 403}:
             pass
 
 
@@ -112,7 +115,7 @@ async def known(door: Guarded, token: str, topic: str) -> None:
 
 
 async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(door: Guarded, topic: str) -> None:
-    for number, kind in enumerate(("a publish", "a publish with a key")):
+    for number, kind in enumerate(("a publish", KEYED)):
         name = f"less.{number}.{topic}"
         token = door.token(name, publish=EVERY, subscribe=EVERY)
         await known(door, token, topic)
@@ -130,18 +133,17 @@ async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(door: 
     assert await stored(door, topic) == 0
 
 
-@pytest.mark.parametrize("kind", ["a publish", "a publish with a key"])
-async def test_a_body_that_ends_after_its_token_has_expired_is_refused(door: Guarded, topic: str, kind: str) -> None:
-    token = signed(claims(exp=time.time() + 3.0))
+async def test_a_body_that_ends_after_its_token_has_expired_is_refused(door: Guarded, topic: str) -> None:
+    token = signed(claims(exp=time.time() + GOOD_FOR - LEEWAY))
     await known(door, token, topic)
-    async with begun(door, token, kind, topic) as waiting:
+    async with begun(door, token, "a publish", topic) as short, begun(door, token, KEYED, topic) as long:
         await refused(door, token, topic)
-        assert await waiting.end() == (401, "unauthorised")
+        assert [await waiting.end() for waiting in (short, long)] == [(401, "unauthorised")] * 2
     assert await stored(door, topic) == 0
 
 
 async def test_a_body_that_ends_while_its_token_is_good_is_taken(door: Guarded, topic: str) -> None:
-    for kind in ("a publish", "a publish with a key"):
+    for kind in ("a publish", KEYED):
         async with begun(door, door.good, kind, topic) as waiting:
             rewrite(door, lambda line: line)
             assert await waiting.end() == (201, "")
