@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.core.epochs import Epochs
-from app.core.group import JOB_COST
+from app.core.group import GROUP_COST, JOB_COST
 from app.core.groups import NO_NEWS, Groups
 from app.core.history import MemoryHistory
 from app.core.lease import Action, Lease, LeaseId, Outcome
@@ -118,6 +118,12 @@ def settle(groups: Groups, action: Action, seq: int) -> Outcome:
     return outcome
 
 
+def test_a_group_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
+    taken = grown(lambda n: whole(groups.configure(f"b{n}", "g", {}, None, 0.0)))
+    taken -= grown(lambda n: log.make(f"c{n}", 0.0))
+    assert 0.4 * GROUP_COST < taken < GROUP_COST
+
+
 def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
     taken = grown(lambda n: lease(groups, log, n))
     assert 0.4 * JOB_COST < taken - grown(lambda n: log.accept([draft("b", b"")], float(n))) < JOB_COST
@@ -143,7 +149,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     for seq in range(6, 9):
         settle(groups, Action.ACK, seq)
     assert (holds.count, holds.bytes) == (0, 0)
-    assert log.cost == start + sum(MESSAGE_COST + n for n in range(8))
+    assert log.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
     whole(groups.drop_all("a"))
     assert log.take_up_to(log.empty("a"), log.head)
     assert log.cost == 0

@@ -27,6 +27,7 @@ from .lease import Action, Outcome
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
 AT_ONCE: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
 REMEMBERED: Final = 10_000  # dead messages whose late ack is told so
+GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
 JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")

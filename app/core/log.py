@@ -17,7 +17,7 @@ from ..topic import Selector
 from . import room
 from .deadlines import Deadlines
 from .epochs import Epochs
-from .group import JOB_COST, Group
+from .group import GROUP_COST, JOB_COST, Group
 from .history import History
 from .holds import Counting, Holds
 from .losses import Loss, Losses
@@ -359,8 +359,8 @@ class Log:
         """`counting`: up to now. Raises LogFull."""
         holds = topic.holds or Holds({})
         count = holds.count + counting.free
-        cost = (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
-        if cost > 0 and self.cost + cost > self.limits.total_bytes:
+        cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
+        if self.cost + cost > self.limits.total_bytes:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
         self.cost += cost
         holds.count, holds.bytes = count, holds.bytes + counting.free_bytes
@@ -373,7 +373,7 @@ class Log:
     def remove_group(self, topic: TopicLog, name: str) -> None:
         """It holds nothing any more that another group does not hold, or there is no other."""
         assert topic.holds is not None
-        self.cost -= JOB_COST * topic.holds.count
+        self.cost -= GROUP_COST + JOB_COST * topic.holds.count
         del topic.holds.groups[name]
         if not topic.holds.groups:
             topic.holds = Holds.of_dead(topic.holds.dead)

@@ -42,6 +42,9 @@ _MIGRATIONS: Final = (
     """
     CREATE INDEX IF NOT EXISTS message_dead ON message (topic, seq) WHERE death IS NOT NULL;
     """,
+    """-- a group counts for 1,536 bytes
+    UPDATE note SET value = dearer(value, 1536 * (SELECT count(*) FROM note WHERE kind = 'group')) WHERE kind = 'log';
+    """,
 )  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.core.group import DeadLetters
+from app.core.group import GROUP_COST, DeadLetters
 from app.core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from app.core.run import EXPIRY_COST
 from app.core.topiclog import Limits, Retention
@@ -350,8 +350,8 @@ async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_wai
         assert (await node.engine.group("t", "g")).dead_letters.kept == 2
 
 
-async def test_the_dead_in_a_file_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
-    """It has no index of them, and has not counted them as held."""
+async def test_the_dead_in_a_file_of_an_earlier_version_are_kept_and_its_groups_counted(tmp_path: Path) -> None:
+    """It has no index of them, has not counted them as held, and groups cost nothing in it."""
     life, limits = Life(tmp_path), Limits(Retention(max_messages=2))
     async with life.open(limits) as node:
         await node.engine.configure_group("t", "g", {"max_deliveries": 1})
@@ -359,13 +359,18 @@ async def test_the_dead_in_a_file_of_an_earlier_version_are_kept(tmp_path: Path)
         await append(node, "t", "1")
         await settle(node, Action.NACK, (await claim(node))[0])
         await node.engine.drop_group("t.dead", "late")
+        cost = (await node.engine.totals()).cost
     with closing(sqlite3.connect(life.path)) as db:
         (note,) = db.execute("SELECT value FROM note WHERE kind = 'topic' AND key = '[\"t.dead\"]'").fetchone()
         less = msgspec.msgpack.encode(msgspec.msgpack.decode(note) | {"held": 0, "held_bytes": 0})
         db.execute("UPDATE note SET value = ? WHERE kind = 'topic' AND key = '[\"t.dead\"]'", (less,))
+        (note,) = db.execute("SELECT value FROM note WHERE kind = 'log'").fetchone()
+        less = msgspec.msgpack.encode(msgspec.msgpack.decode(note) | {"cost": cost - GROUP_COST})
+        db.execute("UPDATE note SET value = ? WHERE kind = 'log'", (less,))
         db.commit()
-        db.executescript(f"DROP INDEX message_dead; PRAGMA user_version = {NEWEST - 1}")
+        db.executescript(f"DROP INDEX message_dead; PRAGMA user_version = {NEWEST - 2}")
     async with life.open(limits) as node:
+        assert (await node.engine.totals()).cost == cost
         await append(node, "t.dead", *"abc")
         assert drafts_text((await page(node, "t.dead")).messages) == ["1", "c"]
         assert (await node.engine.group("t", "g")).dead_letters.kept == 1

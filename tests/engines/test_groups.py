@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.group import AT_ONCE, JOB_COST, DeadLetters, GroupState
+from app.core.group import AT_ONCE, GROUP_COST, JOB_COST, DeadLetters, GroupState
 from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.core.run import DEATH_COST, MESSAGE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
@@ -534,7 +534,11 @@ async def test_the_dead_have_groups_and_die_again(opened: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(topics=2), Limits(total_bytes=2 * TOPIC_COST + 2 * MESSAGE_COST + JOB_COST + DEATH_COST + 9)]
+    "limits",
+    [
+        Limits(topics=2),
+        Limits(total_bytes=2 * TOPIC_COST + GROUP_COST + 2 * MESSAGE_COST + JOB_COST + DEATH_COST + 9),
+    ],
 )
 async def test_who_cannot_be_buried_waits_and_nobody_gets_it(opened: Make, limits: Limits) -> None:
     async with opened(limits) as node:
@@ -713,8 +717,19 @@ async def test_no_worker_gets_an_expired_message_however_many_there_are(opened: 
         assert await deaths(node) == []
 
 
+async def test_groups_without_a_message_are_counted_too(opened: Make) -> None:
+    async with opened(Limits(total_bytes=2 * TOPIC_COST + 3 * GROUP_COST)) as node:
+        for topic, group in (("a", "g"), ("a", "h"), ("b", "g")):
+            await node.engine.join(topic, group)
+        with pytest.raises(LogFull):
+            await node.engine.join("b", "h")
+        await node.engine.drop_group("a", "g")
+        await node.engine.join("b", "h")
+        assert (await node.engine.totals()).cost == 2 * TOPIC_COST + 3 * GROUP_COST
+
+
 async def test_memory_counts_what_groups_may_take(opened: Make) -> None:
-    room = TOPIC_COST + 4 * (MESSAGE_COST + 2 * JOB_COST)
+    room = TOPIC_COST + 2 * GROUP_COST + 4 * (MESSAGE_COST + 2 * JOB_COST)
     async with opened(Limits(total_bytes=room)) as node:
         for group in ("g", "h"):
             await make(node, group)
