@@ -123,7 +123,8 @@ def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
     assert newest(ring) == plain[::-1]
     assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
     assert ring.count(place) == sum(kept.seq > place for kept in for_all)
-    assert list(ring.sizes()) == [(kept.seq, len(kept.data)) for kept in for_all]
+    sizes = [(kept.seq, len(kept.data)) for kept in for_all]
+    assert (list(ring.sizes(0)), list(ring.sizes(place))) == (sizes, [size for size in sizes if size[0] > place])
 
 
 def test_messages_may_be_removed_while_somebody_walks_past_them(history: History) -> None:

@@ -90,7 +90,7 @@ class Core:
         self.delayed = Delayed(changed)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
         self._for_one: list[Run] = []  # among them
-        self._grown: dict[str, None] = {}  # topics to be held to their retention
+        self._grown: dict[str, int] = {}  # topics to be held to their retention, and how many messages came
 
     def restore(
         self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
@@ -163,17 +163,21 @@ class Core:
 
     def taken(self, seqs: Sequence[int]) -> None:
         """Each of these is for one, and somebody has it: it is gone."""
-        self._grown |= dict.fromkeys(self.log.taken(seqs))
+        self._look_after(self.log.taken(seqs))
 
     def give_back(self, seqs: Sequence[int]) -> None:
         """Each of these is for one who was to have it and has not: somebody else shall."""
-        self._grown |= dict.fromkeys(self.log.give_back(seqs))
+        self._look_after(self.log.give_back(seqs))
+
+    def _look_after(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            self._grown.setdefault(topic, 0)
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
         place before it is known whether it stays."""
-        for topic in self._grown:
-            self.log.trim(topic)
+        for topic, came in self._grown.items():
+            self.log.trim(topic, came)
         self._grown.clear()
 
     def told(self, receipt: Receipt, key: str) -> None:
@@ -184,10 +188,12 @@ class Core:
         self.log.check_room(drafts, now)
         runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
-        self._grown[topic] = None
+        came = self._grown.get(topic, 0)
         for run in runs:
+            came += run.live
             if run.envelope.delivery is ONE:
                 self._for_one.append(run)
+        self._grown[topic] = came
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 

@@ -25,6 +25,7 @@ from .slices import Slices
 from .topiclog import TopicLog, TopicNote
 from .totals import Totals
 
+DIE: Final = 25  # messages that die at once: each is published to another topic
 DUE: Final = 10  # groups in which something is due that is done at once: some milliseconds, then others get their turn
 
 
@@ -478,7 +479,7 @@ class Groups:
         """What is out of attempts, some of it: each is to be bury()ed, or postpone()d, before the next is asked for."""
         for topic, name in [*islice(self._mourning, 1)]:
             group = self._existing(topic, name)
-            for seq in [*islice(group.dying, AT_ONCE)]:
+            for seq in [*islice(group.dying, DIE)]:
                 if message := self._message(topic, seq, now):
                     yield Dying(topic, name, seq, self._in_its_stead(name, group, message))
                 else:

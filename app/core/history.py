@@ -60,8 +60,8 @@ class Ring(Protocol):
         """How many there are behind that place for all."""
         ...
 
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """Of each that is for all: seq, and bytes of the body."""
+    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+        """Of each behind that place that is for all, oldest first: seq, and bytes of the body."""
         ...
 
 
@@ -218,8 +218,9 @@ class MemoryRing:
     def count(self, seq: int) -> int:
         return sum(run.count(seq) for run in self._shelf.after(seq) if run.for_all)
 
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        return chain.from_iterable(run.sizes() for run in self._shelf.after(0) if run.for_all)
+    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+        every = chain.from_iterable(run.sizes() for run in self._shelf.after(seq) if run.for_all)
+        return (one for one in every if one[0] > seq)
 
 
 class MemoryHistory:

@@ -10,6 +10,7 @@ What is dead is held until a group of its topic has done it: acked it, or buried
 
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Final
 
 from ..message import Delivery, Message
@@ -32,31 +33,26 @@ class Counting:
 
     def count_on(self, ring: Ring, holds: "Holds | None") -> bool:
         """A slice; whether that was the last one."""
-        left = SLICE
-        for run in ring.after(self.place):
-            if left <= 0:
-                return False
-            left -= run.live
-            self.place = run.key
-            for seq, size in self._of(run):
-                self.count += 1
-                if holds is None or not holds.needs(seq):
-                    self._free(1, size)
-        return True
+        part = [*islice(ring.sizes(self.place), SLICE)]
+        for seq, size in part:
+            self.count += 1
+            if holds is None or not holds.needs(seq):
+                self._free(1, size)
+        if part:
+            self.place = part[-1][0]
+        return len(part) < SLICE
 
     def removed(self, run: Run) -> None:
         """These are gone, which nobody held any more."""
-        for _, size in self._of(run) if run.seq <= self.place else ():
-            self.count -= 1
-            self._free(-1, -size)
+        for seq, size in run.sizes() if run.for_all else ():
+            if self.begin < seq <= self.place:
+                self.count -= 1
+                self._free(-1, -size)
 
     def freed(self, seq: int, octets: int) -> None:
         """No group holds the message of so many bytes any more."""
         if self.begin < seq <= self.place:
             self._free(1, octets)
-
-    def _of(self, run: Run) -> Iterator[tuple[int, int]]:
-        return ((seq, size) for seq, size in run.sizes() if run.for_all and seq > self.begin)
 
     def _free(self, count: int, octets: int) -> None:
         self.free += count
@@ -126,7 +122,7 @@ class Holds:
 
     def recount(self, ring: Ring) -> None:
         """What is held now."""
-        held = [size for seq, size in ring.sizes() if self.needs(seq)]
+        held = [size for seq, size in ring.sizes(0) if self.needs(seq)]
         self.count, self.bytes = len(held), sum(held)
 
     def lose(self, seq: int) -> None:

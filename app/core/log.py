@@ -26,11 +26,11 @@ from .run import Run, placed
 from .slices import Slices, sliced
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
-CUT: Final = 250  # messages that retention takes at once: some milliseconds with a file, then others get their turn
+CUT: Final = 200  # messages that retention takes at once: some milliseconds with a file, then others get their turn
 LOOK: Final = 1.0  # seconds, while the wall clock is behind a message, between two looks whether that is still kept
 SWEEP: Final = 250  # expired messages that one call gives up
 REVISITS: Final = 50  # topics of which one call finds out what is too old, or that they are idle
-STATE: Final = 8  # as many things as a topic's state counts: its ends may have to be found in a file
+STATE: Final = 16  # as many things as a topic's state counts: its ends may have to be found in a file
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -163,25 +163,30 @@ class Log:
             accepted += come
         return accepted
 
-    def trim(self, name: str) -> None:
-        """Hold the topic to its retention; of age, sweep() takes care."""
+    def trim(self, name: str, came: int) -> None:
+        """Hold the topic, in which so many messages came, to its retention: more cannot come than go. Of age, sweep()
+        takes care."""
         if topic := self.topics.get(name):
-            self._trim(topic)
+            self._trim(topic, CUT + came)
 
     def remove(self, message: Message) -> Run | None:
         """Give up a message that has expired: no loss. None when it was gone already."""
         topic = self.topics.get(message.topic)
         if topic is None or (run := topic.ring.remove(message.seq)) is None:
             return None
+        self._unheld(topic, message)
+        self._removed(topic, (run,))
+        return run
+
+    def _unheld(self, topic: TopicLog, message: Message) -> None:
+        """The message is gone, whoever holds it."""
         if topic.holds is not None and topic.holds.holds(message):
             topic.holds.lose(message.seq)
             self.bereaved[topic.name] = None
             for name in topic.holds.groups:
                 self._changed("group", (topic.name, name))
                 self._changed("job", (topic.name, name, message.seq))
-            self.unhold(topic, message.seq, run.octets)
-        self._removed(topic, (run,))
-        return run
+            self.unhold(topic, message.seq, len(message.data))
 
     def _removed(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """The topic's ring has given these up."""
@@ -234,19 +239,21 @@ class Log:
     def take_up_to(self, topic: TopicLog, end: int) -> bool:
         """Take the topic's messages up to that place, at most CUT: whether none is left. Then the topic is forgotten,
         unless there is something new. Whoever resumes there is told of the loss."""
-        left = CUT
-        while self.topics.get(topic.name) is topic and topic.ring.live and (first := topic.ring.first).first <= end:
-            if not left:
-                return False
-            before = topic.ring.live
-            if topic.holds is None:
-                self._lost(topic, topic.ring.shift(min(first.live - first.count(end), left)))
-            elif run := self.remove(next(first.messages)):  # of a group that was made meanwhile
-                self.losses.add(topic.loss, (run,))
-            left -= before - topic.ring.live
-        if self.topics.get(topic.name) is topic and not topic.stays:
+        if self.topics.get(topic.name) is not topic:  # somebody else has dropped it meanwhile
+            return True
+        ring, gone, left = topic.ring, list[Run](), CUT
+        while left and ring.live and (first := ring.first).first <= end:
+            before = ring.live
+            gone += ring.shift(min(first.live - first.count(end), left))
+            left -= before - ring.live
+        for run in gone if topic.holds else ():  # a group was made meanwhile
+            for message in run.messages:
+                self._unheld(topic, message)
+        if gone:
+            self._lost(topic, gone)
+        if left and not topic.stays:
             self._forget(topic)
-        return True
+        return left > 0
 
     def watch_all(self) -> None:
         """After restore(), and when the groups have been restored too: know again what is due when."""
@@ -418,33 +425,34 @@ class Log:
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             raise TopicLimit(f"there are {len(self.topics)} topics, as many as this server keeps; {name!r} is one more")
 
-    def _trim(self, topic: TopicLog) -> None:
-        """Give up what is too much. What is on its way takes nobody's place: soon it is gone."""
+    def _trim(self, topic: TopicLog, left: int = CUT) -> None:
+        """Give up what is too much, so many messages at most; the rest, next time. What is on its way takes nobody's
+        place: soon it is gone."""
         ring, octets = topic.ring, topic.retention.max_bytes
         most = topic.retention.max_messages + self._handed_of.get(topic.name, 0)
         if topic.holds is not None:
             if ring.live > most or topic.bytes > octets:
-                self._cut(topic, lambda _message: ring.live > most or topic.bytes > octets)
+                self._cut(topic, left, lambda _message: ring.live > most or topic.bytes > octets)
             return
         if ring.live > most:
-            self._lost(topic, ring.shift(min(ring.live - most, CUT)))
+            self._lost(topic, ring.shift(min(ring.live - most, left)))
         if ring.live > most:
             self.uncut[topic.name] = None
         elif topic.bytes > octets:
-            self._shift(topic, lambda first: first.least(topic.bytes - octets))
+            self._shift(topic, left, lambda first: first.least(topic.bytes - octets))
 
     def _trim_old(self, topic: TopicLog, now: float) -> None:
         """Give up what is too old."""
         horizon = now - topic.retention.max_age
         if topic.holds is None:
-            self._shift(topic, lambda first: first.live if first.at <= horizon else 0)
+            self._shift(topic, CUT, lambda first: first.live if first.at <= horizon else 0)
         else:
-            self._cut(topic, lambda message: message.at <= horizon)
+            self._cut(topic, CUT, lambda message: message.at <= horizon)
 
-    def _shift(self, topic: TopicLog, too_many: Callable[[Run], int]) -> None:
+    def _shift(self, topic: TopicLog, left: int, too_many: Callable[[Run], int]) -> None:
         """Nothing is in the way of the oldest messages: give up those of the first run that are too many, and go on
-        with the next. What is more than CUT of them, next time."""
-        ring, left = topic.ring, CUT
+        with the next. What is more than so many, next time."""
+        ring = topic.ring
         while ring.live and (count := too_many(ring.first)):
             if not left:
                 self.uncut[topic.name] = None
@@ -453,13 +461,13 @@ class Log:
             self._lost(topic, ring.shift(min(count, left)))
             left -= before - ring.live
 
-    def _cut(self, topic: TopicLog, too_much: Callable[[Message], bool]) -> None:
+    def _cut(self, topic: TopicLog, left: int, too_much: Callable[[Message], bool]) -> None:
         """Groups need some of them: give up the oldest messages that none needs, while they are too much. What is more
-        than CUT of them, next time."""
+        than so many, next time."""
         for taken, message in enumerate(topic.free()):
             if not too_much(message):
                 break
-            if taken == CUT:
+            if taken == left:
                 self.uncut[topic.name] = None
                 break
             if run := self.remove(message):

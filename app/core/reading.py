@@ -21,8 +21,8 @@ from .run import Run
 from .slices import SLICE, Slices, sliced
 from .topiclog import TopicLog
 
-SCAN: Final = 1_000  # things a reader looks at in one page: some milliseconds, then others get a turn
-RUNS: Final = 8  # as many things as the first run of a ring counts that has to be found, maybe in a file
+SCAN: Final = 500  # things a reader looks at in one page: some milliseconds, then others get a turn
+RUNS: Final = 16  # as many things as the first run of a ring counts that has to be found, maybe in a file
 
 _seq = attrgetter("seq")
 

@@ -24,7 +24,7 @@ PAGE: Final = 4_096  # bytes of the database's pages
 CACHE: Final = 16 << 20  # bytes of pages that SQLite keeps in memory
 BUSY: Final = 250  # milliseconds to wait for somebody else's lock: nobody should have one
 SPARE: Final = 256  # free pages, 1 MiB, that stay for what comes
-VACUUM: Final = 1_024  # those that are given back at a time: 4 MiB, so that no pause is long
+VACUUM: Final = 128  # those that are given back at a time: half a MiB, so that no pause is long
 WAL: Final = 16 << 20  # bytes of the -wal file that stay when it has been longer
 
 

@@ -4,7 +4,7 @@ statements; whoever looks makes sure first that it was. What is given up may sta
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -204,15 +204,23 @@ class DiskHistory:
         less = [row for key, row in self._less.items() if key > seq and row.run.envelope.topic == topic]
         return count - sum(row.gone(seq) for row in less if row.run.for_all)
 
-    def sizes(self, topic: str) -> Iterator[tuple[int, int]]:
+    def sizes(self, topic: str, seq: int) -> Iterator[tuple[int, int]]:
         self._put_new()
-        sql = "SELECT seq, length(data), sizes FROM message WHERE topic = ? AND NOT one"
-        for last, octets, sizes in self._db.execute(sql, (topic,)):
-            if row := self._less.get(last):
-                yield from row.run.sizes()
-            else:
-                each = sizes_in(octets, sizes)
-                yield from enumerate(each, last - len(each) + 1)
+        sql = (
+            "SELECT seq, length(data), sizes FROM message WHERE topic = ? AND seq > ? AND NOT one ORDER BY seq LIMIT ?"
+        )
+        last = seq
+        while found := self._db.execute(sql, (topic, last, _LAST_PAGE)).fetchall():
+            for last, octets, sizes in found:
+                for place, size in self._sizes_of(last, octets, sizes):
+                    if place > seq:
+                        yield place, size
+
+    def _sizes_of(self, last: int, octets: int, sizes: bytes | None) -> Iterable[tuple[int, int]]:
+        if row := self._less.get(last):
+            return row.run.sizes()
+        each = sizes_in(octets, sizes)
+        return enumerate(each, last - len(each) + 1)
 
     def rows(self, topic: str, seq: int) -> list[int]:
         """The keys of the topic's next rows behind that one. Each stays until take() has emptied it, or a message is
@@ -333,8 +341,8 @@ class DiskRing:
     def count(self, seq: int) -> int:
         return self._history.count(self._topic, seq)
 
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        return self._history.sizes(self._topic)
+    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+        return self._history.sizes(self._topic, seq)
 
 
 class DiskOrder:

@@ -52,14 +52,17 @@ class Sliced(Generic[T]):
         return False
 
 
-def take_turns(waiting: "deque[T]", step: Callable[[T], bool]) -> None:
-    """A slice of the first, then of the next one, until the turn is over. Who has not done comes again."""
+def take_turns(
+    waiting: "deque[T]", step: Callable[[T], bool], is_long: Callable[[T], bool] = lambda _first: False
+) -> None:
+    """A slice of the first, then of the next one, until the turn is over. Who has not done comes again. `is_long`: one
+    slice of it is as much as a turn."""
     end = monotonic() + TURN
     while waiting:
         first = waiting.popleft()
         if not step(first):
             waiting.append(first)
-        if monotonic() >= end:
+        if monotonic() >= end or is_long(first):
             break
 
 

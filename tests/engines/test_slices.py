@@ -82,10 +82,10 @@ class CountedRing(MemoryRing):
     def count(self, seq: int) -> int:
         return sum(run.count(seq) for run in self.after(seq) if run.for_all)
 
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        for run in self.after(0):
-            if run.for_all:
-                yield from run.sizes()
+    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+        for size in super().sizes(seq):
+            self.looked.at_one(1)
+            yield size
 
 
 class CountedHistory(MemoryHistory):
@@ -348,3 +348,13 @@ def test_many_leases_that_end_together_end_in_parts() -> None:
         told.append(len(filled.core.take_outbox().news.ended))
     assert max(told) <= AT_ONCE * DUE
     assert sum(told) == 5_000
+
+
+def test_more_messages_cannot_come_than_retention_takes() -> None:
+    """However many come at once, a topic that is full does not grow."""
+    core = Core(Limits(Retention(max_messages=1_000)), Epochs("e"), MemoryHistory())
+    for _ in range(10):
+        core.append([draft("a", *[b"x"] * 10_000)], NOW)
+        core.take_outbox()
+        core.trim()
+        assert core.log.topics["a"].ring.live == 1_000
