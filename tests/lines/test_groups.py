@@ -60,12 +60,10 @@ async def test_a_group_begins_with_what_is_retained(peer: Peer, topic: str, keep
     await peer.assert_quiet()
 
 
-async def test_work_on_a_topic_that_is_not_there_is_refused(peer: Peer, topic: str) -> None:
-    sentence = f"there is no topic '{topic}'"
-    assert await peer.ask(subscribe(topic)) == f'{{"success": false, "reason": "{sentence}"}}\r\n'.encode()
-    assert await peer.ask(f"work {topic} g") == f"ERR not_found {sentence}\r\n".encode()
-    await publish(peer, topic, "a")
-    await peer.assert_quiet()
+async def test_work_on_a_topic_that_is_not_there_makes_it_and_waits(peer: Peer, other: Peer, topic: str) -> None:
+    assert await peer.ask(subscribe(topic)) == DONE
+    (id,) = await publish(other, topic, "a")
+    assert await peer.lines(1) == [job(topic, "a", 0, id)]
 
 
 async def test_each_message_goes_to_one_worker_of_each_group(peer: Peer, other: Peer, topic: str) -> None:
