@@ -190,10 +190,10 @@ class Log:
 
     def _removed(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """The topic's ring has given these up."""
+        if self.counts:
+            self._tell_counts(topic, runs)
         self._changed("topic", (topic.name,))
         for run in runs:
-            for counting in self.counts.get(topic.name, ()):
-                counting.removed(run)
             topic.bytes -= run.octets
             self.cost -= run.octets + run.live * run.each
             if run.expires is not None:
@@ -213,6 +213,11 @@ class Log:
         del topic.holds.dead[seq]
         if not (topic.holds.groups or topic.holds.dead):
             topic.holds = None
+
+    def _tell_counts(self, topic: TopicLog, runs: Sequence[Run]) -> None:
+        for counting in self.counts.get(topic.name, ()):
+            for run in runs:
+                counting.removed(run)
 
     def make(self, name: str, now: float) -> TopicLog:
         """The topic; there is one of that name from now on. Raises TopicLimit."""
