@@ -152,7 +152,7 @@ async def running(
         await stack.enter_async_context(broker)  # now the first file is written
         if keeper.shut and (said := make_first(keeper, path, keeps_tokens(settings), JOURNAL.terminal)):
             announce(said)
-        if reach is Reach.UNKNOWN and (tokens := keeper.tokens):  # no banner says so
+        if reach is Reach.UNKNOWN and keeper.asks and (tokens := keeper.tokens):  # no banner says so
             announce(f"tokens are needed: {tokens}")
         if sock is not None:
             session = partial(

@@ -137,9 +137,9 @@ class Doorkeeper:
 
     @property
     def tokens(self) -> str | None:
-        """Which are good, for a person; None where nobody is asked."""
+        """Which are good, for a person; None with `--auth none`, where there is no file."""
         if not self.asks:
-            return None
+            return None if self.file is None else f"none in {self.file.path}: nobody is asked for one"
         kinds = [] if self.file is None else [self.file.summary]
         if self._keys is not None:
             kinds.append(f"those that are signed with one of {len(self._keys.origins)} keys")

@@ -82,6 +82,8 @@ def test_at_a_terminal_a_first_token_is_shown_there_and_nowhere_else(tmp_path: P
 
 
 def test_the_banner_says_which_file_is_in_force_and_how_many_tokens_are_in_it(home: Path, tmp_path: Path) -> None:
+    with start_server(tcp_port=0) as server:
+        assert f"\n  tokens     none in {home / 'tokens'}: nobody is asked for one\n" in server.banner
     for name in ("a", "b"):
         make_token(home / "tokens", name, every_right())
     with start_server(tcp_port=0) as server:
