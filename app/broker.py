@@ -25,7 +25,7 @@ from .limits.counts import Counts
 from .limits.farewells import Farewells
 from .limits.inflow import Inflow
 from .limits.outflow import Outflow
-from .limits.quotas import Quotas
+from .limits.quotas import Quotas, counts_as, places
 from .message import Draft, Id, Message, Receipt, Scheduled, Told
 from .position import LATEST, Cursor, Gap, Start
 from .sink import Sink
@@ -96,7 +96,7 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        timing, outflow, left = self._timing, Outflow(self._flow.unsent, self._loop), self.quotas.leave_seat
+        timing, outflow, left = self._timing, Outflow(self._flow.unsent, self._loop), self.quotas.leave_seats
         self._cohorts = Cohorts(
             self, self._loop, timing.stall, self.counts, outflow, coalesce=timing.coalesce, left=left
         )
@@ -142,7 +142,7 @@ class Broker:
         It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
         `client`: whose share of the places it takes (app/limits/quotas.py). Raises Draining, SubscriberLimit.
         """
-        self._take_seat(client)
+        self._take_seats(client, places(selector.memory))
         return self._cohorts.subscribe(selector, form, sink, self._age(aging), limit, client=client)
 
     @property
@@ -254,9 +254,9 @@ class Broker:
         """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
         when there is none, what comes within `wait` seconds. Whoever stops waiting has taken nothing. `make`: as for
         join(). Raises Draining, SubscriberLimit, NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
-        self._check_seat()
+        self._check_seats()
         gap = await self.engine.join(topic, group, make)
-        self._take_seat(client)
+        self._take_seats(client)
         leases = await self._workers.pull(topic, group, count, wait, lease, client=client)
         self.counts.gaps += gap is not None
         return Pulled(leases, gap)
@@ -282,7 +282,7 @@ class Broker:
         """A worker of a group that is there, with at most `credit` leases at a time. Its start(), called once the sink
         can take bytes, begins to write. If `aging`, it ends at the stream age. The caller owns it and close()s it: then
         what it holds goes to others. Raises Draining, SubscriberLimit."""
-        self._take_seat(client)
+        self._take_seats(client)
         return self._workers.work(
             topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
         )
@@ -335,7 +335,7 @@ class Broker:
     def pressure(self) -> float:
         """How much the server wants those who are sent away to stay away, 0 to 1: it is more than half full (1: there
         is no place left), or its event loop is more than half a second late (1: by a second)."""
-        full = max((self._cohorts.readers + self._workers.takers) / self._max_subscribers, self.pulse.latest)
+        full = max(self._places / self._max_subscribers, self.pulse.latest)
         return 0.0 if full <= 0.5 else min(2 * full - 1, 1.0)
 
     def drain(self, spread: float = 0.0) -> None:
@@ -355,17 +355,22 @@ class Broker:
         if self.draining:
             raise Draining("the server is stopping; try again in a few seconds")
 
-    def _take_seat(self, client: str | None) -> None:
-        """Whoever leaves gives it back. Raises Draining, SubscriberLimit."""
-        self._check_seat()
-        self.quotas.take_seat(client)
+    def _take_seats(self, client: str | None, count: int = 1) -> None:
+        """Whoever leaves gives them back. Raises Draining, SubscriberLimit."""
+        self._check_seats(count)
+        self.quotas.take_seats(client, count)
 
-    def _check_seat(self) -> None:
+    def _check_seats(self, count: int = 1) -> None:
         """Raises Draining, SubscriberLimit."""
         self._refuse_when_draining()
-        taken = self._cohorts.readers + self._workers.takers
-        if taken >= self._max_subscribers:
-            raise SubscriberLimit(f"there are {taken} subscribers, as many as this server has room for")
+        if self._places + count > self._max_subscribers:
+            raise SubscriberLimit(
+                f"there are {self._places} subscribers, as many as this server has room for{counts_as(count)}"
+            )
+
+    @property
+    def _places(self) -> int:
+        return self._cohorts.places + self._workers.takers
 
     def _age(self, aging: bool) -> float:
         return self._timing.stream_age * uniform(0.9, 1.1) if aging else inf

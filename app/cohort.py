@@ -25,6 +25,7 @@ from .core.reading import Page
 from .frames import Form
 from .limits.counts import Counts
 from .limits.outflow import Outflow
+from .limits.quotas import places
 from .limits.stall import StallWatch
 from .message import ONE, Message
 from .position import LATEST, Cursor, Start
@@ -84,10 +85,11 @@ class Readers(Protocol):
 class Cohort:
     """The readers of one selection in one form."""
 
-    __slots__ = ("_batch", "_counts", "_size", "away", "form", "members", "selector")
+    __slots__ = ("_batch", "_counts", "_size", "away", "form", "members", "places", "selector")
 
     def __init__(self, selector: Selector, form: Form, counts: Counts) -> None:
         self.selector = selector
+        self.places = places(selector.memory)  # that each of its readers takes
         self.form = form
         self._counts = counts
         self.members: dict[Reader, None] = {}  # at the head, in the order they came

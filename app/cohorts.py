@@ -30,11 +30,11 @@ class Cohorts:
 
     def __init__(
         self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counts: Counts, outflow: Outflow, *,
-        coalesce: float = 0.0, left: Callable[[str | None], None] = lambda _client: None,
+        coalesce: float = 0.0, left: Callable[[str | None, int], None] = lambda _client, _places: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        """`coalesce`: seconds at most that a batch waits for more. `left` hears of each reader that goes, whose it was.
-        `clock`: seconds, for how long writing takes."""
+        """`coalesce`: seconds at most that a batch waits for more. `left` hears of each reader that goes, whose it was
+        and how many places it took. `clock`: seconds, for how long writing takes."""
         self.source = source
         self.loop = loop
         self.outflow = outflow
@@ -45,7 +45,7 @@ class Cohorts:
         self.stall_timeout = stall_timeout
         self.counts = counts
         self.head = 0  # seq of the last message delivered: where members are, once the batches are written
-        self.readers = 0
+        self.places = 0  # that readers take (app/limits/quotas.py)
         self._selections = Selections()
         self._shared: dict[tuple[Selector, Form], Cohort] = {}
         self._dirty: list[Cohort] = []  # have a batch to write
@@ -63,7 +63,7 @@ class Cohorts:
             cohort = self._cohort(selector, form, limit)
         reader = Reader(self, cohort, sink, self.loop.time() + max_age, client)
         cohort.away.add(reader)
-        self.readers += 1
+        self.places += cohort.places
         return reader
 
     def _cohort(self, selector: Selector, form: Form, limit: int | None) -> Cohort:
@@ -80,8 +80,8 @@ class Cohorts:
         cohort = reader.cohort
         cohort.members.pop(reader, None)
         cohort.away.discard(reader)
-        self.readers -= 1
-        self._left(reader.client)
+        self.places -= cohort.places
+        self._left(reader.client, cohort.places)
         if not len(cohort):
             self._selections.discard(cohort)
             if self._shared.get((cohort.selector, cohort.form)) is cohort:

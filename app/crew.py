@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from .core.lease import Action, Lease, LeaseId, Outcome, lease_id
 from .engines.base import BURST, PAGE_BYTES, Engine
-from .errors import Draining, NotFound
+from .errors import Draining, LogFull, NotFound
 
 GONE: Final = "deleted"
 IN_ONE_TURN: Final = 200  # claims, before others get their turn
@@ -168,7 +168,7 @@ class Crew:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, NotFound):
             self.end(GONE)
-        elif error is not None:
+        elif error is not None and not isinstance(error, LogFull):  # then who waits does so until there is room
             self._report("workers were cut off: the log could not be asked for work", error)
             self.end("error")
         else:

@@ -117,7 +117,8 @@ class Settings:
     max_age: Seconds = option(Seconds(86_400), "Age at which a kept message goes.", Durations("100ms", "36500d"))
     max_total_bytes: Octets = option(
         Octets(256 << 20),
-        "Memory for all kept messages with their overhead, and for what is delayed; beyond it 507.",
+        "Memory for all kept messages with their overhead, and for what is delayed, leased, for one subscriber or has "
+        "a ttl, wherever messages are; beyond it 507.",
         STORES,
     )
     max_disk_bytes: Octets = option(
@@ -167,7 +168,12 @@ class Settings:
     max_line: Octets = option(
         Octets(3 << 19), "Bytes in one line of the line port: a message of max_message, escaped.", Sizes("128B", "1GiB")
     )
-    max_subscribers: int = option(10_000, "Readers at once through all doors; one more is told `busy`.", COUNTS)
+    max_subscribers: int = option(
+        10_000,
+        "Readers at once through all doors; one more is told `busy`. One whose topics and patterns take more than "
+        "32KiB of memory counts as several.",
+        COUNTS,
+    )
     max_client_subscribers: int = option(
         1_000,
         "Readers at once of one client, so that it leaves places for others; 0 is no limit. A client is a token, or an "

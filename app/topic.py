@@ -16,8 +16,17 @@ from .errors import TopicInvalid
 MAX_LENGTH: Final = 1024
 DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 MAX_TOPICS_PER_SELECTOR: Final = 64
+TOGETHER: Final = (
+    8  # names in one regular expression: Python remembers the last hundreds, and shall not need much for it
+)
 MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
 MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
+
+NAME_COST: Final = (
+    512  # bytes of memory that a selector's name takes a subscriber, beyond its length; a test measures it
+)
+SEGMENT_COST: Final = 300  # likewise each segment of a pattern, in the index
+LENGTH_COST: Final = 10  # likewise each character of a pattern, in the index and in the expression that was made of it
 
 _SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
 _NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
@@ -103,7 +112,7 @@ def _split(token: str) -> tuple[str, str]:
 class Selector:
     """A set of topics and patterns. Equal sets are equal selectors, so that their readers share one cohort."""
 
-    __slots__ = ("_hash", "_regex", "everything", "patterns", "topics")
+    __slots__ = ("_hash", "_regexes", "everything", "patterns", "topics")
 
     def __init__(self, names: Iterable[str]) -> None:
         """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
@@ -115,21 +124,30 @@ class Selector:
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns
         self._hash = hash(every)
-        self._regex: re.Pattern[str] | None = (
-            None  # for many patterns it costs milliseconds, and few selectors are asked
-        )
+        self._regexes: list[re.Pattern[str]] = []  # for many patterns they cost milliseconds, and few are asked
 
     @property
     def effort(self) -> int:
         """About how many times as much as with one pattern matches() takes."""
-        return 1 if self.everything else 1 + len(self.patterns) // 8
+        return 1 if self.everything else 1 + len(self.patterns) // TOGETHER
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes at most as long as somebody listens to it."""
+        octets = NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
+        for pattern in self.patterns:
+            segments = 1 + pattern.count(".") + pattern.count("/")
+            octets += SEGMENT_COST * segments + LENGTH_COST * len(pattern)
+        return octets
 
     def matches(self, topic: str) -> bool:
         if not self.patterns or self.everything:
             return self.everything or topic in self.topics
-        if self._regex is None:
-            self._regex = re.compile("|".join(map(_regex_of, (*self.topics, *self.patterns))))
-        return self._regex.fullmatch(topic) is not None
+        if not self._regexes:
+            each = [*map(_regex_of, (*self.topics, *self.patterns))]
+            parts = (each[start : start + TOGETHER] for start in range(0, len(each), TOGETHER))
+            self._regexes = [re.compile("|".join(part)) for part in parts]
+        return any(regex.fullmatch(topic) for regex in self._regexes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Selector) and (self.topics, self.patterns) == (other.topics, other.patterns)

@@ -93,7 +93,7 @@ TABLE = """
     core/deadlines    →
 
     access/*          → settings topic net/* denied wording errors
-    limits/budget     → settings units
+    limits/budget     → .quotas settings units
     settings          → lawful units errors
     lawful            → units errors
     limits/*          → errors

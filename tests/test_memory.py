@@ -1,24 +1,36 @@
 """What the log counts for a message and a topic covers what they really take."""
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
+from app.alarm import Alarm
+from app.cohorts import Cohorts
 from app.core.epochs import Epochs
-from app.core.group import GROUP_COST, JOB_COST
+from app.core.group import BURIED_COST, GROUP_COST, JOB_COST, Group, GroupSettings
 from app.core.groups import NO_NEWS, Groups
 from app.core.history import MemoryHistory
 from app.core.lease import Action, Lease, LeaseId, Outcome
 from app.core.log import Log
 from app.core.reading import Reading
-from app.core.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST
+from app.core.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST, ONE_COST
 from app.core.topiclog import TOPIC_COST, Limits, Retention
-from app.message import HERE, Death, Id
+from app.frames import SSE_RAW
+from app.limits.counts import Counts
+from app.limits.outflow import Outflow
+from app.limits.quotas import PLACE
+from app.message import HERE, ONE, Death, Id
+from app.position import LATEST
+from app.topic import Selector
+from app.transit import Parcel, Shipment
 from tests.harness import draft, whole
 
+pytestmark = pytest.mark.anyio
 COUNT = 5_000
+LETTERS = "abcdefghijklmn"
 
 
 def grown(work: Callable[[int], object], count: int = COUNT) -> float:
@@ -38,7 +50,7 @@ def grown(work: Callable[[int], object], count: int = COUNT) -> float:
 @pytest.fixture
 def log() -> Log:
     return Log(
-        Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40),
+        Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40, memory_bytes=1 << 60),
         Epochs("k3f9a2xq"),
         MemoryHistory(),
     )
@@ -100,6 +112,22 @@ def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: L
     assert 0.4 * DEATH_COST < grown(bury) - grown(lambda n: log.accept([draft("b", b"")], float(n))) < DEATH_COST
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: bool) -> None:
+    shipment = Shipment(0.0)
+
+    def work(n: int) -> None:
+        (run,) = log.accept([draft("a", b"", delivery=ONE)], 0.0)
+        if waits:
+            log.give_back([run.seq])
+        else:
+            shipment.add([Parcel(run.seq, "a", n + 100_000)])
+
+    taken = grown(work) - grown(lambda n: log.accept([draft("b", b"")], float(n)))
+    assert taken < ONE_COST
+    assert waits or taken > 0.4 * ONE_COST
+
+
 @pytest.fixture
 def groups(log: Log) -> Groups:
     groups = Groups(log, Reading(log), most=10)
@@ -129,6 +157,72 @@ def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups:
     assert 0.4 * JOB_COST < taken - grown(lambda n: log.accept([draft("b", b"")], float(n))) < JOB_COST
 
 
+@pytest.mark.parametrize("length", [1, 120])
+def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
+    groups = Groups(log, Reading(log), most=COUNT)
+
+    def work(n: int) -> None:
+        name = "".join(["g"] * length)
+        whole(groups.configure("a", f"{name}{n}", {"dead_letter": f"{name * 8}{n}"}, None, 0.0))
+
+    taken, counted = grown(work, 1_000), ((1 << 60) - log.memory_left) / 1_000
+    assert 0.4 * counted < taken < counted
+
+
+def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_for() -> None:
+    group = Group(GroupSettings("a.dead", max_deliveries=1), 0)
+
+    def bury(n: int) -> None:
+        group.lease(n + 1, 1.0)
+        assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
+        group.bury(n + 1)
+        group.touched.clear()
+        group.ended.clear()
+
+    assert 0.4 * BURIED_COST < grown(bury) < BURIED_COST
+
+
+def _long(prefix: str, count: int, length: int) -> list[str]:
+    return [f"{prefix}.{number}".ljust(length, "x") for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        lambda n: [f"t{n}"],
+        lambda n: _long(f"t{n}", 64, 10),
+        lambda n: _long(f"t{n}", 64, 100),
+        lambda n: [f"t{n}.**"],
+        lambda n: [f"t{n}.{number}.*" for number in range(64)],
+        lambda n: [f"{name}.*" for name in _long(f"t{n}", 7, 1_000)],
+        lambda n: [".".join([f"t{n}", *f"{number:014}", "*"]) for number in range(64)],
+        lambda n: [".".join([f"t{n}", *(f"{n}{letter}{number}" for letter in LETTERS), "*"]) for number in range(64)],
+    ],
+    ids=["topic", "topics", "long topics", "pattern", "patterns", "long patterns", "segments", "long segments"],
+)  # fmt: skip
+async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: Callable[[int], list[str]]) -> None:
+    counts, loop = Counts(), asyncio.get_running_loop()
+    cohorts = Cohorts(Nowhere(), loop, 1.0, counts, Outflow(1 << 30, loop))  # type: ignore[arg-type]
+
+    def work(n: int) -> None:
+        selector = Selector(names(n + 1_000_000))
+        selector.matches("a.b")
+        cohorts.subscribe(selector, SSE_RAW, Alarm()).start(LATEST)
+
+    taken, count = grown(work, 100), 100
+    assert taken < (cohorts.places / count) * PLACE
+    assert taken > 0.2 * Selector(names(0)).memory
+
+
+class Nowhere:
+    """A log in which nothing waits."""
+
+    epoch = "k3f9a2xq"
+
+    def waits(self, _selector: Selector) -> bool:
+        return False
+
+
 def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     whole(groups.configure("a", "h", {}, None, 0.0))
     start = log.cost
@@ -152,7 +246,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     assert log.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
     whole(groups.drop_all("a"))
     assert log.take_up_to(log.empty("a"), log.head)
-    assert log.cost == 0
+    assert (log.cost, log.total, log.memory_left) == (0, 0, 1 << 60)
 
 
 def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups: Groups) -> None:

@@ -23,7 +23,7 @@ from .notes import Changed, Notes, forget
 from .reading import Reading
 from .run import Run
 from .slices import Slices, sliced
-from .topiclog import Limits
+from .topiclog import Limits, weigh
 from .totals import Totals
 
 AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
@@ -104,6 +104,7 @@ class Core:
         self.log.watch_all()
         self.duplicates.restore(notes["key"])
         self.delayed.restore(notes["delayed"])
+        self.log.find_delayed(self.delayed.every())
         for topic, count in self.delayed.counts().items():
             self.log.expect(topic, count, 0.0)
 
@@ -199,7 +200,7 @@ class Core:
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
-        self.delayed.check_room(drafts, self.log.limits.delayed_bytes)
+        self.log.check_memory(weigh(drafts).memory)
         self.log.expect(drafts[0].envelope.topic, how_many(drafts), now)
         self._delay(drafts, due)
         return Scheduled(how_many(drafts), due + self.log.ahead)
@@ -261,7 +262,7 @@ class Core:
             yield
 
     def totals(self) -> Slices[Totals]:
-        totals = Totals(self.log.cost, len(self.log.topics))
+        totals = Totals(self.log.total, len(self.log.topics))
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
                 totals.messages += topic.ring.live

@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..errors import LogFull
 from ..message import Draft, how_many
 from .deadlines import Deadlines
 from .notes import Changed, Key, forget
-from .topiclog import weigh
 
 
 class Postponed(msgspec.Struct, frozen=True):
@@ -26,7 +24,6 @@ class Delayed:
         self._due: Deadlines[int] = Deadlines()
         self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
         self._number = 0
-        self._cost = 0  # bytes of memory
         self._changed = changed
 
     def __len__(self) -> int:
@@ -40,15 +37,13 @@ class Delayed:
     def note(self, number: int) -> Postponed | None:
         return self._publishes.get(number)
 
-    def check_room(self, drafts: Sequence[Draft], most: int) -> None:
-        """Raises LogFull when there would be more than so many bytes."""
-        if self._cost + weigh(drafts).memory > most:
-            raise LogFull(f"what is delayed takes {self._cost} bytes of memory; at most {most} are kept")
-
     def add(self, drafts: Sequence[Draft], due: float) -> None:
         self._number += 1
         self._set(self._number, Postponed(list(drafts), due))
         self._changed("delayed", (self._number,))
+
+    def every(self) -> Iterator[Sequence[Draft]]:
+        return (publish.drafts for publish in self._publishes.values())
 
     def counts(self) -> dict[str, int]:
         """How many messages of each topic wait."""
@@ -73,13 +68,11 @@ class Delayed:
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
-        self._cost += weigh(publish.drafts).memory
         self._numbers.setdefault(publish.drafts[0].envelope.topic, {})[number] = how_many(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
         self._changed("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
-        self._cost -= weigh(drafts).memory
         numbers = self._numbers[drafts[0].envelope.topic]
         del numbers[number]
         if not numbers:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -28,7 +28,9 @@ BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, 
 AT_ONCE: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
 REMEMBERED: Final = 10_000  # dead messages whose late ack is told so
 GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
+SHORT: Final = 256  # characters of its dead-letter topic that are within GROUP_COST
 JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
+BURIED_COST: Final = 128  # likewise a dead message that it remembers
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
 
@@ -119,10 +121,30 @@ class GroupNote(msgspec.Struct, frozen=True):
     closing: bool = False
 
 
+class Size(NamedTuple):
+    """Of groups: how many, how many jobs they have, and bytes of memory that they take besides GROUP_COST and
+    JOB_COST."""
+
+    groups: int
+    jobs: int
+    octets: int
+
+    def changed(self, before: "Size", now: "Size") -> "Size":
+        """Of these, when one of them was so large before."""
+        return Size(
+            self.groups + now.groups - before.groups,
+            self.jobs + now.jobs - before.jobs,
+            self.octets + now.octets - before.octets,
+        )
+
+
+NOTHING: Final = Size(0, 0, 0)
+
+
 class Group:
     __slots__ = (
-        "_deadlines", "_returned", "acked", "begin", "closing", "cursor", "dead", "dying", "ended", "gap", "jobs",
-        "leased", "passed", "remembered", "settings", "touched", "unburied",
+        "_deadlines", "_returned", "acked", "begin", "closing", "counted", "cursor", "dead", "dying", "ended", "gap",
+        "jobs", "leased", "passed", "remembered", "settings", "touched", "unburied",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -144,6 +166,7 @@ class Group:
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
         self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
         self.remembered: dict[int, None] = {}  # the newest that are dead
+        self.counted = NOTHING  # its size, as the log counts it (app/core/log.py)
 
     def note(self) -> GroupNote:
         return GroupNote(
@@ -176,6 +199,11 @@ class Group:
         for seq in returned:  # a sorted list is a heap
             if job := self.jobs.get(seq):
                 self._again(seq, job)
+
+    @property
+    def size(self) -> "Size":
+        octets = max(len(self.settings.dead_letter) - SHORT, 0) + BURIED_COST * len(self.remembered)
+        return Size(1, len(self.jobs), octets)
 
     def holds(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""

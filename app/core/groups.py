@@ -14,7 +14,7 @@ from ..message import Death, Draft, Envelope, Id, Message
 from ..position import EARLIEST, Cursor, Gap, GapReason, Start
 from ..topic import Selector, dead_letter_of
 from .deadlines import Deadlines
-from .group import AT_ONCE, DeadLetters, Group, GroupNote, GroupSettings, GroupState, Job
+from .group import AT_ONCE, JOB_COST, DeadLetters, Group, GroupNote, GroupSettings, GroupState, Job
 from .holds import Counting, Holds
 from .lease import Action, Lease, LeaseId, Outcome
 from .log import Log
@@ -79,12 +79,16 @@ class Groups:
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
         self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
         self._closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
+        self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
     def has_news(self) -> bool:
         return bool(self._news.ended or self._news.ready)
 
     def take_news(self) -> News:
+        if self._starved and self._log.memory_left >= JOB_COST:
+            self._news.ready |= self._starved
+            self._starved = {}
         if not self.has_news:
             return NO_NEWS
         news, self._news = self._news, News()
@@ -366,8 +370,8 @@ class Groups:
         self, topic: str, name: str, *, count: int, octets: int, seconds: float | None, now: float, bound: bool = False
     ) -> list[Lease]:
         """Lease at most `count` messages, and no more after `octets` bytes of bodies, for `seconds` (None: the group's
-        ack_timeout). `bound`: to a connection, so that the lease ends with the server at the latest. Raises NotFound.
-        """
+        ack_timeout). `bound`: to a connection, so that the lease ends with the server at the latest. Raises NotFound,
+        LogFull."""
         group = self._existing(topic, name)
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
@@ -378,6 +382,9 @@ class Groups:
             if len(leases) == count or octets <= 0:
                 break
         self._look_at(topic, name, group)
+        if not leases and self._log.memory_left < JOB_COST and next(self._fresh(topic, group, now), None):
+            self._starved[topic, name] = None
+            self._log.check_memory(JOB_COST)
         return leases
 
     def _claimable(self, topic: str, group: Group, now: float) -> Iterator[Message]:
@@ -385,7 +392,7 @@ class Groups:
         while (seq := group.take_returned()) is not None:
             if message := self._message(topic, seq, now):
                 yield message
-        yield from self._fresh(topic, group, now)
+        yield from islice(self._fresh(topic, group, now), max(self._log.memory_left // JOB_COST, 0))
 
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
         """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
@@ -452,6 +459,7 @@ class Groups:
 
     def _look_at(self, topic: str, name: str, group: Group) -> None:
         """Something has changed in the group: note what follows."""
+        self._log.count_group(group, group.size)
         key = topic, name
         if group.closing or (deadline := group.deadline) is None:
             self._deadlines.discard(key)

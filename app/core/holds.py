@@ -19,6 +19,8 @@ from .history import Ring
 from .run import Run
 from .slices import SLICE
 
+SLACK: Final = 64  # released messages that are remembered beyond as many as are under way
+
 
 class Counting:
     """For a group that begins at a place: how many messages for all there are behind it; and of those that no group
@@ -114,6 +116,9 @@ class Holds:
         self.bytes -= octets
         if seq <= self._passed:
             heappush(self._freed, seq)
+            if len(self._freed) > SLACK + sum(len(group.jobs) for group in self.groups.values()):
+                self._passed = self._freed[0] - 1  # to walk past those costs no more than was spared
+                self._freed.clear()
 
     @classmethod
     def of_dead(cls, dead: dict[int, int]) -> "Holds | None":

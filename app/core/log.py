@@ -17,12 +17,12 @@ from ..topic import Selector
 from . import room
 from .deadlines import Deadlines
 from .epochs import Epochs
-from .group import GROUP_COST, JOB_COST, Group
+from .group import GROUP_COST, JOB_COST, NOTHING, Group, Size
 from .history import History
 from .holds import Counting, Holds
 from .losses import Loss, Losses
 from .notes import Changed, Notes, forget
-from .run import Run, placed
+from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, placed
 from .slices import Slices, sliced
 from .topiclog import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
 
@@ -58,7 +58,11 @@ class Log:
         self.limits = limits
         self.epochs = epochs
         self.head = 0  # seq of the newest message
-        self.cost = 0  # bytes of memory, all kept messages and topics
+        self.cost = 0  # bytes of memory: all kept messages, what groups may need for them, topics, what is delayed
+        self._delayed = 0  # bytes of that: what is delayed
+        self._ones = 0  # messages for one subscriber
+        self._dead = 0  # messages that are dead
+        self._groups = NOTHING  # all groups together
         self.topics: dict[str, TopicLog] = {}
         self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self.uncut: dict[str, None] = {}  # topics that may keep more than their retention, until the next sweep
@@ -94,11 +98,13 @@ class Log:
         for topic, seq in waiting:
             self.topics[topic].for_one[seq] = True
             self.waiting.add(topic)
+            self._ones += 1
         for seq, expires in expiries:
             self._expiries.set(seq, expires)
         for topic, seq, octets in dead:
             holds = self.topics[topic].holds = self.topics[topic].holds or Holds({})
             holds.add_dead(seq, octets)
+            self._dead += 1
         self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
 
     def note(self) -> LogNote:
@@ -136,10 +142,18 @@ class Log:
 
     def reserve(self, drafts: Sequence[Draft]) -> None:
         """Hold the room that these drafts will take, until release()."""
-        self.cost += weigh(drafts).memory
+        octets = weigh(drafts).memory
+        self.cost += octets
+        self._delayed += octets
 
     def release(self, drafts: Sequence[Draft]) -> None:
-        self.cost -= weigh(drafts).memory
+        octets = weigh(drafts).memory
+        self.cost -= octets
+        self._delayed -= octets
+
+    def find_delayed(self, publishes: Iterable[Sequence[Draft]]) -> None:
+        """After restore(): these are delayed, and in `cost` already."""
+        self._delayed = sum(weigh(drafts).memory for drafts in publishes)
 
     def expect(self, name: str, count: int, now: float) -> None:
         """So many more messages come to the topic later, which is there from now on. Fewer, when they have come."""
@@ -200,9 +214,11 @@ class Log:
                 self._expiries.discard(run.seq)
             if run.envelope.delivery is ONE:
                 del topic.for_one[run.seq]
+                self._ones -= 1
                 self._arrive(topic, run.seq)
                 self._look_who_waits(topic)
             if run.envelope.death is not None:
+                self._dead -= 1
                 self._forget_dead(topic, run.seq)
         if not topic.ring.live:
             self._watch(topic)
@@ -298,10 +314,12 @@ class Log:
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
+                self._ones += 1
                 self._send(topic, run.seq)
             elif holds is not None or run.envelope.death is not None:
                 holds = topic.holds = holds or Holds({})
                 holds.add(run)
+                self._dead += run.envelope.death is not None
                 self.cost += JOB_COST * len(holds.groups) * run.live
         if first or (holds is not None and not holds.groups):
             self._watch(topic)
@@ -372,9 +390,10 @@ class Log:
         holds = topic.holds or Holds({})
         count = holds.count + counting.free
         cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
-        if self.cost + cost > self.limits.total_bytes:
+        if self.total + cost > self.limits.total_bytes or self.memory_left < GROUP_COST:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
         self.cost += cost
+        self.count_group(group, group.size)
         holds.count, holds.bytes = count, holds.bytes + counting.free_bytes
         holds.groups[name] = group
         group.passed = holds.come - counting.count
@@ -386,12 +405,17 @@ class Log:
         """It holds nothing any more that another group does not hold, or there is no other."""
         assert topic.holds is not None
         self.cost -= GROUP_COST + JOB_COST * topic.holds.count
-        del topic.holds.groups[name]
+        self.count_group(topic.holds.groups.pop(name), NOTHING)
         if not topic.holds.groups:
             topic.holds = Holds.of_dead(topic.holds.dead)
         self._changed("topic", (topic.name,))
         self._watch(topic)
         self._trim(topic)
+
+    def count_group(self, group: Group, size: Size) -> None:
+        """It is so large now."""
+        self._groups = self._groups.changed(group.counted, size)
+        group.counted = size
 
     def unhold(self, topic: TopicLog, seq: int, octets: int) -> None:
         """No group needs the message of so many bytes any more: retention may take it."""
@@ -417,7 +441,24 @@ class Log:
         self.sweep(now)
         name = drafts[0].envelope.topic
         self._check_topics(name)
-        room.check(drafts, self.topics.get(name), self.limits, self.cost)
+        room.check(drafts, self.topics.get(name), self.limits, self.total, self.memory_left)
+
+    def check_memory(self, octets: int) -> None:
+        """Raises LogFull when so much memory is not left."""
+        if octets > self.memory_left:
+            raise LogFull(room.memory_full(self.limits, self.memory_left))
+
+    @property
+    def total(self) -> int:
+        """Bytes of all that counts against `total_bytes`."""
+        return self.cost + ONE_COST * self._ones + self._groups.octets
+
+    @property
+    def memory_left(self) -> int:
+        """Bytes that are left of `memory_bytes`."""
+        groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs + self._groups.octets
+        messages = EXPIRY_COST * len(self._expiries) + ONE_COST * self._ones + HELD_COST * self._dead
+        return self.limits.memory_bytes - self._delayed - groups - messages
 
     def existing(self, name: str) -> TopicLog:
         """Raises NotFound."""

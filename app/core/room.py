@@ -1,16 +1,26 @@
 """Whether there is room for messages in a topic and in the log, and who is told what when there is none."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..errors import LogFull, MessageTooLarge
 from ..message import Draft, newest
 from .group import JOB_COST
 from .holds import Holds
+from .run import ONE_COST, known_cost
 from .topiclog import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 
 
-def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int) -> None:
-    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log. Raises LogFull, MessageTooLarge."""
+class Freed(NamedTuple):
+    """Bytes of memory, and of those what is taken even if the messages are on a disk."""
+
+    memory: int = 0
+    known: int = 0
+
+
+def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: int) -> None:
+    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log; `left`: of `memory_bytes`. Raises
+    LogFull, MessageTooLarge."""
     retention = topic.retention if topic else limits.retention
     retained = [draft for draft in drafts if draft.envelope.retain]
     coming = kept = weigh(retained)
@@ -23,11 +33,24 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
         staying = coming if topic.holds.groups else weigh(newest(retained, 1))  # or else older ones make room
         _check_held(topic, topic.holds, staying)
         need += kept.messages * len(topic.holds.groups) * JOB_COST
-    if need > 0 and (topic is None or _reclaimable(topic, kept) < need):
+    lack = kept.known - left if kept.known else 0
+    if need <= 0 and lack <= 0:
+        return
+    freed = Freed() if topic is None else _reclaimable(topic, kept)
+    if freed.known < lack:
+        raise LogFull(memory_full(limits, left))
+    if freed.memory < need:
         raise LogFull(
             f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
             f"frees too little: shorten a retention, delete a topic or raise max_total_bytes"
         )
+
+
+def memory_full(limits: Limits, left: int) -> str:
+    return (
+        f"{limits.memory_bytes - left} of {limits.memory_bytes} bytes of memory are taken for what is delayed, leased, "
+        f"for one subscriber or has a ttl: wait until there is less of that, or raise max_total_bytes"
+    )
 
 
 def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
@@ -64,17 +87,18 @@ def _why(name: str, holds: Holds) -> str:
     return f"nobody has taken from topic {name!r} its dead,"
 
 
-def _reclaimable(topic: TopicLog, coming: Weight) -> int:
-    """Bytes of memory that the topic's own retention would free if those messages came."""
+def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
+    """What the topic's own retention would free if those messages came."""
     messages = topic.ring.live + coming.messages - topic.retention.max_messages
     octets = topic.bytes + coming.octets - topic.retention.max_bytes
-    freed = 0
+    memory = known = 0
     for run in topic.ring.after(0):
         for seq, size in run.sizes():
             if messages <= 0 and octets <= 0:
-                return freed
+                return Freed(memory, known)
             if topic.holds is None or not run.for_all or not topic.holds.needs(seq):
                 messages -= 1
                 octets -= size
-                freed += size + run.each
-    return freed
+                memory += size + run.each + (0 if run.for_all else ONE_COST)
+                known += known_cost(run.envelope, run.expires is not None)
+    return Freed(memory, known)

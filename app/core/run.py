@@ -15,6 +15,8 @@ LARGEST: Final = 16 << 10  # bytes of bodies in a run of several: if some of the
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
 EXPIRY_COST: Final = 160  # likewise that it has a ttl
 DEATH_COST: Final = 512  # likewise the story of a dead message
+HELD_COST: Final = 128  # within that: that the dead message is held
+ONE_COST: Final = 352  # likewise that it is for one subscriber: that it waits, or is on its way; not in cost()
 
 
 def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
@@ -25,6 +27,14 @@ def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
     if death is not None:
         octets += DEATH_COST
     return octets if ttl is None else octets + EXPIRY_COST
+
+
+def known_cost(envelope: Envelope, expires: bool) -> int:
+    """Bytes of memory that a kept message takes even if it is on a disk."""
+    octets = ONE_COST if envelope.delivery is ONE else 0
+    if envelope.death is not None:
+        octets += HELD_COST
+    return octets + EXPIRY_COST if expires else octets
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, eq=False):

@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
-from ..message import HERE, Draft, Envelope, Message
+from ..message import HERE, ONE, Draft, Envelope, Message
 from .history import Ring
 from .holds import Holds
 from .losses import Loss
-from .run import cost
+from .run import ONE_COST, cost, known_cost
 
 TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
 SHORT: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
@@ -21,16 +21,21 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
     messages: int
     octets: int
     memory: int
+    known: int
+    """Of that memory, what is taken even if the messages are on a disk."""
 
 
 def weigh(drafts: Sequence[Draft]) -> Weight:
-    messages = octets = memory = 0
+    messages = octets = memory = known = 0
     for draft in drafts:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
         octets += sum(map(len, draft.bodies))
         memory += several * cost(envelope.line, envelope.death, envelope.ttl)
-    return Weight(messages, octets, octets + memory)
+        if envelope.delivery is ONE:
+            memory += several * ONE_COST
+        known += several * known_cost(envelope, envelope.ttl is not None)
+    return Weight(messages, octets, octets + memory, known)
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -43,14 +48,15 @@ class Retention(msgspec.Struct, frozen=True):
 
 class Limits(msgspec.Struct, frozen=True):
     """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds, `groups`
-    counts those of one topic; `delayed_bytes` counts like `total_bytes`: what is delayed is in memory everywhere."""
+    counts those of one topic; `memory_bytes` counts what is in memory even if messages are on a disk: what is delayed,
+    leases, groups, and what is known of messages that have a ttl or are for one subscriber."""
 
     retention: Retention = Retention()
     total_bytes: int = 256 << 20
     topics: int = 10_000
     groups: int = 100
     topic_idle: float = 3_600.0
-    delayed_bytes: int = 256 << 20
+    memory_bytes: int = 256 << 20
 
 
 class TopicState(msgspec.Struct, frozen=True):

@@ -51,9 +51,9 @@ class Store:
         dead = db.execute("SELECT topic, seq, length(data) FROM message WHERE death IS NOT NULL ORDER BY seq")
         self.core.restore(
             notes,
-            [(topic, seq) for topic, seq in waiting if seq not in left],
-            [(seq, expires) for seq, expires in expiries if seq not in left],
-            [(topic, seq, octets) for topic, seq, octets in dead if seq not in left],
+            ((topic, seq) for topic, seq in waiting if seq not in left),
+            ((seq, expires) for seq, expires in expiries if seq not in left),
+            ((topic, seq, octets) for topic, seq, octets in dead if seq not in left),
         )
         self.core.resume(self._pending)
         self.stale = False

@@ -12,6 +12,7 @@ import msgspec
 
 from ..settings import Settings
 from ..units import Octets
+from .quotas import PLACE
 
 KIB: Final = 1 << 10
 PROGRAM: Final = 64 << 20  # bytes: Python, the libraries, the code; 46 MiB on Linux
@@ -33,8 +34,8 @@ class Item(msgspec.Struct, frozen=True):
 def items(settings: Settings) -> list[Item]:
     """The bounds; together they are the most that the server takes."""
     memory = settings.engine == "memory"
-    log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is delayed
-    reader = UNTAKEN + 2 * settings.send_buffer  # the kernel takes twice what is asked for
+    log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on the disk
+    reader = PLACE + UNTAKEN + 2 * settings.send_buffer  # the kernel takes twice what is asked for
     return [
         Item("the program", PROGRAM, ""),
         Item("the log", int(log), "--max-total-bytes"),

@@ -17,11 +17,23 @@ from ..errors import RateLimited, SubscriberLimit
 from .rates import Buckets
 
 MINUTE: Final = 60.0
+PLACE: Final = 32 << 10  # bytes of memory: what a subscriber's topics and patterns may take for one place
 NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one has all addresses of such a network
 
 
+def places(octets: int) -> int:
+    """As how many a subscriber counts whose topics and patterns take so much memory."""
+    return max(-(-octets // PLACE), 1)
+
+
+def counts_as(count: int) -> str:
+    """The end of a sentence that says why one more is too many."""
+    return f": one with so many topics and patterns counts as {count}" if count > 1 else ""
+
+
 class Shares(msgspec.Struct, frozen=True):
-    """One client's: publishes a second, and how many at once after a pause; subscribers at a time. 0 is no limit."""
+    """One client's: publishes a second, and how many at once after a pause; places of subscribers at a time. 0 is no
+    limit."""
 
     publish_rate: int = 1_000
     publish_burst: int = 2_000
@@ -74,17 +86,18 @@ class Quotas:
                 wait,
             )
 
-    def take_seat(self, client: str | None) -> None:
-        """It subscribes. Raises SubscriberLimit."""
+    def take_seats(self, client: str | None, count: int = 1) -> None:
+        """It subscribes, and takes so many places. Raises SubscriberLimit."""
         if client is None:
             return
-        if 0 < self._shares.subscribers <= self._seats[client]:
-            raise SubscriberLimit(f"{client} has {self._seats[client]} subscribers, as many as one client may have")
-        self._seats[client] += 1
+        taken = self._seats[client]
+        if 0 < self._shares.subscribers < taken + count:
+            raise SubscriberLimit(f"{client} has {taken} subscribers, as many as one client may have{counts_as(count)}")
+        self._seats[client] += count
 
-    def leave_seat(self, client: str | None) -> None:
+    def leave_seats(self, client: str | None, count: int = 1) -> None:
         if client is not None:
-            self._seats[client] -= 1
+            self._seats[client] -= count
             if not self._seats[client]:
                 del self._seats[client]
 
