@@ -132,7 +132,7 @@ def test_a_line_of_the_file_of_tokens_is_refused_in_words(tmp_path: Path) -> Non
         path = tmp_path / str(number)
         append_private(path, json.dumps(wrong).encode())
         with pytest.raises(FileInvalid) as caught:
-            TokenFile(path).refresh()
+            TokenFile(path).read_whole()
         assert not OF_PROGRAMMERS.search(str(caught.value))
 
 

@@ -51,7 +51,7 @@ def doorkeeper(
     if settings.tokens and not path.exists():
         raise SettingInvalid(f"--tokens is {settings.tokens!r}: there is no such file; `plainmq token` makes one")
     keys = read_keys(settings) if settings.jwt_keys else None
-    tickets = Tickets(path.with_name(TICKETS))
+    tickets = Tickets(path.parent / TICKETS)
     file = TokenFile(path)
     keeper = Doorkeeper(Openness.NOBODY, file, keys, tickets=tickets, stale=stale)
     if not keeper.shut:
