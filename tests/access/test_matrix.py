@@ -375,7 +375,10 @@ async def say(server: Guarded, *texts: str) -> list[str]:
             peer.send(text, "sync")
             said: list[str] = []
             while not said or "'sync' is not a command" not in said[-1]:
-                line = await peer.next()
+                try:
+                    line = await peer.next()
+                except ConnectionResetError:  # it was closed before `sync` behind a `quit` was read
+                    line = b""
                 if not line:
                     return [*outcomes, "closed"]
                 said.append(line.decode())
