@@ -171,7 +171,7 @@ class Settings:
     max_subscribers: int = option(
         10_000,
         "Readers at once through all doors; one more is told `busy`. One whose topics and patterns take more than "
-        "32KiB of memory counts as several.",
+        "16KiB of memory counts as several.",
         COUNTS,
     )
     max_client_subscribers: int = option(

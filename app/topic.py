@@ -16,17 +16,14 @@ from .errors import TopicInvalid
 MAX_LENGTH: Final = 1024
 DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
 MAX_TOPICS_PER_SELECTOR: Final = 64
-TOGETHER: Final = (
-    8  # names in one regular expression: Python remembers the last hundreds, and shall not need much for it
-)
+TOGETHER: Final = 8  # names in one regular expression: Python remembers hundreds, which shall take little memory
 MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
 MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
 
-NAME_COST: Final = (
-    512  # bytes of memory that a selector's name takes a subscriber, beyond its length; a test measures it
-)
+READER_COST: Final = 1_536  # bytes of memory that a reader takes besides its names; a test measures all of it
+NAME_COST: Final = 400  # bytes of memory that a selector's name takes a reader, beyond its length
 SEGMENT_COST: Final = 300  # likewise each segment of a pattern, in the index
-LENGTH_COST: Final = 10  # likewise each character of a pattern, in the index and in the expression that was made of it
+LENGTH_COST: Final = 11  # likewise each character of a pattern, in the index and in the expression that was made of it
 
 _SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
 _NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
@@ -133,8 +130,8 @@ class Selector:
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes at most as long as somebody listens to it."""
-        octets = NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
+        """Bytes that a reader of it takes at most."""
+        octets = READER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
         for pattern in self.patterns:
             segments = 1 + pattern.count(".") + pattern.count("/")
             octets += SEGMENT_COST * segments + LENGTH_COST * len(pattern)

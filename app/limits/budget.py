@@ -20,6 +20,7 @@ LONG_NAME: Final = 3 * KIB  # a topic of the greatest length, and what is rememb
 REMEMBERED: Final = 20_000  # of those: keys (app/core/duplicates.py), and topics that are gone (app/core/losses.py)
 CONNECTION: Final = 8 * KIB  # an idle one, with its task or its reader
 UNTAKEN: Final = 64 * KIB  # what a transport holds before its reader is held, besides the write that was too much
+GROWING: Final = 2  # times as much as has come of what is not whole: it is copied as it grows
 CACHES: Final = 48 << 20  # of the engine sqlite: its pages, and messages that were read or written last
 PARTS: Final = 4  # copies of a batch at once: as it came, its lines, its messages, their frames
 
@@ -36,15 +37,16 @@ def items(settings: Settings) -> list[Item]:
     memory = settings.engine == "memory"
     log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on the disk
     reader = PLACE + UNTAKEN + 2 * settings.send_buffer  # the kernel takes twice what is asked for
+    http = CONNECTION + GROWING * settings.max_head
     return [
         Item("the program", PROGRAM, ""),
         Item("the log", int(log), "--max-total-bytes"),
         Item("names and keys", (settings.max_topics + REMEMBERED) * LONG_NAME, "--max-topics"),
-        Item("what is coming in", int(settings.max_unfinished), "--max-unfinished"),
+        Item("what is coming in", GROWING * settings.max_unfinished, "--max-unfinished"),
         Item("what readers have not taken", 2 * settings.max_unsent, "--max-unsent"),  # and answers, likewise
         Item("a batch that is stored", PARTS * settings.max_batch, "--max-batch"),
         Item("subscribers", settings.max_subscribers * reader, "--max-subscribers, --send-buffer"),
-        Item("HTTP connections", settings.max_http_clients * (CONNECTION + settings.max_head), "--max-http-clients"),
+        Item("HTTP connections", settings.max_http_clients * http, "--max-http-clients"),
         Item("connections to the line port", settings.max_tcp_clients * (CONNECTION + UNTAKEN), "--max-tcp-clients"),
     ]
 

@@ -17,7 +17,7 @@ from ..errors import RateLimited, SubscriberLimit
 from .rates import Buckets
 
 MINUTE: Final = 60.0
-PLACE: Final = 32 << 10  # bytes of memory: what a subscriber's topics and patterns may take for one place
+PLACE: Final = 16 << 10  # bytes of memory: what a subscriber's topics and patterns may take for one place
 NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one has all addresses of such a network
 
 
