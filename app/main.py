@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 
-from .access.credentials import Reach
-from .server import bounds, network, rules, running
+from .access.startup import BindScope
+from .server.build import bounds, network, rules, running
 from .settings import SettingInvalid, load
 from .telemetry.accesslog import AccessLog
-from .telemetry.journal import JOURNAL, on_loop_error
+from .telemetry.log import LOG_WRITER, on_loop_error
 from .web.app import create_app
 
 try:
@@ -25,14 +25,14 @@ try:
     _surroundings = network(_settings)
 except SettingInvalid as error:
     raise SystemExit(f"Error: {error}") from None
-JOURNAL.open(_settings.log_format, _settings.log_level)
+LOG_WRITER.open(_settings.log_format, _settings.log_level)
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
-    async with running(_settings, Reach.UNKNOWN, JOURNAL.show) as run:
-        app.state.broker, app.state.keeper = run.broker, run.keeper
+    async with running(_settings, BindScope.UNKNOWN, LOG_WRITER.show) as run:
+        app.state.broker, app.state.authenticator = run.broker, run.authenticator
         with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, run.reloads.run)
         yield

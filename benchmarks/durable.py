@@ -50,7 +50,7 @@ jetstream {store_dir: "%s", sync_interval: always}
 _JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"file","max_msgs":%d}' % KEPT
 
 
-class Door(NamedTuple):
+class ProtectedRoute(NamedTuple):
     pid: int
     port: int
     speech: Speech
@@ -58,7 +58,7 @@ class Door(NamedTuple):
 
 class Row(NamedTuple):
     name: str
-    door: Door
+    door: ProtectedRoute
     work: dict[str, Any]
 
 
@@ -73,17 +73,17 @@ class Figure(NamedTuple):
 
 
 @contextmanager
-def redis(program: str, folder: Path, size: int) -> Iterator[Door]:
+def redis(program: str, folder: Path, size: int) -> Iterator[ProtectedRoute]:
     port = free_port()
     flags = f"--bind 127.0.0.1 --protected-mode no --dir {folder} --save '' --appendonly yes --appendfsync always"
     words = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % KEPT, b"*", b"data", body(size))
     add = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
     with child([program, "--port", str(port), *shlex.split(flags)], [port]) as pid:
-        yield Door(pid, port, Speech(add, answer=b"$"))
+        yield ProtectedRoute(pid, port, Speech(add, answer=b"$"))
 
 
 @contextmanager
-def nats(program: str, folder: Path, size: int) -> Iterator[Door]:
+def nats(program: str, folder: Path, size: int) -> Iterator[ProtectedRoute]:
     port = free_port()
     configuration = folder / "nats.conf"
     configuration.write_text(_NATS % (port, folder))
@@ -93,7 +93,7 @@ def nats(program: str, folder: Path, size: int) -> Iterator[Door]:
     with child([program, "-c", str(configuration)], [port]) as pid, connect(port) as sock:
         sock.sendall(hello.replace(b"<n>", b"0") + create)
         receive_until(sock, b'"created":')
-        yield Door(pid, port, Speech(add, answer=b'"seq":', hello=hello))
+        yield ProtectedRoute(pid, port, Speech(add, answer=b'"seq":', hello=hello))
 
 
 def _is_new_enough(program: str) -> bool:
@@ -102,7 +102,7 @@ def _is_new_enough(program: str) -> bool:
     return tuple(map(int, told.rpartition("v")[2].split(".")[:2])) >= (2, 10)
 
 
-Start = Callable[[str, Path, int], AbstractContextManager[Door]]
+Start = Callable[[str, Path, int], AbstractContextManager[ProtectedRoute]]
 PEERS: Final[dict[str, tuple[str, Callable[[str], bool], Start]]] = {
     "redis-server": ("Redis XADD", lambda _: True, redis),
     "nats-server": ("NATS JetStream", _is_new_enough, nats),
@@ -113,8 +113,8 @@ def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
     """All servers started; what is compared stands together."""
     memory = stack.enter_context(start_server())
     sqlite = stack.enter_context(start_server("--engine", f"sqlite://{folder}/plainmq.db"))
-    single = {"plainmq HTTP": Door(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
-    piped = {"plainmq line port": Door(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
+    single = {"plainmq HTTP": ProtectedRoute(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
+    piped = {"plainmq line port": ProtectedRoute(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
     for program, (name, usable, serve) in PEERS.items():
         if (path := shutil.which(program)) and usable(path):
             below = folder / program
@@ -126,7 +126,7 @@ def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
         yield Row(f"{name}: 8 connections, 200 each", door, MANY_EACH)
     for publishers in (16, 64):
         for name, server in (("memory", memory), ("sqlite", sqlite)):
-            door = Door(server.process.pid, server.port, http(TOPIC, size))
+            door = ProtectedRoute(server.process.pid, server.port, http(TOPIC, size))
             yield Row(f"fan-out, {name}: {publishers} publishers", door, FAN_OUT | {"publishers": publishers})
 
 

@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.broker import Broker
-from app.clock import Clock
-from app.core.topiclog import Limits
-from app.engines.memory import MemoryEngine
-from app.frames import SSE_JSON, SSE_RAW, Form
-from app.message import Draft, Envelope
+from app.broker.broker import Broker
+from app.fanout.encoder import Encoder
+from app.log.topic_log import Limits
+from app.messages.message import Draft, Envelope
+from app.messages.position import EARLIEST, LATEST
+from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.position import EARLIEST, LATEST
-from app.topic import Selector
+from app.storage.clock import Clock
+from app.storage.memory import MemoryEngine
+from app.web.sse import SSE_JSON, SSE_RAW
 
 ROUNDS = 5
 
@@ -57,7 +58,7 @@ async def publish_beside(names: list[str], topic: str, count: int = 20_000) -> f
     """Microseconds for one message to `topic` while each name has a reader of its own."""
     async with broker() as node:
         for name in names:
-            node.subscribe(Selector([name]), SSE_RAW, Counter()).start(LATEST)
+            node.subscribe(TopicFilter([name]), SSE_RAW, Counter()).start(LATEST)
         drafts = [Draft(Envelope(topic), [b"x" * 64])]
         begin = time.process_time()
         for n in range(count):
@@ -67,16 +68,16 @@ async def publish_beside(names: list[str], topic: str, count: int = 20_000) -> f
         return (time.process_time() - begin) / count * 1e6
 
 
-async def read_everything(topics: int, messages: int, name: str, form: Form) -> float:
+async def read_everything(topics: int, messages: int, name: str, form: Encoder) -> float:
     """Microseconds for each message that a reader from `earliest` is written."""
     async with broker() as node:
         for n in range(messages):
             await node.publish([Draft(Envelope(f"t.{n % topics}"), [b"x" * 64])])
         sink = Counter()
-        selector = Selector([name])
-        selected = sum(info.state.messages for info in await node.topics(selector))
+        topic_filter = TopicFilter([name])
+        selected = sum(info.state.messages for info in await node.topics(topic_filter))
         begin = time.process_time()
-        node.subscribe(selector, form, sink).start(EARLIEST)
+        node.subscribe(topic_filter, form, sink).start(EARLIEST)
         while sink.events < selected:  # noqa: ASYNC110  (every turn writes a page)
             await asyncio.sleep(0)
         return (time.process_time() - begin) / selected * 1e6

@@ -21,10 +21,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from app.core.group import JOB_COST
 from app.limits.budget import items
+from app.log.groups.group import JOB_COST
+from app.messages.units import ByteSize
 from app.settings import Settings, flag, load
-from app.units import Octets
 from benchmarks.harness import connect, receive_some, receive_until
 from tests.harness import ServerProcess, start_server
 
@@ -241,7 +241,7 @@ class Row(NamedTuple):
 
     def settings(self, scale: int) -> dict[str, str]:
         name, least = self.limit
-        value = str(Octets(least * scale)) if isinstance(getattr(Settings(), name), Octets) else str(least * scale)
+        value = str(ByteSize(least * scale)) if isinstance(getattr(Settings(), name), ByteSize) else str(least * scale)
         batch = {"max_batch": f"{self.batches}MiB"} if self.batches else {}
         return {**_ROOMY, **self.others, **batch, name: value}
 
@@ -311,7 +311,7 @@ def measure(row: Row, scale: int, folder: str) -> Figures:
         row.fill(client)
         client.look()
         what = {row.what, "a batch that is stored"} if row.batches else {row.what}
-        announced = sum(item.octets for item in items(settings) if item.what in what)
+        announced = sum(item.nbytes for item in items(settings) if item.what in what)
         return Figures(f"{flag(row.limit[0])} {wanted[row.limit[0]]}", announced, client.most - before)
 
 
@@ -331,7 +331,7 @@ def main() -> int:
     print(f"{'row':62s}{'limit':>26s}{'announced':>13s}{'resident':>13s}")  # noqa: T201
     for row, figures in table(rows, options.scale):
         mark = "" if figures.within else f"  TOO MUCH ({next(over) + 1})"
-        megabytes = "".join(f"{octets / MIB:9.1f} MiB" for octets in (figures.announced, figures.resident))
+        megabytes = "".join(f"{nbytes / MIB:9.1f} MiB" for nbytes in (figures.announced, figures.resident))
         print(f"{row.what + ': ' + row.by:62s}{figures.limit:>26s}{megabytes}{mark}", flush=True)  # noqa: T201
     return min(next(over), 1)
 

@@ -29,7 +29,7 @@ class Place(NamedTuple):
     line_port: int
 
 
-class Door(NamedTuple):
+class ProtectedRoute(NamedTuple):
     speech: Callable[[int], Speech]  # of the bytes in a message
     line_port: bool = False
 
@@ -39,7 +39,7 @@ class Peer(NamedTuple):
 
     program: str
     command: Callable[[Place], list[str]]
-    doors: dict[str, Door]
+    doors: dict[str, ProtectedRoute]
     version: str | list[str]
 
 
@@ -170,11 +170,11 @@ def mqtt(size: int) -> Speech:
 
 def _length(size: int) -> bytes:
     """As MQTT writes it: seven bits a byte, the lowest first."""
-    octets = []
+    nbytes = []
     while size > 127:
-        octets.append(size & 127 | 128)
+        nbytes.append(size & 127 | 128)
         size >>= 7
-    return bytes([*octets, size])
+    return bytes([*nbytes, size])
 
 
 PEERS: Final = {
@@ -182,33 +182,35 @@ PEERS: Final = {
         sys.executable,
         _plainmq,
         {
-            "http": Door(lambda size: http(TOPIC, size)),
-            "batch": Door(lambda size: http(TOPIC, size, batch=100)),
-            "literal": Door(lambda size: literal(TOPIC, size), line_port=True),
-            "lines": Door(lambda size: lines(TOPIC, size), line_port=True),
+            "http": ProtectedRoute(lambda size: http(TOPIC, size)),
+            "batch": ProtectedRoute(lambda size: http(TOPIC, size, batch=100)),
+            "literal": ProtectedRoute(lambda size: literal(TOPIC, size), line_port=True),
+            "lines": ProtectedRoute(lambda size: lines(TOPIC, size), line_port=True),
         },
         __version__,
     ),
-    "nchan": Peer("nginx", _nchan, {"http": Door(nchan)}, ["nginx", "-v"]),
+    "nchan": Peer("nginx", _nchan, {"http": ProtectedRoute(nchan)}, ["nginx", "-v"]),
     "nats": Peer(
         "nats-server",
         lambda place: ["nats-server", "-a", "127.0.0.1", "-p", str(place.port)],
-        {"nats": Door(nats)},
+        {"nats": ProtectedRoute(nats)},
         ["nats-server", "--version"],
     ),
-    "redis": Peer("redis-server", _redis, {"redis": Door(redis)}, ["redis-server", "--version"]),
-    "mosquitto": Peer("mosquitto", _mosquitto, {"mqtt": Door(mqtt)}, ["mosquitto", "-h"]),
-    "original": Peer(sys.executable, _module("original"), {"literal": Door(original)}, sys.version.split()[0]),
+    "redis": Peer("redis-server", _redis, {"redis": ProtectedRoute(redis)}, ["redis-server", "--version"]),
+    "mosquitto": Peer("mosquitto", _mosquitto, {"mqtt": ProtectedRoute(mqtt)}, ["mosquitto", "-h"]),
+    "original": Peer(
+        sys.executable, _module("original"), {"literal": ProtectedRoute(original)}, sys.version.split()[0]
+    ),
     "by-hand": Peer(
         sys.executable,
         _module("by_hand"),
-        {"http": Door(by_hand)},
+        {"http": ProtectedRoute(by_hand)},
         f"sse-starlette {version('sse-starlette')}, starlette {version('starlette')}, uvicorn {version('uvicorn')}",
     ),
     "bare": Peer(
         sys.executable,
         _module("bare"),
-        {"http": Door(bare), "literal": Door(lambda size: literal(TOPIC, size))},
+        {"http": ProtectedRoute(bare), "literal": ProtectedRoute(lambda size: literal(TOPIC, size))},
         sys.version.split()[0],
     ),
 }

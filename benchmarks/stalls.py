@@ -212,8 +212,8 @@ def _no_topic(name: str) -> Callable[[Asker], object]:
     return lambda asker: asker.call("DELETE", f"/topics/{name}")
 
 
-def _batch(octets: int, lines: int = 10_000, topic: str = "batch", options: str = "") -> Callable[[Asker], object]:
-    body = b"\n".join([b"y" * (octets // lines - 1)] * lines)
+def _batch(nbytes: int, lines: int = 10_000, topic: str = "batch", options: str = "") -> Callable[[Asker], object]:
+    body = b"\n".join([b"y" * (nbytes // lines - 1)] * lines)
     return lambda asker: asker.call("POST", f"/topics/{topic}/messages{options}", body, "application/x-ndjson")
 
 

@@ -17,10 +17,10 @@ from typing import Final
 
 import httpx
 
-from app.core.core import Core
-from app.core.topiclog import Limits, Retention
-from app.disk.store import Store
-from app.message import Draft, Envelope
+from app.log.state import LogStateMachine
+from app.log.topic_log import Limits, Retention
+from app.messages.message import Draft, Envelope
+from app.storage.sqlite.transactions import Store
 from tests.harness import whole
 
 ROUNDS: Final = 3
@@ -29,7 +29,7 @@ BODY: Final = b"x" * 100
 PORT: Final = 18_321
 LIMITS: Final = Limits(Retention(10_000_000, 1 << 40, 1e9), total_bytes=1 << 50, topics=1_000_000)
 
-Prepare = Callable[[Core, float], None]
+Prepare = Callable[[LogStateMachine, float], None]
 
 
 @contextmanager
@@ -70,10 +70,10 @@ def start(path: Path) -> tuple[float, int]:
     return seconds, resident
 
 
-def nothing(_core: Core, _now: float) -> None: ...
+def nothing(_core: LogStateMachine, _now: float) -> None: ...
 
 
-def group(core: Core, now: float) -> None:
+def group(core: LogStateMachine, now: float) -> None:
     whole(core.groups.configure("t.0", "g", {}, None, now))
 
 

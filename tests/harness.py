@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from app.message import Draft, Envelope
+from app.messages.message import Draft, Envelope
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 
 GAP = "gap"  # an entry of a reader's ledger: here it was told of a loss
 
@@ -14,21 +14,21 @@ class Ledger:
     each a seq with the topic and body it came with, or GAP. A reader keeps its ledger over all its connections."""
 
     published: dict[int, tuple[str, str]] = field(default_factory=dict)
-    read: list[tuple[Selector, list[tuple[int, str, str] | str]]] = field(default_factory=list)
+    read: list[tuple[TopicFilter, list[tuple[int, str, str] | str]]] = field(default_factory=list)
 
     def faults(self) -> Counter[str]:
         """How often each promise was broken; empty when all hold."""
         faults: Counter[str] = Counter()
         seqs = sorted(self.published)
         faults["hole in the log"] = len(seqs) and seqs[-1] - seqs[0] + 1 - len(seqs)
-        for selector, entries in self.read:
-            self._check_reader(faults, selector, entries)
+        for topic_filter, entries in self.read:
+            self._check_reader(faults, topic_filter, entries)
         return +faults
 
     def _check_reader(
-        self, faults: Counter[str], selector: Selector, entries: list[tuple[int, str, str] | str]
+        self, faults: Counter[str], topic_filter: TopicFilter, entries: list[tuple[int, str, str] | str]
     ) -> None:
-        expected = [seq for seq in sorted(self.published) if selector.matches(self.published[seq][0])]
+        expected = [seq for seq in sorted(self.published) if topic_filter.matches(self.published[seq][0])]
         place = {seq: n for n, seq in enumerate(expected)}
         last, told = -1, False
         for entry in entries:

@@ -13,7 +13,7 @@ import yaml
 from tests.harness import ROOT
 
 ORIGINAL: Final = ROOT / "openapi" / "openapi.yaml"
-COPY: Final = ROOT / "app" / "web" / "openapi.json"
+COPY: Final = ROOT / "app" / "web" / "api" / "openapi.json"
 
 
 def made() -> str:

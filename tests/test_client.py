@@ -223,7 +223,7 @@ async def test_patience_ends_with_what_was_seen_last() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        reply("404 Not Found", "text/html", b"<p>"),
+        reply("404 Not Match", "text/html", b"<p>"),
         reply("301 Moved Permanently", "text/html", b""),
         reply("200 OK", "text/html", b"<p>"),
         reply("500 Internal Server Error", "application/problem+json", b'{"code":7}'),

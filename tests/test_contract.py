@@ -14,8 +14,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 from app.access.claims import every_right
 from app.access.tokens import make_token
 from app.errors import OptionInvalid
-from app.topic import MAX_LENGTH
-from app.units import parse_duration
+from app.messages.topic import MAX_LENGTH
+from app.messages.units import parse_duration
 from tests.harness import ROOT, ServerProcess, start_server
 
 LONGEST: Final = MAX_LENGTH - len(".dead")  # characters of a topic that has groups with no other dead_letter

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from app.denied import reason
+from app.errors.denied import reason
 from tests.harness import DEADLINE, ROOT
 from tests.test_cli import PROGRAM, environment
 

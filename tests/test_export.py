@@ -52,7 +52,7 @@ def parts(message: dict[str, Any]) -> list[Any]:
     return [message.get(name) for name in ("topic", "event", "content_type", "data", "data_base64")]
 
 
-def counts(said: bytes) -> list[int]:
+def counters(said: bytes) -> list[int]:
     """How many were stored, and how many were known."""
     return [int(number) for number in re.findall(rb"\d+", said.splitlines()[-1])]
 
@@ -253,7 +253,7 @@ def test_it_goes_on_after_the_server_was_killed_and_stores_each_once(topic: str,
         assert b"trying again" in command.line(command.process.stderr)
         with start_server(*flags("sqlite", tmp_path), port=port, tcp_port=0) as server:
             status, said = command.wait()
-            assert (status, sum(counts(said))) == (0, 3)
+            assert (status, sum(counters(said))) == (0, 3)
             assert texts(server, topic) == ["1", "2"]
 
 
@@ -262,4 +262,4 @@ def test_a_signal_ends_it_with_the_count(server: ServerProcess, topic: str) -> N
         command.send(*(LINE.format(number, topic).encode() for number in (1, 2)))
         assert run("subscribe", topic, "--since", "earliest", "--count", "2", url=server.url).stdout == b"1\n2\n"
         status, said = command.stop(signal.SIGTERM)
-    assert (status, counts(said)) in [(143, [1, 0]), (143, [2, 0])], "the second answer may still be on its way"
+    assert (status, counters(said)) in [(143, [1, 0]), (143, [2, 0])], "the second answer may still be on its way"

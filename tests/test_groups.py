@@ -124,7 +124,7 @@ def cut(writer: asyncio.StreamWriter) -> None:
 
 
 @dataclass
-class Door(ABC):
+class ProtectedRoute(ABC):
     """How a worker of one group is given work and settles it; it lives on while its connections are cut."""
 
     server: ServerProcess
@@ -173,7 +173,7 @@ class Door(ABC):
         self.held.clear()
 
 
-class HttpDoor(Door):
+class HttpDoor(ProtectedRoute):
     async def connect(self, stack: AsyncExitStack) -> None:
         self.requests = await stack.enter_async_context(requests(self.server))
 
@@ -228,7 +228,7 @@ class Stream(HttpDoor):
 
 
 @dataclass
-class LinePort(Door):
+class LinePort(ProtectedRoute):
     """Acks are pipelined; those that a cut leaves without an answer are sent again."""
 
     lease = 0.8
@@ -277,7 +277,7 @@ class LinePort(Door):
         cut(self.writer)
 
 
-WORKERS: Final[list[type[Door]]] = [Pull, Pull, Pull, Stream, Stream, Stream, LinePort, LinePort]
+WORKERS: Final[list[type[ProtectedRoute]]] = [Pull, Pull, Pull, Stream, Stream, Stream, LinePort, LinePort]
 
 
 @dataclass
@@ -293,7 +293,7 @@ class Race:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, dice: random.Random) -> None:
-        doors: list[Door] = [
+        doors: list[ProtectedRoute] = [
             kind(self.server, group, f"{group}{n}", ledger, self.credit)
             for group, ledger in self.ledgers.items()
             for n, kind in enumerate(WORKERS)
@@ -306,7 +306,7 @@ class Race:
         await asyncio.gather(*others, return_exceptions=True)
         first.result()  # only what failed ends before all is published and done
 
-    async def work(self, door: Door, dice: random.Random) -> None:
+    async def work(self, door: ProtectedRoute, dice: random.Random) -> None:
         late: list[Grant] = []
         while True:
             async with AsyncExitStack() as stack:
@@ -320,7 +320,7 @@ class Race:
                         self.moved.set()
                 door.cut()
 
-    async def decide(self, door: Door, grants: list[Grant], late: list[Grant], dice: random.Random) -> None:
+    async def decide(self, door: ProtectedRoute, grants: list[Grant], late: list[Grant], dice: random.Random) -> None:
         actions = defaultdict(list)
         fates = dice.choices([*FATES], [*FATES.values()], k=len(grants))
         for grant, fate in zip(grants, fates, strict=True):

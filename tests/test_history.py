@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.core.epochs import Epochs
-from app.core.history import History, MemoryHistory, Order, Ring
-from app.core.log import Log
-from app.core.run import Run, placed
-from app.core.topiclog import Limits
-from app.disk.file import StoreFile
-from app.disk.history import DiskHistory
-from app.message import Delivery, Message
+from app.log.epochs import Epochs
+from app.log.log import Log
+from app.log.run import Run, placed
+from app.log.store import LogMessages, MemoryMessageStore, MessageStore, TopicMessages
+from app.log.topic_log import Limits
+from app.messages.message import Delivery, Message
+from app.storage.sqlite.file import StoreFile
+from app.storage.sqlite.messages import DiskMessageStore
 from tests.harness import draft
 
 
@@ -27,26 +27,26 @@ def messages(runs: Iterable[Run]) -> list[Message]:
     return [message for run in runs for message in run.messages]
 
 
-def behind(walk: Ring | Order, place: int) -> list[Message]:
+def behind(walk: TopicMessages | LogMessages, place: int) -> list[Message]:
     return [message for run in walk.after(place) for message in run.after(place)]
 
 
-def newest(walk: Ring | Order) -> list[Message]:
+def newest(walk: TopicMessages | LogMessages) -> list[Message]:
     return [message for run in walk.newest() for message in run.newest()]
 
 
 @pytest.fixture(params=["memory", "disk"])
-def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MessageStore]:
     if request.param == "memory":
-        yield MemoryHistory()
+        yield MemoryMessageStore()
         return
     file = StoreFile(tmp_path / "log.db", "full")
     file.db.execute("BEGIN")
-    yield DiskHistory(file.db, Epochs("e"))
+    yield DiskMessageStore(file.db, Epochs("e"))
     file.close()
 
 
-def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: History) -> None:
+def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: MessageStore) -> None:
     dice = random.Random(5)
     ring, order, plain = history.ring("a"), history.order, list[Message]()
     for turn in range(1, 1_500):
@@ -81,7 +81,7 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         assert order.before(time, seq + 6, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq + 6)
 
 
-def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: History) -> None:
+def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: MessageStore) -> None:
     dice = random.Random(7)
     ring, plain, seq = history.ring("a"), list[Message](), 1
     for turn in range(150):
@@ -105,10 +105,10 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
         count = dice.choice([0, 10, 100, 1_000])
         oldest, plain = plain[:count], plain[count:]
         assert messages(ring.shift(count)) == oldest
-        if isinstance(history, DiskHistory) and dice.random() < 0.6:
+        if isinstance(history, DiskMessageStore) and dice.random() < 0.6:
             dice.choice([history.flush, history.write])()
             if dice.random() < 0.5:  # as after a start
-                history = DiskHistory(history._db, Epochs("e"), history.left)
+                history = DiskMessageStore(history._db, Epochs("e"), history.left)
                 ring = history.ring("a")
         check_ring(ring, plain, dice.randrange(seq))
         assert behind(history.order, 0) == newest(history.order)[::-1] == plain
@@ -117,7 +117,7 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
         assert history.order.before(time, seq, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq)
 
 
-def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
+def check_ring(ring: TopicMessages, plain: list[Message], place: int) -> None:
     for_all = [kept for kept in plain if kept.delivery is Delivery.ALL]
     assert behind(ring, place) == [kept for kept in plain if kept.seq > place]
     assert newest(ring) == plain[::-1]
@@ -127,7 +127,7 @@ def check_ring(ring: Ring, plain: list[Message], place: int) -> None:
     assert (list(ring.sizes(0)), list(ring.sizes(place))) == (sizes, [size for size in sizes if size[0] > place])
 
 
-def test_messages_may_be_removed_while_somebody_walks_past_them(history: History) -> None:
+def test_messages_may_be_removed_while_somebody_walks_past_them(history: MessageStore) -> None:
     ring = history.ring("a")
     ring.extend(accepted(1, 0.0, *[b"x"] * 500))
     for run in ring.after(0):
@@ -141,7 +141,7 @@ def test_messages_may_be_removed_while_somebody_walks_past_them(history: History
 
 
 def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:
-    log = Log(Limits(), Epochs("e"), MemoryHistory())
+    log = Log(Limits(), Epochs("e"), MemoryMessageStore())
     handed = log.accept([draft("a", b"1", b"2", b"3")], 0.0)
     before = messages(handed)
     log.remove(before[1])

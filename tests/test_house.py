@@ -19,102 +19,59 @@ import pytest
 from tests.harness import ROOT
 
 TABLE = """
-    __main__          → cli/__init__
-    cli/*             → __init__ server settings client/* bench/* disk/backup access/* steering units errors
-    main              → server access/credentials telemetry/* settings web/app
+    __main__          → cli/*
+    cli/*             → __init__ server/* settings/* client/* bench/* storage/sqlite/backup access/* messages/* errors/*
+    main              → server/* access/* telemetry/* settings/* web/app
 
-    bench/*           → client/* net/sockets errors
-    client/*          → wording
+    server/*          → __init__ web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
+                        messages/* errors/*
+    bench/*           → client/* net/* errors/*
+    client/*          → errors/*
 
-    server            → __init__ banner clock access/* telemetry/* limits/* net/* settings web/* tcp/* broker engines/*
-                        cohort frames core/reading core/topiclog message position topic lawful units errors
+    web/app           → web/api/* web/streaming/* .permissions .problem web/middleware/* broker/* access/*
+                        telemetry/* errors/*
+    web/fastpath/*    → web/api/* web/streaming/* web/permissions web/authentication web/problem web/sse
+                        web/middleware/* broker/* access/* telemetry/* net/* messages/* errors/*
+    web/api/*         → __init__ web/streaming/* web/permissions web/authentication web/body web/problem
+                        web/query web/responses web/sse
+                        broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* messages/* errors/*
+    web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
+                        access/* net/* messages/* errors/*
+    web/body          → web/permissions broker/* limits/* errors/*
+    web/permissions   → .authentication web/middleware/* log/* access/* messages/* errors/*
+    web/query         → messages/* errors/*
+    web/responses     →
+    web/middleware/origin → web/problem access/* errors/*
+    web/problem       → .sse web/authentication web/middleware/access_log web/middleware/security_headers errors/*
+    web/authentication → web/middleware/forwarded access/* limits/* messages/* errors/*
+    web/middleware/*  → access/* telemetry/* errors/*
+    web/sse           → fanout/* messages/*
+    tcp/*             → broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* net/* messages/* errors/*
 
-    banner            → __init__ telemetry/*
-
-    web/*             → __init__ access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        core/reading core/totals message position topic units wording net/progress net/sockets errors
-    tcp/*             → access/* broker cohort sink frames worker limits/* telemetry/* core/group core/lease
-                        message position topic steering units wording net/progress net/sockets errors
-
-    broker            → engines/base alarm gather workers worker cohorts cohort sink frames limits/* telemetry/*
-                        core/group core/lease core/reading core/topiclog core/totals message position topic errors
-    alarm             → net/progress
-    gather            → message errors
-    workers           → crew worker puller engines/base sink frames limits/* core/lease errors
-    worker            → crew sink frames limits/* core/lease position
-    puller            → crew engines/base core/lease
-    crew              → engines/base core/lease errors
-    cohorts           → cohort selections transit sink frames limits/* core/run message topic
-    selections        → cohort topic
-    cohort            → transit sink frames limits/* core/reading message position topic
-    transit           → sink limits/* net/progress
-    sink              → net/progress
-    frames            → core/lease message position steering
-
-    engines/memory    → clock engines/local engines/base core/* telemetry/histogram message topic errors
-    engines/sqlite    → clock engines/local engines/base disk/file disk/held disk/store core/* telemetry/*
-                        message errors
-    engines/local     → engines/base core/* message position topic
-    clock             → core/log
-    engines/base      → core/* telemetry/histogram message position topic
-
-    disk/backup       → .file .held .notes .schema
-    disk/store        → .file .history .notes core/*
-    disk/notes        → .parts core/* message topic
-    disk/history      → .parts .row core/* message
-    disk/file         → .held .schema core/epochs denied
-    disk/held         → denied errors
-    disk/schema       →
-    disk/row          → core/epochs core/run message
-    disk/parts        →
-
-    core/core         → .delayed .duplicates .groups .reading .log .history .epochs .notes
-                        .run .slices .topiclog .totals message errors
-    core/groups       → .reading .run .slices .log .topiclog .totals .holds .group .lease .deadlines .notes message
-                        position topic errors
-    core/reading      → .log .topiclog .losses .run .slices message position topic
-    core/log          → .topiclog .room .losses .history .run .slices .holds .group .deadlines .epochs .notes message
-                        topic errors
-    core/room         → .topiclog .run .holds .group message errors
-    core/delayed      → .topiclog .deadlines .notes message errors
-    core/topiclog     → .losses .history .run .holds message
-    core/losses       → .notes .run message
-    core/holds        → .history .run .slices .group message
-    core/group        → .lease .deadlines position errors
-    core/lease        → message errors
-    core/history      → .run .shelf message
-    core/shelf        → .run
-    core/slices       →
-    core/run          → message
-    core/duplicates   → .notes message
-    core/epochs       → message
-    core/notes        →
-    core/totals       →
-    core/deadlines    →
-
-    access/*          → settings topic net/* denied wording errors
-    limits/budget     → .quotas settings units
-    settings          → lawful units errors
-    lawful            → units errors
-    limits/*          → errors
+    broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
+    consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
+    fanout/*          → log/* limits/* net/* telemetry/* messages/*
+    storage/sqlite/*  → storage/local storage/engine storage/clock log/* telemetry/* messages/* errors/*
+    storage/memory    → .local .engine .clock log/* telemetry/* messages/* errors/*
+    storage/local     → .engine .clock log/* messages/*
+    storage/engine    → .clock log/* telemetry/* messages/*
+    storage/clock     → log/*
+    log/*             → messages/* errors/*
+    access/*          → settings/* net/* messages/* errors/*
+    limits/*          → settings/* telemetry/* messages/* errors/*
+    settings/*        → messages/* errors/*
+    messages/*        → errors/*
     telemetry/*       →
-    net/*             → errors
-    position          → message units errors
-    message           → errors
-    topic             → errors
-    units             → errors
-    steering          →
-    denied            →
-    wording           →
-    errors            →
+    net/*             → errors/*
+    errors/*          →
     __init__          →
 """
 
 DOORS = ("web/", "tcp/")
-READS_ENVIRONMENT = "settings"
+READS_ENVIRONMENT = "settings/__init__"
 PRINTS = "cli/terminal"
-CHOOSES_ENGINE = "server"
-ABSTRACT = ("engines/base", "engines/local", "engines/__init__")
+CHOOSES_ENGINE = "server/build"
+ENGINES = ("storage/memory", "storage/sqlite/engine")
 
 
 class Import(NamedTuple):
@@ -247,8 +204,12 @@ def cycle(house: House) -> list[str]:
 
 
 def _empty_packages(house: House) -> set[str]:
-    """Folders' `__init__` files without a word: they say nothing and import nothing, so they need no row."""
-    return {name for name, tree in house.trees.items() if name.endswith("/__init__") and not ast.unparse(tree)}
+    """Folders' `__init__` files that are a docstring and nothing else: they import nothing, so they need no row."""
+    return {
+        name
+        for name, tree in house.trees.items()
+        if name.endswith("/__init__") and all(isinstance(node, ast.Expr) for node in tree.body)
+    }
 
 
 HOUSE = House(ROOT / "app")
@@ -284,23 +245,18 @@ def test_imports_go_round_in_no_circle() -> None:
 
 
 def test_the_broker_knows_no_engine_but_the_seam() -> None:
-    known = {found.imported for found in HOUSE.imports() if found.importer == "broker"}
-    assert {name for name in known if name.startswith("engines/")} == {"engines/base"}
+    known = {found.imported for found in HOUSE.imports() if found.importer == "broker/broker"}
+    assert {name for name in known if name.startswith("storage/")} == {"storage/engine"}
 
 
 def test_only_the_server_chooses_an_engine() -> None:
-    concrete = [
-        found
-        for found in HOUSE.imports()
-        if found.imported.startswith("engines/")
-        and found.imported not in ("engines/base", "engines/local", "engines/__init__")
-    ]
+    concrete = [found for found in HOUSE.imports() if found.imported in ENGINES]
     assert {found.importer for found in concrete} == {CHOOSES_ENGINE}, "; ".join(map(str, concrete))
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_knows_neither_the_other_door_nor_an_engine(door: str) -> None:
-    others = (*(other for other in DOORS if other != door), "engines/")
+    others = (*(other for other in DOORS if other != door), "storage/")
     inside = [found for found in HOUSE.imports() if found.importer.startswith(door)]
     assert inside, f"{door} imports nothing at all"
     strangers = [str(found) for found in inside if found.imported.startswith(others)]

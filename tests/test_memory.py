@@ -7,25 +7,25 @@ from collections.abc import Callable
 
 import pytest
 
-from app.alarm import Alarm
-from app.cohorts import Cohorts
-from app.core.epochs import Epochs
-from app.core.group import BURIED_COST, GROUP_COST, JOB_COST, Group, GroupSettings
-from app.core.groups import NO_NEWS, Groups
-from app.core.history import MemoryHistory
-from app.core.lease import Action, Lease, LeaseId, Outcome
-from app.core.log import Log
-from app.core.reading import Reading
-from app.core.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST, ONE_COST
-from app.core.topiclog import TOPIC_COST, Limits, Retention
-from app.frames import SSE_RAW
-from app.limits.counts import Counts
-from app.limits.outflow import Outflow
+from app.fanout.fanout import Fanout
+from app.fanout.transit import Parcel, Shipment
+from app.fanout.wakeup import Wakeup
+from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import PLACE
-from app.message import HERE, ONE, Death, Id
-from app.position import LATEST
-from app.topic import Selector
-from app.transit import Parcel, Shipment
+from app.log.epochs import Epochs
+from app.log.groups.group import BURIED_COST, GROUP_COST, JOB_COST, Group, GroupSettings
+from app.log.groups.groups import NO_NEWS, Groups
+from app.log.log import Log
+from app.log.reading import Reading
+from app.log.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST, ONE_COST
+from app.log.store import MemoryMessageStore
+from app.log.topic_log import TOPIC_COST, Limits, Retention
+from app.messages.lease import Action, Lease, LeaseId, Outcome
+from app.messages.message import HERE, ONE, Death, Id
+from app.messages.position import LATEST
+from app.messages.topic import TopicFilter
+from app.telemetry.counters import Counters
+from app.web.sse import SSE_RAW
 from tests.harness import draft, whole
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ def log() -> Log:
     return Log(
         Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40, memory_bytes=1 << 60),
         Epochs("k3f9a2xq"),
-        MemoryHistory(),
+        MemoryMessageStore(),
     )
 
 
@@ -137,7 +137,7 @@ def groups(log: Log) -> Groups:
 
 def lease(groups: Groups, log: Log, n: int) -> Lease:
     log.accept([draft("a", b"")], 0.0)
-    (lease,) = groups.claim("a", "g", count=1, octets=1, seconds=1_000.0 + n, now=0.0)
+    (lease,) = groups.claim("a", "g", count=1, nbytes=1, seconds=1_000.0 + n, now=0.0)
     return lease
 
 
@@ -175,7 +175,7 @@ def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_
     def bury(n: int) -> None:
         group.lease(n + 1, 1.0)
         assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
-        group.bury(n + 1)
+        group.dead_letter(n + 1)
         group.touched.clear()
         group.ended.clear()
 
@@ -201,17 +201,17 @@ def _long(prefix: str, count: int, length: int) -> list[str]:
     ids=["topic", "topics", "long topics", "pattern", "patterns", "long patterns", "segments", "long segments"],
 )  # fmt: skip
 async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: Callable[[int], list[str]]) -> None:
-    counts, loop = Counts(), asyncio.get_running_loop()
-    cohorts = Cohorts(Nowhere(), loop, 1.0, counts, Outflow(1 << 30, loop))  # type: ignore[arg-type]
+    counters, loop = Counters(), asyncio.get_running_loop()
+    fanout = Fanout(Nowhere(), loop, 1.0, counters, OutboundBudget(1 << 30, loop))  # type: ignore[arg-type]
 
     def work(n: int) -> None:
-        selector = Selector(names(n + 1_000_000))
-        selector.matches("a.b")
-        cohorts.subscribe(selector, SSE_RAW, Alarm()).start(LATEST)
+        topic_filter = TopicFilter(names(n + 1_000_000))
+        topic_filter.matches("a.b")
+        fanout.subscribe(topic_filter, SSE_RAW, Wakeup()).start(LATEST)
 
     taken, count = grown(work, 100), 100
-    assert taken < (cohorts.places / count) * PLACE
-    assert taken > 0.2 * Selector(names(0)).memory
+    assert taken < (fanout.places / count) * PLACE
+    assert taken > 0.2 * TopicFilter(names(0)).memory
 
 
 class Nowhere:
@@ -219,7 +219,7 @@ class Nowhere:
 
     epoch = "k3f9a2xq"
 
-    def waits(self, _selector: Selector) -> bool:
+    def waits(self, _selector: TopicFilter) -> bool:
         return False
 
 
@@ -228,7 +228,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     start = log.cost
     for n in range(10):
         (run,) = log.accept([draft("a", b"x" * n, ttl=5.0 if n > 7 else None)], 0.0)
-        groups.claim("a", "g", count=1, octets=1, seconds=100.0, now=0.0)
+        groups.claim("a", "g", count=1, nbytes=1, seconds=100.0, now=0.0)
         assert run.seq == n + 1
     for seq in range(1, 6):
         assert settle(groups, Action.ACK, seq) is Outcome.DONE

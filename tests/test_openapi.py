@@ -24,10 +24,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from app import __version__, errors
-from app.web import options, wanted
+from app.web import query
 from app.web.app import ROUTES
-from app.web.door import Door, Need
+from app.web.permissions import ProtectedRoute, RequiredRight
 from app.web.problem import STATUS
+from app.web.streaming import stream_request
 from tests import openapi31
 from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, own_address, start_server, stream
 
@@ -251,13 +252,13 @@ def test_paths_and_methods_are_those_of_the_route_table() -> None:
 
 
 @pytest.mark.parametrize("door", ROUTES, ids=lambda door: f"{door.path}-{door.endpoint.__name__}")
-def test_an_operation_needs_the_right_that_its_door_asks_for(door: Door) -> None:
+def test_an_operation_needs_the_right_that_its_door_asks_for(door: ProtectedRoute) -> None:
     (method,) = filter(answered, door.methods or ())
     documented = OPERATIONS[template(door), method]["security"]
     if door.need is None:
         assert documented == []
         return
-    rights = [door.need.right.value] if isinstance(door.need, Need) else []
+    rights = [door.need.right.value] if isinstance(door.need, RequiredRight) else []
     ways = ["bearer", "cookie", *(["ticket"] if door.need.by_ticket else [])]
     assert documented == [{way: rights} for way in ways]
 
@@ -276,7 +277,7 @@ def options_read(route: Route, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping
     def record(_query: object, parsers: Mapping[str, Any], repeatable: Collection[str] = ()) -> Any:
         raise Read(parsers, repeatable)
 
-    for module in (options, wanted):
+    for module in (query, stream_request):
         monkeypatch.setattr(module, "parse_options", record)
     path = {"topic": "foo", "id": "k3f9a2xq-42", "group": "resizers"}
     request = Request(
@@ -308,7 +309,7 @@ def test_parameters_are_those_that_the_route_reads(route: Route, monkeypatch: py
 
 
 def test_every_table_of_options_is_read_by_a_route_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = {wanted, *(inspect.getmodule(route.endpoint) for route in ROUTES)}
+    modules = {stream_request, *(inspect.getmodule(route.endpoint) for route in ROUTES)}
     tables = [table for module in modules for name, table in vars(module).items() if name.endswith("_OPTIONS")]
     read = [options_read(route, monkeypatch)[0] for route in ROUTES]
     assert tables
@@ -729,10 +730,10 @@ async def test_one_subscriber_too_many_is_answered_as_documented(full: ServerPro
         refused = await http.get(path)
         assert refused.status_code == 503
         check("GET", STREAM, refused)
-        softly = await http.get(path, headers={"Accept": EVENT_STREAM})
-        assert softly.status_code == 200
-        check("GET", STREAM, softly)
-        (item,) = blocks(softly.text)
+        as_event = await http.get(path, headers={"Accept": EVENT_STREAM})
+        assert as_event.status_code == 200
+        check("GET", STREAM, as_event)
+        (item,) = blocks(as_event.text)
         assert item["event"] == "busy"
         assert not item_complaints(item, _STREAM_MEDIA["itemSchema"])
 

@@ -19,7 +19,7 @@ from tests.tcp.peer import DONE, Peer, connect
 
 UTF8 = "text/plain; charset=utf-8"
 IMAGE = "image/png"
-OCTETS = "application/octet-stream"
+SIZE_UNITS = "application/octet-stream"
 
 TEXTS: dict[str, str] = {
     "plain": "hello, world",
@@ -65,7 +65,7 @@ async def by_literal(door: "Doors", topic: str, value: str | bytes) -> Sent:
     door.publisher.send(line)
     await door.publisher.assert_quiet()
     data = value.encode() if isinstance(value, str) else value
-    return Sent(data, UTF8 if isinstance(value, str) else OCTETS, line)
+    return Sent(data, UTF8 if isinstance(value, str) else SIZE_UNITS, line)
 
 
 async def by_json(door: "Doors", topic: str, value: str) -> Sent:

@@ -7,7 +7,7 @@ import random
 import httpx
 import pytest
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
 from tests.ledger import GAP, Ledger
 
@@ -39,7 +39,7 @@ async def read_by_stream(
 ) -> None:
     """Read until the end, in connections that are cut after a random number of events."""
     entries: list[tuple[int, str, str] | str] = []
-    ledger.read.append((Selector(names), entries))
+    ledger.read.append((TopicFilter(names), entries))
     query = "&".join(f"topic={name}" for name in names)
     place = ""
     while True:
@@ -65,7 +65,7 @@ async def read_by_line(
     """Likewise on the line port, where `sub TOPIC id` resumes and a loss is a line GAP."""
     (name,) = names
     entries: list[tuple[int, str, str] | str] = []
-    ledger.read.append((Selector(names), entries))
+    ledger.read.append((TopicFilter(names), entries))
     place = "earliest"
     while True:
         async with lines(server) as words:

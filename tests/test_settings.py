@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.lawful import Range
 from app.settings import CLIENT, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from app.settings.values import Range
 from tests.harness import DEADLINE, ROOT, start_server
 
 NONSENSE = [

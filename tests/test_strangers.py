@@ -21,7 +21,7 @@ import pytest
 
 from app.client.client import is_loopback
 from app.client.events import Event, TooLong, events
-from app.steering import CODES, shown, steers
+from app.messages.control_characters import CODES, shown, steers
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.test_cli import PROGRAM, environment, run
 
@@ -134,7 +134,7 @@ BROKEN: dict[str, bytes] = {
     "an event that is not UTF-8": answer("200 OK", b"id: a-1\ndata: {\"id\":\"\xff\"}\n\n", SSE),
     "a gap that is none": answer("200 OK", b"event: gap\ndata: []\n\n", SSE),
     "a retry without end": answer("200 OK", f"retry: {DIGITS}\ndata: x\n\n".encode(), SSE),
-    "a redirection": answer("302 Found", b"", "Location: http://\x1b/"),
+    "a redirection": answer("302 Match", b"", "Location: http://\x1b/"),
     "a switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
     "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
     "a next that is no URL": answer("200 OK", b"", NEXT.format("http://[")),

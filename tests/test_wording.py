@@ -12,9 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from app.access.files import FileInvalid, append_private
+from app.access.private_files import FileInvalid, append_private
 from app.access.tokens import TokenFile
-from app.wording import in_words
+from app.errors.wording import in_words
 from tests.harness import Lines, ServerProcess, lines, start_server
 from tests.test_cli import run
 

@@ -9,7 +9,7 @@ from tests.harness import DEADLINE, ServerProcess
 Record = dict[str, Any]
 
 
-class Told:
+class PublishResult:
     """The lines of a server's standard error from now on; what was read stays in `lines`."""
 
     def __init__(self, server: ServerProcess) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from ..errors import PlainmqError, Unauthorised
-from ..wording import in_words
+from ..errors.wording import in_words
 from .grant import EVERYTHING, Grant, Patterns, Right
 
 MAX_NAME: Final = 128

@@ -12,7 +12,7 @@ from typing import Final, assert_never
 import msgspec
 
 from ..errors import Forbidden, NotFound, OptionInvalid, Refused, TokenMissing
-from ..topic import Selector, covers, dead_letter_of, parse_pattern
+from ..messages.topic import TopicFilter, covers, dead_letter_of, parse_pattern
 
 MAX_PATTERNS: Final = 64  # of one right: each is looked at for every topic that is new to a token
 EVERYTHING: Final = "**"
@@ -79,18 +79,18 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
         return self.allows_all(Right.ADMIN, (topic, dead_letter or dead_letter_of(topic)))
 
 
-NOBODY: Final = Grant("nobody")  # has shown no token
-ANYBODY: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # where nobody is asked for one
+UNAUTHENTICATED: Final = Grant("nobody")  # has shown no token
+ANONYMOUS: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # where nobody is asked for one
 
 
-def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
+def authorise(grant: Grant, right: Right, what: str | TopicFilter) -> None:
     """`what`: a topic or pattern, parsed; or several of them.
 
     Raises TokenMissing when there is none, and for one that does not hold for all of `what`: Forbidden, or, where
     something would be read, the NotFound that a topic gets that is not there. The name alone decides, so neither says
     whether there is such a topic.
     """
-    if grant is ANYBODY:
+    if grant is ANONYMOUS:
         return
     names = (what,) if isinstance(what, str) else (*what.topics, *what.patterns)
     for name in names:
@@ -99,7 +99,7 @@ def authorise(grant: Grant, right: Right, what: str | Selector) -> None:
 
 
 def _denied(grant: Grant, right: Right, name: str) -> Refused:
-    if grant is NOBODY:
+    if grant is UNAUTHENTICATED:
         return TokenMissing(UNAUTHORISED)
     match right:
         case Right.PUBLISH | Right.ADMIN:

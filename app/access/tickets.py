@@ -25,8 +25,8 @@ import msgspec
 
 from ..errors import PlainmqError, Unauthorised
 from .claims import Rights
-from .files import FileInvalid, read_private, write_private
 from .grant import Grant
+from .private_files import FileInvalid, read_private, write_private
 
 LIFE: Final = 30.0  # seconds
 MAX_SPENT: Final = 50_000  # in LIFE: far more streams than a server opens in that time; 80 bytes each

@@ -16,10 +16,10 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError
-from ..wording import in_words
+from ..errors.wording import in_words
 from .claims import Name, Rights, checked
-from .files import PRIVATE, FileInvalid, append_private, check_mode, read_with_mode
 from .grant import Grant
+from .private_files import PRIVATE, FileInvalid, append_private, check_mode, read_with_mode
 
 PREFIX: Final = "pmq_"  # so that people, and programs that look for leaks, know one when they see it
 MAX_TOKENS: Final = 10_000
@@ -47,7 +47,7 @@ class Entry(Rights, forbid_unknown_fields=True):
         return bytes.fromhex(self.sha256)
 
 
-class Known(NamedTuple):
+class AnyToken(NamedTuple):
     """A line that was read."""
 
     digest: bytes
@@ -71,7 +71,7 @@ class TokenFile:
         self.grants: frozenset[Grant] = frozenset()
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
         self._names: dict[str, Grant] = {}  # those of the file
-        self._lines: dict[bytes, Known] = {}  # those that stay are not read again: ten thousand take long
+        self._lines: dict[bytes, AnyToken] = {}  # those that stay are not read again: ten thousand take long
         self._held: dict[bytes, Grant] = {}  # of tokens that no file has
         self._tried: object = ()  # the file's state when it was read last, or could not be read
         self._again = True
@@ -155,7 +155,7 @@ class TokenFile:
             return error
         return None
 
-    def _put_in_force(self, lines: dict[bytes, Known], anew: bool = False) -> None:
+    def _put_in_force(self, lines: dict[bytes, AnyToken], anew: bool = False) -> None:
         if lines == self._lines and not anew:
             return
         before = {known.digest: known for known in self._lines.values()}
@@ -165,7 +165,7 @@ class TokenFile:
         self.grants = frozenset(self._grants.values())
 
 
-def _same(before: Known | None, known: Known) -> Known:
+def _same(before: AnyToken | None, known: AnyToken) -> AnyToken:
     """What was there before, if that says the same: a grant stays while its line does."""
     return before if before is not None and before.entry == known.entry else known
 
@@ -182,9 +182,9 @@ def _state(path: Path) -> object:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-def _known(lines: Sequence[bytes], known: Mapping[bytes, Known]) -> Generator[None, None, dict[bytes, Known]]:
+def _known(lines: Sequence[bytes], known: Mapping[bytes, AnyToken]) -> Generator[None, None, dict[bytes, AnyToken]]:
     """Those lines that are known, in parts."""
-    found: dict[bytes, Known] = {}
+    found: dict[bytes, AnyToken] = {}
     left = PART
     for line in lines:
         if line in known:
@@ -197,14 +197,14 @@ def _known(lines: Sequence[bytes], known: Mapping[bytes, Known]) -> Generator[No
 
 
 def _read(
-    path: Path, lines: Sequence[bytes], known: Mapping[bytes, Known]
-) -> Generator[None, None, dict[bytes, Known]]:
+    path: Path, lines: Sequence[bytes], known: Mapping[bytes, AnyToken]
+) -> Generator[None, None, dict[bytes, AnyToken]]:
     """All of them, in parts; what is known already is not read again. Raises FileInvalid with the number of the line
     that is wrong."""
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if len(numbered) > MAX_TOKENS:
         raise FileInvalid(f"{path} has {len(numbered)} tokens: expected at most {MAX_TOKENS}")
-    found: dict[bytes, Known] = {}
+    found: dict[bytes, AnyToken] = {}
     left = PART
     for number, line in numbered:
         found[line] = known.get(line) or _entry(path, number, line)
@@ -217,13 +217,13 @@ def _read(
     return found
 
 
-def _entry(path: Path, number: int, line: bytes) -> Known:
+def _entry(path: Path, number: int, line: bytes) -> AnyToken:
     try:
         entry = msgspec.json.decode(line, type=Entry)
         grant = entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
         raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
-    return Known(grant.origin, entry, grant)
+    return AnyToken(grant.origin, entry, grant)
 
 
 def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[str, Entry]:

@@ -6,7 +6,7 @@ import click
 
 from .. import __version__, settings
 from ..errors import PlainmqError
-from ..steering import shown_line
+from ..messages.control_characters import shown_line
 from . import copies, load, messages, serve, tokens
 from .terminal import give_up, hold_streams
 

@@ -30,7 +30,7 @@ def backup(copy: Path, engine: str | None) -> None:
       143  SIGTERM
     """
     end_on_signals()
-    from ..disk.backup import backup
+    from ..storage.sqlite.backup import backup
 
     with copying() as progress:
         count = backup(_store(engine), copy, progress)
@@ -56,7 +56,7 @@ def restore(copy: Path, engine: str | None, replace: bool) -> None:
       143  SIGTERM
     """
     end_on_signals()
-    from ..disk.backup import restore
+    from ..storage.sqlite.backup import restore
 
     path = _store(engine)
     with copying() as progress:
@@ -66,6 +66,6 @@ def restore(copy: Path, engine: str | None, replace: bool) -> None:
 
 def _store(engine: str | None) -> Path:
     """The file of this engine, or of the one that `plainmq serve` would take."""
-    from .. import server
+    from ..server import build
 
-    return server.store_path(settings.load({"engine": engine}).engine)
+    return build.store_path(settings.load({"engine": engine}).engine)

@@ -110,7 +110,7 @@ def subscribe(
     end_on_signals()
     from ..client import commands
 
-    wanted = commands.Wanted(server, topics, since, count, timeout, retry_for, as_json, strict)
+    wanted = commands.StreamRequest(server, topics, since, count, timeout, retry_for, as_json, strict)
     sys.exit(commands.subscribe(wanted, terminal(raw)))
 
 

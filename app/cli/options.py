@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from ..errors import OptionInvalid
-from ..units import parse_duration
+from ..messages.units import parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -27,9 +27,9 @@ def serve(**flags: str | None) -> None:
 
     Each option can also be given as the environment variable behind it, or in a file `.env`.
     """
-    from .. import server
+    from ..server import run
 
-    server.serve(settings.load(flags))
+    run.serve(settings.load(flags))
 
 
 @click.command()
@@ -37,6 +37,6 @@ def serve(**flags: str | None) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def echo(port: int, host: str) -> None:
     """Send every line back on PORT: check that a port can be reached before you blame the queue."""
-    from .. import server
+    from ..server import run
 
-    server.echo(host, port, tell)
+    run.echo(host, port, tell)

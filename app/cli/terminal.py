@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from ..steering import shown, shown_line
+from ..messages.control_characters import shown, shown_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -88,7 +88,7 @@ def _progress(total: int | None) -> "Iterator[Progress]":
 
     with _bar(TextColumn("{task.fields[messages]} messages")) as bar:
         task = bar.add_task("", total=total, messages=0)
-        yield lambda octets, messages: bar.update(task, completed=octets, messages=messages)
+        yield lambda nbytes, messages: bar.update(task, completed=nbytes, messages=messages)
 
 
 @contextmanager

@@ -69,17 +69,17 @@ def make_token(*, name: str, everything: bool, expires: float | None, key: str |
 
 
 def _stored(name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:
-    from .. import server
     from ..access import tokens
+    from ..server import build
 
-    path = server.token_path(chosen)
+    path = build.token_path(chosen)
     text = tokens.make_token(path, name, rights, None if expires is None else time() + expires)
     tell(f"its hash is in {path}")
     return text
 
 
 def _signed(key: str, name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:
-    from ..access import signed
+    from ..access import jwt_keys
 
-    expected = signed.Expected(chosen.jwt_audience, chosen.jwt_issuer)
-    return signed.sign(signed.read_key(key, private=True), name, rights, time() + (expires or SHORT), expected)
+    expected = jwt_keys.Expected(chosen.jwt_audience, chosen.jwt_issuer)
+    return jwt_keys.sign(jwt_keys.read_key(key, private=True), name, rights, time() + (expires or SHORT), expected)

@@ -69,7 +69,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     as_json: bool
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class StreamRequest(msgspec.Struct, frozen=True):
     """What to subscribe to, and until when. Durations are seconds; None is for ever."""
 
     server: Server
@@ -187,9 +187,9 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def show(self, messages: int, octets: int) -> None:
+    def show(self, messages: int, nbytes: int) -> None:
         """So many messages are done, of which the last ones had so many bytes with their line ends."""
-        self._octets += octets
+        self._octets += nbytes
         if self._bar is None and self._open is not None and messages > LONG:
             self._bar = self._stack.enter_context(self._open(self._total))
         if self._bar is not None:
@@ -242,12 +242,12 @@ def _read_now(file: int) -> bytes:
         raise InputUnreadable(f"the input cannot be read: {error.strerror}") from None
 
 
-def subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
+def subscribe(wanted: StreamRequest, terminal: Terminal) -> Exit:
     """Write what is published, a message a line, until there was enough."""
     return asyncio.run(_subscribe(wanted, terminal))
 
 
-async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
+async def _subscribe(wanted: StreamRequest, terminal: Terminal) -> Exit:
     if stat.S_ISFIFO(os.fstat(terminal.fileno).st_mode):  # who reads our output has left: do not wait for a message
         asyncio.get_running_loop().add_reader(terminal.fileno, sys.exit)
     try:
@@ -261,7 +261,7 @@ async def _subscribe(wanted: Wanted, terminal: Terminal) -> Exit:
         return failed(error, str(error), terminal)
 
 
-async def _receive(wanted: Wanted, terminal: Terminal) -> Exit:
+async def _receive(wanted: StreamRequest, terminal: Terminal) -> Exit:
     async with wanted.server.client(terminal) as client:
         items = client.subscribe(*wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for)
         async with aclosing(items):

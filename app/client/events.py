@@ -61,8 +61,8 @@ class _Reader:
             self._hold(len(rest))
         return [line.rstrip(b"\r\n") for line in lines]
 
-    def _hold(self, octets: int) -> None:
-        self._held += octets
+    def _hold(self, nbytes: int) -> None:
+        self._held += nbytes
         if self._held > self._longest:
             raise TooLong
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ..wording import in_words
+from ..errors.wording import in_words
 from .client import UNREADABLE, Client, ClientError, Gap, Line, Published, Record, number
 from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
 

@@ -10,14 +10,14 @@ from typing import Final
 
 import msgspec
 
+from ..messages.units import ByteSize
 from ..settings import Settings
-from ..units import Octets
 from .quotas import PLACE
 
 KIB: Final = 1 << 10
 PROGRAM: Final = 64 << 20  # bytes: Python, the libraries, the code; 46 MiB on Linux
 LONG_NAME: Final = 3 * KIB  # a topic of the greatest length, and what is remembered with it
-REMEMBERED: Final = 20_000  # of those: keys (app/core/duplicates.py), and topics that are gone (app/core/losses.py)
+REMEMBERED: Final = 20_000  # of those: keys (app/log/idempotency.py), and topics that are gone (app/log/trims.py)
 CONNECTION: Final = 8 * KIB  # an idle one, with its task or its reader
 UNTAKEN: Final = 64 * KIB  # what a transport holds before its reader is held, besides the write that was too much
 GROWING: Final = 2  # times as much as has come of what is not whole: it is copied as it grows
@@ -27,7 +27,7 @@ PARTS: Final = 4  # copies of a batch at once: as it came, its lines, its messag
 
 class Item(msgspec.Struct, frozen=True):
     what: str
-    octets: int
+    nbytes: int
     settings: str
     """Those that lower it."""
 
@@ -54,17 +54,17 @@ def items(settings: Settings) -> list[Item]:
 def lines(settings: Settings, available: int) -> Iterator[str]:
     """What is said at a start: the sum, and a warning when there is less."""
     bounds = items(settings)
-    total = sum(item.octets for item in bounds)
+    total = sum(item.nbytes for item in bounds)
     yield f"  memory     at most {_rounded(total)} with these limits; there are {_rounded(available)}"
     if total > available:
-        largest = sorted(bounds, key=lambda item: -item.octets)[:3]
-        named = "; ".join(f"{item.what} {_rounded(item.octets)} ({item.settings or 'fixed'})" for item in largest)
+        largest = sorted(bounds, key=lambda item: -item.nbytes)[:3]
+        named = "; ".join(f"{item.what} {_rounded(item.nbytes)} ({item.settings or 'fixed'})" for item in largest)
         yield f"  warning    the limits allow more memory than there is. The largest: {named}"
 
 
-def _rounded(octets: int) -> str:
+def _rounded(nbytes: int) -> str:
     """`4.2GiB`, `96MiB`"""
-    return f"{octets / (1 << 30):.1f}GiB" if octets >= 1 << 30 else str(Octets(-(-octets >> 20) << 20))
+    return f"{nbytes / (1 << 30):.1f}GiB" if nbytes >= 1 << 30 else str(ByteSize(-(-nbytes >> 20) << 20))
 
 
 def available(root: Path = Path("/")) -> int:

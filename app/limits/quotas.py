@@ -21,9 +21,9 @@ PLACE: Final = 16 << 10  # bytes of memory: what a subscriber's topics and patte
 NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one has all addresses of such a network
 
 
-def places(octets: int) -> int:
+def places(nbytes: int) -> int:
     """As how many a subscriber counts whose topics and patterns take so much memory."""
-    return max(-(-octets // PLACE), 1)
+    return max(-(-nbytes // PLACE), 1)
 
 
 def counts_as(count: int) -> str:

@@ -3,7 +3,7 @@
 from asyncio import AbstractEventLoop, TimerHandle
 from typing import Protocol
 
-from .counts import Counts
+from ..telemetry.counters import Counters
 
 
 class Socket(Protocol):
@@ -17,11 +17,11 @@ class Socket(Protocol):
 class StallWatch:
     __slots__ = ("_counts", "_loop", "_pending", "_seconds", "_socket", "_timer")
 
-    def __init__(self, socket: Socket, loop: AbstractEventLoop, seconds: float, counts: Counts) -> None:
+    def __init__(self, socket: Socket, loop: AbstractEventLoop, seconds: float, counters: Counters) -> None:
         self._socket = socket
         self._loop = loop
         self._seconds = seconds
-        self._counts = counts
+        self._counts = counters
         self._pending = 0  # what the socket had not taken when it was last looked at
         self._timer: TimerHandle | None = None
 

@@ -13,7 +13,7 @@ RETRY: Final = 5.0  # seconds until what failed is tried again
 _log = logging.getLogger("plainmq.reload")
 
 
-class Reloads:
+class ReloadHooks:
     """`add` what can be read again, under a name for people, such as `the certificate in /etc/mq.pem`. `stale` says of
     each kind whether its newest state is not in force."""
 

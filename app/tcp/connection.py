@@ -17,8 +17,8 @@ from typing import Protocol as Interface
 
 from ..net.progress import ALL, Progress, progress
 from ..net.sockets import acknowledged
-from .due import Answer, Due
-from .lines import Lines
+from .replies import Answer, Due
+from .splitter import LineSplitter
 from .telnet import IAC, Telnet
 
 TLS: Final = b"\x16\x03"  # how a TLS hello starts
@@ -54,7 +54,7 @@ class Connection(ABC, Protocol):
         self.begun = monotonic()
         self.received = 0  # lines
         self.why = ""  # it ends
-        self._lines = Lines(max_line)
+        self._lines = LineSplitter(max_line)
         self._telnet: Telnet | None = None  # what the client speaks beside its lines, once it has
         # Lists, since an idle connection holds them too and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # the next line is the last one
@@ -81,7 +81,7 @@ class Connection(ABC, Protocol):
     def catch_up(self) -> None:
         """Do what was put off: no more lines are handled in this turn."""
 
-    def hold(self, octets: int) -> None:
+    def hold(self, nbytes: int) -> None:
         """So many bytes of a line that is not whole are kept."""
 
     def leave(self) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import MessageTooLarge
 from .connection import Connection
-from .dialects import WORDS
+from .dialects.detect import WORDS
 from .listener import LineListener
 
 MAX_CLIENTS: Final = 10_000

@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any, Final, Self, cast
 
 from ..errors import Busy
-from ..limits.counts import Counts
 from ..telemetry.accesslog import AccessLog, address
+from ..telemetry.counters import Counters
 from .connection import Connection
-from .dialects import WORDS
+from .dialects.detect import WORDS
 
 GRACE: Final = 2.0  # seconds that a client has at the end to take its last bytes
 
@@ -29,7 +29,7 @@ class LineListener:
         backlog: int = 4096,
         *,
         access: AccessLog | None = None,
-        counts: Counts | None = None,
+        counters: Counters | None = None,
         **tls: Any,
     ) -> None:
         """`tls`: what `loop.create_server` needs to speak it."""
@@ -39,7 +39,7 @@ class LineListener:
         self._backlog = backlog
         self._tls = tls
         self._access = access or AccessLog("none", "line")
-        self._counts = counts or Counts()
+        self._counts = counters or Counters()
         self._clients: set[Connection] = set()
         self._closing = False
         self._empty = asyncio.Event()

@@ -5,25 +5,38 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..access.doorkeeper import MAX_TOKEN, Doorkeeper
-from ..access.grant import ANYBODY, NOBODY, UNAUTHORISED, Grant, Right, authorise
-from ..broker import Broker
-from ..cohort import Reader
-from ..core.lease import Outcome
+from ..access.authenticator import MAX_TOKEN, Authenticator
+from ..access.grant import ANONYMOUS, UNAUTHENTICATED, UNAUTHORISED, Grant, Right, authorise
+from ..broker.broker import Broker
+from ..consumers.push import PushConsumer
 from ..errors import MessageTooLarge, PlainmqError, SubscriberLimit, Unauthorised
-from ..frames import Form, LeaseForm
+from ..fanout.cohort import Subscriber
+from ..fanout.encoder import Encoder, LeaseEncoder
 from ..limits.quotas import client_of
-from ..message import Draft
-from ..position import Gap
-from ..topic import Selector
-from ..worker import Worker
-from .command import Auth, Command, Help, Joint, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
+from ..messages.lease import Outcome
+from ..messages.message import Draft
+from ..messages.position import Gap
+from ..messages.topic import TopicFilter
 from .connection import MAX_DUE, TLS, Connection
-from .dialect import Dialect
-from .dialects import USUAL, WORDS, choose
-from .needs import check
-from .sends import Sends
-from .words import HELP, describe
+from .dialects.base import Dialect
+from .dialects.commands import (
+    Auth,
+    Batchable,
+    Command,
+    Help,
+    Ping,
+    Quit,
+    Send,
+    Settle,
+    Subscribe,
+    Topics,
+    Unsubscribe,
+    Work,
+)
+from .dialects.detect import USUAL, WORDS, choose
+from .dialects.text import HELP, describe
+from .permissions import check
+from .replies import PublishReplies
 
 MAX_SUBSCRIPTIONS: Final = 1_000  # of one connection, so that a single client cannot take every subscriber's place
 LOGIN: Final = MAX_TOKEN + 200  # bytes of a line that shows a token, whatever the dialect
@@ -41,17 +54,17 @@ class LineSession(Connection):
     )  # fmt: skip
 
     def __init__(
-        self, broker: Broker, max_line: int, max_message: int, keeper: Doorkeeper, auth_timeout: float
+        self, broker: Broker, max_line: int, max_message: int, authenticator: Authenticator, auth_timeout: float
     ) -> None:
         """`max_line` and `max_message` are in bytes, `auth_timeout` in seconds."""
         super().__init__(max_line)
         self._broker = broker
         self._max_message = int(max_message)
-        self._keeper = keeper
+        self._keeper = authenticator
         self._auth_timeout = auth_timeout
-        self._grant = NOBODY
+        self._grant = UNAUTHENTICATED
         self._timer: TimerHandle | None = None  # to the end of the client's time
-        self._takers: dict[Place, Reader | Worker] = {}
+        self._takers: dict[Place, Subscriber | PushConsumer] = {}
         self._together: list[Any] = []  # commands of one kin that came together, not done yet
         self._kin: object = None
         self._dialect: Dialect = WORDS  # they came in
@@ -68,8 +81,8 @@ class LineSession(Connection):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self._client = client_of(None, _host(transport, "peername"))
-        if self._keeper.open or self._keeper.is_open_at(_host(transport, "sockname")):
-            self._grant = ANYBODY
+        if self._keeper.open or self._keeper.is_anonymous_allowed(_host(transport, "sockname")):
+            self._grant = ANONYMOUS
         else:
             self._leave_in(self._auth_timeout, "unauthorised")
 
@@ -81,7 +94,7 @@ class LineSession(Connection):
         if seconds is not None:
             self._timer = get_running_loop().call_later(seconds, self._time_is_over, reason)
 
-    def dismiss(self) -> None:
+    def revoke(self) -> None:
         self._leave_in(0, "revoked")
 
     def _time_is_over(self, reason: str) -> None:
@@ -89,20 +102,20 @@ class LineSession(Connection):
         self._timer = get_running_loop().call_later(LINGER, self.abort)
         self._farewell = self._speaks.bye(reason)
         for taker in self._takers.values():
-            if isinstance(taker, Worker):
+            if isinstance(taker, PushConsumer):
                 taker.excuse()
         self.close()
 
     # The line's way
 
-    def hold(self, octets: int) -> None:
-        if octets and self._lines.rest.startswith(TLS):  # a hello need not contain an LF
+    def hold(self, nbytes: int) -> None:
+        if nbytes and self._lines.rest.startswith(TLS):  # a hello need not contain an LF
             self.because("another_protocol")
             self.close()
-        if octets != self._held:
+        if nbytes != self._held:
             try:
-                self._broker.inflow.grow(self._held, octets)
-                self._held = octets
+                self._broker.inbound.grow(self._held, nbytes)
+                self._held = nbytes
             except PlainmqError as error:
                 self.say(self._refusal(WORDS, error))
                 self.close()
@@ -115,12 +128,12 @@ class LineSession(Connection):
         try:
             if len(line) > self.max_line:
                 raise MessageTooLarge(f"a line has at most {self.max_line} bytes; the rest of this one was skipped")
-            if self._grant is NOBODY and len(line) > LOGIN:  # to read it would cost more than to refuse it
+            if self._grant is UNAUTHENTICATED and len(line) > LOGIN:  # to read it would cost more than to refuse it
                 raise Unauthorised(UNAUTHORISED)
             command = dialect.parse(line)
-            if self._grant is not ANYBODY:  # as authorise() knows too, but this is once for each line
+            if self._grant is not ANONYMOUS:  # as authorise() knows too, but this is once for each line
                 check(self._grant, command)
-            if isinstance(command, Joint):
+            if isinstance(command, Batchable):
                 self._put_off(dialect, command)
             else:
                 self._do(dialect, command, line)
@@ -174,21 +187,23 @@ class LineSession(Connection):
         self.in_turn(partial(self.say, self._refusal(dialect, error, lines)), lines=lines)
 
     def _refusal(self, dialect: Dialect, error: PlainmqError, lines: int = 1) -> bytes:
-        self._broker.counts.refusals[error.code] += lines
+        self._broker.counters.refusals[error.code] += lines
         return dialect.error(error) * lines
 
     # Sends and acks. Those that came together travel together: the log takes many at once for half the work.
 
-    def _put_off(self, dialect: Dialect, command: Joint) -> None:
+    def _put_off(self, dialect: Dialect, command: Batchable) -> None:
         if type(command) is Send and (size := len(command.data)) > self._max_message:
             raise MessageTooLarge(f"a message has at most {self._max_message} bytes; this one has {size}")
-        kin = command.kin
-        if not self._together or kin != self._kin or dialect is not self._dialect:
+        batch_key = command.batch_key
+        if not self._together or batch_key != self._kin or dialect is not self._dialect:
             self.catch_up()
-            if self._sent_to is not None and kin != self._sent_to:  # what was sent is published before this is done
-                self._broker.gather.hasten(self._sent_to)
+            if (
+                self._sent_to is not None and batch_key != self._sent_to
+            ):  # what was sent is published before this is done
+                self._broker.gather.flush_topic(self._sent_to)
                 self._sent_to = None
-            self._kin, self._dialect = kin, dialect
+            self._kin, self._dialect = batch_key, dialect
         self._together.append(command)
         if len(self._together) + self._owed >= MAX_DUE:
             self.catch_up()
@@ -208,7 +223,7 @@ class LineSession(Connection):
                 for command in commands:
                     self._send(dialect, [command])
         else:
-            sends = Sends(self, dialect, [Draft(command.envelope, (command.data,)) for command in commands])
+            sends = PublishReplies(self, dialect, [Draft(command.envelope, (command.data,)) for command in commands])
             self._sent_to = sends.drafts[0].envelope.topic
             self.owe(sends)
             self._broker.gather.add(sends)
@@ -224,7 +239,7 @@ class LineSession(Connection):
     def _subscribe(self, dialect: Dialect, command: Subscribe) -> None:
         place = command.topic, None
         self._make_room(place)
-        reader = self._broker.subscribe(Selector([command.topic]), dialect.form, self, client=self._client)
+        reader = self._broker.subscribe(TopicFilter([command.topic]), dialect.form, self, client=self._client)
         self._takers[place] = reader
         self.say(dialect.success(f"subscribed to {command.topic}"))
         reader.start(command.start)
@@ -238,7 +253,7 @@ class LineSession(Connection):
         """The group is there: its worker gets something as soon as the answer was said."""
         place = command.topic, command.group
         self._make_room(place)
-        worker = self._broker.work(
+        worker = self._broker.push(
             *place, dialect.lease_form, self, credit=command.credit, lease=command.lease, client=self._client
         )
         self._takers[place] = worker
@@ -256,17 +271,17 @@ class LineSession(Connection):
         for topic, group in self._takers:
             authorise(grant, Right.SUBSCRIBE if group is None else Right.CONSUME, topic)
         self._grant, self.token = grant, grant.name
-        if grant is not ANYBODY:
+        if grant is not ANONYMOUS:
             self._client = client_of(grant.name, None)
         self._leave_in(self._keeper.left(grant), "expired")
-        self._keeper.leave(self)
-        self._keeper.enter(self, grant)
+        self._keeper.unregister(self)
+        self._keeper.register(self, grant)
         self.say(dialect.success(f"you are {grant.name}"))
 
     def _admitted(self, token: str) -> Grant:
-        if self._grant is ANYBODY:
-            return ANYBODY
-        return self._keeper.admit(token, _host(self._transport, "peername") or "")
+        if self._grant is ANONYMOUS:
+            return ANONYMOUS
+        return self._keeper.authenticate(token, _host(self._transport, "peername") or "")
 
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
         topics = get_running_loop().create_task(self._broker.topics())
@@ -319,9 +334,9 @@ class LineSession(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         self.hold(0)
         self._leave_in(None, "")
-        self._keeper.leave(self)
+        self._keeper.unregister(self)
         for taker in self._takers.values():
-            taker.close()
+            taker.detach()
         self._takers.clear()
         super().connection_lost(exc)
 
@@ -334,9 +349,9 @@ class LineSession(Connection):
     def _forget(self, place: Place) -> None:
         """End the subscription, if there is one; what was published before gets through, leases return."""
         if taker := self._takers.pop(place, None):
-            if isinstance(taker, Reader):
+            if isinstance(taker, Subscriber):
                 taker.cohort.flush()
-            taker.close()
+            taker.detach()
 
 
 def _host(transport: BaseTransport, which: str) -> str | None:
@@ -349,8 +364,8 @@ def _settled(dialect: Dialect, commands: Sequence[Settle], outcomes: Sequence[Ou
     return b"".join(map(dialect.settled, commands, outcomes))
 
 
-def _form(taker: Reader | Worker) -> Form | LeaseForm:
-    return taker.cohort.form if isinstance(taker, Reader) else taker.form
+def _form(taker: Subscriber | PushConsumer) -> Encoder | LeaseEncoder:
+    return taker.cohort.form if isinstance(taker, Subscriber) else taker.form
 
 
 _WORDS: Final = (WORDS.form, WORDS.lease_form)

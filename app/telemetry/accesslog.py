@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from . import redact
-from .journal import tell
+from .log import log_event
 
 Which = Literal["errors", "all", "none"]
 
@@ -36,19 +36,21 @@ class AccessLog:
         """A request was answered; it is known to be wanted."""
         if self._has_room():
             level = _LEVELS.get(status, INFO)
-            tell("request", level, door=self._door, method=method, path=redact.target(target), status=status, **fields)
+            log_event(
+                "request", level, door=self._door, method=method, path=redact.target(target), status=status, **fields
+            )
 
     def ended(self, message: str, why: str, target: bytes | None = None, **fields: Any) -> None:
         """A stream or a connection has ended."""
         wanted = self.all or (why in _WRONG and self._which == "errors")
         if wanted and self._has_room():
             path = None if target is None else redact.target(target)
-            tell(message, _WRONG.get(why, INFO), door=self._door, why=why, path=path, **fields)
+            log_event(message, _WRONG.get(why, INFO), door=self._door, why=why, path=path, **fields)
 
     def tell_rest(self) -> None:
         """What had no record of its own in the last second."""
         if self._count > MOST and self._which == "errors":
-            tell("more went wrong", WARNING, count=self._count - MOST, door=self._door)
+            log_event("more went wrong", WARNING, count=self._count - MOST, door=self._door)
         self._count = 0
 
     def _has_room(self) -> bool:

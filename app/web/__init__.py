@@ -1,0 +1,5 @@
+"""The HTTP endpoint.
+
+`api` has the handlers and `middleware` the middleware, both ordinary Starlette; `app` puts them together. `streaming`
+is what an event stream needs, and `fastpath` what reaches below ASGI: the app works without it.
+"""

@@ -10,12 +10,25 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ExceptionHandler, Lifespan
 
-from ..access.doorkeeper import Doorkeeper
-from ..broker import Broker
+from ..access.authenticator import Authenticator
+from ..broker.broker import Broker
 from ..errors import PlainmqError
 from ..telemetry.accesslog import AccessLog
-from .description import description
-from .door import (
+from .api.consume import ack, extend, nack, pull, stream_work
+from .api.description import description
+from .api.groups import delete_group, get_group, put_group
+from .api.operations import livez, metrics, readyz
+from .api.publish import PublishLimits, publish
+from .api.read import read_message, read_messages
+from .api.session import delete_session, post_session, post_ticket
+from .api.stream import stream_topic, stream_topics
+from .api.topics import delete_topic, get_topic, list_topics, put_topic
+from .middleware.access_log import AccessLogMiddleware
+from .middleware.forwarded import Forwarded, Proxies
+from .middleware.origin import Guard, Rules
+from .middleware.security_headers import SecurityHeaders
+from .middleware.upgrade import Upgrades
+from .permissions import (
     CHANGE,
     EVERYBODY,
     GROUP_STATE,
@@ -30,51 +43,37 @@ from .door import (
     STREAMS,
     WORK,
     WORK_STREAM,
-    Door,
+    ProtectedRoute,
 )
-from .exchange import Watched
-from .forwarded import Forwarded, Proxies
-from .groups import delete_group, get_group, put_group
-from .guard import Guard, Rules
-from .headers import SecurityHeaders
-from .health import livez, readyz
-from .metrics import metrics
-from .persistence import Persistence
 from .problem import explain, fail, forget, refuse
-from .publish import Bounds, publish
-from .queue import ack, extend, nack, pull, stream_work
-from .read import read_message, read_messages
-from .session import delete_session, post_session, post_ticket
-from .stream import stream_topic, stream_topics
-from .topics import delete_topic, get_topic, list_topics, put_topic
-from .upgrade import Upgrades
+from .streaming.persistence import Persistence
 
 # Who may pass stands behind each. A path that can be read in two ways is what its last word says: so the order.
 ROUTES = [
-    Door("POST", "/topics/{topic:path}/groups/{group}/pull", pull, WORK),
-    Door("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
-    Door("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK),
-    Door("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
-    Door("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),
-    Door("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
-    Door("GET", "/topics/{topic:path}/messages", read_messages, READ),
-    Door("GET", "/topics/{topic:path}/messages/{id}", read_message, READ_ONE),
-    Door("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),
-    Door("GET", "/stream", stream_topics, STREAMS),
-    Door("GET", "/topics/{topic:path}/groups/{group}", get_group, GROUP_STATE),
-    Door("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE),
-    Door("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
-    Door("GET", "/topics", list_topics, LIST),
-    Door("GET", "/topics/{topic:path}", get_topic, STATE),
-    Door("PUT", "/topics/{topic:path}", put_topic, CHANGE),
-    Door("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
-    Door("POST", "/tickets", post_ticket, KNOWN),
-    Door("POST", "/session", post_session, KNOWN),
-    Door("DELETE", "/session", delete_session, EVERYBODY),
-    Door("GET", "/openapi.json", description, EVERYBODY),
-    Door("GET", "/livez", livez, EVERYBODY),
-    Door("GET", "/readyz", readyz, EVERYBODY),
-    Door("GET", "/metrics", metrics, LOOK_INSIDE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pull", pull, WORK),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
+    ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),
+    ProtectedRoute("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
+    ProtectedRoute("GET", "/topics/{topic:path}/messages", read_messages, READ),
+    ProtectedRoute("GET", "/topics/{topic:path}/messages/{id}", read_message, READ_ONE),
+    ProtectedRoute("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),
+    ProtectedRoute("GET", "/stream", stream_topics, STREAMS),
+    ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}", get_group, GROUP_STATE),
+    ProtectedRoute("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE),
+    ProtectedRoute("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
+    ProtectedRoute("GET", "/topics", list_topics, LIST),
+    ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
+    ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
+    ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
+    ProtectedRoute("POST", "/tickets", post_ticket, KNOWN),
+    ProtectedRoute("POST", "/session", post_session, KNOWN),
+    ProtectedRoute("DELETE", "/session", delete_session, EVERYBODY),
+    ProtectedRoute("GET", "/openapi.json", description, EVERYBODY),
+    ProtectedRoute("GET", "/livez", livez, EVERYBODY),
+    ProtectedRoute("GET", "/readyz", readyz, EVERYBODY),
+    ProtectedRoute("GET", "/metrics", metrics, LOOK_INSIDE),
 ]
 
 
@@ -99,8 +98,8 @@ class Network(msgspec.Struct, frozen=True):
 
 def create_app(
     broker: Broker | None,
-    keeper: Doorkeeper | None,
-    bounds: Bounds,
+    authenticator: Authenticator | None,
+    bounds: PublishLimits,
     rules: Rules,
     lifespan: Lifespan[Starlette] | None = None,
     *,
@@ -114,7 +113,7 @@ def create_app(
     app.state.broker = broker
     app.state.bounds = bounds
     app.state.rules = rules
-    app.state.keeper = keeper
+    app.state.authenticator = authenticator
     app.state.network = network
     app.state.access = AccessLog()
     return app
@@ -123,7 +122,7 @@ def create_app(
 def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     before = [
         Middleware(Forwarded, proxies=network.proxies),
-        Middleware(Watched),
+        Middleware(AccessLogMiddleware),
         Middleware(Upgrades),
         Middleware(Persistence),
         Middleware(SecurityHeaders, public_host=network.public_host),

@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from ..errors import OptionInvalid
-from ..wording import in_words
-from .publish import read_body
+from ..errors import MessageTooLarge, OptionInvalid
+from ..errors.wording import in_words
+from ..limits.buffered_bytes import InboundBudget
+from .permissions import let_in_again
 
 MOST_BYTES: Final = 64 << 10
 
@@ -32,3 +33,25 @@ def changes(body: msgspec.Struct, readers: Mapping[str, Callable[[Any], Any]]) -
 def given(body: msgspec.Struct) -> dict[str, Any]:
     """The fields that were given; null is none."""
     return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, of a request that may be made still. Raises MessageTooLarge as soon as it is known to be longer
+    than `limit` bytes, Overloaded, and what a request without a right to it gets."""
+    announced = request.headers.get("content-length", "0")
+    if int(announced) > limit:
+        raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
+    inbound: InboundBudget = request.app.state.broker.inbound
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            if size + len(part) > limit:
+                raise MessageTooLarge(f"the body has more than the {limit} bytes that are accepted")
+            inbound.grow(size, size + len(part))
+            size += len(part)
+            parts.append(part)
+        let_in_again(request)
+        return b"".join(parts)
+    finally:
+        inbound.grow(size, 0)

@@ -38,9 +38,9 @@ from ..errors import (
     UpgradeUnsupported,
     UseForbidden,
 )
-from ..frames import EVENT_STREAM, refusal
-from .headers import secured
-from .visitor import place_of
+from .authentication import place_of
+from .middleware.security_headers import secured
+from .sse import EVENT_STREAM, refusal
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
     TopicInvalid: HTTPStatus.BAD_REQUEST,
@@ -97,15 +97,15 @@ def problem(
 async def refuse(request: Request, error: Exception) -> Response:
     """The answer to an error of ours."""
     assert isinstance(error, PlainmqError)
-    request.app.state.broker.counts.refusals[error.code] += 1
+    request.app.state.broker.counters.refusals[error.code] += 1
     pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
     return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, place_of(request))
 
 
-def answer_to(error: PlainmqError, softly: bool, pressure: float = 1.0, place: str = "") -> Response:
-    """`softly`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away; `place`: the id
-    that it shall come back with."""
-    return _refuse_softly(error, pressure, place) if softly and isinstance(error, Busy) else refusal_of(error)
+def answer_to(error: PlainmqError, as_event: bool, pressure: float = 1.0, place: str = "") -> Response:
+    """`as_event`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away; `place`:
+    the id that it shall come back with."""
+    return _refuse_softly(error, pressure, place) if as_event and isinstance(error, Busy) else refusal_of(error)
 
 
 def refusal_of(error: PlainmqError) -> Response:
@@ -130,7 +130,7 @@ async def explain(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _explain_method(request)
     status = HTTPStatus(error.status_code)
-    request.app.state.broker.counts.refusals[status.name.lower()] += 1
+    request.app.state.broker.counters.refusals[status.name.lower()] += 1
     return problem(status, status.name.lower(), f"there is nothing at {request.scope['path'][:200]!a}")
 
 
@@ -152,5 +152,5 @@ def _explain_method(request: Request) -> Response:
     here = [route for route in routes if route.path == routes[0].path]  # the more particular paths come first
     allowed = ", ".join(sorted({method for route in here for method in route.methods}))
     detail = f"{request.method} is not possible here; expected {allowed}"
-    request.app.state.broker.counts.refusals["method_not_allowed"] += 1
+    request.app.state.broker.counters.refusals["method_not_allowed"] += 1
     return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, {"Allow": allowed})

@@ -5,10 +5,10 @@ import signal
 import sys
 from typing import Any
 
-from app import server
 from app.cli import main
+from app.server import run
 
-_serve = server._serve
+_serve = run._serve
 
 
 async def _counted(*arguments: Any) -> None:
@@ -18,5 +18,5 @@ async def _counted(*arguments: Any) -> None:
 
 
 if __name__ == "__main__":
-    setattr(server, "_serve", _counted)  # noqa: B010
+    setattr(run, "_serve", _counted)  # noqa: B010
     main(prog_name="plainmq")

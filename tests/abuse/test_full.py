@@ -13,7 +13,7 @@ from tests.harness import DEADLINE, ServerProcess, lines, start_server
 pytestmark = pytest.mark.anyio
 
 TOPICS = 100_000
-TOGETHER = 1_000  # lines
+MAX_BATCH = 1_000  # lines
 UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -46,9 +46,9 @@ async def _series(http: httpx.AsyncClient) -> int:
 async def _publish_to_many(server: ServerProcess) -> Counter[str]:
     answers: Counter[str] = Counter()
     async with lines(server) as words:
-        for start in range(0, TOPICS, TOGETHER):
-            words.send(*(f"pub topic.{number} x" for number in range(start, start + TOGETHER)))
-            for line in await words.take(TOGETHER):
+        for start in range(0, TOPICS, MAX_BATCH):
+            words.send(*(f"pub topic.{number} x" for number in range(start, start + MAX_BATCH)))
+            for line in await words.take(MAX_BATCH):
                 answers[" ".join(line.decode().split()[: 2 if line.startswith(b"ERR") else 1])] += 1
     return answers
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.grant import ANYBODY, MAX_PATTERNS, NOBODY, Grant, Patterns, Right, authorise
+from app.access.grant import ANONYMOUS, MAX_PATTERNS, UNAUTHENTICATED, Grant, Patterns, Right, authorise
 from app.errors import Forbidden, NotFound, OptionInvalid, TopicInvalid, Unauthorised
-from app.topic import Selector, covers
+from app.messages.topic import TopicFilter, covers
 
 COVERED = [
     ("**", "a"), ("**", "a.b/c"), ("**", "**"), ("**", "*"), ("**", "*.**"), ("a", "a"), ("a.*", "a.b"), ("a.*", "a.*"),
@@ -53,20 +53,20 @@ def test_a_pattern_does_not_cover_what_reaches_beyond_it(wide: str, narrow: str)
 
 @given(names, names, topics)
 def test_what_a_covered_pattern_matches_the_wide_one_matches(wide: str, narrow: str, topic: str) -> None:
-    if covers(wide, narrow) and Selector([narrow]).matches(topic):
-        assert Selector([wide]).matches(topic)
+    if covers(wide, narrow) and TopicFilter([narrow]).matches(topic):
+        assert TopicFilter([wide]).matches(topic)
 
 
 @given(names, topics)
 def test_a_topic_is_covered_if_and_only_if_it_matches(wide: str, topic: str) -> None:
-    assert covers(wide, topic) == Selector([wide]).matches(topic)
+    assert covers(wide, topic) == TopicFilter([wide]).matches(topic)
 
 
 @given(names, names)
 def test_a_pattern_whose_every_topic_matches_is_covered(wide: str, narrow: str) -> None:
     """With a name that stands in no pattern in place of each wildcard, short and long."""
     examples = [re.sub(r"\*", "x", narrow.replace("**", rest)) for rest in ("x", "x.x/x.x/x.x", "x/x")]
-    if all(Selector([wide]).matches(example) for example in examples):
+    if all(TopicFilter([wide]).matches(example) for example in examples):
         assert covers(wide, narrow)
 
 
@@ -84,10 +84,10 @@ def test_a_grant_allows_its_rights_on_its_topics_and_no_others(right: Right) -> 
 
 def test_every_topic_of_a_selection_must_be_allowed() -> None:
     some = grant(subscribe=["a.**", "b"])
-    authorise(some, Right.SUBSCRIBE, Selector(["a.x", "a.*.y", "b"]))
+    authorise(some, Right.SUBSCRIBE, TopicFilter(["a.x", "a.*.y", "b"]))
     for beyond in ("c", "**", "b.*", "*.x"):
         with pytest.raises(NotFound):
-            authorise(some, Right.SUBSCRIBE, Selector(["a.x", "b", beyond]))
+            authorise(some, Right.SUBSCRIBE, TopicFilter(["a.x", "b", beyond]))
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_who_may_not_read_is_told_that_there_is_nothing(right: Right, error: typ
 @pytest.mark.parametrize("right", Right)
 def test_nobody_may_do_anything_and_is_asked_for_a_token(right: Right) -> None:
     with pytest.raises(Unauthorised):
-        authorise(NOBODY, right, "a")
+        authorise(UNAUTHENTICATED, right, "a")
 
 
 @pytest.mark.parametrize("right", Right)
 def test_where_nobody_is_asked_anybody_may_do_everything(right: Right) -> None:
-    authorise(ANYBODY, right, Selector(["a", "b.*", "**"]))
+    authorise(ANONYMOUS, right, TopicFilter(["a", "b.*", "**"]))
 
 
 def test_a_grant_has_lawful_patterns_and_not_too_many() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app.access.authenticator import Authenticator
 from app.access.claims import LEEWAY
-from app.access.doorkeeper import Doorkeeper
 from app.access.grant import Right
-from app.access.signed import ALGORITHMS, Expected, read_keys
+from app.access.jwt_keys import ALGORITHMS, Expected, read_keys
 from app.access.tokens import TokenFile
 from app.client import Client
 from tests.access.conftest import guarded
@@ -36,7 +36,7 @@ def test_a_token_is_printed_once_and_its_hash_is_kept(tmp_path: Path) -> None:
     assert (status, said) == (0, f"its hash is in {path}\n")
     assert path.stat().st_mode & 0o777 == 0o600
     assert token.strip() not in path.read_text()
-    grant = Doorkeeper(file=TokenFile(path)).admit(token.strip(), "")
+    grant = Authenticator(file=TokenFile(path)).authenticate(token.strip(), "")
     assert grant.name == "somebody"
     assert grant.expires is not None
     assert (grant.publish.names, grant.consume.names) == (("a.**", "b"), ("c",))
@@ -87,10 +87,10 @@ def test_a_signed_token_is_good_for_who_has_the_other_half(tmp_path: Path, kind:
     whom = ("--jwt-audience", "plainmq", "--jwt-issuer", "tests")
     status, token, said = run("token", "a", "--admin", "x", "--key", f"{kind}:{ours}", *whom)
     assert (status, said) == (0, "")
-    keeper = Doorkeeper(keys=read_keys(f"{kind}:{theirs}", Expected("plainmq", "tests")))
-    grant = keeper.admit(token.strip(), "")
+    authenticator = Authenticator(keys=read_keys(f"{kind}:{theirs}", Expected("plainmq", "tests")))
+    grant = authenticator.authenticate(token.strip(), "")
     assert (grant.name, grant.admin.names, grant.publish.names) == ("a", ("x",), ())
-    left = keeper.left(grant)
+    left = authenticator.left(grant)
     assert left is not None
     assert 0 < left - LEEWAY <= 3_600
 

@@ -12,20 +12,20 @@ import httpx
 import pytest
 
 from app.access import tokens
+from app.access.authenticator import LOOK, Authenticator
 from app.access.claims import Rights, every_right
-from app.access.credentials import FIRST_SHOWN, Reach, doorkeeper, make_first
-from app.access.doorkeeper import LOOK, Doorkeeper
-from app.access.files import FileInvalid
 from app.access.grant import Right
-from app.access.signed import ALGORITHMS, Expected, KeyInvalid, read_key, sign
+from app.access.jwt_keys import ALGORITHMS, Expected, KeyInvalid, read_key, sign
+from app.access.private_files import FileInvalid
+from app.access.startup import FIRST_SHOWN, BindScope, build_authenticator, make_first
 from app.access.tokens import MAX_TOKENS, TokenFile, make_token
 from app.errors import PlainmqError, Unauthorised
-from app.limits.counts import Counts
-from app.server import token_path
+from app.server.build import token_path
 from app.settings import SettingInvalid, Settings
+from app.telemetry.counters import Counters
+from app.web.api.publish import PublishLimits
 from app.web.app import create_app
-from app.web.guard import Rules
-from app.web.publish import Bounds
+from app.web.middleware.origin import Rules
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
 from tests.harness import DEADLINE, ROOT, start_server, start_uvicorn_with
 
@@ -35,15 +35,15 @@ from tests.harness import DEADLINE, ROOT, start_server, start_uvicorn_with
 class Start:
     """A doorkeeper as a server with these settings has it, and what was said of it."""
 
-    def __init__(self, folder: Path, reach: Reach = Reach.SETTINGS, **settings: Any) -> None:
+    def __init__(self, folder: Path, reach: BindScope = BindScope.SETTINGS, **settings: Any) -> None:
         self.said: list[str] = []
         self.path = folder / "state" / "tokens"
         chosen = Settings(data_dir=str(folder / "state"), **settings)
         assert token_path(chosen) == Path(settings.get("tokens", self.path))
-        self.keeper = doorkeeper(chosen, token_path(chosen), reach, self.said.append)
+        self.authenticator = build_authenticator(chosen, token_path(chosen), reach, self.said.append)
         self.shown: list[str] = []
-        if self.keeper.shut:
-            make_first(self.keeper, self.path, True, self.shown.append)
+        if self.authenticator.shut:
+            make_first(self.authenticator, self.path, True, self.shown.append)
 
 
 ELSEWHERE: list[dict[str, Any]] = [
@@ -57,7 +57,7 @@ ELSEWHERE: list[dict[str, Any]] = [
 @pytest.mark.parametrize("hosts", [{}, {"host": "localhost"}, {"host": "127.0.0.2"}, {"tcp_host": "::1"}])
 def test_who_is_on_this_machine_needs_no_token_when_there_is_none(tmp_path: Path, hosts: dict[str, Any]) -> None:
     start = Start(tmp_path, **hosts)
-    assert start.keeper.open
+    assert start.authenticator.open
     assert (start.said, start.path.exists()) == ([], False)
 
 
@@ -73,35 +73,35 @@ def test_a_server_that_others_can_reach_makes_a_token_and_shows_it_once(
     assert first.path.parent.stat().st_mode & 0o777 == 0o700
     assert first.said == second.said == second.shown == []
     for start in (first, second):
-        assert not start.keeper.open
-        assert start.keeper.admit(token, "").allows(Right.ADMIN, "**")
+        assert not start.authenticator.open
+        assert start.authenticator.authenticate(token, "").allows(Right.ADMIN, "**")
 
 
 def test_a_token_is_needed_once_there_is_one_also_on_this_machine(tmp_path: Path) -> None:
     token = make_token(tmp_path / "state" / "tokens", "somebody", Rights(publish=["a"]))
-    keeper = Start(tmp_path).keeper
-    assert not keeper.open
-    assert keeper.admit(token, "").name == "somebody"
+    authenticator = Start(tmp_path).authenticator
+    assert not authenticator.open
+    assert authenticator.authenticate(token, "").name == "somebody"
 
 
 @pytest.mark.parametrize("hosts", [{}, *ELSEWHERE])
 def test_nobody_is_asked_when_that_is_written_out_and_each_start_warns(tmp_path: Path, hosts: dict[str, Any]) -> None:
     make_token(tmp_path / "state" / "tokens", "somebody", Rights(publish=["a"]))
     start = Start(tmp_path, auth="none", **hosts)
-    assert start.keeper.open
+    assert start.authenticator.open
     assert start.said[0].startswith("WARNING")
 
 
 @pytest.mark.parametrize("behind", [{"public_url": "https://mq.example.org"}, {"trusted_proxies": "127.0.0.1"}])
 def test_a_server_behind_a_proxy_makes_a_token(tmp_path: Path, behind: dict[str, Any]) -> None:
     start = Start(tmp_path, **behind)
-    assert not start.keeper.open
+    assert not start.authenticator.open
     assert "PLAINMQ_TOKEN=" in start.shown[0]
 
 
 def test_a_line_port_that_is_off_is_reached_by_nobody(tmp_path: Path) -> None:
     chosen = Settings(tcp_host="0.0.0.0", tcp_port=0, data_dir=str(tmp_path))
-    assert doorkeeper(chosen, token_path(chosen), Reach.SETTINGS, lambda _: None).open
+    assert build_authenticator(chosen, token_path(chosen), BindScope.SETTINGS, lambda _: None).open
 
 
 def test_where_tokens_are_kept() -> None:
@@ -112,20 +112,21 @@ def test_where_tokens_are_kept() -> None:
 
 
 def test_under_another_server_only_those_who_come_to_loopback_are_let_in_without_a_token(tmp_path: Path) -> None:
-    keeper = Start(tmp_path, Reach.UNKNOWN).keeper
-    assert not keeper.open
-    assert [keeper.is_open_at(host) for host in ("127.0.0.1", "::1", "192.0.2.1", "0.0.0.0", "", None)] == [
+    authenticator = Start(tmp_path, BindScope.UNKNOWN).authenticator
+    assert not authenticator.open
+    hosts = ("127.0.0.1", "::1", "192.0.2.1", "0.0.0.0", "", None)
+    assert [authenticator.is_anonymous_allowed(host) for host in hosts] == [
         True, True, False, False, False, False,
     ]  # fmt: skip
     with pytest.raises(SettingInvalid, match="plainmq token"):
-        Start(tmp_path, Reach.UNKNOWN, tcp_host="0.0.0.0")
+        Start(tmp_path, BindScope.UNKNOWN, tcp_host="0.0.0.0")
     assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 201), ("[::1]", 201), ("192.0.2.1", 401), ("[::]", 401)])
 async def test_a_request_is_judged_by_the_address_it_came_to(tmp_path: Path, host: str, status: int) -> None:
-    app = create_app(None, Start(tmp_path, Reach.UNKNOWN).keeper, Bounds(), Rules())
+    app = create_app(None, Start(tmp_path, BindScope.UNKNOWN).authenticator, PublishLimits(), Rules())
     app.state.broker = Refusing()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{host}") as http:
         answer = await http.post("/tickets", headers={"Host": "localhost"})
@@ -136,7 +137,7 @@ class Refusing:
     """What of a broker a refusal needs."""
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.counters = Counters()
 
 
 # Files
@@ -147,7 +148,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> Non
     make_token(tmp_path / "tokens", "somebody", Rights(publish=["a"]))
     (tmp_path / "tokens").chmod(mode)
     with pytest.raises(FileInvalid, match="chmod 600"):
-        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
+        Authenticator(file=TokenFile(tmp_path / "tokens"))
     put(tmp_path / "secret", SECRET.encode()).chmod(mode)
     with pytest.raises(FileInvalid, match="chmod 600"):
         read_key(f"HS256:{tmp_path / 'secret'}")
@@ -167,40 +168,40 @@ def test_a_line_that_is_no_token_is_named(tmp_path: Path, line: bytes) -> None:
     good = b'{"name":"good","sha256":"%b"}\n\n' % (b"cd" * 32)
     put(tmp_path / "tokens", good + line.replace(b"%b", HASH.encode()))
     with pytest.raises(FileInvalid, match="line 3 of "):
-        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
+        Authenticator(file=TokenFile(tmp_path / "tokens"))
 
 
 def test_names_are_different_and_not_too_many(tmp_path: Path) -> None:
     line = b'{"name":"%d","sha256":"%064x"}\n'
     put(tmp_path / "tokens", line % (1, 1) + line % (1, 2))
     with pytest.raises(FileInvalid, match="same name"):
-        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
+        Authenticator(file=TokenFile(tmp_path / "tokens"))
     put(tmp_path / "tokens", b"".join(line % (number, number) for number in range(MAX_TOKENS + 1)))
     with pytest.raises(FileInvalid, match="at most"):
-        Doorkeeper(file=TokenFile(tmp_path / "tokens"))
+        Authenticator(file=TokenFile(tmp_path / "tokens"))
 
 
 def test_a_server_takes_a_new_token_and_forgets_one_that_was_taken_out(tmp_path: Path) -> None:
     now = 1_000.0
     path = tmp_path / "tokens"
     first = make_token(path, "first", every_right())
-    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
-    assert keeper.admit(first, "").name == "first"
+    authenticator = Authenticator(file=TokenFile(path), clock=lambda: now)
+    assert authenticator.authenticate(first, "").name == "first"
     kept = path.read_bytes()
     path.write_bytes(b"")
     second = make_token(path, "second", every_right())
-    assert keeper.admit(first, "").name == "first"
+    assert authenticator.authenticate(first, "").name == "first"
     now += LOOK
-    assert keeper.admit(second, "").name == "second"
+    assert authenticator.authenticate(second, "").name == "second"
     with pytest.raises(Unauthorised):
-        keeper.admit(first, "")
+        authenticator.authenticate(first, "")
     path.unlink()
     now += LOOK
     with pytest.raises(Unauthorised):
-        keeper.admit(second, "")
+        authenticator.authenticate(second, "")
     put(path, kept)
     now += LOOK
-    assert keeper.admit(first, "").name == "first"
+    assert authenticator.authenticate(first, "").name == "first"
 
 
 def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +212,7 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     grants, read = file.grants, list[bytes]()
     entry_of = tokens._entry
 
-    def seen(path: Path, number: int, line: bytes) -> tokens.Known:
+    def seen(path: Path, number: int, line: bytes) -> tokens.AnyToken:
         read.append(line)
         return entry_of(path, number, line)
 
@@ -227,28 +228,28 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
 def test_a_line_that_was_left_without_an_end_stays_one(tmp_path: Path) -> None:
     path = put(tmp_path / "tokens", b'{"name":"by-hand","sha256":"%b"}' % HASH.encode())
     token = make_token(path, "made", every_right())
-    assert Doorkeeper(file=TokenFile(path)).admit(token, "").name == "made"
+    assert Authenticator(file=TokenFile(path)).authenticate(token, "").name == "made"
     assert len(path.read_bytes().splitlines()) == 2
 
 
 def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
     told: list[str] = []
 
-    class Attempts:
+    class LoginThrottle:
         def failed(self, address: str) -> None:
             told.append(f"failed {address}")
 
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", every_right())
-    keeper = Doorkeeper(file=TokenFile(path))
-    keeper.attempts = Attempts()
+    authenticator = Authenticator(file=TokenFile(path))
+    authenticator.attempts = LoginThrottle()
     for shown in (token, token, "wrong"):
         try:
-            keeper.admit(shown, "192.0.2.1")
+            authenticator.authenticate(shown, "192.0.2.1")
         except Unauthorised:
             told.append("refused")
     with pytest.raises(Unauthorised):
-        keeper.take_ticket("wrong", "a", "", "192.0.2.2")
+        authenticator.redeem_ticket("wrong", "a", "", "192.0.2.2")
     assert told == ["failed 192.0.2.1", "refused", "failed 192.0.2.2"]
 
 
@@ -260,11 +261,13 @@ def test_a_server_has_the_public_key_and_who_signs_the_private_one(tmp_path: Pat
     public = put(tmp_path / "public", public_pem(kind))
     secret = put(tmp_path / "private", private_pem(private(kind)))
     token = sign(read_key(f"{kind}:{secret}", private=True), "a", Rights(publish=["a"]), 2_000.0, Expected())
-    keeper = doorkeeper(Settings(jwt_keys=f"{kind}:{public}"), tmp_path / "tokens", Reach.SETTINGS, lambda _: None)
+    authenticator = build_authenticator(
+        Settings(jwt_keys=f"{kind}:{public}"), tmp_path / "tokens", BindScope.SETTINGS, lambda _: None
+    )
     with pytest.raises(Unauthorised, match="expired"):
-        keeper.admit(token, "")
-    keeper.clock = lambda: 1_999.0
-    assert keeper.admit(token, "").allows(Right.PUBLISH, "a")
+        authenticator.authenticate(token, "")
+    authenticator.clock = lambda: 1_999.0
+    assert authenticator.authenticate(token, "").allows(Right.PUBLISH, "a")
     for path, wanted in ((secret, False), (public, True)):
         put(path, path.read_bytes())
         with pytest.raises(KeyInvalid, match="expected the"):

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.access.authenticator import LOOK, Authenticator
 from app.access.claims import every_right
-from app.access.doorkeeper import LOOK, Doorkeeper
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import LOGIN
 from tests.abuse.crowd import numbers
@@ -122,14 +122,14 @@ class Clock:
         return self.now
 
 
-class Watched:
+class AccessLogMiddleware:
     """A line port whose tokens expire as the test says."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.path = folder / "tokens"
         self.path.touch(0o600)
-        self.keeper = Doorkeeper(file=TokenFile(self.path), clock=self.clock)
+        self.authenticator = Authenticator(file=TokenFile(self.path), clock=self.clock)
 
     def token(self, name: str, seconds: float | None) -> str:
         """One that is good for so long; the clock stands at full seconds."""
@@ -138,13 +138,13 @@ class Watched:
     @asynccontextmanager
     async def serving(self, auth_timeout: float = DEADLINE) -> AsyncIterator[Port]:
         self.clock.now += LOOK  # the file is looked at again
-        async with serving(keeper=self.keeper, auth_timeout=auth_timeout) as port:
+        async with serving(authenticator=self.authenticator, auth_timeout=auth_timeout) as port:
             yield port
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Watched:
-    return Watched(tmp_path)
+def watched(tmp_path: Path) -> AccessLogMiddleware:
+    return AccessLogMiddleware(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,9 @@ def watched(tmp_path: Path) -> Watched:
         (["ping"], b"BYE expired\r\n"),
     ],
 )
-async def test_a_connection_ends_when_its_token_expires(watched: Watched, lines: list[str], farewell: bytes) -> None:
+async def test_a_connection_ends_when_its_token_expires(
+    watched: AccessLogMiddleware, lines: list[str], farewell: bytes
+) -> None:
     token = watched.token("short", 100)
     async with watched.serving() as port, port.connect() as peer:
         watched.clock.now += 99 - SOON
@@ -175,14 +177,14 @@ async def _after(peer: Peer, *lines: str) -> bytes:
     return await peer.rest()
 
 
-async def test_who_shows_no_token_in_time_is_closed(watched: Watched) -> None:
+async def test_who_shows_no_token_in_time_is_closed(watched: AccessLogMiddleware) -> None:
     async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as program:
         program.send('{"command":"ping"}', '{"command":"auth","token":"wrong"}')
         assert await silent.rest() == b"BYE unauthorised\r\n"
         assert (await program.rest()).endswith(b'"the token is not one of this server\'s"}\r\n')
 
 
-async def test_who_shows_a_token_that_does_not_expire_stays(watched: Watched) -> None:
+async def test_who_shows_a_token_that_does_not_expire_stays(watched: AccessLogMiddleware) -> None:
     token = watched.token("long", None)
     async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as peer:
         assert await peer.ask(f"auth {token}") == b"OK you are long\r\n"
@@ -190,7 +192,7 @@ async def test_who_shows_a_token_that_does_not_expire_stays(watched: Watched) ->
         await peer.assert_quiet()
 
 
-async def test_a_new_token_takes_the_place_of_one_that_is_about_to_expire(watched: Watched) -> None:
+async def test_a_new_token_takes_the_place_of_one_that_is_about_to_expire(watched: AccessLogMiddleware) -> None:
     short, long = watched.token("short", 100), watched.token("long", None)
     async with watched.serving() as port, port.connect() as peer, port.connect() as other:
         watched.clock.now += 99 - SOON
@@ -202,7 +204,7 @@ async def test_a_new_token_takes_the_place_of_one_that_is_about_to_expire(watche
         assert (await peer.line()).startswith(b"MSG a ")
 
 
-async def test_a_token_that_has_no_right_to_what_is_subscribed_to_changes_nothing(watched: Watched) -> None:
+async def test_a_token_that_has_no_right_to_what_is_subscribed_to_changes_nothing(watched: AccessLogMiddleware) -> None:
     good = watched.token("good", None)
     (path, name), rights = (watched.path, "narrow"), every_right()
     rights.subscribe = ["b"]
@@ -219,7 +221,7 @@ async def test_a_token_that_has_no_right_to_what_is_subscribed_to_changes_nothin
         assert (await peer.ask("sub a")).startswith(b"ERR not_found")
 
 
-async def test_a_connection_ends_when_its_token_is_taken_out_and_others_stay(watched: Watched) -> None:
+async def test_a_connection_ends_when_its_token_is_taken_out_and_others_stay(watched: AccessLogMiddleware) -> None:
     first, second = watched.token("first", None), watched.token("second", None)
     async with watched.serving() as port, port.connect() as out, port.connect() as stays:
         assert await out.ask(f"auth {first}") == b"OK you are first\r\n"
@@ -239,9 +241,11 @@ async def test_where_nobody_is_asked_any_token_will_do() -> None:
 
 
 @pytest.mark.parametrize("line", [b"pub a %b", b"{'command':'send', 'topic':'a', 'msg':'%b'}", b'{"command":"%b"}'])
-async def test_a_long_line_of_who_has_shown_no_token_is_not_even_read(watched: Watched, line: bytes) -> None:
+async def test_a_long_line_of_who_has_shown_no_token_is_not_even_read(
+    watched: AccessLogMiddleware, line: bytes
+) -> None:
     watched.token("somebody", None)
     async with watched.serving() as port, port.connect() as peer:
         answer = await peer.ask(line % (b"x" * LOGIN) + b"\n")
         assert b"this needs a token" in answer
-        assert port.broker.counts.refusals["unauthorised"] == 1
+        assert port.broker.counters.refusals["unauthorised"] == 1

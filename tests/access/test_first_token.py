@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.access.claims import every_right
-from app.access.credentials import FIRST_SHOWN
+from app.access.startup import FIRST_SHOWN
 from app.access.tokens import make_token
 from tests.access.keys import SECRET, put
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server, start_uvicorn_with

@@ -15,13 +15,13 @@ import jwt
 import pytest
 
 from app.access.grant import Right
-from app.tcp import literals, objects, words
-from app.tcp.command import Command
-from app.tcp.dialect import Dialect
-from app.tcp.dialects import JSON, LITERAL, WORDS
-from app.tcp.needs import NEEDS
+from app.tcp.dialects import json_objects, python_literals, text
+from app.tcp.dialects.base import Dialect
+from app.tcp.dialects.commands import Command
+from app.tcp.dialects.detect import JSON, LITERAL, WORDS
+from app.tcp.permissions import NEEDS
 from app.web.app import ROUTES
-from app.web.door import Door, Need
+from app.web.permissions import ProtectedRoute, RequiredRight
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import ALL, SECRET, claims, private, private_pem, public_pem, signed
 from tests.harness import DEADLINE, lines
@@ -164,23 +164,23 @@ DOORS = rows("door")
 LINES = rows("line")
 
 
-def name_of(door: Door) -> str:
+def name_of(door: ProtectedRoute) -> str:
     (method,) = (door.methods or set()) - {"HEAD"}
     return f"`{method} {door.path.replace(':path', '')}`"
 
 
-def right_of(door: Door) -> Right | None:
-    return door.need.right if isinstance(door.need, Need) else None
+def right_of(door: ProtectedRoute) -> Right | None:
+    return door.need.right if isinstance(door.need, RequiredRight) else None
 
 
 def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
-    assert all(isinstance(route, Door) for route in ROUTES)
+    assert all(isinstance(route, ProtectedRoute) for route in ROUTES)
     assert {name_of(route) for route in ROUTES} == set(DOORS)
 
 
 def _commands() -> Iterator[str]:
-    yield from (f"words `{verb}`" for verb in words._USAGE)
-    tags = {"json": objects._Lines, "literal": literals._Lines}
+    yield from (f"words `{verb}`" for verb in text._USAGE)
+    tags = {"json": json_objects._Lines, "literal": python_literals._Lines}
     for dialect, kinds in tags.items():
         for kind in get_args(kinds):
             yield f"{dialect} `{kind.__struct_config__.tag}`"
@@ -222,7 +222,7 @@ class Place:
         group = self.http.get(f"/topics/{self.topic}/groups/g").json()
         return topic["messages"], group["leased"]
 
-    def request(self, door: Door) -> dict[str, Any]:
+    def request(self, door: ProtectedRoute) -> dict[str, Any]:
         (method,) = (door.methods or set()) - {"HEAD"}
         path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g")
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
@@ -247,7 +247,7 @@ def stranger(door: Guarded) -> Iterator[httpx.Client]:
 class Visit:
     """One door, and what it answers."""
 
-    def __init__(self, door: Door, known: httpx.Client, stranger: httpx.Client) -> None:
+    def __init__(self, door: ProtectedRoute, known: httpx.Client, stranger: httpx.Client) -> None:
         self.known, self.stranger, self.door = known, stranger, door
         self.row = DOORS[name_of(door)]
         self.place = Place(known)
@@ -277,7 +277,9 @@ class Visit:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-def test_a_door_lets_in_whom_it_should(route: Door, door: Guarded, known: httpx.Client, stranger: httpx.Client) -> None:
+def test_a_door_lets_in_whom_it_should(
+    route: ProtectedRoute, door: Guarded, known: httpx.Client, stranger: httpx.Client
+) -> None:
     visit = Visit(route, known, stranger)
     visit.expect("none")
     for token in made(BAD, door):
@@ -296,7 +298,7 @@ def test_a_door_lets_in_whom_it_should(route: Door, door: Guarded, known: httpx.
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 def test_a_door_knows_tickets_and_cookies(
-    route: Door, door: Guarded, known: httpx.Client, stranger: httpx.Client
+    route: ProtectedRoute, door: Guarded, known: httpx.Client, stranger: httpx.Client
 ) -> None:
     visit = Visit(route, known, stranger)
     ticket = visit.ticket()

@@ -10,10 +10,10 @@ import httpx
 import jwt
 import pytest
 
-from app.access.doorkeeper import Doorkeeper
-from app.access.signed import Expected, read_keys
+from app.access.authenticator import Authenticator
+from app.access.jwt_keys import Expected, read_keys
 from app.errors import Unauthorised
-from app.topic import MAX_TOPICS_PER_SELECTOR
+from app.messages.topic import MAX_TOPICS_PER_SELECTOR
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
 from tests.harness import DEADLINE, lines, start_server
@@ -194,9 +194,9 @@ def test_whom_a_signed_token_is_for_and_from(
 ) -> None:
     keys = read_keys(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}", expected)
     token = jwt.PyJWS().encode(json.dumps(claims(aud=None, iss=None) | named).encode(), SECRET)
-    keeper = Doorkeeper(keys=keys)
+    authenticator = Authenticator(keys=keys)
     if good:
-        assert keeper.admit(token, "").name == "somebody"
+        assert authenticator.authenticate(token, "").name == "somebody"
     else:
         with pytest.raises(Unauthorised):
-            keeper.admit(token, "")
+            authenticator.authenticate(token, "")

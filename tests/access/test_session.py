@@ -7,17 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.access.authenticator import LOOK, MAX_KNOWN, OPEN, Authenticator
 from app.access.claims import Rights, every_right
-from app.access.doorkeeper import LOOK, MAX_KNOWN, OPEN, Doorkeeper
 from app.access.grant import Grant
-from app.access.signed import Expected, Key, Keys
+from app.access.jwt_keys import Expected, JwtKeys, Key
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
-from app.limits.counts import Counts
+from app.telemetry.counters import Counters
+from app.web.api.publish import PublishLimits
 from app.web.app import create_app
-from app.web.guard import Rules
-from app.web.publish import Bounds
-from app.web.shortcut import Shortcuts
+from app.web.fastpath.requests import FastPath
+from app.web.middleware.origin import Rules
 from tests.access.keys import SECRET, claims, signed
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ class Broker:
     """What of a broker these doors need."""
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.counters = Counters()
 
 
 class Desk:
@@ -37,8 +37,8 @@ class Desk:
         self.now = 1_000.0
         path = folder / "tokens"
         self.token = make_token(path, "somebody", every_right(), seconds and self.now + seconds)
-        self.keeper = Doorkeeper(file=TokenFile(path), clock=lambda: self.now)
-        app = create_app(None, self.keeper, Bounds(), Rules(secure=secure))
+        self.authenticator = Authenticator(file=TokenFile(path), clock=lambda: self.now)
+        app = create_app(None, self.authenticator, PublishLimits(), Rules(secure=secure))
         app.state.broker = Broker()
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
@@ -108,8 +108,8 @@ async def test_where_nobody_is_asked_no_cookie_is_set_and_any_ticket_will_do(htt
 class Asked:
     """Publishes to a topic, by whoever shows that: whether they take the short way."""
 
-    def __init__(self, keeper: Doorkeeper) -> None:
-        self.shortcuts = Shortcuts(Bounds(10), Rules(), keeper)
+    def __init__(self, authenticator: Authenticator) -> None:
+        self.shortcuts = FastPath(PublishLimits(10), Rules(), authenticator)
 
     def is_short(self, topic: str, *shown: str) -> bool:
         """The same whether its head was read before or not."""
@@ -131,10 +131,10 @@ def test_a_publish_goes_the_short_way_while_its_token_is_known_and_good(tmp_path
     now = 1_000.0
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", Rights(publish=["a.**"]), now + 60)
-    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
-    asked, shown = Asked(keeper), f"Bearer {token}"
+    authenticator = Authenticator(file=TokenFile(path), clock=lambda: now)
+    asked, shown = Asked(authenticator), f"Bearer {token}"
     assert not asked.is_short("a.b", shown)
-    keeper.admit(token, "")
+    authenticator.authenticate(token, "")
     assert asked.is_short("a.b", shown)
     for wrong in ([], [token], [f"bearer {token}"], [f"{shown} "], [shown, shown], ["Bearer wrong"]):
         assert not asked.is_short("a.b", *wrong)
@@ -147,9 +147,9 @@ def test_a_publish_goes_the_short_way_no_more_when_its_token_is_taken_out(tmp_pa
     now = 1_000.0
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", Rights(publish=["a"]))
-    keeper = Doorkeeper(file=TokenFile(path), clock=lambda: now)
-    asked = Asked(keeper)
-    keeper.admit(token, "")
+    authenticator = Authenticator(file=TokenFile(path), clock=lambda: now)
+    asked = Asked(authenticator)
+    authenticator.authenticate(token, "")
     assert asked.is_short("a", f"Bearer {token}")
     path.write_bytes(b"")
     now += LOOK
@@ -162,24 +162,24 @@ def test_where_nobody_is_asked_every_plain_publish_goes_the_short_way() -> None:
 
 
 def test_the_known_tokens_are_bounded() -> None:
-    class Keys:
+    class JwtKeys:
         origins = ()
 
         def verify(self, token: str, now: float) -> Grant:
             return Grant(token, expires=now + 1)
 
-    keeper = Doorkeeper(keys=Keys())
+    authenticator = Authenticator(keys=JwtKeys())
     for number in range(MAX_KNOWN + 10):
-        keeper.admit(f"a.b.{number}", "")
-    assert len(keeper._known) == MAX_KNOWN
-    assert keeper.admit("a.b.0", "").name == "a.b.0"
+        authenticator.authenticate(f"a.b.{number}", "")
+    assert len(authenticator._known) == MAX_KNOWN
+    assert authenticator.authenticate("a.b.0", "").name == "a.b.0"
 
 
-class Guest:
+class AuthSession:
     def __init__(self) -> None:
         self.dismissed = 0
 
-    def dismiss(self) -> None:
+    def revoke(self) -> None:
         self.dismissed += 1
 
 
@@ -187,13 +187,13 @@ class Guest:
 async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens", [1_000.0]
     token = make_token(path, "somebody", Rights(publish=["a"]))
-    keeper, guest = Doorkeeper(file=TokenFile(path), clock=lambda: now[0]), Guest()
-    grant = keeper.admit(token, "")
+    authenticator, guest = Authenticator(file=TokenFile(path), clock=lambda: now[0]), AuthSession()
+    grant = authenticator.authenticate(token, "")
     path.write_text("")
     now[0] += 2 * LOOK
     with pytest.raises(Unauthorised):
-        keeper.admit(token, "")
-    keeper.enter(guest, grant)
+        authenticator.authenticate(token, "")
+    authenticator.register(guest, grant)
     await asyncio.sleep(0)
     assert guest.dismissed == 1
 
@@ -202,18 +202,23 @@ async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_o
 async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", Rights(publish=["a"]))
-    keys = Keys([Key("HS256", SECRET.encode())], Expected())
-    keeper, signed_in, stored, gone = Doorkeeper(file=TokenFile(path), keys=keys), Guest(), Guest(), Guest()
-    by_key = keeper.admit(signed(claims(aud=None)), "")
-    ticket = keeper.make_ticket(by_key).ticket
-    assert keeper.take_ticket(ticket, "a", "", "").grant.name == by_key.name
-    ticket = keeper.make_ticket(by_key).ticket
-    keeper.enter(signed_in, by_key)
-    keeper.enter(gone, by_key)
-    keeper.enter(stored, keeper.admit(token, ""))
-    keeper.leave(gone)
-    keeper.renew(Keys([Key("HS256", b"x" * 32)], Expected()))
+    keys = JwtKeys([Key("HS256", SECRET.encode())], Expected())
+    authenticator, signed_in, stored, gone = (
+        Authenticator(file=TokenFile(path), keys=keys),
+        AuthSession(),
+        AuthSession(),
+        AuthSession(),
+    )
+    by_key = authenticator.authenticate(signed(claims(aud=None)), "")
+    ticket = authenticator.make_ticket(by_key).ticket
+    assert authenticator.redeem_ticket(ticket, "a", "", "").grant.name == by_key.name
+    ticket = authenticator.make_ticket(by_key).ticket
+    authenticator.register(signed_in, by_key)
+    authenticator.register(gone, by_key)
+    authenticator.register(stored, authenticator.authenticate(token, ""))
+    authenticator.unregister(gone)
+    authenticator.renew(JwtKeys([Key("HS256", b"x" * 32)], Expected()))
     assert [guest.dismissed for guest in (signed_in, stored, gone)] == [1, 0, 0]
     with pytest.raises(Unauthorised):
-        keeper.take_ticket(ticket, "a", "", "")
-    keeper.leave(stored)
+        authenticator.redeem_ticket(ticket, "a", "", "")
+    authenticator.unregister(stored)

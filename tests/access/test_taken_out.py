@@ -13,10 +13,10 @@ import httpx
 import jwt
 import pytest
 
-from app.access import files, tokens
+from app.access import private_files, tokens
+from app.access.authenticator import LOOK, AnonymousAccess, Authenticator
 from app.access.claims import Rights, every_right
-from app.access.doorkeeper import LOOK, Doorkeeper, Openness
-from app.access.signed import Expected, Keys, read_key
+from app.access.jwt_keys import Expected, JwtKeys, read_key
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
@@ -132,18 +132,18 @@ async def test_while_the_file_cannot_be_read_no_token_of_it_is_taken_and_the_ser
         assert (await server.http.get("/readyz")).status_code == 200
 
 
-class Watched:
+class AccessLogMiddleware:
     """A doorkeeper with a clock of our own."""
 
-    def __init__(self, folder: Path, openness: Openness = Openness.NOBODY) -> None:
+    def __init__(self, folder: Path, openness: AnonymousAccess = AnonymousAccess.UNAUTHENTICATED) -> None:
         self.now = 1_000.0
         self.path = folder / "tokens"
         self.tokens = {name: make_token(self.path, name, every_right()) for name in ("ann", "bob")}
-        self.keeper = Doorkeeper(openness, TokenFile(self.path), clock=lambda: self.now)
+        self.authenticator = Authenticator(openness, TokenFile(self.path), clock=lambda: self.now)
 
     def is_good(self, name: str) -> bool:
         try:
-            return self.keeper.admit(self.tokens[name], "").name == name
+            return self.authenticator.authenticate(self.tokens[name], "").name == name
         except Unauthorised:
             return False
 
@@ -164,7 +164,7 @@ def no_file_can_be_opened() -> Iterator[None]:
 
 
 def test_a_read_that_failed_is_tried_again_though_the_file_is_as_it_was(tmp_path: Path) -> None:
-    watched = Watched(tmp_path)
+    watched = AccessLogMiddleware(tmp_path)
     assert watched.is_good("bob")
     watched.take_out("bob")
     watched.now += LOOK
@@ -175,7 +175,7 @@ def test_a_read_that_failed_is_tried_again_though_the_file_is_as_it_was(tmp_path
 
 
 def test_a_file_that_has_not_changed_need_not_be_opened(tmp_path: Path) -> None:
-    watched = Watched(tmp_path)
+    watched = AccessLogMiddleware(tmp_path)
     watched.now += LOOK
     assert watched.is_good("bob")
     watched.now += LOOK
@@ -184,7 +184,7 @@ def test_a_file_that_has_not_changed_need_not_be_opened(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_broken_is_not_read_for_every_token_that_is_tried(tmp_path: Path) -> None:
-    watched = Watched(tmp_path)
+    watched = AccessLogMiddleware(tmp_path)
     put(watched.path, watched.path.read_bytes() + b"{broken\n")
     watched.now += LOOK
     assert watched.is_good("ann")
@@ -192,22 +192,22 @@ def test_a_file_that_is_broken_is_not_read_for_every_token_that_is_tried(tmp_pat
     with no_file_can_be_opened():  # or it would be found to be unreadable
         for _ in range(10):
             with pytest.raises(Unauthorised):
-                watched.keeper.admit("wrong", "")
+                watched.authenticator.authenticate("wrong", "")
         assert watched.is_good("ann")
     for _ in range(2):
-        watched.keeper.look()
+        watched.authenticator.look()
     with no_file_can_be_opened():  # nor every second, as long as it is the same
-        watched.keeper.look()
+        watched.authenticator.look()
         assert watched.is_good("ann")
-    assert watched.keeper.file is not None
-    assert watched.keeper.file.error is not None
+    assert watched.authenticator.file is not None
+    assert watched.authenticator.file.error is not None
 
 
 def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_once_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched, reads = Watched(tmp_path), list[Path]()
-    read = files.read_with_mode
+    watched, reads = AccessLogMiddleware(tmp_path), list[Path]()
+    read = private_files.read_with_mode
 
     def seen(path: Path) -> tuple[bytes, int]:
         reads.append(path)
@@ -216,12 +216,12 @@ def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_on
     monkeypatch.setattr(tokens, "read_with_mode", seen)
     watched.take_out("bob")
     for times in (1, 2, 2, 2):
-        watched.keeper.look()
+        watched.authenticator.look()
         assert len(reads) == times
 
 
 def test_a_time_of_day_that_is_set_back_hides_no_change(tmp_path: Path) -> None:
-    watched = Watched(tmp_path)
+    watched = AccessLogMiddleware(tmp_path)
     assert watched.is_good("bob")
     watched.take_out("bob")
     watched.now -= 3_600
@@ -229,14 +229,14 @@ def test_a_time_of_day_that_is_set_back_hides_no_change(tmp_path: Path) -> None:
 
 
 def test_who_takes_out_the_last_token_does_not_open_the_door(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, Openness.LOOPBACK)
+    watched = AccessLogMiddleware(tmp_path, AnonymousAccess.LOOPBACK)
     for change in (b"", b"{broken\n"):
         put(watched.path, change)
         watched.now += LOOK
-        assert not watched.keeper.is_open_at("127.0.0.1")
+        assert not watched.authenticator.is_anonymous_allowed("127.0.0.1")
     watched.path.unlink()
     watched.now += LOOK
-    assert not watched.keeper.is_open_at("127.0.0.1")
+    assert not watched.authenticator.is_anonymous_allowed("127.0.0.1")
 
 
 # Keys
@@ -302,13 +302,13 @@ async def test_a_good_token_gets_in_whatever_others_at_its_address_have_tried(tm
 
 def test_who_is_known_stays_known_when_another_token_is_made(tmp_path: Path) -> None:
     """What a change of the file forgets has to be found out again."""
-    watched, token = Watched(tmp_path), signed(claims(aud=None))
-    watched.keeper.renew(Keys([read_key(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}")], Expected()))
-    assert watched.keeper.admit(token, "") is watched.keeper.admit(token, "")
-    first = watched.keeper.admit(token, "")
+    watched, token = AccessLogMiddleware(tmp_path), signed(claims(aud=None))
+    watched.authenticator.renew(JwtKeys([read_key(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}")], Expected()))
+    assert watched.authenticator.authenticate(token, "") is watched.authenticator.authenticate(token, "")
+    first = watched.authenticator.authenticate(token, "")
     make_token(watched.path, "new", Rights(publish=["a"]))
     watched.now += LOOK
-    assert watched.keeper.admit(token, "") is first
+    assert watched.authenticator.authenticate(token, "") is first
 
 
 def test_a_bad_token_costs_a_signature_for_each_key_that_fits_its_head_and_no_more(
@@ -327,8 +327,8 @@ def test_a_bad_token_costs_a_signature_for_each_key_that_fits_its_head_and_no_mo
         return decode(token, key, algorithms, *rest, **more)
 
     monkeypatch.setattr(jwt, "decode", seen)
-    keeper = Doorkeeper(keys=Keys(keys, Expected()))
-    keeper.attempts = FailedLogins(0)
+    authenticator = Authenticator(keys=JwtKeys(keys, Expected()))
+    authenticator.attempts = FailedLogins(0)
     bad = {
         signed(claims(), "x" * 32): ["HS256"] * 3,
         signed(claims(), private("ES256", 7), "ES256"): ["ES256"] * 2,
@@ -341,5 +341,5 @@ def test_a_bad_token_costs_a_signature_for_each_key_that_fits_its_head_and_no_mo
     for token, expected in bad.items():
         tried.clear()
         with pytest.raises(Unauthorised):
-            keeper.admit(token, "")
+            authenticator.authenticate(token, "")
         assert tried == expected

@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.access.authenticator import Authenticator
 from app.access.claims import every_right
-from app.access.credentials import TICKETS
-from app.access.doorkeeper import Doorkeeper
-from app.access.grant import ANYBODY, Grant
-from app.access.signed import Expected, Keys, read_key
+from app.access.grant import ANONYMOUS, Grant
+from app.access.jwt_keys import Expected, JwtKeys, read_key
+from app.access.startup import TICKETS
 from app.access.tickets import LIFE, Tickets
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
-from app.frames import CHUNKED_RAW, SSE_RAW, Forms, marked
+from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import SECRET, claims, put, signed
 from tests.harness import DEADLINE, ServerProcess, Stream, free_port, start_server, start_uvicorn_with, stream
@@ -245,15 +245,17 @@ class Desk:
         self.now = 1_000_000.0
         self.path = folder / "tokens"
         self.token = make_token(self.path, "somebody", every_right(), seconds and self.now + seconds)
-        keys = Keys([read_key(f"HS256:{put(folder / 'secret', SECRET.encode())}")], Expected())
-        self.keeper = Doorkeeper(file=TokenFile(self.path), keys=keys, clock=lambda: self.now, tickets=tickets)
+        keys = JwtKeys([read_key(f"HS256:{put(folder / 'secret', SECRET.encode())}")], Expected())
+        self.authenticator = Authenticator(
+            file=TokenFile(self.path), keys=keys, clock=lambda: self.now, tickets=tickets
+        )
 
     def ticket(self) -> str:
-        return self.keeper.make_ticket(self.keeper.admit(self.token, "")).ticket
+        return self.authenticator.make_ticket(self.authenticator.authenticate(self.token, "")).ticket
 
     def is_good(self, ticket: str, way_back: str = "") -> bool:
         try:
-            return self.keeper.take_ticket(ticket, "/a", way_back, "").grant.name == "somebody"
+            return self.authenticator.redeem_ticket(ticket, "/a", way_back, "").grant.name == "somebody"
         except Unauthorised:
             return False
 
@@ -283,18 +285,18 @@ def test_a_spent_ticket_is_known_as_long_as_it_could_be_used(tmp_path: Path, ste
 def test_a_ticket_is_good_no_longer_than_its_token(tmp_path: Path) -> None:
     desk = Desk(tmp_path, LIFE / 2)
     first, second = desk.ticket(), desk.ticket()
-    way_back = desk.keeper.take_ticket(first, "/a", "", "").way_back
+    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").way_back
     assert desk.is_good(first, way_back)
     desk.now += LIFE / 2
     for ticket, again in ((first, way_back), (second, "")):
         with pytest.raises(Unauthorised, match="expired"):
-            desk.keeper.take_ticket(ticket, "/a", again, "")
+            desk.authenticator.redeem_ticket(ticket, "/a", again, "")
 
 
 def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     first, second = desk.ticket(), desk.ticket()
-    way_back = desk.keeper.take_ticket(first, "/a", "", "").way_back
+    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").way_back
     desk.path.write_bytes(b"")
     assert not desk.is_good(first, way_back)
     assert not desk.is_good(second)
@@ -303,8 +305,8 @@ def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) ->
 def test_a_ticket_says_no_more_than_its_token(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     token = signed(claims(aud=None, subscribe=["a.*"], consume=["b"], publish=["c"], admin=["d"]))
-    grant = desk.keeper.admit(token, "")
-    found = desk.keeper.take_ticket(desk.keeper.make_ticket(grant).ticket, "/a", "", "").grant
+    grant = desk.authenticator.authenticate(token, "")
+    found = desk.authenticator.redeem_ticket(desk.authenticator.make_ticket(grant).ticket, "/a", "", "").grant
     assert (found.subscribe.names, found.consume.names) == (("a.*",), ("b",))
     assert (found.publish.names, found.admin.names) == ((), ())
     assert (found.name, found.expires) == (grant.name, grant.expires)
@@ -312,7 +314,10 @@ def test_a_ticket_says_no_more_than_its_token(tmp_path: Path) -> None:
 
 def test_a_ticket_that_is_changed_anywhere_is_not_good(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    for ticket in (desk.ticket(), desk.keeper.make_ticket(desk.keeper.admit(signed(claims(aud=None)), "")).ticket):
+    for ticket in (
+        desk.ticket(),
+        desk.authenticator.make_ticket(desk.authenticator.authenticate(signed(claims(aud=None)), "")).ticket,
+    ):
         for place in range(len(ticket) - 1):  # the last letter has bits that say nothing
             letter = "A" if ticket[place] != "A" else "B"
             assert not desk.is_good(ticket[:place] + letter + ticket[place + 1 :])
@@ -324,7 +329,7 @@ def test_a_ticket_that_is_changed_anywhere_is_not_good(tmp_path: Path) -> None:
 def test_a_ticket_of_a_server_that_asked_nobody_is_not_good_when_it_asks(tmp_path: Path) -> None:
     tickets = Tickets(tmp_path / TICKETS)
     desk = Desk(tmp_path, tickets=tickets)
-    for grant in (ANYBODY, Grant("somebody"), Grant("somebody", stored=True)):
+    for grant in (ANONYMOUS, Grant("somebody"), Grant("somebody", stored=True)):
         assert not desk.is_good(tickets.make(grant, desk.now).ticket)
 
 
@@ -332,10 +337,10 @@ def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state" / TICKETS
-    first = Tickets(path).make(ANYBODY, 0.0)
+    first = Tickets(path).make(ANONYMOUS, 0.0)
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert [found.name for found in path.parent.iterdir()] == [TICKETS]
-    assert first.ticket != Tickets(path).make(ANYBODY, 0.0).ticket
+    assert first.ticket != Tickets(path).make(ANONYMOUS, 0.0).ticket
     path.chmod(0o644)
     desk = Desk(tmp_path, tickets=Tickets(path))
     assert desk.is_good(desk.ticket())
@@ -346,17 +351,17 @@ def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
 
 
 def test_readers_whom_the_same_token_has_let_in_share_their_bytes(tmp_path: Path) -> None:
-    desk, forms = Desk(tmp_path), Forms(SSE_RAW, CHUNKED_RAW)
-    first, second = (desk.keeper.take_ticket(desk.ticket(), "/a", "", "").way_back for _ in range(2))
-    elsewhere = desk.keeper.take_ticket(desk.ticket(), "/b", "", "").way_back
+    desk, forms = Desk(tmp_path), Encoders(SSE_RAW, CHUNKED_RAW)
+    first, second = (desk.authenticator.redeem_ticket(desk.ticket(), "/a", "", "").way_back for _ in range(2))
+    elsewhere = desk.authenticator.redeem_ticket(desk.ticket(), "/b", "", "").way_back
     assert marked(forms, first) is marked(forms, second)
     assert marked(forms, first) is not marked(forms, elsewhere)
 
 
 def test_who_only_makes_tickets_fills_no_memory(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    grant = desk.keeper.admit(desk.token, "")
-    tickets = desk.keeper._tickets
+    grant = desk.authenticator.authenticate(desk.token, "")
+    tickets = desk.authenticator._tickets
     for _ in range(1_000):
         tickets.make(grant, desk.now)
     assert not any(tickets._spent)

@@ -30,8 +30,8 @@ def plainmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 def tiny(row: Row) -> dict[str, object]:
     """Until the messages are there: a slow machine may take its time."""
     readers, messages = bool(row.load.get("readers")), bool(row.load.get("messages"))
-    counts = {"readers": 2 * readers, "publishers": 2 * messages, "messages": 400 * messages}
-    return {**counts, "rate": 0.0, "settle": 0.0, "seconds": DEADLINE}
+    counters = {"readers": 2 * readers, "publishers": 2 * messages, "messages": 400 * messages}
+    return {**counters, "rate": 0.0, "settle": 0.0, "seconds": DEADLINE}
 
 
 @pytest.mark.parametrize(("name", "case"), OURS, ids=[f"{name}: {case.name}" for name, case in OURS])

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 from tests.durable.kept import kept
 from tests.ledger import GAP, Ledger
 
@@ -35,7 +35,7 @@ class CrashLedger:
     told: defaultdict[str, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))  # by key: id, index
     statuses: Counter[int] = field(default_factory=Counter)
     unknown: int = 0  # publishes that ended without an answer
-    read: list[tuple[Selector, list[Entry]]] = field(default_factory=list)
+    read: list[tuple[TopicFilter, list[Entry]]] = field(default_factory=list)
 
     def faults(self, path: Path) -> Counter[str]:
         """How often each promise was broken; empty when all hold."""

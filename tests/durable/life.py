@@ -7,13 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app.core.reading import Page
-from app.core.topiclog import Limits
-from app.disk.file import Synchronous
-from app.engines.sqlite import SqliteEngine
-from app.message import Receipt
-from app.position import EARLIEST, Start
-from app.topic import Selector
+from app.log.reading import Page
+from app.log.topic_log import Limits
+from app.messages.message import Receipt
+from app.messages.position import EARLIEST, Start
+from app.messages.topic import TopicFilter
+from app.storage.sqlite.engine import SqliteEngine
+from app.storage.sqlite.file import Synchronous
 from tests.engines.conftest import Clock, Opened
 from tests.harness import draft
 
@@ -56,9 +56,9 @@ async def append(node: Opened, topic: str, *bodies: str, **options: Any) -> Rece
 
 
 async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False) -> Page:
-    selector = Selector(names)
-    cursor = await node.engine.locate(selector, start)
-    return await node.engine.read(selector, cursor, upto=1 << 60, limit=1_000, octets=1 << 30, take=take)
+    topic_filter = TopicFilter(names)
+    cursor = await node.engine.locate(topic_filter, start)
+    return await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1_000, nbytes=1 << 30, take=take)
 
 
 async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:

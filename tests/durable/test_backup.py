@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.disk.backup import backup
+from app.storage.sqlite.backup import backup
 from tests.durable.kept import kept
 from tests.harness import DEADLINE, ServerProcess, start_server
 from tests.test_cli import messages, post, run, texts

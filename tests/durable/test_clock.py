@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.core.topiclog import Limits, Retention
-from app.engines.sqlite import WATCH
-from app.message import Delivery
-from app.position import Ago, Since
+from app.log.topic_log import Limits, Retention
+from app.messages.message import Delivery
+from app.messages.position import Ago, Since
+from app.storage.sqlite.engine import WATCH
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
@@ -38,12 +38,12 @@ async def fill(node: Opened) -> None:
     await append(node, "key", "1", key="k")
     await append(node, "work", "1")
     await node.engine.join("work", "g")
-    await node.engine.claim("work", "g", count=1, octets=1 << 30, seconds=100.0)
+    await node.engine.claim("work", "g", count=1, nbytes=1 << 30, seconds=100.0)
     await node.engine.append([draft("late", b"1", delay=100.0)])
 
 
 async def check_nothing_is_over(node: Opened) -> None:
-    assert await node.engine.claim("work", "g", count=1, octets=1 << 30, seconds=100.0) == []
+    assert await node.engine.claim("work", "g", count=1, nbytes=1 << 30, seconds=100.0) == []
     assert (await node.engine.group("work", "g")).leased == 1
     for topic in ("old", "ttl", "key"):
         assert drafts_text((await page(node, topic)).messages) == ["1"]
@@ -54,7 +54,7 @@ async def check_nothing_is_over(node: Opened) -> None:
 
 async def check_all_is_over(node: Opened) -> None:
     """But what has 1,000 seconds."""
-    (lease,) = await node.engine.claim("work", "g", count=1, octets=1 << 30, seconds=100.0)
+    (lease,) = await node.engine.claim("work", "g", count=1, nbytes=1 << 30, seconds=100.0)
     assert lease.attempt == 2
     assert (await node.engine.topic("late")).delayed == 0
     assert drafts_text((await page(node, "late")).messages) == drafts_text((await page(node, "old")).messages) == ["1"]

@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.core import Core
-from app.core.lease import Action, parse_lease_id
-from app.core.topiclog import Limits, Retention
-from app.disk.history import DiskHistory
-from app.disk.notes import _SORTS, read_notes
 from app.errors import LogFull, PlainmqError, StorageFailed
-from app.message import Delivery, Receipt
+from app.log.state import LogStateMachine
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, parse_lease_id
+from app.messages.message import Delivery, Receipt
+from app.storage.sqlite.messages import DiskMessageStore
+from app.storage.sqlite.state import _SORTS, read_notes
 from tests.durable.kept import kept
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
@@ -214,7 +214,7 @@ async def locked_for(seconds: float, path: Path) -> None:
 # Seen from nearer: the engine
 
 
-class Pulse:
+class LoopLag:
     """How long the event loop was away at most, in seconds; printed, for a figure."""
 
     def __init__(self) -> None:
@@ -231,19 +231,19 @@ class Pulse:
 
 
 @pytest.fixture
-async def pulse(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    pulse = Pulse()
+async def loop_lag(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    loop_lag = LoopLag()
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(pulse.beat())
+        task = tasks.create_task(loop_lag.beat())
         yield
         task.cancel()
-    print(f"{request.node.name}: the event loop was away for at most {1_000 * pulse.longest:.1f} ms")
+    print(f"{request.node.name}: the event loop was away for at most {1_000 * loop_lag.longest:.1f} ms")
 
 
-def database(core: Core) -> sqlite3.Connection:
+def database(core: LogStateMachine) -> sqlite3.Connection:
     """The writer's own: what SQLite is told counts for one connection."""
     history = core.log.history
-    assert isinstance(history, DiskHistory)
+    assert isinstance(history, DiskMessageStore)
     return history._db
 
 
@@ -251,7 +251,7 @@ async def ask(node: Opened, question: Any) -> Any:
     return await node.engine._ask(lambda core, _now: question(core), reads=True)  # type: ignore[attr-defined]
 
 
-def agreed(core: Core, db: sqlite3.Connection) -> None:
+def agreed(core: LogStateMachine, db: sqlite3.Connection) -> None:
     """The core says what the file says: each note, each message, and no more."""
     for kind, notes in read_notes(db).items():
         for key, note in notes.items():
@@ -275,7 +275,7 @@ async def busy_node(node: Opened) -> None:
     await append(node, "a", "short", ttl=5.0)
     await append(node, "one", "for one", delivery=Delivery.ONE)
     await node.engine.append([draft("later", b"x", delay=10.0)])
-    leases = await node.engine.claim("a", "g", count=3, octets=1 << 20, seconds=5.0)
+    leases = await node.engine.claim("a", "g", count=3, nbytes=1 << 20, seconds=5.0)
     await node.engine.settle("a", "g", Action.ACK, [parse_lease_id(leases[0].id)])
     await append(node, "dropped", "x")
     await node.engine.drop("dropped")
@@ -284,7 +284,7 @@ async def busy_node(node: Opened) -> None:
 LIMITS = Limits(Retention(60, 1 << 30, 1e6), total_bytes=1 << 40)
 
 
-@pytest.mark.usefixtures("pulse")
+@pytest.mark.usefixtures("loop_lag")
 async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open(LIMITS) as node:
@@ -303,7 +303,7 @@ async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Pat
         await compare(node, life.path)
 
 
-def pages(core: Core) -> int:
+def pages(core: LogStateMachine) -> int:
     count: int = database(core).execute("PRAGMA page_count").fetchone()[0]
     return count
 
@@ -318,7 +318,7 @@ async def works_again(node: Opened) -> Receipt:
                 await asyncio.sleep(0)
 
 
-@pytest.mark.usefixtures("pulse")
+@pytest.mark.usefixtures("loop_lag")
 async def test_a_fault_of_the_disk_at_the_commit_leaves_nothing_half_done(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open(LIMITS) as node:
@@ -331,7 +331,7 @@ async def test_a_fault_of_the_disk_at_the_commit_leaves_nothing_half_done(tmp_pa
                 node.engine.append([draft("new", b"x")]),
                 node.engine.drop("a"),
                 node.engine.configure("one", {"max_messages": 7}),
-                node.engine.claim("a", "g", count=1, octets=1, seconds=1.0),
+                node.engine.claim("a", "g", count=1, nbytes=1, seconds=1.0),
             ]
             told = await asyncio.gather(*verbs, return_exceptions=True)
             assert {type(answer) for answer in told} == {StorageFailed}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.errors import OptionInvalid
-from app.message import Id, parse_id
-from app.position import After, Gap, GapReason
+from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
+from app.messages.message import Id, parse_id
+from app.messages.position import After, Gap, GapReason
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
 
@@ -89,7 +89,7 @@ async def test_a_lease_is_acked_by_its_old_id_and_one_beyond_the_cut_is_unknown(
     async with life.open() as node:
         await append(node, "t", "1", "2")
         await node.engine.join("t", "g")
-        leases = await node.engine.claim("t", "g", count=2, octets=1 << 20, seconds=None)
+        leases = await node.engine.claim("t", "g", count=2, nbytes=1 << 20, seconds=None)
         old = node.engine.epoch
     copy = shutil.copy(life.path, f"{life.path}.copy")
     async with life.open() as node:
@@ -97,7 +97,7 @@ async def test_a_lease_is_acked_by_its_old_id_and_one_beyond_the_cut_is_unknown(
     shutil.move(copy, life.path)
     async with life.open() as node:
         await append(node, "t", "other")
-        (other,) = await node.engine.claim("t", "g", count=9, octets=1 << 20, seconds=None)
+        (other,) = await node.engine.claim("t", "g", count=9, nbytes=1 << 20, seconds=None)
         ids = [parse_lease_id(lease.id) for lease in leases]
         ids += [LeaseId(Id(old, 3), 1), LeaseId(Id(old, 3)), parse_lease_id(other.id)]
         outcomes = await node.engine.settle("t", "g", Action.ACK, ids)
@@ -108,7 +108,7 @@ async def test_a_group_begins_after_an_old_id_and_not_after_a_lost_one(life: Lif
     old = await put_back(life)
     async with life.open() as node:
         await node.engine.configure_group("t", "g", {}, (f"{old}-1", After(Id(old, 1))))
-        (lease,) = await node.engine.claim("t", "g", count=9, octets=1 << 20, seconds=None)
+        (lease,) = await node.engine.claim("t", "g", count=9, nbytes=1 << 20, seconds=None)
         assert lease.id == f"{old}-2-1"
         with pytest.raises(OptionInvalid):
             await node.engine.configure_group("t", "h", {}, (f"{old}-3", After(Id(old, 3))))

@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 from tests.durable.crash_ledger import CrashLedger, Entry, Publish
 from tests.durable.victim import Victim
 from tests.group_ledger import Grant, GroupLedger
@@ -72,10 +72,10 @@ async def publish(victim: Victim, ledger: CrashLedger, name: str, topics: list[s
             await post(victim, ledger, http, Publish(name, number, topic, bodies))
 
 
-async def read(victim: Victim, selector: Selector, entries: list[Entry]) -> None:
+async def read(victim: Victim, topic_filter: TopicFilter, entries: list[Entry]) -> None:
     """From the beginning, over all restarts, to the END of each topic."""
-    query = "&".join(f"topic={name}" for name in (*selector.topics, *selector.patterns))
-    ends, place = sum(map(selector.matches, TOPICS)), ""
+    query = "&".join(f"topic={name}" for name in (*topic_filter.topics, *topic_filter.patterns))
+    ends, place = sum(map(topic_filter.matches, TOPICS)), ""
     while ends:
         server = await victim.server()
         with suppress(OSError, EOFError):
@@ -93,7 +93,7 @@ async def kill_under_load(path: Path, kills: int) -> CrashLedger:
     ledger, over = CrashLedger(), asyncio.Event()
     async with Victim(path, random.Random(20)) as victim, asyncio.TaskGroup() as readers:
         for names in SELECTIONS:
-            ledger.read.append((Selector(names), []))
+            ledger.read.append((TopicFilter(names), []))
             readers.create_task(read(victim, *ledger.read[-1]))
         async with asyncio.TaskGroup() as publishers:
             for n in range(PUBLISHERS):
@@ -122,7 +122,7 @@ def is_poison(grant: Grant) -> bool:
     return int(grant.body.split(" ")[2]) % 10 == 7
 
 
-class Worker:
+class PushConsumer:
     """Pulls, acks what it can do and nacks what it cannot; what got no answer is repeated."""
 
     def __init__(self, victim: Victim, ledger: GroupLedger, name: str) -> None:
@@ -170,7 +170,7 @@ class Worker:
 @asynccontextmanager
 async def working(victim: Victim, ledger: GroupLedger) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        workers = [tasks.create_task(Worker(victim, ledger, f"w{n}").work()) for n in range(WORKERS)]
+        workers = [tasks.create_task(PushConsumer(victim, ledger, f"w{n}").work()) for n in range(WORKERS)]
         yield
         for worker in workers:
             worker.cancel()

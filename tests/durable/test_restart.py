@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.core.group import GROUP_COST, DeadLetters
-from app.core.lease import Action, Lease, LeaseId, Outcome, lease_id
-from app.core.run import EXPIRY_COST
-from app.core.topiclog import Limits, Retention
-from app.disk.backup import backup
-from app.disk.schema import NEWEST
 from app.errors import LogFull, NotFound, OptionInvalid
-from app.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
-from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
-from app.tcp.command import Send
-from app.tcp.dialects import LITERAL
-from app.topic import Selector
+from app.log.groups.group import GROUP_COST, DeadLetters
+from app.log.run import EXPIRY_COST
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, Lease, LeaseId, Outcome, lease_id
+from app.messages.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
+from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
+from app.messages.topic import TopicFilter
+from app.storage.sqlite.backup import backup
+from app.storage.sqlite.schema import NEWEST
+from app.tcp.dialects.commands import Send
+from app.tcp.dialects.detect import LITERAL
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
@@ -33,7 +33,7 @@ def life(request: pytest.FixtureRequest, tmp_path: Path) -> Life:
 
 
 async def claim(node: Opened, count: int = 100, seconds: float | None = None, group: str = "g") -> list[Lease]:
-    return await node.engine.claim("t", group, count=count, octets=1 << 30, seconds=seconds)
+    return await node.engine.claim("t", group, count=count, nbytes=1 << 30, seconds=seconds)
 
 
 async def settle(node: Opened, action: Action, lease: Lease, seconds: float | None = None) -> Outcome:
@@ -339,7 +339,7 @@ async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_wai
         assert drafts_text((await page(node, "t.dead")).messages) == ["1", "2"]
         await node.engine.join("t.dead", "g")
     async with life.open(limits) as node:
-        one, _ = await node.engine.claim("t.dead", "g", count=9, octets=1 << 20, seconds=None)
+        one, _ = await node.engine.claim("t.dead", "g", count=9, nbytes=1 << 20, seconds=None)
         await node.engine.settle("t.dead", "g", Action.ACK, [lease_id(one)])
         node.clock.now += 10
         assert (await node.engine.group("t", "g")).dead_letters.waiting == 0
@@ -447,7 +447,7 @@ async def test_deleted_topics_and_groups_stay_deleted(life: Life) -> None:
         for topic in ("t", "u"):
             await append(node, topic, *"123")
             await node.engine.join(topic, "g")
-            await node.engine.claim(topic, "g", count=2, octets=1 << 30, seconds=None)
+            await node.engine.claim(topic, "g", count=2, nbytes=1 << 30, seconds=None)
         await node.engine.drop_group("t", "g")
         await node.engine.drop("u")
     async with life.open() as node:
@@ -482,12 +482,12 @@ async def test_the_clock_does_not_step_back_behind_what_was_accepted(life: Life)
 
 
 async def test_a_reader_in_the_middle_goes_on_with_its_cursor(life: Life) -> None:
-    selector = Selector(["**"])
+    topic_filter = TopicFilter(["**"])
     async with life.open() as node:
         await append(node, "a", *"1234")
-        cursor = await node.engine.locate(selector, EARLIEST)
-        first = await node.engine.read(selector, cursor, upto=4, limit=2, octets=1 << 30, take=False)
+        cursor = await node.engine.locate(topic_filter, EARLIEST)
+        first = await node.engine.read(topic_filter, cursor, upto=4, limit=2, nbytes=1 << 30, take=False)
     async with life.open() as node:
         await append(node, "b", "5")
-        rest = await node.engine.read(selector, first.cursor, upto=5, limit=9, octets=1 << 30, take=False)
+        rest = await node.engine.read(topic_filter, first.cursor, upto=5, limit=9, nbytes=1 << 30, take=False)
         assert (drafts_text(rest.messages), rest.gap) == (["3", "4", "5"], None)

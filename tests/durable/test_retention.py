@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.core.topiclog import Limits, Retention
-from app.position import EARLIEST, GapReason, Last, Since, Start
-from app.topic import Selector
+from app.log.topic_log import Limits, Retention
+from app.messages.position import EARLIEST, GapReason, Last, Since, Start
+from app.messages.topic import TopicFilter
 from tests.durable.life import Life, append, everything, page
 from tests.engines.conftest import drafts_text
 from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
@@ -78,7 +78,7 @@ async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(t
     async with life.open(limits) as node:
         read = await page(node, "a")
         assert drafts_text(read.messages) == ["young"]
-        reader = Selector(["a"])
+        reader = TopicFilter(["a"])
         cursor = await node.engine.locate(reader, EARLIEST)
         assert cursor.told == int(old.last.partition("-")[2])
 
@@ -87,10 +87,10 @@ async def test_what_retention_takes_is_told_as_a_gap(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open() as node:
         await append(node, "a", *map(str, range(5)))
-        reader = Selector(["a"])
+        reader = TopicFilter(["a"])
         cursor = await node.engine.locate(reader, EARLIEST)
         await node.engine.configure("a", {"max_messages": 1})
-        read = await node.engine.read(reader, cursor, upto=5, limit=10, octets=100, take=False)
+        read = await node.engine.read(reader, cursor, upto=5, limit=10, nbytes=100, take=False)
         assert read.gap is not None
         assert (read.gap.reason, read.gap.missed) == (GapReason.TRIMMED, 4)
         assert drafts_text(read.messages) == ["4"]

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from app.broker import Broker
-from app.clock import Clock
-from app.core.topiclog import Limits
-from app.engines.sqlite import SqliteEngine
-from app.frames import SSE_RAW
-from app.message import Delivery
+from app.broker.broker import Broker
+from app.log.topic_log import Limits
+from app.messages.message import Delivery
+from app.messages.position import LATEST
+from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.position import LATEST
-from app.topic import Selector
+from app.storage.clock import Clock
+from app.storage.sqlite.engine import SqliteEngine
+from app.web.sse import SSE_RAW
 from tests.harness import DEADLINE, draft
 
 pytestmark = pytest.mark.anyio
 
 
-class Door:
+class ProtectedRoute:
     """A sink that keeps what it is given."""
 
     def __init__(self) -> None:
@@ -46,17 +46,17 @@ class Door:
 async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: Path) -> None:
     async with Broker(SqliteEngine(Limits(), Clock(), tmp_path / "log.db")) as broker, asyncio.timeout(DEADLINE):
         await broker.publish([draft("a", b"precious", delivery=Delivery.ONE)])
-        left, stayed = Door(), Door()
-        gone = broker.subscribe(Selector(["a"]), SSE_RAW, left)
+        left, stayed = ProtectedRoute(), ProtectedRoute()
+        gone = broker.subscribe(TopicFilter(["a"]), SSE_RAW, left)
         gone.start(LATEST)
         while not gone._reading:  # noqa: ASYNC110  turns of the event loop, no time
             await asyncio.sleep(0)
-        gone.close()  # before the log has answered
+        gone.detach()  # before the log has answered
         await broker.topics()  # now it has
-        there = broker.subscribe(Selector(["a"]), SSE_RAW, stayed)
+        there = broker.subscribe(TopicFilter(["a"]), SSE_RAW, stayed)
         there.start(LATEST)
         while b"precious" not in stayed.written:
             stayed.news.clear()
             await stayed.news.wait()
         assert b"precious" not in left.written
-        there.close()
+        there.detach()

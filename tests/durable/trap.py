@@ -12,19 +12,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.cli import main
-from app.core.core import Core
-from app.disk.file import StoreFile
-from app.disk.notes import DiskNotes
-from app.disk.store import Store
-from app.engines.sqlite import SqliteEngine
+from app.log.state import LogStateMachine
+from app.storage.sqlite.engine import SqliteEngine
+from app.storage.sqlite.file import StoreFile
+from app.storage.sqlite.state import StateRecords
+from app.storage.sqlite.transactions import Store
 
 Place = tuple[type[Any], str]
 
 POINTS: Final[dict[str, tuple[Place, Place]]] = {  # how far the publish must have come; then what is never reached
     "before BEGIN": ((SqliteEngine, "append"), (Store, "commit")),
-    "after INSERT": ((Core, "append"), (DiskNotes, "write")),
-    "after COMMIT": ((Core, "append"), (StoreFile, "mark")),
-    "before the answer": ((Core, "append"), (SqliteEngine, "_carry_out")),
+    "after INSERT": ((LogStateMachine, "append"), (StateRecords, "write")),
+    "after COMMIT": ((LogStateMachine, "append"), (StoreFile, "mark")),
+    "before the answer": ((LogStateMachine, "append"), (SqliteEngine, "_carry_out")),
 }
 
 

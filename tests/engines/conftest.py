@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import pytest
 
-from app import clock
-from app.core.lease import LeaseId
-from app.core.run import Run
-from app.core.topiclog import Limits
-from app.engines.base import Engine
-from app.engines.memory import MemoryEngine
-from app.engines.sqlite import SqliteEngine
-from app.message import Message
+from app.log.run import Run
+from app.log.topic_log import Limits
+from app.messages.lease import LeaseId
+from app.messages.message import Message
+from app.storage import clock
+from app.storage.engine import Engine
+from app.storage.memory import MemoryEngine
+from app.storage.sqlite.engine import SqliteEngine
 
 
 class Clock(clock.Clock):
@@ -55,7 +55,7 @@ class Opened:
         self.readied.append((topic, group))
         self.news.set()
 
-    def ended(self, topic: str, group: str, lease: LeaseId) -> None:
+    def released(self, topic: str, group: str, lease: LeaseId) -> None:
         self.ended_leases.append((topic, group, str(lease)))
 
     def deliver(self, runs: Sequence[Run]) -> dict[int, int]:

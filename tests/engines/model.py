@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
-from app.core.group import BACKOFF
-from app.core.lease import Action, Outcome
-from app.topic import Selector
+from app.log.groups.group import BACKOFF
+from app.messages.lease import Action, Outcome
+from app.messages.topic import TopicFilter
 
 State = Literal["kept", "lost", "gone"]  # lost: retention took it, a gap; gone: handed out, expired or never kept
 
@@ -27,7 +27,7 @@ class Entry:
 class ModelReader:
     """`got` is what it must have been given so far: bodies, and "GAP <reason>" for a gap."""
 
-    selector: Selector
+    topic_filter: TopicFilter
     cursor: int
     told: int
     got: list[str] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Model:
 
     def hand_out(self, entry: Entry) -> set[int]:
         """The readers of whom exactly one must get it; empty when all of them get it, or nobody."""
-        live = {n for n, r in self.readers.items() if not r.paused and r.selector.matches(entry.topic)}
+        live = {n for n, r in self.readers.items() if not r.paused and r.topic_filter.matches(entry.topic)}
         if entry.for_one:
             entry.state = "gone" if live and entry.state == "kept" else entry.state
             return live
@@ -262,20 +262,20 @@ class Model:
             if entry.topic == topic and entry.state == "kept":
                 entry.state = "lost"
 
-    def lost(self, selector: Selector) -> int:
-        return max((e.seq for e in self.entries if e.state == "lost" and selector.matches(e.topic)), default=0)
+    def lost(self, topic_filter: TopicFilter) -> int:
+        return max((e.seq for e in self.entries if e.state == "lost" and topic_filter.matches(e.topic)), default=0)
 
-    def newest(self, selector: Selector, count: int) -> int:
+    def newest(self, topic_filter: TopicFilter, count: int) -> int:
         """The place before the newest `count` messages that are for all."""
-        kept = [e.seq for e in self.entries if e.state == "kept" and not e.for_one and selector.matches(e.topic)]
+        kept = [e.seq for e in self.entries if e.state == "kept" and not e.for_one and topic_filter.matches(e.topic)]
         return kept[-count:][0] - 1 if kept[-count:] and count else self.head
 
     def read_on(self, reader: ModelReader, gap: str | None = None) -> None:
         """Everything a reader finds from its cursor to the head; it is live then."""
-        kept = [e for e in self.entries if e.state == "kept" and reader.selector.matches(e.topic)]
+        kept = [e for e in self.entries if e.state == "kept" and reader.topic_filter.matches(e.topic)]
         behind = [entry for entry in kept if entry.for_one and entry.seq <= reader.cursor]
         ahead = [entry for entry in kept if entry.seq > reader.cursor]
-        lost = self.lost(reader.selector)
+        lost = self.lost(reader.topic_filter)
         if gap is None and lost > max(reader.cursor, reader.told):
             gap = "trimmed"
         if gap is not None:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.core.group import BACKOFF
-from app.core.lease import Action, Outcome, parse_lease_id
-from app.core.log import LOOK
-from app.core.topiclog import Limits, Retention
-from app.message import Delivery, Receipt, Scheduled
-from app.position import Ago, Since
+from app.log.groups.group import BACKOFF
+from app.log.log import LOOK
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, Outcome, parse_lease_id
+from app.messages.message import Delivery, Receipt, Scheduled
+from app.messages.position import Ago, Since
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_promises import append, page, texts
 from tests.harness import draft
@@ -33,7 +33,7 @@ async def test_times_follow_a_clock_that_steps_forward(opened: Make) -> None:
         delayed = await node.engine.append([draft("a", b"late", delay=10.0)])
         assert delayed == Scheduled(1, clock.now + 3_610)
         await node.engine.join("a", "g")
-        lease = (await node.engine.claim("a", "g", count=1, octets=1 << 30, seconds=20.0))[0]
+        lease = (await node.engine.claim("a", "g", count=1, nbytes=1 << 30, seconds=20.0))[0]
         assert lease.expires == clock.now + 3_620
 
 
@@ -80,14 +80,14 @@ async def test_nothing_is_over_too_soon_or_too_late_when_the_clock_steps(opened:
         await append(node, "one", "1", delivery=Delivery.ONE, ttl=100.0)
         await append(node, "work", "1", "2")
         await node.engine.join("work", "g")
-        leases = await node.engine.claim("work", "g", count=2, octets=1 << 30, seconds=100.0)
+        leases = await node.engine.claim("work", "g", count=2, nbytes=1 << 30, seconds=100.0)
         await node.engine.settle("work", "g", Action.NACK, [parse_lease_id(leases[1].id)], 100.0)
         await node.engine.append([draft("late", b"1", delay=100.0)])
         clock.wrong = step
         clock.now += 99
         assert await texts(node, "old") == await texts(node, "ttl") == ["1"]
         assert (await append(node, "key", "1", key="k")).duplicate
-        assert await node.engine.claim("work", "g", count=2, octets=1 << 30, seconds=100.0) == []
+        assert await node.engine.claim("work", "g", count=2, nbytes=1 << 30, seconds=100.0) == []
         state = await node.engine.group("work", "g")
         assert (state.leased, state.delayed) == (1, 1)
         assert (await node.engine.topic("late")).delayed == 1
@@ -95,7 +95,7 @@ async def test_nothing_is_over_too_soon_or_too_late_when_the_clock_steps(opened:
         assert await texts(node, "old", start=Ago(98.0)) == []
         clock.now += 1 + BACKOFF[0]
         assert await texts(node, "ttl") == await texts(node, "one", take=True) == []
-        again = await node.engine.claim("work", "g", count=2, octets=1 << 30, seconds=100.0)
+        again = await node.engine.claim("work", "g", count=2, nbytes=1 << 30, seconds=100.0)
         assert [lease.attempt for lease in again] == [2, 2]
         assert await texts(node, "late") == ["1"]
         assert await node.engine.settle("work", "g", Action.ACK, [parse_lease_id(again[0].id)]) == [Outcome.DONE]
@@ -110,7 +110,7 @@ async def test_a_death_is_told_in_the_wall_clocks_time(opened: Make) -> None:
         node.clock.wrong = 3_600.0
         await append(node, "a", "1")
         await node.engine.configure_group("a", "g", {"max_deliveries": 1})
-        (lease,) = await node.engine.claim("a", "g", count=1, octets=1 << 30, seconds=None)
+        (lease,) = await node.engine.claim("a", "g", count=1, nbytes=1 << 30, seconds=None)
         await node.engine.settle("a", "g", Action.NACK, [parse_lease_id(lease.id)])
         (dead,) = (await page(node, "a.dead")).messages
         assert dead.death is not None

@@ -6,19 +6,19 @@ from typing import Any, cast
 
 import pytest
 
-from app.cohort import SMALL
-from app.cohorts import Cohorts
-from app.core.reading import Page
-from app.core.run import placed
-from app.frames import LITERAL, WORDS
-from app.limits.counts import Counts
-from app.limits.outflow import Outflow
+from app.fanout.cohort import SMALL
+from app.fanout.fanout import Fanout
+from app.limits.buffered_bytes import OutboundBudget
+from app.log.reading import Page
+from app.log.run import placed
+from app.messages.position import LATEST, Cursor, Start
+from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.position import LATEST, Cursor, Start
-from app.topic import Selector
+from app.tcp.encoders import LITERAL, WORDS
+from app.telemetry.counters import Counters
 from tests.harness import draft
 
-TOPIC = Selector(["t"])
+TOPIC = TopicFilter(["t"])
 COST = 0.004  # seconds of one write
 
 
@@ -54,13 +54,13 @@ class Turns:
 class EmptyLog:
     epoch = "e"
 
-    def waits(self, selector: Selector) -> bool:  # noqa: ARG002
+    def waits(self, topic_filter: TopicFilter) -> bool:  # noqa: ARG002
         return False
 
-    def locate(self, selector: Selector, start: Start) -> "Future[Cursor]":  # noqa: ARG002
+    def locate(self, topic_filter: TopicFilter, start: Start) -> "Future[Cursor]":  # noqa: ARG002
         return done(Cursor(0, 0))
 
-    def read_on(self, selector: Selector, cursor: Cursor, upto: int, limit: int, take: bool) -> "Future[Page]":  # noqa: ARG002
+    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, upto: int, limit: int, take: bool) -> "Future[Page]":  # noqa: ARG002
         return done(Page([], Cursor(upto, upto)))
 
     def taken(self, seqs: Sequence[int]) -> None:
@@ -110,15 +110,15 @@ class Bench:
     def __init__(self, coalesce: float) -> None:
         self.turns = Turns()
         loop = cast(AbstractEventLoop, self.turns)
-        outflow = Outflow(1 << 20, loop)
-        self.cohorts = Cohorts(EmptyLog(), loop, 10.0, Counts(), outflow, coalesce=coalesce, clock=self.turns.time)
+        outbound = OutboundBudget(1 << 20, loop)
+        self.fanout = Fanout(EmptyLog(), loop, 10.0, Counters(), outbound, coalesce=coalesce, clock=self.turns.time)
         self.sink = SlowSink(self.turns)
-        self.cohorts.subscribe(TOPIC, WORDS, self.sink).start(LATEST)
+        self.fanout.subscribe(TOPIC, WORDS, self.sink).start(LATEST)
 
     def publish(self, *bodies: str) -> None:
         for body in bodies:
-            seq = self.cohorts.head + 1
-            self.cohorts.deliver([*placed(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
+            seq = self.fanout.head + 1
+            self.fanout.deliver([*placed(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
 
 
 def test_a_lone_message_leaves_in_its_turn() -> None:
@@ -180,15 +180,15 @@ def test_zero_is_never() -> None:
 
 
 def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.selections.REMEMBERED", 5)
+    monkeypatch.setattr("app.fanout.index.REMEMBERED", 5)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
-    bench.cohorts.subscribe(Selector(["*"]), WORDS, wide).start(LATEST)
+    bench.fanout.subscribe(TopicFilter(["*"]), WORDS, wide).start(LATEST)
     for topic in ("t", "u", "v", "t", "w", "t"):
-        seq = bench.cohorts.head + 1
-        bench.cohorts.deliver([*placed(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
+        seq = bench.fanout.head + 1
+        bench.fanout.deliver([*placed(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
-        assert len(bench.cohorts._selections._known) <= 5
+        assert len(bench.fanout._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
     assert wide.writes == [[str(number)] for number in range(1, 7)]
 
@@ -196,24 +196,24 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
 def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(0.0)
     other = SlowSink(bench.turns)
-    bench.cohorts.subscribe(TOPIC, LITERAL, other).start(LATEST)
+    bench.fanout.subscribe(TOPIC, LITERAL, other).start(LATEST)
     encode = type(WORDS).encode
     monkeypatch.setattr(
         type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
-    assert bench.cohorts.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
+    assert bench.fanout.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
     bench.turns.turn()
     assert bench.sink.writes == [["1", "3"]]
     assert len(other.writes[0]) == 3  # its form has no fault
-    assert bench.cohorts.head == 3
+    assert bench.fanout.head == 3
     assert len(bench.turns.troubles) == 1
 
 
 def test_a_batch_that_cannot_be_written_keeps_no_other_back() -> None:
     bench = Bench(0.0)
     broken, other = SlowSink(bench.turns), SlowSink(bench.turns)
-    bench.cohorts.subscribe(Selector(["**"]), WORDS, broken).start(LATEST)
-    bench.cohorts.subscribe(Selector(["*"]), WORDS, other).start(LATEST)
+    bench.fanout.subscribe(TopicFilter(["**"]), WORDS, broken).start(LATEST)
+    bench.fanout.subscribe(TopicFilter(["*"]), WORDS, other).start(LATEST)
     broken.write = broken.abort  # type: ignore[assignment]
     for _ in range(2):
         bench.publish("x")

@@ -1,6 +1,6 @@
 """Deadlines that are set while others are given up."""
 
-from app.core.deadlines import Deadlines
+from app.log.deadlines import Deadlines
 
 
 def test_a_deadline_that_is_set_meanwhile_and_due_is_given_up_too() -> None:

@@ -6,19 +6,19 @@ from math import inf
 
 import pytest
 
-from app.broker import Broker
-from app.core.topiclog import Limits
-from app.engines.base import Engine
+from app.broker.batcher import MAX_BATCH
+from app.broker.broker import Broker
 from app.errors import Draining, MessageTooLarge, Refused
-from app.gather import TOGETHER
-from app.message import Draft, Id, Receipt
+from app.log.topic_log import Limits
+from app.messages.message import Draft, Id, Receipt
+from app.storage.engine import Engine
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
 pytestmark = pytest.mark.anyio
 
 
-class Publisher:
+class PendingPublish:
     def __init__(self, topic: str, *bodies: str) -> None:
         self.drafts: Sequence[Draft] = [draft(topic, *map(str.encode, bodies))]
         self.messages = len(bodies)
@@ -31,7 +31,7 @@ class Publisher:
     def refused(self, error: BaseException) -> None:
         self.answer.set_exception(error)
 
-    def parted(self, outcomes: Sequence[Receipt | Refused]) -> None:
+    def partly_refused(self, outcomes: Sequence[Receipt | Refused]) -> None:
         (outcome,) = outcomes
         if isinstance(outcome, Receipt):
             self.accepted(outcome, 0)
@@ -42,7 +42,7 @@ class Publisher:
         self.aborted = True
 
 
-async def answers(broker: Broker, publishers: list[Publisher]) -> list[tuple[int, int] | BaseException]:
+async def answers(broker: Broker, publishers: list[PendingPublish]) -> list[tuple[int, int] | BaseException]:
     for publisher in publishers:
         broker.gather.add(publisher)
     async with asyncio.timeout(DEADLINE):
@@ -57,18 +57,18 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(autouse=True)
 def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """No lull is long enough: all wait for the end of the turn."""
-    monkeypatch.setattr("app.gather.LULL", inf)
+    monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
 
 
 async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Broker(ENGINES["memory"](Limits(), Clock())) as broker:
-        one, two, three = (Publisher("a", body) for body in ("one", "two", "three"))
-        monkeypatch.setattr("app.gather.LULL", -inf)
+        one, two, three = (PendingPublish("a", body) for body in ("one", "two", "three"))
+        monkeypatch.setattr("app.broker.batcher.IDLE_GAP", -inf)
         broker.gather.add(one)
         assert one.answer.result() == (1, 0)
-        monkeypatch.setattr("app.gather.LULL", inf)
+        monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
         broker.gather.add(two)
-        monkeypatch.setattr("app.gather.LULL", -inf)
+        monkeypatch.setattr("app.broker.batcher.IDLE_GAP", -inf)
         broker.gather.add(three)  # somebody waits already
         assert not two.answer.done()
         assert [await two.answer, await three.answer] == [(2, 1), (3, 2)]
@@ -76,8 +76,8 @@ async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.Monke
 
 async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None:
     async with Broker(engine) as broker:
-        bodies = [f"m{number}" for number in range(2 * TOGETHER + 1)]
-        publishers = [Publisher("a" if number % 2 else "b", body) for number, body in enumerate(bodies)]
+        bodies = [f"m{number}" for number in range(2 * MAX_BATCH + 1)]
+        publishers = [PendingPublish("a" if number % 2 else "b", body) for number, body in enumerate(bodies)]
         told = await answers(broker, publishers)
         for publisher, answer in zip(publishers, told, strict=True):
             assert isinstance(answer, tuple)
@@ -90,9 +90,9 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
 
 async def test_batches_and_single_messages_are_told_where_theirs_begin(engine: Engine) -> None:
     async with Broker(engine) as broker:
-        many = [f"b{number}" for number in range(TOGETHER + 1)]
+        many = [f"b{number}" for number in range(MAX_BATCH + 1)]
         sent = [["a"], ["b", "c", "d"], many, ["e"], ["f", "g"]]
-        told = await answers(broker, [Publisher("t", *bodies) for bodies in sent])
+        told = await answers(broker, [PendingPublish("t", *bodies) for bodies in sent])
         begin = 0
         for bodies, answer in zip(sent, told, strict=True):
             assert answer == (begin + 1, begin)
@@ -106,7 +106,7 @@ async def test_batches_and_single_messages_are_told_where_theirs_begin(engine: E
 async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine) -> None:
     async with Broker(engine) as broker:
         await broker.configure("a", {"max_bytes": 10})
-        publishers = [Publisher("a", *bodies) for bodies in (["one"], ["two", "x" * 11], ["three", "four"])]
+        publishers = [PendingPublish("a", *bodies) for bodies in (["one"], ["two", "x" * 11], ["three", "four"])]
         first, second, third = await answers(broker, publishers)
         assert isinstance(second, MessageTooLarge)
         assert [first, third] == [(1, 0), (2, 1)]
@@ -115,7 +115,7 @@ async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine
 async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
     async with Broker(engine) as broker:
         await broker.configure("a", {"max_bytes": 10})
-        publishers = [Publisher("a", body) for body in ("one", "x" * 11, "two")]
+        publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
         first, second, third = await answers(broker, publishers)
         assert isinstance(second, MessageTooLarge)
         assert [first, third] == [(1, 0), (2, 1)]
@@ -125,7 +125,7 @@ async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     async with Broker(engine) as broker:
-        one, two = Publisher("a", "one"), Publisher("a", "two")
+        one, two = PendingPublish("a", "one"), PendingPublish("a", "two")
         one.answer.set_result((0, 0))  # so that to be told is an error
         assert (await answers(broker, [one, two]))[1] == (2, 1)
         assert one.aborted
@@ -136,10 +136,10 @@ async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine
 async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_asked_later(engine: Engine) -> None:
     async with Broker(engine) as broker:
         await broker.configure("a", {"max_bytes": 10})
-        publishers = [Publisher("a", body) for body in ("one", "x" * 11, "two")]
+        publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
         for publisher in publishers:
             broker.gather.add(publisher)
-        broker.gather.hasten("a")
+        broker.gather.flush_topic("a")
         later = broker.publish([draft("a", b"later")])
         receipt = await later
         assert isinstance(receipt, Receipt)
@@ -152,7 +152,7 @@ async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_as
 async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> None:
     async with Broker(engine) as broker:
         broker.drain()
-        (answer,) = await answers(broker, [Publisher("a", "late")])
+        (answer,) = await answers(broker, [PendingPublish("a", "late")])
         assert isinstance(answer, Draining)
 
 
@@ -161,9 +161,9 @@ def _id(broker: Broker, seq: int) -> Id:
 
 
 async def test_many_topics_are_published_in_several_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gather.TURN", 0.0)
+    monkeypatch.setattr("app.broker.batcher.TURN", 0.0)
     async with Broker(engine) as broker:
-        publishers = [Publisher(f"t{number % 5}", f"m{number}") for number in range(20)]
+        publishers = [PendingPublish(f"t{number % 5}", f"m{number}") for number in range(20)]
         told = await answers(broker, publishers)
         for publisher, answer in zip(publishers, told, strict=True):
             assert isinstance(answer, tuple)

@@ -1,4 +1,4 @@
-"""The promise of an engine (app/engines/base.py) about groups. Every engine passes every one of these."""
+"""The promise of an engine (app/storage/engine.py) about groups. Every engine passes every one of these."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.group import AT_ONCE, BURIED_COST, GROUP_COST, JOB_COST, DeadLetters, GroupState
-from app.core.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
-from app.core.run import DEATH_COST, MESSAGE_COST
-from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
-from app.message import Death, Delivery, Id, Message
-from app.position import EARLIEST, LATEST, After, Last, Start
+from app.log.groups.group import AT_ONCE, BURIED_COST, GROUP_COST, JOB_COST, DeadLetters, GroupState
+from app.log.run import DEATH_COST, MESSAGE_COST
+from app.log.topic_log import TOPIC_COST, Limits, Retention
+from app.messages.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
+from app.messages.message import Death, Delivery, Id, Message
+from app.messages.position import EARLIEST, LATEST, After, Last, Start
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_promises import append, page, texts
 from tests.harness import draft
@@ -30,7 +30,7 @@ async def make(node: Opened, group: str = "g", topic: str = "a", **changes: obje
 async def claim(
     node: Opened, count: int = 100, group: str = "g", topic: str = "a", seconds: float | None = None
 ) -> list[Lease]:
-    return await node.engine.claim(topic, group, count=count, octets=1 << 30, seconds=seconds)
+    return await node.engine.claim(topic, group, count=count, nbytes=1 << 30, seconds=seconds)
 
 
 def bodies(leases: Sequence[Lease]) -> list[str]:
@@ -53,7 +53,7 @@ async def ack(node: Opened, *leases: Lease | str, group: str = "g") -> list[Outc
     return await settle(node, Action.ACK, *leases, group=group)
 
 
-async def counts(node: Opened, group: str = "g", topic: str = "a") -> tuple[int, int, int, int, int]:
+async def counters(node: Opened, group: str = "g", topic: str = "a") -> tuple[int, int, int, int, int]:
     """Ready, leased, delayed, acked, dead."""
     state = await node.engine.group(topic, group)
     assert state.lag == state.ready + state.leased + state.delayed
@@ -93,7 +93,7 @@ async def test_a_group_is_made_once_and_by_the_first_who_asks(opened: Make) -> N
         await node.engine.join("a", "g", make=False)
         assert await claimed(node) == ["1"]
         await node.engine.join("a", "g")
-        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert await counters(node) == (0, 1, 0, 0, 0)
         assert (await node.engine.topic("a")).groups == ["g"]
 
 
@@ -204,7 +204,8 @@ async def test_a_dropped_group_is_not_found_and_a_new_one_starts_anew(opened: Ma
         await ack(node, one)
         await node.engine.drop_group("a", "g")
         for verb in (
-            lambda: claim(node), lambda: ack(node, one), lambda: counts(node), lambda: node.engine.drop_group("a", "g"),
+            lambda: claim(node), lambda: ack(node, one), lambda: counters(node),
+            lambda: node.engine.drop_group("a", "g"),
         ):  # fmt: skip
             with pytest.raises(NotFound):
                 await verb()
@@ -274,9 +275,9 @@ async def test_a_claim_ends_soon_after_its_bytes(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node)
         await append(node, "a", *["x" * 100] * 50)
-        leases = await node.engine.claim("a", "g", count=100, octets=1_000, seconds=None)
+        leases = await node.engine.claim("a", "g", count=100, nbytes=1_000, seconds=None)
         assert len(leases) == 10
-        assert len(await node.engine.claim("a", "g", count=100, octets=1, seconds=None)) == 1
+        assert len(await node.engine.claim("a", "g", count=100, nbytes=1, seconds=None)) == 1
 
 
 async def test_a_group_gets_neither_what_is_for_one_subscriber_nor_what_is_not_kept(opened: Make) -> None:
@@ -285,7 +286,7 @@ async def test_a_group_gets_neither_what_is_for_one_subscriber_nor_what_is_not_k
         one = await append(node, "a", "for one", delivery=Delivery.ONE)
         await append(node, "a", "passing", retain=False)
         await append(node, "a", "2")
-        assert await counts(node) == (1, 0, 0, 0, 0)
+        assert await counters(node) == (1, 0, 0, 0, 0)
         (lease,) = await claim(node)
         assert lease.message.data == b"2"
         assert await ack(node, one.id) == [UNKNOWN]
@@ -309,9 +310,9 @@ async def test_what_was_acked_does_not_come_back(opened: Make) -> None:
         await make(node)
         await append(node, "a", "1", "2")
         one, two = await claim(node)
-        assert await counts(node) == (0, 2, 0, 0, 0)
+        assert await counters(node) == (0, 2, 0, 0, 0)
         assert await ack(node, one, str(two.message.id)) == [DONE, DONE]
-        assert await counts(node) == (0, 0, 0, 2, 0)
+        assert await counters(node) == (0, 0, 0, 2, 0)
         node.clock.now += 1_000
         assert await claimed(node) == []
 
@@ -323,7 +324,7 @@ async def test_an_ack_may_come_twice(opened: Make) -> None:
         (lease,) = await claim(node)
         assert await ack(node, lease, lease) == [DONE, DONE]
         assert await ack(node, lease.message.id) == [DONE]
-        assert await counts(node) == (0, 0, 0, 1, 0)
+        assert await counters(node) == (0, 0, 0, 1, 0)
         assert node.ended_leases == [("a", "g", lease.id)]
 
 
@@ -343,11 +344,11 @@ async def test_a_nack_delays_the_next_attempt_for_as_long_as_it_says(opened: Mak
         await append(node, "a", "1")
         (lease,) = await claim(node)
         assert await settle(node, Action.NACK, lease, seconds=7.5) == [DONE]
-        assert await counts(node) == (0, 0, 1, 0, 0)
+        assert await counters(node) == (0, 0, 1, 0, 0)
         node.clock.now += 7.25
         assert await claimed(node) == []
         node.clock.now += 0.25
-        assert await counts(node) == (1, 0, 0, 0, 0)
+        assert await counters(node) == (1, 0, 0, 0, 0)
         assert [lease.attempt for lease in await claim(node)] == [2]
 
 
@@ -373,7 +374,7 @@ async def test_a_lease_ends_exactly_at_its_time(opened: Make) -> None:
         (lease,) = await claim(node)
         node.clock.now = lease.expires - 0.25
         assert await claimed(node) == []
-        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert await counters(node) == (0, 1, 0, 0, 0)
         node.clock.now = lease.expires
         assert await ack(node, lease) == [EXPIRED]
         assert [lease.attempt for lease in await claim(node)] == [2]
@@ -390,7 +391,7 @@ async def test_all_that_is_over_by_now_has_happened_however_long_nobody_asked(op
         await settle(node, Action.EXTEND, *leases[:90], seconds=10.0)
         await settle(node, Action.EXTEND, *again, seconds=11.0)  # their second failure: a second of delay follows
         node.clock.now += 12
-        assert await counts(node) == (100, 0, 0, 0, 0)
+        assert await counters(node) == (100, 0, 0, 0, 0)
 
 
 async def test_an_extended_lease_ends_later_and_no_message_is_handed_out_twice(opened: Make) -> None:
@@ -420,7 +421,7 @@ async def test_a_late_ack_does_not_end_the_lease_of_another_worker(opened: Make)
         (second,) = await claim(node)
         for action in (Action.ACK, Action.NACK, Action.EXTEND):
             assert await settle(node, action, first) == [EXPIRED]
-        assert await counts(node) == (0, 1, 0, 0, 0)
+        assert await counters(node) == (0, 1, 0, 0, 0)
         assert await ack(node, second.message.id) == [DONE]
 
 
@@ -473,7 +474,7 @@ async def test_after_the_last_attempt_a_message_is_in_the_dead_letter_topic_with
         (lease,) = await claim(node)
         node.clock.now += 4
         await settle(node, Action.RETURN, lease)
-        assert await counts(node) == (0, 0, 0, 0, 1)
+        assert await counters(node) == (0, 0, 0, 0, 1)
         (dead,) = (await page(node, "a.dead")).messages
         assert (dead.data, dead.content_type, dead.event, dead.expires) == (
             it.bodies[0],
@@ -502,7 +503,7 @@ async def test_a_dead_message_says_what_ended_its_last_attempt(
             node.clock.now = lease.expires + 3  # nobody asked before
         else:
             await settle(node, action, lease, seconds=60.0)
-        assert (await counts(node))[4] == 1
+        assert (await counters(node))[4] == 1
         (death,) = await deaths(node, "graves")
         assert death is not None
         assert reason in death.reason
@@ -547,12 +548,12 @@ async def test_who_cannot_be_buried_waits_and_nobody_gets_it(opened: Make, limit
         await append(node, "a", "1")
         await fail(node, 1)
         for _ in range(3):
-            assert await counts(node) == (0, 0, 1, 0, 0)
+            assert await counters(node) == (0, 0, 1, 0, 0)
             assert await claimed(node) == []
             node.clock.now += 10
         await node.engine.drop("b")
         node.clock.now += 10
-        assert await counts(node) == (0, 0, 0, 0, 1)
+        assert await counters(node) == (0, 0, 0, 0, 1)
         assert await texts(node, "a.dead") == ["1"]
 
 
@@ -582,7 +583,7 @@ async def test_fewer_attempts_hold_for_what_had_more_already(opened: Make) -> No
         assert await texts(node, "a.dead") == ["ready"]
         assert await settle(node, Action.NACK, leased) == [DONE]
         node.clock.now += 5
-        assert await counts(node) == (0, 0, 0, 0, 3)
+        assert await counters(node) == (0, 0, 0, 0, 3)
         assert await texts(node, "a.dead") == ["ready", "leased", "delayed"]
 
 
@@ -592,7 +593,7 @@ async def test_a_late_ack_of_a_dead_message_is_told_so(opened: Make) -> None:
         await append(node, "a", "1")
         lease = await fail(node, 1)
         assert await ack(node, lease, lease.message.id) == [EXPIRED, EXPIRED]
-        assert await counts(node) == (0, 0, 0, 0, 1)
+        assert await counters(node) == (0, 0, 0, 0, 1)
 
 
 # What is kept
@@ -691,9 +692,9 @@ async def test_a_ttl_takes_what_is_held_wherever_it_is(opened: Make) -> None:
         leased, delayed, returned = await claim(node, 3, seconds=100)
         await settle(node, Action.NACK, delayed, seconds=100)
         await settle(node, Action.NACK, returned, seconds=0)
-        assert await counts(node) == (2, 1, 1, 0, 0)
+        assert await counters(node) == (2, 1, 1, 0, 0)
         node.clock.now += 10
-        assert await counts(node) == (0, 0, 0, 0, 0)
+        assert await counters(node) == (0, 0, 0, 0, 0)
         assert node.ended_leases.count(("a", "g", leased.id)) == 1
         assert (await node.engine.group("a", "g")).oldest is None
         assert await ack(node, leased) == [UNKNOWN]
@@ -711,7 +712,7 @@ async def test_no_worker_gets_an_expired_message_however_many_there_are(opened: 
         leases = await claim(node, 6_000, seconds=10.0)
         node.clock.now += 10
         assert await claimed(node) == ["y"]
-        told = [await counts(node) for _ in range(6_000 // AT_ONCE)]  # each question does some of what is due
+        told = [await counters(node) for _ in range(6_000 // AT_ONCE)]  # each question does some of what is due
         assert told[-1] == (0, 1, 0, 0, 0)
         assert await ack(node, leases[-1]) == [UNKNOWN]
         assert await deaths(node) == []
@@ -971,9 +972,9 @@ async def test_a_group_that_begins_behind_the_dead_takes_none_of_them(opened: Ma
     async with opened(limits) as node:
         await all_die(node, "1", "2")
         await node.engine.configure_group("a.dead", "late", {}, ("latest", LATEST))
-        assert await counts(node, "late", "a.dead") == (0, 0, 0, 0, 0)
+        assert await counters(node, "late", "a.dead") == (0, 0, 0, 0, 0)
         await append(node, "a.dead", "3")
-        assert await counts(node, "late", "a.dead") == (1, 0, 0, 0, 0)
+        assert await counters(node, "late", "a.dead") == (1, 0, 0, 0, 0)
         (job,) = await claim(node, group="late", topic="a.dead")
         await settle(node, Action.ACK, job, group="late", topic="a.dead")
         await append(node, "a.dead", "4")

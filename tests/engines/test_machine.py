@@ -20,19 +20,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from app.broker import Broker, Timing
-from app.cohort import Reader
-from app.core.lease import Action, LeaseId, Outcome, parse_lease_id
-from app.core.topiclog import Limits, Retention
-from app.engines.base import Engine
-from app.engines.sqlite import SqliteEngine
+from app.broker.broker import Broker, Timing
+from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound, OptionInvalid
-from app.frames import SSE_JSON, SSE_LEASE
-from app.message import Delivery, Draft, Id
+from app.fanout.cohort import Subscriber
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
+from app.messages.message import Delivery, Draft, Id
+from app.messages.position import EARLIEST, LATEST, After, Last, Start
+from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.position import EARLIEST, LATEST, After, Last, Start
-from app.topic import Selector
-from app.worker import Worker
+from app.storage.engine import Engine
+from app.storage.sqlite.engine import SqliteEngine
+from app.web.sse import SSE_JSON, SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.model import Model, ModelGroup, ModelReader
 from tests.harness import SseParser, draft
@@ -103,7 +103,7 @@ class WorkSocket:
 class Hand:
     """A worker, and what the model knows of it."""
 
-    worker: Worker
+    worker: PushConsumer
     socket: WorkSocket
     group: ModelGroup
     credit: int
@@ -157,7 +157,7 @@ class Machine(RuleBasedStateMachine):
     def open(self) -> None:
         self.model = Model(MAX_MESSAGES, MAX_AGE)
         self.model.now = self.clock.now
-        self.live: dict[int, tuple[Reader, Socket]] = {}
+        self.live: dict[int, tuple[Subscriber, Socket]] = {}
         self.working: dict[int, Hand] = {}
         self.serve()
 
@@ -222,8 +222,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=readers, names=st.sampled_from(SELECTIONS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
-        selector, model, n = Selector(names), self.model, next(self.names)
-        epoch, lost = self.broker.engine.epoch, model.lost(selector)
+        topic_filter, model, n = TopicFilter(names), self.model, next(self.names)
+        epoch, lost = self.broker.engine.epoch, model.lost(topic_filter)
         place, ahead, last = data.draw(st.tuples(st.integers(0, model.head), st.integers(1, 9), st.integers(0, 6)))
         starts: dict[str, tuple[Start, int, int, str | None]] = {
             "latest": (LATEST, model.head, 0, None),
@@ -231,15 +231,15 @@ class Machine(RuleBasedStateMachine):
             "after": (After(Id(epoch, place)), place, 0, None),
             "ahead": (After(Id(epoch, model.head + ahead)), 0, lost, "ahead"),
             "epoch": (After(Id(data.draw(st.sampled_from(self.old_epochs)), place)), 0, lost, "epoch"),
-            "last": (Last(last), model.newest(selector, last), lost, None),
+            "last": (Last(last), model.newest(topic_filter, last), lost, None),
         }
         start, cursor, told, gap = starts[data.draw(st.sampled_from(sorted(starts)))]
         socket = Socket()
-        reader = self.broker.subscribe(selector, SSE_JSON, socket)
+        reader = self.broker.subscribe(topic_filter, SSE_JSON, socket)
         self.live[n] = (reader, socket)
         self.call(reader.start, start)
         self.settle()
-        model.readers[n] = ModelReader(selector, cursor, told)
+        model.readers[n] = ModelReader(topic_filter, cursor, told)
         model.read_on(model.readers[n], gap)
         return n
 
@@ -250,7 +250,7 @@ class Machine(RuleBasedStateMachine):
 
         def both() -> None:
             self.broker.publish([draft(topic, body.encode())]).add_done_callback(asyncio.Future.exception)
-            reader = self.broker.subscribe(Selector(names), SSE_JSON, socket)
+            reader = self.broker.subscribe(TopicFilter(names), SSE_JSON, socket)
             reader.start(EARLIEST)
             self.live[n] = (reader, socket)
 
@@ -260,14 +260,14 @@ class Machine(RuleBasedStateMachine):
         if not refused:
             model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
             model.trim(topic)
-        model.readers[n] = ModelReader(Selector(names), 0, model.lost(Selector(names)))
+        model.readers[n] = ModelReader(TopicFilter(names), 0, model.lost(TopicFilter(names)))
         model.read_on(model.readers[n])
         return n
 
     @rule(n=consumes(readers))
     def disconnect(self, n: int) -> None:
         if n in self.live:
-            self.live.pop(n)[0].close()
+            self.live.pop(n)[0].detach()
             del self.model.readers[n]
 
     @rule(n=readers)
@@ -328,7 +328,7 @@ class Machine(RuleBasedStateMachine):
         self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
         if group is None:
             self.model.groups[topic, name] = ModelGroup(
-                topic, name, dead_letter, cursor, ack_timeout, most, self.model.lost(Selector([topic])) > cursor
+                topic, name, dead_letter, cursor, ack_timeout, most, self.model.lost(TopicFilter([topic])) > cursor
             )
         else:
             self.model.configure(group, ack_timeout, most, dead_letter)
@@ -350,7 +350,7 @@ class Machine(RuleBasedStateMachine):
         for n, hand in [(n, hand) for n, hand in self.working.items() if hand.group in groups]:
             assert hand.paused or hand.socket.ends == ["deleted"]
             del self.working[n]
-            self.call(hand.worker.close)
+            self.call(hand.worker.detach)
 
     @precondition(some_group)
     @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
@@ -402,7 +402,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=hands, data=st.data(), credit=st.integers(1, 2))
     def work(self, data: st.DataObject, credit: int) -> int:
         n, group, socket = next(self.names), self.any_group(data), WorkSocket()
-        worker = self.broker.work(group.topic, group.name, SSE_LEASE, socket, credit=credit)
+        worker = self.broker.push(group.topic, group.name, SSE_LEASE, socket, credit=credit)
         self.working[n] = Hand(worker, socket, group, credit)
         self.call(worker.start)
         self.deal()
@@ -412,7 +412,7 @@ class Machine(RuleBasedStateMachine):
     def worker_leaves(self, n: int) -> None:
         if hand := self.working.pop(n, None):
             held = hand.held
-            self.call(hand.worker.close)
+            self.call(hand.worker.detach)
             for lease in held:
                 self.model.settle(hand.group, Action.RETURN, lease.message.seq, lease.attempt, None)
             self.deal()
@@ -453,9 +453,9 @@ class Machine(RuleBasedStateMachine):
 
     def stop(self) -> None:
         for reader, _ in self.live.values():
-            reader.close()
+            reader.detach()
         for hand in self.working.values():
-            self.call(hand.worker.close)
+            self.call(hand.worker.detach)
         self.run(self.broker.__aexit__())
 
     @invariant()
@@ -510,7 +510,7 @@ class StoredMachine(Machine):
     @rule()
     def restart(self) -> None:
         for reader, _ in self.live.values():
-            reader.close()
+            reader.detach()
         self.live = {}
         self.call(self.broker.drain)
         self.settle()

@@ -1,18 +1,18 @@
-"""The promise of an engine (app/engines/base.py). Every engine passes every one of these."""
+"""The promise of an engine (app/storage/engine.py). Every engine passes every one of these."""
 
 import asyncio
 import itertools
 
 import pytest
 
-from app.core.log import CUT
-from app.core.reading import Page
-from app.core.run import MESSAGE_COST
-from app.core.topiclog import TOPIC_COST, Limits, Retention
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from app.message import Delivery, Id, Receipt, Scheduled, parse_id
-from app.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
-from app.topic import Selector
+from app.log.log import TRIM_BATCH
+from app.log.reading import Page
+from app.log.run import MESSAGE_COST
+from app.log.topic_log import TOPIC_COST, Limits, Retention
+from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
+from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
+from app.messages.topic import TopicFilter
 from tests.engines.conftest import Make, Opened, drafts_text
 from tests.harness import draft
 
@@ -28,9 +28,9 @@ async def append(node: Opened, topic: str, *bodies: str, **options: object) -> R
 
 
 async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False, limit: int = 1_000) -> Page:
-    selector = Selector(names)
-    cursor = await node.engine.locate(selector, start)
-    return await node.engine.read(selector, cursor, upto=1 << 60, limit=limit, octets=1 << 30, take=take)
+    topic_filter = TopicFilter(names)
+    cursor = await node.engine.locate(topic_filter, start)
+    return await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=limit, nbytes=1 << 30, take=take)
 
 
 async def texts(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False) -> list[str]:
@@ -156,11 +156,11 @@ async def test_pages_follow_each_other_without_hole_or_duplicate(opened: Make) -
     async with opened(ALL) as node:
         await append(node, "a", *map(str, range(100)))
         await append(node, "b", "not selected")
-        selector = Selector(["a"])
-        cursor = await node.engine.locate(selector, EARLIEST)
+        topic_filter = TopicFilter(["a"])
+        cursor = await node.engine.locate(topic_filter, EARLIEST)
         seen: list[str] = []
         while True:
-            part = await node.engine.read(selector, cursor, upto=1 << 60, limit=7, octets=1 << 30, take=False)
+            part = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=7, nbytes=1 << 30, take=False)
             if not part.messages:
                 break
             assert len(part.messages) <= 7
@@ -172,9 +172,9 @@ async def test_pages_follow_each_other_without_hole_or_duplicate(opened: Make) -
 async def test_a_page_ends_soon_after_its_bytes(opened: Make) -> None:
     async with opened(ALL) as node:
         await append(node, "a", *["x" * 100] * 50)
-        selector = Selector(["a"])
-        cursor = await node.engine.locate(selector, EARLIEST)
-        part = await node.engine.read(selector, cursor, upto=1 << 60, limit=1_000, octets=1_000, take=False)
+        topic_filter = TopicFilter(["a"])
+        cursor = await node.engine.locate(topic_filter, EARLIEST)
+        part = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1_000, nbytes=1_000, take=False)
         assert len(part.messages) == 10
 
 
@@ -215,15 +215,15 @@ async def test_a_gap_is_told_once_and_again_only_for_a_new_loss(opened: Make) ->
     async with opened(Limits(Retention(max_messages=2))) as node:
         epoch = node.engine.epoch
         await append(node, "a", "1", "2", "3")
-        selector = Selector(["a"])
-        cursor = await node.engine.locate(selector, After(Id(epoch, 0)))
-        first = await node.engine.read(selector, cursor, upto=1 << 60, limit=1, octets=1 << 30, take=False)
+        topic_filter = TopicFilter(["a"])
+        cursor = await node.engine.locate(topic_filter, After(Id(epoch, 0)))
+        first = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1, nbytes=1 << 30, take=False)
         assert first.gap is not None
         assert (first.gap.missed, first.gap.resumes_at) == (1, f"{epoch}-2")
-        second = await node.engine.read(selector, first.cursor, upto=3, limit=1, octets=1 << 30, take=False)
+        second = await node.engine.read(topic_filter, first.cursor, upto=3, limit=1, nbytes=1 << 30, take=False)
         assert second.gap is None
         await append(node, "a", "4", "5", "6")
-        third = await node.engine.read(selector, second.cursor, upto=1 << 60, limit=9, octets=1 << 30, take=False)
+        third = await node.engine.read(topic_filter, second.cursor, upto=1 << 60, limit=9, nbytes=1 << 30, take=False)
         assert third.gap is not None
         assert drafts_text(third.messages) == ["5", "6"]
 
@@ -459,7 +459,7 @@ async def test_topics_are_listed_by_name_with_what_they_hold(opened: Make) -> No
         states = await node.engine.topics(None)
         assert [(s.topic, s.messages, s.bytes) for s in states] == [("a.x", 2, 3), ("b", 1, 5)]
         assert (states[0].first, states[0].last) == (f"{node.engine.epoch}-2", f"{node.engine.epoch}-3")
-        assert [s.topic for s in await node.engine.topics(Selector(["a.*"]))] == ["a.x"]
+        assert [s.topic for s in await node.engine.topics(TopicFilter(["a.*"]))] == ["a.x"]
 
 
 async def test_a_message_is_found_by_its_id_while_it_is_retained(opened: Make) -> None:
@@ -477,7 +477,7 @@ async def test_a_message_is_found_by_its_id_while_it_is_retained(opened: Make) -
 async def test_a_retention_that_is_lowered_far_takes_its_messages_in_pieces(
     opened: Make, change: dict[str, float]
 ) -> None:
-    numbers = [f"{number:04}" for number in range(2 * CUT + 10)]
+    numbers = [f"{number:04}" for number in range(2 * TRIM_BATCH + 10)]
     async with opened(Limits(Retention(max_messages=10_000))) as node:
         await append(node, "a", *numbers[:-3])
         node.clock.now += 60.0
@@ -485,7 +485,7 @@ async def test_a_retention_that_is_lowered_far_takes_its_messages_in_pieces(
         await node.engine.configure("a", change)
         told = [(await node.engine.topic("a")).messages for _ in range(4)]
         assert told[-1] == 3
-        assert all(before - after <= CUT for before, after in itertools.pairwise(told))
+        assert all(before - after <= TRIM_BATCH for before, after in itertools.pairwise(told))
         assert await texts(node, "a") == numbers[-3:]
         assert (await page(node, "a", start=After(Id(node.engine.epoch, 0)))).gap is not None
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from app.core.group import GROUP_COST, JOB_COST
-from app.core.lease import Action, LeaseId
-from app.core.run import EXPIRY_COST, ONE_COST
-from app.core.topiclog import Limits, Retention
 from app.errors import LogFull
-from app.message import ONE, Id
+from app.log.groups.group import GROUP_COST, JOB_COST
+from app.log.run import EXPIRY_COST, ONE_COST
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, LeaseId
+from app.messages.message import ONE, Id
 from tests.engines.conftest import Make, Opened
 from tests.harness import draft
 
@@ -24,7 +24,7 @@ async def publish(node: Opened, count: int, topic: str = "a", **options: Any) ->
 
 
 async def claim(node: Opened, count: int) -> list[str]:
-    leases = await node.engine.claim("a", "g", count=count, octets=1 << 20, seconds=100.0)
+    leases = await node.engine.claim("a", "g", count=count, nbytes=1 << 20, seconds=100.0)
     return [lease.id for lease in leases]
 
 

@@ -7,20 +7,20 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.core import Core
-from app.core.epochs import Epochs
-from app.core.group import AT_ONCE
-from app.core.groups import DUE
-from app.core.history import MemoryHistory, MemoryOrder, MemoryRing
-from app.core.lease import Action, lease_id
-from app.core.reading import SCAN
-from app.core.run import Run
-from app.core.slices import SLICE, Slices
-from app.core.topiclog import Limits, Retention
 from app.errors import NotFound
-from app.message import Id, Message
-from app.position import EARLIEST, After, AfterIndex, Ago, Cursor, Last, Start
-from app.topic import Selector
+from app.log.epochs import Epochs
+from app.log.groups.group import AT_ONCE
+from app.log.groups.groups import DUE
+from app.log.reading import SCAN
+from app.log.run import Run
+from app.log.slices import SLICE, Slices
+from app.log.state import LogStateMachine
+from app.log.store import MemoryLogMessages, MemoryMessageStore, MemoryTopicMessages
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, lease_id
+from app.messages.message import Id, Message
+from app.messages.position import EARLIEST, After, AfterIndex, Ago, Cursor, Last, Start
+from app.messages.topic import TopicFilter
 from tests.harness import T, draft, whole
 
 NOW: Final = 1_800_000_000.0
@@ -53,7 +53,7 @@ class Looked:
         return things
 
 
-class CountedOrder(MemoryOrder):
+class CountedOrder(MemoryLogMessages):
     def __init__(self, looked: Looked) -> None:
         super().__init__()
         self._looked = looked
@@ -65,7 +65,7 @@ class CountedOrder(MemoryOrder):
         return self._looked.walk(super().newest())
 
 
-class CountedRing(MemoryRing):
+class CountedRing(MemoryTopicMessages):
     looked: Looked
 
     def after(self, seq: int) -> Iterator[Run]:
@@ -88,7 +88,7 @@ class CountedRing(MemoryRing):
             yield size
 
 
-class CountedHistory(MemoryHistory):
+class CountedHistory(MemoryMessageStore):
     def __init__(self, looked: Looked) -> None:
         self.order: CountedOrder = CountedOrder(looked)
         self._looked = looked
@@ -99,7 +99,7 @@ class CountedHistory(MemoryHistory):
         return ring
 
 
-class CountedSelector(Selector):
+class CountedSelector(TopicFilter):
     looked: Looked
 
     def matches(self, topic: str) -> bool:
@@ -112,7 +112,7 @@ class Filled:
 
     def __init__(self) -> None:
         self.looked = Looked()
-        self.core = Core(LIMITS, Epochs("e"), CountedHistory(self.looked))
+        self.core = LogStateMachine(LIMITS, Epochs("e"), CountedHistory(self.looked))
         for number in range(BIG):
             self.append("big", number)
             if number < TOPICS:
@@ -125,10 +125,10 @@ class Filled:
     def append(self, topic: str, number: int, **options: Any) -> None:
         self.core.append([draft(topic, b"%d" % number, **options)], NOW + number)
 
-    def selector(self, names: list[str]) -> CountedSelector:
-        selector = CountedSelector(names)
-        selector.looked = self.looked
-        return selector
+    def topic_filter(self, names: list[str]) -> CountedSelector:
+        topic_filter = CountedSelector(names)
+        topic_filter.looked = self.looked
+        return topic_filter
 
     def bounded(self, slices: Slices[T], most: int = 2 * SLICE) -> tuple[T, int]:
         """The answer, and how many things all slices looked at; none has looked at more than so many."""
@@ -147,13 +147,13 @@ class Filled:
                 return value, total
         raise AssertionError
 
-    def rest(self, selector: Selector, cursor: Cursor) -> list[Message]:
+    def rest(self, topic_filter: TopicFilter, cursor: Cursor) -> list[Message]:
         """What a reader gets from there."""
         found: list[Message] = []
         while cursor.seq < self.core.log.head:
             page = whole(
                 self.core.reading.read(
-                    selector, cursor, NOW + BIG, upto=self.core.log.head, limit=1_000, octets=1 << 20, take=False
+                    topic_filter, cursor, NOW + BIG, upto=self.core.log.head, limit=1_000, nbytes=1 << 20, take=False
                 )
             )
             found += page.messages
@@ -175,50 +175,52 @@ STARTS: Final[dict[str, Start]] = {
 @pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_no_slice_of_finding_a_start_looks_at_much(filled: Filled, names: list[str], start: Start) -> None:
-    filled.bounded(filled.core.reading.locate(filled.selector(names), start, NOW + BIG))
+    filled.bounded(filled.core.reading.locate(filled.topic_filter(names), start, NOW + BIG))
 
 
 @pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
 @pytest.mark.parametrize("many", [1, 2, 10, 3_999, 5_000, 10**9])
 def test_the_last_of_a_selection_are_found_where_a_scan_finds_them(filled: Filled, names: list[str], many: int) -> None:
-    selector = filled.selector(names)
-    cursor, _ = filled.bounded(filled.core.reading.locate(selector, Last(many), NOW + BIG))
-    selected = filled.rest(selector, Cursor(0, 0))
-    assert [message.id for message in filled.rest(selector, cursor)] == [message.id for message in selected[-many:]]
+    topic_filter = filled.topic_filter(names)
+    cursor, _ = filled.bounded(filled.core.reading.locate(topic_filter, Last(many), NOW + BIG))
+    selected = filled.rest(topic_filter, Cursor(0, 0))
+    assert [message.id for message in filled.rest(topic_filter, cursor)] == [message.id for message in selected[-many:]]
     filled.looked.things()
 
 
 def test_the_last_of_a_pattern_that_matches_nothing_cost_no_message_a_look(filled: Filled) -> None:
-    _, things = filled.bounded(filled.core.reading.locate(filled.selector(["nope.**"]), Last(10), NOW + BIG))
+    _, things = filled.bounded(filled.core.reading.locate(filled.topic_filter(["nope.**"]), Last(10), NOW + BIG))
     assert things <= 3 * (TOPICS + 2)
 
 
 def test_the_last_of_small_topics_are_found_without_a_look_at_the_big_one(filled: Filled) -> None:
-    _, things = filled.bounded(filled.core.reading.locate(filled.selector(["t.*"]), Last(10), NOW + BIG))
+    _, things = filled.bounded(filled.core.reading.locate(filled.topic_filter(["t.*"]), Last(10), NOW + BIG))
     assert things <= 4 * (TOPICS + 2)
 
 
 @pytest.mark.parametrize("index", [-1, 0, 1, 2_999, 3_000, BIG - 2, BIG - 1, BIG, 10**9])
 def test_the_place_behind_an_index_is_found_by_bisection(filled: Filled, index: int) -> None:
-    cursor, things = filled.bounded(filled.core.reading.locate(filled.selector(["big"]), AfterIndex(index), NOW + BIG))
+    cursor, things = filled.bounded(
+        filled.core.reading.locate(filled.topic_filter(["big"]), AfterIndex(index), NOW + BIG)
+    )
     assert things <= 50
-    assert [message.index for message in filled.rest(Selector(["big"]), cursor)] == [*range(max(index + 1, 0), BIG)]
+    assert [message.index for message in filled.rest(TopicFilter(["big"]), cursor)] == [*range(max(index + 1, 0), BIG)]
     filled.looked.things()
 
 
 @pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
 def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
-    selector, cursor = filled.selector(names), Cursor(0, 0)
+    topic_filter, cursor = filled.topic_filter(names), Cursor(0, 0)
     while cursor.seq < filled.core.log.head:
         reading = filled.core.reading.read(
-            selector, cursor, NOW + BIG, upto=filled.core.log.head, limit=1_000, octets=1 << 20, take=False
+            topic_filter, cursor, NOW + BIG, upto=filled.core.log.head, limit=1_000, nbytes=1 << 20, take=False
         )
         page, _ = filled.bounded(reading, 2 * SCAN + SLICE)
         cursor = page.cursor
 
 
 def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
-    states, _ = filled.bounded(filled.core.log.states(filled.selector(["t.*"]), NOW + BIG))
+    states, _ = filled.bounded(filled.core.log.states(filled.topic_filter(["t.*"]), NOW + BIG))
     assert len(states) == TOPICS
     totals, _ = filled.bounded(filled.core.totals())
     assert totals.messages == BIG + TOPICS + BIG // 10
@@ -231,7 +233,7 @@ def test_a_topic_is_given_up_in_slices_and_what_comes_meanwhile_stays() -> None:
     assert filled.looked.things() <= 2 * SLICE
     filled.append("big", BIG)
     filled.bounded(dropping)
-    assert [message.data for message in filled.rest(Selector(["big"]), Cursor(0, 0))] == [b"%d" % BIG]
+    assert [message.data for message in filled.rest(TopicFilter(["big"]), Cursor(0, 0))] == [b"%d" % BIG]
     filled.looked.things()
     filled.bounded(filled.core.drop("big", NOW))
     assert "big" not in filled.core.log.topics
@@ -254,7 +256,7 @@ def settle(filled: Filled, name: str, most: int) -> None:
     """Lease so many, and ack every other one."""
     groups = filled.core.groups
     for _ in range(most // 100):
-        leases = groups.claim("big", name, count=100, octets=1 << 20, seconds=60.0, now=NOW + BIG)
+        leases = groups.claim("big", name, count=100, nbytes=1 << 20, seconds=60.0, now=NOW + BIG)
         acked = [lease_id(lease) for lease in leases[::2]]
         groups.settle("big", name, Action.ACK, acked, seconds=None, now=NOW + BIG)
     filled.looked.things()
@@ -271,7 +273,7 @@ def looked_for(filled: Filled) -> tuple[int, int]:
     topic = filled.core.log.topics["big"]
     sizes = [
         len(message.data) for run in topic.ring.after(0) for message in run.messages
-        if topic.holds is not None and run.for_all and topic.holds.needs(message.seq)
+        if topic.holds is not None and run.for_all and topic.holds.needed_by(message.seq)
     ]  # fmt: skip
     filled.looked.things()
     return len(sizes), sum(sizes)
@@ -340,7 +342,7 @@ def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
 def test_many_leases_that_end_together_end_in_parts() -> None:
     filled = Filled()
     made(filled, "g")
-    filled.core.groups.claim("big", "g", count=5_000, octets=1 << 30, seconds=10.0, now=NOW)
+    filled.core.groups.claim("big", "g", count=5_000, nbytes=1 << 30, seconds=10.0, now=NOW)
     filled.core.take_outbox()
     told: list[int] = []
     while not told or told[-1]:
@@ -352,7 +354,7 @@ def test_many_leases_that_end_together_end_in_parts() -> None:
 
 def test_more_messages_cannot_come_than_retention_takes() -> None:
     """However many come at once, a topic that is full does not grow."""
-    core = Core(Limits(Retention(max_messages=1_000)), Epochs("e"), MemoryHistory())
+    core = LogStateMachine(Limits(Retention(max_messages=1_000)), Epochs("e"), MemoryMessageStore())
     for _ in range(10):
         core.append([draft("a", *[b"x"] * 10_000)], NOW)
         core.take_outbox()

@@ -11,16 +11,16 @@ from typing import Final
 
 import pytest
 
-from app.broker import Broker, Timing
-from app.cohort import Reader
-from app.core.topiclog import Limits, Retention
-from app.engines.base import Engine
-from app.frames import WORDS
-from app.message import Delivery
+from app.broker.broker import Broker, Timing
+from app.fanout.cohort import Subscriber
+from app.fanout.transit import LOOK
+from app.log.topic_log import Limits, Retention
+from app.messages.message import Delivery
+from app.messages.position import LATEST
+from app.messages.topic import TopicFilter
 from app.net.progress import ALL, Progress
-from app.position import LATEST
-from app.topic import Selector
-from app.transit import LOOK
+from app.storage.engine import Engine
+from app.tcp.encoders import WORDS
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
@@ -36,7 +36,7 @@ class Socket:
     """It takes as many of its bytes as it is told to, and hides some of them until nothing moves, as TLS does."""
 
     def __init__(self, hides: int) -> None:
-        self.reader: Reader
+        self.reader: Subscriber
         self.written = b""
         self.taken = 0
         self.end_of_it: Progress | None = None
@@ -45,8 +45,8 @@ class Socket:
     def write(self, data: bytes) -> None:
         self.written += data
 
-    def take(self, octets: int) -> None:
-        self.taken = min(self.taken + octets, len(self.written))
+    def take(self, nbytes: int) -> None:
+        self.taken = min(self.taken + nbytes, len(self.written))
 
     @property
     def given(self) -> list[str]:
@@ -65,7 +65,7 @@ class Socket:
         if in_good_order:
             self.taken = len(self.written)
         self.end_of_it = ALL if in_good_order else self.progress().last
-        self.reader.close()
+        self.reader.detach()
 
     def pending(self) -> int:
         return 0
@@ -104,7 +104,7 @@ class Play:
     async def come(self) -> None:
         socket = Socket(self.dice.choice([0, 0, 100]))
         socket.reader = self.broker.subscribe(
-            Selector(self.dice.choice(SELECTIONS)), WORDS, socket, limit=self.dice.choice([None, 1_000_000])
+            TopicFilter(self.dice.choice(SELECTIONS)), WORDS, socket, limit=self.dice.choice([None, 1_000_000])
         )
         socket.reader.start(LATEST)
         self.there.append(socket)
@@ -137,7 +137,7 @@ class Play:
     async def end(self) -> None:
         """A last one comes, all others leave, and it is told of what is left."""
         socket = Socket(0)
-        socket.reader = self.broker.subscribe(Selector(["a.*"]), WORDS, socket)
+        socket.reader = self.broker.subscribe(TopicFilter(["a.*"]), WORDS, socket)
         socket.reader.start(LATEST)
         while self.there:
             await self.leave()

@@ -9,13 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from app.broker import Broker
-from app.core.lease import Action, Lease, Outcome, parse_lease_id
-from app.core.topiclog import Limits
-from app.engines.base import Engine
+from app.broker.broker import Broker
+from app.consumers.push import PushConsumer
 from app.errors import NotFound
-from app.frames import SSE_LEASE
-from app.worker import Worker
+from app.log.topic_log import Limits
+from app.messages.lease import Action, Lease, Outcome, parse_lease_id
+from app.storage.engine import Engine
+from app.web.sse import SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.test_machine import TURNS, WorkSocket
 from tests.harness import draft
@@ -63,8 +63,8 @@ def pull(broker: Broker, wait: float = 60.0, count: int = 1) -> "asyncio.Task[li
     return asyncio.get_running_loop().create_task(leases())
 
 
-def start(broker: Broker, socket: WorkSocket, credit: int = 1) -> Worker:
-    worker = broker.work("a", "g", SSE_LEASE, socket, credit=credit)
+def start(broker: Broker, socket: WorkSocket, credit: int = 1) -> PushConsumer:
+    worker = broker.push("a", "g", SSE_LEASE, socket, credit=credit)
     worker.start()
     return worker
 
@@ -78,17 +78,17 @@ async def stages(broker: Broker) -> tuple[int, int, int, int]:
 class Leaving(WorkSocket):
     """A socket that breaks when it is written to."""
 
-    worker: Worker
+    worker: PushConsumer
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        self.worker.close()
+        self.worker.detach()
 
 
 class Filling(WorkSocket):
     """A socket that is full when it was written to."""
 
-    worker: Worker
+    worker: PushConsumer
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -126,7 +126,7 @@ async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Ma
             assert [lease.attempt for lease in leases] == [1] * len(leases)
             await turns()
             assert await stages(it) == (1 - len(leases), len(leases), 0, 0), moment
-            lost = await it.engine.claim("a", "g", count=1, octets=1, seconds=None)
+            lost = await it.engine.claim("a", "g", count=1, nbytes=1, seconds=None)
             assert [lease.attempt for lease in lost] == [1] * (1 - len(leases)), moment
 
 
@@ -144,8 +144,8 @@ async def test_a_worker_that_is_gone_before_its_answer_leaves_the_message_to_oth
             await publish(it, "1")
             worker = start(it, WorkSocket())
             await turns(moment)
-            worker.close()
-            worker.close()
+            worker.detach()
+            worker.detach()
             other = WorkSocket()
             start(it, other)
             await turns()
@@ -179,7 +179,7 @@ async def test_a_worker_may_be_held_while_it_is_given_something(broker: Make) ->
         first.worker.resume()
         await turns()
         assert (len(first.leases), len(second.leases)) == (3, 5)
-        first.worker.close()
+        first.worker.detach()
 
 
 async def test_a_lease_that_ends_before_it_arrives_takes_no_credit(broker: Make) -> None:
@@ -259,7 +259,7 @@ async def test_a_worker_that_was_ended_gets_no_more(broker: Make) -> None:
         await turns()
         assert (len(socket.leases), socket.ends) == (1, ["age"])
         assert await stages(it) == (1, 1, 0, 1)
-        worker.close()
+        worker.detach()
         await turns()
         assert await stages(it) == (2, 0, 0, 0)
 
@@ -269,7 +269,7 @@ async def test_seats_are_given_back(broker: Make) -> None:
         for _ in range(5):
             worker = start(it, WorkSocket())
             await turns()
-            worker.close()
+            worker.detach()
             assert await pull(it, 0.0) == []
             task = pull(it)
             await turns()

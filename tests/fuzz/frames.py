@@ -7,12 +7,12 @@ import json
 from base64 import b64decode
 from typing import Final
 
-from app.core.run import placed
 from app.errors import OptionInvalid
-from app.frames import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseForm, control
-from app.message import Message, parse_event
-from app.position import Gap, GapReason
-from app.web.publish import read_content_type
+from app.log.run import placed
+from app.messages.message import Message, parse_event
+from app.messages.position import Gap, GapReason
+from app.web.api.publish import read_content_type
+from app.web.sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseEncoder, control
 from tests.harness import SseEvent, SseParser, draft
 
 BEFORE: Final = b": plainmq\nretry: 1000\n"
@@ -28,14 +28,14 @@ def events(data: bytes) -> None:
     (run,) = placed(it, "k3f9a2", 42, 7, 1.8e9)
     (message,) = run.messages
     for form, chunked in ((SSE_RAW, CHUNKED_RAW), (SSE_JSON, CHUNKED_JSON)):
-        frames = [form.encode(message), form.place("k3f9a2-43"), form.encode(message), form.keep_alive]
-        written = form.wrap(frames)
-        assert _without_chunks(chunked.wrap(frames) + chunked.keep_alive) == written + form.keep_alive
+        frames = [form.encode(message), form.position_event("k3f9a2-43"), form.encode(message), form.keep_alive]
+        written = form.join(frames)
+        assert _without_chunks(chunked.join(frames) + chunked.keep_alive) == written + form.keep_alive
         _read(form, message, written, step=len(body) % 7 + 1)
     _control(body)
 
 
-def _read(form: SseForm[Message], message: Message, written: bytes, step: int) -> None:
+def _read(form: SseEncoder[Message], message: Message, written: bytes, step: int) -> None:
     parser = SseParser()
     stream = BEFORE + written
     first, place, last = [
@@ -49,7 +49,7 @@ def _read(form: SseForm[Message], message: Message, written: bytes, step: int) -
         assert _body_of(form, event, message) == message.data
 
 
-def _body_of(form: SseForm[Message], event: SseEvent, message: Message) -> bytes:
+def _body_of(form: SseEncoder[Message], event: SseEvent, message: Message) -> bytes:
     content_type = message.content_type
     if form is SSE_JSON:
         record = json.loads(event.data)

@@ -21,7 +21,7 @@ from contextlib import closing
 from time import monotonic
 from typing import Final, NamedTuple
 
-from app.access.doorkeeper import OPEN, Doorkeeper
+from app.access.authenticator import OPEN, Authenticator
 from tests.fuzz.keys import KEYS, signed
 from tests.fuzz.wire import Doors
 
@@ -127,8 +127,8 @@ def _request(chance: random.Random, kind: Kind, topic: str, body: str, values: d
         return chance.choice(usual) if chance.random() < odd * one else usual[0]
 
     length = len(body.encode("latin-1"))
-    counts = {"n": str(length), "more": str(length + 1), "less": str(max(length - 1, 0))}
-    length_field = ("Content-Length", choose(_LENGTHS).format(**counts))
+    counters = {"n": str(length), "more": str(length + 1), "less": str(max(length - 1, 0))}
+    length_field = ("Content-Length", choose(_LENGTHS).format(**counters))
     fields = [("Host", choose(_HOSTS)), *[length_field] * (kind.has_length or bool(body)), *values.items()]
     if chance.random() < odd * 0.3:
         chance.shuffle(fields)
@@ -168,8 +168,8 @@ class Difference(AssertionError):
 class Comparison:
     """Two servers that are told the same."""
 
-    def __init__(self, keeper: Doorkeeper) -> None:
-        self.short, self.plain = Doors(keeper), Doors(keeper)
+    def __init__(self, authenticator: Authenticator) -> None:
+        self.short, self.plain = Doors(authenticator), Doors(authenticator)
         self.requests = self.answers = 0
         self.statuses: Counter[str] = Counter()
 
@@ -249,8 +249,8 @@ def said_in(text: bytes) -> list[tuple[str, bytes]]:
 
 def compare(chance: random.Random, every: bool) -> Comparison:
     """One family. Raises Difference."""
-    keeper = chance.choice((OPEN, Doorkeeper(keys=KEYS)))
-    with closing(Comparison(keeper)) as both:
+    authenticator = chance.choice((OPEN, Authenticator(keys=KEYS)))
+    with closing(Comparison(authenticator)) as both:
         for request in family(chance):
             for pieces in cuts(request, chance, every):
                 both.tell(pieces)

@@ -4,22 +4,22 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
-from app.core.core import Core
-from app.core.epochs import Epochs
-from app.core.group import parse_group
-from app.core.history import MemoryHistory
-from app.core.lease import parse_lease_id
-from app.core.topiclog import Limits
 from app.errors import PlainmqError
-from app.message import parse_id, rfc3339
-from app.position import AfterIndex, parse_start
-from app.tcp.command import parse_delay, parse_lease
-from app.topic import Selector
-from app.units import format_duration, format_size, parse_duration, parse_size
+from app.log.epochs import Epochs
+from app.log.groups.group import parse_group
+from app.log.state import LogStateMachine
+from app.log.store import MemoryMessageStore
+from app.log.topic_log import Limits
+from app.messages.lease import parse_lease_id
+from app.messages.message import parse_id, rfc3339
+from app.messages.position import AfterIndex, parse_start
+from app.messages.topic import TopicFilter
+from app.messages.units import format_duration, format_size, parse_duration, parse_size
+from app.tcp.dialects.commands import parse_delay, parse_lease
 from tests.harness import draft, whole
 
-EVERYTHING: Final = Selector(["**"])
-TOPIC: Final = Selector(["a"])
+EVERYTHING: Final = TopicFilter(["**"])
+TOPIC: Final = TopicFilter(["a"])
 
 
 def ids(data: bytes) -> None:
@@ -49,15 +49,15 @@ def _is_a_duration(_text: str, seconds: float) -> None:
     rfc3339(1.8e9 + seconds)
 
 
-def _is_a_size(_text: str, octets: int) -> None:
-    assert octets >= 0
-    assert parse_size(format_size(octets)) == octets
+def _is_a_size(_text: str, nbytes: int) -> None:
+    assert nbytes >= 0
+    assert parse_size(format_size(nbytes)) == nbytes
 
 
 def _is_a_place(_text: str, start: Any) -> None:
     """The log finds it, whatever it is."""
-    for selector in (EVERYTHING, TOPIC):
-        cursor = whole(LOG.reading.locate(selector, start, 1.8e9))
+    for topic_filter in (EVERYTHING, TOPIC):
+        cursor = whole(LOG.reading.locate(topic_filter, start, 1.8e9))
         assert 0 <= cursor.seq <= LOG.log.head
 
 
@@ -65,9 +65,9 @@ def _is_an_index(_text: str, index: int) -> None:
     assert 0 <= whole(LOG.reading.locate(TOPIC, AfterIndex(index), 1.8e9)).seq <= LOG.log.head
 
 
-def _log() -> Core:
+def _log() -> LogStateMachine:
     """One with some messages, a topic that was cut, and another that is empty."""
-    core = Core(Limits(), Epochs("k3f9a2"), MemoryHistory())
+    core = LogStateMachine(Limits(), Epochs("k3f9a2"), MemoryMessageStore())
     for number in range(20):
         core.append([draft("ab"[number % 2], b"x", ttl=1.0 if number == 3 else None)], 1.8e9 + number)
     return core

@@ -5,10 +5,10 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
-from app.access.signed import Expected, Key, Keys
+from app.access.jwt_keys import Expected, JwtKeys, Key
 
 SECRET: Final = b"a secret of tests, of 32 bytes or more"
-KEYS: Final = Keys([Key("HS256", SECRET)], Expected())
+KEYS: Final = JwtKeys([Key("HS256", SECRET)], Expected())
 
 
 def signed(head: bytes, claims: bytes) -> str:

@@ -8,14 +8,14 @@ import json
 import warnings
 from typing import Any, Final
 
-from app.core.run import placed
 from app.errors import PlainmqError
-from app.frames import JSON, LITERAL, WORDS
-from app.message import HERE, Draft
-from app.tcp import dialects
-from app.tcp.command import Command, Send
-from app.tcp.dialect import Dialect
-from app.tcp.lines import Lines
+from app.log.run import placed
+from app.messages.message import HERE, Draft
+from app.tcp.dialects import detect
+from app.tcp.dialects.base import Dialect
+from app.tcp.dialects.commands import Command, Send
+from app.tcp.encoders import JSON, LITERAL, WORDS
+from app.tcp.splitter import LineSplitter
 
 LIMIT: Final = 2_000  # bytes of a line here
 
@@ -23,7 +23,7 @@ LIMIT: Final = 2_000  # bytes of a line here
 def split(data: bytes) -> None:
     """The first byte says where the rest is cut: what the lines are does not depend on it."""
     where, data = data[0] if data else 0, data[1:]
-    whole, cut = Lines(LIMIT), Lines(LIMIT)
+    whole, cut = LineSplitter(LIMIT), LineSplitter(LIMIT)
     expected = whole.feed(data) + whole.end()
     step = where % 64 + 1
     got = [line for start in range(0, len(data), step) for line in cut.feed(data[start : start + step])] + cut.end()
@@ -36,7 +36,7 @@ def any_dialect(data: bytes) -> None:
     split(data)
     for line in data.split(b"\n"):
         if line and not line.isspace():
-            dialect = dialects.choose(line)
+            dialect = detect.choose(line)
             if dialect is not None:
                 parse(dialect, line)
 
@@ -74,7 +74,7 @@ def shown_in_every_form(sent: Send) -> None:
 def literal(data: bytes) -> None:
     """A line of the first protocol; what is accepted has the value that Python gives it."""
     line = data.partition(b"\n")[0]
-    command = parse(dialects.LITERAL, line)
+    command = parse(detect.LITERAL, line)
     if isinstance(command, Send):
         said = evaluated(line.decode())["msg"]
         as_text = said if isinstance(said, (str, bytes)) else repr(said)
@@ -92,7 +92,7 @@ def evaluated(text: str) -> Any:
 def json_line(data: bytes) -> None:
     """What is accepted is JSON to others too, and means the same."""
     line = data.partition(b"\n")[0]
-    command = parse(dialects.JSON, line)
+    command = parse(detect.JSON, line)
     if command is not None:
         value = json.loads(line)
         assert isinstance(value, dict)
@@ -102,6 +102,6 @@ def json_line(data: bytes) -> None:
 
 def words(data: bytes) -> None:
     line = data.partition(b"\n")[0]
-    command = parse(dialects.WORDS, line)
+    command = parse(detect.WORDS, line)
     if isinstance(command, Send):
         assert line.rstrip(b" \t\r").endswith(command.data.rstrip(b" \t\r"))

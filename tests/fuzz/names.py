@@ -1,7 +1,15 @@
 """Names of topics, patterns over them, and selectors: what the rules say, said again in the plainest way."""
 
 from app.errors import TopicInvalid
-from app.topic import MAX_LENGTH, MAX_SEGMENTS, MAX_WILDCARDS, PatternIndex, Selector, parse_pattern, parse_topic
+from app.messages.topic import (
+    MAX_LENGTH,
+    MAX_SEGMENTS,
+    MAX_WILDCARDS,
+    TopicFilter,
+    TopicTrie,
+    parse_pattern,
+    parse_topic,
+)
 
 
 def topics(data: bytes) -> None:
@@ -18,12 +26,12 @@ def topics(data: bytes) -> None:
 
 
 def _compare(name: str, patterns: list[str]) -> None:
-    index: PatternIndex[str] = PatternIndex()
+    index: TopicTrie[str] = TopicTrie()
     for pattern in patterns:
         index.add(pattern, pattern)
-        assert Selector([pattern]).matches(name) == _matches(pattern, name)
+        assert TopicFilter([pattern]).matches(name) == _matches(pattern, name)
     assert set(index.matching(name)) == {pattern for pattern in patterns if _matches(pattern, name)}
-    assert Selector(patterns).matches(name) == any(_matches(pattern, name) for pattern in patterns)
+    assert TopicFilter(patterns).matches(name) == any(_matches(pattern, name) for pattern in patterns)
     for pattern in set(patterns):
         index.discard(pattern, pattern)
     assert not index._root  # nothing is left of them
@@ -71,13 +79,13 @@ def _is_pattern(text: str) -> bool:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    wanted, given = _cut(pattern), _cut(name)
-    if wanted[-1][1] == "**":
-        if len(given) < len(wanted):
+    stream_request, given = _cut(pattern), _cut(name)
+    if stream_request[-1][1] == "**":
+        if len(given) < len(stream_request):
             return False
-        last = len(wanted) - 1
+        last = len(stream_request) - 1
         given = [*given[:last], (given[last][0], "**")]
-    return len(wanted) == len(given) and all(
+    return len(stream_request) == len(given) and all(
         separator == other and segment in {"*", "**", piece}
-        for (separator, segment), (other, piece) in zip(wanted, given, strict=True)
+        for (separator, segment), (other, piece) in zip(stream_request, given, strict=True)
     )

@@ -10,11 +10,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from app.access.doorkeeper import Doorkeeper
+from app.access.authenticator import Authenticator
 from app.access.grant import Grant, Right
 from app.access.tokens import _entry
 from app.errors import PlainmqError, Unauthorised
-from app.topic import parse_pattern
+from app.messages.topic import parse_pattern
 from tests.fuzz.keys import KEYS, signed
 
 NOW: Final = 1.8e9
@@ -22,13 +22,13 @@ GOOD: Final = signed(b'{"alg":"HS256"}', b'{"sub":"good","exp":99999999999,"publ
 
 
 def tokens(data: bytes) -> None:
-    keeper = Doorkeeper(keys=KEYS, clock=lambda: NOW)
-    _KINDS[data[0] % len(_KINDS) if data else 0](keeper, data[1:])
+    authenticator = Authenticator(keys=KEYS, clock=lambda: NOW)
+    _KINDS[data[0] % len(_KINDS) if data else 0](authenticator, data[1:])
 
 
-def _admitted(keeper: Doorkeeper, token: str) -> Grant | None:
+def _admitted(authenticator: Authenticator, token: str) -> Grant | None:
     try:
-        return keeper.admit(token, "127.0.0.1")
+        return authenticator.authenticate(token, "127.0.0.1")
     except Unauthorised as error:
         reason = str(error)
     assert len(reason) < 1_000
@@ -36,17 +36,17 @@ def _admitted(keeper: Doorkeeper, token: str) -> Grant | None:
     return None
 
 
-def _shown(keeper: Doorkeeper, data: bytes) -> None:
+def _shown(authenticator: Authenticator, data: bytes) -> None:
     """Without the key nobody can make a good one; seeds that have one may be there."""
     token = data.decode("utf-8", "surrogateescape")
-    if (grant := _admitted(keeper, token)) is not None:
+    if (grant := _admitted(authenticator, token)) is not None:
         assert token.rpartition(".")[0] == GOOD.rpartition(".")[0]
         assert grant.name == "good"
 
 
-def _claimed(keeper: Doorkeeper, data: bytes) -> None:
+def _claimed(authenticator: Authenticator, data: bytes) -> None:
     head, _, claims = data.partition(b"\n")
-    grant = _admitted(keeper, signed(head, claims))
+    grant = _admitted(authenticator, signed(head, claims))
     if grant is None:
         return
     said: dict[str, Any] = json.loads(claims)
@@ -61,39 +61,41 @@ def _claimed(keeper: Doorkeeper, data: bytes) -> None:
         assert all(parse_pattern(name) == name for name in names)
 
 
-def _ticket(keeper: Doorkeeper, data: bytes) -> None:
+def _ticket(authenticator: Authenticator, data: bytes) -> None:
     """Half of it as a ticket and half as a pass; then a good ticket with any pass, and with its own."""
     text = data.decode("latin-1")
     shown, passed = text[: len(text) // 2], text[len(text) // 2 :]
-    ticket = keeper.make_ticket(keeper.admit(GOOD, "")).ticket
+    ticket = authenticator.make_ticket(authenticator.authenticate(GOOD, "")).ticket
     for each in (text, shown, f"{ticket}{text}" if text else ""):
         try:
-            keeper.take_ticket(each, "/a", passed, "127.0.0.1")
+            authenticator.redeem_ticket(each, "/a", passed, "127.0.0.1")
         except Unauthorised:
             pass
         else:
             raise AssertionError("a ticket was guessed")
-    grant, way_back = keeper.take_ticket(ticket, "/a", passed, "127.0.0.1")
+    grant, way_back = authenticator.redeem_ticket(ticket, "/a", passed, "127.0.0.1")
     assert grant.name == "good"
-    assert keeper.take_ticket(ticket, "/a", way_back, "127.0.0.1").grant.name == "good"
+    assert authenticator.redeem_ticket(ticket, "/a", way_back, "127.0.0.1").grant.name == "good"
     for stream, again in (("/a", passed), ("/b", way_back), ("/a", way_back + text)):
         if (stream, again) != ("/a", way_back):
             try:
-                keeper.take_ticket(ticket, stream, again, "127.0.0.1")
+                authenticator.redeem_ticket(ticket, stream, again, "127.0.0.1")
             except Unauthorised:
                 continue
             raise AssertionError("a way back was guessed")
 
 
-def _authorization(keeper: Doorkeeper, data: bytes) -> None:
+def _authorization(authenticator: Authenticator, data: bytes) -> None:
     """The short way lets in only whom the long way has let in."""
-    assert keeper.holder(data, Right.PUBLISH, ("a.b",)) is None
-    assert keeper.admit(GOOD, "").name == "good"
-    assert (keeper.holder(data, Right.PUBLISH, ("a.b",)) is not None) == (data == b"Bearer " + GOOD.encode())
-    assert keeper.holder(data, Right.PUBLISH, ("a.b", "b")) is None
+    assert authenticator.cached_grant(data, Right.PUBLISH, ("a.b",)) is None
+    assert authenticator.authenticate(GOOD, "").name == "good"
+    assert (authenticator.cached_grant(data, Right.PUBLISH, ("a.b",)) is not None) == (
+        data == b"Bearer " + GOOD.encode()
+    )
+    assert authenticator.cached_grant(data, Right.PUBLISH, ("a.b", "b")) is None
 
 
-def _line_of_a_file(_keeper: Doorkeeper, data: bytes) -> None:
+def _line_of_a_file(_keeper: Authenticator, data: bytes) -> None:
     try:
         grant = _entry(Path("tokens"), 1, data).grant
     except PlainmqError as error:
@@ -102,6 +104,6 @@ def _line_of_a_file(_keeper: Doorkeeper, data: bytes) -> None:
         assert grant.name.isascii()
 
 
-_KINDS: Final[list[Callable[[Doorkeeper, bytes], None]]] = [
+_KINDS: Final[list[Callable[[Authenticator, bytes], None]]] = [
     _shown, _claimed, _ticket, _authorization, _line_of_a_file
 ]  # fmt: skip

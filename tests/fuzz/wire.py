@@ -16,24 +16,24 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.access.doorkeeper import OPEN, Doorkeeper
+from app.access.authenticator import OPEN, Authenticator
 from app.access.grant import EVERYTHING
-from app.broker import Broker
-from app.clock import Clock
-from app.core.topiclog import Limits, Retention
-from app.engines.memory import MemoryEngine
-from app.message import Message
-from app.position import EARLIEST
+from app.broker.broker import Broker
+from app.log.topic_log import Limits, Retention
+from app.messages.message import Message
+from app.messages.position import EARLIEST
+from app.messages.topic import TopicFilter
+from app.storage.clock import Clock
+from app.storage.memory import MemoryEngine
 from app.tcp.session import LineSession
-from app.topic import Selector
+from app.web.api.publish import PublishLimits
 from app.web.app import create_app
-from app.web.forwarded import Proxies
-from app.web.guard import Rules
-from app.web.intake import Intake
-from app.web.protocol import Connection
-from app.web.publish import Bounds
-from app.web.shortcut import Shortcuts
-from app.web.staff import Staff
+from app.web.fastpath.context import ServerContext
+from app.web.fastpath.limits import RequestLimits
+from app.web.fastpath.protocol import Connection
+from app.web.fastpath.requests import FastPath
+from app.web.middleware.forwarded import Proxies
+from app.web.middleware.origin import Rules
 from tests.fuzz.keys import KEYS
 
 INPUTS: Final = 500  # that one broker serves
@@ -94,16 +94,18 @@ class Transport(transports.Transport):
 class Doors:
     """A broker with both its doors, which this doorkeeper keeps."""
 
-    def __init__(self, keeper: Doorkeeper) -> None:
+    def __init__(self, authenticator: Authenticator) -> None:
         self.loop = asyncio.new_event_loop()
         self.faults: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self.broker = Broker(MemoryEngine(LIMITS, Clock()), max_subscribers=10)
         self.loop.run_until_complete(self.broker.__aenter__())
-        self._keeper = keeper
-        app = create_app(self.broker, keeper, Bounds(2_000, 4_000, 20), Rules())
-        shortcuts = Shortcuts(Bounds(2_000, 4_000, 20), Rules(), keeper)
-        self._staff = Staff(self.broker, keeper, shortcuts, Intake(1 << 12), Proxies(), app.state.access)
+        self._keeper = authenticator
+        app = create_app(self.broker, authenticator, PublishLimits(2_000, 4_000, 20), Rules())
+        shortcuts = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
+        self._staff = ServerContext(
+            self.broker, authenticator, shortcuts, RequestLimits(1 << 12), Proxies(), app.state.access
+        )
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
             date_header=False, proxy_headers=False,
@@ -132,7 +134,7 @@ class Doors:
 
     def log(self) -> list[Message]:
         """What is kept, in the order of the log."""
-        page = self.loop.run_until_complete(self.broker.read(Selector([EVERYTHING]), EARLIEST, 1_000, 0.0, None))
+        page = self.loop.run_until_complete(self.broker.read(TopicFilter([EVERYTHING]), EARLIEST, 1_000, 0.0, None))
         return [*page.messages]
 
     def say(self, make: Callable[["Doors"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
@@ -175,7 +177,7 @@ class Doors:
         return [str(task) for task in others if "_shutdown_watcher" not in str(task.get_coro())]
 
 
-_KEEPERS: Final = (OPEN, Doorkeeper(keys=KEYS))
+_KEEPERS: Final = (OPEN, Authenticator(keys=KEYS))
 _doors: dict[bool, Doors] = {}
 
 

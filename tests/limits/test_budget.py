@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.limits.budget import available, items, lines
+from app.messages.units import ByteSize
 from app.settings import OPTIONS, Settings, flag
-from app.units import Octets
 from tests.harness import start_server
 
 GIB = 1 << 30
@@ -15,17 +15,17 @@ GIB = 1 << 30
 
 def test_each_bound_names_settings_that_there_are_and_that_lower_it() -> None:
     flags: dict[str, Any] = {flag(option.name): option for option in OPTIONS}
-    default = {item.what: item.octets for item in items(Settings())}
+    default = {item.what: item.nbytes for item in items(Settings())}
     for item in items(Settings()):
         for name in filter(None, item.settings.split(", ")):
             option = flags[name]
             half: Any = type(option.default)(option.default // 2)
-            less = Settings(**{option.name: half, "max_message": Octets(1 << 16)})
-            assert {each.what: each.octets for each in items(less)}[item.what] < default[item.what], name
+            less = Settings(**{option.name: half, "max_message": ByteSize(1 << 16)})
+            assert {each.what: each.nbytes for each in items(less)}[item.what] < default[item.what], name
 
 
 def test_with_the_default_settings_a_server_takes_less_than_5_gib() -> None:
-    assert sum(item.octets for item in items(Settings())) < 5 * GIB
+    assert sum(item.nbytes for item in items(Settings())) < 5 * GIB
 
 
 def test_a_log_on_a_disk_takes_caches_and_what_is_delayed() -> None:
@@ -33,7 +33,7 @@ def test_a_log_on_a_disk_takes_caches_and_what_is_delayed() -> None:
         next(item for item in items(Settings(engine=engine)) if item.what == "the log")
         for engine in ("memory", "sqlite:log.db")
     )
-    assert memory.octets < disk.octets < 2 * memory.octets
+    assert memory.nbytes < disk.nbytes < 2 * memory.nbytes
 
 
 def test_a_sum_that_is_more_than_there_is_comes_with_a_warning_that_names_the_largest() -> None:

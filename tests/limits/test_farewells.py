@@ -8,16 +8,16 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from app.broker import Broker
-from app.core.topiclog import Limits
-from app.engines.base import Engine
+from app.broker.broker import Broker
 from app.errors import Draining
-from app.frames import SSE_RAW, retry_delay
-from app.limits.farewells import Farewells
-from app.message import Receipt
+from app.limits.drain import DrainSchedule
+from app.log.topic_log import Limits
+from app.messages.message import Receipt
+from app.messages.position import LATEST
+from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.position import LATEST
-from app.topic import Selector
+from app.storage.engine import Engine
+from app.web.sse import SSE_RAW, retry_delay
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, SseParser, draft, start_server, stream
 
@@ -37,8 +37,8 @@ class Loop:
 def steps(count: int, spread: float) -> list[int]:
     """How many have been sent away after each step."""
     loop, said = Loop(), []
-    farewells = Farewells(cast(Any, loop))
-    farewells.begin([lambda: said.append(1) for _ in range(count)], spread)
+    drain_schedule = DrainSchedule(cast(Any, loop))
+    drain_schedule.begin([lambda: said.append(1) for _ in range(count)], spread)
     seen = [len(said)]
     while loop.later:
         loop.later.pop()()
@@ -67,19 +67,19 @@ def test_without_a_time_all_end_at_once() -> None:
 
 async def test_what_is_left_can_be_said_at_once_and_who_waits_is_told() -> None:
     said: list[int] = []
-    farewells = Farewells(asyncio.get_running_loop())
-    farewells.begin([lambda: said.append(1)] * 1_000, 3_600)
-    waiting = asyncio.ensure_future(farewells.wait())
+    drain_schedule = DrainSchedule(asyncio.get_running_loop())
+    drain_schedule.begin([lambda: said.append(1)] * 1_000, 3_600)
+    waiting = asyncio.ensure_future(drain_schedule.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
-    farewells.finish()
+    drain_schedule.finish()
     async with asyncio.timeout(DEADLINE):
         await waiting
     assert len(said) == 1_000
-    farewells.finish()
+    drain_schedule.finish()
 
 
-class Reader:
+class Subscriber:
     """A sink: what it was written, and its end."""
 
     def __init__(self) -> None:
@@ -111,10 +111,10 @@ class Reader:
 async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its_end(
     make: Callable[[Limits, Clock], Engine],
 ) -> None:
-    readers = [Reader() for _ in range(150)]  # more than end at once
+    readers = [Subscriber() for _ in range(150)]  # more than end at once
     async with asyncio.timeout(DEADLINE), Broker(make(Limits(), Clock())) as broker:
         for reader in readers:
-            broker.subscribe(Selector(["foo"]), SSE_RAW, reader).start(LATEST)
+            broker.subscribe(TopicFilter(["foo"]), SSE_RAW, reader).start(LATEST)
         await asyncio.gather(*(reader.placed.wait() for reader in readers))
         accepted = [broker.publish([draft("foo", body)]) for body in (b"first", b"second")]
         broker.drain(10)
@@ -129,9 +129,9 @@ async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its
 @pytest.mark.parametrize("fails", [False, True])
 async def test_the_ends_wait_for_what_comes_before_however_it_goes(fails: bool) -> None:
     said: list[int] = []
-    farewells = Farewells(asyncio.get_running_loop())
+    drain_schedule = DrainSchedule(asyncio.get_running_loop())
     before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    farewells.begin([lambda: said.append(1)] * 1_000, 3_600, before)
+    drain_schedule.begin([lambda: said.append(1)] * 1_000, 3_600, before)
     await asyncio.sleep(0)
     assert not said
     if fails:
@@ -140,17 +140,17 @@ async def test_the_ends_wait_for_what_comes_before_however_it_goes(fails: bool) 
         before.set_result(None)
     await asyncio.sleep(0)
     assert len(said) == 100
-    farewells.finish()
+    drain_schedule.finish()
     assert len(said) == 1_000
 
 
 async def test_the_ends_do_not_wait_for_ever() -> None:
     said: list[int] = []
-    farewells = Farewells(asyncio.get_running_loop())
+    drain_schedule = DrainSchedule(asyncio.get_running_loop())
     before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    farewells.begin([lambda: said.append(1)] * 1_000, 0.2, before)
+    drain_schedule.begin([lambda: said.append(1)] * 1_000, 0.2, before)
     async with asyncio.timeout(DEADLINE):
-        await farewells.wait()
+        await drain_schedule.wait()
     assert len(said) == 1_000
     before.set_result(None)
     await asyncio.sleep(0)

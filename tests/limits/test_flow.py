@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from app.errors import Overloaded
-from app.limits.inflow import Inflow
-from app.limits.outflow import Outflow
+from app.limits.buffered_bytes import InboundBudget, OutboundBudget
 from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
@@ -21,15 +20,15 @@ MIB = 1 << 20
 
 
 def test_what_came_in_counts_until_it_is_whole() -> None:
-    inflow = Inflow(100)
-    inflow.grow(0, 60)
-    inflow.grow(0, 40)
+    inbound = InboundBudget(100)
+    inbound.grow(0, 60)
+    inbound.grow(0, 40)
     with pytest.raises(Overloaded, match="100 bytes"):
-        inflow.grow(40, 41)
-    inflow.grow(60, 0)
-    inflow.grow(40, 100)
-    inflow.grow(100, 0)
-    assert inflow.held == 0
+        inbound.grow(40, 41)
+    inbound.grow(60, 0)
+    inbound.grow(40, 100)
+    inbound.grow(100, 0)
+    assert inbound.held == 0
 
 
 class Debtor:
@@ -40,20 +39,20 @@ class Debtor:
 
 
 async def test_who_is_in_debt_for_longest_is_cut_off_first() -> None:
-    outflow = Outflow(100, asyncio.get_running_loop())
+    outbound = OutboundBudget(100, asyncio.get_running_loop())
     old, middle, new = debtors = Debtor(), Debtor(), Debtor()
-    outflow.add(old, 40)
-    outflow.add(middle, 40)
-    outflow.settle(old)
-    outflow.add(new, 20)
-    outflow.add(old, 40)
-    assert outflow.held == 100
-    outflow.add(new, 1)
+    outbound.owe(old, 40)
+    outbound.owe(middle, 40)
+    outbound.drained(old)
+    outbound.owe(new, 20)
+    outbound.owe(old, 40)
+    assert outbound.held == 100
+    outbound.owe(new, 1)
     assert [debtor.evicted for debtor in debtors] == [0, 0, 0]
     await asyncio.sleep(0)
     assert [debtor.evicted for debtor in debtors] == [0, 1, 0]
-    outflow.settle(middle)
-    assert outflow.held == 61
+    outbound.drained(middle)
+    assert outbound.held == 61
 
 
 # In

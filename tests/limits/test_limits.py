@@ -3,11 +3,12 @@ promised."""
 
 import pytest
 
-from app import message, topic
-from app.core import duplicates, lease
+from app.log import idempotency
+from app.messages import lease, message, topic
 from app.settings import Settings
-from app.tcp import literals
-from app.web import intake, read
+from app.tcp.dialects import python_literals
+from app.web.api import read
+from app.web.fastpath import limits
 from tests.harness import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -36,13 +37,14 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
         f"a stream has at most {topic.MAX_TOPICS_PER_SELECTOR} topics and patterns, "
         f"a pattern at most {topic.MAX_SEGMENTS} segments, of which {topic.MAX_WILDCARDS} may be `*`",
         f"an event name and an `Idempotency-Key` have at most {message.MAX_EVENT} characters",
-        f"a key is remembered for {duplicates.WINDOW / 60:.0f} minutes or {duplicates.MOST:,} keys",
+        f"a key is remembered for {idempotency.WINDOW / 60:.0f} minutes or {idempotency.MOST:,} keys",
         f"a page has at most {read.MOST:,} messages and about 1 MiB, a pull {lease.MAX_LEASES} messages",
         f"a worker has at most {lease.MAX_LEASES} messages at a time",
-        f"a Python literal has at most {literals.MAX_LITERAL >> 10} KiB, {literals.MAX_BARE:,} characters and "
-        f"{literals.MAX_STRUCTURE} brackets, commas and operators outside quotes, "
-        f"and is nested {literals.MAX_NESTING} deep",
-        f"a request has at most {intake.MOST_HEADERS} headers, and a target of {intake.LONGEST_TARGET >> 10} KiB",
+        f"a Python literal has at most {python_literals.MAX_LITERAL >> 10} KiB, "
+        f"{python_literals.MAX_BARE:,} characters and "
+        f"{python_literals.MAX_STRUCTURE} brackets, commas and operators outside quotes, "
+        f"and is nested {python_literals.MAX_NESTING} deep",
+        f"a request has at most {limits.MOST_HEADERS} headers, and a target of {limits.LONGEST_TARGET >> 10} KiB",
     ],
 )
 def test_the_readme_says_what_the_code_has(sentence: str) -> None:
@@ -51,4 +53,4 @@ def test_the_readme_says_what_the_code_has(sentence: str) -> None:
 
 def test_the_other_constants_are_those_in_words() -> None:
     assert (message.MAX_EVENT, message.MAX_KEY) == (128, 128)
-    assert (message.LONGEST_DELAY, lease.MAX_LEASE, intake.SLOWEST) == (7 * 86_400, 3_600, 1_024)
+    assert (message.LONGEST_DELAY, lease.MAX_LEASE, limits.SLOWEST) == (7 * 86_400, 3_600, 1_024)

@@ -8,19 +8,19 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.doorkeeper import Doorkeeper, Openness
-from app.broker import Broker, Timing
-from app.clock import Clock
-from app.core.topiclog import Limits
-from app.engines.memory import MemoryEngine
+from app.access.authenticator import AnonymousAccess, Authenticator
+from app.broker.broker import Broker, Timing
+from app.log.topic_log import Limits
+from app.storage.clock import Clock
+from app.storage.memory import MemoryEngine
+from app.web.api.publish import PublishLimits
 from app.web.app import Network, create_app
-from app.web.forwarded import Caller, Proxies
-from app.web.guard import Rules
-from app.web.intake import Intake
-from app.web.protocol import Connection
-from app.web.publish import Bounds
-from app.web.shortcut import Found, PublishShortcut, Shortcuts
-from app.web.staff import Staff
+from app.web.fastpath.context import ServerContext
+from app.web.fastpath.limits import RequestLimits
+from app.web.fastpath.protocol import Connection
+from app.web.fastpath.requests import FastPath, FastPublish, Match
+from app.web.middleware.forwarded import Caller, Proxies
+from app.web.middleware.origin import Rules
 
 
 class Recorder(Connection):
@@ -28,7 +28,7 @@ class Recorder(Connection):
 
     callers: list[Caller] = []  # noqa: RUF012
 
-    def publish(self, short: PublishShortcut, body: bytes, found: Found) -> None:
+    def publish(self, short: FastPublish, body: bytes, found: Match) -> None:
         self.callers.append(self.caller(found.shortcut))
         super().publish(short, body, found)
 
@@ -39,10 +39,10 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
     Recorder.callers.clear()
     others: list[Caller] = []
     async with Broker(MemoryEngine(Limits(), Clock()), Timing(), 100) as broker:
-        keeper = Doorkeeper(Openness.ANYBODY)
-        app = create_app(broker, keeper, Bounds(), Rules(), network=Network(proxies))
-        shortcuts = Shortcuts(Bounds(), Rules(), keeper)
-        staff = Staff(broker, keeper, shortcuts, Intake(), proxies, app.state.access)
+        authenticator = Authenticator(AnonymousAccess.ANONYMOUS)
+        app = create_app(broker, authenticator, PublishLimits(), Rules(), network=Network(proxies))
+        shortcuts = FastPath(PublishLimits(), Rules(), authenticator)
+        staff = ServerContext(broker, authenticator, shortcuts, RequestLimits(), proxies, app.state.access)
 
         class Ear:
             def __init__(self, app: ASGIApp) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.web.forwarded import Caller, Proxies
+from app.web.middleware.forwarded import Caller, Proxies
 from tests.harness import DEADLINE, ROOT, SseParser, Stream, free_port, start_server
 from tests.net.authority import Authority
 from tests.net.recorder import recording

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.net.reloads import Reloads
+from app.net.reloads import ReloadHooks
 from app.net.sockets import AddressUnavailable
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.net.authority import Authority
@@ -167,7 +167,7 @@ async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stale: dict[str, int] = {}
-    reloads, done = Reloads(stale), []
+    reloads, done = ReloadHooks(stale), []
     reloads.add("first", "the first", lambda: next(iter(())))
     reloads.add("second", "the second", lambda: done.append("second"))
     reloads.run()
@@ -179,7 +179,7 @@ async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(
 
 async def test_what_could_not_be_read_is_tried_again_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
     stale: dict[str, int] = {}
-    reloads, tried, taken = Reloads(stale, retry=0.001), [0], asyncio.Event()
+    reloads, tried, taken = ReloadHooks(stale, retry=0.001), [0], asyncio.Event()
 
     def read() -> None:
         tried[0] += 1

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 
 PADDING: Final = "0123456789abcdef" * 128
 LOSABLE, SURE, ONE = "losable", "sure", "one"  # may be missed by who is away; by nobody; goes to exactly one reader
@@ -27,7 +27,7 @@ class Reader:
     """What one reader got over all its connections. `away`: it may miss what is not retained."""
 
     name: str
-    selector: Selector
+    topic_filter: TopicFilter
     away: bool = True
     got: "array[int]" = field(default_factory=lambda: array("L"))
     faults: Counter[str] = field(default_factory=Counter)
@@ -98,7 +98,7 @@ class Book:
     def _expected(self, reader: Reader) -> dict[str, set[int]]:
         expected: dict[str, set[int]] = {SURE: set(), LOSABLE: set()}
         for number, sent in enumerate(self.sent):
-            if sent.kind != ONE and reader.selector.matches(sent.topic):
+            if sent.kind != ONE and reader.topic_filter.matches(sent.topic):
                 sure = sent.confirmed and (sent.kind == SURE or not reader.away)
                 expected[SURE if sure else LOSABLE].add(number)
         return expected

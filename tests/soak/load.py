@@ -11,7 +11,16 @@ import httpx
 
 from tests.harness import ServerProcess
 from tests.soak.book import Book
-from tests.soak.readers import Client, LineReader, LineWorker, PageReader, Puller, StreamReader, StreamWorker, Taker
+from tests.soak.readers import (
+    Client,
+    Consumer,
+    LineReader,
+    LineWorker,
+    PageReader,
+    PullRequest,
+    StreamReader,
+    StreamWorker,
+)
 from tests.soak.samples import Row, sample
 from tests.soak.writers import HttpPublisher, come_and_go, publish_lines
 
@@ -76,10 +85,10 @@ class Load:
         pages = [PageReader(*about, topic) for topic in TOPICS[3:5]]
         readers = [*streams, *lines, *pages]
         self.book.readers = [client.reader for client in readers]  # type: ignore[attr-defined]
-        takers = [Taker(*about, FOR_ONE) for _ in range(2)]
+        takers = [Consumer(*about, FOR_ONE) for _ in range(2)]
         self.book.takers = [taker.reader for taker in takers]
         workers = [
-            *(Puller(*about, "pullers") for _ in range(2)),
+            *(PullRequest(*about, "pullers") for _ in range(2)),
             *(StreamWorker(*about, "streams") for _ in range(2)),
             *(LineWorker(*about, "lines") for _ in range(2)),
         ]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 from tests.harness import Lines, ServerProcess, SseParser, Stream, lines, stream
 from tests.soak.book import Book, Reader
 
@@ -73,7 +73,7 @@ class StreamReader(Client):
     def __init__(self, server: ServerProcess, book: Book, name: str, path: str, *topics: str) -> None:
         super().__init__(server, book, name)
         self.path = path
-        self.reader = Reader(name, Selector(topics))
+        self.reader = Reader(name, TopicFilter(topics))
         self._place = ""
 
     async def connect(self) -> None:
@@ -105,7 +105,7 @@ class LineReader(Client):
         super().__init__(server, book, f"{dialect} {topic}")
         self.topic = topic
         self.dialect = dialect
-        self.reader = Reader(self.name, Selector([topic]), away=dialect != "literal")
+        self.reader = Reader(self.name, TopicFilter([topic]), away=dialect != "literal")
         self._place = ""
 
     async def connect(self) -> None:
@@ -167,7 +167,7 @@ class PageReader(Client):
     def __init__(self, server: ServerProcess, book: Book, topic: str) -> None:
         super().__init__(server, book, f"pages of {topic}")
         self.topic = topic
-        self.reader = Reader(self.name, Selector([topic]))
+        self.reader = Reader(self.name, TopicFilter([topic]))
 
     async def connect(self) -> None:
         async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http:
@@ -190,7 +190,7 @@ def fate() -> str:
     return random.choices(("ack", "nack", "extend", "forget"), (90, 4, 3, 3))[0]
 
 
-class Worker(Client):
+class PushConsumer(Client):
     def __init__(self, server: ServerProcess, book: Book, group: str) -> None:
         super().__init__(server, book, f"{type(self).__name__} of {group}")
         self.group = group
@@ -224,7 +224,7 @@ class Worker(Client):
         return outcome
 
 
-class Puller(Worker):
+class PullRequest(PushConsumer):
     async def connect(self) -> None:
         async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http:
             self.ready.set()
@@ -235,7 +235,7 @@ class Puller(Worker):
                     await self._settle(http, lease)
 
 
-class StreamWorker(Worker):
+class StreamWorker(PushConsumer):
     async def connect(self) -> None:
         path = f"/topics/{self.book.work}/groups/{self.group}/stream?credit=5&lease=3s"
         async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http, stream(self.server, path) as events:
@@ -246,7 +246,7 @@ class StreamWorker(Worker):
                     await self._settle(http, json.loads(event.data))
 
 
-class LineWorker(Worker):
+class LineWorker(PushConsumer):
     """Answers come in the order of the lines, between the messages."""
 
     async def connect(self) -> None:
@@ -280,9 +280,9 @@ class LineWorker(Worker):
             self.acked[number] += 1
 
 
-class Taker(LineReader):
+class Consumer(LineReader):
     """One of those of whom exactly one gets a message for one."""
 
     def __init__(self, server: ServerProcess, book: Book, topic: str) -> None:
         super().__init__(server, book, topic, "json")
-        self.reader = Reader(self.name, Selector([topic]))
+        self.reader = Reader(self.name, TopicFilter([topic]))

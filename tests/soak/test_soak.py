@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.topic import Selector
+from app.messages.topic import TopicFilter
 from tests.soak.__main__ import main
 from tests.soak.book import LOSABLE, ONE, Book, Reader
 from tests.soak.samples import BOUNDS, COLUMNS, Row, read, rising, write
@@ -58,8 +58,8 @@ class Run:
     def __init__(self) -> None:
         self.book = Book()
         self.book.work = "a.work"
-        self.reader = Reader("r", Selector(["a.*"]))
-        self.taker = Reader("t", Selector(["one"]))
+        self.reader = Reader("r", TopicFilter(["a.*"]))
+        self.taker = Reader("t", TopicFilter(["one"]))
         self.book.readers, self.book.takers = [self.reader], [self.taker]
         self.texts: list[str] = []
         acked = self.book.acked.setdefault("g", Counter())
@@ -89,7 +89,7 @@ def test_every_fault_is_found() -> None:
 
 def test_what_is_for_one_is_for_exactly_one() -> None:
     run = Run()
-    second = Reader("t2", Selector(["one"]))
+    second = Reader("t2", TopicFilter(["one"]))
     run.book.takers.append(second)
     second.take(run.texts[3])
     assert run.book.check() == {"duplicate": 1}

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import cast
 
-from app.access.doorkeeper import OPEN, Doorkeeper
-from app.broker import Broker, Timing
-from app.clock import Clock
-from app.core.topiclog import Limits, Retention
-from app.engines.base import Engine
-from app.engines.memory import MemoryEngine
+from app.access.authenticator import OPEN, Authenticator
+from app.broker.broker import Broker, Timing
+from app.log.topic_log import Limits, Retention
+from app.storage.clock import Clock
+from app.storage.engine import Engine
+from app.storage.memory import MemoryEngine
 from app.tcp.connection import Connection
 from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
@@ -128,14 +128,14 @@ async def serving(
     max_message: int = MAX_MESSAGE,
     send_buffer: int = 0,
     session: Callable[[Broker], Connection] | None = None,
-    keeper: Doorkeeper = OPEN,
+    authenticator: Authenticator = OPEN,
     auth_timeout: float = 10.0,
 ) -> AsyncIterator[Port]:
     engine = engine or MemoryEngine(limits or Limits(), Clock())
     sock = bound_socket(send_buffer)
     number: int = sock.getsockname()[1]
     async with Broker(engine, timing or Timing(), max_subscribers) as broker:
-        make = session or (lambda broker: LineSession(broker, max_line, max_message, keeper, auth_timeout))
+        make = session or (lambda broker: LineSession(broker, max_line, max_message, authenticator, auth_timeout))
         async with LineListener(sock, lambda: make(broker), max_clients):
             yield Port(broker, number)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.access.doorkeeper import OPEN, Doorkeeper
-from app.access.files import append_private
+from app.access.authenticator import OPEN, Authenticator
+from app.access.private_files import append_private
 from app.access.tokens import TokenFile
-from app.core import lease
-from app.tcp import dialect, dialects, literals, objects, session, words
+from app.messages import lease
+from app.tcp import session
+from app.tcp.dialects import base, detect, json_objects, python_literals, text
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
@@ -37,11 +38,11 @@ async def test_a_transcript_of_a_guest_is_what_happens_where_a_token_is_needed(t
     (token,) = set(re.findall(r"> auth (\S+)", transcript))
     line = {"name": "sensors", "sha256": sha256(token.encode()).hexdigest(), "publish": ["rooms.**"]}
     append_private(tmp_path / "tokens", json.dumps(line).encode())
-    await _play(transcript, Doorkeeper(file=TokenFile(tmp_path / "tokens")))
+    await _play(transcript, Authenticator(file=TokenFile(tmp_path / "tokens")))
 
 
-async def _play(transcript: str, keeper: Doorkeeper) -> None:
-    async with serving(keeper=keeper) as port, port.connect() as peer:
+async def _play(transcript: str, authenticator: Authenticator) -> None:
+    async with serving(authenticator=authenticator) as port, port.connect() as peer:
         epoch = port.broker.engine.epoch
         for sign, lines in groupby(ID.sub(epoch, transcript).splitlines(), key=lambda line: line[:2]):
             texts = [line[2:] for line in lines]
@@ -58,21 +59,21 @@ async def _play(transcript: str, keeper: Doorkeeper) -> None:
 
 def test_there_are_transcripts_of_every_dialect() -> None:
     sent = [line[2:] for transcript in TRANSCRIPTS for line in transcript.splitlines() if line.startswith("> ")]
-    chosen = {dialects.choose(line.encode()) for line in sent}
+    chosen = {detect.choose(line.encode()) for line in sent}
     assert GUESTS
-    assert chosen == {dialects.LITERAL, dialects.JSON, dialects.WORDS}
+    assert chosen == {detect.LITERAL, detect.JSON, detect.WORDS}
 
 
 def test_every_word_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z]+)", DOCUMENT, re.MULTILINE)
-    assert set(words._USAGE) <= set(rows)
-    for usage in words._USAGE.values():
+    assert set(text._USAGE) <= set(rows)
+    for usage in text._USAGE.values():
         assert f"| `{usage}` |" in DOCUMENT
 
 
 def test_every_code_a_line_can_get_is_explained() -> None:
     raised: list[type[errors.PlainmqError]] = [
-        dialect.UnknownCommand, dialect.BadArguments, dialect.NotUtf8, errors.TopicInvalid, errors.GroupInvalid,
+        base.UnknownCommand, base.BadArguments, base.NotUtf8, errors.TopicInvalid, errors.GroupInvalid,
         errors.OptionInvalid, errors.MessageTooLarge, errors.Unauthorised, errors.Forbidden, errors.NotFound,
         errors.LeaseExpired, errors.TopicLimit, errors.GroupLimit, errors.RateLimited, errors.LogFull,
         errors.SubscriberLimit, errors.Busy, errors.Overloaded, errors.StorageFailed, errors.Draining,
@@ -85,16 +86,16 @@ def test_every_code_a_line_can_get_is_explained() -> None:
 def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     for reason in ("Could not decode input as UTF-8", "Could not parse json", "Malformed json message"):
         assert f"| `{reason}` |" in DOCUMENT
-    assert literals.MAX_LITERAL == 128 << 10
-    assert f"{literals.MAX_BARE:,} characters and {literals.MAX_STRUCTURE} brackets" in DOCUMENT
-    assert f"nested {literals.MAX_NESTING} deep" in DOCUMENT
+    assert python_literals.MAX_LITERAL == 128 << 10
+    assert f"{python_literals.MAX_BARE:,} characters and {python_literals.MAX_STRUCTURE} brackets" in DOCUMENT
+    assert f"nested {python_literals.MAX_NESTING} deep" in DOCUMENT
     assert f"| subscriptions of one connection | {session.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
-    assert f"1 to {lease.MAX_LEASES}; {objects.CREDIT} in JSON, {words.CREDIT} in words" in DOCUMENT
+    assert f"1 to {lease.MAX_LEASES}; {json_objects.CREDIT} in JSON, {text.CREDIT} in words" in DOCUMENT
     assert (lease.MAX_LEASE, lease.MAX_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT
 
 
-@pytest.mark.parametrize("start", dialects.USUAL)
+@pytest.mark.parametrize("start", detect.USUAL)
 def test_what_is_looked_up_by_its_start_is_what_the_whole_line_says(start: bytes) -> None:
-    assert dialects.choose(start + b"command") is dialects.USUAL[start]
+    assert detect.choose(start + b"command") is detect.USUAL[start]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from app.broker import Timing
-from app.clock import Clock
-from app.core.lease import Action, LeaseId, Outcome
-from app.core.topiclog import Limits, Retention
-from app.engines.memory import MemoryEngine
-from app.position import Gap
+from app.broker.broker import Timing
+from app.log.topic_log import Limits, Retention
+from app.messages.lease import Action, LeaseId, Outcome
+from app.messages.position import Gap
+from app.storage.clock import Clock
+from app.storage.memory import MemoryEngine
 from app.tcp.session import MAX_SUBSCRIPTIONS
 from tests.tcp.peer import DEADLINE, DONE, Peer, Port, send, serving, subscribe
 
@@ -240,7 +240,7 @@ async def test_who_works_is_told_of_what_was_gone_before() -> None:
             f"GAP 1 messages after earliest are gone (trimmed); it goes on at {kept}\r\n".encode(),
             shown("foo", kept, "b"),
         ]
-        assert port.broker.counts.gaps == 1
+        assert port.broker.counters.gaps == 1
         await publish(peer, "bar", "a", "b")
         other.send(work("bar"))
         assert await other.line() == DONE

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.core.topiclog import Limits
+from app.log.topic_log import Limits
 from tests.tcp.peer import DEADLINE, DONE, MALFORMED, PARSE, UTF8, Peer, Port, delivered, send, serving, subscribe
 
 

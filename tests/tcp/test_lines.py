@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tcp.lines import Lines
+from app.tcp.splitter import LineSplitter
 
 LIMIT = 16
 
@@ -23,7 +23,7 @@ def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
     st.lists(st.integers(1, 3 * LIMIT), max_size=8),
 )
 def test_the_lines_are_the_same_whatever_the_pieces(texts: list[bytes], sizes: list[int]) -> None:
-    lines = Lines(LIMIT)
+    lines = LineSplitter(LIMIT)
     found: list[bytes] = []
     for piece in cut(b"\n".join(texts), sizes):
         found += lines.feed(piece)
@@ -34,7 +34,7 @@ def test_the_lines_are_the_same_whatever_the_pieces(texts: list[bytes], sizes: l
 
 
 def test_a_line_that_is_too_long_is_known_before_it_ends() -> None:
-    lines = Lines(LIMIT)
+    lines = LineSplitter(LIMIT)
     assert lines.feed(b"x" * LIMIT) == []
     assert lines.feed(b"x") == [b"x" * (LIMIT + 1)]
     assert lines.feed(b"x" * 1_000_000) == []
@@ -43,6 +43,6 @@ def test_a_line_that_is_too_long_is_known_before_it_ends() -> None:
 
 
 def test_what_is_dropped_has_no_last_line() -> None:
-    lines = Lines(LIMIT)
+    lines = LineSplitter(LIMIT)
     lines.feed(b"x" * 100)
     assert lines.end() == []

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.run import placed
 from app.errors import Refused
-from app.message import Draft
-from app.steering import steers
-from app.tcp.command import Send
-from app.tcp.dialects import LITERAL, choose
-from app.tcp.literals import _PLAIN, MAX_LITERAL, _evaluated
+from app.log.run import placed
+from app.messages.control_characters import steers
+from app.messages.message import Draft
+from app.tcp.dialects.commands import Send
+from app.tcp.dialects.detect import LITERAL, choose
+from app.tcp.dialects.python_literals import _PLAIN, MAX_LITERAL, _evaluated
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
 
 SUBSCRIBE = "{'command':'subscribe', 'topic':'foo'}"

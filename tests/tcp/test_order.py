@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from app import clock
-from app.access.doorkeeper import OPEN
-from app.broker import Broker
-from app.core.topiclog import Limits
-from app.engines.memory import MemoryEngine
-from app.message import Draft, Told, how_many
+from app.access.authenticator import OPEN
+from app.broker.broker import Broker
+from app.log.topic_log import Limits
+from app.messages.message import Draft, PublishResult, how_many
+from app.storage import clock
+from app.storage.memory import MemoryEngine
 from app.tcp.connection import MAX_DUE
-from app.tcp.sends import Sends
+from app.tcp.replies import PublishReplies
 from app.tcp.session import LineSession
 from tests.engines.conftest import ENGINES, Clock
 from tests.tcp.peer import DONE, MAX_LINE, MAX_MESSAGE, Peer, Port, delivered, send, serving, subscribe
@@ -27,11 +27,11 @@ class SlowEngine(MemoryEngine):
 
     def __init__(self) -> None:
         super().__init__(Limits(), clock.Clock())
-        self.asked: list[tuple[Future[Told], Sequence[Draft]]] = []
+        self.asked: list[tuple[Future[PublishResult], Sequence[Draft]]] = []
         self.changed = asyncio.Event()
 
-    def append_each(self, drafts: Sequence[Draft]) -> "Future[Told]":
-        future: Future[Told] = asyncio.get_running_loop().create_future()
+    def append_each(self, drafts: Sequence[Draft]) -> "Future[PublishResult]":
+        future: Future[PublishResult] = asyncio.get_running_loop().create_future()
         self.asked.append((future, drafts))
         self.changed.set()
         return future
@@ -183,7 +183,7 @@ async def test_sends_that_came_together_travel_together(slow: SlowEngine) -> Non
 async def test_clients_of_one_turn_share_a_commit_and_each_has_its_own_answer(
     slow: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gather.LULL", inf)
+    monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
     async with serving(engine=slow) as port, port.connect() as one, port.connect() as two:
         await one.assert_quiet()
         await two.assert_quiet()
@@ -211,7 +211,7 @@ async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slo
         await slow.has(2)
         slow.accept(1)
         await settle(port)
-        one, two = (due for due in sessions[0]._due if isinstance(due, Sends))
+        one, two = (due for due in sessions[0]._due if isinstance(due, PublishReplies))
         assert [draft.bodies for draft in one.drafts] == [(b"a",)]
         assert not two.drafts
         slow.accept()
@@ -230,7 +230,7 @@ async def test_however_many_answers_come_at_once_a_client_has_one_turn(
             super().handle(line)
 
     sends = ["pub a x", "pub b x"] * (MAX_DUE // 2)
-    make = partial(Session, max_line=MAX_LINE, max_message=MAX_MESSAGE, keeper=OPEN, auth_timeout=10.0)
+    make = partial(Session, max_line=MAX_LINE, max_message=MAX_MESSAGE, authenticator=OPEN, auth_timeout=10.0)
     async with serving(engine=slow, session=make) as port, port.connect() as peer:
         peer.send(*sends, *["nonsense"] * 50)
         await slow.has(MAX_DUE)
@@ -263,7 +263,7 @@ async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows(
 ) -> None:
     """A worker that sends its result and then acks never loses the work between the two, though what somebody else
     sends in the same turn is refused."""
-    monkeypatch.setattr("app.gather.LULL", inf)
+    monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
     engine, done = ENGINES[kind](Limits(), Clock()), list[str]()
 
     def watched(name: str) -> None:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.message import Draft, Envelope
-from app.steering import CODES
+from app.messages.control_characters import CODES
+from app.messages.message import Draft, Envelope
 from tests.tcp.peer import Peer, Port, serving
 
 EVIL = "".join(chr(code) for code in sorted(CODES - {0x00, 0x0D})) + "\x1b]0;title\x07\x9b2J\u202etxt"

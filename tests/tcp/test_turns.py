@@ -14,7 +14,7 @@ SIZE = 120_000  # bytes: less than one read of the server's may bring
 )
 async def test_others_are_served_between_the_lines_of_a_peer_that_sends_many(line: bytes, code: str) -> None:
     async with serving() as port, port.connect() as talker, port.connect() as other:
-        refusals = port.broker.counts.refusals
+        refusals = port.broker.counters.refusals
         count = SIZE // len(line)
         talker.send(line * count)
         async with asyncio.timeout(DEADLINE):

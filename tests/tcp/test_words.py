@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.tcp.words import HELP
+from app.tcp.dialects.text import HELP
 from tests.tcp.peer import DONE, Peer, Port, send, serving, subscribe
 
 ID = rb"[a-z0-9]+-\d+"
@@ -89,10 +89,10 @@ async def test_topics_are_listed_with_what_they_hold(peer: Peer, keeps: int) -> 
     await peer.do('{"command":"send","topic":"b/c","msg":"x","delivery":"all","cache":false}')
     assert (await peer.line()).startswith(b"MSG b/c ")
     kept = ids[-keeps:]
-    octets = sum((1, 2, 3)[-keeps:])
+    nbytes = sum((1, 2, 3)[-keeps:])
     assert await peer.ask("topics") == b"OK topics=2\r\n"
     assert await peer.lines(2) == [
-        b"TOPIC a messages=%d bytes=%d first=%b last=%b subscribers=0\r\n" % (len(kept), octets, kept[0], kept[-1]),
+        b"TOPIC a messages=%d bytes=%d first=%b last=%b subscribers=0\r\n" % (len(kept), nbytes, kept[0], kept[-1]),
         b"TOPIC b/c messages=0 bytes=0 first=- last=- subscribers=1\r\n",
     ]
 

@@ -19,11 +19,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.access.credentials import FIRST_SHOWN
+from app.access.startup import FIRST_SHOWN
 from app.telemetry.accesslog import MOST as MOST_A_SECOND
-from app.telemetry.journal import MOST as MOST_WAITING
+from app.telemetry.log import MOST as MOST_WAITING
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, lines, start_server, start_uvicorn, stream
-from tests.told import Told
+from tests.told import PublishResult
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +56,7 @@ async def stop(server: ServerProcess) -> int:
 
 async def test_a_request_that_went_wrong_has_a_record_and_one_that_did_not_has_none() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         async with client(server) as http:
             assert (await http.post("/topics/a/messages", content="hello")).status_code == 201
             assert (await http.get("/topics/a")).status_code == 200
@@ -75,7 +75,7 @@ async def test_a_request_that_went_wrong_has_a_record_and_one_that_did_not_has_n
 
 async def test_all_requests_have_one_when_that_is_asked_for() -> None:
     with start_server(*JSON, *ALL, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         async with client(server) as http:
             answer = await http.post("/topics/a/messages", content="hello")  # by the short cut
             record = await told.until("request", method="POST")
@@ -93,7 +93,7 @@ async def test_none_has_one_when_that_is_asked_for() -> None:
             peer.send(b"GET / HTTP/1.1\n")
             assert await peer.next() == b""
         assert await stop(server) == 0
-        records = await Told(server).records()
+        records = await PublishResult(server).records()
         assert [record["message"] for record in records] == [
             "starting", "listening", "stopping", "draining", "stopped"
         ]  # fmt: skip
@@ -114,7 +114,7 @@ TURNED_AWAY = [
 
 async def test_who_is_turned_away_before_anything_else_has_one_too() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         for sent, status, code, path in TURNED_AWAY:
             assert f" {status} ".encode() in await raw(server, sent)
             record = await told.until("request")
@@ -132,14 +132,14 @@ async def test_a_request_that_comes_too_slowly_has_one_and_only_one() -> None:
             assert b" 408 " in await reader.read()
         writer.close()
         assert await stop(server) == 0
-        requests = [record for record in await Told(server).records() if record["message"] == "request"]
+        requests = [record for record in await PublishResult(server).records() if record["message"] == "request"]
         assert [(record["status"], record["code"]) for record in requests] == [(408, "request_timeout")]
 
 
 async def test_a_stream_has_one_when_it_ends_that_says_why() -> None:
     path = "/topics/a/stream?since=earliest&timeout="
     with start_server(*JSON, *ALL, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         async with stream(server, f"{path}10ms", X_Request_ID="mine") as events:
             assert events.headers["x-request-id"] == "mine"
             assert await events.next() is None
@@ -159,7 +159,7 @@ async def test_a_stream_has_one_when_it_ends_that_says_why() -> None:
 
 async def test_a_connection_of_the_line_port_has_one_when_it_ends_that_says_why() -> None:
     with start_server(*JSON, *ALL) as server:
-        told = Told(server)
+        told = PublishResult(server)
         ways = {"quit": b"ping\nquit\n", "another_protocol": b"GET / HTTP/1.1\n", "client_left": None}
         for why, words in ways.items():
             async with lines(server) as peer:
@@ -186,7 +186,7 @@ async def test_a_reader_that_is_cut_off_has_a_warning() -> None:
                 sock.sendall(b"GET /topics/a/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 for _ in range(4):
                     await http.post("/topics/a/messages", content=b"x" * 1_000_000)
-                record = await Told(server).until("stream ended")
+                record = await PublishResult(server).until("stream ended")
                 assert (record["why"], record["level"], record["door"]) == ("cut_off", "warning", "http")
 
 
@@ -198,7 +198,7 @@ async def test_nobody_fills_the_log_by_being_refused() -> None:
         answers = b"".join([await raw(server, together) for _ in range(count // 50)])
         assert answers.count(b"HTTP/1.1 404 ") == count
         assert await stop(server) == 0
-        records = await Told(server).records()
+        records = await PublishResult(server).records()
         single = sum(record["message"] == "request" for record in records)
         rest = sum(record["count"] for record in records if record["message"] == "more went wrong")
         assert single + rest == count
@@ -213,7 +213,7 @@ async def test_a_life_is_told_from_its_start_to_its_end() -> None:
     with start_server(*JSON, *flags) as server:
         async with stream(server, "/topics/a/stream"):
             assert await stop(server) == 0
-        records = await Told(server).records()
+        records = await PublishResult(server).records()
     starting, warning, listening, stopping, draining, stopped = records
     assert (warning["level"], warning["message"].startswith("WARNING: --auth is none")) == ("warning", True)
     assert "data_dir" in starting["settings"]  # the harness's
@@ -229,7 +229,7 @@ async def test_a_life_is_told_from_its_start_to_its_end() -> None:
 
 async def test_a_second_signal_is_told_before_the_process_ends() -> None:
     with start_server(*JSON, "--drain-timeout", "1h", tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         _, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ")
         async with stream(server, "/topics/foo/stream") as events:
@@ -255,7 +255,7 @@ async def test_a_start_that_is_refused_is_a_record_for_programs() -> None:
 async def test_a_disk_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path) -> None:
     flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
     with start_server(*JSON, *flags, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         async with client(server) as http:
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             for _ in range(3):
@@ -275,12 +275,12 @@ async def test_a_stall_of_the_event_loop_is_told() -> None:
         server.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(2)  # a beat a second: one is late by a second at least
         server.process.send_signal(signal.SIGCONT)
-        assert (await Told(server).until("the event loop stalled"))["seconds"] > 0.5
+        assert (await PublishResult(server).until("the event loop stalled"))["seconds"] > 0.5
 
 
 OTHERS = """
 import asyncio, logging, sys, threading, warnings
-from app.telemetry.journal import JOURNAL, on_loop_error, tell
+from app.telemetry.log import LOG_WRITER, on_loop_error, log_event
 
 async def main():
     loop = asyncio.get_running_loop()
@@ -298,7 +298,7 @@ async def main():
     thread.start()
     thread.join()
 
-with JOURNAL.writing(sys.argv[1], "info"):
+with LOG_WRITER.writing(sys.argv[1], "info"):
     asyncio.run(main())
 """
 
@@ -363,12 +363,12 @@ async def test_a_pipe_that_nobody_reads_stops_nothing_and_what_was_dropped_is_to
         await publish_many(server, MOST_WAITING + 500)
         before = await dropped(server)
         assert before > 0
-        told = Told(server)
+        told = PublishResult(server)
         assert (await told.until("records were dropped"))["count"] >= before
         assert await stop_while_read(server, told) == 0
 
 
-async def stop_while_read(server: ServerProcess, told: Told) -> int:
+async def stop_while_read(server: ServerProcess, told: PublishResult) -> int:
     status, _ = await asyncio.gather(stop(server), told.rest())
     return status
 
@@ -478,7 +478,7 @@ async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: 
         async with client(server) as http:
             shown.append((await http.get("/metrics")).text)
         assert await stop(server) == 0
-        told = await Told(server).rest()
+        told = await PublishResult(server).rest()
     assert sum("request" in line for line in told) > len(requests) // 2
     assert not [line for line in told if secret in line or secret[:14] in line]
     assert not [text for text in shown if secret in text]
@@ -511,7 +511,7 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
             async with lines(server) as peer:
                 peer.send(data + b"\n")
         assert await stop(server) == 0
-        told = await Told(server).rest()
+        told = await PublishResult(server).rest()
     for line in told:
         assert line.isprintable(), ascii(line)
     if format == "json":
@@ -526,7 +526,7 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
 async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) -> None:
     flags = ("--auth", "required", "--data-dir", str(tmp_path))
     with start_server(*JSON, *ALL, *flags) as server:
-        token, told = (tmp_path / FIRST_SHOWN).read_text().strip(), Told(server)
+        token, told = (tmp_path / FIRST_SHOWN).read_text().strip(), PublishResult(server)
         headers = {"Authorization": f"Bearer {token}"}
         async with client(server) as http:
             assert (await http.get("/topics/a")).status_code == 401
@@ -549,7 +549,7 @@ async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) 
 
 async def test_a_request_id_that_is_not_lawful_is_replaced() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = Told(server)
+        told = PublishResult(server)
         async with client(server) as http:
             for given in ("two words", "x" * 129, 'a"b', ""):
                 answer = await http.get("/topics/none", headers={"X-Request-ID": given})
@@ -563,7 +563,7 @@ async def test_under_another_server_the_records_are_the_same() -> None:
         async with client(server) as http:
             await http.get("/topics/none?token=hunter2hunter2")
         assert await stop(server) in (0, -signal.SIGTERM)
-        told = await Told(server).rest()
+        told = await PublishResult(server).rest()
     (record,) = [line for line in told if "/topics/none" in line]
     assert HUMAN.fullmatch(record)
     assert "path=/topics/none?token=*** status=400" in record

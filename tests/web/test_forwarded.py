@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import httpx
 import pytest
 
-from app.web.forwarded import Caller, Proxies
+from app.web.middleware.forwarded import Caller, Proxies
 from tests.harness import DEADLINE, start_server
 from tests.net.recorder import recording
 

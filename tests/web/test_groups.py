@@ -45,7 +45,7 @@ class Group:
         state: dict[str, Any] = (await self.http.get(self.path)).raise_for_status().json()
         return state
 
-    async def counts(self, *names: str) -> tuple[int, ...]:
+    async def counters(self, *names: str) -> tuple[int, ...]:
         state = await self.state()
         return tuple(state[name] for name in names)
 
@@ -87,8 +87,8 @@ async def test_a_message_comes_with_its_lease(group: Group) -> None:
     (id,) = await group.publish("work", event="resize")
     (message,) = await group.pull()
     assert message["lease_expires"] > message["time"]
-    wanted = {"id": id, "data": "work", "event": "resize", "attempt": 1, "lease": f"{id}-1"}
-    assert {name: message[name] for name in wanted} == wanted
+    stream_request = {"id": id, "data": "work", "event": "resize", "attempt": 1, "lease": f"{id}-1"}
+    assert {name: message[name] for name in stream_request} == stream_request
 
 
 async def test_lines_are_the_same_messages(group: Group) -> None:
@@ -119,7 +119,7 @@ async def test_a_waiting_pull_is_answered_by_a_publish(group: Group) -> None:
     await group.until("workers", 1)
     await group.publish("news")
     assert data(await waiting) == ["news"]
-    assert await group.counts("workers", "leased") == (0, 1)
+    assert await group.counters("workers", "leased") == (0, 1)
 
 
 async def test_a_waiting_pull_without_news_is_answered_with_nothing(group: Group) -> None:
@@ -144,7 +144,7 @@ async def test_a_client_that_leaves_while_it_waits_takes_nothing(server: ServerP
         await group.until("workers", 1)
     await group.until("workers", 0)
     await group.publish("work")
-    assert await group.counts("ready", "leased") == (1, 0)
+    assert await group.counters("ready", "leased") == (1, 0)
     (message,) = await group.pull()
     assert message["attempt"] == 1
 
@@ -165,7 +165,7 @@ async def test_what_is_acked_does_not_come_again(group: Group) -> None:
     await group.pull(lease="50ms")
     assert await group.settle("ack", *ids[:2]) == dict.fromkeys(ids[:2], "done")
     assert [(m["data"], m["attempt"]) for m in await group.pull(wait="20s")] == [("3", 2)]
-    assert await group.counts("acked", "lag") == (2, 1)
+    assert await group.counters("acked", "lag") == (2, 1)
 
 
 async def test_a_lease_that_ends_gives_the_message_to_another(group: Group) -> None:
@@ -181,7 +181,7 @@ async def test_a_nack_gives_it_back_at_once_the_first_time_and_later_the_next(gr
     assert await group.settle("nack", id) == {id: "done"}
     assert [message["attempt"] for message in await group.pull()] == [2]
     await group.settle("nack", id)
-    assert await group.counts("ready", "leased", "delayed") == (0, 0, 1)
+    assert await group.counters("ready", "leased", "delayed") == (0, 0, 1)
 
 
 @pytest.mark.parametrize("where", ["query", "body"])
@@ -192,7 +192,7 @@ async def test_a_nack_may_say_how_long(group: Group, where: str) -> None:
         await group.http.post(f"{group.path}/nack?delay=1h", content=json.dumps({"ids": [id]}))
     else:
         await group.settle("nack", id, delay="1h")
-    assert await group.counts("ready", "leased", "delayed") == (0, 0, 1)
+    assert await group.counters("ready", "leased", "delayed") == (0, 0, 1)
 
 
 @pytest.mark.parametrize("where", ["query", "body"])
@@ -220,9 +220,9 @@ async def test_a_late_ack_by_lease_does_not_end_the_lease_of_another(group: Grou
     await group.pull(lease="50ms")
     await group.pull(wait="20s", lease="1h")
     assert await group.settle("ack", f"{id}-1") == {f"{id}-1": "expired"}
-    assert await group.counts("leased", "acked") == (1, 0)
+    assert await group.counters("leased", "acked") == (1, 0)
     assert await group.settle("ack", id) == {id: "done"}
-    assert await group.counts("leased", "acked") == (0, 1)
+    assert await group.counters("leased", "acked") == (0, 1)
 
 
 async def test_an_ack_when_the_lease_is_over_is_too_late(group: Group) -> None:
@@ -238,7 +238,7 @@ async def test_an_ack_twice_is_done_and_a_nack_or_extend_of_it_expired(group: Gr
     await group.pull()
     for action, outcome in (("ack", "done"), ("ack", "done"), ("nack", "expired"), ("extend", "expired")):
         assert await group.settle(action, id) == {id: outcome}
-    assert await group.counts("acked", "lag") == (1, 0)
+    assert await group.counters("acked", "lag") == (1, 0)
 
 
 async def test_the_same_id_twice_in_a_call_is_answered_once(group: Group) -> None:
@@ -265,7 +265,7 @@ async def test_what_another_group_or_topic_was_handed_is_unknown(
     await beside.pull()
     await elsewhere.pull()
     assert await group.settle("ack", id, foreign) == {id: "unknown", foreign: "unknown"}
-    assert await beside.counts("leased") == (1,)
+    assert await beside.counters("leased") == (1,)
 
 
 async def test_what_is_no_longer_kept_is_unknown(group: Group) -> None:
@@ -452,7 +452,7 @@ async def test_a_head_takes_nothing(server: ServerProcess, group: Group) -> None
     await group.http.put(group.path)
     for path in (f"{group.path}/stream", f"/topics/{group.topic}/stream?since=earliest"):
         assert (await group.http.head(path)).status_code == 200
-    assert await group.counts("ready", "leased", "workers") == (1, 0, 0)
+    assert await group.counters("ready", "leased", "workers") == (1, 0, 0)
     async with stream(server, f"/topics/{group.topic}/stream?since=earliest") as events:
         assert await events.data(2) == ["for a subscriber", "for a worker"]
 
@@ -656,12 +656,12 @@ async def test_credit_bounds_what_is_not_acked(server: ServerProcess, group: Gro
     ids = await group.publish(*map(str, range(5)))
     async with stream(server, f"{group.path}/stream?credit=2") as events:
         assert jobs(await events.data(2)) == [("0", 1), ("1", 1)]
-        assert await group.counts("leased", "ready") == (2, 3)
+        assert await group.counters("leased", "ready") == (2, 3)
         await group.settle("ack", ids[0])
         assert jobs(await events.data(1)) == [("2", 1)]
         await group.settle("ack", ids[1], ids[2])
         assert jobs(await events.data(2)) == [("3", 1), ("4", 1)]
-        assert await group.counts("leased", "acked") == (2, 3)
+        assert await group.counters("leased", "acked") == (2, 3)
 
 
 async def test_a_lost_stream_s_messages_go_to_another_worker_at_once(server: ServerProcess, group: Group) -> None:
@@ -686,7 +686,7 @@ async def test_work_that_comes_later_is_pushed(server: ServerProcess, group: Gro
     async with stream(server, f"{group.path}/stream") as events:
         await group.publish("news")
         assert jobs(await events.data(1)) == [("news", 1)]
-        assert await group.counts("workers") == (1,)
+        assert await group.counters("workers") == (1,)
     await group.until("workers", 0)
 
 
@@ -749,7 +749,7 @@ async def test_head_answers_without_a_stream(group: Group) -> None:
     await group.http.put(group.path)
     answer = await group.http.head(f"{group.path}/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    assert await group.counts("workers") == (0,)
+    assert await group.counters("workers") == (0,)
 
 
 # Death, room, and what a group does not get
@@ -767,7 +767,7 @@ async def test_a_message_out_of_attempts_is_in_the_dead_letter_topic_with_its_st
     first, last = story.pop("first_failure"), story.pop("last_failure")
     assert first <= last
     assert story == {"id": id, "topic": group.topic, "group": "g", "attempts": 2, "reason": "nack"}
-    assert await group.counts("dead", "lag") == (1, 0)
+    assert await group.counters("dead", "lag") == (1, 0)
     assert await group.settle("ack", id) == {id: "expired"}
 
 
@@ -857,7 +857,7 @@ async def test_a_ttl_takes_a_message_from_a_group(group: Group) -> None:
     await group.publish("gone", ttl="0")
     await group.publish("here")
     assert data(await group.pull()) == ["here"]
-    assert await group.counts("lag") == (1,)
+    assert await group.counters("lag") == (1,)
 
 
 async def test_a_group_does_not_get_what_is_for_one_subscriber_or_not_kept(server: ServerProcess, group: Group) -> None:

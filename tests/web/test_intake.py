@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from app.web.intake import MOST_AHEAD, Intake, Stage, Watch
+from app.web.fastpath.limits import MOST_AHEAD, RequestLimits, Stage, Watch
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -263,7 +263,7 @@ async def test_who_waits_for_us_is_not_sent_away(impatient: ServerProcess, topic
         assert await events.data(1) == ["still here"]
 
 
-INTAKE = Intake(max_head=1 << 14, head_timeout=10, body_timeout=30)
+INTAKE = RequestLimits(max_head=1 << 14, head_timeout=10, body_timeout=30)
 
 
 def looks(*seen: tuple[Stage | None, int, int, float]) -> list[bool]:

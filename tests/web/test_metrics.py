@@ -13,11 +13,11 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.broker import Broker
-from app.clock import Clock
-from app.core.topiclog import Limits
-from app.engines.sqlite import SqliteEngine
-from app.web.exposition import exposition
+from app.broker.broker import Broker
+from app.log.topic_log import Limits
+from app.storage.clock import Clock
+from app.storage.sqlite.engine import SqliteEngine
+from app.web.api.prometheus import prometheus_text
 from tests.conftest import SERVERS
 from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, stream
 
@@ -377,8 +377,8 @@ async def test_a_disk_that_fails_is_counted_and_the_log_is_still_told_of(tmp_pat
 
 async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: Path) -> None:
     async with Broker(SqliteEngine(Limits(), Clock(), tmp_path / "log.db")) as broker:
-        whole = Numbers(exposition(broker, await broker.totals()).decode())
-    closed = Numbers(exposition(broker, await broker.totals()).decode())
+        whole = Numbers(prometheus_text(broker, await broker.totals()).decode())
+    closed = Numbers(prometheus_text(broker, await broker.totals()).decode())
     left_out = {family.name for family in whole.families} - {family.name for family in closed.families}
     assert left_out == {
         "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq_log_bytes", "plainmq_groups",

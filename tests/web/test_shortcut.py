@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from app.access.doorkeeper import OPEN
-from app.web.guard import Rules
-from app.web.publish import Bounds
-from app.web.shortcut import Shortcuts
+from app.access.authenticator import OPEN
+from app.web.api.publish import PublishLimits
+from app.web.fastpath.requests import FastPath
+from app.web.middleware.origin import Rules
 from tests.harness import DEADLINE, ServerProcess
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +125,7 @@ async def test_bodies_of_any_length_have_the_same_head(wire: Wire, topic: str) -
 
 @pytest.mark.parametrize("name", ["Content-Length", "content-length"])
 def test_a_head_with_another_length_is_remembered(name: str) -> None:
-    shortcuts = Shortcuts(Bounds(1_000), Rules(), OPEN)
+    shortcuts = FastPath(PublishLimits(1_000), Rules(), OPEN)
     head = f"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\n{name}: %d\r\n\r\n"
     found = shortcuts.find(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
     assert found is not None

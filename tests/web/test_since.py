@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from app.errors import OptionInvalid
-from app.position import Since, parse_start
+from app.messages.position import Since, parse_start
 
 NOON = datetime.fromisoformat("2026-01-31T12:00:00+00:00").timestamp()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.access.doorkeeper import OPEN
+from app.access.authenticator import OPEN
 from tests.fuzz.wire import Doors, Transport
 
 TURNS = 50  # of the loop, in which a request that goes through ASGI has become a stream

@@ -1,0 +1,104 @@
+"""Whether there is room for messages in a topic and in the log, and who is told what when there is none."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import LogFull, MessageTooLarge
+from ..messages.message import Draft, newest
+from .groups.group import JOB_COST
+from .groups.unacked import UnackedIndex
+from .run import ONE_COST, known_cost
+from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
+
+
+class Freed(NamedTuple):
+    """Bytes of memory, and of those what is taken even if the messages are on a disk."""
+
+    memory: int = 0
+    known: int = 0
+
+
+def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: int) -> None:
+    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log; `left`: of `memory_bytes`. Raises
+    LogFull, MessageTooLarge."""
+    retention = topic.retention if topic else limits.retention
+    retained = [draft for draft in drafts if draft.envelope.retain]
+    coming = kept = weigh(retained)
+    if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
+        kept = _weigh_newest(retained, retention)
+    need = taken + kept.memory - limits.total_bytes
+    if topic is None:
+        need += TOPIC_COST
+    elif topic.holds is not None:
+        staying = coming if topic.holds.groups else weigh(newest(retained, 1))  # or else older ones make room
+        _check_held(topic, topic.holds, staying)
+        need += kept.messages * len(topic.holds.groups) * JOB_COST
+    lack = kept.known - left if kept.known else 0
+    if need <= 0 and lack <= 0:
+        return
+    freed = Freed() if topic is None else _reclaimable(topic, kept)
+    if freed.known < lack:
+        raise LogFull(memory_full(limits, left))
+    if freed.memory < need:
+        raise LogFull(
+            f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
+            f"frees too little: shorten a retention, delete a topic or raise max_total_bytes"
+        )
+
+
+def memory_full(limits: Limits, left: int) -> str:
+    return (
+        f"{limits.memory_bytes - left} of {limits.memory_bytes} bytes of memory are taken for what is delayed, leased, "
+        f"for one subscriber or has a ttl: wait until there is less of that, or raise max_total_bytes"
+    )
+
+
+def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
+    """Of those of them that would be kept. Raises MessageTooLarge."""
+    kept = newest(drafts, retention.max_messages)
+    longest = max((len(body) for draft in kept for body in draft.bodies), default=0)
+    if longest > retention.max_bytes:
+        raise MessageTooLarge(
+            f"the message has {longest} bytes; topic {drafts[0].envelope.topic!r} keeps at most {retention.max_bytes}"
+        )
+    return weigh(kept)
+
+
+def _check_held(topic: TopicLog, holds: UnackedIndex, coming: Weight) -> None:
+    """Raises MessageTooLarge when they never could be held for all groups, LogFull when they cannot be now."""
+    retention = topic.retention
+    if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
+        raise MessageTooLarge(
+            f"a batch of {coming.messages} messages ({coming.nbytes} bytes) is more than topic {topic.name!r} "
+            f"keeps for its groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
+        )
+    count, nbytes = holds.count + coming.messages, holds.bytes + coming.nbytes
+    if coming.messages and (count > retention.max_messages or nbytes > retention.max_bytes):
+        raise LogFull(
+            f"{_why(topic.name, holds)} {holds.count} messages ({holds.bytes} bytes); "
+            f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
+            f"wait for the workers, raise its retention or delete {'a group' if holds.groups else 'the topic'}"
+        )
+
+
+def _why(name: str, holds: UnackedIndex) -> str:
+    if holds.groups:
+        return f"the groups of topic {name!r} have not acked"
+    return f"nobody has taken from topic {name!r} its dead,"
+
+
+def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
+    """What the topic's own retention would free if those messages came."""
+    messages = topic.ring.live + coming.messages - topic.retention.max_messages
+    nbytes = topic.bytes + coming.nbytes - topic.retention.max_bytes
+    memory = known = 0
+    for run in topic.ring.after(0):
+        for seq, size in run.sizes():
+            if messages <= 0 and nbytes <= 0:
+                return Freed(memory, known)
+            if topic.holds is None or not run.for_all or not topic.holds.needed_by(seq):
+                messages -= 1
+                nbytes -= size
+                memory += size + run.each + (0 if run.for_all else ONE_COST)
+                known += known_cost(run.envelope, run.expires is not None)
+    return Freed(memory, known)

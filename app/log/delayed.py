@@ -1,0 +1,80 @@
+"""Delayed publishes: drafts that were accepted and take their place in the log when they are due."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from ..messages.message import Draft, how_many
+from .changes import Changed, Key, forget
+from .deadlines import Deadlines
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """A publish and its due time."""
+
+    drafts: list[Draft]
+    due: float
+
+
+class Delayed:
+    """Publishes by their due time, on the caller's clock."""
+
+    def __init__(self, changed: Changed = forget) -> None:
+        self._publishes: dict[int, Postponed] = {}
+        self._due: Deadlines[int] = Deadlines()
+        self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
+        self._number = 0
+        self._changed = changed
+
+    def __len__(self) -> int:
+        return len(self._publishes)
+
+    def restore(self, publishes: Mapping[Key, Postponed]) -> None:
+        for (number,), publish in publishes.items():
+            self._set(int(number), publish)
+        self._number = max(self._publishes, default=0)
+
+    def note(self, number: int) -> Postponed | None:
+        return self._publishes.get(number)
+
+    def add(self, drafts: Sequence[Draft], due: float) -> None:
+        self._number += 1
+        self._set(self._number, Postponed(list(drafts), due))
+        self._changed("delayed", (self._number,))
+
+    def every(self) -> Iterator[Sequence[Draft]]:
+        return (publish.drafts for publish in self._publishes.values())
+
+    def counters(self) -> dict[str, int]:
+        """How many messages of each topic wait."""
+        return {topic: sum(counters.values()) for topic, counters in self._numbers.items()}
+
+    def drop(self, topic: str) -> Iterator[Sequence[Draft]]:
+        """Give up all that a topic has now, one by one; meanwhile some may be due."""
+        for number in tuple(self._numbers.get(topic, ())):
+            if number in self._publishes:
+                self._due.discard(number)
+                yield self._take(number)
+
+    def next(self) -> float | None:
+        """When the next one is due; None when there is none."""
+        return self._due.next()
+
+    def due(self, now: float) -> Iterator[Sequence[Draft]]:
+        """Give up those that are due, in the order of their due times."""
+        for number in self._due.due(now):
+            yield self._take(number)
+
+    def _set(self, number: int, publish: Postponed) -> None:
+        self._publishes[number] = publish
+        self._due.set(number, publish.due)
+        self._numbers.setdefault(publish.drafts[0].envelope.topic, {})[number] = how_many(publish.drafts)
+
+    def _take(self, number: int) -> Sequence[Draft]:
+        self._changed("delayed", (number,))
+        drafts = self._publishes.pop(number).drafts
+        numbers = self._numbers[drafts[0].envelope.topic]
+        del numbers[number]
+        if not numbers:
+            del self._numbers[drafts[0].envelope.topic]
+        return drafts

@@ -1,0 +1,75 @@
+"""Idempotency keys: a publish that is repeated within the memory of its key is told what the first one was told.
+
+A key outlives what retention, a ttl or a reader takes: the message was there, and to store it again would be a double.
+It does not outlive its topic's DELETE, after which there is nothing of which a publish could be a repetition.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ..messages.message import Receipt, Scheduled
+from .changes import Changed, Key, forget
+
+Answer = Receipt | Scheduled
+
+WINDOW: Final = 120.0  # seconds: longer than any client's retries take
+MOST: Final = 10_000  # keys, so that memory is bounded
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """When a key came, and what its publisher was told: one of the two."""
+
+    time: float
+    receipt: Receipt | None = None
+    scheduled: Scheduled | None = None
+
+
+class IdempotencyStore:
+    """The answers to the newest keys. Keys of different topics are different keys."""
+
+    def __init__(self, changed: Changed = forget) -> None:
+        self._seen: dict[tuple[str, str], Remembered] = {}  # oldest first
+        self._changed = changed
+
+    def restore(self, seen: Mapping[Key, Remembered]) -> None:
+        for (topic, key), known in sorted(seen.items(), key=lambda item: item[1].time):
+            self._seen[str(topic), str(key)] = known
+
+    def note(self, topic: str, key: str) -> Remembered | None:
+        return self._seen.get((topic, key))
+
+    def find(self, topic: str, key: str, now: float) -> Answer | None:
+        """What the first publish with this key was told, marked as a duplicate's; None when the key is new."""
+        known = self._seen.get((topic, key))
+        if known is None or known.time + WINDOW <= now:
+            return None
+        answer = known.receipt or known.scheduled
+        return None if answer is None else msgspec.structs.replace(answer, duplicate=True)
+
+    def remember(self, topic: str, key: str, answer: Answer, now: float) -> None:
+        self._forget((topic, key))
+        self._seen[topic, key] = _remembered(answer, now)
+        self._changed("key", (topic, key))
+        while len(self._seen) > MOST or next(iter(self._seen.values())).time + WINDOW <= now:
+            self._forget(next(iter(self._seen)))
+
+    def set_result(self, key: str, receipt: Receipt) -> None:
+        """The publisher was told this in the end. By now the key may be another publish's, if the topic was dropped."""
+        known = self._seen.get((receipt.topic, key))
+        if known is not None and known.receipt is not None and known.receipt.id == receipt.id:
+            self._seen[receipt.topic, key] = _remembered(receipt, known.time)
+
+    def drop(self, topic: str) -> None:
+        """Forget a topic's keys."""
+        for key in [key for key in self._seen if key[0] == topic]:
+            self._forget(key)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        if self._seen.pop(key, None):
+            self._changed("key", key)
+
+
+def _remembered(answer: Answer, time: float) -> Remembered:
+    return Remembered(time, answer) if isinstance(answer, Receipt) else Remembered(time, None, answer)

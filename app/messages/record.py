@@ -1,0 +1,60 @@
+from base64 import b64encode
+from typing import Any
+
+import msgspec
+
+from .lease import Lease
+from .message import Death, Message, is_reserved, rfc3339
+
+encode_json = msgspec.json.Encoder().encode
+
+
+def as_text(message: Message) -> str:
+    """The body as text; a body that is not UTF-8 as a `data:` URL (RFC 2397)."""
+    try:
+        return message.data.decode()
+    except UnicodeDecodeError:
+        return as_data_url(message)
+
+
+def as_data_url(message: Message) -> str:
+    return f"data:{message.content_type};base64,{b64encode(message.data).decode()}"
+
+
+def _event(message: Message) -> str | None:
+    """Its name, unless it was stored under one that is the server's own now: nobody shall take it for ours."""
+    return None if message.event is None or is_reserved(message.event) else message.event
+
+
+def as_record(message: Message) -> dict[str, Any]:
+    """The message as people and programs read it in JSON: over streams, pages and the command line alike."""
+    record: dict[str, Any] = {
+        "id": message.id,
+        "topic": message.topic,
+        "index": message.index,
+        "time": rfc3339(message.time),
+        "event": _event(message),
+        "content_type": message.content_type,
+    }
+    try:
+        record["data"] = message.data.decode()
+    except UnicodeDecodeError:
+        record["data_base64"] = b64encode(message.data).decode()
+    if message.death is not None:
+        record["dead"] = as_death_record(message.death)
+    return record
+
+
+def as_death_record(death: Death) -> dict[str, Any]:
+    """Why the message is in a dead-letter topic."""
+    times = {"first_failure": rfc3339(death.first_failure), "last_failure": rfc3339(death.last_failure)}
+    return msgspec.structs.asdict(death) | times
+
+
+def as_lease_record(lease: Lease) -> dict[str, Any]:
+    """The message, and a worker's lease of it."""
+    return as_record(lease.message) | {
+        "attempt": lease.attempt,
+        "lease": lease.id,
+        "lease_expires": rfc3339(lease.expires),
+    }

@@ -1,0 +1,210 @@
+"""Topic names, patterns over them, and selectors: what a reader asked to hear.
+
+A name is 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`, none of them empty.
+In a pattern, of at most 16 segments, `*` stands for exactly one segment (it may at most four times) and a last `**` for
+one or more; the separators stand for themselves.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
+
+from ..errors import TopicInvalid
+
+MAX_LENGTH: Final = 1024
+DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
+MAX_TOPICS_PER_SELECTOR: Final = 64
+MAX_BATCH: Final = 8  # names in one regular expression: Python remembers hundreds, which shall take little memory
+MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
+MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
+
+READER_COST: Final = 1_536  # bytes of memory that a reader takes besides its names; a test measures all of it
+NAME_COST: Final = 400  # bytes of memory that a selector's name takes a reader, beyond its length
+SEGMENT_COST: Final = 300  # likewise each segment of a pattern, in the index
+LENGTH_COST: Final = 11  # likewise each character of a pattern, in the index and in the expression that was made of it
+
+_SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
+_NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
+_PATTERN = re.compile(rf"\*\*|(?:\*|{_SEGMENT})(?:[./](?:\*|{_SEGMENT}))*(?:[./]\*\*)?")
+_TOKEN = re.compile(r"[./]?[^./]+")
+_WILD = {"*": "[^./]+", "**": ".+"}
+
+
+@lru_cache(maxsize=4096)
+def parse_topic(name: str) -> str:
+    """The name itself, checked. Raises TopicInvalid with what was seen and what is expected."""
+    return _checked(name, _NAME, "a topic")
+
+
+@lru_cache(maxsize=4096)
+def parse_pattern(pattern: str) -> str:
+    """The pattern (or plain name) itself, checked. Raises TopicInvalid."""
+    if is_pattern(pattern) and pattern.count(".") + pattern.count("/") >= MAX_SEGMENTS:
+        raise TopicInvalid(f"a pattern has at most {MAX_SEGMENTS} segments")
+    if pattern.removesuffix("**").count("*") > MAX_WILDCARDS:
+        raise TopicInvalid(f"a pattern has at most {MAX_WILDCARDS} times '*', besides a last '**'")
+    return _checked(pattern, _PATTERN, "a topic or pattern")
+
+
+def _checked(text: str, grammar: re.Pattern[str], what: str) -> str:
+    if len(text) > MAX_LENGTH:
+        raise TopicInvalid(f"{what} has at most {MAX_LENGTH} characters; this one has {len(text)}")
+    if not grammar.fullmatch(text):
+        wildcards = (
+            "; '*' stands for a whole segment, '**' for the last ones" if grammar is _PATTERN else ", without '*'"
+        )
+        raise TopicInvalid(
+            f"{_shortened(text)} is not {what}: expected printable ASCII without spaces, in segments separated "
+            f"by '.' or '/', none of them empty{wildcards}"
+        )
+    return text
+
+
+def _shortened(text: str) -> str:
+    return ascii(text) if len(text) <= 60 else ascii(text[:60]) + "..."
+
+
+def dead_letter_of(topic: str) -> str:
+    """The topic for its dead messages, unless a group says otherwise. A name that would be too long is cut, and a hash
+    tells it from others that begin like it."""
+    if len(topic) + len(DEAD) <= MAX_LENGTH:
+        return topic + DEAD
+    end = "~" + hashlib.sha256(topic.encode()).hexdigest()[:16] + DEAD
+    return topic[: MAX_LENGTH - len(end)] + end
+
+
+def is_pattern(text: str) -> bool:
+    return "*" in text
+
+
+def tokens(name: str) -> list[str]:
+    """Segments with the separator before them: `a.b/c` → `a`, `.b`, `/c`."""
+    return _TOKEN.findall(name)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether the pattern `wide` matches every topic that `narrow`, a topic or a pattern, does."""
+    rest = tokens(narrow)
+    for token in tokens(wide):
+        if not rest:
+            return False
+        separator, segment = _split(token)
+        first, name = _split(rest.pop(0))
+        if separator != first:
+            return False
+        if segment == "**":
+            return True
+        if segment != name and (segment != "*" or name == "**"):
+            return False
+    return not rest
+
+
+def _split(token: str) -> tuple[str, str]:
+    """`.b` → `.` and `b`"""
+    return (token[0], token[1:]) if token[0] in "./" else ("", token)
+
+
+class TopicFilter:
+    """A set of topics and patterns. Equal sets are equal selectors, so that their readers share one cohort."""
+
+    __slots__ = ("_hash", "_regexes", "everything", "patterns", "topics")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
+        given = tuple(names)
+        if not 1 <= len(given) <= MAX_TOPICS_PER_SELECTOR:
+            raise TopicInvalid(f"expected 1 to {MAX_TOPICS_PER_SELECTOR} topics or patterns, got {len(given)}")
+        every = tuple(sorted({parse_pattern(name) for name in given}))
+        self.topics = tuple(name for name in every if not is_pattern(name))
+        self.patterns = tuple(name for name in every if is_pattern(name))
+        self.everything = "**" in self.patterns
+        self._hash = hash(every)
+        self._regexes: list[re.Pattern[str]] = []  # for many patterns they cost milliseconds, and few are asked
+
+    @property
+    def effort(self) -> int:
+        """About how many times as much as with one pattern matches() takes."""
+        return 1 if self.everything else 1 + len(self.patterns) // MAX_BATCH
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a reader of it takes at most."""
+        nbytes = READER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
+        for pattern in self.patterns:
+            segments = 1 + pattern.count(".") + pattern.count("/")
+            nbytes += SEGMENT_COST * segments + LENGTH_COST * len(pattern)
+        return nbytes
+
+    def matches(self, topic: str) -> bool:
+        if not self.patterns or self.everything:
+            return self.everything or topic in self.topics
+        if not self._regexes:
+            each = [*map(_regex_of, (*self.topics, *self.patterns))]
+            parts = (each[start : start + MAX_BATCH] for start in range(0, len(each), MAX_BATCH))
+            self._regexes = [re.compile("|".join(part)) for part in parts]
+        return any(regex.fullmatch(topic) for regex in self._regexes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TopicFilter) and (self.topics, self.patterns) == (other.topics, other.patterns)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Selector({[*self.topics, *self.patterns]})"
+
+
+def _regex_of(pattern: str) -> str:
+    return "".join(_token_regex(token) for token in tokens(pattern))
+
+
+def _token_regex(token: str) -> str:
+    separator, segment = _split(token)
+    return re.escape(separator) + _WILD.get(segment, re.escape(segment))
+
+
+T = TypeVar("T")
+
+
+class TopicTrie(Generic[T]):
+    """Values filed under patterns, found by topic in time that depends on the topic's segments, not on the patterns."""
+
+    def __init__(self) -> None:
+        self._root: dict[Any, Any] = {}  # token → the same, one level down; "" → the values filed at this level
+
+    def add(self, pattern: str, value: T) -> None:
+        node = self._root
+        for token in tokens(pattern):
+            node = node.setdefault(token, {})
+        node.setdefault("", {})[value] = None
+
+    def discard(self, pattern: str, value: T) -> None:
+        path: list[dict[Any, Any]] = [self._root]
+        steps = [*tokens(pattern), ""]
+        for token in steps:
+            path.append(path[-1][token])
+        del path[-1][value]
+        for node, token in zip(reversed(path[:-1]), reversed(steps), strict=True):
+            if node[token]:
+                break
+            del node[token]
+
+    def matching(self, topic: str) -> Iterator[T]:
+        """The values of every pattern that matches; one filed under several comes several times."""
+        return self._walk(self._root, tokens(topic), 0)
+
+    def _walk(self, node: dict[str, Any], path: list[str], depth: int) -> Iterator[T]:
+        if depth == len(path):
+            yield from node.get("", ())
+            return
+        token = path[depth]
+        separator = token[0] if token[0] in "./" else ""
+        yield from node.get(separator + "**", _NOTHING).get("", ())
+        for step in (token, separator + "*"):
+            if step in node:
+                yield from self._walk(node[step], path, depth + 1)
+
+
+_NOTHING: dict[str, Any] = {}

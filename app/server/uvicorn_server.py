@@ -1,0 +1,122 @@
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from logging import WARNING
+from typing import Any, cast
+
+import uvicorn
+
+from ..limits.buffered_bytes import shed_slow_clients
+from ..limits.drain import DRAIN_SPREAD
+from ..net.sockets import BACKLOG
+from ..telemetry.log import LOG_WRITER, log_event
+from ..web.fastpath.protocol import Connection
+from ..web.fastpath.stream_sink import StreamSink
+from .build import Running
+
+STDERR = 2
+FORCED = 1  # the exit status after a second signal
+LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
+    requests come in too slowly."""
+
+    def __init__(
+        self, config: uvicorn.Config, run: Running, unsent: int, ready: Callable[[], None], tls: Mapping[str, Any]
+    ) -> None:
+        """`unsent`: bytes of answers that clients need not have taken, all together; `tls`: what `loop.create_server`
+        needs to speak it."""
+        super().__init__(config)
+        self._unsent = unsent
+        self._broker = run.broker
+        self._reloads = run.reloads
+        self._ready = ready
+        self._tls = tls
+        self._on_terminal = os.isatty(STDERR)
+        self._spread = min(DRAIN_SPREAD, float(config.timeout_graceful_shutdown or 0))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([])  # it would give a TLS handshake a whole minute
+        loop = asyncio.get_running_loop()
+        connect = partial(
+            cast(Any, self.config.http_protocol_class), self.config, self.server_state, self.lifespan.state
+        )
+        for sock in sockets or []:
+            listener = await loop.create_server(connect, sock=sock, backlog=BACKLOG, **self._tls)
+            self.servers.append(listener)
+        self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % LOOK == 0:
+            self._look()
+        return await super().on_tick(counter)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        connections = cast(tuple[Connection | StreamSink, ...], tuple(self.server_state.connections))
+        for connection in connections:
+            connection.look(now)
+        shed_slow_clients(connections, self._unsent)
+
+    def _drain(self) -> None:
+        if not self._broker.draining:
+            log_event(
+                "draining", connections=len(self.server_state.connections), subscribers=self._broker.subscribers()
+            )
+        self._broker.drain(self._spread)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain()
+        looking = asyncio.create_task(self._look_on())
+        await self._broker.drained()
+        await super().shutdown(sockets)
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()  # or the loop waits for its peer, when it is closed
+
+    async def _look_on(self) -> None:
+        """Connections are looked at until the last has gone, or the slow ones would hold the stop up."""
+        while True:
+            await asyncio.sleep(LOOK / 100)
+            self._look()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
+        loop = asyncio.get_running_loop()
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGINT: partial(self._stop, signal.SIGINT),
+            signal.SIGTERM: partial(self._stop, signal.SIGTERM),
+            signal.SIGHUP: self._hang_up,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+    def _hang_up(self) -> None:
+        """`kill -HUP`, or `systemctl reload`; or somebody has closed the terminal that the server runs in."""
+        if not self._on_terminal or os.isatty(STDERR):
+            self._reloads.run()
+        elif not self.should_exit:  # the shell says so, and so does the kernel: that is one wish
+            self._stop(signal.SIGHUP)
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self.should_exit:
+            log_event("stopped at once", WARNING, signal=number.name)
+            LOG_WRITER.close()
+            os._exit(FORCED)
+        self.should_exit = True
+        log_event("stopping", signal=number.name)
+        self._drain()

@@ -1,0 +1,134 @@
+"""What a setting may be: how it is read from a text, its bounds, and how both are told."""
+
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Final, get_args
+
+from ..errors import OptionInvalid
+from ..messages.units import ByteSize, Seconds, parse_duration, parse_size
+
+_WHOLE: Final = re.compile(r"[0-9]{1,18}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Values(ABC):
+    """The lawful values of a setting."""
+
+    kind: str
+    """What one looks like, as a word for a help text."""
+
+    allowed: str
+    """Which there are, for a table; empty where any will do."""
+
+    expected: str
+    """The same as the end of a sentence."""
+
+    @abstractmethod
+    def read(self, text: str) -> Any:
+        """Raises OptionInvalid."""
+
+    @abstractmethod
+    def has(self, value: Any) -> bool: ...
+
+
+class Range(Values):
+    """Those from `lowest` to `highest`, in words that it reads itself."""
+
+    what: ClassVar[str]
+    example: ClassVar[str]
+
+    def __init__(self, lowest: str, highest: str) -> None:
+        self._lowest, self._highest = self.read(lowest), self.read(highest)
+        self.allowed = f"{lowest} to {highest}"
+        self.expected = f"{self.what} from {lowest} to {highest}{self.example}"
+
+    def has(self, value: Any) -> bool:
+        return bool(self._lowest <= value <= self._highest)
+
+
+class Numbers(Range):
+    kind, what, example = "NUMBER", "a whole number", ""
+
+    def read(self, text: str) -> int:
+        if _WHOLE.fullmatch(text):
+            return int(text)
+        raise OptionInvalid(f"{text[:60]!a} is not a whole number")
+
+
+class Durations(Range):
+    kind, what, example = "DURATION", "a duration", ", such as 500ms, 30s, 10m or 2h"
+
+    def read(self, text: str) -> Seconds:
+        return Seconds(parse_duration(text))
+
+
+class Sizes(Range):
+    kind, what, example = "SIZE", "a size", ", such as 65536, 64KiB or 8MiB"
+
+    def read(self, text: str) -> ByteSize:
+        return ByteSize(parse_size(text))
+
+
+class OneOf(Values):
+    """A Literal's."""
+
+    def __init__(self, literal: Any) -> None:
+        self._words: tuple[str, ...] = get_args(literal)
+        self.kind = "|".join(self._words)
+        self.allowed = ", ".join(f"`{word}`" for word in self._words)
+        self.expected = " or ".join(self._words)
+
+    def read(self, text: str) -> str:
+        if not self.has(text):
+            raise OptionInvalid(f"{text[:60]!a} is none of them")
+        return text
+
+    def has(self, value: Any) -> bool:
+        return value in self._words
+
+
+class Texts(Values):
+    """Texts of one line, of which each part matches the pattern; with `many`, parts stand between commas or blanks."""
+
+    kind, allowed = "TEXT", ""
+
+    def __init__(self, pattern: str = r".*", expected: str = "a text of one line", many: bool = False) -> None:
+        self._pattern = re.compile(pattern, re.IGNORECASE)
+        self._many = many
+        self.expected = expected
+
+    def read(self, text: str) -> str:
+        return text
+
+    def has(self, value: Any) -> bool:
+        parts = listed(value) if self._many else [value]
+        return not _CONTROL.search(value) and all(map(self._pattern.fullmatch, parts))
+
+
+def listed(text: str) -> list[str]:
+    """`a, b` → a and b."""
+    return [part for part in re.split(r"[,\s]+", text) if part]
+
+
+_NAME: Final = r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?"
+ANY_TEXT: Final = Texts()
+ADDRESS: Final = Texts(
+    rf"{_NAME}|[0-9a-f:.]+(?:%[a-z0-9._-]+)?",
+    "an address of this machine or a name of it, such as 127.0.0.1, ::1 or 0.0.0.0 for all, without a port",
+)
+HOSTS: Final = Texts(
+    rf"\*|{_NAME}",
+    "names such as mq.example.org, without https://, port or path, as a browser sends them (münchen.de is "
+    "xn--mnchen-3ya.de); or * for all",
+    many=True,
+)
+ORIGINS: Final = Texts(
+    r"\*|null|(?!http://[^/]*:80\Z|https://[^/]*:443\Z)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?",
+    "origins as a browser sends them, such as https://example.org or http://localhost:3000, without a path, and "
+    "without :80 for http and :443 for https; or * for all",
+    many=True,
+)
+URL: Final = Texts(
+    rf"(?:https?://(?:[^\s/?#@]*@)?(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?/?)?",
+    "the URL of a server, without a path, such as https://mq.example.org",
+)

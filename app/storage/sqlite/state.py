@@ -1,0 +1,96 @@
+"""Notes in the file: each kind of state beside the messages, where the core has it, and what it is on disk."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from ...log.changes import Key, Kind, Notes
+from ...log.delayed import Postponed
+from ...log.groups.group import GroupNote, InFlight
+from ...log.idempotency import Remembered
+from ...log.log import LogNote
+from ...log.state import LogStateMachine
+from ...log.topic_log import TopicNote
+from ...log.trims import TrimMark
+from .parts import parts
+
+
+class _Sort(msgspec.Struct, frozen=True):
+    """What a kind's notes are, and where the core has the one with that key (None: no more)."""
+
+    type: Any
+    find: Callable[..., Any]
+
+
+_SORTS: Final[dict[Kind, _Sort]] = {
+    "log": _Sort(LogNote, lambda core: core.log.note()),
+    "topic": _Sort(TopicNote, lambda core, name: core.log.topic_note(name)),
+    "forgotten": _Sort(TrimMark, lambda core, name: core.log.losses.note(name)),
+    "group": _Sort(GroupNote, lambda core, topic, name: core.groups.group_note(topic, name)),
+    "job": _Sort(InFlight, lambda core, topic, name, seq: core.groups.job_note(topic, name, seq)),
+    "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.buried_note(topic, name, seq)),
+    "key": _Sort(Remembered, lambda core, topic, key: core.duplicates.note(topic, key)),
+    "delayed": _Sort(Postponed, lambda core, number: core.delayed.note(number)),
+    "left": _Sort(dict[int, int], lambda core: core.log.history.left),
+}
+
+
+class StateRecords:
+    """Gathers what has changed, and writes it down as it is in the end."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.core: LogStateMachine  # whose state it is; made with changed()
+        self._db = db
+        self._changed: dict[tuple[Kind, Key], None] = {}
+
+    def changed(self, kind: Kind, key: Key) -> None:
+        self._changed[kind, key] = None
+
+    def write(self) -> bool:
+        """False when nothing has changed."""
+        if not self._changed:
+            return False
+        self._changed["log", ()] = None
+        keys, self._changed = [*self._changed], {}
+        found = [(kind, key, _SORTS[kind].find(self.core, *key)) for kind, key in keys]
+        self._put([(kind, _text(key), _encode(value)) for kind, key, value in found if value is not None])
+        self._delete([(kind, _text(key)) for kind, key, value in found if value is None])
+        return True
+
+    def _put(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        for part in parts(rows):
+            places = ", ".join(["(?, ?, ?)"] * len(part))
+            self._db.execute(f"INSERT OR REPLACE INTO note VALUES {places}", [value for row in part for value in row])
+
+    def _delete(self, rows: Sequence[tuple[str, str]]) -> None:
+        for part in parts(rows):
+            places = ", ".join(["(?, ?)"] * len(part))
+            self._db.execute(
+                f"DELETE FROM note WHERE (kind, key) IN (VALUES {places})", [value for row in part for value in row]
+            )
+
+
+def read_notes(db: sqlite3.Connection) -> Notes:
+    """All that was written down."""
+    notes: Notes = {kind: {} for kind in _SORTS}
+    for kind, key, value in db.execute("SELECT kind, key, value FROM note"):
+        notes[kind][tuple(_decode_key(key))] = msgspec.msgpack.decode(value, type=_SORTS[kind].type)
+    return notes
+
+
+def count_messages(db: sqlite3.Connection) -> int:
+    """How many there are, by what is noted of the topics: a row may have fewer than it says."""
+    notes = db.execute("SELECT value FROM note WHERE kind = 'topic'")
+    return sum(msgspec.msgpack.decode(value, type=TopicNote).messages for (value,) in notes)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_key = msgspec.json.Decoder(list[str | int]).decode
+
+
+@lru_cache(1_024)
+def _text(key: Key) -> str:
+    return msgspec.json.encode(key).decode()

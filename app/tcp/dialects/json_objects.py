@@ -1,0 +1,146 @@
+"""JSON objects: the third version of the protocol, and what is ours beyond it."""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ...errors import PlainmqError, Refused
+from ...log.groups.group import parse_group
+from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id
+from ...messages.message import TEXT, Delivery, Envelope
+from ...messages.position import EARLIEST, LATEST, AfterIndex
+from ...messages.record import encode_json
+from ...messages.topic import parse_topic
+from .. import encoders
+from .base import BadArguments, Dialect, NotParsed, NotUtf8, decoded
+from .commands import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease, plain
+
+_ALL: Final = Delivery.ALL  # an enum's member is dear to look up
+CREDIT: Final = 10  # leases of a worker who does not say how many
+
+
+class _Line(msgspec.Struct, tag_field="command", forbid_unknown_fields=True, gc=False):
+    pass
+
+
+class _Subscribe(_Line, tag="subscribe"):
+    topic: str
+    last_seen: int | UnsetType = UNSET
+    cache: bool | UnsetType = UNSET
+    group: str | UnsetType = UNSET
+    credit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LEASES)] | UnsetType = UNSET
+    lease: str | UnsetType = UNSET
+
+    def command(self) -> Command:
+        if self.group is UNSET:
+            _check_absent(self.credit, self.lease)
+            replay = LATEST if self.cache is False else EARLIEST
+            return Subscribe(parse_topic(self.topic), replay if self.last_seen is UNSET else AfterIndex(self.last_seen))
+        _check_absent(self.last_seen, self.cache)
+        credit = CREDIT if self.credit is UNSET else self.credit
+        lease = None if self.lease is UNSET else parse_lease(self.lease)
+        return Work(parse_topic(self.topic), parse_group(self.group), credit, lease)
+
+
+def _check_absent(*values: object) -> None:
+    """Keys that do not go with the others."""
+    if any(value is not UNSET for value in values):
+        raise BadArguments
+
+
+class _Unsubscribe(_Line, tag="unsubscribe"):
+    topic: str
+    group: str | UnsetType = UNSET
+
+    def command(self) -> Command:
+        return Unsubscribe(parse_topic(self.topic), None if self.group is UNSET else parse_group(self.group))
+
+
+class _Send(_Line, tag="send"):
+    topic: str
+    msg: str
+    delivery: Delivery
+    cache: bool = True
+
+    def command(self) -> Command:
+        if self.delivery is _ALL and self.cache:
+            return Send(plain(self.topic), self.msg.encode())
+        return Send(Envelope(parse_topic(self.topic), TEXT, None, self.delivery, self.cache), self.msg.encode())
+
+
+class _Ack(_Line, tag="ack"):
+    topic: str
+    group: str
+    id: str
+
+    def command(self) -> Command:
+        return self._settle(Action.ACK, None)
+
+    def _settle(self, action: Action, seconds: float | None) -> Command:
+        return Settle(action, parse_topic(self.topic), parse_group(self.group), parse_lease_id(self.id), seconds)
+
+
+class _Nack(_Ack, tag="nack"):
+    delay: str | UnsetType = UNSET
+
+    def command(self) -> Command:
+        return self._settle(Action.NACK, None if self.delay is UNSET else parse_delay(self.delay))
+
+
+class _Extend(_Ack, tag="extend"):
+    lease: str | UnsetType = UNSET
+
+    def command(self) -> Command:
+        return self._settle(Action.EXTEND, None if self.lease is UNSET else parse_lease(self.lease))
+
+
+class _Auth(_Line, tag="auth"):
+    token: str
+
+    def command(self) -> Command:
+        return Auth(self.token)
+
+
+class _Ping(_Line, tag="ping"):
+    def command(self) -> Command:
+        return Ping()
+
+
+_Lines = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
+
+
+class JsonDialect(Dialect):
+    form = encoders.JSON
+    lease_form = encoders.JSON_LEASE
+
+    _decode = msgspec.json.Decoder(_Lines).decode
+    _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax and builds nothing
+
+    def parse(self, line: bytes) -> Command:
+        try:
+            wire: _Lines = self._decode(line)
+            return wire.command()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
+            raise self._reason(line) from None
+
+    def _reason(self, line: bytes) -> Refused:
+        """Why the line is refused, in the words that clients compare."""
+        try:
+            decoded(line)
+            self._skim(line)
+        except NotUtf8 as error:
+            return error
+        except (msgspec.DecodeError, RecursionError):
+            return NotParsed("Could not parse json")
+        return BadArguments("Malformed json message")
+
+    def success(self, text: str) -> bytes:  # noqa: ARG002
+        return b'{"success": true}\r\n'
+
+    def settled(self, command: Settle, outcome: Outcome) -> bytes:  # noqa: ARG002
+        """Anything but `done` is a bare word, for programs to compare."""
+        return self.success("") if outcome is Outcome.DONE else self.error(Refused(outcome))
+
+    def error(self, error: PlainmqError) -> bytes:
+        return b'{"success": false, "reason": %b}\r\n' % encode_json(str(error))

@@ -1,0 +1,208 @@
+"""Words, for people."""
+
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Final
+
+from ...broker.broker import TopicInfo
+from ...errors import OptionInvalid, PlainmqError
+from ...log.groups.group import parse_group
+from ...messages.control_characters import shown_line
+from ...messages.lease import MAX_LEASES, Action, parse_lease_id
+from ...messages.message import Id, Receipt, parse_id
+from ...messages.position import LATEST, parse_start
+from ...messages.topic import parse_pattern, parse_topic
+from .. import encoders
+from .base import BadArguments, Dialect, UnknownCommand, decoded
+from .commands import (
+    Auth,
+    Command,
+    Help,
+    Ping,
+    Quit,
+    Send,
+    Settle,
+    Subscribe,
+    Topics,
+    Unsubscribe,
+    Work,
+    parse_delay,
+    parse_lease,
+    plain,
+)
+
+_BLANKS = re.compile(r"[ \t]+")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_USAGE: Final = {
+    "sub": "sub TOPIC [since]",
+    "unsub": "unsub TOPIC [group]",
+    "pub": "pub TOPIC TEXT...",
+    "work": "work TOPIC GROUP [credit]",
+    "ack": "ack TOPIC GROUP ID",
+    "nack": "nack TOPIC GROUP ID [delay]",
+    "extend": "extend TOPIC GROUP ID [lease]",
+    "auth": "auth TOKEN",
+    "topics": "topics",
+    "ping": "ping",
+    "help": "help",
+    "quit": "quit",
+}
+_MEANT: Final = {
+    "subscribe": "sub",
+    "unsubscribe": "unsub",
+    "publish": "pub",
+    "send": "pub",
+    "pull": "work",
+    "done": "ack",
+    "exit": "quit",
+    "login": "auth",
+    "authorization:": "auth",
+    "?": "help",
+}
+
+HELP: Final = """\
+plainmq: each line is a command, in one of three dialects; mix them at will.
+  Words, for people (a message is shown as MSG <topic> <id> <text>):
+    sub TOPIC [since]     new messages; since: earliest, last:10, 10m or an id
+                          b.* is every topic of b, one level; b.** all levels
+    unsub TOPIC [group]   no more of them
+    pub TOPIC TEXT...     publish the text
+    work TOPIC GROUP [credit]      share the work: JOB <topic> <id> <text>
+    ack TOPIC GROUP ID             it is done: the next JOB comes
+    nack TOPIC GROUP ID [delay]    it is not: somebody gets it again
+    extend TOPIC GROUP ID [lease]  it takes longer than 30s
+    auth TOKEN            who you are, where that is asked
+    topics                what topics there are
+    ping                  are you there?
+    help                  this page
+    quit                  close the connection
+
+  JSON, for programs (send needs "delivery": "all", or "one" for one of them):
+    {"command":"subscribe","topic":"foo"}
+    {"command":"send","topic":"foo","msg":"blah","delivery":"all"}
+    {"command":"subscribe","topic":"foo","group":"workers"}
+    {"command":"unsubscribe","topic":"foo"}
+  Python literals, as it all began (no answer means it was done):
+    {'command':'subscribe', 'topic':'foo'}
+    {'command':'send', 'topic':'foo', 'msg':'blah'}"""
+
+CREDIT: Final = 1  # leases of a worker who does not say how many: a person does one thing at a time
+
+
+def describe(topics: Sequence[TopicInfo]) -> str:
+    """The topics as lines of words, their number first."""
+    return "\n".join([f"topics={len(topics)}", *map(_described, topics)])
+
+
+def _described(topic: TopicInfo) -> str:
+    state = topic.state
+    return (
+        f"TOPIC {state.topic} messages={state.messages} bytes={state.bytes} "
+        f"first={state.first or '-'} last={state.last or '-'} subscribers={topic.subscribers}"
+    )
+
+
+def _sub(topic: str, since: str) -> Command:
+    return Subscribe(parse_pattern(topic), parse_start(since) if since else LATEST)
+
+
+def _unsub(topic: str, rest: str) -> Command:
+    (group,) = _arguments("unsub", rest)
+    if group:
+        return Unsubscribe(parse_topic(topic), parse_group(group))
+    return Unsubscribe(parse_pattern(topic))
+
+
+def _pub(topic: str, text: str) -> Command:
+    _check_usage("pub", bool(text))
+    return Send(plain(topic), text.encode())
+
+
+def _work(topic: str, rest: str) -> Command:
+    group, credit = _arguments("work", rest)
+    return Work(parse_topic(topic), parse_group(group), _parse_credit(credit) if credit else CREDIT)
+
+
+def _parse_credit(text: str) -> int:
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= MAX_LEASES:
+        return int(text)
+    raise OptionInvalid(f"{text[:60]!a} is not a credit: expected a whole number from 1 to {MAX_LEASES}")
+
+
+def _settle(action: Action, topic: str, rest: str) -> Command:
+    group, id, seconds = (*_arguments(action, rest), "")[:3]
+    parsed = _SECONDS[action](seconds) if seconds else None
+    return Settle(action, parse_topic(topic), parse_group(group), parse_lease_id(id), parsed)
+
+
+def _auth(token: str, rest: str) -> Command:
+    _check_usage("auth", not rest)
+    return Auth(token)
+
+
+def _arguments(verb: str, rest: str) -> list[str]:
+    """The words behind the topic that the usage names; an optional one that was left out is empty."""
+    words = _BLANKS.split(rest) if rest else []
+    names = _USAGE[verb].split()[2:]
+    optional = sum(name.startswith("[") for name in names)
+    missing = len(names) - len(words)
+    _check_usage(verb, 0 <= missing <= optional)
+    return words + [""] * missing
+
+
+def _check_usage(verb: str, right: bool) -> None:
+    if not right:
+        raise BadArguments(f"expected: {_USAGE[verb]}")
+
+
+_SECONDS: Final = {Action.NACK: parse_delay, Action.EXTEND: parse_lease}
+_WITH_WORD: Final[dict[str, Callable[[str, str], Command]]] = {
+    "sub": _sub,
+    "unsub": _unsub,
+    "pub": _pub,
+    "work": _work,
+    "ack": partial(_settle, Action.ACK),
+    "nack": partial(_settle, Action.NACK),
+    "extend": partial(_settle, Action.EXTEND),
+    "auth": _auth,
+}
+_ALONE: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help": Help(), "quit": Quit()}
+
+
+class TextDialect(Dialect):
+    form = encoders.WORDS
+    lease_form = encoders.WORDS_LEASE
+
+    def parse(self, line: bytes) -> Command:
+        words = _BLANKS.split(decoded(line).strip(" \t\r"), 2)
+        verb, topic, rest = (*words, "", "")[:3]
+        verb = verb.lower()
+        if verb in _ALONE:
+            _check_usage(verb, not topic)
+            return _ALONE[verb]
+        if verb not in _WITH_WORD:
+            raise UnknownCommand(_unknown(verb))
+        _check_usage(verb, bool(topic))
+        return _WITH_WORD[verb](topic, rest)
+
+    def success(self, text: str) -> bytes:
+        return f"OK {text}\n".replace("\n", "\r\n").encode()
+
+    def sent(self, receipt: Receipt, place: int, count: int) -> bytes:
+        first = parse_id(receipt.id)
+        ids = [Id(first.epoch, first.seq + place + number) for number in range(count)]
+        return "".join([f"OK {id} subscribers={receipt.subscribers}\r\n" for id in ids]).encode()
+
+    def error(self, error: PlainmqError) -> bytes:
+        return f"ERR {error.code} {shown_line(str(error))}\r\n".encode()
+
+    def bye(self, reason: str) -> bytes:
+        return f"BYE {reason}\r\n".encode()
+
+
+def _unknown(verb: str) -> str:
+    meant = _MEANT.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
+    hint = f"did you mean '{_USAGE[meant]}'? " if meant else ""
+    return f"{verb[:20]!a} is not a command; {hint}'help' shows what is"

@@ -1,0 +1,37 @@
+"""How late the event loop is: a timer of one second, and how long after its time it came. A stall has a record."""
+
+from asyncio import AbstractEventLoop, TimerHandle
+from logging import WARNING
+from time import monotonic
+from typing import Final
+
+from .histogram import Histogram
+from .log import log_event
+
+BEAT: Final = 1.0
+STALL: Final = 0.5  # seconds late, from which on somebody may want to know: clients notice it too
+
+
+class LoopLag:
+    """Starts at once; stop() it."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.delays = Histogram()
+        self.latest = 0.0  # seconds, of the last beat
+        self._loop = loop
+        self._start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _start(self) -> None:
+        self._due = monotonic() + BEAT
+        self._timer: TimerHandle = self._loop.call_later(BEAT, self._beat)
+
+    def _beat(self) -> None:
+        delay = max(monotonic() - self._due, 0.0)
+        self.delays.add(delay)
+        self.latest = delay
+        if delay > STALL:
+            log_event("the event loop stalled", WARNING, seconds=delay)
+        self._start()

@@ -1,0 +1,35 @@
+"""GET /metrics: the broker's numbers, for Prometheus."""
+
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from ...broker.broker import Broker
+from ...errors import StorageFailed, TokensUnreadable
+from ..problem import problem
+from ..query import read_options
+from .prometheus import prometheus_text
+
+
+async def metrics(request: Request) -> Response:
+    read_options(request, {})
+    broker: Broker = request.app.state.broker
+    return Response(prometheus_text(broker, await broker.totals()), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def livez(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def readyz(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    if broker.draining:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the server is stopping")
+    if broker.unready:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.unready)
+    if request.app.state.authenticator.blind:
+        detail = "the file of tokens cannot be read, so none of them is taken; the server's log says why"
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, TokensUnreadable.code, detail)
+    return PlainTextResponse("ok\n")

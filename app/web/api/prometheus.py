@@ -1,0 +1,164 @@
+"""What a broker tells Prometheus. The numbers are read when they are asked for; a message pays for no labels.
+
+No label names a topic, a group or a client: there are as many time series with a hundred thousand topics as with none.
+"""
+
+from asyncio import all_tasks
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from math import inf
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ... import __version__
+from ...broker.broker import Broker
+from ...errors import Busy, PlainmqError, Refused
+from ...log.totals import Totals
+from ...telemetry.histogram import Histogram
+from ...telemetry.log import LOG_WRITER
+
+_COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
+    "plainmq_messages_published_total": ("Messages accepted.", lambda broker: broker.published),
+    "plainmq_messages_delivered_total": (
+        "Messages written to subscribers or handed to workers, each time.",
+        lambda broker: broker.counters.delivered,
+    ),
+    "plainmq_delivered_bytes_total": (
+        "Bytes that these took: as written to the socket, and of bodies when workers pull.",
+        lambda broker: broker.counters.delivered_bytes,
+    ),
+    "plainmq_gaps_total": ("Times that a reader was told of a loss.", lambda broker: broker.counters.gaps),
+    "plainmq_evictions_total": (
+        "Subscriptions cut off because their socket took nothing.",
+        lambda broker: broker.counters.evicted,
+    ),
+    "plainmq_engine_failures_total": (
+        "Times that the engine could not store what it was given.",
+        lambda broker: broker.engine.failures,
+    ),
+    "plainmq_log_records_dropped_total": (
+        "Records that were not written, because standard error was not read or could not be.",
+        lambda _broker: LOG_WRITER.dropped,
+    ),
+}
+
+_GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
+    "plainmq_topics": ("Topics.", lambda totals: totals.topics),
+    "plainmq_messages": ("Messages retained.", lambda totals: totals.messages),
+    "plainmq_messages_bytes": ("Bytes of their bodies.", lambda totals: totals.bytes),
+    "plainmq_log_bytes": ("What counts against the limit of the whole log.", lambda totals: totals.cost),
+    "plainmq_groups": ("Groups.", lambda totals: totals.groups),
+    "plainmq_group_lag_messages": (
+        "Messages not acked yet, summed over all groups.",
+        lambda totals: totals.ready + totals.leased + totals.delayed,
+    ),
+    "plainmq_dead_messages": ("Dead messages that nobody has taken away yet.", lambda totals: totals.buried),
+    "plainmq_dead_waiting_messages": (
+        "Dead messages that wait in their groups, because their dead-letter topic has no room.",
+        lambda totals: totals.unburied,
+    ),
+}
+
+_OTHER_CODES: Final = ("method_not_allowed", "internal_error")
+_FILES: Final = ("certificate", "keys", "tokens")
+_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_STAGES: Final = ("ready", "leased", "delayed", "acked", "dead")
+
+
+def prometheus_text(broker: Broker, totals: Totals | None) -> bytes:
+    """In Prometheus' text format. `totals`: None when the engine cannot say; then its numbers are left out."""
+    registry = CollectorRegistry()
+    registry.register(_Numbers(broker, totals))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Numbers(Collector):
+    """A broker's, as they are now."""
+
+    def __init__(self, broker: Broker, totals: Totals | None) -> None:
+        self._broker = broker
+        self._totals = totals
+
+    def collect(self) -> Iterator[Metric]:
+        broker = self._broker
+        about = {"version": __version__, "epoch": broker.epoch, "durability": broker.engine.durability}
+        yield InfoMetricFamily("plainmq", "The server, and the life of its log.", about)
+        for name, (text, count) in _COUNTERS.items():
+            yield CounterMetricFamily(name, text, count(broker))
+        yield _labelled(
+            CounterMetricFamily("plainmq_refusals_total", "Requests and lines refused.", labels=["code"]),
+            dict.fromkeys(sorted(_codes(Refused).union(_codes(Busy), _OTHER_CODES)), 0) | broker.counters.refusals,
+        )
+        yield _labelled(
+            CounterMetricFamily("plainmq_http_requests_total", "Requests answered over HTTP.", labels=["status"]),
+            _classes(broker.counters.answers),
+        )
+        yield _labelled(
+            GaugeMetricFamily("plainmq_connections", "Connections open now.", labels=["door"]),
+            broker.counters.connections,
+        )
+        yield _labelled(
+            GaugeMetricFamily("plainmq_subscribers", "Who listens, waits or works now.", labels=["kind"]),
+            broker.subscribers(),
+        )
+        yield _labelled(
+            GaugeMetricFamily(
+                "plainmq_stale_files", "1 while a file was changed and cannot be taken as it is now.", labels=["file"]
+            ),
+            dict.fromkeys(_FILES, 0) | broker.counters.stale,
+        )
+        yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
+        yield _histogram(
+            "plainmq_event_loop_delay_seconds", "How late a timer of one second comes.", broker.loop_lag.delays
+        )
+        yield _histogram("plainmq_commit_seconds", "How long the disk took for a transaction.", broker.engine.commits)
+        if self._totals is not None:
+            yield from _of_the_log(self._totals)
+
+
+def _of_the_log(totals: Totals) -> Iterator[Metric]:
+    for name, (text, value) in _GAUGES.items():
+        yield GaugeMetricFamily(name, text, value(totals))
+    text = "Messages in each stage of their life, summed over all groups."
+    yield _labelled(
+        GaugeMetricFamily("plainmq_group_messages", text, labels=["stage"]),
+        {stage: getattr(totals, stage) for stage in _STAGES},
+    )
+
+
+def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, int]) -> Metric:
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets = [(_bound(bound), count) for bound, count in histogram.buckets()]
+    return HistogramMetricFamily(name, text, buckets, histogram.sum)
+
+
+def _classes(answers: Mapping[int, int]) -> dict[str, int]:
+    """Answers by the first digit of their status."""
+    found = Counter(dict.fromkeys(_CLASSES, 0))
+    for status, count in answers.items():
+        found[f"{status // 100}xx"] += count
+    return dict(found)
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if seconds == inf else f"{seconds:g}"
+
+
+def _codes(kind: type[PlainmqError]) -> set[str]:
+    """Of this kind of error and of all below it."""
+    return {kind.code}.union(*map(_codes, kind.__subclasses__()))

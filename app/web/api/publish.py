@@ -1,0 +1,155 @@
+"""POST /topics/{topic}/messages: the body is the message, byte for byte; as NDJSON, each line is one."""
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...broker.broker import Broker
+from ...errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ...messages.message import (
+    LONGEST_DELAY,
+    Draft,
+    Envelope,
+    Receipt,
+    Scheduled,
+    guess_content_type,
+    parse_event,
+    parse_key,
+    rfc3339,
+)
+from ...messages.units import parse_duration
+from ..authentication import client
+from ..body import read_body
+from ..permissions import topic_of
+from ..query import Parser, boolean, choice, delivery, duration, read_options
+from ..responses import json_answer
+
+BATCH: Final = "application/x-ndjson"
+LINE: Final = "application/json"  # what each line of a batch is
+UNSAID: Final = "application/x-www-form-urlencoded"  # by curl, wget, Python and Java, when nobody says what is sent
+
+MAX_CONTENT_TYPE: Final = 255
+_CHUNKED: Final = "chunked"
+_CONTENT_TYPE = re.compile(r"[!-~][ -~]*")
+_OPTIONS: dict[str, Parser] = {
+    "event": parse_event,
+    "delivery": choice("delivery", delivery),
+    "retain": choice("retain", boolean),
+    "ttl": parse_duration,
+    "delay": duration("delay", LONGEST_DELAY),
+}
+
+
+class PublishLimits(msgspec.Struct, frozen=True):
+    """What the door takes in: bytes of a message and of a batch, messages in a batch."""
+
+    message: int = 1 << 20
+    batch: int = 16 << 20
+    batch_messages: int = 10_000
+
+
+class Accepted(msgspec.Struct, omit_defaults=True):
+    """The body of a 201. `last` and `count` are a batch's."""
+
+    id: str
+    topic: str
+    index: int
+    subscribers: int
+    durability: str
+    last: str | None = None
+    count: int | None = None
+    duplicate: bool = False
+
+
+class Postponed(msgspec.Struct, omit_defaults=True):
+    """The body of a 202: how many messages, and when they are published."""
+
+    scheduled: int
+    due: str
+    topic: str
+    durability: str
+    duplicate: bool = False
+
+
+async def publish(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    topic = topic_of(request)
+    options, key = read_options(request, _OPTIONS), _key(request)
+    delay = options.pop("delay", None)
+    content_type = _content_type(request)
+    batch = is_batch(content_type)
+    bounds: PublishLimits = request.app.state.bounds
+    body = await read_body(request, bounds.batch if batch else bounds.message)
+    bodies = lines_of(body, bounds) if batch else [body]
+    broker.quotas.publish(client(request), len(bodies))
+    envelope = Envelope(topic, LINE if batch else content_type or guess_content_type(body), **options)
+    answer = await broker.publish([Draft(envelope, bodies, delay, key)])
+    if isinstance(answer, Scheduled):
+        return _postponed(answer, topic, broker.engine.durability)
+    return _accepted(answer, batch, broker.engine.durability)
+
+
+def _accepted(receipt: Receipt, batch: bool, durability: str) -> Response:
+    body = Accepted(receipt.id, receipt.topic, receipt.index, receipt.subscribers, durability)
+    if batch:
+        body.last, body.count = receipt.last, receipt.count
+    body.duplicate = receipt.duplicate
+    location = f"/topics/{quote(receipt.topic)}/messages/{receipt.id}"
+    return json_answer(body, 200 if receipt.duplicate else 201, {"Location": location})
+
+
+def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
+    return json_answer(Postponed(answer.count, rfc3339(answer.due), topic, durability, answer.duplicate), 202)
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    return None if key is None else parse_key(key)
+
+
+def _content_type(request: Request) -> str | None:
+    if encoding := request.headers.get("content-encoding"):
+        raise EncodingUnsupported(f"Content-Encoding is {encoding[:60]!a}: send the message as it is, so it is stored")
+    coding = request.headers.get("transfer-encoding", _CHUNKED)
+    if coding.strip().lower() != _CHUNKED:
+        raise EncodingUnsupported(
+            f"Transfer-Encoding is {coding[:60]!a}: expected chunked, which is all that is undone"
+        )
+    return said_content_type(request.headers.get("content-type", ""))
+
+
+def said_content_type(content_type: str) -> str | None:
+    """None if nobody has said what the body is. Raises OptionInvalid."""
+    return read_content_type(content_type) if content_type and content_type.lower() != UNSAID else None
+
+
+def read_content_type(content_type: str) -> str:
+    """Itself, if it is one that can be kept. Raises OptionInvalid."""
+    if len(content_type) > MAX_CONTENT_TYPE or not _CONTENT_TYPE.fullmatch(content_type):
+        raise OptionInvalid(f"Content-Type is not 1 to {MAX_CONTENT_TYPE} characters of printable ASCII")
+    return content_type
+
+
+def is_batch(content_type: str | None) -> bool:
+    return content_type is not None and content_type.partition(";")[0].strip().lower() == BATCH
+
+
+def lines_of(body: bytes, bounds: PublishLimits) -> list[bytes]:
+    """The lines of a batch that are not empty. Raises MessageTooLarge, OptionInvalid."""
+    if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
+        raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
+    lines = [*filter(None, body.replace(b"\r\n", b"\n").split(b"\n"))]
+    if b"\r" in body:  # there may be lines of nothing else
+        lines = [line for line in lines if line.strip(b"\r")]
+    if not lines:
+        raise OptionInvalid("the batch has no message: expected at least one line that is not empty")
+    if len(lines) > bounds.batch_messages:
+        raise MessageTooLarge(f"the batch has {len(lines)} messages; at most {bounds.batch_messages} are accepted")
+    longest = max(map(len, lines))
+    if longest > bounds.message:
+        raise MessageTooLarge(f"a line of the batch has {longest} bytes; at most {bounds.message} are accepted")
+    return lines

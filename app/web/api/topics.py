@@ -1,0 +1,79 @@
+"""What topics there are, how much of each is kept, and how to change that."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...broker.broker import Broker, TopicInfo
+from ...messages.topic import TopicFilter
+from ...messages.units import format_duration, parse_duration
+from ..body import changes, read_json
+from ..permissions import topic_itself
+from ..query import Parser, read_options
+from ..responses import json_answer, list_answer
+
+_OPTIONS: dict[str, Parser] = {"match": lambda text: TopicFilter([text])}
+Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
+_EXAMPLE = 'settings such as {"max_messages":100,"max_age":"1h"}'
+
+_READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": int, "max_age": parse_duration}
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a PUT; what is left out stays as it is."""
+
+    max_messages: Amount | None = None
+    max_bytes: Amount | None = None
+    max_age: str | None = None
+
+
+async def list_topics(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    infos = await broker.topics(read_options(request, _OPTIONS).get("match"))
+    return await list_answer("topics", infos, _record)
+
+
+async def get_topic(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    return json_answer(_record(await broker.topic(_topic(request))))
+
+
+async def put_topic(request: Request) -> Response:
+    """Make the topic, if there is none, and set how much of it is kept."""
+    broker: Broker = request.app.state.broker
+    name = _topic(request)
+    await broker.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
+    return json_answer(_record(await broker.topic(name)))
+
+
+async def delete_topic(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    await broker.drop(_topic(request))
+    return Response(status_code=204)
+
+
+def _topic(request: Request) -> str:
+    read_options(request, {})
+    return topic_itself(request)
+
+
+def _record(info: TopicInfo) -> dict[str, Any]:
+    state = info.state
+    return {
+        "topic": state.topic,
+        "messages": state.messages,
+        "bytes": state.bytes,
+        "delayed": state.delayed,
+        "first": state.first,
+        "last": state.last,
+        "subscribers": info.subscribers,
+        "groups": state.groups,
+        "retention": {
+            "max_messages": state.retention.max_messages,
+            "max_bytes": state.retention.max_bytes,
+            "max_age": format_duration(state.retention.max_age),
+        },
+    }

@@ -1,0 +1,136 @@
+"""What becomes of a connection whose answer is an event stream: a protocol that takes bytes, and nothing else.
+
+It takes the place of the HTTP connection at the transport, so that nothing of HTTP is kept for a reader who only
+waits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...net.progress import ALL, Progress, progress
+from ...net.sockets import acknowledged, let_go
+from ..middleware.access_log import AccessRecord
+from ..sse import CHUNKED_RAW, farewell, hello
+from ..streaming.lifetime import REVOKED
+from ..streaming.takeover import Subscription
+from .context import ServerContext
+
+LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class StreamSink(asyncio.Protocol):
+    """`connections` are the server's, among which it is; `seen` is the request, for the log."""
+
+    __slots__ = (
+        "_connections", "_ended", "_first", "_last", "_seen", "_staff", "_subscription", "place", "transport", "write",
+    )  # fmt: skip
+    write: Callable[[bytes], None]
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], staff: ServerContext) -> None:
+        self.transport = transport
+        self._connections = connections
+        self._staff = staff
+        self._subscription: Subscription | None = None
+        self._seen: AccessRecord | None = None
+        self._ended = False  # in good order: what was written is on its way
+        self._last: Progress | None = None  # when the connection was lost
+        self.place = ""  # the id that the reader shall come back with, until it is told another
+
+    def open(
+        self, head: bytes, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
+    ) -> None:
+        """Send the head, to which only the empty line is missing, together with the first that the subscription has to
+        say."""
+        self._connections.add(self)
+        self._seen = seen
+        self._subscription = subscription
+        broker = self._staff.broker
+        broker.counters.answers[200] += 1
+        known = b"".join([b"%b: %b\r\n" % header for header in seen.header]) if seen and seen.id else b""
+        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.join([hello(broker.pressure, self.place)]))
+        self.write = self._write_first
+        begin()
+        if self._first:
+            self._write_first(b"")
+
+    def _write_first(self, data: bytes) -> None:
+        first, self._first = self._first, b""
+        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+        self.write(first + data)
+
+    def pending(self) -> int:
+        return self.transport.get_write_buffer_size() - acknowledged(self.transport)
+
+    def progress(self) -> Progress:
+        known = self._last or progress(self.transport)
+        return known._replace(open=True) if self._ended and self._last is None else known
+
+    def end(self, reason: str) -> None:
+        self._because(reason)
+        self._ended = True
+        self.write(CHUNKED_RAW.join([farewell(reason, self._staff.broker.pressure)]) + _LAST_CHUNK)
+        self._release()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER, self.abort)
+        self.transport.close()
+
+    def abort(self) -> None:
+        self._because("cut_off")
+        self._ended = False
+        self._release()
+        self.transport.abort()
+
+    def revoke(self) -> None:
+        if self._subscription is not None:
+            self._subscription.end(REVOKED)
+
+    def _release(self) -> None:
+        subscription, self._subscription = self._subscription, None  # the two hold each other
+        if subscription is not None:
+            self._staff.authenticator.unregister(self)
+            subscription.detach()
+
+    def _because(self, why: str) -> None:
+        if self._seen is not None and not self._seen.why:
+            self._seen.why = why
+
+    # What the server says
+
+    def look(self, _now: float) -> None:
+        """Nothing is awaited from its client, but that it lets go."""
+        if self.transport.is_closing():
+            let_go(self.transport)
+
+    def unsent(self) -> int:
+        """What it has not taken is its cohort's affair."""
+        return 0
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self.transport.close()
+
+    # What the transport says; a client has nothing to say to a stream
+
+    def pause_writing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.pause()
+
+    def resume_writing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.resume()
+
+    def eof_received(self) -> None:
+        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
+        self._release()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._last = ALL if self._ended and exc is None else progress(self.transport).last
+        self._release()
+        self._connections.discard(self)
+        self._staff.broker.counters.connections["http"] -= 1
+        if self._seen is not None:
+            self._seen.streams = True
+            self._seen.tell(self._staff.access)

@@ -1,0 +1,131 @@
+"""A route, and what a request needs to pass: there is none without."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ..access.grant import EVERYTHING, UNAUTHENTICATED, Right, authorise
+from ..errors import TokenMissing
+from ..log.groups.group import parse_group
+from ..messages.topic import TopicFilter, parse_topic
+from .authentication import GRANT, grant_of, identify
+from .middleware.access_log import exchange, named
+
+_BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
+
+ENTRY: Final = "plainmq.entry"  # the key of the scope under which a request can be judged again
+
+Subject = Callable[[Request], str | TopicFilter]
+
+
+class RequiredRight(msgspec.Struct, frozen=True):
+    """A right, on what the request names; `by_ticket`: a ticket will do."""
+
+    right: Right
+    subject: Subject
+    by_ticket: bool = False
+
+    def check(self, request: Request) -> None:
+        authorise(grant_of(request), self.right, self.subject(request))
+
+
+class AnyToken(msgspec.Struct, frozen=True):
+    """Any good token."""
+
+    by_ticket: bool = False
+
+    def check(self, request: Request) -> None:
+        if grant_of(request) is UNAUTHENTICATED:
+            raise TokenMissing("this needs a token: send Authorization: Bearer TOKEN")
+
+
+class ProtectedRoute(Route):
+    """`need` is None where nobody is asked who he is."""
+
+    def __init__(
+        self, method: str, path: str, endpoint: Callable[..., Any], need: RequiredRight | AnyToken | None
+    ) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        self.need = need
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.need is not None and scope["method"] in (self.methods or ()):
+            scope[ENTRY] = partial(_let_in, Request(scope), self.need)
+            scope[ENTRY]()
+        await super().handle(scope, receive, send)
+
+
+def _let_in(request: Request, need: RequiredRight | AnyToken) -> None:
+    grant = request.scope[GRANT] = identify(request, need.by_ticket)
+    if seen := exchange(request.scope):
+        seen.token = named(grant)
+    need.check(request)
+
+
+def let_in_again(request: Request) -> None:
+    """Its body may have taken hours, and the token may have been taken out or changed. Raises as at its head."""
+    request.scope[ENTRY]()
+
+
+# What a request is about
+
+
+def topic_of(request: Request) -> str:
+    """Raises TopicInvalid."""
+    return parse_topic(request.path_params["topic"])
+
+
+def topic_itself(request: Request) -> str:
+    """Not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages` (which can still be
+    named, as `foo%2Fmessages`). Raises TopicInvalid."""
+    if _BELOW.search(request.scope.get("raw_path", b"")):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+    return topic_of(request)
+
+
+def selection_of(request: Request) -> TopicFilter:
+    """A topic, or the topics that a pattern matches. Raises TopicInvalid."""
+    return TopicFilter([request.path_params["topic"]])
+
+
+def selections_of(request: Request) -> TopicFilter:
+    """Several topics and patterns. Raises TopicInvalid."""
+    return TopicFilter(request.query_params.getlist("topic"))
+
+
+def matched_by(request: Request) -> TopicFilter:
+    """Those that are to be listed: all, unless it says which. Raises TopicInvalid."""
+    return TopicFilter(request.query_params.getlist("match") or [EVERYTHING])
+
+
+def everything(_request: Request) -> str:
+    return EVERYTHING
+
+
+def names_of(request: Request) -> tuple[str, str]:
+    """The topic and the group of the path. Raises TopicInvalid, GroupInvalid."""
+    return topic_of(request), parse_group(request.path_params["group"])
+
+
+PUBLISH: Final = RequiredRight(Right.PUBLISH, topic_of)
+READ: Final = RequiredRight(Right.SUBSCRIBE, selection_of)
+READ_ONE: Final = RequiredRight(Right.SUBSCRIBE, topic_of)
+STREAM: Final = RequiredRight(Right.SUBSCRIBE, selection_of, by_ticket=True)
+STREAMS: Final = RequiredRight(Right.SUBSCRIBE, selections_of, by_ticket=True)
+WORK: Final = RequiredRight(Right.CONSUME, topic_of)
+WORK_STREAM: Final = RequiredRight(Right.CONSUME, topic_of, by_ticket=True)
+STATE: Final = RequiredRight(Right.SUBSCRIBE, topic_itself)
+GROUP_STATE: Final = RequiredRight(Right.CONSUME, topic_itself)
+CHANGE: Final = RequiredRight(Right.ADMIN, topic_itself)
+LIST: Final = RequiredRight(Right.ADMIN, matched_by)
+LOOK_INSIDE: Final = RequiredRight(Right.ADMIN, everything)
+KNOWN: Final = AnyToken()
+EVERYBODY: Final = None

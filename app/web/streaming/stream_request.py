@@ -1,0 +1,76 @@
+"""What a stream of the log is asked for: which topics, in which form, from where on and until when."""
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+from starlette.datastructures import QueryParams
+
+from ...broker.broker import Broker
+from ...fanout.cohort import Subscriber
+from ...fanout.encoder import Encoder
+from ...fanout.sink import Sink
+from ...messages.message import MARK, Message, parse_id
+from ...messages.position import LATEST, After, Start, parse_start
+from ...messages.topic import TopicFilter
+from ..authentication import TICKET
+from ..query import Parser, choice, duration, integer, of_event_source, parse_options
+from ..sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, Encoders, SseEncoder, marked
+
+LONGEST: Final = 3_600.0  # seconds that a stream may ask for
+
+_FORMS: dict[str, Encoders[SseEncoder[Message]]] = {
+    "raw": Encoders(SSE_RAW, CHUNKED_RAW),
+    "json": Encoders(SSE_JSON, CHUNKED_JSON),
+}
+
+
+def _after(text: str) -> Start | None:
+    """None when there is a mark and no id: a stream ended before it had one."""
+    return None if text.startswith(MARK) else After(parse_id(text))
+
+
+_OPTIONS: dict[str, Parser] = {
+    "since": parse_start,
+    "last_event_id": _after,
+    "format": choice("format", _FORMS),
+    "limit": integer("limit", 1, 1_000_000),
+    "timeout": duration("timeout", LONGEST),
+    TICKET: str,
+}
+
+
+class StreamRequest(msgspec.Struct, frozen=True):
+    """`limit`: messages; `timeout`: seconds."""
+
+    topic_filter: TopicFilter
+    forms: Encoders[SseEncoder[Message]]
+    start: Start
+    limit: int | None
+    timeout: float | None
+
+    def subscribe(self, broker: Broker, client: str | None, form: Encoder, sink: Sink) -> Subscriber:
+        """`client`: whose it is, in quotas. Raises Draining, SubscriberLimit."""
+        return broker.subscribe(self.topic_filter, form, sink, aging=True, limit=self.limit, client=client)
+
+    def begin(self, reader: Subscriber) -> None:
+        reader.start(self.start)
+
+
+def parse_stream_request(
+    topic_filter: TopicFilter,
+    query: QueryParams,
+    last_event_id: str | None,
+    repeatable: Collection[str] = (),
+    mark: str = "",
+) -> StreamRequest:
+    """`last_event_id` is the header, which goes before the query: a browser that comes back sends the place that it has
+    reached there. `mark`: what stands behind the stream's ids. Raises OptionInvalid."""
+    options = parse_options(of_event_source(query), _OPTIONS, repeatable)
+    single = len(topic_filter.topics) == 1 and not topic_filter.patterns
+    seen = last_event_id and _after(last_event_id.strip(" \t"))  # RFC 9110, section 5.5; the parser leaves it on
+    start = seen or options.get("last_event_id") or options.get("since", LATEST)
+    forms: Encoders[SseEncoder[Message]] = options.get("format", _FORMS["raw" if single else "json"])
+    return StreamRequest(
+        topic_filter, marked(forms, mark) if mark else forms, start, options.get("limit"), options.get("timeout")
+    )
