@@ -57,7 +57,7 @@ def sequences(copy: Path) -> list[int]:
 def test_a_copy_made_while_messages_are_published_is_the_whole_log_of_one_moment(tmp_path: Path) -> None:
     store, batch = tmp_path / "log.db", 7
     confirmed, ended = [0], threading.Event()
-    with served(store, "--max-messages", "100000") as server:
+    with served(store, "--max-messages", "1000000", "--max-bytes", "1GiB") as server:  # so that retention takes none
 
         def publish() -> None:
             with httpx.Client(base_url=server.url, headers={"Content-Type": "application/x-ndjson"}) as client:
