@@ -1,13 +1,13 @@
 """Whether there is room for messages in a topic and in the log, and who is told what when there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import LogFull, MessageTooLarge
 from ..messages.message import Draft, newest
 from .groups.group import JOB_COST
 from .groups.unacked import UnackedIndex
-from .run import ONE_COST, known_cost
+from .run import known_cost, one_cost
 from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 
 
@@ -18,9 +18,9 @@ class Freed(NamedTuple):
     known: int = 0
 
 
-def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: int) -> None:
-    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log; `left`: of `memory_bytes`. Raises
-    LogFull, MessageTooLarge."""
+def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: Callable[[], int]) -> None:
+    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log; `left` answers those of `memory_bytes`.
+    Raises LogFull, MessageTooLarge."""
     retention = topic.retention if topic else limits.retention
     retained = [draft for draft in drafts if draft.envelope.retain]
     coming = kept = weigh(retained)
@@ -33,12 +33,12 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
         staying = coming if topic.holds.groups else weigh(newest(retained, 1))  # or else older ones make room
         _check_held(topic, topic.holds, staying)
         need += kept.messages * len(topic.holds.groups) * JOB_COST
-    lack = kept.known - left if kept.known else 0
+    lack = kept.known - left() if kept.known else 0
     if need <= 0 and lack <= 0:
         return
     freed = Freed() if topic is None else _reclaimable(topic, kept)
     if freed.known < lack:
-        raise LogFull(memory_full(limits, left))
+        raise LogFull(memory_full(limits, left()))
     if freed.memory < need:
         raise LogFull(
             f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
@@ -99,6 +99,6 @@ def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
             if topic.holds is None or not run.for_all or not topic.holds.needed_by(seq):
                 messages -= 1
                 nbytes -= size
-                memory += size + run.each + (0 if run.for_all else ONE_COST)
+                memory += size + run.each + one_cost(run.envelope)
                 known += known_cost(run.envelope, run.expires is not None)
     return Freed(memory, known)

@@ -62,7 +62,7 @@ class Log:
         self.head = 0  # seq of the newest message
         self.cost = 0  # bytes of memory: all kept messages, what groups may need for them, topics, what is delayed
         self._delayed = 0  # bytes of that: what is delayed
-        self._ones = 0  # messages for one subscriber
+        self._beside = 0  # bytes of memory that are not in `cost`: of what is for one, and of groups
         self._dead = 0  # messages that are dead
         self._groups = NOTHING  # all groups together
         self.topics: dict[str, TopicLog] = {}
@@ -102,7 +102,7 @@ class Log:
         for topic, seq in waiting:
             self.topics[topic].for_one[seq] = True
             self.waiting.add(topic)
-            self._ones += 1
+            self._beside += ONE_COST
         for seq, expires in expiries:
             self._expiries.set(seq, expires)
         for topic, seq, nbytes in dead:
@@ -218,7 +218,7 @@ class Log:
                 self._expiries.discard(run.seq)
             if run.envelope.delivery is ONE:
                 del topic.for_one[run.seq]
-                self._ones -= 1
+                self._beside -= ONE_COST
                 self._arrive(topic, run.seq)
                 self._look_who_waits(topic)
             if run.envelope.death is not None:
@@ -320,7 +320,7 @@ class Log:
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
-                self._ones += 1
+                self._beside += ONE_COST
                 self._send(topic, run.seq)
             elif holds is not None or run.envelope.death is not None:
                 holds = topic.holds = holds or UnackedIndex({})
@@ -396,7 +396,7 @@ class Log:
         holds = topic.holds or UnackedIndex({})
         count = holds.count + counting.free
         cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
-        if self.total + cost > self.limits.total_bytes or self.memory_left < GROUP_COST:
+        if self.total + cost > self.limits.total_bytes or self.memory_left() < GROUP_COST:
             raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
         self.cost += cost
         self.count_group(group, group.size)
@@ -420,8 +420,10 @@ class Log:
 
     def count_group(self, group: Group, size: Size) -> None:
         """It is so large now."""
-        self._groups = self._groups.changed(group.counted, size)
-        group.counted = size
+        if size != group.counted:
+            self._groups = self._groups.changed(group.counted, size)
+            self._beside += size.nbytes - group.counted.nbytes
+            group.counted = size
 
     def unhold(self, topic: TopicLog, seq: int, nbytes: int) -> None:
         """No group needs the message of so many bytes any more: retention may take it."""
@@ -447,24 +449,23 @@ class Log:
         self.sweep(now)
         name = drafts[0].envelope.topic
         self._check_topics(name)
-        capacity.check(drafts, self.topics.get(name), self.limits, self.total, self.memory_left)
+        capacity.check(drafts, self.topics.get(name), self.limits, self.cost + self._beside, self.memory_left)
 
     def check_memory(self, nbytes: int) -> None:
         """Raises LogFull when so much memory is not left."""
-        if nbytes > self.memory_left:
-            raise LogFull(capacity.memory_full(self.limits, self.memory_left))
+        if nbytes > self.memory_left():
+            raise LogFull(capacity.memory_full(self.limits, self.memory_left()))
 
     @property
     def total(self) -> int:
         """Bytes of all that counts against `total_bytes`."""
-        return self.cost + ONE_COST * self._ones + self._groups.nbytes
+        return self.cost + self._beside
 
-    @property
     def memory_left(self) -> int:
         """Bytes that are left of `memory_bytes`."""
-        groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs + self._groups.nbytes
-        messages = EXPIRY_COST * len(self._expiries) + ONE_COST * self._ones + HELD_COST * self._dead
-        return self.limits.memory_bytes - self._delayed - groups - messages
+        groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs
+        messages = EXPIRY_COST * len(self._expiries) + HELD_COST * self._dead
+        return self.limits.memory_bytes - self._delayed - self._beside - groups - messages
 
     def existing(self, name: str) -> TopicLog:
         """Raises NotFound."""

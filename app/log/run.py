@@ -29,9 +29,13 @@ def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
     return nbytes if ttl is None else nbytes + EXPIRY_COST
 
 
+def one_cost(envelope: Envelope) -> int:
+    return ONE_COST if envelope.delivery is ONE else 0
+
+
 def known_cost(envelope: Envelope, expires: bool) -> int:
     """Bytes of memory that a kept message takes even if it is on a disk."""
-    nbytes = ONE_COST if envelope.delivery is ONE else 0
+    nbytes = one_cost(envelope)
     if envelope.death is not None:
         nbytes += HELD_COST
     return nbytes + EXPIRY_COST if expires else nbytes

@@ -7,7 +7,7 @@ import msgspec
 
 from ..messages.message import HERE, ONE, Draft, Envelope, Message
 from .groups.unacked import UnackedIndex
-from .run import ONE_COST, cost, known_cost
+from .run import MESSAGE_COST, cost, known_cost, one_cost
 from .store import TopicMessages
 from .trims import TrimMark
 
@@ -31,10 +31,11 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
         nbytes += sum(map(len, draft.bodies))
-        memory += several * cost(envelope.line, envelope.death, envelope.ttl)
-        if envelope.delivery is ONE:
-            memory += several * ONE_COST
-        known += several * known_cost(envelope, envelope.ttl is not None)
+        each = cost(envelope.line, envelope.death, envelope.ttl)
+        memory += several * each
+        if each != MESSAGE_COST or envelope.delivery is ONE:  # most are neither
+            memory += several * one_cost(envelope)
+            known += several * known_cost(envelope, envelope.ttl is not None)
     return Weight(messages, nbytes, nbytes + memory, known)
 
 

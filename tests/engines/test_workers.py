@@ -11,7 +11,8 @@ import pytest
 
 from app.broker.broker import Broker
 from app.consumers.push import PushConsumer
-from app.errors import NotFound
+from app.errors import LogFull, NotFound
+from app.log.groups.group import GROUP_COST, JOB_COST
 from app.log.topic_log import Limits
 from app.messages.lease import Action, Lease, Outcome, parse_lease_id
 from app.storage.engine import Engine
@@ -276,3 +277,20 @@ async def test_seats_are_given_back(broker: Make) -> None:
             task.cancel()
             await turns()
         assert await stages(it) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("engine", ["memory", "slow"])
+async def test_a_worker_waits_while_there_is_no_memory_for_another_lease(engine: str) -> None:
+    limits = Limits(memory_bytes=GROUP_COST + 2 * JOB_COST)
+    async with Broker(ENGINES[engine](limits, Clock())) as broker:
+        await broker.configure_group("a", "g", {}, make=True)
+        await publish(broker, "1", "2", "3")
+        start(broker, socket := WorkSocket(), credit=9)
+        await turns()
+        assert [lease.message.seq for lease in socket.leases] == [1, 2]
+        with pytest.raises(LogFull):
+            await pull(broker)
+        await settle(broker, Action.ACK, str(socket.leases[0]))
+        await turns()
+        assert [lease.message.seq for lease in socket.leases] == [1, 2, 3]
+        assert not socket.ends

@@ -86,7 +86,7 @@ class Groups:
         return bool(self._news.ended or self._news.ready)
 
     def take_news(self) -> News:
-        if self._starved and self._log.memory_left >= JOB_COST:
+        if self._starved and self._log.memory_left() >= JOB_COST:
             self._news.ready |= self._starved
             self._starved = {}
         if not self.has_news:
@@ -382,7 +382,7 @@ class Groups:
             if len(leases) == count or nbytes <= 0:
                 break
         self._look_at(topic, name, group)
-        if not leases and self._log.memory_left < JOB_COST and next(self._fresh(topic, group, now), None):
+        if not leases and self._log.memory_left() < JOB_COST and next(self._fresh(topic, group, now), None):
             self._starved[topic, name] = None
             self._log.check_memory(JOB_COST)
         return leases
@@ -392,7 +392,7 @@ class Groups:
         while (seq := group.take_requeued()) is not None:
             if message := self._message(topic, seq, now):
                 yield message
-        yield from islice(self._fresh(topic, group, now), max(self._log.memory_left // JOB_COST, 0))
+        yield from islice(self._fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
 
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
         """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
