@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -65,8 +66,15 @@ async def all_answers(server: ServerProcess, *pieces: bytes) -> list[tuple[int, 
             await writer.drain()
             await asyncio.sleep(0)
         text = await reader.read()
-    writer.close()
+    await closed(writer)
     return answers_in(text)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close it, and wait until the loop has let go of the socket: it may have been reset, which is as good."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def answers_in(text: bytes) -> list[tuple[int, str]]:
@@ -227,7 +235,7 @@ async def _drip(server: ServerProcess, said: bytes) -> list[tuple[int, str]]:
             break
         writer.write(bytes([byte]))
     text = await answer
-    writer.close()
+    await closed(writer)
     return answers_in(text)
 
 
