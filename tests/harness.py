@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import os
+import pty
 import re
 import signal
 import socket
@@ -62,6 +63,26 @@ def own_address() -> str | None:
             return None
         address: str = sock.getsockname()[0]
         return address
+
+
+@contextmanager
+def at_a_terminal(*flags: str) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
+    """A server whose standard streams are a terminal, which is closed once it has said all that it says at its start:
+    the process, and that."""
+    ours, terminal = pty.openpty()
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", *flags]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    ) as process:
+        try:
+            os.close(terminal)
+            said = b""
+            while not said.endswith(b"/stream\r\n"):  # the last of it
+                said += os.read(ours, 1_000)
+            os.close(ours)
+            yield process, said
+        finally:
+            process.kill()
 
 
 class ServerProcess:

@@ -1,4 +1,4 @@
-"""The doorkeeper knows whose a token is. All doors ask the same one, and keep the grant that they are told.
+"""The authenticator knows whose a token is. All doors ask the same one, and keep the grant that they are told.
 
 token ──▶ known before? ──▶ a static one? ──▶ signed with one of the keys? ──▶ Grant
                                                                 └── no ──▶ attempts.failed(), Unauthorised

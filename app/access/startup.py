@@ -40,8 +40,8 @@ def build_authenticator(
     settings: Settings, path: Path, reach: BindScope, announce: Callable[[str], None],
     stale: MutableMapping[str, int] | None = None,
 ) -> Authenticator:  # fmt: skip
-    """The doorkeeper of these settings: who is shut wants a first token. `path`: of the tokens. `announce` gets what a
-    person must know; `stale`: whether the file is in force as it is. Nothing is written.
+    """The authenticator of these settings: one that is shut wants a first token. `path`: of the tokens. `announce` gets
+    what a person must know; `stale`: whether the file is in force as it is. Nothing is written.
 
     Raises FileInvalid, KeyInvalid, SettingInvalid.
     """

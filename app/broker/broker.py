@@ -104,7 +104,7 @@ class Broker:
         )
         await self.engine.open(self._cohorts.deliver, self._workers)
         self._cohorts.head = self.engine.head
-        self.gather = PublishBatcher(self._loop, self.publish_each)
+        self.batcher = PublishBatcher(self._loop, self.publish_each)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.loop_lag = LoopLag(self._loop)
         self._farewells = DrainSchedule(self._loop)
@@ -321,7 +321,7 @@ class Broker:
 
     def subscribers(self) -> dict[str, int]:
         """How many there are of each kind of reader, and of workers, those that pull among them."""
-        return self._cohorts.count_by_kind() | {"worker": self._workers.takers}
+        return self._cohorts.count_by_kind() | {"worker": self._workers.consumers}
 
     async def totals(self) -> Totals | None:
         """What the log holds; None when it cannot be asked now."""
@@ -369,7 +369,7 @@ class Broker:
 
     @property
     def _places(self) -> int:
-        return self._cohorts.places + self._workers.takers
+        return self._cohorts.places + self._workers.consumers
 
     def _age(self, aging: bool) -> float:
         return self._timing.stream_age * uniform(0.9, 1.1) if aging else inf

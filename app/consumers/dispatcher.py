@@ -1,4 +1,4 @@
-"""A group's crew: what the log leases goes to those who wait, in the order in which they began to.
+"""A group's dispatcher: what the log leases goes to those who wait, in the order in which they began to.
 
 Nobody asks again and again: the log says when there may be something (`wake`) and when a lease is over (`ended`).
 """
@@ -55,7 +55,7 @@ class GroupDispatcher:
     def __init__(self, engine: Engine, topic: str, group: str, loop: AbstractEventLoop, report: Report) -> None:
         self.topic = topic
         self.group = group
-        self.takers: set[Consumer] = set()
+        self.consumers: set[Consumer] = set()
         self.resting = False
         self._engine = engine
         self._loop = loop
@@ -67,14 +67,14 @@ class GroupDispatcher:
         self._asked: tuple[Consumer, Future[list[Lease]]] | None = None  # for whom the log is being asked
         self._over: set[LeaseId] = set()  # leases that ended while it was
 
-    def wait(self, taker: Consumer) -> None:
+    def wait(self, consumer: Consumer) -> None:
         """It has room."""
-        self._waiting[taker] = None
+        self._waiting[consumer] = None
         self.wake()
 
-    def remove(self, taker: Consumer) -> None:
-        self.takers.discard(taker)
-        self._waiting.pop(taker, None)
+    def remove(self, consumer: Consumer) -> None:
+        self.consumers.discard(consumer)
+        self._waiting.pop(consumer, None)
 
     def wake(self) -> None:
         """There may be something to hand out, or somebody to hand it to."""
@@ -83,9 +83,9 @@ class GroupDispatcher:
             self._dealing = self._loop.create_task(self._dispatch())
             self._dealing.add_done_callback(self._dispatched)
 
-    async def answered(self, taker: Consumer) -> None:
+    async def answered(self, consumer: Consumer) -> None:
         """Wait until the log is not being asked for this one: what it gives must not be lost."""
-        if self._asked is not None and self._asked[0] is taker:
+        if self._asked is not None and self._asked[0] is consumer:
             await wait([self._asked[1]])
 
     async def claim(self, count: int, lease: float | None) -> list[Lease]:
@@ -120,33 +120,33 @@ class GroupDispatcher:
             self._engine.settle(self.topic, self.group, action, ids).add_done_callback(self._given_back)
 
     def end(self, reason: str) -> None:
-        for taker in tuple(self.takers):
-            taker.end(reason)
+        for consumer in tuple(self.consumers):
+            consumer.end(reason)
 
     async def _dispatch(self) -> None:
         """Hand out until nothing is left, or nobody waits: one message each in turn while several wait."""
         claims = 0
         while self._waiting:
-            taker = next(iter(self._waiting))
-            if not taker.capacity:  # it was held, or is over
-                del self._waiting[taker]
+            consumer = next(iter(self._waiting))
+            if not consumer.capacity:  # it was held, or is over
+                del self._waiting[consumer]
                 continue
             self._news = False
-            leases = await self._ask(taker)
+            leases = await self._ask(consumer)
             if not leases:  # if there is news by now, it is dealt anew
                 return
-            self._deliver(taker, leases)
+            self._deliver(consumer, leases)
             claims += 1
             if claims % IN_ONE_TURN == 0:
                 await sleep(0)
 
-    async def _ask(self, taker: Consumer) -> list[Lease]:
+    async def _ask(self, consumer: Consumer) -> list[Lease]:
         """Leases for this one; without those that were over before they came."""
-        count = 1 if len(self._waiting) > 1 else taker.capacity
+        count = 1 if len(self._waiting) > 1 else consumer.capacity
         claim = self._engine.claim(
-            self.topic, self.group, count=count, nbytes=BURST, seconds=taker.lease, bound=taker.bound
+            self.topic, self.group, count=count, nbytes=BURST, seconds=consumer.lease, bound=consumer.bound
         )
-        self._asked = taker, claim
+        self._asked = consumer, claim
         try:
             leases = await claim
         finally:
@@ -154,12 +154,12 @@ class GroupDispatcher:
             over, self._over = self._over, set()
         return [lease for lease in leases if lease_id(lease) not in over] if over else leases
 
-    def _deliver(self, taker: Consumer, leases: list[Lease]) -> None:
-        self._waiting.pop(taker, None)
-        if taker in self.takers:
-            taker.deliver(leases)
-            if taker.capacity:
-                self._waiting[taker] = None
+    def _deliver(self, consumer: Consumer, leases: list[Lease]) -> None:
+        self._waiting.pop(consumer, None)
+        if consumer in self.consumers:
+            consumer.deliver(leases)
+            if consumer.capacity:
+                self._waiting[consumer] = None
         else:  # it left while the log was asked
             self.give_back([lease_id(lease) for lease in leases])
 
@@ -172,8 +172,8 @@ class GroupDispatcher:
             self._report("workers were cut off: the log could not be asked for work", error)
             self.end("error")
         else:
-            for taker in tuple(self._waiting):
-                taker.exhausted()
+            for consumer in tuple(self._waiting):
+                consumer.exhausted()
             if self._news:
                 self.wake()
 

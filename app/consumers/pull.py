@@ -12,12 +12,12 @@ class PullRequest:
 
     bound = False  # the answer ends its connection, perhaps, and no lease
 
-    def __init__(self, crew: GroupDispatcher, count: int, lease: float | None, client: str | None = None) -> None:
+    def __init__(self, dispatcher: GroupDispatcher, count: int, lease: float | None, client: str | None = None) -> None:
         self.client = client
         self.leases: list[Lease] = []
         self.lease = lease
         self.reason = ""  # why it was ended
-        self._dispatcher = crew
+        self._dispatcher = dispatcher
         self._count = count
         self._octets = 0
         self._over = Event()

@@ -21,7 +21,7 @@ class ConsumerContext(Protocol):
     outbound: OutboundBudget
     stall_timeout: float  # seconds
 
-    def leave(self, crew: GroupDispatcher, taker: Consumer) -> None:
+    def leave(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
         """It takes no more."""
 
 
@@ -41,7 +41,7 @@ class PushConsumer:
     def __init__(
         self,
         workplace: ConsumerContext,
-        crew: GroupDispatcher,
+        dispatcher: GroupDispatcher,
         form: LeaseEncoder,
         sink: Sink,
         *,
@@ -55,7 +55,7 @@ class PushConsumer:
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._workplace = workplace
-        self._dispatcher = crew
+        self._dispatcher = dispatcher
         self.form = form
         self._credit = credit
         self._held: dict[LeaseId, None] = {}  # in the order they were given, in which they return
@@ -66,7 +66,7 @@ class PushConsumer:
 
     @property
     def closed(self) -> bool:
-        return self not in self._dispatcher.takers
+        return self not in self._dispatcher.consumers
 
     @property
     def capacity(self) -> int:

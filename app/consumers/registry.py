@@ -31,55 +31,55 @@ class ConsumerRegistry:
         self.counters = counters
         self._engine = engine
         self._report = report
-        self.takers = 0  # of all crews
-        self._crews: dict[tuple[str, str], GroupDispatcher] = {}
+        self.consumers = 0  # of all crews
+        self._dispatchers: dict[tuple[str, str], GroupDispatcher] = {}
 
     async def pull(
         self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None
     ) -> list[Lease]:
         """At most `count` messages: those that are there, or the first that come within that time. Raises NotFound."""
-        crew = self._dispatcher(topic, group)
-        puller = PullRequest(crew, count, lease, client)
-        self._register(crew, puller)
+        dispatcher = self._dispatcher(topic, group)
+        pull_request = PullRequest(dispatcher, count, lease, client)
+        self._register(dispatcher, pull_request)
         try:
-            await puller.wait(seconds)
+            await pull_request.wait(seconds)
         except BaseException:  # the client has left
-            crew.give_back([lease_id(lease) for lease in puller.leases])
+            dispatcher.give_back([lease_id(lease) for lease in pull_request.leases])
             raise
         finally:
-            self.leave(crew, puller)
-        if puller.reason == GROUP_DELETED:
+            self.leave(dispatcher, pull_request)
+        if pull_request.reason == GROUP_DELETED:
             raise NotFound(f"topic {topic!r} has no group {group!r}: it was deleted")
-        self.counters.deliver(len(puller.leases), sum(len(lease.message.data) for lease in puller.leases))
-        return puller.leases
+        self.counters.deliver(len(pull_request.leases), sum(len(lease.message.data) for lease in pull_request.leases))
+        return pull_request.leases
 
     def push(
         self, topic: str, group: str, form: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
         max_age: float, client: str | None = None,
     ) -> PushConsumer:  # fmt: skip
         """A worker that counts from now on; start() lets it work."""
-        crew = self._dispatcher(topic, group)
+        dispatcher = self._dispatcher(topic, group)
         expires = self.loop.time() + max_age
-        worker = PushConsumer(self, crew, form, sink, credit=credit, lease=lease, expires=expires, client=client)
-        self._register(crew, worker)
+        worker = PushConsumer(self, dispatcher, form, sink, credit=credit, lease=lease, expires=expires, client=client)
+        self._register(dispatcher, worker)
         return worker
 
     def count(self, topic: str, group: str) -> int:
         """How many work there, or wait to."""
-        crew = self._crews.get((topic, group))
-        return len(crew.takers) if crew else 0
+        dispatcher = self._dispatchers.get((topic, group))
+        return len(dispatcher.consumers) if dispatcher else 0
 
-    def _register(self, crew: GroupDispatcher, taker: Consumer) -> None:
-        crew.takers.add(taker)
-        self.takers += 1
+    def _register(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
+        dispatcher.consumers.add(consumer)
+        self.consumers += 1
 
-    def leave(self, crew: GroupDispatcher, taker: Consumer) -> None:
+    def leave(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
         """It takes no more."""
-        crew.remove(taker)
-        self.takers -= 1
-        self._left(taker.client)
-        if not crew.takers:
-            self._crews.pop((crew.topic, crew.group), None)
+        dispatcher.remove(consumer)
+        self.consumers -= 1
+        self._left(consumer.client)
+        if not dispatcher.consumers:
+            self._dispatchers.pop((dispatcher.topic, dispatcher.group), None)
 
     def keep_alive(self) -> None:
         """Write keep-alive comments, and end the streams that are old enough."""
@@ -91,28 +91,39 @@ class ConsumerRegistry:
 
     def pause(self) -> None:
         """Nobody gets anything more."""
-        for crew in self._crews.values():
-            crew.resting = True
+        for dispatcher in self._dispatchers.values():
+            dispatcher.resting = True
 
     def end_all(self, reason: str) -> list[Callable[[], None]]:
         """For everyone who works or waits to, what ends it."""
-        return [partial(taker.end, reason) for crew in self._crews.values() for taker in crew.takers]
+        return [
+            partial(consumer.end, reason)
+            for dispatcher in self._dispatchers.values()
+            for consumer in dispatcher.consumers
+        ]
 
     # What the log says
 
     def ready(self, topic: str, group: str) -> None:
-        if crew := self._crews.get((topic, group)):
-            crew.wake()
+        if dispatcher := self._dispatchers.get((topic, group)):
+            dispatcher.wake()
 
     def released(self, topic: str, group: str, lease: LeaseId) -> None:
-        if crew := self._crews.get((topic, group)):
-            crew.released(lease)
+        if dispatcher := self._dispatchers.get((topic, group)):
+            dispatcher.released(lease)
 
     def _dispatcher(self, topic: str, group: str) -> GroupDispatcher:
-        crew = self._crews.get((topic, group))
-        if crew is None:
-            crew = self._crews[topic, group] = GroupDispatcher(self._engine, topic, group, self.loop, self._report)
-        return crew
+        dispatcher = self._dispatchers.get((topic, group))
+        if dispatcher is None:
+            dispatcher = self._dispatchers[topic, group] = GroupDispatcher(
+                self._engine, topic, group, self.loop, self._report
+            )
+        return dispatcher
 
     def _pushed(self) -> list[PushConsumer]:
-        return [taker for crew in self._crews.values() for taker in crew.takers if isinstance(taker, PushConsumer)]
+        return [
+            consumer
+            for dispatcher in self._dispatchers.values()
+            for consumer in dispatcher.consumers
+            if isinstance(consumer, PushConsumer)
+        ]

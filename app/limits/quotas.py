@@ -107,8 +107,8 @@ def _buckets(rate: float, burst: int) -> Buckets | None:
 
 
 class FailedLogins:
-    """The doorkeeper's attempts: so many from one address in a minute, then more are told to wait. Only what was found
-    to be not good counts, so who works is not locked out by others at his address."""
+    """The authenticator's attempts: so many from one address in a minute, then more are told to wait. Only what was
+    found to be not good counts, so who works is not locked out by others at his address."""
 
     def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         """0 is no limit."""

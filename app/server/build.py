@@ -90,7 +90,8 @@ def _data_dir(settings: Settings) -> Path:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A broker that serves, its doorkeeper, the socket of its line port, its certificate, what SIGHUP reads again."""
+    """A broker that serves, its authenticator, the socket of its line port, its certificate, and what SIGHUP reads
+    again."""
 
     broker: Broker
     authenticator: Authenticator

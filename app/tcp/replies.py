@@ -1,4 +1,4 @@
-"""Messages of one client that came together, for one topic: a publisher in the gather, and due until it is told."""
+"""Messages of one client that came together, for one topic: a publisher in the batcher, and due until it is told."""
 
 from asyncio import Future
 from collections.abc import Callable, Sequence

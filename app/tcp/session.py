@@ -68,7 +68,7 @@ class LineSession(Connection):
         self._together: list[Any] = []  # commands of one kin that came together, not done yet
         self._kin: object = None
         self._dialect: Dialect = WORDS  # they came in
-        self._sent_to: str | None = None  # the topic of the last sends, which may still be in the gather
+        self._sent_to: str | None = None  # the topic of the last sends, which may still be in the batcher
         self._speaks: Dialect = WORDS  # the last line's
         self._farewell = b""
         self._client: str | None = None  # in quotas
@@ -201,7 +201,7 @@ class LineSession(Connection):
             if (
                 self._sent_to is not None and batch_key != self._sent_to
             ):  # what was sent is published before this is done
-                self._broker.gather.flush_topic(self._sent_to)
+                self._broker.batcher.flush_topic(self._sent_to)
                 self._sent_to = None
             self._kin, self._dialect = batch_key, dialect
         self._together.append(command)
@@ -226,7 +226,7 @@ class LineSession(Connection):
             sends = PublishReplies(self, dialect, [Draft(command.envelope, (command.data,)) for command in commands])
             self._sent_to = sends.drafts[0].envelope.topic
             self.owe(sends)
-            self._broker.gather.add(sends)
+            self._broker.batcher.add(sends)
 
     def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
         one = commands[0]

@@ -33,7 +33,7 @@ from tests.harness import DEADLINE, ROOT, start_server, start_uvicorn_with
 
 
 class Start:
-    """A doorkeeper as a server with these settings has it, and what was said of it."""
+    """An authenticator as a server with these settings has it, and what was said of it."""
 
     def __init__(self, folder: Path, reach: BindScope = BindScope.SETTINGS, **settings: Any) -> None:
         self.said: list[str] = []

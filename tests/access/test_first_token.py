@@ -1,8 +1,6 @@
 """The first token, and what a start leaves behind: what was asked for, and nothing when it fails."""
 
 import json
-import os
-import pty
 import re
 import socket
 import subprocess
@@ -18,7 +16,7 @@ from app.access.claims import every_right
 from app.access.startup import FIRST_SHOWN
 from app.access.tokens import make_token
 from tests.access.keys import SECRET, put
-from tests.harness import DEADLINE, ROOT, ServerProcess, start_server, start_uvicorn_with
+from tests.harness import DEADLINE, ROOT, ServerProcess, at_a_terminal, start_server, start_uvicorn_with
 
 JSON = ("--log-format", "json")
 
@@ -61,19 +59,8 @@ def test_where_nobody_looks_a_first_token_is_in_a_file_of_its_owner_and_in_no_re
 
 
 def test_at_a_terminal_a_first_token_is_shown_there_and_nowhere_else(tmp_path: Path) -> None:
-    ours, terminal = pty.openpty()
-    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", "--auth", "required"]
-    with subprocess.Popen(
-        [*command, "--data-dir", str(tmp_path)], cwd=ROOT, stdin=terminal, stdout=terminal, stderr=terminal
-    ) as process:
-        try:
-            os.close(terminal)
-            said = b""
-            while not said.endswith(b"/stream\r\n"):  # the last of what it says at its start
-                said += os.read(ours, 1_000)
-            os.close(ours)
-        finally:
-            process.kill()
+    with at_a_terminal("--auth", "required", "--data-dir", str(tmp_path)) as (_, said):
+        pass
     assert len(re.findall(rb"export PLAINMQ_TOKEN=pmq_[\w-]{43}\r\n", said)) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"tokens"}
 

@@ -133,7 +133,7 @@ async def test_while_the_file_cannot_be_read_no_token_of_it_is_taken_and_the_ser
 
 
 class AccessLogMiddleware:
-    """A doorkeeper with a clock of our own."""
+    """An authenticator with a clock of our own."""
 
     def __init__(self, folder: Path, openness: AnonymousAccess = AnonymousAccess.UNAUTHENTICATED) -> None:
         self.now = 1_000.0

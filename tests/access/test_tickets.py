@@ -239,7 +239,7 @@ async def test_an_id_with_a_mark_is_good_wherever_an_id_is(door: Guarded, topic:
 
 
 class Desk:
-    """A doorkeeper with a clock of our own, and a token that is good for so long."""
+    """An authenticator with a clock of our own, and a token that is good for so long."""
 
     def __init__(self, folder: Path, seconds: float | None = None, tickets: Tickets | None = None) -> None:
         self.now = 1_000_000.0

@@ -44,7 +44,7 @@ class PendingPublish:
 
 async def answers(broker: Broker, publishers: list[PendingPublish]) -> list[tuple[int, int] | BaseException]:
     for publisher in publishers:
-        broker.gather.add(publisher)
+        broker.batcher.add(publisher)
     async with asyncio.timeout(DEADLINE):
         return await asyncio.gather(*[publisher.answer for publisher in publishers], return_exceptions=True)
 
@@ -64,12 +64,12 @@ async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.Monke
     async with Broker(ENGINES["memory"](Limits(), Clock())) as broker:
         one, two, three = (PendingPublish("a", body) for body in ("one", "two", "three"))
         monkeypatch.setattr("app.broker.batcher.IDLE_GAP", -inf)
-        broker.gather.add(one)
+        broker.batcher.add(one)
         assert one.answer.result() == (1, 0)
         monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
-        broker.gather.add(two)
+        broker.batcher.add(two)
         monkeypatch.setattr("app.broker.batcher.IDLE_GAP", -inf)
-        broker.gather.add(three)  # somebody waits already
+        broker.batcher.add(three)  # somebody waits already
         assert not two.answer.done()
         assert [await two.answer, await three.answer] == [(2, 1), (3, 2)]
 
@@ -138,8 +138,8 @@ async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_as
         await broker.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
         for publisher in publishers:
-            broker.gather.add(publisher)
-        broker.gather.flush_topic("a")
+            broker.batcher.add(publisher)
+        broker.batcher.flush_topic("a")
         later = broker.publish([draft("a", b"later")])
         receipt = await later
         assert isinstance(receipt, Receipt)

@@ -1,4 +1,4 @@
-"""A key that tokens are signed with here, and the doorkeeper's view of it."""
+"""A key that tokens are signed with here, and the authenticator's view of it."""
 
 import hmac
 from base64 import urlsafe_b64encode

@@ -92,7 +92,7 @@ class Transport(transports.Transport):
 
 
 class Doors:
-    """A broker with both its doors, which this doorkeeper keeps."""
+    """A broker with both its doors, which this authenticator keeps."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.loop = asyncio.new_event_loop()

@@ -1,8 +1,6 @@
 """Certificates: what is wrong with one is said at the start, and a new one takes over while connections go on."""
 
 import asyncio
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from app.net.reloads import ReloadHooks
 from app.net.sockets import AddressUnavailable
-from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
+from tests.harness import DEADLINE, ROOT, ServerProcess, at_a_terminal, start_server
 from tests.net.authority import Authority
 from tests.net.test_tls import dial, stream
 
@@ -145,22 +143,10 @@ def test_a_hang_up_with_nothing_to_read_again_harms_nobody() -> None:
 
 
 def test_closing_the_terminal_stops_the_server_in_good_order() -> None:
-    ours, terminal = pty.openpty()
-    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
-    ) as process:
-        try:
-            os.close(terminal)
-            said = b""
-            while not said.endswith(b"/stream\r\n"):  # the last of what it says at its start
-                said += os.read(ours, 1_000)
-            os.close(ours)
-            process.send_signal(signal.SIGHUP)  # the kernel would send it to who has the terminal as its own,
-            process.send_signal(signal.SIGHUP)  # and its shell does, too
-            assert process.wait(DEADLINE) == 0
-        finally:
-            process.kill()
+    with at_a_terminal() as (process, _):
+        process.send_signal(signal.SIGHUP)  # the kernel would send it to who has the terminal as its own,
+        process.send_signal(signal.SIGHUP)  # and its shell does, too
+        assert process.wait(DEADLINE) == 0
 
 
 async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(

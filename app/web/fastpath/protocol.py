@@ -4,7 +4,7 @@ An event stream: ASGI keeps a task, a queue and a request alive for every reader
 over instead: the protocol object is the sink of a reader or a worker, and what the request needed is dropped.
 
 A publish, and a reader who comes: ASGI builds a scope, a task, a request and a response for each. Here a plain one
-(web/shortcut.py says which) goes from the parser to the broker, and its answer from the broker to the socket.
+(requests.py says which) goes from the parser to the broker, and its answer from the broker to the socket.
 
 A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
 """
@@ -238,7 +238,7 @@ class Connection(HttpToolsProtocol):
         except PlainmqError as error:
             owed.refuse(error)
         else:
-            broker.gather.add(owed)
+            broker.batcher.add(owed)
 
     # What is too much or too slow
 

@@ -1,6 +1,6 @@
 """A publish, or a reader who comes, without a request object. It is the same as with one: whatever is not plain about a
 request (an option of a publish, a key, an encoding, an unlawful name, a token that is not known yet or has not
-the right) makes it none of ours, and web/publish or web/stream answers it.
+the right) makes it none of ours, and api/publish or api/stream answers it.
 
 A client sends the same head again and again, with another Content-Length. One that was read and found plain is
 remembered, byte for byte but that number, so that it need not be read again; whether its token still holds is asked
@@ -281,7 +281,7 @@ _LAST: Final = b',"last":"%b-%%d","count":%%d'
 
 
 def accepted(receipt: Receipt, place: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
-    """The 201's own headers and its body, as web/publish would write them, for the message at that place of the
+    """The 201's own headers and its body, as api/publish would write them, for the message at that place of the
     receipt; or for a batch of so many from there on."""
     global _turn  # noqa: PLW0603
     if receipt is not _turn[0]:

@@ -27,7 +27,8 @@ class StreamLifetime(msgspec.Struct, frozen=True):
     timeout: float | None
 
     def begin(self, guest: AuthSession, stream: Stream) -> None:
-        """The stream ends in time; the guest is told if its token is taken out, and has to leave the doorkeeper."""
+        """The stream ends in time; it is told if its token is taken out, and has to be unregistered from the
+        authenticator."""
         self.authenticator.register(guest, self.grant)
         left = _left(self.authenticator, self.grant)
         if self.timeout is not None and self.timeout <= left:

@@ -15,7 +15,7 @@ REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request f
 
 
 class Subscription(Protocol):
-    """Whose bytes a sink takes: a Reader's or a Worker's."""
+    """Whose bytes a sink takes: a Subscriber's or a PushConsumer's."""
 
     def pause(self) -> None: ...
 
