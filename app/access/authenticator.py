@@ -21,7 +21,7 @@ from ..errors import Unauthorised
 from ..net.sockets import is_loopback
 from ..net.trouble import Trouble
 from .grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
-from .tickets import Shown, Ticket, Tickets, parse_ticket, signed_grant, spent
+from .tickets import Said, Shown, Ticket, Tickets, parse_ticket, signed_grant, spent
 from .tokens import Entry, TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: one that fits into a cookie
@@ -220,24 +220,24 @@ class Authenticator:
     def make_ticket(self, grant: Grant) -> Ticket:
         return self._tickets.make(grant, self.clock())
 
-    def redeem_ticket(self, ticket: str, stream: str, way_back: str, address: str) -> Admitted:
+    def redeem_ticket(self, ticket: str, stream: str, way_back: str, address: str, *, spend: bool = True) -> Admitted:
         """Whose it is, if it opens that stream: for the first time, or again with the pass (empty: there is none).
-        Raises Unauthorised, and what `attempts` raises."""
+        `spend`: it is spent then. Raises Unauthorised, and what `attempts` raises."""
         try:
-            return self._opened(parse_ticket(ticket), stream, way_back)
+            opens = self._tickets.spend if spend else self._tickets.is_unspent
+            return self._opened(parse_ticket(ticket), stream, way_back, opens)
         except Unauthorised:
             self.attempts.failed(address)
             raise
 
-    def _opened(self, shown: Shown, stream: str, way_back: str) -> Admitted:
-        now = self.clock()
-        self._look(now)
+    def _opened(self, shown: Shown, stream: str, way_back: str, opens: Callable[[Said], bool]) -> Admitted:
+        self._look(self.clock())
         grant = self._tickets.holder(shown, self._candidates(shown))
         if grant is None:
             raise spent()
         good = self._tickets.way_back(grant, stream)
         comes_back = compare_digest(way_back.encode(), good.encode())
-        if not comes_back and not self._tickets.spend(shown.said, now):
+        if not comes_back and not opens(shown.said):
             raise spent()
         return Admitted(self._checked(grant), good)
 

@@ -8,17 +8,19 @@ together open that stream again, as long as the token is good, and no other; one
     ticket = what it says, signed with the server's key and with what the token is known by (Grant.origin)
     pass   = the same signature on the stream's address
 
-So nothing is kept of a ticket but that it is spent, and that for as long as it could be used again: any server that has
-the key and the tokens understands it, also the one that comes after a restart.
+So nothing is kept of a ticket but that it is spent, and that for as long as it could be used again, in the memory of
+the server that made it. Only there it opens a new stream, and not after a restart, when nobody knows what was spent.
+With its pass it comes back to any server that has the key and the tokens.
 """
 
 import hmac
 import logging
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import randbits, token_bytes
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -46,14 +48,15 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
-    """What a ticket says. `rights` and `until` are those of a token that is signed; of one of the server's own they are
-    looked up."""
+    """What a ticket says. `life`: which life of which server it was made in, and `expires` is in seconds since that one
+    began. `rights` and `until` are those of a token that is signed; of one of the server's own they are looked up."""
 
     number: int
     expires: float
     name: str
     rights: Rights | None = None
     until: float | None = None
+    life: int = 0
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -65,25 +68,34 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Tickets:
-    """`path`: of the key, which is made when it is needed. Where it cannot be kept, tickets are good as long as we."""
+    """`path`: of the key, which is made when it is needed. Where it cannot be kept, tickets are good as long as we.
+    `clock`: seconds that only go on, whoever sets the time of day."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._path = path
         self._known_key: bytes | None = None
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        """A life, which knows of no ticket from before whether it is spent, and so opens no new stream for it."""
+        self._life = randbits(63)
+        self._begun = self._renewed = self._clock()
         self._spent: tuple[set[int], set[int]] = set(), set()  # numbers: newer and older ones
-        self._renewed = 0.0
 
     def make(self, grant: Grant, now: float) -> Ticket:
+        """`now`: the time of day in Unix seconds."""
         signed = not grant.stored
         said = Said(
             randbits(63),
-            now + LIFE,
+            self._clock() - self._begun + LIFE,
             grant.name,
             Rights(subscribe=[*grant.subscribe.names], consume=[*grant.consume.names]) if signed else None,
             grant.expires if signed else None,
+            self._life,
         )
         body = _encode(said)
-        return Ticket(_text(body + self._mac(grant.origin, body)[:_MAC]), said.expires)
+        return Ticket(_text(body + self._mac(grant.origin, body)[:_MAC]), now + LIFE)
 
     def holder(self, shown: Shown, grants: Iterable[Grant]) -> Grant | None:
         """The one of these that the ticket was made for."""
@@ -92,15 +104,21 @@ class Tickets:
     def _is_for(self, shown: Shown, grant: Grant) -> bool:
         return hmac.compare_digest(self._mac(grant.origin, shown.body)[:_MAC], shown.mac)
 
-    def spend(self, said: Said, now: float) -> bool:
-        """Use it for a new stream. False when it is too old, or was used before."""
-        newer, older = self._spent
-        if not self._renewed <= now < self._renewed + LIFE or len(newer) >= MAX_SPENT:
-            self._spent, self._renewed = (set(), newer), now
-            newer, older = self._spent
-        if not now < said.expires <= now + LIFE or said.number in newer or said.number in older:
+    def is_unspent(self, said: Said) -> bool:
+        """Whether it opens a new stream."""
+        now = self._clock()
+        if now >= self._renewed + LIFE:
+            self._spent, self._renewed = (set(), self._spent[0]), now
+        in_time = said.life == self._life and now < self._begun + said.expires
+        return in_time and not any(said.number in numbers for numbers in self._spent)
+
+    def spend(self, said: Said) -> bool:
+        """Use it for a new stream, if it is unspent."""
+        if not self.is_unspent(said):
             return False
-        newer.add(said.number)
+        self._spent[0].add(said.number)
+        if len(self._spent[0]) >= MAX_SPENT:
+            self._begin()
         return True
 
     def way_back(self, grant: Grant, address: str) -> str:
@@ -136,8 +154,8 @@ def parse_ticket(text: str) -> Shown:
 
 def spent() -> Unauthorised:
     return Unauthorised(
-        f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds, "
-        f"and for coming back to it with its last id"
+        f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds and before the server starts "
+        f"again, and for coming back to it with its last id; ask the server for another one (POST /tickets)"
     )
 
 

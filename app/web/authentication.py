@@ -58,7 +58,7 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
         return authenticator.authenticate(token, address)
     if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
         grant, request.scope[WAY_BACK] = authenticator.redeem_ticket(
-            ticket, _stream_of(request), _pass_of(request), address
+            ticket, _stream_of(request), _pass_of(request), address, spend=request.method != "HEAD"
         )
         return grant
     if (token := _cookie(request)) is not None:

@@ -192,9 +192,72 @@ async def test_another_server_with_the_same_tokens_and_key_lets_in_who_comes_bac
         async with stream(first.process, path) as events:
             place = await last_id(events)
         assert await status(second, path, place) == 200
-    (tmp_path / TICKETS).unlink()
+        fresh = f"/topics/a/stream?ticket={await ticket_of(first.process, first.good)}"
+        for alone in (path, fresh):  # whether it is spent is known to the first only
+            assert await status(second, alone) == 401
+        assert await status(first.process, fresh) == 200
+        (tmp_path / TICKETS).unlink()
+        assert await status(first.process, path, place) == 200
     with guarded_again(tmp_path) as stranger:
         assert await status(stranger, path, place) == 401
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signed_token", [False, True])
+async def test_after_a_restart_a_ticket_alone_opens_nothing_and_with_its_pass_what_it_opened(
+    tmp_path: Path, number: signal.Signals, signed_token: bool
+) -> None:
+    tokens, secret = tmp_path / "tokens", put(tmp_path / "secret", SECRET.encode())
+    good = make_token(tokens, "good", every_right())
+    token = signed(claims(aud=None)) if signed_token else good
+    flags = ("--tokens", str(tokens), "--jwt-keys", f"HS256:{secret}")
+    with start_server(*flags, tcp_port=0) as server:
+        spent, fresh = [f"/topics/a/stream?ticket={await ticket_of(server, token)}" for _ in range(2)]
+        async with stream(server, spent) as events:
+            place = await last_id(events)
+        server.stop(number)
+    with start_server(*flags, tcp_port=0) as server:
+        assert await status(server, spent) == 401
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            refused = await http.get(fresh)
+        assert refused.status_code == 401
+        assert "ask the server for another one" in refused.json()["detail"]
+        assert await status(server, spent, place) == 200
+        assert await status(server, f"/topics/a/stream?ticket={await ticket_of(server, token)}") == 200
+
+
+async def test_a_head_spends_no_ticket_and_is_answered_as_a_get_would_be(door: Guarded, topic: str) -> None:
+    async with client(door.process, door.good) as http, httpx.AsyncClient(base_url=door.process.url) as page:
+        (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
+        for below in (f"/topics/{topic}/stream?", f"/stream?topic={topic}&", f"/topics/{topic}/groups/g/stream?"):
+            path = f"{below}ticket={await ticket_of(door.process, door.good)}"
+            assert [(await page.head(path)).status_code for _ in range(3)] == [200] * 3
+            async with stream(door.process, path) as events:
+                place = await last_id(events, placed=False)
+            assert (await page.head(path)).status_code == 401
+            assert (await page.head(path, headers={"Last-Event-ID": place})).status_code == 200
+            assert await status(door.process, path, place) == 200
+
+
+async def test_a_head_of_a_stream_takes_nothing(door: Guarded, topic: str) -> None:
+    """Nor does it tell the gap, which a group's first worker is to be told."""
+    async with client(door.process, door.good) as http:
+        path = f"/topics/{topic}"
+        await http.put(path, json={"max_messages": 1})
+        await publish(door.process, door.good, topic, "1", "2")
+        (await http.put(f"{path}/groups/g")).raise_for_status()
+        (await http.post(f"{path}.one/messages?delivery=one", content=b"x")).raise_for_status()
+
+        async def state() -> list[object]:
+            below = (path, f"{path}/groups/g", f"{path}.one")
+            return [(await http.get(each)).json() for each in below]
+
+        before = await state()
+        for below in (f"{path}/stream", f"{path}/groups/g/stream", f"{path}/groups/g", f"{path}.one/stream", path):
+            for query in ("", "?timeout=1ms"):
+                answer = await http.head(below + (query if below.endswith("stream") else ""))
+                assert (answer.status_code, answer.content) == (200, b"")
+        assert await state() == before
 
 
 @contextmanager
@@ -239,16 +302,17 @@ async def test_an_id_with_a_mark_is_good_wherever_an_id_is(door: Guarded, topic:
 
 
 class Desk:
-    """An authenticator with a clock of our own, and a token that is good for so long."""
+    """An authenticator with clocks of our own, and a token that is good for so long. `ahead`: of the time of day."""
 
     def __init__(self, folder: Path, seconds: float | None = None, tickets: Tickets | None = None) -> None:
-        self.now = 1_000_000.0
+        self.now, self.ahead = 1_000_000.0, 0.0
         self.path = folder / "tokens"
         self.token = make_token(self.path, "somebody", every_right(), seconds and self.now + seconds)
         keys = JwtKeys([read_key(f"HS256:{put(folder / 'secret', SECRET.encode())}")], Expected())
         self.authenticator = Authenticator(
-            file=TokenFile(self.path), keys=keys, clock=lambda: self.now, tickets=tickets
-        )
+            file=TokenFile(self.path), keys=keys, clock=lambda: self.now + self.ahead,
+            tickets=tickets or Tickets(clock=lambda: self.now),
+        )  # fmt: skip
 
     def ticket(self) -> str:
         return self.authenticator.make_ticket(self.authenticator.authenticate(self.token, "")).ticket
@@ -280,6 +344,33 @@ def test_a_spent_ticket_is_known_as_long_as_it_could_be_used(tmp_path: Path, ste
         desk.now += LIFE / 10
         assert desk.is_good(desk.ticket())
         assert not desk.is_good(ticket)
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -LIFE, -1.0, -0.001, 0.001, 1.0, LIFE, 86_400.0])
+def test_a_time_of_day_that_is_set_makes_no_spent_ticket_good_and_no_fresh_one_bad(tmp_path: Path, step: float) -> None:
+    desk = Desk(tmp_path)
+    spent, fresh = desk.ticket(), desk.ticket()
+    assert desk.is_good(spent)
+    desk.ahead = step
+    assert desk.is_good(fresh)
+    for ahead in (step, 0.0, step, 0.0):
+        desk.ahead = ahead
+        for _ in range(4):
+            assert desk.is_good(desk.ticket())
+            assert not desk.is_good(spent)
+            desk.now += LIFE / 3
+
+
+def test_of_more_spent_tickets_than_can_be_remembered_none_is_good_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.tickets.MAX_SPENT", 3)
+    desk = Desk(tmp_path)
+    spent = []
+    for _ in range(10):
+        spent.append(desk.ticket())
+        assert desk.is_good(spent[-1])
+        assert not any(map(desk.is_good, spent))
 
 
 def test_a_ticket_is_good_no_longer_than_its_token(tmp_path: Path) -> None:
