@@ -1,4 +1,4 @@
-"""Every option once: its type, default and reason. Flags, environment, `.env` and the README's table follow."""
+"""Every option once: its type, default and reason. Flags, environment, `.env` and docs/settings.md follow."""
 
 import os
 import re

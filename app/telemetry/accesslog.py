@@ -1,6 +1,6 @@
 """What clients did and how it ended: a record for each request, stream and connection of the line port that is wanted.
 
-A record costs as much as publishing a message (README, At night), so by default only what went wrong has one, and
+A record costs as much as publishing a message (docs/operations.md), so by default only what went wrong has one, and
 at most so many a second: nobody can fill a disk, or slow the server down, by being refused.
 """
 

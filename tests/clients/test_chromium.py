@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers, resumed
-from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.pages import all_pages
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
@@ -184,8 +185,8 @@ async def test_every_byte_arrives_in_the_json_form(server: ServerProcess, topic:
 
 
 def shown(*words: str) -> str:
-    """The block of the README's JavaScript that has these words."""
-    blocks = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The block of the pages' JavaScript that has these words."""
+    blocks = re.findall(r"```js\n(.*?)```", all_pages(), re.DOTALL)
     (block,) = [block for block in blocks if all(word in block for word in words)]
     return str(block)
 

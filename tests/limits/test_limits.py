@@ -1,5 +1,5 @@
-"""The limits that are no settings stand in the README as they are in the code, and each setting's default is what was
-promised."""
+"""The limits that are no settings stand in docs/limits.md as they are in the code, and each setting's default is what
+was promised."""
 
 import pytest
 
@@ -9,10 +9,9 @@ from app.settings import Settings
 from app.tcp.dialects import python_literals
 from app.web.api import read
 from app.web.fastpath import limits
-from tests.harness import ROOT
+from tests.pages import DOCS
 
-README = (ROOT / "README.md").read_text()
-CHAPTER = " ".join(README.partition("\n## Limits\n")[2].partition("\n## ")[0].split())
+PAGE = " ".join((DOCS / "limits.md").read_text().split())
 
 DEFAULTS = {
     "max_message": "1MiB", "max_batch": "16MiB", "max_batch_messages": "10000", "max_line": "1536KiB",
@@ -47,8 +46,8 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
         f"a request has at most {limits.MOST_HEADERS} headers, and a target of {limits.LONGEST_TARGET >> 10} KiB",
     ],
 )
-def test_the_readme_says_what_the_code_has(sentence: str) -> None:
-    assert sentence in CHAPTER
+def test_the_page_says_what_the_code_has(sentence: str) -> None:
+    assert sentence in PAGE
 
 
 def test_the_other_constants_are_those_in_words() -> None:

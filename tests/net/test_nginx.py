@@ -1,4 +1,4 @@
-"""Behind nginx, set up as the README says: streams come through at once, and so does the client's address."""
+"""Behind nginx, set up as docs/deployment.md says: streams come through at once, and so does the client's address."""
 
 import asyncio
 import getpass
@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from app.web.middleware.forwarded import Caller, Proxies
-from tests.harness import DEADLINE, ROOT, SseParser, Stream, free_port, start_server
+from tests.harness import DEADLINE, SseParser, Stream, free_port, start_server
 from tests.net.authority import Authority
 from tests.net.recorder import recording
+from tests.pages import all_pages
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = [
@@ -41,7 +42,7 @@ http {{
 
 
 def snippet() -> str:
-    match = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    match = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", all_pages(), re.DOTALL)
     assert match
     return match[1]
 

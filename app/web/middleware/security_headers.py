@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
-# Nothing of an answer runs, loads or is framed. Whoever types into a browser's console may subscribe, as a README says.
+# Nothing of an answer runs, loads or is framed. A user of a browser's console may subscribe: docs/streams.md.
 _POLICY = b"default-src 'none'; connect-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _ALWAYS: Final = (
     NOSNIFF,

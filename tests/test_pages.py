@@ -1,4 +1,6 @@
-"""What the README shows is what a reader will see: its blocks are run, its table is made from the settings.
+"""What the pages show is what a reader will see: their blocks are run, the table of settings is made from the code.
+
+The pages are the README and those that docs/README.md names; they are run in that order.
 
     <!-- runs in terminal N -->   before a block: it is that terminal's transcript. `$ command` starts a program; what
                                   follows is what it prints, or what is typed into it, see TYPED. A block without a
@@ -7,7 +9,7 @@
     <!-- runs where a token is needed -->  the same with a server that has tokens
     <!-- banner -->               before what the server prints when it starts
     <!-- file NAME -->            before a script; both are run, and what they print follows `what NAME prints`
-    <!-- settings -->             around the table, which `python -m tests.test_readme` writes anew
+    <!-- settings -->             around the table, which `python -m tests.test_pages` writes anew
 
 Ids, times and `retry:` differ from run to run and are masked; the ports are those of a server of the test's own.
 """
@@ -31,8 +33,9 @@ import pytest
 
 from app.settings import OPTIONS, flag, variable
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
+from tests.pages import DOCS, README, all_pages, pages
 
-README = ROOT / "README.md"
+SETTINGS = DOCS / "settings.md"
 PLAINMQ = ".venv/bin/plainmq"  # as the README installs it; run from here
 TYPED = re.compile(r"\{'command':|(sub|pub) |quit$")
 BLOCK = re.compile(r"<!-- ([^\n>]+) -->\n```\w*\n(.*?)```$", re.DOTALL | re.MULTILINE)
@@ -70,7 +73,7 @@ print("Connection closed by foreign host.", flush=True)
 
 def blocks() -> list[tuple[str, str]]:
     """The marked blocks: (marker, text)."""
-    return [(match[1], match[2]) for match in BLOCK.finditer(README.read_text())]
+    return [(match[1], match[2]) for match in BLOCK.finditer(all_pages())]
 
 
 def masked(line: str) -> str:
@@ -160,7 +163,7 @@ class Program:
         self.shows("OK pong")
 
     def ended(self) -> None:
-        assert self.line() is None, "it shows more than the README"
+        assert self.line() is None, "it shows more than the page"
         assert self.process.wait(DEADLINE) in (0, 1)
 
     def close(self) -> None:
@@ -220,7 +223,7 @@ def fresh() -> Iterator[ServerProcess]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_terminals_show_what_the_readme_shows(fresh: ServerProcess, tmp_path: Path) -> None:
+def test_the_terminals_show_what_the_pages_show(fresh: ServerProcess, tmp_path: Path) -> None:
     terminals: dict[str, Terminal] = {}
     try:
         for marker, text in blocks():
@@ -241,7 +244,7 @@ def test_the_server_starts_with_the_banner_that_the_readme_shows(fresh: ServerPr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_a_log_in_a_file_is_kept_copied_and_put_back_as_the_readme_shows(tmp_path: Path) -> None:
+def test_a_log_in_a_file_is_kept_copied_and_put_back_as_the_page_shows(tmp_path: Path) -> None:
     shown = [(marker, text) for marker, text in blocks() if marker.startswith("runs in the shop ")]
     assert {marker for marker, _ in shown} == {"runs in the shop with a server", "runs in the shop without a server"}
     for marker, text in shown:
@@ -257,7 +260,7 @@ def test_a_log_in_a_file_is_kept_copied_and_put_back_as_the_readme_shows(tmp_pat
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_a_token_does_what_the_readme_shows(tmp_path: Path) -> None:
+def test_a_token_does_what_the_page_shows(tmp_path: Path) -> None:
     (shown,) = (text for marker, text in blocks() if marker == "runs where a token is needed")
     with start_server("--auth", "required", "--data-dir", str(tmp_path), tcp_port=0) as server:
         terminal = Terminal(server, tmp_path)
@@ -279,7 +282,7 @@ def test_a_terminal_that_shows_something_else_is_noticed(fresh: ServerProcess, t
 
 
 def test_every_block_of_a_terminal_is_run() -> None:
-    text = README.read_text()
+    text = all_pages()
     assert text.count("```console") == sum(marker.startswith("runs ") for marker, _ in blocks())
 
 
@@ -294,29 +297,73 @@ def settings_table() -> str:
 
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
-    (table,) = TABLE.findall(README.read_text())
-    assert table == settings_table(), "write it anew: python -m tests.test_readme"
+    (table,) = TABLE.findall(SETTINGS.read_text())
+    assert table == settings_table(), "write it anew: python -m tests.test_pages"
 
 
-def test_links_lead_to_files() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
-    assert links
-    assert not [link for link in links if not (ROOT / link).exists()]
+def documents() -> list[Path]:
+    """Every document of the repository."""
+    folders = (".github", "app", "benchmarks", "docs", "openapi", "tests")
+    return [*ROOT.glob("*.md"), *(document for folder in folders for document in (ROOT / folder).glob("**/*.md"))]
 
 
-def write_settings(readme: Path) -> None:
-    readme.write_text(TABLE.sub(lambda _: settings_table(), readme.read_text()))
+def anchors(document: Path) -> set[str]:
+    """What its headings are called in a link, as GitHub makes the names."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", heading).lower()).replace(" ", "-")
+        found.add(next(name for name in (name, *(f"{name}-{n}" for n in range(1, 100))) if name not in found))
+    return found
+
+
+def dead_links(document: Path) -> list[str]:
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    return dead
+
+
+def test_every_link_of_every_document_leads_somewhere() -> None:
+    assert README in documents()
+    assert {
+        str(document.relative_to(ROOT)): dead_links(document) for document in documents() if dead_links(document)
+    } == {}
+
+
+def test_a_link_that_leads_nowhere_is_noticed(tmp_path: Path) -> None:
+    other, document = tmp_path / "other.md", tmp_path / "document.md"
+    other.write_text("# Here & `there`\n\n```\n# not here\n```\n\n## Twice\n\n## Twice\n")
+    good = "[a](other.md) [b](other.md#here--there) [c](other.md#twice-1) [d](#e) [e](https://example.org/x#y)\n\n# e\n"
+    document.write_text(f"{good}[f](gone.md) [g](other.md#not-here) [h](other.md#twice-2) [i](#gone)\n")
+    assert dead_links(document) == ["gone.md", "other.md#not-here", "other.md#twice-2", "#gone"]
+
+
+def test_every_page_is_in_the_index_and_the_readme_is_short() -> None:
+    shown = {page.name for page in pages()} | {"architecture.md"}
+    assert {page.name for page in DOCS.glob("*.md")} == shown
+    assert len(README.read_text().splitlines()) <= 150
+
+
+def write_settings(page: Path) -> None:
+    page.write_text(TABLE.sub(lambda _: settings_table(), page.read_text()))
 
 
 def test_the_table_is_written_between_its_markers(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- settings -->\nold\n<!-- /settings -->\nafter\n")
-    write_settings(readme)
-    assert readme.read_text() == f"before\n<!-- settings -->\n{settings_table()}<!-- /settings -->\nafter\n"
+    page = tmp_path / "settings.md"
+    page.write_text("before\n<!-- settings -->\nold\n<!-- /settings -->\nafter\n")
+    write_settings(page)
+    assert page.read_text() == f"before\n<!-- settings -->\n{settings_table()}<!-- /settings -->\nafter\n"
 
 
 if __name__ == "__main__":
-    write_settings(README)
+    write_settings(SETTINGS)
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the workers are made of curl and jq")
