@@ -136,7 +136,7 @@ class Authenticator:
     def blind(self) -> bool:
         """Tokens are refused that may be good, since their file cannot be read."""
         self._look_if_due(self.clock())
-        return self.file is not None and self.file.unreadable
+        return self.asks and self.file is not None and self.file.unreadable
 
     @property
     def tokens(self) -> str | None:

@@ -60,14 +60,15 @@ class TokenFile:
 
     What is in force follows the file in this order: first goes what the file has no more, whatever is wrong with the
     rest of it; then, if it can be trusted and every line is right, comes what is new. So a file that is not right can
-    only take away, and one that cannot be read takes away everything.
+    only take away, and one that cannot be read takes away everything. One that is not there has no tokens; but if there
+    were some when it was last right, it is one that cannot be read.
 
     A long file is read in parts: while it is `reading`, go_on() reads the next."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: FileInvalid | None = None  # why the file is not in force as it is
-        self.unreadable = False  # so what is in it is not known, and tokens are refused that may be good
+        self.unreadable = False  # and has not been right since: tokens are refused that may be good
         self.grants: frozenset[Grant] = frozenset()
         self._grants: dict[bytes, Grant] = {}  # by the hash of their token
         self._names: dict[str, Grant] = {}  # those of the file
@@ -76,6 +77,8 @@ class TokenFile:
         self._tried: object = ()  # the file's state when it was read last, or could not be read
         self._again = True
         self._settled = False  # the file was as it is when it was read the last time
+        self._was_read = False  # when that was tried last
+        self._had_tokens = False  # when it was last right
         self._parts: Generator[None, None, FileInvalid | None] | None = None
 
     def __bool__(self) -> bool:
@@ -101,17 +104,17 @@ class TokenFile:
         self._put_in_force(self._lines, anew=True)
 
     def refresh(self, again: bool = True) -> None:
-        """Read the file if it has changed; what is wrong with it is in `error` then. A file that is not there has no
-        tokens. What a line gives stays the same grant while the line does.
+        """Read the file if it has changed; what is wrong with it is in `error` then. What a line gives stays the same
+        grant while the line does.
 
         `again`: also read a file once more that could not be read; and each new one a second time, since the clock of a
         file system stands still for some milliseconds, and two changes within them look like one."""
         state = _state(self.path)
         if state == self._tried and (self.reading or not (again and self._again)):
             return
-        self._settled = state == self._tried and not self.unreadable
+        self._settled = state == self._tried and self._was_read
         self._tried, self._again = state, True  # until it is known to be in force
-        self._parts = self._follow(missing=state is None)
+        self._parts = self._follow(has_none=state is None and not self._had_tokens)
         self.go_on()
 
     def read_whole(self) -> None:
@@ -135,17 +138,17 @@ class TokenFile:
             next(self._parts)
         except StopIteration as end:
             self._parts, self.error = None, end.value
-            self._again = self.unreadable or not self._settled
+            self._again = not (self._was_read and self._settled)
 
-    def _follow(self, missing: bool) -> Generator[None, None, FileInvalid | None]:
+    def _follow(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
         """Put in force what the file says; what is wrong with it."""
-        self.unreadable, lines = False, []
         try:
-            data, mode = (b"", PRIVATE) if missing else read_with_mode(self.path)
+            data, mode = (b"", PRIVATE) if has_none else read_with_mode(self.path)
         except FileInvalid as error:
-            self.unreadable = True
+            self.unreadable, self._was_read = True, False
             self._put_in_force({})
             return error
+        self._was_read = True
         lines = data.splitlines()
         self._put_in_force((yield from _known(lines, self._lines)))
         try:
@@ -153,6 +156,7 @@ class TokenFile:
             self._put_in_force((yield from _read(self.path, lines, self._lines)))
         except FileInvalid as error:
             return error
+        self.unreadable, self._had_tokens = False, bool(self._lines)
         return None
 
     def _put_in_force(self, lines: dict[bytes, AnyToken], anew: bool = False) -> None:

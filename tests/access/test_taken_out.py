@@ -17,7 +17,7 @@ from app.access import private_files, tokens
 from app.access.authenticator import LOOK, AnonymousAccess, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.jwt_keys import Expected, JwtKeys, read_key
-from app.access.tokens import TokenFile, make_token
+from app.access.tokens import PART, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
@@ -46,8 +46,8 @@ class Server:
             while await self.status(name) != status:
                 pass
 
-    async def metric(self, file: str) -> float:
-        text = (await self.http.get("/metrics", headers=bearer(self.tokens["ann"]))).text
+    async def metric(self, file: str, name: str = "ann") -> float:
+        text = (await self.http.get("/metrics", headers=bearer(self.tokens[name]))).text
         return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(METRIC % file))
 
     def without(self, name: str) -> bytes:
@@ -130,6 +130,49 @@ async def test_while_the_file_cannot_be_read_no_token_of_it_is_taken_and_the_ser
         aside.rename(server.path)
         await server.becomes("ann", 200)
         assert (await server.http.get("/readyz")).status_code == 200
+
+
+GONE: dict[str, Callable[[Path], object]] = {
+    "the file": lambda folder: (folder / "tokens").rename(folder / "aside"),
+    "its folder": lambda folder: folder.rename(folder.with_name("aside")),
+}
+BACK: dict[str, Callable[[Path], object]] = {
+    "the file": lambda folder: (folder / "aside").rename(folder / "tokens"),
+    "its folder": lambda folder: folder.with_name("aside").rename(folder),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+async def test_while_the_file_is_gone_no_token_of_it_is_taken_and_the_server_says_so_until_it_is_back(
+    tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    secret = put(tmp_path / "secret", SECRET.encode())
+    async with serving(folder, "--jwt-keys", f"HS256:{secret}") as server:
+        server.tokens["signed"] = signed(claims(aud=None, admin=["**"]))
+        assert [await server.status(name) for name in ("ann", "bob", "signed")] == [200, 200, 200]
+        async with stream(server.process, "/topics/a/stream", **bearer(server.tokens["bob"])) as events:
+            GONE[what](folder)
+            await server.becomes("ann", 401)
+            last = None
+            while event := await events.next():
+                last = event
+            assert last is not None
+            assert last.data == '{"reason":"revoked"}'
+        for _ in range(2):
+            refused = await server.http.get("/readyz")
+            assert (refused.status_code, refused.json()["code"]) == (503, "tokens_unreadable")
+            assert [await server.status(name) for name in ("ann", "bob", "signed")] == [401, 401, 200]
+            assert await server.metric("tokens", "signed") == 1
+        BACK[what](folder)
+        await server.becomes("ann", 200)
+        assert (await server.http.get("/readyz")).status_code == 200
+        assert [await server.status(name) for name in ("bob", "signed")] == [200, 200]
+        assert await server.metric("tokens") == 0
+        server.process.stop()
+        (said,) = [line for line in server.process.complaints() if "the file of tokens" in line]
+        assert "tokens cannot be read: No such file or directory" in said
 
 
 class AccessLogMiddleware:
@@ -220,6 +263,97 @@ def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_on
         assert len(reads) == times
 
 
+def test_a_file_that_is_back_is_read_for_the_next_who_comes(tmp_path: Path) -> None:
+    """Editors take a file away for a moment."""
+    watched = AccessLogMiddleware(tmp_path)
+    data = watched.path.read_bytes()
+    watched.path.unlink()
+    watched.now += LOOK
+    assert watched.authenticator.blind
+    put(watched.path, data)
+    assert watched.is_good("ann")
+    assert not watched.authenticator.blind
+
+
+def test_a_file_that_became_unreadable_and_then_went_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    watched = AccessLogMiddleware(tmp_path)
+    watched.path.unlink()
+    watched.path.mkdir()
+    watched.authenticator.look()
+    watched.path.rmdir()
+    for _ in range(3):
+        watched.authenticator.look()
+        assert watched.authenticator.blind
+    put(watched.path, b"")
+    watched.authenticator.look()
+    assert not watched.authenticator.blind
+
+
+def test_a_file_that_is_back_and_open_to_others_is_one_that_nobody_could_read(tmp_path: Path) -> None:
+    """None of it is known any more, so nothing is taken of it."""
+    watched = AccessLogMiddleware(tmp_path)
+    data = watched.path.read_bytes()
+    watched.path.unlink()
+    watched.authenticator.look()
+    put(watched.path, data).chmod(0o644)
+    for _ in range(3):
+        watched.authenticator.look()
+        assert (watched.is_good("ann"), watched.authenticator.blind) == (False, True)
+    with no_file_can_be_opened():  # but it is not read again and again
+        watched.authenticator.look()
+    assert watched.authenticator.file is not None
+    assert "0644" in str(watched.authenticator.file.error)
+    watched.path.chmod(0o600)
+    watched.authenticator.look()
+    assert (watched.is_good("ann"), watched.authenticator.blind) == (True, False)
+
+
+def test_a_file_that_goes_while_it_is_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    make_token(path, "old", every_right())
+    file = TokenFile(path)
+    file.read_whole()
+    line = b'{"name":"%d","sha256":"%064x"}\n'
+    put(path, b"".join(line % (number, number) for number in range(PART // len(line))))
+    file.refresh()
+    assert (file.reading, file.grants) == (True, frozenset())
+    path.unlink()
+    file.refresh()
+    assert (file.unreadable, file.reading) == (True, False)
+
+
+def test_a_file_of_no_token_may_go(tmp_path: Path) -> None:
+    watched = AccessLogMiddleware(tmp_path)
+    for change in (lambda: put(watched.path, b""), watched.path.unlink, lambda: None):
+        change()
+        watched.authenticator.look()
+        assert not watched.authenticator.blind
+    never = Authenticator(file=TokenFile(tmp_path / "never"))
+    never.look()
+    assert not never.blind
+
+
+@pytest.mark.parametrize("spoil", [Path.exists, Path.mkdir], ids=["gone", "no file"])
+def test_a_server_that_asks_nobody_is_ready_whatever_its_file_is(
+    tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    watched = AccessLogMiddleware(tmp_path, AnonymousAccess.HERE)
+    watched.path.unlink()
+    spoil(watched.path)
+    watched.now += LOOK
+    assert not watched.authenticator.blind
+
+
+def test_a_token_that_is_in_no_file_stays_good_when_the_file_is_gone(tmp_path: Path) -> None:
+    watched = AccessLogMiddleware(tmp_path)
+    watched.tokens["held"], entry = new_token("held", every_right())
+    watched.authenticator.hold(entry)
+    watched.path.unlink()
+    watched.authenticator.look()
+    assert [watched.is_good(name) for name in ("ann", "held")] == [False, True]
+    assert watched.authenticator.blind
+
+
 def test_a_time_of_day_that_is_set_back_hides_no_change(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
     assert watched.is_good("bob")
@@ -242,7 +376,10 @@ def test_who_takes_out_the_last_token_does_not_open_the_door(tmp_path: Path) -> 
 # Keys
 
 
-async def test_a_key_whose_file_cannot_be_read_any_more_is_good_no_more_and_the_others_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_key_whose_file_cannot_be_read_any_more_is_good_no_more_and_the_others_stay(
+    tmp_path: Path, deleted: bool
+) -> None:
     secret, other = put(tmp_path / "secret", SECRET.encode()), put(tmp_path / "other", SECRET[::-1].encode())
     by_one, by_other = (signed(claims(aud=None), key) for key in (SECRET, SECRET[::-1]))
     new = "n" * 32
@@ -253,7 +390,10 @@ async def test_a_key_whose_file_cannot_be_read_any_more_is_good_no_more_and_the_
             stream(server.process, "/topics/a/stream", **bearer(by_one)) as gone,
             stream(server.process, "/topics/a/stream", **bearer(by_other)) as stays,
         ):
-            put(secret, new.encode()).chmod(0o644)
+            if deleted:
+                secret.unlink()
+            else:
+                put(secret, new.encode()).chmod(0o644)
             server.process.process.send_signal(signal.SIGHUP)
             await server.becomes("one", 401)
             assert [await server.status(name) for name in ("other", "ann", "new")] == [200, 200, 401]

@@ -113,7 +113,9 @@ class _Numbers(Collector):
         )
         yield _labelled(
             GaugeMetricFamily(
-                "plainmq_stale_files", "1 while a file was changed and cannot be taken as it is now.", labels=["file"]
+                "plainmq_stale_files",
+                "1 while a file was changed, or is gone, and cannot be taken as it is now.",
+                labels=["file"],
             ),
             dict.fromkeys(_FILES, 0) | broker.counters.stale,
         )
