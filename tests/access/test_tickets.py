@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from app.access.authenticator import Authenticator
@@ -359,6 +361,15 @@ def test_a_time_of_day_that_is_set_makes_no_spent_ticket_good_and_no_fresh_one_b
             assert desk.is_good(desk.ticket())
             assert not desk.is_good(spent)
             desk.now += LIFE / 3
+
+
+def test_a_ticket_of_a_version_that_wrote_no_life_into_it_comes_back_and_opens_nothing_new(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    grant, made = desk.authenticator.authenticate(desk.token, ""), desk.authenticator._tickets
+    body = msgspec.msgpack.encode([7, desk.now + LIFE, grant.name, None, None])
+    ticket = urlsafe_b64encode(body + made._mac(grant.origin, body)[:16]).rstrip(b"=").decode()
+    assert not desk.is_good(ticket)
+    assert desk.is_good(ticket, made.way_back(grant, "/a"))
 
 
 def test_of_more_spent_tickets_than_can_be_remembered_none_is_good_again(
