@@ -197,7 +197,7 @@ KEPT = """url => {
     window.events = []
     window.sources = url.map(path => new EventSource(path))
     for (const source of window.sources)
-        for (const type of ['message', 'busy']) source.addEventListener(type, e => window.events.push([type, e.data]))
+        for (const type of ['message', 'busy', 'place']) source.addEventListener(type, e => window.events.push([type, e.data]))
 }"""
 
 
@@ -224,7 +224,7 @@ async def test_a_browser_s_stream_outlives_a_restart_of_the_server(
             with start_server(*flags, port=backend, tcp_port=0) as server:
                 async with page_at(browser, f"{base}/livez") as page:
                     await page.evaluate(KEPT, [f"/topics/{topic}/stream"])
-                    await page.wait_for_function("() => sources[0].readyState === 1")
+                    await page.wait_for_function("() => events.some(([type]) => type === 'place')")  # its id is known
                     server.process.kill()
                     server.process.wait(DEADLINE)
                     await page.wait_for_function("() => events.some(([type]) => type === 'busy')")
@@ -251,4 +251,4 @@ async def test_a_browser_opens_more_than_six_streams_over_http_2(
                 )
                 await page.wait_for_function("() => sources.every(source => source.readyState === 1)")
                 await http.post(f"/topics/{topic}/messages", content=b"x")
-                await page.wait_for_function("() => events.length === 10")
+                await page.wait_for_function("() => events.filter(([type]) => type === 'message').length === 10")
