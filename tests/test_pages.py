@@ -54,7 +54,7 @@ MASKS = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"there are [\d.]+[KMG]iB": "there are N",
     r"starting .*": "starting",
-    r"none in \S+/tokens": "none in FILE",
+    r"(none|its hash is) in \S+/tokens": r"\1 in FILE",
     r"room for \d+ connections": "room for N connections",
     r"\bpmq_[A-Za-z0-9_-]{43}": "TOKEN",
 }
