@@ -197,7 +197,8 @@ KEPT = """url => {
     window.events = []
     window.sources = url.map(path => new EventSource(path))
     for (const source of window.sources)
-        for (const type of ['message', 'busy', 'place']) source.addEventListener(type, e => window.events.push([type, e.data]))
+        for (const type of ['message', 'busy', 'place'])
+            source.addEventListener(type, e => window.events.push([type, e.data]))
 }"""
 
 
