@@ -9,7 +9,7 @@ import pytest
 
 from app.log.epochs import Epochs
 from app.log.log import Log
-from app.log.run import Run, placed
+from app.log.run import Run, make_runs
 from app.log.store import LogMessages, MemoryMessageStore, MessageStore, TopicMessages
 from app.log.topic_log import Limits
 from app.messages.message import Delivery, Message
@@ -20,7 +20,7 @@ from tests.harness import draft
 
 def accepted(seq: int, time: float, *bodies: bytes, **options: Any) -> list[Run]:
     """Messages that took the places from `seq` on."""
-    return [*placed(draft("a", *bodies, **options), "e", seq, seq, time + 0.25, time=time // 3)]
+    return [*make_runs(draft("a", *bodies, **options), "e", seq, seq, time + 0.25, time=time // 3)]
 
 
 def messages(runs: Iterable[Run]) -> list[Message]:

@@ -13,15 +13,15 @@ from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import PLACE
 from app.log.epochs import Epochs
-from app.log.groups.group import BURIED_COST, GROUP_COST, JOB_COST, Group, GroupSettings
-from app.log.groups.groups import NO_NEWS, Groups
+from app.log.groups.group import GROUP_COST, JOB_COST, RECENT_DEAD_COST, Group, GroupSettings
+from app.log.groups.groups import NO_EVENTS, Groups
 from app.log.log import Log
 from app.log.reading import Reading
-from app.log.run import DEATH_COST, EXPIRY_COST, LONGEST, MESSAGE_COST, ONE_COST
+from app.log.run import DEATH_COST, EXPIRY_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome
-from app.messages.message import HERE, ONE, Death, Id
+from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Id
 from app.messages.position import LATEST
 from app.messages.topic import TopicFilter
 from app.telemetry.counters import Counters
@@ -73,7 +73,7 @@ def test_what_is_left_of_messages_that_came_together_takes_no_more_than_it_is_co
     """A group may have acked all between the first and the last."""
 
     def work(n: int) -> None:
-        (run,) = log.accept([draft("a", *[b"%d" % n] * LONGEST)], float(n) / COUNT)
+        (run,) = log.accept([draft("a", *[b"%d" % n] * MAX_RUN_LENGTH)], float(n) / COUNT)
         for message in [*run.messages][1:-1]:
             log.remove(message)
 
@@ -89,7 +89,7 @@ def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:
 @pytest.mark.parametrize("length", [40, 500])
 def test_a_topic_that_has_lost_its_messages_keeps_no_long_line_of_theirs(log: Log, length: int) -> None:
     def work(n: int) -> None:
-        line = b"{'command':'send', 'topic':'".ljust(length, b"x") + HERE
+        line = b"{'command':'send', 'topic':'".ljust(length, b"x") + BODY_PLACEHOLDER
         (run,) = log.accept([draft(f"topic.number.{n}", b"", line=line)], float(n) / COUNT)
         log.remove(next(run.messages))
 
@@ -98,7 +98,7 @@ def test_a_topic_that_has_lost_its_messages_keeps_no_long_line_of_theirs(log: Lo
 
 def test_a_line_that_differs_in_its_message_only_is_kept_once(log: Log) -> None:
     def work(n: int) -> None:
-        line = b"".join([b"{'command':'send', 'topic':'a', 'msg':'", HERE, b"'}\n"])
+        line = b"".join([b"{'command':'send', 'topic':'a', 'msg':'", BODY_PLACEHOLDER, b"'}\n"])
         log.accept([draft("a", b"x" * 100 + b"%d" % n, line=line)], float(n) / COUNT)
 
     assert grown(work) - 100 < MESSAGE_COST
@@ -130,7 +130,7 @@ def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: b
 
 @pytest.fixture
 def groups(log: Log) -> Groups:
-    groups = Groups(log, Reading(log), most=10)
+    groups = Groups(log, Reading(log), max_groups=10)
     whole(groups.configure("a", "g", {}, None, 0.0))
     return groups
 
@@ -159,7 +159,7 @@ def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups:
 
 @pytest.mark.parametrize("length", [1, 120])
 def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
-    groups = Groups(log, Reading(log), most=COUNT)
+    groups = Groups(log, Reading(log), max_groups=COUNT)
 
     def work(n: int) -> None:
         name = "".join(["g"] * length)
@@ -176,10 +176,10 @@ def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_
         group.lease(n + 1, 1.0)
         assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
         group.dead_letter(n + 1)
-        group.touched.clear()
-        group.ended.clear()
+        group.dirty.clear()
+        group.ended_leases.clear()
 
-    assert 0.4 * BURIED_COST < grown(bury) < BURIED_COST
+    assert 0.4 * RECENT_DEAD_COST < grown(bury) < RECENT_DEAD_COST
 
 
 def _long(prefix: str, count: int, length: int) -> list[str]:
@@ -233,11 +233,11 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     for seq in range(1, 6):
         assert settle(groups, Action.ACK, seq) is Outcome.DONE
     log.sweep(10.0)
-    holds = log.topics["a"].holds
+    holds = log.topics["a"].unacked
     assert holds is not None
     assert (holds.count, holds.bytes) == (8, sum(range(8)))
     whole(groups.drop("a", "h"))
-    holds = log.topics["a"].holds
+    holds = log.topics["a"].unacked
     assert holds is not None
     assert (holds.count, holds.bytes) == (3, 5 + 6 + 7)
     for seq in range(6, 9):
@@ -255,7 +255,7 @@ def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups:
 
     def work(n: int) -> None:
         settle(groups, Action.ACK, lease(groups, log, n).message.seq)
-        groups.take_news()
+        groups.take_events()
 
     assert grown(work) < 8
 
@@ -263,13 +263,13 @@ def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups:
 def test_as_many_leases_as_there_are_cost_nothing_while_none_is_over(log: Log, groups: Groups) -> None:
     for n in range(100_000):
         lease(groups, log, n)
-    group = log.topics["a"].holds.groups["g"]  # type: ignore[union-attr]
+    group = log.topics["a"].unacked.groups["g"]  # type: ignore[union-attr]
     assert (len(group.jobs), group.leased, groups.deadline) == (100_000, 100_000, 1_000.0)
-    groups.take_news()
+    groups.take_events()
     groups.pass_time(999.9)
-    assert groups.take_news() is NO_NEWS
+    assert groups.take_events() is NO_EVENTS
     groups.pass_time(1_001.0)
-    assert [str(lease) for _, _, lease in groups.take_news().ended] == ["k3f9a2xq-1-1", "k3f9a2xq-2-1"]
+    assert [str(lease) for _, _, lease in groups.take_events().ended] == ["k3f9a2xq-1-1", "k3f9a2xq-2-1"]
 
 
 def test_messages_that_were_handed_out_leave_nothing_behind_one_that_stays(log: Log) -> None:

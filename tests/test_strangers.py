@@ -21,7 +21,7 @@ import pytest
 
 from app.client.client import is_loopback
 from app.client.events import Event, TooLong, events
-from app.messages.control_characters import CODES, shown, steers
+from app.messages.control_characters import CODES, escape, has_control_characters
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.test_cli import PROGRAM, environment, run
 
@@ -93,10 +93,10 @@ def test_a_message_does_not_steer_a_terminal_and_a_pipe_gets_its_bytes(
 
 
 def test_what_is_shown_is_the_same_text_but_for_what_steers() -> None:
-    assert shown("größe \u2028\t\n\U0001f468\u200d\U0001f469") == "größe \u2028\t\n\U0001f468\u200d\U0001f469"
+    assert escape("größe \u2028\t\n\U0001f468\u200d\U0001f469") == "größe \u2028\t\n\U0001f468\u200d\U0001f469"
     for code in range(0x3000):
         character = chr(code)
-        assert (shown(character) != character) is steers(character.encode()) is (code in CODES)
+        assert (escape(character) != character) is has_control_characters(character.encode()) is (code in CODES)
 
 
 # Broken answers

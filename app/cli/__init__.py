@@ -6,7 +6,7 @@ import click
 
 from .. import __version__, settings
 from ..errors import PlainmqError
-from ..messages.control_characters import shown_line
+from ..messages.control_characters import escape_line
 from . import copies, load, messages, serve, tokens
 from .terminal import give_up, hold_streams
 
@@ -39,7 +39,7 @@ class Group(click.Group):
             settings.check_environment()
             return super().invoke(ctx)
         except PlainmqError as error:
-            raise click.ClickException(shown_line(str(error))) from error
+            raise click.ClickException(escape_line(str(error))) from error
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})

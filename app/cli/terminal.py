@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from ..messages.control_characters import shown, shown_line
+from ..messages.control_characters import escape, escape_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -60,7 +60,7 @@ def terminal(raw: bool = False) -> "Terminal":
 
 
 def show(data: bytes) -> None:
-    write(shown(data.decode("utf-8", "backslashreplace")).encode())
+    write(escape(data.decode("utf-8", "backslashreplace")).encode())
 
 
 def write(data: bytes) -> None:
@@ -127,4 +127,4 @@ def _bar(*columns: "ProgressColumn") -> "Bar":
 def tell(text: str) -> None:
     """A sentence, in which a stranger's words may stand. That it cannot be told is no reason to end."""
     with suppress(OSError):
-        _write(STDERR, f"{shown_line(text)}\n".encode(errors="backslashreplace"))
+        _write(STDERR, f"{escape_line(text)}\n".encode(errors="backslashreplace"))

@@ -7,7 +7,7 @@ from ..errors import LogFull, MessageTooLarge
 from ..messages.message import Draft, newest
 from .groups.group import JOB_COST
 from .groups.unacked import UnackedIndex
-from .run import known_cost, one_cost
+from .run import one_cost, resident_cost
 from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 
 
@@ -15,7 +15,7 @@ class Freed(NamedTuple):
     """Bytes of memory, and of those what is taken even if the messages are on a disk."""
 
     memory: int = 0
-    known: int = 0
+    resident: int = 0
 
 
 def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: Callable[[], int]) -> None:
@@ -29,15 +29,15 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
     need = taken + kept.memory - limits.total_bytes
     if topic is None:
         need += TOPIC_COST
-    elif topic.holds is not None:
-        staying = coming if topic.holds.groups else weigh(newest(retained, 1))  # or else older ones make room
-        _check_held(topic, topic.holds, staying)
-        need += kept.messages * len(topic.holds.groups) * JOB_COST
-    lack = kept.known - left() if kept.known else 0
+    elif topic.unacked is not None:
+        staying = coming if topic.unacked.groups else weigh(newest(retained, 1))  # or else older ones make room
+        _check_held(topic, topic.unacked, staying)
+        need += kept.messages * len(topic.unacked.groups) * JOB_COST
+    lack = kept.resident - left() if kept.resident else 0
     if need <= 0 and lack <= 0:
         return
     freed = Freed() if topic is None else _reclaimable(topic, kept)
-    if freed.known < lack:
+    if freed.resident < lack:
         raise LogFull(memory_full(limits, left()))
     if freed.memory < need:
         raise LogFull(
@@ -96,9 +96,9 @@ def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
         for seq, size in run.sizes():
             if messages <= 0 and nbytes <= 0:
                 return Freed(memory, known)
-            if topic.holds is None or not run.for_all or not topic.holds.needed_by(seq):
+            if topic.unacked is None or not run.for_all or not topic.unacked.is_needed(seq):
                 messages -= 1
                 nbytes -= size
-                memory += size + run.each + one_cost(run.envelope)
-                known += known_cost(run.envelope, run.expires is not None)
+                memory += size + run.overhead + one_cost(run.envelope)
+                known += resident_cost(run.envelope, run.expires is not None)
     return Freed(memory, known)

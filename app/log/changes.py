@@ -9,11 +9,11 @@ from typing import Any, Literal
 Kind = Literal["log", "topic", "forgotten", "group", "job", "buried", "key", "delayed", "left"]
 Key = tuple[str | int, ...]
 
-Notes = dict[Kind, dict[Key, Any]]
+Records = dict[Kind, dict[Key, Any]]
 """Everything that was written down, by kind and key."""
 
-Changed = Callable[[Kind, Key], None]
+OnChange = Callable[[Kind, Key], None]
 
 
-def forget(_kind: Kind, _key: Key) -> None:
+def ignore_change(_kind: Kind, _key: Key) -> None:
     """For an engine that forgets everything anyway."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..messages.message import Draft, how_many
-from .changes import Changed, Key, forget
+from ..messages.message import Draft, count_messages
+from .changes import Key, OnChange, ignore_change
 from .deadlines import Deadlines
 
 
@@ -19,12 +19,12 @@ class Postponed(msgspec.Struct, frozen=True):
 class Delayed:
     """Publishes by their due time, on the caller's clock."""
 
-    def __init__(self, changed: Changed = forget) -> None:
+    def __init__(self, on_change: OnChange = ignore_change) -> None:
         self._publishes: dict[int, Postponed] = {}
         self._due: Deadlines[int] = Deadlines()
         self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
         self._number = 0
-        self._changed = changed
+        self._on_change = on_change
 
     def __len__(self) -> int:
         return len(self._publishes)
@@ -34,15 +34,15 @@ class Delayed:
             self._set(int(number), publish)
         self._number = max(self._publishes, default=0)
 
-    def note(self, number: int) -> Postponed | None:
+    def record(self, number: int) -> Postponed | None:
         return self._publishes.get(number)
 
     def add(self, drafts: Sequence[Draft], due: float) -> None:
         self._number += 1
         self._set(self._number, Postponed(list(drafts), due))
-        self._changed("delayed", (self._number,))
+        self._on_change("delayed", (self._number,))
 
-    def every(self) -> Iterator[Sequence[Draft]]:
+    def drafts(self) -> Iterator[Sequence[Draft]]:
         return (publish.drafts for publish in self._publishes.values())
 
     def counters(self) -> dict[str, int]:
@@ -68,10 +68,10 @@ class Delayed:
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
         self._due.set(number, publish.due)
-        self._numbers.setdefault(publish.drafts[0].envelope.topic, {})[number] = how_many(publish.drafts)
+        self._numbers.setdefault(publish.drafts[0].envelope.topic, {})[number] = count_messages(publish.drafts)
 
     def _take(self, number: int) -> Sequence[Draft]:
-        self._changed("delayed", (number,))
+        self._on_change("delayed", (number,))
         drafts = self._publishes.pop(number).drafts
         numbers = self._numbers[drafts[0].envelope.topic]
         del numbers[number]

@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from ..messages.message import Receipt, Scheduled
-from .changes import Changed, Key, forget
+from .changes import Key, OnChange, ignore_change
 
 Answer = Receipt | Scheduled
 
 WINDOW: Final = 120.0  # seconds: longer than any client's retries take
-MOST: Final = 10_000  # keys, so that memory is bounded
+MAX_KEYS: Final = 10_000  # keys, so that memory is bounded
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -29,15 +29,15 @@ class Remembered(msgspec.Struct, frozen=True):
 class IdempotencyStore:
     """The answers to the newest keys. Keys of different topics are different keys."""
 
-    def __init__(self, changed: Changed = forget) -> None:
+    def __init__(self, on_change: OnChange = ignore_change) -> None:
         self._seen: dict[tuple[str, str], Remembered] = {}  # oldest first
-        self._changed = changed
+        self._on_change = on_change
 
     def restore(self, seen: Mapping[Key, Remembered]) -> None:
         for (topic, key), known in sorted(seen.items(), key=lambda item: item[1].time):
             self._seen[str(topic), str(key)] = known
 
-    def note(self, topic: str, key: str) -> Remembered | None:
+    def record(self, topic: str, key: str) -> Remembered | None:
         return self._seen.get((topic, key))
 
     def find(self, topic: str, key: str, now: float) -> Answer | None:
@@ -51,8 +51,8 @@ class IdempotencyStore:
     def remember(self, topic: str, key: str, answer: Answer, now: float) -> None:
         self._forget((topic, key))
         self._seen[topic, key] = _remembered(answer, now)
-        self._changed("key", (topic, key))
-        while len(self._seen) > MOST or next(iter(self._seen.values())).time + WINDOW <= now:
+        self._on_change("key", (topic, key))
+        while len(self._seen) > MAX_KEYS or next(iter(self._seen.values())).time + WINDOW <= now:
             self._forget(next(iter(self._seen)))
 
     def set_result(self, key: str, receipt: Receipt) -> None:
@@ -68,7 +68,7 @@ class IdempotencyStore:
 
     def _forget(self, key: tuple[str, str]) -> None:
         if self._seen.pop(key, None):
-            self._changed("key", key)
+            self._on_change("key", key)
 
 
 def _remembered(answer: Answer, time: float) -> Remembered:

@@ -15,27 +15,29 @@ from ..errors import LogFull, NotFound, TopicLimit
 from ..messages.message import ONE, Draft, Message
 from ..messages.topic import TopicFilter
 from . import capacity
-from .changes import Changed, Notes, forget
+from .changes import OnChange, Records, ignore_change
 from .deadlines import Deadlines
 from .epochs import Epochs
-from .groups.group import GROUP_COST, JOB_COST, NOTHING, Group, Size
+from .groups.group import EMPTY_SIZE, GROUP_COST, JOB_COST, Group, Size
 from .groups.unacked import Counting, UnackedIndex
-from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, placed
+from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, make_runs
 from .slices import Slices, sliced
 from .store import MessageStore
-from .topic_log import TOPIC_COST, Limits, TopicLog, TopicNote, TopicState, weigh
+from .topic_log import TOPIC_COST, Limits, TopicLog, TopicRecord, TopicState, weigh
 from .trims import TrimMark, TrimMarks
 
 TRIM_BATCH: Final = (
     200  # messages that retention takes at once: some milliseconds with a file, then others get their turn
 )
-LOOK: Final = 1.0  # seconds, while the wall clock is behind a message, between two looks whether that is still kept
-SWEEP: Final = 250  # expired messages that one call gives up
-REVISITS: Final = 50  # topics of which one call finds out what is too old, or that they are idle
-STATE: Final = 16  # as many things as a topic's state counts: its ends may have to be found in a file
+CHECK_INTERVAL: Final = (
+    1.0  # seconds, while the wall clock is behind a message, between two looks whether that is still kept
+)
+SWEEP_BATCH: Final = 250  # expired messages that one call gives up
+CHECK_BATCH: Final = 50  # topics of which one call finds out what is too old, or that they are idle
+STATE_EFFORT: Final = 16  # as many things as a topic's state counts: its ends may have to be found in a file
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Moment(msgspec.Struct, frozen=True):
     """One moment: on the log's own clock, by the wall clock, and in which boot of the machine it was how many seconds
     after that."""
 
@@ -45,55 +47,59 @@ class Mark(msgspec.Struct, frozen=True):
     uptime: float
 
 
-class LogNote(msgspec.Struct, frozen=True):
+class LogRecord(msgspec.Struct, frozen=True):
     """What must be known of a log besides its messages and topics. `mark`: the moment of the note."""
 
     head: int = 0
     cost: int = 0
     forgotten_floor: TrimMark = msgspec.field(default_factory=TrimMark)
-    mark: Mark | None = None
+    mark: Moment | None = None
 
 
 class Log:
-    def __init__(self, limits: Limits, epochs: Epochs, history: MessageStore, changed: Changed = forget) -> None:
-        """`changed` hears of each change that an engine may have to write down."""
+    def __init__(
+        self, limits: Limits, epochs: Epochs, history: MessageStore, on_change: OnChange = ignore_change
+    ) -> None:
+        """`on_change` is called for each change that an engine may have to write down."""
         self.limits = limits
         self.epochs = epochs
         self.head = 0  # seq of the newest message
         self.cost = 0  # bytes of memory: all kept messages, what groups may need for them, topics, what is delayed
         self._delayed = 0  # bytes of that: what is delayed
-        self._beside = 0  # bytes of memory that are not in `cost`: of what is for one, and of groups
+        self._unrecorded_cost = 0  # bytes of memory that are not in `cost`: of what is for one, and of groups
         self._dead = 0  # messages that are dead
-        self._groups = NOTHING  # all groups together
+        self._groups = EMPTY_SIZE  # all groups together
         self.topics: dict[str, TopicLog] = {}
-        self.bereaved: dict[str, None] = {}  # topics whose groups lost a message to its ttl: somebody has to look
+        self.groups_to_check: dict[
+            str, None
+        ] = {}  # topics whose groups lost a message to its ttl: somebody has to look
         self.over_retention: dict[
             str, None
         ] = {}  # topics that may keep more than their retention, until the next sweep
         self.counters: dict[str, list[Counting]] = {}  # by topic: for groups that are about to be there
         self.ahead = 0.0  # seconds that the wall clock is ahead of the log's own
-        self.mark: Mark | None = None  # the newest moment that was told
+        self.moment: Moment | None = None  # the newest moment that was told
         self._newest_time = 0.0  # of a message
-        self._next_look = 0.0  # when to look again whether that message is still kept
+        self._next_check = 0.0  # when to look again whether that message is still kept
         self.frozen = False  # nothing may change, not even what is due
         self.history = history
         self.order = history.order
-        self._changed = changed
+        self._on_change = on_change
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
-        self._revisits: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
+        self._check_times: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
         self.waiting: set[str] = set()  # topics with something in `waiting`
-        self.handed: dict[int, str] = {}  # topics, by seq, of what is for one and on its way to somebody
-        self._handed_of: Counter[str] = Counter()  # how many of each topic
-        self.losses = TrimMarks(changed)
+        self.in_transit: dict[int, str] = {}  # topics, by seq, of what is for one and on its way to somebody
+        self._in_transit_of: Counter[str] = Counter()  # how many of each topic
+        self.losses = TrimMarks(on_change)
 
     def restore(
-        self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, notes: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
         """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
         `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what is dead."""
-        head: LogNote = notes["log"].get((), LogNote())
-        self.head, self.cost, self.mark = head.head, head.cost, head.mark
+        head: LogRecord = notes["log"].get((), LogRecord())
+        self.head, self.cost, self.moment = head.head, head.cost, head.mark
         self._newest_time = self._kept_time()
         for (name,), note in notes["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
@@ -102,37 +108,37 @@ class Log:
         for topic, seq in waiting:
             self.topics[topic].for_one[seq] = True
             self.waiting.add(topic)
-            self._beside += ONE_COST
+            self._unrecorded_cost += ONE_COST
         for seq, expires in expiries:
             self._expiries.set(seq, expires)
         for topic, seq, nbytes in dead:
-            holds = self.topics[topic].holds = self.topics[topic].holds or UnackedIndex({})
+            holds = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
             holds.add_dead(seq, nbytes)
             self._dead += 1
         self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
 
-    def note(self) -> LogNote:
-        return LogNote(self.head, self.cost, self.losses.floor, self.mark)
+    def record(self) -> LogRecord:
+        return LogRecord(self.head, self.cost, self.losses.floor, self.moment)
 
-    def topic_note(self, name: str) -> TopicNote | None:
+    def topic_record(self, name: str) -> TopicRecord | None:
         topic = self.topics.get(name)
-        return topic.note() if topic else None
+        return topic.record() if topic else None
 
     # Time
 
-    def tell_time(self, ahead: float, mark: Mark | None = None) -> None:
+    def set_time(self, ahead: float, mark: Moment | None = None) -> None:
         """How far the wall clock is ahead now. `mark`: to be noted with the next change."""
         if ahead != self.ahead:
             self.ahead = ahead
-            self._changed("log", ())
-        self.mark = mark
+            self._on_change("log", ())
+        self.moment = mark
 
     def _time(self, now: float) -> float:
         """What the wall clock says; but never less than the time of a message that is still kept."""
         time = now + self.ahead if self.ahead else now
         if time < self._newest_time:
-            if now >= self._next_look:
-                self._next_look = now + LOOK
+            if now >= self._next_check:
+                self._next_check = now + CHECK_INTERVAL
                 self._newest_time = self._kept_time()
             time = max(time, self._newest_time)
         self._newest_time = time
@@ -170,11 +176,11 @@ class Log:
         topic = self._topic(drafts[0].envelope.topic, now)
         topic.loss.first = topic.loss.first or self.head + 1
         topic.last_used = now
-        self._changed("topic", (topic.name,))
+        self._on_change("topic", (topic.name,))
         accepted: list[Run] = []
         time = self._time(now)
         for draft in map(topic.share, drafts):
-            come = placed(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
+            come = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
             self.head, topic.next_index = come[-1].seq, come[-1].index + 1
             if draft.envelope.retain:
                 self._keep(topic, come)
@@ -198,29 +204,29 @@ class Log:
 
     def _unheld(self, topic: TopicLog, message: Message) -> None:
         """The message is gone, whoever holds it."""
-        if topic.holds is not None and topic.holds.is_held(message):
-            topic.holds.lose(message.seq)
-            self.bereaved[topic.name] = None
-            for name in topic.holds.groups:
-                self._changed("group", (topic.name, name))
-                self._changed("job", (topic.name, name, message.seq))
+        if topic.unacked is not None and topic.unacked.is_held(message):
+            topic.unacked.forget(message.seq)
+            self.groups_to_check[topic.name] = None
+            for name in topic.unacked.groups:
+                self._on_change("group", (topic.name, name))
+                self._on_change("job", (topic.name, name, message.seq))
             self.unhold(topic, message.seq, len(message.data))
 
     def _removed(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """The topic's ring has given these up."""
         if self.counters:
-            self._tell_counts(topic, runs)
-        self._changed("topic", (topic.name,))
+            self._update_counts(topic, runs)
+        self._on_change("topic", (topic.name,))
         for run in runs:
             topic.bytes -= run.nbytes
-            self.cost -= run.nbytes + run.live * run.each
+            self.cost -= run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self._expiries.discard(run.seq)
             if run.envelope.delivery is ONE:
                 del topic.for_one[run.seq]
-                self._beside -= ONE_COST
+                self._unrecorded_cost -= ONE_COST
                 self._arrive(topic, run.seq)
-                self._look_who_waits(topic)
+                self._update_waiting(topic)
             if run.envelope.death is not None:
                 self._dead -= 1
                 self._forget_dead(topic, run.seq)
@@ -229,12 +235,12 @@ class Log:
 
     @staticmethod
     def _forget_dead(topic: TopicLog, seq: int) -> None:
-        assert topic.holds is not None
-        del topic.holds.dead[seq]
-        if not (topic.holds.groups or topic.holds.dead):
-            topic.holds = None
+        assert topic.unacked is not None
+        del topic.unacked.dead[seq]
+        if not (topic.unacked.groups or topic.unacked.dead):
+            topic.unacked = None
 
-    def _tell_counts(self, topic: TopicLog, runs: Sequence[Run]) -> None:
+    def _update_counts(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         for counting in self.counters.get(topic.name, ()):
             for run in runs:
                 counting.removed(run)
@@ -249,7 +255,7 @@ class Log:
         topic = self.make(name, now)
         topic.retention = msgspec.structs.replace(topic.retention, **changes)
         topic.pinned = True
-        self._changed("topic", (name,))
+        self._on_change("topic", (name,))
         self._trim_by_age(topic, now)
         self._trim(topic)
         self._schedule_check(topic)
@@ -258,7 +264,7 @@ class Log:
         """Forget a topic's settings. Its messages are to be taken, the dead too. Raises NotFound."""
         topic = self.existing(name)
         topic.retention, topic.pinned = self.limits.retention, False
-        self._changed("topic", (name,))
+        self._on_change("topic", (name,))
         return topic
 
     def take_up_to(self, topic: TopicLog, end: int) -> bool:
@@ -271,7 +277,7 @@ class Log:
             before = ring.live
             gone += ring.shift(min(first.live - first.count(end), left))
             left -= before - ring.live
-        for run in gone if topic.holds else ():  # a group was made meanwhile
+        for run in gone if topic.unacked else ():  # a group was made meanwhile
             for message in run.messages:
                 self._unheld(topic, message)
         if gone:
@@ -296,9 +302,9 @@ class Log:
         milliseconds: readers pass over what has expired anyway, and what else is left is due when somebody asks next.
         """
         if not self.frozen and (
-            self.over_retention or self._expiries.may_be_due(now) or self._revisits.may_be_due(now)
+            self.over_retention or self._expiries.may_be_due(now) or self._check_times.may_be_due(now)
         ):
-            for seq in islice(self._expiries.due(now), SWEEP):
+            for seq in islice(self._expiries.due(now), SWEEP_BATCH):
                 if message := self.order.get(seq):
                     self.remove(message)
             if self.over_retention:  # one at a time: there may be many after a start
@@ -306,24 +312,24 @@ class Log:
                 del self.over_retention[name]
                 self._check(name, now)
             left = TRIM_BATCH
-            for name in islice(self._revisits.due(now), REVISITS):
+            for name in islice(self._check_times.due(now), CHECK_BATCH):
                 left -= self._check(name, now)
                 if left <= 0:
                     break
 
     def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
-        first, holds = not topic.ring.live, topic.holds
+        first, holds = not topic.ring.live, topic.unacked
         topic.ring.extend(runs)
         for run in runs:
             topic.bytes += run.nbytes
-            self.cost += run.nbytes + run.live * run.each
+            self.cost += run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
-                self._beside += ONE_COST
+                self._unrecorded_cost += ONE_COST
                 self._send(topic, run.seq)
             elif holds is not None or run.envelope.death is not None:
-                holds = topic.holds = holds or UnackedIndex({})
+                holds = topic.unacked = holds or UnackedIndex({})
                 holds.add(run)
                 self._dead += run.envelope.death is not None
                 self.cost += JOB_COST * len(holds.groups) * run.live
@@ -367,33 +373,33 @@ class Log:
         """Those that are still there, and on their way."""
         topics: dict[TopicLog, list[int]] = {}
         for seq in seqs:
-            if name := self.handed.get(seq):
+            if name := self.in_transit.get(seq):
                 topics.setdefault(self.topics[name], []).append(seq)
         return topics
 
     def _send(self, topic: TopicLog, seq: int) -> None:
         """To somebody."""
         topic.for_one[seq] = False
-        self.handed[seq] = topic.name
-        self._handed_of[topic.name] += 1
-        self._look_who_waits(topic)
+        self.in_transit[seq] = topic.name
+        self._in_transit_of[topic.name] += 1
+        self._update_waiting(topic)
 
     def _arrive(self, topic: TopicLog, seq: int) -> None:
         """It is not on its way any more, if it was."""
-        if self.handed.pop(seq, None):
-            self._handed_of[topic.name] -= 1
-            if not self._handed_of[topic.name]:
-                del self._handed_of[topic.name]
+        if self.in_transit.pop(seq, None):
+            self._in_transit_of[topic.name] -= 1
+            if not self._in_transit_of[topic.name]:
+                del self._in_transit_of[topic.name]
 
-    def _look_who_waits(self, topic: TopicLog) -> None:
-        if len(topic.for_one) == self._handed_of.get(topic.name, 0):
+    def _update_waiting(self, topic: TopicLog) -> None:
+        if len(topic.for_one) == self._in_transit_of.get(topic.name, 0):
             self.waiting.discard(topic.name)
 
     # What groups have not done stays, and so do the dead that nobody has taken away
 
     def add_group(self, topic: TopicLog, name: str, group: Group, counting: Counting) -> None:
         """`counting`: up to now. Raises LogFull."""
-        holds = topic.holds or UnackedIndex({})
+        holds = topic.unacked or UnackedIndex({})
         count = holds.count + counting.free
         cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
         if self.total + cost > self.limits.total_bytes or self.memory_left() < GROUP_COST:
@@ -402,44 +408,44 @@ class Log:
         self.count_group(group, group.size)
         holds.count, holds.bytes = count, holds.bytes + counting.free_bytes
         holds.groups[name] = group
-        group.passed = holds.come - counting.count
-        topic.holds = holds
-        self._changed("topic", (topic.name,))
+        group.passed = holds.accepted - counting.count
+        topic.unacked = holds
+        self._on_change("topic", (topic.name,))
         self._schedule_check(topic)
 
     def remove_group(self, topic: TopicLog, name: str) -> None:
         """It holds nothing any more that another group does not hold, or there is no other."""
-        assert topic.holds is not None
-        self.cost -= GROUP_COST + JOB_COST * topic.holds.count
-        self.count_group(topic.holds.groups.pop(name), NOTHING)
-        if not topic.holds.groups:
-            topic.holds = UnackedIndex.of_dead(topic.holds.dead)
-        self._changed("topic", (topic.name,))
+        assert topic.unacked is not None
+        self.cost -= GROUP_COST + JOB_COST * topic.unacked.count
+        self.count_group(topic.unacked.groups.pop(name), EMPTY_SIZE)
+        if not topic.unacked.groups:
+            topic.unacked = UnackedIndex.of_dead(topic.unacked.dead)
+        self._on_change("topic", (topic.name,))
         self._schedule_check(topic)
         self._trim(topic)
 
     def count_group(self, group: Group, size: Size) -> None:
         """It is so large now."""
-        if size != group.counted:
-            self._groups = self._groups.changed(group.counted, size)
-            self._beside += size.nbytes - group.counted.nbytes
-            group.counted = size
+        if size != group.counted_size:
+            self._groups = self._groups.changed(group.counted_size, size)
+            self._unrecorded_cost += size.nbytes - group.counted_size.nbytes
+            group.counted_size = size
 
     def unhold(self, topic: TopicLog, seq: int, nbytes: int) -> None:
         """No group needs the message of so many bytes any more: retention may take it."""
-        assert topic.holds is not None
-        topic.holds.remove(seq, nbytes)
+        assert topic.unacked is not None
+        topic.unacked.remove(seq, nbytes)
         for counting in self.counters.get(topic.name, ()):
             counting.freed(seq, nbytes)
-        self._changed("topic", (topic.name,))
-        self.cost -= JOB_COST * len(topic.holds.groups)
+        self._on_change("topic", (topic.name,))
+        self.cost -= JOB_COST * len(topic.unacked.groups)
 
     def settled(self, topic: TopicLog, seq: int) -> None:
         """A group is done with the message. If it is dead, it was taken away."""
         run = topic.ring.find(seq)
-        if run is not None and topic.holds is not None and not topic.holds.needed_by(seq):
+        if run is not None and topic.unacked is not None and not topic.unacked.is_needed(seq):
             self.unhold(topic, seq, run.size(seq))
-            if seq in topic.holds.dead:
+            if seq in topic.unacked.dead:
                 self.remove(next(run.messages))
             self._trim(topic)
             self._schedule_check(topic)
@@ -449,7 +455,7 @@ class Log:
         self.sweep(now)
         name = drafts[0].envelope.topic
         self._check_topics(name)
-        capacity.check(drafts, self.topics.get(name), self.limits, self.cost + self._beside, self.memory_left)
+        capacity.check(drafts, self.topics.get(name), self.limits, self.cost + self._unrecorded_cost, self.memory_left)
 
     def check_memory(self, nbytes: int) -> None:
         """Raises LogFull when so much memory is not left."""
@@ -459,13 +465,13 @@ class Log:
     @property
     def total(self) -> int:
         """Bytes of all that counts against `total_bytes`."""
-        return self.cost + self._beside
+        return self.cost + self._unrecorded_cost
 
     def memory_left(self) -> int:
         """Bytes that are left of `memory_bytes`."""
         groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs
         messages = EXPIRY_COST * len(self._expiries) + HELD_COST * self._dead
-        return self.limits.memory_bytes - self._delayed - self._beside - groups - messages
+        return self.limits.memory_bytes - self._delayed - self._unrecorded_cost - groups - messages
 
     def existing(self, name: str) -> TopicLog:
         """Raises NotFound."""
@@ -482,8 +488,8 @@ class Log:
         """Give up what is too much, so many messages at most; the rest, next time. What is on its way takes nobody's
         place: soon it is gone."""
         ring, nbytes = topic.ring, topic.retention.max_bytes
-        most = topic.retention.max_messages + self._handed_of.get(topic.name, 0)
-        if topic.holds is not None:
+        most = topic.retention.max_messages + self._in_transit_of.get(topic.name, 0)
+        if topic.unacked is not None:
             if ring.live > most or topic.bytes > nbytes:
                 self._cut(topic, left, lambda _message: ring.live > most or topic.bytes > nbytes)
             return
@@ -492,12 +498,12 @@ class Log:
         if ring.live > most:
             self.over_retention[topic.name] = None
         elif topic.bytes > nbytes:
-            self._shift(topic, left, lambda first: first.least(topic.bytes - nbytes))
+            self._shift(topic, left, lambda first: first.fewest_with(topic.bytes - nbytes))
 
     def _trim_by_age(self, topic: TopicLog, now: float) -> None:
         """Give up what is too old."""
         horizon = now - topic.retention.max_age
-        if topic.holds is None:
+        if topic.unacked is None:
             self._shift(topic, TRIM_BATCH, lambda first: first.live if first.at <= horizon else 0)
         else:
             self._cut(topic, TRIM_BATCH, lambda message: message.at <= horizon)
@@ -517,7 +523,7 @@ class Log:
     def _cut(self, topic: TopicLog, left: int, too_much: Callable[[Message], bool]) -> None:
         """Groups need some of them: give up the oldest messages that none needs, while they are too much. What is more
         than so many, next time."""
-        for taken, message in enumerate(topic.free()):
+        for taken, message in enumerate(topic.removable()):
             if not too_much(message):
                 break
             if taken == left:
@@ -536,19 +542,19 @@ class Log:
         if topic is None:
             loss, ring = self.losses.restore_mark(name), self.history.ring(name)
             topic = self.topics[name] = TopicLog(name, self.limits.retention, loss, ring)
-            self._changed("topic", (name,))
+            self._on_change("topic", (name,))
             topic.last_used = now
             self.cost += TOPIC_COST
             self._schedule_check(topic)
         return topic
 
     def _schedule_check(self, topic: TopicLog) -> None:
-        if oldest := next(topic.free(), None):
-            self._revisits.set(topic.name, oldest.at + topic.retention.max_age)
+        if oldest := next(topic.removable(), None):
+            self._check_times.set(topic.name, oldest.at + topic.retention.max_age)
         elif topic.stays:
-            self._revisits.discard(topic.name)
+            self._check_times.discard(topic.name)
         else:
-            self._revisits.set(topic.name, topic.last_used + self.limits.topic_idle)
+            self._check_times.set(topic.name, topic.last_used + self.limits.topic_idle)
 
     def _check(self, name: str, now: float) -> int:
         """How many messages it has given up."""
@@ -566,8 +572,8 @@ class Log:
 
     def _forget(self, topic: TopicLog) -> None:
         del self.topics[topic.name]
-        self._changed("topic", (topic.name,))
-        self._revisits.discard(topic.name)
+        self._on_change("topic", (topic.name,))
+        self._check_times.discard(topic.name)
         self.cost -= TOPIC_COST
         self.losses.forget(topic.name, topic.loss)
 
@@ -582,7 +588,9 @@ class Log:
         """Every topic that is selected (None: every one), by name."""
         self.sweep(now)
         found: list[TopicState] = []
-        for names in sliced(sorted(self.topics), STATE if topic_filter is None else STATE * topic_filter.effort):
+        for names in sliced(
+            sorted(self.topics), STATE_EFFORT if topic_filter is None else STATE_EFFORT * topic_filter.effort
+        ):
             selected = (
                 name for name in names if name in self.topics and (topic_filter is None or topic_filter.matches(name))
             )

@@ -21,8 +21,8 @@ from .slices import SLICE, Slices, sliced
 from .topic_log import TopicLog
 from .trims import TrimMark
 
-SCAN: Final = 500  # things a reader looks at in one page: some milliseconds, then others get a turn
-RUNS: Final = 16  # as many things as the first run of a ring counts that has to be found, maybe in a file
+SCAN_BATCH: Final = 500  # things a reader looks at in one page: some milliseconds, then others get a turn
+RUN_EFFORT: Final = 16  # as many things as the first run of a ring counts that has to be found, maybe in a file
 
 _seq = attrgetter("seq")
 
@@ -110,7 +110,7 @@ class Reading:
         for run in self._candidates(topic_filter, after):
             if run.first > upto:
                 break
-            if len(messages) == limit or nbytes <= 0 or looked >= SCAN:
+            if len(messages) == limit or nbytes <= 0 or looked >= SCAN_BATCH:
                 return messages, place
             looked += effort
             place = min(run.seq, upto)
@@ -245,7 +245,7 @@ class Reading:
 def _newest(topics: list[TopicLog]) -> Slices[Iterator[Run]]:
     """The runs of these topics, newest first."""
     heads: list[tuple[int, Run, Iterator[Run]]] = []
-    for part in sliced(topics, RUNS):
+    for part in sliced(topics, RUN_EFFORT):
         for topic in part:
             runs = topic.ring.newest()
             if run := next(runs, None):

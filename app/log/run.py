@@ -10,8 +10,8 @@ import msgspec
 
 from ..messages.message import ONE, Death, Draft, Envelope, Message
 
-LONGEST: Final = 50  # messages in a run: so few that the places of those that are gone take little
-LARGEST: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
+MAX_RUN_LENGTH: Final = 50  # messages in a run: so few that the places of those that are gone take little
+MAX_RUN_BYTES: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
 MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
 EXPIRY_COST: Final = 160  # likewise that it has a ttl
 DEATH_COST: Final = 512  # likewise the story of a dead message
@@ -19,7 +19,7 @@ HELD_COST: Final = 128  # within that: that the dead message is held
 ONE_COST: Final = 352  # likewise that it is for one subscriber: that it waits, or is on its way; not in cost()
 
 
-def cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
+def memory_cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
     """Bytes of memory that a kept message with these takes beyond its body, at most."""
     nbytes = MESSAGE_COST
     if line is not None:
@@ -33,7 +33,7 @@ def one_cost(envelope: Envelope) -> int:
     return ONE_COST if envelope.delivery is ONE else 0
 
 
-def known_cost(envelope: Envelope, expires: bool) -> int:
+def resident_cost(envelope: Envelope, expires: bool) -> int:
     """Bytes of memory that a kept message takes even if it is on a disk."""
     nbytes = one_cost(envelope)
     if envelope.death is not None:
@@ -65,7 +65,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     bodies: Sequence[bytes | None]
     live: int
     nbytes: int
-    each: int
+    overhead: int
 
     @property
     def first(self) -> int:
@@ -131,7 +131,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         """How many messages are behind that place."""
         return sum(body is not None for body in self.bodies[max(seq - self.first + 1, 0) :])
 
-    def least(self, nbytes: int) -> int:
+    def fewest_with(self, nbytes: int) -> int:
         """How many of the oldest messages have so many bytes, or more; all, if they have fewer together."""
         if nbytes > self.nbytes:
             return self.live
@@ -181,16 +181,16 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         index, nbytes = self.index - (self.seq - seq), sum(map(len, filter(None, bodies)))
         return Run(
             self.envelope, self.epoch, key, seq, index, self.time, self.at, self.expires, bodies, live, nbytes,
-            self.each,
+            self.overhead,
         )  # fmt: skip
 
 
-def placed(draft: Draft, epoch: str, seq: int, index: int, now: float, *, time: float | None = None) -> list[Run]:
+def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, time: float | None = None) -> list[Run]:
     """The draft's messages, accepted at `now` and given the places from `seq` and `index` on. `time`: what the wall
     clock says, if it is not the same."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
-    each, time = cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
+    each, time = memory_cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
     for bodies in (draft.bodies,) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, nbytes = seq + live - 1, sum(map(len, bodies))
@@ -205,12 +205,12 @@ def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
     bodies, envelope = draft.bodies, draft.envelope
     if envelope.delivery is ONE or envelope.ttl is not None:
         return [(body,) for body in bodies]
-    if len(bodies) <= LONGEST and sum(map(len, bodies)) <= LARGEST:
+    if len(bodies) <= MAX_RUN_LENGTH and sum(map(len, bodies)) <= MAX_RUN_BYTES:
         return (bodies,)
     parts, nbytes = [[bodies[0]]], len(bodies[0])
     for body in bodies[1:]:
         nbytes += len(body)
-        if len(parts[-1]) == LONGEST or nbytes > LARGEST:
+        if len(parts[-1]) == MAX_RUN_LENGTH or nbytes > MAX_RUN_BYTES:
             parts.append([])
             nbytes = len(body)
         parts[-1].append(body)

@@ -12,11 +12,11 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError, Refused
-from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, how_many, joined
-from .changes import Changed, Notes, forget
+from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
+from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed
 from .epochs import Epochs
-from .groups.groups import Groups, News
+from .groups.groups import GroupEvents, Groups
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
@@ -26,8 +26,8 @@ from .store import MessageStore
 from .topic_log import Limits, weigh
 from .totals import Totals
 
-AGAIN: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
-AT_ONCE: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
+RETRY_INTERVAL: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
+DUE_BATCH: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -67,33 +67,34 @@ class Outbox(msgspec.Struct, frozen=True):
 
     runs: list[Run]
     for_one: list[Run]
-    news: News
+    group_events: GroupEvents
 
 
 class Pending(NamedTuple):
     """What follows from decisions that were carried out, and is not in the notes: messages for one that are on their
     way (their topics, by seq), and topics that are to be cut further."""
 
-    handed: dict[int, str]
+    in_transit: dict[int, str]
     over_retention: dict[str, None]
 
 
 class LogStateMachine:
     def __init__(
-        self, limits: Limits, epochs: Epochs, history: MessageStore, changed: Changed = forget, life: str = "memory"
+        self, limits: Limits, epochs: Epochs, history: MessageStore, on_change: OnChange = ignore_change,
+        life: str = "memory",
     ) -> None:  # fmt: skip
-        """`changed` hears of each change of state that is not a message. `life` names this one of the server."""
-        self.log = Log(limits, epochs, history, changed)
+        """`on_change` is called for each change of state that is not a message. `life` names this run of the server."""
+        self.log = Log(limits, epochs, history, on_change)
         self.reading = Reading(self.log)
-        self.groups = Groups(self.log, self.reading, limits.groups, changed, life)
-        self.duplicates = IdempotencyStore(changed)
-        self.delayed = Delayed(changed)
+        self.groups = Groups(self.log, self.reading, limits.groups, on_change, life)
+        self.idempotency = IdempotencyStore(on_change)
+        self.delayed = Delayed(on_change)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
         self._for_one: list[Run] = []  # among them
-        self._grown: dict[str, int] = {}  # topics to be held to their retention, and how many messages came
+        self._to_trim: dict[str, int] = {}  # topics to be held to their retention, and how many messages came
 
     def restore(
-        self, notes: Notes, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, notes: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
@@ -102,28 +103,28 @@ class LogStateMachine:
         self.log.restore(notes, waiting, expiries, dead)
         self.groups.restore(notes)
         self.log.schedule_checks()
-        self.duplicates.restore(notes["key"])
+        self.idempotency.restore(notes["key"])
         self.delayed.restore(notes["delayed"])
-        self.log.find_delayed(self.delayed.every())
+        self.log.find_delayed(self.delayed.drafts())
         for topic, count in self.delayed.counters().items():
             self.log.count_delayed(topic, count, 0.0)
 
     @property
     def pending(self) -> Pending:
         """For the core that takes up from here if the next transaction fails."""
-        return Pending(self.log.handed.copy(), self.log.over_retention.copy())
+        return Pending(self.log.in_transit.copy(), self.log.over_retention.copy())
 
     def resume(self, pending: Pending) -> None:
-        self.log.resume(pending.handed)
+        self.log.resume(pending.in_transit)
         self.log.over_retention = pending.over_retention
 
     @property
     def is_idle(self) -> bool:
         """Nothing was decided that must happen now, or before the deadline that was there."""
-        return not (self._runs or self._grown or self.log.over_retention or self.groups.has_news)
+        return not (self._runs or self._to_trim or self.log.over_retention or self.groups.has_events)
 
     def take_outbox(self) -> Outbox:
-        outbox = Outbox(self._runs, self._for_one, self.groups.take_news())
+        outbox = Outbox(self._runs, self._for_one, self.groups.take_events())
         self._runs, self._for_one = [], []
         return outbox
 
@@ -132,21 +133,21 @@ class LogStateMachine:
     def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
         """Accept drafts for one topic and with the same key and delay, all or none. Raises MessageTooLarge, TopicLimit,
         LogFull."""
-        drafts = joined(drafts)
+        drafts = join_drafts(drafts)
         topic, key, delay = drafts[0].envelope.topic, drafts[0].key, drafts[0].delay
-        if key is not None and (known := self.duplicates.find(topic, key, now)):
+        if key is not None and (known := self.idempotency.find(topic, key, now)):
             return known
         answer = self._store(drafts, now) if delay is None else self._schedule(drafts, now + delay, now)
         if key is not None:
             told = answer.receipt({}) if isinstance(answer, Accepted) else answer
-            self.duplicates.remember(topic, key, told, now)
+            self.idempotency.remember(topic, key, told, now)
         return answer
 
     def append_each(self, drafts: Sequence[Draft], now: float) -> Accepted | PartialResult:
         """Accept drafts for one topic, without a key or a delay: all of them, or if they are refused together, those
         that are not refused by themselves. One draft alone is refused as by append()."""
         try:
-            return self._store(joined(drafts), now)
+            return self._store(join_drafts(drafts), now)
         except Refused:
             if len(drafts) == 1:
                 raise
@@ -164,46 +165,46 @@ class LogStateMachine:
 
     def taken(self, seqs: Sequence[int]) -> None:
         """Each of these is for one, and somebody has it: it is gone."""
-        self._look_after(self.log.taken(seqs))
+        self._trim_later(self.log.taken(seqs))
 
     def give_back(self, seqs: Sequence[int]) -> None:
         """Each of these is for one who was to have it and has not: somebody else shall."""
-        self._look_after(self.log.give_back(seqs))
+        self._trim_later(self.log.give_back(seqs))
 
-    def _look_after(self, topics: Iterable[str]) -> None:
+    def _trim_later(self, topics: Iterable[str]) -> None:
         for topic in topics:
-            self._grown.setdefault(topic, 0)
+            self._to_trim.setdefault(topic, 0)
 
     def trim(self) -> None:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
         place before it is known whether it stays."""
-        for topic, came in self._grown.items():
+        for topic, came in self._to_trim.items():
             self.log.trim(topic, came)
-        self._grown.clear()
+        self._to_trim.clear()
 
     def deferred_result(self, receipt: Receipt, key: str) -> None:
         """What the first publisher with this key was told in the end."""
-        self.duplicates.set_result(key, receipt)
+        self.idempotency.set_result(key, receipt)
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.log.check_room(drafts, now)
         runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
-        came = self._grown.get(topic, 0)
+        came = self._to_trim.get(topic, 0)
         for run in runs:
             came += run.live
             if run.envelope.delivery is ONE:
                 self._for_one.append(run)
-        self._grown[topic] = came
+        self._to_trim[topic] = came
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.log.check_room(drafts, now)
         self.log.check_memory(weigh(drafts).memory)
-        self.log.count_delayed(drafts[0].envelope.topic, how_many(drafts), now)
+        self.log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
         self._delay(drafts, due)
-        return Scheduled(how_many(drafts), due + self.log.ahead)
+        return Scheduled(count_messages(drafts), due + self.log.ahead)
 
     def _delay(self, drafts: Sequence[Draft], due: float) -> None:
         self.log.reserve(drafts)
@@ -226,14 +227,14 @@ class LogStateMachine:
         self.follow_up(now)
 
     def _publish_due(self, now: float) -> None:
-        for drafts in islice(self.delayed.due(now), AT_ONCE):
+        for drafts in islice(self.delayed.due(now), DUE_BATCH):
             self.log.release(drafts)
             try:
                 self._store(drafts, now)
             except PlainmqError:  # what was accepted stays accepted: it waits until there is room
-                self._delay(drafts, now + AGAIN)
+                self._delay(drafts, now + RETRY_INTERVAL)
             else:
-                self.log.count_delayed(drafts[0].envelope.topic, -how_many(drafts), now)
+                self.log.count_delayed(drafts[0].envelope.topic, -count_messages(drafts), now)
 
     def follow_up(self, now: float) -> None:
         """Give up what is out of attempts: after a worker's call."""
@@ -241,7 +242,7 @@ class LogStateMachine:
             try:
                 self._store([dying.draft], now)
             except PlainmqError:  # it does not vanish: it waits until there is room
-                self.groups.postpone(dying, now + AGAIN)
+                self.groups.postpone(dying, now + RETRY_INTERVAL)
             else:
                 self.groups.dead_letter(dying)
 
@@ -251,11 +252,11 @@ class LogStateMachine:
         """Forget a topic, its messages, those that are to come later, its groups and its keys. What comes behind the
         first slice stays. Raises NotFound."""
         known, end = self.log.empty(topic), self.log.head
-        self.duplicates.drop(topic)
+        self.idempotency.drop(topic)
         for part in sliced(self.delayed.drop(topic)):
             for drafts in part:
                 self.log.release(drafts)
-                self.log.count_delayed(topic, -how_many(drafts), now)
+                self.log.count_delayed(topic, -count_messages(drafts), now)
             yield
         yield from self.groups.drop_all(topic)
         while not self.log.take_up_to(known, end):
@@ -267,7 +268,7 @@ class LogStateMachine:
             for topic in topics:
                 totals.messages += topic.ring.live
                 totals.bytes += topic.bytes
-                if topic.holds is not None:
+                if topic.unacked is not None:
                     self.groups.count(topic, totals)
             yield
         return totals

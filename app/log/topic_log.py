@@ -5,14 +5,14 @@ from typing import Final
 
 import msgspec
 
-from ..messages.message import HERE, ONE, Draft, Envelope, Message
+from ..messages.message import BODY_PLACEHOLDER, ONE, Draft, Envelope, Message
 from .groups.unacked import UnackedIndex
-from .run import MESSAGE_COST, cost, known_cost, one_cost
+from .run import MESSAGE_COST, memory_cost, one_cost, resident_cost
 from .store import TopicMessages
 from .trims import TrimMark
 
 TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
-SHORT: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
+SHORT_LINE: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
 
 
 class Weight(msgspec.Struct, frozen=True, gc=False):
@@ -21,7 +21,7 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
     messages: int
     nbytes: int
     memory: int
-    known: int
+    resident: int
     """Of that memory, what is taken even if the messages are on a disk."""
 
 
@@ -31,11 +31,11 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
         nbytes += sum(map(len, draft.bodies))
-        each = cost(envelope.line, envelope.death, envelope.ttl)
+        each = memory_cost(envelope.line, envelope.death, envelope.ttl)
         memory += several * each
         if each != MESSAGE_COST or envelope.delivery is ONE:  # most are neither
             memory += several * one_cost(envelope)
-            known += several * known_cost(envelope, envelope.ttl is not None)
+            known += several * resident_cost(envelope, envelope.ttl is not None)
     return Weight(messages, nbytes, nbytes + memory, known)
 
 
@@ -74,7 +74,7 @@ class TopicState(msgspec.Struct, frozen=True):
     groups: list[str]
 
 
-class TopicNote(msgspec.Struct, frozen=True):
+class TopicRecord(msgspec.Struct, frozen=True):
     """What must be known of a topic besides its messages. `held` and `held_bytes`: what its groups have not acked."""
 
     retention: Retention
@@ -93,8 +93,18 @@ class TopicLog:
     """One topic's part of the log."""
 
     __slots__ = (
-        "bytes", "delayed", "envelope", "for_one", "holds", "last_used", "loss", "name", "next_index", "pinned",
-        "retention", "ring",
+        "bytes",
+        "delayed",
+        "envelope",
+        "for_one",
+        "last_used",
+        "loss",
+        "name",
+        "next_index",
+        "pinned",
+        "retention",
+        "ring",
+        "unacked",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: TrimMark, ring: TopicMessages) -> None:
@@ -109,7 +119,7 @@ class TopicLog:
         self.next_index = 0
         self.last_used = 0.0
         self.pinned = False  # has settings of its own, so it stays when it is empty
-        self.holds: UnackedIndex | None = (
+        self.unacked: UnackedIndex | None = (
             None  # what stays, whatever its age; None when it has no groups and nothing dead
         )
 
@@ -133,10 +143,10 @@ class TopicLog:
             if waits:
                 yield seq
 
-    def free(self) -> Iterator[Message]:
+    def removable(self) -> Iterator[Message]:
         """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
-        if self.holds is not None:
-            return self.holds.free(self.ring, self.waiting)
+        if self.unacked is not None:
+            return self.unacked.removable(self.ring, self.waiting)
         return (message for run in self.ring.after(0) for message in run.messages)
 
     @property
@@ -147,7 +157,7 @@ class TopicLog:
     @property
     def stays(self) -> bool:
         """It is not forgotten, however long nobody publishes to it."""
-        return bool(self.ring.live or self.delayed or self.pinned or (self.holds and self.holds.groups))
+        return bool(self.ring.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
 
     def state(self) -> TopicState:
         first, last = self.ring.ends if self.ring.live else (None, None)
@@ -159,18 +169,18 @@ class TopicLog:
             first,
             last,
             self.retention,
-            sorted(name for name, group in self.holds.groups.items() if not group.closing) if self.holds else [],
+            sorted(name for name, group in self.unacked.groups.items() if not group.closing) if self.unacked else [],
         )
 
-    def note(self) -> TopicNote:
-        holds = (self.holds.count, self.holds.bytes, self.holds.come) if self.holds else (0, 0, 0)
-        return TopicNote(
+    def record(self) -> TopicRecord:
+        holds = (self.unacked.count, self.unacked.bytes, self.unacked.accepted) if self.unacked else (0, 0, 0)
+        return TopicRecord(
             self.retention, self.loss, self.ring.live, self.bytes, self.next_index, self.last_used, self.pinned,
             *holds,
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, name: str, note: TopicNote, default: Retention, ring: TopicMessages) -> "TopicLog":
+    def restore(cls, name: str, note: TopicRecord, default: Retention, ring: TopicMessages) -> "TopicLog":
         """Take up where another one left off. `default`: the retention of a topic without settings of its own."""
         topic = cls(name, note.retention if note.pinned else default, note.loss, ring)
         ring.live = note.messages
@@ -181,4 +191,4 @@ class TopicLog:
 
 def _lasts(line: bytes) -> bool:
     """It will be that of other messages too, and a topic may keep it."""
-    return HERE in line and len(line) <= SHORT
+    return BODY_PLACEHOLDER in line and len(line) <= SHORT_LINE

@@ -5,8 +5,8 @@ import msgspec
 
 class Totals(msgspec.Struct):
     """`bytes` are those of bodies; `cost` is what all of it counts for against the log's limit. `ready` to `dead` are
-    the stages of a message's life in a group, as in GroupState; `buried` are the dead that topics keep,
-    `unburied` those that wait in their groups for room."""
+    the stages of a message's life in a group, as in GroupState; `dead_letters` are the dead messages that topics keep,
+    `postponed` those that wait in their groups for room."""
 
     cost: int
     topics: int
@@ -18,5 +18,5 @@ class Totals(msgspec.Struct):
     delayed: int = 0
     acked: int = 0
     dead: int = 0
-    buried: int = 0
-    unburied: int = 0
+    dead_letters: int = 0
+    postponed: int = 0

@@ -6,10 +6,12 @@ from typing import Final
 
 import msgspec
 
-from .changes import Changed, Key, forget
+from .changes import Key, OnChange, ignore_change
 from .run import Run
 
-FORGOTTEN: Final = 10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
+MAX_FORGOTTEN: Final = (
+    10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
+)
 
 _seq = attrgetter("seq")
 
@@ -30,11 +32,11 @@ class TrimMarks:
     """`newest` is the greatest seq that was lost: most questions about a gap end there. A topic has its own Loss; those
     of dropped topics are here. `floor` is the greatest of those that are no longer remembered by name."""
 
-    def __init__(self, changed: Changed = forget) -> None:
+    def __init__(self, on_change: OnChange = ignore_change) -> None:
         self.newest = 0
         self.floor = TrimMark()
         self._forgotten: dict[str, TrimMark] = {}
-        self._changed = changed
+        self._on_change = on_change
 
     def restore(self, forgotten: Mapping[Key, TrimMark], floor: TrimMark, topics: Iterable[TrimMark]) -> None:
         """`topics`: the losses of the topics that are there."""
@@ -42,7 +44,7 @@ class TrimMarks:
         self.floor = floor
         self.newest = max(loss.seq for loss in (*topics, *forgotten.values(), floor))
 
-    def note(self, name: str) -> TrimMark | None:
+    def record(self, name: str) -> TrimMark | None:
         return self._forgotten.get(name)
 
     def add(self, loss: TrimMark, runs: Sequence[Run]) -> None:
@@ -58,17 +60,17 @@ class TrimMarks:
         """The loss of a topic that is there again, or is new."""
         if name not in self._forgotten:
             return msgspec.structs.replace(self.floor)
-        self._changed("forgotten", (name,))
+        self._on_change("forgotten", (name,))
         return self._forgotten.pop(name)
 
     def forget(self, name: str, loss: TrimMark) -> None:
         """The topic is no more."""
         if loss.seq:
             self._forgotten[name] = loss
-            self._changed("forgotten", (name,))
-        if len(self._forgotten) > FORGOTTEN:
+            self._on_change("forgotten", (name,))
+        if len(self._forgotten) > MAX_FORGOTTEN:
             oldest = next(iter(self._forgotten))
-            self._changed("forgotten", (oldest,))
+            self._on_change("forgotten", (oldest,))
             loss = self._forgotten.pop(oldest)
             self.floor = max(self.floor, TrimMark(loss.seq, loss.time, first=-1, at=loss.at), key=_seq)
 

@@ -15,18 +15,18 @@ _C0_BYTES: Final = bytes(_C0)
 _BEYOND_ASCII: Final = re.compile(b"|".join(re.escape(chr(code).encode()) for code in sorted(CODES - {*_C0})))
 
 
-def steers(line: bytes) -> bool:
+def has_control_characters(line: bytes) -> bool:
     """Whether one of them stands in this UTF-8."""
     if len(line.translate(None, _C0_BYTES)) != len(line):
         return True
     return not line.isascii() and _BEYOND_ASCII.search(line) is not None
 
 
-def shown(text: str) -> str:
+def escape(text: str) -> str:
     r"""The text with each of them as `\u001b`, which JSON reads as the same character."""
     return text if text.isprintable() else text.translate(_SHOWN)
 
 
-def shown_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """The same in one line."""
-    return shown(text).replace("\n", "\\n")
+    return escape(text).replace("\n", "\\n")

@@ -10,8 +10,8 @@ from ..errors import OptionInvalid
 from .message import Id, Message
 
 MAX_LEASES: Final = 100  # of one worker at a time, or in one pull
-MAX_LEASE: Final = 3_600.0  # seconds
-MAX_DELAY: Final = 86_400.0  # seconds that a nack may ask for
+MAX_LEASE_SECONDS: Final = 3_600.0  # seconds
+MAX_NACK_DELAY: Final = 86_400.0  # seconds that a nack may ask for
 
 _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})(?:-([1-9][0-9]{0,8}))?")
 

@@ -18,18 +18,18 @@ from ..errors import OptionInvalid, Refused
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
-LONGEST_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
+MAX_PUBLISH_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 # What the server itself says in an event stream, and what an EventSource dispatches by itself: no message is called so.
-RESERVED: Final = frozenset({"place", "gap", "busy", "bye", "open", "error"})
-HERE: Final = b"\0"  # in an Envelope's line, in which nothing else is one
+RESERVED_EVENTS: Final = frozenset({"place", "gap", "busy", "bye", "open", "error"})
+BODY_PLACEHOLDER: Final = b"\0"  # in an Envelope's line, in which nothing else is one
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _PRINTABLE = re.compile(r"[ -~]+")
-MARK: Final = "~"  # behind an id: what a stream that was opened with a ticket adds (app/access/tickets.py)
-_ID = re.compile(rf"([a-z0-9]{{1,16}})-(0|[1-9][0-9]{{0,17}})({MARK}[A-Za-z0-9_-]{{1,64}})?")
+ID_MARK: Final = "~"  # behind an id: what a stream that was opened with a ticket adds (app/access/tickets.py)
+_ID = re.compile(rf"([a-z0-9]{{1,16}})-(0|[1-9][0-9]{{0,17}})({ID_MARK}[A-Za-z0-9_-]{{1,64}})?")
 
 
 class Delivery(StrEnum):
@@ -98,12 +98,12 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
 
 
-def how_many(drafts: Iterable[Draft]) -> int:
+def count_messages(drafts: Iterable[Draft]) -> int:
     """Messages."""
     return sum([len(draft.bodies) for draft in drafts])
 
 
-def joined(drafts: Sequence[Draft]) -> Sequence[Draft]:
+def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
     """The same messages, with those of neighbours whose envelopes are equal in one draft. Their key and their delay are
     the same."""
     if len(drafts) == 1:
@@ -141,14 +141,14 @@ def parse_event(text: str) -> str:
     """Itself. Raises OptionInvalid."""
     if is_reserved(text):
         raise OptionInvalid(
-            f"event {text[:60]!a} is a name of the server's own: {', '.join(sorted(RESERVED))} are reserved"
+            f"event {text[:60]!a} is a name of the server's own: {', '.join(sorted(RESERVED_EVENTS))} are reserved"
         )
     return _printable("event", text, MAX_EVENT)
 
 
 def is_reserved(event: str) -> bool:
     """Also where only a reader that is less than exact would take it for one of ours."""
-    return event.strip().lower() in RESERVED
+    return event.strip().lower() in RESERVED_EVENTS
 
 
 def parse_key(text: str) -> str:

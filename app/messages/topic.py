@@ -14,13 +14,13 @@ from typing import Any, Final, Generic, TypeVar
 from ..errors import TopicInvalid
 
 MAX_LENGTH: Final = 1024
-DEAD: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
-MAX_TOPICS_PER_SELECTOR: Final = 64
-MAX_BATCH: Final = 8  # names in one regular expression: Python remembers hundreds, which shall take little memory
+DEAD_LETTER_SUFFIX: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
+MAX_FILTER_NAMES: Final = 64
+REGEX_BATCH: Final = 8  # names in one regular expression: Python remembers hundreds, which shall take little memory
 MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
 MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
 
-READER_COST: Final = 1_536  # bytes of memory that a reader takes besides its names; a test measures all of it
+SUBSCRIBER_COST: Final = 1_536  # bytes of memory that a reader takes besides its names; a test measures all of it
 NAME_COST: Final = 400  # bytes of memory that a selector's name takes a reader, beyond its length
 SEGMENT_COST: Final = 300  # likewise each segment of a pattern, in the index
 LENGTH_COST: Final = 11  # likewise each character of a pattern, in the index and in the expression that was made of it
@@ -69,9 +69,9 @@ def _shortened(text: str) -> str:
 def dead_letter_of(topic: str) -> str:
     """The topic for its dead messages, unless a group says otherwise. A name that would be too long is cut, and a hash
     tells it from others that begin like it."""
-    if len(topic) + len(DEAD) <= MAX_LENGTH:
-        return topic + DEAD
-    end = "~" + hashlib.sha256(topic.encode()).hexdigest()[:16] + DEAD
+    if len(topic) + len(DEAD_LETTER_SUFFIX) <= MAX_LENGTH:
+        return topic + DEAD_LETTER_SUFFIX
+    end = "~" + hashlib.sha256(topic.encode()).hexdigest()[:16] + DEAD_LETTER_SUFFIX
     return topic[: MAX_LENGTH - len(end)] + end
 
 
@@ -114,8 +114,8 @@ class TopicFilter:
     def __init__(self, names: Iterable[str]) -> None:
         """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
         given = tuple(names)
-        if not 1 <= len(given) <= MAX_TOPICS_PER_SELECTOR:
-            raise TopicInvalid(f"expected 1 to {MAX_TOPICS_PER_SELECTOR} topics or patterns, got {len(given)}")
+        if not 1 <= len(given) <= MAX_FILTER_NAMES:
+            raise TopicInvalid(f"expected 1 to {MAX_FILTER_NAMES} topics or patterns, got {len(given)}")
         every = tuple(sorted({parse_pattern(name) for name in given}))
         self.topics = tuple(name for name in every if not is_pattern(name))
         self.patterns = tuple(name for name in every if is_pattern(name))
@@ -126,12 +126,12 @@ class TopicFilter:
     @property
     def effort(self) -> int:
         """About how many times as much as with one pattern matches() takes."""
-        return 1 if self.everything else 1 + len(self.patterns) // MAX_BATCH
+        return 1 if self.everything else 1 + len(self.patterns) // REGEX_BATCH
 
     @property
     def memory(self) -> int:
         """Bytes that a reader of it takes at most."""
-        nbytes = READER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
+        nbytes = SUBSCRIBER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
         for pattern in self.patterns:
             segments = 1 + pattern.count(".") + pattern.count("/")
             nbytes += SEGMENT_COST * segments + LENGTH_COST * len(pattern)
@@ -142,7 +142,7 @@ class TopicFilter:
             return self.everything or topic in self.topics
         if not self._regexes:
             each = [*map(_regex_of, (*self.topics, *self.patterns))]
-            parts = (each[start : start + MAX_BATCH] for start in range(0, len(each), MAX_BATCH))
+            parts = (each[start : start + REGEX_BATCH] for start in range(0, len(each), REGEX_BATCH))
             self._regexes = [re.compile("|".join(part)) for part in parts]
         return any(regex.fullmatch(topic) for regex in self._regexes)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ..log.log import Mark
+from ..log.log import Moment
 
 STEP: Final = 0.01  # seconds that the wall clock may seem to go wrong between two readings: less is not shown
 
@@ -49,7 +49,7 @@ class Clock:
 class LogClock:
     """A log's own clock, and how many seconds the wall clock is `ahead` of it."""
 
-    def __init__(self, clock: Clock, mark: Mark | None = None, least: float = 0.0) -> None:
+    def __init__(self, clock: Clock, mark: Moment | None = None, least: float = 0.0) -> None:
         """`mark`: how things were in the last life; without one it is at the wall clock's time now, and at `least`."""
         self._wall, self._steady, self._uptime = clock.wall, clock.steady, clock.uptime
         begin = _resumed(clock, mark) if mark else max(clock.wall(), least)
@@ -68,13 +68,13 @@ class LogClock:
             self.ahead = ahead
         return now
 
-    def mark(self) -> Mark:
+    def moment(self) -> Moment:
         """How things are, for the next life."""
         uptime = self._uptime() or Uptime("", 0.0)
-        return Mark(self.now(), self._wall(), uptime.boot, uptime.seconds)
+        return Moment(self.now(), self._wall(), uptime.boot, uptime.seconds)
 
 
-def _resumed(clock: Clock, mark: Mark) -> float:
+def _resumed(clock: Clock, mark: Moment) -> float:
     """The log's own time now."""
     uptime = clock.uptime()
     if uptime is not None and uptime.boot == mark.boot and uptime.seconds >= mark.uptime:

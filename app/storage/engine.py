@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
 from ..log.groups.group import GroupState
-from ..log.groups.groups import GroupReady
+from ..log.groups.groups import GroupObserver
 from ..log.reading import Page
 from ..log.run import Run
 from ..log.topic_log import TopicState
@@ -52,7 +52,7 @@ class Engine(ABC):
     """How long the disk took for each transaction; an engine without one has none."""
 
     @abstractmethod
-    async def open(self, deliver: Deliver, works: GroupReady) -> Self:
+    async def open(self, deliver: Deliver, works: GroupObserver) -> Self:
         """Make the log ready; from now on what it accepts goes to `deliver`, and `works` hears of work."""
 
     @abstractmethod

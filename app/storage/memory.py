@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from ..errors import Draining
 from ..log.epochs import Epochs, new_epoch
-from ..log.groups.groups import GroupReady
+from ..log.groups.groups import GroupObserver
 from ..log.run import Run
 from ..log.slices import Slices
 from ..log.state import DEFERRED, Accepted, LogStateMachine, PartialResult
@@ -36,9 +36,9 @@ class MemoryEngine(LocalEngine):
         self._timer: TimerHandle | None = None
         self._wakes_at = inf  # when the timer ends
         self._deliver: Deliver = _nobody
-        self._works: GroupReady | None = None
+        self._works: GroupObserver | None = None
 
-    async def open(self, deliver: Deliver, works: GroupReady) -> Self:
+    async def open(self, deliver: Deliver, works: GroupObserver) -> Self:
         self._deliver, self._works = deliver, works
         return self
 
@@ -98,7 +98,7 @@ class MemoryEngine(LocalEngine):
     def _look(self) -> float:
         now = self._clock.look()
         if self._clock.ahead != self._core.log.ahead:
-            self._core.log.tell_time(self._clock.ahead)
+            self._core.log.set_time(self._clock.ahead)
         return now
 
     def _told(self, later: Accepted | PartialResult, readers: Mapping[int, int]) -> PublishResult:
@@ -115,7 +115,7 @@ class MemoryEngine(LocalEngine):
             self._core.resolved(readers, for_one)
         self._core.trim()
         if self._works is not None:
-            outbox.news.tell(self._works)
+            outbox.group_events.notify(self._works)
         self._wake_at_next()
         return readers
 

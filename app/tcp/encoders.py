@@ -3,7 +3,7 @@ from typing import Any
 
 from ..messages.control_characters import CODES
 from ..messages.lease import Lease
-from ..messages.message import HERE, Message
+from ..messages.message import BODY_PLACEHOLDER, Message
 from ..messages.position import Gap
 from ..messages.record import as_text, encode_json
 
@@ -52,7 +52,7 @@ class LiteralEncoder(LineEncoder):
 
     def encode(self, message: Message) -> bytes:
         if message.line is not None:
-            return message.line.replace(HERE, message.data)
+            return message.line.replace(BODY_PLACEHOLDER, message.data)
         try:
             msg: str | bytes = message.data.decode()
         except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from ..access.authenticator import SCHEME, Authenticator
 from ..access.grant import ANONYMOUS, UNAUTHENTICATED, Grant
 from ..errors import OptionInvalid, TokenMissing, Unauthorised
 from ..limits.quotas import client_of
-from ..messages.message import MARK
+from ..messages.message import ID_MARK
 from .middleware.forwarded import SIGNS
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
@@ -73,18 +73,18 @@ def _stream_of(request: Request) -> str:
 
 def _pass_of(request: Request) -> str:
     """That of its last id, which is no pass in the query: logs keep what is in a URL."""
-    return request.headers.get("last-event-id", "").strip(" \t").partition(MARK)[2]
+    return request.headers.get("last-event-id", "").strip(" \t").partition(ID_MARK)[2]
 
 
 def mark_of(request: Request) -> str:
     """What stands behind the ids of its stream, so that its reader can come back; empty unless it has a ticket."""
     way_back: str = request.scope.get(WAY_BACK, "")
-    return way_back and MARK + way_back
+    return way_back and ID_MARK + way_back
 
 
 def place_of(request: Request) -> str:
     """What its reader shall come back with before it is told an id: the place it has come with, and the pass."""
-    mark, last = mark_of(request), request.headers.get("last-event-id", "").strip(" \t").partition(MARK)[0]
+    mark, last = mark_of(request), request.headers.get("last-event-id", "").strip(" \t").partition(ID_MARK)[0]
     return mark and last + mark
 
 

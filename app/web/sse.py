@@ -7,7 +7,7 @@ from sse_starlette import ServerSentEvent
 
 from ..fanout.encoder import T
 from ..messages.lease import Lease
-from ..messages.message import MARK, Message, is_utf8
+from ..messages.message import ID_MARK, Message, is_utf8
 from ..messages.position import Gap
 from ..messages.record import _event, as_data_url, as_lease_record, as_record, encode_json
 
@@ -36,7 +36,7 @@ def hello(pressure: float, id: str = "") -> bytes:
 
 def placed(id: str) -> bytes:
     """A reader's id, which may be no more than a mark."""
-    return control("place", {"place": id.partition(MARK)[0] or None}, id=id)
+    return control("place", {"place": id.partition(ID_MARK)[0] or None}, id=id)
 
 
 def farewell(reason: str, pressure: float) -> bytes:

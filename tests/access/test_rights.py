@@ -13,7 +13,7 @@ import pytest
 from app.access.authenticator import Authenticator
 from app.access.jwt_keys import Expected, read_keys
 from app.errors import Unauthorised
-from app.messages.topic import MAX_TOPICS_PER_SELECTOR
+from app.messages.topic import MAX_FILTER_NAMES
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
 from tests.harness import DEADLINE, lines, start_server
@@ -81,7 +81,7 @@ async def test_a_stream_is_allowed_when_all_it_may_show_is(
 
 
 async def test_a_right_to_many_topics_is_a_right_to_a_stream_of_them(http: httpx.AsyncClient, topic: str) -> None:
-    names = [f"{topic}.{number}" for number in range(MAX_TOPICS_PER_SELECTOR)]
+    names = [f"{topic}.{number}" for number in range(MAX_FILTER_NAMES)]
     query: dict[str, Any] = {"topic": names, "timeout": "1ms"}
     assert (await http.get("/stream", params=query, headers=holding(subscribe=names))).status_code == 200
     assert (await http.get("/stream", params=query, headers=holding(subscribe=names[1:]))).status_code == 404

@@ -10,7 +10,7 @@ from app.fanout.cohort import SMALL
 from app.fanout.fanout import Fanout
 from app.limits.buffered_bytes import OutboundBudget
 from app.log.reading import Page
-from app.log.run import placed
+from app.log.run import make_runs
 from app.messages.position import LATEST, Cursor, Start
 from app.messages.topic import TopicFilter
 from app.net.progress import Progress
@@ -118,7 +118,7 @@ class Bench:
     def publish(self, *bodies: str) -> None:
         for body in bodies:
             seq = self.fanout.head + 1
-            self.fanout.deliver([*placed(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
+            self.fanout.deliver([*make_runs(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
 
 
 def test_a_lone_message_leaves_in_its_turn() -> None:
@@ -186,7 +186,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     bench.fanout.subscribe(TopicFilter(["*"]), WORDS, wide).start(LATEST)
     for topic in ("t", "u", "v", "t", "w", "t"):
         seq = bench.fanout.head + 1
-        bench.fanout.deliver([*placed(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
+        bench.fanout.deliver([*make_runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
         assert len(bench.fanout._selections._known) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
@@ -201,7 +201,7 @@ def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pyt
     monkeypatch.setattr(
         type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
-    assert bench.fanout.deliver([*placed(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
+    assert bench.fanout.deliver([*make_runs(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
     bench.turns.turn()
     assert bench.sink.writes == [["1", "3"]]
     assert len(other.writes[0]) == 3  # its form has no fault

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
-from app.log.groups.group import AT_ONCE, BURIED_COST, GROUP_COST, JOB_COST, DeadLetters, GroupState
+from app.log.groups.group import GROUP_COST, JOB_BATCH, JOB_COST, RECENT_DEAD_COST, DeadLetters, GroupState
 from app.log.run import DEATH_COST, MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
@@ -712,7 +712,7 @@ async def test_no_worker_gets_an_expired_message_however_many_there_are(opened: 
         leases = await claim(node, 6_000, seconds=10.0)
         node.clock.now += 10
         assert await claimed(node) == ["y"]
-        told = [await counters(node) for _ in range(6_000 // AT_ONCE)]  # each question does some of what is due
+        told = [await counters(node) for _ in range(6_000 // JOB_BATCH)]  # each question does some of what is due
         assert told[-1] == (0, 1, 0, 0, 0)
         assert await ack(node, leases[-1]) == [UNKNOWN]
         assert await deaths(node) == []
@@ -892,7 +892,7 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         state = await node.engine.group("a", "g")
         assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetters(3, 3, 3, 8 << 20, 2))
         totals = await node.engine.totals()
-        assert (totals.buried, totals.unburied) == (3, 2)
+        assert (totals.dead_letters, totals.postponed) == (3, 2)
         assert await claimed(node) == []
         await append(node, "a", "6")
         await append(node, "a", "7", "8", "9")
@@ -929,7 +929,7 @@ async def test_who_works_off_the_dead_takes_them_away(opened: Make, again: bool)
         assert await settle(node, action, *jobs, topic="a.dead") == [DONE, DONE]
         assert (await texts(node, "a.dead"), await texts(node, "a.dead.dead")) == ([], ["1", "2"] if again else [])
         assert (await node.engine.group("a", "g")).dead_letters.kept == 0
-        assert (await node.engine.totals()).buried == (2 if again else 0)
+        assert (await node.engine.totals()).dead_letters == (2 if again else 0)
         await append(node, "a", "3", "4")
         await settle(node, Action.NACK, *await claim(node))
         assert await texts(node, "a.dead") == ["3", "4"]
@@ -1008,4 +1008,4 @@ async def test_what_is_dead_costs_the_log_what_it_takes_and_nothing_when_it_is_g
         await node.engine.configure("a", {"max_age": 1.0})
         node.clock.now += 10
         await claim(node)
-        assert (await node.engine.totals()).cost == before + 2 * BURIED_COST  # the group remembers them
+        assert (await node.engine.totals()).cost == before + 2 * RECENT_DEAD_COST  # the group remembers them

@@ -9,9 +9,9 @@ import pytest
 
 from app.errors import NotFound
 from app.log.epochs import Epochs
-from app.log.groups.group import AT_ONCE
-from app.log.groups.groups import DUE
-from app.log.reading import SCAN
+from app.log.groups.group import JOB_BATCH
+from app.log.groups.groups import GROUP_BATCH
+from app.log.reading import SCAN_BATCH
 from app.log.run import Run
 from app.log.slices import SLICE, Slices
 from app.log.state import LogStateMachine
@@ -215,7 +215,7 @@ def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
         reading = filled.core.reading.read(
             topic_filter, cursor, NOW + BIG, upto=filled.core.log.head, limit=1_000, nbytes=1 << 20, take=False
         )
-        page, _ = filled.bounded(reading, 2 * SCAN + SLICE)
+        page, _ = filled.bounded(reading, 2 * SCAN_BATCH + SLICE)
         cursor = page.cursor
 
 
@@ -264,7 +264,7 @@ def settle(filled: Filled, name: str, most: int) -> None:
 
 def held(filled: Filled) -> tuple[int, int]:
     """Messages that a group has not done, and bytes of their bodies: as they are counted."""
-    holds = filled.core.log.topics["big"].holds
+    holds = filled.core.log.topics["big"].unacked
     return (holds.count, holds.bytes) if holds else (0, 0)
 
 
@@ -273,7 +273,7 @@ def looked_for(filled: Filled) -> tuple[int, int]:
     topic = filled.core.log.topics["big"]
     sizes = [
         len(message.data) for run in topic.ring.after(0) for message in run.messages
-        if topic.holds is not None and run.for_all and topic.holds.needed_by(message.seq)
+        if topic.unacked is not None and run.for_all and topic.unacked.is_needed(message.seq)
     ]  # fmt: skip
     filled.looked.things()
     return len(sizes), sum(sizes)
@@ -290,7 +290,7 @@ def test_a_group_is_made_and_dropped_in_slices_and_what_is_held_is_counted_right
     for name in ("first", "late", "last", "middle"):
         filled.bounded(filled.core.groups.drop("big", name))
         assert held(filled) == looked_for(filled)
-    assert filled.core.log.topics["big"].holds is None
+    assert filled.core.log.topics["big"].unacked is None
 
 
 def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() -> None:
@@ -336,7 +336,7 @@ def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
         filled.core.pass_time(NOW + BIG)
         turns += 1
         assert turns < 100
-    assert filled.core.log.topics["big"].holds is None
+    assert filled.core.log.topics["big"].unacked is None
 
 
 def test_many_leases_that_end_together_end_in_parts() -> None:
@@ -347,8 +347,8 @@ def test_many_leases_that_end_together_end_in_parts() -> None:
     told: list[int] = []
     while not told or told[-1]:
         filled.core.pass_time(NOW + 10.0)
-        told.append(len(filled.core.take_outbox().news.ended))
-    assert max(told) <= AT_ONCE * DUE
+        told.append(len(filled.core.take_outbox().group_events.ended))
+    assert max(told) <= JOB_BATCH * GROUP_BATCH
     assert sum(told) == 5_000
 
 

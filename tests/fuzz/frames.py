@@ -8,7 +8,7 @@ from base64 import b64decode
 from typing import Final
 
 from app.errors import OptionInvalid
-from app.log.run import placed
+from app.log.run import make_runs
 from app.messages.message import Message, parse_event
 from app.messages.position import Gap, GapReason
 from app.web.api.publish import read_content_type
@@ -25,7 +25,7 @@ def events(data: bytes) -> None:
         it = draft("a.b", body, content_type=kind, event=parse_event(event.decode("latin-1")) if event else None)
     except OptionInvalid:
         return
-    (run,) = placed(it, "k3f9a2", 42, 7, 1.8e9)
+    (run,) = make_runs(it, "k3f9a2", 42, 7, 1.8e9)
     (message,) = run.messages
     for form, chunked in ((SSE_RAW, CHUNKED_RAW), (SSE_JSON, CHUNKED_JSON)):
         frames = [form.encode(message), form.position_event("k3f9a2-43"), form.encode(message), form.keep_alive]

@@ -9,8 +9,8 @@ import warnings
 from typing import Any, Final
 
 from app.errors import PlainmqError
-from app.log.run import placed
-from app.messages.message import HERE, Draft
+from app.log.run import make_runs
+from app.messages.message import BODY_PLACEHOLDER, Draft
 from app.tcp.dialects import detect
 from app.tcp.dialects.base import Dialect
 from app.tcp.dialects.commands import Command, Send
@@ -61,7 +61,7 @@ def is_one_line(text: bytes) -> None:
 
 
 def shown_in_every_form(sent: Send) -> None:
-    (run,) = placed(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
+    (run,) = make_runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
     (message,) = run.messages
     for form in (JSON, LITERAL, WORDS):
         is_one_line(form.encode(message))
@@ -80,7 +80,7 @@ def literal(data: bytes) -> None:
         as_text = said if isinstance(said, (str, bytes)) else repr(said)
         assert command.data == (as_text if isinstance(as_text, bytes) else as_text.encode())
         assert command.envelope.line is not None
-        assert command.envelope.line.replace(HERE, command.data) == line + b"\n"
+        assert command.envelope.line.replace(BODY_PLACEHOLDER, command.data) == line + b"\n"
 
 
 def evaluated(text: str) -> Any:

@@ -33,10 +33,10 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
     "sentence",
     [
         f"a topic has at most {topic.MAX_LENGTH:,} characters",
-        f"a stream has at most {topic.MAX_TOPICS_PER_SELECTOR} topics and patterns, "
+        f"a stream has at most {topic.MAX_FILTER_NAMES} topics and patterns, "
         f"a pattern at most {topic.MAX_SEGMENTS} segments, of which {topic.MAX_WILDCARDS} may be `*`",
         f"an event name and an `Idempotency-Key` have at most {message.MAX_EVENT} characters",
-        f"a key is remembered for {idempotency.WINDOW / 60:.0f} minutes or {idempotency.MOST:,} keys",
+        f"a key is remembered for {idempotency.WINDOW / 60:.0f} minutes or {idempotency.MAX_KEYS:,} keys",
         f"a page has at most {read.MOST:,} messages and about 1 MiB, a pull {lease.MAX_LEASES} messages",
         f"a worker has at most {lease.MAX_LEASES} messages at a time",
         f"a Python literal has at most {python_literals.MAX_LITERAL >> 10} KiB, "
@@ -52,4 +52,4 @@ def test_the_page_says_what_the_code_has(sentence: str) -> None:
 
 def test_the_other_constants_are_those_in_words() -> None:
     assert (message.MAX_EVENT, message.MAX_KEY) == (128, 128)
-    assert (message.LONGEST_DELAY, lease.MAX_LEASE, limits.SLOWEST) == (7 * 86_400, 3_600, 1_024)
+    assert (message.MAX_PUBLISH_DELAY, lease.MAX_LEASE_SECONDS, limits.SLOWEST) == (7 * 86_400, 3_600, 1_024)

@@ -91,7 +91,7 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     assert f"nested {python_literals.MAX_NESTING} deep" in DOCUMENT
     assert f"| subscriptions of one connection | {session.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
     assert f"1 to {lease.MAX_LEASES}; {json_objects.CREDIT} in JSON, {text.CREDIT} in words" in DOCUMENT
-    assert (lease.MAX_LEASE, lease.MAX_DELAY) == (3_600, 86_400)
+    assert (lease.MAX_LEASE_SECONDS, lease.MAX_NACK_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT
 

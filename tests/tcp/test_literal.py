@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Refused
-from app.log.run import placed
-from app.messages.control_characters import steers
+from app.log.run import make_runs
+from app.messages.control_characters import has_control_characters
 from app.messages.message import Draft
 from app.tcp.dialects.commands import Send
 from app.tcp.dialects.detect import LITERAL, choose
@@ -310,8 +310,8 @@ def test_a_line_of_a_kind_that_was_seen_means_what_python_reads(beginning: str, 
         warnings.simplefilter("ignore")
         value = ast.literal_eval(line.decode())
     assert (sent.envelope.topic, sent.data.decode()) == (value["topic"], value["msg"])
-    (run,) = placed(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
-    expected = repr(value).encode() if steers(line) else line
+    (run,) = make_runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
+    expected = repr(value).encode() if has_control_characters(line) else line
     assert [*map(LITERAL.form.encode, run.messages)] == [expected + b"\n"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.access.authenticator import OPEN
 from app.broker.broker import Broker
 from app.log.topic_log import Limits
-from app.messages.message import Draft, PublishResult, how_many
+from app.messages.message import Draft, PublishResult, count_messages
 from app.storage import clock
 from app.storage.memory import MemoryEngine
 from app.tcp.connection import MAX_DUE
@@ -39,7 +39,7 @@ class SlowEngine(MemoryEngine):
     @property
     def messages(self) -> int:
         """How many wait to be accepted."""
-        return sum(how_many(drafts) for _, drafts in self.asked)
+        return sum(count_messages(drafts) for _, drafts in self.asked)
 
     async def has(self, count: int) -> None:
         async with asyncio.timeout(20):

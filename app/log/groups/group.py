@@ -25,12 +25,12 @@ from ...messages.position import Gap
 from ..deadlines import Deadlines
 
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
-AT_ONCE: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
-REMEMBERED: Final = 10_000  # dead messages whose late ack is told so
+JOB_BATCH: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
+MAX_RECENT_DEAD: Final = 10_000  # dead messages whose late ack is told so
 GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
-SHORT: Final = 256  # characters of its dead-letter topic that are within GROUP_COST
+SHORT_TOPIC: Final = 256  # characters of its dead-letter topic that are within GROUP_COST
 JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
-BURIED_COST: Final = 128  # likewise a dead message that it remembers
+RECENT_DEAD_COST: Final = 128  # likewise a dead message that it remembers
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
 
@@ -108,7 +108,7 @@ class InFlight(msgspec.Struct, gc=False):
         return self.attempt - self.excused
 
 
-class GroupNote(msgspec.Struct, frozen=True):
+class GroupRecord(msgspec.Struct, frozen=True):
     """What must be known of a group besides its jobs."""
 
     settings: GroupSettings
@@ -138,13 +138,29 @@ class Size(NamedTuple):
         )
 
 
-NOTHING: Final = Size(0, 0, 0)
+EMPTY_SIZE: Final = Size(0, 0, 0)
 
 
 class Group:
     __slots__ = (
-        "_deadlines", "_returned", "acked", "begin", "closing", "counted", "cursor", "dead", "dying", "ended", "gap",
-        "jobs", "leased", "passed", "remembered", "settings", "touched", "unburied",
+        "_deadlines",
+        "_requeued",
+        "acked",
+        "begin",
+        "closing",
+        "counted_size",
+        "cursor",
+        "dead",
+        "dead_letter_pending",
+        "dirty",
+        "ended_leases",
+        "gap",
+        "jobs",
+        "leased",
+        "passed",
+        "postponed",
+        "recent_dead",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -158,66 +174,68 @@ class Group:
         )
         self.closing = False  # it is being dropped: nobody gets anything from it
         self.jobs: dict[int, InFlight] = {}  # by seq; the oldest first, since first deliveries are in order
-        self.dying: dict[int, None] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
-        self.ended: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
-        self.touched: dict[int, None] = {}  # jobs that changed: somebody may have to write that down
+        self.dead_letter_pending: dict[
+            int, None
+        ] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
+        self.ended_leases: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
+        self.dirty: dict[int, None] = {}  # jobs that changed: somebody may have to write that down
         self.leased = 0
         self.acked = 0
         self.dead = 0
-        self.unburied: dict[int, None] = {}  # jobs that are out of attempts, and wait for room among the dead
+        self.postponed: dict[int, None] = {}  # jobs that are out of attempts, and wait for room among the dead
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
-        self._returned: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
-        self.remembered: dict[int, None] = {}  # the newest that are dead
-        self.counted = NOTHING  # its size, as the log counts it (app/log/log.py)
+        self._requeued: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
+        self.recent_dead: dict[int, None] = {}  # the newest that are dead
+        self.counted_size = EMPTY_SIZE  # its size, as the log counts it (app/log/log.py)
 
-    def note(self) -> GroupNote:
-        return GroupNote(
+    def record(self) -> GroupRecord:
+        return GroupRecord(
             self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, note: GroupNote, jobs: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
+    def restore(cls, note: GroupRecord, jobs: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
         """Take up where another group left off. `jobs` by seq, the oldest first. A lease that was bound to a connection
         ended with it, and with the `life` of the server: what it held is due at once."""
         group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
         group.closing = note.closing
         group.jobs = dict(jobs)
-        group.remembered = dict.fromkeys(buried)
+        group.recent_dead = dict.fromkeys(buried)
         for seq, job in jobs.items():
             if job.expires is not None and job.bound not in {"", life}:
                 job.expires, job.due = None, 0.0
                 job.excused += 1
             group.leased += job.expires is not None
             if job.expires is None and job.tries >= note.settings.max_deliveries:
-                group.unburied[seq] = None
+                group.postponed[seq] = None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return group
 
     def configure(self, settings: GroupSettings) -> None:
         """What is ready again, and out of attempts when there are fewer, dies."""
         self.settings = settings
-        returned, self._returned = sorted(self._returned), []
+        returned, self._requeued = sorted(self._requeued), []
         for seq in returned:  # a sorted list is a heap
             if job := self.jobs.get(seq):
-                self._again(seq, job)
+                self._requeue(seq, job)
 
     @property
     def size(self) -> "Size":
-        nbytes = max(len(self.settings.dead_letter) - SHORT, 0) + BURIED_COST * len(self.remembered)
+        nbytes = max(len(self.settings.dead_letter) - SHORT_TOPIC, 0) + RECENT_DEAD_COST * len(self.recent_dead)
         return Size(1, len(self.jobs), nbytes)
 
     def is_unacked(self, seq: int) -> bool:
         """Whether the message is not done yet, so that the log must not give it up."""
         return seq > self.cursor or seq in self.jobs
 
-    def did(self, seq: int) -> bool:
+    def is_done(self, seq: int) -> bool:
         """Whether it is done with the message: acked, or dead. A group that is being dropped lets go, and has done
         nothing."""
         return self.begin < seq <= self.cursor and seq not in self.jobs and not self.closing
 
     @property
-    def untold(self) -> Gap | None:
+    def unreported_gap(self) -> Gap | None:
         """The gap, for whoever comes until something was handed out."""
         return self.gap if self.cursor == self.begin else None
 
@@ -229,7 +247,7 @@ class Group:
     @property
     def requeued(self) -> int:
         """How many jobs are ready again."""
-        return len(self.jobs) - len(self._deadlines) - len(self.dying)
+        return len(self.jobs) - len(self._deadlines) - len(self.dead_letter_pending)
 
     @property
     def delayed(self) -> int:
@@ -240,8 +258,8 @@ class Group:
 
     def take_requeued(self) -> int | None:
         """The oldest job that is ready again; it is the caller's to lease(), unless its message is gone."""
-        while self._returned:
-            seq = heappop(self._returned)
+        while self._requeued:
+            seq = heappop(self._requeued)
             if seq in self.jobs:
                 return seq
         return None
@@ -257,29 +275,29 @@ class Group:
         job.attempt += 1
         job.expires, job.bound = expires, bound
         self.leased += 1
-        self.touched[seq] = None
+        self.dirty[seq] = None
         self._deadlines.set(seq, expires)
         return job.attempt
 
-    def lose(self, seq: int) -> None:
+    def forget(self, seq: int) -> None:
         """The message is gone: its ttl is over. Or the group is closing."""
         self.passed += seq > self.cursor
         if job := self.jobs.pop(seq, None):
-            self.touched[seq] = None
+            self.dirty[seq] = None
             if job.expires is not None:
                 self._end_lease(seq, job)
             self._deadlines.discard(seq)
-            self.dying.pop(seq, None)
-            self.unburied.pop(seq, None)
+            self.dead_letter_pending.pop(seq, None)
+            self.postponed.pop(seq, None)
 
     # Time
 
     def pass_time(self, now: float) -> None:
         """Do what is due, but no more than some milliseconds allow: the rest is due when somebody asks next."""
-        for seq in islice(self._deadlines.due(now), AT_ONCE):
+        for seq in islice(self._deadlines.due(now), JOB_BATCH):
             job = self.jobs[seq]
             if job.expires is None:
-                self._again(seq, job)
+                self._requeue(seq, job)
             else:
                 self._fail(seq, job, job.expires, "the lease expired")
 
@@ -293,7 +311,7 @@ class Group:
             return self._settled(action, seq)
         if job.expires is None or job.expires <= now or attempt not in {None, job.attempt}:
             return Outcome.EXPIRED
-        self.touched[seq] = None
+        self.dirty[seq] = None
         match action:
             case Action.ACK:
                 self._end_lease(seq, job)
@@ -309,24 +327,24 @@ class Group:
             case Action.RELEASE:
                 self._end_lease(seq, job)
                 job.excused += 1
-                self._again(seq, job)
+                self._requeue(seq, job)
         return Outcome.DONE
 
     def _settled(self, action: Action, seq: int) -> Outcome:
         """For a message that is no job: never handed out, or over."""
         if not self.begin < seq <= self.cursor:
             return Outcome.UNKNOWN
-        return Outcome.DONE if action is Action.ACK and seq not in self.remembered else Outcome.EXPIRED
+        return Outcome.DONE if action is Action.ACK and seq not in self.recent_dead else Outcome.EXPIRED
 
     def _end_lease(self, seq: int, job: InFlight) -> None:
         job.expires = None
         self.leased -= 1
         self._deadlines.discard(seq)
-        self.ended.append((seq, job.attempt))
+        self.ended_leases.append((seq, job.attempt))
 
     def _fail(self, seq: int, job: InFlight, at: float, reason: str, delay: float | None = None) -> None:
         self._end_lease(seq, job)
-        self.touched[seq] = None
+        self.dirty[seq] = None
         job.first_failure = at if job.first_failure is None else job.first_failure
         job.last_failure, job.reason = at, reason
         wait = BACKOFF[min(job.tries, len(BACKOFF)) - 1] if delay is None else delay
@@ -334,33 +352,33 @@ class Group:
         if wait and job.tries < self.settings.max_deliveries:
             self._deadlines.set(seq, job.due)
         else:
-            self._again(seq, job)
+            self._requeue(seq, job)
 
-    def _again(self, seq: int, job: InFlight) -> None:
-        self.unburied.pop(seq, None)
+    def _requeue(self, seq: int, job: InFlight) -> None:
+        self.postponed.pop(seq, None)
         if job.tries < self.settings.max_deliveries:
-            heappush(self._returned, seq)
+            heappush(self._requeued, seq)
         else:
-            self.dying[seq] = None
+            self.dead_letter_pending[seq] = None
 
     # Death
 
     def dead_letter(self, seq: int) -> int | None:
         """The dying job is in the dead-letter topic now. Returns a message that is no longer remembered for it."""
-        del self.jobs[seq], self.dying[seq]
-        self.touched[seq] = None
+        del self.jobs[seq], self.dead_letter_pending[seq]
+        self.dirty[seq] = None
         self.dead += 1
-        self.remembered[seq] = None
-        if len(self.remembered) <= REMEMBERED:
+        self.recent_dead[seq] = None
+        if len(self.recent_dead) <= MAX_RECENT_DEAD:
             return None
-        forgotten = next(iter(self.remembered))
-        del self.remembered[forgotten]
+        forgotten = next(iter(self.recent_dead))
+        del self.recent_dead[forgotten]
         return forgotten
 
     def postpone(self, seq: int, until: float) -> None:
         """The dead-letter topic has no room for the dying job: it waits there, and nobody gets it."""
-        del self.dying[seq]
-        self.unburied[seq] = None
-        self.touched[seq] = None
+        del self.dead_letter_pending[seq]
+        self.postponed[seq] = None
+        self.dirty[seq] = None
         self.jobs[seq].due = until
         self._deadlines.set(seq, until)

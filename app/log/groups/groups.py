@@ -14,19 +14,21 @@ from ...messages.lease import Action, Lease, LeaseId, Outcome
 from ...messages.message import Death, Draft, Envelope, Id, Message
 from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
 from ...messages.topic import TopicFilter, dead_letter_of
-from ..changes import Changed, Notes, forget
+from ..changes import OnChange, Records, ignore_change
 from ..deadlines import Deadlines
 from ..log import Log
 from ..reading import Reading
 from ..run import Run
 from ..slices import Slices
-from ..topic_log import TopicLog, TopicNote
+from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
-from .group import AT_ONCE, JOB_COST, DeadLetters, Group, GroupNote, GroupSettings, GroupState, InFlight
+from .group import JOB_BATCH, JOB_COST, DeadLetters, Group, GroupRecord, GroupSettings, GroupState, InFlight
 from .unacked import Counting, UnackedIndex
 
-DIE: Final = 25  # messages that die at once: each is published to another topic
-DUE: Final = 10  # groups in which something is due that is done at once: some milliseconds, then others get their turn
+DEAD_LETTER_BATCH: Final = 25  # messages that die at once: each is published to another topic
+GROUP_BATCH: Final = (
+    10  # groups in which something is due that is done at once: some milliseconds, then others get their turn
+)
 
 
 class DeadLetterPending(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class DeadLetterPending(msgspec.Struct, frozen=True):
     draft: Draft
 
 
-class GroupReady(Protocol):
+class GroupObserver(Protocol):
     """Who hands out work, and is told when there may be some."""
 
     def ready(self, topic: str, group: str) -> None:
@@ -48,50 +50,50 @@ class GroupReady(Protocol):
         """That lease (its attempt is always named) is over, however it came. Told once."""
 
 
-class News(msgspec.Struct):
+class GroupEvents(msgspec.Struct):
     """`ended`: leases that are over (topic, group, lease). `ready`: groups that may have something to hand out."""
 
     ended: list[tuple[str, str, LeaseId]] = msgspec.field(default_factory=list)
     ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
 
-    def tell(self, works: GroupReady) -> None:
+    def notify(self, works: GroupObserver) -> None:
         for topic, group, lease in self.ended:
             works.released(topic, group, lease)
         for topic, group in self.ready:
             works.ready(topic, group)
 
 
-NO_NEWS: Final = News()
+NO_EVENTS: Final = GroupEvents()
 
 
 class Groups:
     def __init__(
-        self, log: Log, reading: Reading, most: int, changed: Changed = forget, life: str = "memory"
+        self, log: Log, reading: Reading, max_groups: int, on_change: OnChange = ignore_change, life: str = "memory"
     ) -> None:  # fmt: skip
-        """`most` groups may a topic have. `changed` hears of each change that an engine may have to write down. `life`
-        names this one of the server: the connections of an earlier one are gone."""
-        self._news = News()
-        self._changed = changed
+        """A topic has at most `max_groups` groups. `on_change` is called for each change that an engine may have to
+        write down. `life` names this run of the server: the connections of earlier runs are closed."""
+        self._events = GroupEvents()
+        self._on_change = on_change
         self._log = log
         self._reading = reading
-        self._most = most
+        self._max_groups = max_groups
         self._life = life
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
-        self._mourning: dict[tuple[str, str], None] = {}  # groups with dying messages
+        self._dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with dying messages
         self._closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
         self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
-    def has_news(self) -> bool:
-        return bool(self._news.ended or self._news.ready)
+    def has_events(self) -> bool:
+        return bool(self._events.ended or self._events.ready)
 
-    def take_news(self) -> News:
+    def take_events(self) -> GroupEvents:
         if self._starved and self._log.memory_left() >= JOB_COST:
-            self._news.ready |= self._starved
+            self._events.ready |= self._starved
             self._starved = {}
-        if not self.has_news:
-            return NO_NEWS
-        news, self._news = self._news, News()
+        if not self.has_events:
+            return NO_EVENTS
+        news, self._events = self._events, GroupEvents()
         return news
 
     @property
@@ -102,11 +104,11 @@ class Groups:
     @property
     def busy(self) -> bool:
         """Something was begun that goes on when time passes."""
-        return bool(self._closing or self._mourning)
+        return bool(self._closing or self._dead_letter_pending)
 
     # What an engine writes down
 
-    def restore(self, notes: Notes) -> None:
+    def restore(self, notes: Records) -> None:
         """Take up where others left off, in a log that has been restored."""
         jobs: dict[tuple[str, str], dict[int, InFlight]] = {}
         for (topic, name, seq), job in notes["job"].items():
@@ -121,30 +123,30 @@ class Groups:
             oldest_first = {seq: known[seq] for seq in sorted(known)}
             groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()), self._life)
         for topic, names in groups.items():
-            held: TopicNote = notes["topic"][topic,]
+            held: TopicRecord = notes["topic"][topic,]
             log = self._log.existing(topic)
-            dead = log.holds.dead if log.holds else None
-            log.holds = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
+            dead = log.unacked.dead if log.unacked else None
+            log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
             if dead:  # a file of an older plainmq did not count them
-                log.holds.recount(log.ring)
+                log.unacked.recount(log.ring)
             for name, group in names.items():
                 passed = notes["group"][topic, name].passed  # None in a file of an older plainmq
                 group.passed = held.come - log.ring.count(group.cursor) if passed is None else passed
                 if group.closing:
                     self._closing[topic, name] = None
-                self._look_at(topic, name, group)
+                self._refresh(topic, name, group)
 
-    def group_note(self, topic: str, name: str) -> GroupNote | None:
+    def group_record(self, topic: str, name: str) -> GroupRecord | None:
         group = self._groups_of(topic).get(name)
-        return group.note() if group else None
+        return group.record() if group else None
 
-    def job_note(self, topic: str, name: str, seq: int) -> InFlight | None:
+    def job_record(self, topic: str, name: str, seq: int) -> InFlight | None:
         group = self._groups_of(topic).get(name)
         return group.jobs.get(seq) if group else None
 
-    def buried_note(self, topic: str, name: str, seq: int) -> bool | None:
+    def dead_record(self, topic: str, name: str, seq: int) -> bool | None:
         group = self._groups_of(topic).get(name)
-        return True if group is not None and seq in group.remembered else None
+        return True if group is not None and seq in group.recent_dead else None
 
     # What groups there are
 
@@ -154,7 +156,7 @@ class Groups:
         yield from self._closed(topic, name)
         if name not in self._groups_of(topic):
             yield from self.configure(topic, name, {}, None, now, make=make)
-        return self._existing(topic, name).untold
+        return self._existing(topic, name).unreported_gap
 
     def configure(
         self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
@@ -191,10 +193,10 @@ class Groups:
                 f"dead_letter is {settings.dead_letter!r}: what is dead there comes back to {topic!r}, and would go "
                 f"round for ever"
             )
-        self._changed("group", (topic, name))
+        self._on_change("group", (topic, name))
         if group is not None:
             group.configure(settings)
-            self._look_at(topic, name, group)
+            self._refresh(topic, name, group)
         else:
             self._make(topic, name, settings, begin, counting, now=now)
 
@@ -214,7 +216,7 @@ class Groups:
             counters = self._log.counters.setdefault(topic, [])
             counters.append(counting)
             try:
-                while not counting.count_on(log.ring, log.holds):
+                while not counting.count_on(log.ring, log.unacked):
                     yield
             finally:
                 counters.remove(counting)
@@ -233,7 +235,7 @@ class Groups:
             )
         log = self._log.make(topic, now)
         groups = self._groups_of(topic)
-        if len(groups) >= self._most:
+        if len(groups) >= self._max_groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
         self._log.add_group(log, name, group, counting)
@@ -257,9 +259,9 @@ class Groups:
         group.closing = True
         self._closing[topic, name] = None
         self._deadlines.discard((topic, name))
-        self._mourning.pop((topic, name), None)
-        self._changed("group", (topic, name))
-        self._news.ready[topic, name] = None  # who waits for it shall learn that it is gone
+        self._dead_letter_pending.pop((topic, name), None)
+        self._on_change("group", (topic, name))
+        self._events.ready[topic, name] = None  # who waits for it shall learn that it is gone
 
     def _closed(self, topic: str, name: str) -> Slices[None]:
         """Until the group, if it is being dropped, is no more."""
@@ -271,17 +273,17 @@ class Groups:
         if (topic, name) not in self._closing:
             return True
         log, group = self._log.existing(topic), self._groups_of(topic)[name]
-        for seq in [*islice(group.jobs, AT_ONCE)]:
-            group.lose(seq)
+        for seq in [*islice(group.jobs, JOB_BATCH)]:
+            group.forget(seq)
             self._log.settled(log, seq)
-        for seq in [*islice(group.remembered, AT_ONCE)]:
-            del group.remembered[seq]
-            self._changed("buried", (topic, name, seq))
-        self._look_at(topic, name, group)
-        if group.jobs or group.remembered or not self._pass_over(log, group):
+        for seq in [*islice(group.recent_dead, JOB_BATCH)]:
+            del group.recent_dead[seq]
+            self._on_change("buried", (topic, name, seq))
+        self._refresh(topic, name, group)
+        if group.jobs or group.recent_dead or not self._pass_over(log, group):
             return False
         del self._closing[topic, name]
-        self._changed("group", (topic, name))
+        self._on_change("group", (topic, name))
         self._log.remove_group(log, name)
         return True
 
@@ -289,8 +291,8 @@ class Groups:
         """Let go some of what was never handed out, up to where the other groups are, which hold the rest: whether that
         was all."""
         end = min([other.cursor for other in self._groups_of(log.name).values() if other is not group], default=0)
-        left = AT_ONCE
-        for run in [*islice(log.ring.after(group.cursor), AT_ONCE)]:
+        left = JOB_BATCH
+        for run in [*islice(log.ring.after(group.cursor), JOB_BATCH)]:
             for seq in run.seqs:
                 if seq <= group.cursor:
                     continue
@@ -326,13 +328,13 @@ class Groups:
     def _dead_letters(self, group: Group) -> DeadLetters:
         topic = self._log.topics.get(group.settings.dead_letter)
         retention = topic.retention if topic else self._log.limits.retention
-        kept, nbytes = (topic.holds.count, topic.holds.bytes) if topic and topic.holds else (0, 0)
-        return DeadLetters(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.unburied))
+        kept, nbytes = (topic.unacked.count, topic.unacked.bytes) if topic and topic.unacked else (0, 0)
+        return DeadLetters(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
 
     def count(self, topic: TopicLog, totals: Totals) -> None:
         """Add the topic's groups, and its dead messages."""
-        totals.buried += len(topic.holds.dead) if topic.holds else 0
-        for group in topic.holds.groups.values() if topic.holds else ():
+        totals.dead_letters += len(topic.unacked.dead) if topic.unacked else 0
+        for group in topic.unacked.groups.values() if topic.unacked else ():
             if group.closing:
                 continue
             totals.groups += 1
@@ -341,16 +343,16 @@ class Groups:
             totals.delayed += group.delayed
             totals.acked += group.acked
             totals.dead += group.dead
-            totals.unburied += len(group.unburied)
+            totals.postponed += len(group.postponed)
 
     @staticmethod
     def _ready(topic: TopicLog, group: Group) -> int:
-        assert topic.holds is not None
-        return group.requeued + topic.holds.come - group.passed
+        assert topic.unacked is not None
+        return group.requeued + topic.unacked.accepted - group.passed
 
     def _groups_of(self, topic: str) -> dict[str, Group]:
         log = self._log.topics.get(topic)
-        return log.holds.groups if log and log.holds else {}
+        return log.unacked.groups if log and log.unacked else {}
 
     def _existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)
@@ -364,7 +366,7 @@ class Groups:
     def published(self, topic: str) -> None:
         """There is a new message in the topic."""
         for name in self._groups_of(topic):
-            self._news.ready[topic, name] = None
+            self._events.ready[topic, name] = None
 
     def claim(
         self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False
@@ -381,7 +383,7 @@ class Groups:
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
                 break
-        self._look_at(topic, name, group)
+        self._refresh(topic, name, group)
         if not leases and self._log.memory_left() < JOB_COST and next(self._fresh(topic, group, now), None):
             self._starved[topic, name] = None
             self._log.check_memory(JOB_COST)
@@ -425,7 +427,7 @@ class Groups:
         group = self._existing(topic, name)
         log = self._log.existing(topic)
         outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
-        self._look_at(topic, name, group)
+        self._refresh(topic, name, group)
         return outcomes
 
     def _settle(
@@ -448,16 +450,16 @@ class Groups:
         """Do what is due by now, but no more than some milliseconds allow."""
         for topic, name in [*islice(self._closing, 1)]:
             self._let_go(topic, name)
-        for topic in tuple(self._log.bereaved):
-            del self._log.bereaved[topic]
+        for topic in tuple(self._log.groups_to_check):
+            del self._log.groups_to_check[topic]
             for name, group in self._groups_of(topic).items():
-                self._look_at(topic, name, group)
-        for topic, name in islice(self._deadlines.due(now), DUE):
+                self._refresh(topic, name, group)
+        for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
             group = self._existing(topic, name)
             group.pass_time(now)
-            self._look_at(topic, name, group)
+            self._refresh(topic, name, group)
 
-    def _look_at(self, topic: str, name: str, group: Group) -> None:
+    def _refresh(self, topic: str, name: str, group: Group) -> None:
         """Something has changed in the group: note what follows."""
         self._log.count_group(group, group.size)
         key = topic, name
@@ -465,35 +467,35 @@ class Groups:
             self._deadlines.discard(key)
         else:
             self._deadlines.set(key, deadline)
-        self._tell_ended(topic, name, group.ended)
-        group.ended.clear()
-        if group.touched:
-            self._changed("group", key)
-            for seq in group.touched:
-                self._changed("job", (topic, name, seq))
-            group.touched.clear()
+        self._report_ended(topic, name, group.ended_leases)
+        group.ended_leases.clear()
+        if group.dirty:
+            self._on_change("group", key)
+            for seq in group.dirty:
+                self._on_change("job", (topic, name, seq))
+            group.dirty.clear()
         if group.requeued:
-            self._news.ready[key] = None
-        if group.dying and not group.closing:
-            self._mourning[key] = None
+            self._events.ready[key] = None
+        if group.dead_letter_pending and not group.closing:
+            self._dead_letter_pending[key] = None
 
-    def _tell_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
+    def _report_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
         of = self._log.epochs.of
-        self._news.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]
+        self._events.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]
 
     # Death
 
     def dead_letter_pending(self, now: float) -> Iterator[DeadLetterPending]:
         """What is out of attempts, some of it: each is to be bury()ed, or postpone()d, before the next is asked for."""
-        for topic, name in [*islice(self._mourning, 1)]:
+        for topic, name in [*islice(self._dead_letter_pending, 1)]:
             group = self._existing(topic, name)
-            for seq in [*islice(group.dying, DIE)]:
+            for seq in [*islice(group.dead_letter_pending, DEAD_LETTER_BATCH)]:
                 if message := self._message(topic, seq, now):
                     yield DeadLetterPending(topic, name, seq, self._dead_letter_draft(name, group, message))
                 else:
-                    group.lose(seq)
-            if not group.dying:
-                self._mourning.pop((topic, name), None)
+                    group.forget(seq)
+            if not group.dead_letter_pending:
+                self._dead_letter_pending.pop((topic, name), None)
 
     def _dead_letter_draft(self, name: str, group: Group, message: Message) -> Draft:
         job = group.jobs[message.seq]
@@ -510,12 +512,12 @@ class Groups:
         group = self._existing(dying.topic, dying.group)
         for seq in (dying.seq, group.dead_letter(dying.seq)):
             if seq is not None:
-                self._changed("buried", (dying.topic, dying.group, seq))
-        self._look_at(dying.topic, dying.group, group)
+                self._on_change("buried", (dying.topic, dying.group, seq))
+        self._refresh(dying.topic, dying.group, group)
         self._log.settled(self._log.existing(dying.topic), dying.seq)
 
     def postpone(self, dying: DeadLetterPending, until: float) -> None:
         """The dead-letter topic has no room: nobody gets it, and it is tried again then."""
         group = self._existing(dying.topic, dying.group)
         group.postpone(dying.seq, until)
-        self._look_at(dying.topic, dying.group, group)
+        self._refresh(dying.topic, dying.group, group)

@@ -38,7 +38,7 @@ class Counting:
         part = [*islice(ring.sizes(self.place), SLICE)]
         for seq, size in part:
             self.count += 1
-            if holds is None or not holds.needed_by(seq):
+            if holds is None or not holds.is_needed(seq):
                 self._free(1, size)
         if part:
             self.place = part[-1][0]
@@ -69,7 +69,7 @@ class UnackedIndex:
     held in all. `come`: how many for all have come since it has groups; a group has not handed out so many of them as
     it has not `passed`."""
 
-    __slots__ = ("_freed", "_passed", "bytes", "come", "count", "dead", "groups")
+    __slots__ = ("_passed", "_released", "accepted", "bytes", "count", "dead", "groups")
 
     def __init__(
         self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, come: int = 0,
@@ -79,20 +79,22 @@ class UnackedIndex:
         self.dead: dict[int, int] = {} if dead is None else dead
         self.count = count
         self.bytes = nbytes
-        self.come = come
+        self.accepted = come
         self._passed = 0  # retention has walked to here
-        self._freed: list[int] = []  # a heap of what was released behind it
+        self._released: list[int] = []  # a heap of what was released behind it
 
     def is_held(self, message: Message) -> bool:
         if message.delivery is Delivery.ONE:  # it is for a subscriber
             return False
-        return self.needed_by(message.seq)
+        return self.is_needed(message.seq)
 
-    def needed_by(self, seq: int) -> bool:
+    def is_needed(self, seq: int) -> bool:
         """Whether the message, which is for all, must stay."""
-        return self.wanted(seq) or (seq in self.dead and not any(group.did(seq) for group in self.groups.values()))
+        return self.is_unacked(seq) or (
+            seq in self.dead and not any(group.is_done(seq) for group in self.groups.values())
+        )
 
-    def wanted(self, seq: int) -> bool:
+    def is_unacked(self, seq: int) -> bool:
         """Whether a group has not done the message."""
         return any(group.is_unacked(seq) for group in self.groups.values())
 
@@ -103,7 +105,7 @@ class UnackedIndex:
         elif self.groups:
             self.count += run.live
             self.bytes += run.nbytes
-        self.come += run.live
+        self.accepted += run.live
 
     def add_dead(self, seq: int, nbytes: int) -> None:
         self.dead[seq] = nbytes
@@ -115,10 +117,10 @@ class UnackedIndex:
         self.count -= 1
         self.bytes -= nbytes
         if seq <= self._passed:
-            heappush(self._freed, seq)
-            if len(self._freed) > SLACK + sum(len(group.jobs) for group in self.groups.values()):
-                self._passed = self._freed[0] - 1  # to walk past those costs no more than was spared
-                self._freed.clear()
+            heappush(self._released, seq)
+            if len(self._released) > SLACK + sum(len(group.jobs) for group in self.groups.values()):
+                self._passed = self._released[0] - 1  # to walk past those costs no more than was spared
+                self._released.clear()
 
     @classmethod
     def of_dead(cls, dead: dict[int, int]) -> "UnackedIndex | None":
@@ -127,21 +129,21 @@ class UnackedIndex:
 
     def recount(self, ring: TopicMessages) -> None:
         """What is held now."""
-        held = [size for seq, size in ring.sizes(0) if self.needed_by(seq)]
+        held = [size for seq, size in ring.sizes(0) if self.is_needed(seq)]
         self.count, self.bytes = len(held), sum(held)
 
-    def lose(self, seq: int) -> None:
+    def forget(self, seq: int) -> None:
         """A message that was held is gone: its ttl is over."""
         for group in self.groups.values():
-            group.lose(seq)
+            group.forget(seq)
 
-    def free(self, ring: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
+    def removable(self, ring: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
         """The messages that nobody holds, oldest first. Each must be removed before the next is asked for. `waiting`:
         seqs of what is for one subscriber, oldest first."""
-        while self._freed:
-            message = ring.get(self._freed[0])
-            if message is None or self.needed_by(message.seq):  # by a group that came since
-                heappop(self._freed)
+        while self._released:
+            message = ring.get(self._released[0])
+            if message is None or self.is_needed(message.seq):  # by a group that came since
+                heappop(self._released)
             else:
                 yield message
         begun = min((group.cursor for group in self.groups.values()), default=_EVERYTHING)
@@ -156,7 +158,7 @@ class UnackedIndex:
     def _free_in(self, run: Run, begun: int) -> Iterator[Message]:
         for seq, _ in run.sizes():
             if self._passed < seq <= begun:
-                if run.for_all and self.needed_by(seq):
+                if run.for_all and self.is_needed(seq):
                     self._passed = seq
                 elif message := run.get(seq):
                     self._passed = seq - 1  # past the holes before it too

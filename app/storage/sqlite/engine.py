@@ -24,11 +24,11 @@ from time import monotonic
 from typing import Any, Final, Literal, Self, TypeVar
 
 from ...errors import Draining, LogFull, PlainmqError, StorageFailed
-from ...log.groups.groups import GroupReady
+from ...log.groups.groups import GroupObserver
 from ...log.slices import Slices
 from ...log.state import DEFERRED, Accepted, LogStateMachine, Outbox, PartialResult
 from ...log.topic_log import Limits
-from ...messages.message import Draft, Receipt, how_many
+from ...messages.message import Draft, Receipt, count_messages
 from ...telemetry.histogram import Histogram
 from ...telemetry.log import log_event
 from ..clock import Clock, LogClock
@@ -171,7 +171,7 @@ class SqliteEngine(LocalEngine):
 
     # The event loop's side
 
-    async def open(self, deliver: Deliver, works: GroupReady) -> Self:
+    async def open(self, deliver: Deliver, works: GroupObserver) -> Self:
         self._loop = get_running_loop()
         self._deliver, self._works = deliver, works
         opened: Future[tuple[str, int]] = self._loop.create_future()
@@ -264,7 +264,7 @@ class SqliteEngine(LocalEngine):
             accepted = verb.answer(readers)
             if accepted is not None and accepted.key is not None:
                 self._owe(partial(_told, accepted.receipt(readers), accepted.key))
-        outbox.news.tell(self._works)
+        outbox.group_events.notify(self._works)
 
     def _died(self, error: BaseException, verbs: list[Request]) -> None:
         """The writer thread has a fault: nothing more can be asked, and who asked is told."""
@@ -280,7 +280,7 @@ class SqliteEngine(LocalEngine):
             verb.answer({})
 
     def _publish(self, question: Question[Any], drafts: Sequence[Draft]) -> "Future[Any]":
-        return self._ask_now(partial(self._unless_full, question), "append", how_many(drafts))
+        return self._ask_now(partial(self._unless_full, question), "append", count_messages(drafts))
 
     def _unless_full(self, question: Question[T], core: LogStateMachine, now: float) -> T:
         if self._full:
@@ -296,7 +296,7 @@ class SqliteEngine(LocalEngine):
         except BaseException as error:
             self._tell(_resolve, opened, None, error)
             return
-        self._clock = LogClock(self._machine, store.core.log.mark, store.newest_time())
+        self._clock = LogClock(self._machine, store.core.log.moment, store.newest_time())
         self._tell(_resolve, opened, (store.epochs.current, store.core.log.head), None)
         verbs: list[Request] | None = []
         try:
@@ -422,7 +422,7 @@ class SqliteEngine(LocalEngine):
         self._tidy_at = monotonic() + (VACUUM_UNTIL if self._untidy else VACUUM_AFTER)
 
     def _decide(self, verbs: list[Request], now: float, core: LogStateMachine) -> None:
-        core.log.tell_time(self._clock.ahead, self._clock.mark())
+        core.log.set_time(self._clock.ahead, self._clock.moment())
         if core.deadline <= now:
             core.pass_time(now)
         for verb in verbs:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from ...log.changes import Changed, forget
+from ...log.changes import OnChange, ignore_change
 from ...log.epochs import Epochs
 from ...log.run import Run
 from ...log.run_list import RunList
@@ -36,13 +36,13 @@ class DiskMessageStore:
 
     def __init__(
         self, db: sqlite3.Connection, epochs: Epochs, left: Mapping[int, int] = MappingProxyType({}),
-        changed: Changed = forget,
+        changed: OnChange = ignore_change,
     ) -> None:  # fmt: skip
         """`left`: as it was noted. `changed` hears when it is to be noted anew."""
         self.order = DiskLogMessages(self)
         self._db = db
         self._epochs = epochs
-        self._changed: Changed = forget
+        self._changed: OnChange = ignore_change
         self._new = RunList()  # accepted, not written yet
         self._less: dict[int, Row] = {}  # have fewer messages than the file says
         self._torn = False  # one of them has lost others than its first ones: `left` cannot say that

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ...log.epochs import Epochs
-from ...log.run import LARGEST, Run, cost
+from ...log.run import MAX_RUN_BYTES, Run, memory_cost
 from ...messages.message import Death, Delivery, Envelope
 
 COLUMNS: Final = (
@@ -46,7 +46,7 @@ class Row:
         ttl = None if expires is None else expires - at
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
         bodies = [*_cut(data, sizes)]
-        each = cost(line, dead, ttl)
+        each = memory_cost(line, dead, ttl)
         live, epoch = len(bodies), epochs.of(seq)
         return cls(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
@@ -85,7 +85,7 @@ def rows(runs: Iterable[Run]) -> Iterator[Row]:
     for run in chain.from_iterable(map(_whole, runs)):
         live += run.live
         nbytes += run.nbytes
-        if row and not (live <= LONGEST and nbytes <= LARGEST and _follows(row[-1], run)):
+        if row and not (live <= LONGEST and nbytes <= MAX_RUN_BYTES and _follows(row[-1], run)):
             yield Row(_joined(row))
             row, live, nbytes = [], run.live, run.nbytes
         row.append(run)

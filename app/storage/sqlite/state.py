@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ...log.changes import Key, Kind, Notes
+from ...log.changes import Key, Kind, Records
 from ...log.delayed import Postponed
-from ...log.groups.group import GroupNote, InFlight
+from ...log.groups.group import GroupRecord, InFlight
 from ...log.idempotency import Remembered
-from ...log.log import LogNote
+from ...log.log import LogRecord
 from ...log.state import LogStateMachine
-from ...log.topic_log import TopicNote
+from ...log.topic_log import TopicRecord
 from ...log.trims import TrimMark
 from .parts import parts
 
@@ -26,14 +26,14 @@ class _Sort(msgspec.Struct, frozen=True):
 
 
 _SORTS: Final[dict[Kind, _Sort]] = {
-    "log": _Sort(LogNote, lambda core: core.log.note()),
-    "topic": _Sort(TopicNote, lambda core, name: core.log.topic_note(name)),
-    "forgotten": _Sort(TrimMark, lambda core, name: core.log.losses.note(name)),
-    "group": _Sort(GroupNote, lambda core, topic, name: core.groups.group_note(topic, name)),
-    "job": _Sort(InFlight, lambda core, topic, name, seq: core.groups.job_note(topic, name, seq)),
-    "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.buried_note(topic, name, seq)),
-    "key": _Sort(Remembered, lambda core, topic, key: core.duplicates.note(topic, key)),
-    "delayed": _Sort(Postponed, lambda core, number: core.delayed.note(number)),
+    "log": _Sort(LogRecord, lambda core: core.log.record()),
+    "topic": _Sort(TopicRecord, lambda core, name: core.log.topic_record(name)),
+    "forgotten": _Sort(TrimMark, lambda core, name: core.log.losses.record(name)),
+    "group": _Sort(GroupRecord, lambda core, topic, name: core.groups.group_record(topic, name)),
+    "job": _Sort(InFlight, lambda core, topic, name, seq: core.groups.job_record(topic, name, seq)),
+    "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.dead_record(topic, name, seq)),
+    "key": _Sort(Remembered, lambda core, topic, key: core.idempotency.record(topic, key)),
+    "delayed": _Sort(Postponed, lambda core, number: core.delayed.record(number)),
     "left": _Sort(dict[int, int], lambda core: core.log.history.left),
 }
 
@@ -73,9 +73,9 @@ class StateRecords:
             )
 
 
-def read_notes(db: sqlite3.Connection) -> Notes:
+def read_notes(db: sqlite3.Connection) -> Records:
     """All that was written down."""
-    notes: Notes = {kind: {} for kind in _SORTS}
+    notes: Records = {kind: {} for kind in _SORTS}
     for kind, key, value in db.execute("SELECT kind, key, value FROM note"):
         notes[kind][tuple(_decode_key(key))] = msgspec.msgpack.decode(value, type=_SORTS[kind].type)
     return notes
@@ -84,7 +84,7 @@ def read_notes(db: sqlite3.Connection) -> Notes:
 def count_messages(db: sqlite3.Connection) -> int:
     """How many there are, by what is noted of the topics: a row may have fewer than it says."""
     notes = db.execute("SELECT value FROM note WHERE kind = 'topic'")
-    return sum(msgspec.msgpack.decode(value, type=TopicNote).messages for (value,) in notes)
+    return sum(msgspec.msgpack.decode(value, type=TopicRecord).messages for (value,) in notes)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...log.changes import Notes
+from ...log.changes import Records
 from ...log.epochs import new_epoch
-from ...log.log import LogNote
+from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
 from .file import StoreFile, Synchronous, explained
@@ -28,7 +28,7 @@ class Store:
         try:
             with explained(path):
                 notes = read_notes(self.file.db)
-                head: LogNote = notes["log"].get((), LogNote())
+                head: LogRecord = notes["log"].get((), LogRecord())
                 self.epochs = self.file.begin(head.head)
                 self.load(notes)
                 self.core.log.find_over_retention()
@@ -36,7 +36,7 @@ class Store:
             self.file.abandon()
             raise
 
-    def load(self, notes: Notes | None = None) -> None:
+    def load(self, notes: Records | None = None) -> None:
         """Make the core anew, as the file has it. `notes`: when they have been read already. Raises sqlite3.Error; then
         it is stale."""
         self.stale = True

@@ -5,7 +5,7 @@ from functools import lru_cache
 import msgspec
 
 from ...errors import OptionInvalid
-from ...messages.lease import MAX_DELAY, MAX_LEASE, Action, LeaseId
+from ...messages.lease import MAX_LEASE_SECONDS, MAX_NACK_DELAY, Action, LeaseId
 from ...messages.message import Envelope
 from ...messages.position import Start
 from ...messages.topic import parse_topic
@@ -97,14 +97,14 @@ class Quit(Command):
 def parse_lease(text: str) -> float:
     """How long a worker may take, in seconds. Raises OptionInvalid."""
     seconds = parse_duration(text)
-    if not 0 < seconds <= MAX_LEASE:
-        raise OptionInvalid(f"a lease lasts longer than 0 and at most {format_duration(MAX_LEASE)}, not {text}")
+    if not 0 < seconds <= MAX_LEASE_SECONDS:
+        raise OptionInvalid(f"a lease lasts longer than 0 and at most {format_duration(MAX_LEASE_SECONDS)}, not {text}")
     return seconds
 
 
 def parse_delay(text: str) -> float:
     """Until a message that was given back is handed out again, in seconds. Raises OptionInvalid."""
     seconds = parse_duration(text)
-    if seconds > MAX_DELAY:
-        raise OptionInvalid(f"a delay is at most {format_duration(MAX_DELAY)}, not {text}")
+    if seconds > MAX_NACK_DELAY:
+        raise OptionInvalid(f"a delay is at most {format_duration(MAX_NACK_DELAY)}, not {text}")
     return seconds

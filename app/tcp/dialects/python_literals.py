@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from ...errors import MessageTooLarge, PlainmqError
 from ...errors.wording import in_words
-from ...messages.control_characters import steers
-from ...messages.message import BYTES, HERE, TEXT, Delivery, Envelope, is_utf8
+from ...messages.control_characters import has_control_characters
+from ...messages.message import BODY_PLACEHOLDER, BYTES, TEXT, Delivery, Envelope, is_utf8
 from ...messages.position import LATEST, AfterIndex
 from ...messages.topic import parse_topic
 from .. import encoders
@@ -87,7 +87,9 @@ class LiteralDialect(Dialect):
         if send := _usual(line):
             return send
         value = _evaluated(line)
-        if steers(line.removesuffix(b"\r")):  # who reads it may sit at a terminal: the same value, as Python writes it
+        if has_control_characters(
+            line.removesuffix(b"\r")
+        ):  # who reads it may sit at a terminal: the same value, as Python writes it
             line = repr(value).encode()
         try:
             wire: _Lines = msgspec.convert(value, _Lines)
@@ -116,7 +118,7 @@ def _usual(line: bytes) -> Send | None:
     before, message = line[:begin], line[begin:-2]
     if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
         return None
-    if b"\\" in message or steers(message) or not (message.isascii() or is_utf8(message)):
+    if b"\\" in message or has_control_characters(message) or not (message.isascii() or is_utf8(message)):
         return None
     envelope = _envelope(before)
     return None if envelope is None else Send(envelope, message)
@@ -127,12 +129,12 @@ def _envelope(before: bytes) -> Envelope | None:
     """Of the sends that begin like this. None: they are something else, and each has to be read."""
     line = before + _END
     try:
-        if steers(line) or not _PLAIN.fullmatch(decoded(line)):
+        if has_control_characters(line) or not _PLAIN.fullmatch(decoded(line)):
             return None
         wire: _Lines = msgspec.convert(_evaluated(line), _Lines)
     except (msgspec.ValidationError, PlainmqError):
         return None
-    return wire.envelope(before + HERE + _END) if isinstance(wire, _Send) else None
+    return wire.envelope(before + BODY_PLACEHOLDER + _END) if isinstance(wire, _Send) else None
 
 
 def _evaluated(line: bytes) -> Any:

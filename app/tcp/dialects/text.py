@@ -9,7 +9,7 @@ from typing import Final
 from ...broker.broker import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
 from ...log.groups.group import parse_group
-from ...messages.control_characters import shown_line
+from ...messages.control_characters import escape_line
 from ...messages.lease import MAX_LEASES, Action, parse_lease_id
 from ...messages.message import Id, Receipt, parse_id
 from ...messages.position import LATEST, parse_start
@@ -196,7 +196,7 @@ class TextDialect(Dialect):
         return "".join([f"OK {id} subscribers={receipt.subscribers}\r\n" for id in ids]).encode()
 
     def error(self, error: PlainmqError) -> bytes:
-        return f"ERR {error.code} {shown_line(str(error))}\r\n".encode()
+        return f"ERR {error.code} {escape_line(str(error))}\r\n".encode()
 
     def bye(self, reason: str) -> bytes:
         return f"BYE {reason}\r\n".encode()

@@ -15,9 +15,9 @@ from ...errors import LeaseExpired, OptionInvalid, PlainmqError
 from ...fanout.encoder import LeaseEncoder
 from ...fanout.sink import Sink
 from ...messages.lease import (
-    MAX_DELAY,
-    MAX_LEASE,
+    MAX_LEASE_SECONDS,
     MAX_LEASES,
+    MAX_NACK_DELAY,
     Action,
     Lease,
     LeaseId,
@@ -40,7 +40,7 @@ from ..streaming.response import EventStream
 from . import read
 
 _FORMS: Encoders[SseEncoder[Lease]] = Encoders(SSE_LEASE, CHUNKED_LEASE)
-_LEASE = duration("lease", MAX_LEASE)
+_LEASE = duration("lease", MAX_LEASE_SECONDS)
 
 _PULL_OPTIONS: dict[str, Parser] = {
     "max": integer("max", 1, MAX_LEASES),
@@ -54,7 +54,7 @@ _STREAM_OPTIONS: dict[str, Parser] = {
     "last_event_id": str,  # the group keeps the place; a client that comes back may say it all the same
     TICKET: str,
 }
-_NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_DELAY)}
+_NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_NACK_DELAY)}
 _EXTEND_OPTIONS: dict[str, Parser] = {"lease": _LEASE}
 
 

@@ -11,7 +11,7 @@ from ...access.grant import Right, authorise
 from ...broker.broker import Broker, GroupInfo
 from ...errors import NotFound
 from ...log.groups.group import GroupState
-from ...messages.lease import MAX_LEASE
+from ...messages.lease import MAX_LEASE_SECONDS
 from ...messages.message import rfc3339
 from ...messages.position import parse_start
 from ...messages.topic import dead_letter_of, parse_topic
@@ -27,7 +27,7 @@ Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JS
 _EXAMPLE = 'settings such as {"ack_timeout":"1m","max_deliveries":3}'
 _READ: dict[str, Callable[[Any], Any]] = {
     "start": lambda word: (word, parse_start(word)),
-    "ack_timeout": duration("ack_timeout", MAX_LEASE, least=1.0),
+    "ack_timeout": duration("ack_timeout", MAX_LEASE_SECONDS, least=1.0),
     "max_deliveries": int,
     "dead_letter": parse_topic,
 }

@@ -61,10 +61,10 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
         "Messages not acked yet, summed over all groups.",
         lambda totals: totals.ready + totals.leased + totals.delayed,
     ),
-    "plainmq_dead_messages": ("Dead messages that nobody has taken away yet.", lambda totals: totals.buried),
+    "plainmq_dead_messages": ("Dead messages that nobody has taken away yet.", lambda totals: totals.dead_letters),
     "plainmq_dead_waiting_messages": (
         "Dead messages that wait in their groups, because their dead-letter topic has no room.",
-        lambda totals: totals.unburied,
+        lambda totals: totals.postponed,
     ),
 }
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ...broker.broker import Broker
 from ...errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ...messages.message import (
-    LONGEST_DELAY,
+    MAX_PUBLISH_DELAY,
     Draft,
     Envelope,
     Receipt,
@@ -40,7 +40,7 @@ _OPTIONS: dict[str, Parser] = {
     "delivery": choice("delivery", delivery),
     "retain": choice("retain", boolean),
     "ttl": parse_duration,
-    "delay": duration("delay", LONGEST_DELAY),
+    "delay": duration("delay", MAX_PUBLISH_DELAY),
 }
 
 

@@ -10,7 +10,7 @@ from ...broker.broker import Broker
 from ...fanout.cohort import Subscriber
 from ...fanout.encoder import Encoder
 from ...fanout.sink import Sink
-from ...messages.message import MARK, Message, parse_id
+from ...messages.message import ID_MARK, Message, parse_id
 from ...messages.position import LATEST, After, Start, parse_start
 from ...messages.topic import TopicFilter
 from ..authentication import TICKET
@@ -27,7 +27,7 @@ _FORMS: dict[str, Encoders[SseEncoder[Message]]] = {
 
 def _after(text: str) -> Start | None:
     """None when there is a mark and no id: a stream ended before it had one."""
-    return None if text.startswith(MARK) else After(parse_id(text))
+    return None if text.startswith(ID_MARK) else After(parse_id(text))
 
 
 _OPTIONS: dict[str, Parser] = {
