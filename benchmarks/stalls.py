@@ -33,7 +33,6 @@ EVERY: Final = 0.005  # seconds between two publishes
 BODY: Final = "x" * 64
 PATIENCE: Final = 120.0  # seconds
 BIG: Final = "big"
-GROUPS: Final = 12
 WIDE: Final = [".".join(["*", *"abcdefghijklmn", f"z{n}"]) for n in range(64)]  # 16 segments each
 _FLAGS: Final = (
     "--max-messages", "10000000", "--max-bytes", "64GiB", "--max-total-bytes", "8GiB", "--max-topics", "50000",

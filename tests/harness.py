@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from app.access.authenticator import AnonymousAccess, Authenticator
 from app.messages.message import Draft, Envelope
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
+OPEN = Authenticator(AnonymousAccess.ANONYMOUS)  # asks nobody
 
 
 def draft(topic: str, *bodies: bytes, delay: float | None = None, key: str | None = None, **options: Any) -> Draft:

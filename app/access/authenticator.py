@@ -361,6 +361,3 @@ def _remember(known: dict[T, Grant], what: T, grant: Grant) -> None:
     if len(known) >= MAX_KNOWN:
         del known[next(iter(known))]
     known[what] = grant
-
-
-OPEN: Final = Authenticator(AnonymousAccess.ANONYMOUS)  # asks nobody

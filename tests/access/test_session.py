@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.access.authenticator import LOOK, MAX_KNOWN, OPEN, Authenticator
+from app.access.authenticator import LOOK, MAX_KNOWN, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import Grant
 from app.access.jwt_keys import Expected, JwtKeys, Key
@@ -19,6 +19,7 @@ from app.web.app import create_app
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.origin import Rules
 from tests.access.keys import SECRET, claims, signed
+from tests.harness import OPEN
 
 pytestmark = pytest.mark.anyio
 

@@ -21,9 +21,10 @@ from contextlib import closing
 from time import monotonic
 from typing import Final, NamedTuple
 
-from app.access.authenticator import OPEN, Authenticator
+from app.access.authenticator import Authenticator
 from tests.fuzz.keys import KEYS, signed
 from tests.fuzz.wire import Doors
+from tests.harness import OPEN
 
 TOPICS: Final = ("a", "a.b", "c")
 _OLD: Final = b"HTTP/1.0"

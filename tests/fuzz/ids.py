@@ -4,7 +4,9 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
-from app.errors import PlainmqError
+import msgspec
+
+from app.errors import OptionInvalid, PlainmqError
 from app.log.epochs import Epochs
 from app.log.groups.group import parse_group
 from app.log.state import LogStateMachine
@@ -61,6 +63,14 @@ def _is_a_place(_text: str, start: Any) -> None:
         assert 0 <= cursor.seq <= LOG.log.head
 
 
+def _parse_index(text: str) -> int:
+    """As `last_seen` of the line port is read."""
+    try:
+        return msgspec.json.decode(text, type=int)
+    except ValueError as error:
+        raise OptionInvalid("it is no integer") from error
+
+
 def _is_an_index(_text: str, index: int) -> None:
     assert 0 <= whole(LOG.reading.locate(TOPIC, AfterIndex(index), 1.8e9)).seq <= LOG.log.head
 
@@ -83,4 +93,5 @@ READERS: Final[dict[Callable[[str], Any], Callable[[str, Any], None]]] = {
     parse_delay: _is_a_duration,
     parse_size: _is_a_size,
     parse_start: _is_a_place,
+    _parse_index: _is_an_index,
 }

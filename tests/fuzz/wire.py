@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.access.authenticator import OPEN, Authenticator
+from app.access.authenticator import Authenticator
 from app.access.grant import EVERYTHING
 from app.broker.broker import Broker
 from app.log.topic_log import Limits, Retention
@@ -35,6 +35,7 @@ from app.web.fastpath.requests import FastPath
 from app.web.middleware.forwarded import Proxies
 from app.web.middleware.origin import Rules
 from tests.fuzz.keys import KEYS
+from tests.harness import OPEN
 
 INPUTS: Final = 500  # that one broker serves
 TURNS: Final = 200  # of the loop in which everything that an input began must have ended

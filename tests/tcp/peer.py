@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import cast
 
-from app.access.authenticator import OPEN, Authenticator
+from app.access.authenticator import Authenticator
 from app.broker.broker import Broker, Timing
 from app.log.topic_log import Limits, Retention
 from app.storage.clock import Clock
@@ -16,6 +16,7 @@ from app.storage.memory import MemoryEngine
 from app.tcp.connection import Connection
 from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
+from tests.harness import OPEN
 
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
 MAX_LINE = 3 << 19

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.access.authenticator import OPEN, Authenticator
+from app.access.authenticator import Authenticator
 from app.access.private_files import append_private
 from app.access.tokens import TokenFile
 from app.messages import lease
 from app.tcp import session
 from app.tcp.dialects import base, detect, json_objects, python_literals, text
+from tests.harness import OPEN
 from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()

@@ -13,11 +13,11 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from app.access.authenticator import OPEN
 from app.broker.broker import Timing
 from app.tcp.connection import WRITE
 from app.tcp.dialects.text import HELP
 from app.tcp.session import LineSession
+from tests.harness import OPEN
 from tests.tcp.peer import (
     DEADLINE,
     DONE,

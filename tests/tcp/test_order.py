@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from app.access.authenticator import OPEN
 from app.broker.broker import Broker
 from app.log.topic_log import Limits
 from app.messages.message import Draft, PublishResult, count_messages
@@ -19,6 +18,7 @@ from app.tcp.connection import MAX_DUE
 from app.tcp.replies import PublishReplies
 from app.tcp.session import LineSession
 from tests.engines.conftest import ENGINES, Clock
+from tests.harness import OPEN
 from tests.tcp.peer import DONE, MAX_LINE, MAX_MESSAGE, Peer, Port, delivered, send, serving, subscribe
 
 

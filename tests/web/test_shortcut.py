@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from app.access.authenticator import OPEN
 from app.web.api.publish import PublishLimits
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.origin import Rules
-from tests.harness import DEADLINE, ServerProcess
+from tests.harness import DEADLINE, OPEN, ServerProcess
 
 pytestmark = pytest.mark.anyio
 

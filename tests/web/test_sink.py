@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.access.authenticator import OPEN
 from tests.fuzz.wire import Doors, Transport
+from tests.harness import OPEN
 
 TURNS = 50  # of the loop, in which a request that goes through ASGI has become a stream
 

@@ -124,8 +124,9 @@ def _canceller() -> Callable[[], object]:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield
+    chunks: tuple[bytes, ...] = ()
+    for chunk in chunks:
+        yield chunk
 
 
 class _Drain(anyio.Event):
