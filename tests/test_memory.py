@@ -210,7 +210,7 @@ async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: C
         fanout.subscribe(topic_filter, SSE_RAW, Wakeup()).start(LATEST)
 
     taken, count = grown(work, 100), 100
-    assert taken < (fanout.places / count) * PLACE
+    assert taken < (fanout.slots / count) * PLACE
     assert taken > 0.2 * TopicFilter(names(0)).memory
 
 
@@ -219,7 +219,7 @@ class Nowhere:
 
     epoch = "k3f9a2xq"
 
-    def waits(self, _selector: TopicFilter) -> bool:
+    def has_unclaimed(self, _selector: TopicFilter) -> bool:
         return False
 
 

@@ -1,6 +1,6 @@
-"""What several publishers send in one turn of the event loop: given to the log together, which costs it half the work.
+"""The batcher: publishes of one topic that arrive in one turn of the loop are appended together, at half the cost.
 
-Who comes after a lull does not wait for the turn's end. Each is answered by itself, and is refused by itself.
+The first publish after an idle gap is not delayed to the end of the turn. Each publisher gets a result of its own.
 """
 
 from asyncio import AbstractEventLoop, CancelledError, Future
@@ -13,44 +13,47 @@ from typing import Final, Protocol
 from ..errors import PlainmqError, Refused
 from ..messages.message import Draft, PublishResult, Receipt
 
-TURN: Final = 0.01  # seconds of publishing, about, then others get their turn
-MAX_BATCH: Final = 100  # messages that the log is given at once: more would gain nothing
-IDLE_GAP: Final = 0.00005  # seconds without a publish: who comes then is most likely alone. A busy turn follows sooner
+TURN: Final = 0.01  # seconds of publishing, about, then other tasks run
+MAX_BATCH: Final = 100  # messages that are appended together: larger batches are not faster
+IDLE_GAP: Final = (
+    0.00005  # seconds without a publish: the next one is probably alone. A busy server's turns follow sooner
+)
 
 
 class PendingPublish(Protocol):
-    """While it is told, it may add another, but not hasten anything: some that came before may not be published yet."""
+    """A publish that waits for its result. While it receives the result it may add another publish, but must not call
+    flush_topic(): earlier publishes may still be waiting."""
 
     drafts: Sequence[Draft]
-    """For one topic, without keys and delays; each is accepted or refused as a whole."""
+    """For one topic, without idempotency keys and delays. Each draft is accepted or refused as a whole."""
 
     messages: int
-    """In the drafts."""
+    """The number of messages in the drafts."""
 
-    def accepted(self, receipt: Receipt, place: int) -> None:
-        """They are the messages from that place on (from 0) among those of the receipt."""
+    def accepted(self, receipt: Receipt, start: int) -> None:
+        """The drafts were accepted: their messages begin at this index (from 0) of the receipt's."""
 
     def refused(self, error: BaseException) -> None:
-        """Refused by a PlainmqError; after any other, nobody knows."""
+        """A PlainmqError says why nothing was accepted. After any other error the outcome is unknown."""
 
     def partly_refused(self, outcomes: Sequence[Receipt | Refused]) -> None:
-        """What became of each draft."""
+        """The outcome of each draft."""
 
     def abort(self) -> None:
-        """It cannot be told, by a fault of ours."""
+        """A fault of the server keeps it from receiving its result: close its connection."""
 
 
 class PublishBatcher:
     def __init__(self, loop: AbstractEventLoop, publish: Callable[[Sequence[Draft]], "Future[PublishResult]"]) -> None:
         self._loop = loop
         self._publish_all = publish
-        self._waiting: dict[str, list[PendingPublish]] = {}  # by topic, in the order they came
-        self._latest = 0.0  # when something was published
+        self._waiting: dict[str, list[PendingPublish]] = {}  # by topic, in the order of arrival
+        self._last_publish = 0.0  # on the monotonic clock
 
     def add(self, publisher: PendingPublish) -> None:
         waiting, topic = self._waiting, publisher.drafts[0].envelope.topic
         if not waiting:
-            if monotonic() - self._latest > IDLE_GAP:
+            if monotonic() - self._last_publish > IDLE_GAP:
                 self._publish((publisher,))
                 return
             self._loop.call_soon(self._end_turn)
@@ -60,15 +63,15 @@ class PublishBatcher:
             waiting[topic] = [publisher]
 
     def flush_topic(self, topic: str) -> None:
-        """Publish what has come for the topic before the turn is over: somebody has something else to do after it."""
-        for together in _parts(self._waiting.pop(topic, ())):
-            self._publish(together)
+        """Append what waits for the topic now, before the turn is over: the caller's next step must come after it."""
+        for part in _parts(self._waiting.pop(topic, ())):
+            self._publish(part)
 
     def _end_turn(self) -> None:
         waiting, end = self._waiting, monotonic() + TURN
         while waiting:
             self.flush_topic(next(iter(waiting)))
-            if waiting and monotonic() > end:  # others get their turn, and those who come meanwhile wait behind these
+            if waiting and monotonic() > end:  # other tasks run; publishes that arrive meanwhile wait behind these
                 self._loop.call_soon(self._end_turn)
                 return
 
@@ -76,37 +79,37 @@ class PublishBatcher:
         try:
             future = self._publish_all([draft for publisher in publishers for draft in publisher.drafts])
         except PlainmqError as error:
-            self._tell(publishers, error)
+            self._report(publishers, error)
         else:
             if future.done():
-                self._learn(publishers, future)
+                self._on_published(publishers, future)
             else:
-                future.add_done_callback(partial(self._learn, publishers))
-        self._latest = monotonic()
+                future.add_done_callback(partial(self._on_published, publishers))
+        self._last_publish = monotonic()
 
-    def _learn(self, publishers: Sequence[PendingPublish], future: "Future[PublishResult]") -> None:
+    def _on_published(self, publishers: Sequence[PendingPublish], future: "Future[PublishResult]") -> None:
         error = CancelledError() if future.cancelled() else future.exception()
-        self._tell(publishers, error or future.result())
+        self._report(publishers, error or future.result())
 
-    def _tell(self, publishers: Sequence[PendingPublish], told: PublishResult | BaseException) -> None:
-        place, outcomes = 0, iter(told if isinstance(told, list) else ())
+    def _report(self, publishers: Sequence[PendingPublish], result: PublishResult | BaseException) -> None:
+        start, outcomes = 0, iter(result if isinstance(result, list) else ())
         for publisher in publishers:
             count = publisher.messages
             try:
-                if isinstance(told, Receipt):
-                    publisher.accepted(told, place)
-                elif isinstance(told, list):
+                if isinstance(result, Receipt):
+                    publisher.accepted(result, start)
+                elif isinstance(result, list):
                     publisher.partly_refused([*islice(outcomes, len(publisher.drafts))])
                 else:
-                    publisher.refused(told)
-            except Exception as fault:  # of ours; the others shall have their answers all the same
+                    publisher.refused(result)
+            except Exception as fault:  # a fault of the server: the other publishers still get their results
                 self._loop.call_exception_handler({"message": "a publisher was not answered", "exception": fault})
                 publisher.abort()
-            place += count
+            start += count
 
 
 def _parts(publishers: Iterable[PendingPublish]) -> Iterator[list[PendingPublish]]:
-    """In their order; a part has at most TOGETHER messages, or one publisher."""
+    """Divide them, in order. A part has at most MAX_BATCH messages, or one publisher."""
     part: list[PendingPublish] = []
     count = 0
     for publisher in publishers:

@@ -1,4 +1,6 @@
-"""The core's face to the doors: publish, subscribe, read. It knows the engine's verbs and never which engine it is."""
+"""The broker: the one interface of the core for the endpoints. It knows what every engine can do, and not which one it
+has.
+"""
 
 from asyncio import Future, TimerHandle, get_running_loop, sleep
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,29 +37,30 @@ from .batcher import PublishBatcher
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
-    """A topic as people ask about it."""
+    """A topic's state, and its subscribers at this server."""
 
     state: TopicState
     subscribers: int
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """What was leased. `gap`: what is gone of what the group was to begin with, until it has handed something out."""
+    """The leases of one pull. `gap`: messages that were lost before the group could begin with them; it is reported
+    until the group has handed something out."""
 
     leases: list[Lease]
     gap: Gap | None
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
-    """A group as people ask about it."""
+    """A group's state, and its consumers at this server."""
 
     state: GroupState
     workers: int
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds: between keep-alive comments, until a stalled reader is cut off, an event stream's greatest age, the
-    longest that messages wait to be written together."""
+    """In seconds: between keep-alive comments; until a stalled subscriber is cut off; the greatest age of an event
+    stream; the longest that messages wait to be written together."""
 
     keep_alive: float = 15.0
     stall: float = 10.0
@@ -66,13 +69,14 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Bytes: of what is still coming in, and of what readers have not taken, all clients together."""
+    """In bytes, for all clients together: of requests that are still arriving, and of data that clients have not
+    read."""
 
     unfinished: int = 256 << 20
     unsent: int = 256 << 20
 
 
-TOPICS_A_TURN: Final = 500  # of a list of topics: some milliseconds, then others get their turn
+TOPICS_A_TURN: Final = 500  # of a list: a few milliseconds of work, then other tasks run
 _DEFAULT_TIMING: Final = Timing()
 
 
@@ -95,40 +99,43 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        timing, outbound, left = self._timing, OutboundBudget(self._flow.unsent, self._loop), self.quotas.leave_seats
-        self._cohorts = Fanout(
-            self, self._loop, timing.stall, self.counters, outbound, coalesce=timing.coalesce, left=left
+        timing, on_leave = self._timing, self.quotas.leave_seats
+        outbound = OutboundBudget(self._flow.unsent, self._loop)
+        self._fanout = Fanout(
+            self, self._loop, timing.stall, self.counters, outbound, coalesce=timing.coalesce, on_leave=on_leave
         )
-        self._workers = ConsumerRegistry(
-            self.engine, self._loop, timing.stall, self._cohorts.report, self.counters, outbound=outbound, left=left
-        )
-        await self.engine.open(self._cohorts.deliver, self._workers)
-        self._cohorts.head = self.engine.head
+        self._consumers = ConsumerRegistry(
+            self.engine, self._loop, timing.stall, self._fanout.report, self.counters,
+            outbound=outbound, on_leave=on_leave,
+        )  # fmt: skip
+        await self.engine.open(self._fanout.deliver, self._consumers)
+        self._fanout.head = self.engine.head
         self.batcher = PublishBatcher(self._loop, self.publish_each)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.loop_lag = LoopLag(self._loop)
-        self._farewells = DrainSchedule(self._loop)
+        self._drain_schedule = DrainSchedule(self._loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
-        self._farewells.finish()
+        self._drain_schedule.finish()
         if self._timer is not None:
             self._timer.cancel()
         self.loop_lag.stop()
-        self._cohorts.transit.finish()
+        self._fanout.transit.finish()
         await self.engine.close()
 
     def publish(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        """Accept drafts for one topic, with the same key and delay, all or none. The future is done when they are as
-        durable as the engine says. Raises Draining; the future fails with MessageTooLarge, TopicLimit or LogFull; then
-        nothing was stored."""
+        """Accept drafts for one topic, with the same key and delay, all or none. The future is done once they are as
+        durable as the engine promises. Raises Draining. The future fails with MessageTooLarge, TopicLimit or LogFull;
+        then nothing was stored."""
         self._refuse_when_draining()
         return self.engine.append(drafts)
 
     def publish_each(self, drafts: Sequence[Draft]) -> Future[PublishResult]:
-        """Accept drafts for one topic, without keys and delays: all of them, or if they are refused together, those
-        that are not refused by themselves; then each is answered for. Raises Draining; fails as publish() does."""
+        """Accept drafts for one topic, without keys and delays. If they cannot all be accepted, each is tried by
+        itself, and the result has one outcome per draft. Raises Draining. The future fails as that of publish() does.
+        """
         self._refuse_when_draining()
         return self.engine.append_each(drafts)
 
@@ -136,25 +143,25 @@ class Broker:
         self, topic_filter: TopicFilter, form: Encoder, sink: Sink, aging: bool = False, limit: int | None = None, *,
         client: str | None = None,
     ) -> Subscriber:  # fmt: skip
-        """A reader that misses nothing from now on. Its start(), called once the sink can take bytes, begins to write.
+        """A subscriber that misses nothing from now on. Call its start() once the sink can take bytes.
 
-        It ends after `limit` messages; if `aging`, also at the stream age. The caller owns it and close()s it.
-        `client`: whose share of the places it takes (app/limits/quotas.py). Raises Draining, SubscriberLimit.
+        It ends after `limit` messages and, if `aging`, at the stream age. The caller owns it and calls detach() at the
+        end. `client`: whose quota of slots it uses (app/limits/quotas.py). Raises Draining, SubscriberLimit.
         """
-        self._take_seats(client, places(topic_filter.memory))
-        return self._cohorts.subscribe(topic_filter, form, sink, self._age(aging), limit, client=client)
+        self._take_slots(client, places(topic_filter.memory))
+        return self._fanout.subscribe(topic_filter, form, sink, self._age(aging), limit, client=client)
 
     @property
     def epoch(self) -> str:
-        """One life of the log: the first half of its ids."""
+        """The first half of the log's ids: it changes when the log loses its past."""
         return self.engine.epoch
 
     @property
     def unready(self) -> str:
-        """Why it takes no messages until somebody comes to help; empty as long as it does."""
+        """Why no messages are accepted until an operator helps; empty while they are."""
         return self.engine.unready
 
-    def waits(self, topic_filter: TopicFilter) -> bool:
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
         return self.engine.waits(topic_filter)
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]:
@@ -172,11 +179,11 @@ class Broker:
     async def read(
         self, topic_filter: TopicFilter, start: Start, limit: int, wait: float = 0.0, client: str | None = None
     ) -> Page:
-        """A page of at most `limit` messages and about 1 MiB; when there is none, the first that come within `wait`
-        seconds. What is for one subscriber is not shown: a page is not a subscriber. Raises Draining, SubscriberLimit.
+        """A page of at most `limit` messages and about 1 MiB; if there is none, the first that arrive within `wait`
+        seconds. Messages of `delivery=one` are left out: they are for subscribers. Raises Draining, SubscriberLimit.
         """
         cursor = await self.engine.locate(topic_filter, start)
-        with self._alarm(topic_filter, client) if wait else nullcontext(None) as wakeup:
+        with self._wakeup(topic_filter, client) if wait else nullcontext(None) as wakeup:
             page = await self._page(topic_filter, cursor, limit)
             if wakeup is not None and not page.messages and page.gap is None and await wakeup.wait(wait):
                 page = await self._page(topic_filter, page.cursor, limit)
@@ -184,31 +191,31 @@ class Broker:
         return page
 
     async def _page(self, topic_filter: TopicFilter, cursor: Cursor, limit: int) -> Page:
-        """The next messages, as many as there are up to the head; or the next gap and what follows it at once."""
-        head, left = self._cohorts.head, PAGE_BYTES
+        """The next messages up to the head; or the next gap, with the messages right behind it."""
+        head, left = self._fanout.head, PAGE_BYTES
         messages: list[Message] = []
         while True:
             page = await self.engine.read(
                 topic_filter, cursor, upto=head, limit=limit - len(messages), nbytes=left, take=False
             )
             if page.gap is not None and messages:
-                return Page(messages, cursor)  # the gap is for the next one
+                return Page(messages, cursor)  # the gap belongs to the next page
             messages += page.messages
             left -= sum([len(message.data) for message in page.messages])
             cursor = page.cursor
             if page.gap is not None or cursor.seq >= head or len(messages) >= limit or left <= 0:
                 return Page(messages, cursor, page.gap)
-            await sleep(0)  # each looks at no more than some milliseconds allow
+            await sleep(0)  # each read is bounded to a few milliseconds of work
 
     @contextmanager
-    def _alarm(self, topic_filter: TopicFilter, client: str | None) -> Iterator[Wakeup]:
+    def _wakeup(self, topic_filter: TopicFilter, client: str | None) -> Iterator[Wakeup]:
         wakeup = Wakeup()
-        reader = self.subscribe(topic_filter, NOTIFICATION, wakeup, client=client)
+        subscriber = self.subscribe(topic_filter, NOTIFICATION, wakeup, client=client)
         try:
-            reader.start(LATEST)
+            subscriber.start(LATEST)
             yield wakeup
         finally:
-            reader.detach()
+            subscriber.detach()
 
     async def get(self, topic: str, id: Id) -> Message:
         """The retained message with this id. Raises NotFound."""
@@ -218,7 +225,7 @@ class Broker:
         return message
 
     async def topics(self, topic_filter: TopicFilter | None = None) -> list[TopicInfo]:
-        """The topics that are selected (None: every one), by name."""
+        """The selected topics (None: all), sorted by name."""
         infos: list[TopicInfo] = []
         states = await self.engine.topics(topic_filter)
         for start in range(0, len(states), TOPICS_A_TURN):
@@ -231,38 +238,39 @@ class Broker:
         return self._info(await self.engine.topic(name))
 
     def _info(self, state: TopicState) -> TopicInfo:
-        return TopicInfo(state, self._cohorts.subscribers(state.topic))
+        return TopicInfo(state, self._fanout.subscribers(state.topic))
 
     def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
-        """Change fields of a topic's Retention; the topic is made if there is none. Raises Draining; fails with
+        """Change fields of a topic's Retention. A topic that does not exist is made. Raises Draining; fails with
         TopicLimit."""
         self._refuse_when_draining()
         return self.engine.configure(name, changes)
 
     def drop(self, name: str) -> Future[None]:
-        """Forget a topic and its messages. Raises Draining; fails with NotFound."""
+        """Delete a topic and its messages. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()
         return self.engine.drop(name)
 
-    # Groups: a topic shared out among workers
+    # Consumer groups
 
     async def pull(
         self, topic: str, group: str, *, make: bool, count: int, wait: float = 0.0, lease: float | None = None,
         client: str | None = None,
     ) -> Pulled:  # fmt: skip
-        """At most `count` messages and about 1 MiB, each leased for `lease` seconds (None: the group's ack_timeout);
-        when there is none, what comes within `wait` seconds. Whoever stops waiting has taken nothing. `make`: as for
+        """Lease at most `count` messages and about 1 MiB for `lease` seconds (None: the group's ack_timeout); if none
+        is ready, the first within `wait` seconds. If the caller is cancelled, nothing stays leased. `make`: as for
         join(). Raises Draining, SubscriberLimit, NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
-        self._check_seats()
+        self._check_slots()
         gap = await self.engine.join(topic, group, make)
-        self._take_seats(client)
-        leases = await self._workers.pull(topic, group, count, wait, lease, client=client)
+        self._take_slots(client)
+        leases = await self._consumers.pull(topic, group, count, wait, lease, client=client)
         self.counters.gaps += gap is not None
         return Pulled(leases, gap)
 
     def join(self, topic: str, group: str, make: bool) -> Future[Gap | None]:
-        """The group is there; if `make`, it and its topic are made. The gap is for its worker. Raises
-        Draining; fails with NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
+        """Make sure that the group exists; with `make`, it and its topic are made if need be. The result is a gap to
+        report to its consumer. Raises Draining; fails with NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid.
+        """
         self._refuse_when_draining()
         return self.engine.join(topic, group, make)
 
@@ -278,53 +286,53 @@ class Broker:
         aging: bool = False,
         client: str | None = None,
     ) -> PushConsumer:
-        """A worker of a group that is there, with at most `credit` leases at a time. Its start(), called once the sink
-        can take bytes, begins to write. If `aging`, it ends at the stream age. The caller owns it and close()s it: then
-        what it holds goes to others. Raises Draining, SubscriberLimit."""
-        self._take_seats(client)
-        return self._workers.push(
+        """A push consumer of an existing group, with at most `credit` leases at a time. Call its start() once the sink
+        can take bytes. If `aging`, it ends at the stream age. The caller owns it and calls detach() at the end, which
+        returns its leases. Raises Draining, SubscriberLimit."""
+        self._take_slots(client)
+        return self._consumers.push(
             topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
         )
 
     def settle(
         self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
     ) -> Future[list[Outcome]]:
-        """What became of each lease, also while the server is stopping. `seconds`: a nack's delay (None: it grows with
-        the attempts), an extension's length (None: the group's ack_timeout). Fails with NotFound."""
+        """Settle leases; also while the server is draining. `seconds`: the delay of a nack (None: it grows with the
+        attempts), or the length of an extension (None: the group's ack_timeout). Fails with NotFound."""
         return self.engine.settle(topic, group, action, ids, seconds)
 
     async def group(self, topic: str, group: str) -> GroupInfo:
         """Raises NotFound."""
-        return GroupInfo(await self.engine.group(topic, group), self._workers.count(topic, group))
+        return GroupInfo(await self.engine.group(topic, group), self._consumers.count(topic, group))
 
     def configure_group(
         self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None, *,
         make: bool,
     ) -> Future[None]:  # fmt: skip
-        """Change fields of a group's settings; if `make`, the topic and the group are made if they are not there.
-        `start` (the word, and what it means) says where a new group begins. Raises Draining; fails with NotFound,
-        OptionInvalid, TopicLimit, GroupLimit, LogFull."""
+        """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
+        written, and as parsed) says where a new group begins. Raises Draining; fails with NotFound, OptionInvalid,
+        TopicLimit, GroupLimit, LogFull."""
         self._refuse_when_draining()
         return self.engine.configure_group(topic, group, changes, start, make)
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
-        """Forget a group; its workers are told. Raises Draining; fails with NotFound."""
+        """Delete a group, and end its consumers. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()
         return self.engine.drop_group(topic, group)
 
-    # What is counted (app/web/api/prometheus.py)
+    # For the metrics (app/web/api/prometheus.py)
 
     @property
     def published(self) -> int:
-        """How many messages were accepted since the start: each takes the log's next place."""
-        return self._cohorts.head - self.engine.head
+        """Messages accepted since the start: each has the log's next seq."""
+        return self._fanout.head - self.engine.head
 
     def subscribers(self) -> dict[str, int]:
-        """How many there are of each kind of reader, and of workers, those that pull among them."""
-        return self._cohorts.count_by_kind() | {"worker": self._workers.consumers}
+        """The number of subscriptions of each kind, and of consumers, with pending pulls among them."""
+        return self._fanout.count_by_kind() | {"worker": self._consumers.consumers}
 
     async def totals(self) -> Totals | None:
-        """What the log holds; None when it cannot be asked now."""
+        """What the log holds; None if it cannot be asked now."""
         try:
             return await self.engine.totals()
         except PlainmqError:
@@ -332,49 +340,49 @@ class Broker:
 
     @property
     def pressure(self) -> float:
-        """How much the server wants those who are sent away to stay away, 0 to 1: it is more than half full (1: there
-        is no place left), or its event loop is more than half a second late (1: by a second)."""
-        full = max(self._places / self._max_subscribers, self.loop_lag.latest)
+        """How long refused clients should stay away, 0 to 1. It rises from 0 when half of the slots are taken (1: all),
+        or when the event loop is half a second late (1: a second)."""
+        full = max(self._slots / self._max_subscribers, self.loop_lag.latest)
         return 0.0 if full <= 0.5 else min(2 * full - 1, 1.0)
 
     def drain(self, spread: float = 0.0) -> None:
-        """Close the doors: publishes and new readers are refused; when what was accepted has reached its readers, open
-        streams are ended in good order, all within `spread` seconds. Idempotent."""
+        """Refuse publishes and new subscribers. Once the accepted messages have been delivered, end all open streams
+        within `spread` seconds. Idempotent."""
         if not self.draining:
             self.draining = True
-            self._workers.pause()
-            ends = [*self._workers.end_all("draining"), *self._cohorts.end_all("draining")]
-            self._farewells.begin(ends, spread, self.engine.caught_up())
+            self._consumers.pause()
+            ends = [*self._consumers.end_all("draining"), *self._fanout.end_all("draining")]
+            self._drain_schedule.begin(ends, spread, self.engine.caught_up())
 
     async def drained(self) -> None:
-        """Wait until every stream was told that it ends."""
-        await self._farewells.wait()
+        """Wait until every stream has been ended."""
+        await self._drain_schedule.wait()
 
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise Draining("the server is stopping; try again in a few seconds")
 
-    def _take_seats(self, client: str | None, count: int = 1) -> None:
-        """Whoever leaves gives them back. Raises Draining, SubscriberLimit."""
-        self._check_seats(count)
+    def _take_slots(self, client: str | None, count: int = 1) -> None:
+        """They are released when the subscriber leaves. Raises Draining, SubscriberLimit."""
+        self._check_slots(count)
         self.quotas.take_seats(client, count)
 
-    def _check_seats(self, count: int = 1) -> None:
+    def _check_slots(self, count: int = 1) -> None:
         """Raises Draining, SubscriberLimit."""
         self._refuse_when_draining()
-        if self._places + count > self._max_subscribers:
+        if self._slots + count > self._max_subscribers:
             raise SubscriberLimit(
-                f"there are {self._places} subscribers, as many as this server has room for{counts_as(count)}"
+                f"there are {self._slots} subscribers, as many as this server has room for{counts_as(count)}"
             )
 
     @property
-    def _places(self) -> int:
-        return self._cohorts.places + self._workers.consumers
+    def _slots(self) -> int:
+        return self._fanout.slots + self._consumers.consumers
 
     def _age(self, aging: bool) -> float:
         return self._timing.stream_age * uniform(0.9, 1.1) if aging else inf
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
-        self._cohorts.keep_alive()
-        self._workers.keep_alive()
+        self._fanout.keep_alive()
+        self._consumers.keep_alive()

@@ -1,4 +1,4 @@
-"""One consumer that work is pushed to: what it holds, and how much more it may have."""
+"""A push consumer: leases are written to it as a stream, up to its credit."""
 
 from asyncio import AbstractEventLoop, TimerHandle
 from typing import Final, Protocol
@@ -14,35 +14,46 @@ from .dispatcher import Consumer, GroupDispatcher
 
 
 class ConsumerContext(Protocol):
-    """What the workers of a broker have in common."""
+    """What all push consumers of a broker share."""
 
     loop: AbstractEventLoop
     counters: Counters
     outbound: OutboundBudget
     stall_timeout: float  # seconds
 
-    def leave(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
-        """It takes no more."""
+    def remove(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
+        """The consumer takes no more leases."""
 
 
-ASKED_FOR: Final = "timeout"  # the one end that a worker asks for itself
+ASKED_FOR: Final = "timeout"  # the one reason to end that the consumer gave itself
 
 
 class PushConsumer:
-    """It has at most `credit` leases at a time. Workers.work() makes it; the caller owns it, calls start() once the
-    sink can take bytes, and close()s it."""
+    """It holds at most `credit` leases at a time. ConsumerRegistry.push() makes it. The caller owns it, calls start()
+    once the sink can take bytes, and detach() at the end."""
 
     __slots__ = (
-        "_credit", "_dispatcher", "_excused", "_held", "_paused", "_stall", "_timeout", "_workplace", "client",
-        "expires", "form", "lease", "sink",
+        "_context",
+        "_credit",
+        "_dispatcher",
+        "_excused",
+        "_held",
+        "_paused",
+        "_stall",
+        "_timeout",
+        "client",
+        "encoder",
+        "expires",
+        "lease",
+        "sink",
     )  # fmt: skip
     bound = True
 
     def __init__(
         self,
-        workplace: ConsumerContext,
+        context: ConsumerContext,
         dispatcher: GroupDispatcher,
-        form: LeaseEncoder,
+        encoder: LeaseEncoder,
         sink: Sink,
         *,
         credit: int,
@@ -54,14 +65,16 @@ class PushConsumer:
         self.client = client
         self.lease = lease
         self.expires = expires  # on the loop's clock
-        self._workplace = workplace
+        self._context = context
         self._dispatcher = dispatcher
-        self.form = form
+        self.encoder = encoder
         self._credit = credit
-        self._held: dict[LeaseId, None] = {}  # in the order they were given, in which they return
+        self._held: dict[
+            LeaseId, None
+        ] = {}  # in the order in which they were handed out; they are returned in that order
         self._paused = False
         self._excused = False
-        self._stall = StallWatch(sink, workplace.loop, workplace.stall_timeout, workplace.counters)
+        self._stall = StallWatch(sink, context.loop, context.stall_timeout, context.counters)
         self._timeout: TimerHandle | None = None
 
     @property
@@ -72,23 +85,23 @@ class PushConsumer:
     def capacity(self) -> int:
         return 0 if self._paused or self.closed else max(self._credit - len(self._held), 0)
 
-    def tell(self, gap: Gap | None) -> bytes:
-        """What it is told of that before anything else."""
-        frame = b"" if gap is None else self.form.gap(gap)
-        self._workplace.counters.gaps += bool(frame)
-        return self.form.join([frame]) if frame else b""
+    def gap_frame(self, gap: Gap | None) -> bytes:
+        """The frame that reports the gap before any lease; empty if there is no gap."""
+        frame = b"" if gap is None else self.encoder.gap(gap)
+        self._context.counters.gaps += bool(frame)
+        return self.encoder.join([frame]) if frame else b""
 
     def start(self, gap: Gap | None = None) -> None:
-        """`gap`: if it is to be told of one."""
-        if told := self.tell(gap):
-            self.sink.write(told)
+        """Begin to receive leases. `gap`: a loss to report first."""
+        if frame := self.gap_frame(gap):
+            self.sink.write(frame)
         self._dispatcher.wait(self)
 
     def end_in(self, seconds: float, reason: str) -> None:
-        self._timeout = self._workplace.loop.call_later(seconds, self.end, reason)
+        self._timeout = self._context.loop.call_later(seconds, self.end, reason)
 
     def pause(self) -> None:
-        """The socket is full: no more until it drains. Idempotent."""
+        """The socket is full: no more leases until it drains. Idempotent."""
         if not (self._paused or self.closed):
             self._paused = True
             self._stall.start()
@@ -98,27 +111,27 @@ class PushConsumer:
         if self._paused and not self.closed:
             self._paused = False
             self._stall.stop()
-            self._workplace.outbound.drained(self)
+            self._context.outbound.drained(self)
             self._wait()
 
     def deliver(self, leases: list[Lease]) -> None:
         ids = [lease_id(lease) for lease in leases]
         self._held |= dict.fromkeys(ids)
         self._dispatcher.hold(self, ids)
-        data = self.form.join([self.form.encode(lease) for lease in leases])
-        self._workplace.counters.deliver(len(leases), len(data))
+        data = self.encoder.join([self.encoder.encode(lease) for lease in leases])
+        self._context.counters.deliver(len(leases), len(data))
         self.sink.write(data)
         if self._paused:
-            self._workplace.outbound.owe(self, len(data))
+            self._context.outbound.owe(self, len(data))
 
     def evict(self) -> None:
-        """Cut it off: it has not taken what it was given."""
+        """Cut it off because its client does not read."""
         if not self.closed:
-            self._workplace.counters.evicted += 1
+            self._context.counters.evicted += 1
             self.sink.abort()
 
     def released(self, lease: LeaseId) -> None:
-        """That lease is over."""
+        """The lease is over."""
         del self._held[lease]
         self._wait()
 
@@ -126,7 +139,7 @@ class PushConsumer:
         pass
 
     def end(self, reason: str) -> None:
-        """End it in good order. Idempotent."""
+        """End it after what was written. Idempotent."""
         if not self.closed:
             self._credit = 0
             if reason != ASKED_FOR:
@@ -134,21 +147,22 @@ class PushConsumer:
             self.sink.end(reason)
 
     def excuse(self) -> None:
-        """The server ends it: what it holds has not failed."""
+        """The server ends it: the attempts that it holds do not count as failures."""
         self._excused = True
 
     def keep_alive(self) -> None:
-        if self.form.keep_alive:
-            self.sink.write(self.form.keep_alive)
+        if self.encoder.keep_alive:
+            self.sink.write(self.encoder.keep_alive)
 
     def detach(self) -> None:
-        """The worker is gone: others may have at once what it holds. Idempotent."""
+        """The client has disconnected: return its leases, so that other consumers have the messages at once.
+        Idempotent."""
         self._stall.stop()
-        self._workplace.outbound.drained(self)
+        self._context.outbound.drained(self)
         if self._timeout is not None:
             self._timeout.cancel()
         if not self.closed:
-            self._workplace.leave(self._dispatcher, self)
+            self._context.remove(self._dispatcher, self)
             held, self._held = self._held, {}
             self._dispatcher.release(held, self._excused)
 

@@ -1,4 +1,4 @@
-"""Who works: the crews of this server's groups, and what ends them."""
+"""The registry of consumers: the dispatchers of this server's groups, and what ends their consumers."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -17,37 +17,37 @@ from .push import PushConsumer
 
 
 class ConsumerRegistry:
-    """All crews of a broker."""
+    """All consumers of a broker, by topic and group."""
 
     def __init__(
         self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counters: Counters, *,
-        outbound: OutboundBudget, left: Callable[[str | None], None] = lambda _client: None,
+        outbound: OutboundBudget, on_leave: Callable[[str | None], None] = lambda _client: None,
     ) -> None:  # fmt: skip
-        """`left` hears of each taker that goes, whose it was."""
+        """`on_leave` is called with the client of each consumer that leaves."""
         self.loop = loop
         self.outbound = outbound
-        self._left = left
+        self._on_leave = on_leave
         self.stall_timeout = stall_timeout
         self.counters = counters
         self._engine = engine
         self._report = report
-        self.consumers = 0  # of all crews
+        self.consumers = 0  # the number of all
         self._dispatchers: dict[tuple[str, str], GroupDispatcher] = {}
 
     async def pull(
         self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None
     ) -> list[Lease]:
-        """At most `count` messages: those that are there, or the first that come within that time. Raises NotFound."""
+        """Lease at most `count` messages: those that are ready, or the first within that time. Raises NotFound."""
         dispatcher = self._dispatcher(topic, group)
         pull_request = PullRequest(dispatcher, count, lease, client)
         self._register(dispatcher, pull_request)
         try:
             await pull_request.wait(seconds)
-        except BaseException:  # the client has left
+        except BaseException:  # the client has disconnected
             dispatcher.give_back([lease_id(lease) for lease in pull_request.leases])
             raise
         finally:
-            self.leave(dispatcher, pull_request)
+            self.remove(dispatcher, pull_request)
         if pull_request.reason == GROUP_DELETED:
             raise NotFound(f"topic {topic!r} has no group {group!r}: it was deleted")
         self.counters.deliver(len(pull_request.leases), sum(len(lease.message.data) for lease in pull_request.leases))
@@ -57,15 +57,17 @@ class ConsumerRegistry:
         self, topic: str, group: str, form: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
         max_age: float, client: str | None = None,
     ) -> PushConsumer:  # fmt: skip
-        """A worker that counts from now on; start() lets it work."""
+        """A push consumer that is counted from now on. Its start() begins to hand out."""
         dispatcher = self._dispatcher(topic, group)
         expires = self.loop.time() + max_age
-        worker = PushConsumer(self, dispatcher, form, sink, credit=credit, lease=lease, expires=expires, client=client)
-        self._register(dispatcher, worker)
-        return worker
+        consumer = PushConsumer(
+            self, dispatcher, form, sink, credit=credit, lease=lease, expires=expires, client=client
+        )
+        self._register(dispatcher, consumer)
+        return consumer
 
     def count(self, topic: str, group: str) -> int:
-        """How many work there, or wait to."""
+        """The number of the group's consumers at this server."""
         dispatcher = self._dispatchers.get((topic, group))
         return len(dispatcher.consumers) if dispatcher else 0
 
@@ -73,36 +75,36 @@ class ConsumerRegistry:
         dispatcher.consumers.add(consumer)
         self.consumers += 1
 
-    def leave(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
-        """It takes no more."""
+    def remove(self, dispatcher: GroupDispatcher, consumer: Consumer) -> None:
+        """The consumer takes no more leases."""
         dispatcher.remove(consumer)
         self.consumers -= 1
-        self._left(consumer.client)
+        self._on_leave(consumer.client)
         if not dispatcher.consumers:
             self._dispatchers.pop((dispatcher.topic, dispatcher.group), None)
 
     def keep_alive(self) -> None:
-        """Write keep-alive comments, and end the streams that are old enough."""
+        """Write keep-alive comments, and end the streams that have reached their age."""
         now = self.loop.time()
-        for worker in self._pushed():
-            worker.keep_alive()
-            if worker.expires <= now:
-                worker.end("age")
+        for consumer in self._pushed():
+            consumer.keep_alive()
+            if consumer.expires <= now:
+                consumer.end("age")
 
     def pause(self) -> None:
-        """Nobody gets anything more."""
+        """Hand out no more leases."""
         for dispatcher in self._dispatchers.values():
-            dispatcher.resting = True
+            dispatcher.paused = True
 
     def end_all(self, reason: str) -> list[Callable[[], None]]:
-        """For everyone who works or waits to, what ends it."""
+        """For every consumer, a function that ends it."""
         return [
             partial(consumer.end, reason)
             for dispatcher in self._dispatchers.values()
             for consumer in dispatcher.consumers
         ]
 
-    # What the log says
+    # Called by the engine
 
     def ready(self, topic: str, group: str) -> None:
         if dispatcher := self._dispatchers.get((topic, group)):

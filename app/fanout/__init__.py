@@ -1,5 +1,5 @@
-"""Who listens: subscribers, and the bytes they get.
+"""Subscribers, and the bytes that they receive.
 
-A cohort is all subscribers that asked for the same topics in the same encoding and have reached the head of the log: a
-message is encoded once for a cohort, and each member's sink gets the same bytes. It knows no protocol.
+Ask `Fanout` to subscribe and to deliver. A cohort is all subscribers with the same topic filter and the same encoder: a
+message is encoded once for it, and the sink of each live subscriber gets the same bytes. It knows no protocol.
 """

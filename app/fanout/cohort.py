@@ -1,18 +1,20 @@
-"""Who listens. Readers that asked for the same thing in the same form are a cohort: they get the same bytes.
+"""Subscribers and cohorts. A cohort is all subscribers that select the same topics in the same encoding: they receive
+the same bytes.
 
-A message's way: deliver() puts its frame into the batch of every cohort that selects it; once per turn of the event
-loop each batch is joined once and written to every member. Then as long is left for more to come as the writing took,
-or twice as long if there were several small messages in it: who is idle writes at once, and who is busy writes less
-often. A reader whose socket is full leaves its cohort with a cursor, reads on from the log when the socket drains, and
-is a member again once it is at the head:
+The fan-out adds each message to the batch of every cohort that selects its topic. Once per turn of the event loop, each
+batch is joined once and written to every live subscriber. A pause follows that is as long as the writing took, or twice
+as long when the batch held several small messages: an idle server writes at once, and a busy one writes less often.
+
+A subscriber whose socket is full leaves the live ones with a cursor. It reads on from the log when the socket drains,
+and is live again once it has reached the head:
 
             start()                        read to the head
-    (new) ───────────▶ AWAY, with cursor ────────────────▶ MEMBER, at the head
+    (new) ───────────▶ CATCHING UP, with a cursor ──────────▶ LIVE, at the head
                              ▲                                  │
                              └──────────────────────────────────┘
                                     pause(): the socket is full
 
-There is no queue per reader, and nothing here awaits.
+There is no queue per subscriber, and nothing here awaits.
 """
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
@@ -31,41 +33,38 @@ from ..messages.topic import TopicFilter
 from ..telemetry.counters import Counters
 from .encoder import Encoder
 from .sink import Sink
-from .transit import Transit
+from .transit import Claims, Transit
 
-PAGE: Final = 1_000  # messages in one write to a reader that catches up
-BATCH: Final = 256 << 10  # bytes that are gathered in one turn, about: a reader that is full by then gets no more
-SMALL: Final = 16 << 10  # bytes of a batch: to write so many costs about twice what any write does
+PAGE_MESSAGES: Final = 1_000  # messages in one write to a subscriber that catches up
+MAX_BATCH_BYTES: Final = 256 << 10  # a larger batch is written before the turn ends, so that full sockets are noticed
+SMALL_BATCH_BYTES: Final = 16 << 10  # writing so many costs about twice as much as the smallest write
+
+SINK_FAILED: Final = "a subscriber was cut off: its sink failed"
 
 T = TypeVar("T")
 
 
-class Source(Protocol):
-    """The log as readers see it. The futures of a log in memory are done when they are returned."""
+class Source(Claims, Protocol):
+    """The log as subscribers see it. The memory engine returns futures that are already done."""
 
     @property
     def epoch(self) -> str: ...
 
-    def waits(self, topic_filter: TopicFilter) -> bool:
-        """Whether something may be kept there for a first subscriber: who starts with what comes has to read it."""
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
+        """True if an unclaimed message of `delivery=one` may be stored: then even a subscriber that starts at the head
+        reads the log first."""
         ...
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]: ...
 
     def read_on(self, topic_filter: TopicFilter, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
-        """One write's worth of the log, up to that place and at most `limit` messages; with `take`, also what was kept
-        for one subscriber."""
+        """One page of the log, up to the seq `upto` and at most `limit` messages. With `take`, the page also claims
+        unclaimed messages of `delivery=one`."""
         ...
 
-    def taken(self, seqs: Sequence[int]) -> None:
-        """What was handed out for one subscriber is with it."""
 
-    def give_back(self, seqs: Sequence[int]) -> Future[None]:
-        """It is not: somebody else shall have it."""
-
-
-class Subscribers(Protocol):
-    """What the readers of a broker have in common."""
+class FanoutContext(Protocol):
+    """What all subscribers of a broker share."""
 
     source: Source
     loop: AbstractEventLoop
@@ -74,34 +73,34 @@ class Subscribers(Protocol):
     transit: Transit
     stall_timeout: float  # seconds
     head: int
-    """seq of the last message delivered: where members are, once the batches are written."""
+    """seq of the last message delivered: the position of live subscribers once the batches are written."""
 
-    def discard(self, reader: "Subscriber") -> None:
-        """It is gone. Idempotent."""
+    def discard(self, subscriber: "Subscriber") -> None:
+        """Remove it. Idempotent."""
 
     def report(self, message: str, error: BaseException) -> None: ...
 
 
 class Cohort:
-    """The readers of one selection in one form."""
+    """The subscribers that share one topic filter and one encoder."""
 
-    __slots__ = ("_batch", "_counts", "_size", "away", "form", "members", "places", "topic_filter")
+    __slots__ = ("_batch", "_counters", "_size", "catching_up", "encoder", "live", "slots", "topic_filter")
 
-    def __init__(self, topic_filter: TopicFilter, form: Encoder, counters: Counters) -> None:
+    def __init__(self, topic_filter: TopicFilter, encoder: Encoder, counters: Counters) -> None:
         self.topic_filter = topic_filter
-        self.places = places(topic_filter.memory)  # that each of its readers takes
-        self.form = form
-        self._counts = counters
-        self.members: dict[Subscriber, None] = {}  # at the head, in the order they came
-        self.away: set[Subscriber] = set()  # behind it, each at its cursor
+        self.slots = places(topic_filter.memory)  # that each of its subscribers takes (app/limits/quotas.py)
+        self.encoder = encoder
+        self._counters = counters
+        self.live: dict[Subscriber, None] = {}  # at the head, in the order in which they joined
+        self.catching_up: set[Subscriber] = set()  # behind the head, each at its own cursor
         self._batch: list[bytes] = []
-        self._size = 0  # bytes in there
+        self._size = 0  # bytes in the batch
 
     def __len__(self) -> int:
-        return len(self.members) + len(self.away)
+        return len(self.live) + len(self.catching_up)
 
     def add(self, frames: Sequence[bytes]) -> bool:
-        """Put the frames into this turn's batch; True when they are the first there."""
+        """Append frames to the batch. True if the batch was empty before."""
         first = not self._batch
         self._batch += frames
         self._size += sum(map(len, frames))
@@ -109,54 +108,57 @@ class Cohort:
 
     @property
     def coalescable(self) -> bool:
-        """Joining spares something: the batch has several messages, and small ones, so a write costs what a write costs
-        and not what its bytes do."""
-        return len(self._batch) > 1 and self._size < SMALL
+        """True if waiting for more messages saves work: the batch holds several small ones, so the cost of a write is
+        per call rather than per byte."""
+        return len(self._batch) > 1 and self._size < SMALL_BATCH_BYTES
 
     @property
     def over_limit(self) -> bool:
-        """The batch is large enough to be written before another message comes, though the turn is not over."""
-        return self._size > BATCH
+        """True if the batch must be written before another message is added."""
+        return self._size > MAX_BATCH_BYTES
 
     def flush(self) -> None:
-        """Write the batch: joined once, the same bytes to every member."""
+        """Join the batch once and write the same bytes to every live subscriber."""
         if batch := self._batch:
             self._batch, self._size = [], 0
-            data, members = self.form.join(batch), len(self.members)
-            if self.form.is_subscriber:
-                self._counts.deliver(len(batch) * members, len(data) * members)
+            data, members = self.encoder.join(batch), len(self.live)
+            if self.encoder.is_subscriber:
+                self._counters.deliver(len(batch) * members, len(data) * members)
             full = self.write(data)
-            for reader in full:
-                reader.buffered(len(data) // members)
+            for subscriber in full:
+                subscriber.buffered(len(data) // members)
 
     def write(self, data: bytes) -> "list[Subscriber]":
-        """Answers who has left: a write may pause its reader."""
-        members = tuple(self.members)
-        for reader in members:
-            reader.sink.write(data)
-        return [] if len(self.members) == len(members) else [reader for reader in members if reader._paused]
+        """Write to every live subscriber. Returns those that are no longer live: a write may pause its subscriber."""
+        live = tuple(self.live)
+        for subscriber in live:
+            try:
+                subscriber.sink.write(data)
+            except Exception as error:  # the other subscribers must still get the bytes
+                subscriber.fail(SINK_FAILED, error)
+        return [] if len(self.live) == len(live) else [subscriber for subscriber in live if subscriber._paused]
 
     @property
     def page_limit(self) -> int:
-        """How many messages a reader may be given at once."""
-        return PAGE
+        """The most messages that a subscriber may be given at once."""
+        return PAGE_MESSAGES
 
     def delivered(self, count: int) -> None:
-        """So many messages went to a reader other than through a batch."""
+        """Count messages that a subscriber was given outside a batch."""
 
 
 class LimitedCohort(Cohort):
-    """One reader that wants so many messages and then an end; nobody can share its batches."""
+    """One subscriber that ends after `limit` messages. It shares its batches with no other."""
 
     __slots__ = ("_left",)
 
-    def __init__(self, topic_filter: TopicFilter, form: Encoder, counters: Counters, limit: int) -> None:
-        super().__init__(topic_filter, form, counters)
+    def __init__(self, topic_filter: TopicFilter, encoder: Encoder, counters: Counters, limit: int) -> None:
+        super().__init__(topic_filter, encoder, counters)
         self._left = limit
 
     @property
     def page_limit(self) -> int:
-        return min(PAGE, self._left)
+        return min(PAGE_MESSAGES, self._left)
 
     def add(self, frames: Sequence[bytes]) -> bool:
         frames = frames[: self._left]
@@ -168,19 +170,19 @@ class LimitedCohort(Cohort):
         self._left -= count
         if self._left <= 0:
             self.flush()
-            for reader in (*self.members, *self.away):
-                reader.stop_at_limit()
+            for subscriber in (*self.live, *self.catching_up):
+                subscriber.stop_at_limit()
 
 
 class Subscriber:
-    """One subscription: a cursor into the log, and where its bytes go. Cohorts.subscribe() makes it."""
+    """One subscription: a cursor into the log, and the sink that its bytes go to. Fanout.subscribe() makes it."""
 
     __slots__ = (
-        "_again",
+        "_context",
         "_cursor",
         "_paused",
-        "_placed",
-        "_readers",
+        "_position_sent",
+        "_read_again",
         "_reading",
         "_stall",
         "_timeout",
@@ -191,45 +193,49 @@ class Subscriber:
     )  # fmt: skip
 
     def __init__(
-        self, readers: Subscribers, cohort: Cohort, sink: Sink, expires: float, client: str | None = None
+        self, context: FanoutContext, cohort: Cohort, sink: Sink, expires: float, client: str | None = None
     ) -> None:
-        self._readers = readers
+        self._context = context
         self.client = client
         self.cohort = cohort
         self.sink = sink
         self.expires = expires  # on the loop's clock
-        self._cursor: Cursor | None = None  # None before the start is located, and while a member
+        self._cursor: Cursor | None = None  # None until the start is located, and while live
         self._paused = False
-        self._reading = False  # a page is on its way
-        self._again = False  # there may be more than it says
-        self._placed = False  # the last id that was written is where the reader is
+        self._reading = False  # a page has been asked for
+        self._read_again = False  # more may have become readable since it was asked for
+        self._position_sent = False  # the client's last event id equals this position
         self._stall: StallWatch | None = None  # while it is paused
         self._timeout: TimerHandle | None = None
 
     @property
     def closed(self) -> bool:
-        return self not in self.cohort.members and self not in self.cohort.away
+        return self not in self.cohort.live and self not in self.cohort.catching_up
 
     def start(self, start: Start) -> None:
-        """Write what the start asks for, then live messages, without a hole or a duplicate between them."""
-        source, topic_filter = self._readers.source, self.cohort.topic_filter
-        if start is LATEST and self in self.cohort.away and not (self._paused or source.waits(topic_filter)):
-            self._join()  # as most do, and there is nothing to read
+        """Write the messages that `start` asks for, then live ones, without a hole or a duplicate between them."""
+        source, topic_filter = self._context.source, self.cohort.topic_filter
+        if (
+            start is LATEST
+            and self in self.cohort.catching_up
+            and not (self._paused or source.has_unclaimed(topic_filter))
+        ):
+            self._join()  # the usual case: there is nothing to read
         else:
             self._when(source.locate(topic_filter, start), self._read_from)
 
     def end_in(self, seconds: float, reason: str) -> None:
-        """End it when that time is over."""
-        self._timeout = self._readers.loop.call_later(seconds, self.end, reason)
+        """End it after so many seconds."""
+        self._timeout = self._context.loop.call_later(seconds, self.end, reason)
 
     def pause(self) -> None:
-        """The socket is full: stay at this place until it drains. Idempotent."""
+        """The socket is full: stay at this position until it drains. Idempotent."""
         if self._paused or self.closed:
             return
         self._paused = True
-        self._step_aside()
-        readers = self._readers
-        self._stall = StallWatch(self.sink, readers.loop, readers.stall_timeout, readers.counters)
+        self._fall_behind()
+        context = self._context
+        self._stall = StallWatch(self.sink, context.loop, context.stall_timeout, context.counters)
         self._stall.start()
 
     def resume(self) -> None:
@@ -237,53 +243,60 @@ class Subscriber:
         if self._paused and not self.closed and self.cohort.page_limit:
             self._paused = False
             self._unwatch()
-            self._readers.outbound.drained(self)
+            self._context.outbound.drained(self)
             self._read_on()
 
-    def look_behind(self) -> None:
-        """Something for one subscriber waits again: read it, as soon as it can."""
-        self._step_aside()
-        self._again = True
+    def read_unclaimed(self) -> None:
+        """There is an unclaimed message of `delivery=one` behind the head: read it as soon as the socket allows."""
+        self._fall_behind()
+        self._read_again = True
         self._read_on()
 
-    def _step_aside(self) -> None:
-        if self in self.cohort.members:
-            self.cohort.flush()  # at most a turn's batch, so that the place is the head whatever is pending
-            self._cursor = Cursor(self._readers.head, 0)
-            self.cohort.members.pop(self, None)
-            self.cohort.away.add(self)
+    def _fall_behind(self) -> None:
+        if self in self.cohort.live:
+            self.cohort.flush()  # the head is its position only when the batch is written
+            self._cursor = Cursor(self._context.head, 0)
+            self.cohort.live.pop(self, None)
+            self.cohort.catching_up.add(self)
 
     def buffered(self, nbytes: int) -> None:
-        """So many bytes were written to its socket, which is full if it is paused."""
+        """Count bytes that wait in the server, if the socket is full."""
         if self._paused and not self.closed:
-            self._readers.outbound.owe(self, nbytes)
+            self._context.outbound.owe(self, nbytes)
+
+    def write(self, data: bytes) -> None:
+        """Write to this subscriber alone. A sink that fails, a fault of the server, is cut off."""
+        try:
+            self.sink.write(data)
+        except Exception as error:
+            self.fail(SINK_FAILED, error)
 
     def evict(self) -> None:
-        """Cut it off: it has not taken what it was given."""
+        """Cut it off because its client does not read."""
         if not self.closed:
-            self._readers.counters.evicted += 1
+            self._context.counters.evicted += 1
             self.sink.abort()
 
     def end(self, reason: str) -> None:
-        """End it in good order, after everything it was given. Idempotent."""
+        """End it after everything that it was given. Idempotent."""
         if not self.closed:
             self.cohort.flush()
             self.sink.end(reason)
 
     def stop_at_limit(self) -> None:
-        """It has all it wanted: take no more, and end soon (not now: its cohort may be in a delivery)."""
+        """It has received its limit: give it no more, and end it in the next turn: its cohort may be delivering."""
         self._paused = True
-        self.cohort.members.pop(self, None)
-        self.cohort.away.add(self)
-        self._readers.loop.call_soon(self.end, "limit")
+        self.cohort.live.pop(self, None)
+        self.cohort.catching_up.add(self)
+        self._context.loop.call_soon(self.end, "limit")
 
     def detach(self) -> None:
-        """The reader is gone. Idempotent."""
+        """The client has disconnected: forget this subscription. Idempotent."""
         self._unwatch()
-        self._readers.outbound.drained(self)
+        self._context.outbound.drained(self)
         if self._timeout is not None:
             self._timeout.cancel()
-        self._readers.discard(self)
+        self._context.discard(self)
 
     def _unwatch(self) -> None:
         if self._stall is not None:
@@ -296,74 +309,83 @@ class Subscriber:
 
     def _read_on(self) -> None:
         if self._cursor is not None and not (self._reading or self._paused or self.closed):
-            self._reading, self._again = True, False
-            cohort, readers = self.cohort, self._readers
-            page = readers.source.read_on(
-                cohort.topic_filter, self._cursor, readers.head, limit=cohort.page_limit, take=cohort.form.is_subscriber
+            self._reading, self._read_again = True, False
+            cohort, context = self.cohort, self._context
+            page = context.source.read_on(
+                cohort.topic_filter,
+                self._cursor,
+                context.head,
+                limit=cohort.page_limit,
+                take=cohort.encoder.is_subscriber,
             )
             self._when(page, self._write_page)
 
     def _write_page(self, page: Page) -> None:
         self._reading = False
         if self.closed:
-            self._readers.transit.give_back(
+            self._context.transit.give_back(
                 (message.seq, message.topic) for message in page.messages if message.delivery is ONE
             )
             return
-        form = self.cohort.form
-        frames = [form.encode(message) for message in page.messages]
-        for_one = _for_one(page.messages, frames)
-        if page.gap is not None and (frame := form.gap(page.gap)):
+        encoder = self.cohort.encoder
+        frames = [encoder.encode(message) for message in page.messages]
+        single = _single_deliveries(page.messages, frames)
+        if page.gap is not None and (frame := encoder.gap(page.gap)):
             frames.insert(0, frame)
-            self._placed = False
-            self._readers.counters.gaps += form.is_subscriber
+            self._position_sent = False
+            self._context.counters.gaps += encoder.is_subscriber
         if page.messages:
-            self._placed = self._cursor is not None and page.messages[-1].seq > self._cursor.seq
+            self._position_sent = self._cursor is not None and page.messages[-1].seq > self._cursor.seq
         self._cursor = page.cursor
         if frames:
-            data = form.join(frames)
-            if form.is_subscriber:
-                self._readers.counters.deliver(len(page.messages), len(data))
-            self.sink.write(data)
-            if for_one:
-                self._readers.transit.add(self.sink, for_one)
+            data = encoder.join(frames)
+            if encoder.is_subscriber:
+                self._context.counters.deliver(len(page.messages), len(data))
+            self.write(data)
+            if single:
+                self._context.transit.add(self.sink, single)
             self.buffered(len(data))
         self.cohort.delivered(len(page.messages))
         if self._paused or self.closed:
             return
-        if page.cursor.seq >= self._readers.head and not (page.behind or self._again):
+        if page.cursor.seq >= self._context.head and not (page.behind or self._read_again):
             self._join()
         else:
-            self._readers.loop.call_soon(self._read_on)  # one page a turn, so that nobody else waits
+            self._context.loop.call_soon(self._read_on)  # one page per turn, so that other clients are served
 
     def _join(self) -> None:
-        """Become a member. What is in the cohort's batch by now was read from the log already, so it goes first.
+        """Become live. The cohort's batch is flushed first: this subscriber has read its messages from the log already.
 
-        Who has no id yet, or one that is not its place, is told the place: whoever is cut off then comes back to it."""
+        If the client's last event id is not this position, the position is sent, so that a client that is cut off now
+        comes back to it."""
         self.cohort.flush()
-        readers, form = self._readers, self.cohort.form
-        if not self._placed and (place := _place(form, readers.source.epoch, readers.head)):  # type: ignore[arg-type]
-            self._placed = True
-            self.sink.write(place)
+        context, encoder = self._context, self.cohort.encoder
+        if not self._position_sent and (frame := _position_frame(encoder, context.source.epoch, context.head)):  # type: ignore[arg-type]
+            self._position_sent = True
+            self.write(frame)
             if self._paused or self.closed:
                 return
-        self.cohort.away.discard(self)
-        self.cohort.members[self] = None
+        self.cohort.catching_up.discard(self)
+        self.cohort.live[self] = None
         self._cursor = None
 
     def _when(self, future: "Future[T]", use: Callable[[T], None]) -> None:
-        """Use the result now if it is there. A log that cannot be read ends the reader, and the failure is reported."""
+        """Call `use` with the result: now if there is one already. A failed read ends the subscription."""
         if not future.done():
             future.add_done_callback(lambda done: self._when(done, use))
         elif error := future.exception():
-            self._readers.report("a reader was cut off: the log could not be read", error)
-            self.sink.abort()
+            self.fail("a subscriber was cut off: the log could not be read", error)
         else:
             use(future.result())
 
+    def fail(self, message: str, error: BaseException) -> None:
+        """Report a fault of the server's own, and cut this subscriber off."""
+        self._context.report(message, error)
+        self.sink.abort()
 
-def _for_one(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple[int, str, int]]:
-    """Those that are for one subscriber: seq, topic, and how many bytes of the page come behind it."""
+
+def _single_deliveries(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple[int, str, int]]:
+    """The page's messages of `delivery=one`: seq, topic, and the bytes of the page that follow each."""
     found = [(message.seq, message.topic, number) for number, message in enumerate(messages) if message.delivery is ONE]
     if not found:
         return []
@@ -371,7 +393,7 @@ def _for_one(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple
     return [(seq, topic, ends[-1] - ends[number]) for seq, topic, number in found]
 
 
-@lru_cache(maxsize=64)  # readers come in crowds
-def _place(form: Encoder, epoch: str, head: int) -> bytes:
-    """What tells a reader its place; empty where there is no word for it."""
-    return form.join([form.position_event(f"{epoch}-{head}")])
+@lru_cache(maxsize=64)  # subscribers often join in large numbers at one head
+def _position_frame(encoder: Encoder, epoch: str, head: int) -> bytes:
+    """The frame that gives a subscriber its position; empty if the protocol has none."""
+    return encoder.join([encoder.position_event(f"{epoch}-{head}")])

@@ -1,6 +1,8 @@
-"""A message's wire forms. A form builds a message's frame once, whoever listens; a cohort writes the same bytes to all.
+"""Encoders: how messages look on the wire. A message is encoded once per encoder, and a cohort writes the same bytes to
+all of its subscribers.
 
-Frames of one turn leave as one batch: `wrap` joins them and adds what surrounds a batch on the wire."""
+`join` makes one batch of the frames of a turn, and adds what surrounds a batch on the wire.
+"""
 
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
@@ -11,49 +13,53 @@ from ..messages.position import Gap
 
 T = TypeVar("T")
 
-KINDS: Final = ("stream", "line", "read")  # of readers; the last waits until there is something, and is no subscriber
+KINDS: Final = (
+    "stream",
+    "line",
+    "read",
+)  # of subscriptions; a "read" is a request that waits for the next message, and is not counted as a subscriber
 
 
 class Encoder(Protocol):
-    """How messages look to one kind of reader. Readers that share a form (the same object) share its bytes."""
+    """How messages look to one kind of subscriber. Subscribers with the same encoder object share its bytes."""
 
     def encode(self, message: Message, /) -> bytes: ...
 
     def join(self, frames: Sequence[bytes]) -> bytes: ...
 
     def gap(self, gap: Gap) -> bytes:
-        """The frame that tells of a loss; empty where the protocol has no word for it."""
+        """The frame that reports a loss; empty if the protocol has none."""
         ...
 
     def position_event(self, id: str) -> bytes:
-        """The frame that gives a reader its place before it has a message; empty where there is no word for it."""
+        """The frame that gives a subscriber its position before it has a message; empty if the protocol has none."""
         ...
 
     keep_alive: bytes
 
     kind: str
-    """What its readers are, one of KINDS."""
+    """One of KINDS."""
 
     is_subscriber: bool
-    """Whether its readers are subscribers: they are counted, and handed what is for one of them."""
+    """True if its subscriptions count as subscribers, and receive messages of `delivery=one`."""
 
 
 class LeaseEncoder(Protocol):
-    """How leases look to one kind of worker."""
+    """How leases look to one kind of consumer."""
 
     def encode(self, lease: Lease, /) -> bytes: ...
 
     def join(self, frames: Sequence[bytes]) -> bytes: ...
 
     def gap(self, gap: Gap) -> bytes:
-        """The frame that tells what was gone before the group began; empty where the protocol has no word for it."""
+        """The frame that reports what was lost before the group began; empty if the protocol has none."""
         ...
 
     keep_alive: bytes
 
 
 class NotificationEncoder:
-    """For who waits until there is something to read: no bytes of the message, only that there was one."""
+    """For requests that wait for the next message: a signal instead of the message's bytes."""
 
     keep_alive = b""
     kind = "read"

@@ -1,5 +1,5 @@
-"""A message's way to all who listen: deliver() puts its frame into the batches of the cohorts that select it, which are
-written together.
+"""Fan-out: deliver() adds each message to the batches of all cohorts that select its topic, and flushes the batches
+together.
 """
 
 import random
@@ -22,213 +22,221 @@ from .index import SubscriptionIndex
 from .sink import Sink
 from .transit import Transit
 
-LONG_PAUSE: Final = 2  # times as long as the writing took: more would spare little, and readers would wait
+LONG_PAUSE: Final = 2  # times as long as the writing took: a longer pause saves little and adds latency
 
 
 class Fanout:
-    """All cohorts of a broker: what is delivered to them is written once a turn, or less often."""
+    """All cohorts of a broker. Their batches are written at most once per turn of the loop."""
 
     def __init__(
         self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counters: Counters,
         outbound: OutboundBudget, *, coalesce: float = 0.0,
-        left: Callable[[str | None, int], None] = lambda _client, _places: None,
+        on_leave: Callable[[str | None, int], None] = lambda _client, _places: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        """`coalesce`: seconds at most that a batch waits for more. `left` hears of each reader that goes, whose it was
-        and how many places it took. `clock`: seconds, for how long writing takes."""
+        """`coalesce`: the longest that a batch waits for more messages, in seconds. `on_leave` is called for each
+        subscriber that leaves, with its client and the slots it took. `clock`: monotonic, in seconds."""
         self.source = source
         self.loop = loop
         self.outbound = outbound
-        self.transit = Transit(source, loop, stall_timeout, counters, self.waits_again)
-        self._left = left
+        self.transit = Transit(source, loop, stall_timeout, counters, self.offer_unclaimed)
+        self._on_leave = on_leave
         self._clock = clock
         self._coalesce = coalesce
         self.stall_timeout = stall_timeout
         self.counters = counters
-        self.head = 0  # seq of the last message delivered: where members are, once the batches are written
-        self.places = 0  # that readers take (app/limits/quotas.py)
-        self._selections = SubscriptionIndex()
-        self._shared: dict[tuple[TopicFilter, Encoder], Cohort] = {}
-        self._dirty: list[Cohort] = []  # have a batch to write
-        self._faulty: list[int] = []  # seqs of messages that a form could not say
-        self._large: list[Cohort] = []  # have one that is to be written before another message comes
-        self._rested = 0.0  # when batches may be written again
+        self.head = (
+            0  # seq of the last message delivered: the position of live subscribers once the batches are written
+        )
+        self.slots = 0  # that subscribers take (app/limits/quotas.py)
+        self._index = SubscriptionIndex()
+        self._cohorts: dict[tuple[TopicFilter, Encoder], Cohort] = {}
+        self._dirty: list[Cohort] = []  # those with a batch to write
+        self._not_encoded: list[int] = []  # seqs of messages that an encoder failed on
+        self._large: list[Cohort] = []  # those whose batch must be written before the next message
+        self._paused_until = 0.0  # until then no batch is written, on this clock
 
     def subscribe(
-        self, topic_filter: TopicFilter, form: Encoder, sink: Sink, max_age: float = inf, limit: int | None = None,
+        self, topic_filter: TopicFilter, encoder: Encoder, sink: Sink, max_age: float = inf, limit: int | None = None,
         *, client: str | None = None,
     ) -> Subscriber:  # fmt: skip
-        """A reader that counts from now on; start() lets it write; it ends after `limit` messages."""
-        cohort = self._shared.get((topic_filter, form)) if limit is None else None
+        """A subscriber that is counted from now on. Its start() begins to write. It ends after `limit` messages."""
+        cohort = self._cohorts.get((topic_filter, encoder)) if limit is None else None
         if cohort is None:
-            cohort = self._cohort(topic_filter, form, limit)
-        reader = Subscriber(self, cohort, sink, self.loop.time() + max_age, client)
-        cohort.away.add(reader)
-        self.places += cohort.places
-        return reader
+            cohort = self._cohort(topic_filter, encoder, limit)
+        subscriber = Subscriber(self, cohort, sink, self.loop.time() + max_age, client)
+        cohort.catching_up.add(subscriber)
+        self.slots += cohort.slots
+        return subscriber
 
-    def _cohort(self, topic_filter: TopicFilter, form: Encoder, limit: int | None) -> Cohort:
+    def _cohort(self, topic_filter: TopicFilter, encoder: Encoder, limit: int | None) -> Cohort:
         if limit is not None:
-            cohort: Cohort = LimitedCohort(topic_filter, form, self.counters, limit)
+            cohort: Cohort = LimitedCohort(topic_filter, encoder, self.counters, limit)
         else:
-            cohort = self._shared[topic_filter, form] = Cohort(topic_filter, form, self.counters)
-        self._selections.add(cohort)
+            cohort = self._cohorts[topic_filter, encoder] = Cohort(topic_filter, encoder, self.counters)
+        self._index.add(cohort)
         return cohort
 
-    def discard(self, reader: Subscriber) -> None:
-        if reader.closed:
+    def discard(self, subscriber: Subscriber) -> None:
+        if subscriber.closed:
             return
-        cohort = reader.cohort
-        cohort.members.pop(reader, None)
-        cohort.away.discard(reader)
-        self.places -= cohort.places
-        self._left(reader.client, cohort.places)
+        cohort = subscriber.cohort
+        cohort.live.pop(subscriber, None)
+        cohort.catching_up.discard(subscriber)
+        self.slots -= cohort.slots
+        self._on_leave(subscriber.client, cohort.slots)
         if not len(cohort):
-            self._selections.discard(cohort)
-            if self._shared.get((cohort.topic_filter, cohort.form)) is cohort:
-                del self._shared[cohort.topic_filter, cohort.form]
+            self._index.discard(cohort)
+            if self._cohorts.get((cohort.topic_filter, cohort.encoder)) is cohort:
+                del self._cohorts[cohort.topic_filter, cohort.encoder]
 
     def deliver(self, runs: Sequence[Run]) -> dict[int, int]:
-        """Hand messages to whoever listens, in log order; returns to how many (by seq), where there is anybody. They
-        get the bytes this turn, or when the writer has rested."""
-        readers: dict[int, int] = {}
+        """Deliver messages in log order. Returns the number of receivers by seq; messages without receivers are left
+        out. The bytes are written in this turn, or after the pause."""
+        subscribers: dict[int, int] = {}
         for run in runs:
             try:
                 if count := self._deliver(run):
                     for seq in range(run.first, run.seq + 1):
-                        readers[seq] = count
-            except Exception as error:  # a fault of ours; the publisher shall have the answer all the same
+                        subscribers[seq] = count
+            except Exception as error:  # a fault of the server: the publisher still gets its answer
                 self.report("messages were not delivered to all", error)
             self.head = run.seq
-        while self._faulty:
-            readers.pop(self._faulty.pop(), None)
-        return readers
+        while self._not_encoded:
+            subscribers.pop(self._not_encoded.pop(), None)
+        return subscribers
 
     def _deliver(self, run: Run) -> int:
-        """To how many each message goes, but for the faulty."""
+        """The number of receivers of each message; one in _not_encoded has none."""
         if self._large:
             self._flush_large()
-        fanout = self._selections.matching(run.envelope.topic)
+        cohorts = self._index.matching(run.envelope.topic)
         if run.envelope.delivery is ONE:
-            return self._deliver_to_one(next(run.messages), fanout)
+            return self._deliver_to_one(next(run.messages), cohorts)
         frames: dict[Encoder, list[bytes]] = {}
         self.head = run.seq
         count = 0
-        for cohort in fanout:
-            form = cohort.form
-            if form.is_subscriber:
-                count += len(cohort) if run.envelope.retain else len(cohort.members)
-            if cohort.members:
-                if form not in frames:
-                    frames[form] = self._frames(form, run)
-                if cohort.add(frames[form]):
+        for cohort in cohorts:
+            encoder = cohort.encoder
+            if encoder.is_subscriber:
+                count += len(cohort) if run.envelope.retain else len(cohort.live)
+            if cohort.live:
+                if encoder not in frames:
+                    frames[encoder] = self._frames(encoder, run)
+                if cohort.add(frames[encoder]):
                     self._flush_soon(cohort)
                 if cohort.over_limit:
                     self._large.append(cohort)
         return count
 
     def _flush_large(self) -> None:
-        """Before the head moves: a flush may pause readers of others, at the head."""
+        """Called before the head moves: a flush may pause subscribers, and they keep the head as their cursor."""
         large, self._large = self._large, []
         for cohort in large:
             cohort.flush()
 
-    def _frames(self, form: Encoder, run: Run) -> list[bytes]:
-        """One for each message; those that cannot be put into the form, a fault of ours, join the faulty."""
+    def _frames(self, encoder: Encoder, run: Run) -> list[bytes]:
+        """One frame per message. A message that the encoder fails on (a fault of the server) is noted as such."""
         try:
-            return [*map(form.encode, run.messages)]
+            return [*map(encoder.encode, run.messages)]
         except Exception:
             frames: list[bytes] = []
             for message in run.messages:
                 try:
-                    frames.append(form.encode(message))
+                    frames.append(encoder.encode(message))
                 except Exception as error:
                     self.report("a message was not delivered", error)
-                    self._faulty.append(message.seq)
+                    self._not_encoded.append(message.seq)
             return frames
 
     def subscribers(self, topic: str) -> int:
-        return sum(len(cohort) for cohort in self._selections.find(topic) if cohort.form.is_subscriber)
+        return sum(len(cohort) for cohort in self._index.find(topic) if cohort.encoder.is_subscriber)
 
     def count_by_kind(self) -> dict[str, int]:
-        """How many readers there are of each kind."""
+        """The number of subscribers of each kind."""
         kinds = dict.fromkeys(KINDS, 0)
-        for cohort in self._selections:
-            kinds[cohort.form.kind] += len(cohort)
+        for cohort in self._index:
+            kinds[cohort.encoder.kind] += len(cohort)
         return kinds
 
     def keep_alive(self) -> None:
-        """Write each form's keep-alive comment, and end the streams that are old enough."""
+        """Write each encoder's keep-alive comment, and end the streams that have reached their age."""
         now = self.loop.time()
-        for cohort in self._selections:
-            if comment := cohort.form.keep_alive:
+        for cohort in self._index:
+            if comment := cohort.encoder.keep_alive:
                 cohort.write(comment)
-            for reader in [reader for reader in (*cohort.members, *cohort.away) if reader.expires <= now]:
-                reader.end("age")
+            for subscriber in [
+                subscriber for subscriber in (*cohort.live, *cohort.catching_up) if subscriber.expires <= now
+            ]:
+                subscriber.end("age")
 
     def end_all(self, reason: str) -> list[Callable[[], None]]:
-        """For every reader, what ends it in good order, after what it was already given."""
+        """For every subscriber, a function that ends it after what it was already given."""
         return [
-            partial(reader.end, reason) for cohort in self._selections for reader in (*cohort.members, *cohort.away)
+            partial(subscriber.end, reason)
+            for cohort in self._index
+            for subscriber in (*cohort.live, *cohort.catching_up)
         ]
 
     def report(self, message: str, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": message, "exception": error})
 
-    def _deliver_to_one(self, message: Message, fanout: Iterable[Cohort]) -> int:
-        """To a random member, if there is one. Batches go out first, so that it comes in order; a reader that is away
-        cannot have it."""
-        takers = [cohort for cohort in fanout if cohort.form.is_subscriber]
-        for cohort in takers:
+    def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
+        """To one random live subscriber. Returns 0 if there is none: a subscriber that is catching up cannot have it.
+        Batches are flushed first, so that messages stay in order."""
+        cohorts = [cohort for cohort in cohorts if cohort.encoder.is_subscriber]
+        for cohort in cohorts:
             cohort.flush()
         self.head = message.seq
-        reader = _anybody(takers)
-        if reader is None:
+        subscriber = _random_live(cohorts)
+        if subscriber is None:
             return 0
-        cohort = reader.cohort
-        data = cohort.form.join([cohort.form.encode(message)])
+        cohort = subscriber.cohort
+        data = cohort.encoder.join([cohort.encoder.encode(message)])
         self.counters.deliver(1, len(data))
-        reader.sink.write(data)
+        subscriber.write(data)
         if message.retained:
-            self.transit.add(reader.sink, [(message.seq, message.topic, 0)])
+            self.transit.add(subscriber.sink, [(message.seq, message.topic, 0)])
         cohort.delivered(1)
         return 1
 
-    def waits_again(self, topic: str) -> None:
-        """Something for one subscriber, in that topic: a random member reads it, or else whoever is the first to come
-        to the head."""
-        takers = [cohort for cohort in self._selections.find(topic) if cohort.form.is_subscriber]
-        member = _anybody(takers)
-        for reader in [member] if member else [reader for cohort in takers for reader in cohort.away]:
-            reader.look_behind()
+    def offer_unclaimed(self, topic: str) -> None:
+        """The topic has an unclaimed message of `delivery=one` again: a random live subscriber reads it, or else the
+        first one that reaches the head."""
+        cohorts = [cohort for cohort in self._index.find(topic) if cohort.encoder.is_subscriber]
+        member = _random_live(cohorts)
+        for subscriber in (
+            [member] if member else [subscriber for cohort in cohorts for subscriber in cohort.catching_up]
+        ):
+            subscriber.read_unclaimed()
 
     def _flush_soon(self, cohort: Cohort) -> None:
         if not self._dirty:
-            rest = self._rested - self._clock()
-            if rest > 0:
-                self.loop.call_later(rest, self._flush)
+            pause = self._paused_until - self._clock()
+            if pause > 0:
+                self.loop.call_later(pause, self._flush)
             else:
                 self.loop.call_soon(self._flush)
         self._dirty.append(cohort)
 
     def _flush(self) -> None:
-        """Write what was delivered in this turn, or since the last writing."""
+        """Write all batches, and set the pause."""
         begun = self._clock()
         dirty, self._dirty = self._dirty, []
         times = LONG_PAUSE if any(cohort.coalescable for cohort in dirty) else 1
         for cohort in dirty:
             try:
                 cohort.flush()
-            except Exception as error:  # the others have a batch too
-                self.report("a batch was not written to all of its readers", error)
+            except Exception as error:  # the other cohorts must still be flushed
+                self.report("a batch was not written to all of its subscribers", error)
         ended = self._clock()
-        self._rested = ended + min((ended - begun) * times, self._coalesce)
+        self._paused_until = ended + min((ended - begun) * times, self._coalesce)
 
 
-def _anybody(fanout: Sequence[Cohort]) -> Subscriber | None:
-    """A random member."""
-    sizes = [len(cohort.members) for cohort in fanout]
+def _random_live(cohorts: Sequence[Cohort]) -> Subscriber | None:
+    """A random live subscriber of these cohorts."""
+    sizes = [len(cohort.live) for cohort in cohorts]
     if not any(sizes):
         return None
-    (cohort,) = random.choices(fanout, sizes)
-    return next(islice(cohort.members, random.randrange(len(cohort.members)), None))
+    (cohort,) = random.choices(cohorts, sizes)
+    return next(islice(cohort.live, random.randrange(len(cohort.live)), None))

@@ -1,4 +1,4 @@
-"""Which cohorts select a topic."""
+"""The index of subscriptions: the cohorts that select a topic."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,37 +6,37 @@ from typing import Final
 from ..messages.topic import TopicTrie
 from .cohort import Cohort
 
-REMEMBERED: Final = 65_536  # cohorts, of all topics together: to find them takes long when patterns are many
+MAX_REMEMBERED: Final = 65_536  # cohorts of all remembered topics: a search is slow with many patterns
 
 
 class SubscriptionIndex:
-    """All cohorts of a broker, found by topic."""
+    """All cohorts of a broker, by topic. What a search found is remembered until a cohort is added or removed."""
 
     def __init__(self) -> None:
         self._all: dict[Cohort, None] = {}
         self._by_topic: dict[str, dict[Cohort, None]] = {}
         self._by_pattern: TopicTrie[Cohort] = TopicTrie()
-        self._known: dict[str, tuple[Cohort, ...]] = {}  # by topic, since a cohort last came or went
-        self._size = 0  # cohorts in there, and a topic counts as one more
+        self._remembered: dict[str, tuple[Cohort, ...]] = {}  # what searches found, by topic
+        self._size = 0  # of _remembered: cohorts, plus one per topic
 
     def __iter__(self) -> Iterator[Cohort]:
-        """Cohorts may come and go meanwhile."""
+        """Over a copy: cohorts may be added and removed meanwhile."""
         return iter(tuple(self._all))
 
     def matching(self, topic: str) -> tuple[Cohort, ...]:
-        """Those that select the topic."""
-        found = self._known.get(topic)
+        """The cohorts that select the topic."""
+        found = self._remembered.get(topic)
         if found is None:
             found = self.find(topic)
             self._size += 1 + len(found)
-            if self._size > REMEMBERED:
+            if self._size > MAX_REMEMBERED:
                 self._forget()
             else:
-                self._known[topic] = found
+                self._remembered[topic] = found
         return found
 
     def find(self, topic: str) -> tuple[Cohort, ...]:
-        """The same, for who asks of every topic, and shall displace none that is remembered."""
+        """The same, without remembering it: for callers that go through all topics."""
         exact, matching = self._by_topic.get(topic, ()), self._by_pattern.matching(topic)
         return tuple(dict.fromkeys([*exact, *matching]))
 
@@ -59,5 +59,5 @@ class SubscriptionIndex:
             self._by_pattern.discard(pattern, cohort)
 
     def _forget(self) -> None:
-        self._known.clear()
+        self._remembered.clear()
         self._size = 0

@@ -1,4 +1,4 @@
-"""A door's end of a subscription: where its bytes go."""
+"""A sink: where a subscription's bytes go. Each endpoint has its own."""
 
 from typing import Protocol
 
@@ -6,22 +6,22 @@ from ..net.progress import Progress
 
 
 class Sink(Protocol):
-    """The door calls the subscription's pause(), resume() and close()."""
+    """The endpoint behind it calls the subscription's pause(), resume() and detach()."""
 
     def write(self, data: bytes) -> None: ...
 
     def pending(self) -> int:
-        """Bytes that the socket has not taken yet."""
+        """Bytes that the socket has not accepted yet."""
         ...
 
     def progress(self) -> Progress:
-        """How far what was written has come."""
+        """How many of the written bytes the peer has acknowledged."""
         ...
 
     def end(self, reason: str) -> None:
-        """Close in good order, after what was written; a stream says `reason` in its farewell."""
+        """Close after what was written; a stream's last event gives the reason."""
         ...
 
     def abort(self) -> None:
-        """Cut the connection off, unsent bytes and all."""
+        """Close the connection at once, and drop unsent bytes."""
         ...

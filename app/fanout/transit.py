@@ -1,11 +1,11 @@
-"""What is for one subscriber and on its way to it: the log keeps it until the machine at the other end has it.
+"""Messages of `delivery=one` in transit: the log keeps each until the receiving machine has acknowledged its bytes.
 
-    log ── read or delivered ──▶ written to a sink ── acknowledged ──▶ the log gives it up
+    log ── read or delivered ──▶ written to a sink ── acknowledged (TCP) ──▶ removed from the log
      ▲                                  │
-     └──────── it waits again ◀─────────┘ the connection is gone before that
+     └────────── unclaimed ◀────────────┘ the connection is lost before that
 
-So what may happen to it is a double, and never a loss: nothing of this is written down, and after a crash all that was
-on its way waits as before.
+Such a message may therefore be delivered twice, but it is never lost. This state is not persisted: after a crash, every
+message that was in transit is unclaimed.
 """
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
@@ -18,40 +18,40 @@ from ..net.progress import Progress
 from ..telemetry.counters import Counters
 from .sink import Sink
 
-LOOK: Final = 0.02  # seconds between two looks at who has what: a connection that was lost is noticed so soon
-AT_ONCE: Final = 500  # sinks in one look: some milliseconds, then others get their turn
+CHECK_INTERVAL: Final = 0.02  # seconds from one check of all sinks to the next: a lost connection is noticed so soon
+MAX_SINKS_PER_CHECK: Final = 500  # a few milliseconds of work, then other tasks run
 
 
-class Keeper(Protocol):
-    """The log."""
+class Claims(Protocol):
+    """The log's side of `delivery=one`."""
 
     def taken(self, seqs: Sequence[int]) -> None:
-        """These are gone for good."""
+        """These messages have been received: remove them."""
         ...
 
     def give_back(self, seqs: Sequence[int]) -> Future[None]:
-        """These wait for somebody else, when the future is done."""
+        """These messages have not: once the future is done, another subscriber may have them."""
         ...
 
 
 class Parcel(NamedTuple):
-    """A message that was written. It has arrived when the sink has taken so many bytes in all."""
+    """A message that was written. It has arrived once the peer has acknowledged `end` bytes of the connection."""
 
     seq: int
     topic: str
-    place: int
+    end: int
 
 
 class Shipment:
-    """All that is on its way to one sink, in the order in which it was written."""
+    """All messages in transit to one sink, in the order in which they were written."""
 
-    __slots__ = ("_known", "_moved", "_parcels", "_seen")
+    __slots__ = ("_last_count", "_last_moved", "_last_progress", "_parcels")
 
     def __init__(self, now: float) -> None:
         self._parcels: deque[Parcel] = deque()
-        self._seen = Progress(0, 0)  # at the last look
-        self._known = 0  # parcels that there were then
-        self._moved = now  # when the sink was last seen to have taken something
+        self._last_progress = Progress(0, 0)  # at the last check
+        self._last_count = 0  # the number of parcels then
+        self._last_moved = now  # when the sink last made progress, on the loop's clock
 
     def __bool__(self) -> bool:
         return bool(self._parcels)
@@ -60,21 +60,22 @@ class Shipment:
         self._parcels += parcels
 
     def arrived(self, progress: Progress, now: float) -> list[Parcel]:
-        """Those that have by now; they are no longer in here. Where nothing waits, nor has moved, nothing is hidden."""
+        """Remove and return the parcels that have arrived. A check without progress and without unsent bytes proves
+        that all parcels of the check before have arrived."""
         everything = progress.open and progress.taken == progress.end
-        if progress.taken > self._seen.taken or progress.waiting < self._seen.waiting:
-            self._moved = now
-        quiet = self._known if progress == self._seen and progress.open and not progress.waiting else 0
+        if progress.taken > self._last_progress.taken or progress.waiting < self._last_progress.waiting:
+            self._last_moved = now
+        quiet = self._last_count if progress == self._last_progress and progress.open and not progress.waiting else 0
         sure = len(self._parcels) if everything else quiet
         arrived: list[Parcel] = []
-        while self._parcels and (len(arrived) < sure or self._parcels[0].place <= progress.taken):
+        while self._parcels and (len(arrived) < sure or self._parcels[0].end <= progress.taken):
             arrived.append(self._parcels.popleft())
-        self._seen, self._known = progress, len(self._parcels)
+        self._last_progress, self._last_count = progress, len(self._parcels)
         return arrived
 
     def stalled(self, now: float) -> float:
-        """Seconds since the sink took anything of what waits for it."""
-        return now - self._moved if self._seen.waiting else 0.0
+        """Seconds without progress while bytes wait for the sink; 0 if none do."""
+        return now - self._last_moved if self._last_progress.waiting else 0.0
 
     def rest(self) -> list[Parcel]:
         return [*self._parcels]
@@ -82,53 +83,53 @@ class Shipment:
 
 class Transit:
     def __init__(
-        self, authenticator: Keeper, loop: AbstractEventLoop, stall_timeout: float, counters: Counters,
-        waits_again: Callable[[str], None],
+        self, log: Claims, loop: AbstractEventLoop, stall_timeout: float, counters: Counters,
+        offer_unclaimed: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """`stall_timeout`: seconds after which a sink that takes nothing is cut off, so that others get what waits for
-        it. `waits_again` hears of a topic in which something waits again."""
-        self._keeper = authenticator
+        """`stall_timeout`: seconds without progress after which a sink is cut off, so that others get its messages.
+        `offer_unclaimed` is called with each topic that has an unclaimed message again."""
+        self._log = log
         self._loop = loop
         self._stall_timeout = stall_timeout
-        self._counts = counters
-        self._waits_again = waits_again
-        self._shipments: dict[Sink, Shipment] = {}  # those that were looked at longest ago first
-        self._taken: list[int] = []  # seqs, and the log does not know yet
+        self._counters = counters
+        self._waits_again = offer_unclaimed
+        self._shipments: dict[Sink, Shipment] = {}  # least recently checked first
+        self._taken: list[int] = []  # seqs that the log has not been told to remove
         self._timer: TimerHandle | None = None
 
     def add(self, sink: Sink, written: Iterable[tuple[int, str, int]]) -> None:
-        """These (seq, topic, bytes that were written behind it) were just written to the sink."""
+        """Messages that were just written to the sink: seq, topic, and the bytes that were written behind each."""
         progress = sink.progress()
         parcels = [Parcel(seq, topic, progress.end - behind) for seq, topic, behind in written]
-        if parcels[-1].place <= progress.taken:
+        if parcels[-1].end <= progress.taken:
             self._arrived(parcels)
             return
         self._shipments.setdefault(sink, Shipment(self._loop.time())).add(parcels)
         if self._timer is None:
-            self._timer = self._loop.call_later(LOOK, self._look)
+            self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
     def give_back(self, written: Iterable[tuple[int, str]]) -> None:
-        """These (seq, topic) were written to nobody, or not taken."""
+        """Messages (seq, topic) that were not written, or not received."""
         topics = dict(written)
         if topics:
-            self._keeper.give_back([*topics]).add_done_callback(lambda _done: self._tell(topics.values()))
+            self._log.give_back([*topics]).add_done_callback(lambda _done: self._offer(topics.values()))
 
     def finish(self) -> None:
-        """Look for the last time: the log is about to be closed."""
+        """Check for the last time, before the log is closed."""
         if self._timer is not None:
             self._timer.cancel()
         for sink, shipment in self._shipments.items():
             self._arrived(shipment.arrived(sink.progress(), 0.0))
-        self._tell_taken()
+        self._report_taken()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
-        for sink in (*islice(self._shipments, AT_ONCE),):
-            self._look_at(sink, self._shipments.pop(sink), self._loop.time())
+        for sink in (*islice(self._shipments, MAX_SINKS_PER_CHECK),):
+            self._check_sink(sink, self._shipments.pop(sink), self._loop.time())
         if self._shipments:
-            self._timer = self._loop.call_later(LOOK, self._look)
+            self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
-    def _look_at(self, sink: Sink, shipment: Shipment, now: float) -> None:
+    def _check_sink(self, sink: Sink, shipment: Shipment, now: float) -> None:
         progress = sink.progress()
         self._arrived(shipment.arrived(progress, now))
         if not progress.open:
@@ -136,19 +137,19 @@ class Transit:
         elif shipment:
             self._shipments[sink] = shipment
             if shipment.stalled(now) > self._stall_timeout:
-                self._counts.evicted += 1
+                self._counters.evicted += 1
                 sink.abort()
 
     def _arrived(self, parcels: Sequence[Parcel]) -> None:
         if parcels and not self._taken:
-            self._loop.call_soon(self._tell_taken)  # not now: the log may be in the middle of a delivery
+            self._loop.call_soon(self._report_taken)  # not now: the log may be delivering
         self._taken += [parcel.seq for parcel in parcels]
 
-    def _tell_taken(self) -> None:
+    def _report_taken(self) -> None:
         if taken := self._taken:
             self._taken = []
-            self._keeper.taken(taken)
+            self._log.taken(taken)
 
-    def _tell(self, topics: Iterable[str]) -> None:
+    def _offer(self, topics: Iterable[str]) -> None:
         for topic in dict.fromkeys(topics):
             self._waits_again(topic)

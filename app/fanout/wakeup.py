@@ -1,4 +1,4 @@
-"""A sink for who waits until there is something to read: it keeps nothing but that there is."""
+"""A sink that wakes a request which waits for the next message. It keeps no bytes."""
 
 from asyncio import Event, timeout
 
@@ -7,19 +7,19 @@ from ..net.progress import ALL, Progress
 
 class Wakeup:
     def __init__(self) -> None:
-        self._rung = Event()
+        self._event = Event()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for news, at most that long; False when there was none."""
+        """Wait at most so many seconds. False if nothing came."""
         try:
             async with timeout(seconds):
-                await self._rung.wait()
+                await self._event.wait()
         except TimeoutError:
             return False
         return True
 
     def write(self, data: bytes) -> None:  # noqa: ARG002
-        self._rung.set()
+        self._event.set()
 
     def pending(self) -> int:
         return 0
@@ -28,7 +28,7 @@ class Wakeup:
         return ALL
 
     def end(self, reason: str) -> None:  # noqa: ARG002
-        self._rung.set()
+        self._event.set()
 
     def abort(self) -> None:
-        self._rung.set()
+        self._event.set()

@@ -258,7 +258,7 @@ class LineSession(Connection):
         )
         self._takers[place] = worker
         worker.start()  # it takes nothing in this turn
-        return dialect.success(f"working on {command.topic} as {command.group}") + worker.tell(gap)
+        return dialect.success(f"working on {command.topic} as {command.group}") + worker.gap_frame(gap)
 
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._forget((command.topic, command.group))
@@ -365,7 +365,7 @@ def _settled(dialect: Dialect, commands: Sequence[Settle], outcomes: Sequence[Ou
 
 
 def _form(taker: Subscriber | PushConsumer) -> Encoder | LeaseEncoder:
-    return taker.cohort.form if isinstance(taker, Subscriber) else taker.form
+    return taker.cohort.encoder if isinstance(taker, Subscriber) else taker.encoder
 
 
 _WORDS: Final = (WORDS.form, WORDS.lease_form)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.fanout.cohort import SMALL
+from app.fanout.cohort import SMALL_BATCH_BYTES
 from app.fanout.fanout import Fanout
 from app.limits.buffered_bytes import OutboundBudget
 from app.log.reading import Page
@@ -54,7 +54,7 @@ class Turns:
 class EmptyLog:
     epoch = "e"
 
-    def waits(self, topic_filter: TopicFilter) -> bool:  # noqa: ARG002
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:  # noqa: ARG002
         return False
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> "Future[Cursor]":  # noqa: ARG002
@@ -152,7 +152,7 @@ def test_what_comes_while_the_writer_rests_leaves_together() -> None:
         (10 * COST, ["a"] * 2, 2 * COST),
         (10 * COST, ["a"] * 100, 2 * COST),
         (COST / 2, ["a"] * 100, COST / 2),
-        (10 * COST, ["a" * SMALL, "a"], COST),
+        (10 * COST, ["a" * SMALL_BATCH_BYTES, "a"], COST),
     ],
     ids=["bounded", "one", "two", "many", "many-bounded", "large"],
 )
@@ -180,7 +180,7 @@ def test_zero_is_never() -> None:
 
 
 def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.fanout.index.REMEMBERED", 5)
+    monkeypatch.setattr("app.fanout.index.MAX_REMEMBERED", 5)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
     bench.fanout.subscribe(TopicFilter(["*"]), WORDS, wide).start(LATEST)
@@ -188,7 +188,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
         seq = bench.fanout.head + 1
         bench.fanout.deliver([*make_runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
-        assert len(bench.fanout._selections._known) <= 5
+        assert len(bench.fanout._index._remembered) <= 5
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
     assert wide.writes == [[str(number)] for number in range(1, 7)]
 
@@ -209,14 +209,25 @@ def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pyt
     assert len(bench.turns.troubles) == 1
 
 
-def test_a_batch_that_cannot_be_written_keeps_no_other_back() -> None:
+class BrokenSink(SlowSink):
+    aborted = False
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError(data)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize("pattern", ["t", "**"], ids=["of the same cohort", "of another"])
+def test_a_sink_that_fails_is_cut_off_and_keeps_no_bytes_from_the_other_subscribers(pattern: str) -> None:
     bench = Bench(0.0)
-    broken, other = SlowSink(bench.turns), SlowSink(bench.turns)
-    bench.fanout.subscribe(TopicFilter(["**"]), WORDS, broken).start(LATEST)
-    bench.fanout.subscribe(TopicFilter(["*"]), WORDS, other).start(LATEST)
-    broken.write = broken.abort  # type: ignore[assignment]
+    broken, other = BrokenSink(bench.turns), SlowSink(bench.turns)
+    for sink in (broken, other):
+        bench.fanout.subscribe(TopicFilter([pattern]), WORDS, sink).start(LATEST)
     for _ in range(2):
         bench.publish("x")
         bench.turns.turn()
-    assert bench.sink.writes == other.writes == [["x"], ["x"]]
-    assert len(bench.turns.troubles) == 2
+    assert broken.aborted
+    assert other.writes == bench.sink.writes == [["x"], ["x"]]
+    assert {trouble["message"] for trouble in bench.turns.troubles} == {"a subscriber was cut off: its sink failed"}

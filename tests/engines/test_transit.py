@@ -13,7 +13,7 @@ import pytest
 
 from app.broker.broker import Broker, Timing
 from app.fanout.cohort import Subscriber
-from app.fanout.transit import LOOK
+from app.fanout.transit import CHECK_INTERVAL
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery
 from app.messages.position import LATEST
@@ -124,7 +124,7 @@ class Play:
             self.dice.choice([socket.reader.pause, socket.reader.resume])()
 
     async def wait(self) -> None:
-        await asyncio.sleep(self.dice.choice([0, 0, LOOK]))
+        await asyncio.sleep(self.dice.choice([0, 0, CHECK_INTERVAL]))
 
     def check(self) -> None:
         """Nobody else is given what somebody has, or what a living socket was given."""
@@ -146,7 +146,7 @@ class Play:
         async with asyncio.timeout(DEADLINE):
             while any(info.state.messages for info in await self.broker.topics()):
                 socket.take(1_000)
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(CHECK_INTERVAL)
         self.check()
         had = [body for socket in (*self.gone, *self.there) for body in socket.has]
         assert set(had) == set(self.published)

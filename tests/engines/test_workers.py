@@ -96,6 +96,38 @@ class Filling(WorkSocket):
         self.worker.pause()
 
 
+class Failing(WorkSocket):
+    """A socket that has a fault."""
+
+    worker: PushConsumer
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError(data)
+
+    def end(self, reason: str) -> None:
+        super().end(reason)
+        self.worker.detach()
+
+
+async def test_a_consumer_whose_sink_fails_is_ended_and_the_others_have_the_work(broker: Make) -> None:
+    loop, reported = asyncio.get_running_loop(), list[str]()
+    handler = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+    try:
+        async with broker() as it:
+            failing, other = Failing(), WorkSocket()
+            failing.worker = start(it, failing)
+            start(it, other)
+            await publish(it, "1")
+            await turns()
+            await turns()
+            assert failing.ends == ["error"]
+            assert [(lease.message.seq, lease.attempt) for lease in other.leases] == [(1, 2)]
+    finally:
+        loop.set_exception_handler(handler)
+    assert reported == ["a consumer was cut off: its sink failed"]
+
+
 @pytest.mark.parametrize("wait", [0.0, 60.0])
 async def test_who_leaves_while_the_log_is_asked_has_taken_nothing(broker: Make, wait: float) -> None:
     for moment in MOMENTS:
