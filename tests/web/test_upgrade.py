@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -125,12 +125,13 @@ async def test_where_the_parser_loses_the_body_nothing_is_stored_and_nothing_of_
         request = offering(topic, HIDDEN.format(f"{topic}.victim").encode(), *headers)
         end = request.index(b"\r\n\r\n") + 4
         async with wire(asgi) as client, asyncio.timeout(DEADLINE):
-            for piece in (request[:end], request[end:]) if apart else (request,):
-                client.writer.write(piece)
+            client.writer.write(request[:end] if apart else request)
+            answer = await client.reader.readuntil(b"upgrade_unsupported")
+            with suppress(ConnectionResetError):  # the connection is closed, perhaps before the body comes
+                client.writer.write(request[end:] if apart else b"")
                 await http.get("/livez")
-            answer = await client.reader.read()  # the connection is closed
+                answer += await client.reader.read()
         assert answer.startswith(b"HTTP/1.1 501 ")
-        assert b"upgrade_unsupported" in answer
         assert answer.count(b"HTTP/1.1 ") == 1
         assert await kept(asgi, topic) == []
         assert await kept(asgi, f"{topic}.victim") == ["stays"]
