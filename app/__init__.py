@@ -12,6 +12,24 @@ The folders, from the top down; docs/architecture.md shows how they hang togethe
 
 Beside them: access (who may do what), limits (bounds), telemetry (logs and numbers), net (sockets, certificates),
 settings, errors, client (the Python client and its commands), bench (load).
+
+For programs: `from plainmq import Client, AsyncClient`, see docs/python.md.
 """
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING
+
+from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .client import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """The client, when somebody asks for it: the server does not need it. Its names are capitalised, so that a
+        module is looked for without it."""
+        if name[:1].isupper():
+            from . import client  # noqa: PLC0415
+
+            if name in client.__all__:
+                return getattr(client, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

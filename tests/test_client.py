@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from app.client import Client, ClientError, Gap, Published, Record, RequestRefused, Scheduled, Unreachable
+from app.client import AsyncClient, ClientError, Gap, Message, Published, RequestRefused, Scheduled, Unreachable
 from app.client.waits import Waits
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
@@ -17,15 +17,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def client(server: ServerProcess) -> AsyncIterator[Client]:
-    async with Client(server.url) as client:
+async def client(server: ServerProcess) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.url) as client:
         yield client
 
 
-async def take(client: Client, count: int, *topics: str, **options: Any) -> list[Record | Gap]:
-    """The first items of a subscription."""
-    items: list[Record | Gap] = []
-    async with asyncio.timeout(DEADLINE), aclosing(client.subscribe(*topics, **options)) as stream:
+async def take(client: AsyncClient, count: int, *topics: str, **options: Any) -> list[Message | Gap]:
+    """The first items of a subscription, gaps at their places."""
+    items: list[Message | Gap] = []
+    async with asyncio.timeout(DEADLINE), client.subscribe(topics, on_gap=items.append, **options) as stream:
         async for item in stream:
             items.append(item)
             if len(items) == count:
@@ -36,7 +36,7 @@ async def take(client: Client, count: int, *topics: str, **options: Any) -> list
 # Publishing
 
 
-async def test_publish_answers_what_the_server_says(client: Client, topic: str) -> None:
+async def test_publish_answers_what_the_server_says(client: AsyncClient, topic: str) -> None:
     first = await client.publish(topic, b"one")
     second = await client.publish(topic, b"two")
     assert isinstance(first, Published)
@@ -44,68 +44,69 @@ async def test_publish_answers_what_the_server_says(client: Client, topic: str) 
     assert first.id != second.id
 
 
-async def test_every_option_reaches_the_message(client: Client, topic: str) -> None:
+async def test_every_option_reaches_the_message(client: AsyncClient, topic: str) -> None:
     await client.publish(topic, b"\xff\0", event="e f", content_type="image/x", ttl="1h", delivery="all")
     (record,) = await take(client, 1, topic, since="earliest")
-    assert isinstance(record, Record)
+    assert isinstance(record, Message)
     assert (record.data, record.text, record.event, record.content_type) == (b"\xff\0", None, "e f", "image/x")
 
 
-async def test_what_is_not_retained_is_not_there_later(client: Client, topic: str) -> None:
+async def test_what_is_not_retained_is_not_there_later(client: AsyncClient, topic: str) -> None:
     await client.publish(topic, b"passing", retain=False)
     await client.publish(topic, b"kept")
     (record,) = await take(client, 1, topic, since="earliest")
-    assert isinstance(record, Record)
+    assert isinstance(record, Message)
     assert record.data == b"kept"
 
 
-async def test_a_key_stores_once(client: Client, topic: str) -> None:
-    first = await client.publish(topic, b"x", key="k")
-    again = await client.publish(topic, b"x", key="k")
+async def test_a_key_stores_once(client: AsyncClient, topic: str) -> None:
+    first = await client.publish(topic, b"x", idempotency_key="k")
+    again = await client.publish(topic, b"x", idempotency_key="k")
     assert (again.id, again.duplicate) == (first.id, True)
 
 
-async def test_a_delayed_publish_answers_when_it_is_due(client: Client, topic: str) -> None:
+async def test_a_delayed_publish_answers_when_it_is_due(client: AsyncClient, topic: str) -> None:
     answer = await client.publish(topic, b"x", delay="1h")
     assert isinstance(answer, Scheduled)
     assert (answer.scheduled, answer.topic) == (1, topic)
 
 
-async def test_a_batch_is_one_publish(client: Client, topic: str) -> None:
+async def test_a_batch_is_one_publish(client: AsyncClient, topic: str) -> None:
     answer = await client.publish_batch(topic, [b"1", b" 2", b"3"])
     assert (answer.index, answer.count) == (0, 3)
     records = await take(client, 3, topic, since="earliest")
-    assert [record.data for record in records if isinstance(record, Record)] == [b"1", b" 2", b"3"]
+    assert [record.data for record in records if isinstance(record, Message)] == [b"1", b" 2", b"3"]
 
 
 @pytest.mark.parametrize("line", [b"", b"a\nb", b"a\r"])
-async def test_a_line_that_a_batch_would_change_is_refused(client: Client, topic: str, line: bytes) -> None:
+async def test_a_line_that_a_batch_would_change_is_refused(client: AsyncClient, topic: str, line: bytes) -> None:
     with pytest.raises(ValueError, match="line of a batch"):
         await client.publish_batch(topic, [b"good", line])
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a..b", "a/../b", "a/./b", "a b", "ü", "\udcff", "a*"])
-async def test_an_unlawful_topic_is_refused_and_no_other_topic_gets_it(client: Client, name: str) -> None:
+async def test_an_unlawful_topic_is_refused_and_no_other_topic_gets_it(client: AsyncClient, name: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         await client.publish(name, b"x")
     assert (caught.value.code, caught.value.status) == ("topic_invalid", 400)
 
 
-async def test_a_topic_with_the_signs_of_a_url_is_a_topic(client: Client, topic: str) -> None:
+async def test_a_topic_with_the_signs_of_a_url_is_a_topic(client: AsyncClient, topic: str) -> None:
     name = f"{topic}/a?b#c%25d&e"
     assert (await client.publish(name, b"x")).topic == name
     (record,) = await take(client, 1, name, since="earliest")
-    assert isinstance(record, Record)
+    assert isinstance(record, Message)
     assert record.topic == name
 
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [({"ttl": "soon"}, "option_invalid"), ({"key": "ü"}, "option_invalid"), ({"key": "a\nb"}, "option_invalid"),
+    [({"ttl": "soon"}, "option_invalid"), ({"idempotency_key": "ü"}, "option_invalid"),
+     ({"idempotency_key": "a\nb"}, "option_invalid"),
      ({"event": "x" * 129}, "option_invalid"), ({"content_type": "a\r\nX: y"}, "option_invalid")],
 )  # fmt: skip
 async def test_a_refusal_carries_its_code_and_the_sentence(
-    client: Client, topic: str, options: dict[str, Any], code: str
+    client: AsyncClient, topic: str, options: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(RequestRefused) as caught:
         await client.publish(topic, b"x", **options)
@@ -116,11 +117,11 @@ async def test_a_refusal_carries_its_code_and_the_sentence(
 @pytest.mark.parametrize("url", ["", "ftp://host", "http://", "http://host:port", "http://[::1"])
 async def test_what_is_no_url_of_a_server_is_said_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
-        Client(url)
+        AsyncClient(url)
 
 
 async def test_a_url_may_leave_out_the_scheme(server: ServerProcess, topic: str) -> None:
-    async with Client(server.url.removeprefix("http://")) as client:
+    async with AsyncClient(server.url.removeprefix("http://")) as client:
         assert (await client.publish(topic, b"x")).topic == topic
 
 
@@ -184,15 +185,22 @@ class Naps:
 
     async def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
-        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> Naps:
+    naps = Naps()
+    monkeypatch.setattr("app.client.waits.sleep", naps)
+    return naps
 
 
 @pytest.mark.parametrize("failure", [HUNG_UP, DRAINING, reply("502 Bad Gateway", "text/html", b"<p>")])
+@pytest.mark.usefixtures("naps")
 async def test_a_publish_without_an_answer_is_sent_again_with_the_same_key(failure: bytes) -> None:
     told: list[str] = []
     async with (
         scripted(failure, failure, CREATED) as (url, requests),
-        Client(url, sleep=Naps(), tell=told.append) as client,
+        AsyncClient(url, tell=told.append) as client,
     ):
         assert (await client.publish("foo", b"body")).id == "e-1"
     keys = [line for request in requests for line in request.lower().split(b"\r\n") if b"idempotency-key" in line]
@@ -203,7 +211,7 @@ async def test_a_publish_without_an_answer_is_sent_again_with_the_same_key(failu
 
 
 async def test_two_publishes_have_different_keys() -> None:
-    async with scripted(CREATED) as (url, requests), Client(url) as client:
+    async with scripted(CREATED) as (url, requests), AsyncClient(url) as client:
         await client.publish("foo", b"")
         await client.publish("foo", b"")
     keys = {line for request in requests for line in request.lower().split(b"\r\n") if b"idempotency-key" in line}
@@ -211,10 +219,10 @@ async def test_two_publishes_have_different_keys() -> None:
 
 
 async def test_patience_ends_with_what_was_seen_last() -> None:
-    async with scripted(HUNG_UP) as (url, _), Client(url, retry_for=0) as client:
+    async with scripted(HUNG_UP) as (url, _), AsyncClient(url, retry_for=0) as client:
         with pytest.raises(Unreachable, match=url):
             await client.publish("foo", b"")
-    async with scripted(DRAINING) as (url, _), Client(url, retry_for=0) as client:
+    async with scripted(DRAINING) as (url, _), AsyncClient(url, retry_for=0) as client:
         with pytest.raises(RequestRefused, match="it stops") as caught:
             await client.publish("foo", b"")
         assert caught.value.code == "draining"
@@ -230,7 +238,7 @@ async def test_patience_ends_with_what_was_seen_last() -> None:
     ],
 )
 async def test_another_server_is_an_error_and_not_tried_again(answer: bytes) -> None:
-    async with scripted(answer) as (url, requests), Client(url) as client:
+    async with scripted(answer) as (url, requests), AsyncClient(url) as client:
         with pytest.raises(RequestRefused):
             await client.publish("foo", b"")
         with pytest.raises(RequestRefused):
@@ -238,39 +246,38 @@ async def test_another_server_is_an_error_and_not_tried_again(answer: bytes) -> 
     assert len(requests) == 2
 
 
-async def test_the_servers_retry_is_the_least_wait() -> None:
-    naps = Naps()
+async def test_the_servers_retry_is_the_least_wait(naps: Naps) -> None:
     answers = [events("retry: 7000", record(number)) for number in (1, 2)]
-    async with scripted(*answers) as (url, _), Client(url, sleep=naps) as client:
+    async with scripted(*answers) as (url, _), AsyncClient(url) as client:
         await take(client, 2, "foo", since="earliest")
     assert len(naps.seconds) == 1
     assert 7.0 <= naps.seconds[0] <= 8.75
 
 
 @pytest.mark.parametrize("word", ["busy", "bye"])
-async def test_a_soft_refusal_is_tried_again_and_its_retry_is_kept(word: str) -> None:
-    naps = Naps()
+async def test_a_soft_refusal_is_tried_again_and_its_retry_is_kept(word: str, naps: Naps) -> None:
     refusal = events(f'retry: 3000\nevent: {word}\ndata: {{"reason":"subscriber_limit"}}')
-    async with scripted(refusal, refusal, events(record(1))) as (url, _), Client(url, sleep=naps) as client:
+    async with scripted(refusal, refusal, events(record(1))) as (url, _), AsyncClient(url) as client:
         (item,) = await take(client, 1, "foo", since="earliest")
-    assert isinstance(item, Record)
+    assert isinstance(item, Message)
     assert [least <= nap for least, nap in zip((3, 6), naps.seconds, strict=True)] == [True, True]
 
 
 @pytest.mark.parametrize("word", ["busy", "bye"])
 async def test_a_soft_refusal_is_a_refusal_when_patience_ends(word: str) -> None:
     refusal = events(f'event: {word}\ndata: {{"reason":"subscriber_limit"}}')
-    async with scripted(refusal) as (url, _), Client(url) as client:
+    async with scripted(refusal) as (url, _), AsyncClient(url) as client:
         with pytest.raises(RequestRefused) as caught:
             await take(client, 1, "foo", since="earliest", retry_for=0)
     assert (caught.value.code, caught.value.status) == ("subscriber_limit", 503)
 
 
+@pytest.mark.usefixtures("naps")
 async def test_events_without_data_are_skipped_and_one_with_an_id_moves_the_place() -> None:
     answers = events("id: e-5", ":", ": comment", "data:"), events(record(6))
-    async with scripted(*answers) as (url, requests), Client(url, sleep=Naps()) as client:
+    async with scripted(*answers) as (url, requests), AsyncClient(url) as client:
         (item,) = await take(client, 1, "foo", since="earliest")
-    assert isinstance(item, Record)
+    assert isinstance(item, Message)
     assert b"last-event-id: e-5\r\n" in requests[1].lower()
 
 
@@ -318,7 +325,7 @@ async def test_patience_counts_from_the_start_of_an_outage_and_anew_after_it() -
 
 
 @pytest.mark.parametrize("pattern", ["{}.a", "{}.*", "{}.**"])
-async def test_latest_begins_with_what_is_published_from_then_on(client: Client, topic: str, pattern: str) -> None:
+async def test_latest_begins_with_what_is_published_from_then_on(client: AsyncClient, topic: str, pattern: str) -> None:
     await client.publish(f"{topic}.a", b"before")
     stream = client.subscribe(pattern.format(topic))
     first = asyncio.create_task(anext(stream))
@@ -327,32 +334,32 @@ async def test_latest_begins_with_what_is_published_from_then_on(client: Client,
             pass
         item = await first
     await stream.aclose()
-    assert isinstance(item, Record)
+    assert isinstance(item, Message)
     assert item.data == b"after"
 
 
-async def test_several_topics_and_patterns_come_in_the_order_of_the_log(client: Client, topic: str) -> None:
+async def test_several_topics_and_patterns_come_in_the_order_of_the_log(client: AsyncClient, topic: str) -> None:
     names = [f"{topic}.a", f"{topic}.b.x", f"{topic}.a", f"{topic}.b.y"]
     for name in names:
         await client.publish(name, b"")
     items = await take(client, 4, f"{topic}.a", f"{topic}.b.*", since="earliest")
-    assert [item.topic for item in items if isinstance(item, Record)] == names
+    assert [item.topic for item in items if isinstance(item, Message)] == names
 
 
-async def test_a_limit_takes_no_more_from_the_server_than_it_hands_on(client: Client, topic: str) -> None:
+async def test_a_limit_takes_no_more_from_the_server_than_it_hands_on(client: AsyncClient, topic: str) -> None:
     for number in EXPECTED[:5]:
         await client.publish(topic, number.encode(), delivery="one")
     for number in EXPECTED[:5]:
-        async with asyncio.timeout(DEADLINE), aclosing(client.subscribe(topic, limit=1)) as stream:
-            assert [item.data async for item in stream if isinstance(item, Record)] == [number.encode()]
+        async with asyncio.timeout(DEADLINE), client.subscribe(topic, limit=1) as stream:
+            assert [item.data async for item in stream] == [number.encode()]
 
 
 async def test_it_resumes_without_hole_or_duplicate_however_often_it_is_cut(server: ServerProcess, topic: str) -> None:
-    async with proxy(server.port, *CUTS) as middle, Client(middle.url) as client:
+    async with proxy(server.port, *CUTS) as middle, AsyncClient(middle.url) as client:
         publishing = asyncio.create_task(publish_numbers(server.url, topic))
         items = await take(client, len(EXPECTED), topic, since="earliest")
         await publishing
-    assert [item.data.decode() for item in items if isinstance(item, Record)] == EXPECTED
+    assert [item.data.decode() for item in items if isinstance(item, Message)] == EXPECTED
     assert resumed(middle)
 
 
@@ -360,8 +367,8 @@ async def test_what_comes_while_the_first_connection_breaks_is_not_lost(server: 
     """Even from `latest`, before any message has come: the stream tells the place as it begins."""
     async with (
         proxy(server.port, rb"\nevent: place\ndata: .*\n\n") as middle,
-        Client(middle.url) as client,
-        Client(server.url) as direct,
+        AsyncClient(middle.url) as client,
+        AsyncClient(server.url) as direct,
     ):
         stream = client.subscribe(topic)
         first = asyncio.create_task(anext(stream))
@@ -370,49 +377,49 @@ async def test_what_comes_while_the_first_connection_breaks_is_not_lost(server: 
             await direct.publish(topic, b"in between")
             item = await first
         await stream.aclose()
-    assert isinstance(item, Record)
+    assert isinstance(item, Message)
     assert item.data == b"in between"
 
 
 async def test_a_restart_of_the_server_is_a_gap_even_before_the_first_message(topic: str) -> None:
     port = free_port()
-    async with proxy(port) as middle, Client(middle.url) as client:
+    gaps: list[Gap] = []
+    async with proxy(port) as middle, AsyncClient(middle.url) as client:
         with start_server(port=port, tcp_port=0) as server:
-            stream = client.subscribe(topic)
+            stream = client.subscribe(topic, on_gap=gaps.append)
             first = asyncio.create_task(anext(stream))
             async with asyncio.timeout(DEADLINE):
                 await middle.opened.wait()
             server.stop()
-        async with asyncio.timeout(DEADLINE), Client(f"http://127.0.0.1:{port}") as direct:
+        async with asyncio.timeout(DEADLINE), AsyncClient(f"http://127.0.0.1:{port}") as direct:
             with start_server(port=port, tcp_port=0):
                 after = await direct.publish(topic, b"after")
-                gap, item = await first, await anext(stream)
+                item = await first
                 await stream.aclose()
-    assert isinstance(gap, Gap)
+    (gap,) = gaps
     assert (gap.reason, gap.resumes_at) == ("epoch", after.id)
     assert "(epoch)" in gap.sentence
-    assert isinstance(item, Record)
     assert item.id == after.id
 
 
 async def test_a_trimmed_place_is_a_gap_in_its_place(topic: str) -> None:
     with start_server("--max-messages", "2", tcp_port=0) as server:
-        async with Client(server.url) as client:
+        async with AsyncClient(server.url) as client:
             ids = [(await client.publish(topic, number.encode())).id for number in EXPECTED[:5]]
             gap, *items = await take(client, 3, topic, since=ids[0])
     assert gap == Gap(ids[0], "trimmed", None, ids[3])
-    assert [item.id for item in items if isinstance(item, Record)] == ids[3:]
+    assert [item.id for item in items if isinstance(item, Message)] == ids[3:]
 
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
-    async with Client(f"http://127.0.0.1:{free_port()}", retry_for=0) as client:
+    async with AsyncClient(f"http://127.0.0.1:{free_port()}", retry_for=0) as client:
         with pytest.raises(Unreachable):
             await client.publish("foo", b"")
         with pytest.raises(ClientError):
             await take(client, 1, "foo", retry_for=0)
 
 
-async def test_a_place_that_cannot_be_read_is_refused(client: Client, topic: str) -> None:
+async def test_a_place_that_cannot_be_read_is_refused(client: AsyncClient, topic: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         await take(client, 1, topic, since="yesterday")
     assert (caught.value.code, caught.value.status) == ("option_invalid", 400)

@@ -4,14 +4,13 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from app.client import Client, Gap, Line
+from app.client import AsyncClient, Gap
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
 from tests.test_cli import messages, post, run, running, texts
 
@@ -100,9 +99,8 @@ async def test_it_reads_page_after_page_and_ends_where_the_log_was_when_it_began
     for name in ("a", "b", "c"):
         batch(server, f"{topic}.{name}", 900)
     found: list[str] = []
-    async with Client(server.url) as client, aclosing(client.export(f"{topic}.*")) as items:
+    async with AsyncClient(server.url) as client, client.export(f"{topic}.*") as items:
         async for item in items:
-            assert isinstance(item, Line)
             if not found or len(found) == 1_500:
                 await client.publish(f"{topic}.d", b"too late")
             found.append(json.loads(item.text)["data"])
@@ -110,24 +108,21 @@ async def test_it_reads_page_after_page_and_ends_where_the_log_was_when_it_began
 
 
 async def test_what_retention_takes_meanwhile_is_a_gap(server: ServerProcess, topic: str) -> None:
-    gaps: list[str] = []
+    gaps: list[Gap] = []
     found: list[int] = []
     async with (
         httpx.AsyncClient(base_url=server.url) as http,
-        Client(server.url) as client,
-        aclosing(client.export(topic)) as items,
+        AsyncClient(server.url) as client,
+        client.export(topic, on_gap=gaps.append) as items,
     ):
         await http.put(f"/topics/{topic}", json={"max_messages": 2_000})
         batch(server, topic, 1_900)
         async for item in items:
-            if isinstance(item, Gap):
-                gaps.append(item.reason)
-                continue
             if not found:
                 await http.put(f"/topics/{topic}", json={"max_messages": 10})
             found.append(int(json.loads(item.text)["data"]))
     assert found == [*range(1_000), *range(1_890, 1_900)]
-    assert gaps == ["trimmed"]
+    assert [gap.reason for gap in gaps] == ["trimmed"]
 
 
 def test_a_gap_is_a_sentence_on_standard_error(server: ServerProcess, topic: str) -> None:

@@ -19,11 +19,12 @@ import pytest
 from tests.harness import ROOT
 
 TABLE = """
+    __init__          → client/* version
     __main__          → cli/*
-    cli/*             → __init__ server/* settings/* client/* bench/* storage/sqlite/backup access/* messages/* errors/*
+    cli/*             → version server/* settings/* client/* bench/* storage/sqlite/backup access/* messages/* errors/*
     main              → server/* access/* telemetry/* settings/* web/app
 
-    server/*          → __init__ web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
+    server/*          → version web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
                         messages/* errors/*
     bench/*           → client/* net/* errors/*
     client/*          → errors/*
@@ -32,7 +33,7 @@ TABLE = """
                         telemetry/* errors/*
     web/fastpath/*    → web/api/* web/streaming/* web/permissions web/authentication web/problem web/sse
                         web/middleware/* broker/* access/* telemetry/* net/* messages/* errors/*
-    web/api/*         → __init__ web/streaming/* web/permissions web/authentication web/body web/problem
+    web/api/*         → version web/streaming/* web/permissions web/authentication web/body web/problem
                         web/query web/responses web/sse
                         broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* messages/* errors/*
     web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
@@ -64,7 +65,7 @@ TABLE = """
     telemetry/*       →
     net/*             → errors/*
     errors/*          →
-    __init__          →
+    version           →
 """
 
 DOORS = ("web/", "tcp/")

@@ -19,8 +19,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.client.client import is_loopback
-from app.client.events import Event, TooLong, events
+from app.client.address import is_loopback
+from app.client.events import Event, EventReader, TooLong
 from app.messages.control_characters import CODES, escape, has_control_characters
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.test_cli import PROGRAM, environment, run
@@ -260,12 +260,9 @@ def test_an_input_without_an_end_is_bounded(server: ServerProcess, topic: str, f
 # The reader of events
 
 
-async def read(*chunks: bytes, longest: int = 1_000) -> list[Event]:
-    async def come() -> object:
-        for chunk in chunks:
-            yield chunk
-
-    return [event async for event in events(come(), longest)]  # type: ignore[arg-type]
+def read(*chunks: bytes, longest: int = 1_000) -> list[Event]:
+    reader = EventReader(longest)
+    return [event for chunk in chunks for event in reader.feed(chunk)]
 
 
 STREAM = (
@@ -277,21 +274,19 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-async def test_events_are_the_same_however_they_are_cut(end: str) -> None:
+def test_events_are_the_same_however_they_are_cut(end: str) -> None:
     data = STREAM.replace("\n", end).encode()
     for size in (1, 2, 3, 7, len(data)):
         chunks = [data[at : at + size] for at in range(0, len(data), size)]
-        assert await read(*chunks) == EXPECTED, size
+        assert read(*chunks) == EXPECTED, size
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("unit", [b"data: x\n", b"x", b"data: " + b"x" * 100 + b"\n", b"data\n"])
-async def test_an_event_has_a_bound_and_so_has_a_line(unit: bytes) -> None:
+def test_an_event_has_a_bound_and_so_has_a_line(unit: bytes) -> None:
     with pytest.raises(TooLong):
-        await read(*[unit] * 2_000)
-    assert len(await read(*[unit * 2 + b"\n\n"] * 100)) in (100, 0)
+        read(*[unit] * 2_000)
+    assert len(read(*[unit * 2 + b"\n\n"] * 100)) in (100, 0)
 
 
 # Proxies

@@ -4,9 +4,10 @@ from typing import Any, Final
 
 import click
 
-from .. import __version__, settings
+from .. import settings
 from ..errors import PlainmqError
 from ..messages.control_characters import escape_line
+from ..version import __version__
 from . import copies, load, messages, serve, tokens
 from .terminal import give_up, hold_streams
 

@@ -71,7 +71,7 @@ def bench(
 
 
 def _plain_http(url: str) -> tuple[str, int]:
-    from ..client.client import server_url
+    from ..client.address import server_url
 
     parsed = server_url(url)
     if parsed.scheme != "http":

@@ -11,8 +11,8 @@ from .options import FILE, duration, raw_option, retry_for, retry_publish_option
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
-    from ..client.client import Options
     from ..client.commands import Server
+    from ..client.publishing import Options
 
 
 @click.command()
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--no-retain", is_flag=True, help="To those who listen now; never stored.")
 @click.option("--ttl", metavar="DURATION", help="Nobody gets it later than this.")
 @click.option("--delay", metavar="DURATION", help="Nobody gets it earlier than this.")
-@click.option("--key", metavar="TEXT", help="The Idempotency-Key of a single message.  [one is made up]")
+@click.option(
+    "--key", "idempotency_key", metavar="TEXT", help="The Idempotency-Key of a single message.  [one is made up]"
+)
 @click.option("--content-type", metavar="TYPE", help="[text/plain if it is UTF-8, else application/octet-stream]")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
 @retry_publish_option
@@ -60,7 +62,7 @@ def publish(
         raise click.UsageError("MESSAGE cannot be combined with --file, --lines or --ndjson")
     if message is None and file is None and not (lines or ndjson) and sys.stdin.isatty():
         raise click.UsageError("there is no MESSAGE: give one, --file, or standard input (--lines to type it)")
-    if one_by_line and options["key"]:
+    if one_by_line and options["idempotency_key"]:
         raise click.UsageError("--key is for a single message: of several with the same key only one is stored")
     if ndjson and options["content_type"]:
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")

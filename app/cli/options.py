@@ -22,7 +22,7 @@ def duration(text: str) -> float:
 
 
 def url(text: str) -> str:
-    from ..client.client import server_url
+    from ..client.address import server_url
 
     try:
         return str(server_url(text))
@@ -34,7 +34,7 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, p
 
 
 def ca(path: str) -> Path:
-    from ..client.client import trusted
+    from ..client.address import trusted
 
     try:
         trusted(path)
@@ -44,7 +44,7 @@ def ca(path: str) -> Path:
 
 
 def token(text: str) -> str:
-    from ..client.client import checked_token
+    from ..client.address import checked_token
 
     try:
         return checked_token(text)

@@ -5,7 +5,7 @@ from typing import Final
 
 import httpx
 
-from .answers import RequestRefused
+from .errors import not_plainmq
 
 LONGEST: Final = 128 << 20  # bytes: a page with the longest message, each of its bytes as an escape of JSON
 PLAIN: Final = (
@@ -20,9 +20,7 @@ async def body_of(answer: httpx.Response, longest: int = LONGEST) -> bytes:
         parts.append(part)
         held += len(part)
         if held > longest:
-            raise RequestRefused(
-                "not_plainmq", answer.status_code, f"{_origin(answer)} answers with more than {longest} bytes"
-            )
+            raise not_plainmq(f"{_origin(answer)} answers with more than {longest} bytes", answer.status_code)
     return b"".join(parts)
 
 
@@ -30,11 +28,8 @@ def plain(answer: httpx.Response) -> AsyncIterator[bytes]:
     """Its bytes as they come. Raises RequestRefused when they are packed."""
     coding = answer.headers.get("content-encoding", PLAIN).lower()
     if coding != PLAIN:
-        raise RequestRefused(
-            "not_plainmq",
-            answer.status_code,
-            f"{_origin(answer)} answers in the coding {coding[:40]!a}, which was not asked for",
-        )
+        said = f"{_origin(answer)} answers in the coding {coding[:40]!a}, which was not asked for"
+        raise not_plainmq(said, answer.status_code)
     return answer.aiter_raw()
 
 

@@ -5,19 +5,25 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
-from .client import Client, ClientError, Options, Published, Record, RequestRefused, Scheduled, Unreachable
+from .aio.client import AsyncClient
+from .answers import Gap, Published, Scheduled
+from .errors import ClientError, MessagesLost, RequestRefused, Unauthorised, Unreachable, Untrusted
+from .publishing import Options
 
 READ: Final = 1 << 20  # bytes of input at once
 BATCH: Final = 5_000  # lines in a batch at most; a server takes 10,000 unless told otherwise
 LONGEST_LINE: Final = 16 << 20  # bytes: no server takes a longer message
-HINT: Final = ": give a good one with --token or PLAINMQ_TOKEN"
+HINTS: Final = {
+    Unauthorised: ": give a good one with --token or PLAINMQ_TOKEN",
+    Untrusted: "; name who vouches for it with --ca or PLAINMQ_CA",
+}
 LONG: Final = 1_000  # messages: longer input gets a progress bar
 
 Progress = Callable[[int, int], None]  # told the bytes and messages done so far
@@ -50,10 +56,10 @@ class Server(msgspec.Struct, frozen=True):
     ca: Path | None
     token: str | None
 
-    def client(self, terminal: Terminal, retry_for: float = 10.0) -> Client:
+    def client(self, terminal: Terminal, retry_for: float = 10.0) -> AsyncClient:
         """Raises ClientError."""
         try:
-            return Client(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
+            return AsyncClient(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
         except ValueError as error:
             raise ClientError(str(error)) from None
 
@@ -164,7 +170,9 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     return Exit.DONE
 
 
-async def _publish_part(client: Client, outgoing: Outgoing, part: list[bytes], batch: bool) -> Published | Scheduled:
+async def _publish_part(
+    client: AsyncClient, outgoing: Outgoing, part: list[bytes], batch: bool
+) -> Published | Scheduled:
     if batch:
         return await client.publish_batch(outgoing.topic, part, delay=outgoing.delay, **outgoing.options)
     return await client.publish(outgoing.topic, part[0], delay=outgoing.delay, **outgoing.options)
@@ -257,29 +265,31 @@ async def _subscribe(wanted: StreamRequest, terminal: Terminal) -> Exit:
         return Exit.DONE
     except TimeoutError:
         return Exit.DONE if wanted.count is None else Exit.TIMEOUT
+    except MessagesLost:
+        return Exit.GAP
     except ClientError as error:
         return failed(error, str(error), terminal)
 
 
 async def _receive(wanted: StreamRequest, terminal: Terminal) -> Exit:
+    def show(gap: Gap) -> None:
+        terminal.tell(f"Gap: {gap.sentence}")
+        if wanted.as_json:
+            terminal.out(_json({"gap": gap}))
+        if wanted.strict:
+            raise MessagesLost(gap)
+
     async with wanted.server.client(terminal) as client:
-        items = client.subscribe(*wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for)
-        async with aclosing(items):
-            async for item in items:
-                if isinstance(item, Record):
-                    terminal.out(_json(item) if wanted.as_json else item.data + b"\n")
-                    continue
-                terminal.tell(f"Gap: {item.sentence}")
-                if wanted.as_json:
-                    terminal.out(_json({"gap": item}))
-                if wanted.strict:
-                    return Exit.GAP
+        items = client.subscribe(
+            wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for, on_gap=show
+        )
+        async for message in items:
+            terminal.out(_json(message) if wanted.as_json else message.data + b"\n")
     return Exit.DONE
 
 
 def failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
-    token = isinstance(error, RequestRefused) and error.code == "unauthorised"
-    terminal.tell(f"Error: {sentence}{HINT if token else ''}")
+    terminal.tell(f"Error: {sentence}{next((hint for kind, hint in HINTS.items() if isinstance(error, kind)), '')}")
     return Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.REFUSED
 
 

@@ -3,7 +3,6 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -25,17 +24,10 @@ class Event(msgspec.Struct):
     retry: int | None = None
 
 
-async def events(chunks: AsyncIterator[bytes], longest: int = LONGEST) -> AsyncIterator[Event]:
-    """Each as it comes, also one that has no data. Raises TooLong."""
-    reader = _Reader(longest)
-    async for chunk in chunks:
-        for line in reader.lines(chunk):
-            if event := reader.event(line):
-                yield event
+class EventReader:
+    """Bytes in, events out."""
 
-
-class _Reader:
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int = LONGEST) -> None:
         self._longest = longest
         self._parts: list[bytes] = []  # of the line that is not whole
         self._data: list[bytes] = []  # of the event that is not whole
@@ -45,7 +37,11 @@ class _Reader:
         self._fields = False
         self._next = Event()
 
-    def lines(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that end in the chunk, also those without data. Raises TooLong."""
+        return [event for line in self._lines(chunk) if (event := self._event(line))]
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
         """Those that end in the chunk. A CR may be the half of a line end."""
         if self._after_cr:
             chunk = chunk.removeprefix(b"\n")
@@ -66,7 +62,7 @@ class _Reader:
         if self._held > self._longest:
             raise TooLong
 
-    def event(self, line: bytes) -> Event | None:
+    def _event(self, line: bytes) -> Event | None:
         """The event that the line ends."""
         if self._first:
             self._first, line = False, line.removeprefix(b"\xef\xbb\xbf")

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from ..errors.wording import in_words
-from .client import UNREADABLE, Client, ClientError, Gap, Line, Published, Record, number
+from .aio.client import AsyncClient
+from .answers import Gap, Line, Message, Published
 from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
+from .errors import UNREADABLE, ClientError
+from .reading import number
 
 LONGEST: Final = 128 << 20  # bytes of a line: the longest message, in JSON
 
@@ -36,29 +38,23 @@ def export(source: Source, terminal: Terminal) -> Exit:
 
 async def _export(source: Source, terminal: Terminal) -> Exit:
     reasons: set[str] = set()
+
+    def show(gap: Gap) -> None:
+        """The first of each reason, for every page may begin with the same one."""
+        if gap.reason not in reasons:
+            reasons.add(gap.reason)
+            terminal.tell(f"Gap: {gap.sentence}")
+
     try:
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(source.server.client(terminal, source.retry_for))
-            exports = [client.export(topic, source.since) for topic in source.topics]
-            for one in exports:
-                await stack.enter_async_context(aclosing(one))
-            async for item in _merged([_lines(one, reasons, terminal) for one in exports]):
+        async with source.server.client(terminal, source.retry_for) as client:
+            exports = [client.export(topic, since=source.since, on_gap=show) for topic in source.topics]
+            async for item in _merged(exports):
                 terminal.out(item.text + b"\n")
     except BrokenPipeError:
         pass
     except ClientError as error:
         return failed(error, str(error), terminal)
     return Exit.DONE
-
-
-async def _lines(items: AsyncGenerator[Line | Gap, None], reasons: set[str], terminal: Terminal) -> AsyncIterator[Line]:
-    """The messages; of gaps the first of each reason is told, for every page may begin with the same one."""
-    async for item in items:
-        if isinstance(item, Line):
-            yield item
-        elif item.reason not in reasons:
-            reasons.add(item.reason)
-            terminal.tell(f"Gap: {item.sentence}")
 
 
 async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]:
@@ -103,19 +99,20 @@ async def _import(server: Server, file: int, retry_for: float, terminal: Termina
     return Exit.DONE
 
 
-async def _publish(client: Client, line: bytes) -> Published:
+async def _publish(client: AsyncClient, line: bytes) -> Published:
     """Its key is made from its id: a line that was published a moment ago is not stored again."""
-    record = _record(line)
+    message = _message(line)
+    key = f"import {message.id}"
     return await client.publish(
-        record.topic, record.data, event=record.event, content_type=record.content_type, key=f"import {record.id}"
+        message.topic, message.data, event=message.event, content_type=message.content_type, idempotency_key=key
     )
 
 
-def _record(line: bytes) -> Record:
+def _message(line: bytes) -> Message:
     try:
-        record = msgspec.json.decode(line, type=Record)
+        message = msgspec.json.decode(line, type=Message)
     except UNREADABLE as error:
         raise LineInvalid(f"this is not a message as export writes it: {in_words(error)}") from None
-    if (record.text is None) == (record.binary is None):
+    if (message.text is None) == (message.binary is None):
         raise LineInvalid("this is not a message as export writes it: expected either `data` or `data_base64`")
-    return record
+    return message

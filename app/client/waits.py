@@ -1,5 +1,6 @@
 """When a client tries again: waits that grow, and a patience that ends."""
 
+from asyncio import sleep
 from collections.abc import Callable
 from math import inf
 from random import uniform
@@ -41,6 +42,10 @@ class Waits:
         if self._left() <= 0:
             raise error
         return self._failures == 1
+
+    async def rest(self) -> None:
+        """Until the next attempt."""
+        await sleep(self.next())
 
     def next(self) -> float:
         """Seconds: not less than the server asked for, unless patience ends before; longer after each failure; and

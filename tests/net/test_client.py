@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.client import Client, Record
+from app.client import AsyncClient, Message
 from tests.harness import DEADLINE, ROOT, ServerProcess
 from tests.net.authority import Authority
 
@@ -54,8 +54,8 @@ def test_a_file_without_certificates_is_a_sentence(secure: ServerProcess, tmp_pa
 
 
 async def test_the_client_takes_an_authority(secure: ServerProcess, authority: Authority, topic: str) -> None:
-    async with Client(f"https://localhost:{secure.port}", ca=authority.ca) as client:
+    async with AsyncClient(f"https://localhost:{secure.port}", ca=authority.ca) as client:
         await client.publish(topic, b"hello")
         async for item in client.subscribe(topic, since="earliest", limit=1):
-            assert isinstance(item, Record)
+            assert isinstance(item, Message)
             assert item.data == b"hello"

@@ -1,0 +1,65 @@
+"""Where a server is, who may vouch for it, and what is sent to show who asks."""
+
+import re
+import socket
+import ssl
+from ipaddress import ip_address
+from os import PathLike, fspath
+from typing import Final
+
+import httpx
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
+
+
+def server_url(text: str) -> httpx.URL:
+    """The URL; `http` where it says no scheme, as in curl. Raises ValueError."""
+    try:
+        url = httpx.URL(text if "://" in text else f"http://{text}")
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{text!r} is not a URL: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"{text!r} is not the URL of a server: expected one such as http://127.0.0.1:8000")
+    return url
+
+
+def checked_token(token: str) -> str:
+    """Itself, if it can be sent. Raises ValueError, which does not show it."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("the token has other characters than a token can have: was something else copied with it?")
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, in any of the forms that a resolver takes (RFC 6761; `127.1`)."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return socket.inet_aton(name)[0] in {0, 127}
+    except OSError:
+        pass
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+def trusted(ca: str | PathLike[str] | None) -> ssl.SSLContext | bool:
+    """Those of the file; or else whom the system trusts, as curl does; or else, where there is none, httpx's list."""
+    if ca is None:
+        system = ssl.get_default_verify_paths()
+        return ssl.create_default_context() if system.cafile or system.capath else True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # also when it holds none
+        raise ValueError(f"{fspath(ca)} holds no certificates that can be read: {error.strerror or error}") from None
+
+
+def distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Why the certificate was refused, if that is what lies below the error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error

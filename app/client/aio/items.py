@@ -1,0 +1,88 @@
+"""What a client is iterated over with: messages and jobs, as they come."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from ..answers import Gap, Job
+from ..errors import Closed, MessagesLost
+from ..feed import Feed
+from ..runners import AsyncRunner
+from ..wire import Duration
+from ..working import Work
+
+T = TypeVar("T")
+
+
+class AsyncStream(Generic[T]):
+    """Items as they come, to iterate over. One task or thread asks at a time; any may close it. Where messages are gone
+    it raises MessagesLost, unless there is an `on_gap`, and can be asked on."""
+
+    def __init__(self, runner: AsyncRunner, feed: Feed[T | Gap], on_gap: Callable[[Gap], object] | None) -> None:
+        self._runner = runner
+        self._feed = feed
+        self._on_gap = on_gap
+        self._come: deque[T | Gap] = deque()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End it at once, also for whoever waits for the next item."""
+        with suppress(Closed):
+            await self._runner.run(self._feed.close())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._feed.closed:
+            if not self._come:
+                self._come.extend(await self._runner.run(self._feed.next()))
+            if not self._come:
+                break
+            item = self._come.popleft()
+            if not isinstance(item, Gap):
+                return item
+            if self._on_gap is None:
+                raise MessagesLost(item)
+            self._on_gap(item)
+        raise StopAsyncIteration
+
+
+class AsyncWorker(AsyncStream[Job]):
+    """Jobs as they come, to iterate over: see `AsyncClient.work`. `ack`, `nack` and `extend` are for the job in hand;
+    one that is acked or given back is not acked again when the next one is asked for."""
+
+    def __init__(
+        self, runner: AsyncRunner, feed: Feed[Job | Gap], on_gap: Callable[[Gap], object] | None, work: Work
+    ) -> None:
+        super().__init__(runner, feed, on_gap)
+        self._work = work
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._work.in_hand:
+            with suppress(Closed) if error else nullcontext():
+                await self._runner.run(self._work.give_back() if error else self._work.leave("ack"))
+        await self.aclose()
+
+    async def ack(self) -> None:
+        """The job is done, before the next one is asked for."""
+        await self._runner.run(self._work.settle("ack"))
+
+    async def nack(self, *, delay: Duration | None = None) -> None:
+        """The job is not done: another worker shall try, after a time that grows with the failures, or `delay`."""
+        await self._runner.run(self._work.settle("nack", delay=delay))
+
+    async def extend(self, *, lease: Duration | None = None) -> None:
+        """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""
+        await self._runner.run(self._work.settle("extend", lease=lease))

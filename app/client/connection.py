@@ -1,0 +1,154 @@
+"""The connection to a server: requests that are repeated until they are answered, and answers that have a bound."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from os import PathLike
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from weakref import WeakSet
+
+import httpx
+import msgspec
+
+from .address import checked_token, distrust, is_loopback, server_url, trusted
+from .bodies import PLAIN, body_of
+from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
+from .lifetime import Lifetime
+from .waits import Waits
+
+NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does not reach it: later it may work
+CONNECT: Final = 10.0  # seconds for each step on the way to the server, and for each part of a request to leave
+LONG_POLL: Final = 60.0  # seconds: the longest that a server lets one wait
+STREAM: Final = "text/event-stream"
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    head: httpx.Response
+    body: bytes
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+class Connection:
+    """To one server. Raises ValueError when the URL is none, the token cannot be one, or the file holds no
+    certificate."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None,
+        ca: str | PathLike[str] | None,
+        retry_for: float,
+        timeout: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        parsed = server_url(url)
+        self.url = str(parsed)
+        self.tell = tell
+        self.lifetime = Lifetime()
+        self.feeds: WeakSet[Closable] = WeakSet()  # closed before it
+        self.retry_for = retry_for
+        self._timeout = timeout
+        headers = {"Accept-Encoding": PLAIN}
+        headers |= {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=parsed,
+                headers=headers,
+                verify=trusted(ca),
+                timeout=httpx.Timeout(CONNECT, read=timeout),
+                limits=httpx.Limits(max_connections=None),
+                trust_env=not is_loopback(parsed.host),  # no proxy shall see what stays on this machine
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ValueError(f"the proxy that the environment names (HTTP_PROXY) cannot be used: {error}") from None
+
+    async def close(self) -> None:
+        """Whatever waits for an answer raises Closed, and iterators end."""
+        self.lifetime.end()
+        for feed in tuple(self.feeds):
+            await feed.close()
+        await self._http.aclose()
+
+    async def read(self, kind: type[T], method: str, path: str, **request: Any) -> T:
+        """Insist on an answer of that kind."""
+        return decoded((await self.insist(method, path, **request)).body, kind)
+
+    async def insist(
+        self, method: str, path: str, *, waits: Waits | None = None, long_poll: bool = False, **request: Any
+    ) -> Answer:
+        """Ask until there is an answer, for `retry_for` seconds."""
+        waits = waits or self.waits(self.retry_for)
+        async with self.lifetime.waiting():
+            while True:
+                try:
+                    return await self._ask(method, path, self._timeout + LONG_POLL * long_poll, request)
+                except ClientError as error:
+                    self.fail(waits, error)
+                await waits.rest()
+
+    async def _ask(self, method: str, path: str, seconds: float, request: dict[str, Any]) -> Answer:
+        try:
+            async with asyncio.timeout(seconds), self._sent(method, path, seconds, request) as answer:
+                if answer.headers.get("content-type", "").startswith(STREAM):
+                    raise not_plainmq(f"{answer.request.url} answers with an event stream", answer.status_code)
+                body = await body_of(answer)
+        except TimeoutError:
+            raise Unreachable(f"{self.url} has not answered within {seconds:g} seconds") from None
+        if not answer.is_success:
+            raise refusal(answer, body)
+        return Answer(answer, body)
+
+    @asynccontextmanager
+    async def stream(self, path: str, query: dict[str, Any], headers: dict[str, str]) -> AsyncGenerator[httpx.Response]:
+        """An open event stream. Raises RequestRefused, Unreachable."""
+        request = {"params": query, "headers": {**headers, "Accept": STREAM}}
+        async with self._sent("GET", path, self._timeout, request) as answer:
+            if answer.status_code != 200:
+                async with asyncio.timeout(self._timeout):
+                    raise refusal(answer, await body_of(answer))
+            if not answer.headers.get("content-type", "").lower().startswith(STREAM):
+                raise not_plainmq(f"{self.url} does not answer with an event stream")
+            yield answer
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, path: str, silence: float, request: dict[str, Any]
+    ) -> AsyncGenerator[httpx.Response]:
+        timeout = httpx.Timeout(CONNECT, read=silence)
+        try:
+            async with self._http.stream(method, path, timeout=timeout, **request) as answer:
+                yield answer
+        except (httpx.LocalProtocolError, UnicodeError) as error:
+            raise RequestRefused("option_invalid", 400, f"the request cannot be sent: {error}") from None
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from error
+
+    def waits(self, patience: float | None) -> Waits:
+        return Waits(patience, asyncio.get_running_loop().time)
+
+    def fail(self, waits: Waits, error: ClientError) -> None:
+        """Raises the error unless another attempt may help."""
+        temporary = isinstance(error, Unreachable) or (isinstance(error, RequestRefused) and error.status in NOT_NOW)
+        if not temporary:
+            raise error
+        if waits.failed(error):
+            self.tell(f"{error}; trying again")
+
+    def _unreachable(self, error: Exception) -> Unreachable | Untrusted:
+        if (distrusted := distrust(error)) is not None:
+            return Untrusted(f"{self.url} is not trusted: {distrusted.verify_message}")
+        return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """Raises RequestRefused."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except UNREADABLE:
+        raise not_plainmq(f"this is not an answer of plainmq: {body[:80]!a}") from None

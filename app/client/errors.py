@@ -1,0 +1,160 @@
+"""What can go wrong, as exceptions.
+
+ClientError
+├── Unreachable          no answer in time: no connection, or it broke
+├── Untrusted            the server's certificate cannot be trusted; nothing was sent
+├── Closed               the client was closed
+├── MessagesLost         messages that were asked for are gone; `gap` says which
+└── RequestRefused       the server said no; `code` is for programs and stable
+    ├── InvalidRequest   400: a topic, a group or an option that cannot be read
+    ├── Unauthorised     401: no token, or one that is not good
+    ├── Forbidden        403: the token lacks the right
+    ├── NotFound         404: no such topic, group or message, or no right to read it
+    ├── LeaseExpired     409: every lease is over; `results` has each
+    ├── MessageTooLarge  413
+    ├── LimitReached     429: publishing too fast, or one topic or group too many; `retry_after` may say when
+    ├── Unavailable      503: the server stops, or is full
+    └── LogFull          507: no room, or groups have not acked enough
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+import msgspec
+
+from .answers import Gap, Result
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DIGITS: Final = 9  # of a Retry-After: thirty years
+
+
+class ClientError(Exception):
+    """The text is a sentence for people."""
+
+
+class Unreachable(ClientError):
+    """No answer in time: no connection, or it broke. After a publish the message may have been stored or not."""
+
+
+class Untrusted(ClientError):
+    """The server's certificate is not one that can be trusted, or is another's. Nothing was sent."""
+
+
+class Closed(ClientError):
+    """The client was closed, by this thread or another. What was on its way may have been done or not."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
+
+
+class MessagesLost(ClientError):
+    """Messages that were asked for are gone: `gap` says which and why. The iterator that raised it can be asked for the
+    next message: it goes on with what is left."""
+
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(gap.sentence)
+        self.gap = gap
+
+
+class RequestRefused(ClientError):
+    """The server said no, and stored nothing; a `code` such as `http_502` is another's answer, after which that is not
+    known. `status` is HTTP's. `retry_after`: the seconds after which the server asks to try again, if it says so."""
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        sentence: str,
+        *,
+        retry_after: float | None = None,
+        results: Mapping[str, Result] | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.status = status
+        self.retry_after = retry_after
+        self.results = dict(results or {})
+
+
+class InvalidRequest(RequestRefused):
+    """400: a topic, a group or an option that the server cannot read."""
+
+
+class Unauthorised(RequestRefused):
+    """401: the server asks for a token, or this one is unknown or expired."""
+
+
+class Forbidden(RequestRefused):
+    """403: the token has no right to do this."""
+
+
+class NotFound(RequestRefused):
+    """404: no such topic, group or message, or no right to read it."""
+
+
+class LeaseExpired(RequestRefused):
+    """409: every lease that was to be settled is over. `results` says what became of each id."""
+
+
+class MessageTooLarge(RequestRefused):
+    """413: more bytes than a message, a batch or its lines may have."""
+
+
+class LimitReached(RequestRefused):
+    """429: `rate_limited`, and `retry_after` says when to try again; or `topic_limit` or `group_limit`."""
+
+
+class Unavailable(RequestRefused):
+    """503: the server stops (`draining`), is full (`subscriber_limit`, `overloaded`), or its disk fails."""
+
+
+class LogFull(RequestRefused):
+    """507: no room that may be freed, or groups that have not acked as much as the topic keeps."""
+
+
+KINDS: Final[Mapping[int, type[RequestRefused]]] = {
+    400: InvalidRequest,
+    401: Unauthorised,
+    403: Forbidden,
+    404: NotFound,
+    409: LeaseExpired,
+    413: MessageTooLarge,
+    429: LimitReached,
+    503: Unavailable,
+    507: LogFull,
+}
+
+
+class _Problem(msgspec.Struct):
+    """RFC 9457, and our own `code`."""
+
+    code: str
+    detail: str
+    results: dict[str, Result] = {}
+
+
+def refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
+    """The exception that an answer stands for. An answer that is no problem document of plainmq has no class of its
+    own: a proxy's 404 does not say that there is no such topic."""
+    status, after = answer.status_code, _retry_after(answer)
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except UNREADABLE:
+        said = f"{answer.request.url} answered {status} {answer.reason_phrase}".rstrip()
+        return RequestRefused(f"http_{status}", status, said, retry_after=after)
+    sentence = problem.detail
+    if problem.code == "unauthorised" and "Authorization" not in answer.request.headers:
+        sentence = f"{answer.request.url.copy_with(path='/', query=None)} asks for a token"
+    kind = KINDS.get(status, RequestRefused)
+    return kind(problem.code, status, sentence, retry_after=after, results=problem.results)
+
+
+def not_plainmq(sentence: str, status: int = 200) -> RequestRefused:
+    """What answers is another kind of server."""
+    return RequestRefused("not_plainmq", status, sentence)
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None

@@ -1,0 +1,55 @@
+"""How messages are published: once, although the answer may be lost."""
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypedDict
+from uuid import uuid4
+
+from .answers import Published, Scheduled
+from .connection import Connection, decoded
+from .wire import Duration, durations, given, topic_path
+
+BATCH: Final = "application/x-ndjson"
+
+
+class Options(TypedDict, total=False):
+    """How to publish. None is the default.
+
+    `event`: the event name that an EventSource sees. `delivery`: to all subscribers, or to exactly one. `retain`:
+    False is for those who listen now, and never stored. `ttl`: nobody gets it later than this. `idempotency_key`: the
+    same key on the same topic within two minutes stores nothing; one is made up when there is none. `content_type`:
+    `text/plain` if the message is UTF-8, else `application/octet-stream`.
+    """
+
+    event: str | None
+    delivery: Literal["all", "one"] | None
+    retain: bool | None
+    ttl: Duration | None
+    idempotency_key: str | None
+    content_type: str | None
+
+
+async def publish(
+    connection: Connection, topic: str, data: bytes | str, delay: Duration | None, options: Options
+) -> Published | Scheduled:
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"publish has no option {min(unknown)!r}")
+    query: dict[str, Any] = given(event=options.get("event"), delivery=options.get("delivery"))
+    query |= durations(ttl=options.get("ttl"), delay=delay)
+    query |= {"retain": "false"} if options.get("retain") is False else {}
+    headers = {"Idempotency-Key": (options.get("idempotency_key") or uuid4().hex).encode()}
+    if content_type := options.get("content_type"):
+        headers["Content-Type"] = content_type.encode()
+    content = data.encode() if isinstance(data, str) else data
+    answer = await connection.insist(
+        "POST", topic_path(topic, "messages"), params=query, headers=headers, content=content
+    )
+    return decoded(answer.body, Published) if delay is None else decoded(answer.body, Scheduled)
+
+
+async def publish_batch(
+    connection: Connection, topic: str, messages: Iterable[bytes | str], delay: Duration | None, options: Options
+) -> Published | Scheduled:
+    lines = [message.encode() if isinstance(message, str) else message for message in messages]
+    if any(not line or b"\n" in line or line.endswith(b"\r") for line in lines):
+        raise ValueError("a line of a batch cannot be empty, hold a line feed or end in a carriage return")
+    return await publish(connection, topic, b"\n".join(lines), delay, {**options, "content_type": BATCH})
