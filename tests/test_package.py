@@ -1,5 +1,6 @@
 """What is installed is called `plainmq`, and nothing of it `app`: that name belongs to the user's own project."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -64,7 +65,69 @@ def test_nothing_called_app_is_installed(python: Path, tmp_path: Path) -> None:
 def test_every_way_to_start_it_is_there(python: Path, tmp_path: Path) -> None:
     version = run(python.parent / "plainmq", "--version", cwd=tmp_path)
     assert run(python, "-m", "plainmq", "--version", cwd=tmp_path) == version
-    assert run(python, "-c", "from plainmq.client import Client; print(Client.__name__)", cwd=tmp_path) == "Client\n"
+
+
+USER = """
+from typing import assert_type
+
+from plainmq import AsyncClient, Client, Job, LogFull, Message, Published, Scheduled, Stream
+
+
+def use(client: Client) -> None:
+    assert_type(client.publish("a", "x", ttl=5, event="e"), Published)
+    assert_type(client.publish("a", b"x", delay="5s"), Scheduled)
+    assert_type(client.subscribe(["a", "b.*"], on_gap=print), Stream[Message])
+    for message in client.messages("a"):
+        assert_type(message, Message)
+    with client.work("a", "g") as jobs:
+        for job in jobs:
+            assert_type(job, Job)
+
+
+async def use_async(client: AsyncClient) -> None:
+    assert_type(await client.publish("a", "x"), Published)
+    async with client.subscribe("a") as messages:
+        async for message in messages:
+            assert_type(message.data, bytes)
+
+
+print(Client.__module__, issubclass(LogFull, Exception))
+"""
+SLIPS = """
+from plainmq import Client, Cleint
+
+
+def use(client: Client) -> None:
+    client.publish("a", "x", evnt="e")
+    client.publish("a", {"x": 1})
+    client.subscribe("a").data
+"""
+
+
+def mypy(python: Path, program: Path) -> list[str]:
+    """The lines that a user's strict mypy complains about."""
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--python-executable",
+        python,
+        "--cache-dir",
+        "mypy",
+        program,
+    ]
+    done = subprocess.run(command, check=False, cwd=program.parent, capture_output=True, text=True, timeout=180)
+    return re.findall(r"^\w+\.py:(\d+): error", done.stdout, re.MULTILINE)
+
+
+def test_a_program_uses_the_client_with_types(python: Path, tmp_path: Path) -> None:
+    program, slips = tmp_path / "program.py", tmp_path / "slips.py"
+    program.write_text(USER)
+    slips.write_text(SLIPS)
+    assert run(python, program, cwd=tmp_path) == "plainmq.client.sync.client True\n"
+    assert mypy(python, program) == []
+    assert list(dict.fromkeys(mypy(python, slips))) == ["2", "6", "7", "8"]
 
 
 def test_a_checkout_that_is_installed_has_both_names() -> None:

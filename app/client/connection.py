@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from os import PathLike
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
@@ -93,13 +93,10 @@ class Connection:
                 await waits.rest()
 
     async def _ask(self, method: str, path: str, seconds: float, request: dict[str, Any]) -> Answer:
-        try:
-            async with asyncio.timeout(seconds), self._sent(method, path, seconds, request) as answer:
-                if answer.headers.get("content-type", "").startswith(STREAM):
-                    raise not_plainmq(f"{answer.request.url} answers with an event stream", answer.status_code)
-                body = await body_of(answer)
-        except TimeoutError:
-            raise Unreachable(f"{self.url} has not answered within {seconds:g} seconds") from None
+        async with self._within(seconds), self._sent(method, path, seconds, request) as answer:
+            if answer.headers.get("content-type", "").startswith(STREAM):
+                raise not_plainmq(f"{answer.request.url} answers with an event stream", answer.status_code)
+            body = await body_of(answer)
         if not answer.is_success:
             raise refusal(answer, body)
         return Answer(answer, body)
@@ -108,13 +105,23 @@ class Connection:
     async def stream(self, path: str, query: dict[str, Any], headers: dict[str, str]) -> AsyncGenerator[httpx.Response]:
         """An open event stream. Raises RequestRefused, Unreachable."""
         request = {"params": query, "headers": {**headers, "Accept": STREAM}}
-        async with self._sent("GET", path, self._timeout, request) as answer:
-            if answer.status_code != 200:
-                async with asyncio.timeout(self._timeout):
+        async with AsyncExitStack() as stack:
+            async with self._within(self._timeout):
+                answer = await stack.enter_async_context(self._sent("GET", path, self._timeout, request))
+                if answer.status_code != 200:
                     raise refusal(answer, await body_of(answer))
             if not answer.headers.get("content-type", "").lower().startswith(STREAM):
                 raise not_plainmq(f"{self.url} does not answer with an event stream")
             yield answer
+
+    @asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncGenerator[None]:
+        """Of a server that lets its answer trickle in, no part is late, but the whole."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise Unreachable(f"{self.url} has not answered within {seconds:g} seconds") from None
 
     @asynccontextmanager
     async def _sent(
@@ -134,9 +141,10 @@ class Connection:
 
     def fail(self, waits: Waits, error: ClientError) -> None:
         """Raises the error unless another attempt may help."""
-        temporary = isinstance(error, Unreachable) or (isinstance(error, RequestRefused) and error.status in NOT_NOW)
-        if not temporary:
+        if not _temporary(error):
             raise error
+        if isinstance(error, RequestRefused) and error.retry_after is not None:
+            waits.ask(round(error.retry_after * 1000))
         if waits.failed(error):
             self.tell(f"{error}; trying again")
 
@@ -144,6 +152,13 @@ class Connection:
         if (distrusted := distrust(error)) is not None:
             return Untrusted(f"{self.url} is not trusted: {distrusted.verify_message}")
         return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+def _temporary(error: ClientError) -> bool:
+    """Whether the same request may be answered later. Of limits only the rate: the server says when (`Retry-After`)."""
+    if isinstance(error, RequestRefused):
+        return error.status in NOT_NOW or (error.status == 429 and error.retry_after is not None)
+    return isinstance(error, Unreachable)
 
 
 def decoded(body: bytes, kind: type[T]) -> T:

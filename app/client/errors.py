@@ -102,7 +102,8 @@ class MessageTooLarge(RequestRefused):
 
 
 class LimitReached(RequestRefused):
-    """429: `rate_limited`, and `retry_after` says when to try again; or `topic_limit` or `group_limit`."""
+    """429: `rate_limited`, which the client has waited for as long as `retry_for` allows; or `topic_limit` or
+    `group_limit`."""
 
 
 class Unavailable(RequestRefused):

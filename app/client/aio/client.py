@@ -68,7 +68,7 @@ class AsyncClient:
         tell: Callable[[str], None] = _log.warning,
     ) -> None:
         self._connection = Connection(url, token=token, ca=ca, retry_for=retry_for, timeout=timeout, tell=tell)
-        self._runner = AsyncRunner()
+        self._runner = AsyncRunner(self._connection.close)
         self.url = self._connection.url
 
     async def __aenter__(self) -> Self:
@@ -81,7 +81,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """End whatever waits: iterators end, calls raise Closed."""
-        await self._runner.end(self._connection.close())
+        await self._runner.end()
 
     # Publish
 

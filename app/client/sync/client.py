@@ -70,7 +70,7 @@ class Client:
         tell: Callable[[str], None] = _log.warning,
     ) -> None:
         self._connection = Connection(url, token=token, ca=ca, retry_for=retry_for, timeout=timeout, tell=tell)
-        self._runner = Runner()
+        self._runner = Runner(self._connection.close)
         self.url = self._connection.url
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class Client:
 
     def close(self) -> None:
         """End whatever waits: iterators end, calls raise Closed."""
-        self._runner.end(self._connection.close())
+        self._runner.end()
 
     # Publish
 

@@ -1,0 +1,1 @@
+"""`from plainmq import Client, AsyncClient`: what a program does with them, against real servers."""
