@@ -9,7 +9,7 @@ The pages are the README and those that docs/README.md names. Each is run by its
                                   without a command goes on where the terminal's last block stopped
     <!-- runs without a server --> the same when the server has been stopped
     <!-- banner -->               before what the server prints when it starts
-    <!-- file NAME -->            before a script; both are run, and what they print follows `what NAME prints`
+    <!-- file NAME -->            before a script, which a command runs; or a test, and `what NAME prints` follows
     <!-- test command -->         before what .ci/run runs
     <!-- not run: WHY -->         before a block of commands that no test runs
     <!-- settings -->             around the table, which `python -m tests.test_pages` writes anew
@@ -101,7 +101,8 @@ class Place:
         programs = folder / "bin"
         programs.mkdir()
         telnet = shutil.which("telnet") or f"{sys.executable} -c {shlex.quote(TELNET)}"
-        for name, command in {"plainmq": f"{sys.executable} -m app", "telnet": telnet}.items():
+        commands = {"plainmq": f"{sys.executable} -m app", "telnet": telnet, "python": sys.executable}
+        for name, command in commands.items():
             (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             (programs / name).chmod(0o700)
         (folder / ".curlrc").write_text("silent\nshow-error\n")  # no progress, as on a terminal
@@ -282,9 +283,11 @@ def test_the_terminals_show_what_the_page_shows(page: Path, tmp_path: Path) -> N
                 place.start(text)
             elif marker == "runs without a server":
                 place.stop()
+            if marker.startswith(("runs ", "file ")) and not place.server and marker != "runs without a server":
+                place.start()
+            if marker.startswith("file "):
+                (tmp_path / marker.removeprefix("file ")).write_text(place.here(text))
             if marker.startswith("runs "):
-                if not place.server and marker != "runs without a server":
-                    place.start()
                 terminals.setdefault(marker, Terminal(place)).play(text)
         assert terminals, "nothing was run"
         for terminal in terminals.values():
