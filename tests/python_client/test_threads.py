@@ -306,10 +306,7 @@ print(next(messages).text)
 
 
 def test_a_program_that_ends_without_closing_says_nothing(server: ServerProcess, topic: str) -> None:
-    text = (
-        'client.publish(topic, "x")\nmessages = client.subscribe(topic, since="earliest")\nprint(next(messages).text)'
-    )
-    with program(text, server, topic) as process:
+    with program(UNCLOSED, server, topic) as process:
         assert process.communicate(timeout=DEADLINE) == ("x\n", "")
     assert process.returncode == 0
 
