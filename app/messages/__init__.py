@@ -1,5 +1,5 @@
-"""The values that everything else speaks of: messages, topics, positions, leases, durations and sizes.
+"""The values that the whole program shares: messages, topics, positions, leases, durations and sizes.
 
-Each is parsed once, where it comes in, into a type that cannot be wrong.
-They know nothing of the program that uses them.
+Each value is parsed once, where it enters the program, into a type that is valid by construction.
+These modules know nothing of the rest of the program.
 """

@@ -1,4 +1,4 @@
-"""A lease: one message, given to one worker for a time; how it is settled, and what comes of that."""
+"""A lease: one message handed to one consumer for a limited time, and the actions that settle it."""
 
 import re
 from enum import StrEnum
@@ -9,7 +9,7 @@ import msgspec
 from ..errors import OptionInvalid
 from .message import Id, Message
 
-MAX_LEASES: Final = 100  # of one worker at a time, or in one pull
+MAX_LEASES: Final = 100  # that one consumer holds at a time, or gets in one pull
 MAX_LEASE_SECONDS: Final = 3_600.0  # seconds
 MAX_NACK_DELAY: Final = 86_400.0  # seconds that a nack may ask for
 
@@ -17,8 +17,8 @@ _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})(?:-([1-9][0-9]{0,8}))?"
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
-    """`attempt` counts from 1 how often the group has handed the message out; `expires` is in Unix
-    seconds, as the wall clock is now; the lease itself goes by the log's own clock."""
+    """`attempt` counts the deliveries of the message in its group, from 1. `expires` is in Unix seconds by the present
+    wall clock; the log decides by its own clock when the lease is over."""
 
     message: Message
     attempt: int
@@ -26,12 +26,12 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> str:
-        """`k3f9a2-42-1`: the message's id and the attempt. It names this lease and no later one of the message."""
+        """`k3f9a2-42-1`: the message's id and the attempt. A later lease of the same message has another id."""
         return f"{self.message.id}-{self.attempt}"
 
 
 class LeaseId(msgspec.Struct, frozen=True, gc=False):
-    """Which lease is meant: that of the attempt, or (None) whichever the message has now."""
+    """A lease as a client names it. `attempt` None: the current lease of the message."""
 
     message: Id
     attempt: int | None = None
@@ -41,12 +41,12 @@ class LeaseId(msgspec.Struct, frozen=True, gc=False):
 
 
 def lease_id(lease: Lease) -> LeaseId:
-    """Exactly that lease."""
+    """The id that names exactly this lease."""
     return LeaseId(Id(lease.message.epoch, lease.message.seq), lease.attempt)
 
 
 def parse_lease_id(text: str) -> LeaseId:
-    """A message's id or a lease's. Raises OptionInvalid, whatever the bytes."""
+    """Parse a message id or a lease id. Raises OptionInvalid for any other text."""
     if match := _ID.fullmatch(text):
         return LeaseId(Id(match[1], int(match[2])), int(match[3]) if match[3] else None)
     raise OptionInvalid(
@@ -56,13 +56,13 @@ def parse_lease_id(text: str) -> LeaseId:
 
 class Action(StrEnum):
     ACK = "ack"  # the work is done
-    NACK = "nack"  # it is not: somebody else shall try, after a time
-    EXTEND = "extend"  # it takes longer
-    RETURN = "return"  # the worker is gone
-    RELEASE = "release"  # the server ends the worker's connection: no failure of the job
+    NACK = "nack"  # the work failed: the message is delivered again after a delay
+    EXTEND = "extend"  # the work takes longer
+    RETURN = "return"  # the consumer disconnected
+    RELEASE = "release"  # the server closes the consumer's connection: not a failed attempt
 
 
 class Outcome(StrEnum):
-    DONE = "done"  # as asked; for an ack also when it was acked before
+    DONE = "done"  # the action took effect; also for an ack of a message that was acked before
     EXPIRED = "expired"  # the lease is over: nothing was changed
-    UNKNOWN = "unknown"  # the group never had such a lease, or its message is no longer retained
+    UNKNOWN = "unknown"  # the group never handed the message out, or the message is no longer retained

@@ -1,6 +1,6 @@
-"""A message: what a publisher hands in (Draft), what a reader gets (Message), what the publisher is told (Receipt).
+"""A message: as a publisher submits it (Draft), as a subscriber gets it (Message), and the publisher's Receipt.
 
-What goes into a Draft is checked at the door; nothing further in asks again.
+The endpoints validate everything that goes into a Draft. The layers below do not validate it again.
 """
 
 import re
@@ -18,30 +18,30 @@ from ..errors import OptionInvalid, Refused
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
-MAX_PUBLISH_DELAY: Final = 604_800.0  # seconds, a week: what waits takes room, and no retention ever frees it
+MAX_PUBLISH_DELAY: Final = 604_800.0  # seconds, a week: delayed messages take memory that no retention frees
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
-# What the server itself says in an event stream, and what an EventSource dispatches by itself: no message is called so.
+# Event names that the server sends itself (place, gap, busy, bye) or that EventSource dispatches (open, error).
 RESERVED_EVENTS: Final = frozenset({"place", "gap", "busy", "bye", "open", "error"})
-BODY_PLACEHOLDER: Final = b"\0"  # in an Envelope's line, in which nothing else is one
+BODY_PLACEHOLDER: Final = b"\0"  # in an Envelope's line, where no other NUL occurs
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _PRINTABLE = re.compile(r"[ -~]+")
-ID_MARK: Final = "~"  # behind an id: what a stream that was opened with a ticket adds (app/access/tickets.py)
+ID_MARK: Final = "~"  # separates an id from the pass that a ticket's stream appends to it (app/access/tickets.py)
 _ID = re.compile(rf"([a-z0-9]{{1,16}})-(0|[1-9][0-9]{{0,17}})({ID_MARK}[A-Za-z0-9_-]{{1,64}})?")
 
 
 class Delivery(StrEnum):
     ALL = "all"
-    ONE = "one"  # to exactly one subscriber; it waits in the log for the first one
+    ONE = "one"  # to exactly one subscriber; without any, the message waits in the log for the first
 
 
-ONE: Final = Delivery.ONE  # an enum's member is dear to look up
+ONE: Final = Delivery.ONE  # looking up an enum's member is slow
 
 
 class Id(msgspec.Struct, frozen=True):
-    """`<epoch>-<seq>`: a place in the log. `epoch` names one life of it, `seq` counts its messages from 1."""
+    """`<epoch>-<seq>`: a position in the log. `epoch` names one life of the log, `seq` counts its messages from 1."""
 
     epoch: str
     seq: int
@@ -51,15 +51,15 @@ class Id(msgspec.Struct, frozen=True):
 
 
 def parse_id(text: str) -> Id:
-    """`k3f9a2-42`, or with a mark `k3f9a2-42~x`, → Id("k3f9a2", 42). Raises OptionInvalid, whatever the bytes."""
+    """`k3f9a2-42`, or `k3f9a2-42~pass`, → Id("k3f9a2", 42). Raises OptionInvalid for any other text."""
     if match := _ID.fullmatch(text):
         return Id(match[1], int(match[2]))
     raise OptionInvalid(f"{text[:60]!a} is not a message id: expected <epoch>-<number>, such as k3f9a2-42")
 
 
 class Death(msgspec.Struct, frozen=True, gc=False):
-    """Why a message is in a dead-letter topic: the message it was, the group that gave it up after so many attempts,
-    the reason of the last failure, and when (Unix seconds) it failed first and last."""
+    """Why a message is in a dead-letter topic: its original id and topic, the group that gave up after `attempts`, the
+    reason of the last failure, and the times of the first and the last failure (Unix seconds)."""
 
     id: str
     topic: str
@@ -71,11 +71,11 @@ class Death(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """All of a message but its body and its place. `topic` comes from parse_topic, `event` from parse_event; `ttl` is
+    """A message without its body and its position. `topic` comes from parse_topic, `event` from parse_event; `ttl` is
     in seconds.
 
-    `line` is the whole line of the original protocol it came in, for those who listen in that protocol; HERE stands in
-    it for the body, if that was in it as it is.
+    `line`: the complete line of the original protocol that published the message, for subscribers of that protocol.
+    BODY_PLACEHOLDER stands for the body, if the line contains the body verbatim.
     """
 
     topic: str
@@ -89,8 +89,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """Messages before the log has accepted them, at least one: they differ in nothing but their bodies. `delay` is in
-    seconds, `key` comes from parse_key."""
+    """At least one message that the log has not accepted yet: one envelope, and a body for each. `delay` is in seconds,
+    `key` comes from parse_key."""
 
     envelope: Envelope
     bodies: Sequence[bytes]
@@ -99,13 +99,11 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
 
 
 def count_messages(drafts: Iterable[Draft]) -> int:
-    """Messages."""
     return sum([len(draft.bodies) for draft in drafts])
 
 
 def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
-    """The same messages, with those of neighbours whose envelopes are equal in one draft. Their key and their delay are
-    the same."""
+    """Join neighbouring drafts whose envelopes are equal. All drafts must have the same key and the same delay."""
     if len(drafts) == 1:
         return drafts
     return [
@@ -114,18 +112,18 @@ def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
     ]
 
 
-def newest(drafts: Sequence[Draft], most: int) -> list[Draft]:
-    """The last messages of these, at most so many; the newest drafts come first."""
+def newest(drafts: Sequence[Draft], limit: int) -> list[Draft]:
+    """The last `limit` messages of the drafts; the newest draft comes first."""
     last: list[Draft] = []
     for draft in reversed(drafts):
-        if most > 0:
-            last.append(Draft(draft.envelope, draft.bodies[-most:]))
-            most -= len(draft.bodies)
+        if limit > 0:
+            last.append(Draft(draft.envelope, draft.bodies[-limit:]))
+            limit -= len(draft.bodies)
     return last
 
 
 def guess_content_type(body: bytes) -> str:
-    """What a body is of which nobody has said it."""
+    """The content type of a body that was published without one."""
     return TEXT if body.isascii() or is_utf8(body) else BYTES
 
 
@@ -138,7 +136,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 def parse_event(text: str) -> str:
-    """Itself. Raises OptionInvalid."""
+    """Return the event name unchanged. Raises OptionInvalid."""
     if is_reserved(text):
         raise OptionInvalid(
             f"event {text[:60]!a} is a name of the server's own: {', '.join(sorted(RESERVED_EVENTS))} are reserved"
@@ -147,12 +145,12 @@ def parse_event(text: str) -> str:
 
 
 def is_reserved(event: str) -> bool:
-    """Also where only a reader that is less than exact would take it for one of ours."""
+    """Ignores case and outer whitespace, since a lenient client may do so too."""
     return event.strip().lower() in RESERVED_EVENTS
 
 
 def parse_key(text: str) -> str:
-    """Itself. Raises OptionInvalid."""
+    """Return the key unchanged. Raises OptionInvalid."""
     return _printable("Idempotency-Key", text, MAX_KEY)
 
 
@@ -163,10 +161,10 @@ def _printable(name: str, value: str, limit: int) -> str:
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """An accepted message. `seq` is its place in the log, `index` its place in its topic (from 0).
+    """An accepted message. `seq` is its position in the log, `index` its position in its topic (from 0).
 
-    `time` is what the wall clock said, in Unix seconds, or that of a message before it, if that is later. `at` is the
-    same moment on the log's own clock, on which it also `expires`. Order never depends on them.
+    `time`: when it was accepted, in Unix seconds by the wall clock, but never earlier than the message before it. `at`:
+    the same moment by the log's own clock, which also applies to `expires`. The order of messages depends on neither.
     """
 
     epoch: str
@@ -189,13 +187,13 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return f"{self.epoch}-{self.seq}"
 
     def expired(self, now: float) -> bool:
-        """Its ttl is over: nobody gets it any more, whether or not it was given up yet."""
+        """True when the ttl is over. No subscriber gets the message then, even if the log has not removed it yet."""
         return self.expires is not None and self.expires <= now
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What an accepted publish is told: the place of its first and last message, how many live subscribers were handed
-    them, and whether its Idempotency-Key had been seen before (then nothing was stored now)."""
+    """The result of an accepted publish: the id (`last`: that of the last message) and index of its first message, and
+    the number of live subscribers that got it. `duplicate`: its Idempotency-Key is known, and nothing was stored."""
 
     id: str
     topic: str
@@ -207,11 +205,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 PublishResult = Receipt | list[Receipt | Refused]
-"""What those are told who publish together: of all their drafts at once, or of each."""
+"""The result of drafts that were published together: one receipt for all of them, or one result for each."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, gc=False):
-    """What a delayed publish is told: how many messages, and when (Unix seconds) they take their place in the log."""
+    """The result of a delayed publish: how many messages, and when they enter the log (`due`, Unix seconds)."""
 
     count: int
     due: float
@@ -220,7 +218,7 @@ class Scheduled(msgspec.Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=256)  # the leases of one pull end together
 def rfc3339(time: float) -> str:
-    """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC), within the years that it can write."""
+    """Unix seconds → `2026-11-22T13:40:17.123Z` (RFC 3339, milliseconds, UTC); limited to the years 1 to 9999."""
     return (
         datetime.fromtimestamp(min(max(time, _FIRST_SECOND), _LAST_SECOND), UTC)
         .isoformat(timespec="milliseconds")

@@ -1,9 +1,9 @@
-"""Where a reader starts, where that is in the log, and what it is told when the place is gone."""
+"""Positions: where a subscriber starts (Start), where it stands in the log (Cursor), and what it missed (Gap)."""
 
 import re
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -14,37 +14,37 @@ from .units import parse_duration
 _LAST = re.compile(r"last:([0-9]{1,9})")
 _DURATION = re.compile(r"[0-9.]+(ms|[smhd])")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
-# RFC 3339, section 5.6, and a leap second; a blank before the zone was a plus, which in a URL would be written %2B
+# RFC 3339, section 5.6, with leap seconds. A blank before the zone is an unescaped plus sign of a URL (%2B is right).
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(\.[0-9]+)?"
     r"(?:[Zz]|([+ -])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
-_YEARS, _DAYS = 400, 146_097  # in which the calendar repeats itself; Python's begins with the year 1, not with 0
+_YEARS, _DAYS = 400, 146_097  # the calendar's period; Python's calendar begins with year 1, RFC 3339 with year 0
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """Only what is published from now on."""
+    """Only messages that are published from now on."""
 
 
 class Earliest(msgspec.Struct, frozen=True):
-    """Everything that is retained."""
+    """Every retained message."""
 
 
 class After(msgspec.Struct, frozen=True):
-    """What follows this id."""
+    """The messages after this id."""
 
     id: Id
 
 
 class Since(msgspec.Struct, frozen=True):
-    """What was accepted at or after this time, in Unix seconds."""
+    """The messages that were accepted at or after this time (Unix seconds)."""
 
     time: float
 
 
 class Ago(msgspec.Struct, frozen=True):
-    """What was accepted in the last `seconds`."""
+    """The messages that were accepted in the last `seconds`."""
 
     seconds: float
 
@@ -56,7 +56,7 @@ class Last(msgspec.Struct, frozen=True):
 
 
 class AfterIndex(msgspec.Struct, frozen=True):
-    """What follows this index of the one topic that is asked for (the line port's `last_seen`)."""
+    """The messages after this index of a single topic (`last_seen` on the line port)."""
 
     index: int
 
@@ -68,7 +68,7 @@ EARLIEST = Earliest()
 
 
 def parse_start(text: str) -> Start:
-    """`latest`, `earliest`, `last:10`, `10m`, an RFC 3339 time or an id. Raises OptionInvalid."""
+    """Parse `latest`, `earliest`, `last:10`, `10m`, an RFC 3339 time or an id. Raises OptionInvalid."""
     if text == "latest":
         return LATEST
     if text == "earliest":
@@ -91,12 +91,12 @@ def parse_start(text: str) -> Start:
 def _parse_time(text: str) -> float:
     match = _TIME.fullmatch(text)
     try:
-        return _unix_time(match) if match else _unlawful(text)
-    except ValueError:  # February has no 30th
-        return _unlawful(text)
+        return _unix_time(match) if match else _refuse_time(text)
+    except ValueError:  # such as 30 February
+        return _refuse_time(text)
 
 
-def _unlawful(text: str) -> float:
+def _refuse_time(text: str) -> NoReturn:
     raise OptionInvalid(
         f"{text[:60]!a} is not an RFC 3339 time: expected one with seconds and a zone, such as 2026-01-31T12:00:00Z or "
         f"2026-01-31T13:00:00+01:00 (in a URL %2B01:00)"
@@ -104,7 +104,7 @@ def _unlawful(text: str) -> float:
 
 
 def _unix_time(match: re.Match[str]) -> float:
-    """Unix seconds; a leap second is the one that follows it. Raises ValueError for a day that is none."""
+    """Unix seconds; a leap second equals the second after it. Raises ValueError for a day that does not exist."""
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
     days = date(year % _YEARS + _YEARS, month, day).toordinal() + (year // _YEARS - 1) * _DAYS - _EPOCH
     fraction, sign, *zone = match.groups()[6:]
@@ -113,14 +113,14 @@ def _unix_time(match: re.Match[str]) -> float:
 
 
 class GapReason(StrEnum):
-    TRIMMED = "trimmed"  # retention, or a deleted topic, took what came next
+    TRIMMED = "trimmed"  # retention or the deletion of a topic removed the next messages
     EPOCH = "epoch"  # the id is from another life of the log
-    AHEAD = "ahead"  # the id is one that was not given yet
+    AHEAD = "ahead"  # the id has not been assigned yet
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A loss, as it is told: what was asked for, why it is gone, how many messages are missing (None: not known),
-    and the id of the first message that follows (None: nothing is retained)."""
+    """Messages that a subscriber missed: the position it asked for, why they are gone, how many they are (None:
+    unknown), and the id of the first message after them (None: no message is retained)."""
 
     requested: str
     reason: GapReason
@@ -135,9 +135,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A place between two messages: after `seq`. Losses up to `told` have been said, or were not asked about."""
+    """A position between two messages: after `seq`. Messages up to `told` that are gone have been reported as a gap, or
+    need not be: they precede the position that the subscriber asked for."""
 
     seq: int
     told: int
-    requested: str | None = None  # set until the reader was told that this place is gone
+    requested: str | None = None  # set until the gap at this position has been reported
     reason: GapReason | None = None

@@ -1,3 +1,5 @@
+"""JSON records: messages and leases as dictionaries for streams, pages and the command line."""
+
 from base64 import b64encode
 from typing import Any
 
@@ -22,12 +24,12 @@ def as_data_url(message: Message) -> str:
 
 
 def _event(message: Message) -> str | None:
-    """Its name, unless it was stored under one that is the server's own now: nobody shall take it for ours."""
+    """None for a stored name that has become reserved since: no client may take it for an event of the server."""
     return None if message.event is None or is_reserved(message.event) else message.event
 
 
 def as_record(message: Message) -> dict[str, Any]:
-    """The message as people and programs read it in JSON: over streams, pages and the command line alike."""
+    """A body that is not UTF-8 is in `data_base64` instead of `data`."""
     record: dict[str, Any] = {
         "id": message.id,
         "topic": message.topic,
@@ -52,7 +54,7 @@ def as_death_record(death: Death) -> dict[str, Any]:
 
 
 def as_lease_record(lease: Lease) -> dict[str, Any]:
-    """The message, and a worker's lease of it."""
+    """The record of the message, with the lease's attempt, id and end."""
     return as_record(lease.message) | {
         "attempt": lease.attempt,
         "lease": lease.id,

@@ -1,8 +1,8 @@
-"""Topic names, patterns over them, and selectors: what a reader asked to hear.
+"""Topics: names, patterns over names, and filters, which are sets of both.
 
-A name is 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`, none of them empty.
-In a pattern, of at most 16 segments, `*` stands for exactly one segment (it may at most four times) and a last `**` for
-one or more; the separators stand for themselves.
+A name has 1 to 1,024 characters of printable ASCII without `*`, in segments separated by `.` or `/`. No segment is
+empty. A pattern has at most 16 segments. In a pattern, `*` stands for exactly one segment (at most four times), and a
+final `**` stands for one or more segments. The separators stand for themselves.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from typing import Any, Final, Generic, TypeVar
 from ..errors import TopicInvalid
 
 MAX_LENGTH: Final = 1024
-DEAD_LETTER_SUFFIX: Final = ".dead"  # what the topic for dead messages ends in, unless a group says otherwise
+DEAD_LETTER_SUFFIX: Final = ".dead"  # of the default dead-letter topic
 MAX_FILTER_NAMES: Final = 64
-REGEX_BATCH: Final = 8  # names in one regular expression: Python remembers hundreds, which shall take little memory
-MAX_SEGMENTS: Final = 16  # of a pattern: each costs every subscriber memory, and a matching publish time
-MAX_WILDCARDS: Final = 4  # `*` of them: with each, a topic can match a great many more patterns that differ
+REGEX_BATCH: Final = 8  # names in one regular expression: Python caches hundreds of them, so each must be small
+MAX_SEGMENTS: Final = 16  # of a pattern: each takes memory per subscriber, and time per matching publish
+MAX_WILDCARDS: Final = 4  # `*` in a pattern: each multiplies the different patterns that one topic can match
 
-SUBSCRIBER_COST: Final = 1_536  # bytes of memory that a reader takes besides its names; a test measures all of it
-NAME_COST: Final = 400  # bytes of memory that a selector's name takes a reader, beyond its length
-SEGMENT_COST: Final = 300  # likewise each segment of a pattern, in the index
-LENGTH_COST: Final = 11  # likewise each character of a pattern, in the index and in the expression that was made of it
+SUBSCRIBER_COST: Final = 1_536  # bytes of memory of a subscriber without its names; a test measures these four
+NAME_COST: Final = 400  # bytes of memory of each name, beyond its length
+SEGMENT_COST: Final = 300  # likewise of each segment of a pattern, in the index
+LENGTH_COST: Final = 11  # likewise of each character of a pattern, in the index and in its regular expression
 
 _SEGMENT = r"[!-)+,\-0-~]+"  # printable ASCII but `*`, `.` and `/`
 _NAME = re.compile(rf"{_SEGMENT}(?:[./]{_SEGMENT})*")
@@ -34,13 +34,13 @@ _WILD = {"*": "[^./]+", "**": ".+"}
 
 @lru_cache(maxsize=4096)
 def parse_topic(name: str) -> str:
-    """The name itself, checked. Raises TopicInvalid with what was seen and what is expected."""
+    """Return the name unchanged. Raises TopicInvalid."""
     return _checked(name, _NAME, "a topic")
 
 
 @lru_cache(maxsize=4096)
 def parse_pattern(pattern: str) -> str:
-    """The pattern (or plain name) itself, checked. Raises TopicInvalid."""
+    """Return the pattern or plain name unchanged. Raises TopicInvalid."""
     if is_pattern(pattern) and pattern.count(".") + pattern.count("/") >= MAX_SEGMENTS:
         raise TopicInvalid(f"a pattern has at most {MAX_SEGMENTS} segments")
     if pattern.removesuffix("**").count("*") > MAX_WILDCARDS:
@@ -67,8 +67,8 @@ def _shortened(text: str) -> str:
 
 
 def dead_letter_of(topic: str) -> str:
-    """The topic for its dead messages, unless a group says otherwise. A name that would be too long is cut, and a hash
-    tells it from others that begin like it."""
+    """The default dead-letter topic of a topic. A name that would be too long is truncated; a hash keeps it distinct
+    from others with the same beginning."""
     if len(topic) + len(DEAD_LETTER_SUFFIX) <= MAX_LENGTH:
         return topic + DEAD_LETTER_SUFFIX
     end = "~" + hashlib.sha256(topic.encode()).hexdigest()[:16] + DEAD_LETTER_SUFFIX
@@ -80,12 +80,12 @@ def is_pattern(text: str) -> bool:
 
 
 def tokens(name: str) -> list[str]:
-    """Segments with the separator before them: `a.b/c` → `a`, `.b`, `/c`."""
+    """Segments, each with the separator before it: `a.b/c` → `a`, `.b`, `/c`."""
     return _TOKEN.findall(name)
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether the pattern `wide` matches every topic that `narrow`, a topic or a pattern, does."""
+    """Whether the pattern `wide` matches every topic that `narrow` (a topic or a pattern) matches."""
     rest = tokens(narrow)
     for token in tokens(wide):
         if not rest:
@@ -107,12 +107,12 @@ def _split(token: str) -> tuple[str, str]:
 
 
 class TopicFilter:
-    """A set of topics and patterns. Equal sets are equal selectors, so that their readers share one cohort."""
+    """A set of topics and patterns. Equal sets are equal filters, so their subscribers can share one cohort."""
 
     __slots__ = ("_hash", "_regexes", "everything", "patterns", "topics")
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Raises TopicInvalid for an unlawful name, none at all, or more than 64."""
+        """Raises TopicInvalid for an invalid name, for no names, and for more than 64."""
         given = tuple(names)
         if not 1 <= len(given) <= MAX_FILTER_NAMES:
             raise TopicInvalid(f"expected 1 to {MAX_FILTER_NAMES} topics or patterns, got {len(given)}")
@@ -121,16 +121,18 @@ class TopicFilter:
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns
         self._hash = hash(every)
-        self._regexes: list[re.Pattern[str]] = []  # for many patterns they cost milliseconds, and few are asked
+        self._regexes: list[
+            re.Pattern[str]
+        ] = []  # compiled on first use: many patterns take milliseconds, and most filters never need them
 
     @property
     def effort(self) -> int:
-        """About how many times as much as with one pattern matches() takes."""
+        """The approximate cost of matches(), relative to a filter with one pattern."""
         return 1 if self.everything else 1 + len(self.patterns) // REGEX_BATCH
 
     @property
     def memory(self) -> int:
-        """Bytes that a reader of it takes at most."""
+        """The most bytes of memory that a subscriber with this filter takes."""
         nbytes = SUBSCRIBER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
         for pattern in self.patterns:
             segments = 1 + pattern.count(".") + pattern.count("/")
@@ -153,7 +155,7 @@ class TopicFilter:
         return self._hash
 
     def __repr__(self) -> str:
-        return f"Selector({[*self.topics, *self.patterns]})"
+        return f"TopicFilter({[*self.topics, *self.patterns]})"
 
 
 def _regex_of(pattern: str) -> str:
@@ -169,10 +171,10 @@ T = TypeVar("T")
 
 
 class TopicTrie(Generic[T]):
-    """Values filed under patterns, found by topic in time that depends on the topic's segments, not on the patterns."""
+    """Values by pattern. The time of a look-up depends on the topic's segments, not on the number of patterns."""
 
     def __init__(self) -> None:
-        self._root: dict[Any, Any] = {}  # token → the same, one level down; "" → the values filed at this level
+        self._root: dict[Any, Any] = {}  # token → node of the next level; "" → the values of the pattern that ends here
 
     def add(self, pattern: str, value: T) -> None:
         node = self._root
@@ -192,7 +194,7 @@ class TopicTrie(Generic[T]):
             del node[token]
 
     def matching(self, topic: str) -> Iterator[T]:
-        """The values of every pattern that matches; one filed under several comes several times."""
+        """The values of every pattern that matches; a value of several such patterns comes once for each."""
         return self._walk(self._root, tokens(topic), 0)
 
     def _walk(self, node: dict[str, Any], path: list[str], depth: int) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `90s`, `1.5h`, `8MiB`. The same words in settings and on the wire."""
+"""Durations and sizes as text: `90s`, `1.5h`, `8MiB`. Settings and the wire use the same notation."""
 
 import re
 from functools import lru_cache
@@ -13,14 +13,14 @@ _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|)")
 
 
 class Seconds(float):
-    """A duration in seconds, written with its unit."""
+    """A duration in seconds whose text has a unit."""
 
     def __str__(self) -> str:
         return format_duration(self)
 
 
 class ByteSize(int):
-    """A number of bytes, written with its unit."""
+    """A number of bytes whose text has a unit."""
 
     def __str__(self) -> str:
         return format_size(self)
@@ -46,7 +46,8 @@ def parse_size(text: str) -> int:
 
 @lru_cache(maxsize=256)
 def format_duration(seconds: float) -> str:
-    """600.0 → `10m`: the largest unit that leaves a whole number of at most 12 digits, or else the largest below."""
+    """600.0 → `10m`: the largest unit that gives a whole number of at most 12 digits, or else the largest unit that is
+    not longer than the duration."""
     fitting = [(unit, seconds / length) for unit, length in reversed(SECONDS.items()) if seconds >= length]
     for unit, number in fitting:
         if number.is_integer() and number < 1e12:
@@ -56,7 +57,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(nbytes: int) -> str:
-    """8388608 → `8MiB`: the largest unit that leaves a whole number."""
+    """8388608 → `8MiB`: the largest unit that gives a whole number."""
     for unit, size in reversed(SIZE_UNITS.items()):
         if nbytes >= size and nbytes % size == 0:
             return f"{nbytes // size}{'' if unit == 'B' else unit}"
