@@ -1,5 +1,5 @@
-"""What is decided: the one log of all topics, its retention, groups and leases, as plain functions of the time.
+"""The log's decisions: one ordered log of all topics, its retention, groups and leases, as pure functions of time.
 
-Ask `LogStateMachine` (state) what a command does. What follows from it, such as deliveries, is in its `Outbox`.
-It does no I/O, reads no clock, and knows neither engines nor endpoints.
+`LogStateMachine` (state) executes a command. Its `Outbox` has the effects to carry out, such as deliveries.
+The log does no I/O, reads no clock, and knows neither engines nor endpoints.
 """

@@ -1,4 +1,4 @@
-"""Whether there is room for messages in a topic and in the log, and who is told what when there is none."""
+"""Capacity: whether the log and a topic have room for new messages, and the error if they have not."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
 
 
 class Freed(NamedTuple):
-    """Bytes of memory, and of those what is taken even if the messages are on a disk."""
+    """Bytes of memory. `resident`: the part that messages take even if they are on a disk."""
 
     memory: int = 0
     resident: int = 0
 
 
 def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: Callable[[], int]) -> None:
-    """`topic`: theirs, if there is one by now; `taken`: bytes of the whole log; `left` answers those of `memory_bytes`.
-    Raises LogFull, MessageTooLarge."""
+    """`topic`: that of the drafts, if it exists. `taken`: bytes of the whole log. `left` returns what is left of
+    `memory_bytes`. Raises LogFull, MessageTooLarge."""
     retention = topic.retention if topic else limits.retention
     retained = [draft for draft in drafts if draft.envelope.retain]
     coming = kept = weigh(retained)
@@ -30,7 +30,8 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
     if topic is None:
         need += TOPIC_COST
     elif topic.unacked is not None:
-        staying = coming if topic.unacked.groups else weigh(newest(retained, 1))  # or else older ones make room
+        # Without groups, only the last one stays for certain: the others make room.
+        staying = coming if topic.unacked.groups else weigh(newest(retained, 1))
         _check_held(topic, topic.unacked, staying)
         need += kept.messages * len(topic.unacked.groups) * JOB_COST
     lack = kept.resident - left() if kept.resident else 0
@@ -54,7 +55,7 @@ def memory_full(limits: Limits, left: int) -> str:
 
 
 def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
-    """Of those of them that would be kept. Raises MessageTooLarge."""
+    """The weight of the messages that retention would keep. Raises MessageTooLarge."""
     kept = newest(drafts, retention.max_messages)
     longest = max((len(body) for draft in kept for body in draft.bodies), default=0)
     if longest > retention.max_bytes:
@@ -65,7 +66,7 @@ def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
 
 
 def _check_held(topic: TopicLog, holds: UnackedIndex, coming: Weight) -> None:
-    """Raises MessageTooLarge when they never could be held for all groups, LogFull when they cannot be now."""
+    """Raises MessageTooLarge when the topic can never hold so much for its groups, LogFull when it cannot now."""
     retention = topic.retention
     if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
         raise MessageTooLarge(
@@ -88,7 +89,7 @@ def _why(name: str, holds: UnackedIndex) -> str:
 
 
 def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
-    """What the topic's own retention would free if those messages came."""
+    """What the topic's retention would free if the coming messages were accepted."""
     messages = topic.ring.live + coming.messages - topic.retention.max_messages
     nbytes = topic.bytes + coming.nbytes - topic.retention.max_bytes
     memory = known = 0

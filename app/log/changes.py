@@ -1,6 +1,7 @@
-"""Notes: whatever of the log's state is not a message, for an engine that must find it again after a restart.
+"""State records: the log's state besides its messages, for an engine that has to restore it after a restart.
 
-Whoever changes such state says so: (kind, key, ...). The engine asks for what it is then, and writes that down.
+Code that changes such state reports the kind and the key of the record. The engine later asks for the record's current
+value, and stores that; a record that is None is deleted.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,10 @@ Kind = Literal["log", "topic", "forgotten", "group", "job", "buried", "key", "de
 Key = tuple[str | int, ...]
 
 Records = dict[Kind, dict[Key, Any]]
-"""Everything that was written down, by kind and key."""
+"""All stored records, by kind and key."""
 
 OnChange = Callable[[Kind, Key], None]
 
 
 def ignore_change(_kind: Kind, _key: Key) -> None:
-    """For an engine that forgets everything anyway."""
+    """For an engine that stores nothing."""

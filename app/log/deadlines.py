@@ -1,16 +1,19 @@
-"""Deadlines: which keys are due by now. Time is asked for, never waited for; a key given up costs nothing later."""
+"""Deadlines: which keys are due at a given time. Nothing here waits or reads a clock."""
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
-_SLACK = 64  # given-up entries that may stay in the heap before it is rebuilt
+_SLACK = 64  # stale entries that the heap may have before it is rebuilt
 
 K = TypeVar("K", int, str, tuple[str, str])
 
 
 class Deadlines(Generic[K]):
-    """Keys with a deadline each, on the caller's clock."""
+    """Keys, each with a deadline by the caller's clock.
+
+    A changed or discarded deadline leaves a stale entry in the heap, which is skipped when it comes up.
+    """
 
     def __init__(self) -> None:
         self._times: dict[K, float] = {}
@@ -20,7 +23,7 @@ class Deadlines(Generic[K]):
         return len(self._times)
 
     def set(self, key: K, time: float) -> None:
-        """Give the key this deadline, in place of any other."""
+        """Set or replace the key's deadline."""
         if self._times.get(key) != time:
             self._times[key] = time
             heappush(self._heap, (time, key))
@@ -31,19 +34,19 @@ class Deadlines(Generic[K]):
             self._rebuild_if_stale()
 
     def next(self) -> float | None:
-        """The earliest deadline; None when there is none."""
+        """The earliest deadline, or None."""
         heap = self._heap
         while heap and self._times.get(heap[0][1]) != heap[0][0]:
             heappop(heap)
         return heap[0][0] if heap else None
 
     def may_be_due(self, now: float) -> bool:
-        """False when nothing is: a cheap question, to be asked often."""
+        """False when nothing is due. Cheap enough to be called often; stale entries can make it True."""
         return bool(self._heap) and self._heap[0][0] <= now
 
     def due(self, now: float) -> Iterator[K]:
-        """Give up, one by one, the keys whose deadline is not after `now`."""
-        while self._heap and self._heap[0][0] <= now:  # may be another heap: whoever is given a key may set() more
+        """Remove, one by one, the keys whose deadline is not after `now`."""
+        while self._heap and self._heap[0][0] <= now:  # read anew, since the caller may rebuild it by set() in between
             time, key = heappop(self._heap)
             if self._times.get(key) == time:
                 del self._times[key]

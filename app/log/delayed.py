@@ -1,4 +1,4 @@
-"""Delayed publishes: drafts that were accepted and take their place in the log when they are due."""
+"""Delayed publishes: accepted drafts that enter the log when they are due."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,19 +10,19 @@ from .deadlines import Deadlines
 
 
 class Postponed(msgspec.Struct, frozen=True):
-    """A publish and its due time."""
+    """A delayed publish. `due`: by the log's clock."""
 
     drafts: list[Draft]
     due: float
 
 
 class Delayed:
-    """Publishes by their due time, on the caller's clock."""
+    """All delayed publishes, numbered in the order of their acceptance."""
 
     def __init__(self, on_change: OnChange = ignore_change) -> None:
         self._publishes: dict[int, Postponed] = {}
         self._due: Deadlines[int] = Deadlines()
-        self._numbers: dict[str, dict[int, int]] = {}  # of each topic: its publishes, and how many messages in each
+        self._numbers: dict[str, dict[int, int]] = {}  # by topic: the messages of each of its publishes, by number
         self._number = 0
         self._on_change = on_change
 
@@ -46,22 +46,22 @@ class Delayed:
         return (publish.drafts for publish in self._publishes.values())
 
     def counters(self) -> dict[str, int]:
-        """How many messages of each topic wait."""
-        return {topic: sum(counters.values()) for topic, counters in self._numbers.items()}
+        """The number of delayed messages, by topic."""
+        return {topic: sum(counts.values()) for topic, counts in self._numbers.items()}
 
     def drop(self, topic: str) -> Iterator[Sequence[Draft]]:
-        """Give up all that a topic has now, one by one; meanwhile some may be due."""
+        """Remove the publishes that a topic has now, one by one. Some of them may become due in between."""
         for number in tuple(self._numbers.get(topic, ())):
             if number in self._publishes:
                 self._due.discard(number)
                 yield self._take(number)
 
     def next(self) -> float | None:
-        """When the next one is due; None when there is none."""
+        """The earliest due time, or None."""
         return self._due.next()
 
     def due(self, now: float) -> Iterator[Sequence[Draft]]:
-        """Give up those that are due, in the order of their due times."""
+        """Remove the publishes that are due, one by one, in the order of their due times."""
         for number in self._due.due(now):
             yield self._take(number)
 

@@ -1,7 +1,7 @@
-"""Epochs: the lives of a log. A new one begins whenever an accepted message may be gone.
+"""Epochs: the lives of a log. A new epoch begins whenever an accepted message may be gone.
 
-A log that was cut short goes on in a new epoch from where it was cut: up to there the old ids are its own, and what an
-old id says beyond is lost.
+A log that lost its end continues in a new epoch. Ids of the old epoch up to the cut remain valid; the messages of later
+ids are lost.
 """
 
 import secrets
@@ -14,24 +14,24 @@ from ..messages.message import Id
 
 
 def new_epoch() -> str:
-    """Eight letters and digits that name one life of a log."""
+    """Eight random letters and digits."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 class Epochs:
-    """The current epoch, and the ones before it with the last seq of each that is still the log's."""
+    """The current epoch, and the earlier ones, each with the last seq of it that is still in the log."""
 
     def __init__(self, current: str, parents: Sequence[tuple[str, int]] = ()) -> None:
-        """`parents`: the oldest first, so their last seqs never fall."""
+        """`parents`: earlier epochs, the oldest first, so that their last seqs never decrease."""
         self.current = current
         self._parents = parents
         self._last = dict(parents)
 
     def of(self, seq: int) -> str:
         """The epoch in which the message was accepted."""
-        place = bisect_left(self._parents, seq, key=itemgetter(1))
-        return self._parents[place][0] if place < len(self._parents) else self.current
+        index = bisect_left(self._parents, seq, key=itemgetter(1))
+        return self._parents[index][0] if index < len(self._parents) else self.current
 
     def knows(self, id: Id) -> bool:
-        """Whether the id is a place of this log, unless it lies ahead of it."""
+        """Whether the id is of this log. An id of the current epoch may still be ahead of the newest message."""
         return id.epoch == self.current or id.seq <= self._last.get(id.epoch, -1)

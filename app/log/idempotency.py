@@ -1,7 +1,7 @@
-"""Idempotency keys: a publish that is repeated within the memory of its key is told what the first one was told.
+"""Idempotency keys: a publish that repeats a remembered key gets the answer of the first publish.
 
-A key outlives what retention, a ttl or a reader takes: the message was there, and to store it again would be a double.
-It does not outlive its topic's DELETE, after which there is nothing of which a publish could be a repetition.
+A key outlives its message, whether retention, a ttl or a subscriber removed it: to store the message again would
+duplicate it. The deletion of a topic removes its keys.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from .changes import Key, OnChange, ignore_change
 Answer = Receipt | Scheduled
 
 WINDOW: Final = 120.0  # seconds: longer than any client's retries take
-MAX_KEYS: Final = 10_000  # keys, so that memory is bounded
+MAX_KEYS: Final = 10_000  # which bounds the memory of keys
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """When a key came, and what its publisher was told: one of the two."""
+    """When a key was first used, and the answer: either a receipt or a Scheduled."""
 
     time: float
     receipt: Receipt | None = None
@@ -27,7 +27,7 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class IdempotencyStore:
-    """The answers to the newest keys. Keys of different topics are different keys."""
+    """The answers for the newest keys. Each topic has its own keys."""
 
     def __init__(self, on_change: OnChange = ignore_change) -> None:
         self._seen: dict[tuple[str, str], Remembered] = {}  # oldest first
@@ -41,7 +41,7 @@ class IdempotencyStore:
         return self._seen.get((topic, key))
 
     def find(self, topic: str, key: str, now: float) -> Answer | None:
-        """What the first publish with this key was told, marked as a duplicate's; None when the key is new."""
+        """The answer to the first publish with this key, marked as a duplicate; None when the key is new."""
         known = self._seen.get((topic, key))
         if known is None or known.time + WINDOW <= now:
             return None
@@ -56,13 +56,13 @@ class IdempotencyStore:
             self._forget(next(iter(self._seen)))
 
     def set_result(self, key: str, receipt: Receipt) -> None:
-        """The publisher was told this in the end. By now the key may be another publish's, if the topic was dropped."""
+        """Replace the provisional receipt of a publish, unless its topic was deleted and the key used anew since."""
         known = self._seen.get((receipt.topic, key))
         if known is not None and known.receipt is not None and known.receipt.id == receipt.id:
             self._seen[receipt.topic, key] = _remembered(receipt, known.time)
 
     def drop(self, topic: str) -> None:
-        """Forget a topic's keys."""
+        """Remove a topic's keys."""
         for key in [key for key in self._seen if key[0] == topic]:
             self._forget(key)
 

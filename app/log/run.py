@@ -1,5 +1,6 @@
-"""A run: messages that took their places one after the other and differ in nothing but their bodies. The log keeps it
-as one thing, and a file as one row, because each message by itself would cost far more than a body of usual size.
+"""A run: consecutive messages of the log with one envelope and different bodies.
+
+The log keeps a run as one object, because an object per message would take far more memory than a body of usual size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,17 +11,17 @@ import msgspec
 
 from ..messages.message import ONE, Death, Draft, Envelope, Message
 
-MAX_RUN_LENGTH: Final = 50  # messages in a run: so few that the places of those that are gone take little
-MAX_RUN_BYTES: Final = 16 << 10  # bytes of bodies in a run of several: if some of them go, a file's row is written anew
-MESSAGE_COST: Final = 448  # bytes of memory a kept message takes beyond its body, at most; a test measures it
-EXPIRY_COST: Final = 160  # likewise that it has a ttl
-DEATH_COST: Final = 512  # likewise the story of a dead message
-HELD_COST: Final = 128  # within that: that the dead message is held
-ONE_COST: Final = 352  # likewise that it is for one subscriber: that it waits, or is on its way; not in cost()
+MAX_RUN_LENGTH: Final = 50  # messages in a run: so few that the holes of removed messages take little memory
+MAX_RUN_BYTES: Final = 16 << 10  # of bodies in a run of several: when some are removed, a file's row is rewritten
+MESSAGE_COST: Final = 448  # bytes of memory that a retained message takes at most besides its body; a test measures it
+EXPIRY_COST: Final = 160  # likewise for a ttl
+DEATH_COST: Final = 512  # likewise for the Death of a dead message
+HELD_COST: Final = 128  # of that, what stays in memory when the message is on a disk
+ONE_COST: Final = 352  # likewise for delivery=one: waiting or in transit; not in memory_cost()
 
 
 def memory_cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
-    """Bytes of memory that a kept message with these takes beyond its body, at most."""
+    """The most bytes of memory that a retained message with these fields takes besides its body."""
     nbytes = MESSAGE_COST
     if line is not None:
         nbytes += len(line)
@@ -34,7 +35,7 @@ def one_cost(envelope: Envelope) -> int:
 
 
 def resident_cost(envelope: Envelope, expires: bool) -> int:
-    """Bytes of memory that a kept message takes even if it is on a disk."""
+    """Bytes of memory that a retained message takes even if it is on a disk."""
     nbytes = one_cost(envelope)
     if envelope.death is not None:
         nbytes += HELD_COST
@@ -42,16 +43,17 @@ def resident_cost(envelope: Envelope, expires: bool) -> int:
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """`key`: where it stands, the seq of the last message it ever had; so what lies behind a place is in the runs that
-    stand behind it, and in no other. `seq` and `index`: of the last message that is left. A body is None when its
-    message is gone, and one before and one behind it are not.
+    """Immutable: the removal of messages makes a new run with the same `key`.
 
-    `time`: when it was accepted, by the wall clock, as it is shown. `at`: the same on the log's own clock, on which it
-    also `expires`.
+    `key`: the sort key, the seq of the last message that the run had when it was made. So the messages after a position
+    are in the runs whose key is greater than it. `seq` and `index`: of the last message that is left. The first and the
+    last body are always there; a body between them is None when its message was removed.
 
-    It never changes: who gives up some of its messages has another one then, with the same `key`.
+    `time`: when the messages were accepted, by the wall clock. `at`: the same moment by the log's own clock, which also
+    applies to `expires`.
 
-    `live`: how many messages are left. `nbytes`: bytes of their bodies. `each`: bytes of memory that one takes besides.
+    `live`: how many messages are left. `nbytes`: bytes of their bodies. `overhead`: bytes of memory that each takes
+    besides.
     """
 
     envelope: Envelope
@@ -74,7 +76,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def whole(self) -> bool:
-        """None between the first and the last is gone."""
+        """No message between the first and the last was removed."""
         return self.live == len(self.bodies)
 
     @property
@@ -89,11 +91,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def seqs(self) -> Iterable[int]:
-        """Of the messages that are left, rising."""
+        """The seqs of the messages that are left, in ascending order."""
         return range(self.first, self.seq + 1) if self.whole else [seq for seq, _ in self.sizes()]
 
     def after(self, seq: int) -> Iterator[Message]:
-        """The messages behind that place, oldest first."""
+        """The messages after that seq, oldest first."""
         return self._messages(range(max(seq - self.seq, -len(self.bodies)), 0))
 
     def newest(self) -> Iterator[Message]:
@@ -101,59 +103,59 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self._messages(range(-1, -len(self.bodies) - 1, -1))
 
     def expired(self, now: float) -> bool:
-        """Its ttl is over: nobody gets it any more, whether or not it was given up yet."""
+        """True when the ttl is over. No subscriber gets the messages then, even if they have not been removed yet."""
         return self.expires is not None and self.expires <= now
 
     def has(self, seq: int) -> bool:
-        place = seq - self.seq - 1
-        return -len(self.bodies) <= place < 0 and self.bodies[place] is not None
+        offset = seq - self.seq - 1
+        return -len(self.bodies) <= offset < 0 and self.bodies[offset] is not None
 
     def size(self, seq: int) -> int:
-        """Bytes of the body of a message that is there."""
+        """Bytes of the body of a message in this run."""
         return len(self.bodies[seq - self.seq - 1] or b"")
 
     def get(self, seq: int) -> Message | None:
-        place = seq - self.seq - 1
-        return next(self._messages((place,)), None) if -len(self.bodies) <= place < 0 else None
+        offset = seq - self.seq - 1
+        return next(self._messages((offset,)), None) if -len(self.bodies) <= offset < 0 else None
 
-    def _messages(self, places: Iterable[int]) -> Iterator[Message]:
-        """Places count from the end, -1 is the last."""
+    def _messages(self, offsets: Iterable[int]) -> Iterator[Message]:
+        """`offsets` count from the end: -1 is the last."""
         envelope, bodies, seq, index = self.envelope, self.bodies, self.seq + 1, self.index + 1
-        for place in places:
-            if (body := bodies[place]) is not None:
+        for offset in offsets:
+            if (body := bodies[offset]) is not None:
                 yield Message(
-                    self.epoch, seq + place, index + place, envelope.topic, body, envelope.content_type, envelope.event,
-                    self.time, envelope.delivery, self.expires, envelope.line, envelope.retain, envelope.death,
-                    self.at,
+                    self.epoch, seq + offset, index + offset, envelope.topic, body, envelope.content_type,
+                    envelope.event, self.time, envelope.delivery, self.expires, envelope.line, envelope.retain,
+                    envelope.death, self.at,
                 )  # fmt: skip
 
     def count(self, seq: int) -> int:
-        """How many messages are behind that place."""
+        """How many messages come after that seq."""
         return sum(body is not None for body in self.bodies[max(seq - self.first + 1, 0) :])
 
     def fewest_with(self, nbytes: int) -> int:
-        """How many of the oldest messages have so many bytes, or more; all, if they have fewer together."""
+        """How many of the oldest messages it takes to make up `nbytes`; all of them, if they have fewer bytes."""
         if nbytes > self.nbytes:
             return self.live
         sums = accumulate(size for _, size in self.sizes())
         return next(count for count, total in enumerate(sums, 1) if total >= nbytes) if nbytes > 0 else 0
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """Of each message, seq and bytes of the body."""
+        """The seq and the bytes of the body of each message."""
         return ((seq, len(body)) for seq, body in enumerate(self.bodies, self.first) if body is not None)
 
-    # What goes: a run of what is given up, and one of what is left, if anything is
+    # Removal: each method returns a run of the removed messages, and a run of the others if there are any
 
     def without(self, seq: int) -> "tuple[Run, Run | None]":
-        """A message that is there, by itself, and the others."""
+        """Separate one message of this run from the others."""
         if self.live == 1:
             return self, None
-        bodies, place = self.bodies, seq - self.first
-        others = [*bodies[:place], None, *bodies[place + 1 :]]
-        return self.part(seq, bodies[place : place + 1]), self._left(others, self.live - 1)
+        bodies, index = self.bodies, seq - self.first
+        others = [*bodies[:index], None, *bodies[index + 1 :]]
+        return self.part(seq, bodies[index : index + 1]), self._left(others, self.live - 1)
 
     def split(self, count: int) -> "tuple[Run, Run | None]":
-        """The oldest messages, at most so many, and the others."""
+        """Separate the `count` oldest messages from the others."""
         if count >= self.live:
             return self, None
         end = count
@@ -163,11 +165,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         return gone, self._left(self.bodies[end:], self.live - count)
 
     def part(self, seq: int, bodies: Sequence[bytes | None]) -> "Run":
-        """A run of its own with some of the bodies; `seq` is that of the last."""
+        """A new run, with a key of its own, of some of the bodies. `seq`: that of the last."""
         return self._with(seq, seq, bodies, sum(body is not None for body in bodies))
 
     def _left(self, bodies: Sequence[bytes | None], live: int) -> "Run | None":
-        """It takes no more room than it must. `bodies`: with the last of these."""
+        """The run of what is left, without holes at its ends. `bodies`: up to the last body of this run."""
         if not live:
             return None
         begin, end = 0, len(bodies)
@@ -186,8 +188,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, time: float | None = None) -> list[Run]:
-    """The draft's messages, accepted at `now` and given the places from `seq` and `index` on. `time`: what the wall
-    clock says, if it is not the same."""
+    """The draft's messages, accepted at `now`, with positions from `seq` and `index` on. `time`: the wall clock's time,
+    if it differs from `now`."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
     each, time = memory_cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
@@ -201,7 +203,7 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
 
 
 def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
-    """The bodies, in parts as long as a run may be. What may go before its turn is by itself."""
+    """Divide the bodies into runs. Messages that may be removed out of order (ttl, delivery=one) get a run each."""
     bodies, envelope = draft.bodies, draft.envelope
     if envelope.delivery is ONE or envelope.ttl is not None:
         return [(body,) for body in bodies]

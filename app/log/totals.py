@@ -1,12 +1,12 @@
-"""What a log holds, all topics and groups together."""
+"""The totals of a log over all topics and groups."""
 
 import msgspec
 
 
 class Totals(msgspec.Struct):
-    """`bytes` are those of bodies; `cost` is what all of it counts for against the log's limit. `ready` to `dead` are
-    the stages of a message's life in a group, as in GroupState; `dead_letters` are the dead messages that topics keep,
-    `postponed` those that wait in their groups for room."""
+    """`bytes` counts bodies; `cost` is the memory that counts against the log's limit. `ready` to `dead` are the stages
+    of a message's life in a group, as in GroupState. `dead_letters` are the dead messages that topics keep, and
+    `postponed` those that wait in their groups for room in the dead-letter topic."""
 
     cost: int
     topics: int

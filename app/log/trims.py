@@ -1,4 +1,4 @@
-"""What retention took, topic by topic, so that whoever comes back too late can be told."""
+"""Trim marks: what retention removed from each topic, so that a subscriber that resumes too late gets a gap."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -9,17 +9,17 @@ import msgspec
 from .changes import Key, OnChange, ignore_change
 from .run import Run
 
-MAX_FORGOTTEN: Final = (
-    10_000  # dropped topics whose loss is remembered by name; of older ones, only that there was some
-)
+MAX_FORGOTTEN: Final = 10_000  # dropped topics that keep a mark of their own; older ones share one, the floor
 
 _seq = attrgetter("seq")
 
 
 class TrimMark(msgspec.Struct, gc=False):
-    """What retention took from a topic: the seq and time (and when that was on the log's own clock, unless it is 0 and
-    the same) of the newest such message, and how many there were.
-    `first` is the topic's first message ever: who stopped before it has missed all of them."""
+    """What retention removed from a topic: `seq` and `time` of the newest removed message, and the `count` of all.
+
+    `at`: the same moment as `time` by the log's own clock; 0 if both are equal. `first`: the seq of the topic's first
+    message ever; a subscriber that stopped before it missed all `count` messages.
+    """
 
     seq: int = 0
     time: float = 0.0
@@ -29,8 +29,11 @@ class TrimMark(msgspec.Struct, gc=False):
 
 
 class TrimMarks:
-    """`newest` is the greatest seq that was lost: most questions about a gap end there. A topic has its own Loss; those
-    of dropped topics are here. `floor` is the greatest of those that are no longer remembered by name."""
+    """The marks of dropped topics; an existing topic has its own mark.
+
+    `newest`: the greatest seq that was removed from any topic; a cursor at or after it has no gap. `floor`: the greatest
+    of the marks that are no longer remembered by name.
+    """
 
     def __init__(self, on_change: OnChange = ignore_change) -> None:
         self.newest = 0
@@ -39,7 +42,7 @@ class TrimMarks:
         self._on_change = on_change
 
     def restore(self, forgotten: Mapping[Key, TrimMark], floor: TrimMark, topics: Iterable[TrimMark]) -> None:
-        """`topics`: the losses of the topics that are there."""
+        """`topics`: the marks of the existing topics."""
         self._forgotten = {str(name): loss for (name,), loss in forgotten.items()}
         self.floor = floor
         self.newest = max(loss.seq for loss in (*topics, *forgotten.values(), floor))
@@ -48,7 +51,7 @@ class TrimMarks:
         return self._forgotten.get(name)
 
     def add(self, loss: TrimMark, runs: Sequence[Run]) -> None:
-        """Retention takes these messages too, oldest first."""
+        """Extend a topic's mark: retention removes these messages too. `runs`: oldest first."""
         for run in runs:
             loss.count += run.live
         newest = runs[-1]
@@ -57,14 +60,14 @@ class TrimMarks:
         self.newest = max(self.newest, newest.seq)
 
     def restore_mark(self, name: str) -> TrimMark:
-        """The loss of a topic that is there again, or is new."""
+        """The mark for a topic that is created, perhaps anew."""
         if name not in self._forgotten:
             return msgspec.structs.replace(self.floor)
         self._on_change("forgotten", (name,))
         return self._forgotten.pop(name)
 
     def forget(self, name: str, loss: TrimMark) -> None:
-        """The topic is no more."""
+        """Keep the mark of a topic that is dropped."""
         if loss.seq:
             self._forgotten[name] = loss
             self._on_change("forgotten", (name,))
@@ -75,10 +78,10 @@ class TrimMarks:
             self.floor = max(self.floor, TrimMark(loss.seq, loss.time, first=-1, at=loss.at), key=_seq)
 
     def of(self, name: str) -> TrimMark:
-        """That of a topic which is not there."""
+        """The mark of a topic that does not exist."""
         return self._forgotten.get(name, self.floor)
 
     @property
     def forgotten(self) -> Iterable[str]:
-        """The topics that are not there and whose loss is remembered by name."""
+        """The names of dropped topics that have a mark of their own."""
         return self._forgotten

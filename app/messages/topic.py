@@ -121,9 +121,7 @@ class TopicFilter:
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns
         self._hash = hash(every)
-        self._regexes: list[
-            re.Pattern[str]
-        ] = []  # compiled on first use: many patterns take milliseconds, and most filters never need them
+        self._regexes: list[re.Pattern[str]] = []  # compiled on first use: many patterns take milliseconds
 
     @property
     def effort(self) -> int:
