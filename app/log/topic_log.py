@@ -1,4 +1,4 @@
-"""One topic's part of the log: what it keeps, what it may keep, and what it has lost."""
+"""A topic in the log: its messages, its retention, its trim mark, and the state that is derived from them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -11,18 +11,18 @@ from .run import MESSAGE_COST, memory_cost, one_cost, resident_cost
 from .store import TopicMessages
 from .trims import TrimMark
 
-TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes, at most; a test measures it
-SHORT_LINE: Final = 64  # bytes of a line that are within TOPIC_COST when no message has it any more
+TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes at most; a test measures it
+SHORT_LINE: Final = 64  # bytes of a line that TOPIC_COST includes, for when no message has the line any more
 
 
 class Weight(msgspec.Struct, frozen=True, gc=False):
-    """Of messages: how many, bytes of their bodies, and of the memory that they take while they are kept."""
+    """The size of messages: how many, bytes of their bodies, and bytes of memory that they take while retained."""
 
     messages: int
     nbytes: int
     memory: int
     resident: int
-    """Of that memory, what is taken even if the messages are on a disk."""
+    """The part of the memory that they take even if they are on a disk."""
 
 
 def weigh(drafts: Sequence[Draft]) -> Weight:
@@ -33,14 +33,14 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         nbytes += sum(map(len, draft.bodies))
         each = memory_cost(envelope.line, envelope.death, envelope.ttl)
         memory += several * each
-        if each != MESSAGE_COST or envelope.delivery is ONE:  # most are neither
+        if each != MESSAGE_COST or envelope.delivery is ONE:  # rare: most messages have neither
             memory += several * one_cost(envelope)
             known += several * resident_cost(envelope, envelope.ttl is not None)
     return Weight(messages, nbytes, nbytes + memory, known)
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How much of a topic is kept: messages, bytes of their bodies, age in seconds."""
+    """The bounds of a topic: messages, bytes of their bodies, age in seconds."""
 
     max_messages: int = 1_000
     max_bytes: int = 8 << 20
@@ -48,9 +48,9 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the whole log may hold. `total_bytes` counts bodies and their overhead, `topic_idle` is in seconds, `groups`
-    counts those of one topic; `memory_bytes` counts what is in memory even if messages are on a disk: what is delayed,
-    leases, groups, and what is known of messages that have a ttl or are for one subscriber."""
+    """The bounds of the whole log. `retention` is the default of topics. `total_bytes` counts bodies and overhead.
+    `groups` is per topic, `topic_idle` is in seconds. `memory_bytes` counts what is in memory even if messages are on
+    a disk: delayed messages, leases, groups, and the state of messages that have a ttl or are for one subscriber."""
 
     retention: Retention = Retention()
     total_bytes: int = 256 << 20
@@ -61,8 +61,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class TopicState(msgspec.Struct, frozen=True):
-    """What a topic retains: messages, bytes of their bodies, ids of the oldest and the newest; how many are to come
-    later; its retention; and the names of its groups."""
+    """A topic as clients see it. `bytes` counts bodies. `delayed`: messages of delayed publishes. `first`, `last`: ids
+    of the oldest and the newest message. `groups`: their names."""
 
     topic: str
     messages: int
@@ -75,7 +75,8 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class TopicRecord(msgspec.Struct, frozen=True):
-    """What must be known of a topic besides its messages. `held` and `held_bytes`: what its groups have not acked."""
+    """The stored state of a topic, without its messages. `held`, `held_bytes` and `come`: `count`, `bytes` and
+    `accepted` of its UnackedIndex."""
 
     retention: Retention
     loss: TrimMark
@@ -90,21 +91,9 @@ class TopicRecord(msgspec.Struct, frozen=True):
 
 
 class TopicLog:
-    """One topic's part of the log."""
-
     __slots__ = (
-        "bytes",
-        "delayed",
-        "envelope",
-        "for_one",
-        "last_used",
-        "loss",
-        "name",
-        "next_index",
-        "pinned",
-        "retention",
-        "ring",
-        "unacked",
+        "bytes", "delayed", "envelope", "for_one", "last_used", "loss", "name", "next_index", "pinned", "retention",
+        "ring", "unacked",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, loss: TrimMark, ring: TopicMessages) -> None:
@@ -112,19 +101,18 @@ class TopicLog:
         self.retention = retention
         self.loss = loss
         self.ring = ring
-        self.for_one: dict[int, bool] = {}  # by seq, rising: whether it waits, or is on its way to somebody
-        self.envelope: Envelope | None = None  # the last one, so that equal ones are kept once
+        self.for_one: dict[int, bool] = {}  # messages for one, by seq, ascending: True waits, False is in transit
+        self.envelope: Envelope | None = None  # the last one, so that equal envelopes are stored once
         self.bytes = 0
-        self.delayed = 0  # messages that are to come later
+        self.delayed = 0  # messages of delayed publishes
         self.next_index = 0
         self.last_used = 0.0
-        self.pinned = False  # has settings of its own, so it stays when it is empty
-        self.unacked: UnackedIndex | None = (
-            None  # what stays, whatever its age; None when it has no groups and nothing dead
-        )
+        self.pinned = False  # it has settings of its own, so it is not dropped when it is idle
+        self.unacked: UnackedIndex | None = None  # None without groups and dead messages
 
     def share(self, draft: Draft) -> Draft:
-        """The same in an equal envelope: the topic's last one, or one without a name of its own, which may be long."""
+        """The draft with a shared envelope: the topic's last one if it is equal, or else one that shares the topic's
+        name."""
         envelope = draft.envelope
         if envelope is self.envelope:
             return draft
@@ -138,25 +126,25 @@ class TopicLog:
 
     @property
     def waiting(self) -> Iterator[int]:
-        """Seqs of what waits for somebody whom it is for, rising: as it is when they are first asked for."""
+        """Seqs of the messages that wait for a subscriber, ascending."""
         for seq, waits in self.for_one.items():
             if waits:
                 yield seq
 
     def removable(self) -> Iterator[Message]:
-        """The messages that retention may take, oldest first. Each must be removed before the next is asked for."""
+        """The messages that retention may remove, oldest first. Remove each before asking for the next."""
         if self.unacked is not None:
             return self.unacked.removable(self.ring, self.waiting)
         return (message for run in self.ring.after(0) for message in run.messages)
 
     @property
     def for_all(self) -> int:
-        """How many messages there are that are for all."""
+        """The number of messages that are for all subscribers."""
         return self.ring.live - len(self.for_one)
 
     @property
     def stays(self) -> bool:
-        """It is not forgotten, however long nobody publishes to it."""
+        """True if the topic is not dropped when it is idle."""
         return bool(self.ring.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
 
     def state(self) -> TopicState:
@@ -181,7 +169,7 @@ class TopicLog:
 
     @classmethod
     def restore(cls, name: str, note: TopicRecord, default: Retention, ring: TopicMessages) -> "TopicLog":
-        """Take up where another one left off. `default`: the retention of a topic without settings of its own."""
+        """Restore a stored topic. `default`: the retention of a topic without settings of its own."""
         topic = cls(name, note.retention if note.pinned else default, note.loss, ring)
         ring.live = note.messages
         topic.bytes, topic.next_index = note.bytes, note.next_index
@@ -190,5 +178,5 @@ class TopicLog:
 
 
 def _lasts(line: bytes) -> bool:
-    """It will be that of other messages too, and a topic may keep it."""
+    """Whether other messages can have the same line, and it is short enough to keep on the topic."""
     return BODY_PLACEHOLDER in line and len(line) <= SHORT_LINE

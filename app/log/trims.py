@@ -31,8 +31,8 @@ class TrimMark(msgspec.Struct, gc=False):
 class TrimMarks:
     """The marks of dropped topics; an existing topic has its own mark.
 
-    `newest`: the greatest seq that was removed from any topic; a cursor at or after it has no gap. `floor`: the greatest
-    of the marks that are no longer remembered by name.
+    `newest`: the greatest seq that was removed from any topic; a cursor at or after it has no gap. `floor`: the
+    greatest of the marks that are no longer remembered by name.
     """
 
     def __init__(self, on_change: OnChange = ignore_change) -> None:

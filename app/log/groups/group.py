@@ -1,14 +1,14 @@
-"""A group: which messages of a topic its workers have done, and what becomes of the others. A message's life in it:
+"""A consumer group of one topic: the state of each message in it. The life of a message in a group:
 
               claim              ack
     ready ───────────▶ leased ─────────▶ acked
-      ▲                  │ nack, lease over, worker gone
+      ▲                  │ nack, lease expired, consumer disconnected
       │       time       ▼
-      └──────────────delayed, or, when that was the last attempt ──▶ dead
+      └──────────────delayed, or, after the last attempt ──▶ dead
 
-What was never handed out lies behind `cursor`, in the log's order; what was, and is neither acked nor dead, is a Job.
-So a group costs memory for what is under way only. Plain data and functions of the time they are given: a lease past
-its end *is* over, whenever somebody asks next.
+Messages after `cursor` have never been handed out. A message that was handed out, and is neither acked nor dead, is a
+job (InFlight). So a group takes memory for its jobs only. All methods are pure functions of the time they are given: a
+lease past its end is over, even if no call has noticed that yet.
 """
 
 import re
@@ -25,18 +25,18 @@ from ...messages.position import Gap
 from ..deadlines import Deadlines
 
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
-JOB_BATCH: Final = 100  # leases and delays of a group that end together: some milliseconds, then others get their turn
-MAX_RECENT_DEAD: Final = 10_000  # dead messages whose late ack is told so
+JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
+MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that a late ack of them is refused
 GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
-SHORT_TOPIC: Final = 256  # characters of its dead-letter topic that are within GROUP_COST
-JOB_COST: Final = 400  # bytes of memory that a message may take in a group, beyond its own; a test measures it
-RECENT_DEAD_COST: Final = 128  # likewise a dead message that it remembers
+SHORT_TOPIC: Final = 256  # characters of the dead-letter topic's name that GROUP_COST includes
+JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
+RECENT_DEAD_COST: Final = 128  # likewise a remembered dead message
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
 
 
 def parse_group(name: str) -> str:
-    """The name itself, checked. Raises GroupInvalid."""
+    """Return the name unchanged. Raises GroupInvalid."""
     if _NAME.fullmatch(name):
         return name
     raise GroupInvalid(
@@ -46,8 +46,8 @@ def parse_group(name: str) -> str:
 
 
 class GroupSettings(msgspec.Struct, frozen=True):
-    """`start` is the word that said where it begins; `ack_timeout` the seconds of a lease unless the worker asks for
-    others; `dead_letter` a topic."""
+    """`start`: where the group begins, as the client wrote it. `ack_timeout`: the default length of a lease, in
+    seconds. `dead_letter`: a topic."""
 
     dead_letter: str
     start: str = "earliest"
@@ -56,8 +56,8 @@ class GroupSettings(msgspec.Struct, frozen=True):
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """What a group's dead-letter topic keeps until somebody takes it away, and its bound: then what dies stays in the
-    group, where so many wait for room."""
+    """The state of a group's dead-letter topic: the messages and bytes that it holds (`kept`), and its bounds. At the
+    bounds, dead messages stay in the group: `waiting` is their number."""
 
     kept: int
     bytes: int
@@ -67,9 +67,12 @@ class DeadLetters(msgspec.Struct, frozen=True):
 
 
 class GroupState(msgspec.Struct, frozen=True):
-    """How many messages are in each stage of their life. `ready`, `leased` and `delayed` together are the lag: what is
-    not acked. `acked` and `dead` count from the group's beginning. `oldest` is the id of the oldest un-acked message,
-    `oldest_time` when it was accepted (Unix seconds). `gap`: what was gone of its topic when it was made."""
+    """The number of messages in each stage of their life.
+
+    `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked` and `dead` count from
+    the group's creation. `oldest` is the id of the oldest unacked message, `oldest_time` its time (Unix seconds).
+    `gap`: the messages that were already removed from the topic when the group was created.
+    """
 
     topic: str
     group: str
@@ -90,12 +93,12 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 class InFlight(msgspec.Struct, gc=False):
-    """A message that was handed out and is neither acked nor dead. `expires` is the lease's end, None without one; then
-    it is ready again, or dead, at `due`."""
+    """A job: a message that was handed out and is neither acked nor dead. `expires` is the end of its lease. Without a
+    lease (None), it becomes ready again, or dead, at `due`."""
 
     attempt: int = 0
-    excused: int = 0  # attempts that the server itself cut short: they do not count against max_deliveries
-    bound: str = ""  # the life of the server in which a connection holds the lease; empty: it outlasts any
+    excused: int = 0  # attempts that the server itself ended: they do not count against max_deliveries
+    bound: str = ""  # the run of the server whose connection holds the lease; empty: the lease survives a restart
     expires: float | None = None
     due: float = 0.0
     first_failure: float | None = None
@@ -104,12 +107,12 @@ class InFlight(msgspec.Struct, gc=False):
 
     @property
     def tries(self) -> int:
-        """The attempts that count."""
+        """The attempts that count against max_deliveries."""
         return self.attempt - self.excused
 
 
 class GroupRecord(msgspec.Struct, frozen=True):
-    """What must be known of a group besides its jobs."""
+    """The stored state of a group, without its jobs. The fields are those of Group."""
 
     settings: GroupSettings
     begin: int
@@ -122,7 +125,7 @@ class GroupRecord(msgspec.Struct, frozen=True):
 
 
 class Size(NamedTuple):
-    """Of groups: how many, how many jobs they have, and bytes of memory that they take besides GROUP_COST and
+    """The size of groups: how many, their jobs, and the bytes of memory that they take besides GROUP_COST and
     JOB_COST."""
 
     groups: int
@@ -130,7 +133,7 @@ class Size(NamedTuple):
     nbytes: int
 
     def changed(self, before: "Size", now: "Size") -> "Size":
-        """Of these, when one of them was so large before."""
+        """The total after one of the groups changed its size."""
         return Size(
             self.groups + now.groups - before.groups,
             self.jobs + now.jobs - before.jobs,
@@ -143,50 +146,31 @@ EMPTY_SIZE: Final = Size(0, 0, 0)
 
 class Group:
     __slots__ = (
-        "_deadlines",
-        "_requeued",
-        "acked",
-        "begin",
-        "closing",
-        "counted_size",
-        "cursor",
-        "dead",
-        "dead_letter_pending",
-        "dirty",
-        "ended_leases",
-        "gap",
-        "jobs",
-        "leased",
-        "passed",
-        "postponed",
-        "recent_dead",
+        "_deadlines", "_requeued", "acked", "begin", "closing", "counted_size", "cursor", "dead",
+        "dead_letter_pending", "dirty", "ended_leases", "gap", "jobs", "leased", "passed", "postponed", "recent_dead",
         "settings",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
-        """`gap`: what it was to begin with, and is gone."""
+        """`gap`: the messages after `begin` that were already removed when the group was created."""
         self.settings = settings
         self.gap = gap
-        self.begin = begin  # it has nothing to do with messages up to this seq
-        self.cursor = begin  # every message up to this seq was handed out
-        self.passed = (
-            0  # of those that came (app/log/groups/unacked.py), how many are not to be handed out for the first time
-        )
-        self.closing = False  # it is being dropped: nobody gets anything from it
+        self.begin = begin  # messages up to this seq are not the group's
+        self.cursor = begin  # every message up to this seq was handed out once, or removed before
+        self.passed = 0  # messages of UnackedIndex.accepted that are no longer to be handed out for the first time
+        self.closing = False  # the group is being dropped and hands out nothing
         self.jobs: dict[int, InFlight] = {}  # by seq; the oldest first, since first deliveries are in order
-        self.dead_letter_pending: dict[
-            int, None
-        ] = {}  # jobs that are out of attempts: somebody has to bury() or postpone() them
-        self.ended_leases: list[tuple[int, int]] = []  # leases that are over, by seq and attempt: somebody has to tell
-        self.dirty: dict[int, None] = {}  # jobs that changed: somebody may have to write that down
+        self.dead_letter_pending: dict[int, None] = {}  # jobs out of attempts: the caller dead_letter()s or postpone()s
+        self.ended_leases: list[tuple[int, int]] = []  # seq and attempt of leases that the caller has to report
+        self.dirty: dict[int, None] = {}  # jobs that changed since the caller last cleared this
         self.leased = 0
         self.acked = 0
         self.dead = 0
-        self.postponed: dict[int, None] = {}  # jobs that are out of attempts, and wait for room among the dead
-        self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the lease's end, or the delay's
-        self._requeued: list[int] = []  # a heap of jobs that are ready again, and of some that were lost
-        self.recent_dead: dict[int, None] = {}  # the newest that are dead
-        self.counted_size = EMPTY_SIZE  # its size, as the log counts it (app/log/log.py)
+        self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
+        self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the end of the lease or of the delay
+        self._requeued: list[int] = []  # a heap of jobs that are ready again; it may contain jobs that are gone
+        self.recent_dead: dict[int, None] = {}  # the newest dead messages
+        self.counted_size = EMPTY_SIZE  # the size that the log has counted (Log.count_group)
 
     def record(self) -> GroupRecord:
         return GroupRecord(
@@ -195,8 +179,8 @@ class Group:
 
     @classmethod
     def restore(cls, note: GroupRecord, jobs: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
-        """Take up where another group left off. `jobs` by seq, the oldest first. A lease that was bound to a connection
-        ended with it, and with the `life` of the server: what it held is due at once."""
+        """Restore a stored group. `jobs`: by seq, the oldest first. A lease that is bound to a connection of an earlier
+        run of the server (another `life`) is over: its message is due at once."""
         group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
         group.closing = note.closing
@@ -213,7 +197,7 @@ class Group:
         return group
 
     def configure(self, settings: GroupSettings) -> None:
-        """What is ready again, and out of attempts when there are fewer, dies."""
+        """A job that is ready again dies if the new settings allow no more attempts."""
         self.settings = settings
         returned, self._requeued = sorted(self._requeued), []
         for seq in returned:  # a sorted list is a heap
@@ -226,22 +210,22 @@ class Group:
         return Size(1, len(self.jobs), nbytes)
 
     def is_unacked(self, seq: int) -> bool:
-        """Whether the message is not done yet, so that the log must not give it up."""
+        """Whether the group still needs the message, so that the log must retain it."""
         return seq > self.cursor or seq in self.jobs
 
     def is_done(self, seq: int) -> bool:
-        """Whether it is done with the message: acked, or dead. A group that is being dropped lets go, and has done
-        nothing."""
+        """Whether the message is acked or dead in this group. False for all messages of a group that is being
+        dropped."""
         return self.begin < seq <= self.cursor and seq not in self.jobs and not self.closing
 
     @property
     def unreported_gap(self) -> Gap | None:
-        """The gap, for whoever comes until something was handed out."""
+        """The gap, which is reported to consumers until the group has handed out a message."""
         return self.gap if self.cursor == self.begin else None
 
     @property
     def deadline(self) -> float | None:
-        """When the next lease or delay is over."""
+        """When the next lease or delay ends."""
         return self._deadlines.next()
 
     @property
@@ -251,13 +235,13 @@ class Group:
 
     @property
     def delayed(self) -> int:
-        """How many jobs wait for their next attempt, or for room among the dead."""
+        """How many jobs wait for their next attempt, or for room in the dead-letter topic."""
         return len(self.jobs) - self.requeued - self.leased
 
     # Handing out
 
     def take_requeued(self) -> int | None:
-        """The oldest job that is ready again; it is the caller's to lease(), unless its message is gone."""
+        """Remove and return the oldest job that is ready again. The caller must lease() it, or remove its message."""
         while self._requeued:
             seq = heappop(self._requeued)
             if seq in self.jobs:
@@ -265,8 +249,8 @@ class Group:
         return None
 
     def lease(self, seq: int, expires: float, bound: str = "") -> int:
-        """Hand the message out; returns which attempt it is. It is a job that was taken, or the next after `cursor`.
-        `bound`: the life of the server with which the lease ends, if it is bound to a connection."""
+        """Lease a job from take_requeued(), or the next message after `cursor`; returns the number of the attempt.
+        `bound`: the run of the server with which the lease ends, if it is bound to a connection."""
         job = self.jobs.get(seq)
         if job is None:
             job = self.jobs[seq] = InFlight()
@@ -280,7 +264,7 @@ class Group:
         return job.attempt
 
     def forget(self, seq: int) -> None:
-        """The message is gone: its ttl is over. Or the group is closing."""
+        """Remove the message from the group, because its ttl is over or the group is closing."""
         self.passed += seq > self.cursor
         if job := self.jobs.pop(seq, None):
             self.dirty[seq] = None
@@ -293,7 +277,7 @@ class Group:
     # Time
 
     def pass_time(self, now: float) -> None:
-        """Do what is due, but no more than some milliseconds allow: the rest is due when somebody asks next."""
+        """End leases and delays that are due, at most JOB_BATCH; the rest remains due for the next call."""
         for seq in islice(self._deadlines.due(now), JOB_BATCH):
             job = self.jobs[seq]
             if job.expires is None:
@@ -304,8 +288,8 @@ class Group:
     # Settling
 
     def settle(self, action: Action, seq: int, attempt: int | None, now: float, seconds: float | None) -> Outcome:
-        """End or extend the lease of the attempt, or (None) whichever it is. `seconds`: a nack's delay (None: the
-        backoff), an extension's length (None: the ack_timeout). Time must have passed until now."""
+        """End or extend the lease of this attempt (None: the current lease). `seconds`: a nack's delay (None: the
+        backoff) or an extension's length (None: the ack_timeout). pass_time(now) must have been called before."""
         job = self.jobs.get(seq)
         if job is None:
             return self._settled(action, seq)
@@ -331,7 +315,7 @@ class Group:
         return Outcome.DONE
 
     def _settled(self, action: Action, seq: int) -> Outcome:
-        """For a message that is no job: never handed out, or over."""
+        """The outcome for a message that is not a job: it was never handed out, or it is acked or dead."""
         if not self.begin < seq <= self.cursor:
             return Outcome.UNKNOWN
         return Outcome.DONE if action is Action.ACK and seq not in self.recent_dead else Outcome.EXPIRED
@@ -364,7 +348,8 @@ class Group:
     # Death
 
     def dead_letter(self, seq: int) -> int | None:
-        """The dying job is in the dead-letter topic now. Returns a message that is no longer remembered for it."""
+        """The pending job has been published to the dead-letter topic. Returns a dead message that the group no longer
+        remembers, if there is one."""
         del self.jobs[seq], self.dead_letter_pending[seq]
         self.dirty[seq] = None
         self.dead += 1
@@ -376,7 +361,7 @@ class Group:
         return forgotten
 
     def postpone(self, seq: int, until: float) -> None:
-        """The dead-letter topic has no room for the dying job: it waits there, and nobody gets it."""
+        """The dead-letter topic has no room for the pending job: try again at `until`. Nobody gets it in between."""
         del self.dead_letter_pending[seq]
         self.postponed[seq] = None
         self.dirty[seq] = None

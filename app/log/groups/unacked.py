@@ -1,11 +1,10 @@
-"""Holds: what retention may not take from a topic, because one of its groups has not acked it, or because it is dead
-and nobody has taken it away.
+"""Held messages: retention may not remove a message that a group of its topic has not acked, nor a dead message.
 
-The question is which message may go next. Almost always it is the oldest, so retention walks the topic from there. It
-walks past what is held and does not come back: what is released behind it joins a heap. It does not walk on to what no
-worker has had yet: all of that is held, unless it is for one subscriber.
+The index answers which message retention may remove next. Almost always that is the oldest one, so retention scans the
+topic from there. The scan position only advances: a held message that is released behind it goes to a heap. The scan
+ends where no group has handed out messages yet, since all of them are held, except those for one subscriber.
 
-What is dead is held until a group of its topic has done it: acked it, or buried it again.
+A dead message is held until a group of its topic has acked it, or has dead-lettered it again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,18 +18,18 @@ from ..slices import SLICE
 from ..store import TopicMessages
 from .group import Group
 
-SLACK: Final = 64  # released messages that are remembered beyond as many as are under way
+SLACK: Final = 64  # entries that the heap may have beyond the number of jobs
 
 
 class Counting:
-    """For a group that begins at a place: how many messages for all there are behind it; and of those that no group
-    holds yet, how many, and bytes of bodies. They are counted in slices, and who changes what was counted says so."""
+    """Counts the messages that a new group would hold: those for all after `begin`, and of these the ones that no group
+    holds yet (`free`, `free_bytes`). They are counted in slices; changes to counted messages are reported to it."""
 
     __slots__ = ("begin", "count", "free", "free_bytes", "place")
 
     def __init__(self, begin: int) -> None:
         self.begin = begin
-        self.place = begin  # up to here they were counted
+        self.place = begin  # messages up to this seq have been counted
         self.count = self.free = self.free_bytes = 0
 
     def count_on(self, ring: TopicMessages, holds: "UnackedIndex | None") -> bool:
@@ -45,14 +44,14 @@ class Counting:
         return len(part) < SLICE
 
     def removed(self, run: Run) -> None:
-        """These are gone, which nobody held any more."""
+        """The log has removed these messages, which no group held."""
         for seq, size in run.sizes() if run.for_all else ():
             if self.begin < seq <= self.place:
                 self.count -= 1
                 self._free(-1, -size)
 
     def freed(self, seq: int, nbytes: int) -> None:
-        """No group holds the message of so many bytes any more."""
+        """No group holds the message any more. `nbytes`: of its body."""
         if self.begin < seq <= self.place:
             self._free(1, nbytes)
 
@@ -61,13 +60,13 @@ class Counting:
         self.free_bytes += nbytes
 
 
-_EVERYTHING: Final = 1 << 62  # a place behind all others
+_EVERYTHING: Final = 1 << 62  # a seq after all others
 
 
 class UnackedIndex:
-    """The groups of one topic, its dead messages (seqs, and bytes of bodies), and how many messages (and bytes) are
-    held in all. `come`: how many for all have come since it has groups; a group has not handed out so many of them as
-    it has not `passed`."""
+    """The groups of one topic, its dead messages (bytes of the body, by seq), and the `count` and `bytes` of all held
+    messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
+    hand out those of them that it has not `passed`."""
 
     __slots__ = ("_passed", "_released", "accepted", "bytes", "count", "dead", "groups")
 
@@ -80,27 +79,27 @@ class UnackedIndex:
         self.count = count
         self.bytes = nbytes
         self.accepted = come
-        self._passed = 0  # retention has walked to here
-        self._released: list[int] = []  # a heap of what was released behind it
+        self._passed = 0  # the scan position of retention
+        self._released: list[int] = []  # a heap of the messages that were released behind it
 
     def is_held(self, message: Message) -> bool:
-        if message.delivery is Delivery.ONE:  # it is for a subscriber
+        if message.delivery is Delivery.ONE:  # no group gets it
             return False
         return self.is_needed(message.seq)
 
     def is_needed(self, seq: int) -> bool:
-        """Whether the message, which is for all, must stay."""
+        """Whether a message for all must be retained."""
         return self.is_unacked(seq) or (
             seq in self.dead and not any(group.is_done(seq) for group in self.groups.values())
         )
 
     def is_unacked(self, seq: int) -> bool:
-        """Whether a group has not done the message."""
+        """Whether a group still needs the message."""
         return any(group.is_unacked(seq) for group in self.groups.values())
 
     def add(self, run: Run) -> None:
-        """New messages: every group needs them."""
-        if run.envelope.death is not None:  # such a message is by itself
+        """Add new messages: every group needs them."""
+        if run.envelope.death is not None:  # a run of one message
             self.add_dead(run.seq, run.nbytes)
         elif self.groups:
             self.count += run.live
@@ -113,36 +112,36 @@ class UnackedIndex:
         self.bytes += nbytes
 
     def remove(self, seq: int, nbytes: int) -> None:
-        """A message that was held, and has so many bytes, is done, or lost."""
+        """A held message is held no more, or is gone."""
         self.count -= 1
         self.bytes -= nbytes
         if seq <= self._passed:
             heappush(self._released, seq)
             if len(self._released) > SLACK + sum(len(group.jobs) for group in self.groups.values()):
-                self._passed = self._released[0] - 1  # to walk past those costs no more than was spared
+                self._passed = self._released[0] - 1  # scanning them again costs no more than the heap has saved
                 self._released.clear()
 
     @classmethod
     def of_dead(cls, dead: dict[int, int]) -> "UnackedIndex | None":
-        """For a topic that has no groups any more."""
+        """The index of a topic that has lost its last group."""
         return cls({}, len(dead), sum(dead.values()), 0, dead) if dead else None
 
     def recount(self, ring: TopicMessages) -> None:
-        """What is held now."""
+        """Count the held messages anew."""
         held = [size for seq, size in ring.sizes(0) if self.is_needed(seq)]
         self.count, self.bytes = len(held), sum(held)
 
     def forget(self, seq: int) -> None:
-        """A message that was held is gone: its ttl is over."""
+        """A held message is gone, because its ttl is over."""
         for group in self.groups.values():
             group.forget(seq)
 
     def removable(self, ring: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
-        """The messages that nobody holds, oldest first. Each must be removed before the next is asked for. `waiting`:
-        seqs of what is for one subscriber, oldest first."""
+        """The messages that are not held, oldest first. The caller must remove each before it asks for the next.
+        `waiting`: seqs of the messages for one subscriber, oldest first."""
         while self._released:
             message = ring.get(self._released[0])
-            if message is None or self.is_needed(message.seq):  # by a group that came since
+            if message is None or self.is_needed(message.seq):  # by a group that was created since
                 heappop(self._released)
             else:
                 yield message
@@ -161,5 +160,5 @@ class UnackedIndex:
                 if run.for_all and self.is_needed(seq):
                     self._passed = seq
                 elif message := run.get(seq):
-                    self._passed = seq - 1  # past the holes before it too
+                    self._passed = seq - 1  # past the holes before it, too
                     yield message
