@@ -117,8 +117,12 @@ class Place:
         self.epoch = epoch[1] if epoch else EPOCH
 
     def stop(self) -> None:
+        """In good order: its file is served again."""
         if self.server:
             self.server.stop()
+        self.close()
+
+    def close(self) -> None:
         self._stack.close()
         self.server = None
 
@@ -295,7 +299,7 @@ def test_the_terminals_show_what_the_page_shows(page: Path, tmp_path: Path) -> N
     finally:
         for terminal in terminals.values():
             terminal.close()
-        place.stop()
+        place.close()
 
 
 def test_the_server_starts_with_the_banner_that_the_readme_shows(fresh: ServerProcess) -> None:
@@ -319,7 +323,7 @@ def test_a_terminal_that_shows_something_else_is_noticed(tmp_path: Path) -> None
             terminal.end()
     finally:
         terminal.close()
-        place.stop()
+        place.close()
 
 
 def test_the_picture_shows_what_the_readme_shows() -> None:
