@@ -1,4 +1,4 @@
-"""What a telnet client says beside its lines (RFC 854, 855): taken out of the bytes, and answered.
+"""What a telnet client says beside its lines (RFC 854, 855, 885, 1184): taken out of the bytes, and answered.
 
 This port has no option of telnet. So an offer (WILL) gets DONT and a wish (DO) gets WONT; WONT and DONT say what is the
 case already and get no answer, or two sides could answer each other for ever.
@@ -20,7 +20,7 @@ _ASKED: Final = rb"(?P<asked>[\xfb-\xfe](?s:.))"
 _SUBNEGOTIATION: Final = rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<within>\xff?\Z))?" % LONGEST
 _BEGUN: Final = rb"(?P<begun>[\xfb-\xfe]?\Z)"
 _COMMAND: Final = re.compile(
-    rb"\xff(?:%b|%b|(?P<present>\xf6)|[\xf0-\xf9]|%b|(?P<text>\xff))" % (_ASKED, _SUBNEGOTIATION, _BEGUN)
+    rb"\xff(?:%b|%b|(?P<present>\xf6)|[\xec-\xf9]|%b|(?P<text>\xff))" % (_ASKED, _SUBNEGOTIATION, _BEGUN)
 )
 _DECLINED: Final = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT; DO: WONT
 

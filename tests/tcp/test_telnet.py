@@ -1,7 +1,9 @@
-"""What telnet clients say beside their lines (RFC 854, 855) is answered, and is no part of a line."""
+"""What telnet clients say beside their lines (RFC 854, 855, 885, 1184) is answered, and is no part of a line."""
 
+import asyncio
 import os
 import pty
+import random
 import re
 import select
 import shutil
@@ -11,6 +13,7 @@ import termios
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -65,7 +68,7 @@ async def test_who_asks_whether_we_are_there_is_told(peer: Peer) -> None:
 
 def negotiations() -> Iterator[bytes]:
     """Each that leaves nothing in the text and gets no answer, or gets one of three bytes."""
-    yield from (IAC + bytes([code]) for code in range(0xF0, 0xFA) if bytes([code]) != AYT)
+    yield from (IAC + bytes([code]) for code in range(0xEC, 0xFA) if bytes([code]) != AYT)
     yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\n", b"'", IAC))
     for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (LONGEST - 2)):
         yield IAC + SB + inside + IAC + SE
@@ -99,6 +102,50 @@ async def test_lines_of_every_dialect_get_through_a_negotiation(peer: Peer, line
         if LINES[line]:
             assert (await peer.line()).startswith(LINES[line])
     await peer.assert_quiet()
+
+
+ANSWERED = [
+    b"ping\r\n", b"nonsense\n", b'{"command":"unsubscribe","topic":"f\xc3\xbc"}\n', b"pub \n", b"unsub foo\r\n", b"{1\n",
+]  # fmt: skip
+"""Each gets one line, and always the same."""
+
+
+async def test_a_line_with_negotiation_anywhere_gets_the_answer_of_the_line_without(port: Port) -> None:
+    """Several at any places of it, in segments that are cut anywhere; the connection's first bytes among them."""
+    draw, known = random.Random(14), [*negotiations()]
+    async with port.connect() as peer:
+        plain = {line: await peer.ask(line) for line in ANSWERED}
+        await peer.assert_quiet()
+    for _ in range(20):
+        async with port.connect() as peer:
+            for _ in range(30):
+                line = draw.choice(ANSWERED)
+                noisy = with_any(draw, known, line)
+                for part in cut_anywhere(draw, noisy):
+                    peer.send(part)
+                    await asyncio.sleep(0)
+                peer.send("ping")
+                assert await heard(peer, len(plain[line] + PONG)) == plain[line] + PONG, (line, noisy)
+
+
+def with_any(draw: random.Random, known: list[bytes], line: bytes) -> bytes:
+    for place in sorted((draw.randrange(len(line) + 1) for _ in range(draw.randint(1, 4))), reverse=True):
+        line = line[:place] + draw.choice(known) + line[place:]
+    return line
+
+
+def cut_anywhere(draw: random.Random, data: bytes) -> Iterator[bytes]:
+    cuts = [0, *sorted(draw.randrange(len(data) + 1) for _ in range(draw.randint(0, 3))), len(data)]
+    return (data[start:end] for start, end in pairwise(cuts))
+
+
+async def heard(peer: Peer, nbytes: int) -> bytes:
+    """So many bytes of text, without the answers to negotiation."""
+    said = b""
+    async with asyncio.timeout(DEADLINE):
+        while len(text := re.sub(rb"\xff[\xfc\xfe](?s:.)", b"", said)) < nbytes:
+            said += await peer.reader.read(65_536)
+    return text
 
 
 @pytest.mark.parametrize(
@@ -222,3 +269,18 @@ def test_telnet_goes_on_after_ctrl_c() -> None:
         person.sees(rb"OK pong")
         person.type(b"ping\n")
         person.sees(rb"OK pong")
+
+
+@pytest.mark.skipif(shutil.which("telnet") is None, reason="telnet is not installed")
+@pytest.mark.parametrize("command", ["eof", "susp", "abort", "eor"])
+def test_what_telnet_sends_for_a_key_spoils_no_line(command: str) -> None:
+    """Ctrl-Z and Ctrl-D in line mode, and others that one has to ask for."""
+    with start_server() as server, telnet(server) as person:
+        person.sees(rb"Escape character is '\^\]'\.\r\n")
+        person.type(b"ping\n")
+        person.sees(rb"OK pong\r")
+        person.type(b"\x1d")
+        person.sees(rb"telnet> ")
+        person.type(b"send %b\n" % command.encode())
+        person.type(b"ping\n")
+        person.sees(rb"OK pong\r")
