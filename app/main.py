@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from .access.startup import BindScope
 from .server.build import bounds, network, rules, running
+from .server.lifespan import Lifespan
 from .settings import SettingInvalid, load
 from .telemetry.accesslog import AccessLog
 from .telemetry.log import LOG_WRITER, on_loop_error
@@ -39,4 +40,5 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=_surroundings)
+app.add_middleware(Lifespan)
 app.state.access = AccessLog(_settings.access_log)

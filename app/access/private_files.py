@@ -68,4 +68,6 @@ def write_private(path: Path, data: bytes, replace: bool) -> None:
                 os.link(new, path)
             new.unlink()
     except OSError as error:
+        with suppress(OSError):
+            new.unlink()
         raise FileInvalid(f"{path} cannot be written: {reason(path, error)}") from None

@@ -17,7 +17,7 @@ from typing import Final
 
 from ..errors import PlainmqError
 from ..net.sockets import is_loopback
-from ..settings import SettingInvalid, Settings
+from ..settings import SettingInvalid, Settings, named, naming
 from .authenticator import AnonymousAccess, Authenticator, JwtKeys
 from .claims import every_right
 from .private_files import write_private
@@ -49,18 +49,25 @@ def build_authenticator(
         announce("WARNING: --auth is none: whoever reaches the server can read, publish and delete everything.")
         return Authenticator(AnonymousAccess.ANONYMOUS)
     if settings.tokens and not path.exists():
-        raise SettingInvalid(f"--tokens is {settings.tokens!r}: there is no such file; `plainmq token` makes one")
-    keys = read_keys(settings) if settings.jwt_keys else None
+        raise SettingInvalid(
+            f"{named('tokens')} is {settings.tokens!r}: there is no such file; `plainmq token` makes one"
+        )
+    with naming("jwt_keys"):
+        keys = read_keys(settings) if settings.jwt_keys else None
     tickets = Tickets(path.parent / TICKETS)
     file = TokenFile(path)
-    authenticator = Authenticator(AnonymousAccess.UNAUTHENTICATED, file, keys, tickets=tickets, stale=stale)
+    with naming(place_of_tokens(settings)):
+        authenticator = Authenticator(AnonymousAccess.UNAUTHENTICATED, file, keys, tickets=tickets, stale=stale)
     if not authenticator.shut:
         return authenticator
     if settings.auth == "auto" and _stays_here(settings, reach):
         openness = AnonymousAccess.HERE if reach is BindScope.SETTINGS else AnonymousAccess.LOOPBACK
         return Authenticator(openness, file, tickets=tickets, stale=stale)
     if reach is BindScope.UNKNOWN:
-        raise SettingInvalid("there is no token, and the server is open to others: make one with `plainmq token`")
+        raise SettingInvalid(
+            f"there is no token in {path}, and the server is open to others: make one with `plainmq token`, or say "
+            f"where they are with {named(place_of_tokens(settings))}"
+        )
     return authenticator
 
 
@@ -81,6 +88,11 @@ def make_first(authenticator: Authenticator, path: Path, keeps: bool, show: Call
     else:
         authenticator.hold(entry)
     return said if show is None else None
+
+
+def place_of_tokens(settings: Settings) -> str:
+    """The setting that says where tokens are."""
+    return "tokens" if settings.tokens else "data_dir"
 
 
 def keeps_tokens(settings: Settings) -> bool:

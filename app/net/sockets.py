@@ -1,6 +1,7 @@
 """Listening sockets. What is set on them holds for every connection they accept (Linux), at no cost per connection."""
 
 import array
+import errno
 import fcntl
 import resource
 import socket
@@ -9,11 +10,15 @@ from asyncio import BaseTransport, Transport
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import PlainmqError
 
 BACKLOG: Final = 4_096
+_WAYS_OUT: Final = {
+    errno.EADDRINUSE: "stop what listens there, or choose another {port}",
+    errno.EACCES: "choose another {port}, from 1024 on, or give the process the right to listen below",
+}  # other errors mean that this machine has no such address
 _ACKNOWLEDGED = slice(120, 128)  # of struct tcp_info (linux/tcp.h): tcpi_bytes_acked
 _IDLE, _INTERVAL, _PROBES = 30, 10, 3  # seconds, seconds, count: a peer that vanished is noticed within a minute
 
@@ -22,22 +27,39 @@ class AddressUnavailable(PlainmqError):
     code = "address_unavailable"
 
 
-def bind(host: str, port: int, send_buffer: int, stall_timeout: float) -> socket.socket:
-    """A socket bound to that address, not listening yet. Raises AddressUnavailable with a sentence."""
+class Names(NamedTuple):
+    """What an address is called where it is set, for sentences."""
+
+    host: str
+    port: str
+
+
+def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: Names) -> socket.socket:
+    """A socket that listens on that address. Clients wait in its backlog until it is served: as long as it did not
+    listen, another could be bound to the same address, and one of the two would stay deaf. Raises AddressUnavailable
+    with a sentence."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
     except OSError as error:
-        raise AddressUnavailable(f"{host}:{port} is not an address to listen on: {error.strerror}") from None
+        raise _unavailable(host, port, error, names) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reap_silent_peers(sock, stall_timeout)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         sock.bind(address)
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; choose another port?") from None
-    _reap_silent_peers(sock, stall_timeout)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        raise _unavailable(host, port, error, names) from None
     return sock
+
+
+def _unavailable(host: str, port: int, error: OSError, names: Names) -> AddressUnavailable:
+    way_out = _WAYS_OUT.get(error.errno or 0, "choose another {host}")
+    return AddressUnavailable(
+        f"cannot listen on {host}:{port}: {error.strerror}; {way_out.format_map(names._asdict())}"
+    )
 
 
 def _reap_silent_peers(sock: socket.socket, stall_timeout: float) -> None:

@@ -11,14 +11,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..access.authenticator import Authenticator
-from ..access.startup import BindScope, build_authenticator, keeps_tokens, make_first, read_usable_keys
+from ..access.startup import (
+    BindScope,
+    build_authenticator,
+    keeps_tokens,
+    make_first,
+    place_of_tokens,
+    read_usable_keys,
+)
 from ..broker.broker import Broker, Flow, Timing
 from ..limits.quotas import FailedLogins, Quotas, Shares
 from ..log.topic_log import Limits, Retention
 from ..net.certificate import Certificate
 from ..net.reloads import ReloadHooks
-from ..net.sockets import BACKLOG, bind
-from ..settings import SettingInvalid, Settings
+from ..net.sockets import BACKLOG, Names, listen
+from ..settings import SettingInvalid, Settings, named, naming
 from ..settings.values import listed
 from ..storage.clock import Clock
 from ..storage.engine import Engine
@@ -38,7 +45,7 @@ _STORE = "sqlite:///var/lib/plainmq/log.db"
 
 def _memory(settings: Settings, limits: Limits) -> Engine:
     if settings.engine != "memory":
-        raise SettingInvalid(f"--engine is {settings.engine!r}: expected just 'memory'")
+        raise SettingInvalid(f"{named('engine')} is {settings.engine!r}: expected just 'memory'")
     return MemoryEngine(limits, Clock())
 
 
@@ -56,10 +63,10 @@ def store_path(engine: str) -> Path:
     SettingInvalid, also for what SQLite, or a person, would read as something else than a path."""
     match = re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine, re.DOTALL)
     if match is None:
-        raise SettingInvalid(f"--engine is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
+        raise SettingInvalid(f"{named('engine')} is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
     for pattern, why in _NO_PATHS.items():
         if re.search(pattern, match[1]):
-            raise SettingInvalid(f"--engine is {engine!r}: {why}; expected a file, such as {_STORE}")
+            raise SettingInvalid(f"{named('engine')} is {engine!r}: {why}; expected a file, such as {_STORE}")
     return Path(match[1])
 
 
@@ -86,7 +93,9 @@ def _data_dir(settings: Settings) -> Path:
     try:
         return Path.home() / ".local" / "state" / "plainmq"
     except RuntimeError:
-        raise SettingInvalid("--data-dir is not set, and the user has no home: say where tokens are kept") from None
+        raise SettingInvalid(
+            f"{named('data_dir')} is not set, and the user has no home: say where tokens are kept"
+        ) from None
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -112,15 +121,17 @@ async def running(
     authenticator.attempts = FailedLogins(settings.max_failed_logins)
     reloads = _reloads(settings, certificate, authenticator, stale)
     async with AsyncExitStack() as stack:
-        sock = bind(settings.tcp_host, settings.tcp_port, *_socket_options(settings)) if settings.tcp_port else None
+        sock = line_socket(settings) if settings.tcp_port else None
         if sock is not None:
             stack.callback(sock.close)
         stack.callback(reloads.close)
-        await stack.enter_async_context(broker)  # now the first file is written
-        if authenticator.shut and (
-            said := make_first(authenticator, path, keeps_tokens(settings), LOG_WRITER.terminal)
-        ):
-            announce(said)
+        with naming("engine"):
+            await stack.enter_async_context(broker)  # now the first file is written
+        if authenticator.shut:
+            with naming(place_of_tokens(settings)):
+                said = make_first(authenticator, path, keeps_tokens(settings), LOG_WRITER.terminal)
+            if said:
+                announce(said)
         if reach is BindScope.UNKNOWN and authenticator.asks and (tokens := authenticator.tokens):  # no banner says so
             announce(f"tokens are needed: {tokens}")
         if sock is not None:
@@ -165,7 +176,8 @@ def _renew_keys(settings: Settings, authenticator: Authenticator) -> None:
 def _certificate(settings: Settings) -> Certificate | None:
     if not settings.tls_cert:
         return None
-    return Certificate(Path(settings.tls_cert), Path(settings.tls_key or settings.tls_cert))
+    with naming("tls_cert", *(["tls_key"] if settings.tls_key else [])):
+        return Certificate(Path(settings.tls_cert), Path(settings.tls_key or settings.tls_cert))
 
 
 def _tls(certificate: Certificate | None, settings: Settings) -> dict[str, Any]:
@@ -181,7 +193,9 @@ def _broker(settings: Settings) -> Broker:
     )  # fmt: skip
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
-        raise SettingInvalid(f"--engine is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {_STORE}")
+        raise SettingInvalid(
+            f"{named('engine')} is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {_STORE}"
+        )
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
     return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
@@ -200,7 +214,7 @@ def network(settings: Settings) -> Network:
     try:
         proxies = Proxies(tuple(map(ip_network, _listed(settings.trusted_proxies))))
     except ValueError as error:
-        raise SettingInvalid(f"--trusted-proxies: expected addresses and networks, but {error}") from None
+        raise SettingInvalid(f"{named('trusted_proxies')}: expected addresses and networks, but {error}") from None
     return Network(proxies, _public_host(settings) if settings.public_url.lower().startswith("https:") else "")
 
 
@@ -219,5 +233,16 @@ def _listed(text: str) -> list[str]:
     return listed(text.lower())
 
 
-def _socket_options(settings: Settings) -> tuple[int, float]:
+def http_socket(settings: Settings) -> socket.socket:
+    """Raises AddressUnavailable."""
+    return listen(settings.host, settings.port, *socket_options(settings), Names(named("host"), named("port")))
+
+
+def line_socket(settings: Settings) -> socket.socket:
+    """Raises AddressUnavailable."""
+    names = Names(named("tcp_host"), named("tcp_port"))
+    return listen(settings.tcp_host, settings.tcp_port, *socket_options(settings), names)
+
+
+def socket_options(settings: Settings) -> tuple[int, float]:
     return settings.send_buffer, settings.stall_timeout

@@ -21,7 +21,7 @@ import uvloop
 
 from ..errors import PlainmqError
 from ..limits import budget
-from ..net.sockets import BACKLOG, bind, raise_open_files, reachable
+from ..net.sockets import BACKLOG, Names, listen, raise_open_files, reachable
 from ..settings import OPTIONS, Settings
 from ..tcp.echo import serve_echo
 from ..telemetry import redact
@@ -34,7 +34,7 @@ from ..web.fastpath.limits import RequestLimits
 from ..web.fastpath.protocol import Connection
 from ..web.fastpath.requests import FastPath
 from .banner import Started
-from .build import Running, _socket_options, _tls, bounds, network, rules, running
+from .build import Running, _tls, bounds, http_socket, network, rules, running, socket_options
 from .uvicorn_server import Server
 
 REFUSED = 1  # that of a start that was refused, or of a crash
@@ -71,7 +71,7 @@ async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
     surroundings = network(settings)  # what is wrong there is said before a token is made
-    sock = bind(settings.host, settings.port, *_socket_options(settings))
+    sock = http_socket(settings)
     async with running(settings) as run:
         app = create_app(run.broker, run.authenticator, bounds(settings), rules(settings), network=surroundings)
         shortcuts = FastPath(bounds(settings), rules(settings), run.authenticator)
@@ -128,7 +128,7 @@ async def _echo(host: str, port: int, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     defaults = Settings()
-    sock = bind(host, port, *_socket_options(defaults))
+    sock = listen(host, port, *socket_options(defaults), Names("--host", "PORT"))
     host, port = sock.getsockname()[:2]
     announce(f"plainmq echo: telnet {host} {port}")
     await serve_echo(sock, defaults.max_line, stopped)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from io import StringIO
@@ -281,6 +282,17 @@ def flag(name: str) -> str:
 def named(name: str) -> str:
     """Both, for a sentence."""
     return f"{flag(name)} ({variable(name)})"
+
+
+@contextmanager
+def naming(*names: str) -> Iterator[None]:
+    """What goes wrong within is told with the settings that it comes from."""
+    try:
+        yield
+    except SettingInvalid:
+        raise
+    except PlainmqError as error:
+        raise type(error)(f"{' with '.join(map(named, names))}: {error}") from None
 
 
 def kind(name: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.net.sockets import bind
+from app.net.sockets import Names, listen
 from tests.harness import DEADLINE, free_port, start_server
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 def test_every_accepted_connection_is_probed_and_bounded() -> None:
     """As the kernel has it: what is set on the listening socket holds for those it accepts."""
-    with bind("127.0.0.1", 0, 64 << 10, 10.0) as listening:
+    with listen("127.0.0.1", 0, 64 << 10, 10.0, Names("--host", "--port")) as listening:
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             options = {

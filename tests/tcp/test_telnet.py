@@ -105,7 +105,7 @@ async def test_lines_of_every_dialect_get_through_a_negotiation(peer: Peer, line
 
 
 ANSWERED = [
-    b"ping\r\n", b"nonsense\n", b'{"command":"unsubscribe","topic":"f\xc3\xbc"}\n', b"pub \n", b"unsub foo\r\n", b"{1\n",
+    b"ping\r\n", b"nonsense\n", b'{"command":"unsubscribe","topic":"f\xc3\xbc"}\n', b"pub \n", b"unsub a\r\n", b"{1\n",
 ]  # fmt: skip
 """Each gets one line, and always the same."""
 
