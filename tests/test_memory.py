@@ -13,8 +13,9 @@ from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import PLACE
 from app.log.epochs import Epochs
+from app.log.groups.events import NO_EVENTS
 from app.log.groups.group import GROUP_COST, JOB_COST, RECENT_DEAD_COST, Group, GroupSettings
-from app.log.groups.groups import NO_EVENTS, Groups
+from app.log.groups.groups import Groups
 from app.log.log import Log
 from app.log.reading import Reading
 from app.log.run import DEATH_COST, EXPIRY_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST

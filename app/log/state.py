@@ -16,7 +16,9 @@ from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, coun
 from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed
 from .epochs import Epochs
-from .groups.groups import GroupEvents, Groups
+from .groups.dead_letters import DeadLetters
+from .groups.events import GroupEvents
+from .groups.groups import Groups
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
@@ -87,6 +89,7 @@ class LogStateMachine:
         self.log = Log(limits, epochs, history, on_change)
         self.reading = Reading(self.log)
         self.groups = Groups(self.log, self.reading, limits.groups, on_change, life)
+        self.dead_letters = DeadLetters(self.log, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
@@ -237,14 +240,14 @@ class LogStateMachine:
                 self.log.count_delayed(drafts[0].envelope.topic, -count_messages(drafts), now)
 
     def follow_up(self, now: float) -> None:
-        """Give up what is out of attempts: after a worker's call."""
-        for dying in self.groups.dead_letter_pending(now):
+        """Move messages that are out of attempts to their dead-letter topics: after a consumer's call."""
+        for letter in self.dead_letters.pending(now):
             try:
-                self._store([dying.draft], now)
-            except PlainmqError:  # it does not vanish: it waits until there is room
-                self.groups.postpone(dying, now + RETRY_INTERVAL)
+                self._store([letter.draft], now)
+            except PlainmqError:  # the message is not lost: it waits in its group until there is room
+                self.dead_letters.postpone(letter, now + RETRY_INTERVAL)
             else:
-                self.groups.dead_letter(dying)
+                self.dead_letters.published(letter)
 
     # Topics
 

@@ -10,8 +10,8 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
+from ..log.groups.events import GroupObserver
 from ..log.groups.group import GroupState
-from ..log.groups.groups import GroupObserver
 from ..log.reading import Page
 from ..log.run import Run
 from ..log.topic_log import TopicState

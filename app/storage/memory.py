@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from ..errors import Draining
 from ..log.epochs import Epochs, new_epoch
-from ..log.groups.groups import GroupObserver
+from ..log.groups.events import GroupObserver
 from ..log.run import Run
 from ..log.slices import Slices
 from ..log.state import DEFERRED, Accepted, LogStateMachine, PartialResult

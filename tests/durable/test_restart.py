@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.errors import LogFull, NotFound, OptionInvalid
-from app.log.groups.group import GROUP_COST, DeadLetters
+from app.log.groups.group import GROUP_COST, DeadLetterTopic
 from app.log.run import EXPIRY_COST
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome, lease_id
@@ -329,7 +329,7 @@ async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_wai
         for lease in await claim(node):
             await settle(node, Action.NACK, lease)
         before = await node.engine.group("t", "g")
-        assert (before.dead, before.dead_letters) == (2, DeadLetters(2, 2, 2, 8 << 20, 1))
+        assert (before.dead, before.dead_letters) == (2, DeadLetterTopic(2, 2, 2, 8 << 20, 1))
     life.clock.now += 1_000
     async with life.open(limits) as node:
         assert await node.engine.group("t", "g") == before

@@ -55,7 +55,7 @@ class GroupSettings(msgspec.Struct, frozen=True):
     max_deliveries: int = 10
 
 
-class DeadLetters(msgspec.Struct, frozen=True):
+class DeadLetterTopic(msgspec.Struct, frozen=True):
     """The state of a group's dead-letter topic: the messages and bytes that it holds (`kept`), and its bounds. At the
     bounds, dead messages stay in the group: `waiting` is their number."""
 
@@ -84,7 +84,7 @@ class GroupState(msgspec.Struct, frozen=True):
     oldest: str | None
     oldest_time: float | None
     gap: Gap | None
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterTopic
     settings: GroupSettings
 
     @property

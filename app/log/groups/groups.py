@@ -1,17 +1,17 @@
-"""All groups over a log: which message a worker gets, and what follows when time passes or a lease is settled.
+"""All groups of a log: they claim and settle leases, and let time pass. GroupEvents has what consumers must learn.
 
-Like the log, plain data and functions of the time they are given. What workers must hear of is put into News.
+Like the log, plain data and pure functions of the time they are given.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from ...errors import GroupLimit, NotFound, OptionInvalid
 from ...messages.lease import Action, Lease, LeaseId, Outcome
-from ...messages.message import Death, Draft, Envelope, Id, Message
+from ...messages.message import Id, Message
 from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
 from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, Records, ignore_change
@@ -22,48 +22,11 @@ from ..run import Run
 from ..slices import Slices
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
-from .group import JOB_BATCH, JOB_COST, DeadLetters, Group, GroupRecord, GroupSettings, GroupState, InFlight
+from .events import NO_EVENTS, GroupEvents
+from .group import JOB_BATCH, JOB_COST, DeadLetterTopic, Group, GroupRecord, GroupSettings, GroupState, InFlight
 from .unacked import Counting, UnackedIndex
 
-DEAD_LETTER_BATCH: Final = 25  # messages that die at once: each is published to another topic
-GROUP_BATCH: Final = (
-    10  # groups in which something is due that is done at once: some milliseconds, then others get their turn
-)
-
-
-class DeadLetterPending(msgspec.Struct, frozen=True):
-    """A message that is out of attempts, and what to publish in its stead."""
-
-    topic: str
-    group: str
-    seq: int
-    draft: Draft
-
-
-class GroupObserver(Protocol):
-    """Who hands out work, and is told when there may be some."""
-
-    def ready(self, topic: str, group: str) -> None:
-        """The group may have something to hand out, or is gone."""
-
-    def released(self, topic: str, group: str, lease: LeaseId) -> None:
-        """That lease (its attempt is always named) is over, however it came. Told once."""
-
-
-class GroupEvents(msgspec.Struct):
-    """`ended`: leases that are over (topic, group, lease). `ready`: groups that may have something to hand out."""
-
-    ended: list[tuple[str, str, LeaseId]] = msgspec.field(default_factory=list)
-    ready: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
-
-    def notify(self, works: GroupObserver) -> None:
-        for topic, group, lease in self.ended:
-            works.released(topic, group, lease)
-        for topic, group in self.ready:
-            works.ready(topic, group)
-
-
-NO_EVENTS: Final = GroupEvents()
+GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few milliseconds, then other work gets its turn
 
 
 class Groups:
@@ -78,8 +41,8 @@ class Groups:
         self._reading = reading
         self._max_groups = max_groups
         self._life = life
-        self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # of groups: the first thing due in each
-        self._dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with dying messages
+        self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
+        self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
         self._closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
         self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
@@ -93,23 +56,23 @@ class Groups:
             self._starved = {}
         if not self.has_events:
             return NO_EVENTS
-        news, self._events = self._events, GroupEvents()
-        return news
+        events, self._events = self._events, GroupEvents()
+        return events
 
     @property
     def deadline(self) -> float | None:
-        """When something is due next."""
+        """The earliest deadline of all groups, or None."""
         return self._deadlines.next()
 
     @property
     def busy(self) -> bool:
-        """Something was begun that goes on when time passes."""
-        return bool(self._closing or self._dead_letter_pending)
+        """True while the next pass_time() has unfinished work, whatever the time."""
+        return bool(self._closing or self.dead_letter_pending)
 
-    # What an engine writes down
+    # State records
 
     def restore(self, notes: Records) -> None:
-        """Take up where others left off, in a log that has been restored."""
+        """Restore stored groups. The log must have been restored before."""
         jobs: dict[tuple[str, str], dict[int, InFlight]] = {}
         for (topic, name, seq), job in notes["job"].items():
             jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
@@ -127,53 +90,54 @@ class Groups:
             log = self._log.existing(topic)
             dead = log.unacked.dead if log.unacked else None
             log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
-            if dead:  # a file of an older plainmq did not count them
+            if dead:  # files of older versions did not count them
                 log.unacked.recount(log.ring)
             for name, group in names.items():
-                passed = notes["group"][topic, name].passed  # None in a file of an older plainmq
+                passed = notes["group"][topic, name].passed  # None in files of older versions
                 group.passed = held.come - log.ring.count(group.cursor) if passed is None else passed
                 if group.closing:
                     self._closing[topic, name] = None
-                self._refresh(topic, name, group)
+                self.refresh(topic, name, group)
 
     def group_record(self, topic: str, name: str) -> GroupRecord | None:
-        group = self._groups_of(topic).get(name)
+        group = self.groups_of(topic).get(name)
         return group.record() if group else None
 
     def job_record(self, topic: str, name: str, seq: int) -> InFlight | None:
-        group = self._groups_of(topic).get(name)
+        group = self.groups_of(topic).get(name)
         return group.jobs.get(seq) if group else None
 
     def dead_record(self, topic: str, name: str, seq: int) -> bool | None:
-        group = self._groups_of(topic).get(name)
+        group = self.groups_of(topic).get(name)
         return True if group is not None and seq in group.recent_dead else None
 
-    # What groups there are
+    # Creating and configuring
 
     def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
-        """The group is there; if `make`, it and its topic are made. Returns what is gone of what it was to begin with,
-        until it has handed something out. Raises NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
+        """Make sure that the group exists; if `make`, create it and its topic. Returns the messages that the group
+        could not begin with since they are gone, until it has handed out a message. Raises NotFound, TopicLimit,
+        GroupLimit, LogFull, OptionInvalid."""
         yield from self._closed(topic, name)
-        if name not in self._groups_of(topic):
+        if name not in self.groups_of(topic):
             yield from self.configure(topic, name, {}, None, now, make=make)
-        return self._existing(topic, name).unreported_gap
+        return self.existing(topic, name).unreported_gap
 
     def configure(
         self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
         make: bool = True,
     ) -> Slices[None]:  # fmt: skip
-        """Change fields of the group's settings; if `make`, the topic and the group are made if they are not there.
-        `start` (the word, and what it means) says where a new group begins. Raises NotFound, OptionInvalid, TopicLimit,
-        GroupLimit, LogFull."""
+        """Change fields of the group's settings; if `make`, create a missing group and topic. `start`: where a new
+        group begins, as the client wrote it and parsed. Raises NotFound, OptionInvalid, TopicLimit, GroupLimit,
+        LogFull."""
         yield from self._closed(topic, name)
         word, place = start or ("", EARLIEST)
         begin = yield from self._reading.locate(TopicFilter([topic]), place, now)
-        if place is EARLIEST:  # all that there ever was, and not what is left of it
+        if place is EARLIEST:  # from the topic's first message ever, so that removed messages are a gap
             begin = Cursor(0, 0, "earliest")
         counting = Counting(begin.seq)
-        if make and name not in self._groups_of(topic):
+        if make and name not in self.groups_of(topic):
             counting = yield from self._count(topic, begin.seq)
-        group = self._groups_of(topic).get(name)
+        group = self.groups_of(topic).get(name)
         if group is None and not make:
             raise NotFound(
                 f"topic {topic!r} has no group {name!r}: its PUT or a first pull makes one, for who has the right to "
@@ -196,23 +160,23 @@ class Groups:
         self._on_change("group", (topic, name))
         if group is not None:
             group.configure(settings)
-            self._refresh(topic, name, group)
+            self.refresh(topic, name, group)
         else:
             self._make(topic, name, settings, begin, counting, now=now)
 
     def _leads_back(self, topic: str, dead_letter: str) -> bool:
-        """Whether a dead message, dying again and again, would be in the topic once more."""
+        """Whether a dead message that dies again in each dead-letter topic could return to the topic."""
         reached, ahead = {dead_letter}, [dead_letter]
         while ahead and topic not in reached:
-            further = {group.settings.dead_letter for group in self._groups_of(ahead.pop()).values()} - reached
+            further = {group.settings.dead_letter for group in self.groups_of(ahead.pop()).values()} - reached
             reached |= further
             ahead += further
         return topic in reached
 
     def _count(self, topic: str, begin: int) -> Slices[Counting]:
-        """What a group would have to do that begins there."""
+        """Count the messages of a new group that begins there."""
         while log := self._log.topics.get(topic):
-            counting, groups = Counting(begin), [*self._groups_of(topic).values()]
+            counting, groups = Counting(begin), [*self.groups_of(topic).values()]
             counters = self._log.counters.setdefault(topic, [])
             counters.append(counting)
             try:
@@ -222,7 +186,7 @@ class Groups:
                 counters.remove(counting)
                 if not counters:
                     self._log.counters.pop(topic, None)
-            if self._log.topics.get(topic) is log and [*self._groups_of(topic).values()] == groups:
+            if self._log.topics.get(topic) is log and [*self.groups_of(topic).values()] == groups:
                 return counting
         return Counting(begin)
 
@@ -234,24 +198,24 @@ class Groups:
                 f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
             )
         log = self._log.make(topic, now)
-        groups = self._groups_of(topic)
+        groups = self.groups_of(topic)
         if len(groups) >= self._max_groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
         self._log.add_group(log, name, group, counting)
 
-    # A group that is dropped is gone for all who ask; what it holds is let go in slices, also after a restart
+    # Dropping: clients no longer see a closing group; its messages are released in slices, after a restart too
 
     def drop(self, topic: str, name: str) -> Slices[None]:
         """Raises NotFound."""
-        self._close(topic, name, self._existing(topic, name))
+        self._close(topic, name, self.existing(topic, name))
         yield from self._closed(topic, name)
 
     def drop_all(self, topic: str) -> Slices[None]:
-        """The topic is about to be dropped."""
-        names = [*self._groups_of(topic)]
+        """Drop all groups of a topic that is about to be dropped."""
+        names = [*self.groups_of(topic)]
         for name in names:
-            self._close(topic, name, self._groups_of(topic)[name])
+            self._close(topic, name, self.groups_of(topic)[name])
         for name in names:
             yield from self._closed(topic, name)
 
@@ -259,27 +223,27 @@ class Groups:
         group.closing = True
         self._closing[topic, name] = None
         self._deadlines.discard((topic, name))
-        self._dead_letter_pending.pop((topic, name), None)
+        self.dead_letter_pending.pop((topic, name), None)
         self._on_change("group", (topic, name))
-        self._events.ready[topic, name] = None  # who waits for it shall learn that it is gone
+        self._events.ready[topic, name] = None  # consumers that wait for it must learn that it is gone
 
     def _closed(self, topic: str, name: str) -> Slices[None]:
-        """Until the group, if it is being dropped, is no more."""
+        """Finish dropping the group, if it is being dropped."""
         while not self._let_go(topic, name):
             yield
 
     def _let_go(self, topic: str, name: str) -> bool:
-        """A slice of closing the group; whether it is no more, or is not closing."""
+        """One slice of dropping the group. True when the group is gone, or is not being dropped."""
         if (topic, name) not in self._closing:
             return True
-        log, group = self._log.existing(topic), self._groups_of(topic)[name]
+        log, group = self._log.existing(topic), self.groups_of(topic)[name]
         for seq in [*islice(group.jobs, JOB_BATCH)]:
             group.forget(seq)
             self._log.settled(log, seq)
         for seq in [*islice(group.recent_dead, JOB_BATCH)]:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
-        self._refresh(topic, name, group)
+        self.refresh(topic, name, group)
         if group.jobs or group.recent_dead or not self._pass_over(log, group):
             return False
         del self._closing[topic, name]
@@ -288,9 +252,9 @@ class Groups:
         return True
 
     def _pass_over(self, log: TopicLog, group: Group) -> bool:
-        """Let go some of what was never handed out, up to where the other groups are, which hold the rest: whether that
-        was all."""
-        end = min([other.cursor for other in self._groups_of(log.name).values() if other is not group], default=0)
+        """Release some of the messages that were never handed out, up to the other groups' cursors: the other groups
+        hold the messages after these. True when none is left."""
+        end = min([other.cursor for other in self.groups_of(log.name).values() if other is not group], default=0)
         left = JOB_BATCH
         for run in [*islice(log.ring.after(group.cursor), JOB_BATCH)]:
             for seq in run.seqs:
@@ -307,7 +271,7 @@ class Groups:
 
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
-        group = self._existing(topic, name)
+        group = self.existing(topic, name)
         ring = self._log.existing(topic).ring
         begun = next(iter(group.jobs), None)
         oldest = next(self._fresh(topic, group, now), None) if begun is None else ring.get(begun)
@@ -325,14 +289,14 @@ class Groups:
             settings=group.settings,
         )  # fmt: skip
 
-    def _dead_letters(self, group: Group) -> DeadLetters:
+    def _dead_letters(self, group: Group) -> DeadLetterTopic:
         topic = self._log.topics.get(group.settings.dead_letter)
         retention = topic.retention if topic else self._log.limits.retention
         kept, nbytes = (topic.unacked.count, topic.unacked.bytes) if topic and topic.unacked else (0, 0)
-        return DeadLetters(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
+        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
 
     def count(self, topic: TopicLog, totals: Totals) -> None:
-        """Add the topic's groups, and its dead messages."""
+        """Add the topic's groups and its dead messages to the totals."""
         totals.dead_letters += len(topic.unacked.dead) if topic.unacked else 0
         for group in topic.unacked.groups.values() if topic.unacked else ():
             if group.closing:
@@ -350,31 +314,31 @@ class Groups:
         assert topic.unacked is not None
         return group.requeued + topic.unacked.accepted - group.passed
 
-    def _groups_of(self, topic: str) -> dict[str, Group]:
+    def groups_of(self, topic: str) -> dict[str, Group]:
         log = self._log.topics.get(topic)
         return log.unacked.groups if log and log.unacked else {}
 
-    def _existing(self, topic: str, name: str) -> Group:
+    def existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)
-        group = self._groups_of(topic).get(name)
+        group = self.groups_of(topic).get(name)
         if group is None or group.closing:
             raise NotFound(f"topic {topic!r} has no group {name!r}")
         return group
 
-    # Handing out
+    # Claiming
 
     def published(self, topic: str) -> None:
-        """There is a new message in the topic."""
-        for name in self._groups_of(topic):
+        """The topic has a new message."""
+        for name in self.groups_of(topic):
             self._events.ready[topic, name] = None
 
     def claim(
         self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False
     ) -> list[Lease]:
-        """Lease at most `count` messages, and no more after `nbytes` bytes of bodies, for `seconds` (None: the group's
-        ack_timeout). `bound`: to a connection, so that the lease ends with the server at the latest. Raises NotFound,
-        LogFull."""
-        group = self._existing(topic, name)
+        """Lease at most `count` messages for `seconds` (None: the group's ack_timeout), and no more once their bodies
+        have `nbytes` bytes. `bound`: to a connection, so that the leases end with the server at the latest. Raises
+        NotFound, LogFull."""
+        group = self.existing(topic, name)
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
         for message in self._claimable(topic, group, now):
@@ -383,34 +347,34 @@ class Groups:
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
                 break
-        self._refresh(topic, name, group)
+        self.refresh(topic, name, group)
         if not leases and self._log.memory_left() < JOB_COST and next(self._fresh(topic, group, now), None):
             self._starved[topic, name] = None
             self._log.check_memory(JOB_COST)
         return leases
 
     def _claimable(self, topic: str, group: Group, now: float) -> Iterator[Message]:
-        """What a worker may have, one after the other; each must be leased before the next is asked for."""
+        """The messages to hand out, one by one. The caller must lease each before it asks for the next."""
         while (seq := group.take_requeued()) is not None:
-            if message := self._message(topic, seq, now):
+            if message := self.message(topic, seq, now):
                 yield message
         yield from islice(self._fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
 
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
-        """What was never handed out. What has expired is given up on the way, so that nothing is held for it."""
+        """The messages that were never handed out. Expired ones are removed on the way."""
         begin = group.cursor
         for run in self._log.existing(topic).ring.after(begin):
             if run.expired(now):
-                self._log.remove(next(run.messages))  # what has a ttl is by itself
+                self._log.remove(next(run.messages))  # a message with a ttl has a run of its own
             elif run.for_all:
                 yield from run.after(begin)
 
-    def _message(self, topic: str, seq: int, now: float) -> Message | None:
+    def message(self, topic: str, seq: int, now: float) -> Message | None:
         run = self._find(topic, seq, now)
         return None if run is None else run.get(seq)
 
     def _find(self, topic: str, seq: int, now: float) -> Run | None:
-        """The run that has the message. One that has expired is given up, and so are its jobs."""
+        """The run that has the message. An expired message is removed, together with its jobs."""
         run = self._log.existing(topic).ring.find(seq)
         if run is None or not run.expired(now):
             return run
@@ -422,12 +386,12 @@ class Groups:
     def settle(
         self, topic: str, name: str, action: Action, ids: Sequence[LeaseId], *, seconds: float | None, now: float
     ) -> list[Outcome]:
-        """What became of each. `seconds`: a nack's delay (None: the backoff), an extension's length (None: the group's
-        ack_timeout). Time must have passed until now. Raises NotFound."""
-        group = self._existing(topic, name)
+        """The outcome for each id. `seconds`: a nack's delay (None: the backoff) or an extension's length (None: the
+        group's ack_timeout). pass_time(now) must have been called before. Raises NotFound."""
+        group = self.existing(topic, name)
         log = self._log.existing(topic)
         outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
-        self._refresh(topic, name, group)
+        self.refresh(topic, name, group)
         return outcomes
 
     def _settle(
@@ -435,32 +399,32 @@ class Groups:
     ) -> Outcome:
         seq = id.message.seq
         run = self._find(log.name, seq, now)
-        begun = seq in group.jobs
-        here = begun or (run is not None and run.for_all)
-        if not here or not self._log.epochs.knows(id.message):
+        is_job = seq in group.jobs
+        exists = is_job or (run is not None and run.for_all)
+        if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
-        if begun and outcome is Outcome.DONE and action is Action.ACK:  # an ack may come twice
+        if is_job and outcome is Outcome.DONE and action is Action.ACK:  # a repeated ack settles nothing
             self._log.settled(log, seq)
         return outcome
 
     # Time
 
     def pass_time(self, now: float) -> None:
-        """Do what is due by now, but no more than some milliseconds allow."""
+        """Do what is due, for a few milliseconds at most; the rest remains due."""
         for topic, name in [*islice(self._closing, 1)]:
             self._let_go(topic, name)
         for topic in tuple(self._log.groups_to_check):
             del self._log.groups_to_check[topic]
-            for name, group in self._groups_of(topic).items():
-                self._refresh(topic, name, group)
+            for name, group in self.groups_of(topic).items():
+                self.refresh(topic, name, group)
         for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
-            group = self._existing(topic, name)
+            group = self.existing(topic, name)
             group.pass_time(now)
-            self._refresh(topic, name, group)
+            self.refresh(topic, name, group)
 
-    def _refresh(self, topic: str, name: str, group: Group) -> None:
-        """Something has changed in the group: note what follows."""
+    def refresh(self, topic: str, name: str, group: Group) -> None:
+        """Report a group's changes: its size and dirty records, its deadline, and the events for consumers."""
         self._log.count_group(group, group.size)
         key = topic, name
         if group.closing or (deadline := group.deadline) is None:
@@ -477,47 +441,8 @@ class Groups:
         if group.requeued:
             self._events.ready[key] = None
         if group.dead_letter_pending and not group.closing:
-            self._dead_letter_pending[key] = None
+            self.dead_letter_pending[key] = None
 
     def _report_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
         of = self._log.epochs.of
         self._events.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]
-
-    # Death
-
-    def dead_letter_pending(self, now: float) -> Iterator[DeadLetterPending]:
-        """What is out of attempts, some of it: each is to be bury()ed, or postpone()d, before the next is asked for."""
-        for topic, name in [*islice(self._dead_letter_pending, 1)]:
-            group = self._existing(topic, name)
-            for seq in [*islice(group.dead_letter_pending, DEAD_LETTER_BATCH)]:
-                if message := self._message(topic, seq, now):
-                    yield DeadLetterPending(topic, name, seq, self._dead_letter_draft(name, group, message))
-                else:
-                    group.forget(seq)
-            if not group.dead_letter_pending:
-                self._dead_letter_pending.pop((topic, name), None)
-
-    def _dead_letter_draft(self, name: str, group: Group, message: Message) -> Draft:
-        job = group.jobs[message.seq]
-        first = job.last_failure if job.first_failure is None else job.first_failure
-        ahead = self._log.ahead
-        death = Death(
-            message.id, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
-        )  # fmt: skip
-        envelope = Envelope(group.settings.dead_letter, message.content_type, message.event, death=death)
-        return Draft(envelope, [message.data])
-
-    def dead_letter(self, dying: DeadLetterPending) -> None:
-        """It is in the dead-letter topic now."""
-        group = self._existing(dying.topic, dying.group)
-        for seq in (dying.seq, group.dead_letter(dying.seq)):
-            if seq is not None:
-                self._on_change("buried", (dying.topic, dying.group, seq))
-        self._refresh(dying.topic, dying.group, group)
-        self._log.settled(self._log.existing(dying.topic), dying.seq)
-
-    def postpone(self, dying: DeadLetterPending, until: float) -> None:
-        """The dead-letter topic has no room: nobody gets it, and it is tried again then."""
-        group = self._existing(dying.topic, dying.group)
-        group.postpone(dying.seq, until)
-        self._refresh(dying.topic, dying.group, group)

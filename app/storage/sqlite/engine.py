@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Any, Final, Literal, Self, TypeVar
 
 from ...errors import Draining, LogFull, PlainmqError, StorageFailed
-from ...log.groups.groups import GroupObserver
+from ...log.groups.events import GroupObserver
 from ...log.slices import Slices
 from ...log.state import DEFERRED, Accepted, LogStateMachine, Outbox, PartialResult
 from ...log.topic_log import Limits
