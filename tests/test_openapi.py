@@ -255,11 +255,11 @@ def test_paths_and_methods_are_those_of_the_route_table() -> None:
 def test_an_operation_needs_the_right_that_its_door_asks_for(door: ProtectedRoute) -> None:
     (method,) = filter(answered, door.methods or ())
     documented = OPERATIONS[template(door), method]["security"]
-    if door.need is None:
+    if door.required is None:
         assert documented == []
         return
-    rights = [door.need.right.value] if isinstance(door.need, RequiredRight) else []
-    ways = ["bearer", "cookie", *(["ticket"] if door.need.by_ticket else [])]
+    rights = [door.required.right.value] if isinstance(door.required, RequiredRight) else []
+    ways = ["bearer", "cookie", *(["ticket"] if door.required.by_ticket else [])]
     assert documented == [{way: rights} for way in ways]
 
 

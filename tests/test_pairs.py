@@ -251,7 +251,7 @@ def value_of(name: str) -> str | bytes:
     return BYTES if name == "bytes" else TEXTS[name]
 
 
-def place_of(received: dict[str, bytes], topic: str, index: int, epoch: str) -> Place:
+def resume_id_of(received: dict[str, bytes], topic: str, index: int, epoch: str) -> Place:
     """Id and time, which only the server knows, each from where they stand; everything else is compared."""
     id = received["words"].split(b" ")[2].decode()
     assert re.fullmatch(rf"{epoch}-[1-9][0-9]*", id)
@@ -273,7 +273,7 @@ async def test_what_one_publishes_each_receives_in_its_own_form(
     async with doors(server, topic) as door:
         sent = await PUBLISH[x][0](door, topic, value_of(name))
         received = {y: await reader.message() for y, reader in door.readers.items()}
-        place = place_of(received, topic, 0, epoch_of(server))
+        place = resume_id_of(received, topic, 0, epoch_of(server))
         assert received == {y: expected(sent, place) for y, expected in EXPECTED.items()}
 
 
@@ -300,7 +300,7 @@ async def test_all_of_it_mixed_on_one_topic_reaches_everybody_in_one_order(serve
         first = 0
         for index, message in enumerate(sent):
             received = {y: await reader.message() for y, reader in door.readers.items()}
-            place = place_of(received, topic, index, epoch_of(server))
+            place = resume_id_of(received, topic, index, epoch_of(server))
             number = int(place.id.split("-")[1])
             first = first or number
             assert number == first + index
@@ -327,5 +327,5 @@ async def test_lines_of_all_dialects_in_one_write_reach_everybody_in_their_order
         assert [answer == DONE for answer in answers] == [True, False] * 3
         for index, (_, message) in enumerate(sent):
             received = {y: await reader.message() for y, reader in door.readers.items()}
-            place = place_of(received, topic, index, epoch_of(server))
+            place = resume_id_of(received, topic, index, epoch_of(server))
             assert received == {y: expected(message, place) for y, expected in EXPECTED.items()}

@@ -1,4 +1,4 @@
-"""The HTTP door: which route leads where."""
+"""The HTTP endpoint: the table of routes, and the Starlette application."""
 
 from typing import Any
 
@@ -25,16 +25,16 @@ from .api.stream import stream_topic, stream_topics
 from .api.topics import delete_topic, get_topic, list_topics, put_topic
 from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
-from .middleware.origin import Guard, Rules
+from .middleware.origin import OriginCheck, Rules
 from .middleware.security_headers import SecurityHeaders
 from .middleware.upgrade import Upgrades
 from .permissions import (
     CHANGE,
-    EVERYBODY,
     GROUP_STATE,
+    INSPECT,
     KNOWN,
     LIST,
-    LOOK_INSIDE,
+    PUBLIC,
     PUBLISH,
     READ,
     READ_ONE,
@@ -48,7 +48,7 @@ from .permissions import (
 from .problem import explain, fail, forget, refuse
 from .streaming.persistence import Persistence
 
-# Who may pass stands behind each. A path that can be read in two ways is what its last word says: so the order.
+# The last column is the required right. Some paths match several routes; the first match wins, so the order counts.
 ROUTES = [
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pull", pull, WORK),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
@@ -69,11 +69,11 @@ ROUTES = [
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
     ProtectedRoute("POST", "/tickets", post_ticket, KNOWN),
     ProtectedRoute("POST", "/session", post_session, KNOWN),
-    ProtectedRoute("DELETE", "/session", delete_session, EVERYBODY),
-    ProtectedRoute("GET", "/openapi.json", description, EVERYBODY),
-    ProtectedRoute("GET", "/livez", livez, EVERYBODY),
-    ProtectedRoute("GET", "/readyz", readyz, EVERYBODY),
-    ProtectedRoute("GET", "/metrics", metrics, LOOK_INSIDE),
+    ProtectedRoute("DELETE", "/session", delete_session, PUBLIC),
+    ProtectedRoute("GET", "/openapi.json", description, PUBLIC),
+    ProtectedRoute("GET", "/livez", livez, PUBLIC),
+    ProtectedRoute("GET", "/readyz", readyz, PUBLIC),
+    ProtectedRoute("GET", "/metrics", metrics, INSPECT),
 ]
 
 
@@ -86,11 +86,17 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
 
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
-_EXPOSED = ["Location", "Link", "Retry-After", "WWW-Authenticate", "X-Request-ID"]  # that a page elsewhere may read
+_EXPOSED = [
+    "Location",
+    "Link",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+]  # headers that a page of another origin may read
 
 
 class Network(msgspec.Struct, frozen=True):
-    """How clients reach us: through these proxies; `public_host`: by https under this name, if at all."""
+    """How clients reach the server: through these proxies; `public_host`: by https under this name, if any."""
 
     proxies: Proxies = Proxies()
     public_host: str = ""
@@ -105,7 +111,7 @@ def create_app(
     *,
     network: Network = Network(),  # noqa: B008
 ) -> Starlette:
-    """The app over a broker. A lifespan that makes the broker and the keeper itself sets them in `app.state`."""
+    """The app over a broker. A lifespan may make the broker and the authenticator, and set them in `app.state`."""
     app = Starlette(
         routes=ROUTES, middleware=_middleware(rules, network), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
@@ -126,7 +132,7 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
         Middleware(Upgrades),
         Middleware(Persistence),
         Middleware(SecurityHeaders, public_host=network.public_host),
-        Middleware(Guard, rules=rules),
+        Middleware(OriginCheck, rules=rules),
     ]
     if not rules.origins:
         return before

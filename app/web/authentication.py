@@ -1,6 +1,6 @@
-"""Whose a request is. It shows a token (`Authorization: Bearer`), or, from a browser, a cookie that holds one
-(POST /session) or a ticket (POST /tickets). The grant is kept in the request's scope, under GRANT, for who answers the
-request, limits it or writes of it.
+"""Authentication of a request: by a token (`Authorization: Bearer`), or for browsers by a cookie that holds a token
+(POST /session) or by a ticket (POST /tickets). The grant is stored in the request's scope under GRANT, for the handler,
+the quotas and the log.
 """
 
 from typing import Final
@@ -16,32 +16,33 @@ from ..messages.message import ID_MARK
 from .middleware.forwarded import SIGNS
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
-TICKET: Final = "ticket"  # the option of a stream
-WAY_BACK: Final = "plainmq.way_back"  # the key of the scope: the pass of who came in by a ticket
+TICKET: Final = "ticket"  # the option of stream routes
+WAY_BACK: Final = "plainmq.way_back"  # the key of the scope for the pass of a stream opened with a ticket
 COOKIE: Final = "plainmq"
 SECURE_COOKIE: Final = "__Host-plainmq"  # no other site can set a cookie of this name (RFC 6265bis, section 4.1.3.2)
 
-_IN_URLS: Final = ("token", "access_token", "auth", "jwt")  # how clients of other servers write one there
+_IN_URLS: Final = ("token", "access_token", "auth", "jwt")  # where clients of other servers put a token
 
 
 def grant_of(request: Request) -> Grant:
-    """What was found out when the request came in."""
+    """The grant that identify() found."""
     grant: Grant = request.scope[GRANT]
     return grant
 
 
 def client(request: Request) -> str | None:
-    """Who it is from, as quotas know it."""
-    return known_as(grant_of(request), request.client.host if request.client else None)
+    """The owner of the request in quotas."""
+    return rate_limit_key(grant_of(request), request.client.host if request.client else None)
 
 
-def known_as(grant: Grant, address: str | None) -> str | None:
-    """The same for who holds this grant and comes from that address."""
+def rate_limit_key(grant: Grant, address: str | None) -> str | None:
+    """The owner in quotas for this grant and address."""
     return client_of(None if grant is ANONYMOUS or grant is UNAUTHENTICATED else grant.name, address)
 
 
 def identify(request: Request, takes_tickets: bool) -> Grant:
-    """NOBODY when it shows nothing. Raises Unauthorised when that is not good, OptionInvalid for a token in the URL."""
+    """The grant of the request; UNAUTHENTICATED if it presents nothing. Raises Unauthorised for an invalid token,
+    OptionInvalid for a token in the URL."""
     authenticator: Authenticator = request.app.state.authenticator
     if authenticator.is_anonymous_allowed((request.scope.get("server") or (None,))[0]):
         if authenticator.wary and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
@@ -54,7 +55,7 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
                 f"EventSource a ticket (POST /tickets)"
             )
     address = request.client.host if request.client else ""
-    if (token := shown_token(request)) is not None:
+    if (token := presented_token(request)) is not None:
         return authenticator.authenticate(token, address)
     if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
         grant, request.scope[WAY_BACK] = authenticator.redeem_ticket(
@@ -67,46 +68,47 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
 
 
 def _stream_of(request: Request) -> str:
-    """Its address: who comes back with a pass, comes back to that."""
+    """The address of the stream: a pass is valid for this address only."""
     return "\n".join([request.scope["path"], *request.query_params.getlist("topic")])
 
 
 def _pass_of(request: Request) -> str:
-    """That of its last id, which is no pass in the query: logs keep what is in a URL."""
+    """The pass behind the last event id in the header. In the query it does not count: logs keep URLs."""
     return request.headers.get("last-event-id", "").strip(" \t").partition(ID_MARK)[2]
 
 
 def mark_of(request: Request) -> str:
-    """What stands behind the ids of its stream, so that its reader can come back; empty unless it has a ticket."""
+    """The suffix of the stream's ids, with which its client can come back; empty unless it was opened with a ticket."""
     way_back: str = request.scope.get(WAY_BACK, "")
     return way_back and ID_MARK + way_back
 
 
-def place_of(request: Request) -> str:
-    """What its reader shall come back with before it is told an id: the place it has come with, and the pass."""
+def resume_id_of(request: Request) -> str:
+    """The last event id for a client that reconnects before it has received an event: the position that it came with,
+    and the pass. Empty unless the stream was opened with a ticket."""
     mark, last = mark_of(request), request.headers.get("last-event-id", "").strip(" \t").partition(ID_MARK)[0]
     return mark and last + mark
 
 
-def shown_token(request: Request) -> str | None:
-    """That of its Authorization. Raises Unauthorised when it has another."""
-    shown = request.headers.getlist("authorization")
-    if not shown:
+def presented_token(request: Request) -> str | None:
+    """The Bearer token of the request, if any. Raises Unauthorised for another scheme, or for two tokens."""
+    values = request.headers.getlist("authorization")
+    if not values:
         return None
-    scheme, _, token = shown[0].partition(" ")
-    if len(shown) > 1:
+    scheme, _, token = values[0].partition(" ")
+    if len(values) > 1:
         raise Unauthorised("expected one Authorization: Bearer TOKEN")
-    if scheme.lower() != SCHEME.decode().strip().lower():  # so no token is shown
+    if scheme.lower() != SCHEME.decode().strip().lower():  # no token was presented
         raise TokenMissing("expected Authorization: Bearer TOKEN")
     return token.strip(" ")
 
 
 def _cookie(request: Request) -> str | None:
-    """A page of another site that is allowed here is not allowed to speak for whoever sits before it."""
-    return request.cookies.get(cookie_name(request)) if _from_ourselves(request.headers) else None
+    """The token in the cookie. For a page of another site, even an allowed one, the cookie does not count."""
+    return request.cookies.get(cookie_name(request)) if _is_same_origin(request.headers) else None
 
 
-def _from_ourselves(headers: Headers) -> bool:
+def _is_same_origin(headers: Headers) -> bool:
     origin, host = headers.get("origin"), headers.get("host", "")
     same = origin is None or origin.partition("://")[2].lower() == host.lower()
     return same and headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
@@ -117,5 +119,5 @@ def cookie_name(request: Request) -> str:
 
 
 def is_secure(request: Request) -> bool:
-    """Whether users reach the server by https, as far as it knows."""
+    """True if clients reach the server by https, as far as it knows."""
     return request.url.scheme == "https" or bool(request.app.state.rules.secure)

@@ -1,4 +1,4 @@
-"""The body of a request that is settings or ids, in JSON, whatever the content type says: `curl -d` calls it a form."""
+"""Request bodies: raw bytes, or JSON. The content type of JSON does not matter: `curl -d` calls it a form."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -9,16 +9,17 @@ from starlette.requests import Request
 from ..errors import MessageTooLarge, OptionInvalid
 from ..errors.wording import in_words
 from ..limits.buffered_bytes import InboundBudget
-from .permissions import let_in_again
+from .permissions import authorise_again
 
-MOST_BYTES: Final = 64 << 10
+MAX_JSON_BYTES: Final = 64 << 10
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def read_json(request: Request, kind: type[T], expected: str) -> T:
-    """An empty body is an empty object. Raises OptionInvalid, with what was `expected`; MessageTooLarge."""
-    body = await read_body(request, MOST_BYTES)
+    """Decode the body; an empty one is an empty object. `expected` is for the text of the error. Raises OptionInvalid,
+    MessageTooLarge."""
+    body = await read_body(request, MAX_JSON_BYTES)
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -26,18 +27,18 @@ async def read_json(request: Request, kind: type[T], expected: str) -> T:
 
 
 def changes(body: msgspec.Struct, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The fields that were given, each as its reader reads it. Raises OptionInvalid."""
+    """The given fields, each parsed by its reader. Raises OptionInvalid."""
     return {name: readers[name](value) for name, value in given(body).items()}
 
 
 def given(body: msgspec.Struct) -> dict[str, Any]:
-    """The fields that were given; null is none."""
+    """The given fields; null counts as not given."""
     return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, of a request that may be made still. Raises MessageTooLarge as soon as it is known to be longer
-    than `limit` bytes, Overloaded, and what a request without a right to it gets."""
+    """The whole body. The request is authorised again when it is complete. Raises MessageTooLarge as soon as the body
+    is known to exceed `limit` bytes, Overloaded, and the errors of authorisation."""
     announced = request.headers.get("content-length", "0")
     if int(announced) > limit:
         raise MessageTooLarge(f"the body has {announced} bytes; at most {limit} are accepted")
@@ -51,7 +52,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             inbound.grow(size, size + len(part))
             size += len(part)
             parts.append(part)
-        let_in_again(request)
+        authorise_again(request)
         return b"".join(parts)
     finally:
         inbound.grow(size, 0)

@@ -1,4 +1,4 @@
-"""A route, and what a request needs to pass: there is none without."""
+"""Routes with the right that each requires: there is no route without a decision."""
 
 import re
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from ..errors import TokenMissing
 from ..log.groups.group import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
-from .middleware.access_log import exchange, named
+from .middleware.access_log import access_record, named
 
 _BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
 
-ENTRY: Final = "plainmq.entry"  # the key of the scope under which a request can be judged again
+AUTHORISE: Final = "plainmq.authorise"  # the key of the scope for the function that authorises the request again
 
 Subject = Callable[[Request], str | TopicFilter]
 
 
 class RequiredRight(msgspec.Struct, frozen=True):
-    """A right, on what the request names; `by_ticket`: a ticket will do."""
+    """A right on what the request names. `by_ticket`: a ticket is accepted too."""
 
     right: Right
     subject: Subject
@@ -38,7 +38,7 @@ class RequiredRight(msgspec.Struct, frozen=True):
 
 
 class AnyToken(msgspec.Struct, frozen=True):
-    """Any good token."""
+    """Any valid token."""
 
     by_ticket: bool = False
 
@@ -48,34 +48,34 @@ class AnyToken(msgspec.Struct, frozen=True):
 
 
 class ProtectedRoute(Route):
-    """`need` is None where nobody is asked who he is."""
+    """`required`: None for a route that anybody may use."""
 
     def __init__(
-        self, method: str, path: str, endpoint: Callable[..., Any], need: RequiredRight | AnyToken | None
+        self, method: str, path: str, endpoint: Callable[..., Any], required: RequiredRight | AnyToken | None
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
-        self.need = need
+        self.required = required
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.need is not None and scope["method"] in (self.methods or ()):
-            scope[ENTRY] = partial(_let_in, Request(scope), self.need)
-            scope[ENTRY]()
+        if self.required is not None and scope["method"] in (self.methods or ()):
+            scope[AUTHORISE] = partial(_authorise, Request(scope), self.required)
+            scope[AUTHORISE]()
         await super().handle(scope, receive, send)
 
 
-def _let_in(request: Request, need: RequiredRight | AnyToken) -> None:
-    grant = request.scope[GRANT] = identify(request, need.by_ticket)
-    if seen := exchange(request.scope):
-        seen.token = named(grant)
-    need.check(request)
+def _authorise(request: Request, required: RequiredRight | AnyToken) -> None:
+    grant = request.scope[GRANT] = identify(request, required.by_ticket)
+    if record := access_record(request.scope):
+        record.token = named(grant)
+    required.check(request)
 
 
-def let_in_again(request: Request) -> None:
-    """Its body may have taken hours, and the token may have been taken out or changed. Raises as at its head."""
-    request.scope[ENTRY]()
+def authorise_again(request: Request) -> None:
+    """Authorise the request once more: while its body arrived, the token may have been removed or changed."""
+    request.scope[AUTHORISE]()
 
 
-# What a request is about
+# The subject of a request
 
 
 def topic_of(request: Request) -> str:
@@ -84,8 +84,8 @@ def topic_of(request: Request) -> str:
 
 
 def topic_itself(request: Request) -> str:
-    """Not what is below it: `PUT /topics/foo/messages` is a slip, and makes no topic `foo/messages` (which can still be
-    named, as `foo%2Fmessages`). Raises TopicInvalid."""
+    """The topic of the path. A path that ends in a word of another route is refused: `PUT /topics/foo/messages` is a
+    mistake, and makes no topic `foo/messages` (which is written `foo%2Fmessages`). Raises TopicInvalid."""
     if _BELOW.search(request.scope.get("raw_path", b"")):
         raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
     return topic_of(request)
@@ -102,7 +102,7 @@ def selections_of(request: Request) -> TopicFilter:
 
 
 def matched_by(request: Request) -> TopicFilter:
-    """Those that are to be listed: all, unless it says which. Raises TopicInvalid."""
+    """The topics to list: all, unless the request says which. Raises TopicInvalid."""
     return TopicFilter(request.query_params.getlist("match") or [EVERYTHING])
 
 
@@ -126,6 +126,6 @@ STATE: Final = RequiredRight(Right.SUBSCRIBE, topic_itself)
 GROUP_STATE: Final = RequiredRight(Right.CONSUME, topic_itself)
 CHANGE: Final = RequiredRight(Right.ADMIN, topic_itself)
 LIST: Final = RequiredRight(Right.ADMIN, matched_by)
-LOOK_INSIDE: Final = RequiredRight(Right.ADMIN, everything)
+INSPECT: Final = RequiredRight(Right.ADMIN, everything)
 KNOWN: Final = AnyToken()
-EVERYBODY: Final = None
+PUBLIC: Final = None

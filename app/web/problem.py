@@ -38,7 +38,7 @@ from ..errors import (
     UpgradeUnsupported,
     UseForbidden,
 )
-from .authentication import place_of
+from .authentication import resume_id_of
 from .middleware.security_headers import secured
 from .sse import EVENT_STREAM, refusal
 
@@ -71,13 +71,13 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
 
 _HEADERS: dict[type[PlainmqError], dict[str, str]] = {
     Busy: {"Retry-After": "5"},
-    TokenMissing: {"WWW-Authenticate": 'Bearer realm="plainmq"'},  # RFC 6750, section 3.1: no error, as none was shown
+    TokenMissing: {"WWW-Authenticate": 'Bearer realm="plainmq"'},  # RFC 6750, section 3.1: no `error` without a token
     Unauthorised: {"WWW-Authenticate": 'Bearer realm="plainmq", error="invalid_token"'},
 }
 
 
 class Problem(msgspec.Struct):
-    """RFC 9457, section 3.1, and our own `code`."""
+    """RFC 9457, section 3.1, with a `code` for programs."""
 
     type: str
     title: str
@@ -89,27 +89,27 @@ class Problem(msgspec.Struct):
 def problem(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
-    """`members`: what else a program may want to know (RFC 9457, section 3.2)."""
+    """`members`: further members for programs (RFC 9457, section 3.2)."""
     body = msgspec.structs.asdict(Problem("about:blank", status.phrase, status, code, detail)) | members
     return Response(msgspec.json.encode(body) + b"\n", status, headers, "application/problem+json")
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """The answer to an error of ours."""
+    """The response to a PlainmqError."""
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counters.refusals[error.code] += 1
     pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
-    return answer_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, place_of(request))
+    return response_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, resume_id_of(request))
 
 
-def answer_to(error: PlainmqError, as_event: bool, pressure: float = 1.0, place: str = "") -> Response:
-    """`as_event`: to a client that takes events, a Busy is one; `pressure`: how long it shall stay away; `place`:
-    the id that it shall come back with."""
-    return _refuse_softly(error, pressure, place) if as_event and isinstance(error, Busy) else refusal_of(error)
+def response_to(error: PlainmqError, as_event: bool, pressure: float = 1.0, resume_id: str = "") -> Response:
+    """`as_event`: the client accepts events, so a Busy is sent as one. `pressure`: how long it should stay away, from
+    0 to 1. `resume_id`: the last event id that it should come back with."""
+    return _busy_event(error, pressure, resume_id) if as_event and isinstance(error, Busy) else problem_of(error)
 
 
-def refusal_of(error: PlainmqError) -> Response:
-    """The problem that an error is."""
+def problem_of(error: PlainmqError) -> Response:
+    """The problem response of an error."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     headers = next((headers for kind, headers in _HEADERS.items() if isinstance(error, kind)), None)
     if isinstance(error, RateLimited):
@@ -117,15 +117,15 @@ def refusal_of(error: PlainmqError) -> Response:
     return problem(status, error.code, str(error), headers)
 
 
-def _refuse_softly(error: Busy, pressure: float, place: str) -> Response:
+def _busy_event(error: Busy, pressure: float, resume_id: str) -> Response:
     """An EventSource never retries after an error status (WHATWG HTML, 9.2.3), so it gets an event and an end."""
     event = "bye" if isinstance(error, Draining) else "busy"
-    body = refusal(event, error.code, pressure, place)
+    body = refusal(event, error.code, pressure, resume_id)
     return Response(body, headers={"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
 
 
 async def explain(request: Request, error: Exception) -> Response:
-    """The answer to an error of the framework's: no such path, or a method it does not have."""
+    """The response to an error of Starlette's: an unknown path, or a method that the path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _explain_method(request)
@@ -135,21 +135,22 @@ async def explain(request: Request, error: Exception) -> Response:
 
 
 async def forget(_request: Request, _error: Exception) -> Response:
-    """The answer to a client that left before it had said all: nobody hears it."""
+    """The response to a client that disconnected within its request: nobody receives it."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def fail(_request: Request, _error: Exception) -> Response:
-    """The answer to a fault of ours; the server logs it. It is sent outside of what the app adds to others."""
+    """The response to a fault of the server, which is logged. The middleware does not see it, so the security headers
+    are added here."""
     fault = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a fault of the server; it was logged")
     fault.raw_headers = secured(fault.raw_headers)
     return fault
 
 
 def _explain_method(request: Request) -> Response:
-    """Starlette names the methods of one route only; a path may have several."""
+    """405 with the methods of all routes of the path: Starlette names those of one route only."""
     routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
-    here = [route for route in routes if route.path == routes[0].path]  # the more particular paths come first
+    here = [route for route in routes if route.path == routes[0].path]  # more specific paths come first
     allowed = ", ".join(sorted({method for route in here for method in route.methods}))
     detail = f"{request.method} is not possible here; expected {allowed}"
     request.app.state.broker.counters.refusals["method_not_allowed"] += 1

@@ -1,4 +1,4 @@
-"""Options in a query string: each once, each known. A misspelt option is an error, not silence."""
+"""Options of a query string. Each must be known and given once: a misspelt option is an error."""
 
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
@@ -20,14 +20,14 @@ def read_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, A
 
 
 def read_stream_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
-    """The same of a request that may be an EventSource's. Raises OptionInvalid."""
-    return parse_options(of_event_source(request.query_params), parsers)
+    """The same for a request that may come from an EventSource. Raises OptionInvalid."""
+    return parse_options(normalise_event_source(request.query_params), parsers)
 
 
 def parse_options(
     query: QueryParams, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The same; the repeatable ones are the caller's to read. Raises OptionInvalid."""
+    """The same; the caller reads the repeatable ones. Raises OptionInvalid."""
     options: dict[str, Any] = {}
     for name, value in query.multi_items():
         if name in repeatable:
@@ -40,20 +40,21 @@ def parse_options(
     return options
 
 
-# Under which names EventSource polyfills and libraries put the last id into the query, where they can set no header
-# (event-source-polyfill, reconnecting-eventsource, eventsource-polyfill, clients of Mercure), and what else they put
-# there.
+# EventSource polyfills and libraries that cannot set a header put the last id into the query under these names, with
+# other options of their own (event-source-polyfill, reconnecting-eventsource, eventsource-polyfill, Mercure clients).
 _LAST_ID: Final = "last_event_id"
-_COME_BACK: Final = frozenset({"lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id"})
-_NOISE: Final = frozenset({"r", "_", "evs_preamble", "evs_buffer_size_limit"})
+_LAST_ID_ALIASES: Final = frozenset(
+    {"lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id"}
+)
+_IGNORED: Final = frozenset({"r", "_", "evs_preamble", "evs_buffer_size_limit"})
 
 
-def of_event_source(query: QueryParams) -> QueryParams:
-    """The query of a stream as it is meant: the id under our own name, whoever has put it there. The last one counts,
-    for a client that comes back puts its own behind what the page has said; and an empty one says nothing."""
-    items = [(name, value) for name, value in query.multi_items() if name not in _NOISE]
-    ids = [value for name, value in items if name in _COME_BACK and value]
-    others = [item for item in items if item[0] not in _COME_BACK]
+def normalise_event_source(query: QueryParams) -> QueryParams:
+    """The query of a stream with the last id under its standard name. Of several the last one counts, because a client
+    that reconnects appends its own to the page's URL; an empty one does not count."""
+    items = [(name, value) for name, value in query.multi_items() if name not in _IGNORED]
+    ids = [value for name, value in items if name in _LAST_ID_ALIASES and value]
+    others = [item for item in items if item[0] not in _LAST_ID_ALIASES]
     if not ids:
         return QueryParams(others)
     return QueryParams([*(item for item in others if item[0] != _LAST_ID), (_LAST_ID, ids[-1])])
@@ -66,7 +67,7 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def choice(name: str, values: Mapping[str, Any]) -> Parser:
-    """A parser of one of a few words."""
+    """A parser for one of a few words."""
 
     def parse(text: str) -> Any:
         if text not in values:
@@ -77,7 +78,7 @@ def choice(name: str, values: Mapping[str, Any]) -> Parser:
 
 
 def integer(name: str, least: int, most: int) -> Parser:
-    """A parser of a whole number within bounds."""
+    """A parser for a whole number within bounds."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
@@ -88,7 +89,7 @@ def integer(name: str, least: int, most: int) -> Parser:
 
 
 def duration(name: str, most: float, least: float = 0.0) -> Parser:
-    """A parser of a duration within bounds, in seconds."""
+    """A parser for a duration within bounds, in seconds."""
 
     def parse(text: str) -> float:
         seconds = parse_duration(text)

@@ -1,4 +1,4 @@
-"""Answers in JSON, with a line end, so that a terminal shows them on a line of their own; or a line for each record."""
+"""JSON responses. They end in a line end, for terminals; a list may also be sent as one line per record (NDJSON)."""
 
 from asyncio import sleep
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from starlette.responses import Response
 T = TypeVar("T")
 
 LINES: Final = "application/x-ndjson"
-A_TURN: Final = 500  # records of a list: some milliseconds, then others get their turn
+RECORDS_PER_TURN: Final = 500  # of a list: a few milliseconds of work, then other tasks run
 
 
 def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -19,10 +19,10 @@ def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None 
 
 
 async def list_answer(name: str, items: Sequence[T], record: Callable[[T], Any]) -> Response:
-    """An object with a list of records that may be long: others get their turn while it is written."""
+    """An object with one list, encoded in parts: other tasks run in between."""
     parts: list[bytes] = []
-    for begin in range(0, len(items), A_TURN):
-        parts.append(msgspec.json.encode([record(item) for item in items[begin : begin + A_TURN]])[1:-1])
+    for begin in range(0, len(items), RECORDS_PER_TURN):
+        parts.append(msgspec.json.encode([record(item) for item in items[begin : begin + RECORDS_PER_TURN]])[1:-1])
         await sleep(0)
     body = b'{"%b":[%b]}\n' % (name.encode(), b",".join(parts))
     return Response(body, 200, media_type="application/json")

@@ -170,7 +170,7 @@ def name_of(door: ProtectedRoute) -> str:
 
 
 def right_of(door: ProtectedRoute) -> Right | None:
-    return door.need.right if isinstance(door.need, RequiredRight) else None
+    return door.required.right if isinstance(door.required, RequiredRight) else None
 
 
 def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:

@@ -12,7 +12,7 @@ from app.log.run import make_runs
 from app.messages.message import Message, parse_event
 from app.messages.position import Gap, GapReason
 from app.web.api.publish import read_content_type
-from app.web.sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseEncoder, control
+from app.web.sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseEncoder, control_event
 from tests.harness import SseEvent, SseParser, draft
 
 BEFORE: Final = b": plainmq\nretry: 1000\n"
@@ -86,6 +86,6 @@ def _control(text: bytes) -> None:
     """Events of our own keep the reader's place, whatever they quote."""
     gap = Gap(text.decode("latin-1"), GapReason.TRIMMED, 3, None)
     parser = SseParser(_id="k3f9a2-42")
-    (event,) = parser.feed(control("gap", gap))
+    (event,) = parser.feed(control_event("gap", gap))
     assert (event.type, event.last_event_id) == ("gap", "k3f9a2-42")
     assert json.loads(event.data)["requested"] == text.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Work: a topic shared out among the workers of a group. They pull it or have it pushed, and settle each lease."""
+"""Consuming: the consumers of a group pull messages or have them pushed, and settle each lease."""
 
 from asyncio import CancelledError, create_task
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from ...messages.lease import (
     parse_lease_id,
 )
 from ...messages.record import as_lease_record
-from ..authentication import TICKET, client, grant_of, mark_of, place_of
+from ..authentication import TICKET, client, grant_of, mark_of, resume_id_of
 from ..body import given, read_json
 from ..permissions import names_of
 from ..problem import STATUS, problem
@@ -39,7 +39,7 @@ from ..streaming.lifetime import StreamLifetime, at_most
 from ..streaming.response import EventStream
 from . import read
 
-_FORMS: Encoders[SseEncoder[Lease]] = Encoders(SSE_LEASE, CHUNKED_LEASE)
+_ENCODERS: Encoders[SseEncoder[Lease]] = Encoders(SSE_LEASE, CHUNKED_LEASE)
 _LEASE = duration("lease", MAX_LEASE_SECONDS)
 
 _PULL_OPTIONS: dict[str, Parser] = {
@@ -51,7 +51,7 @@ _STREAM_OPTIONS: dict[str, Parser] = {
     "credit": integer("credit", 1, MAX_LEASES),
     "lease": _LEASE,
     "timeout": duration("timeout", stream_request.LONGEST),
-    "last_event_id": str,  # the group keeps the place; a client that comes back may say it all the same
+    "last_event_id": str,  # ignored: the group keeps the position, but a reconnecting client sends it
     TICKET: str,
 }
 _NACK_OPTIONS: dict[str, Parser] = {"delay": duration("delay", MAX_NACK_DELAY)}
@@ -72,25 +72,25 @@ class Extend(Ack):
     lease: str | None = None
 
 
-class Settling(NamedTuple):
-    """What a request that settles leases may have: its body; and what of that may stand in the query instead."""
+class SettleRequest(NamedTuple):
+    """A request that settles leases: the type of its body, and the fields that may be options of the query instead."""
 
     body: type[Ack]
     options: dict[str, Parser]
 
 
-_SETTLINGS: dict[Action, Settling] = {
-    Action.ACK: Settling(Ack, {}),
-    Action.NACK: Settling(Nack, _NACK_OPTIONS),
-    Action.EXTEND: Settling(Extend, _EXTEND_OPTIONS),
+_SETTLE_REQUESTS: dict[Action, SettleRequest] = {
+    Action.ACK: SettleRequest(Ack, {}),
+    Action.NACK: SettleRequest(Nack, _NACK_OPTIONS),
+    Action.EXTEND: SettleRequest(Extend, _EXTEND_OPTIONS),
 }
 
 
-# Getting work
+# Leasing messages
 
 
 async def pull(request: Request) -> Response:
-    """What there is, or comes within `wait`. For a client that leaves nothing stays leased."""
+    """Lease what is ready, or what becomes ready within `wait`. If the client disconnects, nothing stays leased."""
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
     options = read_options(request, _PULL_OPTIONS)
@@ -100,13 +100,13 @@ async def pull(request: Request) -> Response:
         broker.pull(topic, group, make=make, count=count, wait=seconds, lease=lease, client=client(request))
     )
     if await client_leaves(request, pulling):
-        with suppress(CancelledError, PlainmqError):  # then it took nothing
+        with suppress(CancelledError, PlainmqError):  # then nothing was leased
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in (await pulling).leases])
         raise ClientDisconnect
-    return _handed_out(request, pulling.result())
+    return _pulled(request, pulling.result())
 
 
-def _handed_out(request: Request, pulled: Pulled) -> Response:
+def _pulled(request: Request, pulled: Pulled) -> Response:
     records = [as_lease_record(lease) for lease in pulled.leases]
     gap: dict[str, Any] = {} if pulled.gap is None else {"gap": pulled.gap}
     if wants_lines(request):
@@ -115,23 +115,25 @@ def _handed_out(request: Request, pulled: Pulled) -> Response:
 
 
 async def stream_work(request: Request) -> Response:
-    """The same pushed. The group must be there, for a GET makes nothing: a refusal has its status."""
+    """Stream leases. The group must exist: a GET request makes nothing."""
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
     options = read_stream_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
     gap = await broker.join(topic, group, make=False)
 
-    def work(form: LeaseEncoder, sink: Sink) -> PushConsumer:
-        return broker.push(topic, group, form, sink, credit=credit, lease=lease, aging=True, client=client(request))
+    def subscribe(encoder: LeaseEncoder, sink: Sink) -> PushConsumer:
+        return broker.push(topic, group, encoder, sink, credit=credit, lease=lease, aging=True, client=client(request))
 
-    stay = StreamLifetime(request.app.state.authenticator, grant_of(request), options.get("timeout"))
+    lifetime = StreamLifetime(request.app.state.authenticator, grant_of(request), options.get("timeout"))
     mark = mark_of(request)
-    forms = marked(_FORMS, mark) if mark else _FORMS
-    return EventStream(broker, forms, work, lambda worker: worker.start(gap), stay, place=place_of(request))
+    encoders = marked(_ENCODERS, mark) if mark else _ENCODERS
+    return EventStream(
+        broker, encoders, subscribe, lambda consumer: consumer.start(gap), lifetime, resume_id=resume_id_of(request)
+    )
 
 
-# Settling it
+# Settling leases
 
 
 async def ack(request: Request) -> Response:
@@ -147,10 +149,10 @@ async def extend(request: Request) -> Response:
 
 
 async def _settle(request: Request, action: Action) -> Response:
-    """What became of each id; 409 when every lease was over."""
+    """Answer the outcome of each id; 409 if every lease was over."""
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
-    kind, parsers = _SETTLINGS[action]
+    kind, parsers = _SETTLE_REQUESTS[action]
     options = read_options(request, parsers)
     body = await read_json(request, kind, 'ids such as {"ids":["k3f9a2-42"]}')
     ids = {id: parse_lease_id(id) for id in body.ids}
@@ -160,7 +162,7 @@ async def _settle(request: Request, action: Action) -> Response:
 
 
 def _seconds(options: Mapping[str, float], body: Mapping[str, Any], parsers: Mapping[str, Parser]) -> float | None:
-    """The delay or the lease, from the query or the body."""
+    """The delay or the lease in seconds, from the query or the body."""
     written = {name: parse(body[name]) for name, parse in parsers.items() if name in body}
     for name in options.keys() & written.keys():
         raise OptionInvalid(f"option {name!r} is given twice: in the query and in the body")

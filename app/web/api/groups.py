@@ -1,4 +1,4 @@
-"""A topic's groups: what each has to do, its settings, and how to make and delete one."""
+"""The groups of a topic: their state and settings, and how to make and delete one."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a PUT; what is left out stays as it is."""
+    """The body of a PUT; fields that are left out keep their value."""
 
     start: str | None = None
     ack_timeout: str | None = None
@@ -48,7 +48,7 @@ async def get_group(request: Request) -> Response:
 
 
 async def put_group(request: Request) -> Response:
-    """Make the topic and the group, if they are not there, and set how the group works."""
+    """Make the topic and the group if need be, and change the group's settings."""
     broker: Broker = request.app.state.broker
     topic, group = _group(request)
     settings = changes(await read_json(request, Change, _EXAMPLE), _READ)
@@ -71,7 +71,7 @@ async def delete_group(request: Request) -> Response:
 
 
 def _group(request: Request) -> tuple[str, str]:
-    """Those of the group itself, not what is below a topic `x/groups`."""
+    """The topic and the group of the path; not of a path below a topic `x/groups`."""
     read_options(request, {})
     return topic_itself(request), names_of(request)[1]
 

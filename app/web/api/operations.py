@@ -1,4 +1,4 @@
-"""GET /metrics: the broker's numbers, for Prometheus."""
+"""For operators: GET /metrics, /livez and /readyz."""
 
 from http import HTTPStatus
 

@@ -1,6 +1,6 @@
-"""What a broker tells Prometheus. The numbers are read when they are asked for; a message pays for no labels.
+"""The broker's metrics in Prometheus' format. They are read when they are asked for, so messages cost nothing extra.
 
-No label names a topic, a group or a client: there are as many time series with a hundred thousand topics as with none.
+No label names a topic, a group or a client: the number of time series does not grow with them.
 """
 
 from asyncio import all_tasks
@@ -75,7 +75,7 @@ _STAGES: Final = ("ready", "leased", "delayed", "acked", "dead")
 
 
 def prometheus_text(broker: Broker, totals: Totals | None) -> bytes:
-    """In Prometheus' text format. `totals`: None when the engine cannot say; then its numbers are left out."""
+    """In Prometheus' text format. `totals`: None if the engine cannot be asked; then its metrics are left out."""
     registry = CollectorRegistry()
     registry.register(_Numbers(broker, totals))
     ProcessCollector(registry=registry)
@@ -83,7 +83,7 @@ def prometheus_text(broker: Broker, totals: Totals | None) -> bytes:
 
 
 class _Numbers(Collector):
-    """A broker's, as they are now."""
+    """The metrics of a broker, as they are now."""
 
     def __init__(self, broker: Broker, totals: Totals | None) -> None:
         self._broker = broker
@@ -150,7 +150,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 def _classes(answers: Mapping[int, int]) -> dict[str, int]:
-    """Answers by the first digit of their status."""
+    """Responses by the first digit of their status."""
     found = Counter(dict.fromkeys(_CLASSES, 0))
     for status, count in answers.items():
         found[f"{status // 100}xx"] += count
@@ -162,5 +162,5 @@ def _bound(seconds: float) -> str:
 
 
 def _codes(kind: type[PlainmqError]) -> set[str]:
-    """Of this kind of error and of all below it."""
+    """The codes of this class of error and of its subclasses."""
     return {kind.code}.union(*map(_codes, kind.__subclasses__()))

@@ -29,8 +29,10 @@ from ..query import Parser, boolean, choice, delivery, duration, read_options
 from ..responses import json_answer
 
 BATCH: Final = "application/x-ndjson"
-LINE: Final = "application/json"  # what each line of a batch is
-UNSAID: Final = "application/x-www-form-urlencoded"  # by curl, wget, Python and Java, when nobody says what is sent
+LINE: Final = "application/json"  # the content type of each line of a batch
+UNSAID: Final = (
+    "application/x-www-form-urlencoded"  # the default of curl, wget, Python and Java: it says nothing about the body
+)
 
 MAX_CONTENT_TYPE: Final = 255
 _CHUNKED: Final = "chunked"
@@ -45,7 +47,7 @@ _OPTIONS: dict[str, Parser] = {
 
 
 class PublishLimits(msgspec.Struct, frozen=True):
-    """What the door takes in: bytes of a message and of a batch, messages in a batch."""
+    """Bounds of a publish: bytes of a message, bytes of a batch, messages in a batch."""
 
     message: int = 1 << 20
     batch: int = 16 << 20
@@ -53,7 +55,7 @@ class PublishLimits(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, omit_defaults=True):
-    """The body of a 201. `last` and `count` are a batch's."""
+    """The body of a 201. Only a batch has `last` and `count`."""
 
     id: str
     topic: str
@@ -66,7 +68,7 @@ class Accepted(msgspec.Struct, omit_defaults=True):
 
 
 class Postponed(msgspec.Struct, omit_defaults=True):
-    """The body of a 202: how many messages, and when they are published."""
+    """The body of a 202: the number of messages, and when they are published."""
 
     scheduled: int
     due: str
@@ -123,12 +125,12 @@ def _content_type(request: Request) -> str | None:
 
 
 def said_content_type(content_type: str) -> str | None:
-    """None if nobody has said what the body is. Raises OptionInvalid."""
+    """The declared content type; None if there is none, or only a client's default. Raises OptionInvalid."""
     return read_content_type(content_type) if content_type and content_type.lower() != UNSAID else None
 
 
 def read_content_type(content_type: str) -> str:
-    """Itself, if it is one that can be kept. Raises OptionInvalid."""
+    """The content type, if it can be stored. Raises OptionInvalid."""
     if len(content_type) > MAX_CONTENT_TYPE or not _CONTENT_TYPE.fullmatch(content_type):
         raise OptionInvalid(f"Content-Type is not 1 to {MAX_CONTENT_TYPE} characters of printable ASCII")
     return content_type
@@ -139,11 +141,11 @@ def is_batch(content_type: str | None) -> bool:
 
 
 def lines_of(body: bytes, bounds: PublishLimits) -> list[bytes]:
-    """The lines of a batch that are not empty. Raises MessageTooLarge, OptionInvalid."""
-    if body.count(b"\n") > bounds.batch_messages:  # empty ones too: millions of them would take a second to sort out
+    """The non-empty lines of a batch. Raises MessageTooLarge, OptionInvalid."""
+    if body.count(b"\n") > bounds.batch_messages:  # empty ones too: to drop millions of them takes a second
         raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
     lines = [*filter(None, body.replace(b"\r\n", b"\n").split(b"\n"))]
-    if b"\r" in body:  # there may be lines of nothing else
+    if b"\r" in body:  # lines of nothing but CR are empty too
         lines = [line for line in lines if line.strip(b"\r")]
     if not lines:
         raise OptionInvalid("the batch has no message: expected at least one line that is not empty")

@@ -1,4 +1,4 @@
-"""Reading without a stream: pages for scripts and cron jobs, and one message by its id."""
+"""Reading without a stream: pages of messages for scripts, and one message by its id."""
 
 from typing import Any, Final
 from urllib.parse import quote
@@ -28,9 +28,9 @@ _OPTIONS: dict[str, Parser] = {
     "wait": duration("wait", LONGEST),
 }
 
-# A stored body is somebody else's: a browser shall neither guess what it is nor run it in our name. As a document it
-# stands in a sandbox, an origin of its own. Nothing keeps a page of ours from loading it as a script but this: browsers
-# say what for they ask (Sec-Fetch-Dest, W3C Fetch Metadata), and pages cannot change that.
+# Anybody may have published a stored body, so a browser must neither guess its type nor run it under this server's
+# origin. As a document it is sandboxed, with an origin of its own. A page of this origin could still load it as a
+# script: browsers say what they load a resource for (Sec-Fetch-Dest, W3C Fetch Metadata), and pages cannot change that.
 _HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
 _RUN: Final = frozenset({
     "audioworklet", "embed", "object", "paintworklet", "script", "serviceworker", "sharedworker", "style", "worker",
@@ -39,7 +39,7 @@ _RUN: Final = frozenset({
 
 
 async def read_messages(request: Request) -> Response:
-    """A page of a topic or a pattern; `next` is where the following one starts."""
+    """A page of a topic or a pattern. `next` is the position at which the following page starts."""
     broker: Broker = request.app.state.broker
     options = read_options(request, _OPTIONS)
     topic, selection = request.path_params["topic"], selection_of(request)
@@ -48,19 +48,19 @@ async def read_messages(request: Request) -> Response:
     reading = broker.read(selection, start, limit, wait, client(request))
     page = await (cancel_on_disconnect(request, reading) if wait else reading)
     if not (page.messages or page.gap or wait or isinstance(start, After) or selection.patterns):
-        await broker.topic(topic)  # an empty page of a topic that is not there would hide a slip
-    place = f"{broker.epoch}-{page.cursor.seq}"
+        await broker.topic(topic)  # 404: an empty page of a topic that does not exist would hide a mistake
+    position = f"{broker.epoch}-{page.cursor.seq}"
     headers = {
-        "Link": f'</topics/{quote(topic)}/messages?since={place}>; rel="next"',
+        "Link": f'</topics/{quote(topic)}/messages?since={position}>; rel="next"',
         "Cache-Control": "no-store",
     }
     if wants_lines(request):
         return lines_answer(_lines(page), headers)
-    return json_answer(_record(page, place), headers=headers)
+    return json_answer(_record(page, position), headers=headers)
 
 
-def _record(page: Page, place: str) -> dict[str, Any]:
-    record = {"messages": [as_record(message) for message in page.messages], "next": place}
+def _record(page: Page, position: str) -> dict[str, Any]:
+    record = {"messages": [as_record(message) for message in page.messages], "next": position}
     return record if page.gap is None else {"gap": page.gap, **record}
 
 

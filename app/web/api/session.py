@@ -1,5 +1,5 @@
-"""For browsers: POST /session keeps the token in a cookie that no script can read, DELETE /session forgets it; POST
-/tickets is for an EventSource of a page that has a token and cannot have the cookie.
+"""For browsers. POST /session puts the token into a cookie that no script can read, and DELETE /session removes it.
+POST /tickets is for the EventSource of a page that has a token and cannot use the cookie.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ...access.authenticator import Authenticator
 from ...access.grant import ANONYMOUS
 from ...messages.message import rfc3339
-from ..authentication import cookie_name, grant_of, is_secure, shown_token
+from ..authentication import cookie_name, grant_of, is_secure, presented_token
 from ..query import read_options
 from ..responses import json_answer
 
@@ -18,12 +18,12 @@ _NEVER_STORED: Final = {"Cache-Control": "no-store"}
 
 
 async def post_session(request: Request) -> Response:
-    """The cookie lasts as long as the token, or, when that does not expire, as long as the browser runs."""
+    """The cookie expires with the token. If the token does not expire, the cookie lasts until the browser is closed."""
     read_options(request, {})
     authenticator: Authenticator = request.app.state.authenticator
     response = Response(status_code=204, headers=_NEVER_STORED)
     grant = grant_of(request)
-    if grant is not ANONYMOUS and (token := shown_token(request)):
+    if grant is not ANONYMOUS and (token := presented_token(request)):
         left = authenticator.left(grant)
         response.set_cookie(
             cookie_name(request), token, max_age=None if left is None else int(left), secure=is_secure(request),
@@ -40,7 +40,7 @@ async def delete_session(request: Request) -> Response:
 
 
 async def post_ticket(request: Request) -> Response:
-    """One stream may be begun with it, as whoever asks."""
+    """Make a ticket, which opens one stream with the rights of this request's token."""
     read_options(request, {})
     authenticator: Authenticator = request.app.state.authenticator
     made = authenticator.make_ticket(grant_of(request))

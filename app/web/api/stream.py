@@ -1,4 +1,4 @@
-"""GET /topics/{topic}/stream: server-sent events, from any place of the log to live."""
+"""GET /topics/{topic}/stream and GET /stream: server-sent events, from any position of the log to live."""
 
 from collections.abc import Collection
 from functools import partial
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...messages.topic import TopicFilter
-from ..authentication import client, grant_of, mark_of, place_of
+from ..authentication import client, grant_of, mark_of, resume_id_of
 from ..permissions import selection_of, selections_of
 from ..streaming.lifetime import StreamLifetime
 from ..streaming.response import EventStream
@@ -26,9 +26,12 @@ async def stream_topics(request: Request) -> Response:
 
 def _stream(request: Request, topic_filter: TopicFilter, repeatable: Collection[str] = ()) -> Response:
     state = request.app.state
-    wish = parse_stream_request(
+    stream_request = parse_stream_request(
         topic_filter, request.query_params, request.headers.get("last-event-id"), repeatable, mark_of(request)
     )
-    stay = StreamLifetime(state.authenticator, grant_of(request), wish.timeout)
-    subscribe = partial(wish.subscribe, state.broker, client(request))
-    return EventStream(state.broker, wish.forms, subscribe, wish.begin, stay, place=place_of(request))
+    lifetime = StreamLifetime(state.authenticator, grant_of(request), stream_request.timeout)
+    subscribe = partial(stream_request.subscribe, state.broker, client(request))
+    return EventStream(
+        state.broker, stream_request.encoders, subscribe, stream_request.start_subscriber, lifetime,
+        resume_id=resume_id_of(request),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What topics there are, how much of each is kept, and how to change that."""
+"""Topics: the list, the state and retention of each, and how to change and delete one."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ _READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": in
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a PUT; what is left out stays as it is."""
+    """The body of a PUT; fields that are left out keep their value."""
 
     max_messages: Amount | None = None
     max_bytes: Amount | None = None
@@ -42,7 +42,7 @@ async def get_topic(request: Request) -> Response:
 
 
 async def put_topic(request: Request) -> Response:
-    """Make the topic, if there is none, and set how much of it is kept."""
+    """Make the topic if need be, and change its retention."""
     broker: Broker = request.app.state.broker
     name = _topic(request)
     await broker.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))

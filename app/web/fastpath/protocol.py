@@ -26,8 +26,8 @@ from uvicorn.server import ServerState
 
 from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ...net.sockets import is_tls, let_go
-from ..authentication import known_as
-from ..middleware.access_log import AccessRecord, exchange, named
+from ..authentication import rate_limit_key
+from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
 from ..streaming.lifetime import StreamLifetime
 from ..streaming.stream_request import StreamRequest
@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
         self.app_state = app_state
         self.loop = _loop or get_running_loop()
         self.connections = server_state.connections
-        self.staff = staff
+        self.context = staff
         self.broker = staff.broker
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -98,7 +98,7 @@ class Connection(HttpToolsProtocol):
         connections["http"] = connections.get("http", 0) + 1
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         self._peer = Caller(host, port, "https" if secure else "http")
-        if len(self.connections) > self.staff.intake.max_clients:
+        if len(self.connections) > self.context.intake.max_clients:
             self._deaf = True
             transport.abort()
         elif secure:
@@ -117,11 +117,11 @@ class Connection(HttpToolsProtocol):
 
     def caller(self, found: requests.FastRoute) -> Caller:
         """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
-        return self.staff.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
+        return self.context.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
 
     def _client(self, found: requests.Match) -> str | None:
         """Whose request it is, as quotas know it."""
-        return known_as(found.grant, self.caller(found.shortcut).host or None)
+        return rate_limit_key(found.grant, self.caller(found.shortcut).host or None)
 
     # A request: short cut or not
 
@@ -138,7 +138,7 @@ class Connection(HttpToolsProtocol):
         parser = self.parser
         check_parts(self.url, self.headers)
         if self._head:  # or it came in one piece, and no piece is too large
-            self.staff.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
+            self.context.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
         self._head = 0
         if not parser.should_upgrade():  # else the parser ends here, and the head is read again
             self._take_up()
@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
     def _take_up(self) -> None:
         parser = self.parser
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._found = self.staff.shortcuts.find(parser.get_method(), self.url, self.headers)
+            self._found = self.context.shortcuts.find(parser.get_method(), self.url, self.headers)
         if self._found is None:
             self._build_request()
         else:
@@ -194,7 +194,7 @@ class Connection(HttpToolsProtocol):
         self._stage = Stage.REQUEST
         if (found := self._found) is not None:
             self._found = None
-            self.staff.shortcuts.remember(self._piece, found)
+            self.context.shortcuts.remember(self._piece, found)
             body = bytes(self._body)
             del self._body  # a connection that waits holds nothing
             self.loop.call_soon(self._take, found, body)  # not below the parser
@@ -205,7 +205,7 @@ class Connection(HttpToolsProtocol):
 
     def _take(self, found: requests.Match, body: bytes) -> None:
         """It is whole: hours may have gone by since its head."""
-        shortcuts = self.staff.shortcuts
+        shortcuts = self.context.shortcuts
         if not shortcuts.still_holds(found):
             owed = self._owe(found)
             try:
@@ -223,7 +223,7 @@ class Connection(HttpToolsProtocol):
         elif owed.found is found and not owed.response_complete:
             return owed  # what was pipelined behind it meanwhile stays the last that came
         owed.found = found
-        if self.staff.access.all:
+        if self.context.access.all:
             owed.begun = monotonic()
         owed.response_complete = False
         self.cycle = owed  # type: ignore[assignment]
@@ -247,13 +247,13 @@ class Connection(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self._stage is _REQUEST and self._is_idle() and (known := self.staff.shortcuts.recall(data)):
+        if self._stage is _REQUEST and self._is_idle() and (known := self.context.shortcuts.recall(data)):
             self._requests += 1
             found, body = known
             found.shortcut.take(self, found, body)
             return
         self._piece = data if self._stage is Stage.REQUEST else b""
-        most = self.staff.intake.max_head
+        most = self.context.intake.max_head
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
@@ -288,7 +288,7 @@ class Connection(HttpToolsProtocol):
             self._head += len(piece)
         else:
             return
-        self.staff.intake.check_size(self._head)
+        self.context.intake.check_size(self._head)
 
     def _parse(self, piece: bytes) -> None:
         """The parser ends at a head that offers another protocol. RFC 9110, section 7.8: a server may ignore the offer;
@@ -320,7 +320,7 @@ class Connection(HttpToolsProtocol):
         stage = self._awaited()
         if self._watch is None:
             self._watch = Watch()
-        if self._watch.is_late(stage, self._requests, self._octets, now, self.staff.intake):
+        if self._watch.is_late(stage, self._requests, self._octets, now, self.context.intake):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
@@ -345,8 +345,8 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.response_complete = self.cycle.disconnected = True
-            if seen := exchange(cast(dict[str, Any], self.cycle.scope)):
-                seen.dropped = True
+            if seen := access_record(cast(dict[str, Any], self.cycle.scope)):
+                seen.superseded = True
             self.cycle.message_event.set()
             self._turn_away(error, self.url)
 
@@ -368,17 +368,17 @@ class Connection(HttpToolsProtocol):
             return
         sink, caller = self.sink(), self.caller(found.shortcut)
         try:
-            reader = stream_request.subscribe(self.broker, self._client(found), stream_request.forms.chunked, sink)
+            reader = stream_request.subscribe(self.broker, self._client(found), stream_request.encoders.chunked, sink)
         except PlainmqError as error:
             self._owe(found).refuse(error, as_event)
             return
         seen = AccessRecord(found.shortcut.method, found.shortcut.path, caller.address, None, named(found.grant))
-        StreamLifetime(self.staff.authenticator, found.grant, stream_request.timeout).begin(sink, reader)
+        StreamLifetime(self.context.authenticator, found.grant, stream_request.timeout).begin(sink, reader)
         self.take_over(sink, seen, reader, partial(reader.start, stream_request.start))
 
     def sink(self) -> StreamSink:
         """Where the bytes of a subscription can go."""
-        return StreamSink(self.transport, self.connections, self.staff)
+        return StreamSink(self.transport, self.connections, self.context)
 
     def take_over(
         self, sink: StreamSink, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]

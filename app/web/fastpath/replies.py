@@ -17,7 +17,7 @@ from ...messages.message import Draft, Receipt
 from ...telemetry.accesslog import address
 from ..middleware.access_log import code_of, named
 from ..middleware.forwarded import Caller
-from ..problem import answer_to
+from ..problem import response_to
 from . import raw_heads, requests
 from .context import ServerContext
 
@@ -28,7 +28,7 @@ class Debtor(Protocol):
     """The connection."""
 
     broker: Broker
-    staff: ServerContext
+    context: ServerContext
     loop: AbstractEventLoop
     transport: Transport
     server_state: ServerState
@@ -62,14 +62,14 @@ class PendingReply(ABC):
         """`as_event`: with an event where a stream was asked for."""
         broker = self.debtor.broker
         broker.counters.refusals[error.code] += 1
-        response = answer_to(error, as_event, broker.pressure if isinstance(error, Draining) else 1.0)
+        response = response_to(error, as_event, broker.pressure if isinstance(error, Draining) else 1.0)
         self.respond(response.status_code, *requests.refused(response))
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         self.response_complete = True
         debtor = self.debtor
         debtor.broker.counters.answers[status] += 1
-        if status >= debtor.staff.access.least:
+        if status >= debtor.context.access.least:
             self._tell(status, body)
         transport = debtor.transport
         if transport.is_closing():  # the client left while the log was asked
@@ -92,7 +92,7 @@ class PendingReply(ABC):
         found, debtor = self.found, self.debtor
         client = debtor.client if found is None else debtor.caller(found.shortcut).address
         token = None if found is None else named(found.grant)
-        debtor.staff.access.request(
+        debtor.context.access.request(
             status, method, target, client=address(client), bytes_in=nbytes, bytes_out=len(body),
             seconds=None if self.begun is None else monotonic() - self.begun, token=token,
             code=code_of(body) if status >= 400 else None,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ...net.progress import ALL, Progress, progress
 from ...net.sockets import acknowledged, let_go
 from ..middleware.access_log import AccessRecord
-from ..sse import CHUNKED_RAW, farewell, hello
+from ..sse import CHUNKED_RAW, end_event, stream_start
 from ..streaming.lifetime import REVOKED
 from ..streaming.takeover import Subscription
 from .context import ServerContext
@@ -25,19 +25,28 @@ class StreamSink(asyncio.Protocol):
     """`connections` are the server's, among which it is; `seen` is the request, for the log."""
 
     __slots__ = (
-        "_connections", "_ended", "_first", "_last", "_seen", "_staff", "_subscription", "place", "transport", "write",
+        "_connections",
+        "_context",
+        "_ended",
+        "_first",
+        "_last",
+        "_record",
+        "_subscription",
+        "resume_id",
+        "transport",
+        "write",
     )  # fmt: skip
     write: Callable[[bytes], None]
 
     def __init__(self, transport: asyncio.Transport, connections: set[Any], staff: ServerContext) -> None:
         self.transport = transport
         self._connections = connections
-        self._staff = staff
+        self._context = staff
         self._subscription: Subscription | None = None
-        self._seen: AccessRecord | None = None
+        self._record: AccessRecord | None = None
         self._ended = False  # in good order: what was written is on its way
         self._last: Progress | None = None  # when the connection was lost
-        self.place = ""  # the id that the reader shall come back with, until it is told another
+        self.resume_id = ""  # the id that the reader shall come back with, until it is told another
 
     def open(
         self, head: bytes, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
@@ -45,12 +54,12 @@ class StreamSink(asyncio.Protocol):
         """Send the head, to which only the empty line is missing, together with the first that the subscription has to
         say."""
         self._connections.add(self)
-        self._seen = seen
+        self._record = seen
         self._subscription = subscription
-        broker = self._staff.broker
+        broker = self._context.broker
         broker.counters.answers[200] += 1
-        known = b"".join([b"%b: %b\r\n" % header for header in seen.header]) if seen and seen.id else b""
-        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.join([hello(broker.pressure, self.place)]))
+        known = b"".join([b"%b: %b\r\n" % header for header in seen.response_headers]) if seen and seen.id else b""
+        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.join([stream_start(broker.pressure, self.resume_id)]))
         self.write = self._write_first
         begin()
         if self._first:
@@ -69,16 +78,16 @@ class StreamSink(asyncio.Protocol):
         return known._replace(open=True) if self._ended and self._last is None else known
 
     def end(self, reason: str) -> None:
-        self._because(reason)
+        self._set_end_reason(reason)
         self._ended = True
-        self.write(CHUNKED_RAW.join([farewell(reason, self._staff.broker.pressure)]) + _LAST_CHUNK)
+        self.write(CHUNKED_RAW.join([end_event(reason, self._context.broker.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.transport.get_write_buffer_size():
             asyncio.get_running_loop().call_later(LINGER, self.abort)
         self.transport.close()
 
     def abort(self) -> None:
-        self._because("cut_off")
+        self._set_end_reason("cut_off")
         self._ended = False
         self._release()
         self.transport.abort()
@@ -90,12 +99,12 @@ class StreamSink(asyncio.Protocol):
     def _release(self) -> None:
         subscription, self._subscription = self._subscription, None  # the two hold each other
         if subscription is not None:
-            self._staff.authenticator.unregister(self)
+            self._context.authenticator.unregister(self)
             subscription.detach()
 
-    def _because(self, why: str) -> None:
-        if self._seen is not None and not self._seen.why:
-            self._seen.why = why
+    def _set_end_reason(self, why: str) -> None:
+        if self._record is not None and not self._record.end_reason:
+            self._record.end_reason = why
 
     # What the server says
 
@@ -130,7 +139,7 @@ class StreamSink(asyncio.Protocol):
         self._last = ALL if self._ended and exc is None else progress(self.transport).last
         self._release()
         self._connections.discard(self)
-        self._staff.broker.counters.connections["http"] -= 1
-        if self._seen is not None:
-            self._seen.streams = True
-            self._seen.tell(self._staff.access)
+        self._context.broker.counters.connections["http"] -= 1
+        if self._record is not None:
+            self._record.is_stream = True
+            self._record.log(self._context.access)

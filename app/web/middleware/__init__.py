@@ -1,5 +1,4 @@
-"""ASGI middleware: access log, forwarded headers, origin check, security headers, offers of other protocols.
+"""ASGI middleware: access log, forwarded headers, origin check, security headers, Upgrade.
 
-`web.app` has their order.
-None knows a route.
+`web.app` has their order. None knows a route.
 """

@@ -1,4 +1,4 @@
-"""One request and what became of it, for the log and the metrics: whatever answers, it passes here on its way out."""
+"""The access record of each request, for the log and the metrics. Every response passes here on its way out."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...access.grant import ANONYMOUS, UNAUTHENTICATED, Grant
 from ...telemetry.accesslog import AccessLog, address
 
-LAWFUL: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")  # a request id that somebody else has made
+LAWFUL: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")  # a request id from outside
 
 _KEY: Final = "plainmq.exchange"
 _ID: Final = b"x-request-id"
@@ -21,71 +21,84 @@ _PROBLEM: Final = b"application/problem+json"
 
 class AccessRecord:
     __slots__ = (
-        "begun", "client", "code", "dropped", "id", "left", "method", "octets_in", "octets_out", "receive", "status",
-        "streams", "target", "token", "why",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "client_left",
+        "code",
+        "end_reason",
+        "id",
+        "is_stream",
+        "method",
+        "server_receive",
+        "started",
+        "status",
+        "superseded",
+        "target",
+        "token",
     )  # fmt: skip
 
     def __init__(
         self, method: str, target: bytes, client: tuple[str, int] | None, id: str | None, token: str | None = None
     ) -> None:
-        """`id` is None where nobody asked for one; `token` is the name of the one that the request came in with."""
-        self.begun = monotonic()
+        """`id`: None if the response shows no request id. `token`: the name of the request's token."""
+        self.started = monotonic()
         self.client = client
         self.method = method
         self.target = target
         self.id = id
         self.token = token
-        self.status = 0  # until it is answered; it stays so for a stream that has its connection to itself
-        self.code: str | None = None  # of the error, if it is one
-        self.why = ""  # a stream ended
-        self.left = False  # the client, before it had its answer
-        self.dropped = False  # its connection has answered instead
-        self.streams = False
-        self.octets_in = self.octets_out = 0
-        self.receive: Receive | None = None  # the server's own: it knows the connection, if anything does
+        self.status = 0  # 0 until the response starts; a stream that took its connection over keeps 0
+        self.code: str | None = None  # of the problem, if the response is one
+        self.end_reason = ""  # of a stream
+        self.client_left = False  # before the response was sent
+        self.superseded = False  # the connection itself has answered, and logs the request
+        self.is_stream = False
+        self.bytes_in = self.bytes_out = 0
+        self.server_receive: Receive | None = None  # the server's own receive(), from which the connection can be found
 
     @property
-    def header(self) -> list[tuple[bytes, bytes]]:
-        """Of the answer: under which name the log knows the request."""
+    def response_headers(self) -> list[tuple[bytes, bytes]]:
+        """The header with the request id of the log."""
         return [] if self.id is None else [(_ID, self.id.encode())]
 
     def begin(self, message: Message) -> None:
-        """The answer's head goes out."""
+        """The response starts."""
         self.status = message["status"]
-        headers = [*message.get("headers", ()), *self.header]
-        self.streams = any(name == b"content-type" and b"event-stream" in value for name, value in headers)
+        headers = [*message.get("headers", ()), *self.response_headers]
+        self.is_stream = any(name == b"content-type" and b"event-stream" in value for name, value in headers)
         message["headers"] = headers
 
-    def tell(self, access: AccessLog) -> None:
-        """It is over."""
+    def log(self, access: AccessLog) -> None:
+        """Write the record to the log."""
         about: dict[str, Any] = {
             "client": address(self.client),
-            "seconds": monotonic() - self.begun,
-            "bytes_in": self.octets_in,
-            "bytes_out": self.octets_out or None,
+            "seconds": monotonic() - self.started,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out or None,
             "token": self.token,
             "request": self.id,
         }
-        if self.streams:
-            access.ended("stream ended", self.why or "client_left", self.target, **about)
+        if self.is_stream:
+            access.ended("stream ended", self.end_reason or "client_left", self.target, **about)
         elif self.status >= access.least:
-            code = "client_left" if self.left and self.status == 400 else self.code
+            code = "client_left" if self.client_left and self.status == 400 else self.code
             access.request(self.status, self.method, self.target, code=code, **about)
 
 
-def exchange(scope: Mapping[str, Any]) -> AccessRecord | None:
-    """The request's own; None where nobody watches."""
+def access_record(scope: Mapping[str, Any]) -> AccessRecord | None:
+    """The record of a request; None without the middleware."""
     found: AccessRecord | None = scope.get("state", {}).get(_KEY)
     return found
 
 
 def named(grant: Grant) -> str | None:
-    """Whose it is; None where nobody was asked."""
+    """The name of the token; None for an anonymous client."""
     return None if grant is ANONYMOUS or grant is UNAUTHENTICATED else grant.name
 
 
 def code_of(body: bytes) -> str | None:
-    """The code of the problem that a body is."""
+    """The `code` of a problem body."""
     try:
         return msgspec.json.decode(body, type=_Coded).code
     except msgspec.DecodeError:
@@ -97,7 +110,7 @@ class _Coded(msgspec.Struct):
 
 
 class AccessLogMiddleware:
-    """The outermost of our middleware: even who is turned away is seen."""
+    """It is outside the checks, so that refused requests are logged too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -106,37 +119,39 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = scope.setdefault("state", {})[_KEY] = _of(scope)
-        seen.receive = receive
+        record = scope.setdefault("state", {})[_KEY] = _of(scope)
+        record.server_receive = receive
         state = scope["app"].state
 
-        async def take() -> Message:
+        async def receive_counted() -> Message:
             message = await receive()
-            seen.octets_in += len(message.get("body", b""))
-            seen.left = seen.left or message["type"] == "http.disconnect"
+            record.bytes_in += len(message.get("body", b""))
+            record.client_left = record.client_left or message["type"] == "http.disconnect"
             return message
 
-        async def give(message: Message) -> None:
+        async def send_recorded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seen.begin(message)
-                state.broker.counters.answers[seen.status] += not seen.left  # or nobody gets it
+                record.begin(message)
+                state.broker.counters.answers[
+                    record.status
+                ] += not record.client_left  # a response that nobody received is not counted
             else:
                 body = message.get("body", b"")
-                seen.octets_out += len(body)
-                if seen.status >= 400 and seen.code is None:
-                    seen.code = code_of(body)
+                record.bytes_out += len(body)
+                if record.status >= 400 and record.code is None:
+                    record.code = code_of(body)
             await send(message)
 
         try:
-            await self._app(scope, take, give)
-        except Exception:  # it is answered, and reported with its traceback, further out
-            seen.status, seen.code = 500, "internal_error"
+            await self._app(scope, receive_counted, send_recorded)
+        except Exception:  # Starlette answers and the server logs the traceback further out
+            record.status, record.code = 500, "internal_error"
             state.broker.counters.answers[500] += 1
-            state.broker.counters.refusals[seen.code] += 1
+            state.broker.counters.refusals[record.code] += 1
             raise
         finally:
-            if seen.status and not seen.dropped:
-                seen.tell(state.access)
+            if record.status and not record.superseded:
+                record.log(state.access)
 
 
 def _of(scope: Scope) -> AccessRecord:
@@ -146,6 +161,6 @@ def _of(scope: Scope) -> AccessRecord:
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's, if it is lawful and the only one; else a new one."""
+    """The request's own id, if it has exactly one and it is valid; else a new one."""
     given = [value for name, value in scope["headers"] if name == _ID]
     return given[0].decode() if len(given) == 1 and LAWFUL.fullmatch(given[0]) else token_hex(8)

@@ -1,10 +1,10 @@
-"""Who a browser may speak for. A page from anywhere can make a browser send requests to this server; what gives it away
-is the name it asked for (`Host`) and where the page came from (`Origin`; where a browser leaves that out, as for an
-image, `Sec-Fetch-Site`). Programs such as curl are not concerned.
+"""The check of Host and Origin. A page of any site can make a browser send requests to this server. They are known by
+the name that they ask for (`Host`) and by the origin of the page (`Origin`; where a browser leaves it out, as for an
+image, `Sec-Fetch-Site`). Programs such as curl are not affected.
 
-A name that is not ours: a foreign page whose own name was made to point here (DNS rebinding). An address is always
-ours, since nobody can make it point elsewhere. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch; W3C
-Fetch Metadata Request Headers.
+An unknown name means DNS rebinding: the name of a foreign page was made to point here. An address is always accepted,
+since it cannot be rebound. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch; W3C Fetch Metadata
+Request Headers.
 """
 
 import re
@@ -16,31 +16,31 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...errors import HostInvalid, HostUnknown, OriginForbidden, Refused
-from ..problem import refusal_of
+from ..problem import problem_of
 
 ANY: Final = "*"
 SITE: Final = b"sec-fetch-site"
-OUR_SITES: Final = (b"none", b"same-origin")  # `none` is a person, who typed the address or has a bookmark
+OUR_SITES: Final = (b"none", b"same-origin")  # `none`: the user typed the address or used a bookmark
 _HINT: Final = ": let it pass on Host (nginx: proxy_set_header Host $http_host)"
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """`hosts`: names under which this server is known, besides localhost and addresses; `origins`: other sites whose
-    pages may use it, such as `https://example.org`. `*` is any. `secure`: users reach it by https."""
+    """`hosts`: names of this server, besides localhost and addresses. `origins`: other sites whose pages may use it,
+    such as `https://example.org`. `*` stands for any. `secure`: clients reach it by https."""
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     secure: bool = False
 
     def knows(self, host: str) -> bool:
-        """Whether a lawful Host is ours."""
+        """True if a valid Host is a name of this server."""
         name = _name(host)
         ours = name == "localhost" or name in self.hosts or ANY in self.hosts
         return ours or _is_address(name)
 
     def trusts(self, origin: str, host: str) -> bool:
-        """Whether a page from there may use us: one of our own, or of a site that was named."""
+        """True if a page of this origin may use the server: the same origin, or one that the settings name."""
         scheme, _, name = origin.lower().partition("://")
         return (
             (scheme in {"http", "https"} and name == host.lower() != "")
@@ -62,8 +62,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-class Guard:
-    """Lets requests through to the app that keep to the rules."""
+class OriginCheck:
+    """Refuses requests that break the rules."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app = app
@@ -75,8 +75,8 @@ class Guard:
                 self._check(scope)
         except Refused as error:
             scope["app"].state.broker.counters.refusals[error.code] += 1
-            response = refusal_of(error)
-            response.headers.update(_readable(scope["headers"], self._rules))
+            response = problem_of(error)
+            response.headers.update(_cors_headers(scope["headers"], self._rules))
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -97,9 +97,11 @@ class Guard:
             raise OriginForbidden("pages of other sites may not use this server; if they may, set --allowed-origins")
 
     def _host(self, scope: Scope) -> str:
-        """The name that it asks for; empty for HTTP/1.0 without one. Raises HostInvalid, HostUnknown."""
+        """The requested Host; empty for HTTP/1.0 without one. Raises HostInvalid, HostUnknown."""
         hosts: list[str] = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if not hosts and scope["http_version"] == "1.0":  # RFC 9112, section 3.2, asks it of 1.1; no browser speaks 1.0
+        if (
+            not hosts and scope["http_version"] == "1.0"
+        ):  # RFC 9112, section 3.2: only 1.1 requires it. Browsers do not use 1.0
             return ""
         if len(hosts) != 1 or not _name(hosts[0]):
             seen = " and ".join(map(ascii, hosts))[:100] or "none"
@@ -112,16 +114,16 @@ class Guard:
         return hosts[0]
 
 
-def _readable(headers: Sequence[tuple[bytes, bytes]], rules: Rules) -> dict[str, str]:
-    """What lets a page of a site that was named read why it is refused all the same (WHATWG Fetch, CORS protocol)."""
+def _cors_headers(headers: Sequence[tuple[bytes, bytes]], rules: Rules) -> dict[str, str]:
+    """CORS headers, so that a page of an allowed origin can read why it is refused (WHATWG Fetch)."""
     origin = dict(headers).get(b"origin", b"").decode("latin-1")
     named = origin and (ANY in rules.origins or origin in rules.origins)
     return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if named else {}
 
 
 def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    """A page of another site is behind it, and no person who has followed a link to read something; but who opens a
-    stream takes messages."""
+    """True for a request of another site's page. A navigation that reads is the user's own; one that opens a stream is
+    not, because it claims messages."""
     reads = scope["method"] in {"GET", "HEAD"} and not scope["path"].endswith("/stream")
     follows = reads and headers.get(b"sec-fetch-mode") == b"navigate"
     return headers.get(SITE, OUR_SITES[0]) not in OUR_SITES and not follows

@@ -1,7 +1,7 @@
-"""Headers that tell a browser what our answers are not: a page of ours, a script, a part of another site.
+"""Security headers: a browser must not treat a response as a page, as a script, or as part of another site.
 
-Messages are anybody's, and each can be asked for under our name with the content type that its publisher chose. An
-answer may have stricter headers than these; it keeps them.
+Anybody may publish messages, and a browser can request each from this origin, with the content type that its publisher
+chose. A response keeps stricter headers of its own.
 """
 
 from collections.abc import Iterable
@@ -10,29 +10,29 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
-# Nothing of an answer runs, loads or is framed. A user of a browser's console may subscribe: docs/streams.md.
+# Nothing of a response runs, loads or is framed. A browser's developer console may subscribe: docs/streams.md.
 _POLICY = b"default-src 'none'; connect-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _ALWAYS: Final = (
     NOSNIFF,
     (b"content-security-policy", _POLICY),
-    (b"cross-origin-resource-policy", b"same-origin"),  # no image or script of another site's page
-    (b"referrer-policy", b"no-referrer"),  # a topic is nobody else's business
+    (b"cross-origin-resource-policy", b"same-origin"),  # no page of another site loads it as an image or a script
+    (b"referrer-policy", b"no-referrer"),  # topics do not leak to other sites
 )
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")  # a year
 
 
 def secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """These headers, and ours that are not among them. Names are in lower case."""
+    """These headers, and those of the security headers that are missing. Names are in lower case."""
     given = [*headers]
     names = {name for name, _ in given}
     return given + [header for header in _ALWAYS if header[0] not in names]
 
 
 class SecurityHeaders:
-    """Adds them to what the app answers. `public_host`: the name under which users reach us by https, if they do.
+    """Adds them to every response. `public_host`: the name under which clients reach the server by https, if any.
 
-    HSTS holds for a name with all its ports, for a year: so it is said of that name only, never of localhost or a name
-    that somebody else's services may have too.
+    HSTS holds for all ports of a name, for a year. So it is sent for that name only, never for localhost or for a name
+    that other services may share.
     """
 
     def __init__(self, app: ASGIApp, public_host: str) -> None:

@@ -1,8 +1,8 @@
-"""Offers to go on in another protocol (`Upgrade`), such as curl's and Java's of HTTP/2. RFC 9110, section 7.8: a server
-may ignore them. Our own protocol does, and requests come here without them.
+"""Requests that offer another protocol (`Upgrade`), such as HTTP/2 by curl and Java. RFC 9110, section 7.8: a server
+may ignore the offer. plainmq's own protocol does, and such requests come here without it.
 
-Some parsers (httptools, under uvicorn) end at such a head: the body is lost, or read as the next request. So under any
-other server the connection is closed behind the answer, and a request whose body did not come is refused.
+Some parsers (httptools, under uvicorn) stop at such a head: the body is lost, or read as the next request. So under any
+other server the connection is closed behind the response, and a request whose body is missing is refused.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _CLOSE: Final = (b"connection", b"close")
 
 
 class Upgrades:
-    """Ignores them."""
+    """Ignores the offers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -26,9 +26,9 @@ class Upgrades:
         if scope["type"] != "http" or b"upgrade" not in headers:
             await self._app(scope, receive, send)
             return
-        missing = _announced(headers)
+        missing = _expected_length(headers)
 
-        async def take() -> Message:
+        async def receive_checked() -> Message:
             nonlocal missing
             message = await receive()
             missing -= len(message.get("body", b""))
@@ -36,14 +36,14 @@ class Upgrades:
                 raise UpgradeUnsupported("the body was lost at the Upgrade: send the request without (curl: --http1.1)")
             return message
 
-        async def give(message: Message) -> None:
+        async def send_closing(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), _CLOSE]
             await send(message)
 
-        await self._app(scope, take, give)
+        await self._app(scope, receive_checked, send_closing)
 
 
-def _announced(headers: Mapping[bytes, bytes]) -> int:
-    """Bytes of the body, as far as they are known; one at least in chunks."""
+def _expected_length(headers: Mapping[bytes, bytes]) -> int:
+    """The length of the body in bytes; 1 stands for chunks of unknown length."""
     return int(headers.get(b"content-length", b"transfer-encoding" in headers))

@@ -1,5 +1,5 @@
-"""What an event stream needs: its request, its response, its lifetime, and how a connection is taken over.
+"""Event streams: the parsed request, the response, its lifetime, and how a connection is taken over.
 
-`EventStream` is an ASGI application: it works under any server, and hands over to a sink of ours where there is one.
-It knows nothing of the fast path.
+`EventStream` is an ASGI response: it works under any server. Under plainmq's own protocol it hands the connection over
+to a sink. It knows nothing of the fast path.
 """

@@ -1,6 +1,4 @@
-"""A client that waits for an answer may leave, or be sent away because its token is good no more. What was done for it
-then ends too, and its place is free.
-"""
+"""Cancels the work for a waiting request when its client disconnects or its token is revoked."""
 
 from asyncio import FIRST_COMPLETED, Future, Task, create_task, get_running_loop, wait
 from collections.abc import Coroutine
@@ -16,7 +14,7 @@ T = TypeVar("T")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of the work. Raises ClientDisconnect when the client leaves before, and as client_leaves()."""
+    """The result of the work. Raises ClientDisconnect if the client disconnects first, and as client_leaves()."""
     task = create_task(work)
     if await client_leaves(request, task):
         raise ClientDisconnect
@@ -24,30 +22,31 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def client_leaves(request: Request, work: "Task[Any]") -> bool:
-    """Whether the client does before the work is done, which then ends. Raises Unauthorised when it is sent away."""
+    """True if the client disconnects before the work is done; the work is cancelled then. Raises Unauthorised if the
+    token is revoked."""
     authenticator: Authenticator = request.app.state.authenticator
-    guest = _Guest()
-    authenticator.register(guest, grant_of(request))
-    leaving = create_task(_until_gone(request))
+    session = _Session()
+    authenticator.register(session, grant_of(request))
+    disconnect = create_task(_until_disconnected(request))
     try:
-        await wait([work, leaving, guest.dismissed], return_when=FIRST_COMPLETED)
-        if guest.dismissed.done() and not work.done():
+        await wait([work, disconnect, session.revoked], return_when=FIRST_COMPLETED)
+        if session.revoked.done() and not work.done():
             raise Unauthorised("the token is not good any more")
-        return leaving.done()
+        return disconnect.done()
     finally:
-        authenticator.unregister(guest)
-        leaving.cancel()
+        authenticator.unregister(session)
+        disconnect.cancel()
         work.cancel()
 
 
-class _Guest:
+class _Session:
     def __init__(self) -> None:
-        self.dismissed: Future[None] = get_running_loop().create_future()
+        self.revoked: Future[None] = get_running_loop().create_future()
 
     def revoke(self) -> None:
-        self.dismissed.set_result(None)
+        self.revoked.set_result(None)
 
 
-async def _until_gone(request: Request) -> None:
+async def _until_disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""How long a request may last: as long as it asks for, and no longer than its token is good."""
+"""The lifetime of a stream or a waiting request: what it asks for, and at most the life of its token."""
 
 from math import inf
 from typing import Final, Protocol
@@ -20,16 +20,15 @@ class Stream(Protocol):
 
 
 class StreamLifetime(msgspec.Struct, frozen=True):
-    """That of a stream. `timeout`: seconds that were asked for."""
+    """The lifetime of one stream. `timeout`: the option, in seconds."""
 
     authenticator: Authenticator
     grant: Grant
     timeout: float | None
 
-    def begin(self, guest: AuthSession, stream: Stream) -> None:
-        """The stream ends in time; it is told if its token is taken out, and has to be unregistered from the
-        authenticator."""
-        self.authenticator.register(guest, self.grant)
+    def begin(self, session: AuthSession, stream: Stream) -> None:
+        """Schedule the end of the stream, and register the session for revocation. The caller unregisters it."""
+        self.authenticator.register(session, self.grant)
         left = _left(self.authenticator, self.grant)
         if self.timeout is not None and self.timeout <= left:
             stream.end_in(self.timeout, TIMEOUT)
@@ -38,7 +37,7 @@ class StreamLifetime(msgspec.Struct, frozen=True):
 
 
 def at_most(request: Request, seconds: float) -> float:
-    """As long as was asked for, or until the token expires."""
+    """So many seconds, or less if the token expires before."""
     return min(seconds, _left(request.app.state.authenticator, grant_of(request)))
 
 

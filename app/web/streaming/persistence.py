@@ -1,4 +1,4 @@
-"""Connections of HTTP/1.0 that stay open. RFC 9112, section 9.3: the client asks for it, and is told that it is so."""
+"""Persistent connections of HTTP/1.0. RFC 9112, section 9.3: the client asks for one, and the response confirms it."""
 
 from typing import Final
 
@@ -10,7 +10,8 @@ _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 
 
 class Persistence:
-    """Tells them. Whether it is so is decided by our own protocol; under other servers they say what they do."""
+    """Adds the confirmation. plainmq's own protocol decides whether the connection persists; other servers add a
+    header of their own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -22,9 +23,9 @@ class Persistence:
             return
         cycle = request.cycle
 
-        async def give(message: Message) -> None:
+        async def send_confirmed(message: Message) -> None:
             if message["type"] == "http.response.start" and cycle.keep_alive:
                 message["headers"] = [*message.get("headers", ()), _KEEP_ALIVE]
             await send(message)
 
-        await self._app(scope, receive, give)
+        await self._app(scope, receive, send_confirmed)

@@ -1,7 +1,7 @@
-"""A stream of server-sent events, whoever writes them: a reader of the log, or a worker of a group.
+"""The response that is a stream of server-sent events, for a subscriber of topics or a push consumer of a group.
 
-Under our own protocol the response hands the connection over: the bytes go straight to the socket and no task is left
-behind. Under any other ASGI server it streams as sse-starlette does. Both write the same events.
+Under plainmq's own protocol the response hands the connection over: the bytes go straight to the socket, and no task
+stays behind. Under any other ASGI server it streams through sse-starlette. The events are the same.
 """
 
 from asyncio import Event, Transport, current_task
@@ -19,18 +19,20 @@ from ...access.authenticator import AuthSession
 from ...broker.broker import Broker
 from ...fanout.sink import Sink
 from ...net.progress import ALL, Progress, another_hold, progress
-from ..middleware.access_log import exchange
-from ..sse import STREAM_HEADERS, Encoders, farewell, hello
+from ..middleware.access_log import access_record
+from ..sse import STREAM_HEADERS, Encoders, end_event, stream_start
 from .lifetime import REVOKED, StreamLifetime
 from .takeover import REQUEST, Request, Subscription, connection_of, until_closed
 
-GRACE: Final = 5.0  # seconds that a stream has for its farewell when a foreign server stops
-DRAIN_SPREAD: Final = 4.0  # seconds of them within which all streams get it
-HIGH_WATER: Final = 64 << 10  # bytes that may wait for an ASGI server before its reader is held, as a transport does
+GRACE: Final = 5.0  # seconds that a stream has to end when another ASGI server stops
+DRAIN_SPREAD: Final = 4.0  # seconds of GRACE over which the ends of all streams are spread
+HIGH_WATER: Final = (
+    64 << 10
+)  # bytes that may wait for the ASGI server before the subscription is paused; a transport's own limit
 
 
 class Timed(Subscription, Protocol):
-    """A Reader or a Worker."""
+    """A Subscriber or a PushConsumer."""
 
     def end_in(self, seconds: float, reason: str) -> None: ...
 
@@ -43,33 +45,33 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def __init__(
         self,
         broker: Broker,
-        forms: Encoders[F],
+        encoders: Encoders[F],
         subscribe: Callable[[F, Sink], S],
         start: Callable[[S], None],
-        stay: StreamLifetime,
+        lifetime: StreamLifetime,
         *,
-        place: str,
+        resume_id: str,
     ) -> None:
-        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `place`: the id that
-        its reader shall come back with, until it is told another."""
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `resume_id`: the last
+        event id for a client that reconnects before it has received another."""
         super().__init__(
             _nothing(),
             headers=STREAM_HEADERS,
             sep="\n",
-            ping=0,  # the broker's keep-alive comments are for these streams too
+            ping=0,  # the broker writes keep-alive comments to all streams
             shutdown_event=_Drain(broker),
             shutdown_grace_period=GRACE,
         )
-        del self.headers["connection"]  # whether it stays open is known to the server only
+        del self.headers["connection"]  # only the server knows whether the connection persists
         self._broker = broker
-        self._forms = forms
+        self._encoders = encoders
         self._subscribe = subscribe
         self._start = start
-        self._stay = stay
-        self._place = place
+        self._lifetime = lifetime
+        self._resume_id = resume_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises what `subscribe` raises before anything is sent."""
+        """Raises what `subscribe` raises, before anything is sent."""
         request: Request | None = scope.get("extensions", {}).get(REQUEST)
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
@@ -81,23 +83,23 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     def _hand_over(self, request: Request) -> None:
         sink = request.connection.sink()
-        sink.place = self._place
-        subscription = self._subscribe(self._forms.chunked, sink)
+        sink.resume_id = self._resume_id
+        subscription = self._subscribe(self._encoders.chunked, sink)
         request.take_over(sink, subscription, partial(self._begin, sink, subscription))
 
-    def _begin(self, guest: AuthSession, subscription: S) -> None:
-        self._stay.begin(guest, subscription)
+    def _begin(self, session: AuthSession, subscription: S) -> None:
+        self._lifetime.begin(session, subscription)
         self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen = exchange(scope)
-        server = (seen and seen.receive) or receive
+        record = access_record(scope)
+        server = (record and record.server_receive) or receive
         connection = connection_of(server)
-        cut = connection.abort if connection else _canceller()
+        abort = connection.abort if connection else _canceller()
         if scope["http_version"] != "1.1":
             send = until_closed(server, send)
-        buffer = Buffer(hello(self._broker.pressure, self._place), self._broker, cut, connection)
-        subscription = self._subscribe(self._forms.plain, buffer)
+        buffer = Buffer(stream_start(self._broker.pressure, self._resume_id), self._broker, abort, connection)
+        subscription = self._subscribe(self._encoders.plain, buffer)
         buffer.subscription = subscription
         try:
             self._begin(buffer, subscription)
@@ -106,18 +108,18 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         finally:
             buffer.close()
             subscription.detach()
-            self._stay.authenticator.unregister(buffer)
-            if seen:
-                seen.why = buffer.why
+            self._lifetime.authenticator.unregister(buffer)
+            if record:
+                record.end_reason = buffer.end_reason
 
 
 def _from_a_page(scope: Scope) -> bool:
-    """Then the app may have headers to add for its browser (CORS), which only ASGI can."""
+    """True for a request of a browser's page: the CORS middleware may add headers, which only ASGI can do."""
     return any(name == b"origin" for name, _ in scope["headers"])
 
 
 def _canceller() -> Callable[[], object]:
-    """Nothing of ASGI ends a response whose client takes nothing but the end of its task."""
+    """Cancels the response's task: ASGI has no other way to end a response whose client does not read."""
     task = current_task()
     assert task is not None
     return task.cancel
@@ -130,7 +132,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 class _Drain(anyio.Event):
-    """What sse-starlette sets when a server that does not know our broker is stopping: then the broker drains."""
+    """The event that sse-starlette sets when another ASGI server stops: the broker drains then."""
 
     def __new__(cls, _broker: Broker) -> "_Drain":
         return object.__new__(cls)
@@ -146,38 +148,39 @@ class _Drain(anyio.Event):
 
 
 class Buffer:
-    """A sink for ASGI: what was written, until the server asks for it. When it is full the subscription is held."""
+    """A sink for ASGI: it holds what was written until the server asks for it. When it is full, the subscription is
+    paused."""
 
     def __init__(
-        self, first: bytes, broker: Broker, cut: Callable[[], object], connection: Transport | None = None
+        self, first: bytes, broker: Broker, abort_response: Callable[[], object], connection: Transport | None = None
     ) -> None:  # fmt: skip
-        """`cut` ends the response, whatever the server is sending. `connection`: the server's, where it is known."""
+        """`abort_response` ends the response even while the server is sending. `connection`: the server's, if known."""
         self.subscription: Subscription | None = None
         self._broker = broker
-        self._cut = cut
+        self._abort_response = abort_response
         self._parts: list[bytes] = [first]
         self._size = 0
-        self._sent = 0  # bytes that the server is sending
-        self._passed = 0  # bytes that it has sent
-        self._taken = 0  # bytes that the other side has
+        self._sending = 0  # bytes that the server is sending
+        self._sent_total = 0  # bytes that it has sent
+        self._acknowledged = 0  # bytes that the peer has acknowledged
         self._marks: deque[tuple[int, int]] = deque()
-        self._hold: socket | None = None  # on the connection's socket, to see who has what when it is gone
+        self._hold: socket | None = None  # keeps the socket open, to read the peer's acknowledgements after the end
         self._connection = connection
-        self._last: Progress | None = None  # when the response was over
+        self._last: Progress | None = None  # at the end of the response
         self._ended = False
-        self.why = ""
-        self._news = Event()
+        self.end_reason = ""
+        self._wakeup = Event()
 
     async def parts(self) -> AsyncIterator[bytes]:
-        self._news.set()
+        self._wakeup.set()
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._wakeup.wait()
+            self._wakeup.clear()
             batch, self._parts, self._size = b"".join(self._parts), [], 0
             if batch:
-                self._sent = len(batch)
+                self._sending = len(batch)
                 yield batch
-                self._sent_part()
+                self._on_part_sent()
             if self._ended and not self._parts:
                 return
             if self.subscription is not None:
@@ -186,7 +189,7 @@ class Buffer:
     def write(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
-        self._news.set()
+        self._wakeup.set()
         if self._size > HIGH_WATER and self.subscription is not None:
             self.subscription.pause()
 
@@ -197,48 +200,48 @@ class Buffer:
         if self._last is not None:
             return self._last
         if self._connection is None:
-            return Progress(self._passed, self._size + self._sent)
+            return Progress(self._sent_total, self._size + self._sending)
         self._hold = self._hold or another_hold(self._connection)
         known = self._mark(self._connection)
-        here, below = self._size + self._sent, self._passed - self._taken
+        here, below = self._size + self._sending, self._sent_total - self._acknowledged
         return (
-            Progress(self._taken, here + below, 0, known.open)
+            Progress(self._acknowledged, here + below, 0, known.open)
             if known.waiting
-            else Progress(self._taken, here, below, known.open)
+            else Progress(self._acknowledged, here, below, known.open)
         )
 
     def _mark(self, connection: Transport) -> Progress:
-        """The other side has so many bytes of ours when it has so many of the connection, which has some of its own."""
+        """Map acknowledged bytes of the connection to bytes of this sink: the server writes some of its own."""
         known = progress(connection, self._hold)
-        if known.open and (not self._marks or self._marks[-1][1] < self._passed):
-            self._marks.append((known.end, self._passed))
+        if known.open and (not self._marks or self._marks[-1][1] < self._sent_total):
+            self._marks.append((known.end, self._sent_total))
         while self._marks and self._marks[0][0] <= known.taken:
-            self._taken = self._marks.popleft()[1]
+            self._acknowledged = self._marks.popleft()[1]
         return known
 
-    def _sent_part(self) -> None:
-        """By the server, unless the client has left."""
+    def _on_part_sent(self) -> None:
+        """The server has sent the part, unless the client has disconnected."""
         if self._connection is None or not self._connection.is_closing():
-            self._passed, self._sent = self._passed + self._sent, 0
+            self._sent_total, self._sending = self._sent_total + self._sending, 0
             if self._connection is not None and self._hold is not None:
                 self._mark(self._connection)
 
     def close(self) -> None:
         """The response is over."""
-        self._last = ALL if self._ended and not (self._parts or self._sent) else self.progress().last
+        self._last = ALL if self._ended and not (self._parts or self._sending) else self.progress().last
         if self._hold is not None:
             self._hold.close()
 
     def end(self, reason: str) -> None:
-        self.write(farewell(reason, self._broker.pressure))
-        self._ended, self.why = True, self.why or reason
+        self.write(end_event(reason, self._broker.pressure))
+        self._ended, self.end_reason = True, self.end_reason or reason
 
     def revoke(self) -> None:
         if self.subscription is not None:
             self.subscription.end(REVOKED)
 
     def abort(self) -> None:
-        self.why = "cut_off"
+        self.end_reason = "cut_off"
         if self.subscription is not None:
             self.subscription.detach()
-        self._cut()
+        self._abort_response()

@@ -1,4 +1,4 @@
-"""What a stream of the log is asked for: which topics, in which form, from where on and until when."""
+"""A stream request, parsed: which topics, in which format, from where on and until when."""
 
 from collections.abc import Collection
 from typing import Final
@@ -14,26 +14,26 @@ from ...messages.message import ID_MARK, Message, parse_id
 from ...messages.position import LATEST, After, Start, parse_start
 from ...messages.topic import TopicFilter
 from ..authentication import TICKET
-from ..query import Parser, choice, duration, integer, of_event_source, parse_options
+from ..query import Parser, choice, duration, integer, normalise_event_source, parse_options
 from ..sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, Encoders, SseEncoder, marked
 
-LONGEST: Final = 3_600.0  # seconds that a stream may ask for
+LONGEST: Final = 3_600.0  # seconds; the most that the option `timeout` allows
 
-_FORMS: dict[str, Encoders[SseEncoder[Message]]] = {
+_ENCODERS: dict[str, Encoders[SseEncoder[Message]]] = {
     "raw": Encoders(SSE_RAW, CHUNKED_RAW),
     "json": Encoders(SSE_JSON, CHUNKED_JSON),
 }
 
 
 def _after(text: str) -> Start | None:
-    """None when there is a mark and no id: a stream ended before it had one."""
+    """None for a mark without an id: the stream ended before it had one."""
     return None if text.startswith(ID_MARK) else After(parse_id(text))
 
 
 _OPTIONS: dict[str, Parser] = {
     "since": parse_start,
     "last_event_id": _after,
-    "format": choice("format", _FORMS),
+    "format": choice("format", _ENCODERS),
     "limit": integer("limit", 1, 1_000_000),
     "timeout": duration("timeout", LONGEST),
     TICKET: str,
@@ -41,20 +41,20 @@ _OPTIONS: dict[str, Parser] = {
 
 
 class StreamRequest(msgspec.Struct, frozen=True):
-    """`limit`: messages; `timeout`: seconds."""
+    """`limit`: in messages; `timeout`: in seconds."""
 
     topic_filter: TopicFilter
-    forms: Encoders[SseEncoder[Message]]
+    encoders: Encoders[SseEncoder[Message]]
     start: Start
     limit: int | None
     timeout: float | None
 
-    def subscribe(self, broker: Broker, client: str | None, form: Encoder, sink: Sink) -> Subscriber:
-        """`client`: whose it is, in quotas. Raises Draining, SubscriberLimit."""
-        return broker.subscribe(self.topic_filter, form, sink, aging=True, limit=self.limit, client=client)
+    def subscribe(self, broker: Broker, client: str | None, encoder: Encoder, sink: Sink) -> Subscriber:
+        """`client`: its owner in quotas. Raises Draining, SubscriberLimit."""
+        return broker.subscribe(self.topic_filter, encoder, sink, aging=True, limit=self.limit, client=client)
 
-    def begin(self, reader: Subscriber) -> None:
-        reader.start(self.start)
+    def start_subscriber(self, subscriber: Subscriber) -> None:
+        subscriber.start(self.start)
 
 
 def parse_stream_request(
@@ -64,13 +64,13 @@ def parse_stream_request(
     repeatable: Collection[str] = (),
     mark: str = "",
 ) -> StreamRequest:
-    """`last_event_id` is the header, which goes before the query: a browser that comes back sends the place that it has
-    reached there. `mark`: what stands behind the stream's ids. Raises OptionInvalid."""
-    options = parse_options(of_event_source(query), _OPTIONS, repeatable)
+    """`last_event_id`: the header, which overrides the query: it is where a reconnecting browser sends its position.
+    `mark`: a suffix for the ids of the stream. Raises OptionInvalid."""
+    options = parse_options(normalise_event_source(query), _OPTIONS, repeatable)
     single = len(topic_filter.topics) == 1 and not topic_filter.patterns
-    seen = last_event_id and _after(last_event_id.strip(" \t"))  # RFC 9110, section 5.5; the parser leaves it on
-    start = seen or options.get("last_event_id") or options.get("since", LATEST)
-    forms: Encoders[SseEncoder[Message]] = options.get("format", _FORMS["raw" if single else "json"])
+    header = last_event_id and _after(last_event_id.strip(" \t"))  # RFC 9110, section 5.5; the parser keeps the blanks
+    start = header or options.get("last_event_id") or options.get("since", LATEST)
+    encoders: Encoders[SseEncoder[Message]] = options.get("format", _ENCODERS["raw" if single else "json"])
     return StreamRequest(
-        topic_filter, marked(forms, mark) if mark else forms, start, options.get("limit"), options.get("timeout")
+        topic_filter, marked(encoders, mark) if mark else encoders, start, options.get("limit"), options.get("timeout")
     )

@@ -1,4 +1,4 @@
-"""What a request that goes through ASGI can do with the connection below it: make it a stream's, or cut it off."""
+"""The connection below an ASGI request: a stream can take it over, or cut it off."""
 
 from asyncio import Transport
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from starlette.types import Message, Receive, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from ...fanout.sink import Sink
-from ..middleware.access_log import AccessRecord, exchange
+from ..middleware.access_log import AccessRecord, access_record
 
 REQUEST: Final = "plainmq.request"  # the ASGI extension under which a request finds its Request
 
 
 class Subscription(Protocol):
-    """Whose bytes a sink takes: a Subscriber's or a PushConsumer's."""
+    """The source of a sink's bytes: a Subscriber or a PushConsumer."""
 
     def pause(self) -> None: ...
 
@@ -30,45 +30,45 @@ S = TypeVar("S", bound=Sink)
 
 
 class Host(Protocol[S]):
-    """The connection."""
+    """The connection of plainmq's own protocol."""
 
     def sink(self) -> S: ...
 
     def take_over(
-        self, sink: S, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
+        self, sink: S, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
     ) -> None: ...
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a request finds in its scope: its connection, and its own place there, whatever is pipelined behind it."""
+    """In the scope of a request: its connection, and its own cycle there, whatever is pipelined behind it."""
 
     connection: Host[Any]
     cycle: RequestResponseCycle
 
     @property
     def gone(self) -> bool:
-        """The client has left."""
+        """True if the client has disconnected."""
         return self.cycle.disconnected
 
     def take_over(self, sink: Sink, subscription: Subscription, begin: Callable[[], object]) -> None:
-        """Its answer is a stream: the connection becomes its sink."""
-        self.cycle.response_started = self.cycle.response_complete = True  # uvicorn: nothing is owed any more
+        """The response is a stream: give the connection to its sink."""
+        self.cycle.response_started = self.cycle.response_complete = True  # for uvicorn, the response is complete
         scope = cast(dict[str, Any], self.cycle.scope)
-        del scope["extensions"]  # which holds the connection
-        self.connection.take_over(sink, exchange(scope), subscription, begin)
+        del scope["extensions"]  # it refers to the connection
+        self.connection.take_over(sink, access_record(scope), subscription, begin)
 
 
 def connection_of(receive: Receive) -> Transport | None:
-    """The connection of a request, under any of uvicorn's protocols; None under another server. A client that takes
-    nothing cannot be closed, only cut off: what was written waits for it for ever."""
+    """The connection of a request under any of uvicorn's protocols; None under another server. A client that does not
+    read can only be cut off: close() would wait for ever for what was written."""
     transport: Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
-    return transport if hasattr(transport, "abort") else None  # uvloop's is no asyncio.Transport
+    return transport if hasattr(transport, "abort") else None  # uvloop's transport is not an asyncio.Transport
 
 
 def until_closed(receive: Receive, send: Send) -> Send:
-    """`send` for an answer that ends with its connection. uvicorn would send it in chunks, which HTTP/1.0 does not know
-    (RFC 9112, section 6.1): its httptools protocol is told that each part is as long as was announced. Its h11 protocol
-    and other servers see to it themselves."""
+    """`send` for a response that ends with its connection. uvicorn's httptools protocol would send chunks, which
+    HTTP/1.0 does not have (RFC 9112, section 6.1): here it sends each part as it is. uvicorn's h11 protocol and other
+    servers need no help."""
     cycle = getattr(receive, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle):
         return send
