@@ -1,11 +1,12 @@
 """HTTP/1.0: load balancers that ask for no Host, proxies that know no chunks, and `ab -k`."""
 
 import asyncio
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,46 @@ async def test_a_client_of_http_1_0_that_asks_for_it_keeps_its_connection(topic:
         writer.close()
     assert b"\nconnection: close\r\n" in last
     assert b"keep-alive" not in last
+
+
+CLOSED = [
+    "Connection: close, keep-alive", "Connection: keep-alive, close", "connection:KEEP-ALIVE ,\tCLOSE",
+    "Connection: close\r\nConnection: keep-alive", "Connection: keep-alive\r\nX: y\r\nConnection: close",
+    "Connection: keep-alive, x\r\nconnection: x,,close", "Connection: x, close", "Connection: close",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain_asgi() -> Iterator[ServerProcess]:
+    with start_uvicorn() as server:
+        yield server
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("fields", CLOSED)
+async def test_close_wins_wherever_it_stands(
+    server: ServerProcess, plain_asgi: ServerProcess, topic: str, version: str, fields: str
+) -> None:
+    """RFC 9112, section 9.3. The request behind it is not carried out."""
+    post = f"POST /topics/{topic}/messages HTTP/{version}\r\nHost: localhost\r\n{fields}\r\nContent-Length: 1\r\n\r\nx"
+    get = f"GET /livez HTTP/{version}\r\nHost: localhost\r\n{fields}\r\n\r\n"
+    for one in (server, plain_asgi):
+        for request, status in ((post, "201"), (get, "200")):
+            for behind in ("", post):
+                head, body = await answer(one, (request + behind).encode())
+                assert head[0].split()[1] == status
+                assert [line for line in head if line.startswith("connection:")] == ["connection: close"]
+                assert b"HTTP/1.1" not in body
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["Proxy-Connection: keep-alive", "X-Connection: keep-alive", "Connection: x-keep-alive", "Keep-Alive: timeout=5"],
+)
+async def test_only_connection_asks_to_stay(server: ServerProcess, fields: str) -> None:
+    """An old proxy passes Proxy-Connection on without knowing it, and waits for the end (RFC 9112, section C.2.2)."""
+    head, _ = await answer(server, f"GET /livez HTTP/1.0\r\n{fields}\r\n\r\n".encode())
+    assert "connection: close" in head
 
 
 async def test_behind_chunks_of_http_1_0_nothing_is_read(topic: str) -> None:

@@ -172,10 +172,12 @@ class Connection(HttpToolsProtocol):
         self.headers = []  # the request has its own: what comes behind its body does not get among them
 
     def _may_persist(self) -> bool:
-        """An older client asks for it (RFC 9112, section 9.3). Its protocol knows no chunks: their end is in doubt, and
-        nothing is read behind them (section 6.1)."""
+        """An older client asks for it, and does not take it back (RFC 9112, section 9.3; the parser knows no `close`
+        here). Its protocol knows no chunks: their end is in doubt, and nothing is read behind them (section 6.1)."""
+        said = b",".join([value.lower() for name, value in self.headers if name == b"connection"])
+        options = [option.strip(b" \t") for option in said.split(b",")]
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-        return bool(self.parser.should_keep_alive()) and not chunked
+        return b"keep-alive" in options and b"close" not in options and not chunked
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
