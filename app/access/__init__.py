@@ -1,5 +1,5 @@
-"""Who a client is, and what it may do: tokens, JSON Web Tokens, tickets, and the rights they grant.
+"""Authentication and authorisation: tokens, JSON Web Tokens, tickets, and the rights that they grant.
 
-Ask `Authenticator` whose a token is, and `grant.authorise` whether it allows something.
+Ask `Authenticator` for the grant of a token, and `grant.authorise` whether a grant allows something.
 It knows nothing of HTTP, of the line port or of the log: both endpoints ask here.
 """

@@ -1,4 +1,4 @@
-"""What a token says of itself, be it in a file of ours or signed by somebody else. Once it is read it is a Grant."""
+"""The claims of a token, in the token file or in a JWT. Parsed, they become a Grant."""
 
 from typing import Annotated, Any, Final, TypeVar
 
@@ -9,10 +9,10 @@ from ..errors.wording import in_words
 from .grant import EVERYTHING, Grant, Patterns, Right
 
 MAX_NAME: Final = 128
-LEEWAY: Final = 5.0  # seconds: the clock of who signs a token is not quite ours (RFC 7519, section 4.1.4)
+LEEWAY: Final = 5.0  # seconds, for the difference between the clocks (RFC 7519, section 4.1.4)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[!-~]+\Z")]
-Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]  # Unix seconds, as RFC 7519 has them
+Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]  # Unix seconds, as in RFC 7519
 
 
 class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Rights)
 
 
 def checked(claims: R) -> R:
-    """Themselves, if who reads them will take them. Raises ClaimsInvalid."""
+    """The claims, if they can be read back. Raises ClaimsInvalid."""
     try:
         claims.grant("", None)
         return msgspec.convert(msgspec.to_builtins(claims), type(claims))
@@ -46,7 +46,7 @@ def checked(claims: R) -> R:
 
 
 class Signed(Rights):
-    """The claims of a JWT. Others may stand beside them and mean nothing here."""
+    """The claims of a JWT. Other claims are ignored."""
 
     sub: Name
     exp: Time

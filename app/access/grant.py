@@ -1,7 +1,7 @@
-"""Who may do what. Every door asks authorise(), the only place that decides, before it calls the broker.
+"""Authorisation. Both endpoints call authorise(), the only place that decides, before they call the broker.
 
-A grant is what a token is worth: for each right, the topics and patterns it holds for. What no grant names is denied.
-A pattern may be subscribed to when one of the grant's own covers it entirely.
+A grant holds, for each right, the topics and patterns that it applies to. Everything else is denied. A pattern may be
+subscribed to if one of the grant's patterns covers it entirely.
 """
 
 from collections.abc import Iterable
@@ -14,20 +14,20 @@ import msgspec
 from ..errors import Forbidden, NotFound, OptionInvalid, Refused, TokenMissing
 from ..messages.topic import TopicFilter, covers, dead_letter_of, parse_pattern
 
-MAX_PATTERNS: Final = 64  # of one right: each is looked at for every topic that is new to a token
+MAX_PATTERNS: Final = 64  # of one right: all are tried for each topic that a token uses for the first time
 EVERYTHING: Final = "**"
 UNAUTHORISED: Final = "this needs a token: send Authorization: Bearer TOKEN, or `auth TOKEN` to the line port"
 
 
 class Right(StrEnum):
     PUBLISH = "publish"
-    SUBSCRIBE = "subscribe"  # to messages as they come, and to what is kept
-    CONSUME = "consume"  # to work in groups: to take messages and to settle them
-    ADMIN = "admin"  # to see what there is, to change settings, to delete
+    SUBSCRIBE = "subscribe"  # to live and stored messages
+    CONSUME = "consume"  # to lease messages in groups, and to settle them
+    ADMIN = "admin"  # to list, configure and delete topics and groups
 
 
 class Patterns:
-    """The topics and patterns that a right holds for."""
+    """The topics and patterns that a right applies to."""
 
     __slots__ = ("names",)
 
@@ -51,9 +51,9 @@ _ALL: Final = Patterns([EVERYTHING])
 
 
 class Grant(msgspec.Struct, frozen=True, eq=False):
-    """`name` is whose it is, for logs and rates: never a secret. `expires` is in Unix seconds; None is never. `stored`:
-    the token is one of the server's own, and is not signed with a key. `origin`: what the token is known by, its hash
-    or the fingerprint of the key."""
+    """What a token allows. `name`: its owner, for logs and quotas; not a secret. `expires`: in Unix seconds; None:
+    never. `stored`: the token is in the server's file, not signed with a key. `origin`: the token's hash, or the
+    fingerprint of the key."""
 
     name: str
     publish: Patterns = _NONE
@@ -65,7 +65,7 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     origin: bytes = b""
 
     def allows(self, right: Right, name: str) -> bool:
-        """Whether it holds for this topic, or for all of this pattern, both parsed."""
+        """True if the right applies to this parsed topic, or to everything that this parsed pattern matches."""
         patterns: Patterns = getattr(self, right)
         return patterns.cover(name)
 
@@ -74,21 +74,20 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
         return patterns is _ALL or all(map(patterns.cover, names))
 
     def may_make_group(self, topic: str, dead_letter: str | None = None) -> bool:
-        """A group decides what its topic must keep, and that strangers' messages go to its dead-letter topic (None: the
-        usual one): so who makes one needs the right to admin on both."""
+        """True with the right `admin` on the topic and on the dead-letter topic (None: the default). A group decides
+        what its topic must keep, and sends other clients' messages to its dead-letter topic."""
         return self.allows_all(Right.ADMIN, (topic, dead_letter or dead_letter_of(topic)))
 
 
-UNAUTHENTICATED: Final = Grant("nobody")  # has shown no token
-ANONYMOUS: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # where nobody is asked for one
+UNAUTHENTICATED: Final = Grant("nobody")  # a client that presented no token
+ANONYMOUS: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # a client of a server that requires no token
 
 
 def authorise(grant: Grant, right: Right, what: str | TopicFilter) -> None:
-    """`what`: a topic or pattern, parsed; or several of them.
+    """Check a right. `what`: a parsed topic or pattern, or several.
 
-    Raises TokenMissing when there is none, and for one that does not hold for all of `what`: Forbidden, or, where
-    something would be read, the NotFound that a topic gets that is not there. The name alone decides, so neither says
-    whether there is such a topic.
+    Raises TokenMissing without a token. Otherwise raises Forbidden, or for a read the same NotFound as for a topic that
+    does not exist. Only the name counts, so neither reveals whether the topic exists.
     """
     if grant is ANONYMOUS:
         return

@@ -1,8 +1,8 @@
-"""JSON Web Tokens (RFC 7519). Each key has one algorithm, which the settings fix: what a token's head says of it can
-only fit or not, and chooses nothing.
+"""JSON Web Tokens (RFC 7519). The settings fix one algorithm for each key. The token's header can only match it; it
+does not choose.
 
-A key's file holds a secret of at least 32 bytes (HS256), or a public key in PEM (RS256, ES256, EdDSA or Ed25519); to
-sign, the private one.
+The file of a key holds a secret of at least 32 bytes (HS256), or a public key in PEM (RS256, ES256, EdDSA or Ed25519).
+`plainmq token` signs with the private key.
 """
 
 import re
@@ -61,14 +61,14 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What a token must say of whom it is for and whom it is from; empty is not checked."""
+    """The expected audience and issuer of a token; empty: not checked."""
 
     audience: str = ""
     issuer: str = ""
 
 
 class JwtKeys:
-    """Those that tokens may be signed with."""
+    """The keys that may sign tokens."""
 
     def __init__(self, keys: Sequence[Key], expected: Expected) -> None:
         self._keys = {key.fingerprint: key for key in keys}
@@ -76,12 +76,12 @@ class JwtKeys:
 
     @property
     def origins(self) -> Collection[bytes]:
-        """Of the grants that these keys give."""
+        """The `origin` of the grants of each key: its fingerprint."""
         return self._keys.keys()
 
     def verify(self, token: str, now: float) -> Grant:
-        """Raises Unauthorised. It costs one signature for each key that fits what the token's head says, and no more:
-        so it can be asked before anybody's failures are counted."""
+        """The grant of a token. It costs one signature for each key with the token's algorithm, so it can run before
+        failures are counted. Raises Unauthorised."""
         named = _algorithm(token)
         for origin, key in self._keys.items():
             if named in key.names and (payload := self._opened(token, key)) is not None:
@@ -96,7 +96,7 @@ class JwtKeys:
         return msgspec.structs.replace(claims.checked(now), origin=origin)
 
     def _opened(self, token: str, key: Key) -> Mapping[str, Any] | None:
-        """The claims, if it is signed with this key, and for us."""
+        """The claims, if this key signed them and audience and issuer match."""
         audience, issuer = self._expected.audience or None, self._expected.issuer or None
         try:
             return jwt.decode(token, key.key, [*key.names], _OPTIONS, audience=audience, issuer=issuer)
@@ -105,7 +105,7 @@ class JwtKeys:
 
 
 def _algorithm(token: str) -> object:
-    """What its head says; it can only fit a key or not."""
+    """The algorithm in the token's header."""
     try:
         return jwt.get_unverified_header(token).get("alg")
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -113,7 +113,7 @@ def _algorithm(token: str) -> object:
 
 
 def read_key(text: str, private: bool = False) -> Key:
-    """`HS256:/etc/plainmq/secret` → the key in that file; a public one unless `private`. Raises KeyInvalid."""
+    """Read the key of `HS256:/etc/plainmq/secret`; a public key unless `private`. Raises KeyInvalid."""
     algorithm, _, path = text.partition(":")
     if algorithm not in ALGORITHMS or not path:
         raise KeyInvalid(f"{text!r} is not a key: expected ALGORITHM:PATH, of {', '.join(ALGORITHMS)}")
@@ -164,7 +164,7 @@ def _prepared(algorithm: str, data: bytes, path: str) -> Any:
 
 
 def read_keys(text: str, expected: Expected) -> JwtKeys:
-    """Those that a setting names, with commas. Raises KeyInvalid, FileInvalid."""
+    """Read all keys of a setting, which are separated by commas. Raises KeyInvalid, FileInvalid."""
     keys, wrong = read_usable_keys(text, expected)
     if wrong is not None:
         raise wrong
@@ -172,7 +172,7 @@ def read_keys(text: str, expected: Expected) -> JwtKeys:
 
 
 def read_usable_keys(text: str, expected: Expected) -> tuple[JwtKeys, PlainmqError | None]:
-    """Those that can be used, and what is wrong with another. Raises KeyInvalid."""
+    """Read the keys that are usable, and the first error of another. Raises KeyInvalid."""
     named = [part for part in re.split(r"[,\s]+", text) if part]
     if len(named) > MAX_KEYS:
         raise KeyInvalid(f"there are {len(named)} keys: expected at most {MAX_KEYS}")
@@ -187,8 +187,7 @@ def read_usable_keys(text: str, expected: Expected) -> tuple[JwtKeys, PlainmqErr
 
 
 def sign(key: Key, name: str, rights: Rights, expires: float, expected: Expected) -> str:
-    """A token that a server with the key's other half, and with these expectations, takes. Raises KeyInvalid,
-    ClaimsInvalid."""
+    """Sign a token for servers that have the public key and these expectations. Raises KeyInvalid, ClaimsInvalid."""
     meant = {"aud": expected.audience, "iss": expected.issuer}
     claims = checked(Signed(sub=name, exp=int(expires), **msgspec.structs.asdict(rights)))
     payload = msgspec.to_builtins(claims) | {name: value for name, value in meant.items() if value}

@@ -1,4 +1,4 @@
-"""Files that are nobody else's business: made with mode 0600, and not read when others may."""
+"""Private files: they are made with mode 0600, and refused if other users can use them."""
 
 import os
 from contextlib import suppress
@@ -18,14 +18,14 @@ class FileInvalid(PlainmqError):
 
 
 def read_private(path: Path) -> bytes:
-    """Raises FileInvalid when there is none, or when others may read or write it."""
+    """Raises FileInvalid if the file is missing, or if other users may read or write it."""
     data, mode = read_with_mode(path)
     check_mode(path, mode)
     return data
 
 
 def read_with_mode(path: Path) -> tuple[bytes, int]:
-    """What is in it, and who may use it. Raises FileInvalid."""
+    """The contents and the mode. Raises FileInvalid."""
     try:
         with path.open("rb") as file:
             return file.read(), S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -34,13 +34,13 @@ def read_with_mode(path: Path) -> tuple[bytes, int]:
 
 
 def check_mode(path: Path, mode: int) -> None:
-    """Raises FileInvalid when others may read or write it."""
+    """Raises FileInvalid if other users may read or write the file."""
     if mode & _OTHERS:
         raise FileInvalid(f"{path} has the mode {mode:04o}, so others may use it: chmod 600 {path}")
 
 
 def append_private(path: Path, line: bytes) -> None:
-    """In one write; the file and its folder are made if they are not there. Raises FileInvalid."""
+    """Append a line in one write. The file and its folder are made if need be. Raises FileInvalid."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE), "rb+", buffering=0) as file:
@@ -52,8 +52,8 @@ def append_private(path: Path, line: bytes) -> None:
 
 
 def write_private(path: Path, data: bytes, replace: bool) -> None:
-    """All of it or nothing, in place of what there was, or else only if there is none. Its folder is made if it is not
-    there. Raises FileInvalid."""
+    """Write the file atomically. `replace`: overwrite an existing file, or else leave it as it is. The folder is made
+    if need be. Raises FileInvalid."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def build_authenticator(
     file = TokenFile(path)
     with naming(place_of_tokens(settings)):
         authenticator = Authenticator(AnonymousAccess.UNAUTHENTICATED, file, keys, tickets=tickets, stale=stale)
-    if not authenticator.shut:
+    if not authenticator.locked_out:
         return authenticator
     if settings.auth == "auto" and _stays_here(settings, reach):
         openness = AnonymousAccess.HERE if reach is BindScope.SETTINGS else AnonymousAccess.LOOPBACK
@@ -84,9 +84,9 @@ def make_first(authenticator: Authenticator, path: Path, keeps: bool, show: Call
         show(f"{said} It is shown only now.\n  export PLAINMQ_TOKEN={token}")
     if keeps:  # last: one that nobody has seen would shut the door
         add_token(path, entry)
-        authenticator.look()
+        authenticator.check_file()
     else:
-        authenticator.hold(entry)
+        authenticator.add_unstored(entry)
     return said if show is None else None
 
 

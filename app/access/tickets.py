@@ -1,16 +1,16 @@
-"""Tickets: what an EventSource shows in place of a token, since it can send no header. A ticket stands in a URL, where
-logs and histories keep it: so by itself it opens one stream, within a short time.
+"""Tickets: an EventSource cannot send a header, so it presents a ticket instead of a token. A ticket is part of a URL,
+which logs and histories keep: so by itself it opens one stream, within a short time.
 
-EventSource comes back by itself to the same URL, with the id that it saw last, in a header that no log keeps. So the
-ids of a stream that was opened with a ticket have a second half, the pass: `k3f9a2xq-42~Vb1x...`. Ticket and pass
-together open that stream again, as long as the token is good, and no other; one of them alone opens nothing.
+EventSource reconnects by itself to the same URL, with its last event id in a header that logs do not keep. So the ids
+of a stream that was opened with a ticket end in a pass: `k3f9a2xq-42~Vb1x...`. The ticket and the pass together open
+that stream again, and no other, as long as the token is valid. One of them alone opens nothing.
 
-    ticket = what it says, signed with the server's key and with what the token is known by (Grant.origin)
-    pass   = the same signature on the stream's address
+    ticket = its claims, signed with the server's key and the token's Grant.origin
+    pass   = the same signature of the stream's address
 
-So nothing is kept of a ticket but that it is spent, and that for as long as it could be used again, in the memory of
-the server that made it. Only there it opens a new stream, and not after a restart, when nobody knows what was spent.
-With its pass it comes back to any server that has the key and the tokens.
+The server remembers only which tickets are spent, in memory and for as long as they would be valid. So a ticket opens a
+new stream only at the server that made it, and not after a restart. With its pass it is accepted by any server that has
+the key and the tokens.
 """
 
 import hmac
@@ -30,13 +30,13 @@ from .claims import Rights
 from .grant import Grant
 from .private_files import FileInvalid, read_private, write_private
 
-LIFE: Final = 30.0  # seconds
-MAX_SPENT: Final = 50_000  # in LIFE: far more streams than a server opens in that time; 80 bytes each
-KEY: Final = 32  # bytes
+LIFETIME: Final = 30.0  # seconds
+MAX_SPENT: Final = 50_000  # in one LIFETIME: far more streams than a server opens in that time; 80 bytes each
+KEY_BYTES: Final = 32  # bytes
 
 _LOG: Final = logging.getLogger(__name__)
 _MAC: Final = 16  # bytes of a ticket's signature
-_PASS: Final = 12  # bytes of a pass, 16 letters: they stand in every message of its stream
+_PASS: Final = 12  # bytes, 16 letters: every id of the stream has them
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -47,140 +47,142 @@ class Ticket(msgspec.Struct, frozen=True):
     expires: float
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
-    """What a ticket says. `life`: which life of which server it was made in, and `expires` is in seconds since that one
-    began. `rights` and `until` are those of a token that is signed; of one of the server's own they are looked up."""
+class TicketClaims(msgspec.Struct, frozen=True, array_like=True):
+    """What is signed in a ticket. `epoch`: a random number of the server's current life; `expires` is in seconds since
+    it began. `rights` and `until` are those of a signed token; those of a stored token are looked up."""
 
     number: int
     expires: float
     name: str
     rights: Rights | None = None
     until: float | None = None
-    life: int = 0
+    epoch: int = 0
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A ticket that somebody shows: what it says, and what is signed."""
+class PresentedTicket(msgspec.Struct, frozen=True):
+    """A ticket as a client presents it: its claims, and the signed bytes."""
 
-    said: Said
+    claims: TicketClaims
     body: bytes
     mac: bytes
 
 
 class Tickets:
-    """`path`: of the key, which is made when it is needed. Where it cannot be kept, tickets are good as long as we.
-    `clock`: seconds that only go on, whoever sets the time of day."""
+    """`path`: of the key, which is made when it is needed. If it cannot be stored, passes end with this process.
+    `clock`: monotonic, in seconds."""
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._path = path
-        self._known_key: bytes | None = None
+        self._loaded_key: bytes | None = None
         self._clock = clock
-        self._begin()
+        self._new_epoch()
 
-    def _begin(self) -> None:
-        """A life, which knows of no ticket from before whether it is spent, and so opens no new stream for it."""
-        self._life = randbits(63)
-        self._begun = self._renewed = self._clock()
-        self._spent: tuple[set[int], set[int]] = set(), set()  # numbers: newer and older ones
+    def _new_epoch(self) -> None:
+        """Begin an epoch. Which tickets of earlier epochs are spent is unknown, so they open no new stream."""
+        self._epoch = randbits(63)
+        self._epoch_start = self._rotated = self._clock()
+        self._spent: tuple[set[int], set[int]] = set(), set()  # numbers of the current and of the last LIFETIME
 
     def make(self, grant: Grant, now: float) -> Ticket:
         """`now`: the time of day in Unix seconds."""
         signed = not grant.stored
-        said = Said(
+        claims = TicketClaims(
             randbits(63),
-            self._clock() - self._begun + LIFE,
+            self._clock() - self._epoch_start + LIFETIME,
             grant.name,
             Rights(subscribe=[*grant.subscribe.names], consume=[*grant.consume.names]) if signed else None,
             grant.expires if signed else None,
-            self._life,
+            self._epoch,
         )
-        body = _encode(said)
-        return Ticket(_text(body + self._mac(grant.origin, body)[:_MAC]), now + LIFE)
+        body = _encode(claims)
+        return Ticket(_base64(body + self._mac(grant.origin, body)[:_MAC]), now + LIFETIME)
 
-    def holder(self, shown: Shown, grants: Iterable[Grant]) -> Grant | None:
-        """The one of these that the ticket was made for."""
-        return next((grant for grant in grants if self._is_for(shown, grant)), None)
+    def grant_of(self, ticket: PresentedTicket, grants: Iterable[Grant]) -> Grant | None:
+        """The grant among these that the ticket was made for."""
+        return next((grant for grant in grants if self._is_signed_for(ticket, grant)), None)
 
-    def _is_for(self, shown: Shown, grant: Grant) -> bool:
-        return hmac.compare_digest(self._mac(grant.origin, shown.body)[:_MAC], shown.mac)
+    def _is_signed_for(self, ticket: PresentedTicket, grant: Grant) -> bool:
+        return hmac.compare_digest(self._mac(grant.origin, ticket.body)[:_MAC], ticket.mac)
 
-    def is_unspent(self, said: Said) -> bool:
-        """Whether it opens a new stream."""
+    def is_unspent(self, claims: TicketClaims) -> bool:
+        """True if the ticket can open a new stream."""
         now = self._clock()
-        if now >= self._renewed + LIFE:
-            self._spent, self._renewed = (set(), self._spent[0]), now
-        in_time = said.life == self._life and now < self._begun + said.expires
-        return in_time and not any(said.number in numbers for numbers in self._spent)
+        if now >= self._rotated + LIFETIME:
+            self._spent, self._rotated = (set(), self._spent[0]), now
+        in_time = claims.epoch == self._epoch and now < self._epoch_start + claims.expires
+        return in_time and not any(claims.number in numbers for numbers in self._spent)
 
-    def spend(self, said: Said) -> bool:
-        """Use it for a new stream, if it is unspent."""
-        if not self.is_unspent(said):
+    def spend(self, claims: TicketClaims) -> bool:
+        """Mark the ticket as spent. False if it could not open a new stream."""
+        if not self.is_unspent(claims):
             return False
-        self._spent[0].add(said.number)
+        self._spent[0].add(claims.number)
         if len(self._spent[0]) >= MAX_SPENT:
-            self._begin()
+            self._new_epoch()
         return True
 
-    def way_back(self, grant: Grant, address: str) -> str:
-        """The pass to the stream at that address: the same for all whom the same token has let in there."""
-        return _text(self._mac(grant.origin, f"pass\0{grant.name}\0{address}".encode())[:_PASS])
+    def pass_for(self, grant: Grant, address: str) -> str:
+        """The pass to the stream at this address: the same for all clients of one token."""
+        return _base64(self._mac(grant.origin, f"pass\0{grant.name}\0{address}".encode())[:_PASS])
 
     def _mac(self, origin: bytes, data: bytes) -> bytes:
         return hmac.digest(self._key, origin + b"\0" + data, "sha256")
 
     @property
     def _key(self) -> bytes:
-        if self._known_key is None:
-            self._known_key = token_bytes(KEY) if self._path is None else self._kept(self._path)
-        return self._known_key
+        if self._loaded_key is None:
+            self._loaded_key = token_bytes(KEY_BYTES) if self._path is None else self._load_key(self._path)
+        return self._loaded_key
 
-    def _kept(self, path: Path) -> bytes:
+    def _load_key(self, path: Path) -> bytes:
         try:
             return _read_key(path) if path.exists() else _make_key(path)
         except (FileInvalid, OSError) as error:
             _LOG.warning("the key of tickets is not kept, so they end with this server: %s", error)
-            return token_bytes(KEY)
+            return token_bytes(KEY_BYTES)
 
 
-def parse_ticket(text: str) -> Shown:
+def parse_ticket(text: str) -> PresentedTicket:
     """Raises Unauthorised."""
     try:
         data = b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
-        said = msgspec.msgpack.decode(data[:-_MAC], type=Said)
+        claims = msgspec.msgpack.decode(data[:-_MAC], type=TicketClaims)
     except (NotBase64, ValueError, msgspec.DecodeError, RecursionError):
-        raise spent() from None
-    return Shown(said, data[:-_MAC], data[-_MAC:])
+        raise ticket_refused() from None
+    return PresentedTicket(claims, data[:-_MAC], data[-_MAC:])
 
 
-def spent() -> Unauthorised:
+def ticket_refused() -> Unauthorised:
     return Unauthorised(
-        f"the ticket is not good: each is for one stream, begun within {LIFE:.0f} seconds and before the server starts "
-        f"again, and for coming back to it with its last id; ask the server for another one (POST /tickets)"
+        f"the ticket is not valid: a ticket opens one stream, within {LIFETIME:.0f} seconds and before the server "
+        f"restarts, and reopens it with its last id; ask the server for another one (POST /tickets)"
     )
 
 
-def signed_grant(said: Said, origin: bytes) -> Grant | None:
-    """What a ticket of a signed token is worth, if it was signed by who made it."""
-    if said.rights is None:
+def signed_grant(claims: TicketClaims, origin: bytes) -> Grant | None:
+    """The grant of a signed token's ticket, if the key of `origin` signed that token."""
+    if claims.rights is None:
         return None
     try:
-        return msgspec.structs.replace(said.rights.grant(said.name, said.until), origin=origin)
+        return msgspec.structs.replace(claims.rights.grant(claims.name, claims.until), origin=origin)
     except PlainmqError:
         return None
 
 
-def _text(data: bytes) -> str:
+def _base64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _read_key(path: Path) -> bytes:
     key = read_private(path)
-    if len(key) != KEY:
-        raise FileInvalid(f"{path} has {len(key)} bytes: expected {KEY} random ones; delete it, and it is made anew")
+    if len(key) != KEY_BYTES:
+        raise FileInvalid(
+            f"{path} has {len(key)} bytes: expected {KEY_BYTES} random ones; delete it, and it is made anew"
+        )
     return key
 
 
 def _make_key(path: Path) -> bytes:
-    """Of two servers that make it at once both have the same."""
-    write_private(path, token_bytes(KEY), replace=False)
+    """Two servers that make it at the same time get the same key."""
+    write_private(path, token_bytes(KEY_BYTES), replace=False)
     return _read_key(path)

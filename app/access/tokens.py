@@ -1,9 +1,9 @@
-"""Static tokens: random words, and the file that says what each is worth. The file has their hashes only.
+"""Static tokens: random strings, and the file with the rights of each. The file has only their hashes.
 
     {"name":"sensors","sha256":"9f86d081884c7d65...","publish":["rooms.**"],"expires":"2027-01-01T00:00:00Z"}
 
-A line a token; a line that is taken out is a token that is no longer good. One SHA-256 is enough, where passwords would
-need a slow hash: a token has 256 random bits, and nobody can try them all, however fast.
+One line is one token; removing the line revokes the token. Unlike a password, a token needs no slow hash: it has 256
+random bits, which cannot be guessed however fast the hash is.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -21,17 +21,17 @@ from .claims import Name, Rights, checked
 from .grant import Grant
 from .private_files import PRIVATE, FileInvalid, append_private, check_mode, read_with_mode
 
-PREFIX: Final = "pmq_"  # so that people, and programs that look for leaks, know one when they see it
+PREFIX: Final = "pmq_"  # so that people and secret scanners recognise a token
 MAX_TOKENS: Final = 10_000
-PART: Final = 16 << 10  # bytes of new lines that are read at once: some milliseconds, then others get their turn
-KNOWN: Final = 64  # bytes of known lines that cost as much as one of a new line
+PART_BYTES: Final = 16 << 10  # of new lines, parsed at once: a few milliseconds of work, then other tasks run
+KNOWN_DISCOUNT: Final = 64  # known lines cost this many times less per byte than new ones
 _RANDOM: Final = 32  # bytes
 
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Entry(Rights, forbid_unknown_fields=True):
-    """A line of the file."""
+    """One line of the file."""
 
     name: Name
     sha256: Hash
@@ -47,8 +47,8 @@ class Entry(Rights, forbid_unknown_fields=True):
         return bytes.fromhex(self.sha256)
 
 
-class AnyToken(NamedTuple):
-    """A line that was read."""
+class KnownToken(NamedTuple):
+    """A parsed line."""
 
     digest: bytes
     entry: Entry
@@ -56,29 +56,29 @@ class AnyToken(NamedTuple):
 
 
 class TokenFile:
-    """The tokens of a file, which may change while they are used.
+    """The tokens of a file, which may change while they are in use.
 
-    What is in force follows the file in this order: first goes what the file has no more, whatever is wrong with the
-    rest of it; then, if it can be trusted and every line is right, comes what is new. So a file that is not right can
-    only take away, and one that cannot be read takes away everything. One that is not there has no tokens; but if there
-    were some when it was last right, it is one that cannot be read.
+    A change is applied in this order. First, tokens whose line is gone are removed, whatever is wrong with the rest.
+    Then, if the file is private and every line is valid, new tokens are added. So an invalid file can only remove
+    tokens, and a file that cannot be read removes all. A missing file counts as empty if it was empty or missing when
+    it was last valid, and as unreadable otherwise.
 
-    A long file is read in parts: while it is `reading`, go_on() reads the next."""
+    A long file is read in parts: while `reading`, call read_on() for the next part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.error: FileInvalid | None = None  # why the file is not in force as it is
-        self.unreadable = False  # and has not been right since: tokens are refused that may be good
+        self.error: FileInvalid | None = None  # why the file is not in force as it is now
+        self.unreadable = False  # until the file is valid again: tokens are refused that may be valid
         self.grants: frozenset[Grant] = frozenset()
-        self._grants: dict[bytes, Grant] = {}  # by the hash of their token
-        self._names: dict[str, Grant] = {}  # those of the file
-        self._lines: dict[bytes, AnyToken] = {}  # those that stay are not read again: ten thousand take long
-        self._held: dict[bytes, Grant] = {}  # of tokens that no file has
-        self._tried: object = ()  # the file's state when it was read last, or could not be read
-        self._again = True
-        self._settled = False  # the file was as it is when it was read the last time
-        self._was_read = False  # when that was tried last
-        self._had_tokens = False  # when it was last right
+        self._grants: dict[bytes, Grant] = {}  # by the hash of the token
+        self._names: dict[str, Grant] = {}  # of the file's tokens
+        self._by_line: dict[bytes, KnownToken] = {}  # lines that stay are not parsed again: 10,000 take long
+        self._unstored: dict[bytes, Grant] = {}  # of tokens that are in no file
+        self._last_state: object = ()  # of the file, at the last attempt to read it
+        self._retry = True
+        self._unchanged = False  # the file has not changed since it was read the last time
+        self._readable = False  # at the last attempt
+        self._had_tokens = False  # when the file was last valid
         self._parts: Generator[None, None, FileInvalid | None] | None = None
 
     def __bool__(self) -> bool:
@@ -86,152 +86,154 @@ class TokenFile:
 
     @property
     def summary(self) -> str:
-        """How many there are, and where."""
-        more = f", and {len(self._held)} until this server ends" if self._held else ""
+        """In words: how many tokens there are, and where."""
+        more = f", and {len(self._unstored)} until this server ends" if self._unstored else ""
         return f"{len(self._names)} in {self.path}{more}"
 
     def find(self, token: str) -> Grant | None:
-        """What is looked up are the bytes of a hash: how long that takes says nothing of any token."""
+        """The grant of a token. The look-up is by hash, so its timing reveals nothing about other tokens."""
         return self._grants.get(sha256(token.encode()).digest())
 
     def named(self, name: str) -> list[Grant]:
-        """Those of that name: one of the file, and one that no file has."""
-        return [grant for grant in (self._names.get(name), *self._held.values()) if grant and grant.name == name]
+        """The grants of this name: one of the file, and one that is in no file."""
+        return [grant for grant in (self._names.get(name), *self._unstored.values()) if grant and grant.name == name]
 
-    def hold(self, entry: Entry) -> None:
-        """A token that is good as long as we are, and that no file has."""
-        self._held[entry.digest] = entry.read()
-        self._put_in_force(self._lines, anew=True)
+    def add_unstored(self, entry: Entry) -> None:
+        """Accept a token that is in no file, until this process ends."""
+        self._unstored[entry.digest] = entry.read()
+        self._apply(self._by_line, anew=True)
 
-    def refresh(self, again: bool = True) -> None:
-        """Read the file if it has changed; what is wrong with it is in `error` then. What a line gives stays the same
-        grant while the line does.
+    def refresh(self, retry: bool = True) -> None:
+        """Read the file if it has changed; `error` says what is wrong with it. The grant of an unchanged line stays the
+        same object.
 
-        `again`: also read a file once more that could not be read; and each new one a second time, since the clock of a
-        file system stands still for some milliseconds, and two changes within them look like one."""
+        `retry`: also read a file again that could not be read, and each new file a second time: file times are coarse,
+        so two changes within some milliseconds look like one."""
         state = _state(self.path)
-        if state == self._tried and (self.reading or not (again and self._again)):
+        if state == self._last_state and (self.reading or not (retry and self._retry)):
             return
-        self._settled = state == self._tried and self._was_read
-        self._tried, self._again = state, True  # until it is known to be in force
-        self._parts = self._follow(has_none=state is None and not self._had_tokens)
-        self.go_on()
+        self._unchanged = state == self._last_state and self._readable
+        self._last_state, self._retry = state, True  # until the file is known to be in force
+        self._parts = self._all_lines(has_none=state is None and not self._had_tokens)
+        self.read_on()
 
     def read_whole(self) -> None:
-        """Read the file, however long that takes. Raises FileInvalid."""
+        """Read the whole file in one go. Raises FileInvalid."""
         self.refresh()
         while self.reading:
-            self.go_on()
+            self.read_on()
         if self.error is not None:
             raise self.error
 
     @property
     def reading(self) -> bool:
-        """There is more of the file to be read."""
+        """True while parts of the file are still to be read."""
         return self._parts is not None
 
-    def go_on(self) -> None:
-        """Read another part of the file."""
+    def read_on(self) -> None:
+        """Read the next part of the file."""
         if self._parts is None:
             return
         try:
             next(self._parts)
         except StopIteration as end:
             self._parts, self.error = None, end.value
-            self._again = not (self._was_read and self._settled)
+            self._retry = not (self._readable and self._unchanged)
 
-    def _follow(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
-        """Put in force what the file says; what is wrong with it."""
+    def _all_lines(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
+        """Read the file in parts and apply it. Returns what is wrong with it."""
         try:
             data, mode = (b"", PRIVATE) if has_none else read_with_mode(self.path)
         except FileInvalid as error:
-            self.unreadable, self._was_read = True, False
-            self._put_in_force({})
+            self.unreadable, self._readable = True, False
+            self._apply({})
             return error
-        self._was_read = True
+        self._readable = True
         lines = data.splitlines()
-        self._put_in_force((yield from _known(lines, self._lines)))
+        self._apply((yield from _known_lines(lines, self._by_line)))
         try:
             check_mode(self.path, mode)
-            self._put_in_force((yield from _read(self.path, lines, self._lines)))
+            self._apply((yield from _all_lines(self.path, lines, self._by_line)))
         except FileInvalid as error:
             return error
-        self.unreadable, self._had_tokens = False, bool(self._lines)
+        self.unreadable, self._had_tokens = False, bool(self._by_line)
         return None
 
-    def _put_in_force(self, lines: dict[bytes, AnyToken], anew: bool = False) -> None:
-        if lines == self._lines and not anew:
+    def _apply(self, lines: dict[bytes, KnownToken], anew: bool = False) -> None:
+        if lines == self._by_line and not anew:
             return
-        before = {known.digest: known for known in self._lines.values()}
-        self._lines = {line: _same(before.get(known.digest), known) for line, known in lines.items()}
-        self._names = {known.grant.name: known.grant for known in self._lines.values()}
-        self._grants = self._held | {known.digest: known.grant for known in self._lines.values()}
+        before = {known.digest: known for known in self._by_line.values()}
+        self._by_line = {line: _same(before.get(known.digest), known) for line, known in lines.items()}
+        self._names = {known.grant.name: known.grant for known in self._by_line.values()}
+        self._grants = self._unstored | {known.digest: known.grant for known in self._by_line.values()}
         self.grants = frozenset(self._grants.values())
 
 
-def _same(before: AnyToken | None, known: AnyToken) -> AnyToken:
-    """What was there before, if that says the same: a grant stays while its line does."""
+def _same(before: KnownToken | None, known: KnownToken) -> KnownToken:
+    """The earlier token, if its line says the same: then its grant stays the same object."""
     return before if before is not None and before.entry == known.entry else known
 
 
 def _state(path: Path) -> object:
-    """What is different whenever the file is; None when there is none."""
+    """A value that changes whenever the file does; None if it is missing."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return error.errno
-    # Of these only the time of the change cannot be set by whoever writes the file:
+    # The writer of a file can set all of these but the time of the change (ctime):
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-def _known(lines: Sequence[bytes], known: Mapping[bytes, AnyToken]) -> Generator[None, None, dict[bytes, AnyToken]]:
-    """Those lines that are known, in parts."""
-    found: dict[bytes, AnyToken] = {}
-    left = PART
+def _known_lines(
+    lines: Sequence[bytes], known: Mapping[bytes, KnownToken]
+) -> Generator[None, None, dict[bytes, KnownToken]]:
+    """The tokens of the lines that are known already. Runs in parts."""
+    found: dict[bytes, KnownToken] = {}
+    left = PART_BYTES
     for line in lines:
         if line in known:
             found[line] = known[line]
-        left -= 1 + len(line) // KNOWN
+        left -= 1 + len(line) // KNOWN_DISCOUNT
         if left <= 0:
             yield
-            left = PART
+            left = PART_BYTES
     return found
 
 
-def _read(
-    path: Path, lines: Sequence[bytes], known: Mapping[bytes, AnyToken]
-) -> Generator[None, None, dict[bytes, AnyToken]]:
-    """All of them, in parts; what is known already is not read again. Raises FileInvalid with the number of the line
-    that is wrong."""
+def _all_lines(
+    path: Path, lines: Sequence[bytes], known: Mapping[bytes, KnownToken]
+) -> Generator[None, None, dict[bytes, KnownToken]]:
+    """The tokens of all lines; known lines are not parsed again. Runs in parts. Raises FileInvalid with the number of
+    an invalid line."""
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if len(numbered) > MAX_TOKENS:
         raise FileInvalid(f"{path} has {len(numbered)} tokens: expected at most {MAX_TOKENS}")
-    found: dict[bytes, AnyToken] = {}
-    left = PART
+    found: dict[bytes, KnownToken] = {}
+    left = PART_BYTES
     for number, line in numbered:
         found[line] = known.get(line) or _entry(path, number, line)
-        left -= 1 + (len(line) // KNOWN if line in known else len(line))
+        left -= 1 + (len(line) // KNOWN_DISCOUNT if line in known else len(line))
         if left <= 0:
             yield
-            left = PART
+            left = PART_BYTES
     if len({each.entry.name for each in found.values()}) < len(numbered):
         raise FileInvalid(f"{path} has two tokens of the same name: each needs its own")
     return found
 
 
-def _entry(path: Path, number: int, line: bytes) -> AnyToken:
+def _entry(path: Path, number: int, line: bytes) -> KnownToken:
     try:
         entry = msgspec.json.decode(line, type=Entry)
         grant = entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
         raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
-    return AnyToken(grant.origin, entry, grant)
+    return KnownToken(grant.origin, entry, grant)
 
 
 def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[str, Entry]:
-    """A new one, and what is to be known of it. `expires` is in Unix seconds. Raises ClaimsInvalid."""
+    """A new random token, and its entry for the file. `expires`: in Unix seconds. Raises ClaimsInvalid."""
     token = PREFIX + token_urlsafe(_RANDOM)
     held = msgspec.structs.asdict(rights)
     until = None if expires is None else datetime.fromtimestamp(int(expires), UTC)
@@ -239,14 +241,14 @@ def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[
 
 
 def make_token(path: Path, name: str, rights: Rights, expires: float | None = None) -> str:
-    """A new one; its hash is added to the file. `expires` is in Unix seconds. Raises FileInvalid, ClaimsInvalid."""
+    """Make a token and add its entry to the file. `expires`: in Unix seconds. Raises FileInvalid, ClaimsInvalid."""
     token, entry = new_token(name, rights, expires)
     add_token(path, entry)
     return token
 
 
 def add_token(path: Path, entry: Entry) -> None:
-    """Raises FileInvalid."""
+    """Add an entry to the file. Raises FileInvalid."""
     if _state(path) is not None:
         file = TokenFile(path)
         file.read_whole()

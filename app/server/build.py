@@ -127,12 +127,14 @@ async def running(
         stack.callback(reloads.close)
         with naming("engine"):
             await stack.enter_async_context(broker)  # now the first file is written
-        if authenticator.shut:
+        if authenticator.locked_out:
             with naming(place_of_tokens(settings)):
                 said = make_first(authenticator, path, keeps_tokens(settings), LOG_WRITER.terminal)
             if said:
                 announce(said)
-        if reach is BindScope.UNKNOWN and authenticator.asks and (tokens := authenticator.tokens):  # no banner says so
+        if (
+            reach is BindScope.UNKNOWN and authenticator.requires_token and (tokens := authenticator.tokens)
+        ):  # no banner says so
             announce(f"tokens are needed: {tokens}")
         if sock is not None:
             session = partial(
@@ -168,7 +170,7 @@ def _reloads(
 def _renew_keys(settings: Settings, authenticator: Authenticator) -> None:
     """Raises KeyInvalid, FileInvalid; then the other keys are in force."""
     keys, wrong = read_usable_keys(settings)
-    authenticator.renew(keys)
+    authenticator.replace_keys(keys)
     if wrong is not None:
         raise wrong
 

@@ -273,7 +273,7 @@ class LineSession(Connection):
         self._grant, self.token = grant, grant.name
         if grant is not ANONYMOUS:
             self._client = client_of(grant.name, None)
-        self._leave_in(self._keeper.left(grant), "expired")
+        self._leave_in(self._keeper.seconds_left(grant), "expired")
         self._keeper.unregister(self)
         self._keeper.register(self, grant)
         self.say(dialect.success(f"you are {grant.name}"))

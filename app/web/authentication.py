@@ -17,7 +17,7 @@ from .middleware.forwarded import SIGNS
 
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of stream routes
-WAY_BACK: Final = "plainmq.way_back"  # the key of the scope for the pass of a stream opened with a ticket
+STREAM_PASS: Final = "plainmq.stream_pass"  # noqa: S105 # of the scope: the pass of a stream
 COOKIE: Final = "plainmq"
 SECURE_COOKIE: Final = "__Host-plainmq"  # no other site can set a cookie of this name (RFC 6265bis, section 4.1.3.2)
 
@@ -45,8 +45,8 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     OptionInvalid for a token in the URL."""
     authenticator: Authenticator = request.app.state.authenticator
     if authenticator.is_anonymous_allowed((request.scope.get("server") or (None,))[0]):
-        if authenticator.wary and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
-            authenticator.refuse_passed_on(signs[0].decode())
+        if authenticator.refuses_forwarded and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
+            authenticator.refuse_forwarded(signs[0].decode())
         return ANONYMOUS
     for name in _IN_URLS:
         if name in request.query_params:
@@ -58,7 +58,7 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     if (token := presented_token(request)) is not None:
         return authenticator.authenticate(token, address)
     if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
-        grant, request.scope[WAY_BACK] = authenticator.redeem_ticket(
+        grant, request.scope[STREAM_PASS] = authenticator.redeem_ticket(
             ticket, _stream_of(request), _pass_of(request), address, spend=request.method != "HEAD"
         )
         return grant
@@ -79,8 +79,8 @@ def _pass_of(request: Request) -> str:
 
 def mark_of(request: Request) -> str:
     """The suffix of the stream's ids, with which its client can come back; empty unless it was opened with a ticket."""
-    way_back: str = request.scope.get(WAY_BACK, "")
-    return way_back and ID_MARK + way_back
+    stream_pass: str = request.scope.get(STREAM_PASS, "")
+    return stream_pass and ID_MARK + stream_pass
 
 
 def resume_id_of(request: Request) -> str:

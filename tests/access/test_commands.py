@@ -90,7 +90,7 @@ def test_a_signed_token_is_good_for_who_has_the_other_half(tmp_path: Path, kind:
     authenticator = Authenticator(keys=read_keys(f"{kind}:{theirs}", Expected("plainmq", "tests")))
     grant = authenticator.authenticate(token.strip(), "")
     assert (grant.name, grant.admin.names, grant.publish.names) == ("a", ("x",), ())
-    left = authenticator.left(grant)
+    left = authenticator.seconds_left(grant)
     assert left is not None
     assert 0 < left - LEEWAY <= 3_600
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.access import tokens
-from app.access.authenticator import LOOK, Authenticator
+from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import Right
 from app.access.jwt_keys import ALGORITHMS, Expected, KeyInvalid, read_key, sign
@@ -42,7 +42,7 @@ class Start:
         assert token_path(chosen) == Path(settings.get("tokens", self.path))
         self.authenticator = build_authenticator(chosen, token_path(chosen), reach, self.said.append)
         self.shown: list[str] = []
-        if self.authenticator.shut:
+        if self.authenticator.locked_out:
             make_first(self.authenticator, self.path, True, self.shown.append)
 
 
@@ -191,16 +191,16 @@ def test_a_server_takes_a_new_token_and_forgets_one_that_was_taken_out(tmp_path:
     path.write_bytes(b"")
     second = make_token(path, "second", every_right())
     assert authenticator.authenticate(first, "").name == "first"
-    now += LOOK
+    now += CHECK_INTERVAL
     assert authenticator.authenticate(second, "").name == "second"
     with pytest.raises(Unauthorised):
         authenticator.authenticate(first, "")
     path.unlink()
-    now += LOOK
+    now += CHECK_INTERVAL
     with pytest.raises(Unauthorised):
         authenticator.authenticate(second, "")
     put(path, kept)
-    now += LOOK
+    now += CHECK_INTERVAL
     assert authenticator.authenticate(first, "").name == "first"
 
 
@@ -212,7 +212,7 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     grants, read = file.grants, list[bytes]()
     entry_of = tokens._entry
 
-    def seen(path: Path, number: int, line: bytes) -> tokens.AnyToken:
+    def seen(path: Path, number: int, line: bytes) -> tokens.KnownToken:
         read.append(line)
         return entry_of(path, number, line)
 

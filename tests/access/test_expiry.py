@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.access.authenticator import LOOK, Authenticator
+from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import every_right
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import LOGIN
@@ -137,7 +137,7 @@ class AccessLogMiddleware:
 
     @asynccontextmanager
     async def serving(self, auth_timeout: float = DEADLINE) -> AsyncIterator[Port]:
-        self.clock.now += LOOK  # the file is looked at again
+        self.clock.now += CHECK_INTERVAL  # the file is looked at again
         async with serving(authenticator=self.authenticator, auth_timeout=auth_timeout) as port:
             yield port
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from app.access.tokens import KNOWN, PART, TokenFile
+from app.access.tokens import KNOWN_DISCOUNT, PART_BYTES, TokenFile
 
 TOKENS: Final = 2_000
 WIDE: Final = 64  # patterns in the widest lines
@@ -30,7 +30,7 @@ def parts_of(file: TokenFile) -> int:
     file.refresh()
     parts = 1
     while file.reading:
-        file.go_on()
+        file.read_on()
         parts += 1
     assert file.error is None
     return parts
@@ -42,10 +42,10 @@ def test_no_part_has_more_new_lines_than_take_milliseconds(tmp_path: Path, patte
     put(path, *(line(number, 0, patterns) for number in range(TOKENS)))
     file = TokenFile(path)
     longest = len(line(TOKENS, 0, patterns))
-    assert parts_of(file) >= path.stat().st_size // (PART + longest)
+    assert parts_of(file) >= path.stat().st_size // (PART_BYTES + longest)
     assert len(file.grants) == TOKENS
     put(path, *(line(number, 1, patterns) for number in range(TOKENS)))
-    assert parts_of(file) >= path.stat().st_size // (PART + longest)
+    assert parts_of(file) >= path.stat().st_size // (PART_BYTES + longest)
 
 
 def test_lines_that_are_known_cost_little(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_lines_that_are_known_cost_little(tmp_path: Path) -> None:
     parts_of(file)
     before = file.grants
     put(path, *lines, line(TOKENS, 0))
-    assert parts_of(file) <= 2 + 2 * path.stat().st_size // (KNOWN * PART)
+    assert parts_of(file) <= 2 + 2 * path.stat().st_size // (KNOWN_DISCOUNT * PART_BYTES)
     assert before < file.grants
     assert file.find(str(TOKENS)) is not None
 
@@ -84,7 +84,7 @@ def test_a_long_file_with_a_wrong_line_changes_nothing_but_what_it_has_no_more(t
     put(path, line(2, 0), *(line(number, 0) for number in range(3, TOKENS)), b"{broken")
     file.refresh()
     while file.reading:
-        file.go_on()
+        file.read_on()
     assert file.error is not None
     assert f"line {TOKENS - 1} of" in str(file.error)
     assert [file.find(str(number)) is not None for number in (1, 2, 3)] == [False, True, False]

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.access.authenticator import LOOK, MAX_KNOWN, Authenticator
+from app.access.authenticator import CHECK_INTERVAL, MAX_KNOWN, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import Grant
 from app.access.jwt_keys import Expected, JwtKeys, Key
@@ -153,7 +153,7 @@ def test_a_publish_goes_the_short_way_no_more_when_its_token_is_taken_out(tmp_pa
     authenticator.authenticate(token, "")
     assert asked.is_short("a", f"Bearer {token}")
     path.write_bytes(b"")
-    now += LOOK
+    now += CHECK_INTERVAL
     assert not asked.is_short("a", f"Bearer {token}")
 
 
@@ -172,7 +172,7 @@ def test_the_known_tokens_are_bounded() -> None:
     authenticator = Authenticator(keys=JwtKeys())
     for number in range(MAX_KNOWN + 10):
         authenticator.authenticate(f"a.b.{number}", "")
-    assert len(authenticator._known) == MAX_KNOWN
+    assert len(authenticator._by_token) == MAX_KNOWN
     assert authenticator.authenticate("a.b.0", "").name == "a.b.0"
 
 
@@ -188,15 +188,15 @@ class AuthSession:
 async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens", [1_000.0]
     token = make_token(path, "somebody", Rights(publish=["a"]))
-    authenticator, guest = Authenticator(file=TokenFile(path), clock=lambda: now[0]), AuthSession()
+    authenticator, session = Authenticator(file=TokenFile(path), clock=lambda: now[0]), AuthSession()
     grant = authenticator.authenticate(token, "")
     path.write_text("")
-    now[0] += 2 * LOOK
+    now[0] += 2 * CHECK_INTERVAL
     with pytest.raises(Unauthorised):
         authenticator.authenticate(token, "")
-    authenticator.register(guest, grant)
+    authenticator.register(session, grant)
     await asyncio.sleep(0)
-    assert guest.dismissed == 1
+    assert session.dismissed == 1
 
 
 @pytest.mark.anyio
@@ -218,8 +218,8 @@ async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Pa
     authenticator.register(gone, by_key)
     authenticator.register(stored, authenticator.authenticate(token, ""))
     authenticator.unregister(gone)
-    authenticator.renew(JwtKeys([Key("HS256", b"x" * 32)], Expected()))
-    assert [guest.dismissed for guest in (signed_in, stored, gone)] == [1, 0, 0]
+    authenticator.replace_keys(JwtKeys([Key("HS256", b"x" * 32)], Expected()))
+    assert [session.dismissed for session in (signed_in, stored, gone)] == [1, 0, 0]
     with pytest.raises(Unauthorised):
         authenticator.redeem_ticket(ticket, "a", "", "")
     authenticator.unregister(stored)

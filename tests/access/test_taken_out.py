@@ -14,10 +14,10 @@ import jwt
 import pytest
 
 from app.access import private_files, tokens
-from app.access.authenticator import LOOK, AnonymousAccess, Authenticator
+from app.access.authenticator import CHECK_INTERVAL, AnonymousAccess, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.jwt_keys import Expected, JwtKeys, read_key
-from app.access.tokens import PART, TokenFile, make_token, new_token
+from app.access.tokens import PART_BYTES, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
@@ -210,18 +210,18 @@ def test_a_read_that_failed_is_tried_again_though_the_file_is_as_it_was(tmp_path
     watched = AccessLogMiddleware(tmp_path)
     assert watched.is_good("bob")
     watched.take_out("bob")
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     with no_file_can_be_opened():
         assert [watched.is_good(name) for name in ("ann", "bob")] == [False, False]
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     assert [watched.is_good(name) for name in ("ann", "bob")] == [True, False]
 
 
 def test_a_file_that_has_not_changed_need_not_be_opened(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     assert watched.is_good("bob")
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     with no_file_can_be_opened():
         assert watched.is_good("ann")
 
@@ -229,7 +229,7 @@ def test_a_file_that_has_not_changed_need_not_be_opened(tmp_path: Path) -> None:
 def test_a_file_that_is_broken_is_not_read_for_every_token_that_is_tried(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
     put(watched.path, watched.path.read_bytes() + b"{broken\n")
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     assert watched.is_good("ann")
     put(tmp_path / "other", watched.path.read_bytes())
     with no_file_can_be_opened():  # or it would be found to be unreadable
@@ -238,9 +238,9 @@ def test_a_file_that_is_broken_is_not_read_for_every_token_that_is_tried(tmp_pat
                 watched.authenticator.authenticate("wrong", "")
         assert watched.is_good("ann")
     for _ in range(2):
-        watched.authenticator.look()
+        watched.authenticator.check_file()
     with no_file_can_be_opened():  # nor every second, as long as it is the same
-        watched.authenticator.look()
+        watched.authenticator.check_file()
         assert watched.is_good("ann")
     assert watched.authenticator.file is not None
     assert watched.authenticator.file.error is not None
@@ -259,7 +259,7 @@ def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_on
     monkeypatch.setattr(tokens, "read_with_mode", seen)
     watched.take_out("bob")
     for times in (1, 2, 2, 2):
-        watched.authenticator.look()
+        watched.authenticator.check_file()
         assert len(reads) == times
 
 
@@ -268,25 +268,25 @@ def test_a_file_that_is_back_is_read_for_the_next_who_comes(tmp_path: Path) -> N
     watched = AccessLogMiddleware(tmp_path)
     data = watched.path.read_bytes()
     watched.path.unlink()
-    watched.now += LOOK
-    assert watched.authenticator.blind
+    watched.now += CHECK_INTERVAL
+    assert watched.authenticator.tokens_unreadable
     put(watched.path, data)
     assert watched.is_good("ann")
-    assert not watched.authenticator.blind
+    assert not watched.authenticator.tokens_unreadable
 
 
 def test_a_file_that_became_unreadable_and_then_went_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
     watched.path.unlink()
     watched.path.mkdir()
-    watched.authenticator.look()
+    watched.authenticator.check_file()
     watched.path.rmdir()
     for _ in range(3):
-        watched.authenticator.look()
-        assert watched.authenticator.blind
+        watched.authenticator.check_file()
+        assert watched.authenticator.tokens_unreadable
     put(watched.path, b"")
-    watched.authenticator.look()
-    assert not watched.authenticator.blind
+    watched.authenticator.check_file()
+    assert not watched.authenticator.tokens_unreadable
 
 
 def test_a_file_that_is_back_and_open_to_others_is_one_that_nobody_could_read(tmp_path: Path) -> None:
@@ -294,18 +294,18 @@ def test_a_file_that_is_back_and_open_to_others_is_one_that_nobody_could_read(tm
     watched = AccessLogMiddleware(tmp_path)
     data = watched.path.read_bytes()
     watched.path.unlink()
-    watched.authenticator.look()
+    watched.authenticator.check_file()
     put(watched.path, data).chmod(0o644)
     for _ in range(3):
-        watched.authenticator.look()
-        assert (watched.is_good("ann"), watched.authenticator.blind) == (False, True)
+        watched.authenticator.check_file()
+        assert (watched.is_good("ann"), watched.authenticator.tokens_unreadable) == (False, True)
     with no_file_can_be_opened():  # but it is not read again and again
-        watched.authenticator.look()
+        watched.authenticator.check_file()
     assert watched.authenticator.file is not None
     assert "0644" in str(watched.authenticator.file.error)
     watched.path.chmod(0o600)
-    watched.authenticator.look()
-    assert (watched.is_good("ann"), watched.authenticator.blind) == (True, False)
+    watched.authenticator.check_file()
+    assert (watched.is_good("ann"), watched.authenticator.tokens_unreadable) == (True, False)
 
 
 def test_a_file_that_goes_while_it_is_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_file_that_goes_while_it_is_read_is_not_taken_for_an_empty_one(tmp_pat
     file = TokenFile(path)
     file.read_whole()
     line = b'{"name":"%d","sha256":"%064x"}\n'
-    put(path, b"".join(line % (number, number) for number in range(PART // len(line))))
+    put(path, b"".join(line % (number, number) for number in range(PART_BYTES // len(line))))
     file.refresh()
     assert (file.reading, file.grants) == (True, frozenset())
     path.unlink()
@@ -326,11 +326,11 @@ def test_a_file_of_no_token_may_go(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
     for change in (lambda: put(watched.path, b""), watched.path.unlink, lambda: None):
         change()
-        watched.authenticator.look()
-        assert not watched.authenticator.blind
+        watched.authenticator.check_file()
+        assert not watched.authenticator.tokens_unreadable
     never = Authenticator(file=TokenFile(tmp_path / "never"))
-    never.look()
-    assert not never.blind
+    never.check_file()
+    assert not never.tokens_unreadable
 
 
 @pytest.mark.parametrize("spoil", [Path.exists, Path.mkdir], ids=["gone", "no file"])
@@ -340,18 +340,18 @@ def test_a_server_that_asks_nobody_is_ready_whatever_its_file_is(
     watched = AccessLogMiddleware(tmp_path, AnonymousAccess.HERE)
     watched.path.unlink()
     spoil(watched.path)
-    watched.now += LOOK
-    assert not watched.authenticator.blind
+    watched.now += CHECK_INTERVAL
+    assert not watched.authenticator.tokens_unreadable
 
 
 def test_a_token_that_is_in_no_file_stays_good_when_the_file_is_gone(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path)
     watched.tokens["held"], entry = new_token("held", every_right())
-    watched.authenticator.hold(entry)
+    watched.authenticator.add_unstored(entry)
     watched.path.unlink()
-    watched.authenticator.look()
+    watched.authenticator.check_file()
     assert [watched.is_good(name) for name in ("ann", "held")] == [False, True]
-    assert watched.authenticator.blind
+    assert watched.authenticator.tokens_unreadable
 
 
 def test_a_time_of_day_that_is_set_back_hides_no_change(tmp_path: Path) -> None:
@@ -366,10 +366,10 @@ def test_who_takes_out_the_last_token_does_not_open_the_door(tmp_path: Path) -> 
     watched = AccessLogMiddleware(tmp_path, AnonymousAccess.LOOPBACK)
     for change in (b"", b"{broken\n"):
         put(watched.path, change)
-        watched.now += LOOK
+        watched.now += CHECK_INTERVAL
         assert not watched.authenticator.is_anonymous_allowed("127.0.0.1")
     watched.path.unlink()
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     assert not watched.authenticator.is_anonymous_allowed("127.0.0.1")
 
 
@@ -443,11 +443,13 @@ async def test_a_good_token_gets_in_whatever_others_at_its_address_have_tried(tm
 def test_who_is_known_stays_known_when_another_token_is_made(tmp_path: Path) -> None:
     """What a change of the file forgets has to be found out again."""
     watched, token = AccessLogMiddleware(tmp_path), signed(claims(aud=None))
-    watched.authenticator.renew(JwtKeys([read_key(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}")], Expected()))
+    watched.authenticator.replace_keys(
+        JwtKeys([read_key(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}")], Expected())
+    )
     assert watched.authenticator.authenticate(token, "") is watched.authenticator.authenticate(token, "")
     first = watched.authenticator.authenticate(token, "")
     make_token(watched.path, "new", Rights(publish=["a"]))
-    watched.now += LOOK
+    watched.now += CHECK_INTERVAL
     assert watched.authenticator.authenticate(token, "") is first
 
 

@@ -17,7 +17,7 @@ from app.access.claims import every_right
 from app.access.grant import ANONYMOUS, Grant
 from app.access.jwt_keys import Expected, JwtKeys, read_key
 from app.access.startup import TICKETS
-from app.access.tickets import LIFE, Tickets
+from app.access.tickets import LIFETIME, Tickets
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
 from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked
@@ -214,17 +214,17 @@ async def test_after_a_restart_a_ticket_alone_opens_nothing_and_with_its_pass_wh
     token = signed(claims(aud=None)) if signed_token else good
     flags = ("--tokens", str(tokens), "--jwt-keys", f"HS256:{secret}")
     with start_server(*flags, tcp_port=0) as server:
-        spent, fresh = [f"/topics/a/stream?ticket={await ticket_of(server, token)}" for _ in range(2)]
-        async with stream(server, spent) as events:
+        ticket_refused, fresh = [f"/topics/a/stream?ticket={await ticket_of(server, token)}" for _ in range(2)]
+        async with stream(server, ticket_refused) as events:
             place = await last_id(events)
         server.stop(number)
     with start_server(*flags, tcp_port=0) as server:
-        assert await status(server, spent) == 401
+        assert await status(server, ticket_refused) == 401
         async with httpx.AsyncClient(base_url=server.url) as http:
             refused = await http.get(fresh)
         assert refused.status_code == 401
         assert "ask the server for another one" in refused.json()["detail"]
-        assert await status(server, spent, place) == 200
+        assert await status(server, ticket_refused, place) == 200
         assert await status(server, f"/topics/a/stream?ticket={await ticket_of(server, token)}") == 200
 
 
@@ -329,7 +329,7 @@ class Desk:
 def test_a_ticket_that_is_too_old_is_spent(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     first, second = desk.ticket(), desk.ticket()
-    desk.now += LIFE - 0.001
+    desk.now += LIFETIME - 0.001
     assert desk.is_good(first)
     desk.now += 0.001
     assert not desk.is_good(second)
@@ -339,37 +339,37 @@ def test_a_ticket_that_is_too_old_is_spent(tmp_path: Path) -> None:
 def test_a_spent_ticket_is_known_as_long_as_it_could_be_used(tmp_path: Path, step: float) -> None:
     desk = Desk(tmp_path)
     desk.is_good(desk.ticket())  # the clock of what is spent runs
-    desk.now += LIFE * step
+    desk.now += LIFETIME * step
     ticket = desk.ticket()
     assert desk.is_good(ticket)
     for _ in range(20):
-        desk.now += LIFE / 10
+        desk.now += LIFETIME / 10
         assert desk.is_good(desk.ticket())
         assert not desk.is_good(ticket)
 
 
-@pytest.mark.parametrize("step", [-86_400.0, -LIFE, -1.0, -0.001, 0.001, 1.0, LIFE, 86_400.0])
+@pytest.mark.parametrize("step", [-86_400.0, -LIFETIME, -1.0, -0.001, 0.001, 1.0, LIFETIME, 86_400.0])
 def test_a_time_of_day_that_is_set_makes_no_spent_ticket_good_and_no_fresh_one_bad(tmp_path: Path, step: float) -> None:
     desk = Desk(tmp_path)
-    spent, fresh = desk.ticket(), desk.ticket()
-    assert desk.is_good(spent)
+    ticket_refused, fresh = desk.ticket(), desk.ticket()
+    assert desk.is_good(ticket_refused)
     desk.ahead = step
     assert desk.is_good(fresh)
     for ahead in (step, 0.0, step, 0.0):
         desk.ahead = ahead
         for _ in range(4):
             assert desk.is_good(desk.ticket())
-            assert not desk.is_good(spent)
-            desk.now += LIFE / 3
+            assert not desk.is_good(ticket_refused)
+            desk.now += LIFETIME / 3
 
 
 def test_a_ticket_of_a_version_that_wrote_no_life_into_it_comes_back_and_opens_nothing_new(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     grant, made = desk.authenticator.authenticate(desk.token, ""), desk.authenticator._tickets
-    body = msgspec.msgpack.encode([7, desk.now + LIFE, grant.name, None, None])
+    body = msgspec.msgpack.encode([7, desk.now + LIFETIME, grant.name, None, None])
     ticket = urlsafe_b64encode(body + made._mac(grant.origin, body)[:16]).rstrip(b"=").decode()
     assert not desk.is_good(ticket)
-    assert desk.is_good(ticket, made.way_back(grant, "/a"))
+    assert desk.is_good(ticket, made.pass_for(grant, "/a"))
 
 
 def test_of_more_spent_tickets_than_can_be_remembered_none_is_good_again(
@@ -377,19 +377,19 @@ def test_of_more_spent_tickets_than_can_be_remembered_none_is_good_again(
 ) -> None:
     monkeypatch.setattr("app.access.tickets.MAX_SPENT", 3)
     desk = Desk(tmp_path)
-    spent = []
+    ticket_refused = []
     for _ in range(10):
-        spent.append(desk.ticket())
-        assert desk.is_good(spent[-1])
-        assert not any(map(desk.is_good, spent))
+        ticket_refused.append(desk.ticket())
+        assert desk.is_good(ticket_refused[-1])
+        assert not any(map(desk.is_good, ticket_refused))
 
 
 def test_a_ticket_is_good_no_longer_than_its_token(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, LIFE / 2)
+    desk = Desk(tmp_path, LIFETIME / 2)
     first, second = desk.ticket(), desk.ticket()
-    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").way_back
+    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").stream_pass
     assert desk.is_good(first, way_back)
-    desk.now += LIFE / 2
+    desk.now += LIFETIME / 2
     for ticket, again in ((first, way_back), (second, "")):
         with pytest.raises(Unauthorised, match="expired"):
             desk.authenticator.redeem_ticket(ticket, "/a", again, "")
@@ -398,7 +398,7 @@ def test_a_ticket_is_good_no_longer_than_its_token(tmp_path: Path) -> None:
 def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     first, second = desk.ticket(), desk.ticket()
-    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").way_back
+    way_back = desk.authenticator.redeem_ticket(first, "/a", "", "").stream_pass
     desk.path.write_bytes(b"")
     assert not desk.is_good(first, way_back)
     assert not desk.is_good(second)
@@ -454,8 +454,8 @@ def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
 
 def test_readers_whom_the_same_token_has_let_in_share_their_bytes(tmp_path: Path) -> None:
     desk, forms = Desk(tmp_path), Encoders(SSE_RAW, CHUNKED_RAW)
-    first, second = (desk.authenticator.redeem_ticket(desk.ticket(), "/a", "", "").way_back for _ in range(2))
-    elsewhere = desk.authenticator.redeem_ticket(desk.ticket(), "/b", "", "").way_back
+    first, second = (desk.authenticator.redeem_ticket(desk.ticket(), "/a", "", "").stream_pass for _ in range(2))
+    elsewhere = desk.authenticator.redeem_ticket(desk.ticket(), "/b", "", "").stream_pass
     assert marked(forms, first) is marked(forms, second)
     assert marked(forms, first) is not marked(forms, elsewhere)
 

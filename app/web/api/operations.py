@@ -29,7 +29,7 @@ async def readyz(request: Request) -> Response:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the server is stopping")
     if broker.unready:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.unready)
-    if request.app.state.authenticator.blind:
+    if request.app.state.authenticator.tokens_unreadable:
         detail = "the file of tokens cannot be read, so none of them is taken; the server's log says why"
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, TokensUnreadable.code, detail)
     return PlainTextResponse("ok\n")

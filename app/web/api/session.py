@@ -24,7 +24,7 @@ async def post_session(request: Request) -> Response:
     response = Response(status_code=204, headers=_NEVER_STORED)
     grant = grant_of(request)
     if grant is not ANONYMOUS and (token := presented_token(request)):
-        left = authenticator.left(grant)
+        left = authenticator.seconds_left(grant)
         response.set_cookie(
             cookie_name(request), token, max_age=None if left is None else int(left), secure=is_secure(request),
             httponly=True, samesite="strict",

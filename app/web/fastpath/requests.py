@@ -150,7 +150,9 @@ class FastPath:
         once = len(by_name) == len(headers) and b"host" in by_name
         if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
             return None
-        if by_name.get(SITE, OUR_SITES[0]) not in OUR_SITES or (self._keeper.wary and SIGNS & by_name.keys()):
+        if by_name.get(SITE, OUR_SITES[0]) not in OUR_SITES or (
+            self._keeper.refuses_forwarded and SIGNS & by_name.keys()
+        ):
             return None
         shortcut, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _UNSAID[method]))
         if shortcut is None or not 0 <= length <= shortcut.limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:

@@ -42,5 +42,5 @@ def at_most(request: Request, seconds: float) -> float:
 
 
 def _left(authenticator: Authenticator, grant: Grant) -> float:
-    left = authenticator.left(grant)
+    left = authenticator.seconds_left(grant)
     return inf if left is None else left
