@@ -170,3 +170,60 @@ def wait_for(url: str) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+# What nobody was told
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("there", [True, False], ids=["beside others", "the first"])
+def test_a_token_that_nobody_saw_is_in_no_file(where: str, there: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    tokens = folder / "tokens"
+    if there:
+        ended("", "token", "other", "--all", url="", folder=folder)
+    before = tokens.read_bytes() if there else None
+    unseen = ended(where, "token", "unseen", "--all", url="", folder=folder)
+    assert unseen.returncode == 1
+    assert b"Error: the output cannot be written: " in unseen.stderr
+    assert b"its hash is in" not in unseen.stderr
+    assert (tokens.read_bytes() if there else None) == before
+    assert folder.exists() is there
+    seen = ended("", "token", "unseen", "--all", url="", folder=folder)
+    assert (seen.returncode, seen.stdout[:4]) == (0, b"pmq_")
+
+
+def test_a_token_that_nobody_reads_is_in_no_file(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = subprocess.run(
+        [*PROGRAM, "token", "unseen", "--all"], stdout=writer, stderr=subprocess.PIPE, timeout=DEADLINE, cwd=ROOT,
+        env=environment("") | {"PLAINMQ_DATA_DIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert broken.returncode == 1
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("place", ["file/state", "folder"])
+def test_a_token_that_cannot_be_kept_is_not_shown(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "tokens").mkdir(parents=True)
+    kept = ended("", "token", "unkept", "--all", url="", folder=tmp_path / place)
+    assert (kept.returncode, kept.stdout) == (1, b"")
+    assert kept.stderr.startswith(b"Error: ")
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+def test_a_message_whose_id_cannot_be_printed_is_said_to_be_stored(
+    server: ServerProcess, where: str, tmp_path: Path
+) -> None:
+    """Or somebody would publish it again."""
+    topic = f"unseen{len(where)}"
+    done = ended(where, "publish", topic, "x", url=server.url, folder=tmp_path)
+    (stored,) = httpx.get(f"{server.url}/topics/{topic}/messages").json()["messages"]
+    assert done.returncode == 1
+    assert f"The message is published: {stored['id']}\nError: the output cannot be written: " in done.stderr.decode()
+    done = ended(where, "publish", topic, "--json", url=server.url, folder=tmp_path)
+    assert done.returncode == 1
+    assert b"Messages published: 1\nError: the output cannot be written: " in done.stderr

@@ -1,5 +1,6 @@
 """Private files: they are made with mode 0600, and refused if other users can use them."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,20 @@ def check_mode(path: Path, mode: int) -> None:
     """Raises FileInvalid if other users may read or write the file."""
     if mode & _OTHERS:
         raise FileInvalid(f"{path} has the mode {mode:04o}, so others may use it: chmod 600 {path}")
+
+
+def check_place(path: Path) -> None:
+    """Raises FileInvalid when it can be known beforehand that the file cannot be written. Nothing is made."""
+    try:
+        place = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if place == path and not path.is_file():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if place != path and not place.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(place, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise FileInvalid(f"{path} cannot be written: {reason(path, error)}") from None
 
 
 def append_private(path: Path, line: bytes) -> None:

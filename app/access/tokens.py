@@ -6,7 +6,7 @@ One line is one token; removing the line revokes the token. Unlike a password, a
 random bits, which cannot be guessed however fast the hash is.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..errors import PlainmqError
 from ..errors.wording import in_words
 from .claims import Name, Rights, checked
 from .grant import Grant
-from .private_files import PRIVATE, FileInvalid, append_private, check_mode, read_with_mode
+from .private_files import PRIVATE, FileInvalid, append_private, check_mode, check_place, read_with_mode
 
 PREFIX: Final = "pmq_"  # so that people and secret scanners recognise a token
 MAX_TOKENS: Final = 10_000
@@ -247,11 +247,28 @@ def make_token(path: Path, name: str, rights: Rights, expires: float | None = No
     return token
 
 
+def show_token(path: Path, name: str, rights: Rights, expires: float | None, show: Callable[[str], object]) -> None:
+    """The same; one that could not be shown is not in the file. Raises also what `show` raises."""
+    token, entry = new_token(name, rights, expires)
+    _check_new(path, entry)
+    check_place(path)
+    show(token)
+    try:
+        add_token(path, entry)
+    except FileInvalid as error:
+        raise FileInvalid(f"{error}; the token that was shown is not good") from None
+
+
 def add_token(path: Path, entry: Entry) -> None:
     """Add an entry to the file. Raises FileInvalid."""
-    if _state(path) is not None:
-        file = TokenFile(path)
-        file.read_whole()
-        if file.named(entry.name):
-            raise FileInvalid(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
+    _check_new(path, entry)
     append_private(path, msgspec.json.encode(entry))
+
+
+def _check_new(path: Path, entry: Entry) -> None:
+    if _state(path) is None:
+        return
+    file = TokenFile(path)
+    file.read_whole()
+    if file.named(entry.name):
+        raise FileInvalid(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")

@@ -64,18 +64,23 @@ def make_token(*, name: str, everything: bool, expires: float | None, key: str |
     if rights == claims.Rights():
         raise click.UsageError("it would have no right: give --publish, --subscribe, --consume, --admin or --all")
     chosen = settings.load(given)
-    text = _signed(key, name, rights, expires, chosen) if key else _stored(name, rights, expires, chosen)
-    write(text.encode() + b"\n")
+    if key:
+        _print(_signed(key, name, rights, expires, chosen))
+    else:
+        _store(name, rights, expires, chosen)
 
 
-def _stored(name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:
+def _print(token: str) -> None:
+    write(token.encode() + b"\n")
+
+
+def _store(name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> None:
     from ..access import tokens
     from ..server import build
 
     path = build.token_path(chosen)
-    text = tokens.make_token(path, name, rights, None if expires is None else time() + expires)
+    tokens.show_token(path, name, rights, None if expires is None else time() + expires, _print)
     tell(f"its hash is in {path}")
-    return text
 
 
 def _signed(key: str, name: str, rights: "Rights", expires: float | None, chosen: settings.Settings) -> str:

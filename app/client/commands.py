@@ -122,8 +122,19 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
-    terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
+    with _done(f"The message is {_name(answer)}", terminal):
+        terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
     return Exit.DONE
+
+
+@contextmanager
+def _done(what: str, terminal: Terminal) -> Iterator[None]:
+    """What cannot be printed has been done all the same: somebody might do it again."""
+    try:
+        yield
+    except Exception:
+        terminal.tell(what)
+        raise
 
 
 def publish_lines(outgoing: Outgoing, file: Path, batches: bool, terminal: Terminal) -> Exit:
@@ -164,7 +175,8 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
                         done += len(part)
                         bar.show(done, sum(map(len, part)) + len(part))
                         if outgoing.as_json:
-                            terminal.out(_json(answer))
+                            with _done(f"Messages published: {done}", terminal):
+                                terminal.out(_json(answer))
     except ClientError as error:
         return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
     return Exit.DONE
@@ -295,6 +307,10 @@ def failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
 
 def _summary(answer: Published | Scheduled) -> bytes:
     return (answer.id if isinstance(answer, Published) else f"scheduled {answer.due}").encode() + b"\n"
+
+
+def _name(answer: Published | Scheduled) -> str:
+    return f"published: {answer.id}" if isinstance(answer, Published) else f"scheduled: {answer.due}"
 
 
 def _json(answer: object) -> bytes:
