@@ -31,6 +31,7 @@ from ..storage.clock import Clock
 from ..storage.engine import Engine
 from ..storage.memory import MemoryEngine
 from ..storage.sqlite.engine import SqliteEngine
+from ..tcp.connection import Connection
 from ..tcp.listener import LineListener
 from ..tcp.session import LineSession
 from ..telemetry.accesslog import AccessLog
@@ -137,19 +138,16 @@ async def running(
         ):  # no banner says so
             announce(f"tokens are needed: {tokens}")
         if sock is not None:
-            session = partial(
-                LineSession,
-                broker,
-                settings.max_line,
-                settings.max_message,
-                authenticator,
-                float(settings.auth_timeout),
-            )
+
+            def connect() -> Connection:
+                session = LineSession(broker, settings.max_message, authenticator, float(settings.auth_timeout))
+                return Connection(session, settings.max_line)
+
             access = AccessLog(settings.access_log, "line")
             stack.callback(access.tell_rest)
             tls = _tls(certificate if settings.tcp_tls == "on" else None, settings)
             listener = LineListener(
-                sock, session, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls
+                sock, connect, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls
             )
             await stack.enter_async_context(listener)
         yield Running(broker, authenticator, sock, certificate, reloads)

@@ -1,5 +1,6 @@
 """The line port: one TCP port, three dialects.
 
-`listener` accepts, `connection` reads and writes, `session` does what lines say. `encoders` makes lines of messages.
+`listener` accepts connections, `connection` reads lines and writes replies, `session` carries out commands, and
+`subscriptions` holds what a client listens to. `encoders` turns messages into lines.
 It knows the broker, and nothing of HTTP.
 """

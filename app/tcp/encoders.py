@@ -1,3 +1,5 @@
+"""The encoders of the line port: messages and leases as lines, in each dialect."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,11 +9,9 @@ from ..messages.message import BODY_PLACEHOLDER, Message
 from ..messages.position import Gap
 from ..messages.record import as_text, encode_json
 
-# The line port
-
 
 class _Lines:
-    """Nothing stands around a line."""
+    """A batch is its lines, and nothing else."""
 
     keep_alive = b""
 
@@ -20,19 +20,19 @@ class _Lines:
 
 
 class _JsonLines(_Lines):
-    """A gap shows as a jump of the index."""
+    """No frame for a gap: the client sees that the index jumps."""
 
     def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
         return b""
 
 
-class _WordsLines(_Lines):
+class _TextLines(_Lines):
     def gap(self, gap: Gap) -> bytes:
         return f"GAP {gap.sentence}\r\n".encode()
 
 
 class LineEncoder(_Lines):
-    """One line a message."""
+    """One line per message."""
 
     kind = "line"
     is_subscriber = True
@@ -48,7 +48,8 @@ class LineEncoder(_Lines):
 
 
 class LiteralEncoder(LineEncoder):
-    """Python literals: the very line that was sent; a message from another door looks like one."""
+    """A message that was sent as a Python literal is the very line that was sent. Any other message is written as a
+    literal of the same form."""
 
     def encode(self, message: Message) -> bytes:
         if message.line is not None:
@@ -63,7 +64,7 @@ class LiteralEncoder(LineEncoder):
         return f"{ {'success': False, 'reason': gap.sentence} }\n".encode()
 
 
-def _sent(message: Message) -> dict[str, Any]:
+def _fields(message: Message) -> dict[str, Any]:
     return {
         "command": "send",
         "topic": message.topic,
@@ -74,28 +75,28 @@ def _sent(message: Message) -> dict[str, Any]:
 
 
 class JsonEncoder(_JsonLines, LineEncoder):
-    """JSON: the `send` object with its index."""
+    """The `send` object, with the index of the message."""
 
     def encode(self, message: Message) -> bytes:
-        return encode_json(_sent(message)) + b"\r\n"
+        return encode_json(_fields(message)) + b"\r\n"
 
 
 class JsonLeaseEncoder(_JsonLines):
-    """JSON, for a worker: the same with the message's id and the attempt."""
+    """For consumers: the `send` object with the index, the message's id and the attempt."""
 
     def encode(self, lease: Lease) -> bytes:
-        return encode_json(_sent(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
+        return encode_json(_fields(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
 
 
-class TextEncoder(_WordsLines, LineEncoder):
-    """Words for people: control characters and backslashes are shown as escapes, so that a line stays one."""
+class TextEncoder(_TextLines, LineEncoder):
+    """Control characters and backslashes are escaped, so that each message is one line."""
 
     def encode(self, message: Message) -> bytes:
         return f"MSG {message.topic} {message.id} {escaped(as_text(message))}\r\n".encode()
 
 
-class TextLeaseEncoder(_WordsLines):
-    """Words, for a worker: which lease it is, and the text."""
+class TextLeaseEncoder(_TextLines):
+    """For consumers: the id of the lease, and the text."""
 
     def encode(self, lease: Lease) -> bytes:
         message = lease.message
@@ -110,7 +111,7 @@ _ESCAPES = (
 
 
 def escaped(text: str) -> str:
-    """Text that cannot end a line or steer a terminal."""
+    """The text with escapes for all characters that would end the line or control a terminal."""
     return text.translate(_ESCAPES)
 
 

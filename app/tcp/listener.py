@@ -1,4 +1,4 @@
-"""The listening socket of the line port, and the connections that came through it."""
+"""The listener of the line port: a listening socket, and the connections that it accepted."""
 
 import asyncio
 import socket
@@ -13,18 +13,18 @@ from ..telemetry.counters import Counters
 from .connection import Connection
 from .dialects.detect import WORDS
 
-GRACE: Final = 2.0  # seconds that a client has at the end to take its last bytes
+CLOSE_TIMEOUT: Final = 2.0  # seconds for clients to receive their last bytes when the server stops
 
 
 class LineListener:
-    """`async with LineListener(sock, session, max_clients)`: serves a bound socket, every client with a session of its
-    own. At the end nobody new comes in, and who is here gets the answers that are due; who does not take them is cut
-    off. What is set on the socket (buffers, keep-alive, user time-out) holds for its connections."""
+    """`async with LineListener(sock, connect, max_clients)` serves a bound socket. `connect` makes the connection of
+    each client. On exit, no client is accepted any more, pending replies are sent, and clients that do not receive them
+    are cut off. Options of the socket (buffers, keep-alive, user time-out) hold for its connections."""
 
     def __init__(
         self,
         sock: socket.socket,
-        session: Callable[[], Connection],
+        connect: Callable[[], Connection],
         max_clients: int,
         backlog: int = 4096,
         *,
@@ -32,15 +32,15 @@ class LineListener:
         counters: Counters | None = None,
         **tls: Any,
     ) -> None:
-        """`tls`: what `loop.create_server` needs to speak it."""
+        """`tls`: the arguments of `loop.create_server` for TLS."""
         self._sock = sock
-        self._session = session
+        self._connect = connect
         self._max_clients = max_clients
         self._backlog = backlog
         self._tls = tls
         self._access = access or AccessLog("none", "line")
-        self._counts = counters or Counters()
-        self._clients: set[Connection] = set()
+        self._counters = counters or Counters()
+        self._connections: set[Connection] = set()
         self._closing = False
         self._empty = asyncio.Event()
 
@@ -53,65 +53,67 @@ class LineListener:
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
         self._server.close()
-        for client in tuple(self._clients):
-            client.because("draining")
-            client.finish()
-        if not await self._emptied():
-            for client in tuple(self._clients):
-                client.abort()
-            await self._emptied()
+        for connection in tuple(self._connections):
+            connection.set_end_reason("draining")
+            connection.finish()
+        if not await self._all_closed():
+            for connection in tuple(self._connections):
+                connection.abort()
+            await self._all_closed()
         await self._server.wait_closed()
 
-    async def _emptied(self) -> bool:
-        """Wait until every client is gone; False when some still are after the grace."""
-        if not self._clients:
+    async def _all_closed(self) -> bool:
+        """Wait until all connections are closed. False: some are still open after CLOSE_TIMEOUT."""
+        if not self._connections:
             return True
         self._empty.clear()
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._empty.wait()
         except TimeoutError:
             return False
         return True
 
     def _accept(self) -> Protocol:
-        if len(self._clients) >= self._max_clients:
-            return self._refuse()
-        session = self._session()
-        session.owner = self
-        return session
+        if len(self._connections) >= self._max_clients:
+            return _Refusal(self._too_many_clients())
+        connection = self._connect()
+        connection.owner = self
+        return connection
 
-    def _refuse(self) -> Protocol:
-        return _Refusal(self._one_too_many())
-
-    def _one_too_many(self) -> Busy:
-        self._counts.refusals[Busy.code] += 1
+    def _too_many_clients(self) -> Busy:
+        self._counters.refusals[Busy.code] += 1
         return Busy(f"there are {self._max_clients} clients, as many as this server has room for")
 
-    # What sessions tell their owner
+    # Called by connections
 
     def opened(self, connection: Connection) -> None:
-        full = len(self._clients) >= self._max_clients  # over TLS, others may have shaken hands meanwhile
-        self._clients.add(connection)
-        self._counts.connections["line"] += 1
+        full = len(self._connections) >= self._max_clients  # over TLS, other handshakes may have finished meanwhile
+        self._connections.add(connection)
+        self._counters.connections["line"] += 1
         if full:
-            connection.write(WORDS.error(self._one_too_many()))
+            connection.write(WORDS.error(self._too_many_clients()))
         if full or self._closing:
             connection.finish()
 
     def closed(self, connection: Connection) -> None:
-        self._clients.discard(connection)
-        self._counts.connections["line"] -= 1
+        self._connections.discard(connection)
+        self._counters.connections["line"] -= 1
         self._access.ended(
-            "connection ended", connection.why or "client_left", client=address(connection.client),
-            token=connection.token, seconds=monotonic() - connection.begun, lines=connection.received,
-        )  # fmt: skip
-        if not self._clients:
+            "connection ended",
+            connection.end_reason or "client_left",
+            client=address(connection.client),
+            token=connection.token,
+            seconds=monotonic() - connection.started,
+            lines=connection.lines_received,
+        )
+        if not self._connections:
             self._empty.set()
 
 
 class _Refusal(Protocol):
-    """For one client too many: a line that says so, in words since it has not spoken yet, and the end."""
+    """The connection of a client that is one too many: an error line, then it closes. The line is in words, because the
+    client's dialect is not known yet."""
 
     def __init__(self, error: Busy) -> None:
         self._error = error

@@ -1,4 +1,4 @@
-"""What a client needs for each command. One without a row cannot be done."""
+"""The right that each command needs. A command without a row cannot be carried out."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -6,9 +6,9 @@ from typing import Any, Final
 from ..access.grant import EVERYTHING, Grant, Right, authorise
 from .dialects.commands import Auth, Command, Help, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 
-Need = tuple[Right, Callable[[Any], str]]  # a right, on what the command names
+RequiredRight = tuple[Right, Callable[[Any], str]]  # and the topic or pattern of the command
 
-NEEDS: Final[Mapping[type[Command], Need | None]] = {
+REQUIRED_RIGHTS: Final[Mapping[type[Command], RequiredRight | None]] = {
     Send: (Right.PUBLISH, lambda command: command.envelope.topic),
     Subscribe: (Right.SUBSCRIBE, lambda command: command.topic),
     Work: (Right.CONSUME, lambda command: command.topic),
@@ -24,6 +24,7 @@ NEEDS: Final[Mapping[type[Command], Need | None]] = {
 
 def check(grant: Grant, command: Command) -> None:
     """Raises Unauthorised, Forbidden, NotFound."""
-    need = NEEDS[type(command)]
-    if need is not None:
-        authorise(grant, need[0], need[1](command))
+    required = REQUIRED_RIGHTS[type(command)]
+    if required is not None:
+        right, topic_of = required
+        authorise(grant, right, topic_of(command))

@@ -1,4 +1,4 @@
-"""Messages of one client that came together, for one topic: a publisher in the batcher, and due until it is told."""
+"""Pending replies: the replies of a line client are written in the order of its lines, and some wait for the log."""
 
 from asyncio import Future
 from collections.abc import Callable, Sequence
@@ -9,102 +9,102 @@ from ..messages.message import Draft, Receipt
 from .dialects.base import Dialect
 
 
-class Sender(Protocol):
-    """The client."""
+class PendingReply(Protocol):
+    @property
+    def lines(self) -> int:
+        """The number of lines that it answers."""
 
-    def say(self, answer: bytes) -> None: ...
+    def ready(self) -> bool: ...
 
-    def failure(self, dialect: Dialect, error: BaseException, lines: int) -> bytes:
-        """What so many lines are told that were not done."""
+    def write(self) -> None:
+        """Write it. It is ready, and all earlier replies are written."""
 
-    def told(self) -> None:
-        """Something that is due is done."""
+    def discard(self) -> None:
+        """The client has disconnected."""
+
+
+class FutureReply:
+    """`write` is ready once the future is done; at once without a future."""
+
+    __slots__ = ("_future", "lines", "write")
+
+    def __init__(self, write: Callable[[], None], future: "Future[Any] | None", lines: int) -> None:
+        self.write = write
+        self._future = future
+        self.lines = lines
+
+    def ready(self) -> bool:
+        return self._future is None or self._future.done()
+
+    def discard(self) -> None:
+        if self._future is not None:
+            self._future.add_done_callback(_ignore_failure)
+
+
+def _ignore_failure(future: "Future[Any]") -> None:
+    """Retrieve the exception, or the loop would log it."""
+    if not future.cancelled():
+        future.exception()
+
+
+class Connection(Protocol):
+    """The publisher's connection."""
+
+    write: Callable[[bytes], None]
+
+    def reply_ready(self) -> None: ...
 
     def abort(self) -> None: ...
 
 
-class PublishReplies:
-    __slots__ = ("_answer", "_dialect", "_sender", "drafts", "lines", "messages")
+Failure = Callable[[Dialect, BaseException, int], bytes]  # the replies to so many lines that failed
 
-    def __init__(self, sender: Sender, dialect: Dialect, drafts: Sequence[Draft]) -> None:
-        """A draft is a line, and has one message."""
-        self._sender = sender
+
+class PublishReplies:
+    """The replies to sends of one topic that were batched: a PendingPublish of the batcher, and a PendingReply."""
+
+    __slots__ = ("_connection", "_data", "_dialect", "_failure", "drafts", "lines", "messages")
+
+    def __init__(self, connection: Connection, dialect: Dialect, drafts: Sequence[Draft], failure: Failure) -> None:
+        """Each draft is one line, and has one message."""
+        self._connection = connection
         self._dialect = dialect
-        self._answer: bytes | None = None
+        self._failure = failure
+        self._data: bytes | None = None
         self.drafts = drafts
         self.messages = self.lines = len(drafts)
 
-    # As a publisher
+    # As a PendingPublish
 
-    def accepted(self, receipt: Receipt, place: int) -> None:
-        self._tell(self._dialect.sent(receipt, place, self.lines))
+    def accepted(self, receipt: Receipt, start: int) -> None:
+        self._set(self._dialect.sent(receipt, start, self.lines))
 
     def refused(self, error: BaseException) -> None:
-        self._tell(self._sender.failure(self._dialect, error, self.lines))
+        self._set(self._failure(self._dialect, error, self.lines))
 
     def partly_refused(self, outcomes: Sequence[Receipt | Refused]) -> None:
-        self._tell(b"".join(map(self._line, outcomes)))
+        self._set(b"".join(map(self._line, outcomes)))
 
     def _line(self, outcome: Receipt | Refused) -> bytes:
         if isinstance(outcome, Receipt):
             return self._dialect.sent(outcome, 0, 1)
-        return self._sender.failure(self._dialect, outcome, 1)
+        return self._failure(self._dialect, outcome, 1)
 
-    def _tell(self, answer: bytes) -> None:
-        self._answer, self.drafts = answer, ()  # the answer may have to wait for long
-        self._sender.told()
+    def _set(self, data: bytes) -> None:
+        self._data, self.drafts = data, ()  # the reply may wait for a long time: release the messages
+        self._connection.reply_ready()
 
     def abort(self) -> None:
-        self._sender.abort()
+        self._connection.abort()
 
-    # As what is due
+    # As a PendingReply
 
-    def done(self) -> bool:
-        return self._answer is not None
+    def ready(self) -> bool:
+        return self._data is not None
 
-    def say(self) -> None:
-        self._sender.say(self._answer or b"")
+    def write(self) -> None:
+        if self._data:
+            self._connection.write(self._data)
 
-    def forget(self) -> None:
-        """They are published all the same."""
-
-
-class Due(Protocol):
-    @property
-    def lines(self) -> int:
-        """How many it answers."""
-
-    def done(self) -> bool:
-        """Whether it can be said."""
-
-    def say(self) -> None: ...
-
-    def forget(self) -> None:
-        """Nobody is left to be told."""
-
-
-class Answer:
-    """`act` says it, once the future is done; None: at once."""
-
-    __slots__ = ("_act", "_future", "lines")
-
-    def __init__(self, act: Callable[[], None], future: "Future[Any] | None", lines: int) -> None:
-        self._act = act
-        self._future = future
-        self.lines = lines
-
-    def done(self) -> bool:
-        return self._future is None or self._future.done()
-
-    def say(self) -> None:
-        self._act()
-
-    def forget(self) -> None:
-        if self._future is not None:
-            self._future.add_done_callback(_look_away)
-
-
-def _look_away(future: "Future[Any]") -> None:
-    """It does not matter how it failed, and the loop shall not tell of it."""
-    if not future.cancelled():
-        future.exception()
+    def discard(self) -> None:
+        """The messages are published all the same."""

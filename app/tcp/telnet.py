@@ -1,10 +1,10 @@
-"""What a telnet client says beside its lines (RFC 854, 855, 885, 1184): taken out of the bytes, and answered.
+"""Telnet commands (RFC 854, 855, 885, 1184) of a line client: they are removed from its bytes, and answered.
 
-This port has no option of telnet. So an offer (WILL) gets DONT and a wish (DO) gets WONT; WONT and DONT say what is the
-case already and get no answer, or two sides could answer each other for ever.
+The line port supports no telnet option. It answers an offer (WILL) with DONT and a request (DO) with WONT. WONT and
+DONT confirm the present state and get no answer, or two sides could answer each other for ever.
 
-All of it begins with the byte IAC (0xFF), which never stands in UTF-8: a lawful line cannot be mistaken for it. What
-follows an IAC and is no command stays in the line, which is refused then, as before.
+All commands begin with the byte IAC (0xFF), which never occurs in UTF-8: no valid line contains one. An IAC without a
+command behind it stays in the line, which is then refused because it is not UTF-8.
 """
 
 import re
@@ -12,45 +12,47 @@ from re import Match
 from typing import Final
 
 IAC: Final = b"\xff"
-MOST: Final = 1_000  # commands that are heard in one read; the rest is text, so that nobody else waits for it
-LONGEST: Final = 1_024  # bytes of a subnegotiation (SB): what follows is text again, or a client would be deaf
+MAX_COMMANDS: Final = 1_000  # in one read, so that others are served soon; further ones stay in the text
+MAX_SUBNEGOTIATION: Final = 1_024  # bytes; what follows is text again, or an unfinished one would swallow all lines
 PRESENT: Final = b"OK pong\r\n"  # the answer to AYT, "are you there": a person reads it
 
-_ASKED: Final = rb"(?P<asked>[\xfb-\xfe](?s:.))"
-_SUBNEGOTIATION: Final = rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<within>\xff?\Z))?" % LONGEST
-_BEGUN: Final = rb"(?P<begun>[\xfb-\xfe]?\Z)"
-_COMMAND: Final = re.compile(
-    rb"\xff(?:%b|%b|(?P<present>\xf6)|[\xec-\xf9]|%b|(?P<text>\xff))" % (_ASKED, _SUBNEGOTIATION, _BEGUN)
+_NEGOTIATION: Final = rb"(?P<negotiation>[\xfb-\xfe](?s:.))"
+_SUBNEGOTIATION: Final = (
+    rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<unfinished>\xff?\Z))?" % MAX_SUBNEGOTIATION
 )
-_DECLINED: Final = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT; DO: WONT
+_PARTIAL: Final = rb"(?P<partial>[\xfb-\xfe]?\Z)"
+_COMMAND: Final = re.compile(
+    rb"\xff(?:%b|%b|(?P<ayt>\xf6)|[\xec-\xf9]|%b|(?P<text>\xff))" % (_NEGOTIATION, _SUBNEGOTIATION, _PARTIAL)
+)
+_REFUSALS: Final = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT; DO: WONT
 
 
 class Telnet:
-    """The telnet of one connection."""
+    """The telnet state of one connection."""
 
-    __slots__ = ("_answers", "_present", "rest")
+    __slots__ = ("_answers", "_present", "partial")
 
     def __init__(self) -> None:
-        self.rest = b""  # of a command that is not whole yet
+        self.partial = b""  # a command that is not complete yet
         self._answers: list[bytes] = []
         self._present = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """The text in it, and what the client shall be answered: of a read one AYT, since it is longer than that."""
-        data, self.rest = self.rest + data, b""
-        text = _COMMAND.sub(self._heard, data, MOST)
+        """The text, and the answers to the commands. One reply per read to AYT: it is longer than AYT."""
+        data, self.partial = self.partial + data, b""
+        text = _COMMAND.sub(self._on_command, data, MAX_COMMANDS)
         answers, self._answers = b"".join([*self._answers, self._present]), []
         self._present = b""
         return text, answers
 
-    def _heard(self, command: Match[bytes]) -> bytes:
-        """What it leaves in the text."""
-        if asked := command["asked"]:
-            verb, option = asked[:1], asked[1:]
-            if verb in _DECLINED:
-                self._answers.append(IAC + _DECLINED[verb] + option)
-        elif command["present"]:
+    def _on_command(self, command: Match[bytes]) -> bytes:
+        """The text that replaces the command."""
+        if negotiation := command["negotiation"]:
+            verb, option = negotiation[:1], negotiation[1:]
+            if verb in _REFUSALS:
+                self._answers.append(IAC + _REFUSALS[verb] + option)
+        elif command["ayt"]:
             self._present = PRESENT
-        elif command["begun"] is not None or command["within"] is not None:
-            self.rest = command[0]
+        elif command["partial"] is not None or command["unfinished"] is not None:
+            self.partial = command[0]
         return command[0] if command["text"] else b""

@@ -13,7 +13,7 @@ import pytest
 from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import every_right
 from app.access.tokens import TokenFile, make_token
-from app.tcp.session import LOGIN
+from app.tcp.session import MAX_AUTH_LINE
 from tests.abuse.crowd import numbers
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
@@ -246,6 +246,6 @@ async def test_a_long_line_of_who_has_shown_no_token_is_not_even_read(
 ) -> None:
     watched.token("somebody", None)
     async with watched.serving() as port, port.connect() as peer:
-        answer = await peer.ask(line % (b"x" * LOGIN) + b"\n")
+        answer = await peer.ask(line % (b"x" * MAX_AUTH_LINE) + b"\n")
         assert b"this needs a token" in answer
         assert port.broker.counters.refusals["unauthorised"] == 1

@@ -19,7 +19,7 @@ from app.tcp.dialects import json_objects, python_literals, text
 from app.tcp.dialects.base import Dialect
 from app.tcp.dialects.commands import Command
 from app.tcp.dialects.detect import JSON, LITERAL, WORDS
-from app.tcp.permissions import NEEDS
+from app.tcp.permissions import REQUIRED_RIGHTS
 from app.web.app import ROUTES
 from app.web.permissions import ProtectedRoute, RequiredRight
 from tests.access.conftest import Guarded, guarded
@@ -200,7 +200,7 @@ def _below(kind: type[Command]) -> Iterator[type[Command]]:
 
 
 def test_every_command_has_what_it_needs() -> None:
-    assert set(NEEDS) == set(_below(Command))
+    assert set(REQUIRED_RIGHTS) == set(_below(Command))
 
 
 # HTTP
@@ -390,7 +390,7 @@ async def say(server: Guarded, *texts: str) -> list[str]:
 
 def _right(dialect: str, name: str) -> Right | None:
     shown = TEXTS[dialect].get(name, name).format(topic="a", id="k3f9a2-1")
-    need = NEEDS[type(DIALECTS[dialect].parse(shown.encode()))]
+    need = REQUIRED_RIGHTS[type(DIALECTS[dialect].parse(shown.encode()))]
     return need[0] if need else None
 
 

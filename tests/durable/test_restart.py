@@ -220,7 +220,7 @@ async def test_lines_come_back_as_they_were(life: Life, version: int) -> None:
         db.executescript(f"ALTER TABLE message DROP COLUMN at; PRAGMA user_version = {version}")
     async with life.open() as node:
         messages = (await page(node, "a")).messages
-        assert [*map(LITERAL.form.encode, messages)] == lines
+        assert [*map(LITERAL.encoder.encode, messages)] == lines
         assert [message.data for message in messages] == [b"one", b"two", b"it is \n"]
 
 

@@ -29,7 +29,7 @@ def split(data: bytes) -> None:
     got = [line for start in range(0, len(data), step) for line in cut.feed(data[start : start + step])] + cut.end()
     assert [line[: LIMIT + 1] for line in got] == [line[: LIMIT + 1] for line in expected]
     assert all(len(line) <= len(data) for line in got)
-    assert not whole.rest
+    assert not whole.partial
 
 
 def any_dialect(data: bytes) -> None:

@@ -25,6 +25,7 @@ from app.messages.position import EARLIEST
 from app.messages.topic import TopicFilter
 from app.storage.clock import Clock
 from app.storage.memory import MemoryEngine
+from app.tcp.connection import Connection as LineConnection
 from app.tcp.session import LineSession
 from app.web.api.publish import PublishLimits
 from app.web.app import create_app
@@ -131,7 +132,7 @@ class Doors:
         return HttpToolsProtocol(self._config, self._state, {}, self.loop)
 
     def lines(self) -> asyncio.Protocol:
-        return LineSession(self.broker, 2_000, 1_000, self._keeper, auth_timeout=10.0)
+        return LineConnection(LineSession(self.broker, 1_000, self._keeper, auth_timeout=10.0), 2_000)
 
     def log(self) -> list[Message]:
         """What is kept, in the order of the log."""

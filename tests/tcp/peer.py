@@ -13,7 +13,7 @@ from app.log.topic_log import Limits, Retention
 from app.storage.clock import Clock
 from app.storage.engine import Engine
 from app.storage.memory import MemoryEngine
-from app.tcp.connection import Connection
+from app.tcp.connection import Connection, Session
 from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
 from tests.harness import OPEN
@@ -128,7 +128,7 @@ async def serving(
     max_line: int = MAX_LINE,
     max_message: int = MAX_MESSAGE,
     send_buffer: int = 0,
-    session: Callable[[Broker], Connection] | None = None,
+    session: Callable[[Broker], Session] | None = None,
     authenticator: Authenticator = OPEN,
     auth_timeout: float = 10.0,
 ) -> AsyncIterator[Port]:
@@ -136,8 +136,13 @@ async def serving(
     sock = bound_socket(send_buffer)
     number: int = sock.getsockname()[1]
     async with Broker(engine, timing or Timing(), max_subscribers) as broker:
-        make = session or (lambda broker: LineSession(broker, max_line, max_message, authenticator, auth_timeout))
-        async with LineListener(sock, lambda: make(broker), max_clients):
+
+        def connect() -> Connection:
+            if session is not None:
+                return Connection(session(broker), max_line)
+            return Connection(LineSession(broker, max_message, authenticator, auth_timeout), max_line)
+
+        async with LineListener(sock, connect, max_clients):
             yield Port(broker, number)
 
 

@@ -13,7 +13,7 @@ from app.access.authenticator import Authenticator
 from app.access.private_files import append_private
 from app.access.tokens import TokenFile
 from app.messages import lease
-from app.tcp import session
+from app.tcp import subscriptions
 from app.tcp.dialects import base, detect, json_objects, python_literals, text
 from tests.harness import OPEN
 from tests.tcp.peer import serving
@@ -90,13 +90,13 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     assert python_literals.MAX_LITERAL == 128 << 10
     assert f"{python_literals.MAX_BARE:,} characters and {python_literals.MAX_STRUCTURE} brackets" in DOCUMENT
     assert f"nested {python_literals.MAX_NESTING} deep" in DOCUMENT
-    assert f"| subscriptions of one connection | {session.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
-    assert f"1 to {lease.MAX_LEASES}; {json_objects.CREDIT} in JSON, {text.CREDIT} in words" in DOCUMENT
+    assert f"| subscriptions of one connection | {subscriptions.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
+    assert f"1 to {lease.MAX_LEASES}; {json_objects.DEFAULT_CREDIT} in JSON, {text.DEFAULT_CREDIT} in words" in DOCUMENT
     assert (lease.MAX_LEASE_SECONDS, lease.MAX_NACK_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT
 
 
-@pytest.mark.parametrize("start", detect.USUAL)
+@pytest.mark.parametrize("start", detect.BY_START)
 def test_what_is_looked_up_by_its_start_is_what_the_whole_line_says(start: bytes) -> None:
-    assert detect.choose(start + b"command") is detect.USUAL[start]
+    assert detect.choose(start + b"command") is detect.BY_START[start]

@@ -13,7 +13,7 @@ LIMIT = 1_000
 
 @pytest.fixture
 async def echo() -> AsyncIterator[Peer]:
-    async with serving(session=lambda _: EchoSession(LIMIT)) as port, port.connect() as peer:
+    async with serving(max_line=LIMIT, session=lambda _: EchoSession()) as port, port.connect() as peer:
         yield peer
 
 

@@ -16,7 +16,7 @@ from app.messages.lease import Action, LeaseId, Outcome
 from app.messages.position import Gap
 from app.storage.clock import Clock
 from app.storage.memory import MemoryEngine
-from app.tcp.session import MAX_SUBSCRIPTIONS
+from app.tcp.subscriptions import MAX_SUBSCRIPTIONS
 from tests.tcp.peer import DEADLINE, DONE, Peer, Port, send, serving, subscribe
 
 EXPIRED = b'{"success": false, "reason": "expired"}\r\n'

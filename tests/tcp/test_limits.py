@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from app.broker.broker import Timing
-from app.tcp.connection import WRITE
+from app.tcp.connection import MAX_WRITE_BYTES, Connection
 from app.tcp.dialects.text import HELP
 from app.tcp.session import LineSession
 from tests.harness import OPEN
@@ -226,10 +226,10 @@ async def test_a_peer_that_does_not_read_is_not_read_and_goes_on_as_soon_as_it_r
     async with serving(send_buffer=16 << 10) as port, port.connect() as peer, port.connect() as other:
         peer.stop_reading()
         peer.send(b"help\n" * count)
-        session = await only_session_that_is_full()
-        transport = session._transport
-        assert transport.get_write_buffer_size() < 4 * WRITE
-        assert len(session._backlog) < count
+        connection = await only_connection_that_is_full()
+        transport = connection._transport
+        assert transport.get_write_buffer_size() < 4 * MAX_WRITE_BYTES
+        assert len(connection._backlog) < count
         await other.assert_quiet()
         peer.read_again()
         expected = b"OK " + ANSWER + b"\r\n"
@@ -238,12 +238,12 @@ async def test_a_peer_that_does_not_read_is_not_read_and_goes_on_as_soon_as_it_r
                 assert await peer.reader.readexactly(len(expected)) == expected
 
 
-async def only_session_that_is_full() -> LineSession:
-    """The session whose peer takes no more, once there is one."""
+async def only_connection_that_is_full() -> Connection:
+    """The connection whose peer takes no more, once there is one."""
     async with asyncio.timeout(DEADLINE):
         while True:
             for thing in gc.get_objects():
-                if isinstance(thing, LineSession) and thing._paused:
+                if isinstance(thing, Connection) and thing.paused:
                     return thing
             await asyncio.sleep(0)
 
@@ -263,8 +263,8 @@ async def test_a_stalled_reader_delays_nobody_and_catches_up() -> None:
             text = f"{number:{size}}"
             await publisher.do(send("foo", text))
             assert await quick.line() == delivered("foo", text, number)
-        session = await only_session_that_is_full()
-        assert session._transport.get_write_buffer_size() < 8 * WRITE
+        connection = await only_connection_that_is_full()
+        assert connection._transport.get_write_buffer_size() < 8 * MAX_WRITE_BYTES
         slow.read_again()
         for number in range(count):
             assert await slow.line() == delivered("foo", f"{number:{size}}", number)
@@ -334,8 +334,8 @@ async def test_the_server_ends_although_somebody_does_not_read() -> None:
         peer = Peer(*await asyncio.open_connection("127.0.0.1", port.number))
         peer.stop_reading()
         peer.send(b"help\n" * 100_000)
-        session = await only_session_that_is_full()
-    assert session._transport.is_closing()
+        connection = await only_connection_that_is_full()
+    assert connection._transport.is_closing()
     peer.writer.transport.abort()
     with suppress(ConnectionError):
         await peer.writer.wait_closed()
@@ -374,38 +374,38 @@ class Transport(asyncio.Transport):
 
 async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, peer: Peer) -> None:
     await peer.do(send("foo", "a"), send("foo", "b"))
-    session, transport = LineSession(port.broker, 1_000, 1_000, OPEN, 10.0), Transport()
-    session.connection_made(transport)
-    session.data_received(f"ping\n{subscribe('foo')}\nping\n".encode())
+    connection, transport = Connection(LineSession(port.broker, 1_000, OPEN, 10.0), 1_000), Transport()
+    connection.connection_made(transport)
+    connection.data_received(f"ping\n{subscribe('foo')}\nping\n".encode())
     messages = delivered("foo", "a", 0) + delivered("foo", "b", 1)
     assert transport.writes == [b"OK pong\r\n" + DONE + messages + b"OK pong\r\n"]
-    session.connection_lost(None)
+    connection.connection_lost(None)
 
 
 async def test_a_peer_that_takes_nothing_is_not_read(port: Port) -> None:
-    session, transport = LineSession(port.broker, 1_000, 1_000, OPEN, 10.0), Transport()
-    session.connection_made(transport)
-    session.pause_writing()
+    connection, transport = Connection(LineSession(port.broker, 1_000, OPEN, 10.0), 1_000), Transport()
+    connection.connection_made(transport)
+    connection.pause_writing()
     assert not transport.reading
-    session.data_received(b"ping\n" * 3)
+    connection.data_received(b"ping\n" * 3)
     assert transport.writes == []
-    session.resume_writing()
+    connection.resume_writing()
     assert transport.writes == [b"OK pong\r\n" * 3]
     assert transport.reading
 
 
 async def test_what_is_pending_falls_whenever_the_socket_takes_something_however_it_is_filled_again(port: Port) -> None:
     """A reader that waits for its turn on a busy connection must not look stalled."""
-    session, transport = LineSession(port.broker, 100, 100, OPEN, 10.0), Transport()
-    session.connection_made(transport)
+    connection, transport = Connection(LineSession(port.broker, 100, OPEN, 10.0), 100), Transport()
+    connection.connection_made(transport)
     seen = []
     for full, left in ((100, 10), (500, 20), (90, 0), (80_000, 79_999)):
         transport.filled = full
-        session.pause_writing()
-        seen.append(session.pending())
+        connection.pause_writing()
+        seen.append(connection.pending())
         transport.filled = left
-        seen.append(session.pending())
-        session.resume_writing()
+        seen.append(connection.pending())
+        connection.resume_writing()
     falls = [before - after for before, after in pairwise(seen)]
     assert falls == [90, 0, 480, 0, 90, 0, 1]
 

@@ -27,7 +27,7 @@ def test_the_lines_are_the_same_whatever_the_pieces(texts: list[bytes], sizes: l
     found: list[bytes] = []
     for piece in cut(b"\n".join(texts), sizes):
         found += lines.feed(piece)
-        assert len(lines.rest) <= LIMIT
+        assert len(lines.partial) <= LIMIT
     found += lines.end()
     expected = texts if texts and texts[-1] else texts[:-1]
     assert [line[: LIMIT + 1] for line in found] == [line[: LIMIT + 1] for line in expected]
@@ -38,7 +38,7 @@ def test_a_line_that_is_too_long_is_known_before_it_ends() -> None:
     assert lines.feed(b"x" * LIMIT) == []
     assert lines.feed(b"x") == [b"x" * (LIMIT + 1)]
     assert lines.feed(b"x" * 1_000_000) == []
-    assert not lines.rest
+    assert not lines.partial
     assert lines.feed(b"x\nnext\n") == [b"next"]
 
 

@@ -14,7 +14,7 @@ from app.messages.control_characters import has_control_characters
 from app.messages.message import Draft
 from app.tcp.dialects.commands import Send
 from app.tcp.dialects.detect import LITERAL, choose
-from app.tcp.dialects.python_literals import _PLAIN, MAX_LITERAL, _evaluated
+from app.tcp.dialects.python_literals import _PLAIN, MAX_LITERAL, _evaluate
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
 
 SUBSCRIBE = "{'command':'subscribe', 'topic':'foo'}"
@@ -285,7 +285,7 @@ def test_what_is_read_by_the_short_way_is_what_python_reads(inner: str) -> None:
     """Pairs of plain strings, which most lines are, are not shown to Python's parser."""
     line = f"{{'a': 'b', {inner}}}"
     try:
-        value = _evaluated(line.encode())
+        value = _evaluate(line.encode())
     except Refused:
         return
     with warnings.catch_warnings():
@@ -312,7 +312,7 @@ def test_a_line_of_a_kind_that_was_seen_means_what_python_reads(beginning: str, 
     assert (sent.envelope.topic, sent.data.decode()) == (value["topic"], value["msg"])
     (run,) = make_runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
     expected = repr(value).encode() if has_control_characters(line) else line
-    assert [*map(LITERAL.form.encode, run.messages)] == [expected + b"\n"]
+    assert [*map(LITERAL.encoder.encode, run.messages)] == [expected + b"\n"]
 
 
 def test_lines_that_differ_in_their_message_only_are_in_one_envelope() -> None:

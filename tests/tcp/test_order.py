@@ -14,12 +14,12 @@ from app.log.topic_log import Limits
 from app.messages.message import Draft, PublishResult, count_messages
 from app.storage import clock
 from app.storage.memory import MemoryEngine
-from app.tcp.connection import MAX_DUE
+from app.tcp.connection import MAX_PENDING
 from app.tcp.replies import PublishReplies
 from app.tcp.session import LineSession
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import OPEN
-from tests.tcp.peer import DONE, MAX_LINE, MAX_MESSAGE, Peer, Port, delivered, send, serving, subscribe
+from tests.tcp.peer import DONE, MAX_MESSAGE, Peer, Port, delivered, send, serving, subscribe
 
 
 class SlowEngine(MemoryEngine):
@@ -134,17 +134,17 @@ async def test_a_peer_that_goes_away_meanwhile_harms_nobody(slow: SlowEngine) ->
 async def test_so_many_sends_wait_and_no_more(slow: SlowEngine) -> None:
     more = 500
     async with serving(engine=slow) as port, port.connect() as peer:
-        peer.send("pub foo first", *[send("foo", "x")] * (MAX_DUE - 1 + more))
-        await slow.has(MAX_DUE)
+        peer.send("pub foo first", *[send("foo", "x")] * (MAX_PENDING - 1 + more))
+        await slow.has(MAX_PENDING)
         await settle(port)
-        assert slow.messages == MAX_DUE
+        assert slow.messages == MAX_PENDING
         while slow.asked:
             slow.accept()
         await slow.has(more)
         while slow.asked:
             slow.accept()
         assert (await peer.line()).startswith(b"OK ")
-        assert set(await peer.lines(MAX_DUE - 1 + more)) == {DONE}
+        assert set(await peer.lines(MAX_PENDING - 1 + more)) == {DONE}
 
 
 async def settle(port: Port) -> None:
@@ -203,7 +203,7 @@ async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slo
     sessions: list[LineSession] = []
 
     def session(broker: Broker) -> LineSession:
-        sessions.append(LineSession(broker, MAX_LINE, MAX_MESSAGE, OPEN, 10.0))
+        sessions.append(LineSession(broker, MAX_MESSAGE, OPEN, 10.0))
         return sessions[-1]
 
     async with serving(engine=slow, session=session) as port, port.connect() as peer:
@@ -211,7 +211,7 @@ async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slo
         await slow.has(2)
         slow.accept(1)
         await settle(port)
-        one, two = (due for due in sessions[0]._due if isinstance(due, PublishReplies))
+        one, two = (reply for reply in sessions[0]._connection._replies if isinstance(reply, PublishReplies))
         assert [draft.bodies for draft in one.drafts] == [(b"a",)]
         assert not two.drafts
         slow.accept()
@@ -229,11 +229,11 @@ async def test_however_many_answers_come_at_once_a_client_has_one_turn(
             handled += 1
             super().handle(line)
 
-    sends = ["pub a x", "pub b x"] * (MAX_DUE // 2)
-    make = partial(Session, max_line=MAX_LINE, max_message=MAX_MESSAGE, authenticator=OPEN, auth_timeout=10.0)
+    sends = ["pub a x", "pub b x"] * (MAX_PENDING // 2)
+    make = partial(Session, max_message=MAX_MESSAGE, authenticator=OPEN, auth_timeout=10.0)
     async with serving(engine=slow, session=make) as port, port.connect() as peer:
         peer.send(*sends, *["nonsense"] * 50)
-        await slow.has(MAX_DUE)
+        await slow.has(MAX_PENDING)
         await settle(port)
         monkeypatch.setattr("app.tcp.connection.TURN", -1.0)  # a line a turn
         while slow.asked:
@@ -244,7 +244,7 @@ async def test_however_many_answers_come_at_once_a_client_has_one_turn(
             turns.append(handled)
             handled = 0
         assert max(turns) == 1
-        assert len(await peer.lines(MAX_DUE + 50)) == MAX_DUE + 50
+        assert len(await peer.lines(MAX_PENDING + 50)) == MAX_PENDING + 50
 
 
 async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None:

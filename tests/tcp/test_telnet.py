@@ -18,7 +18,7 @@ from itertools import pairwise
 import pytest
 
 from app.tcp.echo import EchoSession
-from app.tcp.telnet import LONGEST, MOST, Telnet
+from app.tcp.telnet import MAX_COMMANDS, MAX_SUBNEGOTIATION, Telnet
 from tests.harness import DEADLINE, ServerProcess, start_server
 from tests.tcp.peer import PARSE, UTF8, Peer, Port, serving
 
@@ -70,7 +70,7 @@ def negotiations() -> Iterator[bytes]:
     """Each that leaves nothing in the text and gets no answer, or gets one of three bytes."""
     yield from (IAC + bytes([code]) for code in range(0xEC, 0xFA) if bytes([code]) != AYT)
     yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\n", b"'", IAC))
-    for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (LONGEST - 2)):
+    for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (MAX_SUBNEGOTIATION - 2)):
         yield IAC + SB + inside + IAC + SE
 
 
@@ -90,7 +90,7 @@ def test_a_negotiation_is_no_part_of_a_line_wherever_it_stands_and_however_it_co
             for cut in range(place, min(place + len(negotiation) + 1, place + 12)):
                 telnet = Telnet()
                 text = [telnet.feed(part)[0] for part in (whole[:cut], whole[cut:])]
-                assert (b"".join(text), telnet.rest) == (line, b""), (negotiation, place, cut)
+                assert (b"".join(text), telnet.partial) == (line, b""), (negotiation, place, cut)
             telnet = Telnet()
             assert b"".join(telnet.feed(whole[at : at + 1])[0] for at in range(len(whole))) == line
 
@@ -164,12 +164,12 @@ async def test_a_negotiation_that_never_ends_is_text_when_the_client_leaves(peer
 
 
 async def test_a_subnegotiation_without_an_end_makes_nobody_deaf(peer: Peer) -> None:
-    peer.send(IAC + SB + b"x" * LONGEST + b"\nping\n")
+    peer.send(IAC + SB + b"x" * MAX_SUBNEGOTIATION + b"\nping\n")
     assert await peer.line() == PONG
 
 
 async def test_a_flood_of_negotiation_is_refused_as_the_text_that_it_is(peer: Peer) -> None:
-    peer.send((IAC + WILL + b"\x01") * 100 * MOST + b"\n")
+    peer.send((IAC + WILL + b"\x01") * 100 * MAX_COMMANDS + b"\n")
     peer.writer.write_eof()
     said = await peer.rest()
     assert UTF8 in said or PARSE in said
@@ -182,8 +182,8 @@ def test_a_read_full_of_negotiation_costs_no_more_than_its_length() -> None:
         telnet = Telnet()
         for _ in range(3):
             _, answers = telnet.feed(unit * 100_000)
-            assert len(answers) <= 3 * MOST + len(PONG)
-            assert len(telnet.rest) <= 2 * LONGEST + 3
+            assert len(answers) <= 3 * MAX_COMMANDS + len(PONG)
+            assert len(telnet.partial) <= 2 * MAX_SUBNEGOTIATION + 3
 
 
 async def test_a_tls_hello_that_looks_like_a_negotiation_is_hung_up_on_without_a_word(peer: Peer) -> None:
@@ -203,7 +203,7 @@ async def test_a_data_mark_that_comes_as_urgent_data_is_heard_where_it_stands(pe
 
 
 async def test_the_echo_answers_negotiation_and_gives_everything_else_back() -> None:
-    async with serving(session=lambda _: EchoSession(1_000)) as port, port.connect() as peer:
+    async with serving(session=lambda _: EchoSession()) as port, port.connect() as peer:
         peer.send(PUTTY + b"a\xff\xffb" + IAC + AO + b"c\xff\n")
         peer.writer.write_eof()
         assert await peer.rest() == DECLINED + b"a\xff\xffbc\xff\n"

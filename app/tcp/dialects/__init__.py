@@ -1,5 +1,5 @@
-"""How a line is read and answered: Python literals, JSON, or text for people.
+"""The dialects of the line port: Python literals, JSON, and text for people.
 
-`detect` tells which of them a line is in; each makes the same `commands` of it.
+`detect` finds the dialect of a line; each dialect parses its lines into the same `commands`, and writes the replies.
 They know nothing of sockets or sessions.
 """

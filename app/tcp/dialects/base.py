@@ -1,4 +1,4 @@
-"""What the line port's dialects have in common: a line in, a Command out; and how the answer is said. No I/O."""
+"""Dialect: it parses a line into a Command, and writes the replies. No I/O."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Final
@@ -33,37 +33,37 @@ _NOT_SETTLED: Final = {
 
 
 class Dialect(ABC):
-    form: ClassVar[Encoder]
-    """How messages look to who subscribes in this dialect."""
+    encoder: ClassVar[Encoder]
+    """Of messages, for subscriptions that were made in this dialect."""
 
-    lease_form: ClassVar[LeaseEncoder]
-    """How they look to who works in it, where it has a word for that."""
+    lease_encoder: ClassVar[LeaseEncoder]
+    """Of leases, for consumers. Only dialects that have the command `work` define it."""
 
     @abstractmethod
     def parse(self, line: bytes) -> Command:
-        """What the line asks for. Raises Refused with a reason in this dialect's words, and nothing else."""
+        """Raises Refused with a reason in this dialect's words, and nothing else."""
 
     @abstractmethod
     def success(self, text: str) -> bytes:
-        """The answer to a command that was done; `text` is for dialects that say what was done."""
+        """The reply to a command that succeeded. `text` says what was done, for dialects that report it."""
 
     @abstractmethod
     def error(self, error: PlainmqError) -> bytes:
-        """The answer to a command that was not done."""
+        """The reply to a command that failed."""
 
-    def sent(self, receipt: Receipt, place: int, count: int) -> bytes:  # noqa: ARG002
-        """The answers to so many sends: theirs are the messages from that place on (from 0) among the receipt's."""
+    def sent(self, receipt: Receipt, start: int, count: int) -> bytes:  # noqa: ARG002
+        """The replies to so many sends. Their messages begin at this index (from 0) of the receipt's."""
         return self.success("") * count
 
     def settled(self, command: Settle, outcome: Outcome) -> bytes:
-        """The answer to an ack, a nack or an extend."""
+        """The reply to an ack, a nack or an extend."""
         if outcome is Outcome.DONE:
             return self.success(outcome)
         kind, sentence = _NOT_SETTLED[outcome]
         return self.error(kind(sentence.format(id=command.id, topic=command.topic, group=command.group)))
 
     def bye(self, reason: str) -> bytes:  # noqa: ARG002
-        """The last line before we close; empty where the dialect has no word for it."""
+        """The last line before the server closes the connection; empty if the dialect has none."""
         return b""
 
 

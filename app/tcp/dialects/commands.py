@@ -1,4 +1,4 @@
-"""What a line asks for: a Command, which cannot be wrong any more; and the checks that its values have to pass."""
+"""Commands: what lines are parsed into. Their values are checked before, by the parsers here and in messages/."""
 
 from functools import lru_cache
 
@@ -22,7 +22,8 @@ class Subscribe(Command):
 
 
 class Work(Command):
-    """`lease` is in seconds (None: the group's ack_timeout)."""
+    """Consume from a group, with at most `credit` leases at a time. `lease` is in seconds (None: the group's
+    ack_timeout)."""
 
     topic: str
     group: str
@@ -31,14 +32,14 @@ class Work(Command):
 
 
 class Unsubscribe(Command):
-    """`group`: from its work (None: from the topic itself)."""
+    """`group`: stop to consume from it (None: end the subscription to the topic)."""
 
     topic: str
     group: str | None = None
 
 
 class Batchable(Command, gc=False):
-    """One of those that the log can do many of at once: they are if their `batch_key` is equal."""
+    """A command that the log can carry out in batches: consecutive commands with an equal `batch_key`."""
 
     @property
     def batch_key(self) -> object:
@@ -46,8 +47,9 @@ class Batchable(Command, gc=False):
 
 
 @lru_cache(maxsize=4_096)
-def plain(topic: str) -> Envelope:
-    """The envelope of most messages for the topic: they travel together. Raises TopicInvalid."""
+def plain_envelope(topic: str) -> Envelope:
+    """The envelope of messages without options. They share one object, so the log stores them as one run. Raises
+    TopicInvalid."""
     return Envelope(parse_topic(topic))
 
 
@@ -61,7 +63,7 @@ class Send(Batchable, gc=False):
 
 
 class Settle(Batchable, gc=False):
-    """`seconds`: a nack's delay, an extension's length (None: what the group has for it)."""
+    """`seconds`: the delay of a nack, or the length of an extension (None: the group's)."""
 
     action: Action
     topic: str
@@ -95,7 +97,7 @@ class Quit(Command):
 
 
 def parse_lease(text: str) -> float:
-    """How long a worker may take, in seconds. Raises OptionInvalid."""
+    """The length of a lease in seconds. Raises OptionInvalid."""
     seconds = parse_duration(text)
     if not 0 < seconds <= MAX_LEASE_SECONDS:
         raise OptionInvalid(f"a lease lasts longer than 0 and at most {format_duration(MAX_LEASE_SECONDS)}, not {text}")
@@ -103,7 +105,7 @@ def parse_lease(text: str) -> float:
 
 
 def parse_delay(text: str) -> float:
-    """Until a message that was given back is handed out again, in seconds. Raises OptionInvalid."""
+    """The delay of a nack in seconds. Raises OptionInvalid."""
     seconds = parse_duration(text)
     if seconds > MAX_NACK_DELAY:
         raise OptionInvalid(f"a delay is at most {format_duration(MAX_NACK_DELAY)}, not {text}")

@@ -1,4 +1,4 @@
-"""The line port's three dialects, and which one a line speaks.
+"""The three dialects, and the detection of a line's dialect by its first characters.
 
 | dialect | for                            | answers                                          | lines end in |
 |---------|--------------------------------|--------------------------------------------------|--------------|
@@ -6,8 +6,8 @@
 | JSON    | programs                       | `{"success": true}`, `{"success": false, ...}`   | CRLF         |
 | WORDS   | people                         | `OK ...`, `ERR <code> <sentence>`                | CRLF         |
 
-A new dialect is a module with its class and a row in _STARTS; a new command is a Struct, a row in each dialect that has
-a word for it, and a handler in the session.
+A new dialect is a module with its class and a row in _PATTERNS. A new command is a Struct in `commands`, a row in each
+dialect that has it, a required right in `permissions` and a handler in the session.
 """
 
 import re
@@ -24,18 +24,18 @@ WORDS: Final = TextDialect()
 
 _HTTP = re.compile(
     rb"(?:[A-Za-z]+ (?:/|\*|[a-z]+://)|CONNECT )(?:[^ ]* HTTP/[0-9]|[^ ]{4096})"
-)  # no topic starts like that, so no line of words is lost; a long target may be cut short before its HTTP/1.1
-_STARTS: Final[tuple[tuple[re.Pattern[bytes], Dialect | None], ...]] = (
-    (re.compile(rb"\x16\x03"), None),  # a TLS hello
+)  # no topic starts with such a target, so no valid text line matches; a long one may be cut before its HTTP/1.1
+_PATTERNS: Final[tuple[tuple[re.Pattern[bytes], Dialect | None], ...]] = (
+    (re.compile(rb"\x16\x03"), None),  # a TLS handshake
     (_HTTP, None),
     (re.compile(rb"[ \t\r]*(?:\{[ \t]*(?:[bBuUrR]{0,2}'|[bBuUrR]{1,2}\"|\()|['(]|[bBuUrR]{1,2}['\"])"), LITERAL),
     (re.compile(rb"[ \t\r]*(?!(?:null|true|false)[ \t\r]*\Z)[A-Za-z!#$%&*+./;<=>?@\\^_`|~]"), WORDS),
     (re.compile(rb""), JSON),
 )
-USUAL: Final[dict[bytes, Dialect]] = {b'{"': JSON, b"{'": LITERAL}
-"""How most lines start: of those, choose() says the same."""
+BY_START: Final[dict[bytes, Dialect]] = {b'{"': JSON, b"{'": LITERAL}
+"""The dialect by the first two bytes of most lines: a shorter way to the result of choose()."""
 
 
 def choose(line: bytes) -> Dialect | None:
-    """The dialect of a line that is not blank; None when it belongs to another protocol: HTTP or TLS."""
-    return next(dialect for start, dialect in _STARTS if start.match(line))
+    """The dialect of a line that is not blank; None if it belongs to another protocol: HTTP or TLS."""
+    return next(dialect for pattern, dialect in _PATTERNS if pattern.match(line))

@@ -1,4 +1,4 @@
-"""JSON objects: the third version of the protocol, and what is ours beyond it."""
+"""The JSON dialect: the third version of the original protocol, with extensions."""
 
 from typing import Annotated, Final
 
@@ -14,10 +14,22 @@ from ...messages.record import encode_json
 from ...messages.topic import parse_topic
 from .. import encoders
 from .base import BadArguments, Dialect, NotParsed, NotUtf8, decoded
-from .commands import Auth, Command, Ping, Send, Settle, Subscribe, Unsubscribe, Work, parse_delay, parse_lease, plain
+from .commands import (
+    Auth,
+    Command,
+    Ping,
+    Send,
+    Settle,
+    Subscribe,
+    Unsubscribe,
+    Work,
+    parse_delay,
+    parse_lease,
+    plain_envelope,
+)
 
-_ALL: Final = Delivery.ALL  # an enum's member is dear to look up
-CREDIT: Final = 10  # leases of a worker who does not say how many
+_ALL: Final = Delivery.ALL  # looking up an enum member is slow
+DEFAULT_CREDIT: Final = 10  # leases at a time
 
 
 class _Line(msgspec.Struct, tag_field="command", forbid_unknown_fields=True, gc=False):
@@ -38,13 +50,13 @@ class _Subscribe(_Line, tag="subscribe"):
             replay = LATEST if self.cache is False else EARLIEST
             return Subscribe(parse_topic(self.topic), replay if self.last_seen is UNSET else AfterIndex(self.last_seen))
         _check_absent(self.last_seen, self.cache)
-        credit = CREDIT if self.credit is UNSET else self.credit
+        credit = DEFAULT_CREDIT if self.credit is UNSET else self.credit
         lease = None if self.lease is UNSET else parse_lease(self.lease)
         return Work(parse_topic(self.topic), parse_group(self.group), credit, lease)
 
 
 def _check_absent(*values: object) -> None:
-    """Keys that do not go with the others."""
+    """These keys cannot be combined with the others of the line. Raises BadArguments."""
     if any(value is not UNSET for value in values):
         raise BadArguments
 
@@ -65,7 +77,7 @@ class _Send(_Line, tag="send"):
 
     def command(self) -> Command:
         if self.delivery is _ALL and self.cache:
-            return Send(plain(self.topic), self.msg.encode())
+            return Send(plain_envelope(self.topic), self.msg.encode())
         return Send(Envelope(parse_topic(self.topic), TEXT, None, self.delivery, self.cache), self.msg.encode())
 
 
@@ -111,11 +123,11 @@ _Lines = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _P
 
 
 class JsonDialect(Dialect):
-    form = encoders.JSON
-    lease_form = encoders.JSON_LEASE
+    encoder = encoders.JSON
+    lease_encoder = encoders.JSON_LEASE
 
     _decode = msgspec.json.Decoder(_Lines).decode
-    _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax and builds nothing
+    _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode  # without building values
 
     def parse(self, line: bytes) -> Command:
         try:
@@ -125,10 +137,10 @@ class JsonDialect(Dialect):
             raise self._reason(line) from None
 
     def _reason(self, line: bytes) -> Refused:
-        """Why the line is refused, in the words that clients compare."""
+        """Why the line is refused. Clients compare these sentences, so they are fixed."""
         try:
             decoded(line)
-            self._skim(line)
+            self._check_syntax(line)
         except NotUtf8 as error:
             return error
         except (msgspec.DecodeError, RecursionError):
@@ -139,7 +151,7 @@ class JsonDialect(Dialect):
         return b'{"success": true}\r\n'
 
     def settled(self, command: Settle, outcome: Outcome) -> bytes:  # noqa: ARG002
-        """Anything but `done` is a bare word, for programs to compare."""
+        """A failure has the bare outcome as its reason, so that programs can compare it."""
         return self.success("") if outcome is Outcome.DONE else self.error(Refused(outcome))
 
     def error(self, error: PlainmqError) -> bytes:

@@ -1,4 +1,4 @@
-"""Python literals: the first and second version of the protocol."""
+"""The dialect of Python literals: the first and second version of the original protocol."""
 
 import ast
 import re
@@ -20,10 +20,10 @@ from .base import BadArguments, Dialect, NotParsed, decoded
 from .commands import Auth, Command, Send, Subscribe
 
 MAX_LITERAL: Final = 128 << 10  # bytes of a line
-MAX_BARE: Final = 8 << 10  # characters of it outside quotes
+MAX_BARE: Final = 8 << 10  # characters outside quotes
 MAX_STRUCTURE: Final = 256  # brackets, commas and operators outside quotes
 MAX_NESTING: Final = 8
-MAX_BEGINNING: Final = 512  # bytes before the message, in a line of a kind that is remembered
+MAX_HEAD: Final = 512  # bytes of a cached head: a line up to its message
 
 _STRING = re.compile(
     r"""'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+(?:'''|\Z|\\\Z)"""
@@ -31,14 +31,14 @@ _STRING = re.compile(
     r"""|'[^'\\]*+(?:\\.[^'\\]*+)*+(?:'|\Z|\\\Z)"""
     r"""|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)""",
     re.DOTALL,
-)  # every alternative runs to its end, found or not, so that a search never goes over the same text twice
+)  # each alternative matches to the end of the text if its quote is missing: no text is searched twice
 _PAIR = re.compile(r"'([^'\\\0]*)' ?: ?'([^'\\\0]*)'")
-_PLAIN = re.compile(rf"\{{{_PAIR.pattern}(?:, ?{_PAIR.pattern}){{0,3}}\}}")  # what most lines are
+_PLAIN = re.compile(rf"\{{{_PAIR.pattern}(?:, ?{_PAIR.pattern}){{0,3}}\}}")  # most lines
 _STRUCTURE = re.compile(r"[^\w\s:.'\"]")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
-_PREFIXES = frozenset({"b", "u", "r", "br", "rb"})  # of strings; f would run code
+_PREFIXES = frozenset({"b", "u", "r", "br", "rb"})  # of strings; not f, which would run code
 _NAMES = frozenset({"True", "False", "None", "set"})
-_STEP = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
+_DEPTH_CHANGE = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 
 
 class _Subscribe(msgspec.Struct, tag_field="command", tag="subscribe", forbid_unknown_fields=True):
@@ -81,16 +81,14 @@ _Lines = _Subscribe | _Send | _Auth
 
 
 class LiteralDialect(Dialect):
-    form = encoders.LITERAL
+    encoder = encoders.LITERAL
 
     def parse(self, line: bytes) -> Command:
-        if send := _usual(line):
+        if send := _with_cached_head(line):
             return send
-        value = _evaluated(line)
-        if has_control_characters(
-            line.removesuffix(b"\r")
-        ):  # who reads it may sit at a terminal: the same value, as Python writes it
-            line = repr(value).encode()
+        value = _evaluate(line)
+        if has_control_characters(line.removesuffix(b"\r")):
+            line = repr(value).encode()  # an equal value without them: a subscriber may be a terminal
         try:
             wire: _Lines = msgspec.convert(value, _Lines)
             return wire.command(line)
@@ -109,47 +107,47 @@ _END: Final = b"'}"
 _LITERAL_EXAMPLE = "{'command': 'subscribe', 'topic': 'foo'} or {'command': 'send', 'topic': 'foo', 'msg': 'blah'}"
 
 
-# Most lines of a client differ in their last string only, and that is the message
+# Fast path: most sends of a client differ in their last string only, which is the message. All before it is the head.
 
 
-def _usual(line: bytes) -> Send | None:
-    """The send that it is, if the message is its last string, and has no escape."""
+def _with_cached_head(line: bytes) -> Send | None:
+    """The send, if the message is the last string of the line and has no escapes."""
     begin = line.rfind(b"'", 0, -2) + 1
-    before, message = line[:begin], line[begin:-2]
-    if not (before.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_BEGINNING and len(line) <= MAX_LITERAL):
+    head, message = line[:begin], line[begin:-2]
+    if not (head.endswith(_MESSAGE) and line.endswith(_END) and begin <= MAX_HEAD and len(line) <= MAX_LITERAL):
         return None
     if b"\\" in message or has_control_characters(message) or not (message.isascii() or is_utf8(message)):
         return None
-    envelope = _envelope(before)
+    envelope = _envelope(head)
     return None if envelope is None else Send(envelope, message)
 
 
 @lru_cache(maxsize=1_024)
-def _envelope(before: bytes) -> Envelope | None:
-    """Of the sends that begin like this. None: they are something else, and each has to be read."""
-    line = before + _END
+def _envelope(head: bytes) -> Envelope | None:
+    """The envelope of all sends with this head. None: the line has to be parsed as a whole."""
+    line = head + _END
     try:
         if has_control_characters(line) or not _PLAIN.fullmatch(decoded(line)):
             return None
-        wire: _Lines = msgspec.convert(_evaluated(line), _Lines)
+        wire: _Lines = msgspec.convert(_evaluate(line), _Lines)
     except (msgspec.ValidationError, PlainmqError):
         return None
-    return wire.envelope(before + BODY_PLACEHOLDER + _END) if isinstance(wire, _Send) else None
+    return wire.envelope(head + BODY_PLACEHOLDER + _END) if isinstance(wire, _Send) else None
 
 
-def _evaluated(line: bytes) -> Any:
-    """The value of the literal; a hostile line costs milliseconds. Raises Refused."""
+def _evaluate(line: bytes) -> Any:
+    """The value of the literal. A hostile line costs milliseconds at most. Raises Refused."""
     if len(line) > MAX_LITERAL:
         raise MessageTooLarge(f"a Python literal has at most {MAX_LITERAL} bytes: longer messages can be sent as JSON")
     text = decoded(line).strip()
-    if "\r" in text:  # to Python it ends a comment
+    if "\r" in text:  # Python would take it for the end of a comment
         raise NotParsed("a carriage return is not part of a literal: write it as \\r")
     if _PLAIN.fullmatch(text):
         return dict(_PAIR.findall(text))
     _check_structure(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of '\d', which the sender cannot see
+            warnings.simplefilter("ignore")  # of invalid escapes such as '\d'; the sender would not see it
             return ast.literal_eval(text)
     except SyntaxError as error:
         raise NotParsed(f"this is not a Python literal: {error.msg[:100]}") from None
@@ -158,7 +156,7 @@ def _evaluated(line: bytes) -> Any:
 
 
 def _check_structure(text: str) -> None:
-    """Bound what the parser will have to do. Raises NotParsed."""
+    """Bound the work of Python's parser. Raises NotParsed."""
     bare = _STRING.sub("''", text)
     if len(bare) > MAX_BARE:
         raise NotParsed(f"a literal has at most {MAX_BARE} characters outside quotes")
@@ -167,7 +165,7 @@ def _check_structure(text: str) -> None:
         raise NotParsed(f"a literal has at most {MAX_STRUCTURE} brackets, commas and operators outside quotes")
     depth = 0
     for mark in structure:
-        depth += _STEP.get(mark, 0)
+        depth += _DEPTH_CHANGE.get(mark, 0)
         if depth > MAX_NESTING:
             raise NotParsed(f"a literal is nested at most {MAX_NESTING} deep")
     for name in _NAME.findall(bare):

@@ -1,4 +1,4 @@
-"""Words, for people."""
+"""The text dialect: commands and replies in words, for people."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from .commands import (
     Work,
     parse_delay,
     parse_lease,
-    plain,
+    plain_envelope,
 )
 
 _BLANKS = re.compile(r"[ \t]+")
@@ -49,7 +49,7 @@ _USAGE: Final = {
     "help": "help",
     "quit": "quit",
 }
-_MEANT: Final = {
+_SYNONYMS: Final = {
     "subscribe": "sub",
     "unsubscribe": "unsub",
     "publish": "pub",
@@ -88,15 +88,15 @@ plainmq: each line is a command, in one of three dialects; mix them at will.
     {'command':'subscribe', 'topic':'foo'}
     {'command':'send', 'topic':'foo', 'msg':'blah'}"""
 
-CREDIT: Final = 1  # leases of a worker who does not say how many: a person does one thing at a time
+DEFAULT_CREDIT: Final = 1  # leases at a time: a person does one job after the other
 
 
 def describe(topics: Sequence[TopicInfo]) -> str:
-    """The topics as lines of words, their number first."""
-    return "\n".join([f"topics={len(topics)}", *map(_described, topics)])
+    """One line per topic, below a line with their number."""
+    return "\n".join([f"topics={len(topics)}", *map(_describe_topic, topics)])
 
 
-def _described(topic: TopicInfo) -> str:
+def _describe_topic(topic: TopicInfo) -> str:
     state = topic.state
     return (
         f"TOPIC {state.topic} messages={state.messages} bytes={state.bytes} "
@@ -117,12 +117,12 @@ def _unsub(topic: str, rest: str) -> Command:
 
 def _pub(topic: str, text: str) -> Command:
     _check_usage("pub", bool(text))
-    return Send(plain(topic), text.encode())
+    return Send(plain_envelope(topic), text.encode())
 
 
 def _work(topic: str, rest: str) -> Command:
     group, credit = _arguments("work", rest)
-    return Work(parse_topic(topic), parse_group(group), _parse_credit(credit) if credit else CREDIT)
+    return Work(parse_topic(topic), parse_group(group), _parse_credit(credit) if credit else DEFAULT_CREDIT)
 
 
 def _parse_credit(text: str) -> int:
@@ -143,7 +143,7 @@ def _auth(token: str, rest: str) -> Command:
 
 
 def _arguments(verb: str, rest: str) -> list[str]:
-    """The words behind the topic that the usage names; an optional one that was left out is empty."""
+    """The arguments after the topic, as many as the usage names. Optional ones that are missing are empty."""
     words = _BLANKS.split(rest) if rest else []
     names = _USAGE[verb].split()[2:]
     optional = sum(name.startswith("[") for name in names)
@@ -152,13 +152,13 @@ def _arguments(verb: str, rest: str) -> list[str]:
     return words + [""] * missing
 
 
-def _check_usage(verb: str, right: bool) -> None:
-    if not right:
+def _check_usage(verb: str, correct: bool) -> None:
+    if not correct:
         raise BadArguments(f"expected: {_USAGE[verb]}")
 
 
 _SECONDS: Final = {Action.NACK: parse_delay, Action.EXTEND: parse_lease}
-_WITH_WORD: Final[dict[str, Callable[[str, str], Command]]] = {
+_WITH_ARGUMENTS: Final[dict[str, Callable[[str, str], Command]]] = {
     "sub": _sub,
     "unsub": _unsub,
     "pub": _pub,
@@ -168,31 +168,31 @@ _WITH_WORD: Final[dict[str, Callable[[str, str], Command]]] = {
     "extend": partial(_settle, Action.EXTEND),
     "auth": _auth,
 }
-_ALONE: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help": Help(), "quit": Quit()}
+_WITHOUT_ARGUMENTS: Final[dict[str, Command]] = {"topics": Topics(), "ping": Ping(), "help": Help(), "quit": Quit()}
 
 
 class TextDialect(Dialect):
-    form = encoders.WORDS
-    lease_form = encoders.WORDS_LEASE
+    encoder = encoders.WORDS
+    lease_encoder = encoders.WORDS_LEASE
 
     def parse(self, line: bytes) -> Command:
         words = _BLANKS.split(decoded(line).strip(" \t\r"), 2)
         verb, topic, rest = (*words, "", "")[:3]
         verb = verb.lower()
-        if verb in _ALONE:
+        if verb in _WITHOUT_ARGUMENTS:
             _check_usage(verb, not topic)
-            return _ALONE[verb]
-        if verb not in _WITH_WORD:
+            return _WITHOUT_ARGUMENTS[verb]
+        if verb not in _WITH_ARGUMENTS:
             raise UnknownCommand(_unknown(verb))
         _check_usage(verb, bool(topic))
-        return _WITH_WORD[verb](topic, rest)
+        return _WITH_ARGUMENTS[verb](topic, rest)
 
     def success(self, text: str) -> bytes:
         return f"OK {text}\n".replace("\n", "\r\n").encode()
 
-    def sent(self, receipt: Receipt, place: int, count: int) -> bytes:
+    def sent(self, receipt: Receipt, start: int, count: int) -> bytes:
         first = parse_id(receipt.id)
-        ids = [Id(first.epoch, first.seq + place + number) for number in range(count)]
+        ids = [Id(first.epoch, first.seq + start + number) for number in range(count)]
         return "".join([f"OK {id} subscribers={receipt.subscribers}\r\n" for id in ids]).encode()
 
     def error(self, error: PlainmqError) -> bytes:
@@ -203,6 +203,6 @@ class TextDialect(Dialect):
 
 
 def _unknown(verb: str) -> str:
-    meant = _MEANT.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
-    hint = f"did you mean '{_USAGE[meant]}'? " if meant else ""
+    similar = _SYNONYMS.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
+    hint = f"did you mean '{_USAGE[similar]}'? " if similar else ""
     return f"{verb[:20]!a} is not a command; {hint}'help' shows what is"
