@@ -144,7 +144,7 @@ async def running(
                 return Connection(session, settings.max_line)
 
             access = AccessLog(settings.access_log, "line")
-            stack.callback(access.tell_rest)
+            stack.callback(access.report_unrecorded)
             tls = _tls(certificate if settings.tcp_tls == "on" else None, settings)
             listener = LineListener(
                 sock, connect, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls

@@ -100,7 +100,7 @@ async def _serve(settings: Settings) -> None:
         started = _started(run, sock, connections, settings)
         server = Server(config, run, int(settings.max_unsent), started.announce, tls)
         await server.serve(sockets=[sock])
-        access.tell_rest()
+        access.report_unrecorded()
 
 
 def _started(run: Running, sock: socket.socket, connections: int, settings: Settings) -> Started:

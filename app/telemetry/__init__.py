@@ -1,5 +1,5 @@
-"""What a server tells about itself: log records, the access log, counters, histograms, the lag of the event loop.
+"""What a server reports about itself: log records, the access log, counters, histograms, the lag of the event loop.
 
-Ask `log.log_event` to write a record. `redact` keeps secrets out of all of them.
+`log.log_event` writes a record. `redact` removes secrets from every record.
 It knows nothing of the rest of the program.
 """

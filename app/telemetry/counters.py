@@ -1,4 +1,4 @@
-"""What has happened since the start, as plain numbers: who counts pays for an addition and for nothing else."""
+"""Counters of a server since its start. They are plain numbers, so that counting costs one addition."""
 
 from collections import Counter
 
@@ -8,11 +8,11 @@ class Counters:
 
     def __init__(self) -> None:
         self.answers: Counter[int] = Counter()  # HTTP requests, by the status of their answer
-        self.connections = {"line": 0}  # open now, by door; those of HTTP only under our own protocol
-        self.delivered = 0  # messages written to subscribers or handed to workers, each time
-        self.delivered_bytes = 0  # what that took, as it was written
-        self.evicted = 0  # subscriptions that were cut off: their sockets took nothing
-        self.gaps = 0  # readers that were told of a loss
+        self.connections = {"line": 0}  # open now, by endpoint; HTTP's only with our own protocol
+        self.delivered = 0  # deliveries: messages written to subscribers or handed to consumers
+        self.delivered_bytes = 0  # bytes written for them, as encoded
+        self.evicted = 0  # subscribers that were disconnected because they stopped reading
+        self.gaps = 0  # gaps reported to subscribers
         self.refusals: Counter[str] = Counter()  # by the error's code
         self.stale: dict[str, int] = {}  # by kind of file: 1 while its newest state is not in force
 

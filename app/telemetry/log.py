@@ -1,12 +1,12 @@
-"""What the server tells whoever watches it: records, on standard error, each a line.
+"""The log: records on standard error, one a line.
 
-    tell() ─┐
-            ├─▶ logging ─▶ Journal: a bounded queue ─▶ its thread: format, redact, write ─▶ fd 2
-    others ─┘                └── full: dropped, counted, and told when there is room again
+    log_event() ─┐
+                 ├─▶ logging ─▶ LogWriter: a bounded queue ─▶ its thread: format, redact, write ─▶ fd 2
+    others ──────┘                └── full: the record is dropped and counted, and the count is logged later
 
-Others are uvicorn, asyncio, warnings, threads that died: whatever says something with the standard library's logging
-comes out in the same form. Nobody who tells waits: not for a pipe that is not read, nor for a disk that is full.
-Logging belongs to the process, so there is one JOURNAL; until it is opened, records go where logging sends them.
+Others are uvicorn, asyncio, warnings and uncaught errors in threads: all records of the standard library's logging are
+written in the same format. Logging never blocks the caller, even if the pipe is not read or the disk is full.
+Logging is global to the process, so there is one LOG_WRITER. Until it is opened, logging's own handlers are in force.
 """
 
 import atexit
@@ -28,15 +28,15 @@ from .records import FIELDS, FORMATS, Format, spoken
 Level = Literal["debug", "info", "warning", "error"]
 
 STDERR: Final = 2
-MOST: Final = 4_096  # records that wait to be written, 2 KiB each at most: a second of the busiest log
-AT_ONCE: Final = 64  # of them in one write
-GRACE: Final = 2.0  # seconds that the end waits for what is left to be written: a pipe may not be read at all
+MAX_QUEUED: Final = 4_096  # records not written yet, of 2 KiB each at most: a second of the busiest log
+WRITE_BATCH: Final = 64  # records in one write
+CLOSE_TIMEOUT: Final = 2.0  # seconds for the last records to be written: the pipe may not be read at all
 
 _LOG: Final = logging.getLogger("plainmq")
 
 
 def log_event(message: str, level: int = INFO, error: BaseException | None = None, **fields: Any) -> None:
-    """Make a record. Fields of None are left out; the traceback of the error comes with it. Never waits."""
+    """Log a record. Fields that are None are left out; the error is logged with its traceback. Never blocks."""
     if _LOG.isEnabledFor(level):
         info = None if error is None else (type(error), error, error.__traceback__)
         record = logging.LogRecord(_LOG.name, level, "", 0, message, None, info)
@@ -45,36 +45,36 @@ def log_event(message: str, level: int = INFO, error: BaseException | None = Non
 
 
 def on_loop_error(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An event loop's exception handler: what nobody else was told."""
+    """The event loop's exception handler: log errors that no other code handled."""
     what = {name: _kind(context[name]) for name in ("future", "task", "handle", "transport") if name in context}
     log_event(context["message"], ERROR, context.get("exception"), code="internal_error", **what)
 
 
 def _kind(thing: object) -> str:
-    """What stands in a callback's arguments is a client's."""
+    """The type alone: the repr of a callback shows its arguments, which may hold a client's data."""
     return type(thing).__name__
 
 
 class LogWriter(logging.Handler):
-    """The handler that all records come to, once it is open."""
+    """The logging handler that writes all records, once it is open."""
 
     def __init__(self) -> None:
         super().__init__()
         self.human = True
         self._queue: SimpleQueue[logging.LogRecord | str | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._dropped = 0  # there was no room
-        self._lost = 0  # they could not be written
-        self._told = 0  # of the dropped ones
+        self._dropped = 0  # records: the queue was full
+        self._lost = 0  # lines: the write failed
+        self._reported = 0  # dropped records that a record has reported
 
     @property
     def dropped(self) -> int:
-        """Records that nobody can have read."""
+        """Records that were not written: the queue was full, or the write failed."""
         return self._dropped + self._lost
 
     @contextmanager
     def writing(self, format: Format, level: Level) -> Iterator[None]:
-        """Open meanwhile; at the end everything is written that somebody reads."""
+        """Open within the block; at its end the last records are written, within CLOSE_TIMEOUT."""
         self.open(format, level)
         try:
             yield
@@ -82,7 +82,7 @@ class LogWriter(logging.Handler):
             self.close()
 
     def open(self, format: Format, level: Level) -> None:
-        """Take over all of the process's logging."""
+        """Replace the handlers of all loggers of the process by this one."""
         _keep_stderr()
         self.human = format == "human"
         self.setFormatter(FORMATS[format]())
@@ -92,7 +92,7 @@ class LogWriter(logging.Handler):
             logger = logging.getLogger(name)
             logger.handlers.clear()
             logger.propagate = True
-        logging.getLogger("uvicorn.access").propagate = False  # app/access/grant.py has a record of its own
+        logging.getLogger("uvicorn.access").propagate = False  # app/web/middleware/access_log.py writes these records
         logging.captureWarnings(True)
         threading.excepthook = lambda args: log_event("a thread died", ERROR, args.exc_value)
         sys.unraisablehook = lambda args: log_event(
@@ -103,47 +103,50 @@ class LogWriter(logging.Handler):
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Write what is left; give up if nobody takes it. Idempotent."""
+        """Write the last records; give up after CLOSE_TIMEOUT. Idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
-            thread.join(GRACE)
+            thread.join(CLOSE_TIMEOUT)
         super().close()
 
     def show(self, text: str) -> None:
-        """Words for whoever starts the server: nothing in them is redacted."""
+        """Write text for the person who starts the server. It is not redacted."""
         self._queue.put(text if self.human else spoken(text))
 
     @property
     def terminal(self) -> Callable[[str], None] | None:
-        """What shows words to a person at a terminal, and to nobody else; None where there is none."""
+        """`show` if standard error is a terminal and the format is `human`; otherwise None."""
         return self.show if self.human and os.isatty(STDERR) else None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            record.msg, record.args = record.getMessage(), None  # now: what the arguments are may change
-        except Exception as error:  # whoever made it has a fault; that is no reason for us to have one
+            record.msg, record.args = (
+                record.getMessage(),
+                None,
+            )  # formatted now, since the arguments may change before the thread writes them
+        except Exception as error:  # a wrong format string must not raise in the code that logs
             record.msg, record.args = f"{record.msg} ({type(error).__name__})", None
-        if self._queue.qsize() >= MOST:
-            self._dropped += 1  # logging holds this handler's lock
+        if self._queue.qsize() >= MAX_QUEUED:
+            self._dropped += 1  # safe: logging holds this handler's lock
         else:
             self._queue.put(record)
 
-    # The thread's side
+    # Called in the writer's thread
 
     def _run(self) -> None:
         items: list[logging.LogRecord | str | None] = []
         while None not in items:
             items = [self._queue.get()]
-            while len(items) < AT_ONCE and not self._queue.empty():
+            while len(items) < WRITE_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             lines = [line for item in items if item is not None for line in self._lines(item)]
             if not _write("".join(lines).encode("utf-8", "backslashreplace")):
                 self._lost += len(lines)
 
     def _lines(self, item: logging.LogRecord | str) -> Iterator[str]:
-        if self._dropped > self._told:
-            count, self._told = self._dropped - self._told, self._dropped
+        if self._dropped > self._reported:
+            count, self._reported = self._dropped - self._reported, self._dropped
             record = logging.LogRecord(_LOG.name, WARNING, "", 0, "records were dropped", None, None)
             setattr(record, FIELDS, {"count": count, "why": "standard error was not read fast enough"})
             yield self._line(record)
@@ -152,12 +155,12 @@ class LogWriter(logging.Handler):
     def _line(self, item: logging.LogRecord | str) -> str:
         try:
             return f"{item if isinstance(item, str) else self.format(item)}\n"
-        except Exception as error:  # a fault of ours; the log goes on
+        except Exception as error:  # a defect of the formatter must not end the thread
             return f"a record could not be written: {type(error).__name__}\n"
 
 
 def _keep_stderr() -> None:
-    """If standard error is closed, no file that is opened later shall get its number, and our lines with it."""
+    """If standard error is closed, open /dev/null as fd 2: otherwise the next file opened would get it, and the log."""
     try:
         os.fstat(STDERR)
     except OSError:
@@ -168,14 +171,14 @@ def _keep_stderr() -> None:
 
 
 def _write(data: bytes) -> bool:
-    """Whether all of it was taken; waits as long as that takes."""
+    """Write all of it, however long that blocks. False if that is impossible."""
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(STDERR, rest) :]
-        except BlockingIOError:  # somebody else made the pipe so
+        except BlockingIOError:  # another process set the pipe to non-blocking
             select.select([], [STDERR], [])
-        except OSError:  # nobody reads it any more, or its disk is full
+        except OSError:  # the pipe is closed, or the disk is full
             return False
     return True
 

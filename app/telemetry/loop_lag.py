@@ -1,4 +1,4 @@
-"""How late the event loop is: a timer of one second, and how long after its time it came. A stall has a record."""
+"""The lag of the event loop: how late a timer of one second fires. A stall is logged."""
 
 from asyncio import AbstractEventLoop, TimerHandle
 from logging import WARNING
@@ -8,12 +8,12 @@ from typing import Final
 from .histogram import Histogram
 from .log import log_event
 
-BEAT: Final = 1.0
-STALL: Final = 0.5  # seconds late, from which on somebody may want to know: clients notice it too
+BEAT: Final = 1.0  # seconds
+STALL: Final = 0.5  # seconds late from which on the lag is logged: clients notice it too
 
 
 class LoopLag:
-    """Starts at once; stop() it."""
+    """Measures from its construction until stop()."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.delays = Histogram()

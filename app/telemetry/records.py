@@ -1,4 +1,4 @@
-"""How a record is written: a line for people, or a JSON object a line for programs. Both say the same.
+"""Formatters of log records: a line of text for people, or a line of JSON for programs. Both have the same content.
 
 2026-11-25T22:12:03.123Z warning stream ended door=http client=127.0.0.1:4242 path=/topics/foo/stream why=cut_off
 {"time":"2026-11-25T22:12:03.123Z","level":"warning","message":"stream ended","door":"http",...}
@@ -16,13 +16,13 @@ from . import redact
 
 Format = Literal["human", "json"]
 
-FIELDS: Final = "fields"  # the attribute of a LogRecord that holds what our own records know besides their message
+FIELDS: Final = "fields"  # the attribute of a LogRecord that holds the fields of our own records
 PLAIN: Final = re.compile(r"[\w./:@%+,?&*~\[\]-][\w./:@%+,?&*~=\[\]-]*")  # a value that needs no quotes
-_PLACES: Final = 6  # digits after the point: microseconds
+_DECIMALS: Final = 6  # microseconds
 
 
 class Human(logging.Formatter):
-    """One line a record; a traceback follows, each of its lines behind a bar, so that none looks like a record."""
+    """One line a record. The lines of a traceback follow, prefixed with a bar, so that none looks like a record."""
 
     def format(self, record: logging.LogRecord) -> str:
         words = " ".join(f"{name}={_quoted(value)}" for name, value in _fields(record).items())
@@ -39,7 +39,7 @@ class Json(logging.Formatter):
 
 
 def spoken(text: str) -> str:
-    """As an object, words that are ours and are not redacted."""
+    """A JSON object with our own text, which is not redacted."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return msgspec.json.encode({"time": now, "level": "warning", "message": text}).decode()
 
@@ -60,7 +60,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What our own records know; of those of others, whose they are."""
+    """The fields of our own records; for records of other libraries, the logger's name."""
     fields: dict[str, Any] = getattr(record, FIELDS, None) or {"logger": record.name}
     return {name: _shown(value) for name, value in fields.items() if value is not None}
 
@@ -69,7 +69,7 @@ def _shown(value: object) -> str | int | float | dict[str, Any]:
     if isinstance(value, dict):
         return {name: _shown(part) for name, part in value.items()}
     if isinstance(value, float):
-        return round(value, _PLACES)
+        return round(value, _DECIMALS)
     return value if isinstance(value, int) else redact.text(str(value))
 
 

@@ -1,6 +1,6 @@
-"""What may not stand in a record: secrets, and bytes that would make one line look like two or colour a terminal.
+"""Redaction of log records: secrets are masked, and characters that would split a line or control a terminal escaped.
 
-The one place for it: every record passes here before it is written (app/telemetry/records.py), whoever made it.
+Every record passes through here before it is written (app/telemetry/records.py), including those of other libraries.
 """
 
 import re
@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MASK: Final = "***"
-LONGEST: Final = 1_000  # characters of one text; what a client sends may be a thousand times longer
-LONGEST_TARGET: Final = 400  # likewise of a path with its query
+MAX_TEXT: Final = 1_000  # characters of one text; a client may send a thousand times more
+MAX_TARGET: Final = 400  # characters of a path with its query
 
 SHOWN: Final = frozenset({
     "since", "last_event_id", "format", "limit", "timeout", "topic", "wait", "match", "event", "delivery", "retain",
     "ttl", "delay", "max", "lease", "credit",
 })  # fmt: skip
-"""Options of a query whose values are shown. A list of what is harmless, since a secret may stand under any name."""
+"""Query options whose values are logged. All others are masked, since a secret may have any name."""
 
 _SECRET_SETTING: Final = re.compile(r"secret|password|token|ticket|key(?!_?file|_alive)")
-_SUSPECT: Final = re.compile(r"://|eyJ|(?i:auth|cook|bear|basi|tick|toke|secr|pass)")  # most texts need one look only
+_SUSPECT: Final = re.compile(
+    r"://|eyJ|(?i:auth|cook|bear|basi|tick|toke|secr|pass)"
+)  # most texts match nothing here and need no other search
 _SECRETS: Final = (
     (re.compile(r"(?<=://)[^\s/?#'\"<>]*@"), f"{MASK}@"),
     (re.compile(r"(?i)\b(authorization|cookie)\b(['\"]?\s*[:=,]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
@@ -28,31 +30,31 @@ _SECRETS: Final = (
 )
 
 
-def text(words: str, longest: int = LONGEST) -> str:
+def text(words: str, longest: int = MAX_TEXT) -> str:
     """`GET /a?token=x` → `GET /a?token=***`: short, printable and without what looks like a secret."""
     return printable(_without_secrets(words[: 2 * longest])[:longest])
 
 
-def lines(words: str, longest: int = 16 * LONGEST) -> list[str]:
-    """The same for what has several lines, such as a traceback: its end, if it is too long."""
+def lines(words: str, longest: int = 16 * MAX_TEXT) -> list[str]:
+    """The same for a text of several lines, such as a traceback. If it is too long, its end is returned."""
     return [printable(_without_secrets(line)) for line in words[-longest:].split("\n")]
 
 
 def printable(words: str) -> str:
-    r"""Whatever is not printable, escaped: a line feed becomes the two characters `\n`."""
+    r"""Escape what is not printable: a line feed becomes the two characters `\n`."""
     if words.isprintable():
         return words
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def target(url: bytes) -> str:
-    """A request's target; of its query only options that are known to be harmless have their value."""
-    path, mark, query = url[:LONGEST_TARGET].decode("latin-1").partition("?")
+    """The target of a request, with the values of all query options masked except those in SHOWN."""
+    path, mark, query = url[:MAX_TARGET].decode("latin-1").partition("?")
     return text(path + mark + "&".join(map(_option, query.split("&"))))
 
 
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name, as they may be shown."""
+    """Settings by name, with the values of secret ones masked."""
     return {name: MASK if _SECRET_SETTING.search(name) else text(str(value)) for name, value in values.items()}
 
 

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from app.access.startup import FIRST_SHOWN
-from app.telemetry.accesslog import MOST as MOST_A_SECOND
-from app.telemetry.log import MOST as MOST_WAITING
+from app.telemetry.accesslog import MAX_ERRORS as MOST_A_SECOND
+from app.telemetry.log import MAX_QUEUED as MOST_WAITING
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, lines, start_server, start_uvicorn, stream
 from tests.told import PublishResult
 
