@@ -204,7 +204,7 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
 )
 async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str) -> None:
     word = typed.split(maxsplit=1)[0]
-    answer = f"ERR unknown_command '{word}' is not a command; did you mean '{meant}'? 'help' shows what is\r\n"
+    answer = f"ERR unknown_command '{word}' is not a command; did you mean '{meant}'? 'help' lists the commands\r\n"
     assert await peer.ask(typed) == answer.encode()
     await peer.assert_quiet()
 
@@ -212,7 +212,7 @@ async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str)
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("xyzzy", "unknown_command 'xyzzy' is not a command; 'help' shows what is"),
+        ("xyzzy", "unknown_command 'xyzzy' is not a command; 'help' lists the commands"),
         ("sub", "bad_arguments expected: sub TOPIC [since]"),
         ("unsub", "bad_arguments expected: unsub TOPIC [group]"),
         ("unsub a b c", "bad_arguments expected: unsub TOPIC [group]"),

@@ -63,19 +63,19 @@ _SYNONYMS: Final = {
 }
 
 HELP: Final = """\
-plainmq: each line is a command, in one of three dialects; mix them at will.
+plainmq: each line is a command, in one of three dialects, in any mixture.
   Words, for people (a message is shown as MSG <topic> <id> <text>):
     sub TOPIC [since]     new messages; since: earliest, last:10, 10m or an id
                           b.* is every topic of b, one level; b.** all levels
-    unsub TOPIC [group]   no more of them
+    unsub TOPIC [group]   end the subscription
     pub TOPIC TEXT...     publish the text
-    work TOPIC GROUP [credit]      share the work: JOB <topic> <id> <text>
-    ack TOPIC GROUP ID             it is done: the next JOB comes
-    nack TOPIC GROUP ID [delay]    it is not: somebody gets it again
-    extend TOPIC GROUP ID [lease]  it takes longer than 30s
-    auth TOKEN            who you are, where that is asked
-    topics                what topics there are
-    ping                  are you there?
+    work TOPIC GROUP [credit]      consume: JOB <topic> <id> <text>
+    ack TOPIC GROUP ID             the job is done: the next one comes
+    nack TOPIC GROUP ID [delay]    the job failed: it is handed out again
+    extend TOPIC GROUP ID [lease]  the job takes longer than 30s
+    auth TOKEN            present a token, if the server asks for one
+    topics                list the topics
+    ping                  test the connection
     help                  this page
     quit                  close the connection
 
@@ -84,7 +84,7 @@ plainmq: each line is a command, in one of three dialects; mix them at will.
     {"command":"send","topic":"foo","msg":"blah","delivery":"all"}
     {"command":"subscribe","topic":"foo","group":"workers"}
     {"command":"unsubscribe","topic":"foo"}
-  Python literals, as it all began (no answer means it was done):
+  Python literals, the original protocol (no answer means success):
     {'command':'subscribe', 'topic':'foo'}
     {'command':'send', 'topic':'foo', 'msg':'blah'}"""
 
@@ -205,4 +205,4 @@ class TextDialect(Dialect):
 def _unknown(verb: str) -> str:
     similar = _SYNONYMS.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
     hint = f"did you mean '{_USAGE[similar]}'? " if similar else ""
-    return f"{verb[:20]!a} is not a command; {hint}'help' shows what is"
+    return f"{verb[:20]!a} is not a command; {hint}'help' lists the commands"
