@@ -140,7 +140,7 @@ class Broker:
         return self.engine.append_each(drafts)
 
     def subscribe(
-        self, topic_filter: TopicFilter, form: Encoder, sink: Sink, aging: bool = False, limit: int | None = None, *,
+        self, topic_filter: TopicFilter, encoder: Encoder, sink: Sink, aging: bool = False, limit: int | None = None, *,
         client: str | None = None,
     ) -> Subscriber:  # fmt: skip
         """A subscriber that misses nothing from now on. Call its start() once the sink can take bytes.
@@ -149,7 +149,7 @@ class Broker:
         end. `client`: whose quota of slots it uses (app/limits/quotas.py). Raises Draining, SubscriberLimit.
         """
         self._take_slots(client, places(topic_filter.memory))
-        return self._fanout.subscribe(topic_filter, form, sink, self._age(aging), limit, client=client)
+        return self._fanout.subscribe(topic_filter, encoder, sink, self._age(aging), limit, client=client)
 
     @property
     def epoch(self) -> str:
@@ -278,7 +278,7 @@ class Broker:
         self,
         topic: str,
         group: str,
-        form: LeaseEncoder,
+        encoder: LeaseEncoder,
         sink: Sink,
         *,
         credit: int,
@@ -291,7 +291,7 @@ class Broker:
         returns its leases. Raises Draining, SubscriberLimit."""
         self._take_slots(client)
         return self._consumers.push(
-            topic, group, form, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
+            topic, group, encoder, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
         )
 
     def settle(

@@ -54,14 +54,14 @@ class ConsumerRegistry:
         return pull_request.leases
 
     def push(
-        self, topic: str, group: str, form: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
+        self, topic: str, group: str, encoder: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
         max_age: float, client: str | None = None,
     ) -> PushConsumer:  # fmt: skip
         """A push consumer that is counted from now on. Its start() begins to hand out."""
         dispatcher = self._dispatcher(topic, group)
         expires = self.loop.time() + max_age
         consumer = PushConsumer(
-            self, dispatcher, form, sink, credit=credit, lease=lease, expires=expires, client=client
+            self, dispatcher, encoder, sink, credit=credit, lease=lease, expires=expires, client=client
         )
         self._register(dispatcher, consumer)
         return consumer

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import MessageTooLarge
 from .connection import Connection, Session
-from .dialects.detect import WORDS
+from .dialects.detect import TEXT
 from .listener import LineListener
 
 MAX_CLIENTS: Final = 10_000
@@ -23,7 +23,7 @@ class EchoSession(Session):
         connection, word = self._connection, line.strip()
         if len(line) > connection.max_line:
             error = MessageTooLarge(f"a line has at most {connection.max_line} bytes; the rest was skipped")
-            connection.write(WORDS.error(error))
+            connection.write(TEXT.error(error))
         elif word == b"quit":
             connection.close()
         elif word:

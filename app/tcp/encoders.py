@@ -117,6 +117,6 @@ def escaped(text: str) -> str:
 
 LITERAL = LiteralEncoder()
 JSON = JsonEncoder()
-WORDS = TextEncoder()
+TEXT = TextEncoder()
 JSON_LEASE = JsonLeaseEncoder()
-WORDS_LEASE = TextLeaseEncoder()
+TEXT_LEASE = TextLeaseEncoder()

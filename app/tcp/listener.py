@@ -11,7 +11,7 @@ from ..errors import Busy
 from ..telemetry.accesslog import AccessLog, address
 from ..telemetry.counters import Counters
 from .connection import Connection
-from .dialects.detect import WORDS
+from .dialects.detect import TEXT
 
 CLOSE_TIMEOUT: Final = 2.0  # seconds for clients to receive their last bytes when the server stops
 
@@ -92,7 +92,7 @@ class LineListener:
         self._connections.add(connection)
         self._counters.connections["line"] += 1
         if full:
-            connection.write(WORDS.error(self._too_many_clients()))
+            connection.write(TEXT.error(self._too_many_clients()))
         if full or self._closing:
             connection.finish()
 
@@ -112,7 +112,7 @@ class LineListener:
 
 
 class _Refusal(Protocol):
-    """The connection of a client that is one too many: an error line, then it closes. The line is in words, because the
+    """The connection of a client that is one too many: an error line, then it closes. The line is text, because the
     client's dialect is not known yet."""
 
     def __init__(self, error: Busy) -> None:
@@ -120,5 +120,5 @@ class _Refusal(Protocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         writer = cast(Transport, transport)
-        writer.write(WORDS.error(self._error))
+        writer.write(TEXT.error(self._error))
         writer.close()

@@ -30,7 +30,7 @@ from .dialects.commands import (
     Unsubscribe,
     Work,
 )
-from .dialects.detect import BY_START, WORDS, choose
+from .dialects.detect import BY_START, TEXT, choose
 from .dialects.text import HELP, describe
 from .permissions import check
 from .replies import PublishReplies
@@ -59,10 +59,10 @@ class LineSession(Session):
         self._client: str | None = None  # whose quotas it uses
         self._timer: TimerHandle | None = None  # ends the session
         self._subscriptions = Subscriptions()
-        self._dialect: Dialect = WORDS  # of the last line
+        self._dialect: Dialect = TEXT  # of the last line
         self._batch: list[Any] = []  # commands with the same key and dialect, not carried out yet
         self._batch_key: object = None
-        self._batch_dialect: Dialect = WORDS
+        self._batch_dialect: Dialect = TEXT
         self._unflushed_topic: str | None = None  # the topic of the last sends, which may wait in the batcher
         self._partial_size = 0  # bytes of a partial line, as counted in the server's budget
         self._farewell = b""
@@ -111,8 +111,8 @@ class LineSession(Session):
         self._subscriptions.resume(self._connection)
 
     def ending(self, reason: str) -> None:
-        if self._subscriptions.has(WORDS):
-            self._farewell = WORDS.bye(reason)
+        if self._subscriptions.has(TEXT):
+            self._farewell = TEXT.bye(reason)
 
     def closing(self) -> None:
         self._subscriptions.remove_all()
@@ -132,7 +132,7 @@ class LineSession(Session):
                 self._broker.inbound.grow(self._partial_size, nbytes)
                 self._partial_size = nbytes
             except PlainmqError as error:
-                self._write(self._refusal(WORDS, error))
+                self._write(self._refusal(TEXT, error))
                 self._connection.close()
 
     def _choose(self, line: bytes) -> Dialect | None:

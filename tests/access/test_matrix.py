@@ -18,7 +18,7 @@ from app.access.grant import Right
 from app.tcp.dialects import json_objects, python_literals, text
 from app.tcp.dialects.base import Dialect
 from app.tcp.dialects.commands import Command
-from app.tcp.dialects.detect import JSON, LITERAL, WORDS
+from app.tcp.dialects.detect import JSON, LITERAL, TEXT
 from app.tcp.permissions import REQUIRED_RIGHTS
 from app.web.app import ROUTES
 from app.web.permissions import ProtectedRoute, RequiredRight
@@ -352,7 +352,7 @@ AUTH: Final = {
     "json": '{"command":"auth","token":"%s"}',
     "literal": "{'command':'auth','token':'%s'}",
 }
-DIALECTS: Final[dict[str, Dialect]] = {"words": WORDS, "json": JSON, "literal": LITERAL}
+DIALECTS: Final[dict[str, Dialect]] = {"words": TEXT, "json": JSON, "literal": LITERAL}
 SIGNS: Final = (
     (r"there is no topic .* no right to", "missing"),
     (r"has no right to", "forbidden"),

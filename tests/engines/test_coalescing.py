@@ -14,7 +14,7 @@ from app.log.run import make_runs
 from app.messages.position import LATEST, Cursor, Start
 from app.messages.topic import TopicFilter
 from app.net.progress import Progress
-from app.tcp.encoders import LITERAL, WORDS
+from app.tcp.encoders import LITERAL, TEXT
 from app.telemetry.counters import Counters
 from tests.harness import draft
 
@@ -113,7 +113,7 @@ class Bench:
         outbound = OutboundBudget(1 << 20, loop)
         self.fanout = Fanout(EmptyLog(), loop, 10.0, Counters(), outbound, coalesce=coalesce, clock=self.turns.time)
         self.sink = SlowSink(self.turns)
-        self.fanout.subscribe(TOPIC, WORDS, self.sink).start(LATEST)
+        self.fanout.subscribe(TOPIC, TEXT, self.sink).start(LATEST)
 
     def publish(self, *bodies: str) -> None:
         for body in bodies:
@@ -183,7 +183,7 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
     monkeypatch.setattr("app.fanout.index.MAX_REMEMBERED", 5)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
-    bench.fanout.subscribe(TopicFilter(["*"]), WORDS, wide).start(LATEST)
+    bench.fanout.subscribe(TopicFilter(["*"]), TEXT, wide).start(LATEST)
     for topic in ("t", "u", "v", "t", "w", "t"):
         seq = bench.fanout.head + 1
         bench.fanout.deliver([*make_runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
@@ -197,9 +197,9 @@ def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pyt
     bench = Bench(0.0)
     other = SlowSink(bench.turns)
     bench.fanout.subscribe(TOPIC, LITERAL, other).start(LATEST)
-    encode = type(WORDS).encode
+    encode = type(TEXT).encode
     monkeypatch.setattr(
-        type(WORDS), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
+        type(TEXT), "encode", lambda form, message: encode(form, message) if message.seq != 2 else 1 / 0
     )
     assert bench.fanout.deliver([*make_runs(draft("t", b"1", b"2", b"3"), "e", 1, 0, 0.0)]) == {1: 2, 3: 2}
     bench.turns.turn()
@@ -224,7 +224,7 @@ def test_a_sink_that_fails_is_cut_off_and_keeps_no_bytes_from_the_other_subscrib
     bench = Bench(0.0)
     broken, other = BrokenSink(bench.turns), SlowSink(bench.turns)
     for sink in (broken, other):
-        bench.fanout.subscribe(TopicFilter([pattern]), WORDS, sink).start(LATEST)
+        bench.fanout.subscribe(TopicFilter([pattern]), TEXT, sink).start(LATEST)
     for _ in range(2):
         bench.publish("x")
         bench.turns.turn()

@@ -20,7 +20,7 @@ from app.messages.position import LATEST
 from app.messages.topic import TopicFilter
 from app.net.progress import ALL, Progress
 from app.storage.engine import Engine
-from app.tcp.encoders import WORDS
+from app.tcp.encoders import TEXT
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
@@ -104,7 +104,7 @@ class Play:
     async def come(self) -> None:
         socket = Socket(self.dice.choice([0, 0, 100]))
         socket.reader = self.broker.subscribe(
-            TopicFilter(self.dice.choice(SELECTIONS)), WORDS, socket, limit=self.dice.choice([None, 1_000_000])
+            TopicFilter(self.dice.choice(SELECTIONS)), TEXT, socket, limit=self.dice.choice([None, 1_000_000])
         )
         socket.reader.start(LATEST)
         self.there.append(socket)
@@ -137,7 +137,7 @@ class Play:
     async def end(self) -> None:
         """A last one comes, all others leave, and it is told of what is left."""
         socket = Socket(0)
-        socket.reader = self.broker.subscribe(TopicFilter(["a.*"]), WORDS, socket)
+        socket.reader = self.broker.subscribe(TopicFilter(["a.*"]), TEXT, socket)
         socket.reader.start(LATEST)
         while self.there:
             await self.leave()

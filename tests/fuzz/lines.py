@@ -14,7 +14,7 @@ from app.messages.message import BODY_PLACEHOLDER, Draft
 from app.tcp.dialects import detect
 from app.tcp.dialects.base import Dialect
 from app.tcp.dialects.commands import Command, Send
-from app.tcp.encoders import JSON, LITERAL, WORDS
+from app.tcp.encoders import JSON, LITERAL, TEXT
 from app.tcp.splitter import LineSplitter
 
 LIMIT: Final = 2_000  # bytes of a line here
@@ -63,7 +63,7 @@ def is_one_line(text: bytes) -> None:
 def shown_in_every_form(sent: Send) -> None:
     (run,) = make_runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
     (message,) = run.messages
-    for form in (JSON, LITERAL, WORDS):
+    for form in (JSON, LITERAL, TEXT):
         is_one_line(form.encode(message))
     assert evaluated(LITERAL.encode(message).decode()).keys() >= {"command", "topic", "msg"}
     shown = json.loads(JSON.encode(message))
@@ -102,6 +102,6 @@ def json_line(data: bytes) -> None:
 
 def words(data: bytes) -> None:
     line = data.partition(b"\n")[0]
-    command = parse(detect.WORDS, line)
+    command = parse(detect.TEXT, line)
     if isinstance(command, Send):
         assert line.rstrip(b" \t\r").endswith(command.data.rstrip(b" \t\r"))

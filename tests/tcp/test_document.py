@@ -62,10 +62,10 @@ def test_there_are_transcripts_of_every_dialect() -> None:
     sent = [line[2:] for transcript in TRANSCRIPTS for line in transcript.splitlines() if line.startswith("> ")]
     chosen = {detect.choose(line.encode()) for line in sent}
     assert GUESTS
-    assert chosen == {detect.LITERAL, detect.JSON, detect.WORDS}
+    assert chosen == {detect.LITERAL, detect.JSON, detect.TEXT}
 
 
-def test_every_word_has_its_row() -> None:
+def test_every_text_command_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z]+)", DOCUMENT, re.MULTILINE)
     assert set(text._USAGE) <= set(rows)
     for usage in text._USAGE.values():
@@ -91,7 +91,7 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
     assert f"{python_literals.MAX_BARE:,} characters and {python_literals.MAX_STRUCTURE} brackets" in DOCUMENT
     assert f"nested {python_literals.MAX_NESTING} deep" in DOCUMENT
     assert f"| subscriptions of one connection | {subscriptions.MAX_SUBSCRIPTIONS:,} |" in DOCUMENT
-    assert f"1 to {lease.MAX_LEASES}; {json_objects.DEFAULT_CREDIT} in JSON, {text.DEFAULT_CREDIT} in words" in DOCUMENT
+    assert f"1 to {lease.MAX_LEASES}; {json_objects.DEFAULT_CREDIT} in JSON, {text.DEFAULT_CREDIT} in text" in DOCUMENT
     assert (lease.MAX_LEASE_SECONDS, lease.MAX_NACK_DELAY) == (3_600, 86_400)
     assert "at most 1 hour" in DOCUMENT
     assert "at most 1 day" in DOCUMENT

@@ -4,7 +4,7 @@
 |---------|--------------------------------|--------------------------------------------------|--------------|
 | LITERAL | clients of the first protocol  | none on success, `{'success': False, ...}`       | LF           |
 | JSON    | programs                       | `{"success": true}`, `{"success": false, ...}`   | CRLF         |
-| WORDS   | people                         | `OK ...`, `ERR <code> <sentence>`                | CRLF         |
+| TEXT    | people                         | `OK ...`, `ERR <code> <sentence>`                | CRLF         |
 
 A new dialect is a module with its class and a row in _PATTERNS. A new command is a Struct in `commands`, a row in each
 dialect that has it, a required right in `permissions` and a handler in the session.
@@ -20,7 +20,7 @@ from .text import TextDialect
 
 LITERAL: Final = LiteralDialect()
 JSON: Final = JsonDialect()
-WORDS: Final = TextDialect()
+TEXT: Final = TextDialect()
 
 _HTTP = re.compile(
     rb"(?:[A-Za-z]+ (?:/|\*|[a-z]+://)|CONNECT )(?:[^ ]* HTTP/[0-9]|[^ ]{4096})"
@@ -29,7 +29,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[bytes], Dialect | None], ...]] = (
     (re.compile(rb"\x16\x03"), None),  # a TLS handshake
     (_HTTP, None),
     (re.compile(rb"[ \t\r]*(?:\{[ \t]*(?:[bBuUrR]{0,2}'|[bBuUrR]{1,2}\"|\()|['(]|[bBuUrR]{1,2}['\"])"), LITERAL),
-    (re.compile(rb"[ \t\r]*(?!(?:null|true|false)[ \t\r]*\Z)[A-Za-z!#$%&*+./;<=>?@\\^_`|~]"), WORDS),
+    (re.compile(rb"[ \t\r]*(?!(?:null|true|false)[ \t\r]*\Z)[A-Za-z!#$%&*+./;<=>?@\\^_`|~]"), TEXT),
     (re.compile(rb""), JSON),
 )
 BY_START: Final[dict[bytes, Dialect]] = {b'{"': JSON, b"{'": LITERAL}

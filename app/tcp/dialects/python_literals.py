@@ -152,7 +152,7 @@ def _evaluate(line: bytes) -> Any:
     except SyntaxError as error:
         raise NotParsed(f"this is not a Python literal: {error.msg[:100]}") from None
     except (ValueError, TypeError, MemoryError, RecursionError):
-        raise NotParsed("this is not a Python literal: only strings, numbers, True, False, None and containers are allowed") from None
+        raise NotParsed("this is not a Python literal: it has more than strings, numbers and containers") from None
 
 
 def _check_structure(text: str) -> None:

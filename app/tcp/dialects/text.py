@@ -1,4 +1,4 @@
-"""The text dialect: commands and replies in words, for people."""
+"""The text dialect, for people."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ _SYNONYMS: Final = {
 
 HELP: Final = """\
 plainmq: each line is a command, in one of three dialects, in any mixture.
-  Words, for people (a message is shown as MSG <topic> <id> <text>):
+  Text, for people (a message is shown as MSG <topic> <id> <text>):
     sub TOPIC [since]     new messages; since: earliest, last:10, 10m or an id
                           b.* is every topic of b, one level; b.** all levels
     unsub TOPIC [group]   end the subscription
@@ -172,8 +172,8 @@ _WITHOUT_ARGUMENTS: Final[dict[str, Command]] = {"topics": Topics(), "ping": Pin
 
 
 class TextDialect(Dialect):
-    encoder = encoders.WORDS
-    lease_encoder = encoders.WORDS_LEASE
+    encoder = encoders.TEXT
+    lease_encoder = encoders.TEXT_LEASE
 
     def parse(self, line: bytes) -> Command:
         words = _BLANKS.split(decoded(line).strip(" \t\r"), 2)
