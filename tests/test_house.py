@@ -39,11 +39,13 @@ TABLE = """
     web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
                         access/* net/* messages/* errors/*
     web/body          → web/permissions broker/* limits/* errors/*
-    web/permissions   → .authentication web/middleware/* log/* access/* messages/* errors/*
+    web/permissions   → .authentication .query web/middleware/* log/* access/* messages/* errors/*
     web/query         → messages/* errors/*
     web/responses     →
     web/middleware/origin → web/problem access/* errors/*
-    web/problem       → .sse web/authentication web/middleware/access_log web/middleware/security_headers errors/*
+    web/problem       → .sse .nearest web/authentication web/middleware/access_log web/middleware/security_headers
+                        errors/*
+    web/nearest       →
     web/authentication → web/middleware/forwarded access/* limits/* messages/* errors/*
     web/middleware/*  → access/* telemetry/* errors/*
     web/sse           → fanout/* messages/*

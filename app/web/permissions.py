@@ -13,11 +13,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..access.grant import EVERYTHING, UNAUTHENTICATED, Right, authorise
-from ..errors import TokenMissing
+from ..errors import TokenMissing, TopicInvalid
 from ..log.groups.group import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
 from .middleware.access_log import access_record, named
+from .query import check_name
 
 _BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
 
@@ -97,8 +98,12 @@ def selection_of(request: Request) -> TopicFilter:
 
 
 def selections_of(request: Request) -> TopicFilter:
-    """Several topics and patterns. Raises TopicInvalid."""
-    return TopicFilter(request.query_params.getlist("topic"))
+    """Several topics and patterns. Raises TopicInvalid, OptionInvalid."""
+    check_name("topic", request.query_params)
+    topics = request.query_params.getlist("topic")
+    if not topics:
+        raise TopicInvalid("option 'topic' is missing: expected ?topic=NAME, as often as is needed")
+    return TopicFilter(topics)
 
 
 def matched_by(request: Request) -> TopicFilter:

@@ -40,6 +40,7 @@ from ..errors import (
 )
 from .authentication import resume_id_of
 from .middleware.security_headers import secured
+from .nearest import nearest
 from .sse import EVENT_STREAM, refusal
 
 STATUS: dict[type[PlainmqError], HTTPStatus] = {
@@ -98,6 +99,8 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The response to a PlainmqError."""
     assert isinstance(error, PlainmqError)
     request.app.state.broker.counters.refusals[error.code] += 1
+    if isinstance(error, (NotFound, TopicInvalid)):
+        error = type(error)(f"{error}{_hint(request)}")
     pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
     return response_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, resume_id_of(request))
 
@@ -131,7 +134,15 @@ async def explain(request: Request, error: Exception) -> Response:
         return _explain_method(request)
     status = HTTPStatus(error.status_code)
     request.app.state.broker.counters.refusals[status.name.lower()] += 1
-    return problem(status, status.name.lower(), f"there is nothing at {request.scope['path'][:200]!a}")
+    detail = f"there is nothing at {request.scope['path'][:200]!a}{_hint(request)}"
+    return problem(status, status.name.lower(), detail)
+
+
+def _hint(request: Request) -> str:
+    """The end of a sentence: what may have been meant."""
+    path = request.scope.get("raw_path", b"").decode("ascii", "replace")
+    meant = nearest(request.method, path, request.app.routes) if path.isascii() and path.isprintable() else None
+    return f"; did you mean {meant}?" if meant else ""
 
 
 async def forget(_request: Request, _error: Exception) -> Response:
@@ -152,6 +163,6 @@ def _explain_method(request: Request) -> Response:
     routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
     here = [route for route in routes if route.path == routes[0].path]  # more specific paths come first
     allowed = ", ".join(sorted({method for route in here for method in route.methods}))
-    detail = f"{request.method} is not possible here; expected {allowed}"
+    detail = f"{request.method} is not possible here; expected {allowed}{_hint(request)}"
     request.app.state.broker.counters.refusals["method_not_allowed"] += 1
     return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, {"Allow": allowed})

@@ -60,6 +60,13 @@ def normalise_event_source(query: QueryParams) -> QueryParams:
     return QueryParams([*(item for item in others if item[0] != _LAST_ID), (_LAST_ID, ids[-1])])
 
 
+def check_name(name: str, query: QueryParams) -> None:
+    """Raises OptionInvalid if the option was given under a similar name only."""
+    if name not in query:
+        for other in get_close_matches(name, query.keys(), 1):
+            raise OptionInvalid(_unknown(other, [name]))
+
+
 def _unknown(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known) or 'none'}"

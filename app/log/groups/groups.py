@@ -6,6 +6,7 @@ Like the log, plain data and pure functions of the time they are given.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -140,8 +141,8 @@ class Groups:
         group = self.groups_of(topic).get(name)
         if group is None and not make:
             raise NotFound(
-                f"topic {topic!r} has no group {name!r}: its PUT or a first pull makes one, for who has the right to "
-                f"admin on the topic and on its dead-letter topic"
+                f"topic {topic!r} has no group {name!r} yet: PUT /topics/{quote(topic)}/groups/{name}, or a first POST "
+                f"to its /pull, makes one; that takes the right to admin on the topic and on its dead-letter topic"
             )
         settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
         word = word or settings.start
