@@ -287,6 +287,12 @@ class Stream:
             self.ended_in_order = True
         return chunk
 
+    async def feed(self) -> None:
+        """Parse one more chunk. The stream must not have ended."""
+        chunk = await self._chunk()
+        assert chunk, "the stream has ended"
+        self.parser.feed(chunk)
+
     async def next(self) -> SseEvent | None:
         """The next event but `place`; None when the stream has ended."""
         async with asyncio.timeout(DEADLINE):

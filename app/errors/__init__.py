@@ -37,7 +37,7 @@ from typing import ClassVar
 
 
 class PlainmqError(Exception):
-    code: ClassVar[str] = "error"
+    code: ClassVar[str] = "internal_error"
 
 
 class Refused(PlainmqError):

@@ -82,11 +82,11 @@ async def _serve(settings: Settings) -> None:
             settings.max_http_clients,
         )
         access = app.state.access = AccessLog(settings.access_log)
-        staff = ServerContext(run.broker, run.authenticator, shortcuts, intake, surroundings.proxies, access)
+        context = ServerContext(run.broker, run.authenticator, shortcuts, intake, surroundings.proxies, access)
         config = uvicorn.Config(
             app,
             log_config=None,
-            http=partial(Connection, staff=staff),  # type: ignore[arg-type]  # uvicorn calls it, and asks no more
+            http=partial(Connection, context=context),  # type: ignore[arg-type]  # uvicorn calls it, and asks no more
             lifespan="off",
             ws="none",
             access_log=False,

@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         connections = cast(tuple[Connection | StreamSink, ...], tuple(self.server_state.connections))
         for connection in connections:
-            connection.look(now)
+            connection.check(now)
         shed_slow_clients(connections, self._unsent)
 
     def _drain(self) -> None:

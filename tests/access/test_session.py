@@ -118,11 +118,11 @@ class Asked:
         headers += [(b"authorization", value.encode()) for value in shown]
         url = f"/topics/{topic}/messages".encode()
         head = b"POST %b HTTP/1.1\r\n%b\r\n" % (url, b"".join(b"%b: %b\r\n" % header for header in headers))
-        recalled = self.shortcuts.recall(head + b"x")
-        found = self.shortcuts.find(b"POST", url, headers)
+        recalled = self.shortcuts.lookup(head + b"x")
+        found = self.shortcuts.match(b"POST", url, headers)
         if found is not None:
-            self.shortcuts.remember(head + b"x", found)
-            assert self.shortcuts.recall(head + b"x") == (found, b"x")
+            self.shortcuts.cache(head + b"x", found)
+            assert self.shortcuts.lookup(head + b"x") == (found, b"x")
         else:
             assert recalled is None
         return found is not None

@@ -57,7 +57,7 @@ async def last_id(events: Stream, placed: bool = True) -> str:
     assert events.status == 200
     async with asyncio.timeout(DEADLINE):
         while not events.parser._id or (placed and events.parser._id.startswith("~")):
-            events.parser.feed(await events._chunk())
+            await events.feed()
     return events.parser._id
 
 

@@ -125,7 +125,7 @@ class Doors:
         self.loop.close()
 
     def http(self) -> asyncio.Protocol:
-        return Connection(self._config, self._state, {}, self.loop, staff=self._staff)
+        return Connection(self._config, self._state, {}, self.loop, context=self._staff)
 
     def asgi(self) -> asyncio.Protocol:
         """uvicorn's own protocol over the same app, without any short cut."""

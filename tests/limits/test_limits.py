@@ -43,7 +43,7 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
         f"{python_literals.MAX_BARE:,} characters and "
         f"{python_literals.MAX_STRUCTURE} brackets, commas and operators outside quotes, "
         f"and is nested {python_literals.MAX_NESTING} deep",
-        f"a request has at most {limits.MOST_HEADERS} headers, and a target of {limits.LONGEST_TARGET >> 10} KiB",
+        f"a request has at most {limits.MAX_HEADERS} headers, and a target of {limits.MAX_TARGET >> 10} KiB",
     ],
 )
 def test_the_page_says_what_the_code_has(sentence: str) -> None:
@@ -52,4 +52,4 @@ def test_the_page_says_what_the_code_has(sentence: str) -> None:
 
 def test_the_other_constants_are_those_in_words() -> None:
     assert (message.MAX_EVENT, message.MAX_KEY) == (128, 128)
-    assert (message.MAX_PUBLISH_DELAY, lease.MAX_LEASE_SECONDS, limits.SLOWEST) == (7 * 86_400, 3_600, 1_024)
+    assert (message.MAX_PUBLISH_DELAY, lease.MAX_LEASE_SECONDS, limits.MIN_BODY_RATE) == (7 * 86_400, 3_600, 1_024)

@@ -29,7 +29,7 @@ class Recorder(Connection):
     callers: list[Caller] = []  # noqa: RUF012
 
     def publish(self, short: FastPublish, body: bytes, found: Match) -> None:
-        self.callers.append(self.caller(found.shortcut))
+        self.callers.append(self.caller(found.route))
         super().publish(short, body, found)
 
 
@@ -42,7 +42,7 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
         authenticator = Authenticator(AnonymousAccess.ANONYMOUS)
         app = create_app(broker, authenticator, PublishLimits(), Rules(), network=Network(proxies))
         shortcuts = FastPath(PublishLimits(), Rules(), authenticator)
-        staff = ServerContext(broker, authenticator, shortcuts, RequestLimits(), proxies, app.state.access)
+        context = ServerContext(broker, authenticator, shortcuts, RequestLimits(), proxies, app.state.access)
 
         class Ear:
             def __init__(self, app: ASGIApp) -> None:
@@ -57,7 +57,7 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
         app.user_middleware.append(app.user_middleware.pop(0))  # innermost
         config = uvicorn.Config(
             app,
-            http=partial(Recorder, staff=staff),  # type: ignore[arg-type]
+            http=partial(Recorder, context=context),  # type: ignore[arg-type]
             lifespan="off",
             port=0,
             log_level="warning",
@@ -67,6 +67,8 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
         task = asyncio.create_task(server._serve())  # without signal handlers
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1], Recorder.callers, others
-        server.should_exit = True
-        await task
+        try:
+            yield server.servers[0].sockets[0].getsockname()[1], Recorder.callers, others
+        finally:
+            server.should_exit = True
+            await task

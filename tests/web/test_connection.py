@@ -116,7 +116,7 @@ async def test_whoever_took_a_message_from_behind_comes_back_to_its_place(
     async with stream(server, f"/topics/{topic}.*/stream?format=raw", Last_Event_ID=last) as events:
         assert await events.data(1) == ["job"]
         while int(events.parser.last_event_id.split("-")[1]) < int(last.split("-")[1]):
-            events.parser.feed(await events._chunk())
+            await events.feed()
 
 
 async def test_coming_back_to_the_place_of_the_first_block_is_no_gap(
@@ -126,7 +126,7 @@ async def test_coming_back_to_the_place_of_the_first_block_is_no_gap(
     await http.delete(f"/topics/{topic}")
     async with stream(server, f"/topics/{topic}/stream?since=earliest") as events:
         while not events.parser.last_event_id:
-            events.parser.feed(await events._chunk())
+            await events.feed()
         place = events.parser.last_event_id
     async with stream(server, f"/topics/{topic}/stream?since=earliest", Last_Event_ID=place) as events:
         await http.post(f"/topics/{topic}/messages", content="next")
@@ -138,7 +138,7 @@ async def test_a_gap_on_a_quiet_topic_is_told_once(server: ServerProcess, topic:
     async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="old-7") as events:
         assert (await events.take(1))[0].type == "gap"
         while not events.parser.last_event_id:
-            events.parser.feed(await events._chunk())
+            await events.feed()
         assert events.parser.last_event_id.split("-")[0] != "old"
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from app.web.fastpath.limits import MOST_AHEAD, RequestLimits, Stage, Watch
+from app.web.fastpath.limits import MAX_PIPELINED, RequestLimits, SlowRequestDetector, Stage
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -168,9 +168,9 @@ async def test_of_requests_that_are_sent_far_ahead_some_are_answered_and_the_con
     wait = f"GET /topics/{topic}/messages?wait=1s HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     before = server.resident()
     got = await asyncio.gather(*(all_answers(server, wait + publish(f"{topic}.{n}") * 400) for n in range(20)))
-    assert got == [[(200, "")] + [(201, "")] * MOST_AHEAD] * 20
+    assert got == [[(200, "")] + [(201, "")] * MAX_PIPELINED] * 20
     for n in range(20):
-        assert await messages(server, f"{topic}.{n}") == MOST_AHEAD
+        assert await messages(server, f"{topic}.{n}") == MAX_PIPELINED
     assert server.resident() - before < 16 << 20
 
 
@@ -276,8 +276,8 @@ INTAKE = RequestLimits(max_head=1 << 14, head_timeout=10, body_timeout=30)
 
 def looks(*seen: tuple[Stage | None, int, int, float]) -> list[bool]:
     """What a watch says at each look: stage, request, bytes, time."""
-    watch = Watch()
-    return [watch.is_late(*look, INTAKE) for look in seen]
+    watch = SlowRequestDetector()
+    return [watch.is_slow(*look, INTAKE) for look in seen]
 
 
 @pytest.mark.parametrize("stage", [Stage.REQUEST, Stage.HEAD])

@@ -126,16 +126,16 @@ async def test_bodies_of_any_length_have_the_same_head(wire: Wire, topic: str) -
 def test_a_head_with_another_length_is_remembered(name: str) -> None:
     shortcuts = FastPath(PublishLimits(1_000), Rules(), OPEN)
     head = f"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\n{name}: %d\r\n\r\n"
-    found = shortcuts.find(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
+    found = shortcuts.match(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
     assert found is not None
-    shortcuts.remember((head % 1).encode() + b"x", found)
+    shortcuts.cache((head % 1).encode() + b"x", found)
     for length in (0, 7, 1_000):
-        recalled = shortcuts.recall((head % length).encode() + b"x" * length)
+        recalled = shortcuts.lookup((head % length).encode() + b"x" * length)
         assert recalled is not None
-        assert (recalled[0].shortcut, recalled[0].length, recalled[1]) == (found.shortcut, length, b"x" * length)
-    assert shortcuts.recall((head % 1_001).encode() + b"x" * 1_001) is None  # it is too large
-    assert shortcuts.recall((head % 2).encode() + b"x") is None  # it is not whole
-    assert shortcuts.recall((head % 1).encode() + b"xx") is None  # something comes behind it
+        assert (recalled[0].route, recalled[0].length, recalled[1]) == (found.route, length, b"x" * length)
+    assert shortcuts.lookup((head % 1_001).encode() + b"x" * 1_001) is None  # it is too large
+    assert shortcuts.lookup((head % 2).encode() + b"x") is None  # it is not whole
+    assert shortcuts.lookup((head % 1).encode() + b"xx") is None  # something comes behind it
 
 
 @pytest.mark.parametrize("length", ["+1", "-1", "1_0", "0x1", "", "1 1", "1\r\nContent-Length: 1"])

@@ -29,7 +29,7 @@ async def test_headers_and_a_first_comment_come_at_once(server: ServerProcess, t
         assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert events.headers["cache-control"] == "no-store"
         assert events.headers["x-accel-buffering"] == "no"
-        events.parser.feed(await events._chunk())
+        await events.feed()
         assert events.parser.comments
         assert events.parser.retry in range(1_000, 30_001)
 
@@ -38,7 +38,7 @@ async def test_retry_differs_between_connections(server: ServerProcess, topic: s
     delays = set()
     for _ in range(8):
         async with stream(server, f"/topics/{topic}/stream") as events:
-            events.parser.feed(await events._chunk())
+            await events.feed()
             delays.add(events.parser.retry)
     assert len(delays) > 1
 

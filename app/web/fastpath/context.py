@@ -1,4 +1,4 @@
-"""Who serves the connections of one server: each of them knows one object, and looks nothing up for itself."""
+"""What all connections of a server share."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ from .requests import FastPath
 class ServerContext(msgspec.Struct, frozen=True):
     broker: Broker
     authenticator: Authenticator
-    shortcuts: FastPath
-    intake: RequestLimits
+    fast_path: FastPath
+    request_limits: RequestLimits
     proxies: Proxies
     access: AccessLog

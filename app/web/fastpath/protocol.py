@@ -1,12 +1,12 @@
-"""Below ASGI: what of HTTP needs the connection itself. The app works without this file, at ASGI's price.
+"""The HTTP connection below ASGI. The app works without this file, at the cost of ASGI.
 
-An event stream: ASGI keeps a task, a queue and a request alive for every reader. Here the response hands its connection
-over instead: the protocol object is the sink of a reader or a worker, and what the request needed is dropped.
+Event streams: ASGI keeps a task, a queue and a request for every subscriber. Here the response hands its connection
+over to a sink, and what the request needed is dropped.
 
-A publish, and a reader who comes: ASGI builds a scope, a task, a request and a response for each. Here a plain one
-(requests.py says which) goes from the parser to the broker, and its answer from the broker to the socket.
+Plain publishes and streams (requests.py says which): ASGI makes a scope, a task, a request and a response for each.
+Here they go from the parser to the broker, and the reply goes from the broker to the socket.
 
-A request that does not end: neither its bytes nor its time are ASGI's affair. Here they are bounded (web/intake.py).
+Limits: ASGI bounds neither the size nor the duration of a request. Here both are bounded (limits.py).
 """
 
 import logging
@@ -30,16 +30,15 @@ from ..authentication import rate_limit_key
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
 from ..streaming.lifetime import StreamLifetime
-from ..streaming.stream_request import StreamRequest
 from ..streaming.takeover import REQUEST, Request, Subscription
 from . import raw_heads, requests
 from .context import ServerContext
-from .limits import MOST_AHEAD, Stage, Watch, check_parts, head_size
+from .limits import MAX_PIPELINED, SlowRequestDetector, Stage, check_parts, head_size
 from .replies import PublishReply, Refusal
 from .stream_sink import StreamSink
 
-_REQUEST: Final = Stage.REQUEST  # an enum's member is dear to look up
-HIGH_WATER: Final = 64 << 10  # bytes that may wait in a TLS transport, as in a plain one, and as many that came in
+_REQUEST: Final = Stage.REQUEST  # members of an enum are slow to look up
+HIGH_WATER: Final = 64 << 10  # bytes that a TLS transport may buffer in each direction, as a plain one does
 
 _NOT_HTTP: Final = "this is not a request of HTTP/1.1"
 _NOT_ASCII: Final = "a URL is written in ASCII, and others by their bytes in UTF-8: %C3%A9 for \u00e9"
@@ -48,14 +47,14 @@ _CONNECT: Final = b"CONNECT"
 _NO_TUNNEL: Final = "this server is no proxy: it opens no tunnels"
 
 
-class EnoughAsked(Exception):
-    """No more requests are read: those that are waiting are answered, and the connection closed behind them."""
+class PipelineFull(Exception):
+    """Too many pipelined requests: no more are read, those that wait are answered, and the connection is closed."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with two short cuts and some bounds."""
+    """uvicorn's HTTP/1.1 connection with a fast path and limits."""
 
-    # Of uvicorn's own, which is made when a request has to be read:
+    # uvicorn's attributes, which _init_uvicorn() sets when a request has to be parsed:
     client: tuple[str, int] | None = None
     timeout_keep_alive_task = None
     parser: Any = None
@@ -64,32 +63,32 @@ class Connection(HttpToolsProtocol):
     pipeline = cast("deque[tuple[RequestResponseCycle, ASGI3Application]]", ())
     logger = logging.getLogger("uvicorn.error")
 
-    _watch: Watch | None = None
-    _found: requests.Match | None = None
-    _short: PublishReply | None = None
+    _slow_request: SlowRequestDetector | None = None
+    _match: requests.Match | None = None
+    _reply: PublishReply | None = None
     _body: bytearray
-    _piece = b""  # what came last
-    _running: RequestResponseCycle | None = None  # the request that is worked on: self.cycle is the last that came
+    _last_piece = b""  # the last received bytes, if they began with a request
+    _running_cycle: RequestResponseCycle | None = None  # the request that is worked on; self.cycle is the latest
 
-    _deaf = False  # what comes now is not read
+    _reading_stopped = False  # received data is ignored
     _stage = Stage.REQUEST
     url = b""
     _requests = 0
-    _octets = 0  # of all bodies
-    _held = 0  # of a short-cut publish's that is not whole
-    _head = 0  # bytes of a head that has not ended, as far as they are known; or of what frames a body and is none
+    _body_bytes = 0  # received so far
+    _accounted = 0  # bytes of an incomplete body that the inbound budget counts
+    _head_bytes = 0  # bytes of an incomplete head, or of the framing of a body without data
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any],
-        _loop: AbstractEventLoop | None = None, *, staff: ServerContext,
+        _loop: AbstractEventLoop | None = None, *, context: ServerContext,
     ) -> None:  # fmt: skip
         self.config = config
         self.server_state = server_state
         self.app_state = app_state
         self.loop = _loop or get_running_loop()
         self.connections = server_state.connections
-        self.context = staff
-        self.broker = staff.broker
+        self.context = context
+        self.broker = context.broker
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         self.transport = transport
@@ -98,68 +97,67 @@ class Connection(HttpToolsProtocol):
         connections["http"] = connections.get("http", 0) + 1
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         self._peer = Caller(host, port, "https" if secure else "http")
-        if len(self.connections) > self.context.intake.max_clients:
-            self._deaf = True
+        if len(self.connections) > self.context.request_limits.max_clients:
+            self._reading_stopped = True
             transport.abort()
         elif secure:
             transport.set_write_buffer_limits(HIGH_WATER)
             transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
             if self.broker.draining:
-                transport.close()  # it came before the stop, and took until now to shake hands
+                transport.close()  # it was accepted before the stop; the TLS handshake took until now
 
-    def _furnish(self) -> None:
-        """uvicorn's part of the connection: a parser, and what requests need. The short cut does without for as long
-        as it knows what comes."""
+    def _init_uvicorn(self) -> None:
+        """Make uvicorn's part of the connection: the parser and the flow control. Cached heads do without it."""
         cycle, transport = self.cycle, self.transport
         super().__init__(self.config, self.server_state, self.app_state, self.loop)
         super().connection_made(transport)
         self.cycle = cycle
 
-    def caller(self, found: requests.FastRoute) -> Caller:
-        """Who sent what takes the short cut, behind our proxies. Other requests find it in their scope."""
-        return self.context.proxies.caller(self._peer, found.forwarded) if found.forwarded else self._peer
+    def caller(self, match: requests.FastRoute) -> Caller:
+        """The client behind trusted proxies, for a request of the fast path. Other requests have it in their scope."""
+        return self.context.proxies.caller(self._peer, match.forwarded) if match.forwarded else self._peer
 
-    def _client(self, found: requests.Match) -> str | None:
-        """Whose request it is, as quotas know it."""
-        return rate_limit_key(found.grant, self.caller(found.shortcut).host or None)
+    def _rate_limit_key(self, match: requests.Match) -> str | None:
+        """The owner of the request in quotas."""
+        return rate_limit_key(match.grant, self.caller(match.route).host or None)
 
-    # A request: short cut or not
+    # Parsing: a request takes the fast path or not
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= MOST_AHEAD:  # RFC 9112, section 9.3.2: the client asks again for what got no answer
-            self.cycle.keep_alive, self._deaf = False, True
-            raise EnoughAsked
+        if len(self.pipeline) >= MAX_PIPELINED:  # RFC 9112, section 9.3.2: the client repeats unanswered requests
+            self.cycle.keep_alive, self._reading_stopped = False, True
+            raise PipelineFull
         self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._stage, self._head = Stage.HEAD, 0
+        self._stage, self._head_bytes = Stage.HEAD, 0
         self._requests += 1
 
     def on_headers_complete(self) -> None:
         parser = self.parser
         check_parts(self.url, self.headers)
-        if self._head:  # or it came in one piece, and no piece is too large
-            self.context.intake.check_size(head_size(parser.get_method(), self.url, self.headers))
-        self._head = 0
-        if not parser.should_upgrade():  # else the parser ends here, and the head is read again
-            self._take_up()
-            self._stage = Stage.BODY  # now: a target that is no URL is still the head's fault
+        if self._head_bytes:  # a head in one piece is never too large
+            self.context.request_limits.check_size(head_size(parser.get_method(), self.url, self.headers))
+        self._head_bytes = 0
+        if not parser.should_upgrade():  # else the parser stops here, and the head is parsed again
+            self._start_request()
+            self._stage = Stage.BODY  # now: an error in the target counts as one of the head
 
-    def _take_up(self) -> None:
+    def _start_request(self) -> None:
         parser = self.parser
         if self._is_idle() and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._found = self.context.shortcuts.find(parser.get_method(), self.url, self.headers)
-        if self._found is None:
+            self._match = self.context.fast_path.match(parser.get_method(), self.url, self.headers)
+        if self._match is None:
             self._build_request()
         else:
             self._body = bytearray()
-            self._owe(self._found)
+            self._reply_to(self._match)
 
     def _is_idle(self) -> bool:
-        """Nothing was asked that has not been answered."""
+        """True if every request has been answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _build_request(self) -> None:
-        """What uvicorn does at a message's begin, now that its head is known."""
+        """Let uvicorn make a request of the parsed head."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         current = self.parser.get_http_version() == "1.1"
@@ -169,23 +167,24 @@ class Connection(HttpToolsProtocol):
         if not current:
             self.cycle.keep_alive = self._may_persist()
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
-        self.headers = []  # the request has its own: what comes behind its body does not get among them
+        self.headers = []  # the request has its own list: trailers must not be added to it
 
     def _may_persist(self) -> bool:
-        """An older client asks for it, and does not take it back (RFC 9112, section 9.3; the parser knows no `close`
-        here). Its protocol knows no chunks: their end is in doubt, and nothing is read behind them (section 6.1)."""
+        """True if an HTTP/1.0 client asks for a persistent connection and does not say `close` too (RFC 9112, section
+        9.3; the parser overlooks that). Not after a chunked body: HTTP/1.0 has no chunks, so its end is uncertain
+        (section 6.1)."""
         said = b",".join([value.lower() for name, value in self.headers if name == b"connection"])
         options = [option.strip(b" \t") for option in said.split(b",")]
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         return b"keep-alive" in options and b"close" not in options and not chunked
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
+        self._running_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        self._octets += len(body)
-        if self._found is not None:
+        self._body_bytes += len(body)
+        if self._match is not None:
             self._body += body
         else:
             super().on_body(body)
@@ -194,168 +193,181 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._stage = Stage.REQUEST
-        if (found := self._found) is not None:
-            self._found = None
-            self.context.shortcuts.remember(self._piece, found)
+        if (match := self._match) is not None:
+            self._match = None
+            self.context.fast_path.cache(self._last_piece, match)
             body = bytes(self._body)
-            del self._body  # a connection that waits holds nothing
-            self.loop.call_soon(self._take, found, body)  # not below the parser
+            del self._body  # an idle connection keeps nothing
+            self.loop.call_soon(self._serve_late, match, body)  # not within the parser's callback
         else:
             super().on_message_complete()
 
-    # What a short cut leads to
+    # The fast path
 
-    def _take(self, found: requests.Match, body: bytes) -> None:
-        """It is whole: hours may have gone by since its head."""
-        shortcuts = self.context.shortcuts
-        if not shortcuts.still_holds(found):
-            owed = self._owe(found)
+    def _serve_late(self, match: requests.Match, body: bytes) -> None:
+        """The body is complete. The request is authorised again: its head may be hours old."""
+        fast_path = self.context.fast_path
+        if not fast_path.is_still_granted(match):
+            reply = self._reply_to(match)
             try:
-                found = owed.found = shortcuts.again(found, self.caller(found.shortcut).host)
+                match = reply.match = fast_path.authorise_again(match, self.caller(match.route).host)
             except PlainmqError as error:
-                owed.refuse(error)
+                reply.refuse(error)
                 return
-        found.shortcut.take(self, found, body)
+        self._serve(match, body)
 
-    def _owe(self, found: requests.Match) -> PublishReply:
-        """An answer to the request that comes in now, or whose head came before others."""
-        owed = self._short
-        if owed is None:
-            owed = self._short = PublishReply(self)
-        elif owed.found is found and not owed.response_complete:
-            return owed  # what was pipelined behind it meanwhile stays the last that came
-        owed.found = found
-        if self.context.access.all:
-            owed.begun = monotonic()
-        owed.response_complete = False
-        self.cycle = owed  # type: ignore[assignment]
-        return owed
-
-    def publish(self, short: requests.FastPublish, body: bytes, found: requests.Match) -> None:
-        owed, broker = self._owe(found), self.broker
-        try:
-            draft = short.read(body)
-            owed.drafts, owed.messages, owed.batch = (draft,), len(draft.bodies), short.batch
-            broker.quotas.publish(self._client(found), owed.messages)
-        except PlainmqError as error:
-            owed.refuse(error)
+    def _serve(self, match: requests.Match, body: bytes) -> None:
+        if isinstance(match.route, requests.FastPublish):
+            self.publish(match.route, body, match)
         else:
-            broker.batcher.add(owed)
+            self.stream(match.route, match)
 
-    # What is too much or too slow
+    def _reply_to(self, match: requests.Match) -> PublishReply:
+        """The pending reply to a request of the fast path: the connection's own object, made ready for it."""
+        reply = self._reply
+        if reply is None:
+            reply = self._reply = PublishReply(self)
+        elif reply.match is match and not reply.response_complete:
+            return reply  # `cycle` may be a later, pipelined request by now
+        reply.match = match
+        if self.context.access.all:
+            reply.started = monotonic()
+        reply.response_complete = False
+        self.cycle = reply  # type: ignore[assignment]
+        return reply
+
+    def publish(self, route: requests.FastPublish, body: bytes, match: requests.Match) -> None:
+        reply, broker = self._reply_to(match), self.broker
+        try:
+            draft = route.read(body)
+            reply.drafts, reply.messages, reply.batch = (draft,), len(draft.bodies), route.batch
+            broker.quotas.publish(self._rate_limit_key(match), reply.messages)
+        except PlainmqError as error:
+            reply.refuse(error)
+        else:
+            broker.batcher.add(reply)
+
+    # Limits
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._reading_stopped:
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self._stage is _REQUEST and self._is_idle() and (known := self.context.shortcuts.recall(data)):
+        if self._stage is _REQUEST and self._is_idle() and (known := self.context.fast_path.lookup(data)):
             self._requests += 1
-            found, body = known
-            found.shortcut.take(self, found, body)
+            self._serve(*known)
             return
-        self._piece = data if self._stage is Stage.REQUEST else b""
-        most = self.context.intake.max_head
+        self._last_piece = data if self._stage is Stage.REQUEST else b""
+        most = self.context.request_limits.max_head
         try:
             for start in range(0, len(data), most):
                 self._feed(data[start : start + most])
-            self._account()
+            self._account_body()
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, EnoughAsked):
-                return
-            ascii_only = data.partition(b"\r\n")[0].isascii()
-            self._drop(cause if isinstance(cause, Refused) else NotHttp(_NOT_HTTP if ascii_only else _NOT_ASCII))
+            if not isinstance(error.__context__, PipelineFull):
+                self._refuse(self._explain(error, data))
         except (Refused, Overloaded) as error:
-            self._drop(error)
+            self._refuse(error)
 
-    def _account(self) -> None:
-        """What of a short-cut publish's body has come is kept until it is whole. Raises Overloaded."""
-        nbytes = len(self._body) if self._found is not None else 0
-        if nbytes != self._held:
-            self.broker.inbound.grow(self._held, nbytes)
-            self._held = nbytes
+    def _explain(self, error: httptools.HttpParserError, data: bytes) -> PlainmqError:
+        """What to answer: what a callback of the parser has raised, or else that this is not HTTP."""
+        cause = error.__context__
+        if isinstance(cause, Refused):
+            return cause
+        if cause is not None and not isinstance(cause, httptools.HttpParserError):
+            self.loop.call_exception_handler({"message": "a request was not read", "exception": cause})
+            return PlainmqError("this is a fault of the server; it was logged")
+        ascii_only = data.partition(b"\r\n")[0].isascii()
+        return NotHttp(_NOT_HTTP if ascii_only else _NOT_ASCII)
+
+    def _account_body(self) -> None:
+        """Count the incomplete body of a fast publish in the inbound budget. Raises Overloaded."""
+        nbytes = len(self._body) if self._match is not None else 0
+        if nbytes != self._accounted:
+            self.broker.inbound.grow(self._accounted, nbytes)
+            self._accounted = nbytes
 
     def _feed(self, piece: bytes) -> None:
         """Raises HeadTooLarge, TargetTooLong."""
         if self.parser is None:
-            self._furnish()
-        stage, requests, nbytes = self._stage, self._requests, self._octets
+            self._init_uvicorn()
+        stage, requests, nbytes = self._stage, self._requests, self._body_bytes
         self._parse(piece)
         if self._stage is Stage.HEAD:
-            whole = self._requests - requests == (stage is Stage.REQUEST)  # nothing else was in this piece
-            self._head += len(piece) if whole else 1
+            whole = self._requests - requests == (stage is Stage.REQUEST)  # the piece holds nothing else
+            self._head_bytes += len(piece) if whole else 1
             check_parts(self.url, self.headers)
-        elif self._stage is stage is Stage.BODY and (requests, nbytes) == (self._requests, self._octets):
-            self._head += len(piece)
+        elif self._stage is stage is Stage.BODY and (requests, nbytes) == (self._requests, self._body_bytes):
+            self._head_bytes += len(piece)
         else:
             return
-        self.context.intake.check_size(self._head)
+        self.context.request_limits.check_size(self._head_bytes)
 
     def _parse(self, piece: bytes) -> None:
-        """The parser ends at a head that offers another protocol. RFC 9110, section 7.8: a server may ignore the offer;
-        so a new parser reads that head again, without it, and what comes behind. Raises UpgradeUnsupported."""
+        """Feed the parser. It stops at a head with `Upgrade`, which a server may ignore (RFC 9110, section 7.8): then a
+        new parser reads that head again without it, and what follows. Raises UpgradeUnsupported."""
         while piece:
             try:
                 self.parser.feed_data(piece)
                 return
             except httptools.HttpParserUpgrade as offer:
-                piece = self._head_without_offer() + piece[offer.args[0] :]
+                piece = self._head_without_upgrade() + piece[offer.args[0] :]
                 self._requests -= 1
-                self._piece = b""  # these bytes were not what the parser has found
+                self._last_piece = b""  # the parser did not see these bytes as they were received
                 self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's: it is only ignored
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn: it is ignored
 
-    def _head_without_offer(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
         """Raises UpgradeUnsupported."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == _CONNECT:  # what follows is no HTTP, whatever we say
+        if method == _CONNECT:  # what follows is not HTTP, whatever the answer
             raise UpgradeUnsupported(_NO_TUNNEL)
         fields = b"".join([b"%b: %b\r\n" % field for field in self.headers if field[0] != _UPGRADE])
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, fields)
 
-    def look(self, now: float) -> None:
-        """End what comes too slowly; to be called about once a second."""
+    def check(self, now: float) -> None:
+        """Close a connection that is too slow. Called about once a second."""
         if self.transport.is_closing():
             let_go(self.transport)
             return
-        stage = self._awaited()
-        if self._watch is None:
-            self._watch = Watch()
-        if self._watch.is_late(stage, self._requests, self._octets, now, self.context.intake):
+        stage = self._awaited_stage()
+        if self._slow_request is None:
+            self._slow_request = SlowRequestDetector()
+        if self._slow_request.is_slow(stage, self._requests, self._body_bytes, now, self.context.request_limits):
             if stage is Stage.REQUEST:
                 self.transport.close()
             else:
-                self._drop(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
+                self._refuse(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
 
     def unsent(self) -> int:
-        """Bytes of answers that the client has not taken."""
+        """Bytes of responses that the client has not read."""
         return self.transport.get_write_buffer_size()
 
-    def _awaited(self) -> Stage | None:
-        """None when the client is waiting for us; also when we do not read."""
-        if self._deaf or self.pipeline or (self.flow is not None and self.flow.read_paused):
+    def _awaited_stage(self) -> Stage | None:
+        """What the client should send next; None while it waits for the server, or while reading is paused."""
+        if self._reading_stopped or self.pipeline or (self.flow is not None and self.flow.read_paused):
             return None
         idle = self._is_idle() and self.timeout_keep_alive_task is None
         return self._stage if idle or self._stage is not Stage.REQUEST else None
 
-    def _drop(self, error: PlainmqError) -> None:
-        """Do nothing of the request that is coming in, and answer so if nothing else was."""
+    def _refuse(self, error: PlainmqError) -> None:
+        """Refuse the incomplete request. If its response has begun already, only close the connection."""
         if self._stage is not Stage.BODY:
-            self._turn_away(error, self.url if self._stage is Stage.HEAD else b"")
+            self._refuse_and_close(error, self.url if self._stage is Stage.HEAD else b"")
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
         else:
             self.cycle.response_complete = self.cycle.disconnected = True
-            if seen := access_record(cast(dict[str, Any], self.cycle.scope)):
-                seen.superseded = True
+            if record := access_record(cast(dict[str, Any], self.cycle.scope)):
+                record.superseded = True
             self.cycle.message_event.set()
-            self._turn_away(error, self.url)
+            self._refuse_and_close(error, self.url)
 
-    def _turn_away(self, error: PlainmqError, target: bytes) -> None:
-        """Answer after all that was asked before, and hear no more."""
-        self._deaf, self._found = True, None
-        self._account()
+    def _refuse_and_close(self, error: PlainmqError, target: bytes) -> None:
+        """Reply with the error after all earlier requests, and read no more."""
+        self._reading_stopped, self._match = True, None
+        self._account_body()
         before, refusal = self.cycle, Refusal(self, error, target)
         self.cycle = refusal  # type: ignore[assignment]
         if before is None or before.response_complete:
@@ -365,45 +377,48 @@ class Connection(HttpToolsProtocol):
 
     # An event stream
 
-    def stream(self, stream_request: StreamRequest, as_event: bool, found: requests.Match) -> None:
+    def stream(self, route: requests.FastStream, match: requests.Match) -> None:
         if self.transport.is_closing():
             return
-        sink, caller = self.sink(), self.caller(found.shortcut)
+        stream_request = route.stream_request
+        sink, caller = self.sink(), self.caller(match.route)
         try:
-            reader = stream_request.subscribe(self.broker, self._client(found), stream_request.encoders.chunked, sink)
+            subscriber = stream_request.subscribe(
+                self.broker, self._rate_limit_key(match), stream_request.encoders.chunked, sink
+            )
         except PlainmqError as error:
-            self._owe(found).refuse(error, as_event)
+            self._reply_to(match).refuse(error, route.as_event)
             return
-        seen = AccessRecord(found.shortcut.method, found.shortcut.path, caller.address, None, named(found.grant))
-        StreamLifetime(self.context.authenticator, found.grant, stream_request.timeout).begin(sink, reader)
-        self.take_over(sink, seen, reader, partial(reader.start, stream_request.start))
+        record = AccessRecord(route.method, route.path, caller.address, None, named(match.grant))
+        StreamLifetime(self.context.authenticator, match.grant, stream_request.timeout).begin(sink, subscriber)
+        self.take_over(sink, record, subscriber, partial(subscriber.start, stream_request.start))
 
     def sink(self) -> StreamSink:
-        """Where the bytes of a subscription can go."""
+        """A sink on this connection."""
         return StreamSink(self.transport, self.connections, self.context)
 
     def take_over(
-        self, sink: StreamSink, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
+        self, sink: StreamSink, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
     ) -> None:
-        """Nothing but the subscription's sink. What requests needed is dropped."""
+        """Give the connection to the sink, and drop everything that requests needed."""
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.transport.set_protocol(sink)
-        self._deaf = True
+        self._reading_stopped = True
         if self.flow is not None:
-            self.flow.resume_reading()  # or the client's leaving would go unseen
+            self.flow.resume_reading()  # or a disconnect would not be noticed
             if self.flow.write_paused:
                 subscription.pause()
         released: Any = None
-        self.cycle = self._short = self._running = self.scope = self.parser = released  # they hold the connection
-        sink.open(raw_heads.stream(self.server_state), seen, subscription, begin)
+        self.cycle = self._reply = self._running_cycle = self.scope = self.parser = released  # they refer to it
+        sink.open(raw_heads.stream(self.server_state), record, subscription, begin)
 
-    # What the transport says
+    # Called by the transport
 
     def pause_writing(self) -> None:
-        """The peer does not take what it is sent; requests that it pipelines wait too, or answers would pile up."""
+        """The client does not read. Its pipelined requests wait too, or responses would accumulate."""
         if self.flow is None:
-            self._furnish()
+            self._init_uvicorn()
         super().pause_writing()
         self.flow.pause_reading()
 
@@ -412,19 +427,19 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Who sends no more still gets the answer to a publish that is on its way to the log. Others have left: who
-        waits for something to read would otherwise hold his place."""
-        owed, half = self._short, self._found is not None
-        if owed is None or half or self._is_idle() or owed is not cast(object, self.cycle):
+        """The client has closed its sending side. A pending publish is still answered. Any other request counts as
+        abandoned, so that a long poll does not keep its slot."""
+        reply, half = self._reply, self._match is not None
+        if reply is None or half or self._is_idle() or reply is not cast(object, self.cycle):
             return False
-        self._deaf, owed.keep_alive = True, False
+        self._reading_stopped, reply.keep_alive = True, False
         return self.transport.can_write_eof()  # TLS closes by itself
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._short = self._found = None
-        self._account()
+        self._reply = self._match = None
+        self._account_body()
         self.broker.counters.connections["http"] -= 1
-        if self._running is not None:  # uvicorn tells the last that came only, and this one may wait for long
-            self._running.disconnected = True
-            self._running.message_event.set()
+        if self._running_cycle is not None:  # uvicorn notifies the latest request only
+            self._running_cycle.disconnected = True
+            self._running_cycle.message_event.set()
         super().connection_lost(exc)

@@ -1,4 +1,4 @@
-"""The heads of answers that are written without ASGI, as bytes."""
+"""Heads of responses that are written without ASGI, as bytes."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from uvicorn.server import ServerState
 from ..middleware.security_headers import secured
 from ..sse import STREAM_HEADERS
 
-_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # nothing can follow it
+_STREAM: Final = STREAM_HEADERS | {"Transfer-Encoding": "chunked", "Connection": "close"}  # no response can follow
 _STREAM_OWN: Final = b"".join(
     b"%b: %b\r\n" % header
     for header in secured((name.lower().encode(), value.encode()) for name, value in _STREAM.items())
@@ -16,7 +16,7 @@ _STREAM_OWN: Final = b"".join(
 
 
 def common(state: ServerState) -> bytes:
-    """The headers that all answers have; uvicorn makes them anew every second."""
+    """The headers of all responses; uvicorn renews them every second."""
     global _common  # noqa: PLW0603
     if state.default_headers is not _common[0]:
         _common = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
@@ -27,5 +27,5 @@ _common: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
 
 def stream(state: ServerState) -> bytes:
-    """That of a stream, but for its last, empty line."""
+    """The head of a stream, without its last, empty line."""
     return b"%b%b%b" % (STATUS_LINE[200], common(state), _STREAM_OWN)

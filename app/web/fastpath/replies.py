@@ -1,5 +1,5 @@
-"""Answers that a connection owes without ASGI. Each stands where uvicorn keeps the current request: so what is
-pipelined behind it waits, and a stop lets it finish.
+"""Pending replies: responses that are written without ASGI. Each takes the place of uvicorn's current request cycle, so
+that pipelined requests wait behind it and a shutdown lets it finish.
 """
 
 from abc import ABC, abstractmethod
@@ -21,11 +21,11 @@ from ..problem import response_to
 from . import raw_heads, requests
 from .context import ServerContext
 
-CREATED: Final = 201  # as a number: an enum's member is dear to look up, and dearer as a key
+CREATED: Final = 201  # a number: members of an enum are slow to look up, and slower as keys
 
 
-class Debtor(Protocol):
-    """The connection."""
+class ReplyConnection(Protocol):
+    """The connection, as its replies see it."""
 
     broker: Broker
     context: ServerContext
@@ -33,21 +33,21 @@ class Debtor(Protocol):
     transport: Transport
     server_state: ServerState
     client: tuple[str, int] | None
-    pipeline: Any  # what was asked behind, and waits
+    pipeline: Any  # requests that wait behind the current one
 
-    def caller(self, found: requests.FastRoute) -> Caller: ...
+    def caller(self, match: requests.FastRoute) -> Caller: ...
 
     def on_response_complete(self) -> None: ...
 
 
 class PendingReply(ABC):
     scope: Final[Mapping[str, Any]] = {}
-    found: requests.Match | None = None
-    begun: float | None = None  # when that is to be told
-    last = False  # nothing comes behind it
+    match: requests.Match | None = None
+    started: float | None = None  # monotonic; None if the access log does not need it
+    closes = False  # no other request is read after it
 
-    def __init__(self, debtor: Debtor) -> None:
-        self.debtor = debtor
+    def __init__(self, connection: ReplyConnection) -> None:
+        self.connection = connection
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
@@ -55,73 +55,74 @@ class PendingReply(ABC):
         self.message_event = Event()
 
     @abstractmethod
-    def asked(self) -> tuple[str, bytes, int]:
-        """The method, the target and the bytes of the body, for the log."""
+    def request_line(self) -> tuple[str, bytes, int]:
+        """The method, the target, and the length of the body, for the log."""
 
     def refuse(self, error: PlainmqError, as_event: bool = False) -> None:
-        """`as_event`: with an event where a stream was asked for."""
-        broker = self.debtor.broker
+        """`as_event`: the request was for a stream, and its client accepts a refusal as an event."""
+        broker = self.connection.broker
         broker.counters.refusals[error.code] += 1
         response = response_to(error, as_event, broker.pressure if isinstance(error, Draining) else 1.0)
         self.respond(response.status_code, *requests.refused(response))
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         self.response_complete = True
-        debtor = self.debtor
-        debtor.broker.counters.answers[status] += 1
-        if status >= debtor.context.access.least:
-            self._tell(status, body)
-        transport = debtor.transport
-        if transport.is_closing():  # the client left while the log was asked
+        connection = self.connection
+        connection.broker.counters.answers[status] += 1
+        if status >= connection.context.access.least:
+            self._log(status, body)
+        transport = connection.transport
+        if transport.is_closing():  # the client has disconnected meanwhile
             return
         close = b"" if self.keep_alive else b"connection: close\r\n"
-        common = raw_heads.common(debtor.server_state)
+        common = raw_heads.common(connection.server_state)
         transport.write(b"".join((STATUS_LINE[status], common, head, close, b"\r\n", body)))
-        if self.last and transport.can_write_eof():  # TLS cannot, and reads on while it closes
-            # What is still on its way would reset a closed connection, and the answer with it:
-            transport.write_eof()  # the client closes, or else uvicorn does after its keep-alive time
+        if self.closes and transport.can_write_eof():  # TLS cannot, and reads on while it closes
+            # Bytes that arrive at a closed socket would reset it, and the response could be lost. So only the sending
+            # side is closed; the client closes the other, or uvicorn after its keep-alive time.
+            transport.write_eof()
         elif not self.keep_alive:
             transport.close()
-        if debtor.pipeline or self.last:
-            debtor.on_response_complete()
-        else:  # no timer of uvicorn's: look() ends a connection on which nothing comes
-            debtor.server_state.total_requests += 1
+        if connection.pipeline or self.closes:
+            connection.on_response_complete()
+        else:  # without uvicorn's timer: check() closes idle connections
+            connection.server_state.total_requests += 1
 
-    def _tell(self, status: int, body: bytes) -> None:
-        method, target, nbytes = self.asked()
-        found, debtor = self.found, self.debtor
-        client = debtor.client if found is None else debtor.caller(found.shortcut).address
-        token = None if found is None else named(found.grant)
-        debtor.context.access.request(
+    def _log(self, status: int, body: bytes) -> None:
+        method, target, nbytes = self.request_line()
+        match, connection = self.match, self.connection
+        client = connection.client if match is None else connection.caller(match.route).address
+        token = None if match is None else named(match.grant)
+        connection.context.access.request(
             status, method, target, client=address(client), bytes_in=nbytes, bytes_out=len(body),
-            seconds=None if self.begun is None else monotonic() - self.begun, token=token,
+            seconds=None if self.started is None else monotonic() - self.started, token=token,
             code=code_of(body) if status >= 400 else None,
         )  # fmt: skip
 
 
 class PublishReply(PendingReply):
-    """For a request that took a short cut. A connection has one at a time, and uses it again; a publish waits in it."""
+    """The reply to a request of the fast path, and the PendingPublish of a publish. A connection reuses one object."""
 
     drafts: Sequence[Draft] = ()
     messages = 0
     batch = False
-    found: requests.Match
+    match: requests.Match
 
-    def asked(self) -> tuple[str, bytes, int]:
-        short = self.found.shortcut
-        return short.method, short.path, self.found.length
+    def request_line(self) -> tuple[str, bytes, int]:
+        route = self.match.route
+        return route.method, route.path, self.match.length
 
-    def accepted(self, receipt: Receipt, place: int) -> None:
-        durability = self.debtor.broker.engine.durability
+    def accepted(self, receipt: Receipt, start: int) -> None:
+        durability = self.connection.broker.engine.durability
         count = self.messages if self.batch else None
-        self.drafts = ()  # a connection that waits holds nothing
-        self.respond(CREATED, *requests.accepted(receipt, place, durability, count))
+        self.drafts = ()  # an idle connection keeps nothing
+        self.respond(CREATED, *requests.accepted(receipt, start, durability, count))
 
     def refused(self, error: BaseException) -> None:
         if not isinstance(error, PlainmqError):
             context = {"message": "a publish was not answered: the log failed", "exception": error}
-            self.debtor.loop.call_exception_handler(context)
-            error = PlainmqError("the server failed; nobody knows whether the message was stored")
+            self.connection.loop.call_exception_handler(context)
+            error = PlainmqError("the server failed; whether the message was stored is unknown")
         self.drafts = ()
         self.refuse(error)
 
@@ -133,22 +134,23 @@ class PublishReply(PendingReply):
             self.refused(outcome)
 
     def abort(self) -> None:
-        self.debtor.transport.abort()
+        self.connection.transport.abort()
 
 
 class Refusal(PendingReply):
-    """For a request of which nothing is done, and behind which nothing comes. uvicorn runs it in its turn."""
+    """The reply to a request that is refused before it is complete; no other is read after it. uvicorn runs it in
+    turn."""
 
-    last = True
+    closes = True
 
-    def __init__(self, debtor: Debtor, error: PlainmqError, target: bytes) -> None:
-        super().__init__(debtor)
+    def __init__(self, connection: ReplyConnection, error: PlainmqError, target: bytes) -> None:
+        super().__init__(connection)
         self.keep_alive = False
         self._target = target
         self._error = error
 
-    def asked(self) -> tuple[str, bytes, int]:
-        return "", self._target, 0  # the method may not be known
+    def request_line(self) -> tuple[str, bytes, int]:
+        return "", self._target, 0  # the method may be unknown
 
     async def run_asgi(self, _app: object) -> None:
         self.answer()

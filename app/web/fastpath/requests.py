@@ -1,16 +1,15 @@
-"""A publish, or a reader who comes, without a request object. It is the same as with one: whatever is not plain about a
-request (an option of a publish, a key, an encoding, an unlawful name, a token that is not known yet or has not
-the right) makes it none of ours, and api/publish or api/stream answers it.
+"""Plain requests: publishes and streams that need no ASGI request object. The result is the same as with one. Anything
+unusual in a request (an option of a publish, an idempotency key, an encoding, an invalid name, a token that is not
+cached or lacks the right) leaves it to api/publish or api/stream.
 
-A client sends the same head again and again, with another Content-Length. One that was read and found plain is
-remembered, byte for byte but that number, so that it need not be read again; whether its token still holds is asked
-each time.
+A client repeats its head with another Content-Length. The route of a plain head is cached by the bytes of the head
+without that number, so that it is not parsed again. The token is checked each time.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -30,40 +29,29 @@ from ..streaming.stream_request import StreamRequest, parse_stream_request
 
 _MESSAGES: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
 _STREAM: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-*]+(?:/[A-Za-z0-9._~\-*]+)*)/stream(?:\?([!-~]*))?")
-_OTHER_ROUTE: Final = re.compile(rb"/(?:groups/[^/]+|messages)$")  # what a path may be read as before it is a stream's
-_LONGEST_URL: Final = 1_100  # bytes: of a topic and what is around it
-_LONGEST_HEAD: Final = 1_024  # bytes of a head that is remembered
-_REMEMBERED: Final = 4_096  # heads: some megabytes at most; when they are too many, all are forgotten
+_OTHER_ROUTE: Final = re.compile(rb"/(?:groups/[^/]+|messages)$")  # paths that another route matches first
+_MAX_URL: Final = 1_100  # bytes: the longest topic and the rest of the path
+_MAX_HEAD: Final = 1_024  # bytes: longer heads are not cached
+_MAX_ROUTES: Final = 4_096  # cached heads: some megabytes at most; when it is full, the cache is cleared
 _END: Final = b"\r\n\r\n"
-_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")  # as clients write it
-_UNSAID: Final = {b"POST": -1, b"GET": 0}  # bytes of a body where there is no Content-Length; -1: it comes in chunks
-
-
-class Target(Protocol):
-    """The connection on which the request came."""
-
-    def publish(self, shortcut: "FastPublish", body: bytes, found: "Match") -> None: ...
-
-    def stream(self, stream_request: StreamRequest, as_event: bool, found: "Match") -> None:
-        """`as_event`: the client takes a refusal as an event."""
+_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")  # the spellings that clients use
+_DEFAULT_LENGTH: Final = {
+    b"POST": -1,
+    b"GET": 0,
+}  # bytes of a body without Content-Length; -1: chunked
 
 
 class FastRoute(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What is needed to do without the head: its target (but not the query); whose request it is (the `Authorization`
-    that is shown), what right to which topics and patterns that takes, how many bytes a body may have, and the headers
-    that may say who sent it."""
+    """What a head says. `path`: without the query. `names`: the topics and patterns on which `right` is required.
+    `authorization`: the whole header. `limit`: bytes of a body. `forwarded`: the headers with the client's address."""
 
     method: ClassVar[str]
     right: ClassVar[Right]
     path: bytes
     names: tuple[str, ...]
-    shown: bytes | None
+    authorization: bytes | None
     limit: int = 0
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
-
-    def take(self, target: Target, found: "Match", body: bytes) -> None:
-        """Do it."""
-        raise NotImplementedError
 
 
 class FastPublish(FastRoute, frozen=True, gc=False, kw_only=True):
@@ -72,16 +60,13 @@ class FastPublish(FastRoute, frozen=True, gc=False, kw_only=True):
     batch: ClassVar[bool] = False
     envelope: Envelope
 
-    def take(self, target: Target, found: "Match", body: bytes) -> None:
-        target.publish(self, body, found)
-
     def read(self, body: bytes) -> Draft:
-        """What the body is. Raises Refused."""
+        """Parse the body. Raises Refused."""
         return Draft(self.envelope, (body,))
 
 
-class UnsaidShortcut(FastPublish, frozen=True, gc=False, kw_only=True):
-    """Nobody has said what the body is: text, as the envelope says, or bytes."""
+class FastUntypedPublish(FastPublish, frozen=True, gc=False, kw_only=True):
+    """A publish without a content type: text, as the envelope says, or else `binary`."""
 
     binary: Envelope
 
@@ -103,148 +88,154 @@ class FastStream(FastRoute, frozen=True, gc=False, kw_only=True):
     stream_request: StreamRequest
     as_event: bool
 
-    def take(self, target: Target, found: "Match", body: bytes) -> None:  # noqa: ARG002
-        target.stream(self.stream_request, self.as_event, found)
+
+Route = FastPublish | FastStream
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
-    """A shortcut; whose request it is this time, and how many bytes its body has."""
+    """The route of one request, its grant, and the length of its body in bytes."""
 
-    shortcut: FastRoute
+    route: Route
     grant: Grant
     length: int
 
 
 class FastPath:
-    """The plain requests of one server, for a Host that the rules know."""
+    """Finds the routes of plain requests, and caches them by their heads."""
 
     def __init__(self, bounds: PublishLimits, rules: Rules, authenticator: Authenticator) -> None:
         self._bounds = bounds
         self._rules = rules
-        self._keeper = authenticator
-        self._known: dict[bytes, FastRoute] = {}  # by the whole head
+        self._authenticator = authenticator
+        self._routes: dict[bytes, Route] = {}  # by head, without the length
 
-    def recall(self, data: bytes) -> tuple[Match, bytes] | None:
-        """What is found and the body, if these bytes are one whole request whose head is known."""
-        end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
-        head, length = _measured(data[:end])
-        shortcut = self._known.get(head)
-        if shortcut is None or len(data) != end + length or length > shortcut.limit:
+    def lookup(self, data: bytes) -> tuple[Match, bytes] | None:
+        """The match and the body, if these bytes are exactly one request with a cached head."""
+        end = data.find(_END, 0, _MAX_HEAD) + len(_END)
+        head, length = _split_length(data[:end])
+        route = self._routes.get(head)
+        if route is None or len(data) != end + length or length > route.limit:
             return None
-        grant = self._keeper.cached_grant(shortcut.shown, shortcut.right, shortcut.names)
-        return None if grant is None else (Match(shortcut, grant, length), data[end:])
+        grant = self._authenticator.cached_grant(route.authorization, route.right, route.names)
+        return None if grant is None else (Match(route, grant, length), data[end:])
 
-    def remember(self, data: bytes, found: Match) -> None:
-        """The parser has found this in what began with these bytes. Only a head whose length is read here as the parser
-        has read it is remembered: names and numbers may be written in many ways."""
-        end = data.find(_END, 0, _LONGEST_HEAD) + len(_END)
-        head, length = _measured(data[:end])
-        if length == found.length and len(data) == end + length:  # so nothing but this request was there
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[head] = found.shortcut
+    def cache(self, data: bytes, match: Match) -> None:
+        """Cache what the parser found in these bytes. A head is cached only if its length, as read here, is the
+        parser's and the bytes hold nothing else: names and numbers have many spellings."""
+        end = data.find(_END, 0, _MAX_HEAD) + len(_END)
+        head, length = _split_length(data[:end])
+        if length == match.length and len(data) == end + length:
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[head] = match.route
 
-    def find(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Match | None:
-        """The shortcut for a request's head; None when there is none."""
+    def match(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Match | None:
+        """The match of a parsed head; None if the request is not plain."""
         find, by_name = _FINDERS.get(method), dict(headers)
         once = len(by_name) == len(headers) and b"host" in by_name
-        if find is None or len(url) > _LONGEST_URL or not once or not _is_ours(by_name[b"host"], self._rules):
+        if find is None or len(url) > _MAX_URL or not once or not _is_known_host(by_name[b"host"], self._rules):
             return None
         if by_name.get(SITE, OUR_SITES[0]) not in OUR_SITES or (
-            self._keeper.refuses_forwarded and SIGNS & by_name.keys()
+            self._authenticator.refuses_forwarded and SIGNS & by_name.keys()
         ):
             return None
-        shortcut, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _UNSAID[method]))
-        if shortcut is None or not 0 <= length <= shortcut.limit or not by_name.keys() <= _KNOWN_TO[shortcut.right]:
+        route, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
+        if route is None or not 0 <= length <= route.limit or not by_name.keys() <= _HEADERS_OF[route.right]:
             return None
-        grant = self._holder(shortcut)
-        return None if grant is None else Match(shortcut, grant, length)
+        grant = self._cached_grant(route)
+        return None if grant is None else Match(route, grant, length)
 
-    def still_holds(self, found: Match) -> bool:
-        return self._holder(found.shortcut) is found.grant
+    def is_still_granted(self, match: Match) -> bool:
+        return self._cached_grant(match.route) is match.grant
 
-    def again(self, found: Match, address: str) -> Match:
-        """With whose request it is now. Raises what a request without a right to it gets."""
-        shortcut = found.shortcut
-        grant = self._keeper.authenticate((shortcut.shown or b"")[len(SCHEME) :].decode("latin-1"), address)
-        for name in shortcut.names:
-            authorise(grant, shortcut.right, name)
-        return Match(shortcut, grant, found.length)
+    def authorise_again(self, match: Match, address: str) -> Match:
+        """The match with the grant that holds now. Raises the errors of authentication and authorisation."""
+        route = match.route
+        grant = self._authenticator.authenticate((route.authorization or b"")[len(SCHEME) :].decode("latin-1"), address)
+        for name in route.names:
+            authorise(grant, route.right, name)
+        return Match(route, grant, match.length)
 
-    def _holder(self, shortcut: FastRoute) -> Grant | None:
-        return self._keeper.cached_grant(shortcut.shown, shortcut.right, shortcut.names)
+    def _cached_grant(self, route: FastRoute) -> Grant | None:
+        return self._authenticator.cached_grant(route.authorization, route.right, route.names)
 
 
-@lru_cache(maxsize=1_024)  # of the same length again and again: half of what a known head costs otherwise
-def _measured(head: bytes) -> tuple[bytes, int]:
-    """The head without the number of its Content-Length, and that; -1 when it is none."""
+@lru_cache(maxsize=1_024)  # clients repeat lengths: this halves the cost of a cached head
+def _split_length(head: bytes) -> tuple[bytes, int]:
+    """The head without the number of its Content-Length, and the number; -1 if it is invalid."""
     for name in _LENGTHS:
-        if (place := head.find(name)) >= 0:
-            begin = place + len(name)
+        if (found := head.find(name)) >= 0:
+            begin = found + len(name)
             end = head.find(b"\r\n", begin)
             digits = head[begin:end]
             return head[:begin] + head[end:], int(digits) if digits.isdigit() else -1
     return head, 0
 
 
-# What is plain
+# Which requests are plain
 
 
-def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: PublishLimits) -> FastRoute | None:
+def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: PublishLimits) -> FastPublish | None:
     if b"?" in url:
         return None
     topic, (lawful, content_type) = _topic_in(url), _content_type(headers.get(b"content-type", b""))
     if topic is None or not lawful:
         return None
-    common = {"path": url, "names": (topic,)} | _sender(headers)
+    common = {"path": url, "names": (topic,)} | _sender_fields(headers)
     if is_batch(content_type):
         return FastBatch(envelope=Envelope(topic, LINE), limit=bounds.batch, bounds=bounds, **common)
     common["limit"] = bounds.message
     if content_type is None:
-        return UnsaidShortcut(envelope=Envelope(topic, TEXT), binary=Envelope(topic, BYTES), **common)
+        return FastUntypedPublish(envelope=Envelope(topic, TEXT), binary=Envelope(topic, BYTES), **common)
     return FastPublish(envelope=Envelope(topic, content_type), **common)
 
 
-def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: PublishLimits) -> FastRoute | None:
+def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: PublishLimits) -> FastStream | None:
     match = _STREAM.fullmatch(url)
     if match is None or _OTHER_ROUTE.search(match[1]):
         return None
     query = QueryParams((match[2] or b"").decode())
     try:
         topic_filter = TopicFilter([match[1].decode()])
-        wish = parse_stream_request(topic_filter, query, headers.get(b"last-event-id", b"").decode("latin-1"))
+        stream_request = parse_stream_request(topic_filter, query, headers.get(b"last-event-id", b"").decode("latin-1"))
     except PlainmqError:
         return None
-    if TICKET in query:  # its ids are marked
+    if TICKET in query:  # the ids of its stream have a mark
         return None
     names, as_event = (
         (*topic_filter.topics, *topic_filter.patterns),
         b"text/event-stream" in headers.get(b"accept", b""),
     )
     return FastStream(
-        path=url.partition(b"?")[0], names=names, stream_request=wish, as_event=as_event, **_sender(headers)
+        path=url.partition(b"?")[0],
+        names=names,
+        stream_request=stream_request,
+        as_event=as_event,
+        **_sender_fields(headers),
     )
 
 
-def _sender(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+def _sender_fields(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     forwarded = tuple((name, headers[name]) for name in NAMES & headers.keys())
-    return {"shown": headers.get(b"authorization"), "forwarded": forwarded}
+    return {"authorization": headers.get(b"authorization"), "forwarded": forwarded}
 
 
-_FINDERS: Final[dict[bytes, Callable[[bytes, Mapping[bytes, bytes], PublishLimits], FastRoute | None]]] = {
+_FINDERS: Final[
+    dict[bytes, Callable[[bytes, Mapping[bytes, bytes], PublishLimits], FastPublish | FastStream | None]]
+] = {
     b"POST": _find_publish,
     b"GET": _find_stream,
 }
-# What else a client or its browser says changes nothing.
-_IMMATERIAL: Final = frozenset(
+# Headers that change nothing.
+_IGNORED_HEADERS: Final = frozenset(
     b"user-agent accept accept-encoding accept-language connection referer cache-control pragma dnt priority sec-gpc "
     b"sec-fetch-site sec-fetch-mode sec-fetch-dest sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform x-forwarded-host "
     b"x-forwarded-port x-real-ip forwarded".split()
 )
-_KNOWN: Final = _IMMATERIAL | NAMES | {b"host", b"authorization"}
-_KNOWN_TO: Final = {
-    Right.PUBLISH: _KNOWN | {b"content-type", b"content-length"},
-    Right.SUBSCRIBE: _KNOWN | {b"last-event-id"},
+_HEADERS: Final = _IGNORED_HEADERS | NAMES | {b"host", b"authorization"}
+_HEADERS_OF: Final = {
+    Right.PUBLISH: _HEADERS | {b"content-type", b"content-length"},
+    Right.SUBSCRIBE: _HEADERS | {b"last-event-id"},
 }
 
 
@@ -258,21 +249,21 @@ def _topic_in(url: bytes) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _is_ours(host: bytes, rules: Rules) -> bool:
+def _is_known_host(host: bytes, rules: Rules) -> bool:
     return rules.knows(host.decode("latin-1"))
 
 
 @lru_cache(maxsize=256)
 def _content_type(value: bytes) -> tuple[bool, str | None]:
-    """Whether it is lawful, and what it says, if anything."""
+    """Whether the content type is valid; and the type, if one is declared."""
     try:
         return True, said_content_type(value.decode("latin-1"))
     except PlainmqError:
         return False, None
 
 
-# Answers. Of the headers against misuse by a browser (web/headers.py) a 201 needs one only: it answers a POST, so no
-# page can load it as its script, image or frame; as a document it is JSON, and has no links.
+# Responses. Of the security headers a 201 needs one only: it answers a POST, so no page can load it as a script, an
+# image or a frame; as a document it is JSON, and has no links.
 
 _HEAD: Final = (
     b"location: /topics/%b/messages/%b-%%d\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
@@ -282,30 +273,30 @@ _BODY: Final = b'{"id":"%b-%%d","topic":"%b","index":%%d,"subscribers":%%d,"dura
 _LAST: Final = b',"last":"%b-%%d","count":%%d'
 
 
-def accepted(receipt: Receipt, place: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
-    """The 201's own headers and its body, as api/publish would write them, for the message at that place of the
-    receipt; or for a batch of so many from there on."""
+def accepted(receipt: Receipt, start: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
+    """The own headers and the body of a 201, as api/publish writes them, for the message at index `start` of the
+    receipt; or for a batch of `count` messages from there on."""
     global _turn  # noqa: PLW0603
     if receipt is not _turn[0]:
         epoch, _, begin = receipt.id.rpartition("-")
         _turn = receipt, int(begin), *_templates(receipt.topic, epoch, durability)
     _, first, head, body, last = _turn
-    seq = first + place
+    seq = first + start
     batch = b"" if count is None else last % (seq + count - 1, count)
-    told = body % (seq, receipt.index + place, receipt.subscribers, batch)
-    return head % (seq, len(told)), told
+    content = body % (seq, receipt.index + start, receipt.subscribers, batch)
+    return head % (seq, len(content)), content
 
 
-_turn: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""  # those of one turn share a receipt
+_turn: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""  # one batch, one receipt
 
 
 @lru_cache(maxsize=4_096)
 def _templates(topic: str, epoch: str, durability: str) -> tuple[bytes, bytes, bytes]:
-    """What is the same in every answer is put together once. A topic of _MESSAGES needs no escape, and has no `%`."""
+    """The constant parts of all responses for a topic. A topic of _MESSAGES needs no escape and has no `%`."""
     name, life = topic.encode(), epoch.encode()
     return _HEAD % (name, life), _BODY % (life, name, durability.encode()), _LAST % life
 
 
 def refused(response: Response) -> tuple[bytes, bytes]:
-    """A response's own headers and its body."""
+    """The own headers and the body of a response."""
     return b"".join(b"%b: %b\r\n" % header for header in secured(response.raw_headers)), bytes(response.body)

@@ -1,7 +1,5 @@
-"""What becomes of a connection whose answer is an event stream: a protocol that takes bytes, and nothing else.
-
-It takes the place of the HTTP connection at the transport, so that nothing of HTTP is kept for a reader who only
-waits.
+"""The sink of an event stream that has taken its connection over. It replaces the HTTP protocol at the transport, so
+that a waiting subscriber keeps nothing of HTTP in memory.
 """
 
 import asyncio
@@ -16,13 +14,13 @@ from ..streaming.lifetime import REVOKED
 from ..streaming.takeover import Subscription
 from .context import ServerContext
 
-LINGER: Final = 10.0  # seconds that an ended stream has to take what was written before it is cut off
+LINGER: Final = 10.0  # seconds that an ended stream has to read what was written before it is cut off
 
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class StreamSink(asyncio.Protocol):
-    """`connections` are the server's, among which it is; `seen` is the request, for the log."""
+    """`connections`: all of the server, this one among them."""
 
     __slots__ = (
         "_connections",
@@ -38,28 +36,29 @@ class StreamSink(asyncio.Protocol):
     )  # fmt: skip
     write: Callable[[bytes], None]
 
-    def __init__(self, transport: asyncio.Transport, connections: set[Any], staff: ServerContext) -> None:
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], context: ServerContext) -> None:
         self.transport = transport
         self._connections = connections
-        self._context = staff
+        self._context = context
         self._subscription: Subscription | None = None
         self._record: AccessRecord | None = None
-        self._ended = False  # in good order: what was written is on its way
-        self._last: Progress | None = None  # when the connection was lost
-        self.resume_id = ""  # the id that the reader shall come back with, until it is told another
+        self._ended = False  # after everything that was written
+        self._last: Progress | None = None  # at the end of the connection
+        self.resume_id = ""  # the last event id for a client that reconnects before it has received another
 
     def open(
-        self, head: bytes, seen: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
+        self, head: bytes, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
     ) -> None:
-        """Send the head, to which only the empty line is missing, together with the first that the subscription has to
-        say."""
+        """Send the head (which lacks only the empty line) together with the subscription's first bytes. `record`: of
+        the request, for the log."""
         self._connections.add(self)
-        self._record = seen
+        self._record = record
         self._subscription = subscription
         broker = self._context.broker
         broker.counters.answers[200] += 1
-        known = b"".join([b"%b: %b\r\n" % header for header in seen.response_headers]) if seen and seen.id else b""
-        self._first = b"%b%b\r\n%b" % (head, known, CHUNKED_RAW.join([stream_start(broker.pressure, self.resume_id)]))
+        own = b"".join([b"%b: %b\r\n" % header for header in record.response_headers]) if record and record.id else b""
+        first = CHUNKED_RAW.join([stream_start(broker.pressure, self.resume_id)])
+        self._first = b"%b%b\r\n%b" % (head, own, first)
         self.write = self._write_first
         begin()
         if self._first:
@@ -67,7 +66,7 @@ class StreamSink(asyncio.Protocol):
 
     def _write_first(self, data: bytes) -> None:
         first, self._first = self._first, b""
-        self.write = self.transport.write  # the hot path: no frame of ours between a cohort and the socket
+        self.write = self.transport.write  # the hot path: no Python call between the cohort and the socket
         self.write(first + data)
 
     def pending(self) -> int:
@@ -97,7 +96,7 @@ class StreamSink(asyncio.Protocol):
             self._subscription.end(REVOKED)
 
     def _release(self) -> None:
-        subscription, self._subscription = self._subscription, None  # the two hold each other
+        subscription, self._subscription = self._subscription, None  # the two refer to each other
         if subscription is not None:
             self._context.authenticator.unregister(self)
             subscription.detach()
@@ -106,22 +105,22 @@ class StreamSink(asyncio.Protocol):
         if self._record is not None and not self._record.end_reason:
             self._record.end_reason = why
 
-    # What the server says
+    # Called by the server
 
-    def look(self, _now: float) -> None:
-        """Nothing is awaited from its client, but that it lets go."""
+    def check(self, _now: float) -> None:
+        """Called once a second. A closing connection whose client does not read is cut off."""
         if self.transport.is_closing():
             let_go(self.transport)
 
     def unsent(self) -> int:
-        """What it has not taken is its cohort's affair."""
+        """0: unsent bytes of streams are counted by the fan-out."""
         return 0
 
     def shutdown(self) -> None:
         """The server stops."""
         self.transport.close()
 
-    # What the transport says; a client has nothing to say to a stream
+    # Called by the transport. Data from the client is ignored
 
     def pause_writing(self) -> None:
         if self._subscription is not None:
@@ -132,7 +131,7 @@ class StreamSink(asyncio.Protocol):
             self._subscription.resume()
 
     def eof_received(self) -> None:
-        """The transport closes by itself; over TLS it complains when it is written to meanwhile."""
+        """The transport closes by itself. Over TLS it must not be written to any more."""
         self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:

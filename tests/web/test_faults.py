@@ -1,0 +1,32 @@
+"""Faults of the server while it reads a request: they are reported and answered as such."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from app.web.fastpath.requests import FastPath
+from app.web.middleware.forwarded import Proxies
+from tests.net.recorder import recording
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_fault_while_a_head_is_read_is_answered_500_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    loop, reported = asyncio.get_running_loop(), list[Any]()
+    handler = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, context: reported.append(str(context["exception"])))
+    try:
+        async with asyncio.timeout(5), recording(Proxies()) as (port, _, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            with monkeypatch.context() as patch:
+                patch.setattr(FastPath, "match", fail)
+                answer = await http.post("/topics/foo/messages", content="x")
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+            assert (await http.post("/topics/foo/messages", content="x")).status_code == 201
+    finally:
+        loop.set_exception_handler(handler)
+    assert reported == ["a fault"]
