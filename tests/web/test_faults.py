@@ -21,7 +21,7 @@ async def test_a_fault_while_a_head_is_read_is_answered_500_and_reported(monkeyp
     handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda _loop, context: reported.append(str(context["exception"])))
     try:
-        async with asyncio.timeout(5), recording(Proxies()) as (port, _, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with recording(Proxies()) as (port, _, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             with monkeypatch.context() as patch:
                 patch.setattr(FastPath, "match", fail)
                 answer = await http.post("/topics/foo/messages", content="x")
