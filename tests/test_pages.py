@@ -35,6 +35,7 @@ from threading import Timer
 import pytest
 from click.testing import CliRunner
 
+from app.access.tokens import PREFIX
 from app.cli import main
 from app.settings import OPTIONS, flag, variable
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
@@ -159,7 +160,7 @@ class Program:
             start_new_session=True,
         )
         self._place = place
-        self.last = ""  # line that it showed
+        self.token = ""  # the last one that it showed
         self._unread = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
@@ -197,7 +198,8 @@ class Program:
             seen = self.line()
         assert seen is not None, f"it ended before it showed {expected!r}"
         assert masked(self._place.there(seen)) == masked(expected)
-        self.last = seen
+        if seen.startswith(PREFIX):
+            self.token = seen
 
     def settle(self) -> None:
         """Return when the server has done what was typed: the dialect that answers nothing does not say so."""
@@ -238,7 +240,7 @@ class Terminal:
         for line in transcript.splitlines():
             if line.startswith("$ export PLAINMQ_TOKEN="):
                 assert self.program
-                self._place.token = self.program.last
+                self._place.token = self.program.token
             elif line.startswith("$ "):
                 self.end()
                 self.program = Program(line.removeprefix("$ "), self._place)
