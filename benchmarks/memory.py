@@ -266,8 +266,8 @@ ROWS: Final = (
     Row("the log", "sqlite: leases", LOG, leases, ON_DISK),
     Row("the log", "sqlite: groups", LOG, groups, ON_DISK, NAMES),
     Row("names and keys", "topics, keys and what is gone", ("max_topics", 500), names),
-    Row("what is coming in", "bodies", ("max_unfinished", 8 * MIB), unfinished),
-    Row("what readers have not taken", "a stalled crowd", ("max_unsent", 8 * MIB), untaken),
+    Row("what is coming in", "bodies", ("max_unfinished", 16 * MIB), unfinished),
+    Row("what readers have not taken", "a stalled crowd", ("max_unsent", 16 * MIB), untaken),
     Row(
         "a batch that is stored",
         "lines of 1 KB",

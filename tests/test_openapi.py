@@ -680,8 +680,8 @@ async def test_a_body_that_a_stream_cannot_carry_comes_as_a_data_url(http: httpx
 
 @contextmanager
 def full_server() -> Iterator[ServerProcess]:
-    """Room for one topic of about two messages and for one subscriber."""
-    small = ["--max-message", "1000", "--max-bytes", "100000", "--max-total-bytes", "5000"]
+    """Room for one topic of about five messages and for one subscriber."""
+    small = ["--max-message", "1000", "--max-bytes", "100000", "--max-total-bytes", "9000"]
     with start_server("--max-topics", "1", "--max-subscribers", "1", *small) as process:
         yield process
 

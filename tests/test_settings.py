@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import CLIENT, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from app.settings import BESIDE, CLIENT, GROWTH, OPTIONS, SettingInvalid, Settings, flag, load, variable
 from app.settings.values import Range
 from tests.harness import DEADLINE, ROOT, start_server
 
@@ -80,32 +80,126 @@ def test_a_value_just_outside_its_bounds_is_refused(name: str) -> None:
             Settings(**{name: value})
 
 
+@pytest.mark.parametrize("engine", ["memory", "sqlite:log.db"])
 @pytest.mark.parametrize("bound", ["lowest", "highest"])
-def test_a_server_works_with_every_setting_at_its_bound(bound: str, tmp_path: Path) -> None:
-    """All at once; but where one has to be as large as another, and the ports."""
+def test_a_server_works_with_every_setting_at_its_bound(bound: str, engine: str, tmp_path: Path) -> None:
+    """All at once; but the ports, and a floor that is more than a disk has."""
     place = 0 if bound == "lowest" else 1
     chosen = {name: option.metadata["values"].allowed.split(" to ")[place] for name, option in RANGES.items()}
     for name in ("port", "tcp_port"):
         del chosen[name]
-    if bound == "lowest":
-        chosen |= {"keep_alive": "1s", "max_subscribers": "2", "max_http_clients": "2", "max_message": "10B"}
-        chosen |= {"max_bytes": "10B", "max_total_bytes": "10KiB", "stream_age": "10s"}
+    if bound == "highest":
+        del chosen["min_free_disk"]
     flags = [word for name, value in chosen.items() for word in (flag(name), value)]
-    with start_server(*flags, "--data-dir", str(tmp_path)) as server:
+    engine = engine.replace(":", f":{tmp_path}/")
+    with start_server(*flags, "--data-dir", str(tmp_path), "--engine", engine) as server:
         with httpx.Client(base_url=server.url, timeout=DEADLINE) as client:
-            assert client.post("/topics/a/messages", content=b"x").status_code == 201
-            read = client.get("/topics/a/stream", params={"since": "earliest", "limit": 1})
-            assert "data: x" in read.text
+            assert any(
+                _goes_through(client) for _ in range(100)
+            )  # what is kept for 100ms may be gone before it is read
         assert server.stop() == 0
 
 
+def _goes_through(client: httpx.Client) -> bool:
+    assert client.post("/topics/a/messages", content=b"x").status_code == 201
+    return "data: x" in client.get("/topics/a/stream", params={"since": "last:1", "limit": 1}).text
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite:log.db"])
+def test_with_stores_as_small_as_they_may_be_the_largest_message_goes_through(engine: str, tmp_path: Path) -> None:
+    """Whatever may stand beside its bytes, and however much longer it is as it goes out."""
+    message = 2 << 20
+    least = 2 * message + BESIDE
+    small = {"max_message": message, "max_total_bytes": least, "max_disk_bytes": least, "max_batch": message}
+    small |= {"max_unfinished": message, "max_line": message, "max_unsent": GROWTH * message, "send_buffer": 1 << 10}
+    flags = [word for name, value in small.items() for word in (flag(name), str(value))]
+    with start_server(*flags, "--engine", engine.replace(":", f":{tmp_path}/"), "--data-dir", str(tmp_path)) as server:
+        for query in ("", "?ttl=1h", "?delivery=one&ttl=1h"):
+            with httpx.Client(base_url=server.url, timeout=DEADLINE) as client:
+                client.put("/topics/a/groups/g", json={"max_deliveries": 1}).raise_for_status()
+                client.post(f"/topics/a/messages{query}", content=b"\n" * message).raise_for_status()
+                if "one" in query:
+                    assert client.get("/topics/a/stream", params={"limit": 1}).text.count("data: ") == message + 1
+                else:
+                    _is_read_worked_on_and_dead(client, message)
+
+
+def _is_read_worked_on_and_dead(client: httpx.Client, message: int) -> None:
+    streamed = client.get("/topics/a/stream", params={"since": "last:1", "limit": 1})
+    assert streamed.text.count("data: ") == message + 1
+    [read] = client.get("/topics/a/messages").json()["messages"]
+    [lease] = client.post("/topics/a/groups/g/pull").json()["messages"]
+    assert len(read["data"]) == len(lease["data"]) == message
+    client.post("/topics/a/groups/g/nack", json={"ids": [lease["id"]]}).raise_for_status()
+    client.delete("/topics/a").raise_for_status()
+    [dead] = client.get("/topics/a.dead/messages").json()["messages"]
+    assert len(dead["data"]) == message
+    client.delete("/topics/a.dead").raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--max-total-bytes", "2MiB"], "--max-message of 1MiB"),
+        (["--max-disk-bytes", "2MiB"], "--max-message of 1MiB"),
+        (["--max-unsent", "16MiB", "--max-message", "4MiB"], "at least 32MiB"),
+        (["--max-unfinished", "8MiB"], "--max-batch of 16MiB"),
+        (["--max-unfinished", "1MiB", "--max-batch", "1MiB"], "--max-line of 1536KiB"),
+        (["--engine", "sqlite:log.db", "--min-free-disk", "16384GiB"], "--min-free-disk"),
+        (["--auth", "none", "--jwt-keys", "HS256:key"], "--jwt-keys"),
+        (["--auth", "none", "--tokens", "x"], "--tokens"),
+        (["--jwt-audience", "x"], "--jwt-keys"), (["--jwt-issuer", "x"], "--jwt-keys"),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(flags: list[str], word: str, tmp_path: Path) -> None:
+    assert_is_a_sentence(run(tmp_path, "serve", "--port", "0", "--tcp-port", "0", *flags), word)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_key_can_sign_for_an_audience_on_a_machine_that_checks_nothing(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x" * 32)
+    key.chmod(0o600)
+    made = run(tmp_path, "token", "a", "--all", "--key", f"HS256:{key}", PLAINMQ_JWT_AUDIENCE="mq")
+    assert made.stdout.count(".") == 2
+
+
+def test_a_data_directory_that_is_none_or_cannot_be_written_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, word in (("file", "expected a folder"), ("file/below", "expected a folder"), ("/proc/x", "written")):
+        flags = ("--port", "0", "--tcp-port", "0", "--data-dir", folder, "--engine", "sqlite:new/log.db")
+        assert_is_a_sentence(run(tmp_path, "serve", *flags), "--data-dir", word)
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
+def test_a_path_at_the_root_that_cannot_be_opened_is_told_with_the_one_in_this_folder(tmp_path: Path) -> None:
+    name = "x" * 300  # longer than a name can be, also for root
+    said = run(tmp_path, "serve", "--port", "0", "--tcp-port", "0", "--engine", f"sqlite:///{name}")
+    assert_is_a_sentence(said, f"(/{name} begins at the root of the file system; sqlite:{name} is in this folder)")
+
+
+def test_a_new_log_is_told_with_its_path_and_an_old_one_is_not(tmp_path: Path) -> None:
+    for new in (True, False):
+        file = tmp_path / "deep" / "log.db"
+        with start_server("--engine", f"sqlite:{file}", tcp_port=0) as server:
+            assert (f"a new log begins, for there was none file={file}" in server.banner) is new
+
+
 WRONG_TEXTS = {
-    "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300],
-    "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b", "https://a b"],
-    "allowed_hosts": ["https://x/", "x:8000", "x/", "*.example.org", "example.org.", "a, b:1", "münchen.de", "a@b"],
+    "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300, " ", "::1 "],
+    "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b", "https://a b",
+                   "https://x:0", "https://x:99999", "https://a..b", "https://[::1::]", "https://[a]",
+                   "https://1.2.3.400", "https://x:", " "],
+    "allowed_hosts": ["https://x/", "x:8000", "x/", "*.example.org", "example.org.", "a, b:1", "münchen.de", "a@b",
+                      "a..b", ".a", "-a", "a-.b", " ", ",", " a", "a ", "10.0.0.999", "x" * 64,
+                      ".".join(["a" * 60] * 5)],
     "allowed_origins": ["example.org", "https://x/", "https://x:443", "http://x:80", "https://*.x", "https://x/y",
-                        "https://ü.de"],
-    "tokens": ["a\x00b", "a\nb"], "data_dir": ["\x07"], "jwt_audience": ["\r"],
+                        "https://ü.de", "https://x:0", "https://x:99999", "https://x:08080", "https://a..b", "https://[1]",
+                        "https://u@x", " ", ","],
+    "trusted_proxies": [" ", ",", "10.0.0.1\n"], "jwt_keys": [" ", ", ,"],
+    "tokens": ["a\x00b", "a\nb"], "data_dir": ["\x07", " ", "x "],
+    "jwt_audience": ["\r", " x", "x "], "jwt_issuer": [" "], "tls_cert": [" "], "tls_key": [" "],
+    "engine": [" ", "memory "],
 }  # fmt: skip
 
 
@@ -130,9 +224,12 @@ def test_a_text_that_can_match_is_taken(name: str, text: str) -> None:
     assert getattr(load({name: text}), name) == text
 
 
-@pytest.mark.parametrize(("larger", "size"), [("max_bytes", "1000"), ("max_unfinished", "2KiB")])
+@pytest.mark.parametrize(
+    ("larger", "size"),
+    [("max_bytes", "1000"), ("max_unfinished", "2KiB"), ("max_total_bytes", "1MiB"), ("max_disk_bytes", "1MiB")],
+)
 def test_what_has_to_hold_a_message_is_as_large_as_one(larger: str, size: str) -> None:
-    with pytest.raises(SettingInvalid, match=flag(larger)):
+    with pytest.raises(SettingInvalid, match=f"^{flag(larger)} .* is .* for a --max-message of 1MiB"):
         load({larger: size})
 
 
@@ -144,7 +241,9 @@ def test_what_has_to_hold_a_message_is_as_large_as_one(larger: str, size: str) -
         (["--port", "http"], "whole number"), (["--auth", "requierd"], "required"),
         (["--engine", "sqlite"], "sqlite:///"),
         (["--host", "no.such.name.invalid"], "no.such.name.invalid"), (["--data-dir", "\n"], "one line"),
-        (["--trusted-proxies", "everybody"], "--trusted-proxies"), (["--tls-cert", "/no/such"], "/no/such"),
+        (["--trusted-proxies", "everybody"], "--trusted-proxies"),
+        (["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8 for the network, or 10.0.0.1 for that address"),
+        (["--tls-cert", "/no/such"], "/no/such"),
         (["--tokens", "/"], "/"), (["--jwt-keys", "HS256:/"], "/"),
         (["--auth", "required", "--data-dir", "/dev/null/x"], "/dev/null/x"),
     ],

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,17 @@ class BindScope(Enum):
     UNKNOWN = auto()
 
 
+def _check_together(settings: Settings) -> None:
+    """Raises SettingInvalid for one that goes unheard because of another: who set it counts on it, and the server would
+    be more open than it seems."""
+    for unheard, is_so, why in (
+        (("tokens", "jwt_keys"), settings.auth == "none", "would not be looked at: --auth is none, which asks nobody"),
+        (("jwt_audience", "jwt_issuer"), not settings.jwt_keys, "is for JSON Web Tokens: expected --jwt-keys too"),
+    ):
+        if is_so and (given := [name for name in unheard if getattr(settings, name)]):
+            raise SettingInvalid(f"{named(given[0])} {why}")
+
+
 def build_authenticator(
     settings: Settings, path: Path, reach: BindScope, announce: Callable[[str], None],
     stale: MutableMapping[str, int] | None = None,
@@ -45,6 +57,7 @@ def build_authenticator(
 
     Raises FileInvalid, KeyInvalid, SettingInvalid.
     """
+    _check_together(settings)
     if settings.auth == "none":
         announce("WARNING: --auth is none: whoever reaches the server can read, publish and delete everything.")
         return Authenticator(AnonymousAccess.ANONYMOUS)
@@ -54,7 +67,8 @@ def build_authenticator(
         )
     with naming("jwt_keys"):
         keys = read_keys(settings) if settings.jwt_keys else None
-    tickets = Tickets(path.parent / TICKETS)
+    stays = keeps_tokens(settings) or settings.jwt_keys or path.exists()  # a token, for whom a ticket is made
+    tickets = Tickets(path.parent / TICKETS if stays else None)
     file = TokenFile(path)
     with naming(place_of_tokens(settings)):
         authenticator = Authenticator(AnonymousAccess.UNAUTHENTICATED, file, keys, tickets=tickets, stale=stale)
@@ -93,6 +107,14 @@ def make_first(authenticator: Authenticator, path: Path, keeps: bool, show: Call
 def place_of_tokens(settings: Settings) -> str:
     """The setting that says where tokens are."""
     return "tokens" if settings.tokens else "data_dir"
+
+
+def forget_first(authenticator: Authenticator, path: Path) -> None:
+    """Take away the file in which a first token was shown that ends with this server; another's stays."""
+    shown = path.with_name(FIRST_SHOWN)
+    with suppress(OSError, ValueError, PlainmqError):
+        authenticator.authenticate(shown.read_text("ascii").strip(), "")
+        shown.unlink()
 
 
 def keeps_tokens(settings: Settings) -> bool:

@@ -43,7 +43,7 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
     if freed.memory < need:
         raise LogFull(
             f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
-            f"frees too little: shorten a retention, delete a topic or raise max_total_bytes"
+            f"frees too little: shorten a retention, delete a topic or raise {limits.total_setting}"
         )
 
 

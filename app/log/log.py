@@ -402,8 +402,12 @@ class Log:
         holds = topic.unacked or UnackedIndex({})
         count = holds.count + counting.free
         cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
-        if self.total + cost > self.limits.total_bytes or self.memory_left() < GROUP_COST:
-            raise LogFull(f"a group on {topic.name!r} would take {cost} bytes, more than max_total_bytes leaves")
+        self.check_memory(GROUP_COST)
+        if self.total + cost > self.limits.total_bytes:
+            raise LogFull(
+                f"a group on {topic.name!r} would take {cost} bytes, more than are left: delete a topic or a group, or "
+                f"raise {self.limits.total_setting}"
+            )
         self.cost += cost
         self.count_group(group, group.size)
         holds.count, holds.bytes = count, holds.bytes + counting.free_bytes

@@ -50,7 +50,8 @@ class Retention(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """The bounds of the whole log. `retention` is the default of topics. `total_bytes` counts bodies and overhead.
     `groups` is per topic, `topic_idle` is in seconds. `memory_bytes` counts what is in memory even if messages are on
-    a disk: delayed messages, leases, groups, and the state of messages that have a ttl or are for one subscriber."""
+    a disk: delayed messages, leases, groups, and the state of messages that have a ttl or are for one subscriber.
+    `total_setting` names the setting behind `total_bytes`, for the sentence of a refusal."""
 
     retention: Retention = Retention()
     total_bytes: int = 256 << 20
@@ -58,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
     groups: int = 100
     topic_idle: float = 3_600.0
     memory_bytes: int = 256 << 20
+    total_setting: str = "max_total_bytes"
 
 
 class TopicState(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from ..access.authenticator import Authenticator
 from ..access.startup import (
     BindScope,
     build_authenticator,
+    forget_first,
     keeps_tokens,
     make_first,
     place_of_tokens,
@@ -40,6 +41,7 @@ from ..web.api.publish import PublishLimits
 from ..web.app import Network
 from ..web.middleware.forwarded import Proxies
 from ..web.middleware.origin import Rules
+from .places import check_data_dir, check_disk
 
 _STORE = "sqlite:///var/lib/plainmq/log.db"
 
@@ -52,7 +54,8 @@ def _memory(settings: Settings, limits: Limits) -> Engine:
 
 def _sqlite(settings: Settings, limits: Limits) -> Engine:
     path = store_path(settings.engine)
-    limits = msgspec.structs.replace(limits, total_bytes=int(settings.max_disk_bytes))
+    check_disk(path, settings)
+    limits = msgspec.structs.replace(limits, total_bytes=int(settings.max_disk_bytes), total_setting="max_disk_bytes")
     return SqliteEngine(limits, Clock(), path, settings.synchronous, int(settings.min_free_disk))
 
 
@@ -117,6 +120,7 @@ async def running(
     """The broker and the line port of these settings, open."""
     certificate = _certificate(settings)
     broker, path = _broker(settings), token_path(settings)
+    check_data_dir(settings)
     stale = broker.counters.stale
     authenticator = build_authenticator(settings, path, reach, announce, stale)
     authenticator.attempts = FailedLogins(settings.max_failed_logins)
@@ -133,6 +137,8 @@ async def running(
                 said = make_first(authenticator, path, keeps_tokens(settings), LOG_WRITER.terminal)
             if said:
                 announce(said)
+            if not keeps_tokens(settings):
+                stack.callback(forget_first, authenticator, path)
         if (
             reach is BindScope.UNKNOWN and authenticator.requires_token and (tokens := authenticator.tokens)
         ):  # no banner says so
@@ -211,11 +217,21 @@ def bounds(settings: Settings) -> PublishLimits:
 
 def network(settings: Settings) -> Network:
     """Raises SettingInvalid."""
-    try:
-        proxies = Proxies(tuple(map(ip_network, _listed(settings.trusted_proxies))))
-    except ValueError as error:
-        raise SettingInvalid(f"{named('trusted_proxies')}: expected addresses and networks, but {error}") from None
+    proxies = Proxies(tuple(map(_network, _listed(settings.trusted_proxies))))
     return Network(proxies, _public_host(settings) if settings.public_url.lower().startswith("https:") else "")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """An address, or a network by its first address. Raises SettingInvalid."""
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = f"{ip_network(text, strict=False)} for the network, or {text.partition('/')[0]} for that address alone"
+    except ValueError:
+        meant = "addresses and networks, such as 10.0.0.2, 10.1.0.0/16"
+    raise SettingInvalid(f"{named('trusted_proxies')} has {text[:60]!a}: expected {meant}")
 
 
 def _public_host(settings: Settings) -> str:

@@ -8,14 +8,14 @@ from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from ..errors import OptionInvalid, PlainmqError
 from ..messages.units import ByteSize, Seconds
-from .values import ADDRESS, ANY_TEXT, HOSTS, ORIGINS, URL, Durations, Numbers, OneOf, Sizes, Values
+from .values import ADDRESS, ANY_TEXT, HOSTS, ORIGINS, SEVERAL, URL, Durations, Numbers, OneOf, Sizes, Values
 
 PREFIX = "PLAINMQ_"
 FILE: Final = ".env"
@@ -32,7 +32,16 @@ AccessLog = Literal["errors", "all", "none"]
 PORTS: Final = Numbers("0", "65535")
 COUNTS: Final = Numbers("1", "1000000000")
 SHARES: Final = Numbers("0", "1000000000")
-STORES: Final = Sizes("1KiB", "16384GiB")
+BESIDE: Final = ByteSize(6 << 10)
+"""What one message may cost beside its bytes: its topic, its group, the topic of dead letters, and that it is leased,
+has a ttl or is dead."""
+GROWTH: Final = 8
+"""How many times as long a message may be as it goes out: JSON escapes one byte with six, and an event stream has
+`data: ` before each line; and there is what stands around it."""
+STORES: Final = Sizes("7KiB", "16384GiB")
+COMING: Final = Sizes("1KiB", "16384GiB")
+GOING: Final = Sizes("16MiB", "16384GiB")
+"""A page of 1MiB, as it goes out."""
 
 
 class SettingInvalid(PlainmqError):
@@ -65,6 +74,7 @@ class Settings:
         "",
         "Addresses and networks of your proxies, such as `10.0.0.2, 10.1.0.0/16`: only they may say in X-Forwarded-For "
         "and X-Forwarded-Proto who a client is. Others could claim to be anybody.",
+        SEVERAL,
     )
     public_url: str = option(
         "", "Where users reach the server, such as `https://mq.example.org`: its name is one of ours.", URL
@@ -91,6 +101,7 @@ class Settings:
         "",
         "Keys that JSON Web Tokens are signed with, as `ALGORITHM:PATH`, with commas: a secret of at least 32 bytes "
         "for HS256, a public key in PEM for RS256, ES256 and EdDSA (or Ed25519). SIGHUP reads them again.",
+        SEVERAL,
     )
     jwt_audience: str = option("", "What the `aud` of a JSON Web Token must be; empty: it must have none.")
     jwt_issuer: str = option("", "What the `iss` of a JSON Web Token must be; empty: it is not looked at.")
@@ -145,13 +156,13 @@ class Settings:
     max_unfinished: ByteSize = option(
         ByteSize(256 << 20),
         "Bytes of bodies and lines that are still coming in, all clients together; beyond it 503.",
-        STORES,
+        COMING,
     )
     max_unsent: ByteSize = option(
         ByteSize(256 << 20),
         "Bytes written to readers that have not taken them, all together; beyond it the one that is behind for longest "
         "is cut off.",
-        STORES,
+        GOING,
     )
     max_head: ByteSize = option(
         ByteSize(16 << 10),
@@ -252,19 +263,44 @@ class Settings:
                 raise SettingInvalid(f"{named(option.name)} is {str(value)[:200]!a}: expected {values.expected}")
         if not self.tls_cert and (self.tls_key or self.tcp_tls == "on"):
             raise SettingInvalid("--tls-key and --tcp-tls need a certificate: expected --tls-cert too")
-        for larger, why in _AS_LARGE_AS_A_MESSAGE.items():
-            if self.max_message > getattr(self, larger):
-                raise SettingInvalid(
-                    f"--max-message ({self.max_message}) is more than {flag(larger)} ({getattr(self, larger)}): {why}"
-                )
+        for room in _ROOM:
+            room.check(self)
 
 
 OPTIONS: tuple[Field[Any], ...] = fields(Settings)
 _VALUES: Final[Mapping[str, Values]] = {option.name: option.metadata["values"] for option in OPTIONS}
-_AS_LARGE_AS_A_MESSAGE: Final = {
-    "max_bytes": "a topic could not keep one such message",
-    "max_unfinished": "one such message could not come in",
-}
+
+
+class _Room(NamedTuple):
+    """What one setting has to have room for, or what another one allows never works."""
+
+    where: str
+    what: str
+    why: str
+    times: int = 1
+    beside: int = 0
+
+    def check(self, settings: Settings) -> None:
+        """Raises SettingInvalid."""
+        has, allowed = getattr(settings, self.where), getattr(settings, self.what)
+        need = ByteSize(allowed * self.times + self.beside)
+        if has < need:
+            raise SettingInvalid(
+                f"{named(self.where)} is {has}: expected at least {need} for a {flag(self.what)} of {allowed}, or "
+                f"{self.why}"
+            )
+
+
+_TWICE: Final = "one such message could not be kept, in its topic and as a dead letter"
+_ROOM: Final = (
+    _Room("max_bytes", "max_message", "a topic could not keep one such message"),
+    _Room("max_total_bytes", "max_message", _TWICE, times=2, beside=BESIDE),
+    _Room("max_disk_bytes", "max_message", _TWICE, times=2, beside=BESIDE),
+    _Room("max_unfinished", "max_message", "one such message could not come in"),
+    _Room("max_unfinished", "max_batch", "one such batch could not come in"),
+    _Room("max_unfinished", "max_line", "one such line could not come in"),
+    _Room("max_unsent", "max_message", "who reads one such message could be cut off for it", times=GROWTH),
+)
 _SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://")
 _SERVICE_NAME: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 

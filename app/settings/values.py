@@ -2,10 +2,12 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, get_args
 
 from ..errors import OptionInvalid
 from ..messages.units import ByteSize, Seconds, parse_duration, parse_size
+from .hosts import is_address, is_name, is_origin, is_server_url
 
 _WHOLE: Final = re.compile(r"[0-9]{1,18}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -88,12 +90,17 @@ class OneOf(Values):
 
 
 class Texts(Values):
-    """Texts of one line, of which each part matches the pattern; with `many`, parts stand between commas or blanks."""
+    """Texts of one line that are `lawful`; with `many`, each of the parts between commas or blanks is."""
 
     kind, allowed = "TEXT", ""
 
-    def __init__(self, pattern: str = r".*", expected: str = "a text of one line", many: bool = False) -> None:
-        self._pattern = re.compile(pattern, re.IGNORECASE)
+    def __init__(
+        self,
+        lawful: Callable[[str], object] = lambda _text: True,
+        expected: str = "a text of one line, without blanks around it",
+        many: bool = False,
+    ) -> None:
+        self._lawful = lawful
         self._many = many
         self.expected = expected
 
@@ -101,8 +108,11 @@ class Texts(Values):
         return text
 
     def has(self, value: Any) -> bool:
+        """An empty one says nothing, and one of commas only says that somebody meant to say something."""
+        if not value and self._many:
+            return True
         parts = listed(value) if self._many else [value]
-        return not _CONTROL.search(value) and all(map(self._pattern.fullmatch, parts))
+        return not _CONTROL.search(value) and value == value.strip() and bool(parts) and all(map(self._lawful, parts))
 
 
 def listed(text: str) -> list[str]:
@@ -110,25 +120,24 @@ def listed(text: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
-_NAME: Final = r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?"
 ANY_TEXT: Final = Texts()
+SEVERAL: Final = Texts(expected="one or several in one line, with commas between them", many=True)
 ADDRESS: Final = Texts(
-    rf"{_NAME}|[0-9a-f:.]+(?:%[a-z0-9._-]+)?",
-    "an address of this machine or a name of it, such as 127.0.0.1, ::1 or 0.0.0.0 for all, without a port",
+    is_address, "an address of this machine or a name of it, such as 127.0.0.1, ::1 or 0.0.0.0 for all, without a port"
 )
 HOSTS: Final = Texts(
-    rf"\*|{_NAME}",
+    lambda text: text == "*" or is_name(text),
     "names such as mq.example.org, without https://, port or path, as a browser sends them (münchen.de is "
     "xn--mnchen-3ya.de); or * for all",
     many=True,
 )
 ORIGINS: Final = Texts(
-    r"\*|null|(?!http://[^/]*:80\Z|https://[^/]*:443\Z)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?",
+    lambda text: text in {"*", "null"} or is_origin(text),
     "origins as a browser sends them, such as https://example.org or http://localhost:3000, without a path, and "
     "without :80 for http and :443 for https; or * for all",
     many=True,
 )
 URL: Final = Texts(
-    rf"(?:https?://(?:[^\s/?#@]*@)?(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?/?)?",
+    lambda text: not text or is_server_url(text),
     "the URL of a server, without a path, such as https://mq.example.org",
 )

@@ -94,12 +94,28 @@ def test_a_server_in_memory_leaves_no_token_behind(home: Path) -> None:
         assert (status(server), status(server, token)) == (401, 200)
         made = make_token(home / "tokens", "made", every_right())  # by hand: that one is meant to stay
         assert status(server, made) == 200
+        assert server.stop() == 0
+    assert sorted(file.name for file in home.iterdir()) == ["tokens"]  # that one, and nothing of its own
     with start_server(tcp_port=0) as server:
         assert (status(server), status(server, token), status(server, made)) == (401, 401, 200)
         assert "1 in " in server.banner
     (home / "tokens").unlink()
     with start_server(tcp_port=0) as server:
         assert status(server) == 200
+
+
+def test_a_server_in_memory_leaves_another_ones_first_token_and_no_key_of_tickets(home: Path) -> None:
+    with start_server("--auth", "required", tcp_port=0) as first:
+        token = (home / FIRST_SHOWN).read_text().strip()
+        ticket = httpx.post(f"{first.url}/tickets", headers={"Authorization": f"Bearer {token}"})
+        assert ticket.status_code in (200, 201)
+        with start_server("--auth", "required", tcp_port=0) as second:
+            others = (home / FIRST_SHOWN).read_text().strip()
+            assert first.stop() == 0
+            assert [file.name for file in home.iterdir()] == [FIRST_SHOWN]
+            assert status(second, others) == 200
+            assert second.stop() == 0
+        assert not [*home.iterdir()]
 
 
 @pytest.mark.parametrize("kept", [("--data-dir", "{}"), ("--engine", "sqlite://{}/log.db")])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.errors import LogFull
@@ -10,7 +11,7 @@ from app.log.run import EXPIRY_COST, ONE_COST
 from app.log.topic_log import Limits, weigh
 from app.messages.message import ONE
 from tests.durable.life import Life
-from tests.harness import draft
+from tests.harness import DEADLINE, draft, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -34,3 +35,25 @@ async def test_what_was_taken_is_taken_after_a_restart(tmp_path: Path) -> None:
             await node.engine.claim("b", "g", count=1, nbytes=100, seconds=100.0)
         await node.engine.drop("a")
         assert len(await node.engine.claim("b", "g", count=9, nbytes=100, seconds=100.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("small", "query", "other"),
+    [
+        ("max_disk_bytes", "", "max_total_bytes"), ("max_disk_bytes", "group", "max_total_bytes"),
+        ("max_total_bytes", "?delay=1h", "max_disk_bytes"), ("max_total_bytes", "group", "max_disk_bytes"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_bound_that_was_met(tmp_path: Path, small: str, query: str, other: str) -> None:
+    flags = ["--max-message", "100B", f"--{small.replace('_', '-')}", "10KiB", "--engine", f"sqlite:{tmp_path}/log.db"]
+    with start_server(*flags, tcp_port=0) as server, httpx.Client(base_url=server.url, timeout=DEADLINE) as client:
+        for n in range(100):
+            path = f"/topics/a/groups/g{n}" if query == "group" else f"/topics/a/messages{query}"
+            answer = client.request(
+                "PUT" if query == "group" else "POST", path, content=b"" if query == "group" else b"x"
+            )
+            if not answer.is_success:
+                break
+        assert answer.status_code == 507
+        assert f"raise {small}" in answer.json()["detail"]
+        assert other not in answer.json()["detail"]

@@ -66,6 +66,7 @@ def half(port: int, head: bytes) -> socket.socket:
 
 
 PUBLISH = b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+ONE_MIB = ("--max-unfinished", "1MiB", "--max-batch", "1MiB", "--max-line", "1MiB")
 HALVES = {
     "a plain publish": PUBLISH,
     "a publish with an option": PUBLISH.replace(b"/messages", b"/messages?event=x"),
@@ -78,7 +79,7 @@ HALVES = {
 
 @pytest.mark.parametrize("head", HALVES.values(), ids=HALVES)
 async def test_bodies_that_are_not_whole_are_bounded_together(head: bytes) -> None:
-    with start_server("--max-unfinished", "1MiB", tcp_port=0) as server, ExitStack() as stack:
+    with start_server(*ONE_MIB, tcp_port=0) as server, ExitStack() as stack:
         held = [stack.enter_context(half(server.port, head)) for _ in range(3)]
         refused = await asyncio.to_thread(_first_answer, held)
         assert refused.startswith(b"HTTP/1.1 503 ")
@@ -110,7 +111,7 @@ async def _publish_until_stored(server: ServerProcess, body: bytes) -> None:
 
 
 async def test_lines_that_are_not_whole_are_bounded_with_them() -> None:
-    with start_server("--max-unfinished", "1MiB") as server, ExitStack() as stack:
+    with start_server(*ONE_MIB) as server, ExitStack() as stack:
         held = [stack.enter_context(half(server.tcp_port, b"pub foo ")) for _ in range(3)]
         refused = await asyncio.to_thread(_first_answer, held, b"\r\n")
         assert refused.startswith(b"ERR overloaded clients have sent ")
@@ -154,18 +155,18 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
 
 
 async def test_answers_that_nobody_takes_are_bounded_together() -> None:
-    flags = ["--max-unsent", "4MiB", "--stall-timeout", "1h"]
+    flags = ["--max-unsent", "16MiB", "--stall-timeout", "1h"]
     with start_server(*flags, tcp_port=0) as server, ExitStack() as stack:
         async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
             await http.post("/topics/foo/messages", content=b"0" * MIB)
             files = server.open_files()
             ask = b"GET /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            for _ in range(20):
+            for _ in range(40):
                 stack.enter_context(take_nothing(server.port, ask))
             taken = 0
-            while not taken or server.open_files() - files > 5:  # 4 MiB are less than five such answers
+            while not taken or server.open_files() - files > 17:  # 16 MiB are less than so many such answers
                 assert len((await http.get("/topics/foo/messages")).content) > MIB
-                taken += server.open_files() - files > 5
+                taken += server.open_files() - files > 17
 
 
 async def test_one_connection_too_many_is_closed_and_a_place_that_was_left_is_taken() -> None:

@@ -249,10 +249,10 @@ async def test_a_delayed_message_is_accepted_now_and_published_when_due(
 
 
 async def test_a_full_log_refuses_and_says_what_to_do() -> None:
-    with start_server("--max-total-bytes", "5KiB", "--max-topics", "100", tcp_port=0) as small:
+    with start_server("--max-message", "10B", "--max-total-bytes", "7KiB", tcp_port=0) as small:
         async with httpx.AsyncClient(base_url=small.url) as client:
-            statuses = [(await client.post(f"/topics/t{n}/messages", content="x")).status_code for n in range(5)]
-            assert statuses == [201, 201, 201, 507, 507]
+            statuses = [(await client.post(f"/topics/t{n}/messages", content="x")).status_code for n in range(6)]
+            assert statuses == [201, 201, 201, 201, 507, 507]
             refused = await client.post("/topics/t9/messages", content="x")
             assert refused.json()["code"] == "log_full"
             await client.delete("/topics/t0")

@@ -13,9 +13,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ...errors.denied import reason
 from ...log.epochs import Epochs, new_epoch
-from .file_lock import Held, StoreUnusable, check_names, real
+from ...telemetry.log import log_event
+from .file_lock import Held, StoreUnusable, check_names, real, unusable
 from .schema import APPLICATION, NEWEST, migrate
 
 Synchronous = Literal["full", "relaxed"]
@@ -57,6 +57,8 @@ class StoreFile:
             if rows and self._may_be_cut(rows[-1][0], head):
                 self.db.execute("UPDATE epoch SET last = ? WHERE last IS NULL", (head,))
                 rows[-1] = (rows[-1][0], head)
+            if not rows:  # a slip in the path would be seen by nothing else
+                log_event("a new log begins, for there was none", file=str(self.path))
             if not rows or rows[-1][1] is not None:
                 rows.append((new_epoch(), None))
                 self.db.execute("INSERT INTO epoch (name) VALUES (?)", (rows[-1][0],))
@@ -159,9 +161,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnusable(
-            f"{path} cannot be used: {reason(path, error)}; choose a file that can be written"
-        ) from None
+        raise StoreUnusable(unusable(path, error)) from None
     except sqlite3.OperationalError as error:
         raise StoreUnusable(
             f"{path} cannot be used ({error}): see that its disk has room and can be written, "

@@ -46,9 +46,7 @@ def real(path: Path) -> Path:
     except FileNotFoundError:
         return found
     except OSError as error:
-        raise StoreUnusable(
-            f"{path} cannot be used: {reason(path, error)}; choose a file that can be written"
-        ) from None
+        raise StoreUnusable(unusable(path, error)) from None
     if not stat.S_ISREG(about.st_mode):
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
         raise StoreUnusable(f"{path} is not a file, it is {kind}: choose a file that can be written")
@@ -138,4 +136,16 @@ def _sentence(path: Path, error: OSError) -> str:
         return str(error)
     if isinstance(error, BlockingIOError):
         return f"{path} is in use by another plainmq: stop that one, or choose another file"
-    return f"{path} cannot be used: {reason(path, error)}; choose a file in a folder that can be written"
+    return unusable(path, error)
+
+
+def unusable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be used: {reason(path, error)}; choose a file in a folder that can be written{_hint(path)}"
+
+
+def _hint(path: Path) -> str:
+    """Who writes `sqlite:///log.db` may mean a file in this folder, and it is one at the root."""
+    begin = Path(*path.parts[:2])
+    if not path.is_absolute() or (begin != path and begin.exists()):
+        return ""
+    return f" ({path} begins at the root of the file system; sqlite:{path.relative_to('/')} is in this folder)"
