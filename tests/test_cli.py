@@ -17,6 +17,7 @@ from typing import IO, Any
 import click
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from app.cli import main
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
@@ -134,6 +135,29 @@ def test_help_explains_every_option_and_every_exit_status(name: str) -> None:
     for status in ("0", "1", "2", "130", "143", *(["3"] if name in OF_HTTP else [])):
         assert re.search(rf"^ +{status}  +\S", help, re.MULTILINE), status
     assert ("PLAINMQ_URL" if name in OF_HTTP else "PLAINMQ_ENGINE") in help
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_list_of_commands_has_whole_sentences(columns: int) -> None:
+    listed = CliRunner().invoke(main, ["--help"], terminal_width=columns).output.partition("Commands:\n")[2]
+    lines = listed.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(main.commands)
+    for line in lines:
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+
+
+def test_the_commands_of_a_client_say_that_they_read_no_file_of_settings(topic: str, tmp_path: Path) -> None:
+    """A folder must not decide where a message and its token go."""
+    for name in OF_HTTP:
+        assert re.search(r"`.env` is\s+not\s+read", run(name, "--help").stdout.decode()), name
+    (tmp_path / ".env").write_text("PLAINMQ_TOKEN='this is no token'\n")
+    with start_server(tcp_port=0) as server:
+        done = subprocess.run(
+            [*PROGRAM, "publish", topic, "x"], cwd=tmp_path, capture_output=True, timeout=DEADLINE, check=False,
+            env=environment(server.url) | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 # Publishing

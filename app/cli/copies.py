@@ -12,7 +12,7 @@ engine_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Copy the file of the engine sqlite, while the server runs or not.")
 @click.argument("copy", type=click.Path(path_type=Path))
 @engine_option
 def backup(copy: Path, engine: str | None) -> None:
@@ -37,7 +37,7 @@ def backup(copy: Path, engine: str | None) -> None:
     tell(f"messages copied to {copy}: {count}")
 
 
-@click.command()
+@click.command(short_help="Put a copy that `plainmq backup` made in the place of the file.")
 @click.argument("copy", type=click.Path(path_type=Path))
 @engine_option
 @click.option("--replace", is_flag=True, help="Also where there is a log already, which is lost then.")

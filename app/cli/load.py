@@ -9,7 +9,10 @@ from .options import address, span, token_option, url_option, whole
 from .terminal import end_on_signals, measuring, tell, write
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    short_help="Load a server that runs already, and say what that costs it.",
+    context_settings={"show_default": True},
+)
 @click.argument("works", nargs=-1, type=click.Choice(["publish", "fan-out", "latency", "connect", "idle"]))
 @click.option(
     "--line-port", type=address, metavar="HOST:PORT",

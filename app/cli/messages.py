@@ -75,7 +75,7 @@ def publish(
     sys.exit(commands.publish_one(outgoing, source, terminal()))
 
 
-@click.command()
+@click.command(short_help="Print what is published to topics and patterns, as it comes.")
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
 @click.option(
     "--since", default="latest", show_default=True, metavar="PLACE",
@@ -116,7 +116,7 @@ def subscribe(
     sys.exit(commands.subscribe(wanted, terminal(raw)))
 
 
-@click.command()
+@click.command(short_help="Print the messages that a server retains, a JSON object a line.")
 @click.option(
     "--topic", "topics", multiple=True, default=("**",), show_default=True, metavar="PATTERN",
     help="Only these topics and patterns; can be given several times.",
@@ -150,7 +150,7 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, 
     sys.exit(transfer.export(transfer.Source(server, topics, since, retry_for), terminal(raw)))
 
 
-@click.command("import")
+@click.command("import", short_help="Publish the messages that `plainmq export` has written.")
 @click.argument("file", type=FILE, default="-")
 @retry_publish_option
 @server_options

@@ -54,7 +54,7 @@ def token(text: str) -> str:
 
 url_option = click.option(
     "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL", show_envvar=True,
-    help="The server's HTTP door.",
+    help="The server's HTTP door; `.env` is not read.",
 )  # fmt: skip
 token_option = click.option(
     "--token", type=token, metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,

@@ -32,7 +32,7 @@ def serve(**flags: str | None) -> None:
     run.serve(settings.load(flags))
 
 
-@click.command()
+@click.command(short_help="Send every line back: check that a port can be reached.")
 @click.argument("port", type=click.IntRange(0, 65535), default=7777)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def echo(port: int, host: str) -> None:
