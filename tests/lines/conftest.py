@@ -1,5 +1,5 @@
-"""The line port of a server that was started as a user starts it, with its default retention and with one of two
-messages: every test that asks for a peer runs with both, on a topic of its own."""
+"""Fixtures: the line port of a server process. Each test that uses a client runs twice, with the default retention and
+with a retention of 2 messages, on a topic of its own."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,7 +13,7 @@ RETENTIONS = {"keeps_1000": [], "keeps_2": ["--max-messages", "2"]}
 
 @pytest.fixture(scope="session", params=RETENTIONS)
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """At its end it must stop in good order and must have had nothing to complain of."""
+    """It must stop cleanly, with no warnings or errors in its log."""
     with start_server(*RETENTIONS[request.param]) as process:
         yield process
         assert process.stop() == 0
@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def keeps(server: ServerProcess) -> int:
-    """Messages per topic."""
+    """The number of messages that a topic retains."""
     arguments = server.process.args
     assert isinstance(arguments, list)
     return 2 if "--max-messages" in arguments else 1_000
@@ -40,9 +40,9 @@ async def other(server: ServerProcess) -> AsyncIterator[Peer]:
         yield peer
 
 
-async def is_hung_up(peer: Peer) -> bool:
-    """Wait for the end; whether the server closed without a word."""
+async def is_closed(peer: Peer) -> bool:
+    """Wait for the close. True if the server sent nothing before."""
     try:
         return await peer.rest() == b""
-    except ConnectionError:  # a reset: it did not even read all that was sent
+    except ConnectionError:  # a reset: the server did not read everything
         return True

@@ -1,4 +1,4 @@
-"""Groups from outside: workers on the line port share a topic's messages, whichever door those came by."""
+"""Consumer groups on the line port, from outside: consumers share the messages of a topic, from any endpoint."""
 
 import socket
 import struct
@@ -32,19 +32,19 @@ def job(topic: str, text: str, index: int, id: str, attempt: int = 1) -> bytes:
 
 
 def shown(topic: str, text: str, id: str, attempt: int = 1) -> bytes:
-    """The same for who works in words."""
+    """The same for a consumer in the text dialect."""
     return f"JOB {topic} {id}-{attempt} {text}\r\n".encode()
 
 
 async def publish(peer: Peer, topic: str, *texts: str) -> list[str]:
-    """The messages' ids."""
+    """Returns the ids."""
     return [(await peer.ask(f"pub {topic} {text}")).split()[1].decode() for text in texts]
 
 
 # JSON
 
 
-async def test_a_worker_gets_the_send_object_with_its_id_and_the_attempt(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_consumer_gets_the_send_object_with_id_and_attempt(peer: Peer, other: Peer, topic: str) -> None:
     (a,) = await publish(other, topic, "a")
     assert await peer.ask(subscribe(topic)) == DONE
     assert await peer.line() == job(topic, "a", 0, a)
@@ -52,7 +52,7 @@ async def test_a_worker_gets_the_send_object_with_its_id_and_the_attempt(peer: P
     assert await peer.line() == job(topic, "b", 1, b)
 
 
-async def test_a_group_begins_with_what_is_retained(peer: Peer, topic: str, keeps: int) -> None:
+async def test_a_group_begins_with_the_retained_messages(peer: Peer, topic: str, keeps: int) -> None:
     ids = await publish(peer, topic, "a", "b", "c")
     peer.send(subscribe(topic))
     expected = [job(topic, text, index, ids[index]) for index, text in enumerate("abc")][-keeps:]
@@ -60,13 +60,13 @@ async def test_a_group_begins_with_what_is_retained(peer: Peer, topic: str, keep
     await peer.assert_quiet()
 
 
-async def test_work_on_a_topic_that_is_not_there_makes_it_and_waits(peer: Peer, other: Peer, topic: str) -> None:
+async def test_work_on_a_missing_topic_creates_it_and_waits(peer: Peer, other: Peer, topic: str) -> None:
     assert await peer.ask(subscribe(topic)) == DONE
     (id,) = await publish(other, topic, "a")
     assert await peer.lines(1) == [job(topic, "a", 0, id)]
 
 
-async def test_each_message_goes_to_one_worker_of_each_group(peer: Peer, other: Peer, topic: str) -> None:
+async def test_each_message_goes_to_one_consumer_of_each_group(peer: Peer, other: Peer, topic: str) -> None:
     ids = await publish(peer, topic, "a", "b")
     one, two = job(topic, "a", 0, ids[0]), job(topic, "b", 1, ids[1])
     peer.send(subscribe(topic, more=',"credit":1'))
@@ -78,7 +78,7 @@ async def test_each_message_goes_to_one_worker_of_each_group(peer: Peer, other: 
     await peer.assert_quiet()
 
 
-async def test_subscribers_get_everything_beside_the_workers_also_on_one_connection(peer: Peer, topic: str) -> None:
+async def test_subscribers_get_every_message_beside_consumers_also_on_one_connection(peer: Peer, topic: str) -> None:
     await peer.do(f'{{"command":"subscribe","topic":"{topic}"}}')
     (id,) = await publish(peer, topic, "a")
     sent = job(topic, "a", 0, id)
@@ -88,7 +88,7 @@ async def test_subscribers_get_everything_beside_the_workers_also_on_one_connect
     await peer.assert_quiet()
 
 
-async def test_no_more_than_the_credit_is_given_until_something_is_settled(peer: Peer, other: Peer, topic: str) -> None:
+async def test_at_most_credit_messages_are_leased_at_a_time(peer: Peer, other: Peer, topic: str) -> None:
     a, b = await publish(other, topic, "a", "b")
     peer.send(subscribe(topic, more=',"credit":1'))
     assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
@@ -102,7 +102,7 @@ async def test_no_more_than_the_credit_is_given_until_something_is_settled(peer:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_what_a_lost_worker_held_goes_to_another_at_once(
+async def test_the_leases_of_a_lost_consumer_go_to_another_at_once(
     server: ServerProcess, peer: Peer, topic: str, reset: bool
 ) -> None:
     a, b = await publish(peer, topic, "a", "b")
@@ -117,7 +117,7 @@ async def test_what_a_lost_worker_held_goes_to_another_at_once(
     assert await peer.lines(2) == [job(topic, "a", 0, a, 2), job(topic, "b", 1, b, 2)]
 
 
-async def test_unsubscribe_gives_back_what_the_worker_holds_and_ends_nothing_else(
+async def test_unsubscribe_returns_the_leases_of_the_consumer_and_ends_nothing_else(
     peer: Peer, other: Peer, topic: str
 ) -> None:
     (a,) = await publish(other, topic, "a")
@@ -133,7 +133,7 @@ async def test_unsubscribe_gives_back_what_the_worker_holds_and_ends_nothing_els
     await peer.assert_quiet()
 
 
-async def test_the_end_of_a_subscription_leaves_the_work_of_the_topic(peer: Peer, topic: str) -> None:
+async def test_ending_a_subscription_keeps_the_consumer_of_the_topic(peer: Peer, topic: str) -> None:
     await publish(peer, topic, "a")
     peer.send(subscribe(topic), f'{{"command":"unsubscribe","topic":"{topic}"}}')
     await peer.lines(3)
@@ -141,7 +141,7 @@ async def test_the_end_of_a_subscription_leaves_the_work_of_the_topic(peer: Peer
     assert await peer.line() == job(topic, "b", 1, b)
 
 
-async def test_a_second_subscribe_takes_the_place_of_the_first(peer: Peer, topic: str) -> None:
+async def test_a_second_subscribe_replaces_the_first(peer: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(subscribe(topic))
     assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
@@ -150,7 +150,7 @@ async def test_a_second_subscribe_takes_the_place_of_the_first(peer: Peer, topic
     await peer.assert_quiet()
 
 
-async def test_groups_get_only_what_is_for_all_and_retained(peer: Peer, other: Peer, topic: str) -> None:
+async def test_groups_get_only_retained_messages_for_all(peer: Peer, other: Peer, topic: str) -> None:
     send = f'{{"command":"send","topic":"{topic}","msg":"x","delivery":'
     await other.do(send + '"all"}')
     await peer.ask(subscribe(topic))
@@ -162,7 +162,7 @@ async def test_groups_get_only_what_is_for_all_and_retained(peer: Peer, other: P
 # Settling
 
 
-async def test_an_ack_ends_it_and_may_be_said_twice(peer: Peer, other: Peer, topic: str) -> None:
+async def test_an_ack_ends_the_lease_and_may_be_repeated(peer: Peer, other: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(subscribe(topic))
     await peer.lines(2)
@@ -173,7 +173,7 @@ async def test_an_ack_ends_it_and_may_be_said_twice(peer: Peer, other: Peer, top
     assert await peer.ask(settle("extend", topic, a)) == EXPIRED
 
 
-async def test_whoever_may_talk_may_settle_with_either_id(peer: Peer, other: Peer, topic: str) -> None:
+async def test_any_client_may_settle_with_either_id(peer: Peer, other: Peer, topic: str) -> None:
     a, b = await publish(peer, topic, "a", "b")
     peer.send(subscribe(topic))
     await peer.lines(3)
@@ -184,7 +184,7 @@ async def test_whoever_may_talk_may_settle_with_either_id(peer: Peer, other: Pee
 
 
 @pytest.mark.parametrize("more", ["", ',"delay":"0"'])
-async def test_a_nack_hands_it_out_again(peer: Peer, topic: str, more: str) -> None:
+async def test_a_nacked_message_is_handed_out_again(peer: Peer, topic: str, more: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(subscribe(topic))
     await peer.lines(2)
@@ -192,7 +192,7 @@ async def test_a_nack_hands_it_out_again(peer: Peer, topic: str, more: str) -> N
     assert await peer.lines(2) == [DONE, job(topic, "a", 0, a, 2)]
 
 
-async def test_a_lease_that_is_over_cannot_end_the_next(peer: Peer, topic: str) -> None:
+async def test_an_expired_lease_cannot_settle_the_next(peer: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(subscribe(topic))
     await peer.lines(2)
@@ -203,7 +203,7 @@ async def test_a_lease_that_is_over_cannot_end_the_next(peer: Peer, topic: str) 
     await peer.do(settle("ack", topic, f"{a}-2"))
 
 
-async def test_a_nack_with_a_delay_keeps_it_from_everybody(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_nack_with_a_delay_holds_the_message_back(peer: Peer, other: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(subscribe(topic))
     await peer.lines(2)
@@ -215,7 +215,9 @@ async def test_a_nack_with_a_delay_keeps_it_from_everybody(peer: Peer, other: Pe
         assert await peer.ask(settle(action, topic, a)) == EXPIRED
 
 
-async def test_a_lease_that_ends_hands_it_out_again_and_an_extended_one_does_not_end(peer: Peer, topic: str) -> None:
+async def test_a_message_is_handed_out_again_when_its_lease_expires_unless_it_is_extended(
+    peer: Peer, topic: str
+) -> None:
     a, b = await publish(peer, topic, "a", "b")
     peer.send(subscribe(topic, more=',"lease":"1s"'))
     assert await peer.lines(3) == [DONE, job(topic, "a", 0, a), job(topic, "b", 1, b)]
@@ -225,7 +227,7 @@ async def test_a_lease_that_ends_hands_it_out_again_and_an_extended_one_does_not
     await peer.do(settle("ack", topic, f"{a}-1"))
 
 
-async def test_what_is_nacked_ten_times_is_a_dead_letter(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_message_nacked_ten_times_is_dead_lettered(peer: Peer, other: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     await peer.do(subscribe(topic))
     for attempt in range(1, 11):
@@ -238,7 +240,9 @@ async def test_what_is_nacked_ten_times_is_a_dead_letter(peer: Peer, other: Peer
 
 
 @pytest.mark.parametrize("action", ["ack", "nack", "extend"])
-async def test_what_the_group_never_handed_out_is_unknown(peer: Peer, other: Peer, topic: str, action: str) -> None:
+async def test_a_message_that_the_group_never_handed_out_is_unknown(
+    peer: Peer, other: Peer, topic: str, action: str
+) -> None:
     a, b = await publish(peer, topic, "a", "b")
     (elsewhere,) = await publish(peer, f"{topic}.b", "x")
     peer.send(subscribe(topic, more=',"credit":1'))
@@ -248,7 +252,7 @@ async def test_what_the_group_never_handed_out_is_unknown(peer: Peer, other: Pee
     await other.do(settle("ack", topic, a))
 
 
-async def test_without_such_a_group_a_sentence_says_so(peer: Peer, topic: str) -> None:
+async def test_a_missing_group_is_reported_in_a_sentence(peer: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     for action in ("ack", "nack", "extend"):
         answer = await peer.ask(settle(action, topic, a))
@@ -306,12 +310,12 @@ async def test_without_such_a_group_a_sentence_says_so(peer: Peer, topic: str) -
         '{"command":"return","topic":"foo","group":"g","id":"k3-1"}',
     ],
 )
-async def test_a_line_of_another_shape_is_malformed(peer: Peer, line: str) -> None:
+async def test_a_line_with_wrong_keys_or_values_is_malformed(peer: Peer, line: str) -> None:
     assert await peer.ask(line) == MALFORMED
     await peer.assert_quiet()
 
 
-async def test_literals_know_no_groups(peer: Peer, topic: str) -> None:
+async def test_literals_have_no_groups(peer: Peer, topic: str) -> None:
     answer = await peer.ask(f"{{'command':'subscribe', 'topic':'{topic}', 'group':'g'}}")
     assert answer.startswith(b"{'success': False, 'reason': ")
     assert b"group" in answer
@@ -320,10 +324,10 @@ async def test_literals_know_no_groups(peer: Peer, topic: str) -> None:
     )
 
 
-# Words
+# Text
 
 
-async def test_in_words_one_job_is_shown_at_a_time(peer: Peer, other: Peer, topic: str) -> None:
+async def test_in_text_one_job_comes_at_a_time(peer: Peer, other: Peer, topic: str) -> None:
     a, b = await publish(other, topic, "a", "b\tc")
     peer.send(f"work {topic} g")
     assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), shown(topic, "a", a)]
@@ -336,7 +340,7 @@ async def test_in_words_one_job_is_shown_at_a_time(peer: Peer, other: Peer, topi
     assert await other.line() == job(topic, "b\\tc", 1, b, 2)
 
 
-async def test_words_nack_and_extend_too(peer: Peer, topic: str) -> None:
+async def test_text_has_nack_and_extend_too(peer: Peer, topic: str) -> None:
     a, b = await publish(peer, topic, "a", "b")
     peer.send(f"work {topic} g 2")
     await peer.lines(3)
@@ -386,15 +390,15 @@ async def test_words_nack_and_extend_too(peer: Peer, topic: str) -> None:
         ),
     ],
 )
-async def test_an_error_in_words_says_what_is_expected(peer: Peer, typed: str, answer: str) -> None:
+async def test_an_error_in_text_says_what_is_expected(peer: Peer, typed: str, answer: str) -> None:
     assert await peer.ask(typed) == f"ERR {answer}\r\n".encode()
     await peer.assert_quiet()
 
 
-# Ends, and other doors
+# Ends, and other endpoints
 
 
-async def test_a_worker_in_words_is_told_that_the_server_stops() -> None:
+async def test_a_text_consumer_gets_bye_when_the_server_stops() -> None:
     with start_server() as server:
         async with connect(server.tcp_port) as person, connect(server.tcp_port) as program:
             (a,) = await publish(person, "foo", "a")
@@ -407,7 +411,7 @@ async def test_a_worker_in_words_is_told_that_the_server_stops() -> None:
         assert server.process.wait(DEADLINE) == 0
 
 
-async def test_what_http_publishes_a_line_worker_gets_and_http_acks(
+async def test_a_message_published_by_http_is_leased_on_the_line_port_and_acked_by_http(
     server: ServerProcess, peer: Peer, other: Peer, topic: str
 ) -> None:
     async with httpx.AsyncClient(base_url=f"{server.url}/topics/{topic}", timeout=DEADLINE) as http:
@@ -426,9 +430,7 @@ async def test_what_http_publishes_a_line_worker_gets_and_http_acks(
         assert (await http.get("/groups/g")).json()["lag"] == 0
 
 
-async def test_the_end_of_a_group_is_the_end_of_its_workers(
-    server: ServerProcess, peer: Peer, other: Peer, topic: str
-) -> None:
+async def test_deleting_a_group_ends_its_consumers(server: ServerProcess, peer: Peer, other: Peer, topic: str) -> None:
     (a,) = await publish(peer, topic, "a")
     peer.send(f"work {topic} g 1")
     await peer.lines(2)

@@ -1,4 +1,4 @@
-"""The JSON dialect from outside: what a client of the third version sends, and the bytes it gets."""
+"""The JSON dialect from outside, byte for byte."""
 
 import asyncio
 import socket
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.harness import DEADLINE, ServerProcess
-from tests.lines.conftest import is_hung_up
+from tests.lines.conftest import is_closed
 from tests.tcp.peer import Peer, connect
 
 DONE = b'{"success": true}\r\n'
@@ -40,12 +40,12 @@ async def test_a_subscriber_gets_each_send_with_its_index_from_0(peer: Peer, oth
         assert await peer.line() == message(topic, text, index)
 
 
-async def test_the_sender_gets_its_own_message_after_its_answer(peer: Peer, topic: str) -> None:
+async def test_the_sender_gets_its_own_message_after_the_reply(peer: Peer, topic: str) -> None:
     peer.send(subscribe(topic), send(topic, "blah"))
     assert await peer.lines(3) == [DONE, DONE, message(topic, "blah", 0)]
 
 
-async def test_indices_count_each_topic_by_itself_and_every_door(peer: Peer, other: Peer, topic: str) -> None:
+async def test_indices_count_per_topic_over_all_endpoints(peer: Peer, other: Peer, topic: str) -> None:
     await peer.do(subscribe(topic), subscribe(f"{topic}.b"))
     await other.do(send(topic, "a"), send(f"{topic}.b", "b"))
     await other.ask(f"pub {topic} c")
@@ -57,7 +57,7 @@ async def test_indices_count_each_topic_by_itself_and_every_door(peer: Peer, oth
     ]  # fmt: skip
 
 
-async def test_what_is_retained_comes_first_then_what_is_new(peer: Peer, other: Peer, topic: str, keeps: int) -> None:
+async def test_retained_messages_come_first_then_new_ones(peer: Peer, other: Peer, topic: str, keeps: int) -> None:
     await other.do(*(send(topic, str(index)) for index in range(5)))
     assert await peer.ask(subscribe(topic)) == DONE
     await other.do(send(topic, "5"))
@@ -66,7 +66,7 @@ async def test_what_is_retained_comes_first_then_what_is_new(peer: Peer, other: 
     await peer.assert_quiet()
 
 
-async def test_one_read_gives_the_answer_and_the_replay(server: ServerProcess, other: Peer, topic: str) -> None:
+async def test_one_read_returns_the_reply_and_the_replay(server: ServerProcess, other: Peer, topic: str) -> None:
     await other.do(send(topic, "a"), send(topic, "b"))
     loop = asyncio.get_running_loop()
     with socket.create_connection((server.host, server.tcp_port)) as sock:
@@ -77,7 +77,7 @@ async def test_one_read_gives_the_answer_and_the_replay(server: ServerProcess, o
     assert first == DONE + message(topic, "a", 0) + message(topic, "b", 1)
 
 
-async def test_without_the_cache_only_what_is_new_comes(peer: Peer, other: Peer, topic: str) -> None:
+async def test_without_the_cache_only_new_messages_arrive(peer: Peer, other: Peer, topic: str) -> None:
     await other.do(send(topic, "old"))
     assert await peer.ask(subscribe(topic, ',"cache":false')) == DONE
     await other.do(send(topic, "new"))
@@ -86,7 +86,7 @@ async def test_without_the_cache_only_what_is_new_comes(peer: Peer, other: Peer,
 
 @pytest.mark.parametrize("more", ["", ',"cache":true', ',"cache":false'])
 @pytest.mark.parametrize("last_seen", [-1, 0, 3, 4, 99])
-async def test_last_seen_replays_what_is_newer(
+async def test_last_seen_replays_newer_messages(
     peer: Peer, other: Peer, topic: str, keeps: int, last_seen: int, more: str
 ) -> None:
     await other.do(*(send(topic, str(index)) for index in range(5)))
@@ -97,7 +97,9 @@ async def test_last_seen_replays_what_is_newer(
     await peer.assert_quiet()
 
 
-async def test_what_is_sent_without_the_cache_reaches_only_who_is_there(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_message_sent_without_the_cache_reaches_only_present_subscribers(
+    peer: Peer, other: Peer, topic: str
+) -> None:
     await peer.do(subscribe(topic))
     await other.do(send(topic, "now", more=',"cache":false'))
     assert await peer.line() == message(topic, "now", 0)
@@ -105,7 +107,7 @@ async def test_what_is_sent_without_the_cache_reaches_only_who_is_there(peer: Pe
     await other.assert_quiet()
 
 
-async def test_a_message_for_one_reaches_one_of_those_who_are_there(server: ServerProcess, topic: str) -> None:
+async def test_a_message_for_one_reaches_one_subscriber(server: ServerProcess, topic: str) -> None:
     async with AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connect(server.tcp_port)) for _ in range(5)]
         for peer in peers:
@@ -119,9 +121,7 @@ async def test_a_message_for_one_reaches_one_of_those_who_are_there(server: Serv
         assert sum(map(bool, got)) > 1  # chosen at random
 
 
-async def test_messages_for_one_wait_for_the_first_who_subscribes(
-    peer: Peer, other: Peer, topic: str, keeps: int
-) -> None:
+async def test_messages_for_one_wait_for_the_first_subscriber(peer: Peer, other: Peer, topic: str, keeps: int) -> None:
     await other.do(*(send(topic, str(index), "one") for index in range(3)))
     assert await peer.ask(subscribe(topic)) == DONE
     expected = range(max(0, 3 - keeps), 3)
@@ -131,13 +131,13 @@ async def test_messages_for_one_wait_for_the_first_who_subscribes(
     await peer.assert_quiet()
 
 
-async def test_unsubscribe_ends_the_messages_and_succeeds_anyway(peer: Peer, other: Peer, topic: str) -> None:
+async def test_unsubscribe_ends_the_messages_and_always_succeeds(peer: Peer, other: Peer, topic: str) -> None:
     await peer.do(unsubscribe(topic), subscribe(topic), unsubscribe(topic), unsubscribe(topic))
     await other.do(send(topic, "x"))
     await peer.assert_quiet()
 
 
-async def test_a_second_subscribe_takes_the_place_of_the_first(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_second_subscribe_replaces_the_first(peer: Peer, other: Peer, topic: str) -> None:
     await peer.do(subscribe(topic), subscribe(topic))
     await other.do(send(topic, "x"))
     assert await peer.line() == message(topic, "x", 0)
@@ -156,7 +156,7 @@ async def test_ping_succeeds(peer: Peer) -> None:
         b'{"\\u0063ommand":"send","topic":"TOPIC","msg":"\\u0078","delivery":"all"}\r\n',
     ],
 )
-async def test_a_line_may_end_in_crlf_and_be_written_in_any_way(peer: Peer, topic: str, line: bytes) -> None:
+async def test_a_line_may_end_in_crlf_and_use_any_json_notation(peer: Peer, topic: str, line: bytes) -> None:
     await peer.do(subscribe(topic))
     peer.send(line.replace(b"TOPIC", topic.encode()))
     assert await peer.lines(2) == [DONE, message(topic, "x", 0)]
@@ -198,7 +198,7 @@ async def test_a_line_may_end_in_crlf_and_be_written_in_any_way(peer: Peer, topi
     ],
     ids=lambda value: repr(value[:70]),
 )
-async def test_what_is_wrong_is_said_in_these_words_and_the_connection_stays(
+async def test_an_error_has_a_fixed_reason_and_the_connection_stays_open(
     peer: Peer, topic: str, line: bytes, answer: bytes
 ) -> None:
     peer.send(line + b"\n", send(topic, "x"), line + b"\r\n", subscribe(topic))
@@ -207,8 +207,8 @@ async def test_what_is_wrong_is_said_in_these_words_and_the_connection_stays(
 
 
 @pytest.mark.parametrize("name", ["\\\"'`''\\\"\\\"", "'''", '\\"', "x" * 1024], ids=lambda name: name[:20])
-async def test_topics_of_quotes_and_of_1024_characters_work(peer: Peer, keeps: int, name: str) -> None:
-    """On the shared server a topic that is not random is fresh all the same: only these tests know it."""
+async def test_topics_with_quotes_and_of_1024_characters_work(peer: Peer, keeps: int, name: str) -> None:
+    """The topic is not random, but no other test of the shared server uses it."""
     await peer.do(*(send(name, str(index)) for index in range(2)))
     peer.send(subscribe(name), unsubscribe(name))
     lines = await peer.lines(4)
@@ -243,7 +243,7 @@ async def test_a_line_that_is_too_long_is_answered_once_and_skipped(peer: Peer, 
     ]  # fmt: skip
 
 
-async def test_answers_come_in_the_order_of_the_lines(peer: Peer, topic: str) -> None:
+async def test_replies_come_in_the_order_of_the_lines(peer: Peer, topic: str) -> None:
     lines: list[str | bytes] = [send(topic, "x"), "{", '{"command":"ping"}', "[]", b"\xff\n"]
     peer.send(*lines * 200)
     assert await peer.lines(1_000) == [DONE, PARSE, DONE, MALFORMED, UTF8] * 200
@@ -252,7 +252,7 @@ async def test_answers_come_in_the_order_of_the_lines(peer: Peer, topic: str) ->
 async def test_many_sends_at_once_are_each_answered_and_each_delivered_in_order(
     peer: Peer, other: Peer, topic: str
 ) -> None:
-    """As many as fit into what a connection may have unread, so that retention takes none before it is written."""
+    """They fit into the buffers of a connection, so that retention trims none before it is written."""
     await peer.do(subscribe(topic))
     other.send(*(send(topic, str(index)) for index in range(350)))
     assert await other.lines(350) == [DONE] * 350
@@ -267,7 +267,7 @@ async def test_blank_lines_are_ignored(peer: Peer, topic: str) -> None:
     await peer.assert_quiet()
 
 
-async def test_quit_closes_after_the_answers_and_forgets_the_rest(peer: Peer, other: Peer, topic: str) -> None:
+async def test_quit_closes_after_the_replies_and_drops_later_lines(peer: Peer, other: Peer, topic: str) -> None:
     await other.do(subscribe(topic))
     peer.send(send(topic, "before"), "quit", send(topic, "after"))
     assert await peer.rest() == DONE
@@ -275,7 +275,9 @@ async def test_quit_closes_after_the_answers_and_forgets_the_rest(peer: Peer, ot
     await other.assert_quiet()
 
 
-async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_end(peer: Peer, topic: str) -> None:
+async def test_a_client_that_closes_its_sending_side_gets_every_reply_also_to_a_line_without_lf(
+    peer: Peer, topic: str
+) -> None:
     peer.send(send(topic, "a"), "{", send(topic, "b"), subscribe(topic).encode())
     peer.writer.write_eof()
     messages = message(topic, "a", 0) + message(topic, "b", 1)
@@ -286,10 +288,10 @@ async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_
 async def test_a_browser_cannot_publish_here(peer: Peer, other: Peer, topic: str, line: str) -> None:
     await other.do(subscribe(topic))
     peer.send(line.encode() + b"\r\nHost: localhost:7777\r\nContent-Length: 80\r\n\r\n", send(topic, "x"))
-    assert await is_hung_up(peer)
+    assert await is_closed(peer)
     await other.assert_quiet()
 
 
-async def test_a_tls_hello_closes_at_once_although_no_line_ends(peer: Peer) -> None:
+async def test_a_tls_handshake_is_closed_at_once_without_waiting_for_lf(peer: Peer) -> None:
     peer.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-    assert await is_hung_up(peer)
+    assert await is_closed(peer)

@@ -1,11 +1,11 @@
-"""The Python literals from outside: what a client of the first and second version sends, and the bytes it gets."""
+"""The dialect of Python literals from outside, byte for byte."""
 
 from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.harness import ServerProcess
-from tests.lines.conftest import is_hung_up
+from tests.lines.conftest import is_closed
 from tests.tcp.peer import Peer, connect
 
 
@@ -22,13 +22,13 @@ def line(*of: str) -> bytes:
 
 
 def refusal(reason: str) -> bytes:
-    """As Python writes that dict."""
+    """The repr of that dict."""
     quote = '"' if "'" in reason else "'"
     return f"{{'success': False, 'reason': {quote}{reason}{quote}}}\n".encode()
 
 
 async def do(peer: Peer, *lines: str) -> None:
-    """Send lines which succeed: nothing is answered."""
+    """Send lines that succeed: there is no reply."""
     peer.send(*lines)
     await peer.assert_quiet()
 
@@ -44,9 +44,7 @@ async def do(peer: Peer, *lines: str) -> None:
         "{'command':'send', 'topic':'TOPIC', 'msg':[1, -2.5, None, {'a': (True, {3})}]}\n",
     ],
 )
-async def test_every_subscriber_gets_the_very_line_that_was_sent(
-    peer: Peer, other: Peer, topic: str, sent: str
-) -> None:
+async def test_every_subscriber_gets_the_line_as_it_was_sent(peer: Peer, other: Peer, topic: str, sent: str) -> None:
     await do(peer, subscribe(topic))
     await do(other, subscribe(topic))
     encoded = sent.replace("TOPIC", topic).encode()
@@ -56,11 +54,11 @@ async def test_every_subscriber_gets_the_very_line_that_was_sent(
     await peer.assert_quiet()
 
 
-async def test_success_has_no_answer(peer: Peer, topic: str) -> None:
+async def test_success_has_no_reply(peer: Peer, topic: str) -> None:
     await do(peer, send(topic, "x"), send(topic, "x", ", 'cache':False"), subscribe(topic), subscribe(topic))
 
 
-async def test_without_last_seen_only_what_is_new_comes(peer: Peer, other: Peer, topic: str) -> None:
+async def test_without_last_seen_only_new_messages_arrive(peer: Peer, other: Peer, topic: str) -> None:
     await do(other, send(topic, "old"))
     await do(peer, subscribe(topic))
     await do(other, send(topic, "new"))
@@ -69,7 +67,7 @@ async def test_without_last_seen_only_what_is_new_comes(peer: Peer, other: Peer,
 
 
 @pytest.mark.parametrize("last_seen", [-1, 0, 2, 3, 99])
-async def test_last_seen_replays_what_is_newer_then_what_is_new(
+async def test_last_seen_replays_newer_messages_then_new_ones(
     peer: Peer, other: Peer, topic: str, keeps: int, last_seen: int
 ) -> None:
     await do(other, *(send(topic, index) for index in range(4)))
@@ -81,7 +79,9 @@ async def test_last_seen_replays_what_is_newer_then_what_is_new(
     assert await peer.line() == line(send(topic, 4))
 
 
-async def test_what_is_sent_without_the_cache_reaches_only_who_is_there(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_message_sent_without_the_cache_reaches_only_present_subscribers(
+    peer: Peer, other: Peer, topic: str
+) -> None:
     await do(peer, subscribe(topic))
     sent = send(topic, "now", ", 'cache':False")
     await do(other, sent)
@@ -89,7 +89,7 @@ async def test_what_is_sent_without_the_cache_reaches_only_who_is_there(peer: Pe
     await do(other, subscribe(topic, ", 'last_seen':-1"))
 
 
-async def test_delivery_is_to_all_unless_it_says_one(server: ServerProcess, topic: str) -> None:
+async def test_delivery_is_to_all_by_default(server: ServerProcess, topic: str) -> None:
     async with AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connect(server.tcp_port)) for _ in range(5)]
         for peer in peers:
@@ -108,9 +108,7 @@ async def test_delivery_is_to_all_unless_it_says_one(server: ServerProcess, topi
         assert sum(map(bool, got)) > 1
 
 
-async def test_messages_for_one_wait_for_the_first_who_subscribes(
-    peer: Peer, other: Peer, topic: str, keeps: int
-) -> None:
+async def test_messages_for_one_wait_for_the_first_subscriber(peer: Peer, other: Peer, topic: str, keeps: int) -> None:
     ones = [send(topic, index, ", 'delivery':'one'") for index in range(3)]
     await do(other, *ones)
     peer.send(subscribe(topic))
@@ -119,7 +117,7 @@ async def test_messages_for_one_wait_for_the_first_who_subscribes(
     await do(other, subscribe(topic, ", 'last_seen':-1"))
 
 
-async def test_a_message_from_another_door_looks_like_a_send(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_message_from_another_endpoint_looks_like_a_send(peer: Peer, other: Peer, topic: str) -> None:
     await do(peer, subscribe(topic))
     await other.ask(f"pub {topic} it's")
     assert await peer.line() == f"{{'command': 'send', 'topic': '{topic}', 'msg': \"it's\"}}\n".encode()
@@ -157,7 +155,7 @@ TOPIC_RULE = (
     ],
     ids=lambda value: repr(value[:60]),
 )
-async def test_an_error_is_one_line_with_a_reason_and_the_connection_stays(
+async def test_an_error_is_one_line_with_a_reason_and_the_connection_stays_open(
     peer: Peer, topic: str, sent: bytes, reason: str
 ) -> None:
     await do(peer, subscribe(topic))
@@ -170,20 +168,20 @@ async def test_an_error_is_one_line_with_a_reason_and_the_connection_stays(
     await peer.assert_quiet()
 
 
-async def test_the_whole_error_to_the_byte(peer: Peer) -> None:
+async def test_an_error_byte_for_byte(peer: Peer) -> None:
     assert await peer.ask("{'command':'subscribe', 'topic':'a b'}") == refusal(f"'a b' is not a topic: {TOPIC_RULE}")
     assert await peer.ask(b"{'\xff'}\n") == refusal("Could not decode input as UTF-8")
 
 
 @pytest.mark.parametrize("name", ["'", '"', "\"'`'''\"\"\"", "\\'", "y" * 1024], ids=lambda name: name[:20])
-async def test_topics_of_quotes_and_of_1024_characters_work(peer: Peer, name: str) -> None:
+async def test_topics_with_quotes_and_of_1024_characters_work(peer: Peer, name: str) -> None:
     peer.send(subscribe(name), send(name, "x"))
     assert await peer.line() == line(send(name, "x"))
 
 
 @pytest.mark.parametrize("length", [64 << 10, (128 << 10) + 1])
 async def test_lines_of_64_kib_and_of_128_kib_work(peer: Peer, topic: str, length: int) -> None:
-    """The limit is of the line without its end."""
+    """The limit counts the line without its line end."""
     sent = line(send(topic, "x" * (length - len(line(send(topic, ""))))))
     assert len(sent) == length
     await do(peer, subscribe(topic))
@@ -191,7 +189,7 @@ async def test_lines_of_64_kib_and_of_128_kib_work(peer: Peer, topic: str, lengt
     assert await peer.line() == sent
 
 
-async def test_a_line_of_1_mib_is_refused_in_a_sentence(peer: Peer, topic: str) -> None:
+async def test_a_line_of_1_mib_is_refused_with_a_sentence(peer: Peer, topic: str) -> None:
     await do(peer, subscribe(topic))
     peer.send(send(topic, "x" * (1 << 20)), send(topic, "y"))
     assert await peer.lines(2) == [
@@ -214,7 +212,7 @@ async def test_blank_lines_are_ignored(peer: Peer, topic: str) -> None:
     await peer.assert_quiet()
 
 
-async def test_quit_closes_after_what_came_before_and_forgets_the_rest(peer: Peer, other: Peer, topic: str) -> None:
+async def test_quit_closes_after_earlier_lines_and_drops_later_ones(peer: Peer, other: Peer, topic: str) -> None:
     await do(other, subscribe(topic))
     peer.send(send(topic, "before"), b"quit\r\n", send(topic, "after"))
     assert await peer.rest() == b""
@@ -222,7 +220,7 @@ async def test_quit_closes_after_what_came_before_and_forgets_the_rest(peer: Pee
     await other.assert_quiet()
 
 
-async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_end(
+async def test_a_client_that_closes_its_sending_side_gets_every_reply_also_to_a_line_without_lf(
     peer: Peer, other: Peer, topic: str
 ) -> None:
     await do(other, subscribe(topic))
@@ -236,5 +234,5 @@ async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_
 async def test_a_browser_cannot_publish_here(peer: Peer, other: Peer, topic: str, head: str) -> None:
     await do(other, subscribe(topic))
     peer.send(head.encode() + b"\r\nHost: localhost:7777\r\nContent-Length: 80\r\n\r\n", send(topic, "x"))
-    assert await is_hung_up(peer)
+    assert await is_closed(peer)
     await other.assert_quiet()

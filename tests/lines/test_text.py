@@ -1,4 +1,4 @@
-"""Words from outside: what a person types, and what they read."""
+"""The text dialect from outside, byte for byte."""
 
 import re
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ from signal import SIGTERM
 import pytest
 
 from tests.harness import DEADLINE, ServerProcess, start_server
-from tests.lines.conftest import is_hung_up
+from tests.lines.conftest import is_closed
 from tests.tcp.peer import Peer, connect
 
 ID = r"[a-z0-9]{1,16}-[1-9][0-9]*"
@@ -15,7 +15,7 @@ TOPIC_RULE = "expected printable ASCII without spaces, in segments separated by 
 
 
 async def pub(peer: Peer, topic: str, text: str, subscribers: int = 0) -> str:
-    """Publish; the message's id."""
+    """Publish, and return the id."""
     answer = (await peer.ask(f"pub {topic} {text}")).decode()
     match = re.fullmatch(rf"OK ({ID}) subscribers={subscribers}\r\n", answer)
     assert match, answer
@@ -52,7 +52,7 @@ async def test_ids_are_dense_in_the_order_of_publishing(peer: Peer, topic: str) 
         ("pub TOPIC \x1b[31m\x00\x7f\x85", "\\x1b[31m\\x00\\x7f\\x85"),
     ],
 )
-async def test_the_text_is_the_rest_of_the_line_and_is_shown_on_one(
+async def test_the_text_is_the_rest_of_the_line_and_is_written_as_one_line(
     peer: Peer, topic: str, typed: str, text: str
 ) -> None:
     await sub(peer, topic)
@@ -64,9 +64,7 @@ async def test_the_text_is_the_rest_of_the_line_and_is_shown_on_one(
     ("since", "first"),
     [("", 4), ("latest", 4), ("earliest", 0), ("last:1", 3), ("last:3", 1), ("10m", 0), ("2020-01-01T00:00:00Z", 0)],
 )
-async def test_since_says_where_to_start(
-    peer: Peer, other: Peer, topic: str, keeps: int, since: str, first: int
-) -> None:
+async def test_since_sets_the_start(peer: Peer, other: Peer, topic: str, keeps: int, since: str, first: int) -> None:
     ids = [await pub(other, topic, str(place)) for place in range(4)]
     await sub(peer, topic, since)
     ids.append(await pub(other, topic, "4", subscribers=1))
@@ -80,7 +78,7 @@ async def test_since_says_where_to_start(
     await peer.assert_quiet()
 
 
-async def test_an_id_resumes_behind_it_and_a_loss_is_said(peer: Peer, topic: str, keeps: int) -> None:
+async def test_an_id_resumes_after_it_and_a_loss_is_reported(peer: Peer, topic: str, keeps: int) -> None:
     ids = [await pub(peer, topic, str(place)) for place in range(4)]
     await sub(peer, topic, ids[0])
     if keeps == 2:
@@ -91,7 +89,7 @@ async def test_an_id_resumes_behind_it_and_a_loss_is_said(peer: Peer, topic: str
     await peer.assert_quiet()
 
 
-async def test_an_id_of_another_life_of_the_log_is_said_to_be_gone(peer: Peer, topic: str) -> None:
+async def test_an_id_of_another_epoch_is_reported_as_gone(peer: Peer, topic: str) -> None:
     id = await pub(peer, topic, "x")
     await sub(peer, topic, "other-5")
     gap = f"GAP messages after other-5 are gone (epoch); it goes on at {id}\r\n"
@@ -99,7 +97,7 @@ async def test_an_id_of_another_life_of_the_log_is_said_to_be_gone(peer: Peer, t
 
 
 @pytest.mark.parametrize(("pattern", "names"), [("*", ["a"]), ("**", ["a", "a.b", "a/b"]), ("a.*", ["a.b"])])
-async def test_a_subscription_may_be_to_a_pattern(
+async def test_a_subscription_accepts_a_pattern(
     peer: Peer, other: Peer, topic: str, pattern: str, names: list[str]
 ) -> None:
     await sub(peer, f"{topic}.{pattern}")
@@ -109,7 +107,7 @@ async def test_a_subscription_may_be_to_a_pattern(
     await peer.assert_quiet()
 
 
-async def test_unsub_ends_the_messages_and_succeeds_anyway(peer: Peer, other: Peer, topic: str) -> None:
+async def test_unsub_ends_the_messages_and_always_succeeds(peer: Peer, other: Peer, topic: str) -> None:
     for name in (topic, f"{topic}.*"):
         await sub(peer, name)
         for _ in range(2):
@@ -119,7 +117,7 @@ async def test_unsub_ends_the_messages_and_succeeds_anyway(peer: Peer, other: Pe
     await peer.assert_quiet()
 
 
-async def test_a_second_sub_takes_the_place_of_the_first(peer: Peer, other: Peer, topic: str) -> None:
+async def test_a_second_sub_replaces_the_first(peer: Peer, other: Peer, topic: str) -> None:
     await sub(peer, topic)
     await sub(peer, topic)
     id = await pub(other, topic, "x", subscribers=1)
@@ -127,7 +125,7 @@ async def test_a_second_sub_takes_the_place_of_the_first(peer: Peer, other: Peer
     await peer.assert_quiet()
 
 
-async def test_messages_for_one_reach_one_or_wait_for_the_first(server: ServerProcess, topic: str) -> None:
+async def test_messages_for_one_reach_one_subscriber_or_wait_for_the_first(server: ServerProcess, topic: str) -> None:
     async with AsyncExitStack() as stack:
         sender, *peers = [await stack.enter_async_context(connect(server.tcp_port)) for _ in range(4)]
         job = f'{{"command":"send","topic":"{topic}","msg":"job","delivery":"one"}}'
@@ -143,7 +141,7 @@ async def test_messages_for_one_reach_one_or_wait_for_the_first(server: ServerPr
         assert sum(map(bool, got)) > 1
 
 
-async def test_topics_lists_what_there_is(peer: Peer, topic: str, keeps: int) -> None:
+async def test_topics_lists_the_topics(peer: Peer, topic: str, keeps: int) -> None:
     texts = ["x", "yy", "zzz"]
     ids = [await pub(peer, f"{topic}.a", text) for text in texts]
     await sub(peer, f"{topic}.b")
@@ -202,7 +200,7 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
         ("exit", "quit"),
     ],
 )
-async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str) -> None:
+async def test_a_typo_gets_a_suggestion(peer: Peer, typed: str, meant: str) -> None:
     word = typed.split(maxsplit=1)[0]
     answer = f"ERR unknown_command '{word}' is not a command; did you mean '{meant}'? 'help' lists the commands\r\n"
     assert await peer.ask(typed) == answer.encode()
@@ -237,19 +235,21 @@ async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str)
     ],
     ids=lambda value: value[:40],
 )
-async def test_an_error_has_a_code_and_a_sentence_and_the_connection_stays(peer: Peer, typed: str, answer: str) -> None:
+async def test_an_error_has_a_code_and_a_sentence_and_the_connection_stays_open(
+    peer: Peer, typed: str, answer: str
+) -> None:
     assert await peer.ask(typed) == f"ERR {answer}\r\n".encode()
     await peer.assert_quiet()
 
 
-async def test_what_is_no_utf8_is_told_so(peer: Peer, topic: str) -> None:
+async def test_a_line_that_is_not_utf8_is_refused(peer: Peer, topic: str) -> None:
     assert await peer.ask(f"pub {topic} ".encode() + b"\xff\n") == b"ERR not_utf8 Could not decode input as UTF-8\r\n"
     await sub(peer, topic, "earliest")
     await peer.assert_quiet()
 
 
 @pytest.mark.parametrize("name", ["\"'`'''", "\\", "z" * 1024], ids=lambda name: name[:20])
-async def test_topics_of_quotes_and_of_1024_characters_work(peer: Peer, other: Peer, name: str) -> None:
+async def test_topics_with_quotes_and_of_1024_characters_work(peer: Peer, other: Peer, name: str) -> None:
     await sub(peer, name)
     id = await pub(other, name, "x", subscribers=1)
     assert await peer.line() == shown(name, id, "x")
@@ -276,7 +276,7 @@ async def test_blank_lines_are_ignored(peer: Peer) -> None:
     await peer.assert_quiet()
 
 
-async def test_quit_closes_after_the_answers_and_forgets_the_rest(peer: Peer, other: Peer, topic: str) -> None:
+async def test_quit_closes_after_the_replies_and_drops_later_lines(peer: Peer, other: Peer, topic: str) -> None:
     await sub(other, topic)
     peer.send(f"pub {topic} before", "QUIT", f"pub {topic} after")
     assert re.fullmatch(rf"OK {ID} subscribers=1\r\n", (await peer.rest()).decode())
@@ -284,7 +284,9 @@ async def test_quit_closes_after_the_answers_and_forgets_the_rest(peer: Peer, ot
     await other.assert_quiet()
 
 
-async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_end(peer: Peer, topic: str) -> None:
+async def test_a_client_that_closes_its_sending_side_gets_every_reply_also_to_a_line_without_lf(
+    peer: Peer, topic: str
+) -> None:
     peer.send("ping", "nothing", f"pub {topic} last".encode())
     peer.writer.write_eof()
     answer = (await peer.rest()).decode()
@@ -295,24 +297,24 @@ async def test_who_ends_its_sending_gets_every_answer_also_to_a_line_without_an_
 async def test_a_browser_cannot_publish_here(peer: Peer, other: Peer, topic: str, head: str) -> None:
     await sub(other, topic)
     peer.send(head.encode() + b"\r\nHost: localhost:7777\r\nContent-Length: 80\r\n\r\n", f"pub {topic} x")
-    assert await is_hung_up(peer)
+    assert await is_closed(peer)
     await other.assert_quiet()
 
 
-async def test_words_that_only_resemble_http_are_words(peer: Peer, other: Peer, topic: str) -> None:
+async def test_text_lines_that_only_resemble_http_are_text(peer: Peer, other: Peer, topic: str) -> None:
     await sub(peer, topic)
     id = await pub(other, topic, "GET / HTTP/1.1", subscribers=1)
     assert await peer.line() == shown(topic, id, "GET / HTTP/1.1")
 
 
-async def test_the_answer_is_in_the_dialect_of_the_line(peer: Peer) -> None:
+async def test_the_reply_is_in_the_dialect_of_the_line(peer: Peer) -> None:
     peer.send("ping", '{"command":"ping"}', "{'nothing'", "[", "nothing")
     assert [line.split()[0] for line in await peer.lines(5)] == [
         b"OK", b'{"success":', b"{'success':", b'{"success":', b"ERR"
     ]  # fmt: skip
 
 
-async def test_who_subscribed_in_words_is_told_that_the_server_stops() -> None:
+async def test_a_text_subscriber_gets_bye_when_the_server_stops() -> None:
     with start_server() as server:
         async with connect(server.tcp_port) as person, connect(server.tcp_port) as program:
             await sub(person, "foo")
@@ -323,7 +325,7 @@ async def test_who_subscribed_in_words_is_told_that_the_server_stops() -> None:
         assert server.process.wait(DEADLINE) == 0
 
 
-async def test_one_connection_does_not_take_every_subscriber_s_place(peer: Peer, topic: str) -> None:
+async def test_one_connection_cannot_take_every_subscriber_slot(peer: Peer, topic: str) -> None:
     for n in range(1_000):
         await sub(peer, f"{topic}.{n}")
     assert (

@@ -1,4 +1,4 @@
-"""The line port with its default retention and with one of two messages: every test that asks for it runs with both."""
+"""Fixtures: a line port in this process. Each test runs twice: with a retention of 1,000 messages and of 2."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from tests.tcp.peer import Peer, Port, keeping, serving
 
 @pytest.fixture(params=[1_000, 2], ids=["keeps_1000", "keeps_2"])
 def keeps(request: pytest.FixtureRequest) -> int:
-    """Messages per topic."""
+    """The number of messages that a topic retains."""
     count: int = request.param
     return count
 

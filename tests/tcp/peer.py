@@ -1,4 +1,4 @@
-"""A line port in this process, and peers who talk to it over real sockets. Every read has a deadline."""
+"""A line port in this process, and clients that use it over real sockets. Every read has a deadline."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from app.tcp.listener import LineListener
 from app.tcp.session import LineSession
 from tests.harness import OPEN
 
-DEADLINE = 20.0  # seconds: far beyond what anything here takes
+DEADLINE = 20.0  # seconds: far longer than any step here takes
 MAX_LINE = 3 << 19
 MAX_MESSAGE = 1 << 20
 DONE = b'{"success": true}\r\n'
@@ -36,7 +36,7 @@ class Peer:
         self.writer = writer
 
     def send(self, *lines: str | bytes) -> None:
-        """Text goes as a line, bytes as they are."""
+        """Send text as lines, and bytes unchanged."""
         self.writer.writelines(line if isinstance(line, bytes) else line.encode() + b"\n" for line in lines)
 
     def stop_reading(self) -> None:
@@ -46,7 +46,7 @@ class Peer:
         cast(asyncio.Transport, self.writer.transport).resume_reading()
 
     async def line(self) -> bytes:
-        """The next line with its end; empty when the server has closed."""
+        """The next line with its line end; empty if the server has closed the connection."""
         async with asyncio.timeout(DEADLINE):
             return await self.reader.readline()
 
@@ -54,12 +54,12 @@ class Peer:
         return [await self.line() for _ in range(count)]
 
     async def rest(self) -> bytes:
-        """Everything until the server closes."""
+        """All bytes until the server closes the connection."""
         async with asyncio.timeout(DEADLINE):
             return await self.reader.read()
 
     async def ask(self, *lines: str | bytes) -> bytes:
-        """Send, and answer the next line that comes."""
+        """Send, and return the next line."""
         self.send(*lines)
         return await self.line()
 
@@ -69,7 +69,7 @@ class Peer:
             assert await self.ask(line) == DONE
 
     async def synchronise(self) -> list[bytes]:
-        """What has come by the time everything sent so far is done."""
+        """The lines that have arrived once all lines sent so far are handled."""
         self.send("ping")
         lines = []
         while (line := await self.line()) != b"OK pong\r\n":
@@ -78,7 +78,7 @@ class Peer:
         return lines
 
     async def assert_quiet(self) -> None:
-        """Nothing has come but the answer to a question asked now."""
+        """No line has arrived, except the reply to a ping sent now."""
         assert await self.synchronise() == []
 
 
@@ -95,7 +95,7 @@ async def connect(port: int) -> AsyncIterator[Peer]:
 
 @dataclass
 class Port:
-    """A line port that serves."""
+    """A running line port."""
 
     broker: Broker
     number: int
@@ -147,17 +147,17 @@ async def serving(
 
 
 def keeping(messages: int) -> Limits:
-    """Limits that keep so many messages per topic."""
+    """A retention of so many messages per topic."""
     return Limits(retention=Retention(max_messages=messages))
 
 
 def send(topic: str, msg: str, delivery: str = "all") -> str:
-    """A send in the JSON dialect, for text that needs no escape."""
+    """A send in the JSON dialect. The text must not need escapes."""
     return f'{{"command":"send","topic":"{topic}","msg":"{msg}","delivery":"{delivery}"}}'
 
 
 def delivered(topic: str, msg: str, index: int, delivery: str = "all") -> bytes:
-    """How that message comes to who subscribed in JSON."""
+    """That message as a JSON subscriber receives it."""
     line = f'{{"command":"send","topic":"{topic}","msg":"{msg}","delivery":"{delivery}","index":{index}}}\r\n'
     return line.encode()
 

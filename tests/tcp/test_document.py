@@ -1,4 +1,4 @@
-"""openapi/tcp.md is held to the code: its transcripts run, and its tables name what there is."""
+"""openapi/tcp.md agrees with the code: its transcripts are run, and its tables are compared with the code."""
 
 import json
 import re
@@ -25,17 +25,17 @@ ID = re.compile(r"\bk3f9a2xy(?=-\d+\b)")  # the epoch of the examples
 
 
 def expected(line: str) -> bytes:
-    """What the server sends where the document says `line`."""
+    """The bytes that the server sends for a `line` of the document."""
     return (line + ("\n" if line.startswith("{'") else "\r\n")).encode()
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS)
-async def test_a_transcript_is_what_happens(transcript: str) -> None:
+async def test_each_transcript_holds(transcript: str) -> None:
     await _play(transcript, OPEN)
 
 
 @pytest.mark.parametrize("transcript", GUESTS)
-async def test_a_transcript_of_a_guest_is_what_happens_where_a_token_is_needed(transcript: str, tmp_path: Path) -> None:
+async def test_each_transcript_of_a_guest_holds_where_a_token_is_required(transcript: str, tmp_path: Path) -> None:
     (token,) = set(re.findall(r"> auth (\S+)", transcript))
     line = {"name": "sensors", "sha256": sha256(token.encode()).hexdigest(), "publish": ["rooms.**"]}
     append_private(tmp_path / "tokens", json.dumps(line).encode())
@@ -98,5 +98,5 @@ def test_the_fixed_reasons_and_bounds_are_the_ones_in_the_code() -> None:
 
 
 @pytest.mark.parametrize("start", detect.BY_START)
-def test_what_is_looked_up_by_its_start_is_what_the_whole_line_says(start: bytes) -> None:
+def test_the_look_up_by_first_bytes_agrees_with_choose(start: bytes) -> None:
     assert detect.choose(start + b"command") is detect.BY_START[start]

@@ -40,12 +40,12 @@ async def test_a_last_line_without_lf_comes_back_as_it_was_sent(echo: Peer) -> N
     assert await echo.rest() == b"a\nb"
 
 
-async def test_a_line_that_is_too_long_is_told_so_once(echo: Peer) -> None:
+async def test_a_line_that_is_too_long_gets_one_error(echo: Peer) -> None:
     assert (await echo.ask(b"x" * 100_000 + b"\n")).startswith(b"ERR message_too_large ")
     assert await echo.ask(b"y\n") == b"y\n"
 
 
-async def test_it_serves_until_it_is_told_to_stop() -> None:
+async def test_it_serves_until_it_is_stopped() -> None:
     sock, stopped = bound_socket(), asyncio.Event()
     number = sock.getsockname()[1]
     serving = asyncio.create_task(serve_echo(sock, LIMIT, stopped))

@@ -1,5 +1,5 @@
-"""Whatever is sent, from a fixed seed: an answer or a close for each line, nothing of our insides in it, and a witness
-on a connection of its own is never harmed."""
+"""Fuzzing with a fixed seed: each line gets a reply or closes the connection, no reply contains a traceback, and no
+other client is harmed."""
 
 import asyncio
 import random
@@ -65,7 +65,7 @@ MAKERS: list[Callable[[random.Random], bytes]] = [noise, printable, brackets, tr
 
 
 class Faults:
-    """What the loop was told of: nothing may ever get there."""
+    """Collects what is reported to the loop's exception handler: nothing may be."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, object]] = []
@@ -75,11 +75,11 @@ class Faults:
 
 
 async def attack(port: Port, chance: random.Random) -> None:
-    """One connection that sends some lines and then asks for a sign of life; a close is as good."""
+    """One connection that sends some lines and then a ping. The server may also close it."""
     async with port.connect() as peer:
         for _ in range(chance.randint(1, 8)):
             peer.send(chance.choice(MAKERS)(chance) + chance.choice([b"\n", b"\n", b"\r\n"]))
-        peer.send(b"x\xff\xf0\nping\n")  # noise may begin a subnegotiation of telnet: this ends it
+        peer.send(b"x\xff\xf0\nping\n")  # ends a telnet subnegotiation that the noise may have begun
         if chance.random() < 0.3:
             peer.writer.write_eof()
         answers = await until_pong(peer)
@@ -88,7 +88,7 @@ async def attack(port: Port, chance: random.Random) -> None:
 
 
 async def until_pong(peer: Peer) -> bytes:
-    """All that comes until the sign of life, or the end."""
+    """All bytes until the reply to the ping, or the close."""
     got = b""
     try:
         while line := await peer.line():
@@ -96,12 +96,12 @@ async def until_pong(peer: Peer) -> bytes:
             if line == b"OK pong\r\n":
                 break
     except ConnectionError:
-        pass  # it was hung up on while it still talked
+        pass  # the server closed it while it was still sending
     return got
 
 
 async def fuzz(going_on: Callable[[int], bool]) -> int:
-    """Attack while it goes on; how many times."""
+    """Attack while `going_on(count)` is true. Returns the count."""
     chance = random.Random(SEED)
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(faults)
@@ -120,18 +120,18 @@ async def fuzz(going_on: Callable[[int], bool]) -> int:
     return count
 
 
-async def test_whatever_is_sent_nobody_is_harmed() -> None:
+async def test_no_input_harms_another_client() -> None:
     assert await fuzz(lambda count: count < 300) == 300
 
 
 @pytest.mark.slow
-async def test_a_minute_of_it() -> None:
+async def test_a_minute_of_fuzzing() -> None:
     end = asyncio.get_running_loop().time() + 60
     assert await fuzz(lambda _: asyncio.get_running_loop().time() < end) > 1_000
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-async def test_each_beginning_of_a_line_is_answered(line: bytes) -> None:
+async def test_every_prefix_of_a_line_is_answered(line: bytes) -> None:
     async with serving() as port, port.connect() as peer:
         peer.send(*(line[:length] + b"\n" for length in range(1, len(line))))
         assert len(await peer.synchronise()) >= len(line) - 1

@@ -1,4 +1,4 @@
-"""Workers of the line port on a log that takes its time, on a full socket, and at the end of the server."""
+"""Consumers of the line port: with a slow log, with a full socket, and when the server stops."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ def ack(topic: str, id: str) -> str:
 
 
 async def publish(peer: Peer, topic: str, *texts: str) -> list[str]:
-    """The messages' ids."""
+    """Returns the ids."""
     return [(await peer.ask(f"pub {topic} {text}")).split()[1].decode() for text in texts]
 
 
@@ -41,7 +41,7 @@ def shown(topic: str, id: str, text: str, attempt: int = 1) -> bytes:
 
 
 class SlowEngine(MemoryEngine):
-    """Makes groups and settles leases when it is told to, in any order."""
+    """Group creation and settling wait until the test calls do(), in any order."""
 
     def __init__(self) -> None:
         super().__init__(Limits(), Clock())
@@ -84,7 +84,7 @@ def slow() -> SlowEngine:
     return SlowEngine()
 
 
-async def test_work_begins_when_the_group_is_there_and_the_next_lines_wait_for_it(slow: SlowEngine) -> None:
+async def test_work_starts_once_the_group_exists_and_later_lines_wait(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer, port.connect() as other:
         (id,) = await publish(peer, "foo", "a")
         peer.send("work foo g", "ping", "work bar g", "ping")
@@ -101,7 +101,7 @@ async def test_work_begins_when_the_group_is_there_and_the_next_lines_wait_for_i
 
 
 async def two_jobs(slow: SlowEngine, peer: Peer) -> list[str]:
-    """The ids of two messages that the peer has been given as a worker of `g`."""
+    """The ids of two messages that are leased to the peer in group `g`."""
     ids = await publish(peer, "foo", "a", "b")
     peer.send(work("foo"))
     await slow.has(1)
@@ -110,7 +110,7 @@ async def two_jobs(slow: SlowEngine, peer: Peer) -> list[str]:
     return ids
 
 
-async def test_acks_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> None:
+async def test_acks_overlap_and_are_answered_in_order(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         a, b = await two_jobs(slow, peer)
         peer.send(ack("foo", a), "{", ack("foo", "other-1"), f"ack foo g {b}", ack("bar", a), "ping")
@@ -125,7 +125,7 @@ async def test_acks_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> N
         assert await peer.line() == b"OK pong\r\n"
 
 
-async def test_acks_that_came_together_travel_together(slow: SlowEngine) -> None:
+async def test_acks_of_one_read_are_batched(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         a, b = await two_jobs(slow, peer)
         nack = ack("foo", b).replace("ack", "nack")
@@ -148,7 +148,7 @@ async def test_acks_that_came_together_travel_together(slow: SlowEngine) -> None
         assert len([line for line in lines if line == EXPIRED or b'"attempt":2' in line]) == 2
 
 
-async def test_a_worker_that_goes_away_before_the_group_is_there_takes_nothing(slow: SlowEngine) -> None:
+async def test_a_consumer_that_disconnects_before_the_group_exists_takes_nothing(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         (id,) = await publish(peer, "foo", "a")
         async with port.connect() as gone:
@@ -162,7 +162,7 @@ async def test_a_worker_that_goes_away_before_the_group_is_there_takes_nothing(s
         assert await peer.lines(2) == [b"OK working on foo as g\r\n", shown("foo", id, "a")]
 
 
-async def test_a_refusal_that_nobody_is_left_to_hear_is_no_fault(slow: SlowEngine) -> None:
+async def test_a_refusal_after_the_client_has_disconnected_is_not_reported(slow: SlowEngine) -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with serving(engine=slow) as port, port.connect() as peer:
@@ -170,7 +170,7 @@ async def test_a_refusal_that_nobody_is_left_to_hear_is_no_fault(slow: SlowEngin
             gone.send(ack("foo", "k3-1"), ack("foo", "k3-2"), ack("bar", "k3-1"))
             await slow.has(2)
             slow.do(1)
-            reset = struct.pack("ii", 1, 0)  # a close in good order would wait for the answers
+            reset = struct.pack("ii", 1, 0)  # an orderly close would wait for the replies
             gone.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         await peer.assert_quiet()
         slow.do()
@@ -181,7 +181,7 @@ async def test_a_refusal_that_nobody_is_left_to_hear_is_no_fault(slow: SlowEngin
     assert faults == []
 
 
-async def test_who_sends_no_more_still_gets_what_the_ack_came_to(slow: SlowEngine) -> None:
+async def test_a_client_that_closes_its_sending_side_still_gets_the_reply_to_its_ack(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer, port.connect() as other:
         (id,) = await publish(peer, "foo", "a")
         other.send("work foo g")
@@ -195,14 +195,14 @@ async def test_who_sends_no_more_still_gets_what_the_ack_came_to(slow: SlowEngin
         assert await peer.rest() == DONE
 
 
-async def test_what_was_sent_before_is_there_for_the_work_and_the_ack_behind_it(peer: Peer) -> None:
+async def test_work_and_ack_see_the_sends_before_them(peer: Peer) -> None:
     peer.send(send("foo", "a"), work("foo"), send("foo", "b"), ack("foo", "other-1"))
     lines = await peer.lines(6)
     assert [line for line in lines if b'"id"' not in line] == [DONE, DONE, DONE, UNKNOWN]
     assert [line.count(b'"msg":"%b"' % text) for line, text in zip(lines[4:], (b"a", b"b"), strict=True)] == [1, 1]
 
 
-async def test_what_a_read_asks_for_is_settled_and_answered_in_one_go(peer: Peer, keeps: int) -> None:
+async def test_acks_of_one_read_are_settled_and_answered_together(peer: Peer, keeps: int) -> None:
     ids = await publish(peer, "foo", "a", "b")
     peer.send(work("foo"))
     await peer.lines(3)
@@ -211,7 +211,7 @@ async def test_what_a_read_asks_for_is_settled_and_answered_in_one_go(peer: Peer
     assert keeps >= 2
 
 
-async def test_one_connection_has_so_many_subscriptions_work_and_all(peer: Peer) -> None:
+async def test_a_connection_has_a_limited_number_of_subscriptions_and_consumers(peer: Peer) -> None:
     await publish(peer, "foo", "a")
     for number in range(MAX_SUBSCRIPTIONS - 1):
         await peer.ask(f"sub t{number}")
@@ -223,7 +223,7 @@ async def test_one_connection_has_so_many_subscriptions_work_and_all(peer: Peer)
     assert (await peer.ask("work foo g")).startswith(b"OK ")
 
 
-async def test_workers_take_places_of_subscribers() -> None:
+async def test_consumers_use_slots_of_subscribers() -> None:
     async with serving(max_subscribers=1) as port, port.connect() as peer, port.connect() as other:
         await publish(peer, "foo", "a")
         assert (await peer.ask("work foo g")).startswith(b"OK ")
@@ -231,7 +231,7 @@ async def test_workers_take_places_of_subscribers() -> None:
         assert (await other.ask("sub foo")).startswith(b"ERR subscriber_limit ")
 
 
-async def test_who_works_is_told_of_what_was_gone_before() -> None:
+async def test_a_consumer_gets_a_report_of_messages_trimmed_before_it() -> None:
     async with serving(Limits(Retention(max_messages=1))) as port, port.connect() as peer, port.connect() as other:
         (_, kept) = await publish(peer, "foo", "a", "b")
         peer.send("work foo g")
@@ -247,7 +247,7 @@ async def test_who_works_is_told_of_what_was_gone_before() -> None:
         assert b'"index":1,' in await other.line()
 
 
-async def test_there_are_so_many_groups_on_a_topic() -> None:
+async def test_a_topic_has_a_limited_number_of_groups() -> None:
     async with serving(Limits(groups=1)) as port, port.connect() as peer:
         await publish(peer, "foo", "a")
         assert (await peer.ask("work foo g")).startswith(b"OK ")
@@ -256,7 +256,7 @@ async def test_there_are_so_many_groups_on_a_topic() -> None:
         assert b"has 1 groups" in await peer.ask(subscribe("foo", ',"group":"h"'))
 
 
-async def test_a_topic_is_not_published_to_while_its_workers_have_no_room(peer: Peer, other: Peer, keeps: int) -> None:
+async def test_a_topic_refuses_messages_while_its_groups_are_full(peer: Peer, other: Peer, keeps: int) -> None:
     if keeps == 2:
         (a, _b) = await publish(peer, "foo", "a", "b")
         await other.ask("work foo g")
@@ -265,8 +265,8 @@ async def test_a_topic_is_not_published_to_while_its_workers_have_no_room(peer: 
         assert (await peer.ask("pub foo c")).startswith(b"OK ")
 
 
-async def test_a_worker_that_takes_nothing_is_cut_off_and_another_gets_its_messages() -> None:
-    """It has taken the first; of what follows its socket takes a part, and the rest is given to nobody."""
+async def test_a_consumer_that_reads_nothing_is_cut_off_and_another_gets_its_messages() -> None:
+    """It received the first message. Its socket accepts a part of the others, and the rest is handed out to others."""
     async with (
         serving(timing=Timing(stall=0.2), send_buffer=16 << 10) as port,
         port.connect() as stalled,
@@ -285,7 +285,7 @@ async def test_a_worker_that_takes_nothing_is_cut_off_and_another_gets_its_messa
         assert any(b'"attempt":2' in line for line in got)
 
 
-async def test_a_slow_worker_gets_everything_once_it_reads() -> None:
+async def test_a_slow_consumer_gets_everything_once_it_reads() -> None:
     async with serving(send_buffer=16 << 10) as port, port.connect() as slow, port.connect() as publisher:
         ids = await publish(publisher, "foo", *(f"{number}{'x' * 100_000}" for number in range(40)))
         await publish(publisher, "bar", *("y" * 100_000 for _ in range(20)))
@@ -299,19 +299,19 @@ async def test_a_slow_worker_gets_everything_once_it_reads() -> None:
         assert len(lines) == 60
 
 
-async def test_a_server_that_stops_gives_no_work_and_still_settles(port: Port, peer: Peer, other: Peer) -> None:
-    """Who is neither subscribed nor at work may stay until the listener closes."""
+async def test_a_stopping_server_hands_out_nothing_and_still_settles(port: Port, peer: Peer, other: Peer) -> None:
+    """A client without subscriptions stays connected until the listener closes."""
     a, _b = await publish(peer, "foo", "a", "b")
     await peer.ask("work foo g")
     port.broker.drain()
     assert await peer.rest() == shown("foo", a, "a") + b"BYE draining\r\n"
     assert (await other.ask("work foo g")).startswith(b"ERR draining ")
     assert b"stopping" in await other.ask(work("foo"))
-    assert await other.ask(ack("foo", f"{a}-1")) == EXPIRED  # its worker is gone
+    assert await other.ask(ack("foo", f"{a}-1")) == EXPIRED  # its consumer is gone
     assert await other.ask(ack("foo", "other-1")) == UNKNOWN
 
 
-async def test_lines_before_the_end_of_a_worker_are_answered(port: Port, peer: Peer) -> None:
+async def test_lines_before_quit_are_answered_to_a_consumer(port: Port, peer: Peer) -> None:
     (id,) = await publish(peer, "foo", "a")
     peer.send("work foo g")
     await peer.lines(2)
@@ -321,7 +321,7 @@ async def test_lines_before_the_end_of_a_worker_are_answered(port: Port, peer: P
     assert (await port.broker.group("foo", "g")).workers == 0
 
 
-async def test_the_end_of_a_topic_is_the_end_of_its_workers(port: Port, peer: Peer, other: Peer) -> None:
+async def test_deleting_a_topic_ends_its_consumers(port: Port, peer: Peer, other: Peer) -> None:
     await publish(peer, "foo", "a")
     await peer.ask("work foo g")
     await other.do(work("foo"))
@@ -341,6 +341,6 @@ async def test_workers_that_come_and_go_leave_nothing_behind(port: Port, peer: P
                 await passing.rest()
     async with asyncio.timeout(DEADLINE):
         while (group := await port.broker.group("foo", "g")).workers:
-            await peer.assert_quiet()  # the last to go may still be on its way
+            await peer.assert_quiet()  # the last close may still be on its way
     assert group.state.leased == 0
     assert group.state.lag + group.state.dead == 1

@@ -17,19 +17,19 @@ async def test_a_subscriber_gets_the_send_object_with_its_index(peer: Peer, othe
         assert await peer.line() == delivered("foo", text, index)
 
 
-async def test_the_sender_gets_its_answer_first_and_then_its_message(peer: Peer) -> None:
+async def test_the_sender_gets_the_reply_first_and_then_its_message(peer: Peer) -> None:
     peer.send(subscribe("foo"), send("foo", "blah"))
     assert await peer.lines(3) == [DONE, DONE, delivered("foo", "blah", 0)]
 
 
-async def test_a_subscriber_gets_what_is_retained_then_what_is_new(peer: Peer, other: Peer) -> None:
+async def test_a_subscriber_gets_retained_messages_then_new_ones(peer: Peer, other: Peer) -> None:
     await other.do(send("foo", "a"), send("foo", "b"))
     assert await peer.ask(subscribe("foo")) == DONE
     await other.do(send("foo", "c"))
     assert await peer.lines(3) == [delivered("foo", text, index) for index, text in enumerate("abc")]
 
 
-async def test_only_what_is_retained_is_replayed(peer: Peer, keeps: int) -> None:
+async def test_only_retained_messages_are_replayed(peer: Peer, keeps: int) -> None:
     await peer.do(*(send("foo", str(index)) for index in range(5)))
     assert await peer.ask(subscribe("foo")) == DONE
     kept = range(max(0, 5 - keeps), 5)
@@ -37,7 +37,7 @@ async def test_only_what_is_retained_is_replayed(peer: Peer, keeps: int) -> None
     await peer.assert_quiet()
 
 
-async def test_the_answer_and_the_replay_leave_in_one_write(port: Port, other: Peer) -> None:
+async def test_the_reply_and_the_replay_are_sent_in_one_write(port: Port, other: Peer) -> None:
     await other.do(send("foo", "a"), send("foo", "b"))
     loop = asyncio.get_running_loop()
     with socket.create_connection(("127.0.0.1", port.number)) as sock:
@@ -48,7 +48,7 @@ async def test_the_answer_and_the_replay_leave_in_one_write(port: Port, other: P
     assert first == DONE + delivered("foo", "a", 0) + delivered("foo", "b", 1)
 
 
-async def test_nothing_old_is_replayed_without_the_cache(peer: Peer, other: Peer) -> None:
+async def test_no_old_message_is_replayed_without_the_cache(peer: Peer, other: Peer) -> None:
     await other.do(send("foo", "old"))
     assert await peer.ask(subscribe("foo", ',"cache":false')) == DONE
     await other.do(send("foo", "new"))
@@ -57,7 +57,7 @@ async def test_nothing_old_is_replayed_without_the_cache(peer: Peer, other: Peer
 
 @pytest.mark.parametrize("cache", ["", ',"cache":false', ',"cache":true'])
 @pytest.mark.parametrize("last_seen", [-(10**30), -1, 0, 2, 3, 4, 5, 99, 10**30])
-async def test_last_seen_replays_what_is_newer_and_retained(
+async def test_last_seen_replays_newer_retained_messages(
     peer: Peer, other: Peer, keeps: int, cache: str, last_seen: int
 ) -> None:
     await other.do(*(send("foo", str(index)) for index in range(5)))
@@ -68,7 +68,7 @@ async def test_last_seen_replays_what_is_newer_and_retained(
     await peer.assert_quiet()
 
 
-async def test_what_was_sent_with_cache_false_reaches_the_living_only(peer: Peer, other: Peer) -> None:
+async def test_a_message_with_cache_false_reaches_only_present_subscribers(peer: Peer, other: Peer) -> None:
     await peer.do(subscribe("foo"))
     await other.do('{"command":"send","topic":"foo","msg":"now","delivery":"all","cache":false}')
     await other.do(subscribe("foo"))
@@ -85,7 +85,7 @@ async def test_an_index_counts_every_message_of_its_topic(peer: Peer, other: Pee
     ]  # fmt: skip
 
 
-async def test_a_message_for_one_waits_for_the_first_who_subscribes(peer: Peer, other: Peer) -> None:
+async def test_a_message_for_one_waits_for_the_first_subscriber(peer: Peer, other: Peer) -> None:
     await peer.do(send("foo", "job", "one"))
     assert await peer.ask(subscribe("foo")) == DONE
     assert await peer.line() == delivered("foo", "job", 0, "one")
@@ -93,14 +93,14 @@ async def test_a_message_for_one_waits_for_the_first_who_subscribes(peer: Peer, 
     await other.assert_quiet()
 
 
-async def test_a_waiting_message_is_taken_without_the_cache_too(peer: Peer) -> None:
+async def test_a_waiting_message_is_delivered_without_the_cache_too(peer: Peer) -> None:
     await peer.do(send("foo", "job", "one"), send("foo", "news"))
     assert await peer.ask(subscribe("foo", ',"cache":false')) == DONE
     assert await peer.line() == delivered("foo", "job", 0, "one")
     await peer.assert_quiet()
 
 
-async def test_each_message_for_one_reaches_exactly_one_of_the_living(port: Port, peer: Peer) -> None:
+async def test_each_message_for_one_reaches_exactly_one_subscriber(port: Port, peer: Peer) -> None:
     async with port.peers(5) as subscribers:
         for subscriber in subscribers:
             await subscriber.do(subscribe("foo"))
@@ -111,27 +111,27 @@ async def test_each_message_for_one_reaches_exactly_one_of_the_living(port: Port
         assert sorted(taken) == list(range(100))
 
 
-async def test_unsubscribe_ends_the_messages_and_succeeds_anyway(peer: Peer, other: Peer) -> None:
+async def test_unsubscribe_ends_the_messages_and_always_succeeds(peer: Peer, other: Peer) -> None:
     unsubscribe = '{"command":"unsubscribe","topic":"foo"}'
     await peer.do(unsubscribe, subscribe("foo"), unsubscribe, unsubscribe)
     await other.do(send("foo", "x"))
     await peer.assert_quiet()
 
 
-async def test_what_was_sent_before_an_unsubscribe_arrives(peer: Peer) -> None:
+async def test_a_message_sent_before_an_unsubscribe_arrives(peer: Peer) -> None:
     peer.send(subscribe("foo"), send("foo", "a"), '{"command":"unsubscribe","topic":"foo"}', send("foo", "b"))
     assert sorted(await peer.lines(5)) == sorted([DONE, DONE, DONE, DONE, delivered("foo", "a", 0)])
     await peer.assert_quiet()
 
 
-async def test_subscribing_again_takes_the_place_of_the_first(peer: Peer, other: Peer) -> None:
+async def test_subscribing_again_replaces_the_subscription(peer: Peer, other: Peer) -> None:
     await peer.do(subscribe("foo"), subscribe("foo"), subscribe("foo"))
     await other.do(send("foo", "once"))
     assert await peer.line() == delivered("foo", "once", 0)
     await peer.assert_quiet()
 
 
-async def test_what_was_sent_just_before_subscribing_again_is_not_lost(peer: Peer) -> None:
+async def test_a_message_sent_just_before_subscribing_again_is_not_lost(peer: Peer) -> None:
     live = subscribe("foo", ',"cache":false')
     peer.send(live, send("foo", "a"), live)
     assert sorted(await peer.lines(4)) == sorted([DONE, DONE, DONE, delivered("foo", "a", 0)])
@@ -200,7 +200,7 @@ async def test_large_messages_work(peer: Peer, size: int) -> None:
         '{"command":"ping","x":1}', "1" * 5000,
     ],
 )  # fmt: skip
-async def test_what_is_json_and_no_command_is_malformed(peer: Peer, line: str) -> None:
+async def test_json_that_is_not_a_command_is_malformed(peer: Peer, line: str) -> None:
     assert await peer.ask(line) == MALFORMED
     await peer.assert_quiet()
 
@@ -216,7 +216,7 @@ async def test_what_is_json_and_no_command_is_malformed(peer: Peer, line: str) -
         "-" * 20_000, "[" * 100_000, '{"a":' * 100_000, "\x00", "\x7f", "\u2028", "é",
     ],
 )  # fmt: skip
-async def test_what_is_no_json_cannot_be_parsed(peer: Peer, line: str) -> None:
+async def test_a_line_that_is_not_json_cannot_be_parsed(peer: Peer, line: str) -> None:
     assert await peer.ask(line) == PARSE
     await peer.assert_quiet()
 
@@ -229,12 +229,12 @@ async def test_what_is_no_json_cannot_be_parsed(peer: Peer, line: str) -> None:
         b"[1]\x80", b"\x80" * 70_000,
     ],
 )  # fmt: skip
-async def test_what_is_no_utf8_cannot_be_decoded(peer: Peer, line: bytes) -> None:
+async def test_a_line_that_is_not_utf8_cannot_be_decoded(peer: Peer, line: bytes) -> None:
     assert await peer.ask(line + b"\n") == UTF8
     await peer.assert_quiet()
 
 
-async def test_what_was_refused_was_not_stored(peer: Peer) -> None:
+async def test_a_refused_send_is_not_stored(peer: Peer) -> None:
     lone = '{"command":"send","topic":"foo","msg":"\\ud800","delivery":"all"}'
     assert await peer.ask(lone) == PARSE
     assert await peer.ask(subscribe("foo")) == DONE
@@ -249,7 +249,7 @@ async def refusal(peer: Peer, line: str) -> str:
     return reason
 
 
-async def test_errors_of_the_log_are_said_in_a_sentence() -> None:
+async def test_errors_of_the_log_are_sentences() -> None:
     async with serving(Limits(topics=1), max_message=10, max_subscribers=1) as port, port.connect() as peer:
         await peer.do(send("foo", "x" * 10), subscribe("foo", ',"cache":false'))
         assert "1 topics" in await refusal(peer, send("bar", "x"))
@@ -265,7 +265,7 @@ async def test_a_full_log_refuses_and_stores_nothing() -> None:
         await peer.assert_quiet()
 
 
-async def test_a_draining_broker_refuses_publishers_who_still_get_their_answers(port: Port, peer: Peer) -> None:
+async def test_a_draining_broker_refuses_publishes_with_an_error(port: Port, peer: Peer) -> None:
     await peer.do(send("foo", "x"))
     port.broker.drain()
     assert "stopping" in await refusal(peer, send("foo", "y"))

@@ -1,4 +1,4 @@
-"""Bounds, strangers and bad neighbours: an answer or a close for each, and nobody else notices."""
+"""Limits, other protocols and slow clients: each gets a reply or a close, and no other client is affected."""
 
 import asyncio
 import gc
@@ -54,7 +54,7 @@ async def test_a_line_that_is_too_long_gets_one_error_in_its_dialect(peer: Peer,
     await peer.assert_quiet()
 
 
-async def test_the_longest_line_is_taken() -> None:
+async def test_the_longest_line_is_accepted() -> None:
     line = send("foo", "x").encode()
     async with serving(max_line=len(line)) as port, port.connect() as peer:
         assert await peer.ask(line + b"\n") == DONE
@@ -90,14 +90,14 @@ async def test_a_last_line_without_lf_is_answered(peer: Peer) -> None:
     assert await peer.rest() == DONE + DONE + delivered("foo", "x", 0)
 
 
-async def test_what_was_published_before_quit_arrives_before_the_end(peer: Peer) -> None:
+async def test_a_message_published_before_quit_arrives_before_the_close(peer: Peer) -> None:
     peer.send("sub foo", "pub foo x", "quit")
     answers = await peer.rest()
     assert answers.count(b"\r\n") == 3
     assert b"MSG foo " in answers
 
 
-# Strangers
+# Other protocols
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_what_was_published_before_quit_arrives_before_the_end(peer: Peer)
     ],
     ids=lambda head: repr(head[:20]),
 )
-async def test_another_protocol_is_hung_up_on_and_nothing_is_done(peer: Peer, other: Peer, head: bytes) -> None:
+async def test_another_protocol_is_closed_and_nothing_is_carried_out(peer: Peer, other: Peer, head: bytes) -> None:
     await other.do(subscribe("foo"))
     peer.send(head)
     if head == b"\x16":
@@ -125,12 +125,12 @@ async def test_another_protocol_is_hung_up_on_and_nothing_is_done(peer: Peer, ot
         await other.assert_quiet()
         peer.send(b"\x03\x01")
     peer.send(send("foo", "x"), "pub foo x")
-    with suppress(ConnectionError):  # a reset, since there was more to read
+    with suppress(ConnectionError):  # a reset, because the server has not read everything
         assert await peer.rest() == b""
     await other.assert_quiet()
 
 
-async def test_words_that_resemble_http_are_words(peer: Peer, other: Peer) -> None:
+async def test_text_lines_that_resemble_http_are_text(peer: Peer, other: Peer) -> None:
     await other.do(subscribe("foo"))
     assert (await peer.ask("pub foo GET / HTTP/1.1")).startswith(b"OK ")
     assert await other.line() == delivered("foo", "GET / HTTP/1.1", 0)
@@ -149,7 +149,7 @@ async def test_words_that_resemble_http_are_words(peer: Peer, other: Peer) -> No
     ],
     ids=lambda line: repr(line[:20]),
 )  # fmt: skip
-async def test_a_malformed_line_gets_one_line_back_and_harms_nobody(peer: Peer, other: Peer, line: bytes) -> None:
+async def test_a_malformed_line_gets_one_error_and_harms_nobody(peer: Peer, other: Peer, line: bytes) -> None:
     await other.do(subscribe("foo"))
     answer = await peer.ask(line + b"\n")
     assert answer.startswith((b"ERR ", b'{"success": false', b"{'success': False"))
@@ -160,15 +160,15 @@ async def test_a_malformed_line_gets_one_line_back_and_harms_nobody(peer: Peer, 
     assert await other.line() == delivered("foo", "x", 0)
 
 
-async def test_a_lone_lf_is_nothing(peer: Peer) -> None:
+async def test_blank_lines_get_no_reply(peer: Peer) -> None:
     peer.send(b"\n" * 10_000, b"\r\n" * 10_000, b" \t\r\n")
     await peer.assert_quiet()
 
 
-# Too many
+# Too many clients
 
 
-async def test_one_client_too_many_is_told_so_and_closed() -> None:
+async def test_one_client_too_many_gets_an_error_and_is_closed() -> None:
     async with serving(max_clients=2) as port, port.connect() as first:
         async with port.connect() as second:
             await first.assert_quiet()
@@ -184,7 +184,7 @@ async def test_one_client_too_many_is_told_so_and_closed() -> None:
             await third.assert_quiet()
 
 
-async def test_a_refused_subscription_costs_the_peer_no_other(port: Port) -> None:
+async def test_a_refused_subscription_ends_no_other(port: Port) -> None:
     async with serving(max_subscribers=1) as small, small.connect() as peer:
         await peer.do(subscribe("foo"))
         assert (await peer.ask("sub bar")).startswith(b"ERR subscriber_limit ")
@@ -193,7 +193,7 @@ async def test_a_refused_subscription_costs_the_peer_no_other(port: Port) -> Non
     assert port
 
 
-async def test_connections_that_come_and_go_leave_nothing_behind(port: Port, peer: Peer) -> None:
+async def test_closed_connections_leave_nothing_behind(port: Port, peer: Peer) -> None:
     for number in range(100):
         async with port.connect() as passing:
             await passing.do(subscribe("foo"))
@@ -210,18 +210,18 @@ async def test_connections_that_come_and_go_leave_nothing_behind(port: Port, pee
     assert len(sessions) == 1
 
 
-# Slow peers
+# Slow clients
 
 
-async def test_answers_may_be_read_at_the_end(port: Port) -> None:
+async def test_a_client_may_read_all_replies_at_the_end(port: Port) -> None:
     async with port.connect() as peer:
         sends = 5_000
         peer.send(*(send("foo", str(number)) for number in range(sends)))
         assert await peer.lines(sends) == [DONE] * sends
 
 
-async def test_a_peer_that_does_not_read_is_not_read_and_goes_on_as_soon_as_it_reads() -> None:
-    """Each `help` is 5 bytes in and over 1,000 out: the server must not keep what nobody takes."""
+async def test_a_client_that_does_not_read_is_paused_and_goes_on_once_it_reads() -> None:
+    """Each `help` is 5 bytes in and over 1,000 out: the server must not buffer replies without bound."""
     count = 100_000
     async with serving(send_buffer=16 << 10) as port, port.connect() as peer, port.connect() as other:
         peer.stop_reading()
@@ -239,7 +239,7 @@ async def test_a_peer_that_does_not_read_is_not_read_and_goes_on_as_soon_as_it_r
 
 
 async def only_connection_that_is_full() -> Connection:
-    """The connection whose peer takes no more, once there is one."""
+    """The connection whose socket is full, once there is one."""
     async with asyncio.timeout(DEADLINE):
         while True:
             for thing in gc.get_objects():
@@ -248,7 +248,7 @@ async def only_connection_that_is_full() -> Connection:
             await asyncio.sleep(0)
 
 
-async def test_a_stalled_reader_delays_nobody_and_catches_up() -> None:
+async def test_a_stalled_subscriber_delays_nobody_and_catches_up() -> None:
     size, count = 10_000, 800
     async with (
         serving(keeping(1_000), send_buffer=16 << 10) as port,
@@ -272,7 +272,7 @@ async def test_a_stalled_reader_delays_nobody_and_catches_up() -> None:
         assert await slow.line() == delivered("foo", "live", count)
 
 
-async def test_a_reader_that_catches_up_on_many_topics_misses_nothing() -> None:
+async def test_a_subscriber_that_catches_up_on_many_topics_misses_nothing() -> None:
     topics, count, size = 8, 50, 10_000
     async with serving(send_buffer=16 << 10) as port, port.connect() as slow, port.connect() as publisher:
         await slow.do(*(subscribe(f"t{topic}") for topic in range(topics)))
@@ -288,7 +288,7 @@ async def test_a_reader_that_catches_up_on_many_topics_misses_nothing() -> None:
         await slow.assert_quiet()
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_and_nobody_else() -> None:
+async def test_a_subscriber_that_reads_nothing_is_cut_off_and_nobody_else() -> None:
     async with (
         serving(timing=Timing(stall=0.2), send_buffer=16 << 10) as port,
         port.connect() as stalled,
@@ -309,7 +309,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("last", [[], ["ping"]])
-async def test_the_end_of_the_server_is_the_end_of_every_connection(last: list[str]) -> None:
+async def test_the_stop_of_the_server_closes_every_connection(last: list[str]) -> None:
     async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
         peer = Peer(reader, writer)
@@ -329,7 +329,7 @@ async def settle(port: Port) -> None:
             await other.assert_quiet()
 
 
-async def test_the_server_ends_although_somebody_does_not_read() -> None:
+async def test_the_server_stops_although_a_client_does_not_read() -> None:
     async with serving(send_buffer=16 << 10) as port:
         peer = Peer(*await asyncio.open_connection("127.0.0.1", port.number))
         peer.stop_reading()
@@ -342,7 +342,7 @@ async def test_the_server_ends_although_somebody_does_not_read() -> None:
 
 
 class Transport(asyncio.Transport):
-    """One whose buffer is as full as the test says, and which tells what was done with it."""
+    """A transport whose buffer is as full as the test sets it, and which records the calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -372,7 +372,7 @@ class Transport(asyncio.Transport):
         self.closed = True
 
 
-async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, peer: Peer) -> None:
+async def test_all_replies_to_one_read_are_sent_in_one_write(port: Port, peer: Peer) -> None:
     await peer.do(send("foo", "a"), send("foo", "b"))
     connection, transport = Connection(LineSession(port.broker, 1_000, OPEN, 10.0), 1_000), Transport()
     connection.connection_made(transport)
@@ -382,7 +382,7 @@ async def test_all_that_a_read_gives_rise_to_leaves_in_one_write(port: Port, pee
     connection.connection_lost(None)
 
 
-async def test_a_peer_that_takes_nothing_is_not_read(port: Port) -> None:
+async def test_the_server_does_not_read_while_the_socket_is_full(port: Port) -> None:
     connection, transport = Connection(LineSession(port.broker, 1_000, OPEN, 10.0), 1_000), Transport()
     connection.connection_made(transport)
     connection.pause_writing()
@@ -394,8 +394,8 @@ async def test_a_peer_that_takes_nothing_is_not_read(port: Port) -> None:
     assert transport.reading
 
 
-async def test_what_is_pending_falls_whenever_the_socket_takes_something_however_it_is_filled_again(port: Port) -> None:
-    """A reader that waits for its turn on a busy connection must not look stalled."""
+async def test_pending_falls_whenever_the_socket_accepts_bytes_however_it_is_refilled(port: Port) -> None:
+    """A subscription that waits for its turn on a busy connection must not look stalled."""
     connection, transport = Connection(LineSession(port.broker, 100, OPEN, 10.0), 100), Transport()
     connection.connection_made(transport)
     seen = []
@@ -410,11 +410,11 @@ async def test_what_is_pending_falls_whenever_the_socket_takes_something_however
     assert falls == [90, 0, 480, 0, 90, 0, 1]
 
 
-# Many
+# Many connections
 
 
 async def exchange(connections: int, sends: int) -> None:
-    """Each connection subscribes to a topic of its own and sends to others' without reading; all arrive, once."""
+    """Each connection subscribes to one topic, and sends to others without reading. All messages arrive once."""
     async with serving(max_subscribers=connections) as port, port.peers(connections) as peers:
         for number, peer in enumerate(peers):
             peer.send(subscribe(f"topic.{number}", ',"cache":false'))
@@ -447,6 +447,6 @@ async def test_ten_thousand_connections_send_ten_messages_each() -> None:
     await exchange(min(10_000, (hard - 200) // 2), 10)
 
 
-async def test_garbage_is_refused_by_the_thousand(peer: Peer) -> None:
+async def test_thousands_of_malformed_lines_are_each_refused(peer: Peer) -> None:
     peer.send(b"[\n" * 20_000)
     assert await peer.lines(20_000) == [PARSE] * 20_000

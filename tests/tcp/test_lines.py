@@ -1,4 +1,4 @@
-"""Bytes to lines: whatever the pieces they come in, and in bounded memory."""
+"""LineSplitter: the lines do not depend on the pieces, and memory is bounded."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ LIMIT = 16
 
 
 def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
-    """The stream in pieces of those sizes, the last of them repeated."""
+    """The stream in pieces of these sizes. The last size is repeated."""
     pieces, sizes = [], sizes or [1]
     while stream:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
@@ -22,7 +22,7 @@ def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
     st.lists(st.text("ab\r", max_size=3 * LIMIT).map(str.encode)),
     st.lists(st.integers(1, 3 * LIMIT), max_size=8),
 )
-def test_the_lines_are_the_same_whatever_the_pieces(texts: list[bytes], sizes: list[int]) -> None:
+def test_the_lines_do_not_depend_on_the_pieces(texts: list[bytes], sizes: list[int]) -> None:
     lines = LineSplitter(LIMIT)
     found: list[bytes] = []
     for piece in cut(b"\n".join(texts), sizes):
@@ -42,7 +42,7 @@ def test_a_line_that_is_too_long_is_known_before_it_ends() -> None:
     assert lines.feed(b"x\nnext\n") == [b"next"]
 
 
-def test_what_is_dropped_has_no_last_line() -> None:
+def test_a_dropped_line_is_not_returned_at_the_end() -> None:
     lines = LineSplitter(LIMIT)
     lines.feed(b"x" * 100)
     assert lines.end() == []

@@ -1,4 +1,4 @@
-"""The Python literals of the original protocol: the line that was sent is the line that arrives."""
+"""The dialect of Python literals: a line arrives as it was sent."""
 
 import ast
 import tracemalloc
@@ -25,7 +25,7 @@ def literal(msg: object, more: str = "") -> str:
 
 
 async def reason(peer: Peer, line: str | bytes) -> str:
-    """What the answer says when the line is refused."""
+    """The reason for which the line is refused."""
     answer = await peer.ask(line)
     assert answer.endswith(b"}\n")
     value = ast.literal_eval(answer.decode())
@@ -52,7 +52,9 @@ async def reason(peer: Peer, line: str | bytes) -> str:
         b"{'command':'send', 'topic':'foo', 'msg':'x', 'delivery':'all', 'cache':True}\n",
     ],
 )
-async def test_every_subscriber_gets_the_very_line_and_the_sender_too(peer: Peer, other: Peer, line: bytes) -> None:
+async def test_every_subscriber_also_the_sender_gets_the_line_as_it_was_sent(
+    peer: Peer, other: Peer, line: bytes
+) -> None:
     for client in (peer, other):
         client.send(SUBSCRIBE)
         await client.assert_quiet()
@@ -61,12 +63,12 @@ async def test_every_subscriber_gets_the_very_line_and_the_sender_too(peer: Peer
     assert await other.line() == line
 
 
-async def test_success_has_no_answer(peer: Peer) -> None:
+async def test_success_has_no_reply(peer: Peer) -> None:
     peer.send(SUBSCRIBE, literal("x", ", 'cache':False").replace("foo", "bar"), literal("x").replace("foo", "bar"))
     await peer.assert_quiet()
 
 
-async def test_a_last_line_without_lf_is_sent_on_with_one(peer: Peer, other: Peer) -> None:
+async def test_a_last_line_without_lf_is_delivered_with_one(peer: Peer, other: Peer) -> None:
     other.send(SUBSCRIBE)
     await other.assert_quiet()
     peer.send(literal("x").encode())
@@ -75,7 +77,7 @@ async def test_a_last_line_without_lf_is_sent_on_with_one(peer: Peer, other: Pee
     assert await other.line() == literal("x").encode() + b"\n"
 
 
-async def test_without_last_seen_only_what_is_new_comes(peer: Peer, other: Peer) -> None:
+async def test_without_last_seen_only_new_messages_arrive(peer: Peer, other: Peer) -> None:
     other.send(literal("old"))
     await other.assert_quiet()
     peer.send(SUBSCRIBE)
@@ -85,9 +87,7 @@ async def test_without_last_seen_only_what_is_new_comes(peer: Peer, other: Peer)
 
 
 @pytest.mark.parametrize("last_seen", [-1, 0, 2, 3, 4, 99])
-async def test_last_seen_replays_the_lines_that_are_newer_and_retained(
-    peer: Peer, other: Peer, keeps: int, last_seen: int
-) -> None:
+async def test_last_seen_replays_newer_retained_lines(peer: Peer, other: Peer, keeps: int, last_seen: int) -> None:
     other.send(*(literal(index) for index in range(4)))
     await other.assert_quiet()
     peer.send(f"{{'command':'subscribe', 'topic':'foo', 'last_seen':{last_seen}}}")
@@ -96,7 +96,7 @@ async def test_last_seen_replays_the_lines_that_are_newer_and_retained(
     await peer.assert_quiet()
 
 
-async def test_a_message_for_one_waits_and_is_taken_once(peer: Peer, other: Peer) -> None:
+async def test_a_message_for_one_waits_and_is_delivered_once(peer: Peer, other: Peer) -> None:
     line = literal("job", ", 'delivery':'one'")
     peer.send(line, SUBSCRIBE)
     assert await peer.line() == line.encode() + b"\n"
@@ -104,7 +104,7 @@ async def test_a_message_for_one_waits_and_is_taken_once(peer: Peer, other: Peer
     await other.assert_quiet()
 
 
-async def test_a_message_for_one_reaches_one_of_the_living(port: Port, peer: Peer) -> None:
+async def test_a_message_for_one_reaches_one_subscriber(port: Port, peer: Peer) -> None:
     async with port.peers(3) as subscribers:
         for subscriber in subscribers:
             subscriber.send(SUBSCRIBE)
@@ -118,7 +118,7 @@ async def test_a_message_for_one_reaches_one_of_the_living(port: Port, peer: Pee
         assert sorted(taken) == sorted(line.encode() + b"\n" for line in lines)
 
 
-async def test_what_was_sent_with_cache_false_is_not_replayed(peer: Peer) -> None:
+async def test_a_message_with_cache_false_is_not_replayed(peer: Peer) -> None:
     peer.send(literal("x", ", 'cache':False"), "{'command':'subscribe', 'topic':'foo', 'last_seen':-1}")
     await peer.assert_quiet()
 
@@ -133,7 +133,7 @@ async def test_any_literal_can_be_a_message(peer: Peer, other: Peer, msg: str, t
     assert await other.line() == delivered("foo", text, 0)
 
 
-async def test_a_message_from_another_door_looks_like_a_literal(peer: Peer, other: Peer) -> None:
+async def test_a_message_from_another_dialect_looks_like_a_literal(peer: Peer, other: Peer) -> None:
     peer.send(SUBSCRIBE)
     await peer.assert_quiet()
     await other.do(send("foo", "it's"))
@@ -141,7 +141,7 @@ async def test_a_message_from_another_door_looks_like_a_literal(peer: Peer, othe
 
 
 @pytest.mark.parametrize("quit", [b"quit\n", b"quit\r\n", b"  quit  \n", b"QUIT\n"])
-async def test_quit_closes_without_a_word(peer: Peer, quit: bytes) -> None:
+async def test_quit_closes_without_a_reply(peer: Peer, quit: bytes) -> None:
     peer.send(b"\n\r\n  \n\t\n", quit, b"ping\n")
     assert await peer.rest() == b""
 
@@ -169,12 +169,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("line", REFUSED)
-async def test_what_is_refused_is_said_in_one_line_and_the_connection_stays(peer: Peer, line: str) -> None:
+async def test_a_refusal_is_one_line_and_the_connection_stays_open(peer: Peer, line: str) -> None:
     await reason(peer, line)
     await peer.assert_quiet()
 
 
-async def test_a_line_that_is_no_utf8_is_refused(peer: Peer) -> None:
+async def test_a_line_that_is_not_utf8_is_refused(peer: Peer) -> None:
     assert await reason(peer, b"{'command':'send', 'topic':'foo', 'msg':'\xff'}\n") == "Could not decode input as UTF-8"
 
 
@@ -226,7 +226,7 @@ def test_a_hostile_line_costs_a_few_megabytes(line: str) -> None:
         tracemalloc.stop()
 
 
-def test_what_python_would_warn_of_stays_between_us() -> None:
+def test_warnings_of_pythons_parser_are_suppressed() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         LITERAL.parse(rb"{'command':'send', 'topic':'foo', 'msg':'\d'}")
@@ -242,13 +242,13 @@ async def test_a_message_may_have_structure(peer: Peer, other: Peer, commas: int
     assert await other.line() == literal(msg).encode() + b"\n"
 
 
-async def test_a_long_line_within_the_limit_is_sent_on(peer: Peer) -> None:
+async def test_a_long_line_within_the_limit_is_delivered(peer: Peer) -> None:
     text = ("x" * 100 + "'\"\\\n") * 1_000
     peer.send(SUBSCRIBE, literal(text))
     assert await peer.line() == literal(text).encode() + b"\n"
 
 
-async def test_the_dialect_of_the_answer_is_that_of_the_line(peer: Peer) -> None:
+async def test_the_reply_is_in_the_dialect_of_the_line(peer: Peer) -> None:
     assert await peer.ask(subscribe("foo")) == DONE
     await reason(peer, "{'nothing'}")
     assert (await peer.ask("nothing")).startswith(b"ERR ")
@@ -281,8 +281,8 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_what_is_read_by_the_short_way_is_what_python_reads(inner: str) -> None:
-    """Pairs of plain strings, which most lines are, are not shown to Python's parser."""
+def test_the_fast_path_reads_what_python_reads(inner: str) -> None:
+    """Pairs of plain strings, as in most lines, are not parsed by Python's parser."""
     line = f"{{'a': 'b', {inner}}}"
     try:
         value = _evaluate(line.encode())
@@ -299,7 +299,7 @@ def test_what_is_read_by_the_short_way_is_what_python_reads(inner: str) -> None:
     ),
     st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
 )
-def test_a_line_of_a_kind_that_was_seen_means_what_python_reads(beginning: str, inner: str) -> None:
+def test_a_line_with_a_cached_head_means_what_python_reads(beginning: str, inner: str) -> None:
     line = f"{{'command':'send', {beginning}{inner}'}}".encode()
     try:
         sent = LITERAL.parse(line)
@@ -315,13 +315,13 @@ def test_a_line_of_a_kind_that_was_seen_means_what_python_reads(beginning: str, 
     assert [*map(LITERAL.encoder.encode, run.messages)] == [expected + b"\n"]
 
 
-def test_lines_that_differ_in_their_message_only_are_in_one_envelope() -> None:
+def test_lines_that_differ_only_in_their_message_share_an_envelope() -> None:
     one, two = (LITERAL.parse(literal(msg).encode()) for msg in ("größe", "x" * 1_000))
     assert isinstance(one, Send)
     assert isinstance(two, Send)
     assert one.envelope is two.envelope
 
 
-def test_most_lines_take_the_short_way() -> None:
+def test_most_lines_take_the_fast_path() -> None:
     for line in ("{'command': 'send', 'topic': 'foo', 'msg': 'it is ü'}", "{'command':'subscribe', 'topic':'foo'}"):
         assert _PLAIN.fullmatch(line)

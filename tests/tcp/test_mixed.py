@@ -1,4 +1,4 @@
-"""Every dialect to every dialect, to the byte, and all of them on one connection."""
+"""From each dialect to each dialect, byte for byte, and all of them on one connection."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def as_json(text: str) -> bytes:
     return json.dumps({"command": "send", "topic": "foo", "msg": text, "delivery": "all"}).encode() + b"\n"
 
 
-def as_words(text: str) -> bytes:
+def as_text(text: str) -> bytes:
     return f"pub foo {text}\n".encode()
 
 
@@ -43,31 +43,31 @@ _JSON = {code: f"\\u{code:04x}" for code in range(0x20)} | _SHORT
 
 
 def in_json(text: str, _sent: bytes) -> bytes:
-    """Escaped as RFC 8259 demands, and not more."""
+    """With the escapes that RFC 8259 requires, and no others."""
     escaped = text.translate(_JSON)
     return f'{{"command":"send","topic":"foo","msg":"{escaped}","delivery":"all","index":0}}\r\n'.encode()
 
 
 _NAMED = {9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"}
-_WORDS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | _NAMED
+_TEXT = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | _NAMED
 
 
-def in_words(text: str, _sent: bytes) -> bytes:
-    return f"MSG foo ID {text.translate(_WORDS)}\r\n".encode()
+def in_text(text: str, _sent: bytes) -> bytes:
+    return f"MSG foo ID {text.translate(_TEXT)}\r\n".encode()
 
 
-SUBSCRIBES = {"literal": "{'command':'subscribe', 'topic':'foo'}", "json": subscribe("foo"), "words": "sub foo"}
-RECEIVED = {"literal": in_literal, "json": in_json, "words": in_words}
+SUBSCRIBES = {"literal": "{'command':'subscribe', 'topic':'foo'}", "json": subscribe("foo"), "text": "sub foo"}
+RECEIVED = {"literal": in_literal, "json": in_json, "text": in_text}
 SENT = [
     *((as_literal, name) for name in TEXTS),
     *((as_json, name) for name in TEXTS),
-    *((as_words, name) for name in ONE_LINE),
+    *((as_text, name) for name in ONE_LINE),
 ]
 
 
 @pytest.mark.parametrize("dialect", RECEIVED)
 @pytest.mark.parametrize(("send", "name"), SENT, ids=[f"{send.__name__}-{name}" for send, name in SENT])
-async def test_what_is_sent_in_one_dialect_is_received_in_another(
+async def test_a_message_sent_in_one_dialect_is_received_in_another(
     peer: Peer, other: Peer, send: Callable[[str], bytes], name: str, dialect: str
 ) -> None:
     peer.send(SUBSCRIBES[dialect])
@@ -76,7 +76,7 @@ async def test_what_is_sent_in_one_dialect_is_received_in_another(
     other.send(line)
     await other.synchronise()
     got = await peer.line()
-    if dialect == "words":
+    if dialect == "text":
         id = got.split(b" ")[2]
         got = got.replace(id, b"ID", 1)
     assert got == RECEIVED[dialect](TEXTS[name], line)
@@ -84,14 +84,14 @@ async def test_what_is_sent_in_one_dialect_is_received_in_another(
 
 
 @pytest.mark.parametrize("name", TEXTS)
-async def test_json_gives_back_the_very_text(peer: Peer, name: str) -> None:
+async def test_json_returns_the_same_text(peer: Peer, name: str) -> None:
     peer.send(as_json(TEXTS[name]))
     assert await peer.line() == DONE
     assert await peer.ask(subscribe("foo")) == DONE
     assert json.loads(await peer.line())["msg"] == TEXTS[name]
 
 
-async def test_bytes_that_are_no_text_are_a_data_url_where_text_is_expected(peer: Peer) -> None:
+async def test_bytes_that_are_not_utf8_become_a_data_url(peer: Peer) -> None:
     line = b"{'command':'send', 'topic':'foo', 'msg':b'\\xff\\x00'}\n"
     peer.send(line)
     assert await peer.ask(subscribe("foo")) == DONE
@@ -112,7 +112,7 @@ async def test_a_connection_receives_each_topic_in_the_dialect_of_its_subscribe(
     assert c.startswith(b"MSG c ")
 
 
-async def test_another_dialect_takes_the_subscription_over(peer: Peer, other: Peer) -> None:
+async def test_a_subscribe_in_another_dialect_replaces_the_subscription(peer: Peer, other: Peer) -> None:
     peer.send("sub foo", subscribe("foo"), "{'command':'subscribe', 'topic':'foo'}")
     await peer.synchronise()
     await other.ask("pub foo x")
@@ -120,7 +120,7 @@ async def test_another_dialect_takes_the_subscription_over(peer: Peer, other: Pe
     await peer.assert_quiet()
 
 
-async def test_answers_come_in_the_order_and_the_dialects_of_the_lines(peer: Peer) -> None:
+async def test_replies_come_in_the_order_and_the_dialects_of_the_lines(peer: Peer) -> None:
     peer.send("ping", '{"command":"ping"}', "{'?'}", "{", "nothing", "topics", "pub foo x", as_json("y"), "[")
     assert [line.split()[0] for line in await peer.lines(9)] == [
         b"OK", b'{"success":', b"{'success':", b'{"success":', b"ERR", b"OK", b"OK", b'{"success":', b'{"success":',

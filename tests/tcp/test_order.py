@@ -1,4 +1,4 @@
-"""A log that takes its time, as one on a disk does: answers keep the order of the lines, and memory is bounded."""
+"""With a slow log, as on a disk: replies keep the order of the lines, and memory is bounded."""
 
 import asyncio
 from asyncio import Future
@@ -23,7 +23,7 @@ from tests.tcp.peer import DONE, MAX_MESSAGE, Peer, Port, delivered, send, servi
 
 
 class SlowEngine(MemoryEngine):
-    """Accepts when it is told to, in any order."""
+    """Messages wait until the test calls accept() or fail(), in any order."""
 
     def __init__(self) -> None:
         super().__init__(Limits(), clock.Clock())
@@ -38,7 +38,7 @@ class SlowEngine(MemoryEngine):
 
     @property
     def messages(self) -> int:
-        """How many wait to be accepted."""
+        """The number that waits to be accepted."""
         return sum(count_messages(drafts) for _, drafts in self.asked)
 
     async def has(self, count: int) -> None:
@@ -60,7 +60,7 @@ def slow() -> SlowEngine:
     return SlowEngine()
 
 
-async def test_sends_go_on_and_are_answered_in_their_order(slow: SlowEngine) -> None:
+async def test_sends_overlap_and_are_answered_in_order(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         peer.send(send("foo", "a"), "pub bar b", "nothing", send("foo", "c"), "ping")
         await slow.has(3)
@@ -84,7 +84,7 @@ async def test_a_subscribe_waits_for_the_sends_before_it(slow: SlowEngine) -> No
         assert sorted(await peer.lines(3)) == sorted([DONE, b"OK pong\r\n", delivered("foo", "b", 1)])
 
 
-async def test_nothing_is_said_before_the_log_has_it(slow: SlowEngine) -> None:
+async def test_a_send_is_answered_only_after_the_log_has_it(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer, port.connect() as other:
         peer.send(send("foo", "a"))
         await slow.has(1)
@@ -95,7 +95,7 @@ async def test_nothing_is_said_before_the_log_has_it(slow: SlowEngine) -> None:
         assert await other.line() == delivered("foo", "a", 0)
 
 
-async def test_a_peer_that_stops_sending_still_gets_every_answer(slow: SlowEngine) -> None:
+async def test_a_client_that_closes_its_sending_side_still_gets_every_reply(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         peer.send(send("foo", "a"), "ping", "quit")
         peer.writer.write_eof()
@@ -104,7 +104,7 @@ async def test_a_peer_that_stops_sending_still_gets_every_answer(slow: SlowEngin
         assert await peer.rest() == DONE + b"OK pong\r\n"
 
 
-async def test_a_failing_log_is_an_answer_and_is_reported(slow: SlowEngine) -> None:
+async def test_a_failing_log_gets_an_error_reply_and_is_reported(slow: SlowEngine) -> None:
     reported = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
     async with serving(engine=slow) as port, port.connect() as peer:
@@ -120,7 +120,7 @@ async def test_a_failing_log_is_an_answer_and_is_reported(slow: SlowEngine) -> N
     asyncio.get_running_loop().set_exception_handler(None)
 
 
-async def test_a_peer_that_goes_away_meanwhile_harms_nobody(slow: SlowEngine) -> None:
+async def test_a_client_that_disconnects_meanwhile_harms_nobody(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         async with port.connect() as gone:
             gone.send(send("foo", "a"))
@@ -131,7 +131,7 @@ async def test_a_peer_that_goes_away_meanwhile_harms_nobody(slow: SlowEngine) ->
         assert await peer.line() == delivered("foo", "a", 0)
 
 
-async def test_so_many_sends_wait_and_no_more(slow: SlowEngine) -> None:
+async def test_the_number_of_waiting_sends_is_bounded(slow: SlowEngine) -> None:
     more = 500
     async with serving(engine=slow) as port, port.connect() as peer:
         peer.send("pub foo first", *[send("foo", "x")] * (MAX_PENDING - 1 + more))
@@ -148,13 +148,13 @@ async def test_so_many_sends_wait_and_no_more(slow: SlowEngine) -> None:
 
 
 async def settle(port: Port) -> None:
-    """Let the server do all it can: a whole conversation with somebody else."""
+    """Let the server do all that it can: ten round trips of another client."""
     async with port.connect() as other:
         for _ in range(10):
             await other.assert_quiet()
 
 
-async def test_the_end_of_the_server_waits_for_what_the_log_accepts(slow: SlowEngine) -> None:
+async def test_the_stop_of_the_server_waits_for_pending_sends(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
         peer = Peer(reader, writer)
@@ -166,7 +166,7 @@ async def test_the_end_of_the_server_waits_for_what_the_log_accepts(slow: SlowEn
     await writer.wait_closed()
 
 
-async def test_sends_that_came_together_travel_together(slow: SlowEngine) -> None:
+async def test_sends_of_one_read_are_batched(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         peer.send(send("foo", "a"), send("foo", "b"), send("bar", "c"), send("bar", "d"), "ping", send("bar", "e"))
         await slow.has(4)
@@ -180,7 +180,7 @@ async def test_sends_that_came_together_travel_together(slow: SlowEngine) -> Non
         assert await peer.line() == DONE
 
 
-async def test_clients_of_one_turn_share_a_commit_and_each_has_its_own_answer(
+async def test_clients_of_one_turn_share_a_commit_and_each_gets_its_own_reply(
     slow: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
@@ -199,7 +199,7 @@ async def test_clients_of_one_turn_share_a_commit_and_each_has_its_own_answer(
         assert await two.lines(2) == [f"OK {epoch}-{seq} subscribers=0\r\n".encode() for seq in (3, 4)]
 
 
-async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slow: SlowEngine) -> None:
+async def test_accepted_messages_are_released_while_their_replies_wait_for_others(slow: SlowEngine) -> None:
     sessions: list[LineSession] = []
 
     def session(broker: Broker) -> LineSession:
@@ -218,7 +218,7 @@ async def test_what_was_accepted_is_let_go_while_its_answer_waits_for_others(slo
         assert await peer.lines(2) == [DONE, DONE]
 
 
-async def test_however_many_answers_come_at_once_a_client_has_one_turn(
+async def test_a_client_has_one_turn_however_many_replies_are_ready(
     slow: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handled = 0
@@ -235,7 +235,7 @@ async def test_however_many_answers_come_at_once_a_client_has_one_turn(
         peer.send(*sends, *["nonsense"] * 50)
         await slow.has(MAX_PENDING)
         await settle(port)
-        monkeypatch.setattr("app.tcp.connection.TURN", -1.0)  # a line a turn
+        monkeypatch.setattr("app.tcp.connection.TURN", -1.0)  # one line per turn
         while slow.asked:
             slow.accept()
         turns, handled = list[int](), 0
@@ -258,11 +258,9 @@ async def test_a_client_s_sends_keep_their_order_whatever_their_topics() -> None
 
 
 @pytest.mark.parametrize("kind", ENGINES)
-async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that sends its result and then acks never loses the work between the two, though what somebody else
-    sends in the same turn is refused."""
+async def test_a_send_is_in_the_log_before_an_ack_that_follows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that sends its result and then acks never loses the result in between, although a send of another
+    client is refused in the same turn."""
     monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
     engine, done = ENGINES[kind](Limits(), Clock()), list[str]()
 
@@ -290,7 +288,7 @@ async def test_what_was_sent_is_in_the_log_before_an_ack_that_follows(
         assert done == ["append_each", "settle"]
 
 
-async def test_what_has_no_room_together_is_tried_one_by_one() -> None:
+async def test_sends_without_room_together_are_tried_one_by_one() -> None:
     async with serving(Limits(total_bytes=10_000)) as port, port.connect() as peer:
         peer.send(*(send("foo", "x" * size) for size in (1_000, 2_000, 20_000, 3_000)))
         lines = await peer.lines(4)
@@ -303,7 +301,7 @@ async def test_what_has_no_room_together_is_tried_one_by_one() -> None:
         await peer.assert_quiet()
 
 
-async def test_together_they_are_refused_in_their_order() -> None:
+async def test_refusals_in_a_batch_come_in_the_order_of_the_lines() -> None:
     async with serving(max_message=10) as port, port.connect() as peer:
         peer.send(send("foo", "a"), send("foo", "b"), send("foo", "x" * 11), send("foo", "c"), "{", send("a b", "x"))
         lines = await peer.lines(6)

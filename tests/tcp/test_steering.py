@@ -1,4 +1,4 @@
-"""The line port shows nothing that steers a terminal in the forms that people read: words and literals."""
+"""In the dialects that people read, text and literals, no line contains characters that control a terminal."""
 
 from ast import literal_eval
 from collections.abc import AsyncIterator
@@ -38,12 +38,12 @@ LITERALS = [
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("line", LITERALS)
-async def test_a_literal_that_would_steer_comes_as_python_writes_its_value(
+async def test_a_literal_with_control_characters_arrives_as_its_repr(
     peer: Peer, other: Peer, line: str, end: str
 ) -> None:
     peer.send("{'command':'subscribe', 'topic':'foo'}")
     await peer.assert_quiet()
-    for _ in range(2):  # cold and warm: what a line was found to be is remembered
+    for _ in range(2):  # first without, then with a cached head
         other.send((line + end).encode())
         seen = await peer.line()
         assert_harmless(seen)
@@ -57,13 +57,15 @@ async def test_a_literal_that_would_steer_comes_as_python_writes_its_value(
         "{'command':'send', 'topic':'foo', 'msg':1}\r\n",
     ],
 )
-async def test_any_other_literal_comes_as_the_very_line(peer: Peer, line: str) -> None:
+async def test_any_other_literal_arrives_as_it_was_sent(peer: Peer, line: str) -> None:
     peer.send("{'command':'subscribe', 'topic':'foo'}")
     for _ in range(2):
         assert await peer.ask(line.encode()) == line.encode()
 
 
-async def test_what_came_by_another_door_is_harmless_in_words_and_literals(port: Port, peer: Peer, other: Peer) -> None:
+async def test_a_message_from_another_endpoint_is_harmless_in_text_and_literals(
+    port: Port, peer: Peer, other: Peer
+) -> None:
     assert await peer.ask("sub foo") == b"OK subscribed to foo\r\n"
     other.send("{'command':'subscribe', 'topic':'foo'}")
     await other.assert_quiet()
@@ -76,6 +78,6 @@ async def test_what_came_by_another_door_is_harmless_in_words_and_literals(port:
 @pytest.mark.parametrize(
     "line", [EVIL, f"sub {EVIL}", f"sub foo {EVIL}", f"{{'a':{EVIL}}}", f"{{'{EVIL}':1}}", f"'{EVIL}'"]
 )
-async def test_no_error_text_steers(peer: Peer, line: str) -> None:
+async def test_no_error_text_controls_a_terminal(peer: Peer, line: str) -> None:
     for start in ("", "x", "pub "):
         assert_harmless(await peer.ask(start + line))

@@ -1,4 +1,4 @@
-"""What telnet clients say beside their lines (RFC 854, 855, 885, 1184) is answered, and is no part of a line."""
+"""Telnet commands (RFC 854, 855, 885, 1184) are answered, and are removed from the lines."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ async def test_the_first_line_of_putty_is_a_line_like_any_other(peer: Peer) -> N
 
 
 @pytest.mark.parametrize("verb", [WILL, DO])
-async def test_every_option_is_declined_each_time_it_is_asked_for(peer: Peer, verb: bytes) -> None:
+async def test_every_option_is_declined_at_each_request(peer: Peer, verb: bytes) -> None:
     asked = b"".join(IAC + verb + bytes([option]) for option in range(256))
     peer.send(asked, asked)
     answer = {WILL: DONT, DO: WONT}[verb]
@@ -52,22 +52,22 @@ async def test_every_option_is_declined_each_time_it_is_asked_for(peer: Peer, ve
     await peer.assert_quiet()
 
 
-async def test_agreement_gets_no_answer_so_two_sides_cannot_go_on_for_ever(peer: Peer) -> None:
+async def test_confirmations_get_no_answer_so_there_is_no_loop(peer: Peer) -> None:
     peer.send(b"".join(IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in range(256)))
     await peer.assert_quiet()
     peer.send(IAC + DO + b"\x06")
     answer = await peer.reader.readexactly(3)
-    peer.send(answer)  # a peer that echoes
+    peer.send(answer)  # as a client that echoes would
     await peer.assert_quiet()
 
 
-async def test_who_asks_whether_we_are_there_is_told(peer: Peer) -> None:
+async def test_are_you_there_is_answered(peer: Peer) -> None:
     assert await peer.ask(b"pi" + IAC + AYT) == PONG
     assert await peer.ask(b"ng\n") == PONG
 
 
 def negotiations() -> Iterator[bytes]:
-    """Each that leaves nothing in the text and gets no answer, or gets one of three bytes."""
+    """Commands that leave no text, and get no answer or one of three bytes."""
     yield from (IAC + bytes([code]) for code in range(0xEC, 0xFA) if bytes([code]) != AYT)
     yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\n", b"'", IAC))
     for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (MAX_SUBNEGOTIATION - 2)):
@@ -83,7 +83,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_negotiation_is_no_part_of_a_line_wherever_it_stands_and_however_it_comes(line: bytes) -> None:
+def test_negotiation_is_removed_at_any_place_and_in_any_pieces(line: bytes) -> None:
     for negotiation in negotiations():
         for place in range(len(line) + 1):
             whole = line[:place] + negotiation + line[place:]
@@ -107,11 +107,11 @@ async def test_lines_of_every_dialect_get_through_a_negotiation(peer: Peer, line
 ANSWERED = [
     b"ping\r\n", b"nonsense\n", b'{"command":"unsubscribe","topic":"f\xc3\xbc"}\n', b"pub \n", b"unsub a\r\n", b"{1\n",
 ]  # fmt: skip
-"""Each gets one line, and always the same."""
+"""Lines that always get the same reply, of one line."""
 
 
-async def test_a_line_with_negotiation_anywhere_gets_the_answer_of_the_line_without(port: Port) -> None:
-    """Several at any places of it, in segments that are cut anywhere; the connection's first bytes among them."""
+async def test_a_line_with_negotiation_gets_the_same_reply_as_without(port: Port) -> None:
+    """Several commands at random places of the line, in random segments, also as the first bytes of a connection."""
     draw, known = random.Random(14), [*negotiations()]
     async with port.connect() as peer:
         plain = {line: await peer.ask(line) for line in ANSWERED}
@@ -125,7 +125,7 @@ async def test_a_line_with_negotiation_anywhere_gets_the_answer_of_the_line_with
                     peer.send(part)
                     await asyncio.sleep(0)
                 peer.send("ping")
-                assert await heard(peer, len(plain[line] + PONG)) == plain[line] + PONG, (line, noisy)
+                assert await text_bytes(peer, len(plain[line] + PONG)) == plain[line] + PONG, (line, noisy)
 
 
 def with_any(draw: random.Random, known: list[bytes], line: bytes) -> bytes:
@@ -139,45 +139,45 @@ def cut_anywhere(draw: random.Random, data: bytes) -> Iterator[bytes]:
     return (data[start:end] for start, end in pairwise(cuts))
 
 
-async def heard(peer: Peer, nbytes: int) -> bytes:
-    """So many bytes of text, without the answers to negotiation."""
-    said = b""
+async def text_bytes(peer: Peer, nbytes: int) -> bytes:
+    """So many bytes of text, without the answers to telnet commands."""
+    received = b""
     async with asyncio.timeout(DEADLINE):
-        while len(text := re.sub(rb"\xff[\xfc\xfe](?s:.)", b"", said)) < nbytes:
-            said += await peer.reader.read(65_536)
+        while len(text := re.sub(rb"\xff[\xfc\xfe](?s:.)", b"", received)) < nbytes:
+            received += await peer.reader.read(65_536)
     return text
 
 
 @pytest.mark.parametrize(
     "line", [b"\xff\n", b"\xff\xff\n", b"\xff\xff\xf6\n", b"{'a\xff': 1}\n", b"\xffping\n", b"a \xff\xff\xfd\x01\n"]
 )
-async def test_what_is_no_negotiation_is_refused_as_before(peer: Peer, line: bytes) -> None:
+async def test_an_iac_without_a_command_is_refused_as_text(peer: Peer, line: bytes) -> None:
     assert b"UTF-8" in await peer.ask(line)
     await peer.assert_quiet()
 
 
 @pytest.mark.parametrize("end", [b"\xff", b"\xff\xfd", b"\xff\xfa\x18"])
-async def test_a_negotiation_that_never_ends_is_text_when_the_client_leaves(peer: Peer, end: bytes) -> None:
+async def test_an_unfinished_negotiation_is_text_at_the_end_of_the_stream(peer: Peer, end: bytes) -> None:
     peer.send(end)
     peer.writer.write_eof()
     assert await peer.rest() == UTF8
 
 
-async def test_a_subnegotiation_without_an_end_makes_nobody_deaf(peer: Peer) -> None:
+async def test_lines_after_an_unfinished_subnegotiation_are_handled(peer: Peer) -> None:
     peer.send(IAC + SB + b"x" * MAX_SUBNEGOTIATION + b"\nping\n")
     assert await peer.line() == PONG
 
 
-async def test_a_flood_of_negotiation_is_refused_as_the_text_that_it_is(peer: Peer) -> None:
+async def test_a_flood_of_negotiation_is_refused_as_text(peer: Peer) -> None:
     peer.send((IAC + WILL + b"\x01") * 100 * MAX_COMMANDS + b"\n")
     peer.writer.write_eof()
-    said = await peer.rest()
-    assert UTF8 in said or PARSE in said
-    assert said.replace(IAC + DONT + b"\x01", b"") in (UTF8, PARSE)
+    received = await peer.rest()
+    assert UTF8 in received or PARSE in received
+    assert received.replace(IAC + DONT + b"\x01", b"") in (UTF8, PARSE)
 
 
-def test_a_read_full_of_negotiation_costs_no_more_than_its_length() -> None:
-    """Steps, not seconds: what is heard is bounded, and what is kept of it is short."""
+def test_a_read_full_of_negotiation_has_bounded_cost() -> None:
+    """Measured in bytes, not seconds: the answers and the stored partial command are bounded."""
     for unit in (IAC + SB, IAC + WILL, IAC + DO + b"\x06", IAC + AYT, IAC + SB + IAC, IAC):
         telnet = Telnet()
         for _ in range(3):
@@ -186,13 +186,13 @@ def test_a_read_full_of_negotiation_costs_no_more_than_its_length() -> None:
             assert len(telnet.partial) <= 2 * MAX_SUBNEGOTIATION + 3
 
 
-async def test_a_tls_hello_that_looks_like_a_negotiation_is_hung_up_on_without_a_word(peer: Peer) -> None:
+async def test_a_tls_handshake_with_telnet_bytes_is_closed_without_a_reply(peer: Peer) -> None:
     peer.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + IAC + DO + b"\x01" + IAC + AYT)
     assert await peer.rest() == b""
 
 
-async def test_a_data_mark_that_comes_as_urgent_data_is_heard_where_it_stands(peer: Peer) -> None:
-    """PuTTY and BSD's telnet send it so when a key interrupts (RFC 854, the synch signal)."""
+async def test_a_data_mark_sent_as_urgent_data_is_removed_at_its_place(peer: Peer) -> None:
+    """PuTTY and BSD's telnet send it like this for an interrupt key (RFC 854, the synch signal)."""
     sock: socket.socket = peer.writer.get_extra_info("socket")
     os.write(sock.fileno(), b"pi" + IAC + IP + IAC)
     urgent = socket.socket(fileno=os.dup(sock.fileno()))
@@ -202,7 +202,7 @@ async def test_a_data_mark_that_comes_as_urgent_data_is_heard_where_it_stands(pe
     assert await peer.line() == PONG
 
 
-async def test_the_echo_answers_negotiation_and_gives_everything_else_back() -> None:
+async def test_the_echo_answers_negotiation_and_returns_everything_else() -> None:
     async with serving(session=lambda _: EchoSession()) as port, port.connect() as peer:
         peer.send(PUTTY + b"a\xff\xffb" + IAC + AO + b"c\xff\n")
         peer.writer.write_eof()
@@ -213,7 +213,7 @@ async def test_the_echo_answers_negotiation_and_gives_everything_else_back() -> 
 
 
 class Typist:
-    """Somebody who types into a program at a terminal."""
+    """It types into a program at a terminal."""
 
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
@@ -223,7 +223,7 @@ class Typist:
         os.write(self._terminal, keys)
 
     def sees(self, pattern: bytes) -> None:
-        """Wait until it was shown, after what was seen before."""
+        """Wait until the pattern appears after the earlier ones."""
         deadline = time.monotonic() + DEADLINE
         while not (match := re.search(pattern, self._seen)):
             ready, _, _ = select.select([self._terminal], [], [], max(deadline - time.monotonic(), 0))
@@ -253,13 +253,15 @@ def telnet(server: ServerProcess) -> Iterator[Typist]:
 
 
 @pytest.mark.skipif(shutil.which("telnet") is None, reason="telnet is not installed")
-def test_telnet_goes_on_after_ctrl_c() -> None:
+def test_telnet_works_after_ctrl_c() -> None:
     with start_server() as server, telnet(server) as person:
         person.sees(rb"Escape character is '\^\]'\.\r\n")
         person.type(b"sub foo\n")
         person.sees(rb"OK subscribed to foo\r")
         for number in range(1, 4):
-            person.type(b"\x03")  # Ctrl-C: it sends IP and DO TIMING-MARK, and shows nothing before it has an answer
+            person.type(
+                b"\x03"
+            )  # Ctrl-C: telnet sends IP and DO TIMING-MARK, and shows nothing before it has the answer
             person.type(b"pub foo hello %d\n" % number)
             person.sees(rb"OK \S+-%d subscribers=1\r" % number)
             person.sees(rb"MSG foo \S+-%d hello %d\r" % (number, number))
@@ -273,8 +275,8 @@ def test_telnet_goes_on_after_ctrl_c() -> None:
 
 @pytest.mark.skipif(shutil.which("telnet") is None, reason="telnet is not installed")
 @pytest.mark.parametrize("command", ["eof", "susp", "abort", "eor"])
-def test_what_telnet_sends_for_a_key_spoils_no_line(command: str) -> None:
-    """Ctrl-Z and Ctrl-D in line mode, and others that one has to ask for."""
+def test_telnet_commands_of_keys_corrupt_no_line(command: str) -> None:
+    """Ctrl-Z and Ctrl-D in line mode, and commands without a key."""
     with start_server() as server, telnet(server) as person:
         person.sees(rb"Escape character is '\^\]'\.\r\n")
         person.type(b"ping\n")

@@ -1,4 +1,4 @@
-"""Words, for people: what they type, and that the answer can be understood."""
+"""The text dialect: commands that people type, and replies that they can understand."""
 
 import re
 
@@ -30,7 +30,7 @@ async def test_publish_and_subscribe(peer: Peer, other: Peer) -> None:
         ("pub foo a\rb", "a\\rb"),
     ],
 )
-async def test_the_text_is_the_rest_of_the_line_shown_on_one_line(peer: Peer, line: str, text: str) -> None:
+async def test_the_text_is_the_rest_of_the_line_and_is_written_as_one_line(peer: Peer, line: str, text: str) -> None:
     await peer.ask("sub foo")
     id = (await peer.ask(line)).split()[1]
     assert await peer.line() == b"MSG foo %b %b\r\n" % (id, text.encode())
@@ -40,7 +40,7 @@ async def test_the_text_is_the_rest_of_the_line_shown_on_one_line(peer: Peer, li
     ("since", "texts"),
     [("", ""), (" latest", ""), (" earliest", "bc"), (" last:1", "c"), (" 10m", "bc"), (" 2020-01-01T00:00:00Z", "bc")],
 )
-async def test_since_says_where_to_start(peer: Peer, since: str, texts: str) -> None:
+async def test_since_sets_the_start(peer: Peer, since: str, texts: str) -> None:
     await peer.do(send("foo", "b"), send("foo", "c"))
     assert await peer.ask(f"sub foo{since}") == b"OK subscribed to foo\r\n"
     assert [(await peer.line()).split()[3] for _ in texts] == [text.encode() for text in texts]
@@ -53,7 +53,7 @@ async def test_an_id_resumes_after_it(peer: Peer) -> None:
     assert await peer.line() == f"MSG foo {second} b\r\n".encode()
 
 
-async def test_a_place_that_is_gone_is_said() -> None:
+async def test_a_position_that_is_gone_is_reported() -> None:
     async with serving() as port, port.connect() as peer:
         await peer.ask("pub foo x")
         await peer.ask("sub foo other-5")
@@ -64,7 +64,7 @@ async def test_a_place_that_is_gone_is_said() -> None:
 @pytest.mark.parametrize(
     ("pattern", "topics"), [("a.*", "a.b"), ("a.**", "a.b a.b.c a.b/c"), ("**", "a.b a.b.c a.b/c z"), ("*", "z")]
 )
-async def test_patterns_are_understood(peer: Peer, pattern: str, topics: str) -> None:
+async def test_a_pattern_selects_topics(peer: Peer, pattern: str, topics: str) -> None:
     assert await peer.ask(f"sub {pattern}") == f"OK subscribed to {pattern}\r\n".encode()
     await peer.assert_quiet()
     peer.send(*(send(topic, "x") for topic in ("a.b", "a.b.c", "a.b/c", "z")))
@@ -82,7 +82,7 @@ async def test_unsub_ends_the_messages(peer: Peer, other: Peer) -> None:
     await peer.assert_quiet()
 
 
-async def test_topics_are_listed_with_what_they_hold(peer: Peer, keeps: int) -> None:
+async def test_topics_are_listed_with_their_contents(peer: Peer, keeps: int) -> None:
     assert await peer.ask("topics") == b"OK topics=0\r\n"
     await peer.ask("sub b/c")
     ids = [(await peer.ask(f"pub a {text}")).split()[1] for text in ("x", "yy", "zzz")]
@@ -140,7 +140,7 @@ async def test_the_examples_of_the_help_work(peer: Peer) -> None:
         ("unsubscribe foo", "unsub TOPIC [group]"), ("send foo x", "pub TOPIC TEXT..."), ("pong", "ping"),
     ],
 )  # fmt: skip
-async def test_a_typo_is_told_what_was_meant(peer: Peer, typed: str, meant: str) -> None:
+async def test_a_typo_gets_a_suggestion(peer: Peer, typed: str, meant: str) -> None:
     answer = (await peer.ask(typed)).decode()
     assert answer.startswith("ERR unknown_command ")
     assert f"did you mean '{meant}" in answer
@@ -179,11 +179,11 @@ async def test_an_error_has_a_code_and_a_sentence(peer: Peer, line: str, code: s
     await peer.assert_quiet()
 
 
-async def test_words_that_are_no_utf8_are_told_so(peer: Peer) -> None:
+async def test_a_text_line_that_is_not_utf8_is_refused(peer: Peer) -> None:
     assert await peer.ask(b"pub foo \xff\n") == b"ERR not_utf8 Could not decode input as UTF-8\r\n"
 
 
-async def test_who_subscribed_in_words_is_told_of_the_end(port: Port, peer: Peer, other: Peer) -> None:
+async def test_a_text_subscriber_gets_bye_when_the_broker_drains(port: Port, peer: Peer, other: Peer) -> None:
     await peer.ask("sub foo")
     await other.do(subscribe("foo"))
     await other.ask("pub foo last")

@@ -1,4 +1,4 @@
-"""One peer that says a lot at once: others get their turn meanwhile."""
+"""One client sends many lines at once: others are served in between."""
 
 import asyncio
 
@@ -6,25 +6,25 @@ import pytest
 
 from tests.tcp.peer import DEADLINE, serving
 
-SIZE = 120_000  # bytes: less than one read of the server's may bring
+SIZE = 120_000  # bytes: less than one read of the server
 
 
 @pytest.mark.parametrize(
     ("line", "code"), [(b"x\n", "unknown_command"), (b"{'x':()}\n", "bad_arguments")], ids=["words", "literals"]
 )
-async def test_others_are_served_between_the_lines_of_a_peer_that_sends_many(line: bytes, code: str) -> None:
+async def test_others_are_served_between_the_lines_of_a_client_that_sends_many(line: bytes, code: str) -> None:
     async with serving() as port, port.connect() as talker, port.connect() as other:
         refusals = port.broker.counters.refusals
         count = SIZE // len(line)
         talker.send(line * count)
         async with asyncio.timeout(DEADLINE):
-            while not refusals[code]:  # noqa: ASYNC110  (its first turn)
+            while not refusals[code]:  # noqa: ASYNC110  (the first turn)
                 await asyncio.sleep(0)
         assert await other.ask("ping") == b"OK pong\r\n"
-        assert refusals[code] < count // 2  # a turn is over long before
+        assert refusals[code] < count // 2  # one turn handles fewer
 
 
-async def test_the_lines_of_a_long_read_are_done_in_their_order_and_the_last_word_is_said() -> None:
+async def test_the_lines_of_a_long_read_are_handled_in_order_up_to_quit() -> None:
     async with serving() as port, port.connect() as peer, port.connect() as reader:
         await reader.do('{"command":"subscribe","topic":"a"}')
         sends = [b"{'command':'send', 'topic':'a', 'msg':'%d'}\n" % number for number in range(5_000)]
