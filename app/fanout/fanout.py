@@ -111,6 +111,8 @@ class Fanout:
         if self._large:
             self._flush_large()
         cohorts = self._index.matching(run.envelope.topic)
+        if not cohorts:
+            return 0
         if run.envelope.delivery is ONE:
             return self._deliver_to_one(next(run.messages), cohorts)
         frames: dict[Encoder, list[bytes]] = {}

@@ -5,7 +5,7 @@ age, a ttl, an idle topic) is done when somebody asks next, never by a task of i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -327,12 +327,13 @@ class Log:
                 self._expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
                 self._unrecorded_cost += ONE_COST
-                self._send(topic, run.seq)
             elif holds is not None or run.envelope.death is not None:
                 holds = topic.unacked = holds or UnackedIndex({})
                 holds.add(run)
                 self._dead += run.envelope.death is not None
                 self.cost += JOB_COST * len(holds.groups) * run.live
+        if runs[0].envelope.delivery is ONE:  # they are of one draft
+            self._send(topic, [run.seq for run in runs])
         if first or (holds is not None and not holds.groups):
             self._schedule_check(topic)
 
@@ -343,7 +344,7 @@ class Log:
         topic = self.topics.get(message.topic)
         if topic is None or not topic.for_one.get(message.seq):
             return False
-        self._send(topic, message.seq)
+        self._send(topic, (message.seq,))
         return True
 
     def taken(self, seqs: Iterable[int]) -> list[str]:
@@ -367,7 +368,7 @@ class Log:
     def resume(self, handed: Mapping[int, str]) -> None:
         """After restore(), by which everything waits: these are on their way still."""
         for seq, name in handed.items():
-            self._send(self.topics[name], seq)
+            self._send(self.topics[name], (seq,))
 
     def _by_topic(self, seqs: Iterable[int]) -> dict[TopicLog, list[int]]:
         """Those that are still there, and on their way."""
@@ -377,11 +378,11 @@ class Log:
                 topics.setdefault(self.topics[name], []).append(seq)
         return topics
 
-    def _send(self, topic: TopicLog, seq: int) -> None:
+    def _send(self, topic: TopicLog, seqs: Collection[int]) -> None:
         """To somebody."""
-        topic.for_one[seq] = False
-        self.in_transit[seq] = topic.name
-        self._in_transit_of[topic.name] += 1
+        topic.for_one.update(dict.fromkeys(seqs, False))
+        self.in_transit.update(dict.fromkeys(seqs, topic.name))
+        self._in_transit_of[topic.name] += len(seqs)
         self._update_waiting(topic)
 
     def _arrive(self, topic: TopicLog, seq: int) -> None:

@@ -52,6 +52,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     `time`: when the messages were accepted, by the wall clock. `at`: the same moment by the log's own clock, which also
     applies to `expires`.
 
+    `bodies` is a tuple, which the garbage collector does not track: a log has very many.
+
     `live`: how many messages are left. `nbytes`: bytes of their bodies. `overhead`: bytes of memory that each takes
     besides.
     """
@@ -64,7 +66,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     time: float
     at: float
     expires: float | None
-    bodies: Sequence[bytes | None]
+    bodies: tuple[bytes | None, ...]
     live: int
     nbytes: int
     overhead: int
@@ -151,7 +153,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         if self.live == 1:
             return self, None
         bodies, index = self.bodies, seq - self.first
-        others = [*bodies[:index], None, *bodies[index + 1 :]]
+        others = (*bodies[:index], None, *bodies[index + 1 :])
         return self.part(seq, bodies[index : index + 1]), self._left(others, self.live - 1)
 
     def split(self, count: int) -> "tuple[Run, Run | None]":
@@ -164,11 +166,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         gone = self.part(self.first + end - 1, self.bodies[:end])
         return gone, self._left(self.bodies[end:], self.live - count)
 
-    def part(self, seq: int, bodies: Sequence[bytes | None]) -> "Run":
+    def part(self, seq: int, bodies: tuple[bytes | None, ...]) -> "Run":
         """A new run, with a key of its own, of some of the bodies. `seq`: that of the last."""
         return self._with(seq, seq, bodies, sum(body is not None for body in bodies))
 
-    def _left(self, bodies: Sequence[bytes | None], live: int) -> "Run | None":
+    def _left(self, bodies: tuple[bytes | None, ...], live: int) -> "Run | None":
         """The run of what is left, without holes at its ends. `bodies`: up to the last body of this run."""
         if not live:
             return None
@@ -179,7 +181,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
             end -= 1
         return self._with(self.key, self.seq - len(bodies) + end, bodies[begin:end], live)
 
-    def _with(self, key: int, seq: int, bodies: Sequence[bytes | None], live: int) -> "Run":
+    def _with(self, key: int, seq: int, bodies: tuple[bytes | None, ...], live: int) -> "Run":
         index, nbytes = self.index - (self.seq - seq), sum(map(len, filter(None, bodies)))
         return Run(
             self.envelope, self.epoch, key, seq, index, self.time, self.at, self.expires, bodies, live, nbytes,
@@ -193,7 +195,7 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
     each, time = memory_cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
-    for bodies in (draft.bodies,) if len(draft.bodies) == 1 else _cut(draft):
+    for bodies in (tuple(draft.bodies),) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, nbytes = seq + live - 1, sum(map(len, bodies))
         made.append(Run(envelope, epoch, last, last, index + live - 1, time, now, expires, bodies, live, nbytes, each))
@@ -202,13 +204,13 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
     return made
 
 
-def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
+def _cut(draft: Draft) -> Sequence[tuple[bytes, ...]]:
     """Divide the bodies into runs. Messages that may be removed out of order (ttl, delivery=one) get a run each."""
     bodies, envelope = draft.bodies, draft.envelope
     if envelope.delivery is ONE or envelope.ttl is not None:
         return [(body,) for body in bodies]
     if len(bodies) <= MAX_RUN_LENGTH and sum(map(len, bodies)) <= MAX_RUN_BYTES:
-        return (bodies,)
+        return (tuple(bodies),)
     parts, nbytes = [[bodies[0]]], len(bodies[0])
     for body in bodies[1:]:
         nbytes += len(body)
@@ -216,4 +218,4 @@ def _cut(draft: Draft) -> Sequence[Sequence[bytes]]:
             parts.append([])
             nbytes = len(body)
         parts[-1].append(body)
-    return parts
+    return [*map(tuple, parts)]

@@ -1,22 +1,24 @@
 """Runs in the order of the log, searched by bisection. A run that is removed from the middle leaves a hole."""
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from .run import Run
 
 _SLACK: Final = 64  # entries without a run, beyond the number of runs, before the list is rebuilt
 
 
-class RunList:
-    __slots__ = ("_count", "_front", "_keys", "_runs")
+class RunList(msgspec.Struct, gc=False, eq=False):
+    """The garbage collector does not track it: it is in no reference cycle, and a log has one per topic."""
 
-    def __init__(self) -> None:
-        self._runs: list[Run | None] = []
-        self._keys: list[int] = []  # of the same entries; a hole keeps its key, so that bisection works
-        self._front = 0  # index of the first run; the entries before it are holes
-        self._count = 0
+    _runs: list[Run | None] = msgspec.field(default_factory=list)
+    _keys: "array[int]" = msgspec.field(default_factory=lambda: array("q"))  # a hole keeps its key, for the bisection
+    _front: int = 0  # index of the first run; the entries before it are holes
+    _count: int = 0
 
     def __len__(self) -> int:
         return self._count
@@ -47,7 +49,7 @@ class RunList:
         self._front = front
         if len(runs) > 2 * self._count + _SLACK:
             live = [run for run in runs if run is not None]
-            self._runs, self._keys, self._front = [*live], [run.key for run in live], 0
+            self._runs, self._keys, self._front = [*live], array("q", [run.key for run in live]), 0
 
     def find(self, seq: int) -> Run | None:
         """The run that has the message; None when it was removed."""

@@ -9,6 +9,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Final, Protocol
 
+import msgspec
+
 from ..messages.message import Message
 from .run import Run
 from .run_list import RunList
@@ -158,15 +160,12 @@ class MemoryLogMessages:
         return head
 
 
-class MemoryTopicMessages:
-    """What it has, the order has too."""
+class MemoryTopicMessages(msgspec.Struct, gc=False, eq=False):
+    """Its messages are in the log's order too. The garbage collector does not track it: it is in no cycle."""
 
-    __slots__ = ("_order", "_shelf", "live")
-
-    def __init__(self, order: MemoryLogMessages) -> None:
-        self._order = order
-        self._shelf = RunList()
-        self.live = 0
+    _order: MemoryLogMessages
+    _shelf: RunList = msgspec.field(default_factory=RunList)
+    live: int = 0
 
     @property
     def ends(self) -> tuple[str, str]:

@@ -99,6 +99,8 @@ async def _serve(settings: Settings) -> None:
         tls = _tls(run.certificate, settings)
         started = _started(run, sock, connections, settings)
         server = Server(config, run, int(settings.max_unsent), started.announce, tls)
+        gc.collect()
+        gc.freeze()  # the modules and the start stay: collections need not visit them
         await server.serve(sockets=[sock])
         access.report_unrecorded()
 

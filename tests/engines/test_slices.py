@@ -65,7 +65,7 @@ class CountedOrder(MemoryLogMessages):
         return self._looked.walk(super().newest())
 
 
-class CountedRing(MemoryTopicMessages):
+class CountedRing(MemoryTopicMessages, kw_only=True, gc=False, eq=False):
     looked: Looked
 
     def after(self, seq: int) -> Iterator[Run]:
@@ -94,9 +94,7 @@ class CountedHistory(MemoryMessageStore):
         self._looked = looked
 
     def ring(self, _topic: str) -> CountedRing:
-        ring = CountedRing(self.order)
-        ring.looked = self._looked
-        return ring
+        return CountedRing(self.order, looked=self._looked)
 
 
 class CountedSelector(TopicFilter):

@@ -4,10 +4,13 @@ import asyncio
 import shutil
 import socket
 from collections.abc import AsyncIterator
+from random import Random
 
 import httpx
 import pytest
 
+from app.errors import MessageTooLarge, OptionInvalid
+from app.web.api.publish import PublishLimits, lines_of
 from tests.harness import DEADLINE, ServerProcess, start_server, stream
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +196,23 @@ async def test_a_batch_of_line_ends_only_has_no_message(http: httpx.AsyncClient,
     )
     assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
     assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+def test_a_batch_is_cut_as_by_a_search_for_every_line_end() -> None:
+    """The short way of cutting it, with the slow one."""
+    chance = Random(7)
+    for _ in range(5_000):
+        body = b"".join(chance.choices((b"a", b"bc", b"\r", b"\n", b"\r\n"), (4, 2, 2, 3, 3), k=chance.randrange(12)))
+        lines = [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line.strip(b"\r")]
+        try:
+            cut = lines_of(body, PublishLimits(message=4, batch_messages=3))
+        except MessageTooLarge:
+            assert body.count(b"\n") > 3 or len(lines) > 3 or max(map(len, lines)) > 4
+        except OptionInvalid:
+            assert not lines
+        else:
+            assert cut == lines
+            assert len(lines) <= 3 >= body.count(b"\n")
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(http: httpx.AsyncClient, topic: str) -> None:

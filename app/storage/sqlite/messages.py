@@ -9,6 +9,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 from ...log.changes import OnChange, ignore_change
 from ...log.epochs import Epochs
 from ...log.run import Run
@@ -273,18 +275,15 @@ def _insert(width: int, rows: int) -> str:
     return f"INSERT OR REPLACE INTO message ({columns}) VALUES {', '.join([f'({places})'] * rows)}"
 
 
-class DiskTopicMessages:
+class DiskTopicMessages(msgspec.Struct, gc=False, eq=False):
     """One topic's messages. `live` is kept by whoever makes the ring. A topic has one ring at a time, by which alone
-    its messages go: so what it knows of their rows stays true."""
+    its messages go: so what it knows of their rows stays true. The garbage collector does not track it."""
 
-    __slots__ = ("_history", "_next", "_past", "_topic", "live")
-
-    def __init__(self, history: DiskMessageStore, topic: str) -> None:
-        self.live = 0
-        self._history = history
-        self._topic = topic
-        self._past = 0  # all is behind this place
-        self._next: list[int] = []  # the keys of the oldest rows, as far as they are known; the oldest last
+    _history: DiskMessageStore
+    _topic: str
+    live: int = 0
+    _past: int = 0  # all is behind this place
+    _next: list[int] = msgspec.field(default_factory=list)  # the oldest rows' keys, if they are known; the oldest last
 
     @property
     def ends(self) -> tuple[str, str]:

@@ -24,17 +24,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
-class Row:
+class Row(msgspec.Struct, gc=False, eq=False):
     """What is left of a row, whose key is the seq of the last message it had; how many messages the file says it has;
     and for how many bytes a cache holds it."""
 
-    __slots__ = ("count", "key", "run", "size")
+    key: int
+    run: Run
+    count: int
+    size: int = 0
 
-    def __init__(self, run: Run) -> None:
-        self.key = run.key
-        self.run = run
-        self.count = run.live
-        self.size = 0
+    @classmethod
+    def made_of(cls, run: Run) -> "Row":
+        return cls(run.key, run, run.live)
 
     @classmethod
     def of(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
@@ -45,10 +46,10 @@ class Row:
         at = time if at is None else at
         ttl = None if expires is None else expires - at
         envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
-        bodies = [*_cut(data, sizes)]
+        bodies = (*_cut(data, sizes),)
         each = memory_cost(line, dead, ttl)
         live, epoch = len(bodies), epochs.of(seq)
-        return cls(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
+        return cls.made_of(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -86,11 +87,11 @@ def rows(runs: Iterable[Run]) -> Iterator[Row]:
         live += run.live
         nbytes += run.nbytes
         if row and not (live <= LONGEST and nbytes <= MAX_RUN_BYTES and _follows(row[-1], run)):
-            yield Row(_joined(row))
+            yield Row.made_of(_joined(row))
             row, live, nbytes = [], run.live, run.nbytes
         row.append(run)
     if row:
-        yield Row(_joined(row))
+        yield Row.made_of(_joined(row))
 
 
 def sizes_in(nbytes: int, sizes: bytes | None) -> tuple[int, ...]:
@@ -105,7 +106,7 @@ def _whole(run: Run) -> Iterator[Run]:
         return
     seq = run.first - 1
     for gone, some in groupby(run.bodies, lambda body: body is None):
-        bodies = [*some]
+        bodies = (*some,)
         seq += len(bodies)
         if not gone:
             yield run.part(seq, bodies)
@@ -123,7 +124,7 @@ def _follows(run: Run, next_one: Run) -> bool:
 
 
 def _joined(runs: Sequence[Run]) -> Run:
-    bodies = [body for run in runs for body in run.bodies]
+    bodies = tuple([body for run in runs for body in run.bodies])
     nbytes = sum([run.nbytes for run in runs])
     return msgspec.structs.replace(runs[-1], bodies=bodies, live=len(bodies), nbytes=nbytes)
 
