@@ -142,7 +142,7 @@ def test_the_engine_comes_from_the_environment(store: Path, monkeypatch: pytest.
     copy = store.with_name("copy.db")
     done = run("backup", str(copy))
     assert (done.returncode, copy.exists()) == (1, False)
-    assert done.stderr.startswith(b"Error: --engine is 'memory': expected sqlite:///PATH")
+    assert done.stderr.startswith(b"Error: --engine (PLAINMQ_ENGINE) is 'memory': expected sqlite:///PATH")
     monkeypatch.setattr("tests.test_cli.environment", lambda _: {"PLAINMQ_ENGINE": f"sqlite:{store}"})
     assert run("backup", str(copy)).returncode == 0
     assert sequences(copy) == [1, 2]
