@@ -31,7 +31,7 @@ def job(topic: str, text: str, index: int, id: str, attempt: int = 1) -> bytes:
     return f'{{{keys},"id":"{id}","attempt":{attempt}}}\r\n'.encode()
 
 
-def shown(topic: str, text: str, id: str, attempt: int = 1) -> bytes:
+def job_line(topic: str, text: str, id: str, attempt: int = 1) -> bytes:
     """The same for a consumer in the text dialect."""
     return f"JOB {topic} {id}-{attempt} {text}\r\n".encode()
 
@@ -146,7 +146,7 @@ async def test_a_second_subscribe_replaces_the_first(peer: Peer, topic: str) -> 
     peer.send(subscribe(topic))
     assert await peer.lines(2) == [DONE, job(topic, "a", 0, a)]
     peer.send(f"work {topic} g 2")
-    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), shown(topic, "a", a, 2)]
+    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), job_line(topic, "a", a, 2)]
     await peer.assert_quiet()
 
 
@@ -330,10 +330,10 @@ async def test_literals_have_no_groups(peer: Peer, topic: str) -> None:
 async def test_in_text_one_job_comes_at_a_time(peer: Peer, other: Peer, topic: str) -> None:
     a, b = await publish(other, topic, "a", "b\tc")
     peer.send(f"work {topic} g")
-    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), shown(topic, "a", a)]
+    assert await peer.lines(2) == [f"OK working on {topic} as g\r\n".encode(), job_line(topic, "a", a)]
     await peer.assert_quiet()
     peer.send(f"ack {topic} g {a}-1")
-    assert await peer.lines(2) == [b"OK done\r\n", shown(topic, "b\\tc", b)]
+    assert await peer.lines(2) == [b"OK done\r\n", job_line(topic, "b\\tc", b)]
     assert await peer.ask(f"ACK {topic} g {a}") == b"OK done\r\n"
     assert await peer.ask(f"unsub {topic} g") == f"OK unsubscribed from {topic} as g\r\n".encode()
     await other.do(subscribe(topic))
@@ -345,7 +345,7 @@ async def test_text_has_nack_and_extend_too(peer: Peer, topic: str) -> None:
     peer.send(f"work {topic} g 2")
     await peer.lines(3)
     peer.send(f"nack {topic} g {a}")
-    assert await peer.lines(2) == [b"OK done\r\n", shown(topic, "a", a, 2)]
+    assert await peer.lines(2) == [b"OK done\r\n", job_line(topic, "a", a, 2)]
     assert await peer.ask(f"extend {topic} g {a}") == b"OK done\r\n"
     assert await peer.ask(f"extend {topic} g {a}-2 1h") == b"OK done\r\n"
     assert await peer.ask(f"nack {topic} g {b} 1d") == b"OK done\r\n"
@@ -403,7 +403,7 @@ async def test_a_text_consumer_gets_bye_when_the_server_stops() -> None:
         async with connect(server.tcp_port) as person, connect(server.tcp_port) as program:
             (a,) = await publish(person, "foo", "a")
             person.send("work foo g")
-            assert await person.lines(2) == [b"OK working on foo as g\r\n", shown("foo", "a", a)]
+            assert await person.lines(2) == [b"OK working on foo as g\r\n", job_line("foo", "a", a)]
             await program.do(subscribe("foo"))
             server.process.send_signal(SIGTERM)
             assert await person.rest() == b"BYE draining\r\n"

@@ -22,7 +22,7 @@ async def pub(peer: Peer, topic: str, text: str, subscribers: int = 0) -> str:
     return match[1]
 
 
-def shown(topic: str, id: str, text: str) -> bytes:
+def msg_line(topic: str, id: str, text: str) -> bytes:
     return f"MSG {topic} {id} {text}\r\n".encode()
 
 
@@ -34,13 +34,13 @@ async def test_a_message_has_its_topic_its_id_and_its_text(peer: Peer, other: Pe
     await sub(peer, topic)
     for text in ("hello, world", "it's \"quoted\" {'not': 'parsed'}", "größe \U0001f600 \u2028"):
         id = await pub(other, topic, text, subscribers=1)
-        assert await peer.line() == shown(topic, id, text)
+        assert await peer.line() == msg_line(topic, id, text)
 
 
 async def test_ids_are_dense_in_the_order_of_publishing(peer: Peer, topic: str) -> None:
     ids = [await pub(peer, f"{topic}.{name}", "x") for name in "abcab"]
     epoch, first = ids[0].split("-")
-    assert ids == [f"{epoch}-{int(first) + place}" for place in range(5)]
+    assert ids == [f"{epoch}-{int(first) + index}" for index in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ async def test_the_text_is_the_rest_of_the_line_and_is_written_as_one_line(
 ) -> None:
     await sub(peer, topic)
     answer = await peer.ask(typed.replace("TOPIC", topic))
-    assert await peer.line() == shown(topic, answer.decode().split()[1], text)
+    assert await peer.line() == msg_line(topic, answer.decode().split()[1], text)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ async def test_the_text_is_the_rest_of_the_line_and_is_written_as_one_line(
     [("", 4), ("latest", 4), ("earliest", 0), ("last:1", 3), ("last:3", 1), ("10m", 0), ("2020-01-01T00:00:00Z", 0)],
 )
 async def test_since_sets_the_start(peer: Peer, other: Peer, topic: str, keeps: int, since: str, first: int) -> None:
-    ids = [await pub(other, topic, str(place)) for place in range(4)]
+    ids = [await pub(other, topic, str(index)) for index in range(4)]
     await sub(peer, topic, since)
     ids.append(await pub(other, topic, "4", subscribers=1))
     told_of_the_loss = keeps < 4 and since in {"10m", "2020-01-01T00:00:00Z"}
@@ -73,19 +73,19 @@ async def test_since_sets_the_start(peer: Peer, other: Peer, topic: str, keeps: 
         assert re.fullmatch(
             rf"GAP messages after \S+ are gone \(trimmed\); it goes on at {ids[2]}\r\n", (await peer.line()).decode()
         )
-    places = range(min(max(first, 4 - keeps), 4), 5)
-    assert await peer.lines(len(places)) == [shown(topic, ids[place], str(place)) for place in places]
+    indices = range(min(max(first, 4 - keeps), 4), 5)
+    assert await peer.lines(len(indices)) == [msg_line(topic, ids[index], str(index)) for index in indices]
     await peer.assert_quiet()
 
 
 async def test_an_id_resumes_after_it_and_a_loss_is_reported(peer: Peer, topic: str, keeps: int) -> None:
-    ids = [await pub(peer, topic, str(place)) for place in range(4)]
+    ids = [await pub(peer, topic, str(index)) for index in range(4)]
     await sub(peer, topic, ids[0])
     if keeps == 2:
         gap = f"GAP messages after {ids[0]} are gone (trimmed); it goes on at {ids[2]}\r\n"
         assert await peer.line() == gap.encode()
-    places = range(1 if keeps > 2 else 2, 4)
-    assert await peer.lines(len(places)) == [shown(topic, ids[place], str(place)) for place in places]
+    indices = range(1 if keeps > 2 else 2, 4)
+    assert await peer.lines(len(indices)) == [msg_line(topic, ids[index], str(index)) for index in indices]
     await peer.assert_quiet()
 
 
@@ -93,7 +93,7 @@ async def test_an_id_of_another_epoch_is_reported_as_gone(peer: Peer, topic: str
     id = await pub(peer, topic, "x")
     await sub(peer, topic, "other-5")
     gap = f"GAP messages after other-5 are gone (epoch); it goes on at {id}\r\n"
-    assert await peer.lines(2) == [gap.encode(), shown(topic, id, "x")]
+    assert await peer.lines(2) == [gap.encode(), msg_line(topic, id, "x")]
 
 
 @pytest.mark.parametrize(("pattern", "names"), [("*", ["a"]), ("**", ["a", "a.b", "a/b"]), ("a.*", ["a.b"])])
@@ -121,7 +121,7 @@ async def test_a_second_sub_replaces_the_first(peer: Peer, other: Peer, topic: s
     await sub(peer, topic)
     await sub(peer, topic)
     id = await pub(other, topic, "x", subscribers=1)
-    assert await peer.line() == shown(topic, id, "x")
+    assert await peer.line() == msg_line(topic, id, "x")
     await peer.assert_quiet()
 
 
@@ -252,7 +252,7 @@ async def test_a_line_that_is_not_utf8_is_refused(peer: Peer, topic: str) -> Non
 async def test_topics_with_quotes_and_of_1024_characters_work(peer: Peer, other: Peer, name: str) -> None:
     await sub(peer, name)
     id = await pub(other, name, "x", subscribers=1)
-    assert await peer.line() == shown(name, id, "x")
+    assert await peer.line() == msg_line(name, id, "x")
 
 
 @pytest.mark.parametrize("length", [64 << 10, 1 << 20])
@@ -260,7 +260,7 @@ async def test_lines_of_64_kib_and_of_1_mib_work(peer: Peer, other: Peer, topic:
     text = "x" * (length - len(f"pub {topic} \n"))
     await sub(peer, topic)
     id = await pub(other, topic, text, subscribers=1)
-    assert await peer.line() == shown(topic, id, text)
+    assert await peer.line() == msg_line(topic, id, text)
 
 
 async def test_a_line_that_is_too_long_is_answered_once_and_skipped(peer: Peer, topic: str) -> None:
@@ -304,7 +304,7 @@ async def test_a_browser_cannot_publish_here(peer: Peer, other: Peer, topic: str
 async def test_text_lines_that_only_resemble_http_are_text(peer: Peer, other: Peer, topic: str) -> None:
     await sub(peer, topic)
     id = await pub(other, topic, "GET / HTTP/1.1", subscribers=1)
-    assert await peer.line() == shown(topic, id, "GET / HTTP/1.1")
+    assert await peer.line() == msg_line(topic, id, "GET / HTTP/1.1")
 
 
 async def test_the_reply_is_in_the_dialect_of_the_line(peer: Peer) -> None:

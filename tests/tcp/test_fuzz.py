@@ -49,8 +49,10 @@ def truncated(chance: random.Random) -> bytes:
 def mutated(chance: random.Random) -> bytes:
     command = bytearray(chance.choice(COMMANDS))
     for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(command))
-        command[place : place + chance.randint(0, 3)] = bytes(chance.choices(MARKS, k=chance.randint(0, 3))) or b" "
+        position = chance.randrange(len(command))
+        command[position : position + chance.randint(0, 3)] = (
+            bytes(chance.choices(MARKS, k=chance.randint(0, 3))) or b" "
+        )
     return bytes(command)
 
 

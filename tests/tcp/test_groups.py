@@ -36,7 +36,7 @@ async def publish(peer: Peer, topic: str, *texts: str) -> list[str]:
     return [(await peer.ask(f"pub {topic} {text}")).split()[1].decode() for text in texts]
 
 
-def shown(topic: str, id: str, text: str, attempt: int = 1) -> bytes:
+def job_line(topic: str, id: str, text: str, attempt: int = 1) -> bytes:
     return f"JOB {topic} {id}-{attempt} {text}\r\n".encode()
 
 
@@ -70,8 +70,8 @@ class SlowEngine(MemoryEngine):
                 self.changed.clear()
                 await self.changed.wait()
 
-    def do(self, place: int = 0) -> None:
-        future, act = self.asked.pop(place)
+    def do(self, index: int = 0) -> None:
+        future, act = self.asked.pop(index)
         done = act()
         if error := done.exception():
             future.set_exception(error)
@@ -96,7 +96,7 @@ async def test_work_starts_once_the_group_exists_and_later_lines_wait(slow: Slow
         await slow.has(1)
         slow.do()
         lines = await peer.lines(4)
-        lines.remove(shown("foo", id, "a"))
+        lines.remove(job_line("foo", id, "a"))
         assert lines == [b"OK pong\r\n", b"OK working on bar as g\r\n", b"OK pong\r\n"]
 
 
@@ -115,8 +115,8 @@ async def test_acks_overlap_and_are_answered_in_order(slow: SlowEngine) -> None:
         a, b = await two_jobs(slow, peer)
         peer.send(ack("foo", a), "{", ack("foo", "other-1"), f"ack foo g {b}", ack("bar", a), "ping")
         await slow.has(4)
-        for place in (3, 0, 1, 0):
-            slow.do(place)
+        for index in (3, 0, 1, 0):
+            slow.do(index)
         assert await peer.line() == DONE
         assert b"Could not parse json" in await peer.line()
         assert await peer.line() == UNKNOWN
@@ -151,27 +151,27 @@ async def test_acks_of_one_read_are_batched(slow: SlowEngine) -> None:
 async def test_a_consumer_that_disconnects_before_the_group_exists_takes_nothing(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
         (id,) = await publish(peer, "foo", "a")
-        async with port.connect() as gone:
-            gone.send(work("foo"))
+        async with port.connect() as leaving:
+            leaving.send(work("foo"))
             await slow.has(1)
         await peer.assert_quiet()
         slow.do()
         peer.send("work foo g")
         await slow.has(1)
         slow.do()
-        assert await peer.lines(2) == [b"OK working on foo as g\r\n", shown("foo", id, "a")]
+        assert await peer.lines(2) == [b"OK working on foo as g\r\n", job_line("foo", id, "a")]
 
 
 async def test_a_refusal_after_the_client_has_disconnected_is_not_reported(slow: SlowEngine) -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with serving(engine=slow) as port, port.connect() as peer:
-        async with port.connect() as gone:
-            gone.send(ack("foo", "k3-1"), ack("foo", "k3-2"), ack("bar", "k3-1"))
+        async with port.connect() as leaving:
+            leaving.send(ack("foo", "k3-1"), ack("foo", "k3-2"), ack("bar", "k3-1"))
             await slow.has(2)
             slow.do(1)
             reset = struct.pack("ii", 1, 0)  # an orderly close would wait for the replies
-            gone.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            leaving.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         await peer.assert_quiet()
         slow.do()
         await peer.assert_quiet()
@@ -187,7 +187,7 @@ async def test_a_client_that_closes_its_sending_side_still_gets_the_reply_to_its
         other.send("work foo g")
         await slow.has(1)
         slow.do()
-        assert (await other.lines(2))[1] == shown("foo", id, "a")
+        assert (await other.lines(2))[1] == job_line("foo", id, "a")
         peer.send(ack("foo", id))
         peer.writer.write_eof()
         await slow.has(1)
@@ -238,7 +238,7 @@ async def test_a_consumer_gets_a_report_of_messages_trimmed_before_it() -> None:
         assert await peer.lines(3) == [
             b"OK working on foo as g\r\n",
             f"GAP 1 messages after earliest are gone (trimmed); it goes on at {kept}\r\n".encode(),
-            shown("foo", kept, "b"),
+            job_line("foo", kept, "b"),
         ]
         assert port.broker.counters.gaps == 1
         await publish(peer, "bar", "a", "b")
@@ -304,7 +304,7 @@ async def test_a_stopping_server_hands_out_nothing_and_still_settles(port: Port,
     a, _b = await publish(peer, "foo", "a", "b")
     await peer.ask("work foo g")
     port.broker.drain()
-    assert await peer.rest() == shown("foo", a, "a") + b"BYE draining\r\n"
+    assert await peer.rest() == job_line("foo", a, "a") + b"BYE draining\r\n"
     assert (await other.ask("work foo g")).startswith(b"ERR draining ")
     assert b"stopping" in await other.ask(work("foo"))
     assert await other.ask(ack("foo", f"{a}-1")) == EXPIRED  # its consumer is gone

@@ -105,10 +105,10 @@ async def test_each_message_for_one_reaches_exactly_one_subscriber(port: Port, p
         for subscriber in subscribers:
             await subscriber.do(subscribe("foo"))
         await peer.do(*(send("foo", str(number), "one") for number in range(100)))
-        taken = []
+        received = []
         for subscriber in subscribers:
-            taken += [json.loads(line)["index"] for line in await subscriber.synchronise()]
-        assert sorted(taken) == list(range(100))
+            received += [json.loads(line)["index"] for line in await subscriber.synchronise()]
+        assert sorted(received) == list(range(100))
 
 
 async def test_unsubscribe_ends_the_messages_and_always_succeeds(peer: Peer, other: Peer) -> None:

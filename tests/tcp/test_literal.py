@@ -112,10 +112,10 @@ async def test_a_message_for_one_reaches_one_subscriber(port: Port, peer: Peer) 
         lines = [literal(number, ", 'delivery':'one'") for number in range(50)]
         peer.send(*lines)
         await peer.assert_quiet()
-        taken = []
+        received = []
         for subscriber in subscribers:
-            taken += await subscriber.synchronise()
-        assert sorted(taken) == sorted(line.encode() + b"\n" for line in lines)
+            received += await subscriber.synchronise()
+        assert sorted(received) == sorted(line.encode() + b"\n" for line in lines)
 
 
 async def test_a_message_with_cache_false_is_not_replayed(peer: Peer) -> None:

@@ -47,8 +47,8 @@ class SlowEngine(MemoryEngine):
                 self.changed.clear()
                 await self.changed.wait()
 
-    def accept(self, place: int = 0) -> None:
-        future, drafts = self.asked.pop(place)
+    def accept(self, index: int = 0) -> None:
+        future, drafts = self.asked.pop(index)
         future.set_result(super().append_each(drafts).result())
 
     def fail(self, error: BaseException) -> None:
@@ -64,8 +64,8 @@ async def test_sends_overlap_and_are_answered_in_order(slow: SlowEngine) -> None
     async with serving(engine=slow) as port, port.connect() as peer:
         peer.send(send("foo", "a"), "pub bar b", "nothing", send("foo", "c"), "ping")
         await slow.has(3)
-        for place in (2, 1, 0):
-            slow.accept(place)
+        for index in (2, 1, 0):
+            slow.accept(index)
         lines = await peer.lines(5)
         assert lines[0] == lines[3] == DONE
         assert lines[1].startswith(b"OK ")
@@ -122,8 +122,8 @@ async def test_a_failing_log_gets_an_error_reply_and_is_reported(slow: SlowEngin
 
 async def test_a_client_that_disconnects_meanwhile_harms_nobody(slow: SlowEngine) -> None:
     async with serving(engine=slow) as port, port.connect() as peer:
-        async with port.connect() as gone:
-            gone.send(send("foo", "a"))
+        async with port.connect() as leaving:
+            leaving.send(send("foo", "a"))
             await slow.has(1)
         await peer.assert_quiet()
         slow.accept()
@@ -274,16 +274,16 @@ async def test_a_send_is_in_the_log_before_an_ack_that_follows(kind: str, monkey
 
         monkeypatch.setattr(engine, name, asked)
 
-    async with serving(engine=engine) as port, port.connect() as worker, port.connect() as other:
+    async with serving(engine=engine) as port, port.connect() as consumer, port.connect() as other:
         await port.broker.configure("results", {"max_bytes": 10})
-        worker.send("pub jobs one", "work jobs mail")
-        lease = (await worker.lines(3))[2].split()[2].decode()
+        consumer.send("pub jobs one", "work jobs mail")
+        lease = (await consumer.lines(3))[2].split()[2].decode()
         await other.synchronise()
         watched("append_each")
         watched("settle")
         other.send("pub results " + "x" * 11)
-        worker.send("pub results done", f"ack jobs mail {lease}")
-        assert [line[:2] for line in await worker.lines(2)] == [b"OK", b"OK"]
+        consumer.send("pub results done", f"ack jobs mail {lease}")
+        assert [line[:2] for line in await consumer.lines(2)] == [b"OK", b"OK"]
         assert (await other.line()).startswith(b"ERR message_too_large ")
         assert done == ["append_each", "settle"]
 

@@ -85,20 +85,20 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_negotiation_is_removed_at_any_place_and_in_any_pieces(line: bytes) -> None:
     for negotiation in negotiations():
-        for place in range(len(line) + 1):
-            whole = line[:place] + negotiation + line[place:]
-            for cut in range(place, min(place + len(negotiation) + 1, place + 12)):
+        for position in range(len(line) + 1):
+            whole = line[:position] + negotiation + line[position:]
+            for cut in range(position, min(position + len(negotiation) + 1, position + 12)):
                 telnet = Telnet()
                 text = [telnet.feed(part)[0] for part in (whole[:cut], whole[cut:])]
-                assert (b"".join(text), telnet.partial) == (line, b""), (negotiation, place, cut)
+                assert (b"".join(text), telnet.partial) == (line, b""), (negotiation, position, cut)
             telnet = Telnet()
             assert b"".join(telnet.feed(whole[at : at + 1])[0] for at in range(len(whole))) == line
 
 
 @pytest.mark.parametrize("line", LINES)
 async def test_lines_of_every_dialect_get_through_a_negotiation(peer: Peer, line: bytes) -> None:
-    for place in range(len(line) + 1):
-        peer.send(line[:place] + IAC + IP + IAC + WONT + b"\x06" + line[place:])
+    for position in range(len(line) + 1):
+        peer.send(line[:position] + IAC + IP + IAC + WONT + b"\x06" + line[position:])
         if LINES[line]:
             assert (await peer.line()).startswith(LINES[line])
     await peer.assert_quiet()
@@ -112,7 +112,7 @@ ANSWERED = [
 
 async def test_a_line_with_negotiation_gets_the_same_reply_as_without(port: Port) -> None:
     """Several commands at random places of the line, in random segments, also as the first bytes of a connection."""
-    draw, known = random.Random(14), [*negotiations()]
+    draw, commands = random.Random(14), [*negotiations()]
     async with port.connect() as peer:
         plain = {line: await peer.ask(line) for line in ANSWERED}
         await peer.assert_quiet()
@@ -120,7 +120,7 @@ async def test_a_line_with_negotiation_gets_the_same_reply_as_without(port: Port
         async with port.connect() as peer:
             for _ in range(30):
                 line = draw.choice(ANSWERED)
-                noisy = with_any(draw, known, line)
+                noisy = with_commands(draw, commands, line)
                 for part in cut_anywhere(draw, noisy):
                     peer.send(part)
                     await asyncio.sleep(0)
@@ -128,9 +128,9 @@ async def test_a_line_with_negotiation_gets_the_same_reply_as_without(port: Port
                 assert await text_bytes(peer, len(plain[line] + PONG)) == plain[line] + PONG, (line, noisy)
 
 
-def with_any(draw: random.Random, known: list[bytes], line: bytes) -> bytes:
-    for place in sorted((draw.randrange(len(line) + 1) for _ in range(draw.randint(1, 4))), reverse=True):
-        line = line[:place] + draw.choice(known) + line[place:]
+def with_commands(draw: random.Random, commands: list[bytes], line: bytes) -> bytes:
+    for position in sorted((draw.randrange(len(line) + 1) for _ in range(draw.randint(1, 4))), reverse=True):
+        line = line[:position] + draw.choice(commands) + line[position:]
     return line
 
 

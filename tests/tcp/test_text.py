@@ -148,7 +148,7 @@ async def test_a_typo_gets_a_suggestion(peer: Peer, typed: str, meant: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "says"),
+    ("line", "code", "expected"),
     [
         ("xyzzy", "unknown_command", "'help'"),
         ("x" * 5_000, "unknown_command", "'help'"),
@@ -170,10 +170,10 @@ async def test_a_typo_gets_a_suggestion(peer: Peer, typed: str, meant: str) -> N
         ("sub foo last:x", "option_invalid", "'last:x'"),
     ],
 )
-async def test_an_error_has_a_code_and_a_sentence(peer: Peer, line: str, code: str, says: str) -> None:
+async def test_an_error_has_a_code_and_a_sentence(peer: Peer, line: str, code: str, expected: str) -> None:
     answer = (await peer.ask(line)).decode()
     assert answer.startswith(f"ERR {code} ")
-    assert says in answer
+    assert expected in answer
     assert answer.endswith("\r\n")
     assert len(answer) < 400
     await peer.assert_quiet()
