@@ -86,14 +86,14 @@ def test_what_cannot_be_used_is_told_with_its_setting(
     assert {path for path in tmp_path.rglob("*") if path.suffix != ".lock"} == before
 
 
-@pytest.mark.parametrize(("place", "why"), [("file/data", "Not a directory"), ("data", "Is a directory")])
+@pytest.mark.parametrize(("place", "why"), [("file/data", "a folder"), ("data", "Is a directory")])
 def test_a_first_token_that_cannot_be_written_is_told_with_its_setting(tmp_path: Path, place: str, why: str) -> None:
     private(tmp_path / "file", "x")
     (tmp_path / "data" / "first-token").mkdir(parents=True)
     before = {*tmp_path.rglob("*")}
     start = ["app", "serve", "--port", "0", "--tcp-port", "0", "--auth", "required"]
     said = refused(start, tmp_path, PLAINMQ_DATA_DIR=str(tmp_path / place))
-    assert "--data-dir (PLAINMQ_DATA_DIR): " in said
+    assert "--data-dir (PLAINMQ_DATA_DIR)" in said
     assert why in said
     assert {*tmp_path.rglob("*")} == before
 
