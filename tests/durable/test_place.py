@@ -288,7 +288,7 @@ def test_what_was_confirmed_before_the_wal_was_removed_is_in_the_file_after_a_st
         ("sqlite:FILE:log.db", "a path is expected, not a URI"),
         ("sqlite:log.db?mode=memory", "options behind a `?` are not understood"),
         ("sqlite:///log.db?", "options behind a `?` are not understood"),
-        ("sqlite: ", "it is blank"),
+        ("sqlite: ", "without blanks around it"),
         ("sqlite:log\n.db", "expected a text of one line"),
         ("sqlite:log\udcff.db", "it is not UTF-8"),
         ("sqlite:folder/", "a folder"),
