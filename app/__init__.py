@@ -33,3 +33,8 @@ else:
             if name in client.__all__:
                 return getattr(client, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        from . import client  # noqa: PLC0415
+
+        return [*globals(), *client.__all__]

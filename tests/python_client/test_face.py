@@ -38,6 +38,7 @@ def test_there_is_what_is_announced_and_nothing_else() -> None:
     with pytest.raises(AttributeError, match="Nonsense"):
         app.Nonsense  # type: ignore[attr-defined] # noqa: B018
     assert not hasattr(app, "Connection")
+    assert set(client.__all__) < set(dir(app))
 
 
 def test_the_client_for_threads_is_made_from_the_one_for_asyncio() -> None:

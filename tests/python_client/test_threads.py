@@ -1,12 +1,14 @@
 """The client for threads: it is used, closed and interrupted from any of them."""
 
 import gc
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,14 +146,16 @@ def test_over_restarts_with_a_file_nothing_is_lost_and_nothing_comes_twice(tmp_p
         Client(f"http://127.0.0.1:{port}", retry_for=DEADLINE, tell=told.append) as client,
         client.subscribe("foo", since="earliest", limit=30, on_gap=gaps.append) as messages,
     ):
-        reader = Elsewhere(lambda: [message.data.decode() for message in messages])
+        read: list[str] = []
+        reader = Elsewhere(lambda: read.extend(message.data.decode() for message in messages))
         for life in range(3):
             with start_server(*flags, port=port, tcp_port=0) as server:
                 for number in range(10):
                     client.publish("foo", f"{life}.{number}")
+                until(lambda many=10 * (life + 1): len(read) >= many)  # type: ignore[misc]
                 server.stop()
-        with start_server(*flags, port=port, tcp_port=0):
-            assert reader.done() == [f"{life}.{number}" for life in range(3) for number in range(10)]
+        reader.done()
+    assert read == [f"{life}.{number}" for life in range(3) for number in range(10)]
     assert gaps == []
     assert told
 
@@ -263,17 +267,25 @@ def test_what_is_told_cannot_ask_the_client_itself() -> None:
 # Processes
 
 
-def program(text: str, server: ServerProcess, topic: str) -> subprocess.Popen[str]:
-    """A program of its own; every warning is an error."""
+@contextmanager
+def program(text: str, server: ServerProcess, topic: str) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own, and those that it starts; every warning is an error."""
     source = f"from app import *\nimport os, sys\nclient = Client({server.url!r})\ntopic = {topic!r}\n{text}"
     source = source.replace("import *", "import Client, Unreachable")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", source],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 INTERRUPTED = """
@@ -281,7 +293,10 @@ try:
     for message in client.subscribe(topic):
         print(message.text, flush=True)
 except KeyboardInterrupt:
-    print("interrupted", client.publish(topic, "after").index)
+    pass
+while client.topic(topic).subscribers:
+    pass
+print("interrupted", client.publish(topic, "after").index)
 """
 
 

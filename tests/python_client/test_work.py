@@ -53,7 +53,7 @@ def test_an_exception_gives_the_job_back_and_is_seen(client: Client, topic: str)
 
     with pytest.raises(ZeroDivisionError):
         work()
-    assert state(client, topic)[3] == 0
+    assert state(client, topic) in ((1, 0, 0, 0), (0, 0, 1, 0))
     with client.work(topic, GROUP) as jobs:
         assert next(jobs).attempt == 2
     assert state(client, topic) == (0, 0, 0, 1)
