@@ -48,7 +48,7 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MessageS
 
 def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: MessageStore) -> None:
     dice = random.Random(5)
-    ring, order, plain = history.ring("a"), history.order, list[Message]()
+    ring, order, plain = history.of_topic("a"), history.messages, list[Message]()
     for turn in range(1, 1_500):
         for _ in range(dice.choice([0, 1, 1, 2])):
             if plain:
@@ -76,14 +76,18 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         assert order.get(seq) == first
         assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
         time = dice.randrange(turn + 2) - 0.5
-        assert order.before(time, seq + 6, own=True) == next((k.seq - 1 for k in plain if k.at >= time), seq + 6)
+        assert order.position_before(time, seq + 6, own=True) == next(
+            (k.seq - 1 for k in plain if k.at >= time), seq + 6
+        )
         time //= 3
-        assert order.before(time, seq + 6, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq + 6)
+        assert order.position_before(time, seq + 6, own=False) == next(
+            (k.seq - 1 for k in plain if k.time >= time), seq + 6
+        )
 
 
 def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: MessageStore) -> None:
     dice = random.Random(7)
-    ring, plain, seq = history.ring("a"), list[Message](), 1
+    ring, plain, seq = history.of_topic("a"), list[Message](), 1
     for turn in range(150):
         time = float(turn // 5)
         kind = ["text/plain", "application/json"][turn // 10 % 2]
@@ -109,12 +113,16 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
             dice.choice([history.flush, history.write])()
             if dice.random() < 0.5:  # as after a start
                 history = DiskMessageStore(history._db, Epochs("e"), history.left)
-                ring = history.ring("a")
+                ring = history.of_topic("a")
         check_ring(ring, plain, dice.randrange(seq))
-        assert behind(history.order, 0) == newest(history.order)[::-1] == plain
-        assert history.order.before(time - 0.5, seq, own=True) == next((k.seq - 1 for k in plain if k.at >= time), seq)
+        assert behind(history.messages, 0) == newest(history.messages)[::-1] == plain
+        assert history.messages.position_before(time - 0.5, seq, own=True) == next(
+            (k.seq - 1 for k in plain if k.at >= time), seq
+        )
         time //= 3
-        assert history.order.before(time, seq, own=False) == next((k.seq - 1 for k in plain if k.time >= time), seq)
+        assert history.messages.position_before(time, seq, own=False) == next(
+            (k.seq - 1 for k in plain if k.time >= time), seq
+        )
 
 
 def check_ring(ring: TopicMessages, plain: list[Message], place: int) -> None:
@@ -122,13 +130,16 @@ def check_ring(ring: TopicMessages, plain: list[Message], place: int) -> None:
     assert behind(ring, place) == [kept for kept in plain if kept.seq > place]
     assert newest(ring) == plain[::-1]
     assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
-    assert ring.count(place) == sum(kept.seq > place for kept in for_all)
+    assert ring.count_after(place) == sum(kept.seq > place for kept in for_all)
     sizes = [(kept.seq, len(kept.data)) for kept in for_all]
-    assert (list(ring.sizes(0)), list(ring.sizes(place))) == (sizes, [size for size in sizes if size[0] > place])
+    assert (list(ring.sizes_after(0)), list(ring.sizes_after(place))) == (
+        sizes,
+        [size for size in sizes if size[0] > place],
+    )
 
 
 def test_messages_may_be_removed_while_somebody_walks_past_them(history: MessageStore) -> None:
-    ring = history.ring("a")
+    ring = history.of_topic("a")
     ring.extend(accepted(1, 0.0, *[b"x"] * 500))
     for run in ring.after(0):
         for message in run.messages:
@@ -137,7 +148,7 @@ def test_messages_may_be_removed_while_somebody_walks_past_them(history: Message
     assert [message.seq for message in behind(ring, 0)] == [*range(3, 501, 3)]
     gone = [message.seq for run in ring.newest() for message in run.newest() if ring.remove(message.seq)]
     assert gone == [*range(498, 0, -3)]
-    assert (ring.live, behind(ring, 0), behind(history.order, 0)) == (0, [], [])
+    assert (ring.live, behind(ring, 0), behind(history.messages, 0)) == (0, [], [])
 
 
 def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:

@@ -79,7 +79,7 @@ def test_what_is_left_of_messages_that_came_together_takes_no_more_than_it_is_co
             log.remove(message)
 
     assert 0.4 * MESSAGE_COST < grown(work, 500) / 2 < MESSAGE_COST
-    assert log.topics["a"].ring.live == 1_000
+    assert log.topics["a"].messages.live == 1_000
 
 
 def test_a_topic_takes_no_more_than_it_is_counted_for(log: Log) -> None:

@@ -90,10 +90,10 @@ def _why(name: str, holds: UnackedIndex) -> str:
 
 def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
     """What the topic's retention would free if the coming messages were accepted."""
-    messages = topic.ring.live + coming.messages - topic.retention.max_messages
+    messages = topic.messages.live + coming.messages - topic.retention.max_messages
     nbytes = topic.bytes + coming.nbytes - topic.retention.max_bytes
     memory = known = 0
-    for run in topic.ring.after(0):
+    for run in topic.messages.after(0):
         for seq, size in run.sizes():
             if messages <= 0 and nbytes <= 0:
                 return Freed(memory, known)

@@ -58,7 +58,7 @@ class LogRecord(msgspec.Struct, frozen=True):
 
 class Log:
     def __init__(
-        self, limits: Limits, epochs: Epochs, history: MessageStore, on_change: OnChange = ignore_change
+        self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change
     ) -> None:
         """`on_change` is called for each change that an engine may have to write down."""
         self.limits = limits
@@ -82,28 +82,28 @@ class Log:
         self._newest_time = 0.0  # of a message
         self._next_check = 0.0  # when to look again whether that message is still kept
         self.frozen = False  # nothing may change, not even what is due
-        self.history = history
-        self.order = history.order
+        self.store = store
+        self.messages = store.messages
         self._on_change = on_change
         self._expiries: Deadlines[int] = Deadlines()  # of messages with a ttl
         self._check_times: Deadlines[str] = Deadlines()  # of topics: their oldest message's age, or their idleness
         self.waiting: set[str] = set()  # topics with something in `waiting`
         self.in_transit: dict[int, str] = {}  # topics, by seq, of what is for one and on its way to somebody
         self._in_transit_of: Counter[str] = Counter()  # how many of each topic
-        self.losses = TrimMarks(on_change)
+        self.trim_marks = TrimMarks(on_change)
 
     def restore(
-        self, notes: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, records: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
         """Take up where another log left off. `waiting`: topics and seqs of what was kept for one subscriber;
         `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what is dead."""
-        head: LogRecord = notes["log"].get((), LogRecord())
+        head: LogRecord = records["log"].get((), LogRecord())
         self.head, self.cost, self.moment = head.head, head.cost, head.mark
         self._newest_time = self._kept_time()
-        for (name,), note in notes["topic"].items():
+        for (name,), record in records["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
-                str(name), note, self.limits.retention, self.history.ring(str(name))
+                str(name), record, self.limits.retention, self.store.of_topic(str(name))
             )
         for topic, seq in waiting:
             self.topics[topic].for_one[seq] = True
@@ -115,10 +115,12 @@ class Log:
             holds = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
             holds.add_dead(seq, nbytes)
             self._dead += 1
-        self.losses.restore(notes["forgotten"], head.forgotten_floor, [topic.loss for topic in self.topics.values()])
+        self.trim_marks.restore(
+            records["forgotten"], head.forgotten_floor, [topic.trim_mark for topic in self.topics.values()]
+        )
 
     def record(self) -> LogRecord:
-        return LogRecord(self.head, self.cost, self.losses.floor, self.moment)
+        return LogRecord(self.head, self.cost, self.trim_marks.floor, self.moment)
 
     def topic_record(self, name: str) -> TopicRecord | None:
         topic = self.topics.get(name)
@@ -145,7 +147,7 @@ class Log:
         return time
 
     def _kept_time(self) -> float:
-        newest = next(self.order.newest(), None)
+        newest = next(self.messages.newest(), None)
         return 0.0 if newest is None else newest.time
 
     # Writing
@@ -174,7 +176,7 @@ class Log:
     def accept(self, drafts: Sequence[Draft], now: float) -> list[Run]:
         """Give these drafts, all for one topic, their places, after check_room(). trim() when they were handed out."""
         topic = self._topic(drafts[0].envelope.topic, now)
-        topic.loss.first = topic.loss.first or self.head + 1
+        topic.trim_mark.first = topic.trim_mark.first or self.head + 1
         topic.last_used = now
         self._on_change("topic", (topic.name,))
         accepted: list[Run] = []
@@ -196,7 +198,7 @@ class Log:
     def remove(self, message: Message) -> Run | None:
         """Give up a message that has expired: no loss. None when it was gone already."""
         topic = self.topics.get(message.topic)
-        if topic is None or (run := topic.ring.remove(message.seq)) is None:
+        if topic is None or (run := topic.messages.remove(message.seq)) is None:
             return None
         self._unheld(topic, message)
         self._removed(topic, (run,))
@@ -230,7 +232,7 @@ class Log:
             if run.envelope.death is not None:
                 self._dead -= 1
                 self._forget_dead(topic, run.seq)
-        if not topic.ring.live:
+        if not topic.messages.live:
             self._schedule_check(topic)
 
     @staticmethod
@@ -272,11 +274,11 @@ class Log:
         unless there is something new. Whoever resumes there is told of the loss."""
         if self.topics.get(topic.name) is not topic:  # somebody else has dropped it meanwhile
             return True
-        ring, gone, left = topic.ring, list[Run](), TRIM_BATCH
-        while left and ring.live and (first := ring.first).first <= end:
-            before = ring.live
-            gone += ring.shift(min(first.live - first.count(end), left))
-            left -= before - ring.live
+        messages, gone, left = topic.messages, list[Run](), TRIM_BATCH
+        while left and messages.live and (first := messages.first).first <= end:
+            before = messages.live
+            gone += messages.shift(min(first.live - first.count_after(end), left))
+            left -= before - messages.live
         for run in gone if topic.unacked else ():  # a group was made meanwhile
             for message in run.messages:
                 self._unheld(topic, message)
@@ -294,7 +296,7 @@ class Log:
     def find_over_retention(self) -> None:
         """After a start: topics may keep more than their retention, since the default was another."""
         for topic in self.topics.values():
-            if topic.ring.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
+            if topic.messages.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
                 self.over_retention[topic.name] = None
 
     def sweep(self, now: float) -> None:
@@ -305,7 +307,7 @@ class Log:
             self.over_retention or self._expiries.may_be_due(now) or self._check_times.may_be_due(now)
         ):
             for seq in islice(self._expiries.due(now), SWEEP_BATCH):
-                if message := self.order.get(seq):
+                if message := self.messages.get(seq):
                     self.remove(message)
             if self.over_retention:  # one at a time: there may be many after a start
                 name = next(iter(self.over_retention))
@@ -318,8 +320,8 @@ class Log:
                     break
 
     def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
-        first, holds = not topic.ring.live, topic.unacked
-        topic.ring.extend(runs)
+        first, holds = not topic.messages.live, topic.unacked
+        topic.messages.extend(runs)
         for run in runs:
             topic.bytes += run.nbytes
             self.cost += run.nbytes + run.live * run.overhead
@@ -351,7 +353,7 @@ class Log:
         """Somebody has what was on its way: no loss. Answers of which topics it was."""
         topics = self._by_topic(seqs)
         for topic, gone in topics.items():
-            self._removed(topic, [run for seq in gone if (run := topic.ring.remove(seq))])
+            self._removed(topic, [run for seq in gone if (run := topic.messages.remove(seq))])
         return [topic.name for topic in topics]
 
     def give_back(self, seqs: Iterable[int]) -> list[str]:
@@ -447,7 +449,7 @@ class Log:
 
     def settled(self, topic: TopicLog, seq: int) -> None:
         """A group is done with the message. If it is dead, it was taken away."""
-        run = topic.ring.find(seq)
+        run = topic.messages.find(seq)
         if run is not None and topic.unacked is not None and not topic.unacked.is_needed(seq):
             self.unhold(topic, seq, run.size(seq))
             if seq in topic.unacked.dead:
@@ -492,15 +494,15 @@ class Log:
     def _trim(self, topic: TopicLog, left: int = TRIM_BATCH) -> None:
         """Give up what is too much, so many messages at most; the rest, next time. What is on its way takes nobody's
         place: soon it is gone."""
-        ring, nbytes = topic.ring, topic.retention.max_bytes
+        messages, nbytes = topic.messages, topic.retention.max_bytes
         most = topic.retention.max_messages + self._in_transit_of.get(topic.name, 0)
         if topic.unacked is not None:
-            if ring.live > most or topic.bytes > nbytes:
-                self._cut(topic, left, lambda _message: ring.live > most or topic.bytes > nbytes)
+            if messages.live > most or topic.bytes > nbytes:
+                self._cut(topic, left, lambda _message: messages.live > most or topic.bytes > nbytes)
             return
-        if ring.live > most:
-            self._lost(topic, ring.shift(min(ring.live - most, left)))
-        if ring.live > most:
+        if messages.live > most:
+            self._lost(topic, messages.shift(min(messages.live - most, left)))
+        if messages.live > most:
             self.over_retention[topic.name] = None
         elif topic.bytes > nbytes:
             self._shift(topic, left, lambda first: first.fewest_with(topic.bytes - nbytes))
@@ -516,14 +518,14 @@ class Log:
     def _shift(self, topic: TopicLog, left: int, too_many: Callable[[Run], int]) -> None:
         """Nothing is in the way of the oldest messages: give up those of the first run that are too many, and go on
         with the next. What is more than so many, next time."""
-        ring = topic.ring
-        while ring.live and (count := too_many(ring.first)):
+        messages = topic.messages
+        while messages.live and (count := too_many(messages.first)):
             if not left:
                 self.over_retention[topic.name] = None
                 break
-            before = ring.live
-            self._lost(topic, ring.shift(min(count, left)))
-            left -= before - ring.live
+            before = messages.live
+            self._lost(topic, messages.shift(min(count, left)))
+            left -= before - messages.live
 
     def _cut(self, topic: TopicLog, left: int, too_much: Callable[[Message], bool]) -> None:
         """Groups need some of them: give up the oldest messages that none needs, while they are too much. What is more
@@ -535,18 +537,18 @@ class Log:
                 self.over_retention[topic.name] = None
                 break
             if run := self.remove(message):
-                self.losses.add(topic.loss, (run,))
+                self.trim_marks.add(topic.trim_mark, (run,))
 
     def _lost(self, topic: TopicLog, runs: Sequence[Run]) -> None:
         """Retention has taken these out of the topic's ring."""
         self._removed(topic, runs)
-        self.losses.add(topic.loss, runs)
+        self.trim_marks.add(topic.trim_mark, runs)
 
     def _topic(self, name: str, now: float) -> TopicLog:
         topic = self.topics.get(name)
         if topic is None:
-            loss, ring = self.losses.restore_mark(name), self.history.ring(name)
-            topic = self.topics[name] = TopicLog(name, self.limits.retention, loss, ring)
+            mark, messages = self.trim_marks.restore_mark(name), self.store.of_topic(name)
+            topic = self.topics[name] = TopicLog(name, self.limits.retention, mark, messages)
             self._on_change("topic", (name,))
             topic.last_used = now
             self.cost += TOPIC_COST
@@ -566,21 +568,21 @@ class Log:
         topic = self.topics.get(name)
         if topic is None:
             return 0
-        before = topic.ring.live
+        before = topic.messages.live
         self._trim_by_age(topic, now)
         self._trim(topic)
         if topic.stays or topic.last_used + self.limits.topic_idle > now:
             self._schedule_check(topic)
         else:
             self._forget(topic)
-        return before - topic.ring.live
+        return before - topic.messages.live
 
     def _forget(self, topic: TopicLog) -> None:
         del self.topics[topic.name]
         self._on_change("topic", (topic.name,))
         self._check_times.discard(topic.name)
         self.cost -= TOPIC_COST
-        self.losses.forget(topic.name, topic.loss)
+        self.trim_marks.forget(topic.name, topic.trim_mark)
 
     # Asking
 
@@ -605,5 +607,5 @@ class Log:
 
     def get(self, seq: int, now: float) -> Message | None:
         self.sweep(now)
-        message = self.order.get(seq)
+        message = self.messages.get(seq)
         return None if message is None or message.expired(now) else message

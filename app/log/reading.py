@@ -59,40 +59,42 @@ class Reading:
             topic_filter, cursor.seq, upto=upto, limit=limit - len(behind), nbytes=nbytes, take=take
         )
         ahead = [message for message in ahead if not message.expired(now)]
-        gone = cursor.reason is not None or self._log.losses.newest > max(cursor.seq, cursor.told)
-        loss = (yield from self.loss(topic_filter)) if gone else TrimMark()
+        gone = cursor.reason is not None or self._log.trim_marks.newest > max(cursor.seq, cursor.reported)
+        loss = (yield from self.trim_mark(topic_filter)) if gone else TrimMark()
         messages = self._taken(behind + ahead)
-        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
-            return Page(messages, Cursor(place, cursor.told))
-        return Page(messages, Cursor(place, max(loss.seq, cursor.told)), self._gap(topic_filter, cursor, loss, ahead))
+        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.reported):
+            return Page(messages, Cursor(place, cursor.reported))
+        return Page(
+            messages, Cursor(place, max(loss.seq, cursor.reported)), self._gap(topic_filter, cursor, loss, ahead)
+        )
 
-    def loss(self, topic_filter: TopicFilter) -> Slices[TrimMark]:
+    def trim_mark(self, topic_filter: TopicFilter) -> Slices[TrimMark]:
         """The newest loss in the selection; when it is a single topic, all of its loss. One that comes between two
         slices may be told too soon, and never is forgotten."""
-        topics, losses = self._log.topics, self._log.losses
-        found = [self._loss_of(name) for name in topic_filter.topics]
+        topics, losses = self._log.topics, self._log.trim_marks
+        found = [self._trim_mark_of(name) for name in topic_filter.topics]
         if topic_filter.patterns:
             found.append(losses.floor)
             for names in sliced([*topics, *losses.forgotten], topic_filter.effort):
-                found += [self._loss_of(name) for name in names if topic_filter.matches(name)]
+                found += [self._trim_mark_of(name) for name in names if topic_filter.matches(name)]
                 yield
         return max(found, key=_seq)
 
     def missing(self, topic: str, cursor: Cursor) -> Gap | None:
         """What is gone behind the cursor."""
-        loss = self._loss_of(topic)
-        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.told):
+        loss = self._trim_mark_of(topic)
+        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.reported):
             return None
-        runs = self._log.existing(topic).ring.after(cursor.seq)
+        runs = self._log.existing(topic).messages.after(cursor.seq)
         follows = (message for run in runs if run.for_all for message in run.after(cursor.seq))
         return self._gap(TopicFilter([topic]), cursor, loss, [*islice(follows, 1)])
 
-    def _loss_of(self, name: str) -> TrimMark:
+    def _trim_mark_of(self, name: str) -> TrimMark:
         topic = self._log.topics.get(name)
-        return self._log.losses.of(name) if topic is None else topic.loss
+        return self._log.trim_marks.of(name) if topic is None else topic.trim_mark
 
     def _gap(self, topic_filter: TopicFilter, cursor: Cursor, loss: TrimMark, messages: list[Message]) -> Gap:
-        whole = cursor.reason is None and cursor.told == 0 and cursor.seq < loss.first
+        whole = cursor.reason is None and cursor.reported == 0 and cursor.seq < loss.first
         single = len(topic_filter.topics) == 1 and not topic_filter.patterns
         return Gap(
             cursor.requested or f"{self._log.epochs.of(cursor.seq)}-{cursor.seq}",
@@ -131,8 +133,10 @@ class Reading:
 
     def _candidates(self, topic_filter: TopicFilter, after: int) -> Iterator[Run]:
         if topic_filter.patterns:
-            return self._log.order.after(after)
-        rings = [self._log.topics[name].ring.after(after) for name in topic_filter.topics if name in self._log.topics]
+            return self._log.messages.after(after)
+        rings = [
+            self._log.topics[name].messages.after(after) for name in topic_filter.topics if name in self._log.topics
+        ]
         return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
 
     def _wait_behind(self, topic_filter: TopicFilter, seq: int, now: float, limit: int, nbytes: int) -> list[Message]:
@@ -142,7 +146,7 @@ class Reading:
             for name in self._log.waiting
             if name in topic_filter.topics or topic_filter.matches(name)
         ]
-        every = (self._log.order.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
+        every = (self._log.messages.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
         waiting = (message for message in every if message is not None and not message.expired(now))
         found: list[Message] = []
         for message in islice(waiting, limit):
@@ -164,24 +168,24 @@ class Reading:
         return Cursor(self._log.head, 0)
 
     def _earliest(self, topic_filter: TopicFilter, _start: Earliest, _now: float) -> Slices[Cursor]:
-        return Cursor(0, (yield from self.loss(topic_filter)).seq)
+        return Cursor(0, (yield from self.trim_mark(topic_filter)).seq)
 
     def _after(self, topic_filter: TopicFilter, start: After, _now: float) -> Slices[Cursor]:
         known = self._log.epochs.knows(start.id)
         if known and start.id.seq <= self._log.head:
             return Cursor(start.id.seq, 0)
         reason = GapReason.AHEAD if known else GapReason.EPOCH
-        return Cursor(0, (yield from self.loss(topic_filter)).seq, str(start.id), reason)
+        return Cursor(0, (yield from self.trim_mark(topic_filter)).seq, str(start.id), reason)
 
     def _since(self, topic_filter: TopicFilter, start: Since, _now: float) -> Slices[Cursor]:
-        place = self._log.order.before(start.time, self._log.head, own=False)
-        loss = yield from self.loss(topic_filter)
+        place = self._log.messages.position_before(start.time, self._log.head, own=False)
+        loss = yield from self.trim_mark(topic_filter)
         return self._from(start.time, place, loss, loss.time >= start.time)
 
     def _ago(self, topic_filter: TopicFilter, start: Ago, now: float) -> Slices[Cursor]:
         begin, ahead = now - start.seconds, self._log.ahead
-        place = self._log.order.before(begin, self._log.head, own=True)
-        loss = yield from self.loss(topic_filter)
+        place = self._log.messages.position_before(begin, self._log.head, own=True)
+        loss = yield from self.trim_mark(topic_filter)
         return self._from(begin + ahead, place, loss, (loss.at or loss.time) >= begin)
 
     @staticmethod
@@ -198,7 +202,7 @@ class Reading:
             place = yield from self._behind(topics, topic_filter, count)
         elif not any(topic.for_all for topic in topics):
             place = head
-        return Cursor(place, (yield from self.loss(topic_filter)).seq)
+        return Cursor(place, (yield from self.trim_mark(topic_filter)).seq)
 
     def _selected(self, topic_filter: TopicFilter) -> Slices[list[TopicLog]]:
         topics = self._log.topics
@@ -212,7 +216,7 @@ class Reading:
     def _behind(self, topics: list[TopicLog], topic_filter: TopicFilter, count: int) -> Slices[int]:
         """The place behind which these topics have so many messages that are for all."""
         place, looked = self._log.head, 0
-        runs = self._log.order.newest() if topic_filter.everything else (yield from _newest(topics))
+        runs = self._log.messages.newest() if topic_filter.everything else (yield from _newest(topics))
         for run in runs:
             looked += 1
             if looked % SLICE == 0:
@@ -232,14 +236,14 @@ class Reading:
         low, high = 0, self._log.head  # what is wanted begins behind the one, and at the latest behind the other
         while name in self._log.topics and low < high:
             middle = (low + high) // 2
-            run = next(self._log.topics[name].ring.after(middle), None)
+            run = next(self._log.topics[name].messages.after(middle), None)
             if run is None or run.index > start.index:
                 high = middle
             else:
                 low = run.seq
-        if run := next(self._log.topics[name].ring.after(low), None) if name in self._log.topics else None:
+        if run := next(self._log.topics[name].messages.after(low), None) if name in self._log.topics else None:
             low = next((message.seq - 1 for message in run.messages if message.index > start.index), low)
-        return Cursor(low, (yield from self.loss(topic_filter)).seq)
+        return Cursor(low, (yield from self.trim_mark(topic_filter)).seq)
 
 
 def _newest(topics: list[TopicLog]) -> Slices[Iterator[Run]]:
@@ -247,7 +251,7 @@ def _newest(topics: list[TopicLog]) -> Slices[Iterator[Run]]:
     heads: list[tuple[int, Run, Iterator[Run]]] = []
     for part in sliced(topics, RUN_EFFORT):
         for topic in part:
-            runs = topic.ring.newest()
+            runs = topic.messages.newest()
             if run := next(runs, None):
                 heads.append((-run.seq, run, runs))
         yield

@@ -131,7 +131,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                     envelope.death, self.at,
                 )  # fmt: skip
 
-    def count(self, seq: int) -> int:
+    def count_after(self, seq: int) -> int:
         """How many messages come after that seq."""
         return sum(body is not None for body in self.bodies[max(seq - self.first + 1, 0) :])
 

@@ -82,11 +82,11 @@ class Pending(NamedTuple):
 
 class LogStateMachine:
     def __init__(
-        self, limits: Limits, epochs: Epochs, history: MessageStore, on_change: OnChange = ignore_change,
+        self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change,
         life: str = "memory",
     ) -> None:  # fmt: skip
         """`on_change` is called for each change of state that is not a message. `life` names this run of the server."""
-        self.log = Log(limits, epochs, history, on_change)
+        self.log = Log(limits, epochs, store, on_change)
         self.reading = Reading(self.log)
         self.groups = Groups(self.log, self.reading, limits.groups, on_change, life)
         self.dead_letters = DeadLetters(self.log, self.groups, on_change)
@@ -97,17 +97,17 @@ class LogStateMachine:
         self._to_trim: dict[str, int] = {}  # topics to be held to their retention, and how many messages came
 
     def restore(
-        self, notes: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, records: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
         """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
         kept for one subscriber; `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what
         is dead."""
-        self.log.restore(notes, waiting, expiries, dead)
-        self.groups.restore(notes)
+        self.log.restore(records, waiting, expiries, dead)
+        self.groups.restore(records)
         self.log.schedule_checks()
-        self.idempotency.restore(notes["key"])
-        self.delayed.restore(notes["delayed"])
+        self.idempotency.restore(records["key"])
+        self.delayed.restore(records["delayed"])
         self.log.find_delayed(self.delayed.drafts())
         for topic, count in self.delayed.counters().items():
             self.log.count_delayed(topic, count, 0.0)
@@ -269,7 +269,7 @@ class LogStateMachine:
         totals = Totals(self.log.total, len(self.log.topics))
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
-                totals.messages += topic.ring.live
+                totals.messages += topic.messages.live
                 totals.bytes += topic.bytes
                 if topic.unacked is not None:
                     self.groups.count(topic, totals)

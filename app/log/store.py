@@ -58,11 +58,11 @@ class TopicMessages(Protocol):
         """The runs, newest first."""
         ...
 
-    def count(self, seq: int) -> int:
+    def count_after(self, seq: int) -> int:
         """How many there are behind that place for all."""
         ...
 
-    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+    def sizes_after(self, seq: int) -> Iterator[tuple[int, int]]:
         """Of each behind that place that is for all, oldest first: seq, and bytes of the body."""
         ...
 
@@ -80,7 +80,7 @@ class LogMessages(Protocol):
         """Every run, newest first."""
         ...
 
-    def before(self, time: float, head: int, own: bool) -> int:
+    def position_before(self, time: float, head: int, own: bool) -> int:
         """The place behind which every message was accepted at `time` or later; `head` when there is none. `own`: the
         time is one on the log's own clock."""
         ...
@@ -90,9 +90,9 @@ class MessageStore(Protocol):
     """All retained messages."""
 
     @property
-    def order(self) -> LogMessages: ...
+    def messages(self) -> LogMessages: ...
 
-    def ring(self, topic: str) -> TopicMessages:
+    def of_topic(self, topic: str) -> TopicMessages:
         """The ring of a new topic."""
         ...
 
@@ -150,7 +150,7 @@ class MemoryLogMessages:
         for number in self._numbers[::-1]:  # while one walks, they may come and go
             yield from [*self._segments.get(number, {}).values()][::-1]
 
-    def before(self, time: float, head: int, own: bool) -> int:
+    def position_before(self, time: float, head: int, own: bool) -> int:
         numbers, when = self._numbers, attrgetter("at" if own else "time")
         place = bisect_left(numbers, time, key=lambda number: when(next(iter(self._segments[number].values()))))
         for number in numbers[max(place - 1, 0) : place + 1]:
@@ -163,68 +163,68 @@ class MemoryLogMessages:
 class MemoryTopicMessages(msgspec.Struct, gc=False, eq=False):
     """Its messages are in the log's order too. The garbage collector does not track it: it is in no cycle."""
 
-    _order: MemoryLogMessages
-    _shelf: RunList = msgspec.field(default_factory=RunList)
+    _log: MemoryLogMessages
+    _runs: RunList = msgspec.field(default_factory=RunList)
     live: int = 0
 
     @property
     def ends(self) -> tuple[str, str]:
-        oldest, newest = self.first, next(self._shelf.newest())
+        oldest, newest = self.first, next(self._runs.newest())
         return f"{oldest.epoch}-{oldest.first}", f"{newest.epoch}-{newest.seq}"
 
     @property
     def first(self) -> Run:
-        return self._shelf.first
+        return self._runs.first
 
     def extend(self, runs: Sequence[Run]) -> None:
-        self._shelf.extend(runs)
-        self._order.extend(runs)
+        self._runs.extend(runs)
+        self._log.extend(runs)
         for run in runs:
             self.live += run.live
 
     def remove(self, seq: int) -> Run | None:
-        run = self._shelf.find(seq)
+        run = self._runs.find(seq)
         return None if run is None else self._part(run, *run.without(seq))
 
     def shift(self, count: int) -> list[Run]:
         taken: list[Run] = []
         while count > 0 and self.live:
-            run = self._shelf.first
+            run = self._runs.first
             gone = self._part(run, *run.split(count))
             taken.append(gone)
             count -= gone.live
         return taken
 
     def _part(self, run: Run, gone: Run, left: Run | None) -> Run:
-        self._shelf.put(run.key, left)
-        self._order.put(run.key, left)
+        self._runs.put(run.key, left)
+        self._log.put(run.key, left)
         self.live -= gone.live
         return gone
 
     def find(self, seq: int) -> Run | None:
-        return self._shelf.find(seq)
+        return self._runs.find(seq)
 
     def get(self, seq: int) -> Message | None:
-        run = self._shelf.find(seq)
+        run = self._runs.find(seq)
         return None if run is None else run.get(seq)
 
     def after(self, seq: int) -> Iterator[Run]:
-        return self._shelf.after(seq)
+        return self._runs.after(seq)
 
     def newest(self) -> Iterator[Run]:
-        return self._shelf.newest()
+        return self._runs.newest()
 
-    def count(self, seq: int) -> int:
-        return sum(run.count(seq) for run in self._shelf.after(seq) if run.for_all)
+    def count_after(self, seq: int) -> int:
+        return sum(run.count_after(seq) for run in self._runs.after(seq) if run.for_all)
 
-    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
-        every = chain.from_iterable(run.sizes() for run in self._shelf.after(seq) if run.for_all)
+    def sizes_after(self, seq: int) -> Iterator[tuple[int, int]]:
+        every = chain.from_iterable(run.sizes() for run in self._runs.after(seq) if run.for_all)
         return (one for one in every if one[0] > seq)
 
 
 class MemoryMessageStore:
     def __init__(self) -> None:
-        self.order = MemoryLogMessages()
+        self.messages = MemoryLogMessages()
 
-    def ring(self, _topic: str) -> MemoryTopicMessages:
-        return MemoryTopicMessages(self.order)
+    def of_topic(self, _topic: str) -> MemoryTopicMessages:
+        return MemoryTopicMessages(self.messages)

@@ -94,15 +94,25 @@ class TopicRecord(msgspec.Struct, frozen=True):
 
 class TopicLog:
     __slots__ = (
-        "bytes", "delayed", "envelope", "for_one", "last_used", "loss", "name", "next_index", "pinned", "retention",
-        "ring", "unacked",
+        "bytes",
+        "delayed",
+        "envelope",
+        "for_one",
+        "last_used",
+        "messages",
+        "name",
+        "next_index",
+        "pinned",
+        "retention",
+        "trim_mark",
+        "unacked",
     )  # fmt: skip
 
-    def __init__(self, name: str, retention: Retention, loss: TrimMark, ring: TopicMessages) -> None:
+    def __init__(self, name: str, retention: Retention, trim_mark: TrimMark, messages: TopicMessages) -> None:
         self.name = name
         self.retention = retention
-        self.loss = loss
-        self.ring = ring
+        self.trim_mark = trim_mark
+        self.messages = messages
         self.for_one: dict[int, bool] = {}  # messages for one, by seq, ascending: True waits, False is in transit
         self.envelope: Envelope | None = None  # the last one, so that equal envelopes are stored once
         self.bytes = 0
@@ -136,24 +146,24 @@ class TopicLog:
     def removable(self) -> Iterator[Message]:
         """The messages that retention may remove, oldest first. Remove each before asking for the next."""
         if self.unacked is not None:
-            return self.unacked.removable(self.ring, self.waiting)
-        return (message for run in self.ring.after(0) for message in run.messages)
+            return self.unacked.removable(self.messages, self.waiting)
+        return (message for run in self.messages.after(0) for message in run.messages)
 
     @property
     def for_all(self) -> int:
         """The number of messages that are for all subscribers."""
-        return self.ring.live - len(self.for_one)
+        return self.messages.live - len(self.for_one)
 
     @property
     def stays(self) -> bool:
         """True if the topic is not dropped when it is idle."""
-        return bool(self.ring.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
+        return bool(self.messages.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
 
     def state(self) -> TopicState:
-        first, last = self.ring.ends if self.ring.live else (None, None)
+        first, last = self.messages.ends if self.messages.live else (None, None)
         return TopicState(
             self.name,
-            self.ring.live,
+            self.messages.live,
             self.bytes,
             self.delayed,
             first,
@@ -163,19 +173,19 @@ class TopicLog:
         )
 
     def record(self) -> TopicRecord:
-        holds = (self.unacked.count, self.unacked.bytes, self.unacked.accepted) if self.unacked else (0, 0, 0)
+        held = (self.unacked.count, self.unacked.bytes, self.unacked.accepted) if self.unacked else (0, 0, 0)
         return TopicRecord(
-            self.retention, self.loss, self.ring.live, self.bytes, self.next_index, self.last_used, self.pinned,
-            *holds,
+            self.retention, self.trim_mark, self.messages.live, self.bytes, self.next_index, self.last_used,
+            self.pinned, *held,
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, name: str, note: TopicRecord, default: Retention, ring: TopicMessages) -> "TopicLog":
+    def restore(cls, name: str, record: TopicRecord, default: Retention, messages: TopicMessages) -> "TopicLog":
         """Restore a stored topic. `default`: the retention of a topic without settings of its own."""
-        topic = cls(name, note.retention if note.pinned else default, note.loss, ring)
-        ring.live = note.messages
-        topic.bytes, topic.next_index = note.bytes, note.next_index
-        topic.last_used, topic.pinned = note.last_used, note.pinned
+        topic = cls(name, record.retention if record.pinned else default, record.loss, messages)
+        messages.live = record.messages
+        topic.bytes, topic.next_index = record.bytes, record.next_index
+        topic.last_used, topic.pinned = record.last_used, record.pinned
         return topic
 
 

@@ -139,6 +139,6 @@ class Cursor(msgspec.Struct, frozen=True):
     need not be: they precede the position that the subscriber asked for."""
 
     seq: int
-    told: int
+    reported: int
     requested: str | None = None  # set until the gap at this position has been reported
     reason: GapReason | None = None

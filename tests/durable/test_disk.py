@@ -242,7 +242,7 @@ async def loop_lag(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 def database(core: LogStateMachine) -> sqlite3.Connection:
     """The writer's own: what SQLite is told counts for one connection."""
-    history = core.log.history
+    history = core.log.store
     assert isinstance(history, DiskMessageStore)
     return history._db
 
@@ -258,8 +258,8 @@ def agreed(core: LogStateMachine, db: sqlite3.Connection) -> None:
             assert _SORTS[kind].find(core, *key) == note, (kind, key)
     assert sorted(core.log.topics) == [name for (name,) in read_notes(db)["topic"]]
     seqs = [message.seq for message in kept(db)]
-    assert [message.seq for run in core.log.order.after(0) for message in run.messages] == seqs
-    assert sum(topic.ring.live for topic in core.log.topics.values()) == len(seqs)
+    assert [message.seq for run in core.log.messages.after(0) for message in run.messages] == seqs
+    assert sum(topic.messages.live for topic in core.log.topics.values()) == len(seqs)
 
 
 async def compare(node: Opened, path: Path) -> None:

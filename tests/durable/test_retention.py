@@ -80,7 +80,7 @@ async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(t
         assert drafts_text(read.messages) == ["young"]
         reader = TopicFilter(["a"])
         cursor = await node.engine.locate(reader, EARLIEST)
-        assert cursor.told == int(old.last.partition("-")[2])
+        assert cursor.reported == int(old.last.partition("-")[2])
 
 
 async def test_what_retention_takes_is_told_as_a_gap(tmp_path: Path) -> None:

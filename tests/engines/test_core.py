@@ -17,7 +17,7 @@ def append(core: LogStateMachine, body: bytes, delivery: Delivery = Delivery.ALL
 
 
 def kept(core: LogStateMachine) -> list[bytes]:
-    return [message.data for run in core.log.topics["a"].ring.after(0) for message in run.messages]
+    return [message.data for run in core.log.topics["a"].messages.after(0) for message in run.messages]
 
 
 def test_what_is_for_one_takes_nobody_s_place_before_it_is_known_whether_it_stays() -> None:

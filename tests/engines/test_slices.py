@@ -53,7 +53,7 @@ class Looked:
         return things
 
 
-class CountedOrder(MemoryLogMessages):
+class CountedLogMessages(MemoryLogMessages):
     def __init__(self, looked: Looked) -> None:
         super().__init__()
         self._looked = looked
@@ -65,7 +65,7 @@ class CountedOrder(MemoryLogMessages):
         return self._looked.walk(super().newest())
 
 
-class CountedRing(MemoryTopicMessages, kw_only=True, gc=False, eq=False):
+class CountedTopicMessages(MemoryTopicMessages, kw_only=True, gc=False, eq=False):
     looked: Looked
 
     def after(self, seq: int) -> Iterator[Run]:
@@ -79,25 +79,25 @@ class CountedRing(MemoryTopicMessages, kw_only=True, gc=False, eq=False):
         self.looked.at_one(sum(run.live for run in gone))
         return gone
 
-    def count(self, seq: int) -> int:
-        return sum(run.count(seq) for run in self.after(seq) if run.for_all)
+    def count_after(self, seq: int) -> int:
+        return sum(run.count_after(seq) for run in self.after(seq) if run.for_all)
 
-    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
-        for size in super().sizes(seq):
+    def sizes_after(self, seq: int) -> Iterator[tuple[int, int]]:
+        for size in super().sizes_after(seq):
             self.looked.at_one(1)
             yield size
 
 
-class CountedHistory(MemoryMessageStore):
+class CountedStore(MemoryMessageStore):
     def __init__(self, looked: Looked) -> None:
-        self.order: CountedOrder = CountedOrder(looked)
+        self.messages: CountedLogMessages = CountedLogMessages(looked)
         self._looked = looked
 
-    def ring(self, _topic: str) -> CountedRing:
-        return CountedRing(self.order, looked=self._looked)
+    def of_topic(self, _topic: str) -> CountedTopicMessages:
+        return CountedTopicMessages(self.messages, looked=self._looked)
 
 
-class CountedSelector(TopicFilter):
+class CountedFilter(TopicFilter):
     looked: Looked
 
     def matches(self, topic: str) -> bool:
@@ -110,7 +110,7 @@ class Filled:
 
     def __init__(self) -> None:
         self.looked = Looked()
-        self.core = LogStateMachine(LIMITS, Epochs("e"), CountedHistory(self.looked))
+        self.core = LogStateMachine(LIMITS, Epochs("e"), CountedStore(self.looked))
         for number in range(BIG):
             self.append("big", number)
             if number < TOPICS:
@@ -123,8 +123,8 @@ class Filled:
     def append(self, topic: str, number: int, **options: Any) -> None:
         self.core.append([draft(topic, b"%d" % number, **options)], NOW + number)
 
-    def topic_filter(self, names: list[str]) -> CountedSelector:
-        topic_filter = CountedSelector(names)
+    def topic_filter(self, names: list[str]) -> CountedFilter:
+        topic_filter = CountedFilter(names)
         topic_filter.looked = self.looked
         return topic_filter
 
@@ -270,7 +270,7 @@ def looked_for(filled: Filled) -> tuple[int, int]:
     """The same, found out anew."""
     topic = filled.core.log.topics["big"]
     sizes = [
-        len(message.data) for run in topic.ring.after(0) for message in run.messages
+        len(message.data) for run in topic.messages.after(0) for message in run.messages
         if topic.unacked is not None and run.for_all and topic.unacked.is_needed(message.seq)
     ]  # fmt: skip
     filled.looked.things()
@@ -357,4 +357,4 @@ def test_more_messages_cannot_come_than_retention_takes() -> None:
         core.append([draft("a", *[b"x"] * 10_000)], NOW)
         core.take_outbox()
         core.trim()
-        assert core.log.topics["a"].ring.live == 1_000
+        assert core.log.topics["a"].messages.live == 1_000

@@ -72,30 +72,30 @@ class Groups:
 
     # State records
 
-    def restore(self, notes: Records) -> None:
+    def restore(self, records: Records) -> None:
         """Restore stored groups. The log must have been restored before."""
         jobs: dict[tuple[str, str], dict[int, InFlight]] = {}
-        for (topic, name, seq), job in notes["job"].items():
+        for (topic, name, seq), job in records["job"].items():
             jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
         buried: dict[tuple[str, str], list[int]] = {}
-        for topic, name, seq in sorted(notes["buried"]):
+        for topic, name, seq in sorted(records["buried"]):
             buried.setdefault((str(topic), str(name)), []).append(int(seq))
         groups: dict[str, dict[str, Group]] = {}
-        for (topic, name), note in notes["group"].items():
+        for (topic, name), record in records["group"].items():
             key = str(topic), str(name)
             known = jobs.get(key, {})
             oldest_first = {seq: known[seq] for seq in sorted(known)}
-            groups.setdefault(key[0], {})[key[1]] = Group.restore(note, oldest_first, buried.get(key, ()), self._life)
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(record, oldest_first, buried.get(key, ()), self._life)
         for topic, names in groups.items():
-            held: TopicRecord = notes["topic"][topic,]
+            held: TopicRecord = records["topic"][topic,]
             log = self._log.existing(topic)
             dead = log.unacked.dead if log.unacked else None
             log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
             if dead:  # files of older versions did not count them
-                log.unacked.recount(log.ring)
+                log.unacked.recount(log.messages)
             for name, group in names.items():
-                passed = notes["group"][topic, name].passed  # None in files of older versions
-                group.passed = held.come - log.ring.count(group.cursor) if passed is None else passed
+                passed = records["group"][topic, name].passed  # None in files of older versions
+                group.passed = held.come - log.messages.count_after(group.cursor) if passed is None else passed
                 if group.closing:
                     self._closing[topic, name] = None
                 self.refresh(topic, name, group)
@@ -181,7 +181,7 @@ class Groups:
             counters = self._log.counters.setdefault(topic, [])
             counters.append(counting)
             try:
-                while not counting.count_on(log.ring, log.unacked):
+                while not counting.count_on(log.messages, log.unacked):
                     yield
             finally:
                 counters.remove(counting)
@@ -257,7 +257,7 @@ class Groups:
         hold the messages after these. True when none is left."""
         end = min([other.cursor for other in self.groups_of(log.name).values() if other is not group], default=0)
         left = JOB_BATCH
-        for run in [*islice(log.ring.after(group.cursor), JOB_BATCH)]:
+        for run in [*islice(log.messages.after(group.cursor), JOB_BATCH)]:
             for seq in run.seqs:
                 if seq <= group.cursor:
                     continue
@@ -273,9 +273,9 @@ class Groups:
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
         group = self.existing(topic, name)
-        ring = self._log.existing(topic).ring
+        messages = self._log.existing(topic).messages
         begun = next(iter(group.jobs), None)
-        oldest = next(self._fresh(topic, group, now), None) if begun is None else ring.get(begun)
+        oldest = next(self._fresh(topic, group, now), None) if begun is None else messages.get(begun)
         return GroupState(
             topic, name,
             ready=self._ready(self._log.existing(topic), group),
@@ -364,7 +364,7 @@ class Groups:
     def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
         """The messages that were never handed out. Expired ones are removed on the way."""
         begin = group.cursor
-        for run in self._log.existing(topic).ring.after(begin):
+        for run in self._log.existing(topic).messages.after(begin):
             if run.expired(now):
                 self._log.remove(next(run.messages))  # a message with a ttl has a run of its own
             elif run.for_all:
@@ -376,7 +376,7 @@ class Groups:
 
     def _find(self, topic: str, seq: int, now: float) -> Run | None:
         """The run that has the message. An expired message is removed, together with its jobs."""
-        run = self._log.existing(topic).ring.find(seq)
+        run = self._log.existing(topic).messages.find(seq)
         if run is None or not run.expired(now):
             return run
         self._log.remove(next(run.messages))

@@ -32,9 +32,9 @@ class Counting:
         self.place = begin  # messages up to this seq have been counted
         self.count = self.free = self.free_bytes = 0
 
-    def count_on(self, ring: TopicMessages, holds: "UnackedIndex | None") -> bool:
+    def count_on(self, messages: TopicMessages, holds: "UnackedIndex | None") -> bool:
         """A slice; whether that was the last one."""
-        part = [*islice(ring.sizes(self.place), SLICE)]
+        part = [*islice(messages.sizes_after(self.place), SLICE)]
         for seq, size in part:
             self.count += 1
             if holds is None or not holds.is_needed(seq):
@@ -126,9 +126,9 @@ class UnackedIndex:
         """The index of a topic that has lost its last group."""
         return cls({}, len(dead), sum(dead.values()), 0, dead) if dead else None
 
-    def recount(self, ring: TopicMessages) -> None:
+    def recount(self, messages: TopicMessages) -> None:
         """Count the held messages anew."""
-        held = [size for seq, size in ring.sizes(0) if self.is_needed(seq)]
+        held = [size for seq, size in messages.sizes_after(0) if self.is_needed(seq)]
         self.count, self.bytes = len(held), sum(held)
 
     def forget(self, seq: int) -> None:
@@ -136,22 +136,22 @@ class UnackedIndex:
         for group in self.groups.values():
             group.forget(seq)
 
-    def removable(self, ring: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
+    def removable(self, messages: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
         """The messages that are not held, oldest first. The caller must remove each before it asks for the next.
         `waiting`: seqs of the messages for one subscriber, oldest first."""
         while self._released:
-            message = ring.get(self._released[0])
+            message = messages.get(self._released[0])
             if message is None or self.is_needed(message.seq):  # by a group that was created since
                 heappop(self._released)
             else:
                 yield message
         begun = min((group.cursor for group in self.groups.values()), default=_EVERYTHING)
-        for run in ring.after(self._passed):
+        for run in messages.after(self._passed):
             if run.first > begun:
                 break
             yield from self._free_in(run, begun)
         for seq in tuple(waiting):
-            if seq > begun and (message := ring.get(seq)) is not None:
+            if seq > begun and (message := messages.get(seq)) is not None:
                 yield message
 
     def _free_in(self, run: Run, begun: int) -> Iterator[Message]:

@@ -41,7 +41,7 @@ class DiskMessageStore:
         changed: OnChange = ignore_change,
     ) -> None:  # fmt: skip
         """`left`: as it was noted. `changed` hears when it is to be noted anew."""
-        self.order = DiskLogMessages(self)
+        self.messages = DiskLogMessages(self)
         self._db = db
         self._epochs = epochs
         self._changed: OnChange = ignore_change
@@ -59,7 +59,7 @@ class DiskMessageStore:
                 self.take(row, row.count - count)
         self._changed = changed
 
-    def ring(self, topic: str) -> "DiskTopicMessages":
+    def of_topic(self, topic: str) -> "DiskTopicMessages":
         return DiskTopicMessages(self, topic)
 
     @property
@@ -337,10 +337,10 @@ class DiskTopicMessages(msgspec.Struct, gc=False, eq=False):
     def newest(self) -> Iterator[Run]:
         return self._history.descending("topic = ?", (self._topic,))
 
-    def count(self, seq: int) -> int:
+    def count_after(self, seq: int) -> int:
         return self._history.count(self._topic, seq)
 
-    def sizes(self, seq: int) -> Iterator[tuple[int, int]]:
+    def sizes_after(self, seq: int) -> Iterator[tuple[int, int]]:
         return self._history.sizes(self._topic, seq)
 
 
@@ -348,16 +348,16 @@ class DiskLogMessages:
     """Every retained message. Rings write them; here they are read."""
 
     def __init__(self, history: DiskMessageStore) -> None:
-        self._history = history
+        self._store = history
 
     def get(self, seq: int) -> Message | None:
-        return self._history.get(seq)
+        return self._store.get(seq)
 
     def after(self, seq: int) -> Iterator[Run]:
-        return self._history.ascending("TRUE", (), seq)
+        return self._store.ascending("TRUE", (), seq)
 
     def newest(self) -> Iterator[Run]:
-        return self._history.descending("TRUE", ())
+        return self._store.descending("TRUE", ())
 
-    def before(self, time: float, head: int, own: bool) -> int:
-        return self._history.before(time, head, own)
+    def position_before(self, time: float, head: int, own: bool) -> int:
+        return self._store.before(time, head, own)

@@ -76,7 +76,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
 
     def gone(self, seq: int) -> int:
         """How many of the row's messages behind that place, which is before its key, are not there any more."""
-        return min(self.count, self.key - seq) - self.run.count(seq)
+        return min(self.count, self.key - seq) - self.run.count_after(seq)
 
 
 def rows(runs: Iterable[Run]) -> Iterator[Row]:

@@ -28,13 +28,13 @@ class _Sort(msgspec.Struct, frozen=True):
 _SORTS: Final[dict[Kind, _Sort]] = {
     "log": _Sort(LogRecord, lambda core: core.log.record()),
     "topic": _Sort(TopicRecord, lambda core, name: core.log.topic_record(name)),
-    "forgotten": _Sort(TrimMark, lambda core, name: core.log.losses.record(name)),
+    "forgotten": _Sort(TrimMark, lambda core, name: core.log.trim_marks.record(name)),
     "group": _Sort(GroupRecord, lambda core, topic, name: core.groups.group_record(topic, name)),
     "job": _Sort(InFlight, lambda core, topic, name, seq: core.groups.job_record(topic, name, seq)),
     "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.dead_record(topic, name, seq)),
     "key": _Sort(Remembered, lambda core, topic, key: core.idempotency.record(topic, key)),
     "delayed": _Sort(Postponed, lambda core, number: core.delayed.record(number)),
-    "left": _Sort(dict[int, int], lambda core: core.log.history.left),
+    "left": _Sort(dict[int, int], lambda core: core.log.store.left),
 }
 
 
