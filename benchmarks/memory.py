@@ -266,10 +266,10 @@ ROWS: Final = (
     Row("the log", "sqlite: leases", LOG, leases, ON_DISK),
     Row("the log", "sqlite: groups", LOG, groups, ON_DISK, NAMES),
     Row("names and keys", "topics, keys and what is gone", ("max_topics", 500), names),
-    Row("what is coming in", "bodies", ("max_unfinished", 16 * MIB), unfinished),
-    Row("what readers have not taken", "a stalled crowd", ("max_unsent", 16 * MIB), untaken),
+    Row("unfinished input", "bodies", ("max_unfinished", 16 * MIB), unfinished),
+    Row("unread output", "a stalled crowd", ("max_unsent", 16 * MIB), untaken),
     Row(
-        "a batch that is stored",
+        "a batch being stored",
         "lines of 1 KB",
         ("max_batch", 4 * MIB),
         whole_batch,
@@ -310,7 +310,7 @@ def measure(row: Row, scale: int, folder: str) -> Figures:
         client.most = 0
         row.fill(client)
         client.look()
-        what = {row.what, "a batch that is stored"} if row.batches else {row.what}
+        what = {row.what, "a batch being stored"} if row.batches else {row.what}
         announced = sum(item.nbytes for item in items(settings) if item.what in what)
         return Figures(f"{flag(row.limit[0])} {wanted[row.limit[0]]}", announced, client.most - before)
 

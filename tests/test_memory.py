@@ -11,7 +11,7 @@ from app.fanout.fanout import Fanout
 from app.fanout.transit import Parcel, Shipment
 from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
-from app.limits.quotas import PLACE
+from app.limits.quotas import SLOT_MEMORY
 from app.log.epochs import Epochs
 from app.log.groups.events import NO_EVENTS
 from app.log.groups.group import GROUP_COST, JOB_COST, RECENT_DEAD_COST, Group, GroupSettings
@@ -211,7 +211,7 @@ async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: C
         fanout.subscribe(topic_filter, SSE_RAW, Wakeup()).start(LATEST)
 
     taken, count = grown(work, 100), 100
-    assert taken < (fanout.slots / count) * PLACE
+    assert taken < (fanout.slots / count) * SLOT_MEMORY
     assert taken > 0.2 * TopicFilter(names(0)).memory
 
 

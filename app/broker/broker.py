@@ -21,7 +21,7 @@ from ..fanout.sink import Sink
 from ..fanout.wakeup import Wakeup
 from ..limits.buffered_bytes import InboundBudget, OutboundBudget
 from ..limits.drain import DrainSchedule
-from ..limits.quotas import Quotas, counts_as, places
+from ..limits.quotas import Quotas, counts_as, slots_for
 from ..log.groups.group import GroupState
 from ..log.reading import Page
 from ..log.topic_log import TopicState
@@ -99,7 +99,7 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
-        timing, on_leave = self._timing, self.quotas.leave_seats
+        timing, on_leave = self._timing, self.quotas.release_slots
         outbound = OutboundBudget(self._flow.unsent, self._loop)
         self._fanout = Fanout(
             self, self._loop, timing.stall, self.counters, outbound, coalesce=timing.coalesce, on_leave=on_leave
@@ -148,7 +148,7 @@ class Broker:
         It ends after `limit` messages and, if `aging`, at the stream age. The caller owns it and calls detach() at the
         end. `client`: whose quota of slots it uses (app/limits/quotas.py). Raises Draining, SubscriberLimit.
         """
-        self._take_slots(client, places(topic_filter.memory))
+        self._take_slots(client, slots_for(topic_filter.memory))
         return self._fanout.subscribe(topic_filter, encoder, sink, self._age(aging), limit, client=client)
 
     @property
@@ -365,7 +365,7 @@ class Broker:
     def _take_slots(self, client: str | None, count: int = 1) -> None:
         """They are released when the subscriber leaves. Raises Draining, SubscriberLimit."""
         self._check_slots(count)
-        self.quotas.take_seats(client, count)
+        self.quotas.take_slots(client, count)
 
     def _check_slots(self, count: int = 1) -> None:
         """Raises Draining, SubscriberLimit."""

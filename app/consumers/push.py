@@ -122,7 +122,7 @@ class PushConsumer:
         self._context.counters.deliver(len(leases), len(data))
         self.sink.write(data)
         if self._paused:
-            self._context.outbound.owe(self, len(data))
+            self._context.outbound.add(self, len(data))
 
     def evict(self) -> None:
         """Cut it off because its client does not read."""

@@ -24,7 +24,7 @@ from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from ..limits.buffered_bytes import OutboundBudget
-from ..limits.quotas import places
+from ..limits.quotas import slots_for
 from ..limits.stall import StallWatch
 from ..log.reading import Page
 from ..messages.message import ONE, Message
@@ -88,7 +88,7 @@ class Cohort:
 
     def __init__(self, topic_filter: TopicFilter, encoder: Encoder, counters: Counters) -> None:
         self.topic_filter = topic_filter
-        self.slots = places(topic_filter.memory)  # that each of its subscribers takes (app/limits/quotas.py)
+        self.slots = slots_for(topic_filter.memory)  # that each of its subscribers takes (app/limits/quotas.py)
         self.encoder = encoder
         self._counters = counters
         self.live: dict[Subscriber, None] = {}  # at the head, in the order in which they joined
@@ -262,7 +262,7 @@ class Subscriber:
     def buffered(self, nbytes: int) -> None:
         """Count bytes that wait in the server, if the socket is full."""
         if self._paused and not self.closed:
-            self._context.outbound.owe(self, nbytes)
+            self._context.outbound.add(self, nbytes)
 
     def write(self, data: bytes) -> None:
         """Write to this subscriber alone. A sink that fails, a fault of the server, is cut off."""

@@ -1,6 +1,6 @@
-"""How much memory the settings allow in all, each bound with the setting behind it, and how much there is.
+"""The memory budget: the most memory that the settings allow, bound by bound, and the memory that is available.
 
-These are bounds, not what is used: an idle server takes little more than the program itself.
+These are upper bounds. An idle server uses little more than the program itself.
 """
 
 import os
@@ -12,47 +12,49 @@ import msgspec
 
 from ..messages.units import ByteSize
 from ..settings import Settings
-from .quotas import PLACE
+from .quotas import SLOT_MEMORY
 
 KIB: Final = 1 << 10
 PROGRAM: Final = 64 << 20  # bytes: Python, the libraries, the code; 46 MiB on Linux
-LONG_NAME: Final = 3 * KIB  # a topic of the greatest length, and what is remembered with it
-REMEMBERED: Final = 20_000  # of those: keys (app/log/idempotency.py), and topics that are gone (app/log/trims.py)
-CONNECTION: Final = 8 * KIB  # an idle one, with its task or its reader
-UNTAKEN: Final = 64 * KIB  # what a transport holds before its reader is held, besides the write that was too much
-GROWING: Final = 2  # times as much as has come of what is not whole: it is copied as it grows
-CACHES: Final = 48 << 20  # of the engine sqlite: its pages, and messages that were read or written last
-PARTS: Final = 4  # copies of a batch at once: as it came, its lines, its messages, their frames
+LONG_NAME: Final = 3 * KIB  # bytes: a topic of the greatest length, with what is stored per topic
+REMEMBERED: Final = 20_000  # idempotency keys (app/log/idempotency.py) and deleted topics (app/log/trims.py)
+CONNECTION: Final = 8 * KIB  # bytes: an idle connection, with its task or its subscriber
+WRITE_BUFFER: Final = 64 * KIB  # bytes a transport buffers before writing to it is paused, besides the last write
+GROWING: Final = 2  # copies of an unfinished request: its buffer is copied as it grows
+CACHES: Final = 48 << 20  # bytes, of the engine sqlite: its page cache, and the messages read or written last
+PARTS: Final = 4  # copies of a batch at once: the body, its lines, its messages, their encodings
 
 
 class Item(msgspec.Struct, frozen=True):
     what: str
     nbytes: int
     settings: str
-    """Those that lower it."""
+    """The settings that lower the bound; empty if none does."""
 
 
 def items(settings: Settings) -> list[Item]:
-    """The bounds; together they are the most that the server takes."""
+    """The bounds. Their sum is the most memory that the server uses."""
     memory = settings.engine == "memory"
-    log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on the disk
-    reader = PLACE + UNTAKEN + 2 * settings.send_buffer  # the kernel takes twice what is asked for
+    log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on disk
+    subscriber = SLOT_MEMORY + WRITE_BUFFER + 2 * settings.send_buffer  # the kernel doubles SO_SNDBUF
     http = CONNECTION + GROWING * settings.max_head
     return [
         Item("the program", PROGRAM, ""),
         Item("the log", int(log), "--max-total-bytes"),
         Item("names and keys", (settings.max_topics + REMEMBERED) * LONG_NAME, "--max-topics"),
-        Item("what is coming in", GROWING * settings.max_unfinished, "--max-unfinished"),
-        Item("what readers have not taken", 2 * settings.max_unsent, "--max-unsent"),  # and answers, likewise
-        Item("a batch that is stored", PARTS * settings.max_batch, "--max-batch"),
-        Item("subscribers", settings.max_subscribers * reader, "--max-subscribers, --send-buffer"),
+        Item("unfinished input", GROWING * settings.max_unfinished, "--max-unfinished"),
+        Item("unread output", 2 * settings.max_unsent, "--max-unsent"),  # of subscribers, and again of responses
+        Item("a batch being stored", PARTS * settings.max_batch, "--max-batch"),
+        Item("subscribers", settings.max_subscribers * subscriber, "--max-subscribers, --send-buffer"),
         Item("HTTP connections", settings.max_http_clients * http, "--max-http-clients"),
-        Item("connections to the line port", settings.max_tcp_clients * (CONNECTION + UNTAKEN), "--max-tcp-clients"),
+        Item(
+            "connections to the line port", settings.max_tcp_clients * (CONNECTION + WRITE_BUFFER), "--max-tcp-clients"
+        ),
     ]
 
 
 def lines(settings: Settings, available: int) -> Iterator[str]:
-    """What is said at a start: the sum, and a warning when there is less."""
+    """Lines of the start-up banner: the sum, and a warning if less memory is available."""
     bounds = items(settings)
     total = sum(item.nbytes for item in bounds)
     yield f"  memory     at most {_rounded(total)} with these limits; there are {_rounded(available)}"
@@ -68,14 +70,14 @@ def _rounded(nbytes: int) -> str:
 
 
 def available(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may take: its cgroup's limit, or what the machine has. `root`: of the file
-    system."""
+    """Bytes of memory that this process may use: the lowest limit of its cgroups, or the memory of the machine. `root`
+    is the root of the file system."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(root)])
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """Those of the cgroups that this process is in, of version 2 and 1."""
+    """The limits of the cgroups that this process is in, of version 2 and 1."""
     mounted = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -86,7 +88,7 @@ def _limits(root: Path) -> Iterator[int]:
 
 
 def _limits_along(mounted: Path, path: str, name: str) -> Iterator[int]:
-    """Of a group and of those it is in. In a container the path may be the host's: then only the root is there."""
+    """The limits of a cgroup and its parents. In a container the path may be the host's; then only the root exists."""
     group = mounted / path.lstrip("/")
     for folder in [group, *group.parents]:
         if folder.is_relative_to(mounted) and (text := _text(folder / name).strip()).isdigit():

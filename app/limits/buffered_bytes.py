@@ -1,7 +1,8 @@
-"""What was written to readers that did not take it: of all of them together, so that it has an end.
+"""Budgets for the bytes that are buffered for all clients together: unread output, and unfinished input.
 
-A reader's socket that is full has taken the reader out of what is live; what was written to it last is still here. When
-all of that is too much, who has been in debt longest is cut off first, and comes back with its last id.
+A subscriber whose socket is full is paused, and gets no more writes; the bytes written last are still buffered. When
+the sum over all subscribers exceeds the budget, the one that has been slow longest is disconnected first. It resumes
+from its last event id when it reconnects.
 """
 
 from asyncio import AbstractEventLoop
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from ..errors import Overloaded
 
 
-class Debtor(Protocol):
+class SlowClient(Protocol):
     def evict(self) -> None: ...
 
 
@@ -21,20 +22,20 @@ class OutboundBudget:
         self.held = 0  # bytes
         self._most = most
         self._loop = loop
-        self._debts: dict[Debtor, int] = {}  # the oldest first
+        self._pending: dict[SlowClient, int] = {}  # bytes; the client that has been slow longest first
 
-    def owe(self, debtor: Debtor, nbytes: int) -> None:
-        """It was given so many bytes and is full."""
-        self._debts[debtor] = self._debts.get(debtor, 0) + nbytes
+    def add(self, client: SlowClient, nbytes: int) -> None:
+        """So many more bytes are buffered for a client that is full. Evicts the oldest ones above the budget."""
+        self._pending[client] = self._pending.get(client, 0) + nbytes
         self.held += nbytes
         while self.held > self._most:
-            oldest = next(iter(self._debts))
+            oldest = next(iter(self._pending))
             self.drained(oldest)
-            self._loop.call_soon(oldest.evict)  # not now: somebody may be in the middle of a delivery
+            self._loop.call_soon(oldest.evict)  # not now: a delivery may be under way
 
-    def drained(self, debtor: Debtor) -> None:
-        """It has taken all of it, or is gone. Idempotent."""
-        self.held -= self._debts.pop(debtor, 0)
+    def drained(self, client: SlowClient) -> None:
+        """The client has read all of it, or has disconnected. Idempotent."""
+        self.held -= self._pending.pop(client, 0)
 
 
 class InboundBudget:
@@ -44,12 +45,11 @@ class InboundBudget:
         self._most = most
 
     def grow(self, before: int, now: int) -> None:
-        """A body or a line that had so many bytes has so many now. Raises Overloaded, and then it is as before."""
+        """An unfinished body or line has grown from `before` to `now` bytes, or has shrunk. Raises Overloaded, and then
+        counts nothing."""
         more = now - before
         if more > 0 and self.held + more > self._most:
-            raise Overloaded(
-                f"clients have sent {self.held} bytes of what is not whole yet: try again in a few seconds"
-            )
+            raise Overloaded(f"clients have sent {self.held} bytes of unfinished input: try again in a few seconds")
         self.held += more
 
 
@@ -57,15 +57,15 @@ class Client(Protocol):
     transport: Any
 
     def unsent(self) -> int:
-        """Bytes of answers that it has not taken."""
+        """Bytes of responses that the client has not read."""
         ...
 
 
 def shed_slow_clients(clients: Iterable[Client], most: int) -> None:
-    """Cut off who has taken least of his answers, until at most so many bytes are not taken."""
-    owing = [(unsent, client) for client in clients if (unsent := client.unsent())]
-    total = sum(unsent for unsent, _ in owing)
-    for unsent, client in sorted(owing, key=lambda owed: -owed[0]):
+    """Disconnect the clients with the most unread bytes, until at most `most` bytes are unread in all."""
+    slow = [(unsent, client) for client in clients if (unsent := client.unsent())]
+    total = sum(unsent for unsent, _ in slow)
+    for unsent, client in sorted(slow, key=lambda item: -item[0]):
         if total <= most:
             break
         client.transport.abort()

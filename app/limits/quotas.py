@@ -1,7 +1,8 @@
-"""How much one client may do, so that it leaves something for the others.
+"""Quotas of one client: publishes a second, subscribers at a time, and failed log-ins.
 
-A client is a token, by its name, or an anonymous address: one with a token is known by it, since behind a proxy all
-share an address. Who is anonymous on this very machine is not limited: he could as well stop the server.
+A client is identified by the name of its token, or, if it is anonymous, by its address. The token comes first, since
+all clients behind a proxy share an address. Anonymous clients on a loopback address have no quota: they could as well
+stop the server.
 """
 
 import time
@@ -17,23 +18,22 @@ from ..errors import RateLimited, SubscriberLimit
 from .rates import Buckets
 
 MINUTE: Final = 60.0
-PLACE: Final = 16 << 10  # bytes of memory: what a subscriber's topics and patterns may take for one place
-NETWORK: Final = 64  # bits of an IPv6 address that tell customers apart: one has all addresses of such a network
+SLOT_MEMORY: Final = 16 << 10  # bytes that a subscriber's topics and patterns may use for one slot
+NETWORK: Final = 64  # bits of an IPv6 address that identify a client: one customer has all addresses of a /64
 
 
-def places(nbytes: int) -> int:
-    """As how many a subscriber counts whose topics and patterns take so much memory."""
-    return max(-(-nbytes // PLACE), 1)
+def slots_for(nbytes: int) -> int:
+    """The number of slots of a subscriber whose topics and patterns use so much memory."""
+    return max(-(-nbytes // SLOT_MEMORY), 1)
 
 
 def counts_as(count: int) -> str:
-    """The end of a sentence that says why one more is too many."""
+    """The end of an error sentence: why one subscriber took several slots."""
     return f": one with so many topics and patterns counts as {count}" if count > 1 else ""
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """One client's: publishes a second, and how many at once after a pause; places of subscribers at a time. 0 is no
-    limit."""
+    """The quotas of one client: publishes a second, publishes in a burst, subscriber slots. 0 is no limit."""
 
     publish_rate: int = 1_000
     publish_burst: int = 2_000
@@ -41,8 +41,8 @@ class Shares(msgspec.Struct, frozen=True):
 
 
 def client_of(token: str | None, address: str | None) -> str | None:
-    """The client's name in quotas and in sentences. None: it has no limit. `address`: as the socket tells it, or None
-    where there is none."""
+    """The client's name in quotas and error sentences; None if it has no limit. `address` is the peer's; a Unix socket
+    has none."""
     return _named(token) if token is not None else _anonymous(address)
 
 
@@ -67,16 +67,16 @@ def _anonymous(address: str | None) -> str | None:
 
 
 class Quotas:
-    """What the clients have of their shares."""
+    """What each client has used of its quotas."""
 
     def __init__(self, shares: Shares = Shares(), clock: Callable[[], float] = time.monotonic) -> None:  # noqa: B008
         self._shares = shares
         self._clock = clock
         self._publishes = _buckets(shares.publish_rate, shares.publish_burst)
-        self._seats: Counter[str] = Counter()
+        self._slots: Counter[str] = Counter()
 
     def publish(self, client: str | None, count: int = 1) -> None:
-        """It publishes so many messages, all or none. Raises RateLimited."""
+        """Count `count` publishes, all or none. Raises RateLimited."""
         if client is None or self._publishes is None:
             return
         if wait := self._publishes.take(client, count, self._clock()):
@@ -86,20 +86,20 @@ class Quotas:
                 wait,
             )
 
-    def take_seats(self, client: str | None, count: int = 1) -> None:
-        """It subscribes, and takes so many places. Raises SubscriberLimit."""
+    def take_slots(self, client: str | None, count: int = 1) -> None:
+        """Take slots for a new subscriber. Raises SubscriberLimit."""
         if client is None:
             return
-        taken = self._seats[client]
+        taken = self._slots[client]
         if 0 < self._shares.subscribers < taken + count:
             raise SubscriberLimit(f"{client} has {taken} subscribers, as many as one client may have{counts_as(count)}")
-        self._seats[client] += count
+        self._slots[client] += count
 
-    def leave_seats(self, client: str | None, count: int = 1) -> None:
+    def release_slots(self, client: str | None, count: int = 1) -> None:
         if client is not None:
-            self._seats[client] -= count
-            if not self._seats[client]:
-                del self._seats[client]
+            self._slots[client] -= count
+            if not self._slots[client]:
+                del self._slots[client]
 
 
 def _buckets(rate: float, burst: int) -> Buckets | None:
@@ -107,8 +107,8 @@ def _buckets(rate: float, burst: int) -> Buckets | None:
 
 
 class FailedLogins:
-    """The authenticator's attempts: so many from one address in a minute, then more are told to wait. Only what was
-    found to be not good counts, so who works is not locked out by others at his address."""
+    """Failed log-ins by address: above `most` in a minute, further failures are refused with a time to wait. Only
+    failures count, so that valid clients are not locked out by others at their address."""
 
     def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         """0 is no limit."""
@@ -117,15 +117,15 @@ class FailedLogins:
         self._buckets = _buckets(most / MINUTE, most)
 
     def failed(self, address: str) -> None:
-        """Raises RateLimited, in place of what went wrong."""
-        if self._buckets is not None and (wait := self._buckets.take(_place(address), 1, self._clock())):
+        """Count a failure. Raises RateLimited, which replaces the error of the log-in."""
+        if self._buckets is not None and (wait := self._buckets.take(_origin(address), 1, self._clock())):
             raise RateLimited(
-                f"{_place(address)} has failed to log in {self._most} times in a minute: "
+                f"{_origin(address)} has failed to log in {self._most} times in a minute: "
                 f"try again in {wait:.0f} seconds",
                 wait,
             ) from None
 
 
-def _place(address: str) -> str:
-    """Also of this machine."""
+def _origin(address: str) -> str:
+    """The name of an address; unlike _anonymous, loopback addresses have one too."""
     return _anonymous(address) or f"address {address}"

@@ -1,31 +1,31 @@
-"""How often something may be done, for each of many who do it: a token bucket each, as plain functions of the time."""
+"""Rate limits: a token bucket for each key, computed from the time that the caller passes."""
 
 from typing import Final
 
-MOST: Final = 10_000  # buckets; of those beyond, the ones that were asked longest ago begin anew, full
+MAX_BUCKETS: Final = 10_000  # above it, the least recently used bucket is dropped, and so is full again
 _TOLERANCE: Final = 1e-9  # seconds: sums of floats are not exact
 
 
 class Buckets:
-    """A bucket holds `burst` and gains `rate` a second. Each key has its own, which begins full.
+    """A bucket holds `burst` and gains `rate` a second. Each key has its own bucket, which starts full.
 
-    Of a bucket only the time is kept at which it is full again: one that is full is as good as none.
+    A bucket is stored as the time at which it is full again. A bucket that is full need not be stored.
     """
 
-    def __init__(self, rate: float, burst: int, most: int = MOST) -> None:
+    def __init__(self, rate: float, burst: int, most: int = MAX_BUCKETS) -> None:
         self._rate = rate
         self._burst = burst
         self._most = most
-        self._full_at: dict[str, float] = {}  # those asked longest ago first
+        self._full_at: dict[str, float] = {}  # seconds; the least recently used first
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def take(self, key: str, count: int, now: float) -> float:
-        """Take so many, all or none. Answers 0, or else the seconds until there are enough.
+        """Take `count`, all or none. Returns 0, or the seconds until there are enough.
 
-        More than a bucket holds are given when it is full, and what was too much is owed: so nothing that is lawful in
-        itself, such as a large batch, can never be done.
+        If `count` is more than a bucket holds, a full bucket gives it and goes below zero. Otherwise a large batch,
+        though allowed, could never be published.
         """
         wait = self.wait(key, count, now)
         full_at = max(self._full_at.pop(key, now), now)
@@ -35,7 +35,7 @@ class Buckets:
         return wait
 
     def wait(self, key: str, count: int, now: float) -> float:
-        """What take() would answer; nothing is taken."""
-        owed = max(self._full_at.get(key, now) - now, 0.0)
-        wait = owed - (self._burst - min(count, self._burst)) / self._rate
+        """The result that take() would have; takes nothing."""
+        missing = max(self._full_at.get(key, now) - now, 0.0)
+        wait = missing - (self._burst - min(count, self._burst)) / self._rate
         return wait if wait > _TOLERANCE else 0.0

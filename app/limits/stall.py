@@ -1,4 +1,4 @@
-"""A socket that takes nothing: it is looked at while its reader is held, and cut off when nothing has moved."""
+"""Detection of stalled sockets: a paused subscriber is disconnected when its client has read nothing for a while."""
 
 from asyncio import AbstractEventLoop, TimerHandle
 from typing import Protocol
@@ -8,26 +8,28 @@ from ..telemetry.counters import Counters
 
 class Socket(Protocol):
     def pending(self) -> int:
-        """Bytes that were written and not taken yet."""
+        """Bytes that were written and that the peer has not received yet."""
         ...
 
     def abort(self) -> None: ...
 
 
 class StallWatch:
-    __slots__ = ("_counts", "_loop", "_pending", "_seconds", "_socket", "_timer")
+    """Aborts the socket if `pending()` has not fallen after `seconds`; otherwise waits as long again."""
+
+    __slots__ = ("_counters", "_loop", "_pending", "_seconds", "_socket", "_timer")
 
     def __init__(self, socket: Socket, loop: AbstractEventLoop, seconds: float, counters: Counters) -> None:
         self._socket = socket
         self._loop = loop
         self._seconds = seconds
-        self._counts = counters
-        self._pending = 0  # what the socket had not taken when it was last looked at
+        self._counters = counters
+        self._pending = 0  # bytes, at the last check
         self._timer: TimerHandle | None = None
 
     def start(self) -> None:
         self._pending = self._socket.pending()
-        self._timer = self._loop.call_later(self._seconds, self._look)
+        self._timer = self._loop.call_later(self._seconds, self._check)
 
     def stop(self) -> None:
         """Idempotent."""
@@ -35,9 +37,9 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._socket.pending() < self._pending:
             self.start()
         else:
-            self._counts.evicted += 1
+            self._counters.evicted += 1
             self._socket.abort()

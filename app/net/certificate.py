@@ -1,4 +1,4 @@
-"""The certificate that the doors show. A new one takes its place while connections go on with the old one."""
+"""The server's TLS certificate. After a reload new connections get the new one; open connections keep the old one."""
 
 import ssl
 from pathlib import Path
@@ -15,7 +15,7 @@ class CertificateInvalid(PlainmqError):
 
 
 class Certificate:
-    """A certificate with those that vouch for it, and its key, in one PEM file or two. Raises CertificateInvalid."""
+    """A certificate chain and its private key, in one PEM file or two. Raises CertificateInvalid."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
@@ -26,17 +26,19 @@ class Certificate:
         return str(self._certificate)
 
     def reload(self) -> None:
-        """Read the files again, for connections that come from now on. Raises CertificateInvalid, and keeps the old."""
+        """Read the files again, for new connections. Raises CertificateInvalid, and keeps the old certificate."""
         self._newest = _load(self._certificate, self._key)
 
     def options(self, handshake_timeout: float) -> dict[str, Any]:
-        """What `loop.create_server` needs to speak TLS."""
+        """Arguments of `loop.create_server` for TLS."""
         context = _load(self._certificate, self._key)
-        # A listener has one context for its life; at every handshake, with a server name or without, this is called:
-        context.sni_callback = self._show
+        # A listener keeps one context. This callback runs in every handshake, with a server name or without:
+        context.sni_callback = self._use_newest
         return {"ssl": context, "ssl_handshake_timeout": handshake_timeout}
 
-    def _show(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+    def _use_newest(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
         connection.context = self._newest
 
 
@@ -45,10 +47,12 @@ def _load(certificate: Path, key: Path) -> ssl.SSLContext:
     _check(key, _KEY, "private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # who asks for it again and again costs us and not them
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a cheap request of a client that costs the server much
 
-    def passphrase() -> str:  # or OpenSSL would ask at the terminal
-        raise CertificateInvalid(f"the key in {key} is encrypted: give it without a passphrase, readable to us alone")
+    def passphrase() -> str:  # without it OpenSSL asks at the terminal
+        raise CertificateInvalid(
+            f"the key in {key} is encrypted: give it without a passphrase, in a file that only the server can read"
+        )
 
     try:
         context.load_cert_chain(certificate, key, passphrase)
@@ -56,16 +60,16 @@ def _load(certificate: Path, key: Path) -> ssl.SSLContext:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise CertificateInvalid(f"the key in {key} does not belong to the certificate in {certificate}") from None
         raise CertificateInvalid(f"{certificate} with {key} cannot be used: {error.reason or error}") from None
-    except OSError as error:  # replaced at this very moment
+    except OSError as error:  # the file was replaced since _check
         raise CertificateInvalid(f"{certificate} or {key} cannot be read: {error.strerror}") from None
     return context
 
 
 def _check(path: Path, mark: bytes, what: str) -> None:
-    """OpenSSL does not say which of the two files it means."""
+    """Check that the file is PEM of that kind: the errors of OpenSSL do not name the file."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CertificateInvalid(f"{path} cannot be read: {error.strerror}") from None
     if mark not in content:
-        raise CertificateInvalid(f"{path} holds no {what} in the form PEM")
+        raise CertificateInvalid(f"{path} holds no {what} in PEM format")

@@ -1,4 +1,4 @@
-"""How far the bytes that were written to a connection have come: what the other machine has, it has acknowledged."""
+"""Progress of the bytes written to a connection: how many of them the peer's TCP has acknowledged."""
 
 import array
 import fcntl
@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 from .sockets import bytes_acknowledged, is_tls
 
-HIDDEN: Final = 2 << 20  # bytes: what TLS has below the buffer that it tells of; the largest write, and some more
+HIDDEN: Final = 2 << 20  # bytes: what TLS may buffer below its visible write buffer: the largest write, and a reserve
 
 
 class Progress(NamedTuple):
-    """Of all bytes that were ever written: the other side has `taken` so many, so many more are known to be `waiting`,
-    and there are at most so many `hidden` ones. `open`: more of them may be taken."""
+    """All bytes ever written to a connection: `taken` ones are acknowledged by the peer, `waiting` ones are buffered
+    here, and at most `hidden` more are in buffers that cannot be seen. `open`: `taken` may still grow."""
 
     taken: int
     waiting: int
@@ -25,37 +25,39 @@ class Progress(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The other side has all that was written by now, when it has taken so many."""
+        """The peer has all that was written so far when `taken` has reached this."""
         return self.taken + self.waiting + self.hidden
 
     @property
     def last(self) -> "Progress":
-        """The same when the connection is gone."""
+        """The same progress, of a connection that is closed."""
         return self._replace(open=False)
 
 
 ALL: Final = Progress(sys.maxsize, 0, open=False)
-"""The connection has ended in good order: the system has what was written, and sees to it."""
+"""The connection was closed in order: the kernel has all bytes, and delivers them."""
 
 
 def progress(transport: Transport, sock: socket.socket | None = None) -> Progress:
-    """Where the system does not say what was acknowledged, what it has taken is with the other side. `sock`: another
-    hold on the same socket, which outlasts the transport."""
+    """Where the system does not report acknowledged bytes, those given to the kernel count as taken. `sock` is a
+    duplicate of the transport's socket (duplicate_socket), which outlives the transport."""
     waiting = transport.get_write_buffer_size()
     hidden = HIDDEN if is_tls(transport) else 0
     unacknowledged = array.array("i", [0])
     try:
         sock = sock or transport.get_extra_info("socket")
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unacknowledged)  # first: too late is harmless, too early is not
+        fcntl.ioctl(
+            sock.fileno(), termios.TIOCOUTQ, unacknowledged
+        )  # read first: bytes acknowledged in between may count twice, but none is missed
         taken = bytes_acknowledged(sock)
-    except (AttributeError, OSError, ValueError):  # it is gone, or no TCP
+    except (AttributeError, OSError, ValueError):  # the socket is closed, or not TCP
         return Progress(0, waiting, hidden, not transport.is_closing())
     return Progress(taken, waiting + unacknowledged[0], hidden, not transport.is_closing())
 
 
-def another_hold(transport: Transport) -> socket.socket | None:
-    """On the transport's socket: what was acknowledged can be asked for as long as nobody closes it, and the connection
-    ends no sooner. None if there is no socket any more."""
+def duplicate_socket(transport: Transport) -> socket.socket | None:
+    """A duplicate of the transport's socket, to read the acknowledged bytes from after the transport is closed. The
+    connection stays open until the caller closes it. None if the socket is closed already."""
     try:
         return socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
     except (AttributeError, OSError):

@@ -1,5 +1,5 @@
-"""What is read again while the server runs, on SIGHUP. No part waits for another. One that fails is tried again until
-it can be read: a file may be half written, or its partner not there yet, when the signal comes."""
+"""Hooks that read files again on SIGHUP. Each hook is independent of the others. A hook that fails is tried again until
+it succeeds: when the signal comes, a file may be half written, or the key of a certificate not there yet."""
 
 import logging
 from asyncio import TimerHandle, get_running_loop
@@ -8,14 +8,14 @@ from typing import Final
 
 from .trouble import Trouble
 
-RETRY: Final = 5.0  # seconds until what failed is tried again
+RETRY: Final = 5.0  # seconds until a failed hook is tried again
 
 _log = logging.getLogger("plainmq.reload")
 
 
 class ReloadHooks:
-    """`add` what can be read again, under a name for people, such as `the certificate in /etc/mq.pem`. `stale` says of
-    each kind whether its newest state is not in force."""
+    """The hooks, by a name for log sentences, such as `the certificate in /etc/mq.pem`. In `stale`, which the metrics
+    report, a kind is 1 while its newest state is not in force."""
 
     def __init__(self, stale: MutableMapping[str, int], retry: float = RETRY) -> None:
         self._stale = stale
@@ -24,17 +24,18 @@ class ReloadHooks:
         self._timer: TimerHandle | None = None
 
     def add(self, kind: str, name: str, reload: Callable[[], None], meanwhile: str = "the old one stays") -> None:
-        """`reload` raises what is wrong; `meanwhile`: what holds then. `kind`: for the metrics."""
+        """`reload` raises an error if it fails. `meanwhile` says in the log what is in force then; `kind` is the key in
+        `stale`."""
         self._parts[name] = reload, Trouble(kind, name, meanwhile, self._stale)
 
     def run(self) -> None:
-        """Read everything again, and log what came of it."""
+        """Run all hooks, and log the result of each."""
         if not self._parts:
             _log.warning("SIGHUP: there is nothing to read again")
         self._read(list(self._parts))
 
     def close(self) -> None:
-        """Try nothing more."""
+        """Cancel the next attempt."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

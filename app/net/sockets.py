@@ -1,4 +1,5 @@
-"""Listening sockets. What is set on them holds for every connection they accept (Linux), at no cost per connection."""
+"""Listening sockets, and what is asked of connected ones. Accepted connections inherit the options of the listening
+socket (Linux), at no cost per connection."""
 
 import array
 import errno
@@ -15,12 +16,12 @@ from typing import Final, NamedTuple
 from ..errors import PlainmqError
 
 BACKLOG: Final = 4_096
-_WAYS_OUT: Final = {
+_REMEDIES: Final = {
     errno.EADDRINUSE: "stop what listens there, or choose another {port}",
     errno.EACCES: "choose another {port}, from 1024 on, or give the process the right to listen below",
-}  # other errors mean that this machine has no such address
+}  # other errors: this machine has no such address
 _ACKNOWLEDGED = slice(120, 128)  # of struct tcp_info (linux/tcp.h): tcpi_bytes_acked
-_IDLE, _INTERVAL, _PROBES = 30, 10, 3  # seconds, seconds, count: a peer that vanished is noticed within a minute
+_IDLE, _INTERVAL, _PROBES = 30, 10, 3  # seconds, seconds, count: a vanished peer is noticed within a minute
 
 
 class AddressUnavailable(PlainmqError):
@@ -28,16 +29,16 @@ class AddressUnavailable(PlainmqError):
 
 
 class Names(NamedTuple):
-    """What an address is called where it is set, for sentences."""
+    """The names of the options that set an address, for error sentences."""
 
     host: str
     port: str
 
 
 def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: Names) -> socket.socket:
-    """A socket that listens on that address. Clients wait in its backlog until it is served: as long as it did not
-    listen, another could be bound to the same address, and one of the two would stay deaf. Raises AddressUnavailable
-    with a sentence."""
+    """A socket that listens on that address. Clients wait in its backlog until the server accepts them. It listens at
+    once: another process could bind the address of a socket that does not listen yet, and one of the two would get no
+    connections. Raises AddressUnavailable."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
@@ -56,16 +57,14 @@ def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: 
 
 
 def _unavailable(host: str, port: int, error: OSError, names: Names) -> AddressUnavailable:
-    way_out = _WAYS_OUT.get(error.errno or 0, "choose another {host}")
-    return AddressUnavailable(
-        f"cannot listen on {host}:{port}: {error.strerror}; {way_out.format_map(names._asdict())}"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, "choose another {host}")
+    return AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; {remedy.format_map(names._asdict())}")
 
 
 def _reap_silent_peers(sock: socket.socket, stall_timeout: float) -> None:
-    """A peer that neither answers probes nor acknowledges data is gone, whatever its machine said last."""
+    """Let the kernel close connections whose peer neither answers keep-alive probes nor acknowledges data."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    with suppress(AttributeError):  # the names are Linux's
+    with suppress(AttributeError):  # these options exist on Linux only
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
@@ -77,9 +76,9 @@ def is_tls(transport: BaseTransport) -> bool:
 
 
 def acknowledged(transport: BaseTransport) -> int:
-    """Bytes that the peer has acknowledged so far, of a TLS connection; otherwise 0.
+    """Bytes that the peer of a TLS connection has acknowledged; 0 without TLS.
 
-    A TLS transport has a second buffer below the one that it tells of, and what moves there goes unseen above.
+    A TLS transport has a second buffer below the one that it reports; what moves there is not seen above.
     """
     sock = transport.get_extra_info("socket")
     if not is_tls(transport) or sock is None:
@@ -91,25 +90,25 @@ def acknowledged(transport: BaseTransport) -> int:
 
 
 def bytes_acknowledged(sock: socket.socket) -> int:
-    """By the peer, of all that was ever sent. Raises AttributeError where the system does not count them, OSError."""
+    """All bytes that the peer has acknowledged. Raises OSError; AttributeError where the system counts none."""
     return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)[_ACKNOWLEDGED], "little")
 
 
-def let_go(transport: Transport) -> None:
-    """End a TLS connection that is being closed, once the peer has all that it was sent. It would be waited for to say
-    goodbye as well, and one that is idle does not, as long as it has nothing to ask."""
+def abort_when_sent(transport: Transport) -> None:
+    """Abort a closing TLS connection if the peer has acknowledged all bytes. The transport would wait for the peer's
+    close_notify, which an idle peer does not send."""
     sock = transport.get_extra_info("socket")
     if not is_tls(transport) or sock is None or transport.get_write_buffer_size():
         return
     unsent = array.array("i", [0])
-    with suppress(OSError):  # it is gone already
+    with suppress(OSError):  # the socket is closed already
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unsent)
     if not unsent[0]:
         transport.abort()
 
 
 def reachable(sock: socket.socket) -> tuple[str, int]:
-    """Host and port under which somebody on this machine reaches the socket, as they stand in a URL."""
+    """Host and port of the socket in a URL, for clients on this machine."""
     host, port = sock.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104
         return "localhost", port
@@ -118,7 +117,7 @@ def reachable(sock: socket.socket) -> tuple[str, int]:
 
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address of its own."""
+    """Whether a host is `localhost` or a loopback address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -126,8 +125,8 @@ def is_loopback(host: str) -> bool:
 
 
 def raise_open_files() -> int:
-    """Allow as many open files as the system lets us; answers how many connections that makes possible."""
+    """Raise the limit of open files to its hard limit. Returns the number of connections that it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard - 64  # the log, the listeners, the loop and some air
+    return hard - 64  # 64 for the log, the listeners, the event loop, and a reserve

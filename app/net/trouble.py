@@ -1,5 +1,5 @@
-"""What is wrong with a file that should be in force: said when it begins, each minute while it lasts, and when it is
-over. It is counted too, for the metrics."""
+"""Trouble with a file that could not be loaded: logged when it begins, each minute while it lasts, and when it is over.
+The metrics report it too."""
 
 import logging
 from collections.abc import MutableMapping
@@ -8,34 +8,35 @@ from typing import Final
 
 from ..errors import PlainmqError
 
-AGAIN: Final = 60.0  # seconds from one record of the same trouble to the next
+LOG_INTERVAL: Final = 60.0  # seconds between two records of the same error
 
 _LOG: Final = logging.getLogger("plainmq.reload")
 
 
 class Trouble:
-    """`kind`: under which it is counted in `stale`; `what`: in sentences, such as `the certificate in /etc/mq.pem`."""
+    """The state of one file. `kind` is its key in `stale`; `what` names it in sentences, such as `the certificate in
+    /etc/mq.pem`."""
 
     def __init__(self, kind: str, what: str, meanwhile: str, stale: MutableMapping[str, int]) -> None:
-        """`meanwhile`: what holds until it is over."""
+        """`meanwhile`: what is in force until the trouble is over, for log sentences."""
         self._kind = kind
         self._what = what
         self._meanwhile = meanwhile
         self._stale = stale
-        self._said: str | None = None
-        self._say_at = 0.0
+        self._logged: str | None = None
+        self._log_at = 0.0
         stale.setdefault(kind, 0)
 
     def lasts(self, error: BaseException) -> None:
         self._stale[self._kind] = 1
         now, sentence = monotonic(), str(error)
-        if sentence != self._said or now >= self._say_at:
-            self._said, self._say_at = sentence, now + AGAIN
-            fault = None if isinstance(error, PlainmqError) else error  # of ours: with its traceback
-            _LOG.error("%s was not taken, %s: %s", self._what, self._meanwhile, sentence, exc_info=fault)
+        if sentence != self._logged or now >= self._log_at:
+            self._logged, self._log_at = sentence, now + LOG_INTERVAL
+            defect = None if isinstance(error, PlainmqError) else error  # a defect is logged with its traceback
+            _LOG.error("%s was not taken, %s: %s", self._what, self._meanwhile, sentence, exc_info=defect)
 
     def is_over(self) -> None:
         self._stale[self._kind] = 0
-        if self._said is not None:
-            self._said = None
+        if self._logged is not None:
+            self._logged = None
             _LOG.info("%s was taken, as it is now", self._what)

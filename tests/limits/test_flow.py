@@ -31,7 +31,7 @@ def test_what_came_in_counts_until_it_is_whole() -> None:
     assert inbound.held == 0
 
 
-class Debtor:
+class SlowClient:
     evicted = 0
 
     def evict(self) -> None:
@@ -40,17 +40,17 @@ class Debtor:
 
 async def test_who_is_in_debt_for_longest_is_cut_off_first() -> None:
     outbound = OutboundBudget(100, asyncio.get_running_loop())
-    old, middle, new = debtors = Debtor(), Debtor(), Debtor()
-    outbound.owe(old, 40)
-    outbound.owe(middle, 40)
+    old, middle, new = clients = SlowClient(), SlowClient(), SlowClient()
+    outbound.add(old, 40)
+    outbound.add(middle, 40)
     outbound.drained(old)
-    outbound.owe(new, 20)
-    outbound.owe(old, 40)
+    outbound.add(new, 20)
+    outbound.add(old, 40)
     assert outbound.held == 100
-    outbound.owe(new, 1)
-    assert [debtor.evicted for debtor in debtors] == [0, 0, 0]
+    outbound.add(new, 1)
+    assert [debtor.evicted for debtor in clients] == [0, 0, 0]
     await asyncio.sleep(0)
-    assert [debtor.evicted for debtor in debtors] == [0, 1, 0]
+    assert [debtor.evicted for debtor in clients] == [0, 1, 0]
     outbound.drained(middle)
     assert outbound.held == 61
 

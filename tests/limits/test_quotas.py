@@ -126,23 +126,23 @@ def test_failed_log_ins_count_on_this_machine_too() -> None:
 
 def test_a_place_that_was_left_is_free() -> None:
     quotas = Quotas(Shares(subscribers=2))
-    quotas.take_seats("token 'a'")
-    quotas.take_seats("token 'a'")
-    quotas.take_seats("token 'b'")
+    quotas.take_slots("token 'a'")
+    quotas.take_slots("token 'a'")
+    quotas.take_slots("token 'b'")
     with pytest.raises(SubscriberLimit, match="token 'a' has 2 subscribers"):
-        quotas.take_seats("token 'a'")
-    quotas.leave_seats("token 'a'")
-    quotas.take_seats("token 'a'")
+        quotas.take_slots("token 'a'")
+    quotas.release_slots("token 'a'")
+    quotas.take_slots("token 'a'")
 
 
 def test_a_subscriber_may_take_several_places_and_leaves_them_all() -> None:
     quotas = Quotas(Shares(subscribers=3))
-    quotas.take_seats("token 'a'", 2)
+    quotas.take_slots("token 'a'", 2)
     with pytest.raises(SubscriberLimit, match="one with so many topics and patterns counts as 2"):
-        quotas.take_seats("token 'a'", 2)
-    quotas.take_seats("token 'a'")
-    quotas.leave_seats("token 'a'", 2)
-    quotas.take_seats("token 'a'", 2)
+        quotas.take_slots("token 'a'", 2)
+    quotas.take_slots("token 'a'")
+    quotas.release_slots("token 'a'", 2)
+    quotas.take_slots("token 'a'", 2)
 
 
 def test_nought_is_no_limit_and_neither_is_nobody() -> None:
@@ -150,10 +150,10 @@ def test_nought_is_no_limit_and_neither_is_nobody() -> None:
     some = Quotas(Shares(publish_rate=1, publish_burst=1, subscribers=1), Clock())
     for _ in range(100):
         none.publish("token 'a'", 100)
-        none.take_seats("token 'a'")
+        none.take_slots("token 'a'")
         logins.failed("203.0.113.7")
         some.publish(None, 100)
-        some.take_seats(None)
+        some.take_slots(None)
 
 
 # The doors. An anonymous client has a limit only if it is not on this machine, so it comes by the machine's address.

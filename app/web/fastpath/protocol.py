@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
-from ...net.sockets import is_tls, let_go
+from ...net.sockets import abort_when_sent, is_tls
 from ..authentication import rate_limit_key
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
@@ -329,7 +329,7 @@ class Connection(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """Close a connection that is too slow. Called about once a second."""
         if self.transport.is_closing():
-            let_go(self.transport)
+            abort_when_sent(self.transport)
             return
         stage = self._awaited_stage()
         if self._slow_request is None:

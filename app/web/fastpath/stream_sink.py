@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...net.progress import ALL, Progress, progress
-from ...net.sockets import acknowledged, let_go
+from ...net.sockets import abort_when_sent, acknowledged
 from ..middleware.access_log import AccessRecord
 from ..sse import CHUNKED_RAW, end_event, stream_start
 from ..streaming.lifetime import REVOKED
@@ -110,7 +110,7 @@ class StreamSink(asyncio.Protocol):
     def check(self, _now: float) -> None:
         """Called once a second. A closing connection whose client does not read is cut off."""
         if self.transport.is_closing():
-            let_go(self.transport)
+            abort_when_sent(self.transport)
 
     def unsent(self) -> int:
         """0: unsent bytes of streams are counted by the fan-out."""

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from ...access.authenticator import AuthSession
 from ...broker.broker import Broker
 from ...fanout.sink import Sink
-from ...net.progress import ALL, Progress, another_hold, progress
+from ...net.progress import ALL, Progress, duplicate_socket, progress
 from ..middleware.access_log import access_record
 from ..sse import STREAM_HEADERS, Encoders, end_event, stream_start
 from .lifetime import REVOKED, StreamLifetime
@@ -201,7 +201,7 @@ class Buffer:
             return self._last
         if self._connection is None:
             return Progress(self._sent_total, self._size + self._sending)
-        self._hold = self._hold or another_hold(self._connection)
+        self._hold = self._hold or duplicate_socket(self._connection)
         known = self._mark(self._connection)
         here, below = self._size + self._sending, self._sent_total - self._acknowledged
         return (
