@@ -78,10 +78,11 @@ class LineSession(Session):
             self._end_in(self._auth_timeout, "unauthorised")
 
     def partial_line(self, partial: bytearray) -> None:
-        if partial.startswith(TLS):  # a TLS handshake need not contain an LF
+        if partial and partial.startswith(TLS):  # a TLS handshake need not contain an LF
             self._connection.set_end_reason("another_protocol")
             self._connection.close()
-        self._count_partial(len(partial))
+        if len(partial) != self._partial_size:
+            self._count_partial(len(partial))
 
     def handle(self, line: bytes) -> None:
         dialect = BY_START.get(line[:2]) or self._choose(line)
@@ -127,13 +128,12 @@ class LineSession(Session):
     # Lines
 
     def _count_partial(self, nbytes: int) -> None:
-        if nbytes != self._partial_size:
-            try:
-                self._broker.inbound.grow(self._partial_size, nbytes)
-                self._partial_size = nbytes
-            except PlainmqError as error:
-                self._write(self._refusal(TEXT, error))
-                self._connection.close()
+        try:
+            self._broker.inbound.grow(self._partial_size, nbytes)
+            self._partial_size = nbytes
+        except PlainmqError as error:
+            self._write(self._refusal(TEXT, error))
+            self._connection.close()
 
     def _choose(self, line: bytes) -> Dialect | None:
         """The line's dialect. None: the line is blank, or belongs to another protocol; then the connection closes."""
