@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, start_server, start_uvicorn
+from tests.harness import ServerProcess, http_client, start_server, start_uvicorn
 
 # Servers that are started here keep their tokens there, and see none of those that whoever runs the tests has at home.
 os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")
@@ -42,5 +42,5 @@ def topic() -> str:
 
 @pytest.fixture
 async def http(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+    async with http_client(server.url) as client:
         yield client

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.client import AsyncClient, Gap
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 from tests.test_cli import messages, post, run, running, texts
 
 ENGINES = ("memory", "sqlite")
@@ -111,7 +111,7 @@ async def test_what_retention_takes_meanwhile_is_a_gap(server: ServerProcess, to
     gaps: list[Gap] = []
     found: list[int] = []
     async with (
-        httpx.AsyncClient(base_url=server.url) as http,
+        http_client(server.url) as http,
         AsyncClient(server.url) as client,
         client.export(topic, on_gap=gaps.append) as items,
     ):

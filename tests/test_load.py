@@ -10,7 +10,17 @@ from typing import cast
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, SseEvent, Stream, lines, start_server, stream, take_nothing
+from tests.harness import (
+    DEADLINE,
+    ServerProcess,
+    SseEvent,
+    Stream,
+    http_client,
+    lines,
+    start_server,
+    stream,
+    take_nothing,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +73,7 @@ async def test_a_thousand_readers_of_each_door_get_every_message_of_both_doors_o
         async with asyncio.timeout(60):
             await asyncio.gather(*(listener.ready for listener in listeners))
             await asyncio.gather(_publish_by_http(server), _publish_by_line(server))
-            async with httpx.AsyncClient(base_url=server.url) as client:
+            async with http_client(server.url) as client:
                 answer = await client.post("/topics/foo/messages", content="m-end")
             assert answer.json()["subscribers"] == 2 * READERS
             await asyncio.gather(*(listener.done for listener in listeners))
@@ -79,7 +89,7 @@ async def test_a_thousand_readers_of_each_door_get_every_message_of_both_doors_o
 
 
 async def _publish_by_http(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as client:
+    async with http_client(server.url) as client:
         for n in range(MESSAGES):
             (await client.post("/topics/foo/messages", content=f"m{n}-http")).raise_for_status()
 
@@ -98,7 +108,7 @@ async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_m
             readers = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(healthy)]
             stalled = [take_nothing(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")]
             stalled.append(take_nothing(server.tcp_port, b"{'command':'subscribe', 'topic':'foo'}\n"))
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=DEADLINE))
+            client = await stack.enter_async_context(http_client(server.url))
             await client.put("/topics/foo")
             await _until(client, healthy + len(stalled))
             before = server.resident()
@@ -128,7 +138,7 @@ async def _until(client: httpx.AsyncClient, subscribers: int) -> None:
 
 async def test_a_slow_reader_catches_up_from_the_log_without_a_hole() -> None:
     with start_server(tcp_port=0) as server:
-        async with stream(server, "/topics/foo/stream") as slow, httpx.AsyncClient(base_url=server.url) as client:
+        async with stream(server, "/topics/foo/stream") as slow, http_client(server.url) as client:
             slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
             for n in range(100):
                 await client.post("/topics/foo/messages", content=f"{n:03d}" + "x" * (1 << 16))
@@ -138,7 +148,7 @@ async def test_a_slow_reader_catches_up_from_the_log_without_a_hole() -> None:
 
 async def test_a_slow_reader_whose_place_was_trimmed_is_told_of_the_gap() -> None:
     with start_server("--max-messages", "10", tcp_port=0) as server:
-        async with stream(server, "/topics/foo/stream") as slow, httpx.AsyncClient(base_url=server.url) as client:
+        async with stream(server, "/topics/foo/stream") as slow, http_client(server.url) as client:
             slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
             for n in range(200):
                 await client.post("/topics/foo/messages", content=f"{n:03d}" + "x" * (1 << 16))

@@ -30,7 +30,7 @@ from app.web.permissions import ProtectedRoute, RequiredRight
 from app.web.problem import STATUS
 from app.web.streaming import stream_request
 from tests import openapi31
-from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, own_address, start_server, stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, http_client, own_address, start_server, stream
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace", "query"}
@@ -694,7 +694,7 @@ def full() -> Iterator[ServerProcess]:
 
 @asynccontextmanager
 async def client(process: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=process.url, timeout=DEADLINE) as http:
+    async with http_client(process.url) as http:
         yield http
 
 

@@ -4,11 +4,10 @@ import asyncio
 import json
 import random
 
-import httpx
 import pytest
 
 from app.messages.topic import TopicFilter
-from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
+from tests.harness import ServerProcess, http_client, lines, start_server, stream
 from tests.ledger import GAP, Ledger
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +17,7 @@ END = "end"
 
 
 async def publish_by_http(server: ServerProcess, ledger: Ledger, count: int, name: str) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as client:
+    async with http_client(server.url) as client:
         for n in range(count):
             topic, body = random.choice(TOPICS), f"{name}-{n}"
             answer = await client.post(f"/topics/{topic}/messages", content=body)
@@ -101,7 +100,7 @@ async def race(count: int, max_messages: int, seed: int) -> Ledger:
             for n in range(2)
         ]
         await asyncio.gather(*publishers)
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with http_client(server.url) as client:
             for topic in TOPICS:
                 await client.post(f"/topics/{topic}/messages", content=END)
         async with asyncio.timeout(60):

@@ -5,10 +5,9 @@ import json
 import signal
 import sys
 
-import httpx
 import pytest
 
-from tests.harness import lines, start_server, start_uvicorn, stream
+from tests.harness import http_client, lines, start_server, start_uvicorn, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +36,7 @@ async def test_a_signal_ends_every_stream_in_good_order_and_the_status_is_0(numb
 
 async def test_what_was_published_before_the_signal_is_written_before_the_farewell() -> None:
     with start_server(tcp_port=0) as server:
-        async with stream(server, "/topics/foo/stream") as events, httpx.AsyncClient(base_url=server.url) as client:
+        async with stream(server, "/topics/foo/stream") as events, http_client(server.url) as client:
             for n in range(100):
                 await client.post("/topics/foo/messages", content=str(n))
             server.process.send_signal(signal.SIGTERM)
@@ -48,7 +47,7 @@ async def test_what_was_published_before_the_signal_is_written_before_the_farewe
 
 async def test_a_stalled_stream_does_not_hold_the_stop_up() -> None:
     with start_server("--drain-timeout", "1s", tcp_port=0) as server:
-        async with stream(server, "/topics/foo/stream") as events, httpx.AsyncClient(base_url=server.url) as client:
+        async with stream(server, "/topics/foo/stream") as events, http_client(server.url) as client:
             for _ in range(40):
                 await client.post("/topics/foo/messages", content=b"x" * (1 << 18))
             events.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -72,7 +71,7 @@ async def test_readiness_and_publishes_are_refused_while_an_open_request_is_fini
 
 async def test_a_pull_that_waits_returns_and_one_that_begins_is_refused_when_the_server_stops() -> None:
     with start_server(tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+        async with http_client(server.url) as client:
             await client.put("/topics/foo/groups/g", json={})
             reader, writer = await asyncio.open_connection(server.host, server.port)
             pull = b"POST /topics/foo/groups/g/pull?wait=20s HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -10,7 +10,7 @@ from weakref import WeakSet
 import httpx
 import msgspec
 
-from .address import checked_token, distrust, is_loopback, server_url, trusted
+from .address import checked_token, distrust, is_loopback, nobody, server_url, trusted
 from .bodies import PLAIN, body_of
 from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
 from .lifetime import Lifetime
@@ -60,7 +60,7 @@ class Connection:
             self._http = httpx.AsyncClient(
                 base_url=parsed,
                 headers=headers,
-                verify=trusted(ca),
+                verify=trusted(ca) if ca or parsed.scheme == "https" else nobody(),
                 timeout=httpx.Timeout(CONNECT, read=timeout),
                 limits=httpx.Limits(max_connections=None),
                 trust_env=not is_loopback(parsed.host),  # no proxy shall see what stays on this machine

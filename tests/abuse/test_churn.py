@@ -6,11 +6,10 @@ import socket
 import struct
 from typing import Final
 
-import httpx
 import pytest
 
 from tests.abuse.crowd import numbers, publish
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +50,7 @@ async def census(server: ServerProcess) -> int:
 
 async def run(warm_up: int, seconds: int, slack: int) -> None:
     with start_server(program=("tests.abuse.census",)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+        async with http_client(server.url) as http:
             await publish(http)
             base = server.open_files(), await census(server)
             await churn(server, warm_up)

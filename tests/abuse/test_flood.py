@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.abuse.crowd import faults, gather, many_files, publish
-from tests.harness import DEADLINE, ServerProcess, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ async def test_a_flood_of_connections_harms_nobody_who_was_there_and_passes() ->
     limits = ["--max-http-clients", str(MOST), "--max-tcp-clients", str(MOST), "--head-timeout", "1s"]
     with many_files(), start_server(*limits) as server, ExitStack() as stack:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             lines(server) as words,
             asyncio.timeout(4 * DEADLINE),
         ):
@@ -51,7 +51,7 @@ async def _served(server: ServerProcess) -> None:
     """Return when a new client is, at each door."""
     while True:
         try:
-            async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, lines(server) as words:
+            async with http_client(server.url) as http, lines(server) as words:
                 words.send("ping")
                 if (await http.get("/livez")).status_code == 200 and await words.next() == b"OK pong\r\n":
                     return

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.abuse.crowd import numbers
-from tests.harness import DEADLINE, ServerProcess, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 
 async def test_a_hundred_thousand_topics_and_a_history_of_the_largest_messages_stay_within_the_limits() -> None:
     with start_server() as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(10 * DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(10 * DEADLINE):
             series = await _series(http)
             answers = await _publish_to_many(server)
             assert answers == {"OK": 10_000, "ERR topic_limit": TOPICS - 10_000}

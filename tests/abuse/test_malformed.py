@@ -5,11 +5,10 @@ import gzip
 from collections.abc import Iterator
 from contextlib import suppress
 
-import httpx
 import pytest
 
 from tests.abuse.crowd import faults, gather, publish
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +78,7 @@ async def said(host: str, port: int, request: bytes) -> bytes:
 
 
 async def test_malformed_http_is_the_sender_s_fault_and_nothing_of_it_is_stored(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(4 * DEADLINE):
+    async with http_client(server.url) as http, asyncio.timeout(4 * DEADLINE):
         (reader,) = await gather(server, 1)
         raw = [text if isinstance(text, bytes) else text.encode("latin-1") for text in HTTP.values()]
         answers = await asyncio.gather(*(said(server.host, server.port, text) for text in raw))
@@ -112,7 +111,7 @@ CLOSED: dict[str, bytes] = {
 
 
 async def test_malformed_lines_take_no_memory_and_harm_nobody(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(8 * DEADLINE):
+    async with http_client(server.url) as http, asyncio.timeout(8 * DEADLINE):
         readers = await gather(server, 5)
         first = await publish(http)
         await _all_lines(server)
@@ -142,7 +141,7 @@ async def _all_lines(server: ServerProcess) -> None:
 
 async def test_the_most_hostile_literals_cost_milliseconds(server: ServerProcess) -> None:
     """A hundred of each within the deadline, and a reader is served meanwhile."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(2 * DEADLINE):
+    async with http_client(server.url) as http, asyncio.timeout(2 * DEADLINE):
         (reader,) = await gather(server, 1)
         hostile = [line for line in LINES.values() if line.startswith(b"{'")]
         asked = asyncio.ensure_future(said(server.host, server.tcp_port, b"\n".join([*hostile * 100, b"quit\n"])))

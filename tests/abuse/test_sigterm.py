@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.abuse.crowd import gather, many_files, stalled
-from tests.harness import DEADLINE, ServerProcess, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_a_thousand_readers_ten_of_them_stalled_and_publishers(engine: str
     store = "memory" if engine == "memory" else f"sqlite:{tmp_path}/log.db"
     with start_server("--engine", store, "--max-messages", "1000000") as server:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=2 * DEADLINE) as http,
+            http_client(server.url, timeout=2 * DEADLINE) as http,
             lines(server) as worker,
             asyncio.timeout(4 * DEADLINE),
         ):
@@ -74,7 +74,7 @@ async def test_a_thousand_readers_ten_of_them_stalled_and_publishers(engine: str
 
 async def _all_there(server: ServerProcess, confirmed: list[int]) -> None:
     """What was confirmed is in the log, and the job that was not done can be had again."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+    async with http_client(server.url) as http:
         kept: set[int] = set()
         since = "earliest"
         while page := (await http.get("/topics/foo/messages", params={"since": since, "limit": 1_000})).json():

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.abuse.crowd import faults, gather, many_files, numbers, publish, stalled
-from tests.harness import DEADLINE, start_server
+from tests.harness import DEADLINE, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +20,7 @@ def files() -> Iterator[None]:
 async def test_a_thousand_stalled_readers_take_little_memory_and_harm_none_of_a_hundred_others() -> None:
     """6.4 MB for each; the stalled ones would have 6.4 GB."""
     with start_server("--stall-timeout", "2s", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(6 * DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(6 * DEADLINE):
             healthy = await gather(server, 100)
             before, open_files = server.resident(), server.open_files()
             sockets = [stalled(server.port) for _ in range(1_000)]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.abuse.crowd import faults, gather, many_files, numbers, publish
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ def files() -> Iterator[None]:
 
 async def storm(count: int) -> None:
     with start_server("--max-messages", "100000", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=6 * DEADLINE) as http, asyncio.timeout(12 * DEADLINE):
+        async with http_client(server.url, timeout=6 * DEADLINE) as http, asyncio.timeout(12 * DEADLINE):
             stays, *readers = await gather(server, count + 1)
             last = [await publish(http) for _ in range(5)][-1]
             await asyncio.gather(*(reader.until(last) for reader in readers))

@@ -6,13 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
 from app.access.claims import LEEWAY
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
-from tests.harness import DEADLINE
+from tests.harness import DEADLINE, http_client
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +55,7 @@ async def begun(door: Guarded, token: str, kind: str, topic: str) -> AsyncIterat
     reader, writer = await asyncio.open_connection(door.process.host, door.process.port)
     try:
         writer.write("\r\n".join(lines).encode() + body[:-1])
-        async with httpx.AsyncClient(base_url=door.process.url) as http:
+        async with http_client(door.process.url) as http:
             await http.get("/livez")
         yield Waiting(reader, writer, body[-1:])
     finally:
@@ -66,7 +65,7 @@ async def begun(door: Guarded, token: str, kind: str, topic: str) -> AsyncIterat
 async def refused(door: Guarded, token: str, topic: str) -> None:
     """Return when the server knows that the token has no right to publish."""
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
+    async with http_client(door.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
         while (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code not in {401, 403}:
             pass
 
@@ -76,14 +75,14 @@ def rewrite(door: Guarded, change: Callable[[bytes], bytes]) -> None:
 
 
 async def stored(door: Guarded, topic: str) -> int:
-    async with httpx.AsyncClient(base_url=door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+    async with http_client(door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
         answer = await http.get(f"/topics/{topic}")
         return int(answer.json()["messages"]) if answer.status_code == 200 else 0
 
 
 async def with_group(door: Guarded, topic: str) -> None:
     headers = {"Authorization": f"Bearer {door.good}"}
-    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http:
+    async with http_client(door.process.url, headers=headers) as http:
         assert (await http.put(f"/topics/{topic}/groups/g")).status_code in {200, 201}
         assert (await http.post(f"/topics/{topic}/messages", content=b"job")).status_code == 201
 
@@ -103,14 +102,14 @@ async def test_a_body_that_ends_after_its_token_was_taken_out_is_refused(door: G
             await refused(door, token, topic)
             assert (await waiting.end(), kind) == ((401, "unauthorised"), kind)
     assert await stored(door, topic) == 1
-    async with httpx.AsyncClient(base_url=door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+    async with http_client(door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
         assert (await http.get(f"/topics/{topic}/groups/new")).status_code == 404
 
 
 async def known(door: Guarded, token: str, topic: str) -> None:
     """The server knows the token, as it does in a short cut."""
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=door.process.url, headers=headers) as http:
+    async with http_client(door.process.url, headers=headers) as http:
         assert (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import claims, signed
-from tests.harness import DEADLINE, lines
+from tests.harness import http_client, lines
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def test_a_token_appears_nowhere(kind: str, tmp_path: Path) -> None:
         tickets: list[str] = []
         seen = [text for token in secrets for text in await _shown_over_http(server, token, tickets)]
         seen += [text for token in [*secrets, *tickets] for text in await _shown_to_the_line_port(server, token)]
-        async with httpx.AsyncClient(base_url=server.process.url, headers=_bearer(server.good)) as http:
+        async with http_client(server.process.url, headers=_bearer(server.good)) as http:
             seen += [(await http.get(path)).text for path in ("/metrics", "/topics", "/topics/canary")]
         process = server.process.process
         process.send_signal(signal.SIGTERM)
@@ -43,7 +43,7 @@ def _bearer(token: str) -> dict[str, str]:
 async def _shown_over_http(server: Guarded, token: str, tickets: list[str]) -> list[str]:
     """Heads and bodies of the answers. Two answers do have a secret, as they should: it is taken out of them."""
     seen = []
-    async with httpx.AsyncClient(base_url=server.process.url, timeout=DEADLINE) as http:
+    async with http_client(server.process.url) as http:
 
         async def ask(method: str, path: str, **headers: str) -> httpx.Response:
             http.cookies.clear()

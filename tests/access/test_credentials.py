@@ -27,7 +27,7 @@ from app.web.api.publish import PublishLimits
 from app.web.app import create_app
 from app.web.middleware.origin import Rules
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
-from tests.harness import DEADLINE, ROOT, start_server, start_uvicorn_with
+from tests.harness import DEADLINE, ROOT, http_client, start_server, start_uvicorn_with
 
 # Who is let in
 
@@ -351,7 +351,7 @@ async def test_new_keys_are_read_on_sighup(tmp_path: Path) -> None:
     path = put(tmp_path / "secret", old.encode())
     first, second = (signed(claims(aud=None), key) for key in (old, new))
     with start_server("--jwt-keys", f"HS256:{path}", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
 
             async def status(token: str) -> int:
                 headers = {"Authorization": f"Bearer {token}"}
@@ -384,7 +384,7 @@ async def test_another_asgi_server_reads_keys_again_on_sighup_too(tmp_path: Path
     with start_uvicorn_with(PLAINMQ_JWT_KEYS=f"HS256:{path}") as server:
         put(path, SECRET[::-1].encode())
         server.process.send_signal(signal.SIGHUP)
-        async with httpx.AsyncClient(base_url=server.url) as http, asyncio.timeout(DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
             headers = {"Authorization": f"Bearer {second}"}
             while (await http.post("/topics/a/messages", content=b"x", headers=headers)).status_code != 201:
                 pass

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.access.authenticator import CHECK_INTERVAL, Authenticator
@@ -17,7 +16,7 @@ from app.tcp.session import MAX_AUTH_LINE
 from tests.abuse.crowd import numbers
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
-from tests.harness import DEADLINE, Stream, stream
+from tests.harness import DEADLINE, Stream, http_client, stream
 from tests.tcp.peer import DONE, Peer, Port, serving
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +28,7 @@ LONG = 4.0  # seconds: a busy machine has let everybody in by then
 async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, topic: str) -> None:
     token = signed(claims(exp=time.time() + LONG))
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http:
+    async with http_client(door.process.url, headers=headers) as http:
         first = (await http.post(f"/topics/{topic}/messages", content=b"x")).json()["id"]
         for name in (topic, f"{topic}.other"):
             await http.put(f"/topics/{name}/groups/g")
@@ -56,7 +55,7 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
     stays = door.token(f"stays.{topic}", subscribe=every)
     headers = {"Authorization": f"Bearer {gone}"}
     async with (
-        httpx.AsyncClient(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http,
+        http_client(door.process.url, headers=headers) as http,
         AsyncExitStack() as stack,
     ):
         await http.put(f"/topics/{topic}/groups/g")

@@ -16,7 +16,7 @@ from app.errors import Unauthorised
 from app.messages.topic import MAX_FILTER_NAMES
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
-from tests.harness import DEADLINE, lines, start_server
+from tests.harness import http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, 
 
 @pytest.fixture
 async def http(door: Guarded) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=door.process.url, timeout=DEADLINE) as client:
+    async with http_client(door.process.url) as client:
         yield client
 
 
@@ -162,7 +162,7 @@ async def test_a_site_that_was_named_may_bring_a_token_but_no_cookie(tmp_path: P
     flags = ("--jwt-keys", f"HS256:{key}", "--allowed-origins", origin)
     token = signed(claims(aud=None, iss=None))
     with start_server(*flags, tcp_port=0) as process:
-        async with httpx.AsyncClient(base_url=process.url, headers={"Origin": origin}) as http:
+        async with http_client(process.url, headers={"Origin": origin}) as http:
             preflight = await http.options(
                 "/topics/a/messages",
                 headers={"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"},

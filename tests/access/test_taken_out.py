@@ -21,7 +21,7 @@ from app.access.tokens import PART_BYTES, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
-from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,7 @@ async def serving(folder: Path, *flags: str) -> AsyncIterator[Server]:
     path = folder / "tokens"
     tokens = {name: make_token(path, name, every_right()) for name in ("ann", "bob")}
     with start_server("--tokens", str(path), "--max-failed-logins", "0", *flags) as process:
-        async with httpx.AsyncClient(base_url=process.url, timeout=DEADLINE) as http:
+        async with http_client(process.url) as http:
             yield Server(process, path, tokens, http)
 
 

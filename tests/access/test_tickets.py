@@ -23,7 +23,16 @@ from app.errors import Unauthorised
 from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import SECRET, claims, put, signed
-from tests.harness import DEADLINE, ServerProcess, Stream, free_port, start_server, start_uvicorn_with, stream
+from tests.harness import (
+    DEADLINE,
+    ServerProcess,
+    Stream,
+    free_port,
+    http_client,
+    start_server,
+    start_uvicorn_with,
+    stream,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +40,7 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def client(server: ServerProcess, token: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=DEADLINE) as http:
+    async with http_client(server.url, headers=headers) as http:
         yield http
 
 
@@ -220,7 +229,7 @@ async def test_after_a_restart_a_ticket_alone_opens_nothing_and_with_its_pass_wh
         server.stop(number)
     with start_server(*flags, tcp_port=0) as server:
         assert await status(server, ticket_refused) == 401
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             refused = await http.get(fresh)
         assert refused.status_code == 401
         assert "ask the server for another one" in refused.json()["detail"]
@@ -229,7 +238,7 @@ async def test_after_a_restart_a_ticket_alone_opens_nothing_and_with_its_pass_wh
 
 
 async def test_a_head_spends_no_ticket_and_is_answered_as_a_get_would_be(door: Guarded, topic: str) -> None:
-    async with client(door.process, door.good) as http, httpx.AsyncClient(base_url=door.process.url) as page:
+    async with client(door.process, door.good) as http, http_client(door.process.url) as page:
         (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
         for below in (f"/topics/{topic}/stream?", f"/stream?topic={topic}&", f"/topics/{topic}/groups/g/stream?"):
             path = f"{below}ticket={await ticket_of(door.process, door.good)}"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
-from tests.harness import DEADLINE
+from tests.harness import http_client
 
 _RETRY = re.compile(rb"retry: \d{4}\n")  # as long as before: the sizes of chunks stay true
 _END = b"\r\n\r\n"  # of a head
@@ -121,7 +121,7 @@ EXPECTED = [*map(str, range(1, COUNT + 1))]
 
 async def publish_numbers(url: str, topic: str) -> None:
     """1 to COUNT, one after the other."""
-    async with httpx.AsyncClient(base_url=url, timeout=DEADLINE) as http:
+    async with http_client(url) as http:
         for number in EXPECTED:
             await publish(http, topic, number)
 

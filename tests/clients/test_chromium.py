@@ -10,11 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers, resumed
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 from tests.pages import all_pages
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
@@ -95,7 +94,7 @@ async def test_who_is_cut_off_before_a_first_message_misses_nothing(
     """Neither from `latest`, nor when a cut leaves only half of what tells the place."""
     place = rb"\nevent: place\ndata: [^\n]*\n\n"
     async with (
-        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        http_client(server.url) as http,
         proxy(server.port, place, place[:-4]) as middle,
         subscribed(browser, middle.url, f"/topics/{topic}/stream?format=raw") as page,
     ):
@@ -109,7 +108,7 @@ async def test_who_is_cut_off_before_a_first_message_misses_nothing(
 async def test_it_comes_back_after_an_orderly_end(topic: str, browser: Any) -> None:
     with start_server("--keep-alive", "50ms", "--stream-age", "100ms", tcp_port=0) as server:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             proxy(server.port) as middle,
             subscribed(browser, middle.url, f"/topics/{topic}/stream?since=earliest") as page,
         ):
@@ -126,7 +125,7 @@ async def test_a_restart_of_the_server_is_a_gap_before_anything_else(topic: str,
     port = free_port()
     async with (
         proxy(port) as middle,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE) as http,
+        http_client(f"http://127.0.0.1:{port}") as http,
     ):
         with start_server(port=port, tcp_port=0) as server:
             async with subscribed(browser, middle.url, f"/topics/{topic}/stream?since=earliest") as page:
@@ -161,7 +160,7 @@ BODIES = {
 
 async def test_every_byte_arrives_in_the_raw_form(server: ServerProcess, topic: str, browser: Any) -> None:
     async with (
-        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        http_client(server.url) as http,
         subscribed(browser, server.url, f"/topics/{topic}/stream") as page,
     ):
         for name, body in BODIES.items():
@@ -173,7 +172,7 @@ async def test_every_byte_arrives_in_the_raw_form(server: ServerProcess, topic: 
 
 async def test_every_byte_arrives_in_the_json_form(server: ServerProcess, topic: str, browser: Any) -> None:
     async with (
-        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        http_client(server.url) as http,
         subscribed(browser, server.url, f"/topics/{topic}/stream?format=json") as page,
     ):
         for name, body in BODIES.items():
@@ -251,7 +250,7 @@ async def test_several_topics_come_on_one_stream_as_the_readme_says(
 ) -> None:
     script = shown("/stream?topic=").replace("foo", topic).replace("rooms", f"{topic}.rooms")
     async with (
-        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+        http_client(server.url) as http,
         console(browser, f"{server.url}/livez") as (tab, lines),
     ):
         opened = "return new Promise(resolve => stream.addEventListener('open', () => resolve(), { once: true }))"

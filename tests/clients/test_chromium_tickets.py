@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from app.access.claims import every_right
 from app.access.tokens import make_token
 from tests.clients.proxy import CUTS, EXPECTED, Proxy, proxy, resumed
 from tests.clients.test_chromium import CHROMIUM, SUBSCRIBE, Page
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
@@ -48,7 +47,7 @@ class Site:
 
     async def publish(self, topic: str, *bodies: str) -> None:
         headers = {"Authorization": f"Bearer {self.good}"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers) as http:
+        async with http_client(f"http://127.0.0.1:{self.port}", headers=headers) as http:
             for body in bodies:
                 (await http.post(f"/topics/{topic}/messages", content=body)).raise_for_status()
 

@@ -7,13 +7,13 @@ import pytest
 from httpx_sse import aconnect_sse
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
-from tests.harness import DEADLINE, ServerProcess
+from tests.harness import DEADLINE, ServerProcess, http_client
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_httpx_sse_resumes_without_hole_or_duplicate(server: ServerProcess, topic: str) -> None:
-    async with proxy(server.port, *CUTS) as middle, httpx.AsyncClient(timeout=DEADLINE) as http:
+    async with proxy(server.port, *CUTS) as middle, http_client() as http:
         publishing = asyncio.create_task(publish_numbers(server.url, topic))
         url = f"{middle.url}/topics/{topic}/stream?since=earliest"
         received: list[str] = []

@@ -5,12 +5,11 @@ what reaches their users is what was published, and the server's own events, whi
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.clients.packages import Program, folder_of, install, missing, running
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +115,7 @@ async def test_a_library_hands_on_what_was_published_and_no_empty_message(
     with start_server("--keep-alive", "50ms", tcp_port=0) as server:
         base = f"/topics/{topic}"
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             running(program, path, f"{server.url}{base}/stream?format=json") as said,
         ):
             kind, data, place = await said.next()

@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers, resumed
-from tests.harness import DEADLINE, ServerProcess, free_port, start_server
+from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 
 pytestmark = [
     pytest.mark.anyio,
@@ -83,7 +82,7 @@ async def test_it_resumes_without_hole_or_duplicate(server: ServerProcess, topic
 async def test_it_comes_back_after_an_orderly_end(topic: str, script: Path) -> None:
     with start_server("--keep-alive", "50ms", "--stream-age", "100ms", tcp_port=0) as server:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             proxy(server.port) as middle,
             node(script, f"{middle.url}/topics/{topic}/stream?since=earliest") as events,
         ):
@@ -98,7 +97,7 @@ async def test_a_restart_of_the_server_is_a_gap_before_anything_else(topic: str,
     port = free_port()
     async with (
         proxy(port) as middle,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE) as http,
+        http_client(f"http://127.0.0.1:{port}") as http,
     ):
         with start_server(port=port, tcp_port=0) as server:
             async with node(script, f"{middle.url}/topics/{topic}/stream?since=earliest") as events:

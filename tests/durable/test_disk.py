@@ -28,7 +28,7 @@ from app.storage.sqlite.state import _SORTS, read_notes
 from tests.durable.kept import kept
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
-from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -81,7 +81,7 @@ class Ledger:
 
 @asynccontextmanager
 async def ledger(server: ServerProcess) -> AsyncIterator[Ledger]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+    async with http_client(server.url) as http:
         yield Ledger(http)
 
 

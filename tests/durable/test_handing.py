@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from tests.harness import (
     DEADLINE,
     ServerProcess,
+    http_client,
     lines,
     start_server,
     start_uvicorn_with,
@@ -56,7 +56,7 @@ def flags() -> list[str]:
 
 
 async def publish(server: ServerProcess, bodies: Sequence[str], **options: str) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+    async with http_client(server.url) as http:
         for start in range(0, len(bodies), 100):
             answer = await http.post(
                 "/topics/t/messages",
@@ -91,7 +91,7 @@ async def taken_by_another(server: ServerProcess) -> list[str]:
                 got.append(event.data)
 
         reading = asyncio.create_task(read())
-        async with httpx.AsyncClient(base_url=server.url) as http, asyncio.timeout(DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
             while (await http.get("/topics/t")).json()["messages"]:
                 pass
         await publish(server, [END])

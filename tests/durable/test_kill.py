@@ -21,7 +21,7 @@ from app.messages.topic import TopicFilter
 from tests.durable.crash_ledger import CrashLedger, Entry, Publish
 from tests.durable.victim import Victim
 from tests.group_ledger import Grant, GroupLedger
-from tests.harness import ServerProcess, stream
+from tests.harness import ServerProcess, http_client, stream
 from tests.ledger import GAP
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +60,7 @@ async def post(victim: Victim, ledger: CrashLedger, http: httpx.AsyncClient, pub
 
 
 async def publish(victim: Victim, ledger: CrashLedger, name: str, topics: list[str], over: asyncio.Event) -> None:
-    async with httpx.AsyncClient(timeout=20) as http:
+    async with http_client() as http:
         for number in count():
             if over.is_set():
                 return
@@ -103,7 +103,7 @@ async def kill_under_load(path: Path, kills: int) -> CrashLedger:
                 if ledger.unknown < kills:
                     await victim.die(1)
             over.set()
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
             for topic in TOPICS:
                 await post(victim, ledger, http, Publish(END, TOPICS.index(topic), topic, [f"{topic} {END}"]))
     return ledger
@@ -135,7 +135,7 @@ class PushConsumer:
         self.held: list[Grant] = []
 
     async def work(self) -> None:
-        async with httpx.AsyncClient(timeout=20) as http:
+        async with http_client() as http:
             while True:
                 with suppress(httpx.TransportError):
                     await (self.settle(http) if self.held else self.pull(http))
@@ -182,7 +182,7 @@ async def working(victim: Victim, ledger: GroupLedger) -> AsyncIterator[None]:
 async def finish(server: ServerProcess, ledger: GroupLedger) -> None:
     """Until nothing is left to do; and who is dead."""
     async with (
-        httpx.AsyncClient(base_url=server.url) as http,
+        http_client(server.url) as http,
         stream(server, f"/topics/{JOBS}.dead/stream?since=earliest&format=json") as letters,
         asyncio.timeout(60),
     ):
@@ -197,7 +197,7 @@ async def finish(server: ServerProcess, ledger: GroupLedger) -> None:
 async def test_killed_under_a_group_what_was_acked_stays_acked_and_nothing_is_lost(kills: int, tmp_path: Path) -> None:
     publishes, ledger, over = CrashLedger(), GroupLedger(), asyncio.Event()
     async with Victim(tmp_path / "log.db", random.Random(21)) as victim:
-        async with httpx.AsyncClient(base_url=(await victim.server()).url) as http:
+        async with http_client((await victim.server()).url) as http:
             group = {"ack_timeout": f"{LEASE}s", "max_deliveries": MOST}
             (await http.put(f"/topics/{JOBS}/groups/g", json=group)).raise_for_status()
         async with working(victim, ledger):

@@ -5,10 +5,9 @@ import socket
 import struct
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.harness import DEADLINE, start_server
+from tests.harness import DEADLINE, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +19,7 @@ async def test_a_client_that_leaves_before_its_answer_leaves_no_trace_in_the_log
             with socket.create_connection((server.host, server.port), DEADLINE) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves by RST
                 client.sendall(request)
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             assert (await http.post("/topics/a/messages", content=b"last")).status_code == 201
         assert await asyncio.to_thread(server.stop) == 0
         assert server.complaints() == []

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn_with, stream, take_nothing
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ LINES = {
 async def test_who_takes_nothing_is_cut_off_and_leaves_nothing_behind(impatient: ServerProcess) -> None:
     async with (
         asyncio.timeout(3 * DEADLINE),
-        httpx.AsyncClient(base_url=impatient.url, timeout=DEADLINE) as http,
+        http_client(impatient.url) as http,
         stream(impatient, "/topics/foo/stream") as healthy,
     ):
         await http.put("/topics/foo/groups/g")

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from app.broker.broker import Broker
@@ -19,7 +18,7 @@ from app.net.progress import Progress
 from app.storage.engine import Engine
 from app.web.sse import SSE_RAW, retry_delay
 from tests.engines.conftest import ENGINES, Clock
-from tests.harness import DEADLINE, SseParser, draft, start_server, stream
+from tests.harness import DEADLINE, SseParser, draft, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -166,7 +165,7 @@ def test_readers_come_back_within_5_seconds_and_within_30_under_pressure(pressur
 
 async def test_a_server_without_a_place_asks_to_come_back_later() -> None:
     with start_server("--max-subscribers", "1", tcp_port=0) as server:
-        async with stream(server, "/topics/foo/stream"), httpx.AsyncClient(base_url=server.url) as http:
+        async with stream(server, "/topics/foo/stream"), http_client(server.url) as http:
             headers = {"Accept": "text/event-stream"}
             answers = [(await http.get("/topics/foo/stream", headers=headers)).text for _ in range(30)]
     delays = [int(delay) for answer in answers for delay in re.findall(r"^retry: (\d+)$", answer, re.MULTILINE)]

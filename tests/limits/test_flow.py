@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import Overloaded
 from app.limits.buffered_bytes import InboundBudget, OutboundBudget
-from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream, take_nothing
+from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream, take_nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +105,7 @@ def _first_answer(socks: list[socket.socket], end: bytes = b'"code"') -> bytes:
 
 
 async def _publish_until_stored(server: ServerProcess, body: bytes) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
+    async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
         while (answer := await http.post("/topics/foo/messages", content=body)).status_code != 201:
             assert answer.status_code == 503
 
@@ -128,7 +128,7 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
     flags = ["--max-unsent", "16MiB", "--stall-timeout", "1h", "--max-bytes", "64MiB"]
     with start_server(*flags) as server, ExitStack() as stack:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             stream(server, "/topics/foo/stream") as healthy,
             asyncio.timeout(3 * DEADLINE),
         ):
@@ -157,7 +157,7 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
 async def test_answers_that_nobody_takes_are_bounded_together() -> None:
     flags = ["--max-unsent", "16MiB", "--stall-timeout", "1h"]
     with start_server(*flags, tcp_port=0) as server, ExitStack() as stack:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
             await http.post("/topics/foo/messages", content=b"0" * MIB)
             files = server.open_files()
             ask = b"GET /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -173,7 +173,7 @@ async def test_one_connection_too_many_is_closed_and_a_place_that_was_left_is_ta
     with start_server("--max-http-clients", "3", tcp_port=0) as server:
         async with AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(3)]
-            async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+            async with http_client(server.url) as http:
                 with pytest.raises(httpx.TransportError):
                     await http.get("/livez")
                 streams.pop().writer.close()

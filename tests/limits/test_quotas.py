@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.access.claims import every_right
@@ -13,7 +12,7 @@ from app.access.tokens import make_token
 from app.errors import RateLimited, SubscriberLimit
 from app.limits.quotas import FailedLogins, Quotas, Shares, client_of
 from app.limits.rates import Buckets
-from tests.harness import DEADLINE, Lines, ServerProcess, lines, own_address, start_server, stream
+from tests.harness import DEADLINE, Lines, ServerProcess, http_client, lines, own_address, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -171,7 +170,7 @@ def strict() -> Iterator[ServerProcess]:
 
 
 async def test_a_sixth_publish_is_refused_with_the_time_to_wait_and_stores_nothing(strict: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=strict.url, timeout=DEADLINE) as http:
+    async with http_client(strict.url) as http:
         answers = [await http.post("/topics/foo/messages", content=str(n)) for n in range(20)]
         (refused, *_), stored = ([a for a in answers if a.status_code == n] for n in (429, 201))
         assert len(stored) >= 5
@@ -194,7 +193,7 @@ async def _until_pong(words: Lines) -> AsyncIterator[bytes]:
 
 async def test_a_batch_counts_as_its_messages_and_is_refused_whole(strict: ServerProcess) -> None:
     batch = {"Content-Type": "application/x-ndjson"}
-    async with httpx.AsyncClient(base_url=strict.url, timeout=DEADLINE) as http:
+    async with http_client(strict.url) as http:
         assert (await http.post("/topics/foo/messages", content=b"1\n" * 600, headers=batch)).status_code == 201
         refused = await http.post("/topics/foo/messages", content=b"1\n2\n", headers=batch)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
@@ -205,7 +204,7 @@ async def test_a_batch_counts_as_its_messages_and_is_refused_whole(strict: Serve
 
 
 async def test_a_third_subscriber_is_told_busy_and_a_place_that_was_left_is_taken(strict: ServerProcess) -> None:
-    async with lines(strict) as words, httpx.AsyncClient(base_url=strict.url, timeout=DEADLINE) as http:
+    async with lines(strict) as words, http_client(strict.url) as http:
         words.send("sub foo")
         assert await words.next() == b"OK subscribed to foo\r\n"
         async with stream(strict, "/topics/foo/stream") as second:
@@ -232,7 +231,7 @@ async def test_a_third_subscriber_is_told_busy_and_a_place_that_was_left_is_take
 async def test_who_is_on_this_machine_has_no_share() -> None:
     with start_server("--publish-rate", "1", "--publish-burst", "1", "--max-client-subscribers", "1") as server:
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             stream(server, "/topics/foo/stream"),
             stream(server, "/topics/foo/stream") as second,
         ):
@@ -258,7 +257,7 @@ def bearer(token: str) -> dict[str, str]:
 
 async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--publish-rate", "1", "--publish-burst", "60") as (server, tokens):
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, lines(server) as words:
+        async with http_client(server.url) as http, lines(server) as words:
             batch = bearer(tokens["ann"]) | {"Content-Type": "application/x-ndjson"}
             assert (await http.post("/topics/foo/messages", content=b"1\n" * 120, headers=batch)).status_code == 201
             for _ in range(2):  # the second time by the short cut
@@ -278,7 +277,7 @@ async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own
 async def test_a_token_has_so_many_subscribers(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--max-client-subscribers", "1") as (server, tokens):
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http,
+            http_client(server.url) as http,
             stream(server, "/topics/foo/stream", **bearer(tokens["ann"])) as first,
             stream(server, "/topics/foo/stream", **bearer(tokens["bob"])) as other,
         ):
@@ -289,7 +288,7 @@ async def test_a_token_has_so_many_subscribers(tmp_path: Path) -> None:
 
 async def test_after_ten_failed_log_ins_more_are_told_to_wait_and_who_works_goes_on(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--max-failed-logins", "10") as (server, tokens):
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http, lines(server) as words:
+        async with http_client(server.url) as http, lines(server) as words:
             assert (await http.get("/topics", headers=bearer(tokens["ann"]))).status_code == 200
             statuses = [(await http.get("/topics", headers=bearer(f"guess-{n}"))).status_code for n in range(30)]
             assert statuses[:10] == [401] * 10

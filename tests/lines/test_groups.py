@@ -4,10 +4,9 @@ import socket
 import struct
 from signal import SIGTERM
 
-import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 from tests.tcp.peer import DONE, MALFORMED, Peer, connect
 
 EXPIRED = b'{"success": false, "reason": "expired"}\r\n'
@@ -414,7 +413,7 @@ async def test_a_text_consumer_gets_bye_when_the_server_stops() -> None:
 async def test_a_message_published_by_http_is_leased_on_the_line_port_and_acked_by_http(
     server: ServerProcess, peer: Peer, other: Peer, topic: str
 ) -> None:
-    async with httpx.AsyncClient(base_url=f"{server.url}/topics/{topic}", timeout=DEADLINE) as http:
+    async with http_client(f"{server.url}/topics/{topic}") as http:
         id = (await http.post("/messages", content="a")).json()["id"]
         peer.send(subscribe(topic))
         assert await peer.lines(2) == [DONE, job(topic, "a", 0, id)]
@@ -436,7 +435,7 @@ async def test_deleting_a_group_ends_its_consumers(server: ServerProcess, peer: 
     await peer.lines(2)
     other.send(subscribe(topic))
     assert await other.line() == DONE
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as http:
+    async with http_client(server.url) as http:
         assert (await http.delete(f"/topics/{topic}/groups/g")).status_code == 204
     assert await peer.rest() == b"BYE deleted\r\n"
     assert await other.rest() == b""

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
 
 from app.net.sockets import Names, listen
-from tests.harness import DEADLINE, free_port, start_server
+from tests.harness import DEADLINE, free_port, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +88,7 @@ async def test_a_reader_whose_cable_is_cut_is_reaped(door: str, request_: str) -
         command = ["ip", "netns", "exec", name, sys.executable, "-c", READER, str(port), request_]
         reader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert reader.stdout
-        async with asyncio.timeout(DEADLINE), httpx.AsyncClient(base_url=server.url) as http:
+        async with asyncio.timeout(DEADLINE), http_client(server.url) as http:
             await reader.stdout.readline()
             files = server.open_files()
             while (await http.post("/topics/foo/messages", content="x")).json()["subscribers"] != 1:

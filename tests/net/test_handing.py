@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess
+from tests.harness import DEADLINE, ServerProcess, http_client
 from tests.net.authority import Authority
 from tests.net.test_tls import stream
 
@@ -41,7 +41,7 @@ def take_nothing(server: ServerProcess, authority: Authority) -> socket.socket:
 async def test_a_reader_that_takes_nothing_takes_nothing_away_and_one_that_reads_has_all_that_is_gone(
     secure: ServerProcess, authority: Authority
 ) -> None:
-    async with httpx.AsyncClient(base_url=secure.url, timeout=DEADLINE, verify=authority.trust()) as http:
+    async with http_client(secure.url, verify=authority.trust()) as http:
         await publish(http, *BODIES)
         client = await asyncio.to_thread(take_nothing, secure, authority)
         most = client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -16,7 +16,7 @@ import pytest
 
 from app.net.certificate import Certificate
 from app.net.sockets import acknowledged
-from tests.harness import DEADLINE, Lines, ServerProcess, Stream, start_server
+from tests.harness import DEADLINE, Lines, ServerProcess, Stream, http_client, start_server
 from tests.net.authority import Authority
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def stream(server: ServerProcess, authority: Authority, path: str) -> Asyn
 
 @pytest.fixture
 async def http(secure: ServerProcess, authority: Authority) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=secure.url, timeout=DEADLINE, verify=authority.trust()) as client:
+    async with http_client(secure.url, verify=authority.trust()) as client:
         yield client
 
 
@@ -140,7 +140,7 @@ async def test_a_stalled_reader_is_cut_off_and_a_healthy_one_gets_everything(
     with stalled(impatient.host, authority, impatient.port, request):
         async with (
             stream(impatient, authority, f"/topics/{topic}/stream") as events,
-            httpx.AsyncClient(base_url=impatient.url, timeout=DEADLINE, verify=authority.trust()) as http,
+            http_client(impatient.url, verify=authority.trust()) as http,
         ):
             for number in range(12):
                 await http.post(f"/topics/{topic}/messages", content=b"%02d" % number + b"x" * 1_000_000)
@@ -210,7 +210,7 @@ async def test_a_client_that_ends_its_side_is_answered_what_the_log_knows(
         with suppress(OSError):
             peer.unwrap()
         peer.close()
-    async with httpx.AsyncClient(base_url=secure.url, verify=context, timeout=DEADLINE) as http:
+    async with http_client(secure.url, verify=context) as http:
         page = await http.get(f"/topics/{topic}/messages?wait=10s")
     assert page.json()["messages"][0]["data"] == "hello"
 
@@ -219,7 +219,7 @@ async def test_a_stalled_client_of_the_line_port_is_cut_off(
     impatient: ServerProcess, authority: Authority, topic: str
 ) -> None:
     with stalled(impatient.host, authority, impatient.tcp_port, f"sub {topic}\n".encode()):
-        async with httpx.AsyncClient(base_url=impatient.url, timeout=DEADLINE, verify=authority.trust()) as http:
+        async with http_client(impatient.url, verify=authority.trust()) as http:
             async with asyncio.timeout(DEADLINE):
                 while not (await http.post(f"/topics/{topic}/messages", content=b"x" * 500_000)).json()["subscribers"]:
                     pass
@@ -260,7 +260,7 @@ async def test_a_tls_hello_to_a_plain_port_is_sent_away(authority: Authority) ->
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 async with asyncio.timeout(DEADLINE):
                     await asyncio.open_connection("localhost", port, ssl=context)
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             assert (await http.get("/livez")).status_code == 200
 
 
@@ -283,7 +283,7 @@ async def all_closed(server: ServerProcess, files: int) -> None:
 async def test_tls_1_2_and_1_3_are_spoken(secure: ServerProcess, authority: Authority, version: ssl.TLSVersion) -> None:
     context = authority.trust()
     context.maximum_version = context.minimum_version = version
-    async with httpx.AsyncClient(base_url=secure.url, verify=context) as http:
+    async with http_client(secure.url, verify=context) as http:
         assert (await http.get("/livez")).status_code == 200
 
 
@@ -337,7 +337,7 @@ async def test_openssl_does_both(secure: ServerProcess, authority: Authority, to
 async def test_a_stalled_stream_does_not_hold_the_stop_up(authority: Authority) -> None:
     with start_server(*authority.flags, "--drain-timeout", "1s", "--stall-timeout", "1h", tcp_port=0) as server:
         request = b"GET /topics/foo/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, verify=authority.trust()) as http:
+        async with http_client(server.url, verify=authority.trust()) as http:
             for _ in range(8):
                 await http.post("/topics/foo/messages", content=b"x" * 1_000_000)
         with stalled(server.host, authority, server.port, request) as reader:

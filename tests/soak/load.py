@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from tests.harness import ServerProcess
+from tests.harness import ServerProcess, http_client
 from tests.soak.book import Book
 from tests.soak.readers import (
     Client,
@@ -46,9 +46,7 @@ class Load:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._http = await self._stack.enter_async_context(
-            httpx.AsyncClient(base_url=self.server.url, timeout=20, limits=KEPT)
-        )
+        self._http = await self._stack.enter_async_context(http_client(self.server.url, limits=KEPT))
         self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         await self._prepare()
         for client in self._people():

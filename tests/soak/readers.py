@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from app.messages.topic import TopicFilter
-from tests.harness import Lines, ServerProcess, SseParser, Stream, lines, stream
+from tests.harness import Lines, ServerProcess, SseParser, Stream, http_client, lines, stream
 from tests.soak.book import Book, Reader
 
 COMING_BACK: Final = 0.2  # seconds
@@ -170,7 +170,7 @@ class PageReader(Client):
         self.reader = Reader(self.name, TopicFilter([topic]))
 
     async def connect(self) -> None:
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http:
+        async with http_client(self.server.url) as http:
             place = (await http.get(f"/topics/{self.topic}/messages", params={"since": "latest"})).json()["next"]
             self.ready.set()
             while True:
@@ -226,7 +226,7 @@ class PushConsumer(Client):
 
 class PullRequest(PushConsumer):
     async def connect(self) -> None:
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http:
+        async with http_client(self.server.url) as http:
             self.ready.set()
             while True:
                 options = {"max": "5", "wait": "5s", "lease": "3s"}
@@ -238,7 +238,7 @@ class PullRequest(PushConsumer):
 class StreamWorker(PushConsumer):
     async def connect(self) -> None:
         path = f"/topics/{self.book.work}/groups/{self.group}/stream?credit=5&lease=3s"
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=20) as http, stream(self.server, path) as events:
+        async with http_client(self.server.url) as http, stream(self.server, path) as events:
             assert events.status == 200, events.status
             self.opened(events.writer)
             while (event := await events.next()) is not None:

@@ -22,7 +22,17 @@ import pytest
 from app.access.startup import FIRST_SHOWN
 from app.telemetry.accesslog import MAX_ERRORS as MOST_A_SECOND
 from app.telemetry.log import MAX_QUEUED as MOST_WAITING
-from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, lines, start_server, start_uvicorn, stream
+from tests.harness import (
+    DEADLINE,
+    ROOT,
+    ServerProcess,
+    free_port,
+    http_client,
+    lines,
+    start_server,
+    start_uvicorn,
+    stream,
+)
 from tests.told import PublishResult
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +54,7 @@ async def raw(server: ServerProcess, data: bytes) -> bytes:
 
 
 def client(server: ServerProcess) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=server.url, timeout=DEADLINE)
+    return http_client(server.url)
 
 
 async def stop(server: ServerProcess) -> int:

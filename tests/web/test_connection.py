@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, Stream, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, Stream, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -178,6 +178,6 @@ async def test_who_leaves_after_a_part_of_a_publish_leaves_no_connection_behind(
             writer.write(head + sent)
             writer.write_eof()
             writer.close()
-        async with httpx.AsyncClient(base_url=server.url) as http, asyncio.timeout(DEADLINE):
+        async with http_client(server.url) as http, asyncio.timeout(DEADLINE):
             while 'plainmq_connections{door="http"} 1.0' not in (await http.get("/metrics")).text:
                 pass

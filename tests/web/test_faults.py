@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.forwarded import Proxies
+from tests.harness import http_client
 from tests.net.recorder import recording
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ async def test_a_fault_while_a_head_is_read_is_answered_500_and_reported(monkeyp
     handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda _loop, context: reported.append(str(context["exception"])))
     try:
-        async with recording(Proxies()) as (port, _, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with recording(Proxies()) as (port, _, _), http_client(f"http://127.0.0.1:{port}") as http:
             with monkeypatch.context() as patch:
                 patch.setattr(FastPath, "match", fail)
                 answer = await http.post("/topics/foo/messages", content="x")

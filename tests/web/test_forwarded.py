@@ -5,11 +5,10 @@ import json
 import sys
 from ipaddress import ip_network
 
-import httpx
 import pytest
 
 from app.web.middleware.forwarded import Caller, Proxies
-from tests.harness import DEADLINE, start_server
+from tests.harness import DEADLINE, http_client, start_server
 from tests.net.recorder import recording
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +84,7 @@ async def test_a_publish_comes_from_whom_the_proxy_says(query: str) -> None:
 async def test_https_at_the_proxy_is_https_for_us(trusted: str, secure: bool) -> None:
     flags = ["--trusted-proxies", trusted, "--public-url", "https://mq.example.org", "--auth", "none"]
     with start_server(*flags, tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             headers = {"Host": "mq.example.org", "X-Forwarded-Proto": "https"}
             answer = await http.get("/livez", headers=headers)
             assert ("strict-transport-security" in answer.headers) == secure

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -358,7 +358,7 @@ async def test_a_pull_makes_the_group_before_the_topic_has_a_message(group: Grou
 
 async def test_a_pull_makes_no_topic_beyond_the_limit() -> None:
     with start_server("--max-topics", "1", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as http:
+        async with http_client(small.url) as http:
             assert await Group(http, "first").pull() == []
             for _ in range(2):
                 assert code(await http.post("/topics/second/groups/g/pull")) == (429, "topic_limit")
@@ -602,7 +602,7 @@ async def test_a_topic_with_slashes_has_groups(http: httpx.AsyncClient, topic: s
 
 async def test_a_topic_has_a_bounded_number_of_groups() -> None:
     with start_server("--max-groups", "1", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as http:
+        async with http_client(small.url) as http:
             await http.put("/topics/foo/groups/one")
             for answer in (
                 await http.put("/topics/foo/groups/two"),
@@ -721,7 +721,7 @@ async def test_a_stream_with_a_timeout_ends_without_a_word_and_gives_back(server
 
 async def test_a_group_s_stream_is_kept_alive_and_ends_at_its_age() -> None:
     with start_server("--keep-alive", "50ms", "--stream-age", "300ms", tcp_port=0) as quick:
-        async with httpx.AsyncClient(base_url=quick.url) as http:
+        async with http_client(quick.url) as http:
             await http.put("/topics/foo/groups/g")
         async with stream(quick, "/topics/foo/groups/g/stream") as events:
             (bye,) = await events.take(1)
@@ -732,7 +732,7 @@ async def test_a_group_s_stream_is_kept_alive_and_ends_at_its_age() -> None:
 
 async def test_one_worker_too_many_is_told_to_come_back() -> None:
     with start_server("--max-subscribers", "1", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as http:
+        async with http_client(small.url) as http:
             await http.put("/topics/foo/groups/g")
             async with stream(small, "/topics/foo/groups/g/stream"):
                 async with stream(small, "/topics/foo/groups/g/stream", Accept="text/event-stream") as refused:
@@ -800,7 +800,7 @@ async def test_a_dead_message_says_why_it_failed_last(
 
 async def test_what_is_dead_is_kept_beyond_the_topic_s_age_and_what_has_no_room_waits_and_is_counted() -> None:
     with start_server("--max-messages", "3", "--max-age", "100ms", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             group = Group(http, "jobs")
             await http.put("/topics/jobs", json={"max_messages": 5, "max_age": "1h"})
             await http.put(group.path, json={"max_deliveries": 1})
@@ -875,7 +875,7 @@ async def test_a_group_does_not_get_what_is_for_one_subscriber_or_not_kept(serve
 
 async def test_while_the_server_stops_leases_are_settled_and_workers_are_sent_home() -> None:
     with start_server(tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             group = Group(http, "jobs")
             (id,) = await group.publish("work")
             await group.pull()

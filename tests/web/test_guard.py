@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -91,13 +91,13 @@ def trusting() -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("host", ["mq.example.org", "plainmq:8000", "other.example"])
 async def test_a_name_that_was_given_is_ours(trusting: ServerProcess, topic: str, host: str) -> None:
-    async with httpx.AsyncClient(base_url=trusting.url) as http:
+    async with http_client(trusting.url) as http:
         assert (await ask(http, "POST", f"/topics/{topic}/messages", Host=host)).status_code == 201
 
 
 async def test_a_site_that_was_named_may_publish_and_subscribe(trusting: ServerProcess, topic: str) -> None:
     origin = "https://app.example.org"
-    async with httpx.AsyncClient(base_url=trusting.url) as http:
+    async with http_client(trusting.url) as http:
         published = await ask(http, "POST", f"/topics/{topic}/messages", Origin=origin)
         assert (published.status_code, published.headers["access-control-allow-origin"]) == (201, origin)
         preflight = await http.options(
@@ -147,7 +147,7 @@ async def test_a_page_of_our_own_and_a_person_may_open_a_stream(http: httpx.Asyn
 
 async def test_where_every_site_is_trusted_none_is_asked_for_its_name(topic: str) -> None:
     with start_server("--allowed-origins", "*", tcp_port=0) as process:
-        async with httpx.AsyncClient(base_url=process.url) as http:
+        async with http_client(process.url) as http:
             path = f"/topics/{topic}/stream?timeout=1ms"
             assert (await ask(http, "GET", path, **{"Sec-Fetch-Site": "cross-site"})).status_code == 200
 
@@ -181,7 +181,7 @@ async def test_a_server_that_asks_nobody_serves_nobody_through_a_proxy(
 
 async def test_it_says_once_that_a_proxy_is_there(topic: str) -> None:
     with start_server(tcp_port=0) as process:
-        async with httpx.AsyncClient(base_url=process.url, headers={"X-Forwarded-For": "203.0.113.7"}) as http:
+        async with http_client(process.url, headers={"X-Forwarded-For": "203.0.113.7"}) as http:
             for _ in range(3):
                 assert (await http.post(f"/topics/{topic}/messages", content="x")).status_code == 401
         process.stop()
@@ -193,7 +193,7 @@ async def test_it_says_once_that_a_proxy_is_there(topic: str) -> None:
 @pytest.mark.parametrize("flags", [["--auth", "none"], ["--auth", "none", "--trusted-proxies", "127.0.0.1"]])
 async def test_who_has_said_that_everybody_may_come_is_taken_at_his_word(flags: list[str], topic: str) -> None:
     with start_server(*flags, tcp_port=0) as process:
-        async with httpx.AsyncClient(base_url=process.url, headers=FORWARDED) as http:
+        async with http_client(process.url, headers=FORWARDED) as http:
             for _ in range(2):
                 assert (await http.post(f"/topics/{topic}/messages", content="x")).status_code == 201
 
@@ -213,7 +213,7 @@ async def test_a_page_that_may_use_the_server_can_read_why_it_is_refused(
     origin = "https://trusted.example"
     flags = ["--allowed-origins", origins, "--auth", "required", "--data-dir", str(tmp_path)]
     with start_server(*flags, tcp_port=0) as process:
-        async with httpx.AsyncClient(base_url=process.url, headers={"Origin": origin}) as http:
+        async with http_client(process.url, headers={"Origin": origin}) as http:
             for headers, status in (({}, 401), ({"Host": "other.example"}, 421), ({"Host": "a b"}, 400)):
                 for path in (f"/topics/{topic}/stream", f"/topics/{topic}/messages"):
                     answer = await http.get(path, headers=headers)

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.harness import start_server, stream
+from tests.harness import http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def test_a_plain_publish_is_answered_in_few_words(http: httpx.AsyncClient,
 
 async def test_what_never_reaches_the_app_says_so_too(topic: str) -> None:
     with start_server(tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             too_long = await http.get(f"/livez?{'x' * 9_000}")
             too_many = await http.get("/livez", headers={f"A{number}": "b" for number in range(100)})
         for answer, status in ((too_long, 414), (too_many, 431)):

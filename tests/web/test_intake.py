@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import httpx
 import pytest
 
 from app.web.fastpath.limits import MAX_PIPELINED, RequestLimits, SlowRequestDetector, Stage
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +87,7 @@ def answers_in(text: bytes) -> list[tuple[int, str]]:
 
 
 async def messages(server: ServerProcess, topic: str) -> int:
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with http_client(server.url) as http:
         answer = await http.get(f"/topics/{topic}")
         return int(answer.json()["messages"]) if answer.status_code == 200 else 0
 
@@ -248,7 +247,7 @@ async def test_five_hundred_slow_clients_are_sent_away_and_a_healthy_one_is_not_
     async with (
         asyncio.timeout(2 * DEADLINE),
         stream(impatient, f"/topics/{topic}/stream") as events,
-        httpx.AsyncClient(base_url=impatient.url, timeout=DEADLINE) as http,
+        http_client(impatient.url) as http,
     ):
         slow = [all_answers(impatient, said) for said, _ in [silent, half] * 170]
         crowd = asyncio.gather(*slow, *(_drip(impatient, dripping) for _ in range(160)))
@@ -265,7 +264,7 @@ async def test_five_hundred_slow_clients_are_sent_away_and_a_healthy_one_is_not_
 
 
 async def test_who_waits_for_us_is_not_sent_away(impatient: ServerProcess, topic: str) -> None:
-    async with stream(impatient, f"/topics/{topic}/stream") as events, httpx.AsyncClient(timeout=DEADLINE) as http:
+    async with stream(impatient, f"/topics/{topic}/stream") as events, http_client() as http:
         assert (await http.get(f"{impatient.url}/topics/{topic}/messages?wait=4s")).status_code == 200
         await http.post(f"{impatient.url}/topics/{topic}/messages", content="still here")
         assert await events.data(1) == ["still here"]

@@ -19,7 +19,7 @@ from app.storage.clock import Clock
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.api.prometheus import prometheus_text
 from tests.conftest import SERVERS
-from tests.harness import DEADLINE, ROOT, ServerProcess, lines, start_server, stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, lines, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -209,7 +209,7 @@ async def test_the_delay_of_the_event_loop_is_measured(http: httpx.AsyncClient) 
 
 async def test_a_reader_that_takes_nothing_is_cut_off_and_counted() -> None:
     with start_server("--stall-timeout", "200ms", "--send-buffer", "4096") as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+        async with http_client(server.url) as http:
             before = await look(http)
             with closing(socket.socket()) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -223,7 +223,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_counted() -> None:
 
 async def test_a_worker_that_takes_nothing_is_cut_off_and_counted_too() -> None:
     with start_server("--stall-timeout", "200ms", "--send-buffer", "4096", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+        async with http_client(server.url) as http:
             for _ in range(4):
                 await publish(http, "a", b"x" * 1_000_000)
             (await http.put("/topics/a/groups/g")).raise_for_status()
@@ -241,7 +241,7 @@ async def test_a_worker_that_takes_nothing_is_cut_off_and_counted_too() -> None:
 async def test_many_topics_make_no_more_time_series(count: int) -> None:
     """A hundred thousand: `pytest -m slow tests/web/test_metrics.py`."""
     with start_server("--max-topics", str(count + 1)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=3 * DEADLINE) as http, lines(server) as peer:
+        async with http_client(server.url, timeout=3 * DEADLINE) as http, lines(server) as peer:
             await publish(http, "one")
             (await http.put("/topics/one/groups/g", json={})).raise_for_status()
             before = await look(http)
@@ -270,7 +270,7 @@ async def refuse(http: httpx.AsyncClient, server: ServerProcess, sent: bytes, co
 
 async def test_who_is_turned_away_before_a_request_is_whole_is_counted_too() -> None:
     with start_server("--head-timeout", "1s", "--body-timeout", "1s", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+        async with http_client(server.url) as http:
             head, end = b"GET /a HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n"
             body = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
             for sent, code, status in [
@@ -314,7 +314,7 @@ async def test_connections_are_counted_while_they_are_open(http: httpx.AsyncClie
 
 async def test_one_client_too_many_of_the_line_port_is_a_refusal() -> None:
     with start_server("--max-tcp-clients", "1") as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http, lines(server) as one:
+        async with http_client(server.url) as http, lines(server) as one:
             await one.synchronise()
             async with lines(server) as two:
                 assert (await two.next()).startswith(b"ERR busy")
@@ -331,7 +331,7 @@ async def test_the_process_is_shown(http: httpx.AsyncClient) -> None:
 
 async def test_each_transaction_of_the_disk_is_timed(tmp_path: Path) -> None:
     with start_server("--engine", f"sqlite://{tmp_path / 'log.db'}", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+        async with http_client(server.url) as http:
             before = await look(http)
             for _ in range(3):
                 await publish(http, "a")
@@ -345,7 +345,7 @@ async def test_a_log_in_a_file_tells_the_same(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     for published in (1, 0):  # what was there before the start is retained, and was not published since
         with start_server("--engine", f"sqlite://{path}", tcp_port=0) as server:
-            async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+            async with http_client(server.url) as http:
                 if published:
                     await publish(http, "a", "12345")
                 numbers = await look(http)
@@ -365,7 +365,7 @@ async def test_the_metrics_have_no_options(http: httpx.AsyncClient) -> None:
 async def test_a_disk_that_fails_is_counted_and_the_log_is_still_told_of(tmp_path: Path) -> None:
     flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
     with start_server(*flags, tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=10) as http:
+        async with http_client(server.url) as http:
             await publish(http, "a")
             before = await look(http)
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn
 
 pytestmark = pytest.mark.anyio
 
@@ -144,7 +144,7 @@ async def test_behind_chunks_of_http_1_0_nothing_is_read(topic: str) -> None:
         lines, body = await answer(server, f"{head}1\r\nx\r\n0\r\n\r\n{hidden}".encode())
         assert "connection: close" in lines
         assert body.count(b"HTTP/1.1") == 0
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             assert (await http.get(f"/topics/{topic}.hidden")).status_code == 404
 
 

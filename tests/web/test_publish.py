@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import MessageTooLarge, OptionInvalid
 from app.web.api.publish import PublishLimits, lines_of
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -270,7 +270,7 @@ async def test_a_delayed_message_is_accepted_now_and_published_when_due(
 
 async def test_a_full_log_refuses_and_says_what_to_do() -> None:
     with start_server("--max-message", "10B", "--max-total-bytes", "7KiB", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as client:
+        async with http_client(small.url) as client:
             statuses = [(await client.post(f"/topics/t{n}/messages", content="x")).status_code for n in range(6)]
             assert statuses == [201, 201, 201, 201, 507, 507]
             refused = await client.post("/topics/t9/messages", content="x")
@@ -281,7 +281,7 @@ async def test_a_full_log_refuses_and_says_what_to_do() -> None:
 
 async def test_one_topic_too_many_is_refused() -> None:
     with start_server("--max-topics", "2", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as client:
+        async with http_client(small.url) as client:
             answers = [await client.post(f"/topics/t{n}/messages", content="x") for n in range(3)]
             assert [answer.status_code for answer in answers] == [201, 201, 429]
             assert answers[2].json()["code"] == "topic_limit"

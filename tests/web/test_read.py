@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.abuse.crowd import numbers
-from tests.harness import DEADLINE, ServerProcess, start_server, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,7 @@ async def test_a_long_poll_whose_client_left_holds_no_place(
 
 async def test_nor_does_one_whose_client_talked_nonsense_before_it_left(topic: str) -> None:
     with start_server(tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             await leave_after(server, http, topic, behind=b"\0\0\0")
 
 
@@ -104,7 +104,7 @@ async def test_a_poll_is_no_subscriber(http: httpx.AsyncClient, topic: str) -> N
 
 async def test_a_page_whose_start_is_gone_says_so() -> None:
     with start_server("--max-messages", "2", tcp_port=0) as server:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with http_client(server.url) as http:
             ids = await publish(http, "foo", *map(str, range(5)))
             page = (await http.get(f"/topics/foo/messages?since={ids[0]}")).json()
             gap = {"requested": ids[0], "reason": "trimmed", "missed": None, "resumes_at": ids[3]}

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +57,7 @@ async def test_a_doubtful_request_is_refused_and_nothing_behind_it_is_done(
     writer.close()
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.split()[1] in {b"400", b"413", b"415", b"501"}
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with http_client(server.url) as http:
         for name in (topic, f"{topic}.hidden"):
             assert (await http.get(f"/topics/{name}")).status_code == 404
 
@@ -82,7 +81,7 @@ async def test_a_transfer_coding_that_nobody_undoes_is_refused(server: ServerPro
     async with asyncio.timeout(DEADLINE):
         assert b"encoding_unsupported" in await reader.readuntil(b"}")
     writer.close()
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with http_client(server.url) as http:
         assert (await http.get(f"/topics/{topic}")).status_code == 404
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, start_server, stream
+from tests.harness import ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -181,7 +181,7 @@ async def test_a_malformed_id_is_an_error_not_a_scan(server: ServerProcess, topi
 
 async def test_a_trimmed_place_is_a_gap_then_the_oldest_retained() -> None:
     with start_server("--max-messages", "3", tcp_port=0) as small:
-        async with httpx.AsyncClient(base_url=small.url) as client:
+        async with http_client(small.url) as client:
             ids = await publish(client, "foo", *map(str, range(6)))
             async with stream(small, "/topics/foo/stream", Last_Event_ID=ids[0]) as events:
                 gap, *rest = await events.take(4)
@@ -291,7 +291,7 @@ async def test_one_subscriber_too_many_is_told_to_come_back() -> None:
                 (busy,) = await refused.take(1)
                 assert (refused.status, busy.type, busy.last_event_id) == (200, "busy", "")
                 assert refused.parser.retry
-            async with httpx.AsyncClient(base_url=small.url) as client:
+            async with http_client(small.url) as client:
                 answer = await client.get("/topics/foo/stream")
                 assert (answer.status_code, answer.json()["code"]) == (503, "subscriber_limit")
 
@@ -421,7 +421,7 @@ async def test_what_was_stored_under_such_a_name_comes_without_it(tmp_path: Path
     """As in a file of an earlier version."""
     flags = ["--engine", f"sqlite://{tmp_path / 'log.db'}"]
     with start_server(*flags, tcp_port=0) as before:
-        async with httpx.AsyncClient(base_url=before.url) as http:
+        async with http_client(before.url) as http:
             for body in RESERVED:
                 await publish(http, "foo", body, event="some")
         before.stop()
@@ -433,7 +433,7 @@ async def test_what_was_stored_under_such_a_name_comes_without_it(tmp_path: Path
         for form in ("raw", "json"):
             async with stream(after, f"/topics/foo/stream?since=earliest&format={form}") as events:
                 assert [event.type for event in await events.take(len(RESERVED))] == ["message"] * len(RESERVED)
-        async with httpx.AsyncClient(base_url=after.url) as http:
+        async with http_client(after.url) as http:
             (await http.put("/topics/foo/groups/g")).raise_for_status()
             async with stream(after, "/topics/foo/groups/g/stream") as work:
                 assert [event.type for event in await work.take(len(RESERVED))] == ["message"] * len(RESERVED)
@@ -444,7 +444,7 @@ async def test_what_was_stored_under_such_a_name_comes_without_it(tmp_path: Path
 async def test_nothing_but_an_event_with_data_ends_in_a_blank_line(topic: str) -> None:
     """Many clients take a blank line for the end of a message, whatever stands before it."""
     with start_server("--keep-alive", "50ms", tcp_port=0) as quick:
-        async with httpx.AsyncClient(base_url=quick.url) as http:
+        async with http_client(quick.url) as http:
             await http.put(f"/topics/{topic}/groups/g")
             for path in (f"/topics/{topic}/stream", f"/topics/{topic}/groups/g/stream"):
                 async with stream(quick, path) as events:

@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
-import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, start_server, start_uvicorn, start_uvicorn_with
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn, start_uvicorn_with
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +63,7 @@ async def wire(server: ServerProcess) -> AsyncIterator[Wire]:
 
 
 async def kept(server: ServerProcess, topic: str) -> list[str]:
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with http_client(server.url) as http:
         answer = await http.get(f"/topics/{topic}/messages?limit=1000")
         return [message["data"] for message in answer.json()["messages"]] if answer.status_code == 200 else []
 
@@ -74,7 +73,7 @@ async def test_an_offer_is_ignored_and_the_body_kept_however_it_is_cut(
     own: ServerProcess, topic: str, headers: list[str]
 ) -> None:
     plain, offer = offering(topic, b"plain"), offering(topic, b"hello", *headers)
-    async with httpx.AsyncClient(base_url=own.url) as http, wire(own) as client:
+    async with http_client(own.url) as http, wire(own) as client:
         places = range(1, len(offer))
         for place in places:
             client.writer.write(offer[:place])
@@ -99,7 +98,7 @@ async def test_a_stream_behind_an_offer_is_a_stream(own: ServerProcess, topic: s
         head = f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
         client.writer.write(head.encode())
         assert b"text/event-stream" in await client.reader.readuntil(b"retry: ")
-        async with httpx.AsyncClient(base_url=own.url) as http:
+        async with http_client(own.url) as http:
             await http.post(f"/topics/{topic}/messages", content="news")
         await client.reader.readuntil(b"data: news")
 
@@ -120,7 +119,7 @@ HIDDEN = "DELETE /topics/{} HTTP/1.1\r\nHost: localhost\r\n\r\n"
 async def test_where_the_parser_loses_the_body_nothing_is_stored_and_nothing_of_it_done(
     asgi: ServerProcess, topic: str, headers: list[str], apart: bool
 ) -> None:
-    async with httpx.AsyncClient(base_url=asgi.url) as http:
+    async with http_client(asgi.url) as http:
         await http.post(f"/topics/{topic}.victim/messages", content="stays")
         request = offering(topic, HIDDEN.format(f"{topic}.victim").encode(), *headers)
         end = request.index(b"\r\n\r\n") + 4
