@@ -11,9 +11,10 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, Final, Self, TypeVar
 
 import httpx
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0  # seconds: far beyond what anything here takes
+_CHANCE: Final = SystemRandom()  # not that of `random`, which Hypothesis seeds alike everywhere
 OPEN = Authenticator(AnonymousAccess.ANONYMOUS)  # asks nobody
 
 
@@ -53,10 +55,12 @@ def take_nothing(port: int, request: bytes) -> socket.socket:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Below those that the system itself gives to others, which could have it before it is used."""
+    while True:
+        port = _CHANCE.randrange(10_000, 32_768)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def own_address() -> str | None:
