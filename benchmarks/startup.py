@@ -74,7 +74,7 @@ def nothing(_core: LogStateMachine, _now: float) -> None: ...
 
 
 def group(core: LogStateMachine, now: float) -> None:
-    whole(core.groups.configure("t.0", "g", {}, None, now))
+    whole(core.group_admin.configure("t.0", "g", {}, None, now))
 
 
 ROWS: Final[dict[str, tuple[int, int, float | None, Prepare]]] = {

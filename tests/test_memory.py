@@ -13,6 +13,7 @@ from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import SLOT_MEMORY
 from app.log.epochs import Epochs
+from app.log.groups.admin import GroupAdmin
 from app.log.groups.events import NO_EVENTS
 from app.log.groups.group import GROUP_COST, JOB_COST, RECENT_DEAD_COST, Group, GroupSettings
 from app.log.groups.groups import Groups
@@ -131,9 +132,14 @@ def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: b
 
 @pytest.fixture
 def groups(log: Log) -> Groups:
-    groups = Groups(log, Reading(log), max_groups=10)
-    whole(groups.configure("a", "g", {}, None, 0.0))
-    return groups
+    return Groups(log)
+
+
+@pytest.fixture
+def admin(log: Log, groups: Groups) -> GroupAdmin:
+    admin = GroupAdmin(log, Reading(log), groups, max_groups=COUNT)
+    whole(admin.configure("a", "g", {}, None, 0.0))
+    return admin
 
 
 def lease(groups: Groups, log: Log, n: int) -> Lease:
@@ -147,12 +153,13 @@ def settle(groups: Groups, action: Action, seq: int) -> Outcome:
     return outcome
 
 
-def test_a_group_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
-    taken = grown(lambda n: whole(groups.configure(f"b{n}", "g", {}, None, 0.0)))
+def test_a_group_takes_no_more_than_it_is_counted_for(log: Log, admin: GroupAdmin) -> None:
+    taken = grown(lambda n: whole(admin.configure(f"b{n}", "g", {}, None, 0.0)))
     taken -= grown(lambda n: log.make(f"c{n}", 0.0))
     assert 0.4 * GROUP_COST < taken < GROUP_COST
 
 
+@pytest.mark.usefixtures("admin")
 def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
     taken = grown(lambda n: lease(groups, log, n))
     assert 0.4 * JOB_COST < taken - grown(lambda n: log.accept([draft("b", b"")], float(n))) < JOB_COST
@@ -160,11 +167,11 @@ def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups:
 
 @pytest.mark.parametrize("length", [1, 120])
 def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
-    groups = Groups(log, Reading(log), max_groups=COUNT)
+    admin = GroupAdmin(log, Reading(log), Groups(log), max_groups=COUNT)
 
     def work(n: int) -> None:
         name = "".join(["g"] * length)
-        whole(groups.configure("a", f"{name}{n}", {"dead_letter": f"{name * 8}{n}"}, None, 0.0))
+        whole(admin.configure("a", f"{name}{n}", {"dead_letter": f"{name * 8}{n}"}, None, 0.0))
 
     taken, counted = grown(work, 1_000), ((1 << 60) - log.memory_left()) / 1_000
     assert 0.4 * counted < taken < counted
@@ -224,8 +231,8 @@ class Nowhere:
         return False
 
 
-def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
-    whole(groups.configure("a", "h", {}, None, 0.0))
+def test_all_that_was_counted_is_given_back(log: Log, groups: Groups, admin: GroupAdmin) -> None:
+    whole(admin.configure("a", "h", {}, None, 0.0))
     start = log.cost
     for n in range(10):
         (run,) = log.accept([draft("a", b"x" * n, ttl=5.0 if n > 7 else None)], 0.0)
@@ -237,7 +244,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
     holds = log.topics["a"].unacked
     assert holds is not None
     assert (holds.count, holds.bytes) == (8, sum(range(8)))
-    whole(groups.drop("a", "h"))
+    whole(admin.drop("a", "h"))
     holds = log.topics["a"].unacked
     assert holds is not None
     assert (holds.count, holds.bytes) == (3, 5 + 6 + 7)
@@ -245,11 +252,12 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups) -> None:
         settle(groups, Action.ACK, seq)
     assert (holds.count, holds.bytes) == (0, 0)
     assert log.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
-    whole(groups.drop_all("a"))
+    whole(admin.drop_all("a"))
     assert log.take_up_to(log.empty("a"), log.head)
     assert (log.cost, log.total, log.memory_left()) == (0, 0, 1 << 60)
 
 
+@pytest.mark.usefixtures("admin")
 def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups: Groups) -> None:
     lease(groups, log, 0)  # the oldest stays leased
     log.topics["a"].retention = Retention(max_messages=2)
@@ -261,6 +269,7 @@ def test_messages_that_were_acked_leave_nothing_in_their_group(log: Log, groups:
     assert grown(work) < 8
 
 
+@pytest.mark.usefixtures("admin")
 def test_as_many_leases_as_there_are_cost_nothing_while_none_is_over(log: Log, groups: Groups) -> None:
     for n in range(100_000):
         lease(groups, log, n)

@@ -16,6 +16,7 @@ from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, coun
 from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed
 from .epochs import Epochs
+from .groups.admin import GroupAdmin
 from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
 from .groups.groups import Groups
@@ -88,7 +89,8 @@ class LogStateMachine:
         """`on_change` is called for each change of state that is not a message. `life` names this run of the server."""
         self.log = Log(limits, epochs, store, on_change)
         self.reading = Reading(self.log)
-        self.groups = Groups(self.log, self.reading, limits.groups, on_change, life)
+        self.groups = Groups(self.log, on_change, life)
+        self.group_admin = GroupAdmin(self.log, self.reading, self.groups, limits.groups, on_change)
         self.dead_letters = DeadLetters(self.log, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
@@ -226,6 +228,8 @@ class LogStateMachine:
         """Do what is due by now: before a worker's call, and when the deadline comes."""
         self.log.sweep(now)
         self._publish_due(now)
+        if self.groups.closing:
+            self.group_admin.continue_dropping()
         self.groups.pass_time(now)
         self.follow_up(now)
 
@@ -261,7 +265,7 @@ class LogStateMachine:
                 self.log.release(drafts)
                 self.log.count_delayed(topic, -count_messages(drafts), now)
             yield
-        yield from self.groups.drop_all(topic)
+        yield from self.group_admin.drop_all(topic)
         while not self.log.take_up_to(known, end):
             yield
 

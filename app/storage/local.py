@@ -155,7 +155,7 @@ class LocalEngine(Engine):
         return self._ask_in_slices(work)
 
     def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
-        return self._work_in_slices(lambda core, now: core.groups.join(topic, group, now, make=make))
+        return self._work_in_slices(lambda core, now: core.group_admin.join(topic, group, now, make=make))
 
     def claim(
         self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False
@@ -176,8 +176,8 @@ class LocalEngine(Engine):
         make: bool = True,
     ) -> Future[None]:  # fmt: skip
         return self._work_in_slices(
-            lambda core, now: core.groups.configure(topic, group, changes, start, now, make=make)
+            lambda core, now: core.group_admin.configure(topic, group, changes, start, now, make=make)
         )
 
     def drop_group(self, topic: str, group: str) -> Future[None]:
-        return self._work_in_slices(lambda core, _now: core.groups.drop(topic, group))
+        return self._work_in_slices(lambda core, _now: core.group_admin.drop(topic, group))

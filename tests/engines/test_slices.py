@@ -241,7 +241,7 @@ def test_a_topic_is_given_up_in_slices_and_what_comes_meanwhile_stays() -> None:
 
 
 def made(filled: Filled, name: str, start: Start = EARLIEST) -> None:
-    filled.bounded(filled.core.groups.configure("big", name, {}, (str(start), start), NOW + BIG))
+    filled.bounded(filled.core.group_admin.configure("big", name, {}, (str(start), start), NOW + BIG))
 
 
 def lag(filled: Filled, name: str) -> int:
@@ -286,7 +286,7 @@ def test_a_group_is_made_and_dropped_in_slices_and_what_is_held_is_counted_right
         assert held(filled) == looked_for(filled)
     assert lag(filled, "first") == BIG - 500
     for name in ("first", "late", "last", "middle"):
-        filled.bounded(filled.core.groups.drop("big", name))
+        filled.bounded(filled.core.group_admin.drop("big", name))
         assert held(filled) == looked_for(filled)
     assert filled.core.log.topics["big"].unacked is None
 
@@ -294,7 +294,7 @@ def test_a_group_is_made_and_dropped_in_slices_and_what_is_held_is_counted_right
 def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() -> None:
     filled = Filled()
     made(filled, "there")
-    making = filled.core.groups.configure("big", "new", {}, ("earliest", EARLIEST), NOW + BIG)
+    making = filled.core.group_admin.configure("big", "new", {}, ("earliest", EARLIEST), NOW + BIG)
     for _ in range(4):
         next(making)
         settle(filled, "there", 200)
@@ -304,7 +304,7 @@ def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() ->
     assert held(filled) == looked_for(filled)
     assert lag(filled, "new") == filled.core.log.topics["big"].for_all
     settle(filled, "new", 2_000)
-    dropping = filled.core.groups.drop("big", "there")
+    dropping = filled.core.group_admin.drop("big", "there")
     for _ in range(2):
         next(dropping)
         settle(filled, "new", 200)
@@ -319,7 +319,7 @@ def test_a_group_of_the_same_name_waits_until_the_one_before_is_gone() -> None:
     filled = Filled()
     made(filled, "g")
     settle(filled, "g", 1_000)
-    next(filled.core.groups.drop("big", "g"))
+    next(filled.core.group_admin.drop("big", "g"))
     made(filled, "g")
     assert lag(filled, "g") == BIG
 
@@ -328,7 +328,7 @@ def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
     filled = Filled()
     made(filled, "g")
     settle(filled, "g", 1_000)
-    next(filled.core.groups.drop("big", "g"))
+    next(filled.core.group_admin.drop("big", "g"))
     turns = 0
     while filled.core.deadline <= NOW + BIG:
         filled.core.pass_time(NOW + BIG)

@@ -3,48 +3,37 @@
 Like the log, plain data and pure functions of the time they are given.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
-import msgspec
-
-from ...errors import GroupLimit, NotFound, OptionInvalid
+from ...errors import NotFound
 from ...messages.lease import Action, Lease, LeaseId, Outcome
 from ...messages.message import Id, Message
-from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
-from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, Records, ignore_change
 from ..deadlines import Deadlines
 from ..log import Log
-from ..reading import Reading
 from ..run import Run
-from ..slices import Slices
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from .events import NO_EVENTS, GroupEvents
-from .group import JOB_BATCH, JOB_COST, DeadLetterTopic, Group, GroupRecord, GroupSettings, GroupState, InFlight
-from .unacked import Counting, UnackedIndex
+from .group import JOB_COST, DeadLetterTopic, Group, GroupRecord, GroupState, InFlight
+from .unacked import UnackedIndex
 
 GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few milliseconds, then other work gets its turn
 
 
 class Groups:
-    def __init__(
-        self, log: Log, reading: Reading, max_groups: int, on_change: OnChange = ignore_change, life: str = "memory"
-    ) -> None:  # fmt: skip
-        """A topic has at most `max_groups` groups. `on_change` is called for each change that an engine may have to
-        write down. `life` names this run of the server: the connections of earlier runs are closed."""
+    def __init__(self, log: Log, on_change: OnChange = ignore_change, life: str = "memory") -> None:
+        """`on_change` is called for each change that an engine may have to store. `life` names this run of the server:
+        the connections of earlier runs are closed."""
         self._events = GroupEvents()
         self._on_change = on_change
         self._log = log
-        self._reading = reading
-        self._max_groups = max_groups
         self._life = life
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
-        self._closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
+        self.closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
         self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
@@ -68,7 +57,7 @@ class Groups:
     @property
     def busy(self) -> bool:
         """True while the next pass_time() has unfinished work, whatever the time."""
-        return bool(self._closing or self.dead_letter_pending)
+        return bool(self.closing or self.dead_letter_pending)
 
     # State records
 
@@ -97,178 +86,31 @@ class Groups:
                 passed = records["group"][topic, name].passed  # None in files of older versions
                 group.passed = held.come - log.messages.count_after(group.cursor) if passed is None else passed
                 if group.closing:
-                    self._closing[topic, name] = None
+                    self.closing[topic, name] = None
                 self.refresh(topic, name, group)
 
     def group_record(self, topic: str, name: str) -> GroupRecord | None:
-        group = self.groups_of(topic).get(name)
+        group = self.of(topic).get(name)
         return group.record() if group else None
 
     def job_record(self, topic: str, name: str, seq: int) -> InFlight | None:
-        group = self.groups_of(topic).get(name)
+        group = self.of(topic).get(name)
         return group.jobs.get(seq) if group else None
 
     def dead_record(self, topic: str, name: str, seq: int) -> bool | None:
-        group = self.groups_of(topic).get(name)
+        group = self.of(topic).get(name)
         return True if group is not None and seq in group.recent_dead else None
 
-    # Creating and configuring
-
-    def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
-        """Make sure that the group exists; if `make`, create it and its topic. Returns the messages that the group
-        could not begin with since they are gone, until it has handed out a message. Raises NotFound, TopicLimit,
-        GroupLimit, LogFull, OptionInvalid."""
-        yield from self._closed(topic, name)
-        if name not in self.groups_of(topic):
-            yield from self.configure(topic, name, {}, None, now, make=make)
-        return self.existing(topic, name).unreported_gap
-
-    def configure(
-        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
-        make: bool = True,
-    ) -> Slices[None]:  # fmt: skip
-        """Change fields of the group's settings; if `make`, create a missing group and topic. `start`: where a new
-        group begins, as the client wrote it and parsed. Raises NotFound, OptionInvalid, TopicLimit, GroupLimit,
-        LogFull."""
-        yield from self._closed(topic, name)
-        word, place = start or ("", EARLIEST)
-        begin = yield from self._reading.locate(TopicFilter([topic]), place, now)
-        if place is EARLIEST:  # from the topic's first message ever, so that removed messages are a gap
-            begin = Cursor(0, 0, "earliest")
-        counting = Counting(begin.seq)
-        if make and name not in self.groups_of(topic):
-            counting = yield from self._count(topic, begin.seq)
-        group = self.groups_of(topic).get(name)
-        if group is None and not make:
-            raise NotFound(
-                f"topic {topic!r} has no group {name!r} yet: PUT /topics/{quote(topic)}/groups/{name}, or a first POST "
-                f"to its /pull, makes one; that takes the right to admin on the topic and on its dead-letter topic"
-            )
-        settings = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
-        word = word or settings.start
-        if group is not None and word != settings.start:
-            raise OptionInvalid(
-                f"group {name!r} of {topic!r} began at {settings.start!r}, which cannot be changed: "
-                f"delete the group and make it anew"
-            )
-        settings = msgspec.structs.replace(settings, start=word, **changes)
-        leads_on = group is None or settings.dead_letter != group.settings.dead_letter
-        if leads_on and self._leads_back(topic, settings.dead_letter):
-            raise OptionInvalid(
-                f"dead_letter is {settings.dead_letter!r}: what is dead there comes back to {topic!r}, and would go "
-                f"round for ever"
-            )
-        self._on_change("group", (topic, name))
-        if group is not None:
-            group.configure(settings)
-            self.refresh(topic, name, group)
-        else:
-            self._make(topic, name, settings, begin, counting, now=now)
-
-    def _leads_back(self, topic: str, dead_letter: str) -> bool:
-        """Whether a dead message that dies again in each dead-letter topic could return to the topic."""
-        reached, ahead = {dead_letter}, [dead_letter]
-        while ahead and topic not in reached:
-            further = {group.settings.dead_letter for group in self.groups_of(ahead.pop()).values()} - reached
-            reached |= further
-            ahead += further
-        return topic in reached
-
-    def _count(self, topic: str, begin: int) -> Slices[Counting]:
-        """Count the messages of a new group that begins there."""
-        while log := self._log.topics.get(topic):
-            counting, groups = Counting(begin), [*self.groups_of(topic).values()]
-            counters = self._log.counters.setdefault(topic, [])
-            counters.append(counting)
-            try:
-                while not counting.count_on(log.messages, log.unacked):
-                    yield
-            finally:
-                counters.remove(counting)
-                if not counters:
-                    self._log.counters.pop(topic, None)
-            if self._log.topics.get(topic) is log and [*self.groups_of(topic).values()] == groups:
-                return counting
-        return Counting(begin)
-
-    def _make(
-        self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, counting: Counting, *, now: float
-    ) -> None:
-        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
-            raise OptionInvalid(
-                f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
-            )
-        log = self._log.make(topic, now)
-        groups = self.groups_of(topic)
-        if len(groups) >= self._max_groups:
-            raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
-        group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
-        self._log.add_group(log, name, group, counting)
-
-    # Dropping: clients no longer see a closing group; its messages are released in slices, after a restart too
-
-    def drop(self, topic: str, name: str) -> Slices[None]:
-        """Raises NotFound."""
-        self._close(topic, name, self.existing(topic, name))
-        yield from self._closed(topic, name)
-
-    def drop_all(self, topic: str) -> Slices[None]:
-        """Drop all groups of a topic that is about to be dropped."""
-        names = [*self.groups_of(topic)]
-        for name in names:
-            self._close(topic, name, self.groups_of(topic)[name])
-        for name in names:
-            yield from self._closed(topic, name)
-
-    def _close(self, topic: str, name: str, group: Group) -> None:
+    def close(self, topic: str, name: str, group: Group) -> None:
+        """Begin to drop the group: clients no longer see it. GroupAdmin releases its messages."""
         group.closing = True
-        self._closing[topic, name] = None
+        self.closing[topic, name] = None
         self._deadlines.discard((topic, name))
         self.dead_letter_pending.pop((topic, name), None)
         self._on_change("group", (topic, name))
         self._events.ready[topic, name] = None  # consumers that wait for it must learn that it is gone
 
-    def _closed(self, topic: str, name: str) -> Slices[None]:
-        """Finish dropping the group, if it is being dropped."""
-        while not self._let_go(topic, name):
-            yield
-
-    def _let_go(self, topic: str, name: str) -> bool:
-        """One slice of dropping the group. True when the group is gone, or is not being dropped."""
-        if (topic, name) not in self._closing:
-            return True
-        log, group = self._log.existing(topic), self.groups_of(topic)[name]
-        for seq in [*islice(group.jobs, JOB_BATCH)]:
-            group.forget(seq)
-            self._log.settled(log, seq)
-        for seq in [*islice(group.recent_dead, JOB_BATCH)]:
-            del group.recent_dead[seq]
-            self._on_change("buried", (topic, name, seq))
-        self.refresh(topic, name, group)
-        if group.jobs or group.recent_dead or not self._pass_over(log, group):
-            return False
-        del self._closing[topic, name]
-        self._on_change("group", (topic, name))
-        self._log.remove_group(log, name)
-        return True
-
-    def _pass_over(self, log: TopicLog, group: Group) -> bool:
-        """Release some of the messages that were never handed out, up to the other groups' cursors: the other groups
-        hold the messages after these. True when none is left."""
-        end = min([other.cursor for other in self.groups_of(log.name).values() if other is not group], default=0)
-        left = JOB_BATCH
-        for run in [*islice(log.messages.after(group.cursor), JOB_BATCH)]:
-            for seq in run.seqs:
-                if seq <= group.cursor:
-                    continue
-                if seq > end or not left:
-                    return seq > end
-                left -= 1
-                group.cursor = seq
-                if run.for_all:
-                    group.passed += 1
-                    self._log.settled(log, seq)
-        return left > 0
+    # State for clients
 
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
@@ -315,13 +157,13 @@ class Groups:
         assert topic.unacked is not None
         return group.requeued + topic.unacked.accepted - group.passed
 
-    def groups_of(self, topic: str) -> dict[str, Group]:
+    def of(self, topic: str) -> dict[str, Group]:
         log = self._log.topics.get(topic)
         return log.unacked.groups if log and log.unacked else {}
 
     def existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)
-        group = self.groups_of(topic).get(name)
+        group = self.of(topic).get(name)
         if group is None or group.closing:
             raise NotFound(f"topic {topic!r} has no group {name!r}")
         return group
@@ -330,7 +172,7 @@ class Groups:
 
     def published(self, topic: str) -> None:
         """The topic has a new message."""
-        for name in self.groups_of(topic):
+        for name in self.of(topic):
             self._events.ready[topic, name] = None
 
     def claim(
@@ -413,11 +255,9 @@ class Groups:
 
     def pass_time(self, now: float) -> None:
         """Do what is due, for a few milliseconds at most; the rest remains due."""
-        for topic, name in [*islice(self._closing, 1)]:
-            self._let_go(topic, name)
         for topic in tuple(self._log.groups_to_check):
             del self._log.groups_to_check[topic]
-            for name, group in self.groups_of(topic).items():
+            for name, group in self.of(topic).items():
                 self.refresh(topic, name, group)
         for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
             group = self.existing(topic, name)

@@ -1,0 +1,192 @@
+"""Creating, configuring and dropping groups."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from ...errors import GroupLimit, NotFound, OptionInvalid
+from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
+from ...messages.topic import TopicFilter, dead_letter_of
+from ..changes import OnChange, ignore_change
+from ..log import Log
+from ..reading import Reading
+from ..slices import Slices
+from ..topic_log import TopicLog
+from .group import JOB_BATCH, Group, GroupSettings
+from .groups import Groups
+from .unacked import Counting
+
+
+class GroupAdmin:
+    def __init__(
+        self, log: Log, reading: Reading, groups: Groups, max_groups: int, on_change: OnChange = ignore_change
+    ) -> None:
+        """`max_groups`: of each topic. `on_change` is called for each change that an engine may have to store."""
+        self._log = log
+        self._reading = reading
+        self._groups = groups
+        self._max_groups = max_groups
+        self._on_change = on_change
+
+    def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
+        """Make sure that the group exists; if `make`, create it and its topic. Returns the messages that the group
+        could not begin with since they are gone, until it has handed out a message. Raises NotFound, TopicLimit,
+        GroupLimit, LogFull, OptionInvalid."""
+        yield from self._finish_dropping(topic, name)
+        if name not in self._groups.of(topic):
+            yield from self.configure(topic, name, {}, None, now, make=make)
+        return self._groups.existing(topic, name).unreported_gap
+
+    def configure(
+        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
+        make: bool = True,
+    ) -> Slices[None]:  # fmt: skip
+        """Change fields of the group's settings; if `make`, create a missing group and topic. `start`: where a new
+        group begins, as the client wrote it and parsed. Raises NotFound, OptionInvalid, TopicLimit, GroupLimit,
+        LogFull."""
+        yield from self._finish_dropping(topic, name)
+        word, position = start or ("", EARLIEST)
+        begin = yield from self._reading.locate(TopicFilter([topic]), position, now)
+        if position is EARLIEST:  # from the topic's first message ever, so that removed messages are a gap
+            begin = Cursor(0, 0, "earliest")
+        counting = Counting(begin.seq)
+        if make and name not in self._groups.of(topic):
+            counting = yield from self._count(topic, begin.seq)
+        group = self._groups.of(topic).get(name)
+        if group is None and not make:
+            raise NotFound(
+                f"topic {topic!r} has no group {name!r} yet: PUT /topics/{quote(topic)}/groups/{name}, or a first POST "
+                f"to its /pull, makes one; that takes the right to admin on the topic and on its dead-letter topic"
+            )
+        settings = self._settings(topic, name, group, changes, word)
+        self._on_change("group", (topic, name))
+        if group is not None:
+            group.configure(settings)
+            self._groups.refresh(topic, name, group)
+        else:
+            self._make(topic, name, settings, begin, counting, now=now)
+
+    def _settings(
+        self, topic: str, name: str, group: Group | None, changes: Mapping[str, Any], start: str
+    ) -> GroupSettings:
+        """The settings after the changes; `start` is empty if the client named none. Raises OptionInvalid."""
+        known = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
+        start = start or known.start
+        if group is not None and start != known.start:
+            raise OptionInvalid(
+                f"group {name!r} of {topic!r} began at {known.start!r}, which cannot be changed: "
+                f"delete the group and make it anew"
+            )
+        settings = msgspec.structs.replace(known, start=start, **changes)
+        is_new = group is None or settings.dead_letter != known.dead_letter
+        if is_new and self._is_cycle(topic, settings.dead_letter):
+            raise OptionInvalid(
+                f"dead_letter is {settings.dead_letter!r}: what is dead there comes back to {topic!r}, and would go "
+                f"round for ever"
+            )
+        return settings
+
+    def _is_cycle(self, topic: str, dead_letter: str) -> bool:
+        """Whether a dead message that dies again in each dead-letter topic could return to the topic."""
+        reached, ahead = {dead_letter}, [dead_letter]
+        while ahead and topic not in reached:
+            further = {group.settings.dead_letter for group in self._groups.of(ahead.pop()).values()} - reached
+            reached |= further
+            ahead += further
+        return topic in reached
+
+    def _count(self, topic: str, begin: int) -> Slices[Counting]:
+        """Count the messages of a new group that begins there."""
+        while log := self._log.topics.get(topic):
+            counting, groups = Counting(begin), [*self._groups.of(topic).values()]
+            counters = self._log.counters.setdefault(topic, [])
+            counters.append(counting)
+            try:
+                while not counting.count_on(log.messages, log.unacked):
+                    yield
+            finally:
+                counters.remove(counting)
+                if not counters:
+                    self._log.counters.pop(topic, None)
+            if self._log.topics.get(topic) is log and [*self._groups.of(topic).values()] == groups:
+                return counting
+        return Counting(begin)
+
+    def _make(
+        self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, counting: Counting, *, now: float
+    ) -> None:
+        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
+            raise OptionInvalid(
+                f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
+            )
+        log = self._log.make(topic, now)
+        groups = self._groups.of(topic)
+        if len(groups) >= self._max_groups:
+            raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
+        group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
+        self._log.add_group(log, name, group, counting)
+
+    # Dropping: clients no longer see a closing group; its messages are released in slices, after a restart too
+
+    def drop(self, topic: str, name: str) -> Slices[None]:
+        """Raises NotFound."""
+        self._groups.close(topic, name, self._groups.existing(topic, name))
+        yield from self._finish_dropping(topic, name)
+
+    def drop_all(self, topic: str) -> Slices[None]:
+        """Drop all groups of a topic that is about to be dropped."""
+        names = [*self._groups.of(topic)]
+        for name in names:
+            self._groups.close(topic, name, self._groups.of(topic)[name])
+        for name in names:
+            yield from self._finish_dropping(topic, name)
+
+    def continue_dropping(self) -> None:
+        """One slice for the oldest of the groups that are being dropped. After a restart, nothing else drops them."""
+        for topic, name in [*islice(self._groups.closing, 1)]:
+            self._release(topic, name)
+
+    def _finish_dropping(self, topic: str, name: str) -> Slices[None]:
+        """Finish dropping the group, if it is being dropped."""
+        while not self._release(topic, name):
+            yield
+
+    def _release(self, topic: str, name: str) -> bool:
+        """One slice of dropping the group. True when the group is gone, or is not being dropped."""
+        if (topic, name) not in self._groups.closing:
+            return True
+        log, group = self._log.existing(topic), self._groups.of(topic)[name]
+        for seq in [*islice(group.jobs, JOB_BATCH)]:
+            group.forget(seq)
+            self._log.settled(log, seq)
+        for seq in [*islice(group.recent_dead, JOB_BATCH)]:
+            del group.recent_dead[seq]
+            self._on_change("buried", (topic, name, seq))
+        self._groups.refresh(topic, name, group)
+        if group.jobs or group.recent_dead or not self._release_unclaimed(log, group):
+            return False
+        del self._groups.closing[topic, name]
+        self._on_change("group", (topic, name))
+        self._log.remove_group(log, name)
+        return True
+
+    def _release_unclaimed(self, log: TopicLog, group: Group) -> bool:
+        """Release some of the messages that were never handed out, up to the other groups' cursors: the other groups
+        hold the messages after these. True when none is left."""
+        end = min([other.cursor for other in self._groups.of(log.name).values() if other is not group], default=0)
+        left = JOB_BATCH
+        for run in [*islice(log.messages.after(group.cursor), JOB_BATCH)]:
+            for seq in run.seqs:
+                if seq <= group.cursor:
+                    continue
+                if seq > end or not left:
+                    return seq > end
+                left -= 1
+                group.cursor = seq
+                if run.for_all:
+                    group.passed += 1
+                    self._log.settled(log, seq)
+        return left > 0
