@@ -10,6 +10,9 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, Protocol
 
+import msgspec
+
+from ..errors.wording import quoted
 from .load import Load
 from .speech import DIGITS, MARK, NUMBER, SMALLEST, Speech
 
@@ -19,6 +22,19 @@ SEND_DEADLINE: Final = 20.0  # seconds for a publish to go out
 
 _DUE: Final = re.compile(rb"%c(\d{%d})" % (MARK, DIGITS))
 _REFUSED: Final = re.compile(rb'HTTP/1\.1 [45]\d\d|"success": ?[Ff]alse|^-ERR|^ERR ', re.MULTILINE)
+
+
+_SENTENCE: Final = re.compile(rb'"(?:detail|reason)": ?("(?:[^"\\]|\\.)*")|^(?:-ERR|ERR \w+) (.*)', re.MULTILINE)
+_NO_TOKEN: Final = re.compile(rb"\AHTTP/1\.1 401|ERR unauthorised|needs a token")
+
+
+def refusal(said: bytes) -> str:
+    """What the server has said, for who has started the load."""
+    if _NO_TOKEN.search(said):
+        return "the server asks for a token: give a good one with --token or PLAINMQ_TOKEN"
+    if match := _SENTENCE.search(said):
+        return f"the server refuses: {msgspec.json.decode(match[1]) if match[1] else match[2].decode(errors='replace')}"
+    return f"the server refuses: {quoted(said.splitlines()[0], 200)}"
 
 
 class Trouble(Exception):
@@ -79,9 +95,7 @@ class Connection:
         """Look for a refusal in what was heard. Raises Trouble."""
         if match := _REFUSED.search(self._rest):
             self._receive_rest()
-            head, _, content = self._rest[match.start() :].partition(b"\r\n\r\n")
-            said = b" ".join([head.split(b"\r\n")[0], content])[:600].decode(errors="replace")
-            raise Trouble(f"the server refuses: {' '.join(said.split())}")
+            raise Trouble(refusal(self._rest[match.start() :]))
 
     def _receive_rest(self) -> None:
         """What else it says, until it is silent."""
@@ -91,8 +105,9 @@ class Connection:
                 self._rest += data
 
     def _closed(self) -> Trouble:
-        said = " ".join(self._rest[-200:].decode(errors="replace").split())
-        return Trouble(f"the server has closed a connection; it said {said!r} before")
+        if not self._rest:
+            return Trouble("the server has closed a connection without a word: is that the port of another protocol?")
+        return Trouble(f"the server has closed a connection; the last that it said is {quoted(self._rest[-200:], 200)}")
 
     def _send(self, data: bytes) -> None:
         try:

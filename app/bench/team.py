@@ -9,6 +9,7 @@ from socket import create_connection
 from typing import Any, Final, NamedTuple, Self
 
 from ..errors import PlainmqError
+from ..errors.wording import cause
 from .generator import Board, Joined, Report, generate
 from .load import Load
 from .processes import Family
@@ -127,7 +128,7 @@ def _address(load: Load) -> str:
             address: str = sock.getpeername()[0]
             return address
     except OSError as error:
-        raise ServerUnreachable(f"{load.host}:{load.port} cannot be reached: {error}") from None
+        raise ServerUnreachable(f"{load.host}:{load.port} cannot be reached: {cause(error)}") from None
 
 
 class _Watch:

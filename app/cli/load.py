@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import address, span, token_option, url_option, whole
+from .options import Decimal, address, span, token_option, url_option, whole
 from .terminal import end_on_signals, measuring, tell, write
 
 
@@ -24,7 +24,7 @@ from .terminal import end_on_signals, measuring, tell, write
 @click.option("--publishers", type=whole(1, 1_000), default=16, help="Connections that publish.")
 @click.option("--messages", type=whole(1, 100_000_000), default=1_000_000, help="The most that are published.")
 @click.option("--seconds", type=span, default="5s", metavar="DURATION", help="The longest time to publish, up to 10m.")
-@click.option("--rate", type=click.FloatRange(0.1, 1_000_000), default=100, help="Messages a second of latency.")
+@click.option("--rate", type=Decimal(0.1, 1_000_000), default=100, help="Messages a second of latency.")
 @click.option("--window", type=whole(1, 100_000), default=64, help="Messages on the way to the readers of fan-out.")
 @click.option(
     "--at-once", type=whole(1, 10_000), default=1,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .options import FILE, duration, raw_option, retry_for, retry_publish_option, server_options
+from .options import FILE, duration, raw_option, retry_for, retry_publish_option, server_options, whole
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def publish(
     "--since", default="latest", show_default=True, metavar="PLACE",
     help="An id, latest, earliest, last:10, a duration such as 10m, or an RFC 3339 time.",
 )  # fmt: skip
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
+@click.option("--count", type=whole(1), metavar="N", help="End after N messages.")
 @click.option("--timeout", type=duration, help="End after this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole messages, a JSON object a line.")
 @click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")

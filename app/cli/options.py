@@ -62,8 +62,32 @@ token_option = click.option(
 )  # fmt: skip
 
 
-def whole(lowest: int, highest: int) -> click.IntRange:
-    return click.IntRange(lowest, highest)
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            return self.fail(f"{value!r} is not a whole number {_bounds(self.min, self.max)}", param, ctx)
+
+
+class Decimal(click.FloatRange):
+    """A number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            return self.fail(f"{value!r} is not a number {_bounds(self.min, self.max)}", param, ctx)
+
+
+def _bounds(lowest: float | None, highest: float | None) -> str:
+    return f"of at least {lowest:g}" if highest is None else f"from {lowest:g} to {highest:.9g}"
+
+
+def whole(lowest: int, highest: int | None = None) -> click.IntRange:
+    return Whole(lowest, highest)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import settings
+from .options import whole
 from .terminal import tell
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,7 +34,7 @@ def serve(**flags: str | None) -> None:
 
 
 @click.command(short_help="Send every line back: check that a port can be reached.")
-@click.argument("port", type=click.IntRange(0, 65535), default=7777)
+@click.argument("port", type=whole(0, 65535), default=7777)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def echo(port: int, host: str) -> None:
     """Send every line back on PORT: check that a port can be reached before you blame the queue."""

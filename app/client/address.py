@@ -9,6 +9,9 @@ from typing import Final
 
 import httpx
 
+from ..errors.wording import cause, quoted
+
+_HOST: Final = re.compile(r"[^\s\[\]%]+(%[\w.-]+)?")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 
 
@@ -17,9 +20,10 @@ def server_url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL as error:
-        raise ValueError(f"{text!r} is not a URL: {error}") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(f"{text!r} is not the URL of a server: expected one such as http://127.0.0.1:8000")
+        raise ValueError(f"{quoted(text)} is not a URL: {error}") from None
+    port = 80 if url.port is None else url.port
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.host) or not 0 < port < 65_536:
+        raise ValueError(f"{quoted(text)} is not the URL of a server: expected one such as http://127.0.0.1:8000")
     return url
 
 
@@ -60,7 +64,11 @@ def trusted(ca: str | PathLike[str] | None) -> ssl.SSLContext | bool:
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:  # also when it holds none
-        raise ValueError(f"{fspath(ca)} holds no certificates that can be read: {error.strerror or error}") from None
+        raise ValueError(f"{fspath(ca)} holds no certificates that can be read: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    return cause(error) if isinstance(error, ssl.SSLError) else error.strerror or cause(error)
 
 
 def distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

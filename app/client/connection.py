@@ -1,6 +1,7 @@
 """The connection to a server: requests that are repeated until they are answered, and answers that have a bound."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from os import PathLike
@@ -10,6 +11,7 @@ from weakref import WeakSet
 import httpx
 import msgspec
 
+from ..errors.wording import cause, quoted
 from .address import checked_token, distrust, is_loopback, nobody, server_url, trusted
 from .bodies import PLAIN, body_of
 from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
@@ -20,6 +22,10 @@ NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does
 CONNECT: Final = 10.0  # seconds for each step on the way to the server, and for each part of a request to leave
 LONG_POLL: Final = 60.0  # seconds: the longest that a server lets one wait
 STREAM: Final = "text/event-stream"
+
+UNSENDABLE: Final = "the request cannot be sent: a key or a content type has characters that no header can have"
+
+_ENDED: Final = re.compile(r"disconnected|closed connection")
 
 T = TypeVar("T")
 
@@ -132,7 +138,7 @@ class Connection:
             async with self._http.stream(method, path, timeout=timeout, **request) as answer:
                 yield answer
         except (httpx.LocalProtocolError, UnicodeError) as error:
-            raise RequestRefused("option_invalid", 400, f"the request cannot be sent: {error}") from None
+            raise RequestRefused("option_invalid", 400, UNSENDABLE) from error
         except httpx.RequestError as error:
             raise self._unreachable(error) from error
 
@@ -148,10 +154,18 @@ class Connection:
         if waits.failed(error):
             self.tell(f"{error}; trying again")
 
-    def _unreachable(self, error: Exception) -> Unreachable | Untrusted:
+    def _unreachable(self, error: Exception) -> ClientError:
         if (distrusted := distrust(error)) is not None:
             return Untrusted(f"{self.url} is not trusted: {distrusted.verify_message}")
-        return Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
+        if isinstance(error, httpx.RemoteProtocolError) and not _ENDED.search(str(error)):
+            return not_plainmq(f"{self.url} does not answer in HTTP: is that the port of another protocol?")
+        return Unreachable(f"{self.url} cannot be reached: {_why_not(error)}")
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "it has closed the connection before its answer was whole"
+    return "it does not answer in time" if isinstance(error, httpx.TimeoutException) else cause(error)
 
 
 def _temporary(error: ClientError) -> bool:
@@ -166,4 +180,4 @@ def decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except UNREADABLE:
-        raise not_plainmq(f"this is not an answer of plainmq: {body[:80]!a}") from None
+        raise not_plainmq(f"this is not an answer of plainmq: {quoted(body, 80)}") from None

@@ -1,19 +1,26 @@
-"""What msgspec says of a value that does not fit, in words of people instead of Python's types."""
+"""What libraries say, in words of people instead of Python's types, numbers and names."""
 
 import re
-from re import Match
+from collections.abc import Callable
+from re import Match, Pattern
 from typing import Final
 
 _TYPES: Final = {
     "int": "a whole number", "float": "a number", "str": "a text", "bytes": "bytes", "bool": "true or false",
     "null": "null", "array": "a list", "object": "an object", "datetime": "a time", "set": "a set",
 }  # fmt: skip
-_SENTENCES: Final = (
+_SENTENCES: Final[tuple[tuple[Pattern[str], str | Callable[[Match[str]], str]], ...]] = (
     (re.compile(r"Invalid enum value (?P<seen>.*)"), r"\g<seen> is none of the values that are allowed"),
     (re.compile(r"Invalid value (?P<seen>.*)"), r"\g<seen> is none of the values that are allowed"),
     (re.compile(r"Object missing required field `(?P<name>.*)`"), r"'\g<name>' is missing"),
-    (re.compile(r"Object contains unknown field `(?P<name>.*)`"), r"'\g<name>' is not known"),
-    (re.compile(r"Expected `str` matching regex .*"), "expected a text of another form"),
+    (re.compile(r"Object contains unknown field `((?s:.*))`"), lambda said: f"{quoted(said[1])} is not known"),
+    (re.compile(r"Expected `str` matching regex '\^\[!-~\]\+.*"), "expected printable ASCII without blanks"),
+    (re.compile(r"Expected `str` matching regex '\^\[0-9a-f\]\{64\}.*"), "expected 64 of the characters 0-9 and a-f"),
+    (re.compile(r"Expected `str` matching regex .*"), "it has characters that it cannot have"),
+    (re.compile(r"Expected `(int|float)` that's a multiple of 1(\.0)?"), "expected a whole number"),
+    (re.compile(r"Input data was truncated"), "the JSON ends too early"),
+    (re.compile(r"JSON is malformed: (?P<why>.*) \((?P<byte>byte \d+)\)"), r"it is not JSON: \g<why> near \g<byte>"),
+    (re.compile(r"Number out of range"), "the number is too large"),
     (re.compile(r"Expected `str` of length (?P<bound>[<>]= \d+)"), r"expected \g<bound> characters"),
     (re.compile(r"Expected `array` of length (?P<rest>.*)"), r"expected a list of length \g<rest>"),
     (re.compile(r"Expected `datetime` with a timezone component"), "expected a time with its zone, such as Z"),
@@ -23,6 +30,8 @@ _SENTENCES: Final = (
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _TYPE: Final = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
 _BOUND: Final = re.compile(r"(?<= )(>=|<=|>|<)(?= )")
+_WHOLE: Final = re.compile(r"(?<= )(\d+)\.0\Z")
+_NOISE: Final = re.compile(r"\A\[[^\]]*\] | \(_ssl\.c:\d+\)|\.\Z")
 _PLACE: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`\Z")
 
 
@@ -35,8 +44,19 @@ def in_words(error: Exception) -> str:
         if pattern.match(said):
             said = pattern.sub(sentence, said, count=1)
             break
-    said = _BOUND.sub(lambda bound: _BOUNDS[bound[1]], _TYPE.sub(_named, said))
+    said = _WHOLE.sub(r"\1", _BOUND.sub(lambda bound: _BOUNDS[bound[1]], _TYPE.sub(_named, said)))
     return f"{place[1]}: {said}" if place and place[1] else said
+
+
+def quoted(seen: str | bytes, most: int = 60) -> str:
+    """The beginning of what somebody has sent, in quotes: as it is, but for what cannot be printed."""
+    text = (seen.decode(errors="backslashreplace") if isinstance(seen, bytes) else seen)[:most]
+    return "'" + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text) + "'"
+
+
+def cause(error: Exception) -> str:
+    """`[Errno 111] Connection refused` → `Connection refused`"""
+    return _NOISE.sub("", str(error))
 
 
 def _named(types: Match[str]) -> str:

@@ -150,7 +150,8 @@ def _evaluate(line: bytes) -> Any:
             warnings.simplefilter("ignore")  # of invalid escapes such as '\d'; the sender would not see it
             return ast.literal_eval(text)
     except SyntaxError as error:
-        raise NotParsed(f"this is not a Python literal: {error.msg[:100]}") from None
+        why = "an escape in a string is not whole" if error.msg.startswith("(unicode error)") else error.msg[:100]
+        raise NotParsed(f"this is not a Python literal: {why}") from None
     except (ValueError, TypeError, MemoryError, RecursionError):
         raise NotParsed("this is not a Python literal: it has more than strings, numbers and containers") from None
 
