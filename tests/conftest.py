@@ -1,6 +1,7 @@
 """A real server, started as a user starts it, and the ways to talk to it."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from tempfile import mkdtemp
@@ -12,8 +13,17 @@ import pytest
 
 from tests.harness import ServerProcess, http_client, start_server, start_uvicorn
 
+# Bytecode is kept, whatever the environment says: a server that has to compile the app starts half as fast.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Servers that are started here keep their tokens there, and see none of those that whoever runs the tests has at home.
 os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: about half of the time a test waits for a timeout, a start or a browser."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session")
