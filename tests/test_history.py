@@ -12,6 +12,7 @@ from app.log.log import Log
 from app.log.run import Run, make_runs
 from app.log.store import LogMessages, MemoryMessageStore, MessageStore, TopicMessages
 from app.log.topic_log import Limits
+from app.log.trimmer import Trimmer
 from app.messages.message import Delivery, Message
 from app.storage.sqlite.file import StoreFile
 from app.storage.sqlite.messages import DiskMessageStore
@@ -156,5 +157,5 @@ def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:
     handed = log.accept([draft("a", b"1", b"2", b"3")], 0.0)
     before = messages(handed)
     log.remove(before[1])
-    assert log.take_up_to(log.empty("a"), log.head)
+    assert Trimmer(log).remove_up_to(log.existing("a"), log.head)
     assert [message.data for message in messages(handed)] == [b"1", b"2", b"3"]

@@ -22,6 +22,7 @@ from app.log.reading import Reading
 from app.log.run import DEATH_COST, EXPIRY_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import TOPIC_COST, Limits, Retention
+from app.log.trimmer import Trimmer
 from app.messages.lease import Action, Lease, LeaseId, Outcome
 from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Id
 from app.messages.position import LATEST
@@ -131,13 +132,18 @@ def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: b
 
 
 @pytest.fixture
-def groups(log: Log) -> Groups:
-    return Groups(log)
+def trimmer(log: Log) -> Trimmer:
+    return Trimmer(log)
 
 
 @pytest.fixture
-def admin(log: Log, groups: Groups) -> GroupAdmin:
-    admin = GroupAdmin(log, Reading(log), groups, max_groups=COUNT)
+def groups(log: Log, trimmer: Trimmer) -> Groups:
+    return Groups(log, trimmer)
+
+
+@pytest.fixture
+def admin(log: Log, trimmer: Trimmer, groups: Groups) -> GroupAdmin:
+    admin = GroupAdmin(log, trimmer, Reading(log, trimmer), groups, max_groups=COUNT)
     whole(admin.configure("a", "g", {}, None, 0.0))
     return admin
 
@@ -167,7 +173,8 @@ def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups:
 
 @pytest.mark.parametrize("length", [1, 120])
 def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
-    admin = GroupAdmin(log, Reading(log), Groups(log), max_groups=COUNT)
+    trimmer = Trimmer(log)
+    admin = GroupAdmin(log, trimmer, Reading(log, trimmer), Groups(log, trimmer), max_groups=COUNT)
 
     def work(n: int) -> None:
         name = "".join(["g"] * length)
@@ -231,7 +238,7 @@ class Nowhere:
         return False
 
 
-def test_all_that_was_counted_is_given_back(log: Log, groups: Groups, admin: GroupAdmin) -> None:
+def test_all_that_was_counted_is_given_back(log: Log, trimmer: Trimmer, groups: Groups, admin: GroupAdmin) -> None:
     whole(admin.configure("a", "h", {}, None, 0.0))
     start = log.cost
     for n in range(10):
@@ -240,7 +247,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups, admin: Gro
         assert run.seq == n + 1
     for seq in range(1, 6):
         assert settle(groups, Action.ACK, seq) is Outcome.DONE
-    log.sweep(10.0)
+    trimmer.sweep(10.0)
     holds = log.topics["a"].unacked
     assert holds is not None
     assert (holds.count, holds.bytes) == (8, sum(range(8)))
@@ -253,7 +260,7 @@ def test_all_that_was_counted_is_given_back(log: Log, groups: Groups, admin: Gro
     assert (holds.count, holds.bytes) == (0, 0)
     assert log.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
     whole(admin.drop_all("a"))
-    assert log.take_up_to(log.empty("a"), log.head)
+    assert trimmer.remove_up_to(log.existing("a"), log.head)
     assert (log.cost, log.total, log.memory_left()) == (0, 0, 1 << 60)
 
 

@@ -19,6 +19,7 @@ from .log import Log
 from .run import Run
 from .slices import SLICE, Slices, sliced
 from .topic_log import TopicLog
+from .trimmer import Trimmer
 from .trims import TrimMark
 
 SCAN_BATCH: Final = 500  # things a reader looks at in one page: some milliseconds, then others get a turn
@@ -38,12 +39,13 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Reading:
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, trimmer: Trimmer) -> None:
         self._log = log
+        self._trimmer = trimmer
 
     def locate(self, topic_filter: TopicFilter, start: Start, now: float) -> Slices[Cursor]:
         """The cursor from which a reader of the selection finds what it asked for and nothing else."""
-        self._log.sweep(now)
+        self._trimmer.sweep(now)
         return (yield from _LOCATE[type(start)](self, topic_filter, start, now))
 
     def read(
@@ -51,8 +53,9 @@ class Reading:
     ) -> Slices[Page]:
         """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
         `nbytes` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
-        self._log.sweep(now)
-        behind = self._wait_behind(topic_filter, cursor.seq, now, limit, nbytes) if take and self._log.waiting else []
+        self._trimmer.sweep(now)
+        unclaimed = take and self._log.single_delivery.unclaimed
+        behind = self._wait_behind(topic_filter, cursor.seq, now, limit, nbytes) if unclaimed else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= nbytes:
             return Page(self._taken(behind), cursor, behind=True)
         ahead, place = self._collect(
@@ -143,7 +146,7 @@ class Reading:
         """What waits at or before that place: a new reader is the first subscriber it waited for."""
         topics = [
             self._log.topics[name]
-            for name in self._log.waiting
+            for name in self._log.single_delivery.unclaimed
             if name in topic_filter.topics or topic_filter.matches(name)
         ]
         every = (self._log.messages.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
@@ -159,7 +162,8 @@ class Reading:
     def _taken(self, messages: list[Message]) -> list[Message]:
         """Without what is for one and was given to somebody else between two slices; the rest of that waits no longer.
         No slice may follow: who begins anew would not find it again."""
-        return [message for message in messages if message.delivery is not ONE or self._log.take(message)]
+        take = self._log.single_delivery.take
+        return [message for message in messages if message.delivery is not ONE or take(message)]
 
     # Where a reader starts
 

@@ -26,8 +26,10 @@ from .reading import Reading
 from .run import Run
 from .slices import Slices, sliced
 from .store import MessageStore
+from .topic_admin import TopicAdmin
 from .topic_log import Limits, weigh
 from .totals import Totals
+from .trimmer import Trimmer
 
 RETRY_INTERVAL: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
 DUE_BATCH: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
@@ -88,10 +90,14 @@ class LogStateMachine:
     ) -> None:  # fmt: skip
         """`on_change` is called for each change of state that is not a message. `life` names this run of the server."""
         self.log = Log(limits, epochs, store, on_change)
-        self.reading = Reading(self.log)
-        self.groups = Groups(self.log, on_change, life)
-        self.group_admin = GroupAdmin(self.log, self.reading, self.groups, limits.groups, on_change)
-        self.dead_letters = DeadLetters(self.log, self.groups, on_change)
+        self.trimmer = Trimmer(self.log)
+        self.topics = TopicAdmin(self.log, self.trimmer, on_change)
+        self.reading = Reading(self.log, self.trimmer)
+        self.groups = Groups(self.log, self.trimmer, on_change, life)
+        self.group_admin = GroupAdmin(
+            self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
+        )
+        self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
@@ -117,16 +123,16 @@ class LogStateMachine:
     @property
     def pending(self) -> Pending:
         """For the core that takes up from here if the next transaction fails."""
-        return Pending(self.log.in_transit.copy(), self.log.over_retention.copy())
+        return Pending(self.log.single_delivery.in_transit.copy(), self.trimmer.over_retention.copy())
 
     def resume(self, pending: Pending) -> None:
-        self.log.resume(pending.in_transit)
-        self.log.over_retention = pending.over_retention
+        self.log.single_delivery.resume(pending.in_transit)
+        self.trimmer.over_retention = pending.over_retention
 
     @property
     def is_idle(self) -> bool:
         """Nothing was decided that must happen now, or before the deadline that was there."""
-        return not (self._runs or self._to_trim or self.log.over_retention or self.groups.has_events)
+        return not (self._runs or self._to_trim or self.trimmer.over_retention or self.groups.has_events)
 
     def take_outbox(self) -> Outbox:
         outbox = Outbox(self._runs, self._for_one, self.groups.take_events())
@@ -184,7 +190,7 @@ class LogStateMachine:
         """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
         place before it is known whether it stays."""
         for topic, came in self._to_trim.items():
-            self.log.trim(topic, came)
+            self.trimmer.trim_accepted(topic, came)
         self._to_trim.clear()
 
     def deferred_result(self, receipt: Receipt, key: str) -> None:
@@ -192,7 +198,8 @@ class LogStateMachine:
         self.idempotency.set_result(key, receipt)
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
-        self.log.check_room(drafts, now)
+        self.trimmer.sweep(now)
+        self.log.check_room(drafts)
         runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
         came = self._to_trim.get(topic, 0)
@@ -205,7 +212,8 @@ class LogStateMachine:
         return Accepted(runs, drafts[0].key)
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
-        self.log.check_room(drafts, now)
+        self.trimmer.sweep(now)
+        self.log.check_room(drafts)
         self.log.check_memory(weigh(drafts).memory)
         self.log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
         self._delay(drafts, due)
@@ -220,13 +228,13 @@ class LogStateMachine:
     @property
     def deadline(self) -> float:
         """When something is due next of which others must hear."""
-        if self.log.over_retention or self.groups.busy:
+        if self.trimmer.over_retention or self.groups.busy:
             return 0.0
         return min(self.delayed.next() or inf, self.groups.deadline or inf)
 
     def pass_time(self, now: float) -> None:
         """Do what is due by now: before a worker's call, and when the deadline comes."""
-        self.log.sweep(now)
+        self.trimmer.sweep(now)
         self._publish_due(now)
         if self.groups.closing:
             self.group_admin.continue_dropping()
@@ -258,7 +266,7 @@ class LogStateMachine:
     def drop(self, topic: str, now: float) -> Slices[None]:
         """Forget a topic, its messages, those that are to come later, its groups and its keys. What comes behind the
         first slice stays. Raises NotFound."""
-        known, end = self.log.empty(topic), self.log.head
+        known, end = self.topics.reset(topic), self.log.head
         self.idempotency.drop(topic)
         for part in sliced(self.delayed.drop(topic)):
             for drafts in part:
@@ -266,7 +274,7 @@ class LogStateMachine:
                 self.log.count_delayed(topic, -count_messages(drafts), now)
             yield
         yield from self.group_admin.drop_all(topic)
-        while not self.log.take_up_to(known, end):
+        while not self.trimmer.remove_up_to(known, end):
             yield
 
     def totals(self) -> Slices[Totals]:
@@ -281,4 +289,5 @@ class LogStateMachine:
         return totals
 
     def get(self, id: Id, now: float) -> Message | None:
+        self.trimmer.sweep(now)
         return self.log.get(id.seq, now) if self.log.epochs.knows(id) else None

@@ -66,7 +66,7 @@ class TrimMarks:
         self._on_change("forgotten", (name,))
         return self._forgotten.pop(name)
 
-    def forget(self, name: str, loss: TrimMark) -> None:
+    def add_dropped(self, name: str, loss: TrimMark) -> None:
         """Keep the mark of a topic that is dropped."""
         if loss.seq:
             self._forgotten[name] = loss

@@ -116,13 +116,13 @@ class LocalEngine(Engine):
     # Topics
 
     def topics(self, topic_filter: TopicFilter | None) -> Future[list[TopicState]]:
-        return self._ask_in_slices(lambda core, now: core.log.states(topic_filter, now), reads=True)
+        return self._ask_in_slices(lambda core, now: core.topics.states(topic_filter, now), reads=True)
 
     def topic(self, name: str) -> Future[TopicState]:
-        return self._ask(lambda core, now: core.log.state(name, now), reads=True)
+        return self._ask(lambda core, now: core.topics.state(name, now), reads=True)
 
     def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
-        return self._ask(lambda core, now: core.log.configure(name, changes, now))
+        return self._ask(lambda core, now: core.topics.configure(name, changes, now))
 
     def drop(self, name: str) -> Future[None]:
         return self._work_in_slices(lambda core, now: core.drop(name, now))

@@ -50,7 +50,7 @@ class MemoryEngine(LocalEngine):
             self._timer.cancel()
 
     def waits(self, topic_filter: TopicFilter) -> bool:
-        waiting = self._core.log.waiting
+        waiting = self._core.log.single_delivery.unclaimed
         return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
 
     def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":

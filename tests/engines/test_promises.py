@@ -6,10 +6,10 @@ import itertools
 import pytest
 
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
-from app.log.log import TRIM_BATCH
 from app.log.reading import Page
 from app.log.run import MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
+from app.log.trimmer import TRIM_BATCH
 from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.messages.topic import TopicFilter

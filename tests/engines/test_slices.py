@@ -218,7 +218,7 @@ def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
 
 
 def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
-    states, _ = filled.bounded(filled.core.log.states(filled.topic_filter(["t.*"]), NOW + BIG))
+    states, _ = filled.bounded(filled.core.topics.states(filled.topic_filter(["t.*"]), NOW + BIG))
     assert len(states) == TOPICS
     totals, _ = filled.bounded(filled.core.totals())
     assert totals.messages == BIG + TOPICS + BIG // 10
@@ -299,7 +299,7 @@ def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() ->
         next(making)
         settle(filled, "there", 200)
         filled.append("big", BIG)
-    filled.core.log.configure("big", {"max_messages": BIG - 100}, NOW + BIG)  # takes some of what was acked
+    filled.core.topics.configure("big", {"max_messages": BIG - 100}, NOW + BIG)  # takes some of what was acked
     filled.bounded(making)
     assert held(filled) == looked_for(filled)
     assert lag(filled, "new") == filled.core.log.topics["big"].for_all

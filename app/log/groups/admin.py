@@ -15,6 +15,7 @@ from ..log import Log
 from ..reading import Reading
 from ..slices import Slices
 from ..topic_log import TopicLog
+from ..trimmer import Trimmer
 from .group import JOB_BATCH, Group, GroupSettings
 from .groups import Groups
 from .unacked import Counting
@@ -22,10 +23,12 @@ from .unacked import Counting
 
 class GroupAdmin:
     def __init__(
-        self, log: Log, reading: Reading, groups: Groups, max_groups: int, on_change: OnChange = ignore_change
-    ) -> None:
+        self, log: Log, trimmer: Trimmer, reading: Reading, groups: Groups, *, max_groups: int,
+        on_change: OnChange = ignore_change,
+    ) -> None:  # fmt: skip
         """`max_groups`: of each topic. `on_change` is called for each change that an engine may have to store."""
         self._log = log
+        self._trimmer = trimmer
         self._reading = reading
         self._groups = groups
         self._max_groups = max_groups
@@ -161,7 +164,7 @@ class GroupAdmin:
         log, group = self._log.existing(topic), self._groups.of(topic)[name]
         for seq in [*islice(group.jobs, JOB_BATCH)]:
             group.forget(seq)
-            self._log.settled(log, seq)
+            self._trimmer.settled(log, seq)
         for seq in [*islice(group.recent_dead, JOB_BATCH)]:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
@@ -171,6 +174,7 @@ class GroupAdmin:
         del self._groups.closing[topic, name]
         self._on_change("group", (topic, name))
         self._log.remove_group(log, name)
+        self._trimmer.trim(log)
         return True
 
     def _release_unclaimed(self, log: TopicLog, group: Group) -> bool:
@@ -188,5 +192,5 @@ class GroupAdmin:
                 group.cursor = seq
                 if run.for_all:
                     group.passed += 1
-                    self._log.settled(log, seq)
+                    self._trimmer.settled(log, seq)
         return left > 0

@@ -9,6 +9,7 @@ import msgspec
 from ...messages.message import Death, Draft, Envelope, Message
 from ..changes import OnChange, ignore_change
 from ..log import Log
+from ..trimmer import Trimmer
 from .group import Group
 from .groups import Groups
 
@@ -27,8 +28,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class DeadLetters:
     """Removes messages that are out of attempts from their groups. The caller publishes their drafts."""
 
-    def __init__(self, log: Log, groups: Groups, on_change: OnChange = ignore_change) -> None:
+    def __init__(self, log: Log, trimmer: Trimmer, groups: Groups, on_change: OnChange = ignore_change) -> None:
         self._log = log
+        self._trimmer = trimmer
         self._groups = groups
         self._on_change = on_change
 
@@ -63,7 +65,7 @@ class DeadLetters:
             if seq is not None:
                 self._on_change("buried", (letter.topic, letter.group, seq))
         self._groups.refresh(letter.topic, letter.group, group)
-        self._log.settled(self._log.existing(letter.topic), letter.seq)
+        self._trimmer.settled(self._log.existing(letter.topic), letter.seq)
 
     def postpone(self, letter: DeadLetter, until: float) -> None:
         """The dead-letter topic has no room: try again at `until`. No consumer gets the message in between."""

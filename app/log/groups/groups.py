@@ -16,6 +16,7 @@ from ..log import Log
 from ..run import Run
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
+from ..trimmer import Trimmer
 from .events import NO_EVENTS, GroupEvents
 from .group import JOB_COST, DeadLetterTopic, Group, GroupRecord, GroupState, InFlight
 from .unacked import UnackedIndex
@@ -24,12 +25,13 @@ GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few millis
 
 
 class Groups:
-    def __init__(self, log: Log, on_change: OnChange = ignore_change, life: str = "memory") -> None:
+    def __init__(self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, life: str = "memory") -> None:
         """`on_change` is called for each change that an engine may have to store. `life` names this run of the server:
         the connections of earlier runs are closed."""
         self._events = GroupEvents()
         self._on_change = on_change
         self._log = log
+        self._trimmer = trimmer
         self._life = life
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
@@ -248,7 +250,7 @@ class Groups:
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
         if is_job and outcome is Outcome.DONE and action is Action.ACK:  # a repeated ack settles nothing
-            self._log.settled(log, seq)
+            self._trimmer.settled(log, seq)
         return outcome
 
     # Time

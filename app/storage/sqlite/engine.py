@@ -457,7 +457,7 @@ class SqliteEngine(LocalEngine):
     def _do_what_reads(self, store: Store, verbs: list[Request], now: float) -> None:
         """The disk takes nothing: what can be read is, and all else is refused."""
         self._take_back(verbs)
-        store.core.log.frozen, store.core.log.ahead = True, self._clock.ahead
+        store.core.trimmer.frozen, store.core.log.ahead = True, self._clock.ahead
         for verb in verbs:
             if not isinstance(verb, SlowVerb):
                 self._refuse(verb)
@@ -469,7 +469,7 @@ class SqliteEngine(LocalEngine):
             self._take_turns(store.core, now)
         except sqlite3.Error:
             self._refuse_slow(stale=True)
-        store.core.log.frozen = False
+        store.core.trimmer.frozen = False
         self._owed += [verb for verb in verbs if verb.kind == "owed"]
         self._tell_done(store, verbs)
 

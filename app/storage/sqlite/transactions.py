@@ -31,7 +31,7 @@ class Store:
                 head: LogRecord = notes["log"].get((), LogRecord())
                 self.epochs = self.file.begin(head.head)
                 self.load(notes)
-                self.core.log.find_over_retention()
+                self.core.trimmer.find_over_retention()
         except BaseException:
             self.file.abandon()
             raise

@@ -1,0 +1,79 @@
+"""Messages for one subscriber (delivery=one): each waits in the log, unclaimed, or is in transit to a subscriber.
+
+The log retains such a message until its subscriber has it. While it is in transit, no other subscriber gets it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from ..messages.message import Message
+from .topic_log import TopicLog
+
+
+class SingleDelivery:
+    """`unclaimed`: the topics with unclaimed messages. `in_transit`: the topics of the messages in transit, by seq.
+    `in_transit_of`: the number of these, by topic. TopicLog.for_one has the state of each message."""
+
+    def __init__(self, topics: Mapping[str, TopicLog]) -> None:
+        """`topics`: those of the log."""
+        self._topics = topics
+        self.unclaimed: set[str] = set()
+        self.in_transit: dict[int, str] = {}
+        self.in_transit_of: Counter[str] = Counter()
+
+    def restore(self, name: str, seq: int) -> None:
+        """Add a stored message, which is unclaimed."""
+        self._topics[name].for_one[seq] = True
+        self.unclaimed.add(name)
+
+    def resume(self, in_transit: Mapping[int, str]) -> None:
+        """After all were restored as unclaimed: these are still in transit."""
+        for seq, name in in_transit.items():
+            self.send(self._topics[name], (seq,))
+
+    def take(self, message: Message) -> bool:
+        """Claim an unclaimed message: it is in transit now. False if it is not unclaimed any more."""
+        topic = self._topics.get(message.topic)
+        if topic is None or not topic.for_one.get(message.seq):
+            return False
+        self.send(topic, (message.seq,))
+        return True
+
+    def send(self, topic: TopicLog, seqs: Collection[int]) -> None:
+        """These messages of the topic, new or unclaimed, are in transit now."""
+        topic.for_one.update(dict.fromkeys(seqs, False))
+        self.in_transit.update(dict.fromkeys(seqs, topic.name))
+        self.in_transit_of[topic.name] += len(seqs)
+        self._update_unclaimed(topic)
+
+    def give_back(self, topic: TopicLog, seqs: Iterable[int]) -> None:
+        """No subscriber has these messages: they are unclaimed again."""
+        for seq in seqs:
+            self._arrive(topic, seq)
+            topic.for_one[seq] = True
+        self.unclaimed.add(topic.name)
+
+    def remove(self, topic: TopicLog, seq: int) -> None:
+        """The log has removed the message."""
+        del topic.for_one[seq]
+        self._arrive(topic, seq)
+        self._update_unclaimed(topic)
+
+    def by_topic(self, seqs: Iterable[int]) -> dict[TopicLog, list[int]]:
+        """Those of the messages that are in transit."""
+        topics: dict[TopicLog, list[int]] = {}
+        for seq in seqs:
+            if name := self.in_transit.get(seq):
+                topics.setdefault(self._topics[name], []).append(seq)
+        return topics
+
+    def _arrive(self, topic: TopicLog, seq: int) -> None:
+        """The message is not in transit any more, if it was."""
+        if self.in_transit.pop(seq, None):
+            self.in_transit_of[topic.name] -= 1
+            if not self.in_transit_of[topic.name]:
+                del self.in_transit_of[topic.name]
+
+    def _update_unclaimed(self, topic: TopicLog) -> None:
+        if len(topic.for_one) == self.in_transit_of.get(topic.name, 0):
+            self.unclaimed.discard(topic.name)

@@ -1,0 +1,154 @@
+"""Retention: the trimmer removes messages that exceed a topic's bounds or have expired, and drops idle topics.
+
+Work that is due is done by the next call, never by a task of its own. Each call is limited to a few milliseconds; the
+rest remains due.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from ..messages.message import Message
+from .log import Log
+from .run import Run
+from .topic_log import TopicLog
+
+TRIM_BATCH: Final = 200  # messages that one call trims from a topic: a few milliseconds with a file
+SWEEP_BATCH: Final = 250  # expired messages that one call removes
+CHECK_BATCH: Final = 50  # topics that one call checks for old messages and for idleness
+
+
+class Trimmer:
+    """`over_retention`: topics that may exceed their retention; the next sweep trims them. `frozen`: nothing may be
+    changed now, not even what is due."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._expiries, self._check_times = log.expiries, log.check_times
+        self._in_transit_of = log.single_delivery.in_transit_of
+        self.over_retention: dict[str, None] = {}
+        self.frozen = False
+
+    def find_over_retention(self) -> None:
+        """After a start: topics may exceed their retention, since the default may have changed."""
+        for topic in self._log.topics.values():
+            if topic.messages.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
+                self.over_retention[topic.name] = None
+
+    def sweep(self, now: float) -> None:
+        """Do what is due: remove expired messages, trim by age, drop idle topics.
+
+        Messages that have expired and are not removed yet do no harm: subscribers do not get them.
+        """
+        if not self.frozen and (
+            self.over_retention or self._expiries.may_be_due(now) or self._check_times.may_be_due(now)
+        ):
+            for seq in islice(self._expiries.due(now), SWEEP_BATCH):
+                if message := self._log.messages.get(seq):
+                    self._log.remove(message)
+            if self.over_retention:  # one at a time: there may be many after a start
+                name = next(iter(self.over_retention))
+                del self.over_retention[name]
+                self._check(name, now)
+            left = TRIM_BATCH
+            for name in islice(self._check_times.due(now), CHECK_BATCH):
+                left -= self._check(name, now)
+                if left <= 0:
+                    break
+
+    def _check(self, name: str, now: float) -> int:
+        """Trim the topic, or drop it if it is idle. Returns the number of removed messages."""
+        topic = self._log.topics.get(name)
+        if topic is None:
+            return 0
+        before = topic.messages.live
+        self.trim_by_age(topic, now)
+        self.trim(topic)
+        if topic.stays or topic.last_used + self._log.limits.topic_idle > now:
+            self._log.schedule_check(topic)
+        else:
+            self._log.drop_topic(topic)
+        return before - topic.messages.live
+
+    def trim_accepted(self, name: str, count: int) -> None:
+        """Trim the topic after it has accepted `count` messages, by as many more: so it cannot grow without end."""
+        if topic := self._log.topics.get(name):
+            self.trim(topic, TRIM_BATCH + count)
+
+    def trim(self, topic: TopicLog, limit: int = TRIM_BATCH) -> None:
+        """Remove at most `limit` messages that exceed the bounds of number and bytes. Messages in transit to a
+        subscriber do not count against the number: they will be gone soon."""
+        messages, max_bytes = topic.messages, topic.retention.max_bytes
+        max_messages = topic.retention.max_messages + self._in_transit_of.get(topic.name, 0)
+        if topic.unacked is not None:
+            if messages.live > max_messages or topic.bytes > max_bytes:
+                self._trim_unheld(
+                    topic, limit, lambda _message: messages.live > max_messages or topic.bytes > max_bytes
+                )
+            return
+        if messages.live > max_messages:
+            self._log.trimmed(topic, messages.shift(min(messages.live - max_messages, limit)))
+        if messages.live > max_messages:
+            self.over_retention[topic.name] = None
+        elif topic.bytes > max_bytes:
+            self._trim_front(topic, limit, lambda first: first.fewest_with(topic.bytes - max_bytes))
+
+    def trim_by_age(self, topic: TopicLog, now: float) -> None:
+        horizon = now - topic.retention.max_age
+        if topic.unacked is None:
+            self._trim_front(topic, TRIM_BATCH, lambda first: first.live if first.at <= horizon else 0)
+        else:
+            self._trim_unheld(topic, TRIM_BATCH, lambda message: message.at <= horizon)
+
+    def _trim_front(self, topic: TopicLog, limit: int, excess: Callable[[Run], int]) -> None:
+        """Remove the oldest messages of a topic that holds none. `excess`: how many messages of its first run."""
+        messages = topic.messages
+        while messages.live and (count := excess(messages.first)):
+            if not limit:
+                self.over_retention[topic.name] = None
+                break
+            before = messages.live
+            self._log.trimmed(topic, messages.shift(min(count, limit)))
+            limit -= before - messages.live
+
+    def _trim_unheld(self, topic: TopicLog, limit: int, exceeds: Callable[[Message], bool]) -> None:
+        """Remove the oldest messages that are not held. `exceeds`: whether the message has to go."""
+        for count, message in enumerate(topic.removable()):
+            if not exceeds(message):
+                break
+            if count == limit:
+                self.over_retention[topic.name] = None
+                break
+            if run := self._log.remove(message):
+                self._log.trim_marks.add(topic.trim_mark, (run,))
+
+    def settled(self, topic: TopicLog, seq: int) -> None:
+        """A group has acked the message, or released it. If no group needs it now, retention may remove it; a dead
+        message is removed at once."""
+        run = topic.messages.find(seq)
+        if run is not None and topic.unacked is not None and not topic.unacked.is_needed(seq):
+            self._log.release_held(topic, seq, run.size(seq))
+            if seq in topic.unacked.dead:
+                self._log.remove(next(run.messages))
+            self.trim(topic)
+            self._log.schedule_check(topic)
+
+    def remove_up_to(self, topic: TopicLog, end: int) -> bool:
+        """Remove at most TRIM_BATCH of the topic's messages up to the seq `end`. True when none is left; then the topic
+        is dropped too, unless it has newer messages. Subscribers that resume there get a gap."""
+        log = self._log
+        if log.topics.get(topic.name) is not topic:  # another call has dropped it since
+            return True
+        messages, gone, left = topic.messages, list[Run](), TRIM_BATCH
+        while left and messages.live and (first := messages.first).first <= end:
+            before = messages.live
+            gone += messages.shift(min(first.live - first.count_after(end), left))
+            left -= before - messages.live
+        for run in gone if topic.unacked else ():  # a group was created since
+            for message in run.messages:
+                log.forget_held(topic, message)
+        if gone:
+            log.trimmed(topic, gone)
+        if left and not topic.stays:
+            log.drop_topic(topic)
+        return left > 0
