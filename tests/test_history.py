@@ -113,7 +113,7 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
         if isinstance(history, DiskMessageStore) and dice.random() < 0.6:
             dice.choice([history.flush, history.write])()
             if dice.random() < 0.5:  # as after a start
-                history = DiskMessageStore(history._db, Epochs("e"), history.left)
+                history = DiskMessageStore(history._db, Epochs("e"), history.remaining)
                 ring = history.of_topic("a")
         check_ring(ring, plain, dice.randrange(seq))
         assert behind(history.messages, 0) == newest(history.messages)[::-1] == plain

@@ -162,7 +162,7 @@ class Broker:
         return self.engine.unready
 
     def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
-        return self.engine.waits(topic_filter)
+        return self.engine.has_unclaimed(topic_filter)
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]:
         return self.engine.locate(topic_filter, start)

@@ -1,5 +1,5 @@
-"""When a decision counts: at once in memory, or when the disk has it.
+"""Storage engines: they decide when a change counts, at once in memory or once the disk has it.
 
-`engine` is the seam: what any engine promises. `memory` and `sqlite` keep the promise with the same state machine.
-It knows nothing of subscribers, consumers or endpoints.
+`engine` is the interface, with the promises of every engine. `memory` and `sqlite` run the same state machine. It knows
+nothing of subscribers, consumers or endpoints.
 """

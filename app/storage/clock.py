@@ -1,8 +1,8 @@
-"""Time, for a log: its own, which only goes on, and that of the wall clock, which people set.
+"""The log's clock. It never goes back; the wall clock does when somebody sets it.
 
-How long something lasts (a lease, a delay, a ttl, an age) is counted on the log's own clock. It is monotonic while the
-process runs; from one life of the process to the next it goes on by the machine's uptime, or after a boot by the wall
-clock, which is all there is then. What is shown and written down as a time of day follows the wall clock.
+Durations (leases, delays, ttls, ages) are measured on the log's clock. It is monotonic while the process runs. From one
+process to the next it advances by the machine's uptime, or after a boot by the wall clock, since nothing else is known
+then. Times of day that are shown and stored follow the wall clock.
 """
 
 import time
@@ -15,13 +15,13 @@ import msgspec
 
 from ..log.log import Moment
 
-STEP: Final = 0.01  # seconds that the wall clock may seem to go wrong between two readings: less is not shown
+MIN_STEP: Final = 0.01  # seconds: smaller differences between two readings of the clocks are ignored
 
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")  # of Linux; elsewhere one boot is not known from another
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")  # Linux only; elsewhere boots cannot be told apart
 
 
 class Uptime(msgspec.Struct, frozen=True):
-    """Which boot of the machine this is, and the seconds since, those included that it was suspended."""
+    """The id of the machine's boot, and the seconds since then, suspension included."""
 
     boot: str
     seconds: float
@@ -31,10 +31,10 @@ class Clock:
     """The machine's clocks."""
 
     wall: Callable[[], float] = staticmethod(time.time)
-    """The time of day in Unix seconds. It may step, both ways."""
+    """The time of day in Unix seconds. It may step in both directions."""
 
     steady: Callable[[], float] = staticmethod(time.monotonic)
-    """Seconds since some moment. It only goes on, while the process lives."""
+    """Monotonic seconds within this process."""
 
     def __init__(self) -> None:
         self._boot = ""
@@ -42,40 +42,41 @@ class Clock:
             self._boot = _BOOT.read_text().strip()
 
     def uptime(self) -> Uptime | None:
-        """None when it is not known."""
+        """None if it is unknown."""
         return Uptime(self._boot, time.clock_gettime(time.CLOCK_BOOTTIME)) if self._boot else None
 
 
 class LogClock:
-    """A log's own clock, and how many seconds the wall clock is `ahead` of it."""
+    """The clock of one log. `ahead`: how many seconds the wall clock is ahead of it."""
 
     def __init__(self, clock: Clock, mark: Moment | None = None, least: float = 0.0) -> None:
-        """`mark`: how things were in the last life; without one it is at the wall clock's time now, and at `least`."""
+        """`mark`: the clocks at the end of the last process. Without one the clock starts at the wall clock's time, but
+        not before `least`."""
         self._wall, self._steady, self._uptime = clock.wall, clock.steady, clock.uptime
         begin = _resumed(clock, mark) if mark else max(clock.wall(), least)
         self._offset = begin - clock.steady()
         self.ahead = 0.0
-        self.look()
+        self.read()
 
     def now(self) -> float:
         return self._steady() + self._offset
 
-    def look(self) -> float:
-        """The time now; it also looks at the wall clock."""
+    def read(self) -> float:
+        """The time now. It also updates `ahead`."""
         now = self._steady() + self._offset
         ahead = self._wall() - now
-        if not -STEP <= ahead - self.ahead <= STEP:
+        if not -MIN_STEP <= ahead - self.ahead <= MIN_STEP:
             self.ahead = ahead
         return now
 
     def moment(self) -> Moment:
-        """How things are, for the next life."""
+        """The clocks now, for the next process."""
         uptime = self._uptime() or Uptime("", 0.0)
         return Moment(self.now(), self._wall(), uptime.boot, uptime.seconds)
 
 
 def _resumed(clock: Clock, mark: Moment) -> float:
-    """The log's own time now."""
+    """The log's time at the start of this process."""
     uptime = clock.uptime()
     if uptime is not None and uptime.boot == mark.boot and uptime.seconds >= mark.uptime:
         return mark.now + uptime.seconds - mark.uptime

@@ -1,8 +1,8 @@
-"""The seam behind which the log lives: an ordered log, and nothing about who listens to it.
+"""The interface of storage engines: an ordered log, which knows nothing of its subscribers.
 
-The promise, the same for every engine and held by one test suite: every message accepted anywhere reaches `deliver`
-once, in log order, and only when it is as durable as its receipt says. Verbs answer with futures, because a disk or
-another machine may have to be asked; an engine that knows the answer returns a future that is done.
+All engines keep the same promise, and one test suite checks it: every accepted message is passed to `deliver` once, in
+log order, and only when it is as durable as its receipt says. Methods return futures, because a disk or another machine
+may have to be asked. An engine that knows the answer returns a future that is done.
 """
 
 from abc import ABC, abstractmethod
@@ -24,12 +24,12 @@ from ..telemetry.histogram import Histogram
 
 T = TypeVar("T")
 
-PAGE_BYTES: Final = 1 << 20  # of bodies in a page or a pull that is asked for
-BURST: Final = 256 << 10  # likewise in one write to who cannot say no: enough for throughput, short for the rest
+PAGE_BYTES: Final = 1 << 20  # of bodies in one page or pull that a client requests
+BURST: Final = 256 << 10  # of bodies in one write to a subscriber: enough for throughput, short for the others
 
 Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
-"""Hands messages, in log order, to who listens here; answers how many that are, by seq, where there is anybody. Of what
-is for one: whether somebody is given it; then what became of that is told by taken() or give_back(). Raises nothing."""
+"""Delivers messages in log order. Returns the number of receivers by seq, without messages that have none. A message of
+`delivery=one` that has a receiver is resolved later, by taken() or give_back(). Raises nothing."""
 
 
 class Engine(ABC):
@@ -37,66 +37,67 @@ class Engine(ABC):
     """What a receipt promises: `memory`, `disk` or `disk:relaxed`."""
 
     epoch: str
-    """One life of the log. It changes whenever an acknowledged message may be gone."""
+    """The first half of the log's ids. It changes whenever a confirmed message may have been lost."""
 
     head: int = 0
-    """The newest seq there was when the log was opened; what follows is delivered."""
+    """The newest seq when the log was opened. All later messages are delivered."""
 
     unready: str = ""
-    """Why it takes no messages until somebody comes to help; empty as long as it does."""
+    """Why no messages are accepted until an operator helps; empty while they are."""
 
     failures: int = 0
-    """How often it could not store what it was given."""
+    """How often storing has failed."""
 
     commits: Histogram
-    """How long the disk took for each transaction; an engine without one has none."""
+    """The duration of each transaction on the disk; empty for an engine without a disk."""
 
     @abstractmethod
-    async def open(self, deliver: Deliver, works: GroupObserver) -> Self:
-        """Make the log ready; from now on what it accepts goes to `deliver`, and `works` hears of work."""
+    async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
+        """Open the log. From now on accepted messages are passed to `deliver`, and events of groups to the observer."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Give everything back. Idempotent."""
+        """Release all resources. Idempotent."""
 
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
-        """Accept drafts for one topic and with the same key and delay, all or none. Those with a delay are Scheduled.
+        """Accept drafts for one topic, with the same key and delay, all or none. Drafts with a delay are Scheduled.
         Fails with MessageTooLarge, TopicLimit or LogFull."""
 
     @abstractmethod
     def append_each(self, drafts: Sequence[Draft]) -> Future[PublishResult]:
-        """Accept drafts for one topic, without a key or a delay: all of them, or if they are refused together, those
-        that are not refused by themselves; then each is answered for. What is asked later comes behind them either way.
-        Fails when the same is to be said of all."""
+        """Accept drafts for one topic, without keys and delays. If they cannot all be accepted, each is tried by
+        itself, and the result has one outcome per draft. Later requests come after them either way. Fails if all have
+        the same error."""
 
     @abstractmethod
     def caught_up(self) -> Future[None]:
-        """Done when everything that was asked before has been delivered and answered."""
+        """Done once all earlier requests have been delivered and answered."""
 
-    def waits(self, topic_filter: TopicFilter) -> bool:  # noqa: ARG002
-        """Whether something may be kept there for a first subscriber: False only if that is known at once."""
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:  # noqa: ARG002
+        """True if an unclaimed message of `delivery=one` may be stored; False only if none is known at once."""
         return True
 
     @abstractmethod
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]:
-        """The cursor from which a reader of the selection finds what it asked for."""
+        """The cursor at which reading from `start` begins."""
 
     @abstractmethod
     def read(
         self, topic_filter: TopicFilter, cursor: Cursor, *, upto: int, limit: int, nbytes: int, take: bool
     ) -> Future[Page]:
-        """A page of the log after the cursor, to place `upto`, at most `limit` messages and about `nbytes`
-        bytes of bodies; with `take`, also what was kept for one subscriber: nobody else gets that until it is said to
-        be taken(), or given back. If the server ends before, it waits as it did."""
+        """A page of the log after the cursor, up to the seq `upto`, of at most `limit` messages and about `nbytes`
+        bytes of bodies. With `take`, it also claims unclaimed messages of `delivery=one`: no other subscriber gets them
+        until taken() or give_back() resolves them. If the server ends before, they are unclaimed again."""
 
     @abstractmethod
     def taken(self, seqs: Sequence[int]) -> None:
-        """Each of these was delivered, or read, for one subscriber, who has it: it is gone for good, soon."""
+        """The receivers of these messages of `delivery=one` have them: remove them soon."""
 
     @abstractmethod
     def give_back(self, seqs: Sequence[int]) -> Future[None]:
-        """Likewise, but nobody has it: when the future is done, it waits for somebody else."""
+        """The receivers of these messages of `delivery=one` did not get them: once the future is done, they are
+        unclaimed again."""
 
     @abstractmethod
     def get(self, id: Id) -> Future[Message | None]:
@@ -104,7 +105,7 @@ class Engine(ABC):
 
     @abstractmethod
     def topics(self, topic_filter: TopicFilter | None) -> Future[list[TopicState]]:
-        """The topics that are selected (None: every one), by name."""
+        """The selected topics (None: all), sorted by name."""
 
     @abstractmethod
     def topic(self, name: str) -> Future[TopicState]:
@@ -112,37 +113,38 @@ class Engine(ABC):
 
     @abstractmethod
     def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
-        """Change fields of a topic's Retention; the topic is made if there is none. Fails with TopicLimit."""
+        """Change fields of a topic's Retention. A topic that does not exist is made. Fails with TopicLimit."""
 
     @abstractmethod
     def drop(self, name: str) -> Future[None]:
-        """Forget a topic, its messages and groups; who resumes there is told of a gap. Fails with NotFound."""
+        """Delete a topic, its messages and its groups. A subscriber that resumes there gets a gap. Fails with
+        NotFound."""
 
     @abstractmethod
     def totals(self) -> Future[Totals]:
         """What the log holds."""
 
-    # Groups (app/log/groups/group.py): a topic shared out among workers
+    # Consumer groups (app/log/groups/group.py)
 
     @abstractmethod
     def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
-        """The group is there; if `make`, it and its topic are made, from the earliest message on. Its result is what is
-        gone of what the group was to begin with, until it has handed something out. Fails with NotFound, TopicLimit,
-        GroupLimit, LogFull or OptionInvalid."""
+        """Make sure that the group exists; with `make`, it and its topic are made if need be, and it begins at the
+        earliest message. The result is the gap before its first message, until it has handed something out. Fails with
+        NotFound, TopicLimit, GroupLimit, LogFull or OptionInvalid."""
 
     @abstractmethod
     def claim(
         self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False
     ) -> Future[list[Lease]]:
         """Lease at most `count` messages, and no more after `nbytes` bytes of bodies, each for `seconds` (None: the
-        group's ack_timeout). `bound`: to a connection to this server, so that the lease ends with it in whatever way
-        it ends. None at all when there is nothing to hand out now. Fails with NotFound."""
+        group's ack_timeout). `bound`: the leases end with their connection to this server, however it ends. Empty if no
+        message is ready. Fails with NotFound."""
 
     @abstractmethod
     def settle(
         self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
     ) -> Future[list[Outcome]]:
-        """What became of each lease. `seconds`: a nack's delay (None: the backoff), an extension's length (None: the
+        """Settle leases. `seconds`: the delay of a nack (None: the backoff), or the length of an extension (None: the
         group's ack_timeout). Fails with NotFound."""
 
     @abstractmethod
@@ -154,13 +156,13 @@ class Engine(ABC):
         self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,
         make: bool = True,
     ) -> Future[None]:  # fmt: skip
-        """Change fields of a group's settings; if `make`, the topic and the group are made if they are not there.
-        `start` (the word, and what it means) says where a new group begins. Fails with NotFound, OptionInvalid,
-        TopicLimit, GroupLimit or LogFull."""
+        """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
+        written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, TopicLimit,
+        GroupLimit or LogFull."""
 
     @abstractmethod
     def drop_group(self, topic: str, group: str) -> Future[None]:
-        """Forget a group and its leases. Fails with NotFound."""
+        """Delete a group and its leases. Fails with NotFound."""
 
 
 def done(value: T) -> Future[T]:

@@ -1,4 +1,5 @@
-"""An engine whose core is in this process: each verb is a question to it. Engines differ in who asks, and when."""
+"""The base of engines whose state machine is in this process. Each method is an operation on it; engines differ in
+where and when operations run."""
 
 from abc import abstractmethod
 from asyncio import Future
@@ -23,25 +24,25 @@ from .engine import Engine
 
 T = TypeVar("T")
 
-Question = Callable[[LogStateMachine, float], T]
-"""What to do with the core, as of a time. Whoever reads only, promises to change nothing but what is due."""
+Operation = Callable[[LogStateMachine, float], T]
+"""What to do with the state machine at a time. An operation that only reads may change nothing except what is due."""
 
 
-TURN: Final = 0.002  # seconds of slices, and one more, then others get their turn
+TURN_SECONDS: Final = 0.002  # of slices, and one more; then other tasks run
 
 
-class Sliced(Generic[T]):
-    """A question that is answered in slices."""
+class SlicedOperation(Generic[T]):
+    """An operation that runs in slices."""
 
-    def __init__(self, question: Question[Slices[T]]) -> None:
-        self._question = question
+    def __init__(self, operation: Operation[Slices[T]]) -> None:
+        self._question = operation
         self._slices: Slices[T] | None = None
         self._core: LogStateMachine | None = None
         self.value: T
 
     def step(self, core: LogStateMachine, now: float) -> bool:
-        """One slice; whether the value is there. It begins anew with a core that is not the last one. Raises what the
-        question does."""
+        """Run one slice. True once `value` is there. With another core than last time, the operation begins again.
+        Raises what the operation does."""
         if self._slices is None or self._core is not core:
             self._core, self._slices = core, self._question(core, now)
         try:
@@ -55,9 +56,9 @@ class Sliced(Generic[T]):
 def take_turns(
     waiting: "deque[T]", step: Callable[[T], bool], is_long: Callable[[T], bool] = lambda _first: False
 ) -> None:
-    """A slice of the first, then of the next one, until the turn is over. Who has not done comes again. `is_long`: one
-    slice of it is as much as a turn."""
-    end = monotonic() + TURN
+    """Run a slice of each in turn until the time is over. Those that are not done go to the end. `is_long`: one slice
+    of this takes a whole turn."""
+    end = monotonic() + TURN_SECONDS
     while waiting:
         first = waiting.popleft()
         if not step(first):
@@ -68,13 +69,13 @@ def take_turns(
 
 class LocalEngine(Engine):
     @abstractmethod
-    def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
-        """The answer, or the PlainmqError that was raised; of one that is TOLD_LATER, its receipt. `reads`: it changes
-        nothing, so it can also be answered when nothing can be stored."""
+    def _ask(self, operation: Operation[Any], reads: bool = False) -> "Future[Any]":
+        """Run an operation. The future has its result (the receipt, if it is DEFERRED) or its PlainmqError. `reads`: it
+        changes nothing, so it can also run while nothing can be stored."""
 
     @abstractmethod
-    def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
-        """The same of a question that may take long: others get their turn meanwhile."""
+    def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
+        """The same for an operation that may take long: other tasks run between its slices."""
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         return self._publish(lambda core, now: core.append(drafts, now), drafts)
@@ -82,9 +83,9 @@ class LocalEngine(Engine):
     def append_each(self, drafts: Sequence[Draft]) -> Future[PublishResult]:
         return self._publish(lambda core, now: core.append_each(drafts, now), drafts)
 
-    def _publish(self, question: Question[Any], drafts: Sequence[Draft]) -> "Future[Any]":  # noqa: ARG002
-        """Ask it about these drafts."""
-        return self._ask(question)
+    def _publish(self, operation: Operation[Any], drafts: Sequence[Draft]) -> "Future[Any]":  # noqa: ARG002
+        """Run an operation that publishes these drafts."""
+        return self._ask(operation)
 
     def caught_up(self) -> Future[None]:
         return self._ask(lambda _core, _now: None, reads=True)
@@ -101,14 +102,14 @@ class LocalEngine(Engine):
         return self._ask_in_slices(lambda core, now: read(core.reading, topic_filter, cursor, now), reads=True)
 
     @abstractmethod
-    def _owe(self, question: Question[Any]) -> "Future[Any]":
-        """Ask what must be done sooner or later, since something has happened already."""
+    def _apply_eventually(self, operation: Operation[Any]) -> "Future[Any]":
+        """Run an operation that must not be refused, because what it records has happened already."""
 
     def taken(self, seqs: Sequence[int]) -> None:
-        self._owe(lambda core, _now: core.taken(seqs))
+        self._apply_eventually(lambda core, _now: core.taken(seqs))
 
     def give_back(self, seqs: Sequence[int]) -> Future[None]:
-        return self._owe(lambda core, _now: core.give_back(seqs))
+        return self._apply_eventually(lambda core, _now: core.give_back(seqs))
 
     def get(self, id: Id) -> Future[Message | None]:
         return self._ask(lambda core, now: core.get(id, now), reads=True)
@@ -132,23 +133,23 @@ class LocalEngine(Engine):
 
     # Groups
 
-    def _work(self, question: Question[Any]) -> "Future[Any]":
-        """Ask it when time has passed, and do what follows from it."""
+    def _work(self, operation: Operation[Any]) -> "Future[Any]":
+        """Run an operation after everything that is due, and do what follows from it."""
 
         def work(core: LogStateMachine, now: float) -> Any:
             core.pass_time(now)
             try:
-                return question(core, now)
+                return operation(core, now)
             finally:
                 core.follow_up(now)
 
         return self._ask(work)
 
-    def _work_in_slices(self, question: Question[Slices[Any]]) -> "Future[Any]":
+    def _work_in_slices(self, operation: Operation[Slices[Any]]) -> "Future[Any]":
         def work(core: LogStateMachine, now: float) -> Slices[Any]:
             core.pass_time(now)
             try:
-                return (yield from question(core, now))
+                return (yield from operation(core, now))
             finally:
                 core.follow_up(now)
 

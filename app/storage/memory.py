@@ -1,4 +1,4 @@
-"""The log in this process's memory: as fast as it gets, and gone with the process. Every start is a new epoch."""
+"""The memory engine: the log is lost with the process. Every start begins a new epoch."""
 
 from asyncio import Future, TimerHandle, get_running_loop
 from collections import deque
@@ -19,9 +19,9 @@ from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
 from .clock import Clock, LogClock
 from .engine import Deliver, attempt
-from .local import LocalEngine, Question, Sliced, take_turns
+from .local import LocalEngine, Operation, SlicedOperation, take_turns
 
-LONGEST_WAIT: Final = 86_400.0  # seconds of one timer: an event loop cannot count to what a person can write
+MAX_TIMER: Final = 86_400.0  # seconds: event loops cannot schedule the longest delays that a client may ask for
 
 
 class MemoryEngine(LocalEngine):
@@ -32,106 +32,106 @@ class MemoryEngine(LocalEngine):
         self.commits = Histogram()
         self._clock = LogClock(clock)
         self._core = LogStateMachine(limits, Epochs(self.epoch), MemoryMessageStore())
-        self._slow: deque[tuple[Sliced[Any], Future[Any], bool]] = deque()
+        self._sliced: deque[tuple[SlicedOperation[Any], Future[Any], bool]] = deque()
         self._timer: TimerHandle | None = None
-        self._wakes_at = inf  # when the timer ends
+        self._timer_ends = inf  # when the timer fires, on the log's clock
         self._deliver: Deliver = _nobody
-        self._works: GroupObserver | None = None
+        self._group_observer: GroupObserver | None = None
 
-    async def open(self, deliver: Deliver, works: GroupObserver) -> Self:
-        self._deliver, self._works = deliver, works
+    async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
+        self._deliver, self._group_observer = deliver, group_observer
         return self
 
     async def close(self) -> None:
-        self._deliver, self._works = _nobody, None
-        while self._slow:
-            self._slow.popleft()[1].set_exception(Draining("the log is closed"))
+        self._deliver, self._group_observer = _nobody, None
+        while self._sliced:
+            self._sliced.popleft()[1].set_exception(Draining("the log is closed"))
         if self._timer is not None:
             self._timer.cancel()
 
-    def waits(self, topic_filter: TopicFilter) -> bool:
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
         waiting = self._core.log.single_delivery.unclaimed
         return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
 
-    def _ask(self, question: Question[Any], reads: bool = False) -> "Future[Any]":
-        return attempt(lambda: self._answer(question, reads))
+    def _ask(self, operation: Operation[Any], reads: bool = False) -> "Future[Any]":
+        return attempt(lambda: self._run(operation, reads))
 
-    def _ask_in_slices(self, question: Question[Slices[Any]], reads: bool = False) -> "Future[Any]":
+    def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
         future: Future[Any] = get_running_loop().create_future()
-        self._slow.append((Sliced(question), future, reads))
-        if len(self._slow) == 1:  # nobody has to wait for the others' turns
+        self._sliced.append((SlicedOperation(operation), future, reads))
+        if len(self._sliced) == 1:  # no other one is waiting: begin at once
             self._take_turns()
         return future
 
     def _take_turns(self) -> None:
-        take_turns(self._slow, lambda one: self._step(*one))
-        if self._slow:
+        take_turns(self._sliced, lambda one: self._step(*one))
+        if self._sliced:
             get_running_loop().call_soon(self._take_turns)
 
-    def _step(self, sliced: Sliced[Any], future: "Future[Any]", reads: bool) -> bool:
-        """Whether that was the last one. Who does not wait any more is not served."""
+    def _step(self, sliced: SlicedOperation[Any], future: "Future[Any]", reads: bool) -> bool:
+        """Run one slice. True if the operation is over, or nobody waits for it."""
         if future.done():
             return True
         try:
-            if not self._answer(sliced.step, reads):
+            if not self._run(sliced.step, reads):
                 return False
             future.set_result(sliced.value)
         except Exception as error:
             future.set_exception(error)
         return True
 
-    def _owe(self, question: Question[Any]) -> "Future[Any]":
-        return self._ask(question)
+    def _apply_eventually(self, operation: Operation[Any]) -> "Future[Any]":
+        return self._ask(operation)
 
-    def _answer(self, question: Question[Any], reads: bool) -> Any:
-        readers: Mapping[int, int] = {}
+    def _run(self, operation: Operation[Any], reads: bool) -> Any:
+        receivers: Mapping[int, int] = {}
         try:
-            answer = question(self._core, self._look())
+            answer = operation(self._core, self._read_clock())
         finally:
             if not (reads and self._core.is_idle):
-                readers = self._carry_out()
-        return self._told(answer, readers) if isinstance(answer, DEFERRED) else answer
+                receivers = self._carry_out()
+        return self._set_result(answer, receivers) if isinstance(answer, DEFERRED) else answer
 
     def _now(self) -> float:
         return self._clock.now()
 
-    def _look(self) -> float:
-        now = self._clock.look()
+    def _read_clock(self) -> float:
+        now = self._clock.read()
         if self._clock.ahead != self._core.log.ahead:
             self._core.log.set_time(self._clock.ahead)
         return now
 
-    def _told(self, later: Accepted | PartialResult, readers: Mapping[int, int]) -> PublishResult:
-        receipt = later.receipt(readers)
+    def _set_result(self, later: Accepted | PartialResult, receivers: Mapping[int, int]) -> PublishResult:
+        receipt = later.receipt(receivers)
         if later.key is not None and isinstance(receipt, Receipt):
             self._core.deferred_result(receipt, later.key)
         return receipt
 
     def _carry_out(self) -> Mapping[int, int]:
-        """What was decided happens; to how many each message (by seq) was handed."""
+        """Carry out what was decided. Returns the number of receivers by seq."""
         outbox = self._core.take_outbox()
-        readers = self._deliver(outbox.runs)
+        receivers = self._deliver(outbox.runs)
         if for_one := outbox.for_one:
-            self._core.resolved(readers, for_one)
+            self._core.resolved(receivers, for_one)
         self._core.trim()
-        if self._works is not None:
-            outbox.group_events.notify(self._works)
-        self._wake_at_next()
-        return readers
+        if self._group_observer is not None:
+            outbox.group_events.notify(self._group_observer)
+        self._set_timer()
+        return receivers
 
-    def _wake_at_next(self) -> None:
-        """One timer for all that is delayed and for all leases, at the earliest deadline."""
+    def _set_timer(self) -> None:
+        """Set the one timer to the earliest deadline of all leases and delays."""
         due = self._core.deadline
-        if due < self._wakes_at:  # a timer that is too early does no harm
+        if due < self._timer_ends:  # a timer that fires early does no harm
             if self._timer is not None:
                 self._timer.cancel()
-            self._wakes_at = due
-            wait = min(max(due - self._now(), 0.0), LONGEST_WAIT)
-            self._timer = get_running_loop().call_later(wait, self._wake)
+            self._timer_ends = due
+            wait = min(max(due - self._now(), 0.0), MAX_TIMER)
+            self._timer = get_running_loop().call_later(wait, self._on_timer)
 
-    def _wake(self) -> None:
-        self._wakes_at = inf
-        self._core.pass_time(self._look())
+    def _on_timer(self) -> None:
+        self._timer_ends = inf
+        self._core.pass_time(self._read_clock())
         self._carry_out()
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery
 from app.messages.position import Ago, Since
-from app.storage.sqlite.engine import WATCH
+from app.storage.sqlite.engine import NAMES_CHECK_INTERVAL
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
@@ -93,7 +93,7 @@ async def test_a_step_is_noted_though_nobody_asks_for_anything(tmp_path: Path) -
 
 
 async def noted(db: sqlite3.Connection, wall: float) -> None:
-    async with asyncio.timeout(DEADLINE + WATCH):
+    async with asyncio.timeout(DEADLINE + NAMES_CHECK_INTERVAL):
         while True:
             (value,) = db.execute("SELECT value FROM note WHERE kind = 'log'").fetchone()
             if msgspec.msgpack.decode(value)["mark"]["wall"] == wall:

@@ -1,5 +1,5 @@
-"""The engine that keeps its log in a file.
+"""The SQLite engine: the log is in a file.
 
-Read `engine` for the thread that decides and commits, `transactions` for one commit, and `schema` for the tables.
-Only `backup` is used by anybody but the engine.
+Read `engine` for the thread that decides and commits, `transactions` for one commit, and `schema` for the tables. Only
+`backup` is used from outside the engine.
 """

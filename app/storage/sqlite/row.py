@@ -1,4 +1,4 @@
-"""A row of the file: a run of messages, or what is left of one."""
+"""A row of the message table: a run of messages, or what is left of one."""
 
 import sqlite3
 import struct
@@ -16,17 +16,17 @@ COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
     "at",
 )  # fmt: skip
-MOSTLY: Final = 8  # of them: the others are NULL in most rows, and each that is named costs time
-LONGEST: Final = 128  # messages in a row
-COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # how many messages a row is
+COMMON_COLUMNS: Final = 8  # the first columns; the others are NULL in most rows, and naming them costs time
+MAX_ROW_MESSAGES: Final = 128  # messages in one row
+COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # SQL: the number of messages in a row
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
 class Row(msgspec.Struct, gc=False, eq=False):
-    """What is left of a row, whose key is the seq of the last message it had; how many messages the file says it has;
-    and for how many bytes a cache holds it."""
+    """`key`: the seq of the last message that the row had. `run`: what is left of it. `count`: the number of messages
+    in the file. `size`: in bytes, as counted by the cache."""
 
     key: int
     run: Run
@@ -34,12 +34,12 @@ class Row(msgspec.Struct, gc=False, eq=False):
     size: int = 0
 
     @classmethod
-    def made_of(cls, run: Run) -> "Row":
+    def of_run(cls, run: Run) -> "Row":
         return cls(run.key, run, run.live)
 
     @classmethod
-    def of(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
-        """Raises sqlite3.DatabaseError when the bodies are not what the sizes say."""
+    def of_values(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
+        """Raises sqlite3.DatabaseError if the sizes do not match the bodies."""
         seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at = values
         dead = None if death is None else _decode_death(death)
         delivery = Delivery.ONE if one else Delivery.ALL
@@ -49,11 +49,11 @@ class Row(msgspec.Struct, gc=False, eq=False):
         bodies = (*_cut(data, sizes),)
         each = memory_cost(line, dead, ttl)
         live, epoch = len(bodies), epochs.of(seq)
-        return cls.made_of(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
+        return cls.of_run(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """Of the COLUMNS. It is not torn."""
+        """The values of COLUMNS. The row must not be fragmented."""
         run, envelope = self.run, self.run.envelope
         bodies = [body for body in run.bodies if body is not None]
         sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies)) if len(bodies) > 1 else None
@@ -65,42 +65,42 @@ class Row(msgspec.Struct, gc=False, eq=False):
             at,
         )  # fmt: skip
 
-    def keep(self, left: Run | None) -> None:
-        """This is left of it."""
+    def set_remaining(self, left: Run | None) -> None:
+        """Set what is left of the row."""
         self.run = self.run.part(self.key, ()) if left is None else left
 
     @property
-    def torn(self) -> bool:
-        """It cannot be a row as it is: others are gone than its first messages."""
+    def fragmented(self) -> bool:
+        """True if messages other than its first ones were removed: it cannot be one row any more."""
         return self.run.live > 0 and not _is_row(self.run)
 
-    def gone(self, seq: int) -> int:
-        """How many of the row's messages behind that place, which is before its key, are not there any more."""
+    def count_removed_after(self, seq: int) -> int:
+        """The number of removed messages after `seq`, which is before the key."""
         return min(self.count, self.key - seq) - self.run.count_after(seq)
 
 
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
-    """All that is left of the runs, in rows as long as they may be."""
+    """Rows of what is left of the runs, each as long as allowed."""
     row: list[Run] = []
     live = nbytes = 0
     for run in chain.from_iterable(map(_whole, runs)):
         live += run.live
         nbytes += run.nbytes
-        if row and not (live <= LONGEST and nbytes <= MAX_RUN_BYTES and _follows(row[-1], run)):
-            yield Row.made_of(_joined(row))
+        if row and not (live <= MAX_ROW_MESSAGES and nbytes <= MAX_RUN_BYTES and _follows(row[-1], run)):
+            yield Row.of_run(_joined(row))
             row, live, nbytes = [], run.live, run.nbytes
         row.append(run)
     if row:
-        yield Row.made_of(_joined(row))
+        yield Row.of_run(_joined(row))
 
 
 def sizes_in(nbytes: int, sizes: bytes | None) -> tuple[int, ...]:
-    """Of each body in a row whose bodies are so many bytes."""
+    """The size of each body of a row with `nbytes` bytes of bodies."""
     return (nbytes,) if sizes is None else struct.unpack(f"<{len(sizes) // 4}I", sizes)
 
 
 def _whole(run: Run) -> Iterator[Run]:
-    """What is left of it, in runs that can be rows."""
+    """What is left of the run, as runs that can be rows."""
     if _is_row(run):
         yield run
         return
@@ -117,7 +117,7 @@ def _is_row(run: Run) -> bool:
 
 
 def _follows(run: Run, next_one: Run) -> bool:
-    """Whether it can be in the same row. What may go before its turn has a row of its own."""
+    """True if both can be in one row. A message that may be removed out of order has a row of its own."""
     together = (run.epoch, run.time, run.at) == (next_one.epoch, next_one.time, next_one.at)
     alike = together and run.envelope == next_one.envelope
     return alike and run.seq + 1 == next_one.first and run.for_all and run.expires is None

@@ -1,4 +1,4 @@
-"""Notes in the file: each kind of state beside the messages, where the core has it, and what it is on disk."""
+"""State records: all state besides the messages, by kind, and how each kind is stored."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from .parts import parts
 
 
 class _Sort(msgspec.Struct, frozen=True):
-    """What a kind's notes are, and where the core has the one with that key (None: no more)."""
+    """The type of a kind's records, and how to find one in the state machine by its key (None: removed)."""
 
     type: Any
     find: Callable[..., Any]
@@ -34,15 +34,15 @@ _SORTS: Final[dict[Kind, _Sort]] = {
     "buried": _Sort(bool, lambda core, topic, name, seq: core.groups.dead_record(topic, name, seq)),
     "key": _Sort(Remembered, lambda core, topic, key: core.idempotency.record(topic, key)),
     "delayed": _Sort(Postponed, lambda core, number: core.delayed.record(number)),
-    "left": _Sort(dict[int, int], lambda core: core.log.store.left),
+    "left": _Sort(dict[int, int], lambda core: core.log.store.remaining),
 }
 
 
 class StateRecords:
-    """Gathers what has changed, and writes it down as it is in the end."""
+    """Collects the keys of changed state, and writes the final state of each."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self.core: LogStateMachine  # whose state it is; made with changed()
+        self.core: LogStateMachine  # set by the caller, which makes it with changed()
         self._db = db
         self._changed: dict[tuple[Kind, Key], None] = {}
 
@@ -50,7 +50,7 @@ class StateRecords:
         self._changed[kind, key] = None
 
     def write(self) -> bool:
-        """False when nothing has changed."""
+        """Write all changes. False if there are none."""
         if not self._changed:
             return False
         self._changed["log", ()] = None

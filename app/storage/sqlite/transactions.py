@@ -1,4 +1,4 @@
-"""The core on a file: what was decided counts when it is committed, and what was not is as if it had never been."""
+"""Transactions: decisions of the state machine count once they are committed; otherwise they are undone."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from .state import StateRecords, read_notes
 
 
 class Store:
-    """For one thread."""
+    """The state machine and its file. For use in one thread."""
 
     def __init__(self, path: Path, synchronous: Synchronous, limits: Limits) -> None:
         """Raises StoreUnusable."""
         self.file = StoreFile(path, synchronous)
-        self.stale = True  # the core is not what the file has
-        self._life = new_epoch()  # of this server: however often the core is made anew, its connections are there
-        self._pending = Pending({}, {})  # when the last transaction began
+        self.stale = True  # the state machine differs from the file
+        self._server_life = new_epoch()  # of this process: its connections outlive a reload of the state machine
+        self._pending = Pending({}, {})  # at the beginning of the last transaction
         self._limits = limits
         try:
             with explained(path):
@@ -37,17 +37,17 @@ class Store:
             raise
 
     def load(self, notes: Records | None = None) -> None:
-        """Make the core anew, as the file has it. `notes`: when they have been read already. Raises sqlite3.Error; then
-        it is stale."""
+        """Load the state machine from the file. `notes`: the records, if they have been read already. Raises
+        sqlite3.Error; then the state is stale."""
         self.stale = True
         db, notes = self.file.db, notes or read_notes(self.file.db)
         left = notes["left"].get((), {})
-        self._notes = StateRecords(db)
-        self._history = DiskMessageStore(db, self.epochs, left, self._notes.changed)
-        self.core = self._notes.core = LogStateMachine(
-            self._limits, self.epochs, self._history, self._notes.changed, self._life
+        self._records = StateRecords(db)
+        self._messages = DiskMessageStore(db, self.epochs, left, self._records.changed)
+        self.core = self._records.core = LogStateMachine(
+            self._limits, self.epochs, self._messages, self._records.changed, self._server_life
         )
-        # What is for one, expires or is dead is alone in its row: if that is noted to have less, it is gone.
+        # A message of delivery=one, with a ttl or dead is alone in its row: if the row has shrunk, it is removed.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
         dead = db.execute("SELECT topic, seq, length(data) FROM message WHERE death IS NOT NULL ORDER BY seq")
@@ -61,12 +61,12 @@ class Store:
         self.stale = False
 
     def newest_time(self) -> float:
-        """When the newest retained message was accepted; 0 when there is none."""
+        """When the newest retained message was accepted; 0 if there is none."""
         row = self.file.db.execute("SELECT time FROM message ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else 0.0
 
     def commit(self, decide: Callable[[LogStateMachine], None], tidily: bool = False) -> bool:
-        """Decide in one transaction, and have it on the disk: whether there was anything to write. `tidily`: also what
+        """Decide in one transaction and commit it. Returns whether anything was written. `tidily`: also write what
         could wait. Raises sqlite3.Error; then nothing was decided."""
         db = self.file.db
         if self.stale:
@@ -75,8 +75,8 @@ class Store:
         try:
             db.execute("BEGIN")
             decide(self.core)
-            (self._history.flush if tidily else self._history.write)()
-            changed = self._notes.write()
+            (self._messages.flush if tidily else self._messages.write)()
+            changed = self._records.write()
             db.execute("COMMIT")
         except BaseException:
             self._undo()
@@ -87,8 +87,8 @@ class Store:
 
     @property
     def needs_vacuum(self) -> bool:
-        """Something that went is still in the file."""
-        return not self.stale and bool(self._history.left)
+        """True if removed messages are still in the file."""
+        return not self.stale and bool(self._messages.remaining)
 
     def _undo(self) -> None:
         self.stale = True
@@ -99,7 +99,7 @@ class Store:
     def close(self) -> None:
         try:
             if self.needs_vacuum:
-                with suppress(sqlite3.Error):  # then the next one does it
+                with suppress(sqlite3.Error):  # the next start does it
                     self.commit(lambda _core: None, tidily=True)
         finally:
             self.file.close()
