@@ -65,7 +65,7 @@ def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:
     return weigh(kept)
 
 
-def _check_held(topic: TopicLog, holds: UnackedIndex, coming: Weight) -> None:
+def _check_held(topic: TopicLog, unacked: UnackedIndex, coming: Weight) -> None:
     """Raises MessageTooLarge when the topic can never hold so much for its groups, LogFull when it cannot now."""
     retention = topic.retention
     if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
@@ -73,19 +73,19 @@ def _check_held(topic: TopicLog, holds: UnackedIndex, coming: Weight) -> None:
             f"a batch of {coming.messages} messages ({coming.nbytes} bytes) is more than topic {topic.name!r} "
             f"keeps for its groups, {retention.max_messages} ({retention.max_bytes} bytes): send it in parts"
         )
-    count, nbytes = holds.count + coming.messages, holds.bytes + coming.nbytes
+    count, nbytes = unacked.count + coming.messages, unacked.bytes + coming.nbytes
     if coming.messages and (count > retention.max_messages or nbytes > retention.max_bytes):
         raise LogFull(
-            f"{_why(topic.name, holds)} {holds.count} messages ({holds.bytes} bytes); "
+            f"{_why(topic.name, unacked)} {unacked.count} messages ({unacked.bytes} bytes); "
             f"it keeps at most {retention.max_messages} ({retention.max_bytes} bytes): "
-            f"wait for the workers, raise its retention or delete {'a group' if holds.groups else 'the topic'}"
+            f"wait for the workers, raise its retention or delete {'a group' if unacked.groups else 'the topic'}"
         )
 
 
-def _why(name: str, holds: UnackedIndex) -> str:
-    if holds.groups:
+def _why(name: str, unacked: UnackedIndex) -> str:
+    if unacked.groups:
         return f"the groups of topic {name!r} have not acked"
-    return f"nobody has taken from topic {name!r} its dead,"
+    return f"topic {name!r} still holds dead letters,"
 
 
 def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:

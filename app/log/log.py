@@ -73,10 +73,10 @@ class Log:
         self.trim_marks = TrimMarks(on_change)
 
     def restore(
-        self, records: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
-        """Restore a stored log. `waiting`: topic and seq of each message for one subscriber; `expiries`: seq and end
+        """Restore a stored log. `unclaimed`: topic and seq of each message for one subscriber; `expiries`: seq and end
         of each message with a ttl; `dead`: topic, seq and bytes of each dead message."""
         head: LogRecord = records["log"].get((), LogRecord())
         self.head, self.cost, self.moment = head.head, head.cost, head.mark
@@ -85,14 +85,14 @@ class Log:
             self.topics[str(name)] = TopicLog.restore(
                 str(name), record, self.limits.retention, self.store.of_topic(str(name))
             )
-        for topic, seq in waiting:
+        for topic, seq in unclaimed:
             self.single_delivery.restore(topic, seq)
             self._unrecorded_cost += ONE_COST
         for seq, expires in expiries:
             self.expiries.set(seq, expires)
         for topic, seq, nbytes in dead:
-            holds = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
-            holds.add_dead(seq, nbytes)
+            unacked = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
+            unacked.add_dead(seq, nbytes)
             self._dead += 1
         self.trim_marks.restore(
             records["forgotten"], head.forgotten_floor, [topic.trim_mark for topic in self.topics.values()]
@@ -162,11 +162,11 @@ class Log:
         accepted: list[Run] = []
         time = self._time(now)
         for draft in map(topic.share, drafts):
-            come = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
-            self.head, topic.next_index = come[-1].seq, come[-1].index + 1
+            runs = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
+            self.head, topic.next_index = runs[-1].seq, runs[-1].index + 1
             if draft.envelope.retain:
-                self._keep(topic, come)
-            accepted += come
+                self._keep(topic, runs)
+            accepted += runs
         return accepted
 
     def remove(self, message: Message) -> Run | None:
@@ -230,7 +230,7 @@ class Log:
             self.schedule_check(topic)
 
     def _keep(self, topic: TopicLog, runs: Sequence[Run]) -> None:
-        first, holds = not topic.messages.live, topic.unacked
+        first, unacked = not topic.messages.live, topic.unacked
         topic.messages.extend(runs)
         for run in runs:
             topic.bytes += run.nbytes
@@ -239,14 +239,14 @@ class Log:
                 self.expiries.set(run.seq, run.expires)
             if run.envelope.delivery is ONE:
                 self._unrecorded_cost += ONE_COST
-            elif holds is not None or run.envelope.death is not None:
-                holds = topic.unacked = holds or UnackedIndex({})
-                holds.add(run)
+            elif unacked is not None or run.envelope.death is not None:
+                unacked = topic.unacked = unacked or UnackedIndex({})
+                unacked.add(run)
                 self._dead += run.envelope.death is not None
-                self.cost += JOB_COST * len(holds.groups) * run.live
+                self.cost += JOB_COST * len(unacked.groups) * run.live
         if runs[0].envelope.delivery is ONE:  # they are of one draft
             self.single_delivery.send(topic, [run.seq for run in runs])
-        if first or (holds is not None and not holds.groups):
+        if first or (unacked is not None and not unacked.groups):
             self.schedule_check(topic)
 
     # Messages for one subscriber
@@ -270,9 +270,9 @@ class Log:
 
     def add_group(self, topic: TopicLog, name: str, group: Group, counting: Counting) -> None:
         """`counting`: of all messages of the topic. Raises LogFull."""
-        holds = topic.unacked or UnackedIndex({})
-        count = holds.count + counting.free
-        cost = GROUP_COST + (count * (len(holds.groups) + 1) - holds.count * len(holds.groups)) * JOB_COST
+        unacked = topic.unacked or UnackedIndex({})
+        count = unacked.count + counting.free
+        cost = GROUP_COST + (count * (len(unacked.groups) + 1) - unacked.count * len(unacked.groups)) * JOB_COST
         self.check_memory(GROUP_COST)
         if self.total + cost > self.limits.total_bytes:
             raise LogFull(
@@ -281,10 +281,10 @@ class Log:
             )
         self.cost += cost
         self.count_group(group, group.size)
-        holds.count, holds.bytes = count, holds.bytes + counting.free_bytes
-        holds.groups[name] = group
-        group.passed = holds.accepted - counting.count
-        topic.unacked = holds
+        unacked.count, unacked.bytes = count, unacked.bytes + counting.free_bytes
+        unacked.groups[name] = group
+        group.passed = unacked.accepted - counting.count
+        topic.unacked = unacked
         self._on_change("topic", (topic.name,))
         self.schedule_check(topic)
 

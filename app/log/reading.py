@@ -1,7 +1,7 @@
-"""Reading the log: where a reader starts, what follows, and what it has missed.
+"""Reading the log: where a subscriber starts, the messages that follow, and what it has missed.
 
-Like the log, plain functions of the time they are given. Who takes what is for one is the only one who gets it; the log
-keeps it until that one has it.
+Like the log, pure functions of the time they are given. A subscriber that takes messages for one subscriber is the only
+one that gets them; the log retains them until it has them.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ from .topic_log import TopicLog
 from .trimmer import Trimmer
 from .trims import TrimMark
 
-SCAN_BATCH: Final = 500  # things a reader looks at in one page: some milliseconds, then others get a turn
-RUN_EFFORT: Final = 16  # as many things as the first run of a ring counts that has to be found, maybe in a file
+SCAN_BATCH: Final = 500  # runs that one page examines: a few milliseconds, then other work gets its turn
+RUN_EFFORT: Final = 16  # as many items as finding a topic's first run counts: it may be in a file
 
 _seq = attrgetter("seq")
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A stretch of the log: the gap before it, if its start is gone; the selected messages; where to read on.
-    `behind`: all of these had waited behind the cursor for a first subscriber, and there may be more of them."""
+    """The messages of a part of the log, the cursor to continue from, and the gap before them if some are gone.
+    `behind`: all of the messages were unclaimed ones from before the cursor, and there may be more of these."""
 
     messages: list[Message]
     cursor: Cursor
@@ -44,82 +44,82 @@ class Reading:
         self._trimmer = trimmer
 
     def locate(self, topic_filter: TopicFilter, start: Start, now: float) -> Slices[Cursor]:
-        """The cursor from which a reader of the selection finds what it asked for and nothing else."""
+        """The cursor from which a subscriber with this filter gets exactly the messages it asked for."""
         self._trimmer.sweep(now)
         return (yield from _LOCATE[type(start)](self, topic_filter, start, now))
 
     def read(
         self, topic_filter: TopicFilter, cursor: Cursor, now: float, *, upto: int, limit: int, nbytes: int, take: bool
     ) -> Slices[Page]:
-        """The selected messages after the cursor up to place `upto`, oldest first: at most `limit`, and no more after
-        `nbytes` bytes of bodies. A taking reader also gets, first of all, what waits for anybody to take it."""
+        """The matching messages after the cursor up to the seq `upto`, oldest first: at most `limit`, and no more once
+        their bodies have `nbytes` bytes. With `take`, unclaimed messages from before the cursor come first."""
         self._trimmer.sweep(now)
         unclaimed = take and self._log.single_delivery.unclaimed
-        behind = self._wait_behind(topic_filter, cursor.seq, now, limit, nbytes) if unclaimed else []
+        behind = self._unclaimed(topic_filter, cursor.seq, now, limit, nbytes) if unclaimed else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= nbytes:
-            return Page(self._taken(behind), cursor, behind=True)
-        ahead, place = self._collect(
+            return Page(self._claim(behind), cursor, behind=True)
+        ahead, position = self._collect(
             topic_filter, cursor.seq, upto=upto, limit=limit - len(behind), nbytes=nbytes, take=take
         )
         ahead = [message for message in ahead if not message.expired(now)]
         gone = cursor.reason is not None or self._log.trim_marks.newest > max(cursor.seq, cursor.reported)
-        loss = (yield from self.trim_mark(topic_filter)) if gone else TrimMark()
-        messages = self._taken(behind + ahead)
-        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.reported):
-            return Page(messages, Cursor(place, cursor.reported))
+        mark = (yield from self.trim_mark(topic_filter)) if gone else TrimMark()
+        messages = self._claim(behind + ahead)
+        if cursor.reason is None and mark.seq <= max(cursor.seq, cursor.reported):
+            return Page(messages, Cursor(position, cursor.reported))
         return Page(
-            messages, Cursor(place, max(loss.seq, cursor.reported)), self._gap(topic_filter, cursor, loss, ahead)
+            messages, Cursor(position, max(mark.seq, cursor.reported)), self._gap(topic_filter, cursor, mark, ahead)
         )
 
     def trim_mark(self, topic_filter: TopicFilter) -> Slices[TrimMark]:
-        """The newest loss in the selection; when it is a single topic, all of its loss. One that comes between two
-        slices may be told too soon, and never is forgotten."""
-        topics, losses = self._log.topics, self._log.trim_marks
+        """The newest trim mark of all topics that the filter matches. A mark that changes between two slices may be
+        reported too early, but is never missed."""
+        topics, marks = self._log.topics, self._log.trim_marks
         found = [self._trim_mark_of(name) for name in topic_filter.topics]
         if topic_filter.patterns:
-            found.append(losses.floor)
-            for names in sliced([*topics, *losses.forgotten], topic_filter.effort):
+            found.append(marks.floor)
+            for names in sliced([*topics, *marks.forgotten], topic_filter.effort):
                 found += [self._trim_mark_of(name) for name in names if topic_filter.matches(name)]
                 yield
         return max(found, key=_seq)
 
     def missing(self, topic: str, cursor: Cursor) -> Gap | None:
-        """What is gone behind the cursor."""
-        loss = self._trim_mark_of(topic)
-        if cursor.reason is None and loss.seq <= max(cursor.seq, cursor.reported):
+        """The gap after the cursor."""
+        mark = self._trim_mark_of(topic)
+        if cursor.reason is None and mark.seq <= max(cursor.seq, cursor.reported):
             return None
         runs = self._log.existing(topic).messages.after(cursor.seq)
         follows = (message for run in runs if run.for_all for message in run.after(cursor.seq))
-        return self._gap(TopicFilter([topic]), cursor, loss, [*islice(follows, 1)])
+        return self._gap(TopicFilter([topic]), cursor, mark, [*islice(follows, 1)])
 
     def _trim_mark_of(self, name: str) -> TrimMark:
         topic = self._log.topics.get(name)
         return self._log.trim_marks.of(name) if topic is None else topic.trim_mark
 
-    def _gap(self, topic_filter: TopicFilter, cursor: Cursor, loss: TrimMark, messages: list[Message]) -> Gap:
-        whole = cursor.reason is None and cursor.reported == 0 and cursor.seq < loss.first
+    def _gap(self, topic_filter: TopicFilter, cursor: Cursor, mark: TrimMark, messages: list[Message]) -> Gap:
+        whole = cursor.reason is None and cursor.reported == 0 and cursor.seq < mark.first
         single = len(topic_filter.topics) == 1 and not topic_filter.patterns
         return Gap(
             cursor.requested or f"{self._log.epochs.of(cursor.seq)}-{cursor.seq}",
             cursor.reason or GapReason.TRIMMED,
-            loss.count if whole and single else None,
+            mark.count if whole and single else None,
             messages[0].id if messages else None,
         )
 
     def _collect(
         self, topic_filter: TopicFilter, after: int, *, upto: int, limit: int, nbytes: int, take: bool
     ) -> tuple[list[Message], int]:
-        """The messages of a page and the place up to which the log was looked at for them."""
+        """The messages of a page, and the seq up to which the log was searched."""
         messages: list[Message] = []
-        place, looked, effort = after, 0, topic_filter.effort
+        position, examined, effort = after, 0, topic_filter.effort
         for run in self._candidates(topic_filter, after):
             if run.first > upto:
                 break
-            if len(messages) == limit or nbytes <= 0 or looked >= SCAN_BATCH:
-                return messages, place
-            looked += effort
-            place = min(run.seq, upto)
-            if not (run.for_all or (take and self._waits(run))) or not topic_filter.matches(run.envelope.topic):
+            if len(messages) == limit or nbytes <= 0 or examined >= SCAN_BATCH:
+                return messages, position
+            examined += effort
+            position = min(run.seq, upto)
+            if not (run.for_all or (take and self._is_unclaimed(run))) or not topic_filter.matches(run.envelope.topic):
                 continue
             for message in run.after(after):
                 if message.seq > upto:
@@ -130,8 +130,8 @@ class Reading:
                 nbytes -= len(message.data)
         return messages, upto
 
-    def _waits(self, run: Run) -> bool:
-        """What is for one is alone in its run."""
+    def _is_unclaimed(self, run: Run) -> bool:
+        """Whether the message of the run, which is for one subscriber, is unclaimed. It has a run of its own."""
         return self._log.topics[run.envelope.topic].for_one[run.seq]
 
     def _candidates(self, topic_filter: TopicFilter, after: int) -> Iterator[Run]:
@@ -142,14 +142,14 @@ class Reading:
         ]
         return rings[0] if len(rings) == 1 else merge(*rings, key=_seq)
 
-    def _wait_behind(self, topic_filter: TopicFilter, seq: int, now: float, limit: int, nbytes: int) -> list[Message]:
-        """What waits at or before that place: a new reader is the first subscriber it waited for."""
+    def _unclaimed(self, topic_filter: TopicFilter, seq: int, now: float, limit: int, nbytes: int) -> list[Message]:
+        """The unclaimed messages up to that seq."""
         topics = [
             self._log.topics[name]
             for name in self._log.single_delivery.unclaimed
             if name in topic_filter.topics or topic_filter.matches(name)
         ]
-        every = (self._log.messages.get(seq) for seq in merge(*(topic.waiting for topic in topics)))
+        every = (self._log.messages.get(seq) for seq in merge(*(topic.unclaimed for topic in topics)))
         waiting = (message for message in every if message is not None and not message.expired(now))
         found: list[Message] = []
         for message in islice(waiting, limit):
@@ -159,15 +159,15 @@ class Reading:
             nbytes -= len(message.data)
         return found
 
-    def _taken(self, messages: list[Message]) -> list[Message]:
-        """Without what is for one and was given to somebody else between two slices; the rest of that waits no longer.
-        No slice may follow: who begins anew would not find it again."""
+    def _claim(self, messages: list[Message]) -> list[Message]:
+        """Claim the messages for one subscriber, and leave out those that another one has claimed since. No slice may
+        follow: a question that starts over would not find them again."""
         take = self._log.single_delivery.take
         return [message for message in messages if message.delivery is not ONE or take(message)]
 
-    # Where a reader starts
+    # Where a subscriber starts
 
-    def _latest(self, _selector: TopicFilter, _start: Latest, _now: float) -> Slices[Cursor]:
+    def _latest(self, _filter: TopicFilter, _start: Latest, _now: float) -> Slices[Cursor]:
         yield from ()
         return Cursor(self._log.head, 0)
 
@@ -182,31 +182,31 @@ class Reading:
         return Cursor(0, (yield from self.trim_mark(topic_filter)).seq, str(start.id), reason)
 
     def _since(self, topic_filter: TopicFilter, start: Since, _now: float) -> Slices[Cursor]:
-        place = self._log.messages.position_before(start.time, self._log.head, own=False)
-        loss = yield from self.trim_mark(topic_filter)
-        return self._from(start.time, place, loss, loss.time >= start.time)
+        position = self._log.messages.position_before(start.time, self._log.head, own=False)
+        mark = yield from self.trim_mark(topic_filter)
+        return self._from(start.time, position, mark, mark.time >= start.time)
 
     def _ago(self, topic_filter: TopicFilter, start: Ago, now: float) -> Slices[Cursor]:
         begin, ahead = now - start.seconds, self._log.ahead
-        place = self._log.messages.position_before(begin, self._log.head, own=True)
-        loss = yield from self.trim_mark(topic_filter)
-        return self._from(begin + ahead, place, loss, (loss.at or loss.time) >= begin)
+        position = self._log.messages.position_before(begin, self._log.head, own=True)
+        mark = yield from self.trim_mark(topic_filter)
+        return self._from(begin + ahead, position, mark, (mark.at or mark.time) >= begin)
 
     @staticmethod
-    def _from(time: float, place: int, loss: TrimMark, lost: bool) -> Cursor:
-        gone = loss.seq > 0 and lost
-        return Cursor(place, loss.seq, *((rfc3339(time), GapReason.TRIMMED) if gone else ()))
+    def _from(time: float, position: int, mark: TrimMark, lost: bool) -> Cursor:
+        gone = mark.seq > 0 and lost
+        return Cursor(position, mark.seq, *((rfc3339(time), GapReason.TRIMMED) if gone else ()))
 
     def _last(self, topic_filter: TopicFilter, start: Last, _now: float) -> Slices[Cursor]:
-        """Nothing is looked at but what is selected, and no more of it than is asked for."""
+        """Examines only topics that the filter matches, and no more messages than were asked for."""
         head, count = self._log.head, start.count
         topics = yield from self._selected(topic_filter)
-        place = 0
+        position = 0
         if sum([topic.for_all for topic in topics]) > count:
-            place = yield from self._behind(topics, topic_filter, count)
+            position = yield from self._behind(topics, topic_filter, count)
         elif not any(topic.for_all for topic in topics):
-            place = head
-        return Cursor(place, (yield from self.trim_mark(topic_filter)).seq)
+            position = head
+        return Cursor(position, (yield from self.trim_mark(topic_filter)).seq)
 
     def _selected(self, topic_filter: TopicFilter) -> Slices[list[TopicLog]]:
         topics = self._log.topics
@@ -218,26 +218,26 @@ class Reading:
         return [*dict.fromkeys(found)]
 
     def _behind(self, topics: list[TopicLog], topic_filter: TopicFilter, count: int) -> Slices[int]:
-        """The place behind which these topics have so many messages that are for all."""
-        place, looked = self._log.head, 0
+        """The seq after which these topics have `count` messages for all subscribers."""
+        position, examined = self._log.head, 0
         runs = self._log.messages.newest() if topic_filter.everything else (yield from _newest(topics))
         for run in runs:
-            looked += 1
-            if looked % SLICE == 0:
+            examined += 1
+            if examined % SLICE == 0:
                 yield
             if not run.for_all:
                 continue
             if count <= run.live:
                 newest = islice(run.newest(), count)
-                return min([place, *(message.seq - 1 for message in newest)])
+                return min([position, *(message.seq - 1 for message in newest)])
             count -= run.live
-            place = run.first - 1
-        return place
+            position = run.first - 1
+        return position
 
     def _after_index(self, topic_filter: TopicFilter, start: AfterIndex, _now: float) -> Slices[Cursor]:
-        """By bisection: in a topic, the index rises with seq."""
+        """By bisection: within a topic, a greater seq has a greater index."""
         (name,) = topic_filter.topics
-        low, high = 0, self._log.head  # what is wanted begins behind the one, and at the latest behind the other
+        low, high = 0, self._log.head  # the result is between these two
         while name in self._log.topics and low < high:
             middle = (low + high) // 2
             run = next(self._log.topics[name].messages.after(middle), None)
@@ -264,7 +264,7 @@ def _newest(topics: list[TopicLog]) -> Slices[Iterator[Run]]:
 
 
 def _merged(heads: list[tuple[int, Run, Iterator[Run]]]) -> Iterator[Run]:
-    """`heads`: a heap of the newest run of each topic, by its seq, which no other has, and those that follow it."""
+    """`heads`: a heap of each topic's negated seq of its newest run, that run, and an iterator of its older runs."""
     while heads:
         _, run, runs = heads[0]
         yield run

@@ -52,7 +52,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
     `time`: when the messages were accepted, by the wall clock. `at`: the same moment by the log's own clock, which also
     applies to `expires`.
 
-    `bodies` is a tuple, which the garbage collector does not track: a log has very many.
+    `bodies` is a tuple of bytes, which the garbage collector does not track: a log has very many of them.
 
     `live`: how many messages are left. `nbytes`: bytes of their bodies. `overhead`: bytes of memory that each takes
     besides.
@@ -163,8 +163,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         end = count
         if not self.whole:
             end = next(islice((end for end, body in enumerate(self.bodies, 1) if body is not None), count - 1, None))
-        gone = self.part(self.first + end - 1, self.bodies[:end])
-        return gone, self._left(self.bodies[end:], self.live - count)
+        removed = self.part(self.first + end - 1, self.bodies[:end])
+        return removed, self._left(self.bodies[end:], self.live - count)
 
     def part(self, seq: int, bodies: tuple[bytes | None, ...]) -> "Run":
         """A new run, with a key of its own, of some of the bodies. `seq`: that of the last."""

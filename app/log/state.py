@@ -1,7 +1,8 @@
-"""What an engine decides: the log, its groups, its keys and what is delayed, as plain functions of the time.
+"""The state machine of an engine: log, groups, idempotency keys and delayed publishes, as pure functions of time.
 
-No I/O, no tasks, no clock: engines differ only in when a decision counts, at once or when a disk has it. Then what is
-in the outbox must happen: messages are delivered, in log order, those for one are handed() back, workers hear the news.
+No I/O, no tasks, no clock. Engines differ only in when a decision takes effect: at once, or when a disk has it. Then
+the engine carries out the outbox: it delivers the messages in log order, calls resolved() with those for one
+subscriber, and notifies the groups' observer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,44 +32,43 @@ from .topic_log import Limits, weigh
 from .totals import Totals
 from .trimmer import Trimmer
 
-RETRY_INTERVAL: Final = 10.0  # seconds until a message for which there was no room (delayed, or dead) is tried again
-DUE_BATCH: Final = 500  # delayed publishes that become due together: some milliseconds, then others get their turn
+RETRY_INTERVAL: Final = 10.0  # seconds until a delayed or dead message that found no room is tried again
+DUE_BATCH: Final = 500  # due publishes that one call accepts: a few milliseconds, then other work gets its turn
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A publish that took its place in the log."""
+    """A publish that is in the log."""
 
     runs: list[Run]
     key: str | None
 
-    def receipt(self, readers: Mapping[int, int]) -> Receipt:
-        """What the publisher is told, when it is known to how many each message (by seq) was handed."""
+    def receipt(self, subscribers: Mapping[int, int]) -> Receipt:
+        """`subscribers`: to how many each message was delivered, by seq."""
         run, last = self.runs[0], self.runs[-1]
         first = run.first
-        subscribers = max([readers.get(seq, 0) for seq in range(first, last.seq + 1)]) if readers else 0
+        most = max([subscribers.get(seq, 0) for seq in range(first, last.seq + 1)]) if subscribers else 0
         return Receipt(
-            f"{run.epoch}-{first}", run.envelope.topic, run.index - (run.seq - first), subscribers,
+            f"{run.epoch}-{first}", run.envelope.topic, run.index - (run.seq - first), most,
             f"{last.epoch}-{last.seq}", last.seq - first + 1,
         )  # fmt: skip
 
 
 class PartialResult(msgspec.Struct, frozen=True):
-    """Publishes that were refused together: what became of each."""
+    """The result of each draft, when drafts that were published together have been refused together."""
 
     outcomes: list[Accepted | Refused]
     key: ClassVar[None] = None
 
-    def receipt(self, readers: Mapping[int, int]) -> list[Receipt | Refused]:
-        """The same for each."""
-        return [one.receipt(readers) if isinstance(one, Accepted) else one for one in self.outcomes]
+    def receipt(self, subscribers: Mapping[int, int]) -> list[Receipt | Refused]:
+        """One result for each draft."""
+        return [one.receipt(subscribers) if isinstance(one, Accepted) else one for one in self.outcomes]
 
 
-DEFERRED: Final = (Accepted, PartialResult)  # their receipt is known when it is known who was there
+DEFERRED: Final = (Accepted, PartialResult)  # their receipts are complete when the messages have been delivered
 
 
 class Outbox(msgspec.Struct, frozen=True):
-    """`runs`: to be delivered, in this order; those `for_one` are to be handed() back. `news`: for the workers of
-    groups."""
+    """`runs`: messages to deliver, in this order. `for_one`: those of them for one subscriber, for resolved()."""
 
     runs: list[Run]
     for_one: list[Run]
@@ -76,8 +76,8 @@ class Outbox(msgspec.Struct, frozen=True):
 
 
 class Pending(NamedTuple):
-    """What follows from decisions that were carried out, and is not in the notes: messages for one that are on their
-    way (their topics, by seq), and topics that are to be cut further."""
+    """State that is not in the records: the topics, by seq, of messages in transit to one subscriber, and the topics
+    that have to be trimmed further."""
 
     in_transit: dict[int, str]
     over_retention: dict[str, None]
@@ -101,17 +101,15 @@ class LogStateMachine:
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
-        self._for_one: list[Run] = []  # among them
-        self._to_trim: dict[str, int] = {}  # topics to be held to their retention, and how many messages came
+        self._for_one: list[Run] = []  # those of them that are for one subscriber
+        self._to_trim: dict[str, int] = {}  # by topic: the number of messages since it was last trimmed
 
     def restore(
-        self, records: Records, waiting: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
+        self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
         dead: Iterable[tuple[str, int, int]],
     ) -> None:  # fmt: skip
-        """Take up where another core left off, with its messages in the history. `waiting`: topics and seqs of what was
-        kept for one subscriber; `expiries`: seqs of what has a ttl, and its end; `dead`: topics, seqs and bytes of what
-        is dead."""
-        self.log.restore(records, waiting, expiries, dead)
+        """Restore a stored state; the store has its messages. The other arguments are those of Log.restore()."""
+        self.log.restore(records, unclaimed, expiries, dead)
         self.groups.restore(records)
         self.log.schedule_checks()
         self.idempotency.restore(records["key"])
@@ -122,7 +120,7 @@ class LogStateMachine:
 
     @property
     def pending(self) -> Pending:
-        """For the core that takes up from here if the next transaction fails."""
+        """For resume() of the state machine that is restored if the next transaction fails."""
         return Pending(self.log.single_delivery.in_transit.copy(), self.trimmer.over_retention.copy())
 
     def resume(self, pending: Pending) -> None:
@@ -131,7 +129,7 @@ class LogStateMachine:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing was decided that must happen now, or before the deadline that was there."""
+        """True if there is nothing to carry out, and no deadline has moved forward."""
         return not (self._runs or self._to_trim or self.trimmer.over_retention or self.groups.has_events)
 
     def take_outbox(self) -> Outbox:
@@ -142,21 +140,21 @@ class LogStateMachine:
     # Publishing
 
     def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
-        """Accept drafts for one topic and with the same key and delay, all or none. Raises MessageTooLarge, TopicLimit,
-        LogFull."""
+        """Accept drafts for one topic, with the same key and the same delay: all or none. Raises MessageTooLarge,
+        TopicLimit, LogFull."""
         drafts = join_drafts(drafts)
         topic, key, delay = drafts[0].envelope.topic, drafts[0].key, drafts[0].delay
         if key is not None and (known := self.idempotency.find(topic, key, now)):
             return known
         answer = self._store(drafts, now) if delay is None else self._schedule(drafts, now + delay, now)
         if key is not None:
-            told = answer.receipt({}) if isinstance(answer, Accepted) else answer
-            self.idempotency.remember(topic, key, told, now)
+            result = answer.receipt({}) if isinstance(answer, Accepted) else answer
+            self.idempotency.remember(topic, key, result, now)
         return answer
 
     def append_each(self, drafts: Sequence[Draft], now: float) -> Accepted | PartialResult:
-        """Accept drafts for one topic, without a key or a delay: all of them, or if they are refused together, those
-        that are not refused by themselves. One draft alone is refused as by append()."""
+        """Accept drafts for one topic, without a key or a delay: all of them; or, if they are refused together, each
+        that can be accepted alone. A single draft is refused as by append()."""
         try:
             return self._store(join_drafts(drafts), now)
         except Refused:
@@ -170,16 +168,17 @@ class LogStateMachine:
         except Refused as error:
             return error
 
-    def resolved(self, readers: Mapping[int, int], runs: Iterable[Run]) -> None:
-        """These, each of one message for one, were delivered to so many (by seq): it waits if that is nobody."""
-        self.give_back([run.seq for run in runs if not readers.get(run.seq)])
+    def resolved(self, subscribers: Mapping[int, int], runs: Iterable[Run]) -> None:
+        """Messages for one subscriber, each a run, were delivered to so many `subscribers` (by seq). Those that reached
+        none become unclaimed."""
+        self.give_back([run.seq for run in runs if not subscribers.get(run.seq)])
 
     def taken(self, seqs: Sequence[int]) -> None:
-        """Each of these is for one, and somebody has it: it is gone."""
+        """Messages for one subscriber have reached it, and are removed."""
         self._trim_later(self.log.taken(seqs))
 
     def give_back(self, seqs: Sequence[int]) -> None:
-        """Each of these is for one who was to have it and has not: somebody else shall."""
+        """Messages for one subscriber have not reached it, and are unclaimed again."""
         self._trim_later(self.log.give_back(seqs))
 
     def _trim_later(self, topics: Iterable[str]) -> None:
@@ -187,14 +186,14 @@ class LogStateMachine:
             self._to_trim.setdefault(topic, 0)
 
     def trim(self) -> None:
-        """Hold the topics to their retention: at the end of what is decided together. What is for one takes nobody's
-        place before it is known whether it stays."""
-        for topic, came in self._to_trim.items():
-            self.trimmer.trim_accepted(topic, came)
+        """Trim the topics that have changed, once for all decisions that are carried out together. A message for one
+        subscriber displaces no other message before it is known whether it is retained."""
+        for topic, count in self._to_trim.items():
+            self.trimmer.trim_accepted(topic, count)
         self._to_trim.clear()
 
     def deferred_result(self, receipt: Receipt, key: str) -> None:
-        """What the first publisher with this key was told in the end."""
+        """The final receipt of the first publish with this key."""
         self.idempotency.set_result(key, receipt)
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
@@ -202,12 +201,12 @@ class LogStateMachine:
         self.log.check_room(drafts)
         runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
-        came = self._to_trim.get(topic, 0)
+        count = self._to_trim.get(topic, 0)
         for run in runs:
-            came += run.live
+            count += run.live
             if run.envelope.delivery is ONE:
                 self._for_one.append(run)
-        self._to_trim[topic] = came
+        self._to_trim[topic] = count
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 
@@ -227,13 +226,13 @@ class LogStateMachine:
 
     @property
     def deadline(self) -> float:
-        """When something is due next of which others must hear."""
+        """The next time at which pass_time() has effects for clients. 0.0: at once."""
         if self.trimmer.over_retention or self.groups.busy:
             return 0.0
         return min(self.delayed.next() or inf, self.groups.deadline or inf)
 
     def pass_time(self, now: float) -> None:
-        """Do what is due by now: before a worker's call, and when the deadline comes."""
+        """Do what is due: before a consumer's call, and at the deadline."""
         self.trimmer.sweep(now)
         self._publish_due(now)
         if self.groups.closing:
@@ -246,7 +245,7 @@ class LogStateMachine:
             self.log.release(drafts)
             try:
                 self._store(drafts, now)
-            except PlainmqError:  # what was accepted stays accepted: it waits until there is room
+            except PlainmqError:  # accepted messages are not lost: they wait until there is room
                 self._delay(drafts, now + RETRY_INTERVAL)
             else:
                 self.log.count_delayed(drafts[0].envelope.topic, -count_messages(drafts), now)
@@ -264,8 +263,8 @@ class LogStateMachine:
     # Topics
 
     def drop(self, topic: str, now: float) -> Slices[None]:
-        """Forget a topic, its messages, those that are to come later, its groups and its keys. What comes behind the
-        first slice stays. Raises NotFound."""
+        """Drop a topic with its messages, delayed publishes, groups and keys. Messages that are published after the
+        first slice are retained. Raises NotFound."""
         known, end = self.topics.reset(topic), self.log.head
         self.idempotency.drop(topic)
         for part in sliced(self.delayed.drop(topic)):

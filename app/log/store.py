@@ -1,6 +1,6 @@
-"""Where retained messages are: a Ring for each topic's, and the Order of all of them. Here, in memory.
+"""The store of retained messages: TopicMessages for each topic, and LogMessages for all of them. Here, in memory.
 
-Whatever was given up before, a ring finds the run that has a message, or the first behind a place, in O(log n).
+TopicMessages finds the run of a message, or the first run after a seq, in O(log n), however many were removed before.
 """
 
 from bisect import bisect_left
@@ -17,41 +17,41 @@ from .run_list import RunList
 
 
 class TopicMessages(Protocol):
-    """One topic's messages, oldest first. While one walks along its runs, what one was given may be removed."""
+    """One topic's messages, oldest first. Messages may be removed while their runs are iterated."""
 
     live: int
-    """How many there are."""
+    """The number of messages."""
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The ids of the oldest and of the newest. There must be one."""
+        """The ids of the oldest and of the newest message. There must be one."""
         ...
 
     @property
     def first(self) -> Run:
-        """The oldest messages, as many as are in one run. There must be one."""
+        """The oldest run. There must be one."""
         ...
 
     def extend(self, runs: Sequence[Run]) -> None:
-        """Add these, oldest first."""
+        """Append newer runs, oldest first."""
         ...
 
     def remove(self, seq: int) -> Run | None:
-        """Give the message up: a run of it alone. None when it is gone already."""
+        """Remove the message, and return it as a run of its own. None if it was removed before."""
         ...
 
     def shift(self, count: int) -> list[Run]:
-        """Give up the oldest messages, at most so many."""
+        """Remove and return the `count` oldest messages, or all of them."""
         ...
 
     def find(self, seq: int) -> Run | None:
-        """The run that has the message; None when it is gone."""
+        """The run that has the message; None if it was removed."""
         ...
 
     def get(self, seq: int) -> Message | None: ...
 
     def after(self, seq: int) -> Iterator[Run]:
-        """The runs that have messages behind that place, oldest first."""
+        """The runs with messages after that seq, oldest first."""
         ...
 
     def newest(self) -> Iterator[Run]:
@@ -59,30 +59,30 @@ class TopicMessages(Protocol):
         ...
 
     def count_after(self, seq: int) -> int:
-        """How many there are behind that place for all."""
+        """The number of messages for all subscribers after that seq."""
         ...
 
     def sizes_after(self, seq: int) -> Iterator[tuple[int, int]]:
-        """Of each behind that place that is for all, oldest first: seq, and bytes of the body."""
+        """The seq and the bytes of the body of each message for all subscribers after that seq, oldest first."""
         ...
 
 
 class LogMessages(Protocol):
-    """The messages of all topics in the order of the log, as their rings have them."""
+    """The messages of all topics in the order of the log."""
 
     def get(self, seq: int) -> Message | None: ...
 
     def after(self, seq: int) -> Iterator[Run]:
-        """The runs that have messages behind that place, oldest first."""
+        """The runs with messages after that seq, oldest first."""
         ...
 
     def newest(self) -> Iterator[Run]:
-        """Every run, newest first."""
+        """All runs, newest first."""
         ...
 
     def position_before(self, time: float, head: int, own: bool) -> int:
-        """The place behind which every message was accepted at `time` or later; `head` when there is none. `own`: the
-        time is one on the log's own clock."""
+        """The seq after which every message was accepted at `time` or later; `head` if there is no such message. `own`:
+        the time is by the log's own clock, not the wall clock."""
         ...
 
 
@@ -93,18 +93,18 @@ class MessageStore(Protocol):
     def messages(self) -> LogMessages: ...
 
     def of_topic(self, topic: str) -> TopicMessages:
-        """The ring of a new topic."""
+        """The messages of a new topic."""
         ...
 
 
-_SEGMENT: Final = 8  # bits: an order keeps the runs that end in 256 consecutive places together, and forgets them so
-_SHRINKS: Final = (0, 32)  # runs left in a segment when it is made smaller
+_SEGMENT: Final = 8  # bits: the runs whose keys share all higher bits (256 positions) are in one segment
+_SHRINKS: Final = (0, 32)  # numbers of runs at which a segment that loses runs is rebuilt
 
 
 class MemoryLogMessages:
     def __init__(self) -> None:
         self._segments: dict[int, dict[int, Run]] = {}
-        self._numbers: list[int] = []  # of the segments, rising
+        self._numbers: list[int] = []  # of the segments, ascending
 
     def extend(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -116,7 +116,7 @@ class MemoryLogMessages:
             segment[run.key] = run
 
     def put(self, key: int, left: Run | None) -> None:
-        """What is left of the run with that key, which is there."""
+        """Replace the run with that key, which must exist, by what is left of it; None removes it."""
         number = key >> _SEGMENT
         segment = self._segments[number]
         if left is not None:
@@ -127,7 +127,7 @@ class MemoryLogMessages:
             self._shrink(number)
 
     def _shrink(self, number: int) -> None:
-        """Make the segment as small as it can be; it goes when it is empty."""
+        """Rebuild the segment, so that it takes less memory; remove it if it is empty."""
         segment = dict(self._segments.pop(number))  # a dict does not shrink by itself
         if segment:
             self._segments[number] = segment
@@ -135,25 +135,26 @@ class MemoryLogMessages:
             del self._numbers[bisect_left(self._numbers, number)]
 
     def get(self, seq: int) -> Message | None:
-        exact = self._segments.get(seq >> _SEGMENT, {}).get(seq)  # what somebody looks for is mostly by itself
+        # Most look-ups are for a message with a run of its own.
+        exact = self._segments.get(seq >> _SEGMENT, {}).get(seq)
         run = exact or next(self.after(seq - 1), None)
         return None if run is None else run.get(seq)
 
     def after(self, seq: int) -> Iterator[Run]:
         numbers = self._numbers
-        for place in range(bisect_left(numbers, (seq + 1) >> _SEGMENT), len(numbers)):
-            for run in self._segments[numbers[place]].values():
+        for index in range(bisect_left(numbers, (seq + 1) >> _SEGMENT), len(numbers)):
+            for run in self._segments[numbers[index]].values():
                 if run.seq > seq:
                     yield run
 
     def newest(self) -> Iterator[Run]:
-        for number in self._numbers[::-1]:  # while one walks, they may come and go
+        for number in self._numbers[::-1]:  # segments may be added and removed during the iteration
             yield from [*self._segments.get(number, {}).values()][::-1]
 
     def position_before(self, time: float, head: int, own: bool) -> int:
         numbers, when = self._numbers, attrgetter("at" if own else "time")
-        place = bisect_left(numbers, time, key=lambda number: when(next(iter(self._segments[number].values()))))
-        for number in numbers[max(place - 1, 0) : place + 1]:
+        index = bisect_left(numbers, time, key=lambda number: when(next(iter(self._segments[number].values()))))
+        for number in numbers[max(index - 1, 0) : index + 1]:
             for run in self._segments[number].values():
                 if when(run) >= time:
                     return run.first - 1
@@ -161,7 +162,7 @@ class MemoryLogMessages:
 
 
 class MemoryTopicMessages(msgspec.Struct, gc=False, eq=False):
-    """Its messages are in the log's order too. The garbage collector does not track it: it is in no cycle."""
+    """Its runs are in the log's messages, too. The garbage collector does not track it: it is in no reference cycle."""
 
     _log: MemoryLogMessages
     _runs: RunList = msgspec.field(default_factory=RunList)
@@ -187,19 +188,19 @@ class MemoryTopicMessages(msgspec.Struct, gc=False, eq=False):
         return None if run is None else self._part(run, *run.without(seq))
 
     def shift(self, count: int) -> list[Run]:
-        taken: list[Run] = []
+        shifted: list[Run] = []
         while count > 0 and self.live:
             run = self._runs.first
-            gone = self._part(run, *run.split(count))
-            taken.append(gone)
-            count -= gone.live
-        return taken
+            removed = self._part(run, *run.split(count))
+            shifted.append(removed)
+            count -= removed.live
+        return shifted
 
-    def _part(self, run: Run, gone: Run, left: Run | None) -> Run:
+    def _part(self, run: Run, removed: Run, left: Run | None) -> Run:
         self._runs.put(run.key, left)
         self._log.put(run.key, left)
-        self.live -= gone.live
-        return gone
+        self.live -= removed.live
+        return removed
 
     def find(self, seq: int) -> Run | None:
         return self._runs.find(seq)

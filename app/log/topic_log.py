@@ -137,7 +137,7 @@ class TopicLog:
         return Draft(envelope, draft.bodies)
 
     @property
-    def waiting(self) -> Iterator[int]:
+    def unclaimed(self) -> Iterator[int]:
         """Seqs of the messages that wait for a subscriber, ascending."""
         for seq, waits in self.for_one.items():
             if waits:
@@ -146,7 +146,7 @@ class TopicLog:
     def removable(self) -> Iterator[Message]:
         """The messages that retention may remove, oldest first. Remove each before asking for the next."""
         if self.unacked is not None:
-            return self.unacked.removable(self.messages, self.waiting)
+            return self.unacked.removable(self.messages, self.unclaimed)
         return (message for run in self.messages.after(0) for message in run.messages)
 
     @property

@@ -139,16 +139,16 @@ class Trimmer:
         log = self._log
         if log.topics.get(topic.name) is not topic:  # another call has dropped it since
             return True
-        messages, gone, left = topic.messages, list[Run](), TRIM_BATCH
+        messages, removed, left = topic.messages, list[Run](), TRIM_BATCH
         while left and messages.live and (first := messages.first).first <= end:
             before = messages.live
-            gone += messages.shift(min(first.live - first.count_after(end), left))
+            removed += messages.shift(min(first.live - first.count_after(end), left))
             left -= before - messages.live
-        for run in gone if topic.unacked else ():  # a group was created since
+        for run in removed if topic.unacked else ():  # a group was created since
             for message in run.messages:
                 log.forget_held(topic, message)
-        if gone:
-            log.trimmed(topic, gone)
+        if removed:
+            log.trimmed(topic, removed)
         if left and not topic.stays:
             log.drop_topic(topic)
         return left > 0

@@ -135,8 +135,8 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A position between two messages: after `seq`. Messages up to `told` that are gone have been reported as a gap, or
-    need not be: they precede the position that the subscriber asked for."""
+    """A position between two messages: after `seq`. Missing messages up to `reported` have been reported as a gap, or
+    need not be, since they precede the position that the subscriber asked for."""
 
     seq: int
     reported: int

@@ -898,7 +898,7 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         await append(node, "a", "7", "8", "9")
         with pytest.raises(LogFull, match="not acked 6"):
             await append(node, "a", "10")
-        with pytest.raises(LogFull, match="its dead, 3 messages"):
+        with pytest.raises(LogFull, match="still holds dead letters, 3 messages"):
             await append(node, "a.dead", "a stranger's")
         node.clock.now += 1_000
         assert (await node.engine.group("a", "g")).dead_letters.waiting == 2

@@ -25,34 +25,34 @@ class Counting:
     """Counts the messages that a new group would hold: those for all after `begin`, and of these the ones that no group
     holds yet (`free`, `free_bytes`). They are counted in slices; changes to counted messages are reported to it."""
 
-    __slots__ = ("begin", "count", "free", "free_bytes", "place")
+    __slots__ = ("begin", "count", "free", "free_bytes", "position")
 
     def __init__(self, begin: int) -> None:
         self.begin = begin
-        self.place = begin  # messages up to this seq have been counted
+        self.position = begin  # messages up to this seq have been counted
         self.count = self.free = self.free_bytes = 0
 
-    def count_on(self, messages: TopicMessages, holds: "UnackedIndex | None") -> bool:
+    def count_on(self, messages: TopicMessages, unacked: "UnackedIndex | None") -> bool:
         """A slice; whether that was the last one."""
-        part = [*islice(messages.sizes_after(self.place), SLICE)]
+        part = [*islice(messages.sizes_after(self.position), SLICE)]
         for seq, size in part:
             self.count += 1
-            if holds is None or not holds.is_needed(seq):
+            if unacked is None or not unacked.is_needed(seq):
                 self._free(1, size)
         if part:
-            self.place = part[-1][0]
+            self.position = part[-1][0]
         return len(part) < SLICE
 
     def removed(self, run: Run) -> None:
         """The log has removed these messages, which no group held."""
         for seq, size in run.sizes() if run.for_all else ():
-            if self.begin < seq <= self.place:
+            if self.begin < seq <= self.position:
                 self.count -= 1
                 self._free(-1, -size)
 
     def freed(self, seq: int, nbytes: int) -> None:
         """No group holds the message any more. `nbytes`: of its body."""
-        if self.begin < seq <= self.place:
+        if self.begin < seq <= self.position:
             self._free(1, nbytes)
 
     def _free(self, count: int, nbytes: int) -> None:
@@ -71,14 +71,14 @@ class UnackedIndex:
     __slots__ = ("_passed", "_released", "accepted", "bytes", "count", "dead", "groups")
 
     def __init__(
-        self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, come: int = 0,
+        self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, accepted: int = 0,
         dead: dict[int, int] | None = None,
     ) -> None:  # fmt: skip
         self.groups = groups
         self.dead: dict[int, int] = {} if dead is None else dead
         self.count = count
         self.bytes = nbytes
-        self.accepted = come
+        self.accepted = accepted
         self._passed = 0  # the scan position of retention
         self._released: list[int] = []  # a heap of the messages that were released behind it
 
@@ -136,9 +136,9 @@ class UnackedIndex:
         for group in self.groups.values():
             group.forget(seq)
 
-    def removable(self, messages: TopicMessages, waiting: Iterable[int]) -> Iterator[Message]:
+    def removable(self, messages: TopicMessages, unclaimed: Iterable[int]) -> Iterator[Message]:
         """The messages that are not held, oldest first. The caller must remove each before it asks for the next.
-        `waiting`: seqs of the messages for one subscriber, oldest first."""
+        `unclaimed`: seqs of the messages for one subscriber, oldest first."""
         while self._released:
             message = messages.get(self._released[0])
             if message is None or self.is_needed(message.seq):  # by a group that was created since
@@ -150,7 +150,7 @@ class UnackedIndex:
             if run.first > begun:
                 break
             yield from self._free_in(run, begun)
-        for seq in tuple(waiting):
+        for seq in tuple(unclaimed):
             if seq > begun and (message := messages.get(seq)) is not None:
                 yield message
 
