@@ -390,17 +390,18 @@ async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) ->
 
 async def test_what_is_to_come_later_is_shown_and_goes_with_its_topic(opened: Make) -> None:
     async with opened(Limits(total_bytes=10_000, topic_idle=5.0)) as node:
-        for delay in (10.0, 20.0):
+        for delay in (0.1, 20.0):
             await node.engine.append([draft("a", b"x" * 1_000, delay=delay), draft("a", b"", delay=delay)])
-        await node.engine.append([draft("b", b"x" * 1_000, delay=10.0)])
-        node.clock.now += 9
+        await node.engine.append([draft("b", b"x" * 1_000, delay=0.1)])
+        node.clock.now += 0.05
         states = await node.engine.topics(None)
         assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 0, 4), ("b", 0, 1)]
-        node.news.clear()
-        node.clock.now += 1
-        while len(node.delivered) < 3:
-            await node.engine.topics(None)
-            await asyncio.sleep(0)
+        node.clock.now += 0.05
+        async with asyncio.timeout(10):
+            while len(node.delivered) < 3:
+                node.news.clear()
+                await node.engine.topics(None)
+                await node.news.wait()
         states = await node.engine.topics(None)
         assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 2, 2), ("b", 1, 0)]
         await node.engine.drop("a")
