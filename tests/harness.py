@@ -215,7 +215,7 @@ class SseParser:
     _started: bool = False
     _type: str = ""
     _data: str = ""
-    _id: str = ""
+    id: str = ""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         self._buffer += self._decoder.decode(chunk)
@@ -243,13 +243,13 @@ class SseParser:
         elif name == "data":
             self._data += value + "\n"
         elif name == "id" and "\0" not in value:
-            self._id = value
+            self.id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry = int(value)
         return None
 
     def _dispatch(self) -> SseEvent | None:
-        self.last_event_id = self._id
+        self.last_event_id = self.id
         data, self._data = self._data, ""
         kind, self._type = self._type, ""
         if not data:
@@ -284,7 +284,7 @@ class Stream:
         self.headers = {k.lower(): v for k, v in (f.split(": ", 1) for f in fields)}
         return self
 
-    async def _chunk(self) -> bytes:
+    async def chunk(self) -> bytes:
         """One chunk of the body; empty at the end."""
         if self.headers.get("transfer-encoding") != "chunked":
             return await self._reader.read(65536)
@@ -296,7 +296,7 @@ class Stream:
 
     async def feed(self) -> None:
         """Parse one more chunk. The stream must not have ended."""
-        chunk = await self._chunk()
+        chunk = await self.chunk()
         assert chunk, "the stream has ended"
         self.parser.feed(chunk)
 
@@ -304,7 +304,7 @@ class Stream:
         """The next event but `place`; None when the stream has ended."""
         async with asyncio.timeout(DEADLINE):
             while not self._events:
-                chunk = await self._chunk()
+                chunk = await self.chunk()
                 if not chunk:
                     return None
                 self._events = self.waiting(chunk)

@@ -213,7 +213,7 @@ def _all_lines(
     found: dict[bytes, KnownToken] = {}
     left = PART_BYTES
     for number, line in numbered:
-        found[line] = known.get(line) or _entry(path, number, line)
+        found[line] = known.get(line) or parse_entry(path, number, line)
         left -= 1 + (len(line) // KNOWN_DISCOUNT if line in known else len(line))
         if left <= 0:
             yield
@@ -223,7 +223,7 @@ def _all_lines(
     return found
 
 
-def _entry(path: Path, number: int, line: bytes) -> KnownToken:
+def parse_entry(path: Path, number: int, line: bytes) -> KnownToken:
     try:
         entry = msgspec.json.decode(line, type=Entry)
         grant = entry.read()

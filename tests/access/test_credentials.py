@@ -210,13 +210,13 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     file = TokenFile(put(tmp_path / "tokens", b"".join(lines)))
     file.refresh()
     grants, read = file.grants, list[bytes]()
-    entry_of = tokens._entry
+    entry_of = tokens.parse_entry
 
     def seen(path: Path, number: int, line: bytes) -> tokens.KnownToken:
         read.append(line)
         return entry_of(path, number, line)
 
-    monkeypatch.setattr(tokens, "_entry", seen)
+    monkeypatch.setattr(tokens, "parse_entry", seen)
     changed = lines[7].replace(b"publish", b"consume")
     put(tmp_path / "tokens", b"".join([*lines[:7], changed, *lines[8:99], line % (100, 100, 100)]))
     file.refresh()

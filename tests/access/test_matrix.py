@@ -179,8 +179,8 @@ def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
 
 
 def _commands() -> Iterator[str]:
-    yield from (f"words `{verb}`" for verb in text._USAGE)
-    tags = {"json": json_objects._Lines, "literal": python_literals._Lines}
+    yield from (f"words `{verb}`" for verb in text.USAGE)
+    tags = {"json": json_objects.AnyLine, "literal": python_literals.AnyLine}
     for dialect, kinds in tags.items():
         for kind in get_args(kinds):
             yield f"{dialect} `{kind.__struct_config__.tag}`"

@@ -65,9 +65,9 @@ async def last_id(events: Stream, placed: bool = True) -> str:
     """Of a stream that nothing was published to since: as an EventSource has it. `placed`: the place in the log too."""
     assert events.status == 200
     async with asyncio.timeout(DEADLINE):
-        while not events.parser._id or (placed and events.parser._id.startswith("~")):
+        while not events.parser.id or (placed and events.parser.id.startswith("~")):
             await events.feed()
-    return events.parser._id
+    return events.parser.id
 
 
 # From the outside
@@ -92,7 +92,7 @@ async def test_who_was_cut_off_comes_back_with_the_ticket_and_the_last_id(door: 
     for place, rest in zip(seen, (["1", "2", "3"], ["2", "3"], ["3"]), strict=True):
         async with stream(door.process, path, Last_Event_ID=place) as events:
             assert await events.data(len(rest)) == rest
-            assert events.parser._id.partition("~")[2] == place.partition("~")[2]
+            assert events.parser.id.partition("~")[2] == place.partition("~")[2]
 
 
 async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(door: Guarded, topic: str) -> None:

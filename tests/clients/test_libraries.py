@@ -123,7 +123,7 @@ async def test_a_library_hands_on_what_was_published_and_no_empty_message(
             for text in TEXTS:
                 async with stream(server, f"{base}/stream") as beside:  # who has had as many comments by then
                     while len(beside.parser.comments) < 3:
-                        assert beside.waiting(await beside._chunk()) == []
+                        assert beside.waiting(await beside.chunk()) == []
                 receipt = (await http.post(f"{base}/messages", content=text.encode())).json()
                 kind, data, id = await said.next()
                 assert (kind, json.loads(data)["data"], id) == ("message", text, receipt["id"])

@@ -24,7 +24,7 @@ from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, parse_lease_id
 from app.messages.message import Delivery, Receipt
 from app.storage.sqlite.messages import DiskMessageStore
-from app.storage.sqlite.state import _SORTS, read_notes
+from app.storage.sqlite.state import SORTS, read_notes
 from tests.durable.kept import kept
 from tests.durable.life import Life, append, page
 from tests.engines.conftest import Opened, drafts_text
@@ -255,7 +255,7 @@ def agreed(core: LogStateMachine, db: sqlite3.Connection) -> None:
     """The core says what the file says: each note, each message, and no more."""
     for kind, notes in read_notes(db).items():
         for key, note in notes.items():
-            assert _SORTS[kind].find(core, *key) == note, (kind, key)
+            assert SORTS[kind].find(core, *key) == note, (kind, key)
     assert sorted(core.log.topics) == [name for (name,) in read_notes(db)["topic"]]
     seqs = [message.seq for message in kept(db)]
     assert [message.seq for run in core.log.messages.after(0) for message in run.messages] == seqs

@@ -85,7 +85,7 @@ def _without_chunks(data: bytes) -> bytes:
 def _control(text: bytes) -> None:
     """Events of our own keep the reader's place, whatever they quote."""
     gap = Gap(text.decode("latin-1"), GapReason.TRIMMED, 3, None)
-    parser = SseParser(_id="k3f9a2-42")
+    parser = SseParser(id="k3f9a2-42")
     (event,) = parser.feed(control_event("gap", gap))
     assert (event.type, event.last_event_id) == ("gap", "k3f9a2-42")
     assert json.loads(event.data)["requested"] == text.decode("latin-1")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.access.authenticator import Authenticator
 from app.access.grant import Grant, Right
-from app.access.tokens import _entry
+from app.access.tokens import parse_entry
 from app.errors import PlainmqError, Unauthorised
 from app.messages.topic import parse_pattern
 from tests.fuzz.keys import KEYS, signed
@@ -97,7 +97,7 @@ def _authorization(authenticator: Authenticator, data: bytes) -> None:
 
 def _line_of_a_file(_keeper: Authenticator, data: bytes) -> None:
     try:
-        grant = _entry(Path("tokens"), 1, data).grant
+        grant = parse_entry(Path("tokens"), 1, data).grant
     except PlainmqError as error:
         str(error).encode()
     else:

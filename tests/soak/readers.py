@@ -80,7 +80,7 @@ class StreamReader(Client):
         headers = {"Last_Event_ID": self._place} if self._place else {}
         async with stream(self.server, self.path, **headers) as events:
             assert events.status == 200, events.status
-            events.parser = SseParser(self._place, _id=self._place)  # as an EventSource keeps it
+            events.parser = SseParser(self._place, id=self._place)  # as an EventSource keeps it
             self.opened(events.writer)
             await self._read(events)
 

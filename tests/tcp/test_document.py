@@ -67,8 +67,8 @@ def test_there_are_transcripts_of_every_dialect() -> None:
 
 def test_every_text_command_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z]+)", DOCUMENT, re.MULTILINE)
-    assert set(text._USAGE) <= set(rows)
-    for usage in text._USAGE.values():
+    assert set(text.USAGE) <= set(rows)
+    for usage in text.USAGE.values():
         assert f"| `{usage}` |" in DOCUMENT
 
 

@@ -14,7 +14,7 @@ from app.messages.control_characters import has_control_characters
 from app.messages.message import Draft
 from app.tcp.dialects.commands import Send
 from app.tcp.dialects.detect import LITERAL, choose
-from app.tcp.dialects.python_literals import _PLAIN, MAX_LITERAL, _evaluate
+from app.tcp.dialects.python_literals import MAX_LITERAL, PLAIN, evaluate
 from tests.tcp.peer import DONE, Peer, Port, delivered, send, subscribe
 
 SUBSCRIBE = "{'command':'subscribe', 'topic':'foo'}"
@@ -285,7 +285,7 @@ def test_the_fast_path_reads_what_python_reads(inner: str) -> None:
     """Pairs of plain strings, as in most lines, are not parsed by Python's parser."""
     line = f"{{'a': 'b', {inner}}}"
     try:
-        value = _evaluate(line.encode())
+        value = evaluate(line.encode())
     except Refused:
         return
     with warnings.catch_warnings():
@@ -324,4 +324,4 @@ def test_lines_that_differ_only_in_their_message_share_an_envelope() -> None:
 
 def test_most_lines_take_the_fast_path() -> None:
     for line in ("{'command': 'send', 'topic': 'foo', 'msg': 'it is ü'}", "{'command':'subscribe', 'topic':'foo'}"):
-        assert _PLAIN.fullmatch(line)
+        assert PLAIN.fullmatch(line)

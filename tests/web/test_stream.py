@@ -271,7 +271,7 @@ async def test_keep_alives_come_while_nothing_else_does() -> None:
     with start_server("--keep-alive", "50ms", tcp_port=0) as quick:
         async with stream(quick, "/topics/foo/stream") as events:
             while len(events.parser.comments) < 3:
-                assert events.waiting(await events._chunk()) == []
+                assert events.waiting(await events.chunk()) == []
             assert events.parser.comments == ["plainmq", "", ""]
 
 
@@ -380,7 +380,7 @@ async def test_a_reader_that_is_cut_off_before_its_first_message_has_a_place_to_
     await publish(http, topic, "before", ttl="0")
     async with stream(server, f"/topics/{topic}/stream{start}") as events:
         while not events.place:
-            assert events.waiting(await events._chunk()) == []
+            assert events.waiting(await events.chunk()) == []
         place = events.place
     await publish(http, topic, "missed")
     async with stream(server, f"/topics/{topic}/stream{start}", Last_Event_ID=place) as events:
@@ -450,10 +450,10 @@ async def test_nothing_but_an_event_with_data_ends_in_a_blank_line(topic: str) -
                 async with stream(quick, path) as events:
                     seen = b""
                     while seen.count(b"\n:\n") + seen.count(b"\n\n:\n") < 3:
-                        seen += await events._chunk()
+                        seen += await events.chunk()
                     await publish(http, topic, "x")
                     while b"data: {" not in seen and b"data: x" not in seen:
-                        seen += await events._chunk()
+                        seen += await events.chunk()
                 assert all(b"\ndata: " in b"\n" + block for block in seen.split(b"\n\n")[:-1])
 
 

@@ -25,7 +25,7 @@ class _Sort(msgspec.Struct, frozen=True):
     find: Callable[..., Any]
 
 
-_SORTS: Final[dict[Kind, _Sort]] = {
+SORTS: Final[dict[Kind, _Sort]] = {
     "log": _Sort(LogRecord, lambda core: core.log.record()),
     "topic": _Sort(TopicRecord, lambda core, name: core.log.topic_record(name)),
     "forgotten": _Sort(TrimMark, lambda core, name: core.log.trim_marks.record(name)),
@@ -55,7 +55,7 @@ class StateRecords:
             return False
         self._changed["log", ()] = None
         keys, self._changed = [*self._changed], {}
-        found = [(kind, key, _SORTS[kind].find(self.core, *key)) for kind, key in keys]
+        found = [(kind, key, SORTS[kind].find(self.core, *key)) for kind, key in keys]
         self._put([(kind, _text(key), _encode(value)) for kind, key, value in found if value is not None])
         self._delete([(kind, _text(key)) for kind, key, value in found if value is None])
         return True
@@ -75,9 +75,9 @@ class StateRecords:
 
 def read_notes(db: sqlite3.Connection) -> Records:
     """All that was written down."""
-    notes: Records = {kind: {} for kind in _SORTS}
+    notes: Records = {kind: {} for kind in SORTS}
     for kind, key, value in db.execute("SELECT kind, key, value FROM note"):
-        notes[kind][tuple(_decode_key(key))] = msgspec.msgpack.decode(value, type=_SORTS[kind].type)
+        notes[kind][tuple(_decode_key(key))] = msgspec.msgpack.decode(value, type=SORTS[kind].type)
     return notes
 
 

@@ -119,19 +119,19 @@ class _Ping(_Line, tag="ping"):
         return Ping()
 
 
-_Lines = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
+AnyLine = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
 
 
 class JsonDialect(Dialect):
     encoder = encoders.JSON
     lease_encoder = encoders.JSON_LEASE
 
-    _decode = msgspec.json.Decoder(_Lines).decode
+    _decode = msgspec.json.Decoder(AnyLine).decode
     _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode  # without building values
 
     def parse(self, line: bytes) -> Command:
         try:
-            wire: _Lines = self._decode(line)
+            wire: AnyLine = self._decode(line)
             return wire.command()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
             raise self._reason(line) from None

@@ -33,7 +33,7 @@ _STRING = re.compile(
     re.DOTALL,
 )  # each alternative matches to the end of the text if its quote is missing: no text is searched twice
 _PAIR = re.compile(r"'([^'\\\0]*)' ?: ?'([^'\\\0]*)'")
-_PLAIN = re.compile(rf"\{{{_PAIR.pattern}(?:, ?{_PAIR.pattern}){{0,3}}\}}")  # most lines
+PLAIN = re.compile(rf"\{{{_PAIR.pattern}(?:, ?{_PAIR.pattern}){{0,3}}\}}")  # most lines
 _STRUCTURE = re.compile(r"[^\w\s:.'\"]")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _PREFIXES = frozenset({"b", "u", "r", "br", "rb"})  # of strings; not f, which would run code
@@ -77,7 +77,7 @@ def _as_bytes(value: Any) -> bytes:
     return (value if isinstance(value, str) else repr(value)).encode()
 
 
-_Lines = _Subscribe | _Send | _Auth
+AnyLine = _Subscribe | _Send | _Auth
 
 
 class LiteralDialect(Dialect):
@@ -86,11 +86,11 @@ class LiteralDialect(Dialect):
     def parse(self, line: bytes) -> Command:
         if send := _with_cached_head(line):
             return send
-        value = _evaluate(line)
+        value = evaluate(line)
         if has_control_characters(line.removesuffix(b"\r")):
             line = repr(value).encode()  # an equal value without them: a subscriber may be a terminal
         try:
-            wire: _Lines = msgspec.convert(value, _Lines)
+            wire: AnyLine = msgspec.convert(value, AnyLine)
             return wire.command(line)
         except (msgspec.ValidationError, ValueError) as error:
             raise BadArguments(f"{in_words(error)}; expected {_LITERAL_EXAMPLE}") from None
@@ -127,22 +127,22 @@ def _envelope(head: bytes) -> Envelope | None:
     """The envelope of all sends with this head. None: the line has to be parsed as a whole."""
     line = head + _END
     try:
-        if has_control_characters(line) or not _PLAIN.fullmatch(decoded(line)):
+        if has_control_characters(line) or not PLAIN.fullmatch(decoded(line)):
             return None
-        wire: _Lines = msgspec.convert(_evaluate(line), _Lines)
+        wire: AnyLine = msgspec.convert(evaluate(line), AnyLine)
     except (msgspec.ValidationError, PlainmqError):
         return None
     return wire.envelope(head + BODY_PLACEHOLDER + _END) if isinstance(wire, _Send) else None
 
 
-def _evaluate(line: bytes) -> Any:
+def evaluate(line: bytes) -> Any:
     """The value of the literal. A hostile line costs milliseconds at most. Raises Refused."""
     if len(line) > MAX_LITERAL:
         raise MessageTooLarge(f"a Python literal has at most {MAX_LITERAL} bytes: longer messages can be sent as JSON")
     text = decoded(line).strip()
     if "\r" in text:  # Python would take it for the end of a comment
         raise NotParsed("a carriage return is not part of a literal: write it as \\r")
-    if _PLAIN.fullmatch(text):
+    if PLAIN.fullmatch(text):
         return dict(_PAIR.findall(text))
     _check_structure(text)
     try:

@@ -35,7 +35,7 @@ from .commands import (
 
 _BLANKS = re.compile(r"[ \t]+")
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_USAGE: Final = {
+USAGE: Final = {
     "sub": "sub TOPIC [since]",
     "unsub": "unsub TOPIC [group]",
     "pub": "pub TOPIC TEXT...",
@@ -145,7 +145,7 @@ def _auth(token: str, rest: str) -> Command:
 def _arguments(verb: str, rest: str) -> list[str]:
     """The arguments after the topic, as many as the usage names. Optional ones that are missing are empty."""
     words = _BLANKS.split(rest) if rest else []
-    names = _USAGE[verb].split()[2:]
+    names = USAGE[verb].split()[2:]
     optional = sum(name.startswith("[") for name in names)
     missing = len(names) - len(words)
     _check_usage(verb, 0 <= missing <= optional)
@@ -154,7 +154,7 @@ def _arguments(verb: str, rest: str) -> list[str]:
 
 def _check_usage(verb: str, correct: bool) -> None:
     if not correct:
-        raise BadArguments(f"expected: {_USAGE[verb]}")
+        raise BadArguments(f"expected: {USAGE[verb]}")
 
 
 _SECONDS: Final = {Action.NACK: parse_delay, Action.EXTEND: parse_lease}
@@ -203,6 +203,6 @@ class TextDialect(Dialect):
 
 
 def _unknown(verb: str) -> str:
-    similar = _SYNONYMS.get(verb) or next(iter(get_close_matches(verb[:60], _USAGE, 1, 0.5)), None)
-    hint = f"did you mean '{_USAGE[similar]}'? " if similar else ""
+    similar = _SYNONYMS.get(verb) or next(iter(get_close_matches(verb[:60], USAGE, 1, 0.5)), None)
+    hint = f"did you mean '{USAGE[similar]}'? " if similar else ""
     return f"{verb[:20]!a} is not a command; {hint}'help' lists the commands"
