@@ -62,7 +62,7 @@ TABLE = """
     log/*             → messages/* errors/*
     access/*          → settings/* net/* messages/* errors/*
     limits/*          → settings/* telemetry/* messages/* errors/*
-    settings/*        → messages/* errors/*
+    settings/*        → net/* messages/* errors/*
     messages/*        → errors/*
     telemetry/*       →
     net/*             → errors/*

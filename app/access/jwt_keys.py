@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..errors import PlainmqError, Unauthorised
 from ..errors.wording import in_words
+from ..net.regular_file import read_regular
 from .claims import Rights, Signed, checked
 from .grant import Grant
 from .private_files import read_private
@@ -126,7 +127,7 @@ def read_key(text: str, private: bool = False) -> Key:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)[0]
     except OSError as error:
         raise KeyInvalid(f"the key {path} cannot be read: {error.strerror}") from None
 

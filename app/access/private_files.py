@@ -4,11 +4,11 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
-from stat import S_IMODE
 from typing import Final
 
 from ..errors import PlainmqError
 from ..errors.denied import reason
+from ..net.regular_file import read_regular
 
 PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
@@ -28,8 +28,7 @@ def read_private(path: Path) -> bytes:
 def read_with_mode(path: Path) -> tuple[bytes, int]:
     """The contents and the mode. Raises FileInvalid."""
     try:
-        with path.open("rb") as file:
-            return file.read(), S_IMODE(os.fstat(file.fileno()).st_mode)
+        return read_regular(path)
     except OSError as error:
         raise FileInvalid(f"{path} cannot be read: {reason(path, error)}") from None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import PlainmqError
+from .regular_file import read_regular
 
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _KEY: Final = b"PRIVATE KEY-----"
@@ -68,7 +69,7 @@ def _load(certificate: Path, key: Path) -> ssl.SSLContext:
 def _check(path: Path, mark: bytes, what: str) -> None:
     """Check that the file is PEM of that kind: the errors of OpenSSL do not name the file."""
     try:
-        content = path.read_bytes()
+        content, _ = read_regular(path)
     except OSError as error:
         raise CertificateInvalid(f"{path} cannot be read: {error.strerror}") from None
     if mark not in content:

@@ -15,6 +15,7 @@ from dotenv.parser import parse_stream
 
 from ..errors import OptionInvalid, PlainmqError
 from ..messages.units import ByteSize, Seconds
+from ..net.regular_file import read_regular
 from .values import ADDRESS, ANY_TEXT, HOSTS, ORIGINS, SEVERAL, URL, Durations, Numbers, OneOf, Sizes, Values
 
 PREFIX = "PLAINMQ_"
@@ -359,7 +360,7 @@ def _file() -> dict[str, str]:
     if not os.path.exists(FILE) or os.path.isdir(FILE):  # noqa: PTH110, PTH112  # False where we may not look
         return {}
     try:
-        text = Path(FILE).read_text("utf-8-sig")
+        text = read_regular(Path(FILE))[0].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingInvalid(f"the file {FILE} is not UTF-8, at byte {error.start + 1}") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 out."""
 
 import asyncio
+import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -116,17 +117,18 @@ async def test_of_a_file_that_cannot_be_trusted_who_was_taken_out_is_out_and_who
         assert "was not taken" in said[0]
 
 
+@pytest.mark.parametrize("put_there", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
 async def test_while_the_file_cannot_be_read_no_token_of_it_is_taken_and_the_server_is_not_ready(
-    tmp_path: Path,
+    tmp_path: Path, put_there: Callable[[Path], object]
 ) -> None:
     async with serving(tmp_path) as server:
         assert await server.status("ann") == 200
         aside = server.path.rename(tmp_path / "aside")
-        server.path.mkdir()
+        put_there(server.path)
         await server.becomes("ann", 401)
         refused = await server.http.get("/readyz")
         assert (refused.status_code, refused.json()["code"]) == (503, "tokens_unreadable")
-        server.path.rmdir()
+        server.path.rmdir() if server.path.is_dir() else server.path.unlink()
         aside.rename(server.path)
         await server.becomes("ann", 200)
         assert (await server.http.get("/readyz")).status_code == 200
