@@ -71,14 +71,14 @@ class Work:
         else's now."""
         await self._settle(verb, self._patience, **options)
 
-    async def leave(self, verb: Verb) -> None:
-        """The same with the patience of a single call: a worker that ends does not wait for ever."""
-        await self._settle(verb, self._queue.connection.retry_for)
+    async def finish(self) -> None:
+        """The job in hand is done, and no other is asked for: with the patience of a single call, not of a worker."""
+        await self._settle("ack", self._queue.connection.retry_for)
 
     async def give_back(self) -> None:
         """Nack the job in hand because of an exception, which no other shall hide."""
         try:
-            await self.leave("nack")
+            await self._settle("nack", self._queue.connection.retry_for)
         except ClientError as error:
             self._queue.connection.tell(
                 f"a job could not be given back; it comes again when its lease is over: {error}"

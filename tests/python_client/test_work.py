@@ -13,7 +13,7 @@ import pytest
 
 from app import AsyncClient, Client, Closed, Job, LeaseExpired, MessagesLost, NotFound, Worker
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
-from tests.python_client.test_threads import Elsewhere, until
+from tests.python_client.test_threads import Elsewhere, program, until
 
 GROUP = "workers"
 
@@ -184,6 +184,26 @@ def test_workers_in_threads_share_the_jobs_and_are_closed_from_outside(client: C
     assert [thread.done() for thread in threads] == [None] * 4
     assert sorted(done, key=int) == [b"%d" % number for number in range(40)]
     assert state(client, topic) == (0, 0, 0, 40)
+
+
+STOPPED = """
+with client.work(topic, "workers") as jobs:
+    signal.signal(signal.SIGTERM, lambda *_: jobs.close())
+    for job in jobs:
+        print(job.text, flush=True)
+print("stopped", client.group(topic, "workers").acked)
+"""
+
+
+def test_a_worker_is_stopped_in_good_order_by_a_handler_of_signals(
+    client: Client, server: ServerProcess, topic: str
+) -> None:
+    client.publish(topic, "1")
+    with program(f"import signal\n{STOPPED}", server, topic) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=DEADLINE) == ("stopped 1\n", "")
 
 
 def test_a_worker_whose_client_is_closed_ends_and_says_what_is_not_acked(server: ServerProcess, topic: str) -> None:

@@ -106,7 +106,7 @@ class AsyncClient:
 
             await client.publish("orders", json.dumps(order), content_type="application/json", ttl="1h")
         """
-        return await self._runner.run(publishing.publish(self._connection, topic, data, delay, options))
+        return await self._runner.run(publishing.publish, self._connection, topic, data, delay, options)
 
     @overload
     async def publish_batch(
@@ -122,7 +122,7 @@ class AsyncClient:
         """Publish many messages at once, all or none. They are stored as `application/json`, so `content_type` is not
         for a batch. Raises ValueError when one could not come back as it is: it cannot be empty, hold a line feed or
         end in a carriage return."""
-        return await self._runner.run(publishing.publish_batch(self._connection, topic, messages, delay, options))
+        return await self._runner.run(publishing.publish_batch, self._connection, topic, messages, delay, options)
 
     # Subscribe and read
 
@@ -158,11 +158,11 @@ class AsyncClient:
         """Read what a topic or pattern retains, once: at most `limit` messages (1,000) and about 1 MiB. Pass the page's
         `next` as `since` to read on. `wait`: how long to wait for the first message, at most a minute. Raises NotFound
         when there is no such topic."""
-        return await self._runner.run(reading.page(self._connection, topic, since, limit, wait))
+        return await self._runner.run(reading.page, self._connection, topic, since, limit, wait)
 
     async def message(self, topic: str, id: str) -> bytes:
         """The body of one message. Raises NotFound."""
-        return await self._runner.run(reading.body(self._connection, topic, id))
+        return await self._runner.run(reading.body, self._connection, topic, id)
 
     def export(
         self, topic: str = "**", *, since: Since = "earliest", on_gap: Callable[[Gap], object] | None = None
@@ -206,7 +206,7 @@ class AsyncClient:
         Settle them with `ack`, `nack` and `extend`. If the answer is lost, its jobs come again when their leases are
         over."""
         patience = self._connection.retry_for
-        return await self._runner.run(self._queue(topic, group).pull(max, wait, lease, patience))
+        return await self._runner.run(self._queue(topic, group).pull, max, wait, lease, patience)
 
     async def ack(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
         """These jobs are done: jobs, ids of leases or ids of messages, 1,000 at most. For each id: `done`, `expired` or
@@ -225,7 +225,7 @@ class AsyncClient:
         self, topic: str, group: str, verb: Verb, ids: Ids, **options: Duration | None
     ) -> dict[str, Result]:
         patience = self._connection.retry_for
-        return await self._runner.run(self._queue(topic, group).settle(verb, ids, patience, **options))
+        return await self._runner.run(self._queue(topic, group).settle, verb, ids, patience, **options)
 
     def _queue(self, topic: str, group: str) -> WorkQueue:
         return WorkQueue(self._connection, topic, group)
@@ -234,12 +234,12 @@ class AsyncClient:
 
     async def topics(self, match: str | None = None) -> list[TopicState]:
         """All topics, or those that the pattern matches, by name."""
-        found = await self._runner.run(self._connection.read(TopicList, "GET", "topics", params=given(match=match)))
+        found = await self._runner.run(self._connection.read, TopicList, "GET", "topics", params=given(match=match))
         return found.topics
 
     async def topic(self, topic: str) -> TopicState:
         """Raises NotFound."""
-        return await self._runner.run(self._connection.read(TopicState, "GET", topic_path(topic)))
+        return await self._runner.run(self._connection.read, TopicState, "GET", topic_path(topic))
 
     async def set_topic(
         self,
@@ -252,11 +252,11 @@ class AsyncClient:
         """Set how much of a topic is kept; what is None stays as it is. The topic is made if there is none."""
         age = None if max_age is None else duration(max_age)
         change = given(max_messages=max_messages, max_bytes=max_bytes, max_age=age)
-        return await self._runner.run(self._connection.read(TopicState, "PUT", topic_path(topic), json=change))
+        return await self._runner.run(self._connection.read, TopicState, "PUT", topic_path(topic), json=change)
 
     async def delete_topic(self, topic: str) -> None:
         """Delete a topic with its messages and groups. Raises NotFound when there is none, or it is gone by then."""
-        await self._runner.run(self._connection.insist("DELETE", topic_path(topic)))
+        await self._runner.run(self._connection.insist, "DELETE", topic_path(topic))
 
     async def groups(self, topic: str) -> list[GroupState]:
         """The groups of a topic, by name. Raises NotFound."""
@@ -266,7 +266,7 @@ class AsyncClient:
     async def group(self, topic: str, group: str) -> GroupState:
         """Raises NotFound."""
         path = topic_path(topic, "groups", group)
-        return await self._runner.run(self._connection.read(GroupState, "GET", path))
+        return await self._runner.run(self._connection.read, GroupState, "GET", path)
 
     async def set_group(
         self,
@@ -285,12 +285,12 @@ class AsyncClient:
         begin = None if start is None else place(start)
         change = given(start=begin, ack_timeout=timeout, max_deliveries=max_deliveries, dead_letter=dead_letter)
         path = topic_path(topic, "groups", group)
-        return await self._runner.run(self._connection.read(GroupState, "PUT", path, json=change))
+        return await self._runner.run(self._connection.read, GroupState, "PUT", path, json=change)
 
     async def delete_group(self, topic: str, group: str) -> None:
         """Delete a group; the messages stay in the topic. Raises NotFound when there is none, or it is gone by then."""
-        await self._runner.run(self._connection.insist("DELETE", topic_path(topic, "groups", group)))
+        await self._runner.run(self._connection.insist, "DELETE", topic_path(topic, "groups", group))
 
     async def ticket(self) -> Ticket:
         """A ticket for one stream, to hand to a browser in place of the token."""
-        return await self._runner.run(self._connection.read(Ticket, "POST", "tickets"))
+        return await self._runner.run(self._connection.read, Ticket, "POST", "tickets")

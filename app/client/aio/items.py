@@ -37,7 +37,7 @@ class AsyncStream(Generic[T]):
     async def aclose(self) -> None:
         """End it at once, also for whoever waits for the next item."""
         with suppress(Closed):
-            await self._runner.run(self._feed.close())
+            await self._runner.run(self._feed.close)
 
     def __aiter__(self) -> Self:
         return self
@@ -45,7 +45,7 @@ class AsyncStream(Generic[T]):
     async def __anext__(self) -> T:
         while not self._feed.closed:
             if not self._come:
-                self._come.extend(await self._runner.run(self._feed.next()))
+                self._come.extend(await self._runner.run(self._feed.next))
             if not self._come:
                 break
             item = self._come.popleft()
@@ -72,17 +72,17 @@ class AsyncWorker(AsyncStream[Job]):
     ) -> None:
         if self._work.in_hand:
             with suppress(Closed) if error else nullcontext():
-                await self._runner.run(self._work.give_back() if error else self._work.leave("ack"))
+                await self._runner.run(self._work.give_back if error else self._work.finish)
         await self.aclose()
 
     async def ack(self) -> None:
         """The job is done, before the next one is asked for."""
-        await self._runner.run(self._work.settle("ack"))
+        await self._runner.run(self._work.settle, "ack")
 
     async def nack(self, *, delay: Duration | None = None) -> None:
         """The job is not done: another worker shall try, after a time that grows with the failures, or `delay`."""
-        await self._runner.run(self._work.settle("nack", delay=delay))
+        await self._runner.run(self._work.settle, "nack", delay=delay)
 
     async def extend(self, *, lease: Duration | None = None) -> None:
         """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""
-        await self._runner.run(self._work.settle("extend", lease=lease))
+        await self._runner.run(self._work.settle, "extend", lease=lease)

@@ -39,7 +39,7 @@ class Stream(Generic[T]):
     def close(self) -> None:
         """End it at once, also for whoever waits for the next item."""
         with suppress(Closed):
-            self._runner.run(self._feed.close())
+            self._runner.run(self._feed.close)
 
     def __iter__(self) -> Self:
         return self
@@ -47,7 +47,7 @@ class Stream(Generic[T]):
     def __next__(self) -> T:
         while not self._feed.closed:
             if not self._come:
-                self._come.extend(self._runner.run(self._feed.next()))
+                self._come.extend(self._runner.run(self._feed.next))
             if not self._come:
                 break
             item = self._come.popleft()
@@ -74,17 +74,17 @@ class Worker(Stream[Job]):
     ) -> None:
         if self._work.in_hand:
             with suppress(Closed) if error else nullcontext():
-                self._runner.run(self._work.give_back() if error else self._work.leave("ack"))
+                self._runner.run(self._work.give_back if error else self._work.finish)
         self.close()
 
     def ack(self) -> None:
         """The job is done, before the next one is asked for."""
-        self._runner.run(self._work.settle("ack"))
+        self._runner.run(self._work.settle, "ack")
 
     def nack(self, *, delay: Duration | None = None) -> None:
         """The job is not done: another worker shall try, after a time that grows with the failures, or `delay`."""
-        self._runner.run(self._work.settle("nack", delay=delay))
+        self._runner.run(self._work.settle, "nack", delay=delay)
 
     def extend(self, *, lease: Duration | None = None) -> None:
         """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""
-        self._runner.run(self._work.settle("extend", lease=lease))
+        self._runner.run(self._work.settle, "extend", lease=lease)
