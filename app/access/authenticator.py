@@ -203,11 +203,22 @@ class Authenticator:
         if header is None:
             return None
         now = self.clock()
-        self._check_if_due(now)
+        if not self._last_check <= now < self._last_check + CHECK_INTERVAL:  # _check_if_due() without its call
+            self._check(now, retry=True)
         grant = self._by_header.get(header)
         if grant is None or (grant.expires is not None and grant.expires <= now):
             grant = self._from_header(header)
         return grant if grant is not None and grant.allows_all(right, names) else None
+
+    def is_current(self, header: bytes | None, grant: Grant) -> bool:
+        """True if cached_grant() would return this very grant again for what it was returned for: a grant never
+        changes, so it still has the right. A false answer says nothing: the header may have left the cache."""
+        if self.open:
+            return grant is ANONYMOUS
+        now = self.clock()
+        self._check_if_due(now)
+        cached = header is not None and self._by_header.get(header) is grant
+        return cached and (grant.expires is None or grant.expires > now)
 
     def _from_header(self, header: bytes) -> Grant | None:
         """The grant of a header that is seen for the first time: whole headers are cached too."""

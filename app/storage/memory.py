@@ -86,7 +86,10 @@ class MemoryEngine(LocalEngine):
     def _run(self, operation: Operation[Any], reads: bool) -> Any:
         receivers: Mapping[int, int] = {}
         try:
-            answer = operation(self._core, self._read_clock())
+            now = self._clock.read()
+            if self._clock.ahead != self._core.log.ahead:
+                self._core.log.set_time(self._clock.ahead)
+            answer = operation(self._core, now)
         finally:
             if not (reads and self._core.is_idle):
                 receivers = self._carry_out()
@@ -94,12 +97,6 @@ class MemoryEngine(LocalEngine):
 
     def _now(self) -> float:
         return self._clock.now()
-
-    def _read_clock(self) -> float:
-        now = self._clock.read()
-        if self._clock.ahead != self._core.log.ahead:
-            self._core.log.set_time(self._clock.ahead)
-        return now
 
     def _set_result(self, later: Accepted | PartialResult, receivers: Mapping[int, int]) -> PublishResult:
         receipt = later.receipt(receivers)
@@ -131,8 +128,7 @@ class MemoryEngine(LocalEngine):
 
     def _on_timer(self) -> None:
         self._timer_ends = inf
-        self._core.pass_time(self._read_clock())
-        self._carry_out()
+        self._run(LogStateMachine.pass_time, reads=False)
 
 
 def _nobody(_runs: Sequence[Run]) -> Mapping[int, int]:

@@ -274,6 +274,18 @@ async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own
             assert answer.status_code == 201
 
 
+async def test_tokens_that_take_turns_on_one_connection_have_a_share_each(tmp_path: Path) -> None:
+    with with_tokens(tmp_path, "--publish-rate", "1", "--publish-burst", "60") as (server, tokens):
+        async with http_client(server.url) as http:
+            told: dict[str, list[int]] = {name: [] for name in tokens}
+            for name in ["ann"] * 100 + ["ann", "bob"] * 40:
+                answer = await http.post("/topics/foo/messages", content=b"x", headers=bearer(tokens[name]))
+                told[name].append(answer.status_code)
+            assert set(told["ann"][:60]) == {201}
+            assert 429 in told["ann"][100:]
+            assert set(told["bob"]) == {201}
+
+
 async def test_a_token_has_so_many_subscribers(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--max-client-subscribers", "1") as (server, tokens):
         async with (

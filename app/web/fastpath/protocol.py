@@ -24,6 +24,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ...access.grant import Grant
 from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
 from ...net.sockets import abort_when_sent, is_tls
 from ..authentication import rate_limit_key
@@ -67,6 +68,7 @@ class Connection(HttpToolsProtocol):
     _match: requests.Match | None = None
     _reply: PublishReply | None = None
     _body: bytearray
+    _last_key: tuple[Grant | None, str | None] = None, None  # of the last request, mostly of the next one too
     _last_piece = b""  # the last received bytes, if they began with a request
     _running_cycle: RequestResponseCycle | None = None  # the request that is worked on; self.cycle is the latest
 
@@ -119,7 +121,11 @@ class Connection(HttpToolsProtocol):
 
     def _rate_limit_key(self, match: requests.Match) -> str | None:
         """The owner of the request in quotas."""
-        return rate_limit_key(match.grant, self.caller(match.route).host or None)
+        if match.route.forwarded:
+            return rate_limit_key(match.grant, self.caller(match.route).host or None)
+        if self._last_key[0] is not match.grant:
+            self._last_key = match.grant, rate_limit_key(match.grant, self._peer.host or None)
+        return self._last_key[1]
 
     # Parsing: a request takes the fast path or not
 

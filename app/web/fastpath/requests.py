@@ -142,11 +142,11 @@ class FastPath:
         route, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
         if route is None or not 0 <= length <= route.limit or not by_name.keys() <= _HEADERS_OF[route.right]:
             return None
-        grant = self._cached_grant(route)
+        grant = self._authenticator.cached_grant(route.authorization, route.right, route.names)
         return None if grant is None else Match(route, grant, length)
 
     def is_still_granted(self, match: Match) -> bool:
-        return self._cached_grant(match.route) is match.grant
+        return self._authenticator.is_current(match.route.authorization, match.grant)
 
     def authorise_again(self, match: Match, address: str) -> Match:
         """The match with the grant that holds now. Raises the errors of authentication and authorisation."""
@@ -155,9 +155,6 @@ class FastPath:
         for name in route.names:
             authorise(grant, route.right, name)
         return Match(route, grant, match.length)
-
-    def _cached_grant(self, route: FastRoute) -> Grant | None:
-        return self._authenticator.cached_grant(route.authorization, route.right, route.names)
 
 
 @lru_cache(maxsize=1_024)  # clients repeat lengths: this halves the cost of a cached head
