@@ -506,3 +506,17 @@ def test_head_takes_a_line_and_the_pipeline_ends(server: ServerProcess, topic: s
         check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (b"first\n", b"")
+
+
+@pytest.mark.parametrize(
+    "command", ["publish a x --retry-for 0", "subscribe a --retry-for 0", "export --retry-for 0", "--help"]
+)
+def test_a_command_imports_nothing_that_it_does_not_need(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "app", *command.split()],
+        env=os.environ | {"PLAINMQ_URL": f"http://127.0.0.1:{free_port()}"},
+        capture_output=True, cwd=ROOT, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    imported = set(re.findall(r"\| +(\S+)$", done.stderr.decode(), re.MULTILINE))
+    assert "app.cli" in imported
+    assert not {"rich", "pygments", "starlette", "uvicorn", "cryptography"} & imported

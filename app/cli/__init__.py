@@ -1,5 +1,6 @@
 """The command line: arguments only; each command calls one function."""
 
+import sys
 from typing import Any, Final
 
 import click
@@ -30,6 +31,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         hold_streams()
+        _skip("httpx._main")
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
@@ -41,6 +43,12 @@ class Group(click.Group):
             return super().invoke(ctx)
         except PlainmqError as error:
             raise click.ClickException(escape_line(str(error))) from error
+
+
+def _skip(module: str) -> None:
+    """Let it be missing. httpx imports a command line of its own, and rich and pygments with it, wherever they are
+    installed: a third of the time of a publish. Without it httpx is the same library."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type]
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
