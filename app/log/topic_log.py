@@ -94,18 +94,8 @@ class TopicRecord(msgspec.Struct, frozen=True):
 
 class TopicLog:
     __slots__ = (
-        "bytes",
-        "delayed",
-        "envelope",
-        "for_one",
-        "last_used",
-        "messages",
-        "name",
-        "next_index",
-        "pinned",
-        "retention",
-        "trim_mark",
-        "unacked",
+        "bytes", "delayed", "envelope", "for_one", "last_used", "messages", "name", "next_index", "pinned",
+        "retention", "trim_mark", "unacked",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, trim_mark: TrimMark, messages: TopicMessages) -> None:

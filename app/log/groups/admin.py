@@ -87,8 +87,7 @@ class GroupAdmin:
         is_new = group is None or settings.dead_letter != known.dead_letter
         if is_new and self._is_cycle(topic, settings.dead_letter):
             raise OptionInvalid(
-                f"dead_letter is {settings.dead_letter!r}: what is dead there comes back to {topic!r}, and would go "
-                f"round for ever"
+                f"dead_letter {settings.dead_letter!r} leads back to {topic!r}: dead messages would circulate for ever"
             )
         return settings
 
@@ -103,18 +102,18 @@ class GroupAdmin:
 
     def _count(self, topic: str, begin: int) -> Slices[Counting]:
         """Count the messages of a new group that begins there."""
-        while log := self._log.topics.get(topic):
+        while topic_log := self._log.topics.get(topic):
             counting, groups = Counting(begin), [*self._groups.of(topic).values()]
             counters = self._log.counters.setdefault(topic, [])
             counters.append(counting)
             try:
-                while not counting.count_on(log.messages, log.unacked):
+                while not counting.count_on(topic_log.messages, topic_log.unacked):
                     yield
             finally:
                 counters.remove(counting)
                 if not counters:
                     self._log.counters.pop(topic, None)
-            if self._log.topics.get(topic) is log and [*self._groups.of(topic).values()] == groups:
+            if self._log.topics.get(topic) is topic_log and [*self._groups.of(topic).values()] == groups:
                 return counting
         return Counting(begin)
 
@@ -123,14 +122,14 @@ class GroupAdmin:
     ) -> None:
         if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
             raise OptionInvalid(
-                f"{settings.start!r} is not a place in this log: it is of another epoch, or ahead of it"
+                f"{settings.start!r} is not a position in this log: it is of another epoch, or ahead of it"
             )
-        log = self._log.make(topic, now)
+        topic_log = self._log.make(topic, now)
         groups = self._groups.of(topic)
         if len(groups) >= self._max_groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
-        self._log.add_group(log, name, group, counting)
+        self._log.add_group(topic_log, name, group, counting)
 
     # Dropping: clients no longer see a closing group; its messages are released in slices, after a restart too
 
@@ -161,28 +160,28 @@ class GroupAdmin:
         """One slice of dropping the group. True when the group is gone, or is not being dropped."""
         if (topic, name) not in self._groups.closing:
             return True
-        log, group = self._log.existing(topic), self._groups.of(topic)[name]
+        topic_log, group = self._log.existing(topic), self._groups.of(topic)[name]
         for seq in [*islice(group.jobs, JOB_BATCH)]:
             group.forget(seq)
-            self._trimmer.settled(log, seq)
+            self._trimmer.settled(topic_log, seq)
         for seq in [*islice(group.recent_dead, JOB_BATCH)]:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
         self._groups.refresh(topic, name, group)
-        if group.jobs or group.recent_dead or not self._release_unclaimed(log, group):
+        if group.jobs or group.recent_dead or not self._release_undelivered(topic_log, group):
             return False
         del self._groups.closing[topic, name]
         self._on_change("group", (topic, name))
-        self._log.remove_group(log, name)
-        self._trimmer.trim(log)
+        self._log.remove_group(topic_log, name)
+        self._trimmer.trim(topic_log)
         return True
 
-    def _release_unclaimed(self, log: TopicLog, group: Group) -> bool:
+    def _release_undelivered(self, topic_log: TopicLog, group: Group) -> bool:
         """Release some of the messages that were never handed out, up to the other groups' cursors: the other groups
         hold the messages after these. True when none is left."""
-        end = min([other.cursor for other in self._groups.of(log.name).values() if other is not group], default=0)
+        end = min([other.cursor for other in self._groups.of(topic_log.name).values() if other is not group], default=0)
         left = JOB_BATCH
-        for run in [*islice(log.messages.after(group.cursor), JOB_BATCH)]:
+        for run in [*islice(topic_log.messages.after(group.cursor), JOB_BATCH)]:
             for seq in run.seqs:
                 if seq <= group.cursor:
                     continue
@@ -192,5 +191,5 @@ class GroupAdmin:
                 group.cursor = seq
                 if run.for_all:
                     group.passed += 1
-                    self._trimmer.settled(log, seq)
+                    self._trimmer.settled(topic_log, seq)
         return left > 0

@@ -79,14 +79,14 @@ class Groups:
             groups.setdefault(key[0], {})[key[1]] = Group.restore(record, oldest_first, buried.get(key, ()), self._life)
         for topic, names in groups.items():
             held: TopicRecord = records["topic"][topic,]
-            log = self._log.existing(topic)
-            dead = log.unacked.dead if log.unacked else None
-            log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
+            topic_log = self._log.existing(topic)
+            dead = topic_log.unacked.dead if topic_log.unacked else None
+            topic_log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
             if dead:  # files of older versions did not count them
-                log.unacked.recount(log.messages)
+                topic_log.unacked.recount(topic_log.messages)
             for name, group in names.items():
                 passed = records["group"][topic, name].passed  # None in files of older versions
-                group.passed = held.come - log.messages.count_after(group.cursor) if passed is None else passed
+                group.passed = held.come - topic_log.messages.count_after(group.cursor) if passed is None else passed
                 if group.closing:
                     self.closing[topic, name] = None
                 self.refresh(topic, name, group)
@@ -160,8 +160,8 @@ class Groups:
         return group.requeued + topic.unacked.accepted - group.passed
 
     def of(self, topic: str) -> dict[str, Group]:
-        log = self._log.topics.get(topic)
-        return log.unacked.groups if log and log.unacked else {}
+        topic_log = self._log.topics.get(topic)
+        return topic_log.unacked.groups if topic_log and topic_log.unacked else {}
 
     def existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)
@@ -234,23 +234,23 @@ class Groups:
         """The outcome for each id. `seconds`: a nack's delay (None: the backoff) or an extension's length (None: the
         group's ack_timeout). pass_time(now) must have been called before. Raises NotFound."""
         group = self.existing(topic, name)
-        log = self._log.existing(topic)
-        outcomes = [self._settle(log, group, action, id, seconds=seconds, now=now) for id in ids]
+        topic_log = self._log.existing(topic)
+        outcomes = [self._settle(topic_log, group, action, id, seconds=seconds, now=now) for id in ids]
         self.refresh(topic, name, group)
         return outcomes
 
     def _settle(
-        self, log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
+        self, topic_log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
     ) -> Outcome:
         seq = id.message.seq
-        run = self._find(log.name, seq, now)
+        run = self._find(topic_log.name, seq, now)
         is_job = seq in group.jobs
         exists = is_job or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         outcome = group.settle(action, seq, id.attempt, now, seconds)
         if is_job and outcome is Outcome.DONE and action is Action.ACK:  # a repeated ack settles nothing
-            self._trimmer.settled(log, seq)
+            self._trimmer.settled(topic_log, seq)
         return outcome
 
     # Time
