@@ -260,6 +260,15 @@ class SseParser:
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\n|\r)")
 
 
+def screen_of(text: str) -> list[str]:
+    """The lines of a text that fits a terminal of 24 by 80."""
+    lines = text.split("\r\n")
+    assert lines.pop() == ""
+    assert len(lines) <= 24
+    assert max(map(len, lines)) < 80
+    return lines
+
+
 class Stream:
     """One event stream over a socket of its own: the response's head, then events as they come."""
 

@@ -74,15 +74,15 @@ async def _serve(settings: Settings) -> None:
     sock = http_socket(settings)
     async with running(settings) as run:
         app = create_app(run.broker, run.authenticator, bounds(settings), rules(settings), network=surroundings)
-        shortcuts = FastPath(bounds(settings), rules(settings), run.authenticator)
-        intake = RequestLimits(
+        fast_path = FastPath(bounds(settings), rules(settings), run.authenticator)
+        request_limits = RequestLimits(
             int(settings.max_head),
             float(settings.head_timeout),
             float(settings.body_timeout),
             settings.max_http_clients,
         )
         access = app.state.access = AccessLog(settings.access_log)
-        context = ServerContext(run.broker, run.authenticator, shortcuts, intake, surroundings.proxies, access)
+        context = ServerContext(run.broker, run.authenticator, fast_path, request_limits, surroundings.proxies, access)
         config = uvicorn.Config(
             app,
             log_config=None,
