@@ -14,10 +14,10 @@ import msgspec
 from ..consumers.push import PushConsumer
 from ..consumers.registry import ConsumerRegistry
 from ..errors import Draining, NotFound, PlainmqError, SubscriberLimit
-from ..fanout.cohort import Subscriber
 from ..fanout.encoder import NOTIFICATION, Encoder, LeaseEncoder
 from ..fanout.fanout import Fanout
 from ..fanout.sink import Sink
+from ..fanout.subscriber import Subscriber
 from ..fanout.wakeup import Wakeup
 from ..limits.buffered_bytes import InboundBudget, OutboundBudget
 from ..limits.drain import DrainSchedule

@@ -16,10 +16,11 @@ from ..log.run import Run
 from ..messages.message import ONE, Message
 from ..messages.topic import TopicFilter
 from ..telemetry.counters import Counters
-from .cohort import Cohort, LimitedCohort, Source, Subscriber
+from .cohort import Cohort, LimitedCohort, Member
 from .encoder import KINDS, Encoder
 from .index import SubscriptionIndex
 from .sink import Sink
+from .subscriber import Source, Subscriber
 from .transit import Transit
 
 LONG_PAUSE: Final = 2  # times as long as the writing took: a longer pause saves little and adds latency
@@ -235,7 +236,7 @@ class Fanout:
         self._paused_until = ended + min((ended - begun) * times, self._coalesce)
 
 
-def _random_live(cohorts: Sequence[Cohort]) -> Subscriber | None:
+def _random_live(cohorts: Sequence[Cohort]) -> Member | None:
     """A random live subscriber of these cohorts."""
     sizes = [len(cohort.live) for cohort in cohorts]
     if not any(sizes):

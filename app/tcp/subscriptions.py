@@ -6,7 +6,7 @@ from typing import Final
 
 from ..consumers.push import PushConsumer
 from ..errors import SubscriberLimit
-from ..fanout.cohort import Subscriber
+from ..fanout.subscriber import Subscriber
 from .connection import Connection
 from .dialects.base import Dialect
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from app.broker.broker import Broker, Timing
 from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound, OptionInvalid
-from app.fanout.cohort import Subscriber
+from app.fanout.subscriber import Subscriber
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Delivery, Draft, Id

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from app.broker.broker import Broker, Timing
-from app.fanout.cohort import Subscriber
+from app.fanout.subscriber import Subscriber
 from app.fanout.transit import CHECK_INTERVAL
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery

@@ -7,9 +7,9 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from ...broker.broker import Broker
-from ...fanout.cohort import Subscriber
 from ...fanout.encoder import Encoder
 from ...fanout.sink import Sink
+from ...fanout.subscriber import Subscriber
 from ...messages.message import ID_MARK, Message, parse_id
 from ...messages.position import LATEST, After, Start, parse_start
 from ...messages.topic import TopicFilter
