@@ -17,12 +17,12 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.bench.speech import Speech
-from app.bench.team import processes, run
+from app.bench.coordinator import default_processes, run
+from app.bench.wire_script import WireScript
 from app.net.sockets import raise_open_files
 from benchmarks.peers import PEERS, Started, present, started, version_of
 from benchmarks.plots import draw
-from benchmarks.report import Outcome, Report, Seat, write
+from benchmarks.report import Entry, Outcome, Report, write
 from benchmarks.rows import ROWS, Case, Row, load
 from tests.harness import ROOT
 
@@ -39,26 +39,26 @@ class Placing(NamedTuple):
         return cls(frozenset({first}), frozenset(others)) if others else cls(frozenset(), frozenset())
 
 
-def measure(row: Row, peers: set[str], rounds: int, placing: Placing, **changes: Any) -> list[Seat]:
-    """Our seat first. The changes are made to the row's load."""
-    seats = [Seat(case, []) for case in (row.ours, *row.theirs) if case.peer in peers]
-    changes = {"processes": processes(), "cpus": placing.generator} | changes
+def measure(row: Row, peers: set[str], rounds: int, placing: Placing, **changes: Any) -> list[Entry]:
+    """Our entry first. The changes are made to the row's load."""
+    entries = [Entry(case, []) for case in (row.ours, *row.theirs) if case.peer in peers]
+    changes = {"processes": default_processes(), "cpus": placing.generator} | changes
     with ExitStack() as stack:
-        ready = [] if row.fresh else [stack.enter_context(_serving(row, seat.case, placing)) for seat in seats]
+        ready = [] if row.fresh else [stack.enter_context(_serving(row, entry.case, placing)) for entry in entries]
         for number in range(rounds):
-            for place, seat in enumerate(seats):
-                _say(f"{row.title}: round {number + 1} of {rounds}: {seat.case.name}")
-                serving = _serving(row, seat.case, placing) if row.fresh else nullcontext(ready[place])
-                with serving as (server, speech):
-                    seat.results.append(run(load(row, seat.case, server, speech, changes), server.family))
-    return seats
+            for place, entry in enumerate(entries):
+                _say(f"{row.title}: round {number + 1} of {rounds}: {entry.case.name}")
+                serving = _serving(row, entry.case, placing) if row.fresh else nullcontext(ready[place])
+                with serving as (server, script):
+                    entry.results.append(run(load(row, entry.case, server, script, changes), server.processes))
+    return entries
 
 
 @contextmanager
-def _serving(row: Row, case: Case, placing: Placing) -> Iterator[tuple[Started, Speech]]:
+def _serving(row: Row, case: Case, placing: Placing) -> Iterator[tuple[Started, WireScript]]:
     with started(case.peer, placing.server) as server:
-        speech = server.peer.doors[case.door].speech(row.size)
-        yield server, case.prepare(server, speech) if case.prepare else speech
+        script = server.peer.endpoints[case.endpoint].script(row.size)
+        yield server, case.prepare(server, script) if case.prepare else script
 
 
 def _say(text: str) -> None:
@@ -73,11 +73,11 @@ def compare(names: list[str], peers: set[str], rounds: int) -> Report:
     for name in names:
         row = ROWS[name]
         same = outcomes.get(row.like)
-        seats = same.seats if same else measure(row, peers, min(rounds, row.rounds), placing)
-        outcomes[name] = Outcome(name, row, seats)
+        entries = same.entries if same else measure(row, peers, min(rounds, row.rounds), placing)
+        outcomes[name] = Outcome(name, row, entries)
         _say("")
         print(outcomes[name].table(), flush=True)  # noqa: T201
-    used = {seat.case.peer for outcome in outcomes.values() for seat in outcome.seats}
+    used = {entry.case.peer for outcome in outcomes.values() for entry in outcome.entries}
     versions = {name: version_of(name) for name in PEERS if name in used}
     return Report(list(outcomes.values()), versions, rounds, time.monotonic() - begin)
 

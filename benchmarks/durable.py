@@ -29,10 +29,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from app.bench.coordinator import Result, default_processes, run
 from app.bench.load import Load
-from app.bench.processes import Family
-from app.bench.speech import Speech, body, http, lines
-from app.bench.team import Result, processes, run
+from app.bench.process_tree import ProcessTree
+from app.bench.wire_script import WireScript, body, http, lines
 from benchmarks.harness import child, connect, receive_until
 from tests.harness import free_port, start_server
 
@@ -50,15 +50,15 @@ jetstream {store_dir: "%s", sync_interval: always}
 _JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"file","max_msgs":%d}' % KEPT
 
 
-class ProtectedRoute(NamedTuple):
+class Endpoint(NamedTuple):
     pid: int
     port: int
-    speech: Speech
+    script: WireScript
 
 
 class Row(NamedTuple):
     name: str
-    door: ProtectedRoute
+    endpoint: Endpoint
     work: dict[str, Any]
 
 
@@ -73,17 +73,17 @@ class Figure(NamedTuple):
 
 
 @contextmanager
-def redis(program: str, folder: Path, size: int) -> Iterator[ProtectedRoute]:
+def redis(program: str, folder: Path, size: int) -> Iterator[Endpoint]:
     port = free_port()
     flags = f"--bind 127.0.0.1 --protected-mode no --dir {folder} --save '' --appendonly yes --appendfsync always"
     words = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % KEPT, b"*", b"data", body(size))
     add = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
     with child([program, "--port", str(port), *shlex.split(flags)], [port]) as pid:
-        yield ProtectedRoute(pid, port, Speech(add, answer=b"$"))
+        yield Endpoint(pid, port, WireScript(add, answer=b"$"))
 
 
 @contextmanager
-def nats(program: str, folder: Path, size: int) -> Iterator[ProtectedRoute]:
+def nats(program: str, folder: Path, size: int) -> Iterator[Endpoint]:
     port = free_port()
     configuration = folder / "nats.conf"
     configuration.write_text(_NATS % (port, folder))
@@ -93,7 +93,7 @@ def nats(program: str, folder: Path, size: int) -> Iterator[ProtectedRoute]:
     with child([program, "-c", str(configuration)], [port]) as pid, connect(port) as sock:
         sock.sendall(hello.replace(b"<n>", b"0") + create)
         receive_until(sock, b'"created":')
-        yield ProtectedRoute(pid, port, Speech(add, answer=b'"seq":', hello=hello))
+        yield Endpoint(pid, port, WireScript(add, answer=b'"seq":', hello=hello))
 
 
 def _is_new_enough(program: str) -> bool:
@@ -102,7 +102,7 @@ def _is_new_enough(program: str) -> bool:
     return tuple(map(int, told.rpartition("v")[2].split(".")[:2])) >= (2, 10)
 
 
-Start = Callable[[str, Path, int], AbstractContextManager[ProtectedRoute]]
+Start = Callable[[str, Path, int], AbstractContextManager[Endpoint]]
 PEERS: Final[dict[str, tuple[str, Callable[[str], bool], Start]]] = {
     "redis-server": ("Redis XADD", lambda _: True, redis),
     "nats-server": ("NATS JetStream", _is_new_enough, nats),
@@ -113,27 +113,27 @@ def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
     """All servers started; what is compared stands together."""
     memory = stack.enter_context(start_server())
     sqlite = stack.enter_context(start_server("--engine", f"sqlite://{folder}/plainmq.db"))
-    single = {"plainmq HTTP": ProtectedRoute(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
-    piped = {"plainmq line port": ProtectedRoute(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
+    single = {"plainmq HTTP": Endpoint(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
+    piped = {"plainmq line port": Endpoint(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
     for program, (name, usable, serve) in PEERS.items():
         if (path := shutil.which(program)) and usable(path):
             below = folder / program
             below.mkdir()
             single[name] = piped[name] = stack.enter_context(serve(path, below, size))
-    for name, door in single.items():
-        yield Row(f"{name}: 64 connections, 1 each", door, ONE_EACH)
-    for name, door in piped.items():
-        yield Row(f"{name}: 8 connections, 200 each", door, MANY_EACH)
+    for name, endpoint in single.items():
+        yield Row(f"{name}: 64 connections, 1 each", endpoint, ONE_EACH)
+    for name, endpoint in piped.items():
+        yield Row(f"{name}: 8 connections, 200 each", endpoint, MANY_EACH)
     for publishers in (16, 64):
         for name, server in (("memory", memory), ("sqlite", sqlite)):
-            door = ProtectedRoute(server.process.pid, server.port, http(TOPIC, size))
-            yield Row(f"fan-out, {name}: {publishers} publishers", door, FAN_OUT | {"publishers": publishers})
+            endpoint = Endpoint(server.process.pid, server.port, http(TOPIC, size))
+            yield Row(f"fan-out, {name}: {publishers} publishers", endpoint, FAN_OUT | {"publishers": publishers})
 
 
 def measure(row: Row, seconds: float) -> Figure:
-    pid, port, speech = row.door
-    load = Load("127.0.0.1", port, speech, messages=MOST, seconds=seconds, processes=processes())
-    return Figure.of(run(load._replace(**row.work), Family(pid)))
+    pid, port, script = row.endpoint
+    load = Load("127.0.0.1", port, script, messages=MOST, seconds=seconds, processes=default_processes())
+    return Figure.of(run(load._replace(**row.work), ProcessTree(pid)))
 
 
 def report(figures: dict[str, list[Figure]]) -> None:

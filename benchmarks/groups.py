@@ -1,4 +1,4 @@
-"""What a message costs the server in a work queue: published, pulled and acked, by each door; beanstalkd beside it.
+"""What a message costs the server in a work queue: published, pulled and acked, by each endpoint; beanstalkd beside it.
 
     python -m benchmarks.groups [--messages N] [--connections N] [--rounds N] [--size BYTES]
 
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from app.bench.processes import Family
+from app.bench.process_tree import ProcessTree
 from benchmarks.harness import child, connect, receive_some
 from tests.harness import ServerProcess, free_port, start_server
 
@@ -176,9 +176,9 @@ class Run:
             self.measure(name, pid, port, work)
 
     def measure(self, name: str, pid: int, port: int, work: Work) -> None:
-        begin = Family(pid).cpu_seconds()
+        begin = ProcessTree(pid).cpu_seconds()
         self.everybody(port, work)
-        spent = Family(pid).cpu_seconds() - begin
+        spent = ProcessTree(pid).cpu_seconds() - begin
         self.figures.setdefault(name, []).append(spent / (self.share * self.connections) * 1e6)
 
     def everybody(self, port: int, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and what its doors speak. Nothing is installed for them."""
+"""The servers that are compared: how each is started, and what its endpoints speak. Nothing is installed for them."""
 
 import os
 import shlex
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app import __version__
-from app.bench.processes import Family
-from app.bench.speech import Speech, body, get_stream, http, lines, literal, post
+from app.bench.process_tree import ProcessTree
+from app.bench.wire_script import WireScript, body, get_stream, http, lines, literal, post
 from benchmarks.harness import child
 from tests.harness import free_port
 
@@ -29,8 +29,8 @@ class Place(NamedTuple):
     line_port: int
 
 
-class ProtectedRoute(NamedTuple):
-    speech: Callable[[int], Speech]  # of the bytes in a message
+class Endpoint(NamedTuple):
+    script: Callable[[int], WireScript]  # of the bytes in a message
     line_port: bool = False
 
 
@@ -39,17 +39,17 @@ class Peer(NamedTuple):
 
     program: str
     command: Callable[[Place], list[str]]
-    doors: dict[str, ProtectedRoute]
+    endpoints: dict[str, Endpoint]
     version: str | list[str]
 
 
 class Started(NamedTuple):
     peer: Peer
-    family: Family
+    processes: ProcessTree
     place: Place
 
-    def port(self, door: str) -> int:
-        return self.place.line_port if self.peer.doors[door].line_port else self.place.port
+    def port(self, endpoint: str) -> int:
+        return self.place.line_port if self.peer.endpoints[endpoint].line_port else self.place.port
 
 
 _NCHAN: Final = """
@@ -115,8 +115,8 @@ def _module(name: str) -> Callable[[Place], list[str]]:
     return lambda place: [sys.executable, "-m", f"benchmarks.servers.{name}", str(place.port)]
 
 
-def nchan(size: int) -> Speech:
-    return Speech(
+def nchan(size: int) -> WireScript:
+    return WireScript(
         post("/pub", "localhost", body(size)),
         answer=b"last message id:",
         join=get_stream("/sub", "localhost"),
@@ -124,25 +124,25 @@ def nchan(size: int) -> Speech:
     )
 
 
-def by_hand(size: int) -> Speech:
+def by_hand(size: int) -> WireScript:
     return http(TOPIC, size)._replace(answer=b'"id":', joined=b"\r\n\r\n")
 
 
-def bare(size: int) -> Speech:
+def bare(size: int) -> WireScript:
     return http(TOPIC, size)._replace(joined=b"\r\n\r\n")
 
 
-def original(size: int) -> Speech:
+def original(size: int) -> WireScript:
     """A subscribe has no answer; what one has sent to oneself comes after it."""
     own = b"{'command':'subscribe', 'topic':'own<n>'}\n{'command':'send', 'topic':'own<n>', 'msg':'here'}\n"
-    speech = literal(TOPIC, size)
-    subscribe = speech.join.splitlines(keepends=True)[0]
-    return speech._replace(join=subscribe + own, joined=b"'here'")
+    script = literal(TOPIC, size)
+    subscribe = script.join.splitlines(keepends=True)[0]
+    return script._replace(join=subscribe + own, joined=b"'here'")
 
 
-def nats(size: int) -> Speech:
+def nats(size: int) -> WireScript:
     hello = b'CONNECT {"verbose":false}\r\n'
-    return Speech(
+    return WireScript(
         b"PUB foo %d\r\n%b\r\n" % (size, body(size)),
         join=hello + b"SUB foo 1\r\nPING\r\n",
         joined=b"PONG\r\n",
@@ -150,17 +150,17 @@ def nats(size: int) -> Speech:
     )
 
 
-def redis(size: int) -> Speech:
+def redis(size: int) -> WireScript:
     words = (b"PUBLISH", b"foo", body(size))
     publish = b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-    return Speech(publish, answer=b":", join=b"SUBSCRIBE foo\r\n", joined=b"subscribe")
+    return WireScript(publish, answer=b":", join=b"SUBSCRIBE foo\r\n", joined=b"subscribe")
 
 
-def mqtt(size: int) -> Speech:
+def mqtt(size: int) -> WireScript:
     """MQTT 3.1.1, quality of service 0: nothing is answered."""
     connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"
     content = b"\x00\x03foo" + body(size)
-    return Speech(
+    return WireScript(
         b"\x30" + _length(len(content)) + content,
         join=connect + b"\x82\x08\x00\x01\x00\x03foo\x00",
         joined=b"\x90\x03\x00\x01",
@@ -182,35 +182,33 @@ PEERS: Final = {
         sys.executable,
         _plainmq,
         {
-            "http": ProtectedRoute(lambda size: http(TOPIC, size)),
-            "batch": ProtectedRoute(lambda size: http(TOPIC, size, batch=100)),
-            "literal": ProtectedRoute(lambda size: literal(TOPIC, size), line_port=True),
-            "lines": ProtectedRoute(lambda size: lines(TOPIC, size), line_port=True),
+            "http": Endpoint(lambda size: http(TOPIC, size)),
+            "batch": Endpoint(lambda size: http(TOPIC, size, batch=100)),
+            "literal": Endpoint(lambda size: literal(TOPIC, size), line_port=True),
+            "lines": Endpoint(lambda size: lines(TOPIC, size), line_port=True),
         },
         __version__,
     ),
-    "nchan": Peer("nginx", _nchan, {"http": ProtectedRoute(nchan)}, ["nginx", "-v"]),
+    "nchan": Peer("nginx", _nchan, {"http": Endpoint(nchan)}, ["nginx", "-v"]),
     "nats": Peer(
         "nats-server",
         lambda place: ["nats-server", "-a", "127.0.0.1", "-p", str(place.port)],
-        {"nats": ProtectedRoute(nats)},
+        {"nats": Endpoint(nats)},
         ["nats-server", "--version"],
     ),
-    "redis": Peer("redis-server", _redis, {"redis": ProtectedRoute(redis)}, ["redis-server", "--version"]),
-    "mosquitto": Peer("mosquitto", _mosquitto, {"mqtt": ProtectedRoute(mqtt)}, ["mosquitto", "-h"]),
-    "original": Peer(
-        sys.executable, _module("original"), {"literal": ProtectedRoute(original)}, sys.version.split()[0]
-    ),
+    "redis": Peer("redis-server", _redis, {"redis": Endpoint(redis)}, ["redis-server", "--version"]),
+    "mosquitto": Peer("mosquitto", _mosquitto, {"mqtt": Endpoint(mqtt)}, ["mosquitto", "-h"]),
+    "original": Peer(sys.executable, _module("original"), {"literal": Endpoint(original)}, sys.version.split()[0]),
     "by-hand": Peer(
         sys.executable,
         _module("by_hand"),
-        {"http": ProtectedRoute(by_hand)},
+        {"http": Endpoint(by_hand)},
         f"sse-starlette {version('sse-starlette')}, starlette {version('starlette')}, uvicorn {version('uvicorn')}",
     ),
     "bare": Peer(
         sys.executable,
         _module("bare"),
-        {"http": ProtectedRoute(bare), "literal": ProtectedRoute(lambda size: literal(TOPIC, size))},
+        {"http": Endpoint(bare), "literal": Endpoint(lambda size: literal(TOPIC, size))},
         sys.version.split()[0],
     ),
 }
@@ -237,6 +235,6 @@ def started(name: str, cpus: frozenset[int]) -> Iterator[Started]:
     with tempfile.TemporaryDirectory() as path:
         place = Place(Path(path), free_port(), free_port())
         place.folder.chmod(0o755)  # a server that was started by root may go on as somebody else
-        ports = {place.line_port if door.line_port else place.port for door in peer.doors.values()}
+        ports = {place.line_port if endpoint.line_port else place.port for endpoint in peer.endpoints.values()}
         with child(peer.command(place), ports, place.folder / "log", cpus) as pid:
-            yield Started(peer, Family(pid), place)
+            yield Started(peer, ProcessTree(pid), place)

@@ -20,11 +20,11 @@ def draw(report: Report, folder: Path) -> list[Path]:
 
 def _costs(report: Report, path: Path) -> Path:
     figure, axes = _grid(len(report.outcomes))
-    for axis, (_, row, seats) in zip(axes, report.outcomes, strict=False):
-        best = [seat.best(row) for seat in seats]
-        names = [seat.case.name for seat in seats]
-        axis.barh(names, best, color=[OURS, *[THEIRS] * (len(seats) - 1)])
-        axis.plot([seat.median(row) for seat in seats], names, "|", color=MEDIAN, markersize=12, label="median")
+    for axis, (_, row, entries) in zip(axes, report.outcomes, strict=False):
+        best = [entry.best(row) for entry in entries]
+        names = [entry.case.name for entry in entries]
+        axis.barh(names, best, color=[OURS, *[THEIRS] * (len(entries) - 1)])
+        axis.plot([entry.median(row) for entry in entries], names, "|", color=MEDIAN, markersize=12, label="median")
         axis.bar_label(axis.containers[0], fmt=" %.3g", fontsize=7)
         axis.invert_yaxis()
         _title(axis, row.title, row.unit)
@@ -33,12 +33,12 @@ def _costs(report: Report, path: Path) -> Path:
 
 
 def _latencies(report: Report, path: Path) -> Path:
-    published = [outcome for outcome in report.outcomes if outcome.seats[0].results[0].published]
+    published = [outcome for outcome in report.outcomes if outcome.entries[0].results[0].published]
     figure, axes = _grid(len(published))
-    for axis, (_, row, seats) in zip(axes, published, strict=False):
-        for seat in seats:
-            colour = {"color": OURS, "linewidth": 2.5} if seat is seats[0] else {}
-            axis.plot(PERCENTILES, [seat.latency(name) for name in PERCENTILES], ".-", label=seat.case.name, **colour)
+    for axis, (_, row, entries) in zip(axes, published, strict=False):
+        for entry in entries:
+            colour = {"color": OURS, "linewidth": 2.5} if entry is entries[0] else {}
+            axis.plot(PERCENTILES, [entry.latency(name) for name in PERCENTILES], ".-", label=entry.case.name, **colour)
         axis.set_yscale("log")
         axis.legend(fontsize=6)
         _title(axis, row.title, "")

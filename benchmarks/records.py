@@ -68,7 +68,7 @@ async def ask(port: int, what: bytes, end: bytes, count: int, at_once: int) -> N
     await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
 
 
-LOADS = {  # what is sent, how each answer ends, the door, how many in one write, how many times as many
+LOADS = {  # what is sent, how each answer ends, the endpoint, how many in one write, how many times as many
     "publish, short cut": (PLAIN, b"}\n", 0, 1, 2),
     "publish, by ASGI": (LONG_WAY, b"}\n", 0, 1, 1),
     "404, by ASGI": (NOT_FOUND, b"}\n", 0, 1, 1),
@@ -78,9 +78,9 @@ LOADS = {  # what is sent, how each answer ends, the door, how many in one write
 
 async def measure(pid: int, ports: Sequence[int], load: str, count: int) -> float:
     """Microseconds of the server's CPU for one."""
-    what, end, door, at_once, times = LOADS[load]
+    what, end, endpoint, at_once, times = LOADS[load]
     before = cpu(pid)
-    await ask(ports[door], what, end, count * times, at_once)
+    await ask(ports[endpoint], what, end, count * times, at_once)
     return (cpu(pid) - before) / (count * times) * 1e6
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from app.bench.team import Latency, Result
+from app.bench.coordinator import Latency, Result
 from benchmarks.rows import Case, Row
 
 GENERATOR: Final = "¹"  # marks a figure for which the generator had no time to spare
 
 
-class Seat(NamedTuple):
+class Entry(NamedTuple):
     """A server at its work, and what came of it, a result a round."""
 
     case: Case
@@ -71,17 +71,17 @@ class Verdict(NamedTuple):
 class Outcome(NamedTuple):
     name: str
     row: Row
-    seats: list[Seat]
+    entries: list[Entry]
 
     def verdicts(self) -> Iterator[Verdict]:
         """Our figure against each goal, best against best."""
-        ours, *others = self.seats
+        ours, *others = self.entries
         if self.row.goal is not None:
             yield Verdict(self.name, self.row.unit, ours.best(self.row), self.row.goal)
-        for seat in others:
-            if seat.case.goal is not None:
-                ratio = ours.best(self.row) / seat.best(self.row)
-                yield Verdict(self.name, f"of {seat.case.name}", ratio, seat.case.goal)
+        for entry in others:
+            if entry.case.goal is not None:
+                ratio = ours.best(self.row) / entry.best(self.row)
+                yield Verdict(self.name, f"of {entry.case.name}", ratio, entry.case.goal)
 
     def table(self) -> str:
         head = ["", f"best {self.row.unit}", "median", "ours/theirs", "goal", "per s", "p50 ms", "p90", "p99", "p99.9"]
@@ -90,21 +90,21 @@ class Outcome(NamedTuple):
         )
 
     def _lines(self) -> Iterator[list[str]]:
-        ours = self.seats[0].best(self.row)
-        for seat in self.seats:
-            first = seat is self.seats[0]
-            goal = self.row.goal if first else seat.case.goal
-            best, memory = seat.best(self.row), seat.memory()
+        ours = self.entries[0].best(self.row)
+        for entry in self.entries:
+            first = entry is self.entries[0]
+            goal = self.row.goal if first else entry.case.goal
+            best, memory = entry.best(self.row), entry.memory()
             yield [
-                seat.case.name,
-                f"{best:.2f}" + GENERATOR * seat.generator_bound(),
-                f"{seat.median(self.row):.2f}",
+                entry.case.name,
+                f"{best:.2f}" + GENERATOR * entry.generator_bound(),
+                f"{entry.median(self.row):.2f}",
                 "" if first else f"{ours / best:.2f}" if best else "-",
                 "" if goal is None else f"{goal:g}",
-                f"{seat.rate():,.0f}",
-                *(f"{seat.latency(name):.2f}" for name in ("p50", "p90", "p99", "p999")),
+                f"{entry.rate():,.0f}",
+                *(f"{entry.latency(name):.2f}" for name in ("p50", "p90", "p99", "p999")),
                 "" if memory is None else f"{memory:.1f}",
-                str(seat.missing()),
+                str(entry.missing()),
             ]
 
     def data(self) -> dict[str, Any]:
@@ -114,13 +114,13 @@ class Outcome(NamedTuple):
             "goal": self.row.goal,
             "servers": [
                 {
-                    "server": seat.case.name,
-                    "goal": seat.case.goal,
-                    "best": seat.best(self.row),
-                    "median": seat.median(self.row),
-                    "rounds": [_plain(result) for result in seat.results],
+                    "server": entry.case.name,
+                    "goal": entry.case.goal,
+                    "best": entry.best(self.row),
+                    "median": entry.median(self.row),
+                    "rounds": [_plain(result) for result in entry.results],
                 }
-                for seat in self.seats
+                for entry in self.entries
             ],
         }
 

@@ -6,21 +6,21 @@ from socket import socket
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from app.bench.coordinator import Result
 from app.bench.load import Load
-from app.bench.speech import MARK, Speech
-from app.bench.team import Result
+from app.bench.wire_script import MARK, WireScript
 from benchmarks.harness import connect, receive_some
 from benchmarks.peers import Started
 
 Figure = Callable[[Result], float]
-Prepare = Callable[[Started, Speech], Speech]
+Prepare = Callable[[Started, WireScript], WireScript]
 
 
 class Case(NamedTuple):
     """A server at this work. `goal`: our figure is to be at most so many times this one's."""
 
     peer: str
-    door: str
+    endpoint: str
     goal: float | None = None
     label: str = ""
     changes: Mapping[str, Any] = MappingProxyType({})  # in the row's load
@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.label or (f"{self.peer} ({self.door})" if self.peer == "plainmq" else self.peer)
+        return self.label or (f"{self.peer} ({self.endpoint})" if self.peer == "plainmq" else self.peer)
 
 
 class Row(NamedTuple):
@@ -73,17 +73,17 @@ _ID: Final = re.compile(rb'"id":"([^"]+)"|last message id: (\d+:\d+)')
 RESUMED: Final = 5  # messages that a reader who comes back has missed
 
 
-def missed(started: Started, speech: Speech) -> Speech:
+def missed(started: Started, script: WireScript) -> WireScript:
     """Readers come back who have missed the newest messages."""
     with connect(started.place.port) as sock:
-        ids = [_publish(sock, speech) for _ in range(2 * RESUMED)]
+        ids = [_publish(sock, script) for _ in range(2 * RESUMED)]
     header = b"Last-Event-ID: %b\r\n\r\n" % ids[RESUMED - 1]
-    return speech._replace(join=speech.join.removesuffix(b"\r\n") + header)
+    return script._replace(join=script.join.removesuffix(b"\r\n") + header)
 
 
-def _publish(sock: socket, speech: Speech) -> bytes:
+def _publish(sock: socket, script: WireScript) -> bytes:
     """The id that the message got; it has no mark, so nobody counts it."""
-    sock.sendall(speech.publish.replace(b"%c" % MARK, b"-"))
+    sock.sendall(script.publish.replace(b"%c" % MARK, b"-"))
     answer = b""
     while not (match := _ID.search(answer)):
         answer += receive_some(sock)
@@ -93,7 +93,7 @@ def _publish(sock: socket, speech: Speech) -> bytes:
 def beside(topics: int) -> Prepare:
     """So many other topics have a message."""
 
-    def prepare(started: Started, speech: Speech) -> Speech:
+    def prepare(started: Started, script: WireScript) -> WireScript:
         done = b'{"success": true}\r\n'
         with connect(started.place.line_port) as sock:
             for first in range(0, topics, 1_000):
@@ -106,7 +106,7 @@ def beside(topics: int) -> Prepare:
                     answers += receive_some(sock)
                 if answers != done * len(names):
                     raise SystemExit(f"a topic was refused: {answers[-200:]!r}")
-        return speech
+        return script
 
     return prepare
 
@@ -273,6 +273,6 @@ ROWS: Final = {
 }
 
 
-def load(row: Row, case: Case, started: Started, speech: Speech, changes: Mapping[str, Any]) -> Load:
+def load(row: Row, case: Case, started: Started, script: WireScript, changes: Mapping[str, Any]) -> Load:
     """The row's load, as it is put on this server."""
-    return Load("127.0.0.1", started.port(case.door), speech, **{**row.load, **case.changes, **changes})
+    return Load("127.0.0.1", started.port(case.endpoint), script, **{**row.load, **case.changes, **changes})

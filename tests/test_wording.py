@@ -283,6 +283,4 @@ def test_a_load_that_is_refused_shows_the_sentence_and_no_json(server: ServerPro
     assert said.startswith("Error: the server refuses: 'a b' is not a topic: expected ")
     assert "{" not in said
     other = run("bench", "publish", "--seconds", "1s", url=f"http://127.0.0.1:{server.tcp_port}").stderr.decode()
-    assert other == (
-        "Error: the server has closed a connection without a word: is that the port of another protocol?\n"
-    )
+    assert other == ("Error: the server closed a connection without an answer: is that the port of another protocol?\n")

@@ -1,5 +1,5 @@
-"""`plainmq bench`: publishers and subscribers that load a server and time it.
+"""`plainmq bench`: publishers and subscribers that load a server and measure it.
 
-Ask `command` for a whole run. The load comes from processes of its own, so that it does not compete with itself.
+`command` runs the workloads. The load comes from processes of its own, so that it does not compete with this one.
 It knows a server by its wire protocols alone.
 """

@@ -1,4 +1,4 @@
-"""What `plainmq bench` does: works for a server that runs already, one after the other, and what they say of it."""
+"""The command `plainmq bench`: runs workloads against a running server, one after the other, and reports on each."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ import msgspec
 
 from ..client.commands import Exit
 from ..errors import PlainmqError
+from .coordinator import Latency, LoadFailed, Progress, Result, ServerUnreachable, default_processes, run
 from .load import Load
-from .processes import Family, listening_on
-from .speech import Speech, http, lines
-from .team import Latency, LoadFailed, Progress, Result, ServerUnreachable, processes, run
+from .process_tree import ProcessTree, listener_of
+from .wire_script import WireScript, http, lines
 
 GENERATOR_BUSY: Final = (
-    "the generator had no CPU time to spare: the server may do more (--processes, or a machine more)"
+    "the generator had no CPU time to spare: the server may be faster (use more --processes, or another machine)"
 )
 
 
@@ -24,12 +24,12 @@ class NotLoopback(PlainmqError):
     code = "not_loopback"
 
 
-class Plan(NamedTuple):
-    """What to do, and to whom. None is what suits the work."""
+class Options(NamedTuple):
+    """The options of the command. None: the workload's default."""
 
     host: str
     port: int
-    name: str  # of the server, as it stands in a request
+    name: str  # of the server, for the Host header
     line_port: bool
     token: str | None
     topic: str
@@ -45,141 +45,140 @@ class Plan(NamedTuple):
     pid: int | None
     remote: bool
 
-    def speech(self) -> Speech:
+    def script(self) -> WireScript:
         if self.line_port:
             return lines(self.topic, self.size, self.token)
         header = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         batch = self.at_once if self.at_once > 1 else 0
         return http(self.topic, self.size, self.name, header.encode(), batch)
 
-    def load(self, **work: Any) -> Load:
+    def load(self, **workload: Any) -> Load:
         at_once = self.at_once if self.line_port else 1
-        return Load(
-            self.host, self.port, self.speech(), at_once=at_once, processes=self.processes or processes(), **work
-        )
+        processes = self.processes or default_processes()
+        return Load(self.host, self.port, self.script(), at_once=at_once, processes=processes, **workload)
 
     def publishing(self) -> dict[str, Any]:
         return {"publishers": self.publishers, "messages": self.messages, "seconds": self.seconds}
 
-    def server(self) -> Family | None:
-        """Whose CPU time and memory is read: what was named, or what listens there on this machine."""
-        pid = self.pid or listening_on(self.port)
-        return Family(pid) if pid else None
+    def server(self) -> ProcessTree | None:
+        """The processes whose CPU time and memory is read: those of --pid, or of what listens at the port here."""
+        pid = self.pid or listener_of(self.port)
+        return ProcessTree(pid) if pid else None
 
 
-class Work(NamedTuple):
-    load: Callable[[Plan], Load]
-    say: Callable[[Result], Iterator[str]]
+class Workload(NamedTuple):
+    load: Callable[[Options], Load]
+    report: Callable[[Result], Iterator[str]]
 
 
-def _publish(plan: Plan) -> Load:
-    return plan.load(**plan.publishing())
+def _publish(options: Options) -> Load:
+    return options.load(**options.publishing())
 
 
-def _fan_out(plan: Plan) -> Load:
-    return plan.load(**plan.publishing(), readers=plan.readers or 200, window=plan.window)
+def _fan_out(options: Options) -> Load:
+    return options.load(**options.publishing(), readers=options.readers or 200, window=options.window)
 
 
-def _latency(plan: Plan) -> Load:
-    readers = plan.readers or 200
-    return plan.load(**plan.publishing(), readers=readers, rate=plan.rate / plan.speech().messages)
+def _latency(options: Options) -> Load:
+    readers = options.readers or 200
+    return options.load(**options.publishing(), readers=readers, rate=options.rate / options.script().messages)
 
 
-def _connect(plan: Plan) -> Load:
-    return plan.load(readers=plan.readers or 1_000)
+def _connect(options: Options) -> Load:
+    return options.load(readers=options.readers or 1_000)
 
 
-def _idle(plan: Plan) -> Load:
-    return plan.load(readers=plan.readers or 1_000, settle=1.0)
+def _idle(options: Options) -> Load:
+    return options.load(readers=options.readers or 1_000, settle=1.0)
 
 
-def _say_publishing(result: Result) -> Iterator[str]:
+def _report_publishing(result: Result) -> Iterator[str]:
     seconds = result.seconds or 1.0
     yield f"published          {result.published:,}, {result.published / seconds:,.0f} a second"
     if result.readers:
         yield f"delivered          {result.delivered:,}, {result.delivered / seconds:,.0f} a second"
-        yield from _say_latency("to the readers", result.latency)
-        yield from _say_latency("to the last one", result.last_reader)
-    yield from _say_latency("to the answer", result.answer_latency)
+        yield from _report_latency("delivery latency", result.latency)
+        yield from _report_latency("last delivery", result.last_reader)
+    yield from _report_latency("answer latency", result.answer_latency)
     if result.server_cpu is not None:
-        what, count = ("delivery", result.delivered) if result.readers else ("message", result.published)
+        noun, count = ("delivery", result.delivered) if result.readers else ("message", result.published)
         each = result.server_cpu * 1e6 / max(count, 1)
-        yield f"CPU of the server  {each:.2f} µs a {what}; {result.server_cpu / seconds:.0%} of a core"
+        yield f"server CPU         {each:.2f} µs a {noun}; {result.server_cpu / seconds:.0%} of a core"
     busiest = max(result.generator_cpu) / seconds
-    yield f"of the generator   {busiest:.0%} of a core, the busiest of its {len(result.generator_cpu)} processes"
+    yield f"generator CPU      {busiest:.0%} of a core: the busiest of {len(result.generator_cpu)} processes"
     if result.missing:
         yield f"MISSING            {result.missing:,} deliveries"
     if result.bottleneck == "generator":
         yield GENERATOR_BUSY
 
 
-def _say_joining(result: Result) -> Iterator[str]:
+def _report_joining(result: Result) -> Iterator[str]:
     yield f"joined             {result.readers:,} readers, {result.readers / result.join_seconds:,.0f} a second"
-    yield from _say_latency("to the first byte", result.join_latency)
+    yield from _report_latency("time to first byte", result.join_latency)
     if result.join_cpu is not None:
-        yield f"CPU of the server  {result.join_cpu * 1e6 / result.readers:.0f} µs a reader"
+        yield f"server CPU         {result.join_cpu * 1e6 / result.readers:.0f} µs a reader"
 
 
-def _say_memory(result: Result) -> Iterator[str]:
+def _report_memory(result: Result) -> Iterator[str]:
     if result.memory is None:
-        yield "the server's process is not known, nor its memory: name it with --pid, on its machine"
+        yield "the memory is not known: run this on the server's machine, and give its process with --pid"
     else:
         yield f"memory             {result.memory / 1024 / result.readers:.1f} KiB a reader"
 
 
-def _say_latency(name: str, latency: Latency) -> Iterator[str]:
+def _report_latency(name: str, latency: Latency) -> Iterator[str]:
     if latency.samples:
         values = zip(("p50", "p90", "p99", "p99.9", "max"), latency[1:], strict=True)
         yield f"{name:18} " + "  ".join(f"{percentile} {value / 1e3:.2f}" for percentile, value in values) + " ms"
 
 
-WORKS: Final = {
-    "publish": Work(_publish, _say_publishing),
-    "fan-out": Work(_fan_out, _say_publishing),
-    "latency": Work(_latency, _say_publishing),
-    "connect": Work(_connect, _say_joining),
-    "idle": Work(_idle, _say_memory),
+WORKLOADS: Final = {
+    "publish": Workload(_publish, _report_publishing),
+    "fan-out": Workload(_fan_out, _report_publishing),
+    "latency": Workload(_latency, _report_publishing),
+    "connect": Workload(_connect, _report_joining),
+    "idle": Workload(_idle, _report_memory),
 }
 
 
-class Screen(NamedTuple):
-    """Where it writes: `out` takes results, `progress` opens a bar for a work."""
+class Output(NamedTuple):
+    """Where to write: results, error sentences, and the progress of a workload, given its name."""
 
-    out: Callable[[str], None]
-    tell: Callable[[str], None]
+    write: Callable[[str], None]
+    write_error: Callable[[str], None]
     progress: Callable[[str], AbstractContextManager[Progress]]
 
 
-def bench(names: tuple[str, ...], plan: Plan, as_json: bool, screen: Screen) -> Exit:
-    """Do these works. Raises NotLoopback when the server is on another machine and that was not allowed."""
+def bench(names: tuple[str, ...], options: Options, as_json: bool, output: Output) -> Exit:
+    """Run these workloads, or all. Raises NotLoopback for a server on another machine if `remote` is false."""
     try:
-        _only_loopback(plan)
-        results = [_bench(name, plan, as_json, screen) for name in names or WORKS]
+        _only_loopback(options)
+        results = [_bench(name, options, as_json, output) for name in names or WORKLOADS]
     except LoadFailed as error:
-        screen.tell(f"Error: {error}")
+        output.write_error(f"Error: {error}")
         return Exit.UNREACHABLE if isinstance(error, ServerUnreachable) else Exit.REFUSED
     return Exit.REFUSED if any(result.missing for result in results) else Exit.DONE
 
 
-def _bench(name: str, plan: Plan, as_json: bool, screen: Screen) -> Result:
-    work = WORKS[name]
-    load = work.load(plan)
-    with screen.progress(name) as progress:
-        result = run(load, plan.server(), progress)
+def _bench(name: str, options: Options, as_json: bool, output: Output) -> Result:
+    workload = WORKLOADS[name]
+    load = workload.load(options)
+    with output.progress(name) as progress:
+        result = run(load, options.server(), progress)
     if as_json:
-        screen.out(msgspec.json.encode(_data(name, load, result)).decode())
+        output.write(msgspec.json.encode(_data(name, load, result)).decode())
     else:
-        screen.out("\n  ".join([_title(name, load), *work.say(result)]))
+        output.write("\n  ".join([_title(name, load), *workload.report(result)]))
     return result
 
 
-def _only_loopback(plan: Plan) -> None:
+def _only_loopback(options: Options) -> None:
     try:
-        found = socket.getaddrinfo(plan.host, plan.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ServerUnreachable(f"{plan.host} is not known: {error.strerror}") from None
-    if not plan.remote and not all(ip_address(address[0]).is_loopback for *_, address in found):
-        raise NotLoopback(f"{plan.host} is another machine: load it only if it is yours to load, with --remote")
+        raise ServerUnreachable(f"{options.host} is not known: {error.strerror}") from None
+    if not options.remote and not all(ip_address(address[0]).is_loopback for *_, address in found):
+        raise NotLoopback(f"{options.host} is another machine: load it with --remote if you may")
 
 
 def _title(name: str, load: Load) -> str:
@@ -187,21 +186,21 @@ def _title(name: str, load: Load) -> str:
     if load.publishers:
         parts += [f"{load.publishers:,} publishers", f"for {load.seconds:g} s or {load.messages:,} messages"]
     if load.rate:
-        parts.append(f"{load.rate * load.speech.messages:,.0f} a second")
+        parts.append(f"{load.rate * load.script.messages:,.0f} a second")
     if load.window:
-        parts.append(f"{load.window} on the way")
+        parts.append(f"window {load.window}")
     return f"{name}: {', '.join(parts)}"
 
 
 def _data(name: str, load: Load, result: Result) -> dict[str, Any]:
-    """The result for programs; times are seconds, but for latencies: these are microseconds."""
-    asked = ("readers", "publishers", "messages", "seconds", "rate", "window", "at_once", "processes")
+    """The result for programs. Times are seconds, but latencies are microseconds."""
+    option_names = ("readers", "publishers", "messages", "seconds", "rate", "window", "at_once", "processes")
     measured = {
         key: value._asdict() if isinstance(value, Latency) else value for key, value in result._asdict().items()
     }
     return {
         "work": name,
-        "asked": {key: getattr(load, key) for key in asked},
+        "asked": {key: getattr(load, key) for key in option_names},
         **measured,
         "missing": result.missing,
         "bottleneck": result.bottleneck if load.publishers else None,

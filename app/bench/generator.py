@@ -1,5 +1,6 @@
-"""One process of a load: connects, publishes, counts. It does as little as it can for each delivery, so that what is
-measured is the server.
+"""One process of a load: connects, publishes and counts deliveries.
+
+It does as little as possible for each delivery, so that the server is measured and not the generator.
 """
 
 import gc
@@ -18,19 +19,19 @@ from time import monotonic_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..net.sockets import raise_open_files
-from .clients import Connection, Publisher, Reader, Trouble
+from .connections import Connection, ConnectionFailed, Publisher, Subscriber
 from .load import Share
 
-SAMPLES: Final = 50_000  # deliveries whose latency is read: reading costs more than counting
-SAMPLED: Final = 20  # readers for which it is read, where there are more deliveries
-SOURCES: Final = 64  # loopback addresses to come from: each has ports of its own
-GIVE_UP: Final = 5_000_000_000  # nanoseconds without a delivery: what is missing will not come
+MAX_SAMPLES: Final = 50_000  # deliveries of which every latency is measured: that costs more than counting
+SAMPLED_READERS: Final = 20  # whose latencies are measured if there are more deliveries
+SOURCE_ADDRESSES: Final = 64  # loopback addresses to connect from: each has its own range of ports
+DELIVERY_TIMEOUT: Final = 5_000_000_000  # nanoseconds without a delivery: the missing ones will not come
 
-_IP_BIND_ADDRESS_NO_PORT: Final = 24  # Linux: the port is chosen at the connect, so that it may be another's too
+_IP_BIND_ADDRESS_NO_PORT: Final = 24  # Linux: connect() chooses the port, so that sockets to other peers may share it
 
 
-class Joined(NamedTuple):
-    """Times are nanoseconds of the monotonic clock, latencies nanoseconds."""
+class JoinReport(NamedTuple):
+    """Times are nanoseconds of the monotonic clock; latencies are nanoseconds."""
 
     begin: int
     end: int
@@ -38,19 +39,21 @@ class Joined(NamedTuple):
     cpu: float  # seconds of this process
 
 
-class Report(NamedTuple):
+class PublishReport(NamedTuple):
+    """Units as in JoinReport."""
+
     begin: int
     end: int
     published: int  # messages
     delivered: int
     latencies: "array[int]"
-    answers: "array[int]"
-    last: dict[int, int]  # the time a message was due → its latency to the last reader; empty where not all were read
+    answer_latencies: "array[int]"
+    last_latencies: dict[int, int]  # the time a message was due → its latency to the last reader; only if all measured
     cpu: float
 
 
-class Board:
-    """Where the processes of a load write how far they are: each in its own column."""
+class Scoreboard:
+    """Shared memory in which each process of a load writes its progress, each to its own slot."""
 
     def __init__(self, processes: int) -> None:
         context = get_context("forkserver")
@@ -72,179 +75,186 @@ class Pipe(Protocol):
     def recv(self) -> Any: ...
 
 
-def generate(share: Share, board: Board, pipe: Pipe) -> None:
-    """Do the share, each part of it when told; report through the pipe, or say in a sentence what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us, who ends us
+def generate(share: Share, scoreboard: Scoreboard, pipe: Pipe) -> None:
+    """Do a share of the load: connect, and publish, each when the pipe has a command; send the reports to the pipe.
+
+    If something fails, a sentence about it is sent in place of the report.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     gc.disable()
     raise_open_files()
     if share.load.cpus:
         os.sched_setaffinity(0, share.load.cpus)
-    with suppress(EOFError, BrokenPipeError):  # who started us is gone
+    with suppress(EOFError, BrokenPipeError):  # the parent is gone
         try:
-            generator = Generator(share, board)
+            generator = Generator(share, scoreboard)
             pipe.send(None)
             pipe.recv()
             pipe.send(generator.join())
             pipe.recv()
             pipe.send(generator.publish())
             pipe.recv()
-        except (Trouble, OSError) as error:
+        except (ConnectionFailed, OSError) as error:
             pipe.send(str(error))
 
 
 class Generator:
-    """The Work of its connections."""
+    """The Context of its connections."""
 
-    def __init__(self, share: Share, board: Board) -> None:
+    def __init__(self, share: Share, scoreboard: Scoreboard) -> None:
         self.load = share.load
-        self.speech = self.load.speech
+        self.script = self.load.script
         self.buffer = bytearray(1 << 18)
         self.sampled = 0
-        self.latencies, self.answers = array("q"), array("q")
-        self.last: dict[int, int] = {}
+        self.latencies, self.answer_latencies = array("q"), array("q")
+        self.last_latencies: dict[int, int] = {}
         self.delivered = 0
-        self.waiting: set[Publisher] = set()
+        self.unanswered: set[Publisher] = set()
         self.idle: deque[Publisher] = deque()
-        self._share, self._board = share, board
-        self._heard: dict[int, Callable[[], None]] = {}
+        self._share, self._scoreboard = share, scoreboard
+        self._callbacks: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
         self._family, self._source = _family(self.load.host)
         self._connections: list[Connection] = []
-        self._opening = 0
+        self._connecting = 0
         self._join_latencies = array("q")
         self._publishes = 0
-        self._heard_at = 0
+        self._last_event = 0
 
     # Joining
 
-    def join(self) -> Joined:
-        """All connections, so many at once."""
+    def join(self) -> JoinReport:
+        """Open all connections, `max_connecting` at a time."""
         begin, cpu = monotonic_ns(), process_time()
-        kinds: deque[type[Connection]] = deque([Reader] * self._share.readers + [Publisher] * self._share.publishers)
-        while kinds or self._opening:
-            while kinds and self._opening < self.load.connecting:
-                self._open(kinds.popleft())
-            self._turn(0.1)
-            self._board.joined[self._share.number] = len(self._join_latencies)
-        return Joined(begin, monotonic_ns(), self._join_latencies, process_time() - cpu)
+        kinds: deque[type[Connection]] = deque(
+            [Subscriber] * self._share.readers + [Publisher] * self._share.publishers
+        )
+        while kinds or self._connecting:
+            while kinds and self._connecting < self.load.max_connecting:
+                self._connect(kinds.popleft())
+            self._poll(0.1)
+            self._scoreboard.joined[self._share.number] = len(self._join_latencies)
+        return JoinReport(begin, monotonic_ns(), self._join_latencies, process_time() - cpu)
 
-    def _open(self, kind: "type[Connection]") -> None:
+    def _connect(self, kind: "type[Connection]") -> None:
         number = self._share.number + len(self._connections) * self.load.processes
         sock = socket.socket(self._family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._source:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((self._source % (2 + number % SOURCES), 0))
+            sock.bind((self._source % (2 + number % SOURCE_ADDRESSES), 0))
         connection = kind(self, sock, number)
         self._connections.append(connection)
-        self._opening += 1
+        self._connecting += 1
         sock.connect_ex((self.load.host, self.load.port))
-        self._heard[sock.fileno()] = connection.connected
+        self._callbacks[sock.fileno()] = connection.connected
         self._epoll.register(sock, select.EPOLLOUT)
 
-    def hear(self, sock: socket.socket, heard: Callable[[], None]) -> None:
-        self._heard[sock.fileno()] = heard
+    def on_readable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+        self._callbacks[sock.fileno()] = callback
         self._epoll.modify(sock, select.EPOLLIN)
 
-    def opened(self, latency: int | None) -> None:
-        self._opening -= 1
+    def connection_ready(self, latency: int | None) -> None:
+        self._connecting -= 1
         if latency is not None:
             self._join_latencies.append(latency)
 
-    def samples(self) -> bool:
+    def needs_sample(self) -> bool:
         load, share = self.load, self._share
-        messages = min(load.messages, load.rate * load.seconds * load.speech.messages or load.messages)
-        wanted = load.readers if load.readers * messages <= SAMPLES else SAMPLED
+        messages = min(load.messages, load.rate * load.seconds * load.script.messages or load.messages)
+        wanted = load.readers if load.readers * messages <= MAX_SAMPLES else SAMPLED_READERS
         return self.sampled < -(-wanted * share.readers // load.readers)
 
     # Publishing
 
-    def publish(self) -> Report:
-        """Messages and their deliveries, until there is no more to publish and all was heard."""
+    def publish(self) -> PublishReport:
+        """Publish this process's share, and receive until all processes have finished and everything is delivered."""
         begin, cpu = monotonic_ns(), process_time()
-        self._heard_at = begin
+        self._last_event = begin
         end = begin + int(self.load.seconds * 1e9)
         publishing = self._share.publishes > 0
-        while publishing or not self._complete():
+        while publishing or not self._all_delivered():
             now = monotonic_ns()
             if publishing:
-                self._offer(begin, now)
-                left = self._share.publishes - self._publishes
-                publishing = left > 0 and now < end
-            if not publishing and not self.waiting:
-                self._board.finished[self._share.number] = 1
-            if now - self._heard_at > GIVE_UP and not publishing and not self.waiting:
+                self._publish_some(begin, now)
+                remaining = self._share.publishes - self._publishes
+                publishing = remaining > 0 and now < end
+            if not publishing and not self.unanswered:
+                self._scoreboard.finished[self._share.number] = 1
+            if now - self._last_event > DELIVERY_TIMEOUT and not publishing and not self.unanswered:
                 break
             self._wait(begin, publishing)
-        all_read = self.sampled == self._share.readers
-        return Report(
+        all_sampled = self.sampled == self._share.readers
+        return PublishReport(
             begin if self._publishes else 0,
-            self._heard_at,
-            self._publishes * self.speech.messages,
+            self._last_event,
+            self._publishes * self.script.messages,
             self.delivered,
             self.latencies,
-            self.answers,
-            self.last if all_read else {},
+            self.answer_latencies,
+            self.last_latencies if all_sampled else {},
             process_time() - cpu,
         )
 
-    def _complete(self) -> bool:
-        published = sum(self._board.published)
-        return self._board.all_finished() and self.delivered >= published * self._share.readers
+    def _all_delivered(self) -> bool:
+        published = sum(self._scoreboard.published)
+        return self._scoreboard.all_finished() and self.delivered >= published * self._share.readers
 
-    def _offer(self, begin: int, now: int) -> None:
-        """Publish what may be published now."""
-        room = self._room(begin, now)
-        pipelines = self.load.at_once > 1 and bool(self.speech.answer)
-        while room > 0 and self.idle:
+    def _publish_some(self, begin: int, now: int) -> None:
+        """Publish as much as the limits and the idle publishers allow now."""
+        allowed = self._allowed(begin, now)
+        pipelines = self.load.at_once > 1 and bool(self.script.answer)
+        while allowed > 0 and self.idle:
             publisher = self.idle.popleft()
-            count = min(room, publisher.credit) if pipelines else 1
-            publisher.publish([self._due(begin) for _ in range(count)])
-            room -= count
-        self._board.published[self._share.number] = self._publishes * self.speech.messages
+            count = min(allowed, publisher.credit) if pipelines else 1
+            publisher.publish([self._next_due(begin) for _ in range(count)])
+            allowed -= count
+        self._scoreboard.published[self._share.number] = self._publishes * self.script.messages
 
-    def _due(self, begin: int) -> int:
-        """When the next publish was to be sent: at a fixed rate that does not depend on whether it could be."""
+    def _next_due(self, begin: int) -> int:
+        """The time the next publish is due. At a fixed rate it is the scheduled time, even if it is late: latencies
+        then include the delay that a slow server causes."""
         number, self._publishes = self._publishes, self._publishes + 1
-        return self._turn_of(begin, number) if self._share.rate else monotonic_ns()
+        return self._scheduled(begin, number) if self._share.rate else monotonic_ns()
 
-    def _turn_of(self, begin: int, number: int) -> int:
-        """When that publish is due at the rate of this process, which takes turns with the others."""
+    def _scheduled(self, begin: int, number: int) -> int:
+        """When publish `number` of this process is due at its rate. The processes are offset against each other."""
         return begin + int((number / self._share.rate + self._share.number / self.load.rate) * 1e9)
 
-    def _room(self, begin: int, now: int) -> int:
-        """Publishes that the bounds leave."""
-        room = self._share.publishes - self._publishes
+    def _allowed(self, begin: int, now: int) -> int:
+        """How many publishes the number of messages, the rate and the window still allow."""
+        allowed = self._share.publishes - self._publishes
         if self._share.rate:
-            over = (now - self._turn_of(begin, 0)) / 1e9
-            room = min(room, floor(over * self._share.rate) + 1 - self._publishes)
+            elapsed = (now - self._scheduled(begin, 0)) / 1e9
+            allowed = min(allowed, floor(elapsed * self._share.rate) + 1 - self._publishes)
         if self.load.window and self.load.readers:
-            on_the_way = sum(self._board.published) - sum(self._board.delivered) / self.load.readers
-            room = min(room, int((self.load.window - on_the_way) / self.speech.messages))
-        return room
+            board = self._scoreboard
+            undelivered = sum(board.published) - sum(board.delivered) / self.load.readers
+            allowed = min(allowed, int((self.load.window - undelivered) / self.script.messages))
+        return allowed
 
     def _wait(self, begin: int, publishing: bool) -> None:
-        """For something to be heard, or to be published."""
-        patience = 0.001 if self.load.processes > 1 else 0.05
+        """Wait until a socket is readable or a publish is due."""
+        timeout = 0.001 if self.load.processes > 1 else 0.05
         if publishing and self._share.rate and self.idle:
-            due = (self._turn_of(begin, self._publishes) - monotonic_ns()) / 1e9
-            # select() waits for microseconds, where epoll's smallest step is a thousand of them.
-            select.select((self._epoll,), (), (), min(max(due, 0.0), patience))
-            patience = 0.0
-        self._turn(patience)
-        self._board.delivered[self._share.number] = self.delivered
+            due = (self._scheduled(begin, self._publishes) - monotonic_ns()) / 1e9
+            # select() has a resolution of microseconds, epoll of milliseconds.
+            select.select((self._epoll,), (), (), min(max(due, 0.0), timeout))
+            timeout = 0.0
+        self._poll(timeout)
+        self._scoreboard.delivered[self._share.number] = self.delivered
 
-    def _turn(self, patience: float) -> None:
-        events = self._epoll.poll(patience)
+    def _poll(self, timeout: float) -> None:
+        events = self._epoll.poll(timeout)
         for file, _ in events:
-            self._heard[file]()
+            self._callbacks[file]()
         if events:
-            self._heard_at = monotonic_ns()
+            self._last_event = monotonic_ns()
 
 
 def _family(host: str) -> tuple[int, str]:
-    """The address family of a numeric address, and a pattern of the addresses to come from; empty: any."""
+    """The address family of a numeric address, and a pattern of source addresses; empty: the system chooses."""
     if ":" in host:
         return socket.AF_INET6, ""
     return socket.AF_INET, "127.0.0.%d" if host.startswith("127.") else ""

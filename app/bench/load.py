@@ -3,29 +3,29 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .speech import Speech
+from .wire_script import WireScript
 
 
 class Load(NamedTuple):
-    """Readers join; then messages are published, for `seconds` or until there were `messages`, whichever is first."""
+    """Readers (subscribers) join. Then messages are published until `messages` or `seconds` is reached."""
 
     host: str
     port: int
-    speech: Speech
+    script: WireScript
     readers: int = 0
     publishers: int = 0
     messages: int = 0
     seconds: float = 10.0
-    at_once: int = 1  # publishes of one connection that have no answer yet
-    window: int = 0  # messages on the way to the readers at most; 0 is no bound
-    rate: float = 0.0  # publishes a second, answered or not; 0 is as fast as it goes
-    connecting: int = 64  # connections that are being made at once
-    settle: float = 0.0  # seconds of rest between joining and publishing
+    at_once: int = 1  # publishes of one connection that may wait for their answers
+    window: int = 0  # messages published but not delivered yet, at most; 0: no bound
+    rate: float = 0.0  # publishes a second, whether answered or not; 0: as fast as possible
+    max_connecting: int = 64  # connections that are being established at the same time
+    settle: float = 0.0  # seconds between joining and publishing
     processes: int = 1
-    cpus: frozenset[int] = frozenset()  # where the generators may run; empty is anywhere
+    cpus: frozenset[int] = frozenset()  # where the generators may run; empty: anywhere
 
     def shares(self) -> "Iterator[Share]":
-        """It in equal parts; those without a publisher have nothing to publish."""
+        """Equal parts, one a process. Processes without a publisher have no messages to publish."""
         publishing = min(self.processes, self.publishers)
         for number in range(self.processes):
             yield Share(
@@ -33,7 +33,7 @@ class Load(NamedTuple):
                 number,
                 readers=_part(self.readers, number, self.processes),
                 publishers=_part(self.publishers, number, self.processes),
-                publishes=_part(self.messages // self.speech.messages, number, publishing),
+                publishes=_part(self.messages // self.script.messages, number, publishing),
                 rate=self.rate / publishing if publishing else 0.0,
             )
 

@@ -103,18 +103,18 @@ def copying() -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def measuring(work: str) -> Iterator[Callable[[str, int, float], None]]:
-    """A bar that is told what is counted, how many, and which part of the work is over."""
+def workload_progress(workload: str) -> Iterator[Callable[[str, int, float], None]]:
+    """A progress bar: yields a function of the noun that is counted, the count, and the part that is done."""
     if not sys.stderr.isatty():
-        yield lambda _what, _done, _part: None
+        yield lambda _noun, _count, _part: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]:,} {task.fields[what]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]:,} {task.fields[noun]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(work, total=1.0, done=0, what="")
-        yield lambda what, done, part: bar.update(task, completed=part, done=done, what=what)
+        task = bar.add_task(workload, total=1.0, count=0, noun="")
+        yield lambda noun, count, part: bar.update(task, completed=part, count=count, noun=noun)
 
 
 def _bar(*columns: "ProgressColumn") -> "Bar":

@@ -1,4 +1,4 @@
-"""`plainmq bench`, run as a shell runs it, in a tiny size."""
+"""`plainmq bench` as a subprocess, with tiny workloads."""
 
 import json
 import os
@@ -41,18 +41,18 @@ def bench(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def found(*arguments: str, url: str) -> list[dict[str, Any]]:
+def bench_json(*arguments: str, url: str) -> list[dict[str, Any]]:
     done = bench("--json", *arguments, url=url)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_all_works_are_done_and_told_to_people(server: ServerProcess) -> None:
+def test_all_workloads_run_and_print_a_report(server: ServerProcess) -> None:
     done = bench(*TINY, "--rate", "200", url=server.url)
     assert (done.returncode, done.stderr) == (0, "")
     titles = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert [title.partition(":")[0] for title in titles] == ["publish", "fan-out", "latency", "connect", "idle"]
-    for said in (
+    for text in (
         "published          20,",
         "delivered          40,",
         "p99.9",
@@ -60,11 +60,11 @@ def test_all_works_are_done_and_told_to_people(server: ServerProcess) -> None:
         "KiB a reader",
         "generator",
     ):
-        assert said in done.stdout
+        assert text in done.stdout
 
 
-def test_works_are_told_to_programs_as_json(server: ServerProcess) -> None:
-    publish, fan_out, connect = found("publish", "fan-out", "connect", *TINY, url=server.url)
+def test_results_are_printed_as_json(server: ServerProcess) -> None:
+    publish, fan_out, connect = bench_json("publish", "fan-out", "connect", *TINY, url=server.url)
     assert [one["work"] for one in (publish, fan_out, connect)] == ["publish", "fan-out", "connect"]
     assert (publish["published"], publish["readers"], publish["answer_latency"]["samples"]) == (20, 0, 20)
     assert (fan_out["published"], fan_out["delivered"], fan_out["missing"]) == (20, 40, 0)
@@ -73,18 +73,18 @@ def test_works_are_told_to_programs_as_json(server: ServerProcess) -> None:
     assert (connect["join_latency"]["samples"], connect["published"]) == (2, 0)
 
 
-def test_the_line_port_is_loaded_where_it_is_named(server: ServerProcess) -> None:
+def test_the_line_port_is_loaded_if_its_address_is_given(server: ServerProcess) -> None:
     line_port = f"localhost:{server.tcp_port}"
-    (lines,) = found("fan-out", *TINY, "--line-port", line_port, "--at-once", "5", url="http://127.0.0.1:1")
+    (lines,) = bench_json("fan-out", *TINY, "--line-port", line_port, "--at-once", "5", url="http://127.0.0.1:1")
     assert (lines["published"], lines["delivered"]) == (20, 40)
 
 
 def test_at_once_makes_batches_over_http(server: ServerProcess) -> None:
-    (batches,) = found("publish", "--messages", "100", "--at-once", "50", "--processes", "2", url=server.url)
+    (batches,) = bench_json("publish", "--messages", "100", "--at-once", "50", "--processes", "2", url=server.url)
     assert (batches["published"], batches["answer_latency"]["samples"]) == (100, 2)
 
 
-def test_a_terminal_sees_how_far_it_is(server: ServerProcess) -> None:
+def test_a_terminal_shows_the_progress(server: ServerProcess) -> None:
     ours, theirs = pty.openpty()
     try:
         command = [*PROGRAM, "publish", *TINY, "--url", server.url]
@@ -97,7 +97,7 @@ def test_a_terminal_sees_how_far_it_is(server: ServerProcess) -> None:
         os.close(theirs)
 
 
-def test_another_machine_is_loaded_only_when_that_is_allowed() -> None:
+def test_a_server_on_another_machine_needs_the_option_remote() -> None:
     done = bench("publish", *TINY, url="http://192.0.2.1:8000")
     assert done.returncode == 2
     assert "--remote" in done.stderr
@@ -110,7 +110,7 @@ def test_a_server_that_cannot_be_reached_is_status_3() -> None:
     assert bench("publish", *TINY, url="http://no-such-host.invalid").returncode == 3
 
 
-def test_a_refusal_is_status_1_and_said(server: ServerProcess) -> None:
+def test_a_refusal_is_status_1_with_a_sentence(server: ServerProcess) -> None:
     done = bench("publish", *TINY, "--topic", "a..b", url=server.url)
     assert (done.returncode, done.stdout) == (1, "")
     assert "is not a topic" in done.stderr
@@ -128,7 +128,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, ["bench", *arguments]).exit_code == 2
 
 
-def test_a_token_opens_both_doors(tmp_path: Path) -> None:
+def test_a_token_works_on_both_ports(tmp_path: Path) -> None:
     rights = ["--publish", "bench", "--subscribe", "bench"]
     made = subprocess.run(
         [sys.executable, "-m", "app", "token", "me", *rights, "--tokens", "tokens"],
@@ -139,26 +139,26 @@ def test_a_token_opens_both_doors(tmp_path: Path) -> None:
     with start_server("--auth", "required", "--tokens", str(tmp_path / "tokens")) as server:
         line_port = ["--line-port", f"127.0.0.1:{server.tcp_port}"]
         assert bench("publish", *TINY, url=server.url).returncode == 1
-        for door in ([], line_port):
-            (one,) = found("fan-out", *TINY, *token, *door, url=server.url)
+        for port in ([], line_port):
+            (one,) = bench_json("fan-out", *TINY, *token, *port, url=server.url)
             assert (one["published"], one["delivered"]) == (20, 40)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_all_its_processes(server: ServerProcess, number: signal.Signals) -> None:
+def test_a_signal_ends_the_command_and_its_processes(server: ServerProcess, number: signal.Signals) -> None:
     command = [*PROGRAM, "publish", "--seconds", "10m", "--url", server.url, "--json"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
-            _until_it_publishes(server)
+            _wait_for_publishing(server)
             process.send_signal(number)
-            _, said = process.communicate(timeout=DEADLINE)  # its processes have its standard error, too
-            assert (process.returncode, said) == (128 + number, b"")
+            _, stderr = process.communicate(timeout=DEADLINE)  # ends when its processes, which inherit it, have ended
+            assert (process.returncode, stderr) == (128 + number, b"")
         finally:
             process.kill()
 
 
-def _until_it_publishes(server: ServerProcess) -> None:
-    """A message comes that was not there before."""
+def _wait_for_publishing(server: ServerProcess) -> None:
+    """Wait until the newest message of the topic changes."""
     path = f"{server.url}/topics/bench/messages"
     newest = httpx.get(path, params={"since": "last:1"}).json()["messages"][-1:]
     deadline = time.monotonic() + DEADLINE

@@ -1,4 +1,4 @@
-"""The load generator: what it counts, how it measures, and what it says when something is wrong."""
+"""The load generator: its counts, its measurements, and its error sentences."""
 
 import multiprocessing
 import os
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.bench.coordinator import Latency, LoadFailed, Result, ServerUnreachable, run
 from app.bench.load import Load
-from app.bench.processes import Family, listening_on
-from app.bench.speech import http, lines, literal
-from app.bench.team import Latency, LoadFailed, Result, ServerUnreachable, run
+from app.bench.process_tree import ProcessTree, listener_of
+from app.bench.wire_script import http, lines, literal
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
 
 
@@ -36,11 +36,11 @@ def test_several_processes_share_a_load(server: ServerProcess) -> None:
     assert result.join_latency.samples == 3
 
 
-def test_a_window_bounds_what_is_on_the_way(server: ServerProcess) -> None:
+def test_a_window_bounds_the_undelivered_messages(server: ServerProcess) -> None:
     load = Load(server.host, server.tcp_port, literal("window", 64), readers=2, publishers=1, messages=100, window=1)
     result = run(load)
     assert (result.published, result.missing) == (100, 0)
-    # Each began when the one before it was there; half of them took the median at least.
+    # Each message was sent after the one before it was delivered; half of them took at least the median.
     assert 50 * result.last_reader.p50 <= result.seconds * 1e6
 
 
@@ -49,18 +49,18 @@ def test_pipelined_lines_are_all_answered(server: ServerProcess) -> None:
     assert run(load).answer_latency.samples == 1_000
 
 
-def test_publishing_ends_when_its_time_is_over(server: ServerProcess) -> None:
+def test_publishing_ends_after_the_given_seconds(server: ServerProcess) -> None:
     result = run(by_http(server, "time")._replace(messages=1_000_000, seconds=0.2))
     assert 0 < result.published < 1_000_000
     assert result.missing == 0
 
 
-def test_latency_counts_from_when_a_message_was_due_also_while_the_server_stands_still(server: ServerProcess) -> None:
+def test_latency_counts_from_when_a_message_was_due_even_if_the_server_is_stopped(server: ServerProcess) -> None:
     """At a rate of 100 a second, a server that stops for a second delays a hundred messages, not one."""
     pid, stopped = server.process.pid, threading.Event()
 
-    def stop(what: str, done: int, _part: float) -> None:
-        if what == "messages" and done and not stopped.is_set():
+    def stop(noun: str, count: int, _part: float) -> None:
+        if noun == "messages" and count and not stopped.is_set():
             stopped.set()
             os.kill(pid, signal.SIGSTOP)
             threading.Timer(1.0, os.kill, (pid, signal.SIGCONT)).start()
@@ -68,7 +68,9 @@ def test_latency_counts_from_when_a_message_was_due_also_while_the_server_stands
     load = Load(server.host, server.port, http("rate", 64), readers=1, publishers=1, messages=100, rate=100.0)
     result = run(load, None, stop)
     assert (result.published, result.missing) == (100, 0)
-    assert result.latency.p50 > 100_000  # microseconds; one message at a time would show one that is late
+    assert (
+        result.latency.p50 > 100_000
+    )  # microseconds; a generator that waits for each answer would measure one late message
 
 
 def test_several_processes_share_a_rate_and_take_turns(server: ServerProcess) -> None:
@@ -78,35 +80,35 @@ def test_several_processes_share_a_rate_and_take_turns(server: ServerProcess) ->
 
 
 def test_the_cost_and_the_memory_of_the_server_are_read(server: ServerProcess) -> None:
-    assert listening_on(server.port) == listening_on(server.tcp_port) == server.process.pid
-    result = run(by_http(server, "cost")._replace(readers=50), Family(server.process.pid))
+    assert listener_of(server.port) == listener_of(server.tcp_port) == server.process.pid
+    result = run(by_http(server, "cost")._replace(readers=50), ProcessTree(server.process.pid))
     assert result.server_cpu
     assert result.server_cpu > 0
     assert result.memory is not None
 
 
-def test_nobody_listens_there() -> None:
+def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
     with pytest.raises(ServerUnreachable, match="cannot be reached"):
         run(Load("127.0.0.1", free_port(), http("foo", 64), readers=1))
-    assert listening_on(free_port()) is None
+    assert listener_of(free_port()) is None
 
 
-def test_a_refusal_is_told_with_what_the_server_said(server: ServerProcess) -> None:
+def test_a_refusal_is_reported_with_the_sentence_of_the_server(server: ServerProcess) -> None:
     refused = http("foo", 64)._replace(publish=b"POST /topics/a..b/messages HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with pytest.raises(LoadFailed, match="is not a topic"):
-        run(by_http(server, "foo")._replace(speech=refused))
+        run(by_http(server, "foo")._replace(script=refused))
     with pytest.raises(LoadFailed, match="does not go by the name"):
-        run(by_http(server, "foo")._replace(speech=http("foo", 64, host="elsewhere.example")))
+        run(by_http(server, "foo")._replace(script=http("foo", 64, host="elsewhere.example")))
     with pytest.raises(LoadFailed, match="Malformed json message"):
         run(Load(server.host, server.tcp_port, lines("a b", 64), publishers=1, messages=1))
 
 
-def test_a_server_that_closes_is_told() -> None:
+def test_a_server_that_closes_the_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
         def close_all() -> None:
-            for _ in range(2):  # the first is a look whether somebody is there
+            for _ in range(2):  # the first only checks that the port is reachable
                 listener.settimeout(DEADLINE)
                 listener.accept()[0].close()
 
@@ -128,7 +130,7 @@ NOTHING = Latency.of([])
 
 
 @pytest.mark.parametrize(
-    ("generator", "server", "who"),
+    ("generator", "server", "bottleneck"),
     [
         (0.95, 0.5, "generator"),
         (0.95, 0.95, "both"),
@@ -137,13 +139,13 @@ NOTHING = Latency.of([])
         (0.95, None, "generator"),
     ],
 )
-def test_who_had_no_time_to_spare_is_named(generator: float, server: float | None, who: str) -> None:
+def test_the_bottleneck_is_named(generator: float, server: float | None, bottleneck: str) -> None:
     result = Result(0, 0, NOTHING, None, 1, 0, 1.0, NOTHING, NOTHING, NOTHING, server, None, (0.1, generator))
-    assert result.bottleneck == who
+    assert result.bottleneck == bottleneck
 
 
-def test_its_processes_end_with_it(server: ServerProcess) -> None:
-    def fail(_what: str, _done: int, _part: float) -> None:
+def test_the_generator_processes_end_with_the_load(server: ServerProcess) -> None:
+    def fail(_noun: str, _count: int, _part: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

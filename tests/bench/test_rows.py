@@ -1,4 +1,4 @@
-"""The machinery of the benchmarks, in a tiny size: every row against plainmq, and every other server that is there."""
+"""The benchmarks with tiny loads: every row against plainmq, and every other server that is installed."""
 
 import math
 import subprocess
@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.processes import Family
-from app.bench.team import run
+from app.bench.coordinator import run
+from app.bench.process_tree import ProcessTree
 from benchmarks import compare
 from benchmarks.peers import PEERS, Place, Started, present, started
 from benchmarks.rows import ROWS, Case, Row, load
 from tests.harness import DEADLINE, ROOT, start_server
 
 OURS = [(name, case) for name, row in ROWS.items() for case in (row.ours, *row.theirs) if case.peer == "plainmq"]
-DOORS = [(name, door) for name, peer in PEERS.items() if name != "plainmq" for door in peer.doors]
+ENDPOINTS = [(name, endpoint) for name, peer in PEERS.items() if name != "plainmq" for endpoint in peer.endpoints]
 
 
 @pytest.fixture(scope="module")
 def plainmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     with start_server("--max-topics", "20000") as server:
         place = Place(tmp_path_factory.mktemp("plainmq"), server.port, server.tcp_port)
-        yield Started(PEERS["plainmq"], Family(server.process.pid), place)
+        yield Started(PEERS["plainmq"], ProcessTree(server.process.pid), place)
 
 
 def tiny(row: Row) -> dict[str, object]:
-    """Until the messages are there: a slow machine may take its time."""
+    """Changes to a row's load. It ends after the messages, not after a time, so that it passes on a slow machine."""
     readers, messages = bool(row.load.get("readers")), bool(row.load.get("messages"))
     counters = {"readers": 2 * readers, "publishers": 2 * messages, "messages": 400 * messages}
     return {**counters, "rate": 0.0, "settle": 0.0, "seconds": DEADLINE}
@@ -37,26 +37,26 @@ def tiny(row: Row) -> dict[str, object]:
 @pytest.mark.parametrize(("name", "case"), OURS, ids=[f"{name}: {case.name}" for name, case in OURS])
 def test_a_row_measures_plainmq(plainmq: Started, name: str, case: Case) -> None:
     row = ROWS[name]
-    speech = plainmq.peer.doors[case.door].speech(row.size)
-    speech = case.prepare(plainmq, speech) if case.prepare else speech
-    result = run(load(row, case, plainmq, speech, tiny(row)), plainmq.family)
+    script = plainmq.peer.endpoints[case.endpoint].script(row.size)
+    script = case.prepare(plainmq, script) if case.prepare else script
+    result = run(load(row, case, plainmq, script, tiny(row)), plainmq.processes)
     assert (result.published, result.missing) == (tiny(row)["messages"], 0)
     assert math.isfinite(row.figure(result))
     assert result.server_cpu is not None
 
 
-@pytest.mark.parametrize(("name", "door"), DOORS, ids=[f"{name}: {door}" for name, door in DOORS])
-def test_a_peer_delivers_what_its_speech_publishes(name: str, door: str) -> None:
+@pytest.mark.parametrize(("name", "endpoint"), ENDPOINTS, ids=[f"{name}: {endpoint}" for name, endpoint in ENDPOINTS])
+def test_a_peer_delivers_what_its_script_publishes(name: str, endpoint: str) -> None:
     if not present(name):
         pytest.skip(f"{name} is not installed")
-    case, row = Case(name, door), ROWS["fan-out"]
+    case, row = Case(name, endpoint), ROWS["fan-out"]
     with started(name, frozenset()) as peer:
         for size in (64, 1 << 14):
-            result = run(load(row, case, peer, peer.peer.doors[door].speech(size), tiny(row)), peer.family)
+            result = run(load(row, case, peer, peer.peer.endpoints[endpoint].script(size), tiny(row)), peer.processes)
             assert (result.published, result.delivered) == (400, 800)
 
 
-def test_the_command_prints_a_table_and_writes_what_it_found(
+def test_the_command_prints_a_table_and_writes_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["compare", "--rows", "idle-lines", "--peers", "original", "--rounds", "1", "--folder", str(tmp_path)]
@@ -65,9 +65,9 @@ def test_the_command_prints_a_table_and_writes_what_it_found(
         stack.callback(monkeypatch.undo)
         monkeypatch.setitem(ROWS, "idle-lines", ROWS["idle-lines"]._replace(load={"readers": 2}))
         compare.main()
-    said = capsys.readouterr().out
-    assert "| original" in said
-    assert "| idle-lines |" in said
+    output = capsys.readouterr().out
+    assert "| original" in output
+    assert "| idle-lines |" in output
     assert "idle-lines --peers original" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "report.json").stat().st_size
 

@@ -1,4 +1,4 @@
-"""What processes of this machine have used, as Linux tells it in /proc (proc(5))."""
+"""CPU time and memory of processes of this machine, read from Linux's /proc (proc(5))."""
 
 import os
 from collections.abc import Iterator
@@ -7,22 +7,21 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _LISTENING = "0A"
-_GONE = (OSError, IndexError, ValueError)  # a process that ends while it is looked at
+_GONE = (OSError, IndexError, ValueError)  # raised when a process ends while its files are read
 
 
-class Family:
-    """A process and its descendants; those that begin later are found when it is asked."""
+class ProcessTree:
+    """A process and its descendants, including those that start later."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
     def cpu_seconds(self) -> float:
-        """CPU time of all threads that run: to the nanosecond where the kernel keeps that, else in its ticks."""
+        """CPU time of all threads that still run, to the nanosecond if the kernel counts them, else in clock ticks."""
         return sum(map(_cpu_seconds, self.pids()))
 
-    def resident(self) -> int:
-        """Bytes of memory held."""
-        return sum(map(_resident, self.pids()))
+    def resident_bytes(self) -> int:
+        return sum(map(_resident_bytes, self.pids()))
 
     def pids(self) -> list[int]:
         children: dict[int, list[int]] = {}
@@ -35,8 +34,8 @@ class Family:
         return found
 
 
-def listening_on(port: int) -> int | None:
-    """The process that listens on that TCP port, if there is one and we may know; the eldest of a family."""
+def listener_of(port: int) -> int | None:
+    """The lowest pid of the processes that listen on a TCP port; None if there is none, or none that we may inspect."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     return min((pid for pid in _pids() if sockets & set(_files(pid))), default=None) if sockets else None
 
@@ -65,7 +64,7 @@ def _pids() -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields behind the name, which may hold anything: state, parent, ..."""
+    """The fields after the command name, which may contain spaces and parentheses: state, parent, ..."""
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 
@@ -79,7 +78,7 @@ def _cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _resident(pid: int) -> int:
+def _resident_bytes(pid: int) -> int:
     with suppress(*_GONE):
         return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
