@@ -71,7 +71,7 @@ TABLE = """
 """
 
 DOORS = ("web/", "tcp/")
-READS_ENVIRONMENT = "settings/__init__"
+READS_ENVIRONMENT = "settings/sources"
 PRINTS = "cli/terminal"
 CHOOSES_ENGINE = "server/build"
 ENGINES = ("storage/memory", "storage/sqlite/engine")

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import BESIDE, CLIENT, GROWTH, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from app.settings import CLIENT_VARIABLES, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from app.settings.size_rules import MAX_EXPANSION, MESSAGE_OVERHEAD
 from app.settings.values import Range
 from tests.harness import DEADLINE, ROOT, start_server
 
@@ -109,9 +110,14 @@ def _goes_through(client: httpx.Client) -> bool:
 def test_with_stores_as_small_as_they_may_be_the_largest_message_goes_through(engine: str, tmp_path: Path) -> None:
     """Whatever may stand beside its bytes, and however much longer it is as it goes out."""
     message = 2 << 20
-    least = 2 * message + BESIDE
+    least = 2 * message + MESSAGE_OVERHEAD
     small = {"max_message": message, "max_total_bytes": least, "max_disk_bytes": least, "max_batch": message}
-    small |= {"max_unfinished": message, "max_line": message, "max_unsent": GROWTH * message, "send_buffer": 1 << 10}
+    small |= {
+        "max_unfinished": message,
+        "max_line": message,
+        "max_unsent": MAX_EXPANSION * message,
+        "send_buffer": 1 << 10,
+    }
     flags = [word for name, value in small.items() for word in (flag(name), str(value))]
     with start_server(*flags, "--engine", engine.replace(":", f":{tmp_path}/"), "--data-dir", str(tmp_path)) as server:
         for query in ("", "?ttl=1h", "?delivery=one&ttl=1h"):
@@ -304,7 +310,7 @@ def test_a_name_like_nothing_is_told_where_names_are(monkeypatch: pytest.MonkeyP
 
 
 def test_every_name_that_a_client_or_a_server_reads_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in CLIENT:
+    for name in CLIENT_VARIABLES:
         monkeypatch.setenv(variable(name), "x")
     assert load() == Settings()
 

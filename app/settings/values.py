@@ -1,4 +1,4 @@
-"""What a setting may be: how it is read from a text, its bounds, and how both are told."""
+"""The values that a setting can have: how one is read from a text, its bounds, and their description."""
 
 import re
 from abc import ABC, abstractmethod
@@ -14,13 +14,13 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Values(ABC):
-    """The lawful values of a setting."""
+    """The valid values of a setting."""
 
     kind: str
-    """What one looks like, as a word for a help text."""
+    """One word for a value in a help text, such as `NUMBER`."""
 
     allowed: str
-    """Which there are, for a table; empty where any will do."""
+    """The valid values, for a table; empty if any text is valid."""
 
     expected: str
     """The same as the end of a sentence."""
@@ -34,22 +34,22 @@ class Values(ABC):
 
 
 class Range(Values):
-    """Those from `lowest` to `highest`, in words that it reads itself."""
+    """The values from `lowest` to `highest`, which are texts that `read` accepts."""
 
-    what: ClassVar[str]
+    noun: ClassVar[str]
     example: ClassVar[str]
 
     def __init__(self, lowest: str, highest: str) -> None:
         self._lowest, self._highest = self.read(lowest), self.read(highest)
         self.allowed = f"{lowest} to {highest}"
-        self.expected = f"{self.what} from {lowest} to {highest}{self.example}"
+        self.expected = f"{self.noun} from {lowest} to {highest}{self.example}"
 
     def has(self, value: Any) -> bool:
         return bool(self._lowest <= value <= self._highest)
 
 
 class Numbers(Range):
-    kind, what, example = "NUMBER", "a whole number", ""
+    kind, noun, example = "NUMBER", "a whole number", ""
 
     def read(self, text: str) -> int:
         if _WHOLE.fullmatch(text):
@@ -58,21 +58,21 @@ class Numbers(Range):
 
 
 class Durations(Range):
-    kind, what, example = "DURATION", "a duration", ", such as 500ms, 30s, 10m or 2h"
+    kind, noun, example = "DURATION", "a duration", ", such as 500ms, 30s, 10m or 2h"
 
     def read(self, text: str) -> Seconds:
         return Seconds(parse_duration(text))
 
 
 class Sizes(Range):
-    kind, what, example = "SIZE", "a size", ", such as 65536, 64KiB or 8MiB"
+    kind, noun, example = "SIZE", "a size", ", such as 65536, 64KiB or 8MiB"
 
     def read(self, text: str) -> ByteSize:
         return ByteSize(parse_size(text))
 
 
 class OneOf(Values):
-    """A Literal's."""
+    """The words of a `Literal`."""
 
     def __init__(self, literal: Any) -> None:
         self._words: tuple[str, ...] = get_args(literal)
@@ -90,17 +90,17 @@ class OneOf(Values):
 
 
 class Texts(Values):
-    """Texts of one line that are `lawful`; with `many`, each of the parts between commas or blanks is."""
+    """Texts of one line for which `valid` is true; with `many`, of each part between commas or blanks."""
 
     kind, allowed = "TEXT", ""
 
     def __init__(
         self,
-        lawful: Callable[[str], object] = lambda _text: True,
+        valid: Callable[[str], object] = lambda _text: True,
         expected: str = "a text of one line, without blanks around it",
         many: bool = False,
     ) -> None:
-        self._lawful = lawful
+        self._valid = valid
         self._many = many
         self.expected = expected
 
@@ -108,22 +108,22 @@ class Texts(Values):
         return text
 
     def has(self, value: Any) -> bool:
-        """An empty one says nothing, and one of commas only says that somebody meant to say something."""
+        """With `many`, an empty text is an empty list; a text of commas only is refused, as a value is missing."""
         if not value and self._many:
             return True
         parts = listed(value) if self._many else [value]
-        return not _CONTROL.search(value) and value == value.strip() and bool(parts) and all(map(self._lawful, parts))
+        return not _CONTROL.search(value) and value == value.strip() and bool(parts) and all(map(self._valid, parts))
 
 
 def listed(text: str) -> list[str]:
-    """`a, b` → a and b."""
+    """`a, b` → `["a", "b"]`"""
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
 ANY_TEXT: Final = Texts()
 SEVERAL: Final = Texts(expected="one or several in one line, with commas between them", many=True)
 ADDRESS: Final = Texts(
-    is_address, "an address of this machine or a name of it, such as 127.0.0.1, ::1 or 0.0.0.0 for all, without a port"
+    is_address, "an address or a name of this machine, such as 127.0.0.1, ::1 or 0.0.0.0 (all), without a port"
 )
 HOSTS: Final = Texts(
     lambda text: text == "*" or is_name(text),

@@ -1,0 +1,94 @@
+"""Where the values of settings come from: flags, the environment, and the file `.env`."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+from ..errors import OptionInvalid
+from ..net.regular_file import read_regular
+from .names import PREFIX, SettingInvalid, named, variable
+from .table import OPTIONS, Settings, values_of
+
+ENV_FILE: Final = ".env"
+CLIENT_VARIABLES: Final = ("url", "token", "ca")
+"""Variables of the commands that talk to a server; they are not settings of a server."""
+
+_KNOWN: Final = [variable(name) for name in (*(option.name for option in OPTIONS), *CLIENT_VARIABLES)]
+_SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://")
+_SERVICE_NAME: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+
+
+def load(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Flags override the environment, which overrides `.env`, which overrides the defaults. A flag of None is not set.
+
+    Raises SettingInvalid with a sentence that names the setting.
+    """
+    check_environment()
+    written = {**_read_env_file(), **os.environ}
+    given = {option.name: written.get(variable(option.name)) for option in OPTIONS}
+    given |= {name: value for name, value in (flags or {}).items() if value is not None}
+    return Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
+
+
+def check_environment() -> None:
+    """Raises SettingInvalid for an unknown variable with our prefix: ignoring a misspelt setting could leave a server
+    open."""
+    _check_names(os.environ, "in the environment")
+
+
+def _read_env_file() -> dict[str, str]:
+    """The variables in `.env`. A folder of that name is ignored: Python's virtual environments often have it."""
+    if not os.path.exists(ENV_FILE) or os.path.isdir(ENV_FILE):  # noqa: PTH110, PTH112  # False without permission
+        return {}
+    try:
+        text = read_regular(Path(ENV_FILE))[0].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingInvalid(f"the file {ENV_FILE} is not UTF-8, at byte {error.start + 1}") from None
+    except OSError as error:
+        raise SettingInvalid(f"the file {ENV_FILE} cannot be read: {error.strerror}") from None
+    for number in _broken_lines(text):
+        raise SettingInvalid(f"line {number} of the file {ENV_FILE} cannot be read: expected {PREFIX}NAME=VALUE")
+    found = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
+    _check_names(found, f"in the file {ENV_FILE}")
+    return found
+
+
+def _broken_lines(text: str) -> Iterator[int]:
+    """The numbers of the lines that mention our prefix and set nothing."""
+    for binding in parse_stream(StringIO(text)):
+        ours = PREFIX.rstrip("_") in binding.original.string.upper()
+        empty = binding.value is None and (binding.key or "").upper().startswith(PREFIX)
+        if empty or (binding.error and ours):
+            yield binding.original.line
+
+
+def _check_names(written: Mapping[str, str], where: str) -> None:
+    for name, value in written.items():
+        if name.upper().startswith(PREFIX) and name not in _KNOWN and not _is_service_link(name, value):
+            known = [variable.removeprefix(PREFIX) for variable in _KNOWN]
+            near = get_close_matches(name.upper().removeprefix(PREFIX), known, 1, 0.5)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else "`plainmq serve --help` lists all settings"
+            raise SettingInvalid(f"{name[:80]} {where} is not a setting: {hint}")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Kubernetes sets such variables in each pod, for each Service of its namespace."""
+    return bool(_SERVICE_NAME.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_LINK.match(value)))
+
+
+def _parsed(name: str, value: str) -> Any:
+    values = values_of(name)
+    try:
+        return values.read(value)
+    except OptionInvalid:
+        hint = ""
+        if _SERVICE_LINK.match(value):
+            hint = "; Kubernetes sets it for a Service of that name, unless its pod has `enableServiceLinks: false`"
+        raise SettingInvalid(f"{named(name)} is {value[:200]!a}: expected {values.expected}{hint}") from None
