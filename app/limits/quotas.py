@@ -32,8 +32,8 @@ def counts_as(count: int) -> str:
     return f": one with so many topics and patterns counts as {count}" if count > 1 else ""
 
 
-class Shares(msgspec.Struct, frozen=True):
-    """The quotas of one client: publishes a second, publishes in a burst, subscriber slots. 0 is no limit."""
+class QuotaLimits(msgspec.Struct, frozen=True):
+    """The limits of one client: publishes a second, publishes in a burst, subscriber slots. 0 is no limit."""
 
     publish_rate: int = 1_000
     publish_burst: int = 2_000
@@ -69,10 +69,14 @@ def _anonymous(address: str | None) -> str | None:
 class Quotas:
     """What each client has used of its quotas."""
 
-    def __init__(self, shares: Shares = Shares(), clock: Callable[[], float] = time.monotonic) -> None:  # noqa: B008
-        self._shares = shares
+    def __init__(
+        self,
+        limits: QuotaLimits = QuotaLimits(),  # noqa: B008
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
         self._clock = clock
-        self._publishes = _buckets(shares.publish_rate, shares.publish_burst)
+        self._publishes = _buckets(limits.publish_rate, limits.publish_burst)
         self._slots: Counter[str] = Counter()
 
     def publish(self, client: str | None, count: int = 1) -> None:
@@ -81,7 +85,7 @@ class Quotas:
             return
         if wait := self._publishes.take(client, count, self._clock()):
             raise RateLimited(
-                f"{client} publishes more than {self._shares.publish_rate} messages a second: "
+                f"{client} publishes more than {self._limits.publish_rate} messages a second: "
                 f"nothing was stored; try again in {wait:.1f} seconds",
                 wait,
             )
@@ -91,7 +95,7 @@ class Quotas:
         if client is None:
             return
         taken = self._slots[client]
-        if 0 < self._shares.subscribers < taken + count:
+        if 0 < self._limits.subscribers < taken + count:
             raise SubscriberLimit(f"{client} has {taken} subscribers, as many as one client may have{counts_as(count)}")
         self._slots[client] += count
 

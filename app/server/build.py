@@ -21,7 +21,7 @@ from ..access.startup import (
     read_usable_keys,
 )
 from ..broker.broker import Broker, Flow, Timing
-from ..limits.quotas import FailedLogins, Quotas, Shares
+from ..limits.quotas import FailedLogins, QuotaLimits, Quotas
 from ..log.topic_log import Limits, Retention
 from ..net.certificate import Certificate
 from ..net.reloads import ReloadHooks
@@ -204,11 +204,8 @@ def _broker(settings: Settings) -> Broker:
         )
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
-    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, Quotas(_shares(settings)), flow)
-
-
-def _shares(settings: Settings) -> Shares:
-    return Shares(settings.publish_rate, settings.publish_burst, settings.max_client_subscribers)
+    quotas = Quotas(QuotaLimits(settings.publish_rate, settings.publish_burst, settings.max_client_subscribers))
+    return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, quotas, flow)
 
 
 def bounds(settings: Settings) -> PublishLimits:

@@ -1,4 +1,4 @@
-"""Token buckets and shares by a clock of the test's own, and what a client beyond its share is told at each door."""
+"""Rate limits and quotas by a clock of the test's own, and what a client beyond its quota gets from each protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +10,7 @@ import pytest
 from app.access.claims import every_right
 from app.access.tokens import make_token
 from app.errors import RateLimited, SubscriberLimit
-from app.limits.quotas import FailedLogins, Quotas, Shares, client_of
+from app.limits.quotas import FailedLogins, QuotaLimits, Quotas, client_of
 from app.limits.rates import Buckets
 from tests.harness import DEADLINE, Lines, ServerProcess, http_client, lines, own_address, start_server, stream
 
@@ -91,7 +91,7 @@ def test_a_client_is_its_token_or_else_its_address_and_nobody_on_this_machine(
     assert client_of(token, address) == client
 
 
-# Shares
+# Subscriber quotas
 
 
 class Clock:
@@ -124,7 +124,7 @@ def test_failed_log_ins_count_on_this_machine_too() -> None:
 
 
 def test_a_place_that_was_left_is_free() -> None:
-    quotas = Quotas(Shares(subscribers=2))
+    quotas = Quotas(QuotaLimits(subscribers=2))
     quotas.take_slots("token 'a'")
     quotas.take_slots("token 'a'")
     quotas.take_slots("token 'b'")
@@ -135,7 +135,7 @@ def test_a_place_that_was_left_is_free() -> None:
 
 
 def test_a_subscriber_may_take_several_places_and_leaves_them_all() -> None:
-    quotas = Quotas(Shares(subscribers=3))
+    quotas = Quotas(QuotaLimits(subscribers=3))
     quotas.take_slots("token 'a'", 2)
     with pytest.raises(SubscriberLimit, match="one with so many topics and patterns counts as 2"):
         quotas.take_slots("token 'a'", 2)
@@ -145,8 +145,8 @@ def test_a_subscriber_may_take_several_places_and_leaves_them_all() -> None:
 
 
 def test_nought_is_no_limit_and_neither_is_nobody() -> None:
-    none, logins = Quotas(Shares(publish_rate=0, subscribers=0), Clock()), FailedLogins(0, Clock())
-    some = Quotas(Shares(publish_rate=1, publish_burst=1, subscribers=1), Clock())
+    none, logins = Quotas(QuotaLimits(publish_rate=0, subscribers=0), Clock()), FailedLogins(0, Clock())
+    some = Quotas(QuotaLimits(publish_rate=1, publish_burst=1, subscribers=1), Clock())
     for _ in range(100):
         none.publish("token 'a'", 100)
         none.take_slots("token 'a'")
@@ -228,7 +228,7 @@ async def test_a_third_subscriber_is_told_busy_and_a_place_that_was_left_is_take
         ]  # fmt: skip
 
 
-async def test_who_is_on_this_machine_has_no_share() -> None:
+async def test_clients_on_this_machine_have_no_quota() -> None:
     with start_server("--publish-rate", "1", "--publish-burst", "1", "--max-client-subscribers", "1") as server:
         async with (
             http_client(server.url) as http,
@@ -255,7 +255,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own(tmp_path: Path) -> None:
+async def test_a_token_has_one_quota_for_both_protocols_and_another_token_has_its_own(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--publish-rate", "1", "--publish-burst", "60") as (server, tokens):
         async with http_client(server.url) as http, lines(server) as words:
             batch = bearer(tokens["ann"]) | {"Content-Type": "application/x-ndjson"}
@@ -274,7 +274,7 @@ async def test_a_token_has_one_share_at_both_doors_and_another_token_has_its_own
             assert answer.status_code == 201
 
 
-async def test_tokens_that_take_turns_on_one_connection_have_a_share_each(tmp_path: Path) -> None:
+async def test_tokens_that_take_turns_on_one_connection_have_a_quota_each(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--publish-rate", "1", "--publish-burst", "60") as (server, tokens):
         async with http_client(server.url) as http:
             told: dict[str, list[int]] = {name: [] for name in tokens}
