@@ -1,4 +1,4 @@
-"""The command line: arguments only; each command calls one function."""
+"""The command line. This package only parses arguments; each command calls a function of another package."""
 
 import sys
 from typing import Any, Final
@@ -10,7 +10,7 @@ from ..errors import PlainmqError
 from ..messages.control_characters import escape_line
 from ..version import __version__
 from . import copies, load, messages, serve, tokens
-from .terminal import give_up, hold_streams
+from .terminal import exit_with_error, open_closed_streams
 
 COMMANDS: Final = (
     serve.serve,
@@ -27,15 +27,15 @@ COMMANDS: Final = (
 
 
 class Group(click.Group):
-    """Ends with a sentence, not a traceback, when one of our errors says what is wrong."""
+    """Our own errors end the program with their sentence, without a traceback."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        hold_streams()
-        _skip("httpx._main")
+        open_closed_streams()
+        _hide("httpx._main")
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            give_up(error)
+            exit_with_error(error)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -45,9 +45,9 @@ class Group(click.Group):
             raise click.ClickException(escape_line(str(error))) from error
 
 
-def _skip(module: str) -> None:
-    """Let it be missing. httpx imports a command line of its own, and rich and pygments with it, wherever they are
-    installed: a third of the time of a publish. Without it httpx is the same library."""
+def _hide(module: str) -> None:
+    """Make imports of the module fail. httpx imports its own command line if rich and pygments are installed, which
+    takes a third of the time of `plainmq publish`. It works the same without."""
     sys.modules.setdefault(module, None)  # type: ignore[arg-type]
 
 

@@ -1,30 +1,32 @@
-"""The commands that copy the file of the engine sqlite, and put a copy in its place."""
+"""The commands `plainmq backup` and `plainmq restore`, for the file of the engine sqlite."""
 
 from pathlib import Path
 
 import click
 
 from .. import settings
-from .terminal import copying, end_on_signals, tell
+from .terminal import copy_progress, end_on_signals, report
 
 engine_option = click.option(
-    "--engine", metavar="ENGINE", help="The server's, such as sqlite:///var/lib/plainmq/log.db.  [PLAINMQ_ENGINE]"
+    "--engine",
+    metavar="ENGINE",
+    help="The server's engine, such as sqlite:///var/lib/plainmq/log.db.  [PLAINMQ_ENGINE]",
 )
 
 
-@click.command(short_help="Copy the file of the engine sqlite, while the server runs or not.")
+@click.command(short_help="Copy the file of the engine sqlite. The server may run.")
 @click.argument("copy", type=click.Path(path_type=Path))
 @engine_option
 def backup(copy: Path, engine: str | None) -> None:
-    """Copy the file of the engine sqlite to COPY, while the server runs or not.
+    """Copy the file of the engine sqlite to COPY. The server may run, and publishing continues meanwhile.
 
-    It is a whole log of one moment, checked, in one file; publishing goes on meanwhile. What is there already is not
-    overwritten.
+    The copy is one file with the whole log as it was at one moment, and its integrity is checked. An existing file is
+    not overwritten.
 
     \b
     Exit status:
       0    copied
-      1    not copied; the sentence says why
+      1    not copied; a sentence says why
       2    wrong usage
       130  Ctrl-C
       143  SIGTERM
@@ -32,25 +34,25 @@ def backup(copy: Path, engine: str | None) -> None:
     end_on_signals()
     from ..storage.sqlite.backup import backup
 
-    with copying() as progress:
+    with copy_progress() as progress:
         count = backup(_store(engine), copy, progress)
-    tell(f"messages copied to {copy}: {count}")
+    report(f"messages copied to {copy}: {count}")
 
 
-@click.command(short_help="Put a copy that `plainmq backup` made in the place of the file.")
+@click.command(short_help="Replace the engine's file by a copy of `plainmq backup`.")
 @click.argument("copy", type=click.Path(path_type=Path))
 @engine_option
-@click.option("--replace", is_flag=True, help="Also where there is a log already, which is lost then.")
+@click.option("--replace", is_flag=True, help="Replace an existing log, which is lost.")
 def restore(copy: Path, engine: str | None, replace: bool) -> None:
-    """Put COPY, which `plainmq backup` has made, in the place of the engine's file.
+    """Replace the file of the engine sqlite by COPY, which `plainmq backup` made.
 
-    The server must be stopped. When it starts again, a new epoch begins, because what came after the copy is gone: the
-    ids up to there stay good, and who comes back with a later one is told of a gap.
+    The server must be stopped. When it starts again, a new epoch begins, because messages published after the copy are
+    lost. Ids of messages in the copy stay valid. A subscriber that resumes after a later id gets a gap.
 
     \b
     Exit status:
-      0    it is in its place
-      1    nothing was changed; the sentence says why
+      0    restored
+      1    nothing was changed; a sentence says why
       2    wrong usage
       130  Ctrl-C
       143  SIGTERM
@@ -59,13 +61,13 @@ def restore(copy: Path, engine: str | None, replace: bool) -> None:
     from ..storage.sqlite.backup import restore
 
     path = _store(engine)
-    with copying() as progress:
+    with copy_progress() as progress:
         count = restore(copy, path, replace, progress)
-    tell(f"messages restored to {path}: {count}")
+    report(f"messages restored to {path}: {count}")
 
 
 def _store(engine: str | None) -> Path:
-    """The file of this engine, or of the one that `plainmq serve` would take."""
+    """The file of this engine; None: of the engine that `plainmq serve` would use."""
     from ..server import build
 
     return build.store_path(settings.load({"engine": engine}).engine)

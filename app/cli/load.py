@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from .options import Decimal, address, span, token_option, url_option, whole
-from .terminal import end_on_signals, tell, workload_progress, write
+from .options import Decimal, address, short_duration, token_option, url_option, whole
+from .terminal import end_on_signals, report, workload_progress, write
 
 
 @click.command(
@@ -26,7 +26,9 @@ from .terminal import end_on_signals, tell, workload_progress, write
 @click.option("--readers", type=whole(1, 100_000), help="Subscribers.  [200; connect and idle: 1000]")
 @click.option("--publishers", type=whole(1, 1_000), default=16, help="Connections that publish.")
 @click.option("--messages", type=whole(1, 100_000_000), default=1_000_000, help="The most to publish.")
-@click.option("--seconds", type=span, default="5s", metavar="DURATION", help="The longest time to publish, up to 10m.")
+@click.option(
+    "--seconds", type=short_duration, default="5s", metavar="DURATION", help="The longest time to publish, up to 10m."
+)
 @click.option("--rate", type=Decimal(0.1, 1_000_000), default=100, help="latency: messages a second.")
 @click.option(
     "--window", type=whole(1, 100_000), default=64,
@@ -77,7 +79,7 @@ def bench(
     host, port = line_port or _plain_http(url)
     name = url.partition("://")[2].partition("/")[0]
     bench_options = command.Options(host, port, name, bool(line_port), **options)
-    output = command.Output(lambda text: write(text.encode() + b"\n"), tell, workload_progress)
+    output = command.Output(lambda text: write(text.encode() + b"\n"), report, workload_progress)
     try:
         sys.exit(command.bench(workloads, bench_options, as_json, output))
     except command.NotLoopback as error:

@@ -1,4 +1,4 @@
-"""The commands that publish and subscribe, and that carry messages from one server to another."""
+"""The commands `plainmq publish`, `subscribe`, `export` and `import`."""
 
 import os
 import sys
@@ -19,18 +19,26 @@ if TYPE_CHECKING:
 @click.argument("topic")
 @click.argument("message", required=False)
 @click.option("--file", type=FILE, help="Publish this file as one message; - is standard input.")
-@click.option("--lines", is_flag=True, help="A line a message, from --file or standard input.")
-@click.option("--ndjson", is_flag=True, help="As --lines, but in batches: faster, and stored as application/json.")
-@click.option("--event", metavar="NAME", help="The event name that an EventSource sees.")
-@click.option("--delivery", type=click.Choice(["all", "one"]), help="To all subscribers, or to exactly one.  [all]")
-@click.option("--no-retain", is_flag=True, help="To those who listen now; never stored.")
-@click.option("--ttl", metavar="DURATION", help="Nobody gets it later than this.")
-@click.option("--delay", metavar="DURATION", help="Nobody gets it earlier than this.")
+@click.option("--lines", is_flag=True, help="Publish each line of --file or standard input as a message.")
 @click.option(
-    "--key", "idempotency_key", metavar="TEXT", help="The Idempotency-Key of a single message.  [one is made up]"
+    "--ndjson", is_flag=True, help="As --lines, but in batches: faster. Each line is stored as application/json."
 )
-@click.option("--content-type", metavar="TYPE", help="[text/plain if it is UTF-8, else application/octet-stream]")
-@click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a JSON object a line.")
+@click.option("--event", metavar="NAME", help="The event name that an EventSource sees.")
+@click.option(
+    "--delivery", type=click.Choice(["all", "one"]), help="Deliver to all subscribers, or to exactly one.  [all]"
+)
+@click.option("--no-retain", is_flag=True, help="Deliver to current subscribers only, and store nothing.")
+@click.option("--ttl", metavar="DURATION", help="The message expires after this time.")
+@click.option("--delay", metavar="DURATION", help="The message is delivered after this time.")
+@click.option(
+    "--key", "idempotency_key", metavar="TEXT", help="The Idempotency-Key of a single message.  [a random one]"
+)
+@click.option(
+    "--content-type",
+    metavar="TYPE",
+    help="The content type.  [text/plain if it is UTF-8, else application/octet-stream]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answers, one JSON object a line.")
 @retry_publish_option
 @server_options
 def publish(
@@ -39,18 +47,18 @@ def publish(
 ) -> None:  # fmt: skip
     """Publish MESSAGE, a file or standard input to TOPIC.
 
-    Without MESSAGE and --file, standard input is read as it comes, a line a message, as in `tail -f log | plainmq
-    publish logs`. Lines end in LF or CRLF; empty ones are skipped. Each is acknowledged before the next is sent, so
-    they keep their order. For a single message its id is printed; for lines nothing.
+    Without MESSAGE and --file, each line of standard input is published as soon as it is read, as in `tail -f log |
+    plainmq publish logs`. Lines end in LF or CRLF; empty lines are skipped. The server acknowledges each message before
+    the next is sent, so they keep their order. The id of a single message is printed; for lines nothing is.
 
-    What gets no answer is sent again with the same Idempotency-Key, so that it is stored once.
+    A message that gets no answer is sent again with the same Idempotency-Key, so that it is stored once.
 
     \b
     Exit status:
       0    published
-      1    refused by the server, or the output cannot be written; the sentence says why
+      1    refused by the server, or the output cannot be written; a sentence says why
       2    wrong usage
-      3    the server cannot be reached; whether the last message was stored is not known
+      3    the server cannot be reached; the last message may have been stored
       130  Ctrl-C
       143  SIGTERM
     """
@@ -61,9 +69,9 @@ def publish(
     if message is not None and (file or one_by_line):
         raise click.UsageError("MESSAGE cannot be combined with --file, --lines or --ndjson")
     if message is None and file is None and not (lines or ndjson) and sys.stdin.isatty():
-        raise click.UsageError("there is no MESSAGE: give one, --file, or standard input (--lines to type it)")
+        raise click.UsageError("MESSAGE is missing: give it, --file, or standard input (--lines to type lines)")
     if one_by_line and options["idempotency_key"]:
-        raise click.UsageError("--key is for a single message: of several with the same key only one is stored")
+        raise click.UsageError("--key is for a single message: only one message with a key is stored")
     if ndjson and options["content_type"]:
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
     options["retain"] = not no_retain
@@ -75,16 +83,16 @@ def publish(
     sys.exit(commands.publish_one(outgoing, source, terminal()))
 
 
-@click.command(short_help="Print what is published to topics and patterns, as it comes.")
+@click.command(short_help="Print the messages of topics and patterns as they are published.")
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
 @click.option(
-    "--since", default="latest", show_default=True, metavar="PLACE",
-    help="An id, latest, earliest, last:10, a duration such as 10m, or an RFC 3339 time.",
+    "--since", default="latest", show_default=True, metavar="POSITION",
+    help="Start after an id, or at latest, earliest, last:10, a duration such as 10m, or an RFC 3339 time.",
 )  # fmt: skip
 @click.option("--count", type=whole(1), metavar="N", help="End after N messages.")
 @click.option("--timeout", type=duration, help="End after this time.")
-@click.option("--json", "as_json", is_flag=True, help="Print whole messages, a JSON object a line.")
-@click.option("--strict", is_flag=True, help="End with status 4 when messages are gone.")
+@click.option("--json", "as_json", is_flag=True, help="Print messages with all their fields, one JSON object a line.")
+@click.option("--strict", is_flag=True, help="End with status 4 if messages were lost.")
 @click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
 @raw_option
 @server_options
@@ -92,53 +100,54 @@ def subscribe(
     *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
     retry_for: float | None, raw: bool, server: "Server",
 ) -> None:  # fmt: skip
-    """Print what is published to these topics and patterns, a message a line, in the order of the log.
+    """Print the messages of these topics and patterns, one a line, in the order of the log.
 
-    When the connection breaks or the server restarts it goes on where it was. If messages are gone by then, a sentence
-    on standard error says so; with --json also a line {"gap": ...} on standard output. A message that holds line feeds
-    takes several lines; with --json it is always one. On a terminal, characters that steer it are shown as \\u001b.
+    After a lost connection or a restart of the server it resumes after the last message. If messages are no longer
+    retained by then, a sentence on standard error says so; with --json also a line {"gap": ...} on standard output. A
+    message with line feeds takes several lines; with --json always one. On a terminal, control characters are escaped,
+    as in \\u001b.
 
     \b
     Exit status:
-      0    --count or --timeout reached, or nobody reads the output any more
-      1    refused by the server, or the output cannot be written; the sentence says why
+      0    --count or --timeout was reached, or the output was closed
+      1    refused by the server, or the output cannot be written; a sentence says why
       2    wrong usage
       3    the server could not be reached for --retry-for
-      4    messages are gone, and --strict was given
-      5    --timeout came before --count
+      4    messages were lost, and --strict was given
+      5    --timeout was reached before --count
       130  Ctrl-C
       143  SIGTERM
     """
     end_on_signals()
     from ..client import commands
 
-    wanted = commands.StreamRequest(server, topics, since, count, timeout, retry_for, as_json, strict)
-    sys.exit(commands.subscribe(wanted, terminal(raw)))
+    request = commands.StreamRequest(server, topics, since, count, timeout, retry_for, as_json, strict)
+    sys.exit(commands.subscribe(request, terminal(raw)))
 
 
-@click.command(short_help="Print the messages that a server retains, a JSON object a line.")
+@click.command(short_help="Print the messages that a server retains, one JSON object a line.")
 @click.option(
     "--topic", "topics", multiple=True, default=("**",), show_default=True, metavar="PATTERN",
     help="Only these topics and patterns; can be given several times.",
 )  # fmt: skip
 @click.option(
-    "--since", default="earliest", show_default=True, metavar="PLACE",
-    help="An id, earliest, last:10 (of each --topic), a duration such as 10m, or an RFC 3339 time.",
+    "--since", default="earliest", show_default=True, metavar="POSITION",
+    help="Start after an id, or at earliest, last:10 (of each --topic), a duration such as 10m, or an RFC 3339 time.",
 )  # fmt: skip
 @retry_for("How long to try without an answer.")
 @raw_option
 @server_options
 def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, server: "Server") -> None:
-    """Print the messages that a running server retains, a JSON object a line, in the order of the log.
+    """Print the messages that a running server retains, one JSON object a line, in the order of the log.
 
-    It ends with the message that was the newest when it began, and takes nothing away from anybody. What waits for one
-    subscriber or is delayed is not shown, nor are groups. If messages may be gone before they were read, a sentence on
-    standard error says so.
+    The export ends with the message that was the newest when it began, and removes nothing. Delayed messages, messages
+    for one subscriber (--delivery one) and consumer groups are left out. If messages may have been trimmed before they
+    were read, a sentence on standard error says so.
 
     \b
     Exit status:
-      0    done, or nobody reads the output any more
-      1    refused by the server, or the output cannot be written; the sentence says why
+      0    done, or the output was closed
+      1    refused by the server, or the output cannot be written; a sentence says why
       2    wrong usage
       3    the server cannot be reached
       130  Ctrl-C
@@ -150,23 +159,23 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, 
     sys.exit(transfer.export(transfer.Source(server, topics, since, retry_for), terminal(raw)))
 
 
-@click.command("import", short_help="Publish the messages that `plainmq export` has written.")
+@click.command("import", short_help="Publish the messages that `plainmq export` wrote.")
 @click.argument("file", type=FILE, default="-")
 @retry_publish_option
 @server_options
 def import_(*, file: Path, retry_for: float, server: "Server") -> None:
-    """Publish the messages of FILE, or of standard input, which `plainmq export` has written.
+    """Publish the messages of FILE, or of standard input, as `plainmq export` wrote them.
 
-    Each keeps its topic, event, content type and bytes; its id, index and time are new. They are published one after
-    the other, so they keep their order. An import that was broken off can be repeated at once: for two minutes, or
-    10,000 messages, the server knows what it has stored. Later, leave out the lines that were stored.
+    A message keeps its topic, event, content type and bytes; its id, index and time are new. The messages are published
+    one after the other, so they keep their order. An interrupted import can be repeated at once: for two minutes, or
+    10,000 messages, the server recognises messages that it has stored. Later, leave out the lines that were stored.
 
     \b
     Exit status:
       0    all are stored
       1    a line is not a message, or was refused by the server; the sentence says which and why
       2    wrong usage
-      3    the server cannot be reached; whether the last message was stored is not known
+      3    the server cannot be reached; the last message may have been stored
       130  Ctrl-C
       143  SIGTERM
     """

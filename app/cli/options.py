@@ -1,4 +1,4 @@
-"""Options that several commands have, and what may stand behind them."""
+"""Options that several commands share, and the types of their values."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -54,11 +54,11 @@ def token(text: str) -> str:
 
 url_option = click.option(
     "--url", type=url, default="http://127.0.0.1:8000", show_default=True, envvar="PLAINMQ_URL", show_envvar=True,
-    help="The server's HTTP door; `.env` is not read.",
+    help="The server's HTTP address; `.env` is not read.",
 )  # fmt: skip
 token_option = click.option(
     "--token", type=token, metavar="TOKEN", envvar="PLAINMQ_TOKEN", show_envvar=True,
-    help="Whose rights count. As a variable nobody sees it in the list of processes.",
+    help="The token to present. In the variable it does not show in the list of processes.",
 )  # fmt: skip
 
 
@@ -98,8 +98,8 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def span(text: str) -> float:
-    """A duration of at most ten minutes: nothing here runs without an end."""
+def short_duration(text: str) -> float:
+    """A duration of at most ten minutes, so that no load runs for ever."""
     seconds = duration(text)
     if not 0 < seconds <= 600:
         raise click.BadParameter(f"{text!r} is not between 0 and 10m")
@@ -107,12 +107,12 @@ def span(text: str) -> float:
 
 
 def server_options(command: F) -> F:
-    """Which server is meant; the command gets it as `server`."""
+    """Options that select a server, which the command gets as `server`."""
 
     @url_option
     @click.option(
         "--ca", type=ca, envvar="PLAINMQ_CA", show_envvar=True, metavar="FILE",
-        help="Certificates (PEM) that may vouch for the server's.  [those that the system trusts]",
+        help="Certificates (PEM) of authorities to trust.  [those that the system trusts]",
     )  # fmt: skip
     @token_option
     @wraps(command)
@@ -127,7 +127,7 @@ def server_options(command: F) -> F:
 raw_option = click.option(
     "--raw",
     is_flag=True,
-    help="Show a terminal also what steers it: control characters, as they are. A pipe always gets the bytes.",
+    help="On a terminal, do not escape control characters. A pipe always gets the bytes.",
 )
 
 
@@ -135,4 +135,4 @@ def retry_for(help: str) -> Callable[[F], F]:
     return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
 
 
-retry_publish_option = retry_for("How long to try without an answer; below 2m, or the server has forgotten the key.")
+retry_publish_option = retry_for("How long to try without an answer. Below 2m: the server remembers keys no longer.")

@@ -1,4 +1,4 @@
-"""The commands that run a server."""
+"""The commands `plainmq serve` and `plainmq echo`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,7 +7,7 @@ import click
 
 from .. import settings
 from .options import whole
-from .terminal import tell
+from .terminal import report
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,18 +26,18 @@ def _settings_options(command: F) -> F:
 def serve(**flags: str | None) -> None:
     """Run the server until Ctrl-C or SIGTERM.
 
-    Each option can also be given as the environment variable behind it, or in a file `.env`.
+    Each option can also be set by the environment variable in its brackets, in the environment or in a file `.env`.
     """
     from ..server import run
 
     run.serve(settings.load(flags))
 
 
-@click.command(short_help="Send every line back: check that a port can be reached.")
+@click.command(short_help="Echo every line, to check that a port can be reached.")
 @click.argument("port", type=whole(0, 65535), default=7777)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def echo(port: int, host: str) -> None:
-    """Send every line back on PORT: check that a port can be reached before you blame the queue."""
+    """Echo every line that PORT receives, to check that clients can reach a port of this machine."""
     from ..server import run
 
-    run.echo(host, port, tell)
+    run.echo(host, port, report)

@@ -1,4 +1,4 @@
-"""The terminal: the only place that prints."""
+"""Standard input, output and error. Nothing else in the program prints."""
 
 import os
 import select
@@ -20,51 +20,51 @@ if TYPE_CHECKING:
 
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-_HELD: Final = {STDIN: os.O_WRONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
-"""How a closed stream is opened: to read from nothing, or write to it, fails as it should; complaints go nowhere."""
+_CLOSED_MODES: Final = {STDIN: os.O_WRONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
+"""How closed streams are opened on /dev/null: reading input and writing output fail; error output is lost."""
 
 
-def hold_streams() -> None:
-    """Standard streams that are closed are open from now on, or the next file or socket would have their number."""
-    for number, mode in _HELD.items():
+def open_closed_streams() -> None:
+    """Open /dev/null for closed standard streams: otherwise the next file or socket would get their number."""
+    for number, mode in _CLOSED_MODES.items():
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free is this one
+            os.set_inheritable(os.open(os.devnull, mode), True)  # takes the lowest free number, which is this one
     sys.stdin = sys.stdin or os.fdopen(STDIN, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(STDOUT, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(STDERR, "w", closefd=False)
 
 
-def give_up(error: OSError) -> NoReturn:
-    """End with a sentence, if anybody can be told."""
-    tell(f"Error: {error.filename or 'input or output'}: {error.strerror}")
+def exit_with_error(error: OSError) -> NoReturn:
+    """Exit with status 1 and a sentence, if standard error can be written."""
+    report(f"Error: {error.filename or 'input or output'}: {error.strerror}")
     null = os.open(os.devnull, os.O_WRONLY)
-    for number in (STDOUT, STDERR):  # what is left in their buffers cannot be written at the end either
+    for number in (STDOUT, STDERR):  # so that Python's flush at exit does not fail too
         os.dup2(null, number)
     sys.exit(1)
 
 
 def end_on_signals() -> None:
-    """Ctrl-C and SIGTERM end the command at once, without a traceback, also while it waits in a write."""
+    """Make Ctrl-C and SIGTERM exit at once, without a traceback, even during a blocking write."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 def terminal(raw: bool = False) -> "Terminal":
-    """A person's terminal is shown nothing that steers it, unless that is wanted (`raw`); a pipe gets the bytes."""
+    """The streams of a command. On a terminal, control characters are escaped unless `raw`; a pipe gets the bytes."""
     from ..client.commands import Terminal
 
-    out = write if raw or not sys.stdout.isatty() else show
-    return Terminal(out, tell, STDOUT, _progress if sys.stderr.isatty() else None)
+    out = write if raw or not sys.stdout.isatty() else write_escaped
+    return Terminal(out, report, STDOUT, _progress if sys.stderr.isatty() else None)
 
 
-def show(data: bytes) -> None:
+def write_escaped(data: bytes) -> None:
     write(escape(data.decode("utf-8", "backslashreplace")).encode())
 
 
 def write(data: bytes) -> None:
-    """Straight to the file: nothing is left to flush when nobody reads it any more."""
+    """Write to standard output without a buffer, so that nothing is left to flush when the reader closes it."""
     try:
         _write(STDOUT, data)
     except BrokenPipeError:
@@ -78,7 +78,7 @@ def _write(number: int, data: bytes) -> None:
     while rest:
         try:
             rest = rest[os.write(number, rest) :]
-        except BlockingIOError:  # somebody else has made the pipe so
+        except BlockingIOError:  # another process made the pipe non-blocking
             select.select([], [number], [])
 
 
@@ -92,8 +92,8 @@ def _progress(total: int | None) -> "Iterator[Progress]":
 
 
 @contextmanager
-def copying() -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told how much is copied, and of how much; nothing where nobody would see it."""
+def copy_progress() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar: yields a function of the amount copied and the total. Without a terminal it shows nothing."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
@@ -124,7 +124,7 @@ def _bar(*columns: "ProgressColumn") -> "Bar":
     return Progress(BarColumn(), DownloadColumn(), *columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def tell(text: str) -> None:
-    """A sentence, in which a stranger's words may stand. That it cannot be told is no reason to end."""
+def report(text: str) -> None:
+    """Write a sentence to standard error. It may quote a client: control characters are escaped. Errors are ignored."""
     with suppress(OSError):
         _write(STDERR, f"{escape_line(text)}\n".encode(errors="backslashreplace"))

@@ -55,7 +55,7 @@ def test_the_file_is_that_of_the_server_s_settings(tmp_path: Path) -> None:
     ("arguments", "status", "sentence"),
     [
         (["token"], 2, "Missing argument"),
-        (["token", "a"], 2, "it would have no right"),
+        (["token", "a"], 2, "the token would have no rights"),
         (["token", "a", "--all", "--expires", "soon"], 2, "not a duration"),
         (["token", "taken", "--all"], 1, "has a token 'taken' already"),
         (["token", "a b", "--all"], 1, "there can be no such token"),
