@@ -3,10 +3,12 @@ has.
 """
 
 from asyncio import Future, TimerHandle, get_running_loop, sleep
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from math import inf
 from random import uniform
+from time import time
 from typing import Any, Final, Self
 
 import msgspec
@@ -34,6 +36,8 @@ from ..storage.engine import BURST, PAGE_BYTES, Engine
 from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
 from .batcher import PublishBatcher
+from .stats import Stats
+from .stats_viewer import StatsViewer
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
@@ -96,9 +100,12 @@ class Broker:
         self._timing = timing
         self._max_subscribers = max_subscribers
         self._timer: TimerHandle | None = None
+        self.started = 0.0  # Unix seconds
+        self._viewers = 0  # of the statistics
 
     async def __aenter__(self) -> Self:
         self._loop = get_running_loop()
+        self.started = time()
         timing, on_leave = self._timing, self.quotas.release_slots
         outbound = OutboundBudget(self._flow.unsent, self._loop)
         self._fanout = Fanout(
@@ -113,6 +120,8 @@ class Broker:
         self.batcher = PublishBatcher(self._loop, self.publish_each)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.loop_lag = LoopLag(self._loop)
+        self.stats = Stats(self, self._loop, self._fanout.report)
+        self.stats.start()
         self._drain_schedule = DrainSchedule(self._loop)
         return self
 
@@ -122,6 +131,7 @@ class Broker:
         if self._timer is not None:
             self._timer.cancel()
         self.loop_lag.stop()
+        self.stats.stop()
         self._fanout.transit.finish()
         await self.engine.close()
 
@@ -320,7 +330,22 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.drop_group(topic, group)
 
-    # For the metrics (app/web/api/prometheus.py)
+    # For the metrics and the statistics (app/web/api/prometheus.py, stats.py)
+
+    def watch_stats(self, encode: Callable[[bytes], bytes], sink: Sink, *, client: str | None = None) -> StatsViewer:
+        """A viewer of the statistics, to whose sink each sample is written, encoded from its JSON. Call its start()
+        once the sink can take bytes. The caller owns it and calls detach() at the end. Raises Draining,
+        SubscriberLimit."""
+        self._take_slots(client)
+        self._viewers += 1
+        return StatsViewer(
+            self.stats, encode, sink, loop=self._loop, stall_timeout=self._timing.stall, counters=self.counters,
+            on_leave=partial(self._viewer_left, client),
+        )  # fmt: skip
+
+    def _viewer_left(self, client: str | None) -> None:
+        self._viewers -= 1
+        self.quotas.release_slots(client, 1)
 
     @property
     def published(self) -> int:
@@ -351,7 +376,7 @@ class Broker:
         if not self.draining:
             self.draining = True
             self._consumers.pause()
-            ends = [*self._consumers.end_all("draining"), *self._fanout.end_all("draining")]
+            ends = [end for part in (self._consumers, self._fanout, self.stats) for end in part.end_all("draining")]
             self._drain_schedule.begin(ends, spread, self.engine.caught_up())
 
     async def drained(self) -> None:
@@ -377,7 +402,7 @@ class Broker:
 
     @property
     def _slots(self) -> int:
-        return self._fanout.slots + self._consumers.consumers
+        return self._fanout.slots + self._consumers.consumers + self._viewers
 
     def _age(self, aging: bool) -> float:
         return self._timing.stream_age * uniform(0.9, 1.1) if aging else inf

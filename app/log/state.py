@@ -277,7 +277,7 @@ class LogStateMachine:
             yield
 
     def totals(self) -> Slices[Totals]:
-        totals = Totals(self.log.total, len(self.log.topics))
+        totals = Totals(self.log.total, self.log.limits.total_bytes, len(self.log.topics))
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
                 totals.messages += topic.messages.live

@@ -4,11 +4,13 @@ import msgspec
 
 
 class Totals(msgspec.Struct):
-    """`bytes` counts bodies; `cost` is the memory that counts against the log's limit. `ready` to `dead` are the stages
+    """`bytes` counts bodies; `cost` is what counts against the log's limit (bytes), `cost_limit`
+    is that limit. `ready` to `dead` are the stages
     of a message's life in a group, as in GroupState. `dead_letters` are the dead messages that topics keep, and
     `postponed` those that wait in their groups for room in the dead-letter topic."""
 
     cost: int
+    cost_limit: int
     topics: int
     messages: int = 0
     bytes: int = 0

@@ -21,6 +21,7 @@ from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
 from .api.session import delete_session, post_session, post_ticket
+from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
 from .api.topics import delete_topic, get_topic, list_topics, put_topic
 from .middleware.access_log import AccessLogMiddleware
@@ -41,6 +42,7 @@ from .permissions import (
     STATE,
     STREAM,
     STREAMS,
+    WATCH,
     WORK,
     WORK_STREAM,
     ProtectedRoute,
@@ -71,6 +73,8 @@ ROUTES = [
     ProtectedRoute("POST", "/session", post_session, KNOWN),
     ProtectedRoute("DELETE", "/session", delete_session, PUBLIC),
     ProtectedRoute("GET", "/openapi.json", description, PUBLIC),
+    ProtectedRoute("GET", "/stats", get_stats, INSPECT),
+    ProtectedRoute("GET", "/stats/stream", stream_stats, WATCH),
     ProtectedRoute("GET", "/livez", livez, PUBLIC),
     ProtectedRoute("GET", "/readyz", readyz, PUBLIC),
     ProtectedRoute("GET", "/metrics", metrics, INSPECT),

@@ -132,5 +132,6 @@ GROUP_STATE: Final = RequiredRight(Right.CONSUME, topic_itself)
 CHANGE: Final = RequiredRight(Right.ADMIN, topic_itself)
 LIST: Final = RequiredRight(Right.ADMIN, matched_by)
 INSPECT: Final = RequiredRight(Right.ADMIN, everything)
+WATCH: Final = RequiredRight(Right.ADMIN, everything, by_ticket=True)
 KNOWN: Final = AnyToken()
 PUBLIC: Final = None

@@ -121,14 +121,19 @@ class SseEncoder(Generic[T]):
         return position_event_of(id + self._mark.decode())
 
 
+def as_chunk(*parts: bytes) -> bytes:
+    """The bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1). Nothing makes none: an empty one ends the stream."""
+    size = sum(map(len, parts))
+    return b"".join((b"%x\r\n" % size, *parts, b"\r\n")) if size else b""
+
+
 class ChunkedSseEncoder(SseEncoder[T]):
-    """Encodes server-sent events as HTTP/1.1 chunks (RFC 9112, section 7.1), which are written to the socket."""
+    """Encodes server-sent events as HTTP/1.1 chunks, which are written to the socket."""
 
     keep_alive = b"2\r\n:\n\r\n"
 
     def join(self, frames: Sequence[bytes]) -> bytes:
-        size = sum(map(len, frames))
-        return b"".join((b"%x\r\n" % size, *frames, b"\r\n")) if size else b""  # an empty chunk would end the stream
+        return as_chunk(*frames)
 
 
 SSE_RAW = SseEncoder(sse_raw)

@@ -1,0 +1,69 @@
+"""GET /stats and GET /stats/stream: what the server does now, for the console and for scripts."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...broker.broker import Broker
+from ...broker.stats_viewer import StatsViewer
+from ...fanout.sink import Sink
+from ...messages.message import rfc3339
+from ...version import __version__
+from ..authentication import TICKET, client, grant_of
+from ..query import Parser, boolean, choice, duration, read_options
+from ..responses import json_answer
+from ..sse import Encoders, as_chunk
+from ..streaming import stream_request
+from ..streaming.lifetime import StreamLifetime
+from ..streaming.response import EventStream
+
+_OPTIONS: Final[dict[str, Parser]] = {"history": choice("history", boolean)}
+_STREAM_OPTIONS: Final[dict[str, Parser]] = {
+    "timeout": duration("timeout", stream_request.LONGEST),
+    TICKET: str,
+}
+
+
+async def get_stats(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    options = read_options(request, _OPTIONS)
+    now = await broker.stats.latest()
+    record: dict[str, Any] = {"server": _server(broker), "now": now}
+    if options.get("history"):
+        record["history"] = [*broker.stats.history]
+    return json_answer(record, headers={"Cache-Control": "no-store"})
+
+
+def _server(broker: Broker) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "epoch": broker.epoch,
+        "durability": broker.engine.durability,
+        "started": rfc3339(broker.started),
+        "draining": broker.draining,
+        "unready": broker.unready or None,
+    }
+
+
+async def stream_stats(request: Request) -> Response:
+    """A sample every second, as server-sent events of the type `stats`."""
+    state = request.app.state
+    timeout: float | None = read_options(request, _STREAM_OPTIONS).get("timeout")
+    subscribe: Callable[[Callable[[bytes], bytes], Sink], StatsViewer] = partial(
+        state.broker.watch_stats, client=client(request)
+    )
+    return EventStream(
+        state.broker, Encoders(_event, _event_chunk), subscribe, StatsViewer.start,
+        StreamLifetime(state.authenticator, grant_of(request), timeout), resume_id="",
+    )  # fmt: skip
+
+
+def _event(sample: bytes) -> bytes:
+    return b"event: stats\ndata: " + sample + b"\n\n"
+
+
+def _event_chunk(sample: bytes) -> bytes:
+    return as_chunk(_event(sample))

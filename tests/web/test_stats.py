@@ -1,0 +1,99 @@
+"""GET /stats and GET /stats/stream: the figures follow what happens, and all viewers share them."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import SERVERS
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """One that nobody else uses, both ways."""
+    with SERVERS[request.param]() as process:
+        yield process
+
+
+async def until(server: ServerProcess, **expected: Any) -> dict[str, Any]:
+    """Watch until a sample has these values, and return it."""
+    async with asyncio.timeout(DEADLINE), stream(server, "/stats/stream") as viewer:
+        while True:
+            (event,) = await viewer.take(1)
+            assert event.type == "stats"
+            sample: dict[str, Any] = json.loads(event.data)
+            if {name: sample[name] for name in expected} == expected:
+                return sample
+
+
+async def test_a_sample_counts_what_the_log_and_its_groups_hold(http: httpx.AsyncClient, server: ServerProcess) -> None:
+    before = (await http.get("/stats")).json()["now"]
+    for body in ("one", "two", "three"):
+        (await http.post("/topics/stats.jobs/messages", content=body)).raise_for_status()
+    pulled = await http.post("/topics/stats.jobs/groups/g/pull", params={"max": 2})
+    ids = [message["lease"] for message in pulled.json()["messages"]]
+    await http.post("/topics/stats.jobs/groups/g/ack", json={"ids": ids[:1]})
+    sample = await until(server, messages=before["messages"] + 3, leased=before["leased"] + 1)
+    assert sample["ready"] == before["ready"] + 1
+    assert sample["groups"] == before["groups"] + 1
+    assert sample["topics"] == before["topics"] + 1
+    assert 0 < sample["memory"] < sample["memory_limit"]
+
+
+async def test_what_is_published_and_refused_shows_as_a_rate(http: httpx.AsyncClient, server: ServerProcess) -> None:
+    async with asyncio.timeout(DEADLINE), stream(server, "/stats/stream") as viewer:
+        await viewer.next()
+        for _ in range(10):
+            await http.post("/topics/stats.rate/messages", content=b"x")
+            await http.post("/topics/stats..rate/messages", content=b"x")
+        published = refused = 0.0
+        while published <= 0 or refused <= 0:
+            sample = json.loads((await viewer.take(1))[0].data)
+            published, refused = max(published, sample["published"]), max(refused, sample["refused"])
+
+
+async def test_the_first_answer_tells_of_the_server_and_its_last_minutes(http: httpx.AsyncClient) -> None:
+    body = (await http.get("/stats", params={"history": "true"})).json()
+    assert body["history"][-1] == body["now"]
+    assert body["server"]["durability"] == "memory"
+    assert body["server"]["unready"] is None
+    assert body["server"]["draining"] is False
+    assert "history" not in (await http.get("/stats")).json()
+
+
+async def test_two_viewers_get_the_same_samples(server: ServerProcess) -> None:
+    async with asyncio.timeout(DEADLINE), stream(server, "/stats/stream") as one:
+        await one.next()
+        async with stream(server, "/stats/stream") as other:
+            shown = await other.data(2)
+            while await one.data(1) != shown[-1:]:
+                pass
+
+
+async def test_a_viewer_counts_as_a_subscriber_and_leaves_its_place() -> None:
+    with start_server("--max-subscribers", "1") as server:
+        async with http_client(server.url) as http:
+            async with stream(server, "/stats/stream") as viewer:
+                await viewer.next()
+                refused = await http.get("/stats/stream")
+                assert (refused.status_code, refused.json()["code"]) == (503, "subscriber_limit")
+            async with asyncio.timeout(DEADLINE):
+                while (await http.get("/stats/stream", params={"timeout": "1ms"})).status_code != 200:
+                    pass
+
+
+async def test_a_viewer_is_ended_with_a_bye_when_the_server_stops() -> None:
+    with start_server() as server:
+        async with stream(server, "/stats/stream") as viewer:
+            await viewer.next()
+            server.process.terminate()
+            async with asyncio.timeout(DEADLINE):
+                while (event := (await viewer.take(1))[0]).type == "stats":
+                    pass
+        assert (event.type, json.loads(event.data)["reason"]) == ("bye", "draining")
