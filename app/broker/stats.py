@@ -20,6 +20,7 @@ from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
 
 INTERVAL: Final = 1.0  # seconds between two samples while somebody watches
+LEAST: Final = 0.9  # seconds that a rate is taken over: timers are not exact
 IDLE_INTERVAL: Final = 10.0  # otherwise: with 10,000 topics a sample takes some 10 ms, in slices
 HISTORY: Final = 300  # samples: five minutes that were watched, or fifty that were not; some 100 KB
 
@@ -99,7 +100,7 @@ class Stats:
         self._source = source
         self._loop = loop
         self._report = report
-        self._before: Reading | None = None
+        self._readings: deque[Reading] = deque(maxlen=2)
         self._task: Task[None] | None = None
 
     def start(self) -> None:
@@ -110,10 +111,10 @@ class Stats:
             self._task.cancel()
 
     async def latest(self) -> Sample | None:
-        """A sample that is at most a second old. None if the engine cannot be asked."""
-        if self._before is None or self._loop.time() - self._before.at >= INTERVAL:
-            await self._take()
-        return self.history[-1] if self.history else None
+        """A sample of this moment. Its rates are since the newest recorded sample that is at least a second old. None
+        if the engine cannot be asked."""
+        taken = await self._take()
+        return taken and taken[0]
 
     def watch(self, watcher: Watcher) -> None:
         """Show it each sample from now on."""
@@ -133,7 +134,7 @@ class Stats:
     async def _run(self) -> None:
         while True:
             try:
-                await self._take()
+                await self._record()
                 self._show()
             except Exception as error:
                 self._report("no statistics were taken", error)
@@ -150,14 +151,20 @@ class Stats:
             for watcher in (*self._watchers,):
                 watcher.show(sample)
 
-    async def _take(self) -> None:
+    async def _record(self) -> None:
+        if taken := await self._take():
+            sample, reading = taken
+            self.history.append(sample)
+            self._readings.append(reading)
+
+    async def _take(self) -> tuple[Sample, Reading] | None:
         try:
             totals = await self._source.engine.totals()
         except PlainmqError:  # the engine cannot be asked now
-            return
+            return None
         reading = self._read(totals)
-        before, self._before = self._before or reading, reading
-        self.history.append(self._sample(totals, before, reading))
+        before = next((old for old in reversed(self._readings) if reading.at - old.at >= LEAST), reading)
+        return self._sample(totals, before, reading), reading
 
     def _read(self, totals: Totals) -> Reading:
         source = self._source
