@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from app.limits.budget import items
-from app.log.groups.group import JOB_COST
+from app.log.groups.job import JOB_COST
 from app.messages.units import ByteSize
 from app.settings import Settings, flag, load
 from benchmarks.harness import connect, receive_some, receive_until

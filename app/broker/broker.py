@@ -24,7 +24,7 @@ from ..fanout.wakeup import Wakeup
 from ..limits.buffered_bytes import InboundBudget, OutboundBudget
 from ..limits.drain import DrainSchedule
 from ..limits.quotas import Quotas, counts_as, slots_for
-from ..log.groups.group import GroupState
+from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.topic_log import TopicState
 from ..log.totals import Totals

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..errors import LogFull, MessageTooLarge
 from ..messages.message import Draft, newest
-from .groups.group import JOB_COST
+from .groups.job import JOB_COST
 from .groups.unacked import UnackedIndex
 from .run import one_cost, resident_cost
 from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh

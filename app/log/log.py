@@ -14,7 +14,8 @@ from . import capacity
 from .changes import OnChange, Records, ignore_change
 from .deadlines import Deadlines
 from .epochs import Epochs
-from .groups.group import EMPTY_SIZE, GROUP_COST, JOB_COST, Group, Size
+from .groups.group import EMPTY_SIZE, GROUP_COST, Group, Size
+from .groups.job import JOB_COST
 from .groups.unacked import Counting, UnackedIndex
 from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, make_runs
 from .single_delivery import SingleDelivery

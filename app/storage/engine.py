@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
 from ..log.groups.events import GroupObserver
-from ..log.groups.group import GroupState
+from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.run import Run
 from ..log.topic_log import TopicState

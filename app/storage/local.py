@@ -9,8 +9,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
-from ..log.groups.group import GroupState
 from ..log.groups.groups import Groups
+from ..log.groups.state import GroupState
 from ..log.reading import Page, Reading
 from ..log.slices import Slices
 from ..log.state import LogStateMachine

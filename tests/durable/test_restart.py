@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from app.errors import LogFull, NotFound, OptionInvalid
-from app.log.groups.group import GROUP_COST, DeadLetterTopic
+from app.log.groups.group import GROUP_COST
+from app.log.groups.state import DeadLetterTopic
 from app.log.run import EXPIRY_COST
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome, lease_id

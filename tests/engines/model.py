@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
-from app.log.groups.group import BACKOFF
+from app.log.groups.job import BACKOFF
 from app.messages.lease import Action, Outcome
 from app.messages.topic import TopicFilter
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.log.groups.group import BACKOFF
+from app.log.groups.job import BACKOFF
 from app.log.log import CHECK_INTERVAL
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Outcome, parse_lease_id

@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
-from app.log.groups.group import GROUP_COST, JOB_BATCH, JOB_COST, RECENT_DEAD_COST, DeadLetterTopic, GroupState
+from app.log.groups.group import GROUP_COST, JOB_BATCH, RECENT_DEAD_COST
+from app.log.groups.job import JOB_COST
+from app.log.groups.state import DeadLetterTopic, GroupState
 from app.log.run import DEATH_COST, MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome, parse_lease_id

@@ -23,13 +23,12 @@ from ...errors import GroupInvalid
 from ...messages.lease import Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
+from .job import BACKOFF, InFlight
 
-BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
 JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
 MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that a late ack of them is refused
 GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
 SHORT_TOPIC: Final = 256  # characters of the dead-letter topic's name that GROUP_COST includes
-JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
 RECENT_DEAD_COST: Final = 128  # likewise a remembered dead message
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
@@ -53,62 +52,6 @@ class GroupSettings(msgspec.Struct, frozen=True):
     start: str = "earliest"
     ack_timeout: float = 30.0
     max_deliveries: int = 10
-
-
-class DeadLetterTopic(msgspec.Struct, frozen=True):
-    """The state of a group's dead-letter topic: the messages and bytes that it holds (`kept`), and its bounds. At the
-    bounds, dead messages stay in the group: `waiting` is their number."""
-
-    kept: int
-    bytes: int
-    max_messages: int
-    max_bytes: int
-    waiting: int
-
-
-class GroupState(msgspec.Struct, frozen=True):
-    """The number of messages in each stage of their life.
-
-    `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked` and `dead` count from
-    the group's creation. `oldest` is the id of the oldest unacked message, `oldest_time` its time (Unix seconds).
-    `gap`: the messages that were already removed from the topic when the group was created.
-    """
-
-    topic: str
-    group: str
-    ready: int
-    leased: int
-    delayed: int
-    acked: int
-    dead: int
-    oldest: str | None
-    oldest_time: float | None
-    gap: Gap | None
-    dead_letters: DeadLetterTopic
-    settings: GroupSettings
-
-    @property
-    def lag(self) -> int:
-        return self.ready + self.leased + self.delayed
-
-
-class InFlight(msgspec.Struct, gc=False):
-    """A job: a message that was handed out and is neither acked nor dead. `expires` is the end of its lease. Without a
-    lease (None), it becomes ready again, or dead, at `due`."""
-
-    attempt: int = 0
-    excused: int = 0  # attempts that the server itself ended: they do not count against max_deliveries
-    bound: str = ""  # the run of the server whose connection holds the lease; empty: the lease survives a restart
-    expires: float | None = None
-    due: float = 0.0
-    first_failure: float | None = None
-    last_failure: float = 0.0
-    reason: str = ""
-
-    @property
-    def tries(self) -> int:
-        """The attempts that count against max_deliveries."""
-        return self.attempt - self.excused
 
 
 class GroupRecord(msgspec.Struct, frozen=True):

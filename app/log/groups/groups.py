@@ -18,7 +18,9 @@ from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from ..trimmer import Trimmer
 from .events import NO_EVENTS, GroupEvents
-from .group import JOB_COST, DeadLetterTopic, Group, GroupRecord, GroupState, InFlight
+from .group import Group, GroupRecord
+from .job import JOB_COST, InFlight
+from .state import DeadLetterTopic, GroupState
 from .unacked import UnackedIndex
 
 GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few milliseconds, then other work gets its turn

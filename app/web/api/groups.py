@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ...access.grant import Right, authorise
 from ...broker.broker import Broker, GroupInfo
 from ...errors import NotFound
-from ...log.groups.group import GroupState
+from ...log.groups.state import GroupState
 from ...messages.lease import MAX_LEASE_SECONDS
 from ...messages.message import rfc3339
 from ...messages.position import parse_start

@@ -1,0 +1,27 @@
+"""A job: a message that a group has handed out, and that is neither acked nor dead."""
+
+from typing import Final
+
+import msgspec
+
+BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
+JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
+
+
+class InFlight(msgspec.Struct, gc=False):
+    """A job: a message that was handed out and is neither acked nor dead. `expires` is the end of its lease. Without a
+    lease (None), it becomes ready again, or dead, at `due`."""
+
+    attempt: int = 0
+    excused: int = 0  # attempts that the server itself ended: they do not count against max_deliveries
+    bound: str = ""  # the run of the server whose connection holds the lease; empty: the lease survives a restart
+    expires: float | None = None
+    due: float = 0.0
+    first_failure: float | None = None
+    last_failure: float = 0.0
+    reason: str = ""
+
+    @property
+    def tries(self) -> int:
+        """The attempts that count against max_deliveries."""
+        return self.attempt - self.excused
