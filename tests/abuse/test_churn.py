@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.abuse.crowd import numbers, publish
+from tests.abuse.subscribers import numbers, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +49,7 @@ async def census(server: ServerProcess) -> int:
 
 
 async def run(warm_up: int, seconds: int, slack: int) -> None:
-    with start_server(program=("tests.abuse.census",)) as server:
+    with start_server(program=("tests.abuse.task_count",)) as server:
         async with http_client(server.url) as http:
             await publish(http)
             base = server.open_files(), await census(server)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from tests.abuse.crowd import faults, gather, many_files, publish
+from tests.abuse.subscribers import faults, gather, many_files, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio

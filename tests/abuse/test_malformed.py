@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.abuse.crowd import faults, gather, publish
+from tests.abuse.subscribers import faults, gather, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 pytestmark = pytest.mark.anyio

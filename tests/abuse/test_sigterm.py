@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.abuse.crowd import gather, many_files, stalled
+from tests.abuse.subscribers import gather, many_files, stalled
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio

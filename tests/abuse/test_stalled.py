@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.abuse.crowd import faults, gather, many_files, numbers, publish, stalled
+from tests.abuse.subscribers import faults, gather, many_files, numbers, publish, stalled
 from tests.harness import DEADLINE, http_client, start_server
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""Tokens, JSON Web Tokens, tickets and cookies: who may do what, and when access ends."""

@@ -13,7 +13,7 @@ from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import every_right
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import MAX_AUTH_LINE
-from tests.abuse.crowd import numbers
+from tests.abuse.subscribers import numbers
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, Stream, http_client, stream

@@ -1,0 +1,1 @@
+"""`plainmq bench`, its load generator, and the scripts in benchmarks/."""

@@ -1,0 +1,1 @@
+"""Clients that others wrote: browsers, curl, and SSE libraries of PyPI and npm."""

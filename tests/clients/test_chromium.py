@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers, resumed
+from tests.docs.pages import all_pages
 from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
-from tests.pages import all_pages
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 

@@ -25,7 +25,7 @@ PAGE = '<!doctype html><title>harmless</title><body><script>%s</script><img src=
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """One is enough: tests/web/test_headers.py sees that all say the same."""
+    """One is enough: tests/web/test_security_headers.py sees that all say the same."""
     with start_server(tcp_port=0) as process:
         yield process
 

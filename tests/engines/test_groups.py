@@ -16,7 +16,7 @@ from app.messages.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Death, Delivery, Id, Message
 from app.messages.position import EARLIEST, LATEST, After, Last, Start
 from tests.engines.conftest import Make, Opened
-from tests.engines.test_promises import append, page, texts
+from tests.engines.test_contract import append, page, texts
 from tests.harness import draft
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of the parsers, the encoders and both endpoints; findings are replayed."""

@@ -1,0 +1,1 @@
+"""Quotas, memory budgets, buffered bytes, eviction and drain."""

@@ -1,0 +1,1 @@
+"""TLS, certificates, reverse proxies, and peers that vanish."""

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from app.web.middleware.forwarded import Caller, Proxies
+from tests.docs.pages import all_pages
 from tests.harness import DEADLINE, SseParser, Stream, free_port, start_server
 from tests.net.authority import Authority
 from tests.net.recorder import recording
-from tests.pages import all_pages
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = [

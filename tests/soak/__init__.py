@@ -1,0 +1,1 @@
+"""A long run under mixed load, and a check for leaks and for lost messages."""

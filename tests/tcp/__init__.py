@@ -1,0 +1,1 @@
+"""The line port. Most of these tests run it in this process."""

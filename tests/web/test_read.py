@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.abuse.crowd import numbers
+from tests.abuse.subscribers import numbers
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
 pytestmark = pytest.mark.anyio

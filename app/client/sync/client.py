@@ -1,4 +1,4 @@
-# Made from app/client/aio/client.py by `python -m tests.sync_client`: change that.
+# Made from app/client/aio/client.py by `python -m tests.client.generate_sync`: change that.
 
 """A client of the HTTP door: it publishes without doubling, and subscribes without losing its place.
 

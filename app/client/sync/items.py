@@ -1,4 +1,4 @@
-# Made from app/client/aio/items.py by `python -m tests.sync_client`: change that.
+# Made from app/client/aio/items.py by `python -m tests.client.generate_sync`: change that.
 
 """What a client is iterated over with: messages and jobs, as they come."""
 

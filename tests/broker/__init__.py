@@ -1,0 +1,1 @@
+"""The broker: publishes are batched, and each publisher gets its own result."""

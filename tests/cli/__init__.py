@@ -1,0 +1,1 @@
+"""The commands of `plainmq`, run as a shell runs them."""

@@ -1,0 +1,353 @@
+"""The commands against servers and messages that mean them ill: nothing steers the terminal, no answer is more than a
+sentence, and what stays on this machine does."""
+
+import gzip
+import json
+import os
+import pty
+import resource
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.client.address import is_loopback
+from app.client.events import Event, EventReader, TooLong
+from app.messages.control_characters import CODES, escape, has_control_characters
+from tests.cli.test_publish_subscribe import PROGRAM, environment, run
+from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
+
+EVIL = "".join(map(chr, sorted(CODES - {0}))) + "\x1b]0;title\x07\x1b[2J"
+TABOO = [chr(code).encode() for code in CODES if code not in (0x0D, 0x0A)]  # a terminal's own line end is CR LF
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with start_server() as process:
+        yield process
+
+
+# What a person sees
+
+
+def seen_on_a_terminal(*arguments: str, url: str, env: dict[str, str] | None = None) -> bytes:
+    """All that the command shows to a person, on both streams."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments], cwd=ROOT, env=environment(url) | (env or {}), stdin=subprocess.DEVNULL, stdout=theirs,
+        stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown, end = b"", time.monotonic() + DEADLINE
+    try:
+        while select.select([ours], [], [], max(end - time.monotonic(), 0))[0]:
+            shown += os.read(ours, 65_536)
+    except OSError:  # EIO: the last who had the terminal open has left
+        process.wait(DEADLINE)
+        return shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    raise AssertionError(f"it does not end: {shown!r}")
+
+
+def publish(server: ServerProcess, topic: str, body: bytes) -> None:
+    answer = httpx.post(f"{server.url}/topics/{topic}/messages", content=body, headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 201
+
+
+COMMANDS = {
+    "subscribe": ("subscribe", "TOPIC", "--since", "earliest", "--count", "2"),
+    "subscribe --json": ("subscribe", "TOPIC", "--since", "earliest", "--count", "2", "--json"),
+    "export": ("export", "--topic", "TOPIC"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_message_does_not_steer_a_terminal_and_a_pipe_gets_its_bytes(
+    server: ServerProcess, topic: str, command: str
+) -> None:
+    publish(server, topic, f"a{EVIL}b".encode())
+    publish(server, topic, b"\x9b2J\xff")  # not UTF-8, and CSI to a terminal of old
+    arguments = [word.replace("TOPIC", topic) for word in COMMANDS[command]]
+    person = seen_on_a_terminal(*arguments, url=server.url)
+    assert b"\\u001b]0;title\\u0007" in person
+    assert not [taboo for taboo in TABOO if taboo in person.replace(b"\r\n", b"\n")]
+    program = run(*arguments, url=server.url).stdout
+    raw = seen_on_a_terminal(*arguments, "--raw", url=server.url).replace(b"\r\n", b"\n")
+    assert raw == program
+    if command == "subscribe":
+        assert program == f"a{EVIL}b\n".encode() + b"\x9b2J\xff\n"
+    else:
+        first = json.loads(program.splitlines()[0])["data"]
+        assert first == json.loads(person.replace(b"\r\n", b"\n").splitlines()[0])["data"] == f"a{EVIL}b"
+
+
+def test_what_is_shown_is_the_same_text_but_for_what_steers() -> None:
+    assert escape("größe \u2028\t\n\U0001f468\u200d\U0001f469") == "größe \u2028\t\n\U0001f468\u200d\U0001f469"
+    for code in range(0x3000):
+        character = chr(code)
+        assert (escape(character) != character) is has_control_characters(character.encode()) is (code in CODES)
+
+
+# Broken answers
+
+
+def answer(status: str, body: bytes, *fields: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields, "", ""]).encode() + body
+
+
+SSE, JSON, GZIP = "Content-Type: text/event-stream", "Content-Type: application/json", "Content-Encoding: gzip"
+PROBLEM = "Content-Type: application/problem+json"
+NEXT = 'Link: <{}>; rel="next"'
+DIGITS = "9" * 5_000
+BROKEN: dict[str, bytes] = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "nothing": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-",
+    "half a body": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+    "broken gzip": answer("200 OK", b"\x1f\x8bnothing", GZIP, JSON),
+    "broken gzip of a stream": answer("200 OK", b"\x1f\x8bnothing", GZIP, SSE),
+    "broken gzip of a refusal": answer("400 Bad Request", b"\x1f\x8bnothing", GZIP, PROBLEM),
+    "good gzip": answer("200 OK", gzip.compress(b"x" * 100_000), GZIP, SSE),
+    "an unknown coding": answer("200 OK", b"x", "Content-Encoding: \x7fx", SSE),
+    "a page": answer("200 OK", b"<html>\x1b[2J</html>", "Content-Type: text/html"),
+    "an unknown charset": answer("200 OK", b"\xff", "Content-Type: text/event-stream; charset=nonsense"),
+    "bytes that are not UTF-8": answer("201 Created", b'{"id":"\xff"}', JSON),
+    "another type": answer("201 Created", b'{"id":1}', JSON),
+    "a deep one": answer("201 Created", b'{"x":' + b"[" * 100_000, JSON),
+    "nothing as JSON": answer("201 Created", b"", JSON),
+    "a refusal that is none": answer("400 \x1b[2J", b'{"code":1}', PROBLEM),
+    "a refusal that steers": answer("400 Bad Request", json.dumps({"code": "x", "detail": EVIL}).encode(), PROBLEM),
+    "a refusal in a stream": answer("200 OK", b"event: bye\ndata: {}\n\n", SSE),
+    "a bye that steers": answer("200 OK", b"event: bye\ndata: " + json.dumps({"reason": EVIL}).encode() + b"\n\n", SSE),
+    "an event that is none": answer("200 OK", b"id: \xff-1\ndata: {}\n\n", SSE),
+    "an event that is not UTF-8": answer("200 OK", b"id: a-1\ndata: {\"id\":\"\xff\"}\n\n", SSE),
+    "a gap that is none": answer("200 OK", b"event: gap\ndata: []\n\n", SSE),
+    "a retry without end": answer("200 OK", f"retry: {DIGITS}\ndata: x\n\n".encode(), SSE),
+    "a redirection": answer("302 Match", b"", "Location: http://\x1b/"),
+    "a switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "a next that is no URL": answer("200 OK", b"", NEXT.format("http://[")),
+    "a next without a place": answer("200 OK", b"", NEXT.format("/?x=1")),
+    "a next of many digits": answer("200 OK", b"", NEXT.format(f"/?since=a-{DIGITS}")),
+    "a next in other digits": answer("200 OK", b"", NEXT.format("/?since=a-%D9%A3")),
+    "a head without an end": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
+    "a chunk that is none": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n?\r\n"
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def answering(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that does this with each connection, once a request has come."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+    def one(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65_536)
+                serve(connection)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):
+                    pass
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(DEADLINE)
+
+
+ASKING = {
+    "publish": ("publish", "a", "x", "--retry-for", "0"),
+    "subscribe": ("subscribe", "a", "--count", "1", "--retry-for", "0"),
+    "export": ("export", "--retry-for", "0"),
+}
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_whatever_is_answered_a_command_says_a_sentence(command: str) -> None:
+    """One process for all answers would hide what the end of a process shows; three at a time are quick enough."""
+    failures = []
+    for name, said in BROKEN.items():
+        with answering(lambda connection, said=said: connection.sendall(said)) as url:  # type: ignore[misc]
+            done = run(*ASKING[command], url=url)
+        text = done.stderr.decode()
+        good = text.count("Error: ") == 1 and done.returncode in (1, 3) and done.stdout == b""
+        if not good or "Traceback" in text or not text.replace("\n", "").isprintable():
+            failures.append((name, done.returncode, text[-300:]))
+    assert not failures
+
+
+def endless(start: bytes) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(b"x" * (1 << 20))
+
+    return serve
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n\r\n"
+ENDLESS = {
+    "a line of a stream": ("subscribe", HEAD % b"text/event-stream" + b"data: "),
+    "a field that is ignored": ("subscribe", HEAD % b"text/event-stream" + b"x: "),
+    "a page": ("export", HEAD % b"application/x-ndjson"),
+    "an answer": ("publish", HEAD % b"application/json"),
+    "a refusal": ("publish", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_an_answer_without_an_end_is_bounded(what: str) -> None:
+    command, start = ENDLESS[what]
+    with answering(endless(start)) as url:
+        program = [*PROGRAM, *ASKING[command]]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *program], capture_output=True, timeout=2 * DEADLINE, cwd=ROOT,
+            env=environment(url), check=False,
+        )  # fmt: skip
+    status, peak = map(int, done.stdout.split())
+    assert status == 1
+    assert done.stderr.startswith(b"Error: ")
+    assert peak < 512 << 10  # KiB: the program, the bound, and a copy of it
+
+
+MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("flags", [("--file", "-"), ("--lines",), ()])
+def test_an_input_without_an_end_is_bounded(server: ServerProcess, topic: str, flags: tuple[str, ...]) -> None:
+    with Path("/dev/zero").open("rb") as zeros:
+        done = subprocess.run(
+            [*PROGRAM, "publish", topic, *flags], stdin=zeros, capture_output=True, timeout=DEADLINE, cwd=ROOT,
+            env=environment(server.url), check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"Error: ")
+    assert b"Traceback" not in done.stderr
+
+
+# The reader of events
+
+
+def read(*chunks: bytes, longest: int = 1_000) -> list[Event]:
+    reader = EventReader(longest)
+    return [event for chunk in chunks for event in reader.feed(chunk)]
+
+
+STREAM = (
+    "\ufeffretry: 7\n: c\nid: a-1\ndata: ä\ndata\ndata:  b\n\nevent: gap\ndata: {}\n\ndata: same id\n\nid\ndata:x\n\n"
+)
+EXPECTED = [
+    Event("", "ä\n\n b".encode(), "a-1", 7),
+    Event("gap", b"{}", "a-1"), Event("", b"same id", "a-1"), Event("", b"x", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_events_are_the_same_however_they_are_cut(end: str) -> None:
+    data = STREAM.replace("\n", end).encode()
+    for size in (1, 2, 3, 7, len(data)):
+        chunks = [data[at : at + size] for at in range(0, len(data), size)]
+        assert read(*chunks) == EXPECTED, size
+
+
+@pytest.mark.parametrize("unit", [b"data: x\n", b"x", b"data: " + b"x" * 100 + b"\n", b"data\n"])
+def test_an_event_has_a_bound_and_so_has_a_line(unit: bytes) -> None:
+    with pytest.raises(TooLong):
+        read(*[unit] * 2_000)
+    assert len(read(*[unit * 2 + b"\n\n"] * 100)) in (100, 0)
+
+
+# Proxies
+
+
+@contextmanager
+def proxy() -> Iterator[tuple[dict[str, str], list[bytes]]]:
+    """Variables that name a proxy, and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(b"asked")
+        connection.sendall(answer("502 Bad Gateway", b""))
+
+    with answering(serve) as url:
+        yield dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"), url), asked
+
+
+def test_what_stays_on_this_machine_is_sent_to_no_proxy(
+    server: ServerProcess, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxy() as (variables, asked):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        for host in ("127.0.0.1", "localhost"):
+            url = f"http://{host}:{server.port}"
+            assert run("publish", topic, "x", "--token", "pmq_secret", url=url).returncode == 0
+        assert run("subscribe", topic, "--since", "earliest", "--count", "2", url=server.url).stdout == b"x\nx\n"
+        assert asked == []
+        away = run("publish", topic, "x", "--retry-for", "0", url="http://mq.example.org")
+        assert (away.returncode, asked) == (1, [b"asked"])
+
+
+@pytest.mark.parametrize("value", ["nonsense://x", "socks5://127.0.0.1:1", "http://[", "::"])
+def test_a_proxy_that_cannot_be_used_is_a_sentence(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", value)
+    done = run("publish", "a", "x", "--retry-for", "0", url="http://mq.example.org")
+    assert done.returncode in (1, 3)
+    assert done.stderr.startswith(b"Error: ")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("LOCALHOST.", True), ("a.localhost", True),
+     ("::1", True), ("::ffff:127.0.0.1", True), ("0.0.0.0", True), ("::", True), ("2130706433", True), ("127.1", True),
+     ("10.0.0.1", False), ("mq.example.org", False), ("localhost.example.org", False), ("::2", False),
+     ("fe80::1%eth0", False), ("", False)],
+)  # fmt: skip
+def test_which_hosts_are_this_machine(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
+
+
+# Tokens
+
+
+def test_a_missing_token_is_told_as_a_person_can_give_it(tmp_path: Path) -> None:
+    with start_server("--auth", "required", "--data-dir", str(tmp_path), tcp_port=0) as server:
+        for command in ASKING.values():
+            for flags in ((), ("--token", "pmq_wrong")):
+                said = run(*command, *flags, url=server.url).stderr.decode()
+                assert said.startswith("Error: ")
+                assert "--token or PLAINMQ_TOKEN" in said
+                assert "Bearer" not in said

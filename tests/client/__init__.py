@@ -1,0 +1,1 @@
+"""`from plainmq import Client, AsyncClient`: the Python client against real servers."""

@@ -1,0 +1,1 @@
+"""Pull and push consumers of a broker, on every engine."""

@@ -1,0 +1,1 @@
+"""The README, docs/, the OpenAPI description and SECURITY.md agree with the code."""

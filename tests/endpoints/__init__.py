@@ -1,0 +1,1 @@
+"""HTTP and the line port of one server together."""

@@ -1,0 +1,1 @@
+"""Delivery to subscribers: wake-ups, and messages on their way to a socket."""

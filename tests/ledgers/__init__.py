@@ -1,0 +1,1 @@
+"""Records of who published, read and leased what, and the checks of them."""

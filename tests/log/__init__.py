@@ -1,0 +1,1 @@
+"""The log and its data structures, without a server."""

@@ -1,0 +1,1 @@
+"""The SQLite engine: restarts, crashes, disk failures, retention and backups."""

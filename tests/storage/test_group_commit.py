@@ -1,0 +1,29 @@
+"""Publishers share the disk's time: who was answered together is waited for a moment, and asks together again."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.storage.reopening import Life, append
+
+pytestmark = pytest.mark.anyio
+
+ROUNDS, PUBLISHERS = 40, 8
+
+
+async def test_publishers_who_are_back_in_a_moment_share_a_transaction(tmp_path: Path) -> None:
+    async with Life(tmp_path).open() as node:
+
+        async def publish(turns: int) -> None:
+            for _ in range(ROUNDS):
+                await append(node, "t", "x")
+                for _ in range(turns):  # of the event loop, until it is back
+                    await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            for turns in range(PUBLISHERS):
+                tasks.create_task(publish(turns))
+        assert len(node.delivered) == ROUNDS * PUBLISHERS
+        _, transactions = node.engine.commits.buckets()[-1]
+    assert transactions < 1.5 * ROUNDS, "as many as if the first who is back had one alone, and the others the next"

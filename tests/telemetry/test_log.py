@@ -1,0 +1,579 @@
+"""What whoever is woken up at night can see: records on standard error, for people and for programs."""
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from app.access.startup import FIRST_SHOWN
+from app.telemetry.accesslog import MAX_ERRORS as MOST_A_SECOND
+from app.telemetry.log import MAX_QUEUED as MOST_WAITING
+from tests.harness import (
+    DEADLINE,
+    ROOT,
+    ServerProcess,
+    free_port,
+    http_client,
+    lines,
+    start_server,
+    start_uvicorn,
+    stream,
+)
+from tests.telemetry.server_log import ServerLog
+
+pytestmark = pytest.mark.anyio
+
+JSON = ("--log-format", "json")
+ALL = ("--access-log", "all")
+HUMAN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error|critical) \S.*")
+FORMATS = pytest.mark.parametrize("format", ["human", "json"])
+
+
+async def raw(server: ServerProcess, data: bytes) -> bytes:
+    """Everything that the HTTP door answers to these bytes, after which it closes."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(data)
+    async with asyncio.timeout(DEADLINE):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def client(server: ServerProcess) -> httpx.AsyncClient:
+    return http_client(server.url)
+
+
+async def stop(server: ServerProcess) -> int:
+    return await asyncio.to_thread(server.stop)
+
+
+# Requests, streams, connections
+
+
+async def test_a_request_that_went_wrong_has_a_record_and_one_that_did_not_has_none() -> None:
+    with start_server(*JSON, tcp_port=0) as server:
+        told = ServerLog(server)
+        async with client(server) as http:
+            assert (await http.post("/topics/a/messages", content="hello")).status_code == 201
+            assert (await http.get("/topics/a")).status_code == 200
+            answer = await http.get("/topics/b", headers={"X-Request-ID": "from-a-proxy.1"})
+        record = await told.until("request")
+        assert re.fullmatch(r"[\d.]+:\d+", record.pop("client"))
+        assert record.pop("seconds") >= 0
+        assert HUMAN.fullmatch(f"{record.pop('time')} info x")
+        assert answer.headers["x-request-id"] == "from-a-proxy.1"
+        assert record == {
+            "level": "info", "message": "request", "door": "http", "method": "GET", "path": "/topics/b",
+            "status": 404, "code": "not_found", "bytes_in": 0, "bytes_out": len(answer.content),
+            "request": "from-a-proxy.1",
+        }  # fmt: skip
+
+
+async def test_all_requests_have_one_when_that_is_asked_for() -> None:
+    with start_server(*JSON, *ALL, tcp_port=0) as server:
+        told = ServerLog(server)
+        async with client(server) as http:
+            answer = await http.post("/topics/a/messages", content="hello")  # by the short cut
+            record = await told.until("request", method="POST")
+            assert (record["path"], record["status"]) == ("/topics/a/messages", 201)
+            assert (record["bytes_in"], record["bytes_out"]) == (5, len(answer.content))
+            await http.post("/topics/a/messages?event=x", content="hello!")
+            record = await told.until("request", method="POST")
+            assert (record["path"], record["bytes_in"]) == ("/topics/a/messages?event=x", 6)
+
+
+async def test_none_has_one_when_that_is_asked_for() -> None:
+    with start_server(*JSON, "--access-log", "none") as server:
+        async with client(server) as http, lines(server) as peer:
+            assert (await http.get("/topics/b")).status_code == 404
+            peer.send(b"GET / HTTP/1.1\n")
+            assert await peer.next() == b""
+        assert await stop(server) == 0
+        records = await ServerLog(server).records()
+        assert [record["message"] for record in records] == [
+            "starting", "listening", "stopping", "draining", "stopped"
+        ]  # fmt: skip
+
+
+TURNED_AWAY = [
+    (b"GARBAGE\r\n\r\n", 400, "not_http", ""),
+    (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "target_too_long", "/xxx"),
+    (b"GET /a HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n", 431, "head_too_large", "/a"),
+    (b"GET /b HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n", 421, "host_unknown", "/b"),
+    (b"CONNECT c:80 HTTP/1.1\r\nHost: c:80\r\n\r\n", 501, "upgrade_unsupported", "c:80"),
+    (
+        b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
+        413, "message_too_large", "/topics/a/messages",
+    ),
+]  # fmt: skip
+
+
+async def test_who_is_turned_away_before_anything_else_has_one_too() -> None:
+    with start_server(*JSON, tcp_port=0) as server:
+        told = ServerLog(server)
+        for sent, status, code, path in TURNED_AWAY:
+            assert f" {status} ".encode() in await raw(server, sent)
+            record = await told.until("request")
+            assert (record["status"], record["code"]) == (status, code)
+            assert record["path"].startswith(path)
+            assert len(record["path"]) < 1_000
+
+
+async def test_a_request_that_comes_too_slowly_has_one_and_only_one() -> None:
+    with start_server(*JSON, "--body-timeout", "1s", tcp_port=0) as server:
+        head = b"POST /topics/a/messages?event=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(head)
+        async with asyncio.timeout(DEADLINE):
+            assert b" 408 " in await reader.read()
+        writer.close()
+        assert await stop(server) == 0
+        requests = [record for record in await ServerLog(server).records() if record["message"] == "request"]
+        assert [(record["status"], record["code"]) for record in requests] == [(408, "request_timeout")]
+
+
+async def test_a_stream_has_one_when_it_ends_that_says_why() -> None:
+    path = "/topics/a/stream?since=earliest&timeout="
+    with start_server(*JSON, *ALL, tcp_port=0) as server:
+        told = ServerLog(server)
+        async with stream(server, f"{path}10ms", X_Request_ID="mine") as events:
+            assert events.headers["x-request-id"] == "mine"
+            assert await events.next() is None
+        record = await told.until("stream ended")
+        assert (record["why"], record["path"], record["request"]) == ("timeout", f"{path}10ms", "mine")
+        async with stream(server, f"{path}1h"):
+            pass
+        assert (await told.until("stream ended"))["why"] == "client_left"
+        async with stream(server, f"{path}10ms", Origin="http://localhost") as events:
+            assert await events.next() is None  # through ASGI
+        assert (await told.until("stream ended"))["why"] == "timeout"
+        async with stream(server, f"{path}1h") as events:
+            server.process.send_signal(signal.SIGTERM)
+            assert (await events.take(1))[0].type == "bye"
+        assert (await told.until("stream ended"))["why"] == "draining"
+
+
+async def test_a_connection_of_the_line_port_has_one_when_it_ends_that_says_why() -> None:
+    with start_server(*JSON, *ALL) as server:
+        told = ServerLog(server)
+        ways = {"quit": b"ping\nquit\n", "another_protocol": b"GET / HTTP/1.1\n", "client_left": None}
+        for why, words in ways.items():
+            async with lines(server) as peer:
+                if words is not None:
+                    peer.send(words)
+                    assert (await peer.take(2))[1] in (b"", b"OK bye\r\n")
+            record = await told.until("connection ended")
+            assert (record["why"], record["door"]) == (why, "line")
+            assert record["lines"] == {"quit": 2, "another_protocol": 1, "client_left": 0}[why]
+        async with lines(server) as peer:
+            peer.send("ping")
+            await peer.next()
+            server.process.send_signal(signal.SIGTERM)
+            assert await peer.next() == b""
+        assert (await told.until("connection ended"))["why"] == "draining"
+
+
+async def test_a_reader_that_is_cut_off_has_a_warning() -> None:
+    with start_server(*JSON, "--stall-timeout", "200ms", "--send-buffer", "4096", tcp_port=0) as server:
+        async with client(server) as http:
+            with closing(socket.socket()) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.connect((server.host, server.port))
+                sock.sendall(b"GET /topics/a/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                for _ in range(4):
+                    await http.post("/topics/a/messages", content=b"x" * 1_000_000)
+                record = await ServerLog(server).until("stream ended")
+                assert (record["why"], record["level"], record["door"]) == ("cut_off", "warning", "http")
+
+
+async def test_nobody_fills_the_log_by_being_refused() -> None:
+    count = 5 * MOST_A_SECOND
+    with start_server(*JSON, tcp_port=0) as server:
+        one = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        together = one * 49 + one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        answers = b"".join([await raw(server, together) for _ in range(count // 50)])
+        assert answers.count(b"HTTP/1.1 404 ") == count
+        assert await stop(server) == 0
+        records = await ServerLog(server).records()
+        single = sum(record["message"] == "request" for record in records)
+        rest = sum(record["count"] for record in records if record["message"] == "more went wrong")
+        assert single + rest == count
+        assert rest > 0
+
+
+# The server itself
+
+
+async def test_a_life_is_told_from_its_start_to_its_end() -> None:
+    flags = ("--max-topics", "77", "--auth", "none", "--public-url", "https://user:secret@example.org")
+    with start_server(*JSON, *flags) as server:
+        async with stream(server, "/topics/a/stream"):
+            assert await stop(server) == 0
+        records = await ServerLog(server).records()
+    starting, warning, listening, stopping, draining, stopped = records
+    assert (warning["level"], warning["message"].startswith("WARNING: --auth is none")) == ("warning", True)
+    assert "data_dir" in starting["settings"]  # the harness's
+    assert {name: value for name, value in starting["settings"].items() if name != "data_dir"} == {
+        "port": "0", "tcp_port": str(server.tcp_port), "max_topics": "77", "log_format": "json",
+        "public_url": "https://***@example.org", "auth": "none",
+    }  # fmt: skip
+    assert (listening["http"], listening["line"]) == (server.url, f"127.0.0.1:{server.tcp_port}")
+    assert (stopping["message"], stopping["signal"]) == ("stopping", "SIGTERM")
+    assert (draining["message"], draining["subscribers"]["stream"]) == ("draining", 1)
+    assert stopped["message"] == "stopped"
+
+
+async def test_a_second_signal_is_told_before_the_process_ends() -> None:
+    with start_server(*JSON, "--drain-timeout", "1h", tcp_port=0) as server:
+        told = ServerLog(server)
+        _, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ")
+        async with stream(server, "/topics/foo/stream") as events:
+            server.process.send_signal(signal.SIGINT)
+            assert (await events.take(1))[0].type == "bye"
+            server.process.send_signal(signal.SIGTERM)
+        assert (await told.until("stopped at once"))["signal"] == "SIGTERM"
+        assert await asyncio.to_thread(server.process.wait, DEADLINE) == 1
+        writer.close()
+
+
+async def test_a_start_that_is_refused_is_a_record_for_programs() -> None:
+    with start_server(tcp_port=0) as server:
+        command = [sys.executable, "-m", "app", "serve", "--port", str(server.port), "--tcp-port", "0", *JSON]
+        other = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(DEADLINE):
+            _, stderr = await other.communicate()
+    record = json.loads(stderr.splitlines()[-1])
+    assert (other.returncode, record["message"], record["code"]) == (1, "not started", "address_unavailable")
+    assert "cannot listen" in record["detail"]
+
+
+async def test_a_disk_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path) -> None:
+    flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
+    with start_server(*JSON, *flags, tcp_port=0) as server:
+        told = ServerLog(server)
+        async with client(server) as http:
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            for _ in range(3):
+                assert (await http.post("/topics/a/messages", content=b"x" * 100_000)).status_code in (503, 507)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            async with asyncio.timeout(DEADLINE):
+                while (await http.post("/topics/a/messages", content=b"x")).status_code != 201:
+                    pass
+        failed = await told.until("storage failed")
+        assert (failed["level"], bool(failed["why"])) == ("error", True)
+        assert (await told.until("storage recovered"))["seconds"] > 0
+        assert sum('"storage failed"' in line for line in told.lines) == 1
+
+
+async def test_a_stall_of_the_event_loop_is_told() -> None:
+    with start_server(*JSON, tcp_port=0) as server:
+        server.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(2)  # a beat a second: one is late by a second at least
+        server.process.send_signal(signal.SIGCONT)
+        assert (await ServerLog(server).until("the event loop stalled"))["seconds"] > 0.5
+
+
+OTHERS = """
+import asyncio, logging, sys, threading, warnings
+from app.telemetry.log import LOG_WRITER, on_loop_error, log_event
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_loop_error)
+    try:
+        raise ValueError("first line\\n2026-01-01T00:00:00.000Z error forged\\x1b[31m token=hunter2hunter2")
+    except ValueError as error:
+        loop.call_exception_handler({"message": "a task died", "exception": error, "future": loop.create_future()})
+    logging.getLogger("uvicorn.error").error("uvicorn %s", "says", exc_info=KeyError("x"))
+    logging.getLogger("asyncio").warning("asyncio says")
+    logging.getLogger("starlette").info("starlette says %d", "no number")
+    logging.getLogger("uvicorn.access").info("GET /?token=hunter2hunter2")
+    warnings.warn("careful")
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+
+with LOG_WRITER.writing(sys.argv[1], "info"):
+    asyncio.run(main())
+"""
+
+
+@FORMATS
+def test_what_others_say_comes_out_in_the_same_form_with_its_traceback(format: str) -> None:
+    command = [sys.executable, "-W", "default", "-c", OTHERS, format]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, cwd=ROOT, check=True)
+    assert "hunter2" not in done.stderr
+    assert done.stderr.isascii()
+    assert "\x1b" not in done.stderr
+    if format == "json":
+        records = [json.loads(line) for line in done.stderr.splitlines()]
+        messages = [record["message"] for record in records]
+        traces = [record.get("trace", "") for record in records]
+    else:
+        plain = [line for line in done.stderr.splitlines() if not line.startswith("  | ")]
+        assert all(map(HUMAN.fullmatch, plain))
+        messages = [line.split(" ", 2)[2] for line in plain]
+        traces = [done.stderr] * len(plain)
+    said = [
+        "a task died",
+        "uvicorn says",
+        "asyncio says",
+        "starlette says %d (TypeError)",
+        "<string>:",
+        "a thread died",
+    ]
+    assert len(messages) == len(said)
+    assert all(message.startswith(start) for message, start in zip(messages, said, strict=True)), messages
+    assert "Traceback (most recent call last)" in traces[0]
+    assert "ZeroDivisionError" in traces[5]
+
+
+# Standard error
+
+
+async def publish_many(server: ServerProcess, count: int) -> None:
+    one = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    async with asyncio.timeout(4 * DEADLINE):
+        for _ in range(count // 100):
+            writer.write(one * 100)
+            for _ in range(100):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201 ")
+                await reader.readuntil(b"}\n")
+    writer.close()
+
+
+async def dropped(server: ServerProcess) -> int:
+    async with client(server) as http:
+        text = (await http.get("/metrics")).text
+    match = re.search(r"^plainmq_log_records_dropped_total (\S+)$", text, re.MULTILINE)
+    assert match
+    return int(float(match[1]))
+
+
+async def test_a_pipe_that_nobody_reads_stops_nothing_and_what_was_dropped_is_told_later() -> None:
+    with start_server(*JSON, *ALL, tcp_port=0) as server:
+        assert server.process.stderr
+        fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        await publish_many(server, MOST_WAITING + 500)
+        before = await dropped(server)
+        assert before > 0
+        told = ServerLog(server)
+        assert (await told.until("records were dropped"))["count"] >= before
+        assert await stop_while_read(server, told) == 0
+
+
+async def stop_while_read(server: ServerProcess, told: ServerLog) -> int:
+    status, _ = await asyncio.gather(stop(server), told.rest())
+    return status
+
+
+async def test_a_pipe_that_nobody_reads_does_not_hold_the_end_up() -> None:
+    with start_server(*JSON, *ALL, tcp_port=0) as server:
+        assert server.process.stderr
+        fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        await publish_many(server, 500)
+        assert await stop(server) == 0
+
+
+async def test_a_reader_of_standard_error_that_goes_away_stops_nothing() -> None:
+    with start_server(*JSON, *ALL, tcp_port=0) as server:
+        assert server.process.stderr
+        server.process.stderr.close()
+        await publish_many(server, 200)
+        async with asyncio.timeout(DEADLINE):
+            while await dropped(server) < 200:
+                pass
+        assert await stop(server) == 0
+
+
+@contextmanager
+def start_with(redirection: str, *flags: str) -> Iterator[ServerProcess]:
+    """A server with its standard error elsewhere; it may not listen yet."""
+    port = free_port()
+    words = [sys.executable, "-m", "app", "serve", "--port", str(port), "--tcp-port", "0", *flags]
+    process = subprocess.Popen(["sh", "-c", f'exec "$@" {redirection}', "sh", *words], cwd=ROOT, text=True)
+    try:
+        yield ServerProcess(process, port, 0, "")
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+
+
+async def until_it_listens(server: ServerProcess) -> None:
+    async with asyncio.timeout(DEADLINE), client(server) as http:
+        while True:
+            with suppress(httpx.TransportError):
+                await http.get("/livez")
+                return
+
+
+@FORMATS
+async def test_a_standard_error_that_is_closed_stops_nothing_and_no_file_gets_its_number(
+    format: str, tmp_path: Path
+) -> None:
+    with start_with("2>&-", "--log-format", format, *ALL, "--engine", f"sqlite:{tmp_path}/log.db") as server:
+        await until_it_listens(server)
+        await publish_many(server, 100)
+        assert server.file_of(2) == os.devnull
+        assert await stop(server) == 0
+
+
+async def test_nothing_is_lost_at_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "stderr"
+    with start_with(f"2>'{file}'", *JSON, *ALL) as server:
+        await until_it_listens(server)
+        await publish_many(server, 1_000)
+        assert await stop(server) == 0
+    records: list[dict[str, Any]] = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert sum(record.get("method") == "POST" for record in records) == 1_000
+    assert records[-1]["message"] == "stopped"
+
+
+# What does not stand in there
+
+
+SECRET = "hunter2.Zm9vYmFyLWNhbmFyeQ"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
+
+
+@FORMATS
+@pytest.mark.parametrize("secret", [SECRET, JWT])
+@pytest.mark.parametrize("auth", ["none", "required"])
+async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: str, auth: str, tmp_path: Path) -> None:
+    heads = [
+        f"Authorization: Bearer {secret}", f"Authorization: Basic {secret}", f"Proxy-Authorization: Bearer {secret}",
+        f"Cookie: plainmq={secret}; other={secret}", f"Set-Cookie: a={secret}",
+        f"Authorization: Bearer {secret}\r\nX-Request-ID: {secret} {secret}",
+    ]  # fmt: skip
+    queries = [f"{name}={secret}" for name in ("ticket", "token", "access_token", "tokn", "api_key", "%74oken")]
+    queries += [f"since=earliest&ticket={secret}", f"token={secret}&token={secret}", secret]
+    paths = ["/topics/a", "/topics/a/stream", "/topics/a/messages", "/nothing"]
+    requests = [f"GET {path}?timeout=1ms HTTP/1.1\r\nHost: localhost\r\n{head}" for path in paths for head in heads]
+    requests += [f"GET {path}?timeout=1ms&{query} HTTP/1.1\r\nHost: localhost" for path in paths for query in queries]
+    requests += [f"POST {paths[2]}?ticket={secret} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1"]
+    requests += [f"GET http://user:{secret}@localhost/topics/b HTTP/1.1\r\nHost: localhost"]
+    requests += [f"GET /?token={secret} HTTP/1.1\r\nHost: user:{secret}@localhost", f"BREW /?token={secret} HTTP/1.1"]
+    requests += [f"GET /?token={secret} HTTP/1.1\r\nHost: localhost\r\nUpgrade: x\r\nConnection: Upgrade"]
+    words = [f"auth {secret}", f"AUTH {secret}", f'{{"command":"auth","token":"{secret}"}}']
+    words += [f"{{'command':'auth', 'token':'{secret}'}}", f"GET /?token={secret} HTTP/1.1"]
+    flags = ("--log-format", format, "--log-level", "debug", "--auth", auth, "--data-dir", str(tmp_path))
+    with start_server(*flags, *ALL) as server:
+        shown = []
+        for request in requests:
+            answer = await raw(server, f"{request}\r\nConnection: close\r\n\r\nx".encode())
+            if f"Host: user:{secret}" not in request and f"&{secret}" not in request:  # these it reads itself
+                shown.append(answer.decode())
+        for line in words:
+            async with lines(server) as peer:
+                peer.send(line, "quit")
+                with suppress(ConnectionResetError):  # it hangs up on HTTP, while there is more on its way
+                    async with asyncio.timeout(DEADLINE):
+                        shown.append((await peer.reader.read()).decode())
+        async with client(server) as http:
+            shown.append((await http.get("/metrics")).text)
+        assert await stop(server) == 0
+        told = await ServerLog(server).rest()
+    assert sum("request" in line for line in told) > len(requests) // 2
+    assert not [line for line in told if secret in line or secret[:14] in line]
+    assert not [text for text in shown if secret in text]
+
+
+@FORMATS
+async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: str) -> None:
+    forged = [
+        "\x1b[31mred",
+        "2026-01-01T00:00:00.000Z error forged",
+        '","level":"error',
+        "\u2028",
+        "\x9b31m",
+        "\x7f",
+        "\0",
+    ]
+    bad = [b"\n2026-01-01T00:00:00.000Z error forged", b'\r\n{"message":"forged"}', b"\x1b]0;title\x07", b"\xff\x7f"]
+    with start_server("--log-format", format, *ALL) as server:
+        async with client(server) as http:
+            for text in forged:
+                await http.get(f"/topics/{quote(text)}", params={"since": text, text: text})
+                await http.post("/topics/x/messages", params={"event": text}, content=b"x")
+        for data in bad:
+            head = b"GET /topics/" + data + b"?topic=" + data + b" HTTP/1.1\r\nHost: localhost\r\n"
+            await raw(server, head + b"\r\n")
+            given = b"X-Request-ID: a" + data.replace(b"\n", b"").replace(b"\r", b"")
+            await raw(
+                server, b"GET /topics/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + given + b"\r\n\r\n"
+            )
+            async with lines(server) as peer:
+                peer.send(data + b"\n")
+        assert await stop(server) == 0
+        told = await ServerLog(server).rest()
+    for line in told:
+        assert line.isprintable(), ascii(line)
+    if format == "json":
+        messages = {json.loads(line)["message"] for line in told}
+        assert messages == {"starting", "listening", "request", "connection ended", "stopping", "draining", "stopped"}
+    else:
+        own = [line for line in told if line not in server.banner.splitlines()[1:]]
+        assert all(map(HUMAN.fullmatch, own)), own
+        assert not [line for line in own if line.startswith("2026-01-01")]
+
+
+async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) -> None:
+    flags = ("--auth", "required", "--data-dir", str(tmp_path))
+    with start_server(*JSON, *ALL, *flags) as server:
+        token, told = (tmp_path / FIRST_SHOWN).read_text().strip(), ServerLog(server)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client(server) as http:
+            assert (await http.get("/topics/a")).status_code == 401
+            assert "token" not in await told.until("request", status=401)
+            for _ in range(2):  # the second one by the short cut, which knows the token now
+                assert (await http.post("/topics/a/messages", content="x", headers=headers)).status_code == 201
+                assert (await told.until("request", status=201))["token"] == "admin"
+        for _ in range(2):
+            async with stream(server, "/topics/a/stream?timeout=1ms", Authorization=f"Bearer {token}") as events:
+                assert await events.next() is None
+            assert (await told.until("stream ended"))["token"] == "admin"
+        async with lines(server) as peer:
+            peer.send(f"auth {token}", "quit")
+            assert b"admin" in await peer.next()
+            assert await peer.next() == b""
+        assert (await told.until("connection ended"))["token"] == "admin"
+        assert await stop(server) == 0
+        assert not [line for line in await told.rest() if token in line]
+
+
+async def test_a_request_id_that_is_not_lawful_is_replaced() -> None:
+    with start_server(*JSON, tcp_port=0) as server:
+        told = ServerLog(server)
+        async with client(server) as http:
+            for given in ("two words", "x" * 129, 'a"b', ""):
+                answer = await http.get("/topics/none", headers={"X-Request-ID": given})
+                made = answer.headers["x-request-id"]
+                assert re.fullmatch(r"[0-9a-f]{16}", made)
+                assert (await told.until("request"))["request"] == made
+
+
+async def test_under_another_server_the_records_are_the_same() -> None:
+    with start_uvicorn() as server:
+        async with client(server) as http:
+            await http.get("/topics/none?token=hunter2hunter2")
+        assert await stop(server) in (0, -signal.SIGTERM)
+        told = await ServerLog(server).rest()
+    (record,) = [line for line in told if "/topics/none" in line]
+    assert HUMAN.fullmatch(record)
+    assert "path=/topics/none?token=*** status=400" in record
