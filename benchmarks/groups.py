@@ -1,14 +1,15 @@
-"""What a message costs the server in a work queue: published, pulled and acked, by each endpoint; beanstalkd beside it.
+"""Work queues: the server's CPU time to publish, pull and ack a message, by HTTP and the line port; and beanstalkd's.
 
     python -m benchmarks.groups [--messages N] [--connections N] [--rounds N] [--size BYTES]
 
-Starts `plainmq serve`, and `beanstalkd` if it is installed. Each connection has a topic of its own, with one group;
-each row does one thing with the same number of messages. The figure is microseconds of the server's CPU time for each
-message, all its threads, so the cost of this generator does not count: the best of several rounds, and the median.
+Starts `plainmq serve`, and `beanstalkd` if it is installed. Each connection has its own topic, with one
+group. Each row does one operation with the same number of messages. The figure is the CPU time of all threads of the
+server, in microseconds a message: the best of the rounds, and the median. The generator's CPU time does not count.
 
-What is unfair: beanstalkd is written in C, speaks no HTTP or JSON, and forgets a job when it is deleted, where a topic
-keeps it for other groups and readers; but it hands out one job a command, where a pull brings a hundred. Its commands
-are pipelined here, as lines are; its puts are also measured one at a time, as a publish by HTTP is.
+What is unfair: beanstalkd is written in C, does not use HTTP or JSON, and forgets a job when it is deleted, while a
+topic retains it for other groups and subscribers. On the other hand, beanstalkd returns one job a command, and a pull
+returns a hundred. Its commands are pipelined here, as lines are; its puts are also measured one at a time, as publishes
+by HTTP are.
 """
 
 import argparse
@@ -25,10 +26,14 @@ from app.bench.process_tree import ProcessTree
 from benchmarks.harness import child, connect, receive_some
 from tests.harness import ServerProcess, free_port, start_server
 
-AT_ONCE = 100  # messages in a batch and a pull, a worker's credit, commands in a pipeline
+AT_ONCE = 100  # messages in a batch and a pull, credit of a consumer, commands in a pipeline
 PUBLISH, BATCH, PULL = "HTTP: publish, one a request", "HTTP: publish, 100 a batch", "HTTP: pull and ack, 100 each"
 GROUPED, LINES = "HTTP: publish, one a request, to a group", "line port: receive and ack, credit 100"
-PUT_ONE, PUT, RESERVE = "beanstalkd: put, one at a time", "beanstalkd: put", "beanstalkd: reserve and delete"
+PUT_ONE, PUT, RESERVE = (
+    "beanstalkd: put, one at a time",
+    "beanstalkd: put",
+    "beanstalkd: reserve and delete",
+)
 
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _LEASE = re.compile(rb'"lease":"([^"]+)"')
@@ -36,34 +41,34 @@ _LINE_ID = re.compile(rb'"id":"([^"]+)"')
 
 
 @dataclass
-class Talk:
-    """One connection: what was received and is not used yet."""
+class Connection:
+    """A connection with its topic and the body that it publishes. `received` is not processed yet."""
 
     sock: socket.socket
     topic: str
-    text: bytes
-    rest: bytes = b""
+    body: bytes
+    received: bytes = b""
 
-    def until(self, end: bytes) -> bytes:
-        """What comes, to the first `end`."""
-        while end not in self.rest:
-            self.rest += receive_some(self.sock)
-        found, _, self.rest = self.rest.partition(end)
+    def read_until(self, end: bytes) -> bytes:
+        """Read up to the first `end`, inclusive."""
+        while end not in self.received:
+            self.received += receive_some(self.sock)
+        found, _, self.received = self.received.partition(end)
         return found + end
 
-    def exactly(self, size: int) -> bytes:
-        while len(self.rest) < size:
-            self.rest += receive_some(self.sock)
-        found, self.rest = self.rest[:size], self.rest[size:]
+    def read_exactly(self, size: int) -> bytes:
+        while len(self.received) < size:
+            self.received += receive_some(self.sock)
+        found, self.received = self.received[:size], self.received[size:]
         return found
 
-    def ask(self, method: str, path: str, body: bytes = b"", content_type: str = "text/plain") -> bytes:
-        """The body of the answer."""
+    def request(self, method: str, path: str, body: bytes = b"", content_type: str = "text/plain") -> bytes:
+        """Returns the body of the answer. Ends the program if the request is refused."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
         self.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = self.until(b"\r\n\r\n")
+        answer = self.read_until(b"\r\n\r\n")
         length = _LENGTH.search(answer)
-        content = self.exactly(int(length[1]) if length else 0)
+        content = self.read_exactly(int(length[1]) if length else 0)
         if not answer.startswith(b"HTTP/1.1 2"):
             raise SystemExit(f"{method} {path} was refused: {content[:200]!r}")
         return content
@@ -77,93 +82,95 @@ class Talk:
         return f"/topics/{self.topic}/messages"
 
 
-Work = Callable[[Talk, int], object]
+Operation = Callable[[Connection, int], object]
 
 
-def publish(talk: Talk, count: int) -> None:
+def publish(connection: Connection, count: int) -> None:
     for _ in range(count):
-        talk.ask("POST", talk.messages, talk.text)
+        connection.request("POST", connection.messages, connection.body)
 
 
-def publish_batches(talk: Talk, count: int) -> None:
+def publish_batches(connection: Connection, count: int) -> None:
     for _ in range(count // AT_ONCE):
-        talk.ask("POST", talk.messages, (talk.text + b"\n") * AT_ONCE, "application/x-ndjson")
+        connection.request("POST", connection.messages, (connection.body + b"\n") * AT_ONCE, "application/x-ndjson")
 
 
-def pull(talk: Talk, count: int) -> None:
+def pull(connection: Connection, count: int) -> None:
     while count:
-        leases = _LEASE.findall(talk.ask("POST", f"{talk.group}/pull?max={AT_ONCE}"))
-        talk.ask("POST", f"{talk.group}/ack", b'{"ids":["%b"]}' % b'","'.join(leases))
+        leases = _LEASE.findall(connection.request("POST", f"{connection.group}/pull?max={AT_ONCE}"))
+        connection.request("POST", f"{connection.group}/ack", b'{"ids":["%b"]}' % b'","'.join(leases))
         count -= len(leases)
 
 
-def work_by_lines(talk: Talk, count: int) -> None:
-    """Acks are sent for whatever has come, without waiting for their answers."""
-    fields = b'"topic":"%b","group":"work"' % talk.topic.encode()
-    talk.sock.sendall(b'{"command":"subscribe",%b,"credit":%d}\n' % (fields, AT_ONCE))
+def consume_lines(connection: Connection, count: int) -> None:
+    """Receive and ack. Acks are sent without waiting for their answers."""
+    fields = b'"topic":"%b","group":"work"' % connection.topic.encode()
+    connection.sock.sendall(b'{"command":"subscribe",%b,"credit":%d}\n' % (fields, AT_ONCE))
     answers = count + 1  # the first is for the subscription
     while answers:
-        lines = (talk.rest + receive_some(talk.sock)).split(b"\r\n")
-        talk.rest = lines.pop()
+        lines = (connection.received + receive_some(connection.sock)).split(b"\r\n")
+        connection.received = lines.pop()
         ids = [match[1] for line in lines if (match := _LINE_ID.search(line))]
-        talk.sock.sendall(b"".join(b'{"command":"ack",%b,"id":"%b"}\n' % (fields, id) for id in ids))
+        connection.sock.sendall(b"".join(b'{"command":"ack",%b,"id":"%b"}\n' % (fields, id) for id in ids))
         answers -= lines.count(b'{"success": true}')
 
 
-def put_one(talk: Talk, count: int) -> None:
+def put_one(connection: Connection, count: int) -> None:
     for _ in range(count):
-        _put(talk, 1)
+        _put(connection, 1)
 
 
-def put(talk: Talk, count: int) -> None:
+def put(connection: Connection, count: int) -> None:
     for _ in range(count // AT_ONCE):
-        _put(talk, AT_ONCE)
+        _put(connection, AT_ONCE)
 
 
-def _put(talk: Talk, count: int) -> None:
-    talk.sock.sendall((b"put 0 0 60 %d\r\n%b\r\n" % (len(talk.text), talk.text)) * count)
+def _put(connection: Connection, count: int) -> None:
+    connection.sock.sendall((b"put 0 0 60 %d\r\n%b\r\n" % (len(connection.body), connection.body)) * count)
     for _ in range(count):
-        talk.until(b"\r\n")
+        connection.read_until(b"\r\n")
 
 
-def reserve(talk: Talk, count: int) -> None:
+def reserve(connection: Connection, count: int) -> None:
     for _ in range(count // AT_ONCE):
-        talk.sock.sendall(b"reserve\r\n" * AT_ONCE)
-        ids = [_reserved(talk) for _ in range(AT_ONCE)]
-        talk.sock.sendall(b"".join(b"delete %b\r\n" % id for id in ids))
+        connection.sock.sendall(b"reserve\r\n" * AT_ONCE)
+        ids = [_reserved(connection) for _ in range(AT_ONCE)]
+        connection.sock.sendall(b"".join(b"delete %b\r\n" % id for id in ids))
         for _ in ids:
-            talk.until(b"\r\n")
+            connection.read_until(b"\r\n")
 
 
-def _reserved(talk: Talk) -> bytes:
-    _, id, size = talk.until(b"\r\n").split()
-    talk.exactly(int(size) + 2)
+def _reserved(connection: Connection) -> bytes:
+    _, id, size = connection.read_until(b"\r\n").split()
+    connection.read_exactly(int(size) + 2)
     return id
 
 
 @dataclass
-class Run:
-    """`figures`: each row's microseconds for a message, one of each round."""
+class Benchmark:
+    """`figures`: row → microseconds a message, one value a round."""
 
     connections: int
-    share: int  # messages of each connection
-    text: bytes
+    share: int  # messages a connection
+    body: bytes
     figures: dict[str, list[float]] = field(default_factory=dict)
 
     def plainmq(self, server: ServerProcess) -> None:
-        """A round. What is published in batches is pulled, and then once more by another group."""
-        retention = b'{"max_messages":%d,"max_bytes":%d}' % (self.share, self.share * len(self.text))
+        """Do a round. The messages of the batches are consumed twice: with pull, then by a new group over lines."""
+        retention = b'{"max_messages":%d,"max_bytes":%d}' % (self.share, self.share * len(self.body))
         pid, port = server.process.pid, server.port
 
-        def prepare(method: str, below: str = "", body: bytes = b"") -> None:
-            self.everybody(port, lambda talk, _: talk.ask(method, f"/topics/{talk.topic}{below}", body))
+        def prepare(method: str, subpath: str = "", body: bytes = b"") -> None:
+            self.on_all_connections(
+                port, lambda connection, _: connection.request(method, f"/topics/{connection.topic}{subpath}", body)
+            )
 
         prepare("PUT", body=retention)
         self.measure(PUBLISH, pid, port, publish)
         self.measure(BATCH, pid, port, publish_batches)
         self.measure(PULL, pid, port, pull)
         prepare("DELETE", "/groups/work")
-        self.measure(LINES, pid, server.tcp_port, work_by_lines)
+        self.measure(LINES, pid, server.tcp_port, consume_lines)
         prepare("DELETE")
         prepare("PUT", body=retention)
         prepare("PUT", "/groups/work")
@@ -171,25 +178,27 @@ class Run:
         prepare("DELETE")
 
     def beanstalkd(self, pid: int, port: int) -> None:
-        """A round, which leaves nothing behind."""
-        for name, work in ((PUT_ONE, put_one), (RESERVE, reserve), (PUT, put), (RESERVE, reserve)):
-            self.measure(name, pid, port, work)
+        """Do a round. It deletes all jobs that it puts."""
+        for name, operation in ((PUT_ONE, put_one), (RESERVE, reserve), (PUT, put), (RESERVE, reserve)):
+            self.measure(name, pid, port, operation)
 
-    def measure(self, name: str, pid: int, port: int, work: Work) -> None:
+    def measure(self, name: str, pid: int, port: int, operation: Operation) -> None:
         begin = ProcessTree(pid).cpu_seconds()
-        self.everybody(port, work)
-        spent = ProcessTree(pid).cpu_seconds() - begin
-        self.figures.setdefault(name, []).append(spent / (self.share * self.connections) * 1e6)
+        self.on_all_connections(port, operation)
+        cpu = ProcessTree(pid).cpu_seconds() - begin
+        self.figures.setdefault(name, []).append(cpu / (self.share * self.connections) * 1e6)
 
-    def everybody(self, port: int, work: Work) -> None:
-        """Do it on every connection at once; the connections are new ones."""
+    def on_all_connections(self, port: int, operation: Operation) -> None:
+        """Run the operation on new connections, all at the same time."""
         with ThreadPoolExecutor(self.connections) as pool:
-            for future in [pool.submit(self._alone, port, work, f"jobs.{n}") for n in range(self.connections)]:
+            for future in [
+                pool.submit(self._on_one_connection, port, operation, f"jobs.{n}") for n in range(self.connections)
+            ]:
                 future.result()
 
-    def _alone(self, port: int, work: Work, topic: str) -> None:
+    def _on_one_connection(self, port: int, operation: Operation, topic: str) -> None:
         with connect(port) as sock:
-            work(Talk(sock, topic, self.text), self.share)
+            operation(Connection(sock, topic, self.body), self.share)
 
     def report(self) -> None:
         print(f"{'microseconds of server CPU per message':42s} {'best':>8s} {'median':>8s}")  # noqa: T201
@@ -202,7 +211,7 @@ class Run:
 
 @contextmanager
 def beanstalkd() -> Iterator[tuple[int, int] | None]:
-    """Its process id and port; None where it is not installed."""
+    """Start beanstalkd, if it is installed. Yields its process id and port."""
     program = shutil.which("beanstalkd")
     if program is None:
         yield None
@@ -214,19 +223,19 @@ def beanstalkd() -> Iterator[tuple[int, int] | None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=8_000, help="in each row of a round")
+    parser.add_argument("--messages", type=int, default=8_000, help="messages of a row in each round")
     parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7, help="short ones, since the machine may have other work")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each row")
     parser.add_argument("--size", type=int, default=64, help="bytes in a message")
     options = parser.parse_args()
     share = max(1, options.messages // options.connections // AT_ONCE) * AT_ONCE
-    run = Run(options.connections, share, b"x" * options.size)
+    benchmark = Benchmark(options.connections, share, b"x" * options.size)
     with start_server() as server, beanstalkd() as other:
         for _ in range(options.rounds):
-            run.plainmq(server)
+            benchmark.plainmq(server)
             if other is not None:
-                run.beanstalkd(*other)
-    run.report()
+                benchmark.beanstalkd(*other)
+    benchmark.report()
 
 
 if __name__ == "__main__":

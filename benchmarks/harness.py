@@ -1,4 +1,4 @@
-"""What the benchmarks share: a server as a child process, on CPUs of its own, and a socket that does not go quiet."""
+"""Helpers of the benchmarks: a server as a child process, and sockets to it."""
 
 import os
 import subprocess
@@ -13,14 +13,18 @@ from tests.harness import DEADLINE, ROOT
 
 @contextmanager
 def child(
-    command: list[str], ports: Collection[int], log: Path | None = None, cpus: frozenset[int] = frozenset()
+    command: list[str],
+    ports: Collection[int],
+    log: Path | None = None,
+    cpus: frozenset[int] = frozenset(),
+    source: Path = ROOT,
 ) -> Iterator[int]:
-    """Its process id, once it listens on these ports; no CPUs are all."""
-    with (log or Path(os.devnull)).open("w") as output, _only_on(cpus):
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)  # noqa: S603
+    """Start a command on these CPUs (empty: on all), in the folder `source`. Yields its pid once it listens."""
+    with (log or Path(os.devnull)).open("w") as output, _pinned_to(cpus):
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=source)  # noqa: S603
     try:
         for port in ports:
-            _wait_for(port, process, log)
+            _wait_until_listening(port, process, log)
         yield process.pid
     finally:
         process.terminate()
@@ -32,8 +36,8 @@ def child(
 
 
 @contextmanager
-def _only_on(cpus: frozenset[int]) -> Iterator[None]:
-    """Processes that are started meanwhile run on these."""
+def _pinned_to(cpus: frozenset[int]) -> Iterator[None]:
+    """Processes that are started in the block run on these CPUs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus or before)
     try:
@@ -42,7 +46,7 @@ def _only_on(cpus: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path | None) -> None:
+def _wait_until_listening(port: int, process: "subprocess.Popen[bytes]", log: Path | None) -> None:
     end = time.monotonic() + DEADLINE
     while process.poll() is None and time.monotonic() < end:
         with suppress(ConnectionRefusedError), connect(port):
@@ -60,12 +64,12 @@ def connect(port: int) -> socket:
 def receive_some(sock: socket) -> bytes:
     data = sock.recv(1 << 16)
     if not data:
-        raise SystemExit("the server has closed")
+        raise SystemExit("the server closed a connection")
     return data
 
 
 def receive_until(sock: socket, end: bytes) -> bytes:
-    """What comes, to the first `end` and what came with it."""
+    """Read until `end` was received. What came after it is returned too."""
     answer = b""
     while end not in answer:
         answer += receive_some(sock)

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and what its endpoints speak. Nothing is installed for them."""
+"""The servers that are compared: how each is started, and the wire scripts of its endpoints."""
 
 import os
 import shlex
@@ -21,8 +21,8 @@ from tests.harness import free_port
 TOPIC: Final = "foo"
 
 
-class Place(NamedTuple):
-    """Where a server runs: its folder and its ports."""
+class Location(NamedTuple):
+    """The folder and the ports of a running server."""
 
     folder: Path
     port: int
@@ -30,26 +30,26 @@ class Place(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    script: Callable[[int], WireScript]  # of the bytes in a message
+    script: Callable[[int], WireScript]  # takes the size of a message in bytes
     line_port: bool = False
 
 
 class Peer(NamedTuple):
-    """`program`: what has to be installed. `version` is the command that tells its version, or the version."""
+    """`program` must be installed. `version` is the version, or a command that prints it."""
 
     program: str
-    command: Callable[[Place], list[str]]
+    command: Callable[[Location], list[str]]
     endpoints: dict[str, Endpoint]
     version: str | list[str]
 
 
-class Started(NamedTuple):
+class RunningServer(NamedTuple):
     peer: Peer
     processes: ProcessTree
-    place: Place
+    location: Location
 
     def port(self, endpoint: str) -> int:
-        return self.place.line_port if self.peer.endpoints[endpoint].line_port else self.place.port
+        return self.location.line_port if self.peer.endpoints[endpoint].line_port else self.location.port
 
 
 _NCHAN: Final = """
@@ -88,31 +88,40 @@ _NCHAN_MODULES: Final = [
 ]
 
 
-def _nchan(place: Place) -> list[str]:
-    file = place.folder / "nginx.conf"
+def _nchan(location: Location) -> list[str]:
+    file = location.folder / "nginx.conf"
     module = next(filter(Path.exists, _NCHAN_MODULES))
-    file.write_text(_NCHAN.format(module=module, folder=place.folder, port=place.port))
+    file.write_text(_NCHAN.format(module=module, folder=location.folder, port=location.port))
     return ["nginx", "-c", str(file), "-e", "stderr"]
 
 
-def _mosquitto(place: Place) -> list[str]:
-    file = place.folder / "mosquitto.conf"
-    file.write_text(_MOSQUITTO.format(port=place.port))
+def _mosquitto(location: Location) -> list[str]:
+    file = location.folder / "mosquitto.conf"
+    file.write_text(_MOSQUITTO.format(port=location.port))
     return ["mosquitto", "-c", str(file)]
 
 
-def _redis(place: Place) -> list[str]:
+def _redis(location: Location) -> list[str]:
     options = "--save '' --protected-mode no --maxclients 19000 --client-output-buffer-limit pubsub 1gb 1gb 0"
-    return ["redis-server", "--bind", "127.0.0.1", "--port", str(place.port), *shlex.split(options)]
+    return ["redis-server", "--bind", "127.0.0.1", "--port", str(location.port), *shlex.split(options)]
 
 
-def _plainmq(place: Place) -> list[str]:
+def _plainmq(location: Location) -> list[str]:
     program = shlex.split(os.environ.get("PLAINMQ_COMMAND", f"{sys.executable} -m app"))
-    return [*program, "serve", "--port", str(place.port), "--tcp-port", str(place.line_port), "--max-topics", "20000"]
+    return [
+        *program,
+        "serve",
+        "--port",
+        str(location.port),
+        "--tcp-port",
+        str(location.line_port),
+        "--max-topics",
+        "20000",
+    ]
 
 
-def _module(name: str) -> Callable[[Place], list[str]]:
-    return lambda place: [sys.executable, "-m", f"benchmarks.servers.{name}", str(place.port)]
+def _module(name: str) -> Callable[[Location], list[str]]:
+    return lambda location: [sys.executable, "-m", f"benchmarks.servers.{name}", str(location.port)]
 
 
 def nchan(size: int) -> WireScript:
@@ -133,7 +142,7 @@ def bare(size: int) -> WireScript:
 
 
 def original(size: int) -> WireScript:
-    """A subscribe has no answer; what one has sent to oneself comes after it."""
+    """Subscribing is not answered. So the client also sends a message to itself, which arrives after that."""
     own = b"{'command':'subscribe', 'topic':'own<n>'}\n{'command':'send', 'topic':'own<n>', 'msg':'here'}\n"
     script = literal(TOPIC, size)
     subscribe = script.join.splitlines(keepends=True)[0]
@@ -157,7 +166,7 @@ def redis(size: int) -> WireScript:
 
 
 def mqtt(size: int) -> WireScript:
-    """MQTT 3.1.1, quality of service 0: nothing is answered."""
+    """MQTT 3.1.1, quality of service 0: publishes are not answered."""
     connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"
     content = b"\x00\x03foo" + body(size)
     return WireScript(
@@ -169,7 +178,7 @@ def mqtt(size: int) -> WireScript:
 
 
 def _length(size: int) -> bytes:
-    """As MQTT writes it: seven bits a byte, the lowest first."""
+    """A length as MQTT encodes it: seven bits a byte, least significant first; the top bit says that more follow."""
     nbytes = []
     while size > 127:
         nbytes.append(size & 127 | 128)
@@ -192,7 +201,7 @@ PEERS: Final = {
     "nchan": Peer("nginx", _nchan, {"http": Endpoint(nchan)}, ["nginx", "-v"]),
     "nats": Peer(
         "nats-server",
-        lambda place: ["nats-server", "-a", "127.0.0.1", "-p", str(place.port)],
+        lambda location: ["nats-server", "-a", "127.0.0.1", "-p", str(location.port)],
         {"nats": Endpoint(nats)},
         ["nats-server", "--version"],
     ),
@@ -214,27 +223,26 @@ PEERS: Final = {
 }
 
 
-def present(name: str) -> bool:
-    """Whether it can be started on this machine."""
-    modules = name != "nchan" or any(map(Path.exists, _NCHAN_MODULES))
-    return shutil.which(PEERS[name].program) is not None and modules
+def is_installed(name: str) -> bool:
+    has_module = name != "nchan" or any(map(Path.exists, _NCHAN_MODULES))
+    return shutil.which(PEERS[name].program) is not None and has_module
 
 
 def version_of(name: str) -> str:
-    told = PEERS[name].version
-    if isinstance(told, str):
-        return told
-    answer = subprocess.run(told, capture_output=True, text=True, check=False)  # noqa: S603
-    return (answer.stdout + answer.stderr).splitlines()[0].strip()
+    version_or_command = PEERS[name].version
+    if isinstance(version_or_command, str):
+        return version_or_command
+    done = subprocess.run(version_or_command, capture_output=True, text=True, check=False)  # noqa: S603
+    return (done.stdout + done.stderr).splitlines()[0].strip()
 
 
 @contextmanager
-def started(name: str, cpus: frozenset[int]) -> Iterator[Started]:
-    """The server, on these CPUs, once it listens."""
+def running_server(name: str, cpus: frozenset[int]) -> Iterator[RunningServer]:
+    """Start a server on these CPUs, and wait until it listens."""
     peer = PEERS[name]
     with tempfile.TemporaryDirectory() as path:
-        place = Place(Path(path), free_port(), free_port())
-        place.folder.chmod(0o755)  # a server that was started by root may go on as somebody else
-        ports = {place.line_port if endpoint.line_port else place.port for endpoint in peer.endpoints.values()}
-        with child(peer.command(place), ports, place.folder / "log", cpus) as pid:
-            yield Started(peer, ProcessTree(pid), place)
+        location = Location(Path(path), free_port(), free_port())
+        location.folder.chmod(0o755)  # a server that root starts may switch to another user
+        ports = {location.line_port if endpoint.line_port else location.port for endpoint in peer.endpoints.values()}
+        with child(peer.command(location), ports, location.folder / "log", cpus) as pid:
+            yield RunningServer(peer, ProcessTree(pid), location)

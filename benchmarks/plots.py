@@ -1,4 +1,4 @@
-"""The plots of a comparison: what each row costs each server, and how long deliveries take."""
+"""The plots of a comparison: the figure of each row and server, and the latencies of deliveries."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ COLUMNS = 3
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
-    """The files that were drawn. Raises ImportError where matplotlib is not installed."""
+    """Draw the plots, and return their paths. Raises ImportError if matplotlib is not installed."""
     import matplotlib as mpl  # noqa: PLC0415  (the extra `bench`)
 
     mpl.use("Agg")

@@ -1,4 +1,4 @@
-"""What came of a comparison: tables for people, JSON for programs, plots."""
+"""The results of a comparison, as Markdown tables and as JSON."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 from app.bench.coordinator import Latency, Result
 from benchmarks.rows import Case, Row
 
-GENERATOR: Final = "¹"  # marks a figure for which the generator had no time to spare
+GENERATOR: Final = "¹"  # marks a figure that the generator may have limited: it had no CPU time to spare
 
 
 class Entry(NamedTuple):
-    """A server at its work, and what came of it, a result a round."""
+    """A server in a row, with a result for each round."""
 
     case: Case
     results: list[Result]
@@ -30,19 +30,19 @@ class Entry(NamedTuple):
         return statistics.median(map(row.figure, self.results))
 
     def rate(self) -> float:
-        """Deliveries a second, or messages where nobody reads: the best."""
+        """Deliveries a second, or published messages if there are no readers, in the best round."""
         return max((one.delivered or one.published) / (one.seconds or 1.0) for one in self.results)
 
     def memory(self) -> float | None:
-        """KiB a reader, in the first round: later, a server has what earlier readers left."""
+        """KiB a reader, in the first round: later, a server still has the memory of earlier readers."""
         first = self.results[0]
         return first.memory / 1024 / first.readers if first.memory is not None and first.readers else None
 
     def latency(self, name: str) -> float:
-        """Milliseconds; the median of the rounds. To the answer, where nobody reads; to have joined, where nobody
-        publishes."""
-        found: list[float] = [getattr(_latency(one), name) for one in self.results]
-        return statistics.median(found) / 1e3
+        """Milliseconds, the median of the rounds: of deliveries; without readers, of answers; without publishers, of
+        joining."""
+        values: list[float] = [getattr(_latency(one), name) for one in self.results]
+        return statistics.median(values) / 1e3
 
     def missing(self) -> int:
         return sum(abs(one.missing) for one in self.results)
@@ -57,9 +57,9 @@ def _latency(result: Result) -> Latency:
     return result.latency if result.readers else result.answer_latency
 
 
-class Verdict(NamedTuple):
+class GoalCheck(NamedTuple):
     row: str
-    what: str
+    unit: str
     figure: float
     goal: float
 
@@ -69,19 +69,21 @@ class Verdict(NamedTuple):
 
 
 class Outcome(NamedTuple):
+    """A row and its results. The first entry is plainmq."""
+
     name: str
     row: Row
     entries: list[Entry]
 
-    def verdicts(self) -> Iterator[Verdict]:
-        """Our figure against each goal, best against best."""
+    def goal_checks(self) -> Iterator[GoalCheck]:
+        """The figure of plainmq against each goal, best round against best round."""
         ours, *others = self.entries
         if self.row.goal is not None:
-            yield Verdict(self.name, self.row.unit, ours.best(self.row), self.row.goal)
+            yield GoalCheck(self.name, self.row.unit, ours.best(self.row), self.row.goal)
         for entry in others:
             if entry.case.goal is not None:
                 ratio = ours.best(self.row) / entry.best(self.row)
-                yield Verdict(self.name, f"of {entry.case.name}", ratio, entry.case.goal)
+                yield GoalCheck(self.name, f"of {entry.case.name}", ratio, entry.case.goal)
 
     def table(self) -> str:
         head = ["", f"best {self.row.unit}", "median", "ours/theirs", "goal", "per s", "p50 ms", "p90", "p99", "p99.9"]
@@ -126,14 +128,14 @@ class Outcome(NamedTuple):
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples as objects."""
+    """Convert named tuples to dictionaries."""
     if hasattr(value, "_asdict"):
         return {name: _plain(part) for name, part in value._asdict().items()}
     return value
 
 
 def _markdown(lines: list[list[str]]) -> str:
-    """A table whose columns stand below each other; the first is to the left."""
+    """A table with aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def line(cells: list[str]) -> str:
@@ -151,12 +153,12 @@ class Report(NamedTuple):
     rounds: int
     seconds: float
 
-    def verdict(self) -> str:
-        """Each goal, and whether it is met."""
+    def goals(self) -> str:
+        """A table of the goals, and whether each is met."""
         lines = [
-            [one.row, one.what, f"{one.figure:.2f}", f"{one.goal:g}", "yes" if one.met else "NO"]
+            [one.row, one.unit, f"{one.figure:.2f}", f"{one.goal:g}", "yes" if one.met else "NO"]
             for outcome in self.outcomes
-            for one in outcome.verdicts()
+            for one in outcome.goal_checks()
         ]
         return f"### Goals\n\n{_markdown([['row', 'plainmq, best', 'is', 'goal', 'met'], *lines])}\n"
 
@@ -173,8 +175,8 @@ class Report(NamedTuple):
 
     def markdown(self) -> str:
         facts = "\n".join(f"- {name}: {value}" for name, value in self.machine().items())
-        note = f"{GENERATOR} the generator had no CPU time to spare, and the server had.\n"
-        return "\n".join(["# Comparison\n", facts, "", self.verdict(), *(one.table() for one in self.outcomes), note])
+        note = f"{GENERATOR} the generator had no CPU time to spare while the server had.\n"
+        return "\n".join(["# Comparison\n", facts, "", self.goals(), *(one.table() for one in self.outcomes), note])
 
     def data(self) -> dict[str, Any]:
         return {"about": self.machine(), "rows": [outcome.data() for outcome in self.outcomes]}
@@ -190,7 +192,7 @@ def _processor() -> str:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """The files that were written."""
+    """Write the tables and the JSON. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table, data = folder / "report.md", folder / "report.json"
     table.write_text(report.markdown())

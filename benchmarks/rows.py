@@ -1,4 +1,4 @@
-"""The works that are compared, a row each: what is done, what is measured, and what it is to be at most."""
+"""The rows of the comparison: each has a load, the figure that is measured, the servers, and the goals."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,21 +10,21 @@ from app.bench.coordinator import Result
 from app.bench.load import Load
 from app.bench.wire_script import MARK, WireScript
 from benchmarks.harness import connect, receive_some
-from benchmarks.peers import Started
+from benchmarks.peers import RunningServer
 
 Figure = Callable[[Result], float]
-Prepare = Callable[[Started, WireScript], WireScript]
+Prepare = Callable[[RunningServer, WireScript], WireScript]
 
 
 class Case(NamedTuple):
-    """A server at this work. `goal`: our figure is to be at most so many times this one's."""
+    """A server that a row loads. `goal`: the figure of plainmq should be at most this many times its figure."""
 
     peer: str
     endpoint: str
     goal: float | None = None
     label: str = ""
-    changes: Mapping[str, Any] = MappingProxyType({})  # in the row's load
-    prepare: Prepare | None = None  # once, before the first round
+    changes: Mapping[str, Any] = MappingProxyType({})  # to the row's load
+    prepare: Prepare | None = None  # called once, before the first round
 
     @property
     def name(self) -> str:
@@ -39,29 +39,29 @@ class Row(NamedTuple):
     ours: Case
     theirs: tuple[Case, ...] = ()
     size: int = 64  # bytes in a message
-    goal: float | None = None  # the most that our figure is to be, in its unit
-    fresh: bool = False  # a new server for each round: one that had readers keeps their memory
-    rounds: int = 1_000  # at most: of what hardly differs from one to the next
-    like: str = ""  # the row that does the same work, and is measured for both
+    goal: float | None = None  # what the figure of plainmq should be at most, in `unit`
+    fresh: bool = False  # start a new server for each round: a server does not give the memory of readers back
+    rounds: int = 1_000  # at most; low for a figure that hardly varies
+    same_as: str = ""  # a row with the same load, whose results are used
 
 
-def per_delivery(result: Result) -> float:
+def cpu_per_delivery(result: Result) -> float:
     return _microseconds(result.server_cpu, result.delivered)
 
 
-def per_message(result: Result) -> float:
+def cpu_per_message(result: Result) -> float:
     return _microseconds(result.server_cpu, result.published)
 
 
-def per_join(result: Result) -> float:
+def cpu_per_join(result: Result) -> float:
     return _microseconds(result.join_cpu, result.readers)
 
 
-def per_reader(result: Result) -> float:
+def memory_per_reader(result: Result) -> float:
     return (result.memory or 0) / 1024 / max(result.readers, 1)
 
 
-def to_the_last(result: Result) -> float:
+def last_delivery(result: Result) -> float:
     return result.last_reader.p50 / 1e3
 
 
@@ -70,19 +70,19 @@ def _microseconds(seconds: float | None, count: int) -> float:
 
 
 _ID: Final = re.compile(rb'"id":"([^"]+)"|last message id: (\d+:\d+)')
-RESUMED: Final = 5  # messages that a reader who comes back has missed
+MISSED: Final = 5  # messages that were published while a resuming reader was away
 
 
-def missed(started: Started, script: WireScript) -> WireScript:
-    """Readers come back who have missed the newest messages."""
-    with connect(started.place.port) as sock:
-        ids = [_publish(sock, script) for _ in range(2 * RESUMED)]
-    header = b"Last-Event-ID: %b\r\n\r\n" % ids[RESUMED - 1]
+def resuming(server: RunningServer, script: WireScript) -> WireScript:
+    """Readers resume, and have missed the last MISSED messages."""
+    with connect(server.location.port) as sock:
+        ids = [_publish(sock, script) for _ in range(2 * MISSED)]
+    header = b"Last-Event-ID: %b\r\n\r\n" % ids[MISSED - 1]
     return script._replace(join=script.join.removesuffix(b"\r\n") + header)
 
 
 def _publish(sock: socket, script: WireScript) -> bytes:
-    """The id that the message got; it has no mark, so nobody counts it."""
+    """Publish a message and return its id. The message has no mark, so it is not counted."""
     sock.sendall(script.publish.replace(b"%c" % MARK, b"-"))
     answer = b""
     while not (match := _ID.search(answer)):
@@ -90,43 +90,43 @@ def _publish(sock: socket, script: WireScript) -> bytes:
     return match[1] or match[2]
 
 
-def beside(topics: int) -> Prepare:
-    """So many other topics have a message."""
+def with_other_topics(topics: int) -> Prepare:
+    """The server has this many other topics, with a message each."""
 
-    def prepare(started: Started, script: WireScript) -> WireScript:
-        done = b'{"success": true}\r\n'
-        with connect(started.place.line_port) as sock:
+    def prepare(server: RunningServer, script: WireScript) -> WireScript:
+        success = b'{"success": true}\r\n'
+        with connect(server.location.line_port) as sock:
             for first in range(0, topics, 1_000):
                 names = range(first, min(first + 1_000, topics))
                 sock.sendall(
                     b"".join(b'{"command":"send","topic":"t%d","msg":"","delivery":"all"}\n' % n for n in names)
                 )
                 answers = b""
-                while len(answers) < len(done) * len(names):
+                while len(answers) < len(success) * len(names):
                     answers += receive_some(sock)
-                if answers != done * len(names):
+                if answers != success * len(names):
                     raise SystemExit(f"a topic was refused: {answers[-200:]!r}")
         return script
 
     return prepare
 
 
-MICRO: Final = "µs of server CPU per"
+CPU: Final = "µs of server CPU per"
 FAN_OUT: Final = {"readers": 200, "publishers": 16, "window": 64, "messages": 1_000_000, "seconds": 0.7}
 PUBLISH: Final = {"publishers": 32, "messages": 1_000_000, "seconds": 0.7}
 CROWD: Final = {"readers": 5_000, "publishers": 1, "messages": 3, "seconds": 30.0, "rate": 1.0, "settle": 0.5}
 IDLE: Final = {"readers": 2_000, "settle": 0.5}
 JOIN: Final = {"readers": 1_000}
 PIPELINED: Final = {"publishers": 8, "at_once": 100}
-ONE: Final = "nats, one publisher"  # which costs it less: it takes many messages in one read
+ONE: Final = "nats, one publisher"  # cheaper for NATS: it reads many messages at once
 ONE_PUBLISHER: Final = {"publishers": 1}
-_SINGLE: Final = "nchan, a message a request"
+_SINGLE: Final = "nchan, one message a request"
 
 ROWS: Final = {
     "fan-out": Row(
-        "Fan-out to 200 readers, 64 B, 64 on the way",
-        f"{MICRO} delivery",
-        per_delivery,
+        "Fan-out to 200 readers, 64 B, window 64",
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
         Case("plainmq", "http"),
         (
@@ -142,8 +142,8 @@ ROWS: Final = {
     ),
     "fan-out-1k": Row(
         "Fan-out to 200 readers, 1 KiB",
-        f"{MICRO} delivery",
-        per_delivery,
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
         Case("plainmq", "http"),
         (Case("nchan", "http", 0.25),),
@@ -151,8 +151,8 @@ ROWS: Final = {
     ),
     "fan-out-16k": Row(
         "Fan-out to 200 readers, 16 KiB",
-        f"{MICRO} delivery",
-        per_delivery,
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
         Case("plainmq", "http"),
         (Case("nchan", "http", 0.25),),
@@ -160,25 +160,25 @@ ROWS: Final = {
     ),
     "crowd": Row(
         "One message a second to 5,000 readers",
-        f"{MICRO} delivery",
-        per_delivery,
+        f"{CPU} delivery",
+        cpu_per_delivery,
         CROWD,
         Case("plainmq", "http"),
         (Case("nchan", "http", 0.6), Case("bare", "http")),
     ),
     "crowd-last": Row(
-        "One message a second to 5,000 readers: until the last has it",
+        "One message a second to 5,000 readers: until its last delivery",
         "ms",
-        to_the_last,
+        last_delivery,
         CROWD,
         Case("plainmq", "http"),
         (Case("nchan", "http", 0.6), Case("bare", "http")),
-        like="crowd",
+        same_as="crowd",
     ),
     "lines": Row(
-        "Line port: fan-out to 200 readers, 64 B, 64 on the way",
-        f"{MICRO} delivery",
-        per_delivery,
+        "Line port: fan-out to 200 readers, 64 B, window 64",
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
         Case("plainmq", "literal"),
         (
@@ -189,25 +189,25 @@ ROWS: Final = {
         ),
     ),
     "publish": Row(
-        "Publish by HTTP, a message a request, 32 keep-alive connections, nobody reads",
-        f"{MICRO} message",
-        per_message,
+        "Publish by HTTP, one message a request, 32 keep-alive connections, no readers",
+        f"{CPU} message",
+        cpu_per_message,
         PUBLISH,
         Case("plainmq", "http"),
         (Case("nchan", "http", 1.5), Case("by-hand", "http"), Case("bare", "http")),
     ),
     "batch": Row(
         "Publish by HTTP, 100 messages a request",
-        f"{MICRO} message",
-        per_message,
+        f"{CPU} message",
+        cpu_per_message,
         PUBLISH,
         Case("plainmq", "batch"),
         (Case("nchan", "http", 0.1, _SINGLE),),
     ),
     "pipelined": Row(
-        "Publish by the line port, 8 connections, 100 lines before an answer is needed",
-        f"{MICRO} message",
-        per_message,
+        "Publish by the line port, 8 connections, 100 pipelined lines each",
+        f"{CPU} message",
+        cpu_per_message,
         PUBLISH,
         Case("plainmq", "lines", changes=PIPELINED),
         (Case("nchan", "http", 0.3, _SINGLE),),
@@ -215,7 +215,7 @@ ROWS: Final = {
     "idle": Row(
         "An idle reader",
         "KiB",
-        per_reader,
+        memory_per_reader,
         IDLE,
         Case("plainmq", "http"),
         (Case("nchan", "http"), Case("by-hand", "http")),
@@ -226,7 +226,7 @@ ROWS: Final = {
     "idle-lines": Row(
         "An idle reader of the line port",
         "KiB",
-        per_reader,
+        memory_per_reader,
         IDLE,
         Case("plainmq", "literal"),
         (Case("nats", "nats"), Case("original", "literal")),
@@ -236,24 +236,24 @@ ROWS: Final = {
     ),
     "join": Row(
         "A reader joins: from the connect to the first byte",
-        f"{MICRO} reader",
-        per_join,
+        f"{CPU} reader",
+        cpu_per_join,
         JOIN,
         Case("plainmq", "http"),
         (Case("nchan", "http", 2.0), Case("by-hand", "http"), Case("bare", "http")),
     ),
     "join-resume": Row(
-        f"A reader comes back and has missed {RESUMED} messages",
-        f"{MICRO} reader",
-        per_join,
+        f"A reader resumes and has missed {MISSED} messages",
+        f"{CPU} reader",
+        cpu_per_join,
         JOIN,
-        Case("plainmq", "http", prepare=missed),
-        (Case("nchan", "http", 2.0, prepare=missed),),
+        Case("plainmq", "http", prepare=resuming),
+        (Case("nchan", "http", 2.0, prepare=resuming),),
     ),
     "growth-readers": Row(
         "Growth: fan-out to more readers",
-        f"{MICRO} delivery",
-        per_delivery,
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
         Case("plainmq", "http", label="10,000 readers", changes={"readers": 10_000}),
         (
@@ -264,15 +264,15 @@ ROWS: Final = {
     ),
     "growth-topics": Row(
         "Growth: fan-out to 200 readers beside other topics",
-        f"{MICRO} delivery",
-        per_delivery,
+        f"{CPU} delivery",
+        cpu_per_delivery,
         FAN_OUT,
-        Case("plainmq", "http", label="10,000 other topics", prepare=beside(10_000)),
-        (Case("plainmq", "http", 1.3, label="1 other topic", prepare=beside(1)),),
+        Case("plainmq", "http", label="10,000 other topics", prepare=with_other_topics(10_000)),
+        (Case("plainmq", "http", 1.3, label="1 other topic", prepare=with_other_topics(1)),),
     ),
 }
 
 
-def load(row: Row, case: Case, started: Started, script: WireScript, changes: Mapping[str, Any]) -> Load:
-    """The row's load, as it is put on this server."""
-    return Load("127.0.0.1", started.port(case.endpoint), script, **{**row.load, **case.changes, **changes})
+def load(row: Row, case: Case, server: RunningServer, script: WireScript, changes: Mapping[str, Any]) -> Load:
+    """The row's load for this server, with the changes of the case and of the caller."""
+    return Load("127.0.0.1", server.port(case.endpoint), script, **{**row.load, **case.changes, **changes})

@@ -1,9 +1,9 @@
-"""How long `plainmq serve --engine sqlite:FILE` takes to start, and what memory it needs, as the file grows.
+"""Time and memory of a start of `plainmq serve --engine sqlite:FILE`, as the file grows.
 
     python -m benchmarks.startup [FOLDER]
 
-The files are written by the engine's own code. A start is timed from the process's beginning to its first answer; of
-three, the best is shown. It includes Python's own start, which the row of an empty file shows.
+The files are written by the engine's own code. The time of a start is from the start of the process to its first
+answer, and the best of three is shown. It includes the start of Python: see the row of an empty file.
 """
 
 import subprocess
@@ -51,7 +51,7 @@ def fill(path: Path, messages: int, topics: int, ttl: float | None, prepare: Pre
 
 
 def start(path: Path) -> tuple[float, int]:
-    """Seconds to the first answer, and bytes of memory then."""
+    """Seconds to the first answer, and bytes of resident memory at that time."""
     flags = ["--engine", f"sqlite:{path}", "--port", str(PORT), "--tcp-port", "0", "--max-messages", "10000000"]
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "app", "serve", *flags], stderr=subprocess.PIPE, text=True)  # noqa: S603
@@ -70,20 +70,20 @@ def start(path: Path) -> tuple[float, int]:
     return seconds, resident
 
 
-def nothing(_core: LogStateMachine, _now: float) -> None: ...
+def no_group(_core: LogStateMachine, _now: float) -> None: ...
 
 
-def group(core: LogStateMachine, now: float) -> None:
+def with_group(core: LogStateMachine, now: float) -> None:
     whole(core.group_admin.configure("t.0", "g", {}, None, now))
 
 
 ROWS: Final[dict[str, tuple[int, int, float | None, Prepare]]] = {
-    "empty": (0, 1, None, nothing),
-    "100,000 messages": (100_000, 1, None, nothing),
-    "1,000,000 messages": (1_000_000, 1, None, nothing),
-    "1,000,000 in 1,000 topics": (1_000_000, 1_000, None, nothing),
-    "1,000,000 that no worker has acked": (1_000_000, 1, None, group),
-    "1,000,000 with a ttl": (1_000_000, 1, 1e6, nothing),
+    "empty": (0, 1, None, no_group),
+    "100,000 messages": (100_000, 1, None, no_group),
+    "1,000,000 messages": (1_000_000, 1, None, no_group),
+    "1,000,000 in 1,000 topics": (1_000_000, 1_000, None, no_group),
+    "1,000,000 that a group has not acked": (1_000_000, 1, None, with_group),
+    "1,000,000 with a ttl": (1_000_000, 1, 1e6, no_group),
 }
 
 

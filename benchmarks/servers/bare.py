@@ -1,8 +1,8 @@
-"""A server that only reads and writes: no checks, no ids, no order, no history, no slow readers.
+"""A server that only reads and writes: no checks, no ids, no order, no retention, no handling of slow readers.
 
-It joins the messages of a turn and rests as plainmq does. So what it costs is the kernel's part, and the least that a
-loop in Python adds: who does the job, with a write to each reader, comes no lower. It tells HTTP from lines by how
-they begin, and takes it that all come whole.
+It joins the messages of a turn of its loop and pauses between writes, as plainmq does. So it costs what the kernel
+costs, and the least that a loop in Python adds: no Python server with one write a reader can cost less. It recognises
+HTTP and lines by their first bytes, and assumes that each read has whole requests.
 
 python -m benchmarks.servers.bare PORT
 """
@@ -14,13 +14,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-READ: Final = 65_536  # bytes
-REST: Final = 2  # times as long as the writing took, and LONGEST at most
-LONGEST: Final = 0.01  # seconds
-_READS: Final = (b"GET", b"{'command':'subscribe'")
+READ_SIZE: Final = 65_536  # bytes
+PAUSE: Final = 2  # times the duration of the last write, and MAX_PAUSE at most
+MAX_PAUSE: Final = 0.01  # seconds
+_JOINS: Final = (b"GET", b"{'command':'subscribe'")
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _BODY: Final = b'{"id":"1","topic":"foo","durability":"none"}'
-_TAKEN: Final = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY)
+_CREATED: Final = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY)
 
 
 class Server:
@@ -33,18 +33,18 @@ class Server:
         self.batch: list[bytes] = []
 
     def run(self) -> None:
-        rested = 0.0
+        paused_until = 0.0
         while True:
-            for number, _ in self.poll.poll(max(rested - monotonic(), 0.0) if self.batch else None):
+            for number, _ in self.poll.poll(max(paused_until - monotonic(), 0.0) if self.batch else None):
                 if number in self.connections:
                     self.read(number)
                 else:
                     self.accept()
-            begun = monotonic()
-            if self.batch and begun >= rested:
+            begin = monotonic()
+            if self.batch and begin >= paused_until:
                 self.write()
-                ended = monotonic()
-                rested = ended + min((ended - begun) * REST, LONGEST)
+                end = monotonic()
+                paused_until = end + min((end - begin) * PAUSE, MAX_PAUSE)
 
     def accept(self) -> None:
         connection, _ = self.listener.accept()
@@ -57,16 +57,16 @@ class Server:
         connection = self.connections[number]
         request = b""
         with suppress(ConnectionError):
-            request = connection.recv(READ)
+            request = connection.recv(READ_SIZE)
         if not request:
             self.readers.pop(number, None)
             self.connections.pop(number).close()
-        elif request.startswith(_READS):
+        elif request.startswith(_JOINS):
             self.readers[number] = connection
             connection.send(_HEAD if request.startswith(b"GET") else b"OK pong\r\n")
         elif request.startswith(b"POST"):
             self.batch.append(b"id: 1\ndata: %b\n\n" % request.partition(b"\r\n\r\n")[2])
-            connection.send(_TAKEN + _BODY)
+            connection.send(_CREATED + _BODY)
         else:
             self.batch.append(request)
 
@@ -74,7 +74,7 @@ class Server:
         frames, self.batch = b"".join(self.batch), []
         chunk = b"%x\r\n%b\r\n" % (len(frames), frames)
         for reader in self.readers.values():
-            with suppress(ConnectionError):  # it is read from next, and leaves
+            with suppress(ConnectionError):  # the next read from it fails, and removes it
                 reader.send(chunk)
 
 

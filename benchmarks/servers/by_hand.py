@@ -1,4 +1,4 @@
-"""What one writes in an afternoon with sse-starlette: a queue for each reader.
+"""A simple server with sse-starlette, as one writes it in an afternoon: a queue for each reader.
 
 python -m benchmarks.servers.by_hand PORT
 """
@@ -29,15 +29,15 @@ async def publish(request: Request) -> JSONResponse:
 
 async def stream(request: Request) -> EventSourceResponse:
     queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue()
-    here = readers.setdefault(request.path_params["topic"], set())
-    here.add(queue)
+    queues = readers.setdefault(request.path_params["topic"], set())
+    queues.add(queue)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         try:
             while True:
                 yield await queue.get()
         finally:
-            here.discard(queue)
+            queues.discard(queue)
 
     return EventSourceResponse(events())
 

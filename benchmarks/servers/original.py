@@ -1,5 +1,6 @@
-"""The program that it all began with: subscribe and send, as Python literals.
-A write for each subscriber of each message.
+"""The original program, with the line protocol in Python literals: subscribe and send.
+
+It does one write for each subscriber of each message.
 
 python -m benchmarks.servers.original PORT
 """
@@ -8,30 +9,30 @@ import ast
 import asyncio
 import sys
 
-listeners: dict[str, list[asyncio.StreamWriter]] = {}
+subscribers: dict[str, list[asyncio.StreamWriter]] = {}
 
 
-async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     async for line in reader:
         if line.strip() == b"quit":
             break
         if not line.strip():
             continue
-        said = ast.literal_eval(line.decode().strip())
-        here = listeners.setdefault(said["topic"], [])
-        if said["command"] == "subscribe":
-            here.append(writer)
+        command = ast.literal_eval(line.decode().strip())
+        writers = subscribers.setdefault(command["topic"], [])
+        if command["command"] == "subscribe":
+            writers.append(writer)
         else:
-            for listener in here:
-                listener.write(line)
-    for here in listeners.values():
-        if writer in here:
-            here.remove(writer)
+            for subscriber in writers:
+                subscriber.write(line)
+    for writers in subscribers.values():
+        if writer in writers:
+            writers.remove(writer)
     writer.close()
 
 
 async def main(port: int) -> None:
-    async with await asyncio.start_server(talk, "127.0.0.1", port) as server:
+    async with await asyncio.start_server(serve, "127.0.0.1", port) as server:
         await server.serve_forever()
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.bench.coordinator import run
 from app.bench.process_tree import ProcessTree
 from benchmarks import compare
-from benchmarks.peers import PEERS, Place, Started, present, started
+from benchmarks.peers import PEERS, Location, RunningServer, is_installed, running_server
 from benchmarks.rows import ROWS, Case, Row, load
 from tests.harness import DEADLINE, ROOT, start_server
 
@@ -21,10 +21,10 @@ ENDPOINTS = [(name, endpoint) for name, peer in PEERS.items() if name != "plainm
 
 
 @pytest.fixture(scope="module")
-def plainmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+def plainmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with start_server("--max-topics", "20000") as server:
-        place = Place(tmp_path_factory.mktemp("plainmq"), server.port, server.tcp_port)
-        yield Started(PEERS["plainmq"], ProcessTree(server.process.pid), place)
+        location = Location(tmp_path_factory.mktemp("plainmq"), server.port, server.tcp_port)
+        yield RunningServer(PEERS["plainmq"], ProcessTree(server.process.pid), location)
 
 
 def tiny(row: Row) -> dict[str, object]:
@@ -35,7 +35,7 @@ def tiny(row: Row) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("name", "case"), OURS, ids=[f"{name}: {case.name}" for name, case in OURS])
-def test_a_row_measures_plainmq(plainmq: Started, name: str, case: Case) -> None:
+def test_a_row_measures_plainmq(plainmq: RunningServer, name: str, case: Case) -> None:
     row = ROWS[name]
     script = plainmq.peer.endpoints[case.endpoint].script(row.size)
     script = case.prepare(plainmq, script) if case.prepare else script
@@ -47,10 +47,10 @@ def test_a_row_measures_plainmq(plainmq: Started, name: str, case: Case) -> None
 
 @pytest.mark.parametrize(("name", "endpoint"), ENDPOINTS, ids=[f"{name}: {endpoint}" for name, endpoint in ENDPOINTS])
 def test_a_peer_delivers_what_its_script_publishes(name: str, endpoint: str) -> None:
-    if not present(name):
+    if not is_installed(name):
         pytest.skip(f"{name} is not installed")
     case, row = Case(name, endpoint), ROWS["fan-out"]
-    with started(name, frozenset()) as peer:
+    with running_server(name, frozenset()) as peer:
         for size in (64, 1 << 14):
             result = run(load(row, case, peer, peer.peer.endpoints[endpoint].script(size), tiny(row)), peer.processes)
             assert (result.published, result.delivered) == (400, 800)
