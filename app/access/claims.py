@@ -22,6 +22,7 @@ class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
     subscribe: list[str] = []
     consume: list[str] = []
     admin: list[str] = []
+    view: list[str] = []
 
     def grant(self, name: str, expires: float | None) -> Grant:
         """Raises TopicInvalid, OptionInvalid."""

@@ -4,7 +4,7 @@ A grant holds, for each right, the topics and patterns that it applies to. Every
 subscribed to if one of the grant's patterns covers it entirely.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, assert_never
@@ -24,6 +24,7 @@ class Right(StrEnum):
     SUBSCRIBE = "subscribe"  # to live and stored messages
     CONSUME = "consume"  # to lease messages in groups, and to settle them
     ADMIN = "admin"  # to list, configure and delete topics and groups
+    VIEW = "view"  # to see names, state and figures, but no message
 
 
 class Patterns:
@@ -60,6 +61,7 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
     subscribe: Patterns = _NONE
     consume: Patterns = _NONE
     admin: Patterns = _NONE
+    view: Patterns = _NONE
     expires: float | None = None
     stored: bool = False
     origin: bytes = b""
@@ -80,11 +82,11 @@ class Grant(msgspec.Struct, frozen=True, eq=False):
 
 
 UNAUTHENTICATED: Final = Grant("nobody")  # a client that presented no token
-ANONYMOUS: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL)  # a client of a server that requires no token
+ANONYMOUS: Final = Grant("anybody", _ALL, _ALL, _ALL, _ALL, _ALL)  # a client of a server that requires no token
 
 
-def authorise(grant: Grant, right: Right, what: str | TopicFilter) -> None:
-    """Check a right. `what`: a parsed topic or pattern, or several.
+def authorise(grant: Grant, right: Right | Sequence[Right], what: str | TopicFilter) -> None:
+    """Check a right; of several rights, any one is enough for each name. `what`: a parsed topic or pattern, or several.
 
     Raises TokenMissing without a token. Otherwise raises Forbidden, or for a read the same NotFound as for a topic that
     does not exist. Only the name counts, so neither reveals whether the topic exists.
@@ -92,18 +94,21 @@ def authorise(grant: Grant, right: Right, what: str | TopicFilter) -> None:
     if grant is ANONYMOUS:
         return
     names = (what,) if isinstance(what, str) else (*what.topics, *what.patterns)
+    rights = (right,) if isinstance(right, Right) else right
     for name in names:
-        if not grant.allows(right, name):
-            raise _denied(grant, right, name)
+        if not any(grant.allows(each, name) for each in rights):
+            raise _denied(grant, rights, name)
 
 
-def _denied(grant: Grant, right: Right, name: str) -> Refused:
+def _denied(grant: Grant, rights: Sequence[Right], name: str) -> Refused:
+    """The first of the rights says how the client is refused."""
     if grant is UNAUTHENTICATED:
         return TokenMissing(UNAUTHORISED)
-    match right:
-        case Right.PUBLISH | Right.ADMIN:
+    right = " or ".join(rights)
+    match rights[0]:
+        case Right.PUBLISH | Right.ADMIN | Right.VIEW:
             return Forbidden(f"this token has no right to {right} on {name!r}")
         case Right.SUBSCRIBE | Right.CONSUME:
             return NotFound(f"there is no topic {name!r}, or this token has no right to {right} on it")
         case _:
-            assert_never(right)
+            assert_never(rights[0])

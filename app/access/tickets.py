@@ -18,6 +18,7 @@ import logging
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from secrets import randbits, token_bytes
 from time import monotonic
@@ -27,7 +28,7 @@ import msgspec
 
 from ..errors import PlainmqError, Unauthorised
 from .claims import Rights
-from .grant import Grant
+from .grant import MAX_PATTERNS, Grant
 from .private_files import FileInvalid, read_private, write_private
 
 LIFETIME: Final = 30.0  # seconds
@@ -90,7 +91,7 @@ class Tickets:
             randbits(63),
             self._clock() - self._epoch_start + LIFETIME,
             grant.name,
-            Rights(subscribe=[*grant.subscribe.names], consume=[*grant.consume.names]) if signed else None,
+            _rights_of(grant) if signed else None,
             grant.expires if signed else None,
             self._epoch,
         )
@@ -140,6 +141,14 @@ class Tickets:
         except (FileInvalid, OSError) as error:
             _LOG.warning("the key of tickets is not kept, so they end with this server: %s", error)
             return token_bytes(KEY_BYTES)
+
+
+def _rights_of(grant: Grant) -> Rights:
+    """The rights that open streams. A stream of figures takes the right to view or to admin: in a ticket both are one."""
+    view = dict.fromkeys((*grant.view.names, *grant.admin.names))
+    return Rights(
+        subscribe=[*grant.subscribe.names], consume=[*grant.consume.names], view=[*islice(view, MAX_PATTERNS)]
+    )
 
 
 def parse_ticket(text: str) -> PresentedTicket:

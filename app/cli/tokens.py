@@ -29,6 +29,7 @@ def _right(name: str, topics: str) -> Callable[[F], F]:
 @_right("subscribe", "Topics to subscribe to and to read")
 @_right("consume", "Topics to consume from in groups")
 @_right("admin", "Topics to list, change and delete")
+@_right("view", "Topics whose names, state and figures to see, but no message")
 @click.option("--all", "everything", is_flag=True, help="All rights on all topics.")
 @click.option("--expires", type=duration, help="How long it is valid.  [for ever; 1h with --key]")
 @click.option("--key", metavar="ALGORITHM:PATH", help="Sign a JSON Web Token with this secret or private key instead.")
@@ -63,7 +64,7 @@ def make_token(*, name: str, everything: bool, expires: float | None, key: str |
         rights = claims.every_right()
     if rights == claims.Rights():
         raise click.UsageError(
-            "the token would have no rights: give --publish, --subscribe, --consume, --admin or --all"
+            "the token would have no rights: give --publish, --subscribe, --consume, --admin, --view or --all"
         )
     loaded = settings.load(options)
     if key:

@@ -1,19 +1,19 @@
 """The right that each command needs. A command without a row cannot be carried out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ..access.grant import EVERYTHING, Grant, Right, authorise
 from .dialects.commands import Auth, Command, Help, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
 
-RequiredRight = tuple[Right, Callable[[Any], str]]  # and the topic or pattern of the command
+RequiredRight = tuple[Sequence[Right], Callable[[Any], str]]  # any of the rights, on a topic or pattern
 
 REQUIRED_RIGHTS: Final[Mapping[type[Command], RequiredRight | None]] = {
-    Send: (Right.PUBLISH, lambda command: command.envelope.topic),
-    Subscribe: (Right.SUBSCRIBE, lambda command: command.topic),
-    Work: (Right.CONSUME, lambda command: command.topic),
-    Settle: (Right.CONSUME, lambda command: command.topic),
-    Topics: (Right.ADMIN, lambda _: EVERYTHING),
+    Send: ((Right.PUBLISH,), lambda command: command.envelope.topic),
+    Subscribe: ((Right.SUBSCRIBE,), lambda command: command.topic),
+    Work: ((Right.CONSUME,), lambda command: command.topic),
+    Settle: ((Right.CONSUME,), lambda command: command.topic),
+    Topics: ((Right.VIEW, Right.ADMIN), lambda _: EVERYTHING),
     Unsubscribe: None,
     Auth: None,
     Ping: None,
@@ -26,5 +26,5 @@ def check(grant: Grant, command: Command) -> None:
     """Raises Unauthorised, Forbidden, NotFound."""
     required = REQUIRED_RIGHTS[type(command)]
     if required is not None:
-        right, topic_of = required
-        authorise(grant, right, topic_of(command))
+        rights, topic_of = required
+        authorise(grant, rights, topic_of(command))

@@ -28,14 +28,15 @@ Subject = Callable[[Request], str | TopicFilter]
 
 
 class RequiredRight(msgspec.Struct, frozen=True):
-    """A right on what the request names. `by_ticket`: a ticket is accepted too."""
+    """One of these rights on what the request names: the first says how a client without any is refused. `by_ticket`:
+    a ticket is accepted too."""
 
-    right: Right
+    rights: tuple[Right, ...]
     subject: Subject
     by_ticket: bool = False
 
     def check(self, request: Request) -> None:
-        authorise(grant_of(request), self.right, self.subject(request))
+        authorise(grant_of(request), self.rights, self.subject(request))
 
 
 class AnyToken(msgspec.Struct, frozen=True):
@@ -120,18 +121,18 @@ def names_of(request: Request) -> tuple[str, str]:
     return topic_of(request), parse_group(request.path_params["group"])
 
 
-PUBLISH: Final = RequiredRight(Right.PUBLISH, topic_of)
-READ: Final = RequiredRight(Right.SUBSCRIBE, selection_of)
-READ_ONE: Final = RequiredRight(Right.SUBSCRIBE, topic_of)
-STREAM: Final = RequiredRight(Right.SUBSCRIBE, selection_of, by_ticket=True)
-STREAMS: Final = RequiredRight(Right.SUBSCRIBE, selections_of, by_ticket=True)
-WORK: Final = RequiredRight(Right.CONSUME, topic_of)
-WORK_STREAM: Final = RequiredRight(Right.CONSUME, topic_of, by_ticket=True)
-STATE: Final = RequiredRight(Right.SUBSCRIBE, topic_itself)
-GROUP_STATE: Final = RequiredRight(Right.CONSUME, topic_itself)
-CHANGE: Final = RequiredRight(Right.ADMIN, topic_itself)
-LIST: Final = RequiredRight(Right.ADMIN, matched_by)
-INSPECT: Final = RequiredRight(Right.ADMIN, everything)
-WATCH: Final = RequiredRight(Right.ADMIN, everything, by_ticket=True)
+PUBLISH: Final = RequiredRight((Right.PUBLISH,), topic_of)
+READ: Final = RequiredRight((Right.SUBSCRIBE,), selection_of)
+READ_ONE: Final = RequiredRight((Right.SUBSCRIBE,), topic_of)
+STREAM: Final = RequiredRight((Right.SUBSCRIBE,), selection_of, by_ticket=True)
+STREAMS: Final = RequiredRight((Right.SUBSCRIBE,), selections_of, by_ticket=True)
+WORK: Final = RequiredRight((Right.CONSUME,), topic_of)
+WORK_STREAM: Final = RequiredRight((Right.CONSUME,), topic_of, by_ticket=True)
+STATE: Final = RequiredRight((Right.SUBSCRIBE, Right.VIEW, Right.ADMIN), topic_itself)
+GROUP_STATE: Final = RequiredRight((Right.CONSUME, Right.VIEW, Right.ADMIN), topic_itself)
+CHANGE: Final = RequiredRight((Right.ADMIN,), topic_itself)
+LIST: Final = RequiredRight((Right.VIEW, Right.ADMIN), matched_by)
+INSPECT: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything)
+WATCH: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything, by_ticket=True)
 KNOWN: Final = AnyToken()
 PUBLIC: Final = None

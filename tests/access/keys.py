@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 SECRET: Final = "a secret of tests, long enough for every hash, of which anybody may know all"
 AUDIENCE, ISSUER = "plainmq", "the tests"
-ALL: Final = {right: ["**"] for right in ("publish", "subscribe", "consume", "admin")}
+ALL: Final = {right: ["**"] for right in ("publish", "subscribe", "consume", "admin", "view")}
 
 
 def private(kind: str, which: int = 0) -> Any:

@@ -5,7 +5,7 @@ import json
 import re
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 from uuid import uuid4
@@ -142,12 +142,12 @@ def made(kinds: Mapping[str, Callable[[Guarded], str]], server: Guarded) -> list
     return _MADE[place]
 
 
-def without(right: Right | None) -> str:
-    return signed(claims(**{right: []} if right else {}))
+def without(rights: Iterable[Right]) -> str:
+    return signed(claims(**dict[str, list[str]].fromkeys(rights, [])))
 
 
-def elsewhere(right: Right | None) -> str:
-    return signed(claims(**{name: ["other.**"] for name in ([right] if right else ALL)}))
+def elsewhere(rights: Iterable[Right]) -> str:
+    return signed(claims(**{name: ["other.**"] for name in rights or ALL}))
 
 
 # Reading the matrix
@@ -169,8 +169,8 @@ def name_of(door: ProtectedRoute) -> str:
     return f"`{method} {door.path.replace(':path', '')}`"
 
 
-def right_of(door: ProtectedRoute) -> Right | None:
-    return door.required.right if isinstance(door.required, RequiredRight) else None
+def rights_of(door: ProtectedRoute) -> tuple[Right, ...]:
+    return door.required.rights if isinstance(door.required, RequiredRight) else ()
 
 
 def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
@@ -286,8 +286,8 @@ def test_a_door_lets_in_whom_it_should(
         visit.expect("bad", token)
     for shown in BAD_HEADERS.values():
         visit.expect("bad", headers=[("Authorization", value) for value in shown(door)])
-    visit.expect("other right", without(right_of(route)))
-    visit.expect("other topic", elsewhere(right_of(route)))
+    visit.expect("other right", without(rights_of(route)))
+    visit.expect("other topic", elsewhere(rights_of(route)))
     for option in ("token", "access_token"):
         visit.expect("in the URL", **{option: door.good})
         visit.expect("in the URL", door.good, **{option: door.good})
@@ -388,10 +388,10 @@ async def say(server: Guarded, *texts: str) -> list[str]:
     return outcomes
 
 
-def _right(dialect: str, name: str) -> Right | None:
+def _rights(dialect: str, name: str) -> Sequence[Right]:
     shown = TEXTS[dialect].get(name, name).format(topic="a", id="k3f9a2-1")
     need = REQUIRED_RIGHTS[type(DIALECTS[dialect].parse(shown.encode()))]
-    return need[0] if need else None
+    return need[0] if need else ()
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +413,7 @@ COMMANDS = [line for line in LINES if not line.endswith("`auth`")]
 @pytest.mark.parametrize("line", COMMANDS)
 async def test_a_line_is_done_for_whom_it_should(line: str, port: Guarded, owner: httpx.Client) -> None:
     dialect, name = line.replace("`", "").split(" ", 1)
-    row, auth, right = LINES[line], AUTH[dialect], _right(dialect, name)
+    row, auth, rights = LINES[line], AUTH[dialect], _rights(dialect, name)
     untouched = Place(owner)
 
     def text(column: str) -> str:
@@ -425,8 +425,8 @@ async def test_a_line_is_done_for_whom_it_should(line: str, port: Guarded, owner
     tokens = tokens[:1] if row["bad"] == "closed" else tokens
     said = await say(port, *(part for token in tokens for part in (auth % token, text("bad"))))
     assert said == ["unauthorised", row["bad"]] * len(tokens)
-    assert await say(port, auth % without(right), text("other right")) == ["done", row["other right"]]
-    assert await say(port, auth % elsewhere(right), text("other topic")) == ["done", row["other topic"]]
+    assert await say(port, auth % without(rights), text("other right")) == ["done", row["other right"]]
+    assert await say(port, auth % elsewhere(rights), text("other topic")) == ["done", row["other topic"]]
     for good in made(GOOD, port):
         assert await say(port, auth % good, text("good")) == ["done", row["good"]]
     assert untouched.state() == (1, 1)
@@ -437,7 +437,7 @@ async def test_a_token_is_taken_if_it_is_good(line: str, port: Guarded) -> None:
     row, auth = LINES[line], AUTH[line.split(maxsplit=1)[0]]
     tokens = made(BAD, port)
     assert await say(port, *(auth % token for token in tokens)) == [row["bad"]] * len(tokens)
-    for column, token in (("other right", without(None)), ("other topic", elsewhere(None))):
+    for column, token in (("other right", without(())), ("other topic", elsewhere(()))):
         assert await say(port, auth % token) == [row[column]]
     for good in made(GOOD, port):
         assert await say(port, auth % good) == [row["good"]]

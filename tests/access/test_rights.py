@@ -20,7 +20,7 @@ from tests.harness import http_client, lines, start_server
 
 pytestmark = pytest.mark.anyio
 
-NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, "admin": None}
+NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, "admin": None, "view": None}
 
 
 @pytest.fixture
@@ -200,3 +200,33 @@ def test_whom_a_signed_token_is_for_and_from(
     else:
         with pytest.raises(Unauthorised):
             authenticator.authenticate(token, "")
+
+
+# The right to view: everything but messages, and nothing is changed
+
+
+async def test_who_may_view_sees_names_state_and_figures_and_no_message(http: httpx.AsyncClient, topic: str) -> None:
+    id = await publish(http, topic)
+    await http.put(f"/topics/{topic}/groups/g", headers=holding(admin=[topic, f"{topic}.dead"]))
+    viewer = holding(view=[topic])
+    for path in (f"/topics?match={topic}", f"/topics/{topic}", f"/topics/{topic}/groups/g"):
+        assert (await http.get(path, headers=viewer)).status_code == 200
+    for below in ("messages", f"messages/{id}", "stream?timeout=1ms", "groups/g/stream?timeout=1ms"):
+        assert (await http.get(f"/topics/{topic}/{below}", headers=viewer)).status_code == 404
+    changes = {("POST", "messages"): 403, ("POST", "groups/g/pull"): 404, ("PUT", ""): 403, ("DELETE", ""): 403}
+    for (method, below), status in changes.items():
+        answer = await http.request(method, f"/topics/{topic}/{below}".rstrip("/"), headers=viewer)
+        assert answer.status_code == status
+    state = await http.get(f"/topics/{topic}/groups/g", headers=viewer)
+    assert (state.json()["ready"], state.json()["leased"]) == (1, 0)
+
+
+async def test_figures_of_the_whole_server_take_the_right_to_view_or_admin_everything(http: httpx.AsyncClient) -> None:
+    for rights, status in (({"view": ["**"]}, 200), ({"admin": ["**"]}, 200), ({"view": ["a.**"]}, 403)):
+        assert (await http.get("/metrics", headers=holding(**rights))).status_code == status
+
+
+async def test_a_line_client_may_list_topics_with_the_right_to_view(door: Guarded) -> None:
+    async with lines(door.process) as peer:
+        peer.send(f"auth {signed(claims(**(NOTHING | {'view': ['**']})))}", "topics")
+        assert (await peer.take(2))[1].startswith(b"OK")

@@ -415,10 +415,10 @@ def test_a_ticket_is_good_no_more_when_its_token_is_taken_out(tmp_path: Path) ->
 
 def test_a_ticket_says_no_more_than_its_token(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    token = signed(claims(aud=None, subscribe=["a.*"], consume=["b"], publish=["c"], admin=["d"]))
+    token = signed(claims(aud=None, subscribe=["a.*"], consume=["b"], publish=["c"], admin=["d"], view=["e"]))
     grant = desk.authenticator.authenticate(token, "")
     found = desk.authenticator.redeem_ticket(desk.authenticator.make_ticket(grant).ticket, "/a", "", "").grant
-    assert (found.subscribe.names, found.consume.names) == (("a.*",), ("b",))
+    assert (found.subscribe.names, found.consume.names, found.view.names) == (("a.*",), ("b",), ("e", "d"))
     assert (found.publish.names, found.admin.names) == ((), ())
     assert (found.name, found.expires) == (grant.name, grant.expires)
 

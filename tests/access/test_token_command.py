@@ -30,7 +30,7 @@ def run(*arguments: object, **variables: str) -> tuple[int, str, str]:
 
 
 def test_a_token_is_printed_once_and_its_hash_is_kept(tmp_path: Path) -> None:
-    rights = ("--publish", "a.**", "--publish", "b", "--consume", "c")
+    rights = ("--publish", "a.**", "--publish", "b", "--consume", "c", "--view", "d")
     status, token, said = run("token", "somebody", *rights, "--data-dir", tmp_path, "--expires", "1h")
     path = tmp_path / "tokens"
     assert (status, said) == (0, f"its hash is in {path}\n")
@@ -39,7 +39,7 @@ def test_a_token_is_printed_once_and_its_hash_is_kept(tmp_path: Path) -> None:
     grant = Authenticator(file=TokenFile(path)).authenticate(token.strip(), "")
     assert grant.name == "somebody"
     assert grant.expires is not None
-    assert (grant.publish.names, grant.consume.names) == (("a.**", "b"), ("c",))
+    assert (grant.publish.names, grant.consume.names, grant.view.names) == (("a.**", "b"), ("c",), ("d",))
     assert not grant.allows(Right.SUBSCRIBE, "a.b")
 
 
