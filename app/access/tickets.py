@@ -144,7 +144,7 @@ class Tickets:
 
 
 def _rights_of(grant: Grant) -> Rights:
-    """The rights that open streams. A stream of figures takes the right to view or to admin: in a ticket both are one."""
+    """The rights that open streams. In a ticket the rights to view and to admin are one."""
     view = dict.fromkeys((*grant.view.names, *grant.admin.names))
     return Rights(
         subscribe=[*grant.subscribe.names], consume=[*grant.consume.names], view=[*islice(view, MAX_PATTERNS)]
