@@ -10,33 +10,41 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from logging import ERROR
+from typing import Final
 
 from starlette.applications import Starlette
 
 from .access.startup import BindScope
 from .server.build import bounds, network, rules, running
 from .server.lifespan import Lifespan
+from .server.one_process import only_process
 from .settings import SettingInvalid, load
 from .telemetry.accesslog import AccessLog
-from .telemetry.log import LOG_WRITER, on_loop_error
+from .telemetry.log import LOG_WRITER, log_event, on_loop_error
 from .web.app import create_app
+
+NOT_STARTED: Final = 3  # uvicorn and gunicorn start a worker again that ends with another status, and for ever
 
 try:
     _settings = load()
     _surroundings = network(_settings)
 except SettingInvalid as error:
-    raise SystemExit(f"Error: {error}") from None
+    LOG_WRITER.open("human", "info")
+    log_event("not started", ERROR, code=error.code, detail=str(error))
+    raise SystemExit(NOT_STARTED) from None
 LOG_WRITER.open(_settings.log_format, _settings.log_level)
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
-    async with running(_settings, BindScope.UNKNOWN, LOG_WRITER.show) as run:
-        app.state.broker, app.state.authenticator = run.broker, run.authenticator
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, run.reloads.run)
-        yield
+    with only_process():
+        async with running(_settings, BindScope.UNKNOWN, LOG_WRITER.show) as run:
+            app.state.broker, app.state.authenticator = run.broker, run.authenticator
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, run.reloads.run)
+            yield
 
 
 app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=_surroundings)

@@ -24,7 +24,7 @@ _SUSPECT: Final = re.compile(
 _SECRETS: Final = (
     (re.compile(r"(?<=://)[^\s/?#'\"<>]*@"), f"{MASK}@"),
     (re.compile(r"(?i)\b(authorization|cookie)\b(['\"]?\s*[:=,]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
-    (re.compile(r"(?i)\b(bearer|basic|auth)\s+['\"]?[^\s'\"]{8,}"), rf"\1 {MASK}"),
+    (re.compile(r"(?i)(?<!--)\b(bearer|basic|auth)\s+['\"]?[^\s'\"]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"(?i)(ticket|token|secret|password)(['\"]?\s*[:=]\s*['\"]?)[^\s&'\",;]+"), rf"\1\2{MASK}"),
     (re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)*"), MASK),  # a JWT
 )
