@@ -135,4 +135,7 @@ def retry_for(help: str) -> Callable[[F], F]:
     return click.option("--retry-for", type=duration, default="10s", show_default=True, help=help)
 
 
-retry_publish_option = retry_for("How long to try without an answer. Below 2m: the server remembers keys no longer.")
+retry_publish_option = retry_for(
+    "How long to try without an answer. Below 2m: the server remembers keys no longer. One request may take 10s in any "
+    "case."
+)

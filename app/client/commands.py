@@ -24,6 +24,7 @@ HINTS: Final = {
     Unauthorised: ": give a good one with --token or PLAINMQ_TOKEN",
     Untrusted: "; name who vouches for it with --ca or PLAINMQ_CA",
 }
+SHORTEST_WAIT: Final = 10.0  # seconds for the answer to a publish: a disk that is busy may take some
 LONG: Final = 1_000  # messages: longer input gets a progress bar
 
 Progress = Callable[[int, int], None]  # told the bytes and messages done so far
@@ -56,12 +57,19 @@ class Server(msgspec.Struct, frozen=True):
     ca: Path | None
     token: str | None
 
-    def client(self, terminal: Terminal, retry_for: float = 10.0) -> AsyncClient:
+    def client(self, terminal: Terminal, retry_for: float = 10.0, timeout: float = 60.0) -> AsyncClient:
         """Raises ClientError."""
         try:
-            return AsyncClient(self.url, token=self.token, ca=self.ca, retry_for=retry_for, tell=terminal.tell)
+            return AsyncClient(
+                self.url, token=self.token, ca=self.ca, retry_for=retry_for, timeout=timeout, tell=terminal.tell
+            )
         except ValueError as error:
             raise ClientError(str(error)) from None
+
+    def publisher(self, terminal: Terminal, retry_for: float) -> AsyncClient:
+        """A client that only publishes: each answer is short, so it waits no longer for one than it retries. Raises
+        ClientError."""
+        return self.client(terminal, retry_for, max(retry_for, SHORTEST_WAIT))
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -118,7 +126,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
     if not options.get("content_type") and not _is_text(data):
         options = {**options, "content_type": "application/octet-stream"}
     try:
-        async with outgoing.server.client(terminal, outgoing.retry_for) as client:
+        async with outgoing.server.publisher(terminal, outgoing.retry_for) as client:
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
@@ -167,7 +175,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
     done = 0
     try:
         with Bar(terminal, file) as bar:
-            async with outgoing.server.client(terminal, outgoing.retry_for) as client:
+            async with outgoing.server.publisher(terminal, outgoing.retry_for) as client:
                 async for lines in _without_empty(read_lines(file)):
                     for first in range(0, len(lines), step):
                         part = lines[first : first + step]

@@ -25,6 +25,7 @@ STREAM: Final = "text/event-stream"
 
 UNSENDABLE: Final = "the request cannot be sent: a key or a content type has characters that no header can have"
 
+_ON_THE_WAY: Final = (httpx.ConnectTimeout, httpx.WriteTimeout)
 _ENDED: Final = re.compile(r"disconnected|closed connection")
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ class Connection:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise Unreachable(f"{self.url} has not answered within {seconds:g} seconds") from None
+            raise Unreachable(f"{self.url} has not answered within {seconds:g} seconds", waited=seconds) from None
 
     @asynccontextmanager
     async def _sent(
@@ -159,7 +160,8 @@ class Connection:
             return Untrusted(f"{self.url} is not trusted: {distrusted.verify_message}")
         if isinstance(error, httpx.RemoteProtocolError) and not _ENDED.search(str(error)):
             return not_plainmq(f"{self.url} does not answer in HTTP: is that the port of another protocol?")
-        return Unreachable(f"{self.url} cannot be reached: {_why_not(error)}")
+        waited = CONNECT if isinstance(error, _ON_THE_WAY) else 0.0
+        return Unreachable(f"{self.url} cannot be reached: {_why_not(error)}", waited=waited)
 
 
 def _why_not(error: Exception) -> str:

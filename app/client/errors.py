@@ -34,7 +34,12 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer in time: no connection, or it broke. After a publish the message may have been stored or not."""
+    """No answer in time: no connection, or it broke. After a publish the message may have been stored or not. `waited`:
+    the seconds that the request has waited for its whole answer; 0 if it ended before."""
+
+    def __init__(self, sentence: str = "", *, waited: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.waited = waited
 
 
 class Untrusted(ClientError):

@@ -85,7 +85,7 @@ async def _import(server: Server, file: int, retry_for: float, terminal: Termina
     known: Counter[bool] = Counter()
     try:
         with Bar(terminal, file) as bar:
-            async with server.client(terminal, retry_for) as client:
+            async with server.publisher(terminal, retry_for) as client:
                 async for lines in read_lines(file, LONGEST):
                     for line in lines:
                         if line:

@@ -6,6 +6,8 @@ from math import inf
 from random import uniform
 from typing import Final
 
+from .errors import ClientError, Unreachable
+
 FIRST_WAIT: Final = 1.0  # seconds before coming back, until the server says `retry:`
 LONGEST_WAIT: Final = 10.0  # seconds between two attempts, unless the server asks for more
 LONGEST_RETRY: Final = 60.0  # seconds: the most that a server may ask for
@@ -30,11 +32,12 @@ class Waits:
         """The server answered as it should: an outage is over."""
         self._failures, self._since, self._healthy = 0, None, True
 
-    def failed(self, error: Exception) -> bool:
+    def failed(self, error: ClientError) -> bool:
         """Whether this is the first failure of an outage. Raises the error when patience is at its end. That a stream
-        ends is no failure; that it cannot be had anew is one."""
+        ends is no failure; that it cannot be had anew is one. A request that was given up because its time was over
+        has used its time up from the patience."""
         if self._since is None:
-            self._since = self._clock()
+            self._since = self._clock() - (error.waited if isinstance(error, Unreachable) else 0.0)
         was_healthy, self._healthy = self._healthy, False
         if was_healthy:
             return False

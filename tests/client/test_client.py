@@ -321,6 +321,20 @@ async def test_patience_counts_from_the_start_of_an_outage_and_anew_after_it() -
         waits.failed(Unreachable())
 
 
+def test_a_request_that_had_all_its_time_has_used_up_that_much_patience() -> None:
+    clock = Clock()
+    waits = Waits(10.0, clock)
+    clock.now = 60.0
+    waits.failed(Unreachable("reset"))  # however long it took: what broke may be whole again in a moment
+    waits = Waits(10.0, clock)
+    waits.failed(Unreachable("no answer", waited=4.0))
+    assert waits.next() <= 6.0
+    waits.heard()
+    assert waits.failed(Unreachable("no answer", waited=10.0)) is False  # that a stream ends is no failure
+    with pytest.raises(Unreachable):
+        waits.failed(Unreachable("no answer", waited=10.0))
+
+
 # Subscribing
 
 

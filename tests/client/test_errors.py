@@ -213,6 +213,83 @@ async def test_an_answer_that_trickles_in_has_a_deadline(start: bytes) -> None:
                 await anext(client.subscribe("a", retry_for=0))
 
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HEADS_WITHOUT_END: dict[str, bytes] = {
+    "100 Continue": CONTINUE,
+    "many at once": CONTINUE * 1_000,
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+    "silence": b"",
+}
+CALLS: dict[str, Callable[[AsyncClient], Any]] = {
+    "publish": lambda client: client.publish("a", "x"),
+    "publish_batch": lambda client: client.publish_batch("a", ["x"]),
+    "messages": lambda client: client.messages("a"),
+    "topics": lambda client: client.topics(),
+    "pull": lambda client: client.pull("a", "g"),
+    "subscribe": lambda client: anext(client.subscribe("a", retry_for=0.2)),
+}
+
+
+@asynccontextmanager
+async def stalling(what: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that sends this again and again, and never an answer. Its URL and the requests that it got."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            while not writer.is_closing():
+                writer.write(what)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname()), requests
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("what", HEADS_WITHOUT_END)
+async def test_a_request_that_is_never_answered_is_not_sent_again_when_its_time_was_the_whole_patience(
+    what: str, call: str
+) -> None:
+    async with (
+        asyncio.timeout(DEADLINE),
+        stalling(HEADS_WITHOUT_END[what]) as (url, requests),
+        AsyncClient(url, timeout=0.4, retry_for=0.2) as client,
+    ):
+        with pytest.raises(Unreachable, match=r"within 0\.4 seconds"):
+            await CALLS[call](client)
+    assert len(requests) == 1
+
+
+async def test_a_request_that_is_never_answered_is_sent_again_while_there_is_patience() -> None:
+    async with (
+        asyncio.timeout(DEADLINE),
+        stalling(CONTINUE) as (url, requests),
+        AsyncClient(url, timeout=0.2, retry_for=1.0) as client,
+    ):
+        with pytest.raises(Unreachable):
+            await client.publish("a", "x")
+    assert len(requests) > 1
+
+
+@pytest.mark.parametrize("command", [("publish", "a", "x"), ("import",)])
+async def test_a_publishing_command_waits_no_longer_for_an_answer_than_it_retries(command: tuple[str, ...]) -> None:
+    line = b'{"id":"a-1","topic":"a","index":0,"time":"","event":null,"content_type":"text/plain","data":"x"}\n'
+    async with stalling(CONTINUE) as (url, requests):
+        done = await asyncio.to_thread(run, *command, "--retry-for", "1s", stdin=line, url=url)
+    assert done.returncode == 3
+    assert "has not answered within 10 seconds" in done.stderr.decode()
+    assert len(requests) == 1
+
+
 async def test_a_stream_that_falls_silent_is_broken() -> None:
     async with scripted(HEAD % b"text/event-stream") as (url, requests), AsyncClient(url, timeout=0.2) as client:
         with pytest.raises(Unreachable):
