@@ -77,11 +77,6 @@ def build_authenticator(
     if settings.auth == "auto" and _stays_here(settings, reach):
         openness = AnonymousAccess.HERE if reach is BindScope.SETTINGS else AnonymousAccess.LOOPBACK
         return Authenticator(openness, file, tickets=tickets, stale=stale)
-    if reach is BindScope.UNKNOWN:
-        raise SettingInvalid(
-            f"there is no token in {path}, and the server is open to others: make one with `plainmq token`, or say "
-            f"where they are with {named(place_of_tokens(settings))}"
-        )
     return authenticator
 
 

@@ -65,6 +65,29 @@ def test_at_a_terminal_a_first_token_is_shown_there_and_nowhere_else(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {"tokens"}
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"PLAINMQ_AUTH": "required"},
+        {"PLAINMQ_PUBLIC_URL": "https://mq.example.org"},
+        {"PLAINMQ_TRUSTED_PROXIES": "10.0.0.1"},
+        {"PLAINMQ_TCP_HOST": "0.0.0.0"},
+    ],
+)
+@pytest.mark.parametrize("engine", ["memory", "sqlite:{}/log.db"])
+def test_under_another_server_a_first_token_is_made_as_well(
+    home: Path, tmp_path: Path, setting: dict[str, str], engine: str
+) -> None:
+    folder = home if engine == "memory" else tmp_path
+    with start_uvicorn_with(PLAINMQ_ENGINE=engine.format(tmp_path), **setting) as server:
+        assert str(folder / FIRST_SHOWN) in server.banner
+        token = (folder / FIRST_SHOWN).read_text().strip()
+        assert token not in server.banner
+        assert (status(server), status(server, token)) == (401, 200)
+        server.stop()
+    assert (folder / FIRST_SHOWN).exists() is (engine != "memory")
+
+
 # Which tokens are in force
 
 

@@ -87,21 +87,18 @@ def test_what_cannot_be_used_is_told_with_its_setting(
 
 
 @pytest.mark.parametrize(("place", "why"), [("file/data", "a folder"), ("data", "Is a directory")])
-def test_a_first_token_that_cannot_be_written_is_told_with_its_setting(tmp_path: Path, place: str, why: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_first_token_that_cannot_be_written_is_told_with_its_setting(
+    tmp_path: Path, place: str, why: str, command: Callable[[int], list[str]]
+) -> None:
     private(tmp_path / "file", "x")
     (tmp_path / "data" / "first-token").mkdir(parents=True)
     before = {*tmp_path.rglob("*")}
-    start = ["app", "serve", "--port", "0", "--tcp-port", "0", "--auth", "required"]
-    said = refused(start, tmp_path, PLAINMQ_DATA_DIR=str(tmp_path / place))
+    variables = {"PLAINMQ_AUTH": "required", "PLAINMQ_TCP_PORT": "0", "PLAINMQ_DATA_DIR": str(tmp_path / place)}
+    said = refused(command(0), tmp_path, **variables)
     assert "--data-dir (PLAINMQ_DATA_DIR)" in said
     assert why in said
     assert {*tmp_path.rglob("*")} == before
-
-
-def test_a_server_that_needs_a_token_and_cannot_show_one_says_where_it_looked(tmp_path: Path) -> None:
-    said = refused(COMMANDS["uvicorn"](0), tmp_path, PLAINMQ_AUTH="required", PLAINMQ_TCP_PORT="0")
-    assert f"no token in {tmp_path}/home/.local/state/plainmq/tokens" in said
-    assert "--data-dir (PLAINMQ_DATA_DIR)" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
