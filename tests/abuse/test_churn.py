@@ -11,8 +11,6 @@ import pytest
 from tests.abuse.subscribers import numbers, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 RATE: Final = 200  # a second
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: to close is to reset
 STREAM: Final = b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -5,12 +5,9 @@ import socket
 from contextlib import ExitStack
 
 import httpx
-import pytest
 
 from tests.abuse.subscribers import faults, gather, many_files, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
-
-pytestmark = pytest.mark.anyio
 
 MOST, FLOOD = 200, 1_500
 

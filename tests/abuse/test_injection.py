@@ -13,8 +13,6 @@ import pytest
 
 from tests.harness import ServerProcess, SseEvent, lines, stream
 
-pytestmark = pytest.mark.anyio
-
 EVIL = ["\r", "\n", "\r\n", "\n\n", "\0", "\u2028", "\u2029", "\u0085", "\ufeff", "\x0b", "\x0c", "\x1c", "\x7f"]
 PAYLOADS = [
     *EVIL,

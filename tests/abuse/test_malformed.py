@@ -10,8 +10,6 @@ import pytest
 from tests.abuse.subscribers import faults, gather, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 HEAD = "POST /topics/evil/messages HTTP/1.1\r\n"
 HOST = "Host: localhost\r\n"
 SMUGGLED = "0\r\n\r\n" + HEAD + HOST + "Content-Length: 1\r\n\r\nx"

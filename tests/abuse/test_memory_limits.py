@@ -5,12 +5,9 @@ import re
 from collections import Counter
 
 import httpx
-import pytest
 
 from tests.abuse.subscribers import numbers
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
-
-pytestmark = pytest.mark.anyio
 
 TOPICS = 100_000
 MAX_BATCH = 1_000  # lines

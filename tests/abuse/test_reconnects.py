@@ -10,8 +10,6 @@ import pytest
 from tests.abuse.subscribers import faults, gather, many_files, numbers, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(autouse=True)
 def files() -> Iterator[None]:

@@ -11,8 +11,6 @@ import pytest
 from tests.abuse.subscribers import gather, many_files, stalled
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
 
-pytestmark = pytest.mark.anyio
-
 BUDGET = 25.0  # seconds
 
 

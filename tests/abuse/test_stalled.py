@@ -8,8 +8,6 @@ import pytest
 from tests.abuse.subscribers import faults, gather, many_files, numbers, publish, stalled
 from tests.harness import DEADLINE, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(autouse=True)
 def files() -> Iterator[None]:

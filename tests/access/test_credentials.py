@@ -123,7 +123,6 @@ def test_under_another_server_only_those_who_come_to_loopback_are_let_in_without
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 201), ("[::1]", 201), ("192.0.2.1", 401), ("[::]", 401)])
 async def test_a_request_is_judged_by_the_address_it_came_to(tmp_path: Path, host: str, status: int) -> None:
     app = create_app(None, Start(tmp_path, BindScope.UNKNOWN).authenticator, PublishLimits(), Rules())

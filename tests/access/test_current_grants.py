@@ -7,7 +7,6 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-import pytest
 
 from app.access.authenticator import CHECK_INTERVAL, AnonymousAccess, Authenticator
 from app.access.grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
@@ -15,8 +14,6 @@ from app.access.tokens import TokenFile
 from app.errors import Unauthorised
 from app.messages.message import rfc3339
 from tests.access.keys import put
-
-pytestmark = pytest.mark.anyio
 
 NAMES: Final = ("ann", "bob", "cid")
 TOPICS: Final = ("a", "b.c")

@@ -19,8 +19,6 @@ from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, Stream, http_client, stream
 from tests.tcp.peer import DONE, Peer, Port, serving
 
-pytestmark = pytest.mark.anyio
-
 _LISTENS = r'plainmq_subscribers\{kind="%s"\}'
 LONG = 4.0  # seconds: a busy machine has let everybody in by then
 

@@ -26,8 +26,6 @@ from tests.access.conftest import Guarded, guarded
 from tests.access.keys import ALL, SECRET, claims, private, private_pem, public_pem, signed
 from tests.harness import DEADLINE, lines
 
-pytestmark = pytest.mark.anyio
-
 MATRIX: Final = (Path(__file__).parent / "matrix.md").read_text()
 Row = dict[str, str]
 

@@ -24,8 +24,6 @@ from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 METRIC = 'plainmq_stale_files{file="%s"}'
 
 

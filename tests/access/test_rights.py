@@ -18,8 +18,6 @@ from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
 from tests.harness import http_client, lines, start_server
 
-pytestmark = pytest.mark.anyio
-
 NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, "admin": None, "view": None}
 
 

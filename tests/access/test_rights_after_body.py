@@ -6,14 +6,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
-
 from app.access.claims import LEEWAY
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.harness import DEADLINE, http_client
-
-pytestmark = pytest.mark.anyio
 
 EVERY = ["**"]
 GOOD_FOR = 4.0  # seconds: a busy machine has read both heads by then

@@ -21,8 +21,6 @@ from app.web.middleware.origin import Rules
 from tests.access.keys import SECRET, claims, signed
 from tests.harness import OPEN
 
-pytestmark = pytest.mark.anyio
-
 
 class Broker:
     """What of a broker these doors need."""
@@ -184,7 +182,6 @@ class AuthSession:
         self.dismissed += 1
 
 
-@pytest.mark.anyio
 async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens", [1_000.0]
     token = make_token(path, "somebody", Rights(publish=["a"]))
@@ -199,7 +196,6 @@ async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_o
     assert session.dismissed == 1
 
 
-@pytest.mark.anyio
 async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", Rights(publish=["a"]))

@@ -34,8 +34,6 @@ from tests.harness import (
     stream,
 )
 
-pytestmark = pytest.mark.anyio
-
 
 @asynccontextmanager
 async def client(server: ServerProcess, token: str) -> AsyncIterator[httpx.AsyncClient]:

@@ -14,8 +14,6 @@ from tests.access.conftest import Guarded, guarded
 from tests.access.keys import claims, signed
 from tests.harness import http_client, lines
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.mark.parametrize("kind", ["own protocol", "plain ASGI"])
 async def test_a_token_appears_nowhere(kind: str, tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from app.storage.engine import Engine
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
-pytestmark = pytest.mark.anyio
-
 
 class PendingPublish:
     def __init__(self, topic: str, *bodies: str) -> None:

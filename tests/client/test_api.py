@@ -15,8 +15,6 @@ from app.client.wire import duration
 from tests.client.generate_sync import made
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port
 
-pytestmark = pytest.mark.anyio
-
 
 def modules(statement: str) -> set[str]:
     """What is loaded when this is run."""

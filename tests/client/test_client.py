@@ -13,8 +13,6 @@ from app.client.waits import Waits
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 async def client(server: ServerProcess) -> AsyncIterator[AsyncClient]:

@@ -19,10 +19,7 @@ from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)"),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)")
 
 # The events as they come, and a promise of the next one.
 SUBSCRIBE = """path => {

@@ -13,10 +13,7 @@ from tests.harness import DEADLINE, ServerProcess, start_server
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)"),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)")
 
 # It publishes in the name of whoever looks at it, if it may.
 EVIL = """document.title = 'ran'; fetch('/topics/%s/messages', {method: 'POST', body: document.location.origin})"""

@@ -18,10 +18,7 @@ from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)"),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)")
 
 # A page that has a token, and nothing of the server's: it gets a ticket, and opens a stream with it.
 OPEN = f"""async ([url, path, token]) => {{

@@ -8,10 +8,7 @@ import pytest
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, SseEvent, SseParser
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed (Debian package curl)"),
-]
+pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed (Debian package curl)")
 
 
 async def curl(url: str, last_event_id: str) -> tuple[int, bytes]:

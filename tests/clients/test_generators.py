@@ -13,8 +13,6 @@ import pytest
 from tests.clients.packages import Program, folder_of, install
 from tests.harness import DEADLINE, ServerProcess
 
-pytestmark = pytest.mark.anyio
-
 CHECKER = Program("@apidevtools/swagger-cli@4.0.4", "")
 GENERATOR = Program("openapi-python-client==0.29.1", "")
 USER = """

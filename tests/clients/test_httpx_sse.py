@@ -3,13 +3,10 @@
 import asyncio
 
 import httpx
-import pytest
 from httpx_sse import aconnect_sse
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, http_client
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_httpx_sse_resumes_without_hole_or_duplicate(server: ServerProcess, topic: str) -> None:

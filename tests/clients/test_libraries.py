@@ -11,8 +11,6 @@ from tests.clients.packages import Program, folder_of, install, missing, running
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers
 from tests.harness import ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 _FETCH_EVENT_SOURCE = """
 globalThis.window = globalThis  // it is made for a page
 globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} }

@@ -15,7 +15,6 @@ from tests.clients.proxy import CUTS, EXPECTED, proxy, publish, publish_numbers,
 from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 
 pytestmark = [
-    pytest.mark.anyio,
     pytest.mark.skipif(not shutil.which("node"), reason="node is not installed (Debian package nodejs)"),
     pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed (Debian package npm)"),
 ]

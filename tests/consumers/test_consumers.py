@@ -22,8 +22,6 @@ from tests.engines.conftest import ENGINES, Clock
 from tests.engines.test_state_machine import TURNS, WorkSocket
 from tests.harness import draft
 
-pytestmark = pytest.mark.anyio
-
 MOMENTS = range(16)  # turns until the other thing happens: from before the question until after the answer
 
 Make = Callable[[], AbstractAsyncContextManager[Broker]]

@@ -23,8 +23,6 @@ import pytest
 from tests.harness import ServerProcess, lines, start_server, stream
 from tests.ledgers.groups import Grant, GroupLedger
 
-pytestmark = pytest.mark.anyio
-
 TOPIC: Final = "jobs"
 GROUPS: Final = ["a", "b", "c", "d"]
 MAX_DELIVERIES: Final = 3

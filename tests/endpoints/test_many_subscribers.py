@@ -22,8 +22,6 @@ from tests.harness import (
     take_nothing,
 )
 
-pytestmark = pytest.mark.anyio
-
 READERS, MESSAGES = 1_000, 200
 _BODY = re.compile(rb"(?:data: |'msg': ?')(m\d+-(?:http|line))")
 

@@ -10,8 +10,6 @@ from app.messages.topic import TopicFilter
 from tests.harness import ServerProcess, http_client, lines, start_server, stream
 from tests.ledgers.subscribers import GAP, Ledger
 
-pytestmark = pytest.mark.anyio
-
 TOPICS = ["race.a", "race.b", "race.c/d"]
 END = "end"
 

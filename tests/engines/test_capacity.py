@@ -14,8 +14,6 @@ from app.messages.message import ONE, Id
 from tests.engines.conftest import Make, Opened
 from tests.harness import draft
 
-pytestmark = pytest.mark.anyio
-
 ROOMY = Retention(max_messages=1_000)
 
 

@@ -12,8 +12,6 @@ from tests.engines.conftest import Make, Opened
 from tests.engines.test_contract import append, page, texts
 from tests.harness import draft
 
-pytestmark = pytest.mark.anyio
-
 ALL = Limits(Retention(max_age=1_000.0))
 STEPS = (86_400.0, -86_400.0)
 

@@ -16,8 +16,6 @@ from app.messages.topic import TopicFilter
 from tests.engines.conftest import Make, Opened, drafts_text
 from tests.harness import draft
 
-pytestmark = pytest.mark.anyio
-
 ALL = Limits()
 
 

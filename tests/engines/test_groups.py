@@ -19,8 +19,6 @@ from tests.engines.conftest import Make, Opened
 from tests.engines.test_contract import append, page, texts
 from tests.harness import draft
 
-pytestmark = pytest.mark.anyio
-
 ALL = Limits()
 DONE, EXPIRED, UNKNOWN = Outcome.DONE, Outcome.EXPIRED, Outcome.UNKNOWN
 

@@ -24,8 +24,6 @@ from app.tcp.encoders import TEXT
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, draft
 
-pytestmark = pytest.mark.anyio
-
 STEPS: Final = 150
 TOPICS: Final = ["a.x", "a.y"]
 SELECTIONS: Final = [["a.x"], ["a.*"], ["a.x", "a.y"]]

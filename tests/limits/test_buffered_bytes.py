@@ -11,8 +11,6 @@ from app.errors import Overloaded
 from app.limits.buffered_bytes import InboundBudget, OutboundBudget
 from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream, take_nothing
 
-pytestmark = pytest.mark.anyio
-
 MIB = 1 << 20
 
 

@@ -20,8 +20,6 @@ from app.web.sse import SSE_RAW, retry_delay
 from tests.engines.conftest import ENGINES, Clock
 from tests.harness import DEADLINE, SseParser, draft, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 class Loop:
     """Keeps what is to be called later, until the test lets time pass."""

@@ -10,8 +10,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with, stream, take_nothing
 
-pytestmark = pytest.mark.anyio
-
 BODY = b"x" * (1 << 16)
 
 

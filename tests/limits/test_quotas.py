@@ -14,9 +14,6 @@ from app.limits.quotas import FailedLogins, QuotaLimits, Quotas, client_of
 from app.limits.rates import Buckets
 from tests.harness import DEADLINE, Lines, ServerProcess, http_client, lines, own_address, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
-
 # Buckets
 
 

@@ -32,7 +32,6 @@ from app.telemetry.counters import Counters
 from app.web.sse import SSE_RAW
 from tests.harness import draft, whole
 
-pytestmark = pytest.mark.anyio
 COUNT = 5_000
 LETTERS = "abcdefghijklmn"
 

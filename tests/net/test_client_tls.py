@@ -11,8 +11,6 @@ from app.client import AsyncClient, Message
 from tests.harness import DEADLINE, ROOT, ServerProcess
 from tests.net.authority import Authority
 
-pytestmark = pytest.mark.anyio
-
 
 def run(server: ServerProcess, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PLAINMQ_", "SSL_CERT_"))}

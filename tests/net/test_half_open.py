@@ -13,8 +13,6 @@ import pytest
 from app.net.sockets import Names, listen
 from tests.harness import DEADLINE, free_port, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 
 def test_every_accepted_connection_is_probed_and_bounded() -> None:
     """As the kernel has it: what is set on the listening socket holds for those it accepts."""

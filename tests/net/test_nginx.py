@@ -22,10 +22,7 @@ from tests.net.authority import Authority
 from tests.net.recorder import recording
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(not NGINX, reason="nginx is not installed (Debian package nginx)"),
-]
+pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed (Debian package nginx)")
 
 needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
 

@@ -21,8 +21,6 @@ from tests.harness import DEADLINE, ROOT, ServerProcess, at_a_terminal, start_se
 from tests.net.authority import Authority
 from tests.net.test_tls import dial, stream
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 def own(tmp_path: Path) -> Authority:

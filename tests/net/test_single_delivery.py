@@ -5,13 +5,10 @@ import socket
 from typing import Final
 
 import httpx
-import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client
 from tests.net.authority import Authority
 from tests.net.test_tls import stream
-
-pytestmark = pytest.mark.anyio
 
 SIZE: Final = 1_000  # bytes
 BODIES: Final = [f"{n:04}".ljust(SIZE, "x") for n in range(400)]

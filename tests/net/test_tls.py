@@ -19,8 +19,6 @@ from app.net.sockets import acknowledged
 from tests.harness import DEADLINE, Lines, ServerProcess, Stream, http_client, start_server
 from tests.net.authority import Authority
 
-pytestmark = pytest.mark.anyio
-
 HELLO = bytes.fromhex("160301000a0100000603030000")  # the beginning of a ClientHello, cut off
 
 

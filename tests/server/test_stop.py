@@ -9,8 +9,6 @@ import pytest
 
 from tests.harness import http_client, lines, start_server, start_uvicorn, stream
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_every_stream_in_good_order_and_the_status_is_0(number: signal.Signals) -> None:

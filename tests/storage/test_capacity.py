@@ -14,8 +14,6 @@ from app.messages.message import ONE
 from tests.harness import DEADLINE, draft, start_server
 from tests.storage.reopening import Life
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_what_was_taken_is_taken_after_a_restart(tmp_path: Path) -> None:
     later = draft("a", b"later", delay=1_000.0)

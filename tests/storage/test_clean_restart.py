@@ -11,8 +11,6 @@ import pytest
 
 from tests.harness import ServerProcess, lines, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 Next = Callable[[], ServerProcess]
 
 

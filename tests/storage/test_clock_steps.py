@@ -16,8 +16,6 @@ from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
 from tests.storage.reopening import Life, append, page
 
-pytestmark = pytest.mark.anyio
-
 KEEP = Limits(Retention(max_age=1_000.0))
 DAY = 86_400.0
 STEPS = (DAY, -DAY)

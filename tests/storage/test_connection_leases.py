@@ -11,8 +11,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 GROUP = "topics/t/groups/g"
 Next = Callable[[], ServerProcess]
 

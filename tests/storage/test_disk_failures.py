@@ -30,8 +30,6 @@ from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_ser
 from tests.storage.reopening import Life, append, page
 from tests.storage.stored_messages import kept
 
-pytestmark = pytest.mark.anyio
-
 BODY = b"x" * 20_000
 ROOMY = ("--max-messages", "1000000", "--max-bytes", "1GiB", "--min-free-disk", "0B")
 

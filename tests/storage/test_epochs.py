@@ -12,8 +12,6 @@ from app.messages.position import After, Gap, GapReason
 from tests.engines.conftest import Opened, drafts_text
 from tests.storage.reopening import Life, append, page
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 def life(tmp_path: Path) -> Life:

@@ -3,11 +3,7 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from tests.storage.reopening import Life, append
-
-pytestmark = pytest.mark.anyio
 
 ROUNDS, PUBLISHERS = 40, 8
 

@@ -24,8 +24,6 @@ from tests.ledgers.subscribers import GAP
 from tests.storage.crash_ledger import CrashLedger, Entry, Publish
 from tests.storage.killed_server import Victim
 
-pytestmark = pytest.mark.anyio
-
 PUBLISHERS: Final = 8
 WORKERS: Final = 4
 TOPICS: Final = ["k.a", "k.b", "k.c"]

@@ -5,11 +5,7 @@ import socket
 import struct
 from pathlib import Path
 
-import pytest
-
 from tests.harness import DEADLINE, http_client, start_server
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_a_client_that_leaves_before_its_answer_leaves_no_trace_in_the_log(tmp_path: Path) -> None:

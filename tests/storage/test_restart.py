@@ -25,8 +25,6 @@ from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
 from tests.storage.reopening import Life, append, everything, page
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(params=["stopped", "cut"])
 def life(request: pytest.FixtureRequest, tmp_path: Path) -> Life:

@@ -18,8 +18,6 @@ from tests.engines.conftest import drafts_text
 from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
 from tests.storage.reopening import Life, append, everything, page
 
-pytestmark = pytest.mark.anyio
-
 KIB = "x" * 1_024
 BOUNDLESS = ("--max-messages", "10000000", "--max-bytes", "100GiB", "--min-free-disk", "0B", "--stall-timeout", "60s")
 

@@ -25,8 +25,6 @@ from tests.harness import (
     take_nothing,
 )
 
-pytestmark = pytest.mark.anyio
-
 COUNT: Final = 600
 SIZE: Final = 1_000  # bytes of each
 BODIES: Final = [f"{n:04}".ljust(SIZE, "x") for n in range(COUNT)]

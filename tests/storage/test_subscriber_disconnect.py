@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from app.broker.broker import Broker
 from app.log.topic_log import Limits
 from app.messages.message import Delivery
@@ -15,8 +13,6 @@ from app.storage.clock import Clock
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.sse import SSE_RAW
 from tests.harness import DEADLINE, draft
-
-pytestmark = pytest.mark.anyio
 
 
 class ProtectedRoute:

@@ -35,8 +35,6 @@ from tests.harness import (
 )
 from tests.telemetry.server_log import ServerLog
 
-pytestmark = pytest.mark.anyio
-
 JSON = ("--log-format", "json")
 ALL = ("--access-log", "all")
 HUMAN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error|critical) \S.*")

@@ -9,8 +9,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, Stream, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 def post(topic: str, body: bytes, *headers: str, query: str = "") -> bytes:
     lines = [

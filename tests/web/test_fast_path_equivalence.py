@@ -35,7 +35,6 @@ SPELLINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("name", SPELLINGS)
 async def test_a_body_is_never_a_request_however_its_length_is_spelled(
     server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str

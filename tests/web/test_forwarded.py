@@ -11,8 +11,6 @@ from app.web.middleware.forwarded import Caller, Proxies
 from tests.harness import DEADLINE, http_client, start_server
 from tests.net.recorder import recording
 
-pytestmark = pytest.mark.anyio
-
 OURS = Proxies(tuple(map(ip_network, ("10.0.0.0/8", "127.0.0.1", "fd00::/8"))))
 FOR, PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 

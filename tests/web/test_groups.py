@@ -11,8 +11,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 class Group:
     """One group of one topic."""

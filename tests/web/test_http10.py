@@ -8,8 +8,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn
 
-pytestmark = pytest.mark.anyio
-
 
 async def answer(server: ServerProcess, request: bytes) -> tuple[list[str], bytes]:
     """The lines of the head, in small letters, and all that comes until the connection is closed."""

@@ -10,8 +10,6 @@ from app.web.middleware.forwarded import Proxies
 from tests.harness import http_client
 from tests.net.recorder import recording
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_a_fault_while_a_head_is_read_is_answered_500_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:

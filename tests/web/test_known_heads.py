@@ -12,8 +12,6 @@ from app.web.fastpath.requests import FastPath
 from app.web.middleware.origin import Rules
 from tests.harness import DEADLINE, OPEN, ServerProcess
 
-pytestmark = pytest.mark.anyio
-
 
 class Wire:
     """One connection, on which requests are written as bytes."""

@@ -21,8 +21,6 @@ from app.web.api.prometheus import prometheus_text
 from tests.conftest import SERVERS
 from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, lines, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 DOCUMENT = (ROOT / "openapi" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)
 DOCUMENTED = {name: (kind, set(re.findall(r"\w+", labels)), text) for name, kind, labels, text in ROW.findall(DOCUMENT)}

@@ -9,8 +9,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 OURS = ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]:8000", "10.1.2.3", "localhost."]
 FOREIGN = ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "notlocalhost"]
 BROKEN = ["", "a b", "evil.example/x", "local\xe4host", "@localhost", "localhost:port", "[::1"]

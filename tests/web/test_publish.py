@@ -13,8 +13,6 @@ from app.errors import MessageTooLarge, OptionInvalid
 from app.web.api.publish import PublishLimits, lines_of
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_the_body_is_the_message_byte_for_byte(
     server: ServerProcess, http: httpx.AsyncClient, topic: str

@@ -9,8 +9,6 @@ import pytest
 from tests.abuse.subscribers import numbers
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes) -> list[str]:
     return [(await http.post(f"/topics/{topic}/messages", content=body)).json()["id"] for body in bodies]

@@ -10,8 +10,6 @@ import pytest
 from app.web.fastpath.limits import MAX_PIPELINED, RequestLimits, SlowRequestDetector, Stage
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 MAX_HEAD = 16 << 10
 LONG = (431, "head_too_large")
 

@@ -5,8 +5,6 @@ import pytest
 
 from tests.harness import http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 NAMES = ("content-security-policy", "cross-origin-resource-policy", "referrer-policy")
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:

@@ -11,8 +11,6 @@ import pytest
 from tests.conftest import SERVERS
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.harness import ServerProcess, http_client, start_server, stream
 
-pytestmark = pytest.mark.anyio
-
 
 async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes, **options: str) -> list[str]:
     """Publish in this order; the ids."""

@@ -5,8 +5,6 @@ import pytest
 
 from tests.harness import ServerProcess
 
-pytestmark = pytest.mark.anyio
-
 SLIPS = [
     ("POST", "/topics/foo/message", 405, "POST /topics/foo/messages"),
     ("POST", "/topics/foo/bar/mesages", 405, "POST /topics/foo/bar/messages"),

@@ -11,8 +11,6 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn, start_uvicorn_with
 
-pytestmark = pytest.mark.anyio
-
 OFFERS = [
     ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"],
     ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
