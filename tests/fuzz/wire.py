@@ -102,6 +102,7 @@ class Doors:
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self.broker = Broker(MemoryEngine(LIMITS, Clock()), max_subscribers=10)
         self.loop.run_until_complete(self.broker.__aenter__())
+        self._broker_tasks = asyncio.all_tasks(self.loop)
         self._keeper = authenticator
         app = create_app(self.broker, authenticator, PublishLimits(2_000, 4_000, 20), Rules())
         shortcuts = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
@@ -172,10 +173,9 @@ class Doors:
                 return
         raise AssertionError(f"{self._left()} and {self.broker.subscribers()} are left")
 
-    @staticmethod
-    def _left() -> list[str]:
-        """Tasks but this one, and but the one that sse-starlette has for each loop."""
-        others = asyncio.all_tasks() - {asyncio.current_task()}
+    def _left(self) -> list[str]:
+        """Tasks other than this one, the broker's, and the one that sse-starlette has for each loop."""
+        others = asyncio.all_tasks() - self._broker_tasks - {asyncio.current_task()}
         return [str(task) for task in others if "_shutdown_watcher" not in str(task.get_coro())]
 
 
