@@ -1,12 +1,12 @@
-"""The memory that is announced at a start, row by row: each bound is filled to its limit, and the process looked at.
+"""Announced memory: fills each bound to its limit, and compares the process's memory with what a start announces.
 
     python -m benchmarks.memory [--scale N] [ROW ...]
 
-For each way to fill a row of app/limits/budget.py a server is started with the limit that bounds it, and filled until
-it refuses, or, where it makes room itself, with more than it keeps. A line tells the row and what filled it, the limit,
-the bytes that are announced for the row, and how much the resident memory has grown since the server was idle. It ends
-with 1 if one of them is more than announced. `--scale`: that many times the limits. ROW: words, for those rows only
-whose names have one of them.
+For each row of app/limits/budget.py, and each way to fill it, a server is started with the limit that bounds the row,
+and filled until it refuses more; or, if it discards old entries itself, with more than it retains. A line has the row
+and what filled it, the limit, the bytes that are announced for the row, and the growth of the resident memory since the
+server was idle. The exit status is 1 if a row grew by more than is announced. `--scale`: multiplies the limits. ROW:
+words; only rows whose name has one of them are run.
 """
 
 import argparse
@@ -28,24 +28,24 @@ from app.settings import Settings, flag, load
 from benchmarks.harness import connect, receive_some, receive_until
 from tests.harness import ServerProcess, start_server
 
-MOST: Final = 20_000  # attempts to fill a row, before it has no end
-LONG: Final = 900  # characters of the longest topics
-LINES: Final = 500  # of a batch
-NAMES: Final = 5_000  # more than any cache of names holds
-AT_ONCE: Final = 64 << 10  # bytes of a batch, at most: it is another row
-ALL_TAKEN: Final = 0
-TOO_MANY: Final = -1
-REFUSED: Final = {429, 503, 507, ALL_TAKEN}
+MAX_ATTEMPTS: Final = 20_000  # to fill a row, after which its limit does not work
+LONG_TOPIC: Final = 900  # characters
+MAX_LINES: Final = 500  # of a batch
+MANY_NAMES: Final = 5_000  # more than any cache of names holds
+MAX_BATCH: Final = 64 << 10  # bytes of a batch: large batches have a row of their own
+ALL_LEASED: Final = 0  # not a status of HTTP: all messages are leased, and the server refuses more messages
+NEVER_REFUSED: Final = -1  # all messages are leased, and the server accepted all that was published
+REFUSED: Final = {429, 503, 507, ALL_LEASED}
 _ROOMY: Final = {"max_messages": "10000000", "max_bytes": "64GiB", "min_free_disk": "0"}
-SQLITE: Final = "sqlite"  # an engine, whose file is in a folder of this run
+SQLITE: Final = "sqlite"  # replaced by a URL with a file in a temporary folder
 
 
-class Endless(Exception):
-    """Nothing is refused."""
+class Unbounded(Exception):
+    """The server did not refuse more: the limit does not bound this row."""
 
 
 class Client:
-    """Who fills a row. What it holds open is closed with `stack`."""
+    """Fills a row. Its connections are closed by `stack`."""
 
     def __init__(self, server: ServerProcess, stack: ExitStack, settings: Settings, names: int) -> None:
         self.server = server
@@ -53,67 +53,66 @@ class Client:
         self.names = names
         self._stack = stack
         self._http = stack.enter_context(closing(HTTPConnection("127.0.0.1", server.port, timeout=60)))
-        self.most = 0
-        self.idle = 0
+        self.peak = 0  # bytes of resident memory
 
-    def look(self) -> None:
-        self.most = max(self.most, self.server.resident())
+    def sample_memory(self) -> None:
+        self.peak = max(self.peak, self.server.resident())
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._http.request(method, path, body, named)
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._http.request(method, path, body, fields)
         answer = self._http.getresponse()
-        said = answer.read()
-        self.look()
-        return answer.status, said
+        content = answer.read()
+        self.sample_memory()
+        return answer.status, content
 
-    def done(self, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
-        status, said = self.call(method, path, body, **headers)
-        assert status < 300, f"{method} {path[:80]}: {status} {said[:200]!r}"
-        return said
+    def expect_success(self, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
+        status, content = self.call(method, path, body, **headers)
+        assert status < 300, f"{method} {path[:80]}: {status} {content[:200]!r}"
+        return content
 
-    def until_refused(self, act: Callable[[int], int]) -> None:
-        """`act` answers a status."""
-        for number in range(MOST):
-            status = act(number)
-            self.look()
+    def until_refused(self, attempt: Callable[[int], int]) -> None:
+        """Call `attempt`, which returns a status, with 0, 1, ... until the status is a refusal."""
+        for number in range(MAX_ATTEMPTS):
+            status = attempt(number)
+            self.sample_memory()
             if status in REFUSED:
                 return
-            if status == TOO_MANY:
+            if status == NEVER_REFUSED:
                 break
             assert status < 300, status
-        raise Endless(f"{number} of them were taken")
+        raise Unbounded(f"{number} of them were accepted")
 
     def batch(self, topic: str, body: bytes = b"x", options: str = "") -> int:
-        many = b"\n".join([body] * min(LINES, AT_ONCE // len(body) + 1))
-        return self.call("POST", f"/topics/{topic}/messages{options}", many, Content_Type="application/x-ndjson")[0]
+        lines = b"\n".join([body] * min(MAX_LINES, MAX_BATCH // len(body) + 1))
+        return self.call("POST", f"/topics/{topic}/messages{options}", lines, Content_Type="application/x-ndjson")[0]
 
-    def open(self, port: int, said: bytes) -> socket.socket:
+    def open(self, port: int, data: bytes) -> socket.socket:
         sock = self._stack.enter_context(closing(connect(port)))
-        sock.sendall(said)
+        sock.sendall(data)
         return sock
 
     def stream(self, path: str) -> int:
-        """A reader that stays; its status."""
+        """Open a stream, and leave it open. Returns its status."""
         sock = self.open(self.server.port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = receive_until(sock, b"\r\n\r\n")
         return int(head.split(b" ", 2)[1])
 
 
 def idle(client: Client) -> None:
-    """What the program is, when it has done a little of everything, and remembers names."""
+    """Use a little of everything, and fill the caches of names."""
     for number in range(client.names):
-        client.call("GET", f"/topics/{f'warm{number}'.ljust(LONG, 'x')}")
+        client.call("GET", f"/topics/{f'warm{number}'.ljust(LONG_TOPIC, 'x')}")
     for number in range(200):
-        client.done("POST", "/topics/warm/messages", b"x", Idempotency_Key=f"k{number}")
-    client.done("POST", "/topics/warm/groups/g/pull?max=10")
-    client.done("GET", "/topics/warm/messages")
-    client.done("GET", "/metrics")
-    client.done("DELETE", "/topics/warm")
+        client.expect_success("POST", "/topics/warm/messages", b"x", Idempotency_Key=f"k{number}")
+    client.expect_success("POST", "/topics/warm/groups/g/pull?max=10")
+    client.expect_success("GET", "/topics/warm/messages")
+    client.expect_success("GET", "/metrics")
+    client.expect_success("DELETE", "/topics/warm")
 
 
 def messages(options: str, body: bytes = b"x", batches: int = 10) -> Callable[[Client], None]:
-    """Until no more are taken, in several topics."""
+    """Publish to several topics until the server refuses more."""
     return lambda client: client.until_refused(
         lambda number: client.batch(f"t{number % batches}", body, options=options)
     )
@@ -124,48 +123,52 @@ def delayed(client: Client) -> None:
 
 
 def leases(client: Client) -> None:
-    """Of all messages that are taken, until there is no memory for another; or none is left, if no more messages were
-    taken."""
-    client.done("PUT", "/topics/a/groups/g", b"{}")
-    most = 2 * int(client.settings.max_total_bytes) // JOB_COST + LINES
-    all_taken = ALL_TAKEN if any(client.batch("a") in REFUSED for _ in range(-(-most // LINES))) else TOO_MANY
+    """Lease messages until there is no memory for another lease.
+
+    If the memory is full of messages before there are enough of them, until all are leased.
+    """
+    client.expect_success("PUT", "/topics/a/groups/g", b"{}")
+    wanted = 2 * int(client.settings.max_total_bytes) // JOB_COST + MAX_LINES
+    all_leased = (
+        ALL_LEASED if any(client.batch("a") in REFUSED for _ in range(-(-wanted // MAX_LINES))) else NEVER_REFUSED
+    )
 
     def pull(_: int) -> int:
-        status, said = client.call("POST", "/topics/a/groups/g/pull?max=100&lease=1h")
-        return status if b'"attempt"' in said or status in REFUSED else all_taken
+        status, content = client.call("POST", "/topics/a/groups/g/pull?max=100&lease=1h")
+        return status if b'"attempt"' in content or status in REFUSED else all_leased
 
     client.until_refused(pull)
 
 
 def groups(client: Client) -> None:
     def make(number: int) -> int:
-        settings = msgspec.json.encode({"dead_letter": f"d{number}".ljust(LONG, "x")})
+        settings = msgspec.json.encode({"dead_letter": f"d{number}".ljust(LONG_TOPIC, "x")})
         return client.call("PUT", f"/topics/t{number // 100}/groups/{'g' * 100}{number}", settings)[0]
 
     client.until_refused(make)
 
 
 def names(client: Client) -> None:
-    """As many topics and keys as are remembered, and topics that are gone."""
-    topics = [f"t{number}".ljust(LONG, "x") for number in range(int(client.settings.max_topics))]
+    """As many topics and idempotency keys as are remembered, and the names of deleted topics."""
+    topics = [f"t{number}".ljust(LONG_TOPIC, "x") for number in range(int(client.settings.max_topics))]
     for topic in topics:
-        client.done("POST", f"/topics/{topic}/messages", b"x")
-        client.done("DELETE", f"/topics/{topic}")
-        client.done("POST", f"/topics/{topic}/messages", b"x", Idempotency_Key="k" * 100)
+        client.expect_success("POST", f"/topics/{topic}/messages", b"x")
+        client.expect_success("DELETE", f"/topics/{topic}")
+        client.expect_success("POST", f"/topics/{topic}/messages", b"x", Idempotency_Key="k" * 100)
     assert client.call("POST", "/topics/more/messages", b"x")[0] == 429
 
 
 def unfinished(client: Client) -> None:
-    """Bodies that are never whole."""
-    part = 1 << 19
+    """Request bodies that are never complete."""
+    part = 1 << 19  # bytes
     head = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (1 << 20)
     for _ in range(2 * int(client.settings.max_unfinished) // part):
         client.open(client.server.port, head + b"x" * part)
-        client.done("GET", "/livez")
+        client.expect_success("GET", "/livez")
 
 
-def untaken(client: Client) -> None:
-    """Readers whose sockets are full, and that are cut off when all of that is too much."""
+def unread(client: Client) -> None:
+    """Subscribers that do not read, and are disconnected when too many bytes wait for them."""
     readers = 2 * int(client.settings.max_unsent) // (1 << 20) + 2
     for _ in range(readers):
         sock = socket.socket()
@@ -174,17 +177,19 @@ def untaken(client: Client) -> None:
         sock.sendall(b"GET /topics/a/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         client._stack.callback(sock.close)
     for _ in range(20):
-        client.done("POST", "/topics/a/messages?retain=false", b"x" * (1 << 20))
+        client.expect_success("POST", "/topics/a/messages?retain=false", b"x" * (1 << 20))
 
 
-def whole_batch(client: Client) -> None:
+def large_batches(client: Client) -> None:
     body = b"x" * 1_000
-    many = b"\n".join([body] * (int(client.settings.max_batch) // (len(body) + 1)))
+    lines = b"\n".join([body] * (int(client.settings.max_batch) // (len(body) + 1)))
     for number in range(5):
-        client.done("POST", f"/topics/t{number}/messages?retain=false", many, Content_Type="application/x-ndjson")
+        client.expect_success(
+            "POST", f"/topics/t{number}/messages?retain=false", lines, Content_Type="application/x-ndjson"
+        )
 
 
-def readers(names: Callable[[int], list[str]]) -> Callable[[Client], None]:
+def subscribers(names: Callable[[int], list[str]]) -> Callable[[Client], None]:
     def fill(client: Client) -> None:
         client.until_refused(
             lambda number: client.stream("/stream?format=json&" + "&".join(f"topic={name}" for name in names(number)))
@@ -198,50 +203,50 @@ def _wide(number: int) -> list[str]:
     return [".".join([f"{number}x{each}", *"abcdefghijklmn", "*"]) for each in range(64)]
 
 
-def workers(client: Client) -> None:
-    client.done("PUT", "/topics/a/groups/g", b"{}")
+def consumers(client: Client) -> None:
+    client.expect_success("PUT", "/topics/a/groups/g", b"{}")
     for _ in range(20):
         assert client.batch("a") < 300
     client.until_refused(lambda _: client.stream("/topics/a/groups/g/stream?credit=100&lease=1h"))
 
 
 def http_clients(client: Client) -> None:
-    """Heads that are not whole."""
+    """Request heads that are never complete."""
     head = b"GET /topics/a HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (int(client.settings.max_head) - 200)
     for _ in range(client.settings.max_http_clients - 1):
         client.open(client.server.port, head)
-    client.done("GET", "/livez")
+    client.expect_success("GET", "/livez")
 
 
 def long_polls(client: Client) -> None:
-    """Whole heads with as many headers as there may be."""
+    """Long polls with about as many headers as a request may have."""
     headers = "".join(f"h{number}: x\r\n" for number in range(95))
-    ask = f"GET /topics/a/messages?wait=20s HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
+    request = f"GET /topics/a/messages?wait=20s HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
     for _ in range(client.settings.max_http_clients - 1):
-        client.open(client.server.port, ask)
-    client.done("GET", "/livez")
+        client.open(client.server.port, request)
+    client.expect_success("GET", "/livez")
 
 
 def line_clients(client: Client) -> None:
     for _ in range(client.settings.max_tcp_clients):
         receive_some(client.open(client.server.tcp_port, b"ping\n"))
-        client.look()
+        client.sample_memory()
 
 
 class Row(NamedTuple):
-    """`what` of the budget, filled with `by`; `limit`: the setting that is multiplied, and what it is at scale 1."""
+    """`name`: of the row of the budget. `limit`: the setting that bounds it, and its value at scale 1."""
 
-    what: str
-    by: str
+    name: str
+    content: str  # what fills it
     limit: tuple[str, int]
     fill: Callable[[Client], None]
-    others: Mapping[str, str] = {}
-    names: int = 0  # that are asked for before
-    batches: int = 0  # MiB of a batch, which is announced too
+    others: Mapping[str, str] = {}  # other settings
+    names: int = 0  # topics that are asked for first, to fill the caches of names
+    batches: int = 0  # MiB of a batch, for which memory is announced in a row of its own
 
     def settings(self, scale: int) -> dict[str, str]:
-        name, least = self.limit
-        value = str(ByteSize(least * scale)) if isinstance(getattr(Settings(), name), ByteSize) else str(least * scale)
+        name, base = self.limit
+        value = str(ByteSize(base * scale)) if isinstance(getattr(Settings(), name), ByteSize) else str(base * scale)
         batch = {"max_batch": f"{self.batches}MiB"} if self.batches else {}
         return {**_ROOMY, **self.others, **batch, name: value}
 
@@ -252,33 +257,33 @@ SUBSCRIBERS: Final = ("max_subscribers", 100)
 ON_DISK: Final = {"engine": SQLITE, "synchronous": "relaxed"}
 
 ROWS: Final = (
-    Row("the program", "nothing", ("max_topics", 10_000), idle, names=NAMES),
+    Row("the program", "nothing", ("max_topics", 10_000), idle, names=MANY_NAMES),
     Row("the log", "small messages", LOG, messages("")),
     Row("the log", "messages of 10 KiB", LOG, messages("", b"x" * 10_000), batches=1),
     Row("the log", "messages with a ttl", LOG, messages("?ttl=1h")),
-    Row("the log", "messages for one", LOG, messages("?delivery=one")),
+    Row("the log", "messages of delivery one", LOG, messages("?delivery=one")),
     Row("the log", "delayed messages", LOG, delayed),
     Row("the log", "leases", LOG, leases),
-    Row("the log", "groups", LOG, groups, names=NAMES),
+    Row("the log", "groups", LOG, groups, names=MANY_NAMES),
     Row("the log", "sqlite: messages with a ttl", LOG, messages("?ttl=1h"), ON_DISK),
-    Row("the log", "sqlite: messages for one", LOG, messages("?delivery=one"), ON_DISK),
+    Row("the log", "sqlite: messages of delivery one", LOG, messages("?delivery=one"), ON_DISK),
     Row("the log", "sqlite: delayed messages", LOG, delayed, ON_DISK),
     Row("the log", "sqlite: leases", LOG, leases, ON_DISK),
-    Row("the log", "sqlite: groups", LOG, groups, ON_DISK, NAMES),
-    Row("names and keys", "topics, keys and what is gone", ("max_topics", 500), names),
+    Row("the log", "sqlite: groups", LOG, groups, ON_DISK, MANY_NAMES),
+    Row("names and keys", "topics, keys and deleted topics", ("max_topics", 500), names),
     Row("unfinished input", "bodies", ("max_unfinished", 16 * MIB), unfinished),
-    Row("unread output", "a stalled crowd", ("max_unsent", 16 * MIB), untaken),
+    Row("unread output", "subscribers that do not read", ("max_unsent", 16 * MIB), unread),
     Row(
         "a batch being stored",
         "lines of 1 KB",
         ("max_batch", 4 * MIB),
-        whole_batch,
+        large_batches,
         {"max_batch_messages": "1000000"},
     ),
-    Row("subscribers", "one topic each", SUBSCRIBERS, readers(lambda number: [f"t{number}"])),
-    Row("subscribers", "64 topics each", SUBSCRIBERS, readers(lambda n: [f"t{n}.{each}" for each in range(64)])),
-    Row("subscribers", "64 patterns of 16 segments each", SUBSCRIBERS, readers(_wide)),
-    Row("subscribers", "workers with 100 leases", SUBSCRIBERS, workers),
+    Row("subscribers", "one topic each", SUBSCRIBERS, subscribers(lambda number: [f"t{number}"])),
+    Row("subscribers", "64 topics each", SUBSCRIBERS, subscribers(lambda n: [f"t{n}.{each}" for each in range(64)])),
+    Row("subscribers", "64 patterns of 16 segments each", SUBSCRIBERS, subscribers(_wide)),
+    Row("subscribers", "consumers with 100 leases", SUBSCRIBERS, consumers),
     Row("HTTP connections", "unfinished heads", ("max_http_clients", 200), http_clients),
     Row("HTTP connections", "long polls with 100 headers", ("max_http_clients", 200), long_polls),
     Row("connections to the line port", "idle ones", ("max_tcp_clients", 200), line_clients),
@@ -291,31 +296,31 @@ class Figures(NamedTuple):
     resident: int
 
     @property
-    def within(self) -> bool:
+    def within_budget(self) -> bool:
         return self.resident <= self.announced
 
 
 def measure(row: Row, scale: int, folder: str) -> Figures:
-    wanted = row.settings(scale)
-    if wanted.get("engine") == SQLITE:
-        wanted["engine"] = f"sqlite://{tempfile.mkdtemp(dir=folder)}/log.db"
-    settings = load(wanted)
-    flags = [part for name, value in wanted.items() for part in (flag(name), value)]
+    values = row.settings(scale)
+    if values.get("engine") == SQLITE:
+        values["engine"] = f"sqlite://{tempfile.mkdtemp(dir=folder)}/log.db"
+    settings = load(values)
+    flags = [part for name, value in values.items() for part in (flag(name), value)]
     with start_server(*flags) as server, ExitStack() as stack:
         client = Client(server, stack, settings, row.names)
-        before = 0
+        idle_memory = 0
         if row.fill is not idle:
             idle(client)
-            before = server.resident()
-        client.most = 0
+            idle_memory = server.resident()
+        client.peak = 0
         row.fill(client)
-        client.look()
-        what = {row.what, "a batch being stored"} if row.batches else {row.what}
-        announced = sum(item.nbytes for item in items(settings) if item.what in what)
-        return Figures(f"{flag(row.limit[0])} {wanted[row.limit[0]]}", announced, client.most - before)
+        client.sample_memory()
+        rows = {row.name, "a batch being stored"} if row.batches else {row.name}
+        announced = sum(item.nbytes for item in items(settings) if item.what in rows)
+        return Figures(f"{flag(row.limit[0])} {values[row.limit[0]]}", announced, client.peak - idle_memory)
 
 
-def table(rows: tuple[Row, ...], scale: int) -> Iterator[tuple[Row, Figures]]:
+def measure_all(rows: tuple[Row, ...], scale: int) -> Iterator[tuple[Row, Figures]]:
     with tempfile.TemporaryDirectory() as folder:
         for row in rows:
             yield row, measure(row, scale, folder)
@@ -326,14 +331,16 @@ def main() -> int:
     parser.add_argument("rows", nargs="*")
     parser.add_argument("--scale", type=int, default=4)
     options = parser.parse_args()
-    rows = tuple(row for row in ROWS if not options.rows or any(w in f"{row.what} {row.by}" for w in options.rows))
-    over = count()
+    rows = tuple(
+        row for row in ROWS if not options.rows or any(word in f"{row.name} {row.content}" for word in options.rows)
+    )
+    over_budget = count()
     print(f"{'row':62s}{'limit':>26s}{'announced':>13s}{'resident':>13s}")  # noqa: T201
-    for row, figures in table(rows, options.scale):
-        mark = "" if figures.within else f"  TOO MUCH ({next(over) + 1})"
+    for row, figures in measure_all(rows, options.scale):
+        mark = "" if figures.within_budget else f"  TOO MUCH ({next(over_budget) + 1})"
         megabytes = "".join(f"{nbytes / MIB:9.1f} MiB" for nbytes in (figures.announced, figures.resident))
-        print(f"{row.what + ': ' + row.by:62s}{figures.limit:>26s}{megabytes}{mark}", flush=True)  # noqa: T201
-    return min(next(over), 1)
+        print(f"{row.name + ': ' + row.content:62s}{figures.limit:>26s}{megabytes}{mark}", flush=True)  # noqa: T201
+    return min(next(over_budget), 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each row of the memory that is announced, filled to its limit: the process takes no more (benchmarks/memory.py)."""
+"""Each row of the announced memory, filled to its limit: the process uses no more (benchmarks/memory.py)."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from app.settings import Settings
 from benchmarks.memory import ROWS, Row, measure
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[f"{row.what}-{row.by}" for row in ROWS])
-def test_a_row_that_is_full_takes_no_more_than_is_announced(row: Row, tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.name}-{row.content}" for row in ROWS])
+def test_a_full_row_uses_no_more_memory_than_is_announced(row: Row, tmp_path: Path) -> None:
     figures = measure(row, 1, str(tmp_path))
-    assert figures.within, figures
+    assert figures.within_budget, figures
 
 
 def test_every_row_is_filled() -> None:
-    assert {row.what for row in ROWS} == {item.what for item in items(Settings())}
+    assert {row.name for row in ROWS} == {item.what for item in items(Settings())}
