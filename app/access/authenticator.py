@@ -18,8 +18,8 @@ from hmac import compare_digest
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 from ..errors import Unauthorised
+from ..net.file_status import FileStatus
 from ..net.sockets import is_loopback
-from ..net.trouble import Trouble
 from .grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
 from .tickets import PresentedTicket, Ticket, TicketClaims, Tickets, parse_ticket, signed_grant, ticket_refused
 from .tokens import Entry, TokenFile
@@ -115,10 +115,10 @@ class Authenticator:
         self._check_timer: TimerHandle | None = None
         self._last_check = clock()
         self._read_scheduled = False  # read_on() will be called
-        self._trouble: Trouble | None = None
+        self._file_status: FileStatus | None = None
         if file is not None:
             what = f"the file of tokens, {file.path},"
-            self._trouble = Trouble("tokens", what, WHILE_STALE, {} if stale is None else stale)
+            self._file_status = FileStatus("tokens", what, WHILE_STALE, {} if stale is None else stale)
             file.read_whole()
             self._require_token_for_good()
 
@@ -328,7 +328,7 @@ class Authenticator:
         file = self.file
         if retry:
             self._last_check = now
-        if file is None or self._trouble is None:
+        if file is None or self._file_status is None:
             return
         self._apply(file, partial(file.refresh, retry))
 
@@ -348,10 +348,10 @@ class Authenticator:
             if not self._read_scheduled:
                 self._read_scheduled = True
                 get_running_loop().call_soon(self._read_on)
-        elif self._trouble is not None and file.error is not None:
-            self._trouble.lasts(file.error)
-        elif self._trouble is not None:
-            self._trouble.is_over()
+        elif self._file_status is not None and file.error is not None:
+            self._file_status.failed(file.error)
+        elif self._file_status is not None:
+            self._file_status.loaded()
 
     def _require_token_for_good(self) -> None:
         """Once there was a token, require one: removing the last token must not open the server."""

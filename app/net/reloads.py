@@ -6,7 +6,7 @@ from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
-from .trouble import Trouble
+from .file_status import FileStatus
 
 RETRY: Final = 5.0  # seconds until a failed hook is tried again
 
@@ -20,13 +20,13 @@ class ReloadHooks:
     def __init__(self, stale: MutableMapping[str, int], retry: float = RETRY) -> None:
         self._stale = stale
         self._retry = retry
-        self._parts: dict[str, tuple[Callable[[], None], Trouble]] = {}
+        self._parts: dict[str, tuple[Callable[[], None], FileStatus]] = {}
         self._timer: TimerHandle | None = None
 
     def add(self, kind: str, name: str, reload: Callable[[], None], meanwhile: str = "the old one stays") -> None:
         """`reload` raises an error if it fails. `meanwhile` says in the log what is in force then; `kind` is the key in
         `stale`."""
-        self._parts[name] = reload, Trouble(kind, name, meanwhile, self._stale)
+        self._parts[name] = reload, FileStatus(kind, name, meanwhile, self._stale)
 
     def run(self) -> None:
         """Run all hooks, and log the result of each."""
@@ -47,12 +47,12 @@ class ReloadHooks:
             self._timer = get_running_loop().call_later(self._retry, self._read, failed)
 
     def _reread(self, name: str) -> bool:
-        reload, trouble = self._parts[name]
+        reload, status = self._parts[name]
         try:
             reload()
         except Exception as error:
-            trouble.lasts(error)
+            status.failed(error)
             return False
         _log.info("%s was read again", name)
-        trouble.is_over()
+        status.loaded()
         return True

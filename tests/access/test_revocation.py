@@ -112,7 +112,7 @@ async def test_of_a_file_that_cannot_be_trusted_who_was_taken_out_is_out_and_who
         server.process.stop()
         said = [line for line in server.process.complaints() if "the file of tokens" in line]
         assert len(said) == 1  # however often it was looked at
-        assert "was not taken" in said[0]
+        assert "was not loaded" in said[0]
 
 
 @pytest.mark.parametrize("put_there", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])

@@ -113,7 +113,7 @@ async def test_a_broken_certificate_is_refused_and_the_old_one_stays(own: Author
         assert server.process.stderr
         async with asyncio.timeout(DEADLINE):
             line = await asyncio.to_thread(server.process.stderr.readline)
-        assert f"the certificate in {own.certificate} was not taken, the old one stays: " in line
+        assert f"the certificate in {own.certificate} was not loaded, the old one stays: " in line
         assert sentence in line
         assert await shown(server, own, server.port) == old
         own.write()  # and what was broken can be mended
@@ -157,7 +157,7 @@ async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(
     reloads.run()
     reloads.close()
     assert (done, stale) == (["second"], {"first": 1, "second": 0})
-    assert "the first was not taken, the old one stays" in caplog.text
+    assert "the first was not loaded, the old one stays" in caplog.text
     assert "StopIteration" in caplog.text
 
 
@@ -177,4 +177,4 @@ async def test_what_could_not_be_read_is_tried_again_until_it_can(caplog: pytest
     async with asyncio.timeout(DEADLINE):
         await taken.wait()
     assert (stale, tried[0]) == ({"first": 0}, 5)
-    assert caplog.text.count("the first was not taken") == 1  # not at each try
+    assert caplog.text.count("the first was not loaded") == 1  # not at each try
