@@ -16,7 +16,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from .access.startup import BindScope
-from .server.build import bounds, network, rules, running
+from .server.build import network, origin_rules, publish_limits, running
 from .server.lifespan import Lifespan
 from .server.one_process import only_process
 from .settings import SettingInvalid, load
@@ -28,7 +28,7 @@ NOT_STARTED: Final = 3  # uvicorn and gunicorn start a worker again that ends wi
 
 try:
     _settings = load()
-    _surroundings = network(_settings)
+    _network = network(_settings)
 except SettingInvalid as error:
     LOG_WRITER.open("human", "info")
     log_event("not started", ERROR, code=error.code, detail=str(error))
@@ -47,6 +47,6 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
             yield
 
 
-app = create_app(None, None, bounds(_settings), rules(_settings), _lifespan, network=_surroundings)
+app = create_app(None, None, publish_limits(_settings), origin_rules(_settings), _lifespan, network=_network)
 app.add_middleware(Lifespan)
 app.state.access = AccessLog(_settings.access_log)

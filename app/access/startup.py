@@ -1,13 +1,15 @@
-"""Which tokens there are when the server starts, and what it does when there are none.
+"""The authenticator of a server that starts, and its first token.
 
-| tokens | can be reached from | `auth`     | who is let in                                           |
-|--------|---------------------|------------|---------------------------------------------------------|
-| some   |                     |            | who has one                                             |
-| none   | this machine only   | `auto`     | anybody, but nobody through a proxy                     |
-| none   | elsewhere, or so it | `auto`     | who has the token that is made now and shown this once; |
-|        | seems: by a proxy   |            | one that keeps nothing on a disk makes one each time    |
-| none   |                     | `required` | the same                                                |
-|        |                     | `none`     | anybody, with a warning                                 |
+| tokens exist | reachable from    | `auth`     | accepted                                           |
+|--------------|-------------------|------------|----------------------------------------------------|
+| yes          |                   |            | clients with a token                               |
+| no           | this machine only | `auto`     | all clients, but no request through a proxy        |
+| no           | elsewhere         | `auto`     | clients with the first token, which is created now |
+| no           |                   | `required` | the same                                           |
+|              |                   | `none`     | all clients, with a warning                        |
+
+A server with a public URL or proxies counts as reachable from elsewhere. The first token is shown once. A server that
+stores nothing on a disk creates a new one at each start.
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
@@ -25,120 +27,126 @@ from .private_files import write_private
 from .tickets import Tickets
 from .tokens import TokenFile, add_token, new_token
 
-FIRST: Final = "admin"  # the name of the token that is made when there is none
-FIRST_SHOWN: Final = "first-token"  # beside the file of tokens: it, where there is no terminal to show it on
-TICKETS: Final = "tickets.key"  # there too: what tickets are signed with
+FIRST_NAME: Final = "admin"  # the name of the first token
+FIRST_TOKEN_FILE: Final = "first-token"  # noqa: S105  # beside the token file: the first token, if no terminal can show it
+TICKET_KEY_FILE: Final = "tickets.key"  # beside the token file: the key that signs tickets
 
 
 class BindScope(Enum):
-    """Where the HTTP door can be reached from: what the settings say, or another server knows."""
+    """How the server knows where HTTP can be reached from. UNKNOWN: another ASGI server listens, and only it knows."""
 
     SETTINGS = auto()
     UNKNOWN = auto()
 
 
 def _check_together(settings: Settings) -> None:
-    """Raises SettingInvalid for one that goes unheard because of another: who set it counts on it, and the server would
-    be more open than it seems."""
-    for unheard, is_so, why in (
-        (("tokens", "jwt_keys"), settings.auth == "none", "would not be looked at: --auth is none, which asks nobody"),
+    """Raises SettingInvalid for a setting that another one would disable: the server would be more open than the user
+    expects."""
+    for disabled, is_so, why in (
+        (("tokens", "jwt_keys"), settings.auth == "none", "would have no effect: --auth none needs no token"),
         (("jwt_audience", "jwt_issuer"), not settings.jwt_keys, "is for JSON Web Tokens: expected --jwt-keys too"),
     ):
-        if is_so and (given := [name for name in unheard if getattr(settings, name)]):
+        if is_so and (given := [name for name in disabled if getattr(settings, name)]):
             raise SettingInvalid(f"{named(given[0])} {why}")
 
 
 def build_authenticator(
-    settings: Settings, path: Path, reach: BindScope, announce: Callable[[str], None],
+    settings: Settings, path: Path, scope: BindScope, announce: Callable[[str], None],
     stale: MutableMapping[str, int] | None = None,
 ) -> Authenticator:  # fmt: skip
-    """The authenticator of these settings: one that is shut wants a first token. `path`: of the tokens. `announce` gets
-    what a person must know; `stale`: whether the file is in force as it is. Nothing is written.
+    """The authenticator of these settings. If it is `locked_out`, it needs a first token.
 
-    Raises FileInvalid, KeyInvalid, SettingInvalid.
+    `path`: the token file. `announce` gets warnings for the user. `stale["tokens"]` is set to 1 while the newest state
+    of the file is not in force. Writes nothing. Raises FileInvalid, KeyInvalid, SettingInvalid.
     """
     _check_together(settings)
     if settings.auth == "none":
-        announce("WARNING: --auth is none: whoever reaches the server can read, publish and delete everything.")
+        announce("WARNING: --auth is none: every client can read, publish and delete everything.")
         return Authenticator(AnonymousAccess.ANONYMOUS)
     if settings.tokens and not path.exists():
         raise SettingInvalid(
-            f"{named('tokens')} is {settings.tokens!r}: there is no such file; `plainmq token` makes one"
+            f"{named('tokens')} is {settings.tokens!r}: there is no such file; `plainmq token` creates one"
         )
     with naming("jwt_keys"):
         keys = read_keys(settings) if settings.jwt_keys else None
-    stays = keeps_tokens(settings) or settings.jwt_keys or path.exists()  # a token, for whom a ticket is made
-    tickets = Tickets(path.parent / TICKETS if stays else None)
+    outlives_server = stores_tokens(settings) or settings.jwt_keys or path.exists()  # tokens do, so tickets may too
+    tickets = Tickets(path.parent / TICKET_KEY_FILE if outlives_server else None)
     file = TokenFile(path)
-    with naming(place_of_tokens(settings)):
+    with naming(tokens_setting(settings)):
         authenticator = Authenticator(AnonymousAccess.UNAUTHENTICATED, file, keys, tickets=tickets, stale=stale)
     if not authenticator.locked_out:
         return authenticator
-    if settings.auth == "auto" and _stays_here(settings, reach):
-        openness = AnonymousAccess.HERE if reach is BindScope.SETTINGS else AnonymousAccess.LOOPBACK
-        return Authenticator(openness, file, tickets=tickets, stale=stale)
+    if settings.auth == "auto" and _is_local_only(settings, scope):
+        access = AnonymousAccess.HERE if scope is BindScope.SETTINGS else AnonymousAccess.LOOPBACK
+        return Authenticator(access, file, tickets=tickets, stale=stale)
     return authenticator
 
 
-def make_first(authenticator: Authenticator, path: Path, keeps: bool, show: Callable[[str], None] | None) -> str | None:
-    """A first token, for whoever has started the server; answers what may be said to everybody. `keeps`: its hash goes
-    into the file, or else it is good as long as this server runs. `show` shows it to a person, once; where nobody looks
-    (None) it goes into a file of its owner's. Raises FileInvalid."""
-    token, entry = new_token(FIRST, every_right())
-    shown, said = path.with_name(FIRST_SHOWN), "There was no token, so one was made that may do everything."
+def create_first_token(
+    authenticator: Authenticator, path: Path, store: bool, show: Callable[[str], None] | None
+) -> str | None:
+    """Create a token with all rights, for the user who has started the server.
+
+    `show` shows it on the user's terminal; if there is none (None), it is written to a private file, and a sentence
+    without the token is returned. `store`: whether its hash goes into the token file; otherwise it is valid while this
+    server runs. Raises FileInvalid.
+    """
+    token, entry = new_token(FIRST_NAME, every_right())
+    file, sentence = path.with_name(FIRST_TOKEN_FILE), "There was no token, so one with all rights was created."
     if show is None:
-        write_private(shown, token.encode() + b"\n", replace=True)
-        said = f"{said} It is in {shown}, which is yours to read: take it, and delete the file."
+        write_private(file, token.encode() + b"\n", replace=True)
+        sentence = f"{sentence} It is in {file}, which only you can read: copy it, and delete the file."
     else:
-        show(f"{said} It is shown only now.\n  export PLAINMQ_TOKEN={token}")
-    if keeps:  # last: one that nobody has seen would shut the door
+        show(f"{sentence} It is shown only now.\n  export PLAINMQ_TOKEN={token}")
+    if store:  # last: a stored token that nobody has seen would lock everybody out
         add_token(path, entry)
         authenticator.check_file()
     else:
         authenticator.add_unstored(entry)
-    return said if show is None else None
+    return sentence if show is None else None
 
 
-def place_of_tokens(settings: Settings) -> str:
-    """The setting that says where tokens are."""
+def tokens_setting(settings: Settings) -> str:
+    """The setting that determines where tokens are."""
     return "tokens" if settings.tokens else "data_dir"
 
 
-def forget_first(authenticator: Authenticator, path: Path) -> None:
-    """Take away the file in which a first token was shown that ends with this server; another's stays."""
-    shown = path.with_name(FIRST_SHOWN)
+def delete_first_token_file(authenticator: Authenticator, path: Path) -> None:
+    """Delete the file of the first token if it is this server's, and so becomes invalid now."""
+    file = path.with_name(FIRST_TOKEN_FILE)
     with suppress(OSError, ValueError, PlainmqError):
-        authenticator.authenticate(shown.read_text("ascii").strip(), "")
-        shown.unlink()
+        authenticator.authenticate(file.read_text("ascii").strip(), "")
+        file.unlink()
 
 
-def keeps_tokens(settings: Settings) -> bool:
-    """Whether a server leaves the token behind that it makes: not if it keeps nothing else."""
+def stores_tokens(settings: Settings) -> bool:
+    """True if the first token outlives the server: not if the server stores nothing else."""
     return bool(settings.tokens or settings.data_dir or settings.engine != "memory")
 
 
 def read_keys(settings: Settings) -> JwtKeys:
-    """What tokens may be signed with. Raises KeyInvalid, FileInvalid."""
+    """The keys that may sign tokens. Raises KeyInvalid, FileInvalid."""
     from . import jwt_keys
 
     return jwt_keys.read_keys(settings.jwt_keys, jwt_keys.Expected(settings.jwt_audience, settings.jwt_issuer))
 
 
 def read_usable_keys(settings: Settings) -> tuple[JwtKeys, PlainmqError | None]:
-    """The same, of those that can be used now; and what is wrong with another."""
+    """The keys that can be read now, and the error of one that cannot."""
     from . import jwt_keys
 
     return jwt_keys.read_usable_keys(settings.jwt_keys, jwt_keys.Expected(settings.jwt_audience, settings.jwt_issuer))
 
 
-def _stays_here(settings: Settings, reach: BindScope) -> bool:
-    """Who has a public URL or proxies has users elsewhere, though they all come from this machine."""
-    behind = settings.public_url or settings.trusted_proxies
-    return not behind and all(is_loopback(host) for host in _hosts(settings, reach))
+def _is_local_only(settings: Settings, scope: BindScope) -> bool:
+    """True if only this machine can reach the server. With a public URL or proxies, clients elsewhere can, though all
+    connections come from this machine."""
+    proxied = settings.public_url or settings.trusted_proxies
+    return not proxied and all(is_loopback(host) for host in _hosts(settings, scope))
 
 
-def _hosts(settings: Settings, reach: BindScope) -> Iterable[str]:
-    if reach is BindScope.SETTINGS:
+def _hosts(settings: Settings, scope: BindScope) -> Iterable[str]:
+    if scope is BindScope.SETTINGS:
         yield settings.host
     if settings.tcp_port:
         yield settings.tcp_host

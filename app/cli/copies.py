@@ -68,6 +68,6 @@ def restore(copy: Path, engine: str | None, replace: bool) -> None:
 
 def _store(engine: str | None) -> Path:
     """The file of this engine; None: of the engine that `plainmq serve` would use."""
-    from ..server import build
+    from ..server import places
 
-    return build.store_path(settings.load({"engine": engine}).engine)
+    return places.store_path(settings.load({"engine": engine}).engine)

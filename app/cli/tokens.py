@@ -79,9 +79,9 @@ def _print(token: str) -> None:
 
 def _store(name: str, rights: "Rights", expires: float | None, loaded: settings.Settings) -> None:
     from ..access import tokens
-    from ..server import build
+    from ..server import places
 
-    path = build.token_path(loaded)
+    path = places.token_path(loaded)
     tokens.show_token(path, name, rights, None if expires is None else time() + expires, _print)
     report(f"its hash is in {path}")
 

@@ -1,5 +1,5 @@
-"""Whether the newest state of a file is loaded. A failure is logged when it begins, each minute while it lasts, and when
-it is over. The metrics report it too."""
+"""Whether the newest state of a file is loaded. A failure is logged when it begins, each minute while it lasts, and at
+its end. The metrics report it too."""
 
 import logging
 from collections.abc import MutableMapping

@@ -1,4 +1,4 @@
-"""What a server says of itself when it can be reached."""
+"""The announcement of a server that listens: a banner for people, or a record for programs."""
 
 import msgspec
 
@@ -7,13 +7,14 @@ from ..version import __version__
 
 
 class Started(msgspec.Struct, frozen=True):
-    """`http`: a URL; `line`: host and port of the line port; `asks`: who comes needs a token; `tokens`: which those
-    are; `connections`: how many there can be at once; `memory`: what it may take, in lines."""
+    """`http`: the URL of the HTTP server; `line`: host and port of the line port; `needs_token`: whether clients need a
+    token; `tokens`: a description of them; `connections`: how many the process can have open; `memory`: lines that sum
+    up how much the server may use."""
 
     http: str
     line: tuple[str, int] | None
     line_tls: bool
-    asks: bool
+    needs_token: bool
     tokens: str | None
     durability: str
     epoch: str
@@ -21,7 +22,7 @@ class Started(msgspec.Struct, frozen=True):
     memory: list[str]
 
     def announce(self) -> None:
-        """To a person, ready lines to type; to a program, the same as a record."""
+        """Write the banner if the log is for people, else a record."""
         if LOG_WRITER.human:
             LOG_WRITER.show(self.banner())
             return
@@ -37,8 +38,8 @@ class Started(msgspec.Struct, frozen=True):
         )
 
     def banner(self) -> str:
-        """Where it listens, what memory it may take, and one ready line for each door."""
-        token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if self.asks else ""
+        """Where the server listens, how much memory it may use, and commands to try each protocol."""
+        token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if self.needs_token else ""
         lines = [
             f"plainmq {__version__}: engine {self.durability}, epoch {self.epoch}, "
             f"room for {self.connections} connections",
@@ -48,18 +49,18 @@ class Started(msgspec.Struct, frozen=True):
             f"  subscribe  curl {token}-N {self.http}/topics/foo/stream",
         ]
         if self.line is not None:
-            lines += (_line_port_over_tls if self.line_tls else _line_port)(*self.line, self.asks)
+            lines += (_line_port_over_tls if self.line_tls else _line_port)(*self.line, self.needs_token)
         return "\n".join(lines)
 
 
-def _line_port(host: str, port: int, asks: bool) -> list[str]:
-    typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if asks else ("help", "")
+def _line_port(host: str, port: int, needs_token: bool) -> list[str]:
+    typed, first = ("auth TOKEN, then help", r"auth $PLAINMQ_TOKEN\n") if needs_token else ("help", "")
     return [
         f"  or both    telnet {host.strip('[]')} {port}    (type {typed})",
         rf"""             printf "{first}pub foo blah\nquit\n" | curl -s telnet://{host}:{port}""",
     ]
 
 
-def _line_port_over_tls(host: str, port: int, asks: bool) -> list[str]:
-    typed = "auth TOKEN, then help" if asks else "help"
+def _line_port_over_tls(host: str, port: int, needs_token: bool) -> list[str]:
+    typed = "auth TOKEN, then help" if needs_token else "help"
     return [f"  or both    openssl s_client -quiet -connect {host}:{port}    (type {typed})"]

@@ -1,4 +1,5 @@
-import re
+"""The parts of a server, built from its settings."""
+
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,11 +15,11 @@ from ..access.authenticator import Authenticator
 from ..access.startup import (
     BindScope,
     build_authenticator,
-    forget_first,
-    keeps_tokens,
-    make_first,
-    place_of_tokens,
+    create_first_token,
+    delete_first_token_file,
     read_usable_keys,
+    stores_tokens,
+    tokens_setting,
 )
 from ..broker.broker import Broker, Flow, Timing
 from ..limits.quotas import FailedLogins, QuotaLimits, Quotas
@@ -41,9 +42,7 @@ from ..web.api.publish import PublishLimits
 from ..web.app import Network
 from ..web.middleware.forwarded import Proxies
 from ..web.middleware.origin import Rules
-from .places import check_data_dir, check_disk
-
-_STORE = "sqlite:///var/lib/plainmq/log.db"
+from .places import STORE_EXAMPLE, check_data_dir, check_disk, store_path, token_path
 
 
 def _memory(settings: Settings, limits: Limits) -> Engine:
@@ -62,49 +61,8 @@ def _sqlite(settings: Settings, limits: Limits) -> Engine:
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "sqlite": _sqlite}
 
 
-def store_path(engine: str) -> Path:
-    """`sqlite:///var/lib/plainmq/log.db` → that path from the root; `sqlite:log.db` → one from here. Raises
-    SettingInvalid, also for what SQLite, or a person, would read as something else than a path."""
-    match = re.fullmatch(r"sqlite:(?://(?=/))?((?!//[^/]).+)", engine, re.DOTALL)
-    if match is None:
-        raise SettingInvalid(f"{named('engine')} is {engine!r}: expected sqlite:///PATH, such as {_STORE}")
-    for pattern, why in _NO_PATHS.items():
-        if re.search(pattern, match[1]):
-            raise SettingInvalid(f"{named('engine')} is {engine!r}: {why}; expected a file, such as {_STORE}")
-    return Path(match[1])
-
-
-_NO_PATHS = {
-    r"(^|/):memory:$": "SQLite keeps that in memory (for a log in memory say `memory`)",
-    r"^(?i:file):": "a path is expected, not a URI",
-    r"\?": "options behind a `?` are not understood",
-    r"^\s*$": "it is blank",
-    r"[\ud800-\udfff]": "it is not UTF-8",
-    r"(^|/)\.{0,2}$": "that is a folder",
-}  # what the path must not be → why
-
-
-def token_path(settings: Settings) -> Path:
-    """Where the tokens are. Raises SettingInvalid."""
-    return Path(settings.tokens) if settings.tokens else _data_dir(settings) / "tokens"
-
-
-def _data_dir(settings: Settings) -> Path:
-    if settings.data_dir:
-        return Path(settings.data_dir)
-    if settings.engine.startswith("sqlite:"):
-        return store_path(settings.engine).parent
-    try:
-        return Path.home() / ".local" / "state" / "plainmq"
-    except RuntimeError:
-        raise SettingInvalid(
-            f"{named('data_dir')} is not set, and the user has no home: say where tokens are kept"
-        ) from None
-
-
 class Running(msgspec.Struct, frozen=True):
-    """A broker that serves, its authenticator, the socket of its line port, its certificate, and what SIGHUP reads
-    again."""
+    """A started broker, with what belongs to it; `reloads` runs on SIGHUP."""
 
     broker: Broker
     authenticator: Authenticator
@@ -115,14 +73,14 @@ class Running(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running(
-    settings: Settings, reach: BindScope = BindScope.SETTINGS, announce: Callable[[str], None] = LOG_WRITER.show
+    settings: Settings, scope: BindScope = BindScope.SETTINGS, announce: Callable[[str], None] = LOG_WRITER.show
 ) -> AsyncIterator[Running]:
-    """The broker and the line port of these settings, open."""
+    """The broker and the line port of these settings, open. `announce` gets sentences for the user."""
     certificate = _certificate(settings)
     broker, path = _broker(settings), token_path(settings)
     check_data_dir(settings)
     stale = broker.counters.stale
-    authenticator = build_authenticator(settings, path, reach, announce, stale)
+    authenticator = build_authenticator(settings, path, scope, announce, stale)
     authenticator.attempts = FailedLogins(settings.max_failed_logins)
     reloads = _reloads(settings, certificate, authenticator, stale)
     async with AsyncExitStack() as stack:
@@ -131,32 +89,51 @@ async def running(
             stack.callback(sock.close)
         stack.callback(reloads.close)
         with naming("engine"):
-            await stack.enter_async_context(broker)  # now the first file is written
+            await stack.enter_async_context(broker)  # writes the first file
         if authenticator.locked_out:
-            with naming(place_of_tokens(settings)):
-                said = make_first(authenticator, path, keeps_tokens(settings), LOG_WRITER.terminal)
-            if said:
-                announce(said)
-            if not keeps_tokens(settings):
-                stack.callback(forget_first, authenticator, path)
-        if (
-            reach is BindScope.UNKNOWN and authenticator.requires_token and (tokens := authenticator.tokens)
-        ):  # no banner says so
-            announce(f"tokens are needed: {tokens}")
+            _provide_first_token(settings, authenticator, path, announce, stack)
+        if scope is BindScope.UNKNOWN:
+            _announce_tokens(authenticator, announce)
         if sock is not None:
-
-            def connect() -> Connection:
-                session = LineSession(broker, settings.max_message, authenticator, float(settings.auth_timeout))
-                return Connection(session, settings.max_line)
-
-            access = AccessLog(settings.access_log, "line")
-            stack.callback(access.report_unrecorded)
-            tls = _tls(certificate if settings.tcp_tls == "on" else None, settings)
-            listener = LineListener(
-                sock, connect, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls
-            )
-            await stack.enter_async_context(listener)
+            tls = tls_options(certificate if settings.tcp_tls == "on" else None, settings)
+            await stack.enter_async_context(_line_port(settings, sock, broker, authenticator, tls))
         yield Running(broker, authenticator, sock, certificate, reloads)
+
+
+def _provide_first_token(
+    settings: Settings, authenticator: Authenticator, path: Path, announce: Callable[[str], None],
+    stack: AsyncExitStack,
+) -> None:  # fmt: skip
+    with naming(tokens_setting(settings)):
+        sentence = create_first_token(authenticator, path, stores_tokens(settings), LOG_WRITER.terminal)
+    if sentence:
+        announce(sentence)
+    if not stores_tokens(settings):
+        stack.callback(delete_first_token_file, authenticator, path)
+
+
+def _announce_tokens(authenticator: Authenticator, announce: Callable[[str], None]) -> None:
+    """Under another ASGI server, which has no banner that names the tokens."""
+    if authenticator.requires_token and (tokens := authenticator.tokens):
+        announce(f"tokens are needed: {tokens}")
+
+
+@asynccontextmanager
+async def _line_port(
+    settings: Settings, sock: socket.socket, broker: Broker, authenticator: Authenticator, tls: dict[str, Any]
+) -> AsyncIterator[None]:
+    def connect() -> Connection:
+        session = LineSession(broker, settings.max_message, authenticator, float(settings.auth_timeout))
+        return Connection(session, settings.max_line)
+
+    access = AccessLog(settings.access_log, "line")
+    try:
+        async with LineListener(
+            sock, connect, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls
+        ):
+            yield
+    finally:
+        access.report_unrecorded()
 
 
 def _reloads(
@@ -166,17 +143,17 @@ def _reloads(
     if certificate is not None:
         reloads.add("certificate", f"the certificate in {certificate}", certificate.reload)
     if settings.jwt_keys:
-        meanwhile = "tokens are refused that were signed with a key that cannot be read"
-        reloads.add("keys", "what --jwt-keys names", partial(_renew_keys, settings, authenticator), meanwhile)
+        meanwhile = "tokens signed with an unreadable key are refused"
+        reloads.add("keys", "the files of --jwt-keys", partial(_renew_keys, settings, authenticator), meanwhile)
     return reloads
 
 
 def _renew_keys(settings: Settings, authenticator: Authenticator) -> None:
-    """Raises KeyInvalid, FileInvalid; then the other keys are in force."""
-    keys, wrong = read_usable_keys(settings)
+    """Raises KeyInvalid, FileInvalid if a key cannot be read; the others are in force then."""
+    keys, error = read_usable_keys(settings)
     authenticator.replace_keys(keys)
-    if wrong is not None:
-        raise wrong
+    if error is not None:
+        raise error
 
 
 def _certificate(settings: Settings) -> Certificate | None:
@@ -186,8 +163,8 @@ def _certificate(settings: Settings) -> Certificate | None:
         return Certificate(Path(settings.tls_cert), Path(settings.tls_key or settings.tls_cert))
 
 
-def _tls(certificate: Certificate | None, settings: Settings) -> dict[str, Any]:
-    """What a listener needs to speak it. Who does not finish the handshake holds a place as one who does not ask."""
+def tls_options(certificate: Certificate | None, settings: Settings) -> dict[str, Any]:
+    """The arguments of a listener with TLS. A handshake may take as long as the head of a request."""
     return {} if certificate is None else certificate.options(float(settings.head_timeout))
 
 
@@ -200,7 +177,7 @@ def _broker(settings: Settings) -> Broker:
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(
-            f"{named('engine')} is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {_STORE}"
+            f"{named('engine')} is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {STORE_EXAMPLE}"
         )
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
@@ -208,7 +185,7 @@ def _broker(settings: Settings) -> Broker:
     return Broker(ENGINES[kind](settings, limits), timing, settings.max_subscribers, quotas, flow)
 
 
-def bounds(settings: Settings) -> PublishLimits:
+def publish_limits(settings: Settings) -> PublishLimits:
     return PublishLimits(int(settings.max_message), int(settings.max_batch), settings.max_batch_messages)
 
 
@@ -219,23 +196,25 @@ def network(settings: Settings) -> Network:
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
-    """An address, or a network by its first address. Raises SettingInvalid."""
+    """`10.0.0.2` or `10.1.0.0/16` → a network. Raises SettingInvalid."""
     try:
         return ip_network(text)
     except ValueError:
         pass
     try:
-        meant = f"{ip_network(text, strict=False)} for the network, or {text.partition('/')[0]} for that address alone"
+        expected = (
+            f"{ip_network(text, strict=False)} for the network, or {text.partition('/')[0]} for that address alone"
+        )
     except ValueError:
-        meant = "addresses and networks, such as 10.0.0.2, 10.1.0.0/16"
-    raise SettingInvalid(f"{named('trusted_proxies')} has {text[:60]!a}: expected {meant}")
+        expected = "addresses and networks, such as 10.0.0.2, 10.1.0.0/16"
+    raise SettingInvalid(f"{named('trusted_proxies')} has {text[:60]!a}: expected {expected}")
 
 
 def _public_host(settings: Settings) -> str:
     return urlsplit(settings.public_url).hostname or ""
 
 
-def rules(settings: Settings) -> Rules:
+def origin_rules(settings: Settings) -> Rules:
     public = _public_host(settings)
     hosts = {*_listed(settings.allowed_hosts), *([public] if public else [])}
     secure = urlsplit(settings.public_url).scheme == "https"

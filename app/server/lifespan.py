@@ -1,4 +1,5 @@
-"""A start that fails under another server: Starlette tells it with a traceback; here it is a record, as under ours."""
+"""The start of the app under another ASGI server. If it fails, Starlette reports a traceback; this middleware logs the
+record that `plainmq serve` would log."""
 
 from logging import ERROR
 
@@ -9,7 +10,7 @@ from ..telemetry.log import log_event
 
 
 class Lifespan:
-    """Says in a sentence why the app did not start, where one of our errors does; the server is told that it failed."""
+    """If the start fails with one of our errors, logs its sentence and sends the server a failure without text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -22,7 +23,7 @@ class Lifespan:
 
         async def hold(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                failed.append(message)  # until it is known why
+                failed.append(message)  # sent when the exception is known
             else:
                 await send(message)
 

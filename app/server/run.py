@@ -1,8 +1,9 @@
-"""Where all parts meet: the engine, the broker and its doors, started and stopped in order.
+"""The life of a server: the engine, the broker and both protocols, started and stopped in order.
 
-A stop: the doors close for what is new (readiness says no, publishes are refused); what was accepted reaches its
-readers, and every stream gets its farewell; then open requests finish; then the line port and the engine go. A second
-signal ends the process at once."""
+A stop has four steps. First, readiness fails and new publishes are refused. Then accepted messages reach their
+subscribers, and every stream gets its farewell. Then open requests finish. At last the line port and the engine are
+closed. A second signal ends the process at once.
+"""
 
 import asyncio
 import gc
@@ -34,19 +35,20 @@ from ..web.fastpath.limits import RequestLimits
 from ..web.fastpath.protocol import Connection
 from ..web.fastpath.requests import FastPath
 from .banner import Started
-from .build import Running, _tls, bounds, http_socket, network, rules, running, socket_options
+from .build import Running, http_socket, network, origin_rules, publish_limits, running, socket_options, tls_options
 from .uvicorn_server import Server
 
-REFUSED = 1  # that of a start that was refused, or of a crash
-NEW_OBJECTS = 10_000  # from one look for garbage in circles to the next; a reader leaves a dozen, none of it in circles
+FAILED = 1  # the exit status after a start that failed, or a crash
+GC_THRESHOLD = 10_000  # new objects between two collections; a subscriber creates a dozen, and no reference cycles
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal. Raises PlainmqError when it cannot, unless a record has said so."""
+    """Serve until a signal. If the start fails, raises PlainmqError or, with a log for programs,
+    logs the error and exits."""
     with LOG_WRITER.writing(settings.log_format, settings.log_level):
         begun = monotonic()
-        gc.set_threshold(NEW_OBJECTS)
-        log_event("starting", version=__version__, pid=os.getpid(), settings=differing(settings) or None)
+        gc.set_threshold(GC_THRESHOLD)
+        log_event("starting", version=__version__, pid=os.getpid(), settings=changed_settings(settings) or None)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings))
@@ -54,15 +56,15 @@ def serve(settings: Settings) -> None:
             if LOG_WRITER.human:
                 raise
             log_event("not started", ERROR, code=error.code, detail=str(error))
-            sys.exit(REFUSED)
+            sys.exit(FAILED)
         except Exception as error:
             log_event("crashed", ERROR, error, code="internal_error")
-            sys.exit(REFUSED)
+            sys.exit(FAILED)
         log_event("stopped", seconds=monotonic() - begun)
 
 
-def differing(settings: Settings) -> dict[str, Any]:
-    """Those that are not what they are by default, as they may be shown."""
+def changed_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that are not the default, without secrets."""
     values = {option.name: (getattr(settings, option.name), option.default) for option in OPTIONS}
     return redact.settings({name: value for name, (value, default) in values.items() if value != default})
 
@@ -70,11 +72,13 @@ def differing(settings: Settings) -> dict[str, Any]:
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
-    surroundings = network(settings)  # what is wrong there is said before a token is made
+    http_network = network(settings)  # its errors come before a token is made
     sock = http_socket(settings)
     async with running(settings) as run:
-        app = create_app(run.broker, run.authenticator, bounds(settings), rules(settings), network=surroundings)
-        fast_path = FastPath(bounds(settings), rules(settings), run.authenticator)
+        app = create_app(
+            run.broker, run.authenticator, publish_limits(settings), origin_rules(settings), network=http_network
+        )
+        fast_path = FastPath(publish_limits(settings), origin_rules(settings), run.authenticator)
         request_limits = RequestLimits(
             int(settings.max_head),
             float(settings.head_timeout),
@@ -82,11 +86,11 @@ async def _serve(settings: Settings) -> None:
             settings.max_http_clients,
         )
         access = app.state.access = AccessLog(settings.access_log)
-        context = ServerContext(run.broker, run.authenticator, fast_path, request_limits, surroundings.proxies, access)
+        context = ServerContext(run.broker, run.authenticator, fast_path, request_limits, http_network.proxies, access)
         config = uvicorn.Config(
             app,
             log_config=None,
-            http=partial(Connection, context=context),  # type: ignore[arg-type]  # uvicorn calls it, and asks no more
+            http=partial(Connection, context=context),  # type: ignore[arg-type]  # uvicorn only calls it
             lifespan="off",
             ws="none",
             access_log=False,
@@ -96,11 +100,11 @@ async def _serve(settings: Settings) -> None:
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
         )
-        tls = _tls(run.certificate, settings)
+        tls = tls_options(run.certificate, settings)
         started = _started(run, sock, connections, settings)
         server = Server(config, run, int(settings.max_unsent), started.announce, tls)
         gc.collect()
-        gc.freeze()  # the modules and the start stay: collections need not visit them
+        gc.freeze()  # collections need not visit what the start has made: it stays
         await server.serve(sockets=[sock])
         access.report_unrecorded()
 
@@ -110,7 +114,7 @@ def _started(run: Running, sock: socket.socket, connections: int, settings: Sett
         http="http{}://{}:{}".format("s" if run.certificate else "", *reachable(sock)),
         line=None if run.line_socket is None else reachable(run.line_socket),
         line_tls=settings.tcp_tls == "on",
-        asks=not run.authenticator.open,
+        needs_token=not run.authenticator.open,
         tokens=run.authenticator.tokens,
         durability=run.broker.engine.durability,
         epoch=run.broker.epoch,

@@ -1,3 +1,5 @@
+"""uvicorn's server, with a stop in steps, signals, and the check of slow connections."""
+
 import asyncio
 import os
 import signal
@@ -20,18 +22,19 @@ from .build import Running
 
 STDERR = 2
 FORCED = 1  # the exit status after a second signal
-LOOK = 10  # uvicorn's ticks of a tenth of a second from one look at the connections to the next
+CHECK_TICKS = 10  # ticks between two checks of all connections
+TICK = 0.1  # seconds, from uvicorn
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which closes the broker's doors before it waits for connections to end, and ends those whose
-    requests come in too slowly."""
+    """uvicorn's server. It drains the broker before it waits for connections to end, and closes connections whose
+    requests arrive too slowly."""
 
     def __init__(
         self, config: uvicorn.Config, run: Running, unsent: int, ready: Callable[[], None], tls: Mapping[str, Any]
     ) -> None:
-        """`unsent`: bytes of answers that clients need not have taken, all together; `tls`: what `loop.create_server`
-        needs to speak it."""
+        """`unsent`: the bytes that all clients together may leave unread; `ready` is called when the server listens;
+        `tls`: arguments of `loop.create_server`."""
         super().__init__(config)
         self._unsent = unsent
         self._broker = run.broker
@@ -42,7 +45,7 @@ class Server(uvicorn.Server):
         self._spread = min(DRAIN_SPREAD, float(config.timeout_graceful_shutdown or 0))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup([])  # it would give a TLS handshake a whole minute
+        await super().startup([])  # uvicorn's own listeners would give a TLS handshake a whole minute
         loop = asyncio.get_running_loop()
         connect = partial(
             cast(Any, self.config.http_protocol_class), self.config, self.server_state, self.lifespan.state
@@ -53,11 +56,11 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % LOOK == 0:
-            self._look()
+        if counter % CHECK_TICKS == 0:
+            self._check_connections()
         return await super().on_tick(counter)
 
-    def _look(self) -> None:
+    def _check_connections(self) -> None:
         now = asyncio.get_running_loop().time()
         connections = cast(tuple[Connection | StreamSink, ...], tuple(self.server_state.connections))
         for connection in connections:
@@ -73,24 +76,24 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain()
-        looking = asyncio.create_task(self._look_on())
+        checks = asyncio.create_task(self._keep_checking())
         await self._broker.drained()
         await super().shutdown(sockets)
-        looking.cancel()
+        checks.cancel()
         with suppress(asyncio.CancelledError):
-            await looking
+            await checks
         for connection in tuple(self.server_state.connections):
-            connection.transport.abort()  # or the loop waits for its peer, when it is closed
+            connection.transport.abort()  # closing the loop would wait for the peer
 
-    async def _look_on(self) -> None:
-        """Connections are looked at until the last has gone, or the slow ones would hold the stop up."""
+    async def _keep_checking(self) -> None:
+        """Check connections during the stop, more often than before it: slow ones would delay it."""
         while True:
-            await asyncio.sleep(LOOK / 100)
-            self._look()
+            await asyncio.sleep(TICK)
+            self._check_connections()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's own would raise the signal again at the end; a stop that was asked for ends with status 0."""
+        """Replaces uvicorn's handlers, which raise the signal again at the end: our exit status is 0."""
         loop = asyncio.get_running_loop()
         handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGINT: partial(self._stop, signal.SIGINT),
@@ -106,10 +109,10 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _hang_up(self) -> None:
-        """`kill -HUP`, or `systemctl reload`; or somebody has closed the terminal that the server runs in."""
+        """SIGHUP: `kill -HUP` and `systemctl reload` reload files; closing the server's terminal stops the server."""
         if not self._on_terminal or os.isatty(STDERR):
             self._reloads.run()
-        elif not self.should_exit:  # the shell says so, and so does the kernel: that is one wish
+        elif not self.should_exit:  # the shell and the kernel both send it, which is not a second signal
             self._stop(signal.SIGHUP)
 
     def _stop(self, number: signal.Signals) -> None:

@@ -17,10 +17,10 @@ from app.access.claims import Rights, every_right
 from app.access.grant import Right
 from app.access.jwt_keys import ALGORITHMS, Expected, KeyInvalid, read_key, sign
 from app.access.private_files import FileInvalid
-from app.access.startup import FIRST_SHOWN, BindScope, build_authenticator, make_first
+from app.access.startup import FIRST_TOKEN_FILE, BindScope, build_authenticator, create_first_token
 from app.access.tokens import MAX_TOKENS, TokenFile, make_token
 from app.errors import PlainmqError, Unauthorised
-from app.server.build import token_path
+from app.server.places import token_path
 from app.settings import SettingInvalid, Settings
 from app.telemetry.counters import Counters
 from app.web.api.publish import PublishLimits
@@ -35,15 +35,15 @@ from tests.harness import DEADLINE, ROOT, http_client, start_server, start_uvico
 class Start:
     """An authenticator as a server with these settings has it, and what was said of it."""
 
-    def __init__(self, folder: Path, reach: BindScope = BindScope.SETTINGS, **settings: Any) -> None:
+    def __init__(self, folder: Path, scope: BindScope = BindScope.SETTINGS, **settings: Any) -> None:
         self.said: list[str] = []
         self.path = folder / "state" / "tokens"
         chosen = Settings(data_dir=str(folder / "state"), **settings)
         assert token_path(chosen) == Path(settings.get("tokens", self.path))
-        self.authenticator = build_authenticator(chosen, token_path(chosen), reach, self.said.append)
+        self.authenticator = build_authenticator(chosen, token_path(chosen), scope, self.said.append)
         self.shown: list[str] = []
         if self.authenticator.locked_out:
-            make_first(self.authenticator, self.path, True, self.shown.append)
+            create_first_token(self.authenticator, self.path, True, self.shown.append)
 
 
 ELSEWHERE: list[dict[str, Any]] = [
@@ -311,7 +311,7 @@ def test_a_file_of_tokens_that_is_named_must_be_there(tmp_path: Path) -> None:
 def test_a_server_that_others_can_reach_shows_a_line_that_works(tmp_path: Path) -> None:
     with start_server("--auth", "required", "--data-dir", str(tmp_path)) as process:
         assert "pmq_" not in process.banner
-        token = (tmp_path / FIRST_SHOWN).read_text().strip()
+        token = (tmp_path / FIRST_TOKEN_FILE).read_text().strip()
         publish = next(line for line in process.banner.splitlines() if "  publish  " in line).split("publish", 1)[1]
         lines = process.banner.splitlines()[-1]
         for command in (publish, lines):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.access.claims import every_right
-from app.access.startup import FIRST_SHOWN
+from app.access.startup import FIRST_TOKEN_FILE
 from app.access.tokens import make_token
 from tests.access.keys import SECRET, put
 from tests.harness import DEADLINE, ROOT, ServerProcess, at_a_terminal, start_server, start_uvicorn_with
@@ -43,7 +43,7 @@ def test_where_nobody_looks_a_first_token_is_in_a_file_of_its_owner_and_in_no_re
 ) -> None:
     folder = tmp_path / "state"
     with start_server("--auth", "required", "--data-dir", str(folder), *flags, tcp_port=0) as server:
-        shown = folder / FIRST_SHOWN
+        shown = folder / FIRST_TOKEN_FILE
         assert str(shown) in server.banner
         assert shown.stat().st_mode & 0o777 == 0o600
         token = shown.read_text().strip()
@@ -80,12 +80,12 @@ def test_under_another_server_a_first_token_is_made_as_well(
 ) -> None:
     folder = home if engine == "memory" else tmp_path
     with start_uvicorn_with(PLAINMQ_ENGINE=engine.format(tmp_path), **setting) as server:
-        assert str(folder / FIRST_SHOWN) in server.banner
-        token = (folder / FIRST_SHOWN).read_text().strip()
+        assert str(folder / FIRST_TOKEN_FILE) in server.banner
+        token = (folder / FIRST_TOKEN_FILE).read_text().strip()
         assert token not in server.banner
         assert (status(server), status(server, token)) == (401, 200)
         server.stop()
-    assert (folder / FIRST_SHOWN).exists() is (engine != "memory")
+    assert (folder / FIRST_TOKEN_FILE).exists() is (engine != "memory")
 
 
 # Which tokens are in force
@@ -111,7 +111,7 @@ def test_the_banner_says_which_file_is_in_force_and_how_many_tokens_are_in_it(ho
 
 def test_a_server_in_memory_leaves_no_token_behind(home: Path) -> None:
     with start_server("--host", "0.0.0.0", tcp_port=0) as server:
-        token = (home / FIRST_SHOWN).read_text().strip()
+        token = (home / FIRST_TOKEN_FILE).read_text().strip()
         assert "0 in " in server.banner
         assert "1 until this server ends" in server.banner
         assert (status(server), status(server, token)) == (401, 200)
@@ -129,13 +129,13 @@ def test_a_server_in_memory_leaves_no_token_behind(home: Path) -> None:
 
 def test_a_server_in_memory_leaves_another_ones_first_token_and_no_key_of_tickets(home: Path) -> None:
     with start_server("--auth", "required", tcp_port=0) as first:
-        token = (home / FIRST_SHOWN).read_text().strip()
+        token = (home / FIRST_TOKEN_FILE).read_text().strip()
         ticket = httpx.post(f"{first.url}/tickets", headers={"Authorization": f"Bearer {token}"})
         assert ticket.status_code in (200, 201)
         with start_server("--auth", "required", tcp_port=0) as second:
-            others = (home / FIRST_SHOWN).read_text().strip()
+            others = (home / FIRST_TOKEN_FILE).read_text().strip()
             assert first.stop() == 0
-            assert [file.name for file in home.iterdir()] == [FIRST_SHOWN]
+            assert [file.name for file in home.iterdir()] == [FIRST_TOKEN_FILE]
             assert status(second, others) == 200
             assert second.stop() == 0
         assert not [*home.iterdir()]
@@ -146,7 +146,7 @@ def test_a_server_in_memory_leaves_another_ones_first_token_and_no_key_of_ticket
 def test_a_server_that_keeps_something_keeps_its_first_token(tmp_path: Path, kept: tuple[str, str]) -> None:
     flags = [part.format(tmp_path) for part in kept]
     with start_server("--auth", "required", *flags, tcp_port=0) as server:
-        token = (tmp_path / FIRST_SHOWN).read_text().strip()
+        token = (tmp_path / FIRST_TOKEN_FILE).read_text().strip()
         assert status(server, token) == 200
     with start_server(*flags, tcp_port=0) as server:
         assert (status(server), status(server, token)) == (401, 200)

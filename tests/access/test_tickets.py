@@ -16,7 +16,7 @@ from app.access.authenticator import Authenticator
 from app.access.claims import every_right
 from app.access.grant import ANONYMOUS, Grant
 from app.access.jwt_keys import Expected, JwtKeys, read_key
-from app.access.startup import TICKETS
+from app.access.startup import TICKET_KEY_FILE
 from app.access.tickets import LIFETIME, Tickets
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
@@ -205,7 +205,7 @@ async def test_another_server_with_the_same_tokens_and_key_lets_in_who_comes_bac
         for alone in (path, fresh):  # whether it is spent is known to the first only
             assert await status(second, alone) == 401
         assert await status(first.process, fresh) == 200
-        (tmp_path / TICKETS).unlink()
+        (tmp_path / TICKET_KEY_FILE).unlink()
         assert await status(first.process, path, place) == 200
     with guarded_again(tmp_path) as stranger:
         assert await status(stranger, path, place) == 401
@@ -436,7 +436,7 @@ def test_a_ticket_that_is_changed_anywhere_is_not_good(tmp_path: Path) -> None:
 
 
 def test_a_ticket_of_a_server_that_asked_nobody_is_not_good_when_it_asks(tmp_path: Path) -> None:
-    tickets = Tickets(tmp_path / TICKETS)
+    tickets = Tickets(tmp_path / TICKET_KEY_FILE)
     desk = Desk(tmp_path, tickets=tickets)
     for grant in (ANONYMOUS, Grant("somebody"), Grant("somebody", stored=True)):
         assert not desk.is_good(tickets.make(grant, desk.now).ticket)
@@ -445,10 +445,10 @@ def test_a_ticket_of_a_server_that_asked_nobody_is_not_good_when_it_asks(tmp_pat
 def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "state" / TICKETS
+    path = tmp_path / "state" / TICKET_KEY_FILE
     first = Tickets(path).make(ANONYMOUS, 0.0)
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert [found.name for found in path.parent.iterdir()] == [TICKETS]
+    assert [found.name for found in path.parent.iterdir()] == [TICKET_KEY_FILE]
     assert first.ticket != Tickets(path).make(ANONYMOUS, 0.0).ticket
     path.chmod(0o644)
     desk = Desk(tmp_path, tickets=Tickets(path))

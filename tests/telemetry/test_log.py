@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.access.startup import FIRST_SHOWN
+from app.access.startup import FIRST_TOKEN_FILE
 from app.telemetry.accesslog import MAX_ERRORS as MOST_A_SECOND
 from app.telemetry.log import MAX_QUEUED as MOST_WAITING
 from tests.harness import (
@@ -534,7 +534,7 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
 async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) -> None:
     flags = ("--auth", "required", "--data-dir", str(tmp_path))
     with start_server(*JSON, *ALL, *flags) as server:
-        token, told = (tmp_path / FIRST_SHOWN).read_text().strip(), ServerLog(server)
+        token, told = (tmp_path / FIRST_TOKEN_FILE).read_text().strip(), ServerLog(server)
         headers = {"Authorization": f"Bearer {token}"}
         async with client(server) as http:
             assert (await http.get("/topics/a")).status_code == 401
