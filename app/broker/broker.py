@@ -265,15 +265,16 @@ class Broker:
 
     async def pull(
         self, topic: str, group: str, *, make: bool, count: int, wait: float = 0.0, lease: float | None = None,
-        client: str | None = None,
+        client: str | None = None, holder: str = "",
     ) -> Pulled:  # fmt: skip
         """Lease at most `count` messages and about 1 MiB for `lease` seconds (None: the group's ack_timeout); if none
         is ready, the first within `wait` seconds. If the caller is cancelled, nothing stays leased. `make`: as for
-        join(). Raises Draining, SubscriberLimit, NotFound, TopicLimit, GroupLimit, LogFull, OptionInvalid."""
+        join(). `holder`: who gets the leases, for people. Raises Draining, SubscriberLimit, NotFound, TopicLimit,
+        GroupLimit, LogFull, OptionInvalid."""
         self._check_slots()
         gap = await self.engine.join(topic, group, make)
         self._take_slots(client)
-        leases = await self._consumers.pull(topic, group, count, wait, lease, client=client)
+        leases = await self._consumers.pull(topic, group, count, wait, lease, client=client, holder=holder)
         self.counters.gaps += gap is not None
         return Pulled(leases, gap)
 
@@ -295,21 +296,25 @@ class Broker:
         lease: float | None = None,
         aging: bool = False,
         client: str | None = None,
+        holder: str = "",
     ) -> PushConsumer:
         """A push consumer of an existing group, with at most `credit` leases at a time. Call its start() once the sink
         can take bytes. If `aging`, it ends at the stream age. The caller owns it and calls detach() at the end, which
         returns its leases. Raises Draining, SubscriberLimit."""
         self._take_slots(client)
         return self._consumers.push(
-            topic, group, encoder, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client
-        )
+            topic, group, encoder, sink, credit=credit, lease=lease, max_age=self._age(aging), client=client,
+            holder=holder,
+        )  # fmt: skip
 
     def settle(
-        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
-    ) -> Future[list[Outcome]]:
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None, *,
+        reason: str | None = None,
+    ) -> Future[list[Outcome]]:  # fmt: skip
         """Settle leases; also while the server is draining. `seconds`: the delay of a nack (None: it grows with the
-        attempts), or the length of an extension (None: the group's ack_timeout). Fails with NotFound."""
-        return self.engine.settle(topic, group, action, ids, seconds)
+        attempts), or the length of an extension (None: the group's ack_timeout). `reason`: why the work failed, for
+        people. Fails with NotFound."""
+        return self.engine.settle(topic, group, action, ids, seconds, reason=reason)
 
     async def group(self, topic: str, group: str) -> GroupInfo:
         """Raises NotFound."""

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from .answers import Gap, Job, Jobs, Result, Settled
 from .connection import Connection
 from .errors import ClientError, LeaseExpired
-from .wire import Duration, durations, topic_path
+from .wire import Duration, durations, given, topic_path
 
 WAIT: Final = "20s"  # of a worker's pull: many proxies give up on what is silent for half a minute
 
@@ -31,12 +31,13 @@ class WorkQueue:
         )
 
     async def settle(
-        self, verb: Verb, ids: Ids, patience: float | None, **options: Duration | None
+        self, verb: Verb, ids: Ids, patience: float | None, *, reason: str | None = None, **options: Duration | None
     ) -> dict[str, Result]:
-        """`options`: the `delay` of a nack, the `lease` of an extend. Raises LeaseExpired when every lease is over."""
+        """`options`: the `delay` of a nack, the `lease` of an extend. `reason`: of a nack. Raises
+        LeaseExpired when every lease is over."""
         several = [ids] if isinstance(ids, str | Job) else ids
         names = [item.lease if isinstance(item, Job) else item for item in several]
-        request = {"params": durations(**options), "json": {"ids": names}}
+        request = {"params": durations(**options), "json": {"ids": names, **given(reason=reason)}}
         waits = self.connection.waits(patience)
         return (await self.connection.read(Settled, "POST", self._path(verb), waits=waits, **request)).results
 
@@ -66,10 +67,10 @@ class Work:
     def in_hand(self) -> bool:
         return self._job is not None
 
-    async def settle(self, verb: Verb, **options: Duration | None) -> None:
+    async def settle(self, verb: Verb, *, reason: str | None = None, **options: Duration | None) -> None:
         """Settle the job in hand, if there is one. A lease that is over is told, and no error: the job is somebody
         else's now."""
-        await self._settle(verb, self._patience, **options)
+        await self._settle(verb, self._patience, reason=reason, **options)
 
     async def finish(self) -> None:
         """The job in hand is done, and no other is asked for: with the patience of a single call, not of a worker."""
@@ -84,11 +85,13 @@ class Work:
                 f"a job could not be given back; it comes again when its lease is over: {error}"
             )
 
-    async def _settle(self, verb: Verb, patience: float | None, **options: Duration | None) -> None:
+    async def _settle(
+        self, verb: Verb, patience: float | None, *, reason: str | None = None, **options: Duration | None
+    ) -> None:
         if (job := self._job) is None:
             return
         try:
-            results = await self._queue.settle(verb, job, patience, **options)
+            results = await self._queue.settle(verb, job, patience, reason=reason, **options)
         except LeaseExpired as error:
             results = error.results
         if verb != "extend":

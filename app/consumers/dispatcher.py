@@ -30,6 +30,9 @@ class Consumer(Protocol):
     client: str | None
     """Its owner in quotas."""
 
+    holder: str
+    """Its name for people, as the holder of its leases."""
+
     bound: bool
     """True if its leases end with its connection."""
 
@@ -88,9 +91,9 @@ class GroupDispatcher:
         if self._claiming is not None and self._claiming[0] is consumer:
             await wait([self._claiming[1]])
 
-    async def claim(self, count: int, lease: float | None) -> list[Lease]:
+    async def claim(self, count: int, lease: float | None, holder: str) -> list[Lease]:
         """Lease at most `count` messages that are ready now, without waiting."""
-        claim = self._engine.claim(self.topic, self.group, count=count, nbytes=PAGE_BYTES, seconds=lease)
+        claim = self._engine.claim(self.topic, self.group, count=count, nbytes=PAGE_BYTES, seconds=lease, holder=holder)
         try:
             return await shield(claim)
         except CancelledError:  # the client has left before the log answered
@@ -144,8 +147,9 @@ class GroupDispatcher:
         """Claim leases for the consumer. Those that were over before the claim returned are left out."""
         count = 1 if len(self._waiting) > 1 else consumer.capacity
         claim = self._engine.claim(
-            self.topic, self.group, count=count, nbytes=BURST, seconds=consumer.lease, bound=consumer.bound
-        )
+            self.topic, self.group, count=count, nbytes=BURST, seconds=consumer.lease, bound=consumer.bound,
+            holder=consumer.holder,
+        )  # fmt: skip
         self._claiming = consumer, claim
         try:
             leases = await claim

@@ -12,8 +12,11 @@ class PullRequest:
 
     bound = False  # its leases outlive the connection, which may end with the response
 
-    def __init__(self, dispatcher: GroupDispatcher, count: int, lease: float | None, client: str | None = None) -> None:
+    def __init__(
+        self, dispatcher: GroupDispatcher, count: int, lease: float | None, client: str | None = None, holder: str = ""
+    ) -> None:
         self.client = client
+        self.holder = holder
         self.leases: list[Lease] = []
         self.lease = lease
         self.reason = ""  # why it was ended, if it was
@@ -24,7 +27,7 @@ class PullRequest:
 
     async def wait(self, seconds: float) -> None:
         """Wait until it has leases, or for so many seconds; 0: take what is ready."""
-        self.leases = await self._dispatcher.claim(self._count, self.lease)
+        self.leases = await self._dispatcher.claim(self._count, self.lease, self.holder)
         if self.leases or not seconds:
             return
         self._dispatcher.wait(self)

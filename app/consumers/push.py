@@ -44,6 +44,7 @@ class PushConsumer:
         "client",
         "encoder",
         "expires",
+        "holder",
         "lease",
         "sink",
     )  # fmt: skip
@@ -60,9 +61,11 @@ class PushConsumer:
         lease: float | None,
         expires: float,
         client: str | None = None,
+        holder: str = "",
     ) -> None:
         self.sink = sink
         self.client = client
+        self.holder = holder
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._context = context

@@ -35,11 +35,12 @@ class ConsumerRegistry:
         self._dispatchers: dict[tuple[str, str], GroupDispatcher] = {}
 
     async def pull(
-        self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None
-    ) -> list[Lease]:
+        self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None,
+        holder: str = "",
+    ) -> list[Lease]:  # fmt: skip
         """Lease at most `count` messages: those that are ready, or the first within that time. Raises NotFound."""
         dispatcher = self._dispatcher(topic, group)
-        pull_request = PullRequest(dispatcher, count, lease, client)
+        pull_request = PullRequest(dispatcher, count, lease, client, holder)
         self._register(dispatcher, pull_request)
         try:
             await pull_request.wait(seconds)
@@ -55,13 +56,13 @@ class ConsumerRegistry:
 
     def push(
         self, topic: str, group: str, encoder: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
-        max_age: float, client: str | None = None,
+        max_age: float, client: str | None = None, holder: str = "",
     ) -> PushConsumer:  # fmt: skip
         """A push consumer that is counted from now on. Its start() begins to hand out."""
         dispatcher = self._dispatcher(topic, group)
         expires = self.loop.time() + max_age
         consumer = PushConsumer(
-            self, dispatcher, encoder, sink, credit=credit, lease=lease, expires=expires, client=client
+            self, dispatcher, encoder, sink, credit=credit, lease=lease, expires=expires, client=client, holder=holder
         )
         self._register(dispatcher, consumer)
         return consumer

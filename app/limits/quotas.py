@@ -46,6 +46,11 @@ def client_of(token: str | None, address: str | None) -> str | None:
     return _named(token) if token is not None else _anonymous(address)
 
 
+def holder_name(token: str | None, address: str | None) -> str:
+    """Who holds a lease, for people: the name of the token, or else the peer's address; `local` for a Unix socket."""
+    return token or address or "local"
+
+
 @lru_cache(maxsize=4_096)
 def _named(token: str) -> str:
     return f"token {token!r}"

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ..messages.lease import reason_cost
 from ..messages.message import ONE, Death, Draft, Envelope, Message
 
 MAX_RUN_LENGTH: Final = 50  # messages in a run: so few that the holes of removed messages take little memory
@@ -26,7 +27,7 @@ def memory_cost(line: bytes | None, death: Death | None, ttl: float | None) -> i
     if line is not None:
         nbytes += len(line)
     if death is not None:
-        nbytes += DEATH_COST
+        nbytes += DEATH_COST + reason_cost(death.reason)
     return nbytes if ttl is None else nbytes + EXPIRY_COST
 
 

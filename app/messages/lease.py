@@ -7,12 +7,20 @@ from typing import Final
 import msgspec
 
 from ..errors import OptionInvalid
+from .control_characters import CODES
 from .message import Id, Message
 
 MAX_LEASES: Final = 100  # that one consumer holds at a time, or gets in one pull
 MAX_LEASE_SECONDS: Final = 3_600.0  # seconds
 MAX_NACK_DELAY: Final = 86_400.0  # seconds that a nack may ask for
 
+MAX_REASON: Final = 200  # characters: a line for people, not a place for data
+NACKED: Final = "nack"  # the reason of a failure if the consumer gives none
+LEASE_EXPIRED: Final = "the lease expired"
+CONNECTION_LOST: Final = "the worker's connection was lost"
+
+_OWN_REASONS: Final = frozenset({"", NACKED, LEASE_EXPIRED, CONNECTION_LOST})
+_LINE_ENDS: Final = frozenset("\t\n\u2028\u2029")
 _ID = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,17})(?:-([1-9][0-9]{0,8}))?")
 
 
@@ -52,6 +60,20 @@ def parse_lease_id(text: str) -> LeaseId:
     raise OptionInvalid(
         f"{text[:60]!a} is not the id of a message or a lease: expected one such as k3f9a2-42 or k3f9a2-42-1"
     )
+
+
+def parse_reason(text: str) -> str:
+    """Why work has failed. Returns the text unchanged. Raises OptionInvalid."""
+    if not 1 <= len(text) <= MAX_REASON:
+        raise OptionInvalid(f"a reason has 1 to {MAX_REASON} characters; this one has {len(text)}")
+    if any(ord(char) in CODES or char in _LINE_ENDS for char in text):
+        raise OptionInvalid(f"reason {text[:60]!a} has control characters or more than one line")
+    return text
+
+
+def reason_cost(reason: str) -> int:
+    """The most bytes of memory that a reason takes: four for each character, if it is a consumer's own."""
+    return 0 if reason in _OWN_REASONS else 80 + 4 * len(reason)
 
 
 class Action(StrEnum):

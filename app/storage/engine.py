@@ -134,18 +134,20 @@ class Engine(ABC):
 
     @abstractmethod
     def claim(
-        self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False
-    ) -> Future[list[Lease]]:
+        self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False,
+        holder: str = "",
+    ) -> Future[list[Lease]]:  # fmt: skip
         """Lease at most `count` messages, and no more after `nbytes` bytes of bodies, each for `seconds` (None: the
-        group's ack_timeout). `bound`: the leases end with their connection to this server, however it ends. Empty if no
-        message is ready. Fails with NotFound."""
+        group's ack_timeout). `bound`: the leases end with their connection to this server, however it ends. `holder`:
+        the consumer, for people. Empty if no message is ready. Fails with NotFound."""
 
     @abstractmethod
     def settle(
-        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
-    ) -> Future[list[Outcome]]:
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None, *,
+        reason: str | None = None,
+    ) -> Future[list[Outcome]]:  # fmt: skip
         """Settle leases. `seconds`: the delay of a nack (None: the backoff), or the length of an extension (None: the
-        group's ack_timeout). Fails with NotFound."""
+        group's ack_timeout). `reason`: why the work failed, for people. Fails with NotFound."""
 
     @abstractmethod
     def group(self, topic: str, group: str) -> Future[GroupState]:

@@ -159,15 +159,18 @@ class LocalEngine(Engine):
         return self._work_in_slices(lambda core, now: core.group_admin.join(topic, group, now, make=make))
 
     def claim(
-        self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False
-    ) -> Future[list[Lease]]:
-        claim = partial(Groups.claim, count=count, nbytes=nbytes, seconds=seconds, bound=bound)
+        self, topic: str, group: str, *, count: int, nbytes: int, seconds: float | None, bound: bool = False,
+        holder: str = "",
+    ) -> Future[list[Lease]]:  # fmt: skip
+        claim = partial(Groups.claim, count=count, nbytes=nbytes, seconds=seconds, bound=bound, holder=holder)
         return self._work(lambda core, now: claim(core.groups, topic, group, now=now))
 
     def settle(
-        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
-    ) -> Future[list[Outcome]]:
-        return self._work(lambda core, now: core.groups.settle(topic, group, action, ids, seconds=seconds, now=now))
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None, *,
+        reason: str | None = None,
+    ) -> Future[list[Outcome]]:  # fmt: skip
+        settle = partial(Groups.settle, seconds=seconds, reason=reason)
+        return self._work(lambda core, now: settle(core.groups, topic, group, action, ids, now=now))
 
     def group(self, topic: str, group: str) -> Future[GroupState]:
         return self._work(lambda core, now: core.groups.state(topic, group, now))

@@ -9,7 +9,7 @@ from ..access.authenticator import MAX_TOKEN, Authenticator
 from ..access.grant import ANONYMOUS, UNAUTHENTICATED, UNAUTHORISED, Grant, Right, authorise
 from ..broker.broker import Broker
 from ..errors import MessageTooLarge, PlainmqError, Unauthorised
-from ..limits.quotas import client_of
+from ..limits.quotas import client_of, holder_name
 from ..messages.lease import Outcome
 from ..messages.message import Draft
 from ..messages.position import Gap
@@ -226,7 +226,7 @@ class LineSession(Session):
     def _settle(self, dialect: Dialect, commands: list[Settle]) -> None:
         first = commands[0]
         ids = [command.id for command in commands]
-        outcomes = self._broker.settle(first.topic, first.group, first.action, ids, first.seconds)
+        outcomes = self._broker.settle(first.topic, first.group, first.action, ids, first.seconds, reason=first.reason)
         self._reply(dialect, outcomes, partial(_settled, dialect, commands), len(commands))
 
     # Other commands
@@ -257,6 +257,7 @@ class LineSession(Session):
             credit=command.credit,
             lease=command.lease,
             client=self._client,
+            holder=holder_name(self._connection.token, self._connection.host("peername")),
         )
         self._subscriptions.add(key, consumer)
         consumer.start()  # it receives nothing in this turn

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from ..access.authenticator import SCHEME, Authenticator
 from ..access.grant import ANONYMOUS, UNAUTHENTICATED, Grant
 from ..errors import OptionInvalid, TokenMissing, Unauthorised
-from ..limits.quotas import client_of
+from ..limits.quotas import client_of, holder_name
 from ..messages.message import ID_MARK
 from .middleware.forwarded import SIGNS
 
@@ -35,9 +35,18 @@ def client(request: Request) -> str | None:
     return rate_limit_key(grant_of(request), request.client.host if request.client else None)
 
 
+def holder(request: Request) -> str:
+    """Who asks, for people: as the holder of leases."""
+    return holder_name(_token_name(grant_of(request)), request.client.host if request.client else None)
+
+
 def rate_limit_key(grant: Grant, address: str | None) -> str | None:
     """The owner in quotas for this grant and address."""
-    return client_of(None if grant is ANONYMOUS or grant is UNAUTHENTICATED else grant.name, address)
+    return client_of(_token_name(grant), address)
+
+
+def _token_name(grant: Grant) -> str | None:
+    return None if grant is ANONYMOUS or grant is UNAUTHENTICATED else grant.name
 
 
 def identify(request: Request, takes_tickets: bool) -> Grant:

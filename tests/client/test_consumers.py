@@ -242,10 +242,10 @@ def test_a_group_is_made_changed_and_deleted(client: Client, topic: str) -> None
     assert (made.start, made.ack_timeout, made.max_deliveries, made.dead_letter) == ("earliest", "90s", 1, gone)
     client.publish(topic, "x")
     (job,) = client.pull(topic, GROUP)
-    client.nack(topic, GROUP, job)
+    client.nack(topic, GROUP, job, reason="no paper")
     (dead,) = client.messages(gone)
     assert dead.dead
-    assert (dead.dead.id, dead.dead.group, dead.dead.reason) == (job.id, GROUP, "nack")
+    assert (dead.dead.id, dead.dead.group, dead.dead.reason) == (job.id, GROUP, "no paper")
     client.delete_group(topic, GROUP)
     with pytest.raises(NotFound):
         client.group(topic, GROUP)

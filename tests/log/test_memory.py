@@ -188,7 +188,7 @@ def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_
     group = Group(GroupSettings("a.dead", max_deliveries=1), 0)
 
     def bury(n: int) -> None:
-        group.lease(n + 1, 1.0)
+        group.lease(n + 1, 0.0, 1.0)
         assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
         group.dead_letter(n + 1)
         group.dirty.clear()

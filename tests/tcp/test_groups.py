@@ -53,10 +53,11 @@ class SlowEngine(MemoryEngine):
         return self._later(lambda: super(SlowEngine, self).join(topic, group, make))
 
     def settle(
-        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None
-    ) -> Future[list[Outcome]]:
+        self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None, *,
+        reason: str | None = None,
+    ) -> Future[list[Outcome]]:  # fmt: skip
         self.calls.append([f"{action} {topic} {id}" for id in ids])
-        return self._later(lambda: super(SlowEngine, self).settle(topic, group, action, ids, seconds))
+        return self._later(lambda: super(SlowEngine, self).settle(topic, group, action, ids, seconds, reason=reason))
 
     def _later(self, act: Callable[[], Future[Any]]) -> Future[Any]:
         future: Future[Any] = asyncio.get_running_loop().create_future()

@@ -267,8 +267,8 @@ async def test_a_send_is_in_the_log_before_an_ack_that_follows(kind: str, monkey
     def watched(name: str) -> None:
         ask = getattr(engine, name)
 
-        def asked(*of: Any) -> "Future[Any]":
-            future: Future[Any] = ask(*of)
+        def asked(*of: Any, **more: Any) -> "Future[Any]":
+            future: Future[Any] = ask(*of, **more)
             future.add_done_callback(lambda _: done.append(name))
             return future
 

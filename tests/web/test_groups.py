@@ -769,6 +769,24 @@ async def test_a_message_out_of_attempts_is_in_the_dead_letter_topic_with_its_st
     assert await group.settle("ack", id) == {id: "expired"}
 
 
+async def test_a_nack_says_why_and_the_dead_message_has_it(group: Group) -> None:
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    (id,) = await group.publish("work")
+    await group.pull()
+    assert await group.settle("nack", id, reason="printer on fire \U0001f525") == {id: "done"}
+    (dead,) = (await group.http.get(f"/topics/{group.topic}.dead/messages")).json()["messages"]
+    assert dead["dead"]["reason"] == "printer on fire \U0001f525"
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 201, "a\nb", "a\tb", "\x1b[2J", "\u202etxt", "a\u2028b"])
+async def test_a_reason_is_one_short_line_without_control_characters(group: Group, reason: str) -> None:
+    (id,) = await group.publish("work")
+    await group.pull()
+    answer = await group.http.post(f"{group.path}/nack", json={"ids": [id], "reason": reason})
+    assert code(answer) == (400, "option_invalid")
+    assert await group.counters("leased") == (1,)
+
+
 async def _let_expire(group: Group, _: ServerProcess) -> None:
     await group.pull(lease="0")
 

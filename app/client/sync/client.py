@@ -213,17 +213,23 @@ class Client:
         `unknown`. Raises LeaseExpired when every lease is over."""
         return self._settle(topic, group, "ack", ids)
 
-    def nack(self, topic: str, group: str, ids: Ids, *, delay: Duration | None = None) -> dict[str, Result]:
-        """These jobs are not done: another worker shall try, after a time that grows with the failures, or `delay`."""
-        return self._settle(topic, group, "nack", ids, delay=delay)
+    def nack(
+        self, topic: str, group: str, ids: Ids, *, delay: Duration | None = None, reason: str | None = None
+    ) -> dict[str, Result]:
+        """These jobs are not done: another worker shall try, after a time that grows with the failures, or `delay`.
+        `reason` is for people, at most 200 characters: `jobs` shows it, and the message has it when it is dead."""
+        return self._settle(topic, group, "nack", ids, reason=reason, delay=delay)
 
     def extend(self, topic: str, group: str, ids: Ids, *, lease: Duration | None = None) -> dict[str, Result]:
         """These jobs take longer: their leases end `lease` from now, or after the group's `ack_timeout`."""
         return self._settle(topic, group, "extend", ids, lease=lease)
 
-    def _settle(self, topic: str, group: str, verb: Verb, ids: Ids, **options: Duration | None) -> dict[str, Result]:
+    def _settle(
+        self, topic: str, group: str, verb: Verb, ids: Ids, *, reason: str | None = None, **options: Duration | None
+    ) -> dict[str, Result]:
         patience = self._connection.retry_for
-        return self._runner.run(self._queue(topic, group).settle, verb, ids, patience, **options)
+        queue = self._queue(topic, group)
+        return self._runner.run(queue.settle, verb, ids, patience, reason=reason, **options)
 
     def _queue(self, topic: str, group: str) -> WorkQueue:
         return WorkQueue(self._connection, topic, group)

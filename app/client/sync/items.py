@@ -81,9 +81,10 @@ class Worker(Stream[Job]):
         """The job is done, before the next one is asked for."""
         self._runner.run(self._work.settle, "ack")
 
-    def nack(self, *, delay: Duration | None = None) -> None:
-        """The job is not done: another worker shall try, after a time that grows with the failures, or `delay`."""
-        self._runner.run(self._work.settle, "nack", delay=delay)
+    def nack(self, *, delay: Duration | None = None, reason: str | None = None) -> None:
+        """The job is not done: another worker shall try, after a time that grows with the failures, or `delay`.
+        `reason` is for people, at most 200 characters."""
+        self._runner.run(self._work.settle, "nack", delay=delay, reason=reason)
 
     def extend(self, *, lease: Duration | None = None) -> None:
         """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""

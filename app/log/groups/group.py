@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ...errors import GroupInvalid
-from ...messages.lease import Action, Outcome
+from ...messages.lease import CONNECTION_LOST, LEASE_EXPIRED, NACKED, Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
 from .job import BACKOFF, InFlight
@@ -89,7 +89,7 @@ EMPTY_SIZE: Final = Size(0, 0, 0)
 
 class Group:
     __slots__ = (
-        "_deadlines", "_requeued", "acked", "begin", "closing", "counted_size", "cursor", "dead",
+        "_deadlines", "_job_bytes", "_requeued", "acked", "begin", "closing", "counted_size", "cursor", "dead",
         "dead_letter_pending", "dirty", "ended_leases", "gap", "jobs", "leased", "passed", "postponed", "recent_dead",
         "settings",
     )  # fmt: skip
@@ -111,6 +111,7 @@ class Group:
         self.dead = 0
         self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the end of the lease or of the delay
+        self._job_bytes = 0  # bytes of memory that the jobs take besides JOB_COST
         self._requeued: list[int] = []  # a heap of jobs that are ready again; it may contain jobs that are gone
         self.recent_dead: dict[int, None] = {}  # the newest dead messages
         self.counted_size = EMPTY_SIZE  # the size that the log has counted (Log.count_group)
@@ -134,6 +135,7 @@ class Group:
                 job.expires, job.due = None, 0.0
                 job.excused += 1
             group.leased += job.expires is not None
+            group._job_bytes += job.nbytes
             if job.expires is None and job.tries >= note.settings.max_deliveries:
                 group.postponed[seq] = None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
@@ -150,7 +152,7 @@ class Group:
     @property
     def size(self) -> "Size":
         nbytes = max(len(self.settings.dead_letter) - SHORT_TOPIC, 0) + RECENT_DEAD_COST * len(self.recent_dead)
-        return Size(1, len(self.jobs), nbytes)
+        return Size(1, len(self.jobs), nbytes + self._job_bytes)
 
     def is_unacked(self, seq: int) -> bool:
         """Whether the group still needs the message, so that the log must retain it."""
@@ -191,16 +193,17 @@ class Group:
                 return seq
         return None
 
-    def lease(self, seq: int, expires: float, bound: str = "") -> int:
+    def lease(self, seq: int, now: float, expires: float, *, bound: str = "", holder: str = "") -> int:
         """Lease a job from take_requeued(), or the next message after `cursor`; returns the number of the attempt.
-        `bound`: the run of the server with which the lease ends, if it is bound to a connection."""
+        `bound`: the run of the server with which the lease ends, if it is bound to a connection. `holder`: the
+        consumer, for people."""
         job = self.jobs.get(seq)
         if job is None:
             job = self.jobs[seq] = InFlight()
             self.cursor = seq
             self.passed += 1
         job.attempt += 1
-        job.expires, job.bound = expires, bound
+        job.expires, job.bound, job.holder, job.since = expires, bound, holder, now
         self.leased += 1
         self.dirty[seq] = None
         self._deadlines.set(seq, expires)
@@ -209,8 +212,7 @@ class Group:
     def forget(self, seq: int) -> None:
         """Remove the message from the group, because its ttl is over or the group is closing."""
         self.passed += seq > self.cursor
-        if job := self.jobs.pop(seq, None):
-            self.dirty[seq] = None
+        if job := self._remove(seq):
             if job.expires is not None:
                 self._end_lease(seq, job)
             self._deadlines.discard(seq)
@@ -226,13 +228,17 @@ class Group:
             if job.expires is None:
                 self._requeue(seq, job)
             else:
-                self._fail(seq, job, job.expires, "the lease expired")
+                self._fail(seq, job, job.expires, LEASE_EXPIRED)
 
     # Settling
 
-    def settle(self, action: Action, seq: int, attempt: int | None, now: float, seconds: float | None) -> Outcome:
+    def settle(
+        self, action: Action, seq: int, attempt: int | None, now: float, seconds: float | None, *,
+        reason: str | None = None,
+    ) -> Outcome:  # fmt: skip
         """End or extend the lease of this attempt (None: the current lease). `seconds`: a nack's delay (None: the
-        backoff) or an extension's length (None: the ack_timeout). pass_time(now) must have been called before."""
+        backoff) or an extension's length (None: the ack_timeout). `reason`: why the work failed. pass_time(now) must
+        have been called before."""
         job = self.jobs.get(seq)
         if job is None:
             return self._settled(action, seq)
@@ -242,15 +248,15 @@ class Group:
         match action:
             case Action.ACK:
                 self._end_lease(seq, job)
-                del self.jobs[seq]
+                self._remove(seq)
                 self.acked += 1
             case Action.EXTEND:
                 job.expires = now + (self.settings.ack_timeout if seconds is None else seconds)
                 self._deadlines.set(seq, job.expires)
             case Action.NACK:
-                self._fail(seq, job, now, "nack", seconds)
+                self._fail(seq, job, now, reason or NACKED, seconds)
             case Action.RETURN:
-                self._fail(seq, job, now, "the worker's connection was lost")
+                self._fail(seq, job, now, CONNECTION_LOST)
             case Action.RELEASE:
                 self._end_lease(seq, job)
                 job.excused += 1
@@ -263,6 +269,13 @@ class Group:
             return Outcome.UNKNOWN
         return Outcome.DONE if action is Action.ACK and seq not in self.recent_dead else Outcome.EXPIRED
 
+    def _remove(self, seq: int) -> InFlight | None:
+        job = self.jobs.pop(seq, None)
+        if job is not None:
+            self._job_bytes -= job.nbytes
+            self.dirty[seq] = None
+        return job
+
     def _end_lease(self, seq: int, job: InFlight) -> None:
         job.expires = None
         self.leased -= 1
@@ -273,7 +286,9 @@ class Group:
         self._end_lease(seq, job)
         self.dirty[seq] = None
         job.first_failure = at if job.first_failure is None else job.first_failure
+        self._job_bytes -= job.nbytes
         job.last_failure, job.reason = at, reason
+        self._job_bytes += job.nbytes
         wait = BACKOFF[min(job.tries, len(BACKOFF)) - 1] if delay is None else delay
         job.due = at + wait
         if wait and job.tries < self.settings.max_deliveries:
@@ -293,8 +308,8 @@ class Group:
     def dead_letter(self, seq: int) -> int | None:
         """The pending job has been published to the dead-letter topic. Returns a dead message that the group no longer
         remembers, if there is one."""
-        del self.jobs[seq], self.dead_letter_pending[seq]
-        self.dirty[seq] = None
+        self._remove(seq)
+        del self.dead_letter_pending[seq]
         self.dead += 1
         self.recent_dead[seq] = None
         if len(self.recent_dead) <= MAX_RECENT_DEAD:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from ...errors import NotFound
-from ...messages.lease import Action, Lease, LeaseId, Outcome
+from ...messages.lease import Action, Lease, LeaseId, Outcome, reason_cost
 from ...messages.message import Id, Message
 from ..changes import OnChange, Records, ignore_change
 from ..deadlines import Deadlines
@@ -180,16 +180,17 @@ class Groups:
             self._events.ready[topic, name] = None
 
     def claim(
-        self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False
-    ) -> list[Lease]:
+        self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False,
+        holder: str = "",
+    ) -> list[Lease]:  # fmt: skip
         """Lease at most `count` messages for `seconds` (None: the group's ack_timeout), and no more once their bodies
-        have `nbytes` bytes. `bound`: to a connection, so that the leases end with the server at the latest. Raises
-        NotFound, LogFull."""
+        have `nbytes` bytes. `bound`: to a connection, so that the leases end with the server at the latest. `holder`:
+        the consumer, for people. Raises NotFound, LogFull."""
         group = self.existing(topic, name)
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
         for message in self._claimable(topic, group, now):
-            attempt = group.lease(message.seq, expires, self._life if bound else "")
+            attempt = group.lease(message.seq, now, expires, bound=self._life if bound else "", holder=holder)
             leases.append(Lease(message, attempt, expires + self._log.ahead))
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
@@ -231,26 +232,31 @@ class Groups:
     # Settling
 
     def settle(
-        self, topic: str, name: str, action: Action, ids: Sequence[LeaseId], *, seconds: float | None, now: float
-    ) -> list[Outcome]:
+        self, topic: str, name: str, action: Action, ids: Sequence[LeaseId], *, seconds: float | None, now: float,
+        reason: str | None = None,
+    ) -> list[Outcome]:  # fmt: skip
         """The outcome for each id. `seconds`: a nack's delay (None: the backoff) or an extension's length (None: the
-        group's ack_timeout). pass_time(now) must have been called before. Raises NotFound."""
+        group's ack_timeout). `reason`: why the work failed; it is not kept when memory is short. pass_time(now) must
+        have been called before. Raises NotFound."""
         group = self.existing(topic, name)
         topic_log = self._log.existing(topic)
-        outcomes = [self._settle(topic_log, group, action, id, seconds=seconds, now=now) for id in ids]
+        if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
+            reason = None
+        outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
         self.refresh(topic, name, group)
         return outcomes
 
     def _settle(
-        self, topic_log: TopicLog, group: Group, action: Action, id: LeaseId, *, seconds: float | None, now: float
-    ) -> Outcome:
+        self, topic_log: TopicLog, group: Group, action: Action, id: LeaseId, *, now: float, seconds: float | None,
+        reason: str | None,
+    ) -> Outcome:  # fmt: skip
         seq = id.message.seq
         run = self._find(topic_log.name, seq, now)
         is_job = seq in group.jobs
         exists = is_job or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
-        outcome = group.settle(action, seq, id.attempt, now, seconds)
+        outcome = group.settle(action, seq, id.attempt, now, seconds, reason=reason)
         if is_job and outcome is Outcome.DONE and action is Action.ACK:  # a repeated ack settles nothing
             self._trimmer.settled(topic_log, seq)
         return outcome

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from ...messages.lease import reason_cost
+
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
 JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
 
@@ -20,8 +22,15 @@ class InFlight(msgspec.Struct, gc=False):
     first_failure: float | None = None
     last_failure: float = 0.0
     reason: str = ""
+    holder: str = ""  # the consumer that has the lease: the name of its token, or its address
+    since: float = 0.0  # when it was handed out
 
     @property
     def tries(self) -> int:
         """The attempts that count against max_deliveries."""
         return self.attempt - self.excused
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the job takes besides JOB_COST."""
+        return reason_cost(self.reason)

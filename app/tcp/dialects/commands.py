@@ -63,17 +63,18 @@ class Send(Batchable, gc=False):
 
 
 class Settle(Batchable, gc=False):
-    """`seconds`: the delay of a nack, or the length of an extension (None: the group's)."""
+    """`seconds`: the delay of a nack, or the length of an extension (None: the group's). `reason`: of a nack."""
 
     action: Action
     topic: str
     group: str
     id: LeaseId
     seconds: float | None = None
+    reason: str | None = None
 
     @property
     def batch_key(self) -> object:
-        return self.action, self.topic, self.group, self.seconds
+        return self.action, self.topic, self.group, self.seconds, self.reason
 
 
 class Auth(Command):

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from ...errors import PlainmqError, Refused
 from ...log.groups.group import parse_group
-from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id
+from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id, parse_reason
 from ...messages.message import TEXT, Delivery, Envelope
 from ...messages.position import EARLIEST, LATEST, AfterIndex
 from ...messages.record import encode_json
@@ -89,15 +89,18 @@ class _Ack(_Line, tag="ack"):
     def command(self) -> Command:
         return self._settle(Action.ACK, None)
 
-    def _settle(self, action: Action, seconds: float | None) -> Command:
-        return Settle(action, parse_topic(self.topic), parse_group(self.group), parse_lease_id(self.id), seconds)
+    def _settle(self, action: Action, seconds: float | None, reason: str | None = None) -> Command:
+        group, id = parse_group(self.group), parse_lease_id(self.id)
+        return Settle(action, parse_topic(self.topic), group, id, seconds, reason)
 
 
 class _Nack(_Ack, tag="nack"):
     delay: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
 
     def command(self) -> Command:
-        return self._settle(Action.NACK, None if self.delay is UNSET else parse_delay(self.delay))
+        delay = None if self.delay is UNSET else parse_delay(self.delay)
+        return self._settle(Action.NACK, delay, None if self.reason is UNSET else parse_reason(self.reason))
 
 
 class _Extend(_Ack, tag="extend"):

@@ -10,7 +10,7 @@ from ...broker.broker import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
 from ...log.groups.group import parse_group
 from ...messages.control_characters import escape_line
-from ...messages.lease import MAX_LEASES, Action, parse_lease_id
+from ...messages.lease import MAX_LEASES, Action, parse_lease_id, parse_reason
 from ...messages.message import Id, Receipt, parse_id
 from ...messages.position import LATEST, parse_start
 from ...messages.topic import parse_pattern, parse_topic
@@ -41,7 +41,7 @@ USAGE: Final = {
     "pub": "pub TOPIC TEXT...",
     "work": "work TOPIC GROUP [credit]",
     "ack": "ack TOPIC GROUP ID",
-    "nack": "nack TOPIC GROUP ID [delay]",
+    "nack": "nack TOPIC GROUP ID [delay] [reason...]",
     "extend": "extend TOPIC GROUP ID [lease]",
     "auth": "auth TOKEN",
     "topics": "topics",
@@ -71,7 +71,7 @@ plainmq: each line is a command, in one of three dialects, in any mixture.
     pub TOPIC TEXT...     publish the text
     work TOPIC GROUP [credit]      consume: JOB <topic> <id> <text>
     ack TOPIC GROUP ID             the job is done: the next one comes
-    nack TOPIC GROUP ID [delay]    the job failed: it is handed out again
+    nack TOPIC GROUP ID [delay] [reason...]   the job failed: it comes again
     extend TOPIC GROUP ID [lease]  the job takes longer than 30s
     auth TOKEN            present a token, if the server asks for one
     topics                list the topics
@@ -133,8 +133,20 @@ def _parse_credit(text: str) -> int:
 
 def _settle(action: Action, topic: str, rest: str) -> Command:
     group, id, seconds = (*_arguments(action, rest), "")[:3]
-    parsed = _SECONDS[action](seconds) if seconds else None
+    parsed = parse_lease(seconds) if seconds else None
     return Settle(action, parse_topic(topic), parse_group(group), parse_lease_id(id), parsed)
+
+
+def _nack(topic: str, rest: str) -> Command:
+    """The words behind the id are a delay, which begins with a digit, and a reason."""
+    words = _BLANKS.split(rest, 2)
+    _check_usage("nack", len(words) > 1)
+    group, id, said = (*words, "")[:3]
+    delay, reason = (*_BLANKS.split(said, 1), "")[:2] if said[:1].isdigit() else ("", said)
+    return Settle(
+        Action.NACK, parse_topic(topic), parse_group(group), parse_lease_id(id),
+        parse_delay(delay) if delay else None, parse_reason(reason) if reason else None,
+    )  # fmt: skip
 
 
 def _auth(token: str, rest: str) -> Command:
@@ -157,14 +169,13 @@ def _check_usage(verb: str, correct: bool) -> None:
         raise BadArguments(f"expected: {USAGE[verb]}")
 
 
-_SECONDS: Final = {Action.NACK: parse_delay, Action.EXTEND: parse_lease}
 _WITH_ARGUMENTS: Final[dict[str, Callable[[str, str], Command]]] = {
     "sub": _sub,
     "unsub": _unsub,
     "pub": _pub,
     "work": _work,
     "ack": partial(_settle, Action.ACK),
-    "nack": partial(_settle, Action.NACK),
+    "nack": _nack,
     "extend": partial(_settle, Action.EXTEND),
     "auth": _auth,
 }

@@ -24,9 +24,10 @@ from ...messages.lease import (
     Outcome,
     lease_id,
     parse_lease_id,
+    parse_reason,
 )
 from ...messages.record import as_lease_record
-from ..authentication import TICKET, client, grant_of, mark_of, resume_id_of
+from ..authentication import TICKET, client, grant_of, holder, mark_of, resume_id_of
 from ..body import given, read_json
 from ..permissions import names_of
 from ..problem import STATUS, problem
@@ -66,6 +67,7 @@ class Ack(msgspec.Struct, forbid_unknown_fields=True):
 
 class Nack(Ack):
     delay: str | None = None
+    reason: str | None = None
 
 
 class Extend(Ack):
@@ -97,8 +99,11 @@ async def pull(request: Request) -> Response:
     count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
     make = grant_of(request).may_make_group(topic)
     pulling = create_task(
-        broker.pull(topic, group, make=make, count=count, wait=seconds, lease=lease, client=client(request))
-    )
+        broker.pull(
+            topic, group, make=make, count=count, wait=seconds, lease=lease, client=client(request),
+            holder=holder(request),
+        )
+    )  # fmt: skip
     if await client_leaves(request, pulling):
         with suppress(CancelledError, PlainmqError):  # then nothing was leased
             await broker.settle(topic, group, Action.RETURN, [lease_id(taken) for taken in (await pulling).leases])
@@ -123,7 +128,10 @@ async def stream_work(request: Request) -> Response:
     gap = await broker.join(topic, group, make=False)
 
     def subscribe(encoder: LeaseEncoder, sink: Sink) -> PushConsumer:
-        return broker.push(topic, group, encoder, sink, credit=credit, lease=lease, aging=True, client=client(request))
+        return broker.push(
+            topic, group, encoder, sink, credit=credit, lease=lease, aging=True, client=client(request),
+            holder=holder(request),
+        )  # fmt: skip
 
     lifetime = StreamLifetime(request.app.state.authenticator, grant_of(request), options.get("timeout"))
     mark = mark_of(request)
@@ -156,8 +164,11 @@ async def _settle(request: Request, action: Action) -> Response:
     options = read_options(request, parsers)
     body = await read_json(request, kind, 'ids such as {"ids":["k3f9a2-42"]}')
     ids = {id: parse_lease_id(id) for id in body.ids}
-    seconds = _seconds(options, given(body), parsers)
-    outcomes = await broker.settle(topic, group, action, [*ids.values()], seconds)
+    said = given(body)
+    reason = parse_reason(said["reason"]) if "reason" in said else None
+    outcomes = await broker.settle(
+        topic, group, action, [*ids.values()], _seconds(options, said, parsers), reason=reason
+    )
     return _answer(broker, ids, outcomes)
 
 

@@ -355,6 +355,32 @@ async def test_text_has_nack_and_extend_too(peer: Peer, topic: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", "nack"),
+        ("1ms", "nack"),
+        ("printer on fire", "printer on fire"),
+        ("1ms printer  on fire", "printer  on fire"),
+        ("0 5 of them", "5 of them"),
+        (',"reason":"printer on fire"', "printer on fire"),
+        (',"delay":"0","reason":"p\u00e9n"', "p\u00e9n"),
+    ],
+)
+async def test_a_nack_says_why_in_every_dialect(
+    peer: Peer, server: ServerProcess, topic: str, said: str, reason: str
+) -> None:
+    """The message is dead after its first attempt, and its record has the reason."""
+    async with http_client(server.url) as http:
+        await http.put(f"/topics/{topic}/groups/g", json={"max_deliveries": 1})
+        (a,) = await publish(peer, topic, "a")
+        await http.post(f"/topics/{topic}/groups/g/pull")
+        answer = await peer.ask(settle("nack", topic, a, said) if said[:1] == "," else f"nack {topic} g {a} {said}")
+        assert answer in {DONE, b"OK done\r\n"}
+        (dead,) = (await http.get(f"/topics/{topic}.dead/messages")).json()["messages"]
+        assert dead["dead"]["reason"] == reason
+
+
+@pytest.mark.parametrize(
     ("typed", "answer"),
     [
         ("work foo", "bad_arguments expected: work TOPIC GROUP [credit]"),
@@ -378,8 +404,13 @@ async def test_text_has_nack_and_extend_too(peer: Peer, topic: str) -> None:
             "ack foo g 1",
             "option_invalid '1' is not the id of a message or a lease: expected one such as k3f9a2-42 or k3f9a2-42-1",
         ),
-        ("nack foo", "bad_arguments expected: nack TOPIC GROUP ID [delay]"),
-        ("nack foo g k3-1 1s 2s", "bad_arguments expected: nack TOPIC GROUP ID [delay]"),
+        ("nack foo", "bad_arguments expected: nack TOPIC GROUP ID [delay] [reason...]"),
+        ("nack foo g", "bad_arguments expected: nack TOPIC GROUP ID [delay] [reason...]"),
+        (
+            "nack foo g k3-1 5 of them",
+            "option_invalid '5' is not a duration: expected a number and a unit, such as 500ms, 30s, 10m, 2h or 1d",
+        ),
+        (f"nack foo g k3-1 {'x' * 201}", "option_invalid a reason has 1 to 200 characters; this one has 201"),
         ("nack foo g k3-1 2d", "option_invalid a delay is at most 1d, not 2d"),
         ("extend foo g k3-1 2h", "option_invalid a lease lasts longer than 0 and at most 1h, not 2h"),
         ("extend foo g k3-1 0", "option_invalid a lease lasts longer than 0 and at most 1h, not 0"),

@@ -172,7 +172,7 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
     assert all(" " <= character <= "~" for line in lines for character in line)
     words = [
         "sub TOPIC [since]", "unsub TOPIC [group]", "pub TOPIC TEXT...", "work TOPIC GROUP [credit]",
-        "ack TOPIC GROUP ID", "nack TOPIC GROUP ID [delay]", "extend TOPIC GROUP ID [lease]",
+        "ack TOPIC GROUP ID", "nack TOPIC GROUP ID [delay] [reason...]", "extend TOPIC GROUP ID [lease]",
         "topics", "ping", "help", "quit",
     ]  # fmt: skip
     json = ['{"command":"subscribe",', '{"command":"send",', '{"command":"unsubscribe",']
