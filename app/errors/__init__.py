@@ -1,36 +1,37 @@
-"""What can go wrong, as a tree. Each class has a `code` that programs may rely on; its text is a sentence for people.
+"""The errors of the program, as a tree. Each class has a `code` that clients may rely on; its text is a sentence for
+people.
 
 PlainmqError
-├── Refused              what was asked cannot be done as asked; nothing was changed
-│   ├── TopicInvalid         not a lawful topic name or pattern
-│   ├── GroupInvalid         not a lawful name of a group
+├── Refused              the request cannot be done as it is; nothing was changed
+│   ├── TopicInvalid         not a valid topic name or pattern
+│   ├── GroupInvalid         not a valid group name
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
-│   ├── NotHttp              what came to the HTTP door is something else
-│   ├── UpgradeUnsupported   a request to go on in another protocol
-│   ├── HeadTooLarge         a request whose headers are too many or too long
-│   ├── TargetTooLong        a request whose target is
-│   ├── RequestTimeout       a request that comes in too slowly
-│   ├── HostInvalid          a request without one lawful Host
-│   ├── HostUnknown          a request for a server of another name
-│   ├── OriginForbidden      a request that a page of another site has sent
-│   ├── Unauthorised         nobody we know: a token that is not good
+│   ├── NotHttp              bytes on the HTTP port that are not HTTP
+│   ├── UpgradeUnsupported   a request to switch to another protocol
+│   ├── HeadTooLarge         a request with too many headers, or too long ones
+│   ├── TargetTooLong        a request with a too long target
+│   ├── RequestTimeout       a request that arrives too slowly
+│   ├── HostInvalid          a request without exactly one valid Host
+│   ├── HostUnknown          a request for another host name
+│   ├── OriginForbidden      a request from a page of another site
+│   ├── Unauthorised         an invalid token
 │   │   └── TokenMissing         no token
-│   ├── Forbidden            somebody we know, who may not do this
-│   ├── UseForbidden         a page that would run a message
-│   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they came
+│   ├── Forbidden            the token lacks the right
+│   ├── UseForbidden         a page that would run a message as a script, style or plug-in
+│   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they are sent
 │   ├── NotFound             no such topic, group or message
-│   ├── LeaseExpired         the lease is over: the message goes to a worker again, or has gone to one
-│   ├── TopicLimit           one topic more than the server keeps
+│   ├── LeaseExpired         the lease is over: another worker has the message, or gets it
+│   ├── TopicLimit           one topic more than the server may have
 │   ├── GroupLimit           one group more than a topic may have
-│   ├── RateLimited          more, or more often, than one client may
-│   └── LogFull              no room that may be freed
-└── Busy                 not now
+│   ├── RateLimited          more requests than one client may make in this time
+│   └── LogFull              no space, and nothing that retention may delete
+└── Busy                 the server cannot do it now
     ├── Draining             the server is stopping
-    ├── SubscriberLimit      one subscriber more than the server serves
-    ├── Overloaded           more is on its way in than the server holds
-    ├── TokensUnreadable     nobody knows which tokens are good
-    └── StorageFailed        the disk did not take it
+    ├── SubscriberLimit      one subscriber more than the server, or one client, may have
+    ├── Overloaded           more bytes are being received than the server may hold
+    ├── TokensUnreadable     the token file cannot be read
+    └── StorageFailed        the disk did not store it
 """
 
 from typing import ClassVar
@@ -97,7 +98,7 @@ class Unauthorised(Refused):
 
 
 class TokenMissing(Unauthorised):
-    """The same code: what a client has to do is the same."""
+    """Has the code of its base class: the client has to do the same."""
 
 
 class Forbidden(Refused):
@@ -129,7 +130,7 @@ class GroupLimit(Refused):
 
 
 class RateLimited(Refused):
-    """`wait`: seconds until it may be tried again."""
+    """`wait`: seconds until the client may try again."""
 
     code = "rate_limited"
 

@@ -1,4 +1,4 @@
-"""Why a file cannot be used, for people: what the system says, and whose it is."""
+"""Why a file cannot be used, for people: the error of the system, and the owner of the file."""
 
 import errno
 import os
@@ -9,19 +9,21 @@ _DENIED: Final = (errno.EACCES, errno.EPERM)
 
 
 def reason(path: Path, error: OSError) -> str:
-    """`Permission denied`, and if it is another user's: `... (/data belongs to user 0, and this is user 10001: chown
-    10001 /data)`. A container's users have numbers, and often no names."""
-    said = error.strerror or type(error).__name__
-    return f"{said}{_whose(path)}" if error.errno in _DENIED else said
+    """`Permission denied`, or, if the file has another owner, `Permission denied (/data belongs to user 0, and this is
+    user 10001: chown 10001 /data)`. Users have numbers, because in a container they often have no names."""
+    text = error.strerror or type(error).__name__
+    return f"{text}{_owner_hint(path)}" if error.errno in _DENIED else text
 
 
-def _whose(path: Path) -> str:
-    """Of the file, or else of the nearest folder that is there."""
-    us = os.geteuid()
-    for place in (path, *path.absolute().parents):
+def _owner_hint(path: Path) -> str:
+    """Names the owner of the file, or of the nearest folder above it that exists."""
+    user = os.geteuid()
+    for existing in (path, *path.absolute().parents):
         try:
-            owner = place.stat().st_uid
+            owner = existing.stat().st_uid
         except OSError:
             continue
-        return f" ({place} belongs to user {owner}, and this is user {us}: chown {us} {place})" if owner != us else ""
+        if owner == user:
+            return ""
+        return f" ({existing} belongs to user {owner}, and this is user {user}: chown {user} {existing})"
     return ""

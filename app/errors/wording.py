@@ -1,4 +1,4 @@
-"""What libraries say, in words of people instead of Python's types, numbers and names."""
+"""Error texts of libraries, reworded for people: without Python's types, error numbers and names."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _SENTENCES: Final[tuple[tuple[Pattern[str], str | Callable[[Match[str]], str]], 
     (re.compile(r"Invalid enum value (?P<seen>.*)"), r"\g<seen> is none of the values that are allowed"),
     (re.compile(r"Invalid value (?P<seen>.*)"), r"\g<seen> is none of the values that are allowed"),
     (re.compile(r"Object missing required field `(?P<name>.*)`"), r"'\g<name>' is missing"),
-    (re.compile(r"Object contains unknown field `((?s:.*))`"), lambda said: f"{quoted(said[1])} is not known"),
+    (re.compile(r"Object contains unknown field `((?s:.*))`"), lambda match: f"{quoted(match[1])} is not known"),
     (re.compile(r"Expected `str` matching regex '\^\[!-~\]\+.*"), "expected printable ASCII without blanks"),
     (re.compile(r"Expected `str` matching regex '\^\[0-9a-f\]\{64\}.*"), "expected 64 of the characters 0-9 and a-f"),
     (re.compile(r"Expected `str` matching regex .*"), "it has characters that it cannot have"),
@@ -30,27 +30,27 @@ _SENTENCES: Final[tuple[tuple[Pattern[str], str | Callable[[Match[str]], str]], 
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _TYPE: Final = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
 _BOUND: Final = re.compile(r"(?<= )(>=|<=|>|<)(?= )")
-_WHOLE: Final = re.compile(r"(?<= )(\d+)\.0\Z")
+_POINT_ZERO: Final = re.compile(r"(?<= )(\d+)\.0\Z")
 _NOISE: Final = re.compile(r"\A\[[^\]]*\] | \(_ssl\.c:\d+\)|\.\Z")
-_PLACE: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`\Z")
+_PATH: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`\Z")
 
 
 def in_words(error: Exception) -> str:
-    """`max_messages: expected a whole number, got a text`"""
-    said = str(error)
-    place = _PLACE.search(said)
-    said = _PLACE.sub("", said)
+    """Such as `max_messages: expected a whole number, got a text`."""
+    text = str(error)
+    path = _PATH.search(text)
+    text = _PATH.sub("", text)
     for pattern, sentence in _SENTENCES:
-        if pattern.match(said):
-            said = pattern.sub(sentence, said, count=1)
+        if pattern.match(text):
+            text = pattern.sub(sentence, text, count=1)
             break
-    said = _WHOLE.sub(r"\1", _BOUND.sub(lambda bound: _BOUNDS[bound[1]], _TYPE.sub(_named, said)))
-    return f"{place[1]}: {said}" if place and place[1] else said
+    text = _POINT_ZERO.sub(r"\1", _BOUND.sub(lambda bound: _BOUNDS[bound[1]], _TYPE.sub(_type_names, text)))
+    return f"{path[1]}: {text}" if path and path[1] else text
 
 
-def quoted(seen: str | bytes, most: int = 60) -> str:
-    """The beginning of what somebody has sent, in quotes: as it is, but for what cannot be printed."""
-    text = (seen.decode(errors="backslashreplace") if isinstance(seen, bytes) else seen)[:most]
+def quoted(received: str | bytes, longest: int = 60) -> str:
+    """The beginning of a text that a client has sent, in quotes, with unprintable characters escaped."""
+    text = (received.decode(errors="backslashreplace") if isinstance(received, bytes) else received)[:longest]
     return "'" + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text) + "'"
 
 
@@ -59,6 +59,6 @@ def cause(error: Exception) -> str:
     return _NOISE.sub("", str(error))
 
 
-def _named(types: Match[str]) -> str:
+def _type_names(types: Match[str]) -> str:
     words = types[1].split(" | ")
     return " or ".join(_TYPES[word] for word in words) if _TYPES.keys() >= {*words} else types[0]
