@@ -8,6 +8,7 @@ PlainmqError
 │   ├── OptionInvalid        an option, id or position that cannot be read
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
 │   ├── NotHttp              bytes on the HTTP port that are not HTTP
+│   ├── VersionUnsupported   a request in a version of HTTP that the server does not support
 │   ├── UpgradeUnsupported   a request to switch to another protocol
 │   ├── HeadTooLarge         a request with too many headers, or too long ones
 │   ├── TargetTooLong        a request with a too long target
@@ -63,6 +64,10 @@ class MessageTooLarge(Refused):
 
 class NotHttp(Refused):
     code = "not_http"
+
+
+class VersionUnsupported(Refused):
+    code = "version_unsupported"
 
 
 class UpgradeUnsupported(Refused):

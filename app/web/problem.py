@@ -37,6 +37,7 @@ from ..errors import (
     Unauthorised,
     UpgradeUnsupported,
     UseForbidden,
+    VersionUnsupported,
 )
 from .authentication import resume_id_of
 from .middleware.security_headers import secured
@@ -48,6 +49,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     GroupInvalid: HTTPStatus.BAD_REQUEST,
     OptionInvalid: HTTPStatus.BAD_REQUEST,
     NotHttp: HTTPStatus.BAD_REQUEST,
+    VersionUnsupported: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     UpgradeUnsupported: HTTPStatus.NOT_IMPLEMENTED,
     HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     TargetTooLong: HTTPStatus.REQUEST_URI_TOO_LONG,

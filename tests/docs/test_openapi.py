@@ -171,6 +171,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used_but_what_an
     assert used <= written
     any_request = {"MethodNotAllowed", "InternalError", "HostInvalid", "HostUnknown", "OriginForbidden"}
     any_request |= {"RequestTimeout", "TargetTooLong", "HeadTooLarge", "LoginLimit", "NotHttp", "UpgradeUnsupported"}
+    any_request |= {"VersionUnsupported"}
     assert written - used == {f"responses/{name}" for name in any_request}
 
 

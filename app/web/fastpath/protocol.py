@@ -25,11 +25,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from ...access.grant import Grant
-from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported
+from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported, VersionUnsupported
 from ...net.sockets import abort_when_sent, is_tls
 from ..authentication import rate_limit_key
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
+from ..middleware.origin import WRONG_VERSION
 from ..streaming.lifetime import StreamLifetime
 from ..streaming.takeover import REQUEST, Request, Subscription
 from . import raw_heads, requests
@@ -37,11 +38,13 @@ from .context import ServerContext
 from .limits import MAX_PIPELINED, SlowRequestDetector, Stage, check_parts, head_size
 from .replies import PublishReply, Refusal
 from .stream_sink import StreamSink
+from .target import origin_form
 
 _REQUEST: Final = Stage.REQUEST  # members of an enum are slow to look up
 HIGH_WATER: Final = 64 << 10  # bytes that a TLS transport may buffer in each direction, as a plain one does
 
 _NOT_HTTP: Final = "this is not a request of HTTP/1.1"
+_INVALID_VERSION: Final = "Invalid HTTP version"  # what the parser says
 _NOT_ASCII: Final = "a URL is written in ASCII, and others by their bytes in UTF-8: %C3%A9 for \u00e9"
 _UPGRADE: Final = b"upgrade"
 _CONNECT: Final = b"CONNECT"
@@ -164,9 +167,10 @@ class Connection(HttpToolsProtocol):
 
     def _build_request(self) -> None:
         """Let uvicorn make a request of the parsed head."""
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
         current = self.parser.get_http_version() == "1.1"
+        url, headers = origin_form(self.url, self.headers, old=not current)
+        expect = self.expect_100_continue
+        super().on_message_begin()
         self.url, self.expect_100_continue = url, expect and current  # RFC 9110, section 10.1.1
         self.headers += headers
         super().on_headers_complete()
@@ -284,6 +288,8 @@ class Connection(HttpToolsProtocol):
         if cause is not None and not isinstance(cause, httptools.HttpParserError):
             self.loop.call_exception_handler({"message": "a request was not read", "exception": cause})
             return PlainmqError("this is a fault of the server; it was logged")
+        if str(error) == _INVALID_VERSION:
+            return VersionUnsupported(WRONG_VERSION)
         ascii_only = data.partition(b"\r\n")[0].isascii()
         return NotHttp(_NOT_HTTP if ascii_only else _NOT_ASCII)
 

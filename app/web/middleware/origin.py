@@ -1,6 +1,8 @@
-"""The check of Host and Origin. A page of any site can make a browser send requests to this server. They are known by
-the name that they ask for (`Host`) and by the origin of the page (`Origin`; where a browser leaves it out, as for an
-image, `Sec-Fetch-Site`). Programs such as curl are not affected.
+"""The check of the version, of Host and of Origin.
+
+A page of any site can make a browser send requests to this server. They are known by the name that they ask for
+(`Host`) and by the origin of the page (`Origin`; where a browser leaves it out, as for an image, `Sec-Fetch-Site`).
+Programs such as curl are not affected.
 
 An unknown name means DNS rebinding: the name of a foreign page was made to point here. An address is always accepted,
 since it cannot be rebound. RFC 9110, sections 7.2 and 7.4; the Origin header of WHATWG Fetch; W3C Fetch Metadata
@@ -15,10 +17,12 @@ from typing import Final
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...errors import HostInvalid, HostUnknown, OriginForbidden, Refused
+from ...errors import HostInvalid, HostUnknown, OriginForbidden, Refused, VersionUnsupported
 from ..problem import problem_of
 
 ANY: Final = "*"
+WRONG_VERSION: Final = "this server speaks HTTP/1.1 and HTTP/1.0"
+_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})  # 2 and 3: another ASGI server speaks them. Not "2.0": as text
 SITE: Final = b"sec-fetch-site"
 OUR_SITES: Final = (b"none", b"same-origin")  # `none`: the user typed the address or used a bookmark
 _HINT: Final = ": let it pass on Host (nginx: proxy_set_header Host $http_host)"
@@ -49,6 +53,11 @@ class Rules(msgspec.Struct, frozen=True):
         )
 
 
+def is_host(host: str) -> bool:
+    """True if it is written as a Host is."""
+    return bool(_name(host))
+
+
 def _name(host: str) -> str:
     match = _HOST.fullmatch(host)
     return match[1].strip("[]").lower().rstrip(".") if match else ""
@@ -76,13 +85,17 @@ class OriginCheck:
         except Refused as error:
             scope["app"].state.broker.counters.refusals[error.code] += 1
             response = problem_of(error)
+            if isinstance(error, VersionUnsupported):
+                response.headers["Connection"] = "close"  # where such a request ends is uncertain
             response.headers.update(_cors_headers(scope["headers"], self._rules))
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raises HostInvalid, HostUnknown, OriginForbidden."""
+        """Raises VersionUnsupported, HostInvalid, HostUnknown, OriginForbidden."""
+        if scope["http_version"] not in _VERSIONS:
+            raise VersionUnsupported(WRONG_VERSION)
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         host = self._host(scope)
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
