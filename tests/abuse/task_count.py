@@ -1,22 +1,22 @@
-"""plainmq, which answers a SIGUSR1 with how many tasks it has: a line on stderr."""
+"""`plainmq`, which writes the number of its tasks to standard error at each SIGUSR1."""
 
 import asyncio
 import signal
 import sys
-from typing import Any
+
+import uvloop
 
 from app.cli import main
-from app.server import run
 
-_serve = run._serve
+new_event_loop = uvloop.new_event_loop
 
 
-async def _counted(*arguments: Any) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, lambda: print(f"tasks {len(asyncio.all_tasks())}", file=sys.stderr))
-    await _serve(*arguments)
+def counting_event_loop() -> uvloop.Loop:
+    loop = new_event_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: print(f"tasks {len(asyncio.all_tasks(loop))}", file=sys.stderr))
+    return loop
 
 
 if __name__ == "__main__":
-    setattr(run, "_serve", _counted)  # noqa: B010
+    uvloop.new_event_loop = counting_event_loop
     main(prog_name="plainmq")

@@ -38,24 +38,24 @@ async def churn(server: ServerProcess, seconds: int) -> None:
         await pause
 
 
-async def census(server: ServerProcess) -> int:
-    """How many tasks it has."""
+async def resources(server: ServerProcess) -> tuple[int, int]:
+    """The numbers of open files and of tasks that the server has."""
     server.process.send_signal(signal.SIGUSR1)
     assert server.process.stderr
     line = await asyncio.to_thread(server.process.stderr.readline)
-    return int(line.removeprefix("tasks "))
+    return server.open_files(), int(line.removeprefix("tasks "))
 
 
 async def run(warm_up: int, seconds: int, slack: int) -> None:
     with start_server(program=("tests.abuse.task_count",)) as server:
         async with http_client(server.url) as http:
             await publish(http)
-            base = server.open_files(), await census(server)
+            base = await resources(server)
             await churn(server, warm_up)
             early = server.resident()
             await churn(server, seconds)
             async with asyncio.timeout(DEADLINE):
-                while await numbers(http, "plainmq_subscribers") or (server.open_files(), await census(server)) != base:
+                while await numbers(http, "plainmq_subscribers") or await resources(server) != base:
                     pass
             grown = server.resident() - early
             visits = seconds * RATE

@@ -160,18 +160,27 @@ def test_where_nobody_is_asked_every_plain_publish_goes_the_short_way() -> None:
         assert Asked(OPEN).is_short("a", *shown)
 
 
-def test_the_known_tokens_are_bounded() -> None:
+def test_of_the_known_tokens_the_oldest_are_forgotten() -> None:
+    verified: list[str] = []
+
     class JwtKeys:
         origins = ()
 
         def verify(self, token: str, now: float) -> Grant:
+            verified.append(token)
             return Grant(token, expires=now + 1)
 
     authenticator = Authenticator(keys=JwtKeys())
-    for number in range(MAX_KNOWN + 10):
-        authenticator.authenticate(f"a.b.{number}", "")
-    assert len(authenticator._by_token) == MAX_KNOWN
-    assert authenticator.authenticate("a.b.0", "").name == "a.b.0"
+    tokens = [f"a.b.{number}" for number in range(MAX_KNOWN + 10)]
+    for token in tokens:
+        authenticator.authenticate(token, "")
+    assert verified == tokens
+    for token in tokens[10:]:  # of these each is known
+        authenticator.authenticate(token, "")
+    assert verified == tokens
+    for token in tokens[:10]:
+        assert authenticator.authenticate(token, "").name == token
+    assert verified == tokens + tokens[:10]
 
 
 class AuthSession:

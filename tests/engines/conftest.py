@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import wraps
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -48,6 +48,7 @@ class Opened:
         self.delivered: list[Message] = []
         self.takers = 0  # how many listen: what deliver answers
         self.news = asyncio.Event()
+        self.before_delivery: Callable[[], object] | None = None
         self.ended_leases: list[tuple[str, str, str]] = []
         self.readied: list[tuple[str, str]] = []
 
@@ -60,6 +61,8 @@ class Opened:
 
     def deliver(self, runs: Sequence[Run]) -> dict[int, int]:
         messages = [message for run in runs for message in run.messages]
+        if messages and self.before_delivery:
+            self.before_delivery()
         self.delivered += messages
         self.news.set()
         if not self.takers:
@@ -67,55 +70,52 @@ class Opened:
         return {message.seq: 1 if message.delivery == "one" else self.takers for message in messages}
 
 
-def _slowly(verb: Callable[..., asyncio.Future[Any]]) -> Callable[..., asyncio.Future[Any]]:
-    """The question takes some turns of the event loop, and so does the answer."""
+def slowly(ask: Callable[[], asyncio.Future[Any]]) -> asyncio.Future[Any]:
+    """Ask after some turns of the event loop. The answer takes as many again."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    @wraps(verb)
-    def ask(*args: Any, **options: Any) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+    def send() -> None:
+        asked = ask()
+        if asked.done():
+            after(TURNS, receive, asked)
+        else:
+            asked.add_done_callback(receive)
 
-        def arrive() -> None:
-            asked = verb(*args, **options)
-            if asked.done():
-                _after(TURNS, come_back, asked)
-            else:
-                asked.add_done_callback(come_back)
+    def receive(known: asyncio.Future[Any]) -> None:
+        error = known.exception()
+        if answer.cancelled():
+            return
+        if error is None:
+            answer.set_result(known.result())
+        else:
+            answer.set_exception(error)
 
-        def come_back(known: asyncio.Future[Any]) -> None:
-            error = known.exception()
-            if answer.cancelled():
-                return
-            if error is None:
-                answer.set_result(known.result())
-            else:
-                answer.set_exception(error)
-
-        _after(TURNS, arrive)
-        return answer
-
-    return ask
+    after(TURNS, send)
+    return answer
 
 
-def _after(turns: int, call: Callable[..., None], *args: Any) -> None:
+def after(turns: int, call: Callable[..., None], *args: Any) -> None:
     if turns:
-        asyncio.get_running_loop().call_soon(_after, turns - 1, call, *args)
+        asyncio.get_running_loop().call_soon(after, turns - 1, call, *args)
     else:
         call(*args)
 
 
-TURNS: Final = 2
+TURNS: Final = 2  # of the event loop
 
 
 class SlowEngine(MemoryEngine):
-    """One whose answers are not there at once: as if a disk or another machine had to be asked."""
+    """Answers later, as if a disk or another machine had to be asked."""
 
-    _ask = _slowly(MemoryEngine._ask)
-    _ask_in_slices = _slowly(MemoryEngine._ask_in_slices)
+    def _ask(self, *question: Any, **options: Any) -> asyncio.Future[Any]:
+        return slowly(partial(super()._ask, *question, **options))
+
+    def _ask_in_slices(self, *question: Any, **options: Any) -> asyncio.Future[Any]:
+        return slowly(partial(super()._ask_in_slices, *question, **options))
 
 
 class DiskEngine(SqliteEngine):
-    """On a file that goes with it."""
+    """On a temporary file."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._folder = TemporaryDirectory()

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from app.fanout.cohort import SMALL_BATCH_BYTES
+from app.fanout.cohort import SMALL_BATCH_BYTES, Cohort
 from app.fanout.fanout import Fanout
+from app.fanout.index import SubscriptionIndex
 from app.limits.buffered_bytes import OutboundBudget
 from app.log.reading import Page
 from app.log.run import make_runs
@@ -179,8 +180,9 @@ def test_zero_is_never() -> None:
     assert bench.sink.writes == [["a"], ["b"]]
 
 
-def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.fanout.index.MAX_REMEMBERED", 5)
+def test_a_bounded_number_of_topics_is_remembered_with_the_right_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.fanout.index.MAX_REMEMBERED", 5)  # cohorts, plus one per topic
+    searched = recorded_searches(monkeypatch)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
     bench.fanout.subscribe(TopicFilter(["*"]), TEXT, wide).start(LATEST)
@@ -188,9 +190,22 @@ def test_what_is_remembered_of_who_listens_is_bounded_and_right(monkeypatch: pyt
         seq = bench.fanout.head + 1
         bench.fanout.deliver([*make_runs(draft(topic, b"%d" % seq), "e", seq, 0, 0.0)])
         bench.turns.turn()
-        assert len(bench.fanout._index._remembered) <= 5
+    assert searched == ["t", "u", "v", "t", "w"]  # t takes three of the five, u two; v has all forgotten
     assert bench.sink.writes == [["1"], ["4"], ["6"]]
     assert wide.writes == [[str(number)] for number in range(1, 7)]
+
+
+def recorded_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The topics whose subscribers are searched, and not remembered, from now on."""
+    searched: list[str] = []
+    find = SubscriptionIndex.find
+
+    def recorded(index: SubscriptionIndex, topic: str) -> tuple[Cohort, ...]:
+        searched.append(topic)
+        return find(index, topic)
+
+    monkeypatch.setattr(SubscriptionIndex, "find", recorded)
+    return searched
 
 
 def test_a_message_that_cannot_be_delivered_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The structures that keep messages, against a plain list."""
 
 import random
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,17 @@ def newest(walk: TopicMessages | LogMessages) -> list[Message]:
     return [message for run in walk.newest() for message in run.newest()]
 
 
-@pytest.fixture(params=["memory", "disk"])
-def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MessageStore]:
-    if request.param == "memory":
-        yield MemoryMessageStore()
-        return
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     file = StoreFile(tmp_path / "log.db", "full")
     file.db.execute("BEGIN")
-    yield DiskMessageStore(file.db, Epochs("e"))
+    yield file.db
     file.close()
+
+
+@pytest.fixture(params=["memory", "disk"])
+def history(request: pytest.FixtureRequest, database: sqlite3.Connection) -> MessageStore:
+    return MemoryMessageStore() if request.param == "memory" else DiskMessageStore(database, Epochs("e"))
 
 
 def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: MessageStore) -> None:
@@ -86,7 +89,9 @@ def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whateve
         )
 
 
-def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: MessageStore) -> None:
+def test_messages_that_came_together_are_found_and_given_up_one_by_one(
+    history: MessageStore, database: sqlite3.Connection
+) -> None:
     dice = random.Random(7)
     ring, plain, seq = history.of_topic("a"), list[Message](), 1
     for turn in range(150):
@@ -113,7 +118,7 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(history: 
         if isinstance(history, DiskMessageStore) and dice.random() < 0.6:
             dice.choice([history.flush, history.write])()
             if dice.random() < 0.5:  # as after a start
-                history = DiskMessageStore(history._db, Epochs("e"), history.remaining)
+                history = DiskMessageStore(database, Epochs("e"), history.remaining)
                 ring = history.of_topic("a")
         check_ring(ring, plain, dice.randrange(seq))
         assert behind(history.messages, 0) == newest(history.messages)[::-1] == plain

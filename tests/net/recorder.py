@@ -1,8 +1,8 @@
 """A server in this process that keeps who asked it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import uvicorn
@@ -31,6 +31,14 @@ class Recorder(Connection):
     def publish(self, short: FastPublish, body: bytes, found: Match) -> None:
         self.callers.append(self.caller(found.route))
         super().publish(short, body, found)
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to the tests."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager
@@ -63,8 +71,8 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
             log_level="warning",
             proxy_headers=False,
         )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server._serve())  # without signal handlers
+        server = Server(config)
+        task = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.cli import main
+from app.fanout.fanout import Fanout
 from app.log.state import LogStateMachine
 from app.storage.sqlite.engine import SqliteEngine
 from app.storage.sqlite.file import StoreFile
@@ -24,7 +25,7 @@ POINTS: Final[dict[str, tuple[Place, Place]]] = {  # how far the publish must ha
     "before BEGIN": ((SqliteEngine, "append"), (Store, "commit")),
     "after INSERT": ((LogStateMachine, "append"), (StateRecords, "write")),
     "after COMMIT": ((LogStateMachine, "append"), (StoreFile, "mark")),
-    "before the answer": ((LogStateMachine, "append"), (SqliteEngine, "_carry_out")),
+    "before the answer": ((LogStateMachine, "append"), (Fanout, "deliver")),
 }
 
 

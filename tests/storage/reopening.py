@@ -1,13 +1,15 @@
 """One log in a file, over all the times that it is opened; the clock goes on when the test says so."""
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from app.log.reading import Page
+from app.log.state import LogStateMachine
 from app.log.topic_log import Limits
 from app.messages.message import Receipt
 from app.messages.position import EARLIEST, Start
@@ -16,6 +18,21 @@ from app.storage.sqlite.engine import SqliteEngine
 from app.storage.sqlite.file import Synchronous
 from tests.engines.conftest import Clock, Opened
 from tests.harness import draft
+
+
+class InspectedEngine(SqliteEngine):
+    """The engine, which also answers questions that only tests ask."""
+
+    def inspect(self, question: Callable[[LogStateMachine], Any]) -> "asyncio.Future[Any]":
+        """Ask the state machine in the writer's thread, as a request of a client would."""
+        return self._ask(lambda core, _now: question(core), reads=True)
+
+    def has_vacuumed(self) -> bool:
+        return not self._needs_vacuum
+
+
+class OpenedStore(Opened):
+    engine: InspectedEngine
 
 
 class Life:
@@ -31,8 +48,8 @@ class Life:
         return self._folder / f"{next(self._numbers)}.db"
 
     @asynccontextmanager
-    async def open(self, limits: Limits | None = None, synchronous: Synchronous = "full") -> AsyncIterator[Opened]:
-        node = Opened(SqliteEngine(limits or Limits(), self.clock, self.path, synchronous), self.clock)
+    async def open(self, limits: Limits | None = None, synchronous: Synchronous = "full") -> AsyncIterator[OpenedStore]:
+        node = OpenedStore(InspectedEngine(limits or Limits(), self.clock, self.path, synchronous), self.clock)
         await node.engine.open(node.deliver, node)
         try:
             yield node

@@ -23,11 +23,11 @@ from app.log.state import LogStateMachine
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, parse_lease_id
 from app.messages.message import Delivery, Receipt
-from app.storage.sqlite.messages import DiskMessageStore
+from app.storage.sqlite.file import StoreFile, Synchronous
 from app.storage.sqlite.state import SORTS, read_notes
-from tests.engines.conftest import Opened, drafts_text
+from tests.engines.conftest import drafts_text
 from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_server, stream
-from tests.storage.reopening import Life, append, page
+from tests.storage.reopening import Life, OpenedStore, append, page
 from tests.storage.stored_messages import kept
 
 BODY = b"x" * 20_000
@@ -238,15 +238,31 @@ async def loop_lag(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     print(f"{request.node.name}: the event loop was away for at most {1_000 * loop_lag.longest:.1f} ms")
 
 
-def database(core: LogStateMachine) -> sqlite3.Connection:
-    """The writer's own: what SQLite is told counts for one connection."""
-    history = core.log.store
-    assert isinstance(history, DiskMessageStore)
-    return history._db
+class WriterPragmas:
+    """SQLite's settings of the writer's own connection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._files: list[StoreFile] = []
+        opened = self._files
+
+        class RecordedFile(StoreFile):
+            def __init__(self, path: Path, synchronous: Synchronous) -> None:
+                super().__init__(path, synchronous)
+                opened.append(self)
+
+        monkeypatch.setattr("app.storage.sqlite.transactions.StoreFile", RecordedFile)
+
+    async def set(self, node: OpenedStore, name: str, value: str) -> None:
+        await node.engine.inspect(lambda _: self._files[-1].db.execute(f"PRAGMA {name} = {value}"))
+
+    async def get(self, node: OpenedStore, name: str) -> str:
+        (value,) = await node.engine.inspect(lambda _: self._files[-1].db.execute(f"PRAGMA {name}").fetchone())
+        return str(value)
 
 
-async def ask(node: Opened, question: Any) -> Any:
-    return await node.engine._ask(lambda core, _now: question(core), reads=True)  # type: ignore[attr-defined]
+@pytest.fixture
+def pragmas(monkeypatch: pytest.MonkeyPatch) -> WriterPragmas:
+    return WriterPragmas(monkeypatch)
 
 
 def agreed(core: LogStateMachine, db: sqlite3.Connection) -> None:
@@ -260,12 +276,12 @@ def agreed(core: LogStateMachine, db: sqlite3.Connection) -> None:
     assert sum(topic.messages.live for topic in core.log.topics.values()) == len(seqs)
 
 
-async def compare(node: Opened, path: Path) -> None:
+async def compare(node: OpenedStore, path: Path) -> None:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)) as db:
-        await ask(node, lambda core: agreed(core, db))
+        await node.engine.inspect(lambda core: agreed(core, db))
 
 
-async def busy_node(node: Opened) -> None:
+async def busy_node(node: OpenedStore) -> None:
     """Some of everything that is noted."""
     await node.engine.configure_group("a", "g", {"max_deliveries": 1})
     await append(node, "a", *map(str, range(50)))
@@ -283,30 +299,25 @@ LIMITS = Limits(Retention(60, 1 << 30, 1e6), total_bytes=1 << 40)
 
 
 @pytest.mark.usefixtures("loop_lag")
-async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Path) -> None:
+async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Path, pragmas: WriterPragmas) -> None:
     life = Life(tmp_path)
     async with life.open(LIMITS) as node:
         await busy_node(node)
         await compare(node, life.path)
         before = await page(node, "a")
-        await ask(node, lambda core: database(core).execute(f"PRAGMA max_page_count = {pages(core)}"))
+        await pragmas.set(node, "max_page_count", await pragmas.get(node, "page_count"))
         life.clock.now += 20.0  # so that all that waits is due: leases, a death, a ttl, a delayed message
         verbs = [node.engine.append([draft("a", bytes(100_000))]) for _ in range(30)]
         told = await asyncio.gather(*verbs, return_exceptions=True)
         assert {type(answer) for answer in told} == {LogFull}
         assert (await page(node, "a")).messages[:50] == before.messages[:50]
         await compare(node, life.path)
-        await ask(node, lambda core: database(core).execute("PRAGMA max_page_count = 1000000"))
+        await pragmas.set(node, "max_page_count", "1000000")
         await works_again(node)
         await compare(node, life.path)
 
 
-def pages(core: LogStateMachine) -> int:
-    count: int = database(core).execute("PRAGMA page_count").fetchone()[0]
-    return count
-
-
-async def works_again(node: Opened) -> Receipt:
+async def works_again(node: OpenedStore) -> Receipt:
     """Ask until it takes something: after a failure it does not try for a moment."""
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -348,19 +359,12 @@ async def test_what_was_handed_to_one_before_a_failure_is_not_handed_out_again(t
         node.takers = 1
         await append(node, "one", *"abc")
         with closing(sqlite3.connect(life.path, isolation_level=None, check_same_thread=False)) as other:
-            deliver = node.engine._deliver  # type: ignore[attr-defined]
-
-            def lock_and_deliver(messages: Any) -> Any:
-                if messages:
-                    other.execute("BEGIN EXCLUSIVE")
-                return deliver(messages)
-
-            node.engine._deliver = lock_and_deliver  # type: ignore[attr-defined]
+            node.before_delivery = lambda: other.execute("BEGIN EXCLUSIVE")
             await append(node, "one", "x", delivery=Delivery.ONE)
             with pytest.raises(StorageFailed):
                 await append(node, "one", "y")
             node.engine.taken([node.delivered[-1].seq])
-            node.engine._deliver = deliver  # type: ignore[attr-defined]
+            node.before_delivery = None
             other.execute("ROLLBACK")
         await works_again(node)
         assert drafts_text((await page(node, "one", take=True)).messages) == ["a", "b", "c"]
@@ -368,7 +372,7 @@ async def test_what_was_handed_to_one_before_a_failure_is_not_handed_out_again(t
 
 
 async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pragmas: WriterPragmas
 ) -> None:
     caplog.set_level("INFO", "plainmq")
     life = Life(tmp_path)
@@ -376,7 +380,7 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
         await node.engine.configure_group("b", "g", {})
         for _ in range(3):  # so that something has gone, and is in the file
             await append(node, "a", *"12")
-        await ask(node, lambda core: database(core).execute("PRAGMA query_only = ON"))
+        await pragmas.set(node, "query_only", "ON")
         with pytest.raises(StorageFailed):
             await append(node, "a", "x")
         async with asyncio.timeout(DEADLINE):
@@ -386,17 +390,22 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
                     break
         assert node.engine.failures == 1
         assert "storage recovered" not in caplog.text  # nothing was written: nobody knows
-        await ask(node, lambda core: database(core).execute("PRAGMA query_only = OFF"))
+        await pragmas.set(node, "query_only", "OFF")
         await works_again(node)
         await node.engine.topics(None)  # the writer tells of it behind its answer
         assert "storage recovered" in caplog.text
+
+
+def fail_halfway(core: LogStateMachine) -> None:
+    core.log.topics.clear()
+    raise ZeroDivisionError
 
 
 async def test_a_fault_of_ours_in_one_question_is_nobody_elses(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open() as node:
         first, last = node.engine.append([draft("a", b"1")]), node.engine.append([draft("a", b"2")])
-        fault = ask(node, lambda core: core.log.topics.clear() or 1 // 0)
+        fault = node.engine.inspect(fail_halfway)
         third = node.engine.append([draft("a", b"3")])
         answers = await asyncio.gather(first, last, fault, third, return_exceptions=True)
         assert [type(answer) for answer in answers] == [Receipt, Receipt, ZeroDivisionError, Receipt]

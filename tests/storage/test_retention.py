@@ -54,7 +54,7 @@ async def test_what_a_delayed_message_took_the_place_of_goes_from_the_file_thoug
         await append(node, "a", "old")
         await node.engine.append([draft("a", b"new", delay=0.05)])
         # The writer says nothing when it has tidied up, and a file when it changes.
-        while node.engine._needs_vacuum:  # type: ignore[attr-defined]  # noqa: ASYNC110
+        while not node.engine.has_vacuumed():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         life.clock.now += 1.0
         while drafts_text(node.delivered) != ["old", "new"]:

@@ -1,9 +1,12 @@
 """A message for one subscriber that was on its way to somebody who left meanwhile goes to somebody else."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.broker.broker import Broker
+from app.log.reading import Page
 from app.log.topic_log import Limits
 from app.messages.message import Delivery
 from app.messages.position import LATEST
@@ -15,8 +18,8 @@ from app.web.sse import SSE_RAW
 from tests.harness import DEADLINE, draft
 
 
-class ProtectedRoute:
-    """A sink that keeps what it is given."""
+class Sink:
+    """Keeps what it is given."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -39,15 +42,33 @@ class ProtectedRoute:
         pass
 
 
+class ObservedEngine(SqliteEngine):
+    """Says when it has been asked for messages; the answer comes from the writer's thread, so later."""
+
+    def __init__(self, limits: Limits, clock: Clock, path: Path) -> None:
+        super().__init__(limits, clock, path)
+        self.on_read: Callable[[], None] = lambda: None
+
+    def read(self, *asked: Any, **options: Any) -> asyncio.Future[Page]:
+        asyncio.get_running_loop().call_soon(self.on_read)
+        return super().read(*asked, **options)
+
+
 async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: Path) -> None:
-    async with Broker(SqliteEngine(Limits(), Clock(), tmp_path / "log.db")) as broker, asyncio.timeout(DEADLINE):
+    engine, left_early = ObservedEngine(Limits(), Clock(), tmp_path / "log.db"), asyncio.Event()
+    async with Broker(engine) as broker, asyncio.timeout(DEADLINE):
         await broker.publish([draft("a", b"precious", delivery=Delivery.ONE)])
-        left, stayed = ProtectedRoute(), ProtectedRoute()
+        left, stayed = Sink(), Sink()
         gone = broker.subscribe(TopicFilter(["a"]), SSE_RAW, left)
+
+        def leave() -> None:
+            gone.detach()
+            left_early.set()
+
+        engine.on_read = leave
         gone.start(LATEST)
-        while not gone._reading:  # noqa: ASYNC110  turns of the event loop, no time
-            await asyncio.sleep(0)
-        gone.detach()  # before the log has answered
+        await left_early.wait()  # before the log has answered
+        engine.on_read = lambda: None
         await broker.topics()  # now it has
         there = broker.subscribe(TopicFilter(["a"]), SSE_RAW, stayed)
         there.start(LATEST)

@@ -117,6 +117,14 @@ def bound_socket(send_buffer: int = 0) -> socket.socket:
     return sock
 
 
+class ObservedConnection(Connection):
+    """A connection whose transport can be asked how full it is."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
+
+
 @asynccontextmanager
 async def serving(
     limits: Limits | None = None,
@@ -139,8 +147,8 @@ async def serving(
 
         def connect() -> Connection:
             if session is not None:
-                return Connection(session(broker), max_line)
-            return Connection(LineSession(broker, max_message, authenticator, auth_timeout), max_line)
+                return ObservedConnection(session(broker), max_line)
+            return ObservedConnection(LineSession(broker, max_message, authenticator, auth_timeout), max_line)
 
         async with LineListener(sock, connect, max_clients):
             yield Port(broker, number)
