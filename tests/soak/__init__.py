@@ -1,1 +1,1 @@
-"""A long run under mixed load, and a check for leaks and for lost messages."""
+"""A long run under mixed load, which checks that nothing leaks and that no message is lost."""

@@ -1,10 +1,10 @@
-"""A soak: mixed load through every door for an hour, with connections that come and go; then the ledger is checked, and
-whether the server holds no more at the end than after the first ten minutes.
+"""A soak: an hour of mixed load by every protocol, with short-lived and interrupted connections. At the end the ledger
+is checked, and that the server uses no more memory, files and tasks than after the first ten minutes.
 
     python -m tests.soak --engine memory --minutes 60
 
-It writes a CSV of what was sampled and a plot of it (matplotlib, in the extra `bench`) to benchmarks/soak, prints what
-it found, and ends with status 1 if a promise was broken or something grew. It takes about a tenth of one core.
+It writes the samples as CSV and as a plot (matplotlib, in the extra `bench`) to benchmarks/soak, and prints a report.
+The exit status is 1 if a promise was broken or something grew. It takes about a tenth of one core.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from pathlib import Path
 import uvloop
 
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
-from tests.soak.book import Book
+from tests.soak.ledger import SoakLedger
 from tests.soak.load import Load
-from tests.soak.samples import BOUNDS, Row, rise, rising, write
+from tests.soak.samples import BOUNDS, Row, find_growth, slope_per_hour, write
 
 FLAGS = (
     "--max-messages", "300", "--topic-idle", "60s", "--stream-age", "5m", "--max-age", "1h", "--max-topics", "1000",
@@ -32,39 +32,39 @@ FLAGS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    from tests.soak.plot import plot  # now, and not after an hour, if there is no matplotlib
+    from tests.soak.plot import plot  # fails now if there is no matplotlib, and not after an hour
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory() as folder:
         engine = {"memory": "memory", "sqlite": f"sqlite://{folder}/soak.db"}[options.engine]
         with start_server("--engine", engine, *FLAGS) as server:
-            said = Said(server)
-            book, rows = uvloop.run(_soak(server, options))
+            output = ServerOutput(server)
+            ledger, rows = uvloop.run(_soak(server, options))
             status = server.stop()
-            said.all()
+            output.wait()
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / options.engine
     write(rows, path.with_suffix(".csv"))
     title = f"plainmq, {options.engine}: {options.minutes:g} minutes of mixed load"
     plot(rows, path.with_suffix(".png"), title, options.warm_up)
-    return _report(options, book, rows, said, status)
+    return _report(options, ledger, rows, output, status)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Mixed load for an hour.")
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="An hour of mixed load.")
     parser.add_argument("--engine", choices=("memory", "sqlite"), default="memory")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--warm-up", type=float, default=10.0, help="minutes after which nothing may grow")
     parser.add_argument("--rate", type=float, default=12.0, help="publishes a second")
-    parser.add_argument("--churn", type=float, default=5.0, help="percent of the readers that are cut every 10 seconds")
+    parser.add_argument("--churn", type=float, default=5.0, help="percent of the clients disconnected every 10 s")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
-    parser.add_argument("--flat-or-not", action="store_true", help="judge the ledger only")
+    parser.add_argument("--flat-or-not", action="store_true", help="check only the ledger, not the growth")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "soak")
     return parser
 
 
-class Said:
-    """What the server says on its standard error, read as it comes: a pipe that nobody reads could stop it."""
+class ServerOutput:
+    """Reads the server's standard error in a thread, so that the pipe never fills."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.lines = 0
@@ -79,40 +79,42 @@ class Said:
             self.tracebacks += "Traceback" in line
             self.last.append(line.rstrip())
 
-    def all(self) -> "Said":
-        """When the server has ended."""
+    def wait(self) -> None:
+        """Return when the server has ended."""
         self._thread.join(DEADLINE)
-        return self
 
 
-async def _soak(server: ServerProcess, options: argparse.Namespace) -> tuple[Book, list[Row]]:
+async def _soak(server: ServerProcess, options: argparse.Namespace) -> tuple[SoakLedger, list[Row]]:
     async with AsyncExitStack() as stack:
         load = await stack.enter_async_context(Load(server, options.rate, options.churn))
         rows = await load.run(options.minutes * 60, options.every)
-    return load.book, rows
+    return load.ledger, rows
 
 
-def _report(options: argparse.Namespace, book: Book, rows: list[Row], said: Said, status: int) -> int:
-    faults = book.check()
-    grown = rising(rows, options.warm_up * 60)
+def _report(options: argparse.Namespace, ledger: SoakLedger, rows: list[Row], output: ServerOutput, status: int) -> int:
+    faults = ledger.check()
+    growth = find_growth(rows, options.warm_up * 60)
     last = rows[-1]
     print(f"{options.engine}, {options.minutes:g} minutes: {last['published']:.0f} published, ", end="")
-    print(f"{last['delivered']:.0f} delivered, {len(book.sent)} in the ledger, {len(book.readers)} readers;", end=" ")
-    print(f"{last['cpu_s'] / last['seconds']:.1%} of a core")
-    late = [row for row in rows if row["seconds"] >= options.warm_up * 60]
+    print(f"{last['delivered']:.0f} delivered, {len(ledger.publications)} in the ledger, ", end="")
+    print(f"{len(ledger.subscribers)} subscribers; {last['cpu_s'] / last['seconds']:.1%} of a core")
+    after_warm_up = [row for row in rows if row["seconds"] >= options.warm_up * 60]
     for column in BOUNDS:
-        print(f"  {column}: {late[0][column]:g} to {late[-1][column]:g}, {rise(late, column):+.2f} an hour")
-    print(f"  ledger: {dict(faults) or 'no fault'}; work done twice: {book.done_twice}; {book.whose or ''}")
-    unknown = sum(map(len, book.perhaps_acked.values()))
-    print(f"  acks without an answer: {unknown}; notes: {dict(sorted(book.notes.items()))}")
-    print(f"  the server's exit status: {status}; it said {said.lines} lines, the last:", *said.last, sep="\n    ")
-    print("  flat" if not grown else "\n".join(grown))
-    grown = [] if options.flat_or_not else grown
-    return 1 if faults or grown or status or said.tracebacks else 0
+        print(f"  {column}: {after_warm_up[0][column]:g} to {after_warm_up[-1][column]:g}", end=", ")
+        print(f"{slope_per_hour(after_warm_up, column):+.2f} an hour")
+    print(f"  ledger: {dict(faults) or 'no fault'}; acked again: {ledger.acked_again}; {ledger.details or ''}")
+    unanswered = sum(map(len, ledger.maybe_acked.values()))
+    print(f"  acks without an answer: {unanswered}; counts: {dict(sorted(ledger.counts.items()))}")
+    print(
+        f"  the server's exit status: {status}; it logged {output.lines} lines, the last:", *output.last, sep="\n    "
+    )
+    print("\n".join(growth) or "  flat")
+    too_much = growth and not options.flat_or_not
+    return 1 if faults or too_much or status or output.tracebacks else 0
 
 
 if __name__ == "__main__":
-    begun = time.monotonic()
+    begin = time.monotonic()
     code = main()
-    print(f"  took {time.monotonic() - begun:.0f} s")
+    print(f"  took {time.monotonic() - begin:.0f} s")
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What was sampled, drawn."""
+"""The plot of the samples."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a server holds, looked at every few seconds; and whether it holds more and more of it."""
+"""Samples of a server's memory, files, tasks and counters; and a check that they do not grow."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ Row = dict[str, float]
 
 
 class Bound(NamedTuple):
-    """How much a straight line through the samples may rise within an hour: so much, or this part of their mean."""
+    """How much a line fitted to the samples may rise an hour: `absolute`, or `share` of their mean if that is more."""
 
     absolute: float
     share: float
 
 
-# The noise of these figures, with a leak that matters well above it: a message leaks if it leaves 30 bytes behind.
+# Above the noise of these figures, and below a leak that matters: 30 bytes a message are found.
 BOUNDS: Final[Mapping[str, Bound]] = {
     "rss_mib": Bound(2.0, 0.03),
     "fds": Bound(1.0, 0.03),
@@ -38,8 +38,8 @@ BOUNDS: Final[Mapping[str, Bound]] = {
 async def sample(server: ServerProcess, http: httpx.AsyncClient, seconds: float) -> Row:
     numbers: dict[str, float] = {}
     for family in text_string_to_metric_families((await http.get("/metrics")).raise_for_status().text):
-        for one in family.samples:
-            numbers[one.name] = numbers.get(one.name, 0.0) + one.value
+        for each in family.samples:
+            numbers[each.name] = numbers.get(each.name, 0.0) + each.value
     values = (
         round(seconds, 1),
         round(server.resident() / (1 << 20), 2),
@@ -60,24 +60,24 @@ async def sample(server: ServerProcess, http: httpx.AsyncClient, seconds: float)
 
 
 def _cpu(server: ServerProcess) -> float:
-    """Seconds of it that the server has used."""
+    """Seconds of CPU time of the server."""
     fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def rise(rows: Sequence[Row], column: str) -> float:
-    """By how much a straight line through the samples rises within an hour."""
+def slope_per_hour(rows: Sequence[Row], column: str) -> float:
+    """The slope of a line that is fitted to the samples."""
     return linear_regression([row["seconds"] for row in rows], [row[column] for row in rows]).slope * 3_600
 
 
-def rising(rows: Sequence[Row], warm_up: float) -> list[str]:
-    """What is not flat after so many seconds, each with its figures; empty when all is."""
+def find_growth(rows: Sequence[Row], warm_up: float) -> list[str]:
+    """Sentences about the columns that grow after `warm_up` seconds; empty if none does."""
     rows = [row for row in rows if row["seconds"] >= warm_up]
     found = []
     for column, bound in BOUNDS.items():
         mean = fmean(row[column] for row in rows)
         most = max(bound.absolute, bound.share * mean)
-        if (slope := rise(rows, column)) > most:
+        if (slope := slope_per_hour(rows, column)) > most:
             found.append(f"{column} rises by {slope:.2f} an hour (mean {mean:.1f}); at most {most:.2f} is flat")
     return found
 
