@@ -177,8 +177,8 @@ class Broker:
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]:
         return self.engine.locate(topic_filter, start)
 
-    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
-        return self.engine.read(topic_filter, cursor, upto=upto, limit=limit, nbytes=BURST, take=take)
+    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, limit: int, take: bool) -> Future[Page]:
+        return self.engine.read(topic_filter, cursor, limit=limit, nbytes=BURST, take=take)
 
     def taken(self, seqs: Sequence[int]) -> None:
         self.engine.taken(seqs)
@@ -205,9 +205,7 @@ class Broker:
         head, left = self._fanout.head, PAGE_BYTES
         messages: list[Message] = []
         while True:
-            page = await self.engine.read(
-                topic_filter, cursor, upto=head, limit=limit - len(messages), nbytes=left, take=False
-            )
+            page = await self.engine.read(topic_filter, cursor, limit=limit - len(messages), nbytes=left, take=False)
             if page.gap is not None and messages:
                 return Page(messages, cursor)  # the gap belongs to the next page
             messages += page.messages

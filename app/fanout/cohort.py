@@ -27,6 +27,7 @@ class Member(Protocol):
     cohort: "Cohort"
     sink: Sink
     paused: bool
+    read_again: bool  # there may be more to read than the page has that was asked for last
     expires: float  # on the loop's clock
 
     def write(self, data: bytes) -> None: ...

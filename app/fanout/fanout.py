@@ -185,14 +185,16 @@ class Fanout:
         self.loop.call_exception_handler({"message": message, "exception": error})
 
     def _deliver_to_one(self, message: Message, cohorts: Iterable[Cohort]) -> int:
-        """To one random live subscriber. Returns 0 if there is none: a subscriber that is catching up cannot have it.
-        Batches are flushed first, so that messages stay in order."""
+        """To one random live subscriber. Returns 0 if there is none: subscribers that are catching up read it
+        once it is unclaimed. Batches are flushed first, so that messages stay in order."""
         cohorts = [cohort for cohort in cohorts if cohort.encoder.is_subscriber]
         for cohort in cohorts:
             cohort.flush()
         self.head = message.seq
         subscriber = _random_live(cohorts)
         if subscriber is None:
+            for behind in (behind for cohort in cohorts for behind in cohort.catching_up):
+                behind.read_again = True
             return 0
         cohort = subscriber.cohort
         data = cohort.encoder.join([cohort.encoder.encode(message)])

@@ -9,6 +9,7 @@ and is live again once it has reached the head:
                              └──────────────────────────────────┘
                                     pause(): the socket is full
 
+Its client is answered once the first page has been read. If that page reaches the head, the subscriber is live then.
 There is no queue per subscriber, and nothing here awaits.
 """
 
@@ -16,7 +17,7 @@ from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..limits.buffered_bytes import OutboundBudget
 from ..limits.stall import StallWatch
@@ -46,9 +47,10 @@ class Source(Claims, Protocol):
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]: ...
 
-    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, upto: int, limit: int, take: bool) -> Future[Page]:
-        """One page of the log, up to the seq `upto` and at most `limit` messages. With `take`, the page also claims
-        unclaimed messages of `delivery=one`."""
+    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, limit: int, take: bool) -> Future[Page]:
+        """One page of the log, of at most `limit` messages. All of them are delivered before the future's callbacks
+        run; if the page reaches the head of the log, nothing else is. With `take`, the page also claims unclaimed
+        messages of `delivery=one`."""
         ...
 
 
@@ -76,8 +78,8 @@ class Subscriber:
     __slots__ = (
         "_context",
         "_cursor",
+        "_first",
         "_position_sent",
-        "_read_again",
         "_reading",
         "_stall",
         "_timeout",
@@ -85,6 +87,7 @@ class Subscriber:
         "cohort",
         "expires",
         "paused",
+        "read_again",
         "sink",
     )  # fmt: skip
 
@@ -97,9 +100,10 @@ class Subscriber:
         self.sink = sink
         self.expires = expires  # on the loop's clock
         self._cursor: Cursor | None = None  # None until the start is located, and while live
+        self._first: Future[Page | None] | None = None  # the first page, until begin() writes it
         self.paused = False  # the socket is full
         self._reading = False  # a page has been asked for
-        self._read_again = False  # more may have become readable since it was asked for
+        self.read_again = False  # more may have become readable since it was asked for
         self._position_sent = False  # the client's last event id equals this position
         self._stall: StallWatch | None = None  # while it is paused
         self._timeout: TimerHandle | None = None
@@ -108,17 +112,35 @@ class Subscriber:
     def closed(self) -> bool:
         return self not in self.cohort.live and self not in self.cohort.catching_up
 
-    def start(self, start: Start) -> None:
-        """Write the messages that `start` asks for, then live ones, without a hole or a duplicate between them."""
-        source, topic_filter = self._context.source, self.cohort.topic_filter
-        if (
-            start is LATEST
-            and self in self.cohort.catching_up
-            and not (self.paused or source.has_unclaimed(topic_filter))
-        ):
-            self._join()  # the usual case: there is nothing to read
-        else:
-            self._when(source.locate(topic_filter, start), self._read_from)
+    def start(self, start: Start) -> "Future[Any] | None":
+        """Write the messages that `start` asks for, then live ones, without a hole or a duplicate between them. The
+        future is done when the first of them are about to be written; None: they are written."""
+        first = self.prepare(start)
+        if first is None or first.done():
+            self.begin()
+            return None
+        first.add_done_callback(lambda _: self.begin())
+        return first
+
+    def prepare(self, start: Start) -> "Future[Any] | None":
+        """Read the first page of what `start` asks for. Call begin() once the future is done; at once if it is None."""
+        context, topic_filter = self._context, self.cohort.topic_filter
+        if start is not LATEST:
+            self._first = context.loop.create_future()
+            self._when(context.source.locate(topic_filter, start), self._read_from)
+        elif self.paused or context.source.has_unclaimed(topic_filter):
+            self._first = context.loop.create_future()
+            self._read_from(Cursor(context.head, 0))
+        return self._first  # usually None: there is nothing to read
+
+    def begin(self) -> None:
+        """Write the first page; without one, become live."""
+        first, self._first = self._first, None
+        if first is None:
+            if not self.closed:
+                self._join()
+        elif page := first.result():
+            self._write_page(page)
 
     def end_in(self, seconds: float, reason: str) -> None:
         """End it after so many seconds."""
@@ -145,7 +167,7 @@ class Subscriber:
     def read_unclaimed(self) -> None:
         """There is an unclaimed message of `delivery=one` behind the head: read it as soon as the socket allows."""
         self._fall_behind()
-        self._read_again = True
+        self.read_again = True
         self._read_on()
 
     def _fall_behind(self) -> None:
@@ -193,6 +215,11 @@ class Subscriber:
         if self._timeout is not None:
             self._timeout.cancel()
         self._context.discard(self)
+        first, self._first = self._first, None
+        if first is not None and not first.done():
+            first.set_result(None)  # nobody waits for ever
+        elif first is not None and (page := first.result()):
+            self._write_page(page)  # gives back what the page has claimed
 
     def _unwatch(self) -> None:
         if self._stall is not None:
@@ -205,16 +232,18 @@ class Subscriber:
 
     def _read_on(self) -> None:
         if self._cursor is not None and not (self._reading or self.paused or self.closed):
-            self._reading, self._read_again = True, False
+            self._reading, self.read_again = True, False
             cohort, context = self.cohort, self._context
             page = context.source.read_on(
-                cohort.topic_filter,
-                self._cursor,
-                context.head,
-                limit=cohort.page_limit,
-                take=cohort.encoder.is_subscriber,
+                cohort.topic_filter, self._cursor, limit=cohort.page_limit, take=cohort.encoder.is_subscriber
             )
-            self._when(page, self._write_page)
+            self._when(page, self._write_page if self._first is None else self._on_first_page)
+
+    def _on_first_page(self, page: Page) -> None:
+        if self._first is None:  # detached since
+            self._write_page(page)
+        else:
+            self._first.set_result(page)
 
     def _write_page(self, page: Page) -> None:
         self._reading = False
@@ -244,7 +273,7 @@ class Subscriber:
         self.cohort.delivered(len(page.messages))
         if self.paused or self.closed:
             return
-        if page.cursor.seq >= self._context.head and not (page.behind or self._read_again):
+        if page.cursor.seq >= self._context.head and not (page.behind or self.read_again):
             self._join()
         else:
             self._context.loop.call_soon(self._read_on)  # one page per turn, so that other clients are served

@@ -49,18 +49,16 @@ class Reading:
         return (yield from _LOCATE[type(start)](self, topic_filter, start, now))
 
     def read(
-        self, topic_filter: TopicFilter, cursor: Cursor, now: float, *, upto: int, limit: int, nbytes: int, take: bool
+        self, topic_filter: TopicFilter, cursor: Cursor, now: float, *, limit: int, nbytes: int, take: bool
     ) -> Slices[Page]:
-        """The matching messages after the cursor up to the seq `upto`, oldest first: at most `limit`, and no more once
-        their bodies have `nbytes` bytes. With `take`, unclaimed messages from before the cursor come first."""
+        """The matching messages after the cursor, oldest first: at most `limit`, and no more once their bodies have
+        `nbytes` bytes. With `take`, unclaimed messages from before the cursor come first."""
         self._trimmer.sweep(now)
         unclaimed = take and self._log.single_delivery.unclaimed
         behind = self._unclaimed(topic_filter, cursor.seq, now, limit, nbytes) if unclaimed else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= nbytes:
             return Page(self._claim(behind), cursor, behind=True)
-        ahead, position = self._collect(
-            topic_filter, cursor.seq, upto=upto, limit=limit - len(behind), nbytes=nbytes, take=take
-        )
+        ahead, position = self._collect(topic_filter, cursor.seq, limit=limit - len(behind), nbytes=nbytes, take=take)
         ahead = [message for message in ahead if not message.expired(now)]
         gone = cursor.reason is not None or self._log.trim_marks.newest > max(cursor.seq, cursor.reported)
         mark = (yield from self.trim_mark(topic_filter)) if gone else TrimMark()
@@ -107,28 +105,24 @@ class Reading:
         )
 
     def _collect(
-        self, topic_filter: TopicFilter, after: int, *, upto: int, limit: int, nbytes: int, take: bool
+        self, topic_filter: TopicFilter, after: int, *, limit: int, nbytes: int, take: bool
     ) -> tuple[list[Message], int]:
         """The messages of a page, and the seq up to which the log was searched."""
         messages: list[Message] = []
         position, examined, effort = after, 0, topic_filter.effort
         for run in self._candidates(topic_filter, after):
-            if run.first > upto:
-                break
             if len(messages) == limit or nbytes <= 0 or examined >= SCAN_BATCH:
                 return messages, position
             examined += effort
-            position = min(run.seq, upto)
+            position = run.seq
             if not (run.for_all or (take and self._is_unclaimed(run))) or not topic_filter.matches(run.envelope.topic):
                 continue
             for message in run.after(after):
-                if message.seq > upto:
-                    break
                 if len(messages) == limit or nbytes <= 0:
                     return messages, messages[-1].seq
                 messages.append(message)
                 nbytes -= len(message.data)
-        return messages, upto
+        return messages, self._log.head
 
     def _is_unclaimed(self, run: Run) -> bool:
         """Whether the message of the run, which is for one subscriber, is unclaimed. It has a run of its own."""

@@ -83,12 +83,11 @@ class Engine(ABC):
         """The cursor at which reading from `start` begins."""
 
     @abstractmethod
-    def read(
-        self, topic_filter: TopicFilter, cursor: Cursor, *, upto: int, limit: int, nbytes: int, take: bool
-    ) -> Future[Page]:
-        """A page of the log after the cursor, up to the seq `upto`, of at most `limit` messages and about `nbytes`
-        bytes of bodies. With `take`, it also claims unclaimed messages of `delivery=one`: no other subscriber gets them
-        until taken() or give_back() resolves them. If the server ends before, they are unclaimed again."""
+    def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> Future[Page]:
+        """A page of the log after the cursor, of at most `limit` messages and about `nbytes` bytes of bodies. When the
+        future's callbacks run, all of its messages have been delivered; if it reaches the head, nothing else has. With
+        `take`, it also claims unclaimed messages of `delivery=one`: no other subscriber gets them until taken() or
+        give_back() resolves them. If the server ends before, they are unclaimed again."""
 
     @abstractmethod
     def taken(self, seqs: Sequence[int]) -> None:

@@ -95,10 +95,8 @@ class LocalEngine(Engine):
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]:
         return self._ask_in_slices(lambda core, now: core.reading.locate(topic_filter, start, now), reads=True)
 
-    def read(
-        self, topic_filter: TopicFilter, cursor: Cursor, *, upto: int, limit: int, nbytes: int, take: bool
-    ) -> Future[Page]:
-        read = partial(Reading.read, upto=upto, limit=limit, nbytes=nbytes, take=take)
+    def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> Future[Page]:
+        read = partial(Reading.read, limit=limit, nbytes=nbytes, take=take)
         return self._ask_in_slices(lambda core, now: read(core.reading, topic_filter, cursor, now), reads=True)
 
     @abstractmethod

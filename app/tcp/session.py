@@ -9,6 +9,7 @@ from ..access.authenticator import MAX_TOKEN, Authenticator
 from ..access.grant import ANONYMOUS, UNAUTHENTICATED, UNAUTHORISED, Grant, Right, authorise
 from ..broker.broker import Broker
 from ..errors import MessageTooLarge, PlainmqError, Unauthorised
+from ..fanout.subscriber import Subscriber
 from ..limits.quotas import client_of, holder_name
 from ..messages.lease import Outcome
 from ..messages.message import Draft
@@ -238,8 +239,14 @@ class LineSession(Session):
             TopicFilter([command.topic]), dialect.encoder, self._connection, client=self._client
         )
         self._subscriptions.add(key, subscriber)
-        self._write(dialect.success(f"subscribed to {command.topic}"))
-        subscriber.start(command.start)
+        begin = partial(self._begin, subscriber, dialect.success(f"subscribed to {command.topic}"))
+        self._connection.in_turn(begin, subscriber.prepare(command.start))
+        self._connection.wait_for_replies()
+
+    def _begin(self, subscriber: Subscriber, success: bytes) -> None:
+        """The first messages leave in one write with the reply; without any, the subscriber is live now."""
+        self._write(success)
+        subscriber.begin()
 
     def _work(self, dialect: Dialect, command: Work) -> None:
         joined = self._broker.join(command.topic, command.group, self._grant.may_make_group(command.topic))

@@ -28,7 +28,7 @@ async def append(node: Opened, topic: str, *bodies: str, **options: object) -> R
 async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False, limit: int = 1_000) -> Page:
     topic_filter = TopicFilter(names)
     cursor = await node.engine.locate(topic_filter, start)
-    return await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=limit, nbytes=1 << 30, take=take)
+    return await node.engine.read(topic_filter, cursor, limit=limit, nbytes=1 << 30, take=take)
 
 
 async def texts(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False) -> list[str]:
@@ -158,7 +158,7 @@ async def test_pages_follow_each_other_without_hole_or_duplicate(opened: Make) -
         cursor = await node.engine.locate(topic_filter, EARLIEST)
         seen: list[str] = []
         while True:
-            part = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=7, nbytes=1 << 30, take=False)
+            part = await node.engine.read(topic_filter, cursor, limit=7, nbytes=1 << 30, take=False)
             if not part.messages:
                 break
             assert len(part.messages) <= 7
@@ -172,7 +172,7 @@ async def test_a_page_ends_soon_after_its_bytes(opened: Make) -> None:
         await append(node, "a", *["x" * 100] * 50)
         topic_filter = TopicFilter(["a"])
         cursor = await node.engine.locate(topic_filter, EARLIEST)
-        part = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1_000, nbytes=1_000, take=False)
+        part = await node.engine.read(topic_filter, cursor, limit=1_000, nbytes=1_000, take=False)
         assert len(part.messages) == 10
 
 
@@ -215,13 +215,13 @@ async def test_a_gap_is_told_once_and_again_only_for_a_new_loss(opened: Make) ->
         await append(node, "a", "1", "2", "3")
         topic_filter = TopicFilter(["a"])
         cursor = await node.engine.locate(topic_filter, After(Id(epoch, 0)))
-        first = await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1, nbytes=1 << 30, take=False)
+        first = await node.engine.read(topic_filter, cursor, limit=1, nbytes=1 << 30, take=False)
         assert first.gap is not None
         assert (first.gap.missed, first.gap.resumes_at) == (1, f"{epoch}-2")
-        second = await node.engine.read(topic_filter, first.cursor, upto=3, limit=1, nbytes=1 << 30, take=False)
+        second = await node.engine.read(topic_filter, first.cursor, limit=1, nbytes=1 << 30, take=False)
         assert second.gap is None
         await append(node, "a", "4", "5", "6")
-        third = await node.engine.read(topic_filter, second.cursor, upto=1 << 60, limit=9, nbytes=1 << 30, take=False)
+        third = await node.engine.read(topic_filter, second.cursor, limit=9, nbytes=1 << 30, take=False)
         assert third.gap is not None
         assert drafts_text(third.messages) == ["5", "6"]
 

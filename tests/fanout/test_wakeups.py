@@ -61,8 +61,8 @@ class EmptyLog:
     def locate(self, topic_filter: TopicFilter, start: Start) -> "Future[Cursor]":  # noqa: ARG002
         return done(Cursor(0, 0))
 
-    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, upto: int, limit: int, take: bool) -> "Future[Page]":  # noqa: ARG002
-        return done(Page([], Cursor(upto, upto)))
+    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, limit: int, take: bool) -> "Future[Page]":
+        raise AssertionError((topic_filter, cursor, limit, take))
 
     def taken(self, seqs: Sequence[int]) -> None:
         raise AssertionError(seqs)

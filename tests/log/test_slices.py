@@ -150,9 +150,7 @@ class Filled:
         found: list[Message] = []
         while cursor.seq < self.core.log.head:
             page = whole(
-                self.core.reading.read(
-                    topic_filter, cursor, NOW + BIG, upto=self.core.log.head, limit=1_000, nbytes=1 << 20, take=False
-                )
+                self.core.reading.read(topic_filter, cursor, NOW + BIG, limit=1_000, nbytes=1 << 20, take=False)
             )
             found += page.messages
             cursor = page.cursor
@@ -210,9 +208,7 @@ def test_the_place_behind_an_index_is_found_by_bisection(filled: Filled, index: 
 def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
     topic_filter, cursor = filled.topic_filter(names), Cursor(0, 0)
     while cursor.seq < filled.core.log.head:
-        reading = filled.core.reading.read(
-            topic_filter, cursor, NOW + BIG, upto=filled.core.log.head, limit=1_000, nbytes=1 << 20, take=False
-        )
+        reading = filled.core.reading.read(topic_filter, cursor, NOW + BIG, limit=1_000, nbytes=1 << 20, take=False)
         page, _ = filled.bounded(reading, 2 * SCAN_BATCH + SLICE)
         cursor = page.cursor
 

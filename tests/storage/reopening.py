@@ -75,7 +75,7 @@ async def append(node: Opened, topic: str, *bodies: str, **options: Any) -> Rece
 async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = False) -> Page:
     topic_filter = TopicFilter(names)
     cursor = await node.engine.locate(topic_filter, start)
-    return await node.engine.read(topic_filter, cursor, upto=1 << 60, limit=1_000, nbytes=1 << 30, take=take)
+    return await node.engine.read(topic_filter, cursor, limit=1_000, nbytes=1 << 30, take=take)
 
 
 async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:

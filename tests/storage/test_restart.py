@@ -485,8 +485,8 @@ async def test_a_reader_in_the_middle_goes_on_with_its_cursor(life: Life) -> Non
     async with life.open() as node:
         await append(node, "a", *"1234")
         cursor = await node.engine.locate(topic_filter, EARLIEST)
-        first = await node.engine.read(topic_filter, cursor, upto=4, limit=2, nbytes=1 << 30, take=False)
+        first = await node.engine.read(topic_filter, cursor, limit=2, nbytes=1 << 30, take=False)
     async with life.open() as node:
         await append(node, "b", "5")
-        rest = await node.engine.read(topic_filter, first.cursor, upto=5, limit=9, nbytes=1 << 30, take=False)
+        rest = await node.engine.read(topic_filter, first.cursor, limit=9, nbytes=1 << 30, take=False)
         assert (drafts_text(rest.messages), rest.gap) == (["3", "4", "5"], None)

@@ -88,7 +88,7 @@ async def test_what_retention_takes_is_told_as_a_gap(tmp_path: Path) -> None:
         reader = TopicFilter(["a"])
         cursor = await node.engine.locate(reader, EARLIEST)
         await node.engine.configure("a", {"max_messages": 1})
-        read = await node.engine.read(reader, cursor, upto=5, limit=10, nbytes=100, take=False)
+        read = await node.engine.read(reader, cursor, limit=10, nbytes=100, take=False)
         assert read.gap is not None
         assert (read.gap.reason, read.gap.missed) == (GapReason.TRIMMED, 4)
         assert drafts_text(read.messages) == ["4"]

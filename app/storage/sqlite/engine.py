@@ -308,7 +308,7 @@ class SqliteEngine(LocalEngine):
                 self._commit(store, [])
             for request in self._sliced:
                 request.fail(self._closed)
-            self._call_loop(self._carry_out, [], [*self._sliced], store.core.take_outbox())
+            self._call_carry_out([], [*self._sliced], store)
         except BaseException as error:
             self._call_loop(self._on_writer_failed, error, requests or [])
         finally:
@@ -375,7 +375,11 @@ class SqliteEngine(LocalEngine):
         answered: list[Request] = [request for request in asked if not isinstance(request, SlicedRequest)]
         answered += self._finished
         self._finished = []
-        self._call_loop(self._carry_out, asked, answered, store.core.take_outbox())
+        self._call_carry_out(asked, answered, store)
+
+    def _call_carry_out(self, asked: Sequence[Request], requests: Sequence[Request], store: Store) -> None:
+        """The callbacks of earlier answers run before it: a reader of all that was there has missed nothing."""
+        self._call_loop(self._loop.call_soon, self._carry_out, asked, requests, store.core.take_outbox())
 
     def _take_turns(self, core: LogStateMachine, now: float) -> None:
         # A slice that changes something still has to be written, so it takes a whole turn.
@@ -490,7 +494,7 @@ class SqliteEngine(LocalEngine):
     def _now(self) -> float:
         return self._clock.now()
 
-    def _call_loop(self, act: Callable[..., None], *values: object) -> None:
+    def _call_loop(self, act: Callable[..., object], *values: object) -> None:
         with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(act, *values)
 

@@ -12,7 +12,6 @@ Limits: ASGI bounds neither the size nor the duration of a request. Here both ar
 import logging
 from asyncio import AbstractEventLoop, Transport, get_running_loop
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, Final, cast
@@ -32,7 +31,7 @@ from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
 from ..middleware.origin import WRONG_VERSION
 from ..streaming.lifetime import StreamLifetime
-from ..streaming.takeover import REQUEST, Request, Subscription
+from ..streaming.takeover import REQUEST, Begin, Request, Subscription
 from . import raw_heads, requests
 from .context import ServerContext
 from .limits import MAX_PIPELINED, SlowRequestDetector, Stage, check_parts, head_size
@@ -410,7 +409,7 @@ class Connection(HttpToolsProtocol):
         return StreamSink(self.transport, self.connections, self.context)
 
     def take_over(
-        self, sink: StreamSink, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
+        self, sink: StreamSink, record: AccessRecord | None, subscription: Subscription, begin: Begin
     ) -> None:
         """Give the connection to the sink, and drop everything that requests needed."""
         self._unset_keepalive_if_required()

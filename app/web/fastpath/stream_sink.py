@@ -11,7 +11,7 @@ from ...net.sockets import abort_when_sent, acknowledged
 from ..middleware.access_log import AccessRecord
 from ..sse import CHUNKED_RAW, end_event, stream_start
 from ..streaming.lifetime import REVOKED
-from ..streaming.takeover import Subscription
+from ..streaming.takeover import Begin, Subscription
 from .context import ServerContext
 
 LINGER: Final = 10.0  # seconds that an ended stream has to read what was written before it is cut off
@@ -46,9 +46,7 @@ class StreamSink(asyncio.Protocol):
         self._last: Progress | None = None  # at the end of the connection
         self.resume_id = ""  # the last event id for a client that reconnects before it has received another
 
-    def open(
-        self, head: bytes, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
-    ) -> None:
+    def open(self, head: bytes, record: AccessRecord | None, subscription: Subscription, begin: Begin) -> None:
         """Send the head (which lacks only the empty line) together with the subscription's first bytes. `record`: of
         the request, for the log."""
         self._connections.add(self)
@@ -60,8 +58,14 @@ class StreamSink(asyncio.Protocol):
         first = CHUNKED_RAW.join([stream_start(broker.pressure, self.resume_id)])
         self._first = b"%b%b\r\n%b" % (head, own, first)
         self.write = self._write_first
-        begin()
-        if self._first:
+        if opened := begin():
+            opened.add_done_callback(self._open_without_bytes)
+        else:
+            self._open_without_bytes()
+
+    def _open_without_bytes(self, _opened: object = None) -> None:
+        """Send the head, if the subscription has not written anything yet."""
+        if self._first and self._subscription is not None:
             self._write_first(b"")
 
     def _write_first(self, data: bytes) -> None:

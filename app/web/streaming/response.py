@@ -4,12 +4,12 @@ Under plainmq's own protocol the response hands the connection over: the bytes g
 stays behind. Under any other ASGI server it streams through sse-starlette. The events are the same.
 """
 
-from asyncio import Event, Transport, current_task
+from asyncio import Event, Future, Transport, current_task, wait
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from socket import socket
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -47,13 +47,14 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         broker: Broker,
         encoders: Encoders[F],
         subscribe: Callable[[F, Sink], S],
-        start: Callable[[S], None],
+        start: Callable[[S], "Future[Any] | None"],
         lifetime: StreamLifetime,
         *,
         resume_id: str,
     ) -> None:
-        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. `resume_id`: the last
-        event id for a client that reconnects before it has received another."""
+        """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. The response begins
+        when its future is done. `resume_id`: the last event id for a client that reconnects before it has received
+        another."""
         super().__init__(
             _nothing(),
             headers=STREAM_HEADERS,
@@ -87,9 +88,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         subscription = self._subscribe(self._encoders.chunked, sink)
         request.take_over(sink, subscription, partial(self._begin, sink, subscription))
 
-    def _begin(self, session: AuthSession, subscription: S) -> None:
+    def _begin(self, session: AuthSession, subscription: S) -> "Future[Any] | None":
         self._lifetime.begin(session, subscription)
-        self._start(subscription)
+        return self._start(subscription)
 
     async def _send_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = access_record(scope)
@@ -102,7 +103,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         subscription = self._subscribe(self._encoders.plain, buffer)
         buffer.subscription = subscription
         try:
-            self._begin(buffer, subscription)
+            if first := self._begin(buffer, subscription):
+                await wait([first])
             self.body_iterator = buffer.parts()
             await super().__call__(scope, receive, send)
         finally:

@@ -1,7 +1,8 @@
 """A stream request, parsed: which topics, in which format, from where on and until when."""
 
+from asyncio import Future
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -53,8 +54,8 @@ class StreamRequest(msgspec.Struct, frozen=True):
         """`client`: its owner in quotas. Raises Draining, SubscriberLimit."""
         return broker.subscribe(self.topic_filter, encoder, sink, aging=True, limit=self.limit, client=client)
 
-    def start_subscriber(self, subscriber: Subscriber) -> None:
-        subscriber.start(self.start)
+    def start_subscriber(self, subscriber: Subscriber) -> "Future[Any] | None":
+        return subscriber.start(self.start)
 
 
 def parse_stream_request(

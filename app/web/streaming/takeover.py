@@ -1,6 +1,6 @@
 """The connection below an ASGI request: a stream can take it over, or cut it off."""
 
-from asyncio import Transport
+from asyncio import Future, Transport
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -28,15 +28,16 @@ class Subscription(Protocol):
 
 S = TypeVar("S", bound=Sink)
 
+Begin = Callable[[], "Future[Any] | None"]
+"""Starts a subscription. The response begins once the future is done; at once without a future."""
+
 
 class Host(Protocol[S]):
     """The connection of plainmq's own protocol."""
 
     def sink(self) -> S: ...
 
-    def take_over(
-        self, sink: S, record: AccessRecord | None, subscription: Subscription, begin: Callable[[], object]
-    ) -> None: ...
+    def take_over(self, sink: S, record: AccessRecord | None, subscription: Subscription, begin: Begin) -> None: ...
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ class Request(msgspec.Struct, frozen=True):
         """True if the client has disconnected."""
         return self.cycle.disconnected
 
-    def take_over(self, sink: Sink, subscription: Subscription, begin: Callable[[], object]) -> None:
+    def take_over(self, sink: Sink, subscription: Subscription, begin: Begin) -> None:
         """The response is a stream: give the connection to its sink."""
         self.cycle.response_started = self.cycle.response_complete = True  # for uvicorn, the response is complete
         scope = cast(dict[str, Any], self.cycle.scope)
