@@ -29,7 +29,7 @@ _NO_TOKEN: Final = re.compile(rb"\AHTTP/1\.1 401|ERR unauthorised|needs a token"
 def error_sentence(answer: bytes) -> str:
     """The server's error answer, as a sentence for the person who started the load."""
     if _NO_TOKEN.search(answer):
-        return "the server asks for a token: give a good one with --token or PLAINMQ_TOKEN"
+        return "the server asks for a token: give a valid one with --token or PLAINMQ_TOKEN"
     if match := _REASON.search(answer):
         return f"the server refuses: {msgspec.json.decode(match[1]) if match[1] else match[2].decode(errors='replace')}"
     return f"the server refuses: {quoted(answer.splitlines()[0], 200)}"

@@ -1,4 +1,4 @@
-"""Where a server is, who may vouch for it, and what is sent to show who asks."""
+"""The address of a server: its URL, the certificates that are trusted for it, and the token."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 
 
 def server_url(text: str) -> httpx.URL:
-    """The URL; `http` where it says no scheme, as in curl. Raises ValueError."""
+    """Parse a URL; without a scheme it is `http`, as in curl. Raises ValueError."""
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL as error:
@@ -28,14 +28,14 @@ def server_url(text: str) -> httpx.URL:
 
 
 def checked_token(token: str) -> str:
-    """Itself, if it can be sent. Raises ValueError, which does not show it."""
+    """The token, if a header can carry it. Raises ValueError, whose text does not contain the token."""
     if not _TOKEN.fullmatch(token):
-        raise ValueError("the token has other characters than a token can have: was something else copied with it?")
+        raise ValueError("the token has characters that no token has: was something else copied with it?")
     return token
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is this machine, in any of the forms that a resolver takes (RFC 6761; `127.1`)."""
+    """True if the host is this machine, in any form that a resolver accepts (RFC 6761; `127.1`)."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -51,28 +51,28 @@ def is_loopback(host: str) -> bool:
     return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
-def nobody() -> ssl.SSLContext:
-    """Trusts nobody: for a URL without TLS. Reading the system's list takes 20 ms, as long as some publishes."""
+def no_tls() -> ssl.SSLContext:
+    """A context that trusts nothing, for a URL without TLS: reading the system's certificates takes 20 ms."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def trusted(ca: str | PathLike[str] | None) -> ssl.SSLContext | bool:
-    """Those of the file; or else whom the system trusts, as curl does; or else, where there is none, httpx's list."""
+    """Trust the certificates of the file; without a file, those of the system, as curl does; without these, httpx's."""
     if ca is None:
         system = ssl.get_default_verify_paths()
         return ssl.create_default_context() if system.cafile or system.capath else True
     try:
         return ssl.create_default_context(cafile=ca)
-    except OSError as error:  # also when it holds none
-        raise ValueError(f"{fspath(ca)} holds no certificates that can be read: {_why(error)}") from None
+    except OSError as error:  # also if the file has no certificate
+        raise ValueError(f"{fspath(ca)} has no certificates that can be read: {_why(error)}") from None
 
 
 def _why(error: OSError) -> str:
     return cause(error) if isinstance(error, ssl.SSLError) else error.strerror or cause(error)
 
 
-def distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """Why the certificate was refused, if that is what lies below the error."""
+def certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The error of the certificate, if it is a cause of this error."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     return error

@@ -1,5 +1,7 @@
-"""What a server answers its clients, as types: read from the wire and from nothing of the server's code, so that they
-also understand an older or newer server. Times are RFC 3339: `datetime.fromisoformat` reads them."""
+"""The answers of a server, as types.
+
+They follow the wire format and share no code with the server, so they also fit an older or newer one. Times are RFC
+3339: `datetime.fromisoformat` reads them."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -10,9 +12,9 @@ Result = Literal["done", "expired", "unknown"]
 
 
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a publish: the message's id, its place in its topic, how many live subscribers were handed it, and
-    how durable it is (`memory`, `disk` or `disk:relaxed`). `last` and `count` are a batch's; `duplicate`: its key was
-    known, and nothing was stored now."""
+    """The answer to a publish: the message's id, its position in its topic, the number of live subscribers that it was
+    delivered to, and how durable it is (`memory`, `disk` or `disk:relaxed`). Batches have `last` (id) and `count`.
+    `duplicate`: its idempotency key was known, so nothing was stored now."""
 
     id: str
     topic: str
@@ -25,7 +27,7 @@ class Published(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Scheduled(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a delayed publish: how many messages get their place in the log at `due`."""
+    """The answer to a delayed publish: `scheduled` messages are appended to the log at `due`."""
 
     scheduled: int
     due: str
@@ -35,7 +37,7 @@ class Scheduled(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Death(msgspec.Struct, frozen=True):
-    """What a message in a dead-letter topic was, and why its group gave it up."""
+    """The origin of a message in a dead-letter topic, and the reason why its group gave it up."""
 
     id: str
     topic: str
@@ -47,8 +49,8 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as it was received. `data` is the body's bytes, `text` the same when it is UTF-8; `index` its place in
-    its topic; `time` when it was accepted; `dead` what it was, in a dead-letter topic."""
+    """A received message. `data` is the body as bytes, and `text` the same as a str, if it is UTF-8. `index` is its
+    position in its topic, `time` when the server accepted it, and `dead` its origin, in a dead-letter topic."""
 
     id: str
     topic: str
@@ -65,13 +67,13 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.text.encode() if self.text is not None else self.binary or b""
 
     def json(self) -> Any:
-        """The body, read as JSON. Raises ValueError."""
+        """Parse the body as JSON. Raises ValueError."""
         return msgspec.json.decode(self.data)
 
 
 class Job(Message, frozen=True, kw_only=True):
-    """A message that is leased to one worker of a group. `attempt` counts how often it was handed out; `lease` is the
-    lease's id, good until `lease_expires`."""
+    """A message that is leased to one worker of a group. `attempt` counts its leases; `lease` is the id of this one,
+    which ends at `lease_expires`."""
 
     attempt: int
     lease: str
@@ -79,8 +81,9 @@ class Job(Message, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Messages after `requested` are gone: `trimmed`, another `epoch` of the log, or an id `ahead` of it. `missed` of
-    them (None: not known); it goes on at `resumes_at` (None: nothing older is retained)."""
+    """Messages after the id `requested` are gone. `reason`: `trimmed` by retention, another `epoch` of the log, or the
+    id is `ahead` of the log. `missed`: how many (None: not known). Reading continues at `resumes_at` (None: nothing
+    older is retained)."""
 
     requested: str
     reason: str
@@ -95,8 +98,8 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Messages of a topic or pattern, oldest first, to iterate over. `next` is the `since` of the page that follows;
-    `gap`: what had been asked for and is gone."""
+    """Messages of a topic or pattern, oldest first, to iterate over. `next` is the `since` of the next page. `gap`:
+    requested messages that are gone."""
 
     messages: list[Message]
     next: str
@@ -110,7 +113,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Jobs(msgspec.Struct, frozen=True):
-    """Jobs that were pulled, to iterate over. `gap`: what was gone of the topic when the group was made."""
+    """Pulled jobs, to iterate over. `gap`: messages that were gone already when the group was created."""
 
     messages: list[Job]
     gap: Gap | None = None
@@ -123,13 +126,13 @@ class Jobs(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of each id."""
+    """The result for each id."""
 
     results: dict[str, Result]
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How much of a topic is kept. `max_age` is a duration such as `1d`."""
+    """How much of a topic is retained. `max_age` is a duration such as `1d`."""
 
     max_messages: int
     max_bytes: int
@@ -137,8 +140,8 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class TopicState(msgspec.Struct, frozen=True):
-    """What of a topic is kept: `first` and `last` are ids, `bytes` those of the bodies, `delayed` how many are to come
-    later, `groups` their names."""
+    """The state of a topic. `first` and `last` are ids of retained messages, `bytes` is the size of their bodies,
+    `delayed` the number of delayed messages, and `groups` the names of the groups."""
 
     topic: str
     messages: int
@@ -156,14 +159,14 @@ class TopicList(msgspec.Struct, frozen=True):
 
 
 class Oldest(msgspec.Struct, frozen=True):
-    """The oldest message that is not acked, and when it was accepted."""
+    """The oldest message that is not acked, and when the server accepted it."""
 
     id: str
     time: str
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """How much a dead-letter topic keeps and may keep, and how many of the group's dead wait for room there."""
+    """How much a dead-letter topic stores and may store. `waiting`: dead messages of the group that wait for space."""
 
     kept: int
     bytes: int
@@ -173,8 +176,8 @@ class DeadLetters(msgspec.Struct, frozen=True):
 
 
 class GroupState(msgspec.Struct, frozen=True):
-    """How many messages of a group are in each stage of their life (`lag`: ready, leased and delayed together), and
-    how it works. `ack_timeout` is a duration such as `30s`."""
+    """The state of a group: its messages in each state (`lag`: ready, leased and delayed together), and its settings.
+    `ack_timeout` is a duration such as `30s`."""
 
     topic: str
     group: str
@@ -202,7 +205,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A retained message as the server wrote it: JSON, without a line end."""
+    """A retained message as the server wrote it, in JSON without a line end."""
 
     id: str
     text: bytes

@@ -1,4 +1,4 @@
-"""The bytes of an answer, as many as there may be."""
+"""The body of an answer, read up to a limit."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -7,29 +7,27 @@ import httpx
 
 from .errors import not_plainmq
 
-LONGEST: Final = 128 << 20  # bytes: a page with the longest message, each of its bytes as an escape of JSON
-PLAIN: Final = (
-    "identity"  # the coding that is asked for: what is not packed cannot be broken, nor be more than it looks
-)
+MAX_BODY: Final = 128 << 20  # bytes: a page with the longest message, each of whose bytes is escaped in JSON
+PLAIN: Final = "identity"  # the requested coding: compressed answers could be broken, or expand without limit
 
 
-async def body_of(answer: httpx.Response, longest: int = LONGEST) -> bytes:
-    """All of it. Raises RequestRefused."""
-    parts, held = [], 0
+async def body_of(answer: httpx.Response, longest: int = MAX_BODY) -> bytes:
+    """The whole body. Raises RequestRefused if it is too long."""
+    parts, size = [], 0
     async for part in plain(answer):
         parts.append(part)
-        held += len(part)
-        if held > longest:
+        size += len(part)
+        if size > longest:
             raise not_plainmq(f"{_origin(answer)} answers with more than {longest} bytes", answer.status_code)
     return b"".join(parts)
 
 
 def plain(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """Its bytes as they come. Raises RequestRefused when they are packed."""
+    """The parts of the body as they arrive. Raises RequestRefused if they are compressed."""
     coding = answer.headers.get("content-encoding", PLAIN).lower()
     if coding != PLAIN:
-        said = f"{_origin(answer)} answers in the coding {coding[:40]!a}, which was not asked for"
-        raise not_plainmq(said, answer.status_code)
+        sentence = f"{_origin(answer)} answers in the coding {coding[:40]!a}, which was not asked for"
+        raise not_plainmq(sentence, answer.status_code)
     return answer.aiter_raw()
 
 

@@ -1,4 +1,4 @@
-"""What `plainmq publish` and `plainmq subscribe` do. They write through a Terminal and answer an exit status."""
+"""`plainmq publish` and `plainmq subscribe`. They write through a Terminal and return an exit status."""
 
 import asyncio
 import os
@@ -17,21 +17,21 @@ from .answers import Gap, Published, Scheduled
 from .errors import ClientError, MessagesLost, RequestRefused, Unauthorised, Unreachable, Untrusted
 from .publishing import Options
 
-READ: Final = 1 << 20  # bytes of input at once
-BATCH: Final = 5_000  # lines in a batch at most; a server takes 10,000 unless told otherwise
-LONGEST_LINE: Final = 16 << 20  # bytes: no server takes a longer message
+READ_SIZE: Final = 1 << 20  # bytes of input at once
+MAX_BATCH: Final = 5_000  # lines; the default of a server is 10,000
+MAX_MESSAGE: Final = 16 << 20  # bytes: no server accepts a longer message
 HINTS: Final = {
-    Unauthorised: ": give a good one with --token or PLAINMQ_TOKEN",
-    Untrusted: "; name who vouches for it with --ca or PLAINMQ_CA",
+    Unauthorised: ": give a valid one with --token or PLAINMQ_TOKEN",
+    Untrusted: "; name its certificate authority with --ca or PLAINMQ_CA",
 }
 SHORTEST_WAIT: Final = 10.0  # seconds for the answer to a publish: a disk that is busy may take some
-LONG: Final = 1_000  # messages: longer input gets a progress bar
+PROGRESS_FROM: Final = 1_000  # messages: longer input gets a progress bar
 
-Progress = Callable[[int, int], None]  # told the bytes and messages done so far
+Progress = Callable[[int, int], None]  # called with the bytes and messages done so far
 
 
 class Exit(IntEnum):
-    """What a script can tell apart; `--help` says the same."""
+    """The exit statuses, which scripts can rely on; `--help` lists them."""
 
     DONE = 0
     REFUSED = 1
@@ -41,8 +41,8 @@ class Exit(IntEnum):
 
 
 class Terminal(msgspec.Struct, frozen=True):
-    """Where a command writes: `out` takes results, `tell` sentences for people. `progress` opens a bar over so many
-    bytes (None: not known); it is None when nobody would see it. `fileno` is the file that `out` writes to."""
+    """The output of a command: `out` writes results, `tell` sentences for people. `progress` opens a bar over so many
+    bytes (None: not known); it is None if nobody would see it. `fileno` is the file that `out` writes to."""
 
     out: Callable[[bytes], None]
     tell: Callable[[str], None]
@@ -51,7 +51,7 @@ class Terminal(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where it is, who may vouch for its certificate (None: whom the system trusts), and whose rights count."""
+    """The URL of a server, the file of certificates to trust (None: the system's), and the token."""
 
     url: str
     ca: Path | None
@@ -73,7 +73,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """Where messages go, and how."""
+    """The topic to publish to, and the options."""
 
     server: Server
     topic: str
@@ -84,7 +84,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class StreamRequest(msgspec.Struct, frozen=True):
-    """What to subscribe to, and until when. Durations are seconds; None is for ever."""
+    """What to subscribe to, and when to end. Durations are in seconds; None is without end."""
 
     server: Server
     topics: tuple[str, ...]
@@ -97,7 +97,7 @@ class StreamRequest(msgspec.Struct, frozen=True):
 
 
 class InputUnreadable(ClientError):
-    """What was to be published cannot be read."""
+    """The input cannot be read."""
 
 
 def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -> Exit:
@@ -111,13 +111,13 @@ def publish_one(outgoing: Outgoing, message: bytes | Path, terminal: Terminal) -
 
 def _whole(file: Path) -> bytes:
     """Raises InputUnreadable, RequestRefused."""
-    parts, held = [], 0
+    parts, size = [], 0
     with opened(file) as source:
         while part := _read_now(source):
             parts.append(part)
-            held += len(part)
-            if held > LONGEST_LINE:
-                raise RequestRefused("message_too_large", 413, f"the message has more than {LONGEST_LINE} bytes")
+            size += len(part)
+            if size > MAX_MESSAGE:
+                raise RequestRefused("message_too_large", 413, f"the message has more than {MAX_MESSAGE} bytes")
     return b"".join(parts)
 
 
@@ -130,14 +130,14 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
             answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
-    with _done(f"The message is {_name(answer)}", terminal):
+    with _done_anyway(f"The message is {_name(answer)}", terminal):
         terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
     return Exit.DONE
 
 
 @contextmanager
-def _done(what: str, terminal: Terminal) -> Iterator[None]:
-    """What cannot be printed has been done all the same: somebody might do it again."""
+def _done_anyway(what: str, terminal: Terminal) -> Iterator[None]:
+    """If printing the result fails, tell the user that the request was done, or it might be repeated."""
     try:
         yield
     except Exception:
@@ -146,8 +146,8 @@ def _done(what: str, terminal: Terminal) -> Iterator[None]:
 
 
 def publish_lines(outgoing: Outgoing, file: Path, batches: bool, terminal: Terminal) -> Exit:
-    """Publish every line of the file (`-` is standard input) that is not empty, in order; with `batches`, the lines
-    that are there at once travel together."""
+    """Publish every line of the file (`-` is standard input) that is not empty, in order. With `batches`, lines that
+    can be read at once are sent together."""
     try:
         with opened(file) as source:
             return asyncio.run(_publish_lines(outgoing, source, batches, terminal))
@@ -170,8 +170,8 @@ def opened(file: Path) -> Iterator[int]:
 
 
 async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal: Terminal) -> Exit:
-    """One request at a time: messages that travel side by side may overtake each other."""
-    step = BATCH if batches else 1
+    """One request at a time: concurrent requests may overtake each other."""
+    step = MAX_BATCH if batches else 1
     done = 0
     try:
         with Bar(terminal, file) as bar:
@@ -183,7 +183,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
                         done += len(part)
                         bar.show(done, sum(map(len, part)) + len(part))
                         if outgoing.as_json:
-                            with _done(f"Messages published: {done}", terminal):
+                            with _done_anyway(f"Messages published: {done}", terminal):
                                 terminal.out(_json(answer))
     except ClientError as error:
         return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
@@ -199,7 +199,7 @@ async def _publish_part(
 
 
 class Bar:
-    """A progress bar that opens when the input turns out to be long, if there is somebody to see it."""
+    """A progress bar that opens when the input turns out to be long, if a user can see it."""
 
     def __init__(self, terminal: Terminal, file: int) -> None:
         status = os.fstat(file)
@@ -207,7 +207,7 @@ class Bar:
         self._open = None if os.isatty(file) else terminal.progress
         self._stack = ExitStack()
         self._bar: Progress | None = None
-        self._octets = 0
+        self._bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -216,12 +216,12 @@ class Bar:
         self._stack.close()
 
     def show(self, messages: int, nbytes: int) -> None:
-        """So many messages are done, of which the last ones had so many bytes with their line ends."""
-        self._octets += nbytes
-        if self._bar is None and self._open is not None and messages > LONG:
+        """`messages`: how many are done; `nbytes`: the size of those that are done since the last call."""
+        self._bytes += nbytes
+        if self._bar is None and self._open is not None and messages > PROGRESS_FROM:
             self._bar = self._stack.enter_context(self._open(self._total))
         if self._bar is not None:
-            self._bar(self._octets, messages)
+            self._bar(self._bytes, messages)
 
 
 async def _without_empty(parts: AsyncIterator[list[bytes]]) -> AsyncIterator[list[bytes]]:
@@ -229,8 +229,8 @@ async def _without_empty(parts: AsyncIterator[list[bytes]]) -> AsyncIterator[lis
         yield [line for line in lines if line]
 
 
-async def read_lines(file: int, longest: int = LONGEST_LINE) -> AsyncIterator[list[bytes]]:
-    """The lines of the file as they come: whole ones, without their ends (LF or CRLF)."""
+async def read_lines(file: int, longest: int = MAX_MESSAGE) -> AsyncIterator[list[bytes]]:
+    """The lines of the file as they arrive: complete ones, without their ends (LF or CRLF)."""
     parts: list[bytes] = []
     while chunk := await _read(file):
         head, end, rest = chunk.partition(b"\n")
@@ -249,7 +249,8 @@ def _without_ends(lines: list[bytes]) -> list[bytes]:
 
 
 async def _read(file: int) -> bytes:
-    """What there is, once there is something. No thread waits in read(2), so a signal ends the command at once."""
+    """Read what is available, waiting if nothing is. No thread waits in read(2), so a signal ends the command at
+    once."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     try:
         loop.add_reader(file, ready.set)
@@ -265,46 +266,46 @@ async def _read(file: int) -> bytes:
 def _read_now(file: int) -> bytes:
     """Raises InputUnreadable."""
     try:
-        return os.read(file, READ)
+        return os.read(file, READ_SIZE)
     except OSError as error:
         raise InputUnreadable(f"the input cannot be read: {error.strerror}") from None
 
 
-def subscribe(wanted: StreamRequest, terminal: Terminal) -> Exit:
-    """Write what is published, a message a line, until there was enough."""
-    return asyncio.run(_subscribe(wanted, terminal))
+def subscribe(request: StreamRequest, terminal: Terminal) -> Exit:
+    """Write messages as they are published, one per line, until the count or the time is reached."""
+    return asyncio.run(_subscribe(request, terminal))
 
 
-async def _subscribe(wanted: StreamRequest, terminal: Terminal) -> Exit:
-    if stat.S_ISFIFO(os.fstat(terminal.fileno).st_mode):  # who reads our output has left: do not wait for a message
+async def _subscribe(request: StreamRequest, terminal: Terminal) -> Exit:
+    if stat.S_ISFIFO(os.fstat(terminal.fileno).st_mode):  # if the reader of our output has left, end at once
         asyncio.get_running_loop().add_reader(terminal.fileno, sys.exit)
     try:
-        async with asyncio.timeout(wanted.timeout):
-            return await _receive(wanted, terminal)
+        async with asyncio.timeout(request.timeout):
+            return await _receive(request, terminal)
     except BrokenPipeError:
         return Exit.DONE
     except TimeoutError:
-        return Exit.DONE if wanted.count is None else Exit.TIMEOUT
+        return Exit.DONE if request.count is None else Exit.TIMEOUT
     except MessagesLost:
         return Exit.GAP
     except ClientError as error:
         return failed(error, str(error), terminal)
 
 
-async def _receive(wanted: StreamRequest, terminal: Terminal) -> Exit:
+async def _receive(request: StreamRequest, terminal: Terminal) -> Exit:
     def show(gap: Gap) -> None:
         terminal.tell(f"Gap: {gap.sentence}")
-        if wanted.as_json:
+        if request.as_json:
             terminal.out(_json({"gap": gap}))
-        if wanted.strict:
+        if request.strict:
             raise MessagesLost(gap)
 
-    async with wanted.server.client(terminal) as client:
+    async with request.server.client(terminal) as client:
         items = client.subscribe(
-            wanted.topics, since=wanted.since, limit=wanted.count, retry_for=wanted.retry_for, on_gap=show
+            request.topics, since=request.since, limit=request.count, retry_for=request.retry_for, on_gap=show
         )
         async for message in items:
-            terminal.out(_json(message) if wanted.as_json else message.data + b"\n")
+            terminal.out(_json(message) if request.as_json else message.data + b"\n")
     return Exit.DONE
 
 

@@ -1,4 +1,4 @@
-"""The connection to a server: requests that are repeated until they are answered, and answers that have a bound."""
+"""The connection to a server: requests that are repeated until they are answered, and answers of limited size."""
 
 import asyncio
 import re
@@ -12,16 +12,16 @@ import httpx
 import msgspec
 
 from ..errors.wording import cause, quoted
-from .address import checked_token, distrust, is_loopback, nobody, server_url, trusted
+from .address import certificate_error, checked_token, is_loopback, no_tls, server_url, trusted
 from .bodies import PLAIN, body_of
 from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
 from .lifetime import Lifetime
 from .waits import Waits
 
-NOT_NOW: Final = frozenset({502, 503, 504})  # the server stops, or a proxy does not reach it: later it may work
-CONNECT: Final = 10.0  # seconds for each step on the way to the server, and for each part of a request to leave
-LONG_POLL: Final = 60.0  # seconds: the longest that a server lets one wait
-STREAM: Final = "text/event-stream"
+TEMPORARY: Final = frozenset({502, 503, 504})  # the server stops, or a proxy cannot reach it
+CONNECT_TIMEOUT: Final = 10.0  # seconds for each step of connecting, and to send each part of a request
+MAX_LONG_POLL: Final = 60.0  # seconds, from the server
+EVENT_STREAM: Final = "text/event-stream"
 
 UNSENDABLE: Final = "the request cannot be sent: a key or a content type has characters that no header can have"
 
@@ -41,8 +41,7 @@ class Closable(Protocol):
 
 
 class Connection:
-    """To one server. Raises ValueError when the URL is none, the token cannot be one, or the file holds no
-    certificate."""
+    """A connection to one server. Raises ValueError for an invalid URL or token, or a file without certificates."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Connection:
         self.url = str(parsed)
         self.tell = tell
         self.lifetime = Lifetime()
-        self.feeds: WeakSet[Closable] = WeakSet()  # closed before it
+        self.feeds: WeakSet[Closable] = WeakSet()  # closed before the connection
         self.retry_for = retry_for
         self._timeout = timeout
         headers = {"Accept-Encoding": PLAIN}
@@ -67,41 +66,41 @@ class Connection:
             self._http = httpx.AsyncClient(
                 base_url=parsed,
                 headers=headers,
-                verify=trusted(ca) if ca or parsed.scheme == "https" else nobody(),
-                timeout=httpx.Timeout(CONNECT, read=timeout),
+                verify=trusted(ca) if ca or parsed.scheme == "https" else no_tls(),
+                timeout=httpx.Timeout(CONNECT_TIMEOUT, read=timeout),
                 limits=httpx.Limits(max_connections=None),
-                trust_env=not is_loopback(parsed.host),  # no proxy shall see what stays on this machine
+                trust_env=not is_loopback(parsed.host),  # requests to this machine must not go through a proxy
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise ValueError(f"the proxy that the environment names (HTTP_PROXY) cannot be used: {error}") from None
 
     async def close(self) -> None:
-        """Whatever waits for an answer raises Closed, and iterators end."""
+        """Calls that wait for an answer raise Closed, and iterators end."""
         self.lifetime.end()
         for feed in tuple(self.feeds):
             await feed.close()
         await self._http.aclose()
 
     async def read(self, kind: type[T], method: str, path: str, **request: Any) -> T:
-        """Insist on an answer of that kind."""
+        """Send a request as `insist` does, and decode its answer."""
         return decoded((await self.insist(method, path, **request)).body, kind)
 
     async def insist(
         self, method: str, path: str, *, waits: Waits | None = None, long_poll: bool = False, **request: Any
     ) -> Answer:
-        """Ask until there is an answer, for `retry_for` seconds."""
+        """Send a request until it is answered, for `retry_for` seconds or as `waits` says."""
         waits = waits or self.waits(self.retry_for)
         async with self.lifetime.waiting():
             while True:
                 try:
-                    return await self._ask(method, path, self._timeout + LONG_POLL * long_poll, request)
+                    return await self._ask(method, path, self._timeout + MAX_LONG_POLL * long_poll, request)
                 except ClientError as error:
                     self.fail(waits, error)
-                await waits.rest()
+                await waits.pause()
 
     async def _ask(self, method: str, path: str, seconds: float, request: dict[str, Any]) -> Answer:
         async with self._within(seconds), self._sent(method, path, seconds, request) as answer:
-            if answer.headers.get("content-type", "").startswith(STREAM):
+            if answer.headers.get("content-type", "").startswith(EVENT_STREAM):
                 raise not_plainmq(f"{answer.request.url} answers with an event stream", answer.status_code)
             body = await body_of(answer)
         if not answer.is_success:
@@ -111,19 +110,19 @@ class Connection:
     @asynccontextmanager
     async def stream(self, path: str, query: dict[str, Any], headers: dict[str, str]) -> AsyncGenerator[httpx.Response]:
         """An open event stream. Raises RequestRefused, Unreachable."""
-        request = {"params": query, "headers": {**headers, "Accept": STREAM}}
+        request = {"params": query, "headers": {**headers, "Accept": EVENT_STREAM}}
         async with AsyncExitStack() as stack:
             async with self._within(self._timeout):
                 answer = await stack.enter_async_context(self._sent("GET", path, self._timeout, request))
                 if answer.status_code != 200:
                     raise refusal(answer, await body_of(answer))
-            if not answer.headers.get("content-type", "").lower().startswith(STREAM):
+            if not answer.headers.get("content-type", "").lower().startswith(EVENT_STREAM):
                 raise not_plainmq(f"{self.url} does not answer with an event stream")
             yield answer
 
     @asynccontextmanager
     async def _within(self, seconds: float) -> AsyncGenerator[None]:
-        """Of a server that lets its answer trickle in, no part is late, but the whole."""
+        """Bounds the whole answer: if a server sends it slowly, no single part of it is late."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -134,7 +133,7 @@ class Connection:
     async def _sent(
         self, method: str, path: str, silence: float, request: dict[str, Any]
     ) -> AsyncGenerator[httpx.Response]:
-        timeout = httpx.Timeout(CONNECT, read=silence)
+        timeout = httpx.Timeout(CONNECT_TIMEOUT, read=silence)
         try:
             async with self._http.stream(method, path, timeout=timeout, **request) as answer:
                 yield answer
@@ -143,11 +142,11 @@ class Connection:
         except httpx.RequestError as error:
             raise self._unreachable(error) from error
 
-    def waits(self, patience: float | None) -> Waits:
-        return Waits(patience, asyncio.get_running_loop().time)
+    def waits(self, retry_for: float | None) -> Waits:
+        return Waits(retry_for, asyncio.get_running_loop().time)
 
     def fail(self, waits: Waits, error: ClientError) -> None:
-        """Raises the error unless another attempt may help."""
+        """Raises the error unless another attempt may succeed."""
         if not _temporary(error):
             raise error
         if isinstance(error, RequestRefused) and error.retry_after is not None:
@@ -156,24 +155,24 @@ class Connection:
             self.tell(f"{error}; trying again")
 
     def _unreachable(self, error: Exception) -> ClientError:
-        if (distrusted := distrust(error)) is not None:
-            return Untrusted(f"{self.url} is not trusted: {distrusted.verify_message}")
+        if (refused := certificate_error(error)) is not None:
+            return Untrusted(f"{self.url} is not trusted: {refused.verify_message}")
         if isinstance(error, httpx.RemoteProtocolError) and not _ENDED.search(str(error)):
             return not_plainmq(f"{self.url} does not answer in HTTP: is that the port of another protocol?")
-        waited = CONNECT if isinstance(error, _ON_THE_WAY) else 0.0
+        waited = CONNECT_TIMEOUT if isinstance(error, _ON_THE_WAY) else 0.0
         return Unreachable(f"{self.url} cannot be reached: {_why_not(error)}", waited=waited)
 
 
 def _why_not(error: Exception) -> str:
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it has closed the connection before its answer was whole"
+        return "it closed the connection before its answer was complete"
     return "it does not answer in time" if isinstance(error, httpx.TimeoutException) else cause(error)
 
 
 def _temporary(error: ClientError) -> bool:
-    """Whether the same request may be answered later. Of limits only the rate: the server says when (`Retry-After`)."""
+    """True if the same request may succeed later. Of all limits, only the rate has a time for that (`Retry-After`)."""
     if isinstance(error, RequestRefused):
-        return error.status in NOT_NOW or (error.status == 429 and error.retry_after is not None)
+        return error.status in TEMPORARY or (error.status == 429 and error.retry_after is not None)
     return isinstance(error, Unreachable)
 
 

@@ -1,20 +1,20 @@
-"""What can go wrong, as exceptions.
+"""The exceptions of the client.
 
 ClientError
-├── Unreachable          no answer in time: no connection, or it broke
+├── Unreachable          no answer in time: no connection, or a broken one
 ├── Untrusted            the server's certificate cannot be trusted; nothing was sent
 ├── Closed               the client was closed
-├── MessagesLost         messages that were asked for are gone; `gap` says which
-└── RequestRefused       the server said no; `code` is for programs and stable
+├── MessagesLost         requested messages are gone; `gap` says which
+└── RequestRefused       the server refused the request; `code` is stable, for programs
     ├── InvalidRequest   400: a topic, a group or an option that cannot be read
-    ├── Unauthorised     401: no token, or one that is not good
+    ├── Unauthorised     401: no token, or an invalid one
     ├── Forbidden        403: the token lacks the right
     ├── NotFound         404: no such topic, group or message, or no right to read it
     ├── LeaseExpired     409: every lease is over; `results` has each
     ├── MessageTooLarge  413
     ├── LimitReached     429: publishing too fast, or one topic or group too many; `retry_after` may say when
-    ├── Unavailable      503: the server stops, or is full
-    └── LogFull          507: no room, or groups have not acked enough
+    ├── Unavailable      503: the server is stopping, or full
+    └── LogFull          507: no space, or groups have not acked enough
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ import msgspec
 from .answers import Gap, Result
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-DIGITS: Final = 9  # of a Retry-After: thirty years
+MAX_DIGITS: Final = 9  # of a Retry-After: thirty years
 
 
 class ClientError(Exception):
@@ -34,8 +34,8 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer in time: no connection, or it broke. After a publish the message may have been stored or not. `waited`:
-    the seconds that the request has waited for its whole answer; 0 if it ended before."""
+    """No answer in time: no connection, or a broken one. A published message may have been stored or not. `waited`: the
+    seconds that the request waited until it timed out; 0 if it failed earlier."""
 
     def __init__(self, sentence: str = "", *, waited: float = 0.0) -> None:
         super().__init__(sentence)
@@ -43,19 +43,19 @@ class Unreachable(ClientError):
 
 
 class Untrusted(ClientError):
-    """The server's certificate is not one that can be trusted, or is another's. Nothing was sent."""
+    """The server's certificate is not trusted, or is for another name. Nothing was sent."""
 
 
 class Closed(ClientError):
-    """The client was closed, by this thread or another. What was on its way may have been done or not."""
+    """The client was closed, by this thread or another. The server may have done the request or not."""
 
     def __init__(self) -> None:
         super().__init__("the client is closed")
 
 
 class MessagesLost(ClientError):
-    """Messages that were asked for are gone: `gap` says which and why. The iterator that raised it can be asked for the
-    next message: it goes on with what is left."""
+    """Requested messages are gone: `gap` says which and why. The iterator that raised it can be used further: it
+    continues with the messages that are left."""
 
     def __init__(self, gap: Gap) -> None:
         super().__init__(gap.sentence)
@@ -63,8 +63,9 @@ class MessagesLost(ClientError):
 
 
 class RequestRefused(ClientError):
-    """The server said no, and stored nothing; a `code` such as `http_502` is another's answer, after which that is not
-    known. `status` is HTTP's. `retry_after`: the seconds after which the server asks to try again, if it says so."""
+    """The server refused the request, and stored nothing. A `code` such as `http_502` comes from a proxy: then it is
+    not known whether the server stored anything. `status` is that of HTTP. `retry_after`: the seconds after which the
+    server asks the client to try again."""
 
     def __init__(
         self,
@@ -107,16 +108,15 @@ class MessageTooLarge(RequestRefused):
 
 
 class LimitReached(RequestRefused):
-    """429: `rate_limited`, which the client has waited for as long as `retry_for` allows; or `topic_limit` or
-    `group_limit`."""
+    """429: `topic_limit` or `group_limit`; or `rate_limited`, after the client has retried for `retry_for` seconds."""
 
 
 class Unavailable(RequestRefused):
-    """503: the server stops (`draining`), is full (`subscriber_limit`, `overloaded`), or its disk fails."""
+    """503: the server is stopping (`draining`) or full (`subscriber_limit`, `overloaded`), or its disk fails."""
 
 
 class LogFull(RequestRefused):
-    """507: no room that may be freed, or groups that have not acked as much as the topic keeps."""
+    """507: no space that retention may free, or groups have not acked as much as the topic may store."""
 
 
 KINDS: Final[Mapping[int, type[RequestRefused]]] = {
@@ -133,7 +133,7 @@ KINDS: Final[Mapping[int, type[RequestRefused]]] = {
 
 
 class _Problem(msgspec.Struct):
-    """RFC 9457, and our own `code`."""
+    """A problem document (RFC 9457) with our `code`."""
 
     code: str
     detail: str
@@ -141,14 +141,14 @@ class _Problem(msgspec.Struct):
 
 
 def refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
-    """The exception that an answer stands for. An answer that is no problem document of plainmq has no class of its
-    own: a proxy's 404 does not say that there is no such topic."""
+    """The exception for an answer. An answer that is not a problem document of plainmq gets the base class: a 404 of a
+    proxy does not mean that there is no such topic."""
     status, after = answer.status_code, _retry_after(answer)
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except UNREADABLE:
-        said = f"{answer.request.url} answered {status} {answer.reason_phrase}".rstrip()
-        return RequestRefused(f"http_{status}", status, said, retry_after=after)
+        sentence = f"{answer.request.url} answered {status} {answer.reason_phrase}".rstrip()
+        return RequestRefused(f"http_{status}", status, sentence, retry_after=after)
     sentence = problem.detail
     if problem.code == "unauthorised" and "Authorization" not in answer.request.headers:
         sentence = f"{answer.request.url.copy_with(path='/', query=None)} asks for a token"
@@ -157,10 +157,10 @@ def refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
 
 
 def not_plainmq(sentence: str, status: int = 200) -> RequestRefused:
-    """What answers is another kind of server."""
+    """The exception for an answer of another kind of server."""
     return RequestRefused("not_plainmq", status, sentence)
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
     text = answer.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None

@@ -1,4 +1,4 @@
-"""What an iterator takes from, whichever thread asks."""
+"""The source of an iterator, for asyncio and threads."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class Feed(Generic[T]):
-    """The items of a source, until it or its connection is closed."""
+    """The items of a source, until the feed or its connection is closed."""
 
     def __init__(self, connection: Connection, source: AsyncGenerator[list[T], None]) -> None:
         self._connection = connection
         self._source = source
         self._lifetime = Lifetime()
-        self._turn = asyncio.Lock()  # a source can be asked for one thing at a time
+        self._lock = asyncio.Lock()  # an async generator runs one call at a time
 
     @property
     def closed(self) -> bool:
         return self._lifetime.ended
 
     async def next(self) -> list[T]:
-        """What has come, once there is something; nothing when it has ended."""
+        """Wait for items, and return all that have arrived; an empty list at the end."""
         self._connection.feeds.add(self)
-        async with self._turn:
+        async with self._lock:
             try:
                 async with self._connection.lifetime.waiting(), self._lifetime.waiting():
                     return await anext(self._source, [])
@@ -36,7 +36,7 @@ class Feed(Generic[T]):
                 return []
 
     async def close(self) -> None:
-        """Whoever waits for the next item gets none."""
+        """End the feed: a call of `next` that waits returns an empty list."""
         self._lifetime.end()
-        async with self._turn:
+        async with self._lock:
             await self._source.aclose()

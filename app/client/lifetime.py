@@ -1,4 +1,4 @@
-"""What waits, until it is closed."""
+"""The lifetime of a client or an iterator, which ends all that waits in it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from .errors import Closed
 
 
 class Lifetime:
-    """Ends whatever waits within it when it ends, at once. It belongs to one event loop."""
+    """When it ends, every block in `waiting` ends at once. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -16,7 +16,7 @@ class Lifetime:
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """Raises Closed when it ends, or has ended."""
+        """Raises Closed when the lifetime ends, or if it has ended."""
         if self.ended:
             raise Closed
         try:
@@ -27,12 +27,12 @@ class Lifetime:
                 finally:
                     self._waiting.discard(scope)
         except TimeoutError:
-            if not scope.expired():  # another's
+            if not scope.expired():  # another timeout's
                 raise
             raise Closed from None
 
     def end(self) -> None:
         self.ended = True
         for scope in self._waiting:
-            with suppress(RuntimeError):  # it was ended before
+            with suppress(RuntimeError):  # the scope has expired already
                 scope.reschedule(0)

@@ -1,4 +1,4 @@
-"""How messages are published: once, although the answer may be lost."""
+"""Publishing. A message is stored once, though its answer may be lost and the request repeated."""
 
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypedDict
@@ -12,12 +12,12 @@ BATCH: Final = "application/x-ndjson"
 
 
 class Options(TypedDict, total=False):
-    """How to publish. None is the default.
+    """The options of a publish. None is the default.
 
     `event`: the event name that an EventSource sees. `delivery`: to all subscribers, or to exactly one. `retain`:
-    False is for those who listen now, and never stored. `ttl`: nobody gets it later than this. `idempotency_key`: the
-    same key on the same topic within two minutes stores nothing; one is made up when there is none. `content_type`:
-    `text/plain` if the message is UTF-8, else `application/octet-stream`.
+    False delivers the message to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
+    `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is made.
+    `content_type`: by default `text/plain` if the message is UTF-8, else `application/octet-stream`.
     """
 
     event: str | None

@@ -1,4 +1,4 @@
-"""How messages are read without a stream: in pages."""
+"""Reading retained messages, a page at a time."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -10,13 +10,13 @@ from .answers import Gap, Line, Page
 from .connection import Connection, decoded
 from .errors import not_plainmq
 from .publishing import BATCH
-from .wire import Duration, Since, durations, place, topic_path
+from .wire import Duration, Since, durations, position, topic_path
 
-MOST: Final = 1_000  # messages: as many as a server puts in one page
+MAX_PAGE: Final = 1_000  # messages, from the server
 
 
 async def page(connection: Connection, topic: str, since: Since, limit: int, wait: Duration | None) -> Page:
-    query = {"since": place(since), "limit": limit, **durations(wait=wait)}
+    query = {"since": position(since), "limit": limit, **durations(wait=wait)}
     path = topic_path(topic, "messages")
     return await connection.read(Page, "GET", path, params=query, long_poll=wait is not None)
 
@@ -26,7 +26,7 @@ async def body(connection: Connection, topic: str, id: str) -> bytes:
 
 
 async def export(connection: Connection, topic: str, since: str) -> AsyncGenerator[list[Line | Gap], None]:
-    """What a topic or pattern retains, a page at a time, and each gap at its place."""
+    """All that a topic or pattern retains now, a page at a time, with each gap where it is."""
     _, newest = await _lines(connection, "**", "latest")
     end = number(newest)
     while True:
@@ -39,8 +39,8 @@ async def export(connection: Connection, topic: str, since: str) -> AsyncGenerat
 
 
 async def _lines(connection: Connection, topic: str, since: str) -> tuple[list[Line | Gap], str]:
-    """A page, and the place where the next one starts."""
-    query = {"since": since, "limit": MOST}
+    """The items of a page, and the `since` of the next one."""
+    query = {"since": since, "limit": MAX_PAGE}
     answer = await connection.insist("GET", topic_path(topic, "messages"), params=query, headers={"Accept": BATCH})
     try:
         next_ = httpx.URL(answer.head.links["next"]["url"]).params["since"]
@@ -50,7 +50,7 @@ async def _lines(connection: Connection, topic: str, since: str) -> tuple[list[L
 
 
 class _Item(msgspec.Struct):
-    """A line of a page: a message, or a gap."""
+    """A line of a page is a message or a gap."""
 
     id: str = ""
     gap: Gap | None = None
@@ -62,8 +62,8 @@ def _item(line: bytes) -> Line | Gap:
 
 
 def number(id: str) -> int:
-    """`k3f9a2xq-42` → 42, its place in the log. Raises RequestRefused."""
-    place = id.rpartition("-")[2]
-    if not (place.isascii() and place.isdecimal() and len(place) < 20):
+    """`k3f9a2xq-42` → 42, the position in the log. Raises RequestRefused."""
+    digits = id.rpartition("-")[2]
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
         raise not_plainmq(f"{id[:80]!a} is not an id of plainmq")
-    return int(place)
+    return int(digits)

@@ -1,7 +1,7 @@
-"""Where the client's coroutines run: in the caller's event loop, or in one of the client's own.
+"""Runners of the client's coroutines: in the caller's event loop, or in an event loop of the client.
 
-The client for threads is the async one behind a thread with an event loop: there is one implementation, a call can be
-ended from any thread, and Ctrl-C ends one at once. A call costs two switches of threads, some 50 µs.
+The synchronous client runs the asynchronous one in a thread with an event loop. So there is one implementation, any
+thread can end a call, and Ctrl-C ends one at once. A call costs two thread switches, some 50 µs.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from weakref import finalize
 
 from .errors import Closed
 
-END: Final = 5.0  # seconds: the most that closing waits for the thread, which may be asking a name server
+JOIN_TIMEOUT: Final = 5.0  # seconds that closing waits for the thread, which may be resolving a name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,7 @@ Close = Callable[[], Coroutine[Any, Any, None]]
 
 
 class AsyncRunner:
-    """In the caller's event loop."""
+    """Runs coroutines in the caller's event loop."""
 
     def __init__(self, close: Close) -> None:
         self._close = close
@@ -37,8 +37,8 @@ class AsyncRunner:
 
 
 class Runner:
-    """In an event loop of its own, in a thread that starts with the first call. It ends with `end`, when the runner is
-    forgotten, or with the process. `close` is the last thing that it does."""
+    """Runs coroutines in its own event loop, in a thread that starts with the first call. The thread ends with `end`,
+    when the runner is garbage collected, or with the process; it calls `close` last."""
 
     def __init__(self, close: Close) -> None:
         self._close = close
@@ -51,14 +51,14 @@ class Runner:
     def run(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs) -> T:
         """Raises what the function raises; Closed."""
         if self._loop is not None and self._process != os.getpid():
-            raise RuntimeError("a client that was used before a fork has no thread in the child: make one there")
+            raise RuntimeError("a client that was used before a fork has no thread in the child: create a client there")
         call = _Call(partial(function, *args, **options))
         try:
-            with self._lock:  # what is begun before the end is begun before the loop stops
+            with self._lock:  # a call that starts before `end` reaches the loop before it stops
                 call.begin(self._running())
-            return call.answer()
+            return call.result()
         except BaseException:  # also Ctrl-C, which may come at any step
-            call.leave()
+            call.cancel()
             raise
 
     def end(self) -> None:
@@ -68,7 +68,7 @@ class Runner:
             self._ended = True
         if self._thread is not None:
             self._stop()
-            self._thread.join(END)
+            self._thread.join(JOIN_TIMEOUT)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         """Raises Closed, RuntimeError."""
@@ -96,16 +96,16 @@ def _serve(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, close: Close) -
         await stop.wait()
         await close()
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # it cancels what is left when it ends
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # cancels the tasks that are left
         runner.run(until_stopped())
 
 
 class _Call(Generic[T]):
-    """What runs in a loop while another thread waits for its answer.
+    """A call that runs in a loop while another thread waits for its result.
 
-    Ctrl-C may come at any step of the other thread. So the coroutine is made in the loop, or one might be left that
-    nobody awaits; and the thread waits in a queue that is written in C, because `concurrent.futures.Future` and
-    `threading.Condition` can be left with a lock that is held for ever.
+    Ctrl-C may interrupt the other thread at any step. So the coroutine is created in the loop, or it could be left
+    without a task that awaits it. The thread waits in a queue that is written in C: an interrupt of
+    `concurrent.futures.Future` or `threading.Condition` can leave a lock locked for ever.
     """
 
     def __init__(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -118,18 +118,18 @@ class _Call(Generic[T]):
         self._loop = loop
         loop.call_soon_threadsafe(self._start)
 
-    def answer(self) -> T:
+    def result(self) -> T:
         """Raises what the function raises; Closed."""
         task = self._done.get()
         if task.cancelled():
             raise Closed
         return task.result()
 
-    def leave(self) -> None:
-        """Nobody waits for the answer any more."""
+    def cancel(self) -> None:
+        """Cancel the call: its caller was interrupted."""
         if self._loop is not None and not (self._task and self._task.done()):
             with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._cancel)
+                self._loop.call_soon_threadsafe(self._cancel_task)
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._function())
@@ -137,9 +137,9 @@ class _Call(Generic[T]):
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
-            task.exception()  # asyncio complains about one that nobody looks at
+            task.exception()  # or asyncio warns that it was never retrieved
         self._done.put(task)
 
-    def _cancel(self) -> None:
+    def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Subscribing without losing the place."""
+"""Subscriptions, which continue at their position after a reconnect."""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -13,11 +13,11 @@ from .errors import ClientError, RequestRefused, Unreachable, not_plainmq
 from .events import Event, EventReader, TooLong
 from .waits import Waits
 
-LIMIT: Final = 1_000_000  # the most messages that may be asked for in one stream
+MAX_LIMIT: Final = 1_000_000  # messages of one stream, from the server
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What to subscribe to: topics and patterns, from `since`, or behind the id `after`; `limit` messages."""
+    """What to subscribe to: topics and patterns, from `since` or after the id `after`; at most `limit` messages."""
 
     topics: tuple[str, ...]
     since: str
@@ -26,20 +26,22 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 async def subscription(
-    connection: Connection, selection: Selection, patience: float | None
+    connection: Connection, selection: Selection, retry_for: float | None
 ) -> AsyncGenerator[list[Message | Gap], None]:
-    """The messages of all these topics in the order of the log, and each gap at its place: whatever has come at once.
+    """The messages of all these topics in the order of the log, with each gap where it is, in lists that arrived
+    together.
 
-    When the connection breaks or the server restarts it comes back to the place it had reached, for `patience` seconds
-    without contact (None: for ever); a stream says its place as it begins. Raises RequestRefused, Unreachable.
+    When the connection breaks or the server restarts, it reconnects and continues at its position; it gives up after
+    `retry_for` seconds without contact (None: never). A stream begins with its position. Raises RequestRefused,
+    Unreachable.
     """
-    waits = connection.waits(patience)
-    place, left = selection.after, selection.limit
+    waits = connection.waits(retry_for)
+    position, left = selection.after, selection.limit
     while left is None or left > 0:
         try:
-            async with aclosing(_stream(connection, selection, place, left, waits)) as stream:
+            async with aclosing(_stream(connection, selection, position, left, waits)) as stream:
                 async for reached, items in stream:
-                    place = reached
+                    position = reached
                     left = None if left is None else left - sum(isinstance(item, Message) for item in items)
                     if items:
                         yield items
@@ -47,36 +49,36 @@ async def subscription(
                         return
         except ClientError as error:
             connection.fail(waits, error)
-        await waits.rest()
+        await waits.pause()
 
 
 async def _stream(
-    connection: Connection, selection: Selection, place: str | None, left: int | None, waits: Waits
+    connection: Connection, selection: Selection, position: str | None, left: int | None, waits: Waits
 ) -> AsyncGenerator[tuple[str | None, list[Message | Gap]], None]:
-    """One stream: what comes, each with the place it leads to. It ends with Unreachable or RequestRefused."""
+    """One stream: items with the position after them. It ends with Unreachable or RequestRefused."""
     query: dict[str, Any] = {"topic": selection.topics, "format": "json"}
-    query |= {} if left is None else {"limit": min(left, LIMIT)}
-    query |= {} if place else {"since": selection.since}
+    query |= {} if left is None else {"limit": min(left, MAX_LIMIT)}
+    query |= {} if position else {"since": selection.since}
     reader = EventReader()
     try:
-        async with connection.stream("stream", query, {"Last-Event-ID": place} if place else {}) as answer:
+        async with connection.stream("stream", query, {"Last-Event-ID": position} if position else {}) as answer:
             async for chunk in plain(answer):
                 arrived = _arrived(reader.feed(chunk), waits)
-                place = arrived.place or place
-                yield place, arrived.items
+                position = arrived.position or position
+                yield position, arrived.items
                 if arrived.farewell is not None:
-                    said = f"{connection.url} takes no subscriber now ({arrived.farewell})"
-                    raise RequestRefused(arrived.farewell, 503, said)
+                    sentence = f"{connection.url} accepts no subscriber now ({arrived.farewell})"
+                    raise RequestRefused(arrived.farewell, 503, sentence)
     except TooLong:
-        raise not_plainmq(f"{connection.url} sends an event that is too long for one") from None
+        raise not_plainmq(f"{connection.url} sends an event that is too long") from None
     raise Unreachable(f"{connection.url} ended the stream")
 
 
 class _Arrived(msgspec.Struct):
-    """What has come at once: the place it leads to, and why the server ends the stream, if it does."""
+    """Items that arrived together, the position after them, and the server's reason if it ends the stream."""
 
     items: list[Message | Gap] = []
-    place: str = ""
+    position: str = ""
     farewell: str | None = None
 
 
@@ -91,7 +93,7 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
         if event.data and event.event != "place":
             kind: type[Gap | Message] = Gap if event.event == "gap" else Message
             arrived.items.append(decoded(event.data, kind))
-        arrived.place = event.id
+        arrived.position = event.id
         waits.heard()
     return arrived
 

@@ -1,4 +1,4 @@
-"""What `plainmq export` and `plainmq import` do: a log as lines, and lines as messages again."""
+"""`plainmq export` and `plainmq import`: messages to lines, and lines to messages."""
 
 import asyncio
 from collections import Counter
@@ -15,15 +15,15 @@ from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, open
 from .errors import UNREADABLE, ClientError
 from .reading import number
 
-LONGEST: Final = 128 << 20  # bytes of a line: the longest message, in JSON
+MAX_LINE: Final = 128 << 20  # bytes: the longest message, in JSON
 
 
 class LineInvalid(ClientError):
-    """A line that no export has written."""
+    """A line that `plainmq export` cannot have written."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Which messages to write, and of which server. `retry_for` is seconds."""
+    """The messages to export, and their server. `retry_for` is in seconds."""
 
     server: Server
     topics: Sequence[str]
@@ -32,7 +32,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def export(source: Source, terminal: Terminal) -> Exit:
-    """Write what the topics and patterns retain, a message a line, in the order of the log."""
+    """Write all messages that the topics and patterns retain, one per line, in the order of the log."""
     return asyncio.run(_export(source, terminal))
 
 
@@ -40,7 +40,7 @@ async def _export(source: Source, terminal: Terminal) -> Exit:
     reasons: set[str] = set()
 
     def show(gap: Gap) -> None:
-        """The first of each reason, for every page may begin with the same one."""
+        """Show the first gap of each reason: every page may begin with the same gap."""
         if gap.reason not in reasons:
             reasons.add(gap.reason)
             terminal.tell(f"Gap: {gap.sentence}")
@@ -58,12 +58,12 @@ async def _export(source: Source, terminal: Terminal) -> Exit:
 
 
 async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]:
-    """What they have, in the order of the log, each once."""
+    """The lines of all sources, in the order of the log, each once."""
     heads = [(line, source) for source in sources if (line := await anext(source, None))]
     written = ""
     while heads:
-        place = min(range(len(heads)), key=lambda place: number(heads[place][0].id))
-        line, source = heads.pop(place)
+        oldest = min(range(len(heads)), key=lambda index: number(heads[index][0].id))
+        line, source = heads.pop(oldest)
         if line.id != written:
             yield line
         written = line.id
@@ -72,7 +72,7 @@ async def _merged(sources: Sequence[AsyncIterator[Line]]) -> AsyncIterator[Line]
 
 
 def import_(server: Server, file: Path, retry_for: float, terminal: Terminal) -> Exit:
-    """Publish the messages that an export has written, in order, and say how many there were."""
+    """Publish the messages of an export in order, and report how many there were."""
     try:
         with opened(file) as source:
             return asyncio.run(_import(server, source, retry_for, terminal))
@@ -86,7 +86,7 @@ async def _import(server: Server, file: int, retry_for: float, terminal: Termina
     try:
         with Bar(terminal, file) as bar:
             async with server.publisher(terminal, retry_for) as client:
-                async for lines in read_lines(file, LONGEST):
+                async for lines in read_lines(file, MAX_LINE):
                     for line in lines:
                         if line:
                             known[(await _publish(client, line)).duplicate] += 1
@@ -100,7 +100,7 @@ async def _import(server: Server, file: int, retry_for: float, terminal: Termina
 
 
 async def _publish(client: AsyncClient, line: bytes) -> Published:
-    """Its key is made from its id: a line that was published a moment ago is not stored again."""
+    """The idempotency key is made from the id: a line that was published a moment ago is not stored again."""
     message = _message(line)
     key = f"import {message.id}"
     return await client.publish(

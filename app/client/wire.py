@@ -1,4 +1,4 @@
-"""How paths and options are written."""
+"""The wire format of paths and options."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -17,22 +17,22 @@ def duration(value: Duration) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
-def place(value: Since) -> str:
-    """A datetime needs its zone: without one the server refuses it."""
+def position(value: Since) -> str:
+    """The server refuses a datetime without a zone."""
     return value.isoformat() if isinstance(value, datetime) else duration(value)
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Those that are not None."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def durations(**options: Duration | None) -> Mapping[str, str]:
-    """Those that are not None, as they are written."""
+    """The durations that are not None, in wire format."""
     return {name: duration(value) for name, value in options.items() if value is not None}
 
 
 def topic_path(topic: str, *rest: str) -> str:
-    """`topics/TOPIC/...`. A segment that is a dot or two would be resolved away on the way, and name another topic."""
+    """`topics/TOPIC/...`. A segment of one or two dots is escaped: it would be resolved, and lead to another topic."""
     path = [f"topics/{quote(topic, errors='surrogateescape')}", *(quote(word, safe="") for word in rest)]
     return "/".join(path).replace("/.", "/%2E")

@@ -115,7 +115,7 @@ def test_commands_show_the_token_that_they_are_given(tmp_path: Path) -> None:
             status, _, said = run(*command, **url)
             assert status == 1
             assert "asks for a token" in said, command
-            assert "give a good one with --token or PLAINMQ_TOKEN" in said, command
+            assert "give a valid one with --token or PLAINMQ_TOKEN" in said, command
         status, _, said = run("publish", "a", "x", "--token", "x" * 20, **url)
         assert (status, "not one of this server's" in said, "x" * 20 in said) == (1, True, False)
         assert run("publish", "a", "x", **url, PLAINMQ_TOKEN=narrow)[0] == 0

@@ -246,8 +246,8 @@ def answering(data: bytes) -> Iterator[str]:
 HOSTILE = {
     b"ERR unknown_command nonsense\r\n\r\n": "does not answer in HTTP",
     b"\xff" * 200_000: "does not answer in HTTP",
-    b"": "has closed the connection before its answer was whole",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{": "has closed the connection before its answer was whole",
+    b"": "closed the connection before its answer was complete",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{": "closed the connection before its answer was complete",
     b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[1,2": "this is not an answer of plainmq: '[1,2'",
 }
 
@@ -275,7 +275,7 @@ def test_a_load_without_a_token_says_how_to_give_one(tmp_path: Path) -> None:
             done = run("bench", "publish", "--seconds", "1s", *flags, url=locked.url)
             assert done.returncode == 1
             said = done.stderr.decode()
-            assert said == "Error: the server asks for a token: give a good one with --token or PLAINMQ_TOKEN\n"
+            assert said == "Error: the server asks for a token: give a valid one with --token or PLAINMQ_TOKEN\n"
 
 
 def test_a_load_that_is_refused_shows_the_sentence_and_no_json(server: ServerProcess) -> None:

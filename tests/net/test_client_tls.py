@@ -48,7 +48,7 @@ def test_a_file_without_certificates_is_a_sentence(secure: ServerProcess, tmp_pa
         path.write_text(content)
     done = run(secure, "publish", "foo", "x", "--ca", str(path))
     assert done.returncode == 2
-    assert f"{path} holds no certificates that can be read" in done.stderr
+    assert f"{path} has no certificates that can be read" in done.stderr
 
 
 async def test_the_client_takes_an_authority(secure: ServerProcess, authority: Authority, topic: str) -> None:

@@ -1,4 +1,4 @@
-"""What a client is iterated over with: messages and jobs, as they come."""
+"""The iterators of a client: over messages, and over jobs."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class AsyncStream(Generic[T]):
-    """Items as they come, to iterate over. One task or thread asks at a time; any may close it. Where messages are gone
-    it raises MessagesLost, unless there is an `on_gap`, and can be asked on."""
+    """Iterates over items as they arrive. One task or thread iterates at a time; any may close it. Where messages are
+    gone, it calls `on_gap`, or raises MessagesLost, after which it can be used further."""
 
     def __init__(self, runner: AsyncRunner, feed: Feed[T | Gap], on_gap: Callable[[Gap], object] | None) -> None:
         self._runner = runner
         self._feed = feed
         self._on_gap = on_gap
-        self._come: deque[T | Gap] = deque()
+        self._arrived: deque[T | Gap] = deque()
 
     async def __aenter__(self) -> Self:
         return self
@@ -35,7 +35,7 @@ class AsyncStream(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End it at once, also for whoever waits for the next item."""
+        """End the iterator at once; a task or thread that waits for the next item gets none."""
         with suppress(Closed):
             await self._runner.run(self._feed.close)
 
@@ -44,11 +44,11 @@ class AsyncStream(Generic[T]):
 
     async def __anext__(self) -> T:
         while not self._feed.closed:
-            if not self._come:
-                self._come.extend(await self._runner.run(self._feed.next))
-            if not self._come:
+            if not self._arrived:
+                self._arrived.extend(await self._runner.run(self._feed.next))
+            if not self._arrived:
                 break
-            item = self._come.popleft()
+            item = self._arrived.popleft()
             if not isinstance(item, Gap):
                 return item
             if self._on_gap is None:
@@ -58,8 +58,8 @@ class AsyncStream(Generic[T]):
 
 
 class AsyncWorker(AsyncStream[Job]):
-    """Jobs as they come, to iterate over: see `AsyncClient.work`. `ack`, `nack` and `extend` are for the job in hand;
-    one that is acked or given back is not acked again when the next one is asked for."""
+    """Iterates over jobs as they arrive: see `AsyncClient.work`. `ack`, `nack` and `extend` settle the job in hand. A
+    settled job is not acked again when the next one is asked for."""
 
     def __init__(
         self, runner: AsyncRunner, feed: Feed[Job | Gap], on_gap: Callable[[Gap], object] | None, work: Work
@@ -76,7 +76,7 @@ class AsyncWorker(AsyncStream[Job]):
         await self.aclose()
 
     async def ack(self) -> None:
-        """The job is done, before the next one is asked for."""
+        """Report the job in hand as done, without asking for the next one."""
         await self._runner.run(self._work.settle, "ack")
 
     async def nack(self, *, delay: Duration | None = None, reason: str | None = None) -> None:
@@ -85,5 +85,5 @@ class AsyncWorker(AsyncStream[Job]):
         await self._runner.run(self._work.settle, "nack", delay=delay, reason=reason)
 
     async def extend(self, *, lease: Duration | None = None) -> None:
-        """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""
+        """Extend the lease of the job in hand: it ends `lease` from now (default: the group's `ack_timeout`)."""
         await self._runner.run(self._work.settle, "extend", lease=lease)

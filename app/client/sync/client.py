@@ -1,8 +1,8 @@
 # Made from app/client/aio/client.py by `python -m tests.client.generate_sync`: change that.
 
-"""A client of the HTTP door: it publishes without doubling, and subscribes without losing its place.
+"""The client of the HTTP API: it publishes each message once, and its subscriptions continue after a reconnect.
 
-It knows the wire and nothing of the server's code, so it also serves those who talk to an older or newer server.
+It depends on the wire format and on none of the server's code, so it works with an older or newer server too.
 """
 
 import logging
@@ -30,7 +30,7 @@ from ..connection import Connection
 from ..feed import Feed
 from ..publishing import Options
 from ..runners import Runner
-from ..wire import Duration, Since, duration, given, place, topic_path
+from ..wire import Duration, Since, duration, given, position, topic_path
 from ..working import Ids, Verb, Work, WorkQueue
 from .items import Stream, Worker
 
@@ -45,18 +45,18 @@ class Client:
             for message in client.subscribe("rooms.*", since="10m"):
                 print(message.topic, message.data)
 
-    `token`: whose rights count. `ca`: a file of certificates (PEM) that may vouch for the server's, instead of those
-    that the system trusts. `retry_for`: seconds for which a request without an answer is sent again; a publish keeps
-    its Idempotency-Key then, which the server remembers for two minutes. `timeout`: seconds for one request and its
+    `token`: its rights apply. `ca`: a file of certificates (PEM) to trust instead of those of the system. `retry_for`:
+    seconds for which a request without an answer is sent again; a publish then has the same Idempotency-Key, which the
+    server remembers for two minutes. `timeout`: seconds for one request and its
     answer, and the longest silence of a stream: more than the server's keep-alive, which is 15. `tell` gets a sentence
     when the server cannot be reached and will be tried again, or when a lease was over too early; without it, that is
     a warning of the logger `plainmq.client`.
 
-    A duration is a text such as `30s`, a number of seconds, or a timedelta. A place (`since`) is an id, `latest`,
+    A duration is a text such as `30s`, a number of seconds, or a timedelta. A position (`since`) is an id, `latest`,
     `earliest`, `last:10`, a duration such as `10m`, or a time: RFC 3339, or a datetime with its zone.
 
-    Raises ValueError when the URL is none, the token cannot be one, or the file holds no certificate. Every method
-    raises RequestRefused, Unreachable, Untrusted or Closed, which are all ClientError.
+    Raises ValueError for an invalid URL or token, or a file without certificates. Every method raises RequestRefused,
+    Unreachable, Untrusted or Closed, which are all ClientError.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End whatever waits: iterators end, calls raise Closed."""
+        """Close the client: iterators end, and calls that wait raise Closed."""
         self._runner.end()
 
     # Publish
@@ -96,13 +96,13 @@ class Client:
     def publish(
         self, topic: str, data: bytes | str, *, delay: Duration | None = None, **options: Unpack[Options]
     ) -> Published | Scheduled:
-        """Publish one message: the bytes, or the text in UTF-8. It is accepted when this returns, as durable as the
-        answer says. With `delay` nobody gets it before that time has passed.
+        """Publish one message: bytes, or a text, which is sent in UTF-8. When this returns, the server has accepted it,
+        as durably as the answer says. With `delay`, nobody gets it before that time has passed.
 
-        `event`: the event name that an EventSource sees. `delivery`: `all` subscribers, or exactly `one`. `retain`:
-        False is for those who listen now. `ttl`: nobody gets it later. `idempotency_key`: the same key on the same
-        topic within two minutes stores nothing; one is made up when there is none. `content_type`: `text/plain` when
-        there is none and it is UTF-8.
+        `event`: the event name that an EventSource sees. `delivery`: to `all` subscribers, or to exactly `one`.
+        `retain`: False delivers it to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
+        `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is
+        made. `content_type`: by default `text/plain` if the message is UTF-8.
 
             client.publish("orders", json.dumps(order), content_type="application/json", ttl="1h")
         """
@@ -119,9 +119,9 @@ class Client:
     def publish_batch(
         self, topic: str, messages: Iterable[bytes | str], *, delay: Duration | None = None, **options: Unpack[Options]
     ) -> Published | Scheduled:
-        """Publish many messages at once, all or none. They are stored as `application/json`, so `content_type` is not
-        for a batch. Raises ValueError when one could not come back as it is: it cannot be empty, hold a line feed or
-        end in a carriage return."""
+        """Publish several messages at once, all or none. They are stored as `application/json`, so a batch has no
+        `content_type`. Raises ValueError for a message that is empty, contains a line feed or ends in a carriage
+        return."""
         return self._runner.run(publishing.publish_batch, self._connection, topic, messages, delay, options)
 
     # Subscribe and read
@@ -136,28 +136,29 @@ class Client:
         retry_for: float | None = None,
         on_gap: Callable[[Gap], object] | None = None,
     ) -> Stream[Message]:
-        """The messages of topics and patterns, in the order of the log, as they come.
+        """Subscribe to topics and patterns: iterate over their messages in the order of the log.
 
-        It starts at `since`, or behind the message `last_event_id`; ends after `limit` messages. When the connection
-        breaks or the server restarts it comes back to its place, for `retry_for` seconds without contact (None: for
-        ever). Nothing is lost and nothing comes twice; where messages are gone all the same (retention took them, or
-        the server kept them in memory only), the iterator raises MessagesLost, or calls `on_gap` and goes on.
+        The subscription starts at `since`, or after the message `last_event_id`, and ends after `limit` messages. When
+        the connection breaks or the server restarts, it reconnects and continues at its position. It gives up after
+        `retry_for` seconds without contact (None: never). No message is lost, and none comes twice. If messages are
+        gone nevertheless (retention deleted them, or the server had them in memory only), the iterator raises
+        MessagesLost, or calls `on_gap` and continues.
 
             with client.subscribe(["orders", "rooms.*"], since=saved_id) as messages:
                 for message in messages:
                     ...
         """
         names = (topics,) if isinstance(topics, str) else tuple(topics)
-        selection = streams.Selection(names, place(since), last_event_id, limit)
+        selection = streams.Selection(names, position(since), last_event_id, limit)
         source = streams.subscription(self._connection, selection, retry_for)
         return Stream(self._runner, Feed(self._connection, source), on_gap)
 
     def messages(
         self, topic: str, *, since: Since = "earliest", limit: int = 100, wait: Duration | None = None
     ) -> Page:
-        """Read what a topic or pattern retains, once: at most `limit` messages (1,000) and about 1 MiB. Pass the page's
-        `next` as `since` to read on. `wait`: how long to wait for the first message, at most a minute. Raises NotFound
-        when there is no such topic."""
+        """Read a page of the messages that a topic or pattern retains: at most `limit` messages (up to 1,000) and about
+        1 MiB. Pass the page's `next` as `since` to read the next one. `wait`: how long to wait for the first message,
+        at most a minute. Raises NotFound if there is no such topic."""
         return self._runner.run(reading.page, self._connection, topic, since, limit, wait)
 
     def message(self, topic: str, id: str) -> bytes:
@@ -167,10 +168,10 @@ class Client:
     def export(
         self, topic: str = "**", *, since: Since = "earliest", on_gap: Callable[[Gap], object] | None = None
     ) -> Stream[Line]:
-        """All that a topic or pattern retains at this moment, oldest first, each message in the server's own JSON:
-        for a copy. It takes nothing away from anybody: what waits for one subscriber is not shown. Gaps are told as in
+        """Iterate over all messages that a topic or pattern retains now, oldest first, in the server's JSON: for a
+        copy. Messages that wait for one subscriber (`delivery="one"`) are not exported. Gaps are handled as in
         `subscribe`."""
-        source = reading.export(self._connection, topic, place(since))
+        source = reading.export(self._connection, topic, position(since))
         return Stream(self._runner, Feed(self._connection, source), on_gap)
 
     # Work
@@ -184,17 +185,18 @@ class Client:
         retry_for: float | None = None,
         on_gap: Callable[[Gap], object] | None = None,
     ) -> Worker:
-        """Be a worker of the group: one job after the other, for ever. Who asks for the next job has done the one
-        before, and it is acked. An exception that leaves the `with` gives the job in hand back (nack).
+        """Work for a group: iterate over its jobs, without end. Asking for the next job acks the one before. An
+        exception that leaves the `with` nacks the job in hand.
 
             with client.work("jobs", "resizers", lease="2m") as jobs:
                 for job in jobs:
                     resize(job.data)
 
-        A job whose `lease` (at most an hour; the group's `ack_timeout`) is over goes to another worker: let it be
-        longer than a job takes, or call `jobs.extend()`. After a crash a job comes again when its lease is over, so it
-        may be done twice. Several workers at once are several calls. The first one makes the group, which needs the
-        right to `admin`. An outage of the server is waited for, for `retry_for` seconds (None: for ever).
+        When the `lease` of a job is over (default: the group's `ack_timeout`; at most an hour), another worker gets it:
+        choose a longer lease than a job takes, or call `jobs.extend()`. After a crash, a job comes again when its lease
+        is over, so it may be done twice. For several workers, call this several times. The first call creates the
+        group, which needs the right `admin`. During an outage, the worker waits for `retry_for` seconds (None: for
+        ever).
         """
         work = Work(self._queue(topic, group), lease, retry_for)
         return Worker(self._runner, Feed(self._connection, work.jobs()), on_gap, work)
@@ -202,15 +204,15 @@ class Client:
     def pull(
         self, topic: str, group: str, *, max: int = 10, wait: Duration | None = None, lease: Duration | None = None
     ) -> Jobs:
-        """Take at most `max` jobs (100), each leased to you for `lease`; `wait` for the first one, at most a minute.
-        Settle them with `ack`, `nack` and `extend`. If the answer is lost, its jobs come again when their leases are
-        over."""
-        patience = self._connection.retry_for
-        return self._runner.run(self._queue(topic, group).pull, max, wait, lease, patience)
+        """Pull at most `max` jobs (up to 100), each leased for `lease`. `wait`: how long to wait for the first one, at
+        most a minute. Settle them with `ack`, `nack` and `extend`. If the answer is lost, its jobs come again when
+        their leases are over."""
+        retry_for = self._connection.retry_for
+        return self._runner.run(self._queue(topic, group).pull, max, wait, lease, retry_for)
 
     def ack(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
-        """These jobs are done: jobs, ids of leases or ids of messages, 1,000 at most. For each id: `done`, `expired` or
-        `unknown`. Raises LeaseExpired when every lease is over."""
+        """Report jobs as done. `ids`: at most 1,000 jobs, ids of leases or ids of messages. Returns `done`, `expired`
+        or `unknown` for each id. Raises LeaseExpired if every lease is over."""
         return self._settle(topic, group, "ack", ids)
 
     def nack(
@@ -221,15 +223,15 @@ class Client:
         return self._settle(topic, group, "nack", ids, reason=reason, delay=delay)
 
     def extend(self, topic: str, group: str, ids: Ids, *, lease: Duration | None = None) -> dict[str, Result]:
-        """These jobs take longer: their leases end `lease` from now, or after the group's `ack_timeout`."""
+        """Extend the leases of jobs: they end `lease` from now (default: the group's `ack_timeout`)."""
         return self._settle(topic, group, "extend", ids, lease=lease)
 
     def _settle(
         self, topic: str, group: str, verb: Verb, ids: Ids, *, reason: str | None = None, **options: Duration | None
     ) -> dict[str, Result]:
-        patience = self._connection.retry_for
+        retry_for = self._connection.retry_for
         queue = self._queue(topic, group)
-        return self._runner.run(queue.settle, verb, ids, patience, reason=reason, **options)
+        return self._runner.run(queue.settle, verb, ids, retry_for, reason=reason, **options)
 
     def _queue(self, topic: str, group: str) -> WorkQueue:
         return WorkQueue(self._connection, topic, group)
@@ -237,7 +239,7 @@ class Client:
     # Topics and groups
 
     def topics(self, match: str | None = None) -> list[TopicState]:
-        """All topics, or those that the pattern matches, by name."""
+        """All topics, or those that the pattern matches, sorted by name."""
         found = self._runner.run(self._connection.read, TopicList, "GET", "topics", params=given(match=match))
         return found.topics
 
@@ -253,17 +255,18 @@ class Client:
         max_bytes: int | None = None,
         max_age: Duration | None = None,
     ) -> TopicState:
-        """Set how much of a topic is kept; what is None stays as it is. The topic is made if there is none."""
+        """Set how much of a topic is retained; None leaves a value as it is. Creates the topic if there is none."""
         age = None if max_age is None else duration(max_age)
         change = given(max_messages=max_messages, max_bytes=max_bytes, max_age=age)
         return self._runner.run(self._connection.read, TopicState, "PUT", topic_path(topic), json=change)
 
     def delete_topic(self, topic: str) -> None:
-        """Delete a topic with its messages and groups. Raises NotFound when there is none, or it is gone by then."""
+        """Delete a topic with its messages and groups. Raises NotFound if there is none; also if a repeated request
+        finds it deleted."""
         self._runner.run(self._connection.insist, "DELETE", topic_path(topic))
 
     def groups(self, topic: str) -> list[GroupState]:
-        """The groups of a topic, by name. Raises NotFound."""
+        """The groups of a topic, sorted by name. Raises NotFound."""
         state = self.topic(topic)
         return [self.group(topic, group) for group in state.groups]
 
@@ -282,19 +285,20 @@ class Client:
         max_deliveries: int | None = None,
         dead_letter: str | None = None,
     ) -> GroupState:
-        """Make a group, or change how it works; what is None stays as it is. `start`: where a new group begins.
-        `ack_timeout`: how long a lease lasts. `max_deliveries`: how often a job is handed out before it is dead, and
-        moved to the topic `dead_letter`."""
+        """Create a group, or change its settings; None leaves a setting as it is. `start`: where a new group begins.
+        `ack_timeout`: how long a lease lasts. `max_deliveries`: the attempts after which a job is dead, and moved to
+        the topic `dead_letter`."""
         timeout = None if ack_timeout is None else duration(ack_timeout)
-        begin = None if start is None else place(start)
+        begin = None if start is None else position(start)
         change = given(start=begin, ack_timeout=timeout, max_deliveries=max_deliveries, dead_letter=dead_letter)
         path = topic_path(topic, "groups", group)
         return self._runner.run(self._connection.read, GroupState, "PUT", path, json=change)
 
     def delete_group(self, topic: str, group: str) -> None:
-        """Delete a group; the messages stay in the topic. Raises NotFound when there is none, or it is gone by then."""
+        """Delete a group; the messages stay in the topic. Raises NotFound if there is none; also if a repeated request
+        finds it deleted."""
         self._runner.run(self._connection.insist, "DELETE", topic_path(topic, "groups", group))
 
     def ticket(self) -> Ticket:
-        """A ticket for one stream, to hand to a browser in place of the token."""
+        """Create a ticket for one stream, to give to a browser instead of the token."""
         return self._runner.run(self._connection.read, Ticket, "POST", "tickets")

@@ -1,6 +1,6 @@
 # Made from app/client/aio/items.py by `python -m tests.client.generate_sync`: change that.
 
-"""What a client is iterated over with: messages and jobs, as they come."""
+"""The iterators of a client: over messages, and over jobs."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Stream(Generic[T]):
-    """Items as they come, to iterate over. One task or thread asks at a time; any may close it. Where messages are gone
-    it raises MessagesLost, unless there is an `on_gap`, and can be asked on."""
+    """Iterates over items as they arrive. One task or thread iterates at a time; any may close it. Where messages are
+    gone, it calls `on_gap`, or raises MessagesLost, after which it can be used further."""
 
     def __init__(self, runner: Runner, feed: Feed[T | Gap], on_gap: Callable[[Gap], object] | None) -> None:
         self._runner = runner
         self._feed = feed
         self._on_gap = on_gap
-        self._come: deque[T | Gap] = deque()
+        self._arrived: deque[T | Gap] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +37,7 @@ class Stream(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """End it at once, also for whoever waits for the next item."""
+        """End the iterator at once; a task or thread that waits for the next item gets none."""
         with suppress(Closed):
             self._runner.run(self._feed.close)
 
@@ -46,11 +46,11 @@ class Stream(Generic[T]):
 
     def __next__(self) -> T:
         while not self._feed.closed:
-            if not self._come:
-                self._come.extend(self._runner.run(self._feed.next))
-            if not self._come:
+            if not self._arrived:
+                self._arrived.extend(self._runner.run(self._feed.next))
+            if not self._arrived:
                 break
-            item = self._come.popleft()
+            item = self._arrived.popleft()
             if not isinstance(item, Gap):
                 return item
             if self._on_gap is None:
@@ -60,8 +60,8 @@ class Stream(Generic[T]):
 
 
 class Worker(Stream[Job]):
-    """Jobs as they come, to iterate over: see `Client.work`. `ack`, `nack` and `extend` are for the job in hand;
-    one that is acked or given back is not acked again when the next one is asked for."""
+    """Iterates over jobs as they arrive: see `Client.work`. `ack`, `nack` and `extend` settle the job in hand. A
+    settled job is not acked again when the next one is asked for."""
 
     def __init__(
         self, runner: Runner, feed: Feed[Job | Gap], on_gap: Callable[[Gap], object] | None, work: Work
@@ -78,7 +78,7 @@ class Worker(Stream[Job]):
         self.close()
 
     def ack(self) -> None:
-        """The job is done, before the next one is asked for."""
+        """Report the job in hand as done, without asking for the next one."""
         self._runner.run(self._work.settle, "ack")
 
     def nack(self, *, delay: Duration | None = None, reason: str | None = None) -> None:
@@ -87,5 +87,5 @@ class Worker(Stream[Job]):
         self._runner.run(self._work.settle, "nack", delay=delay, reason=reason)
 
     def extend(self, *, lease: Duration | None = None) -> None:
-        """The job takes longer: its lease ends `lease` from now, or after the group's `ack_timeout`."""
+        """Extend the lease of the job in hand: it ends `lease` from now (default: the group's `ack_timeout`)."""
         self._runner.run(self._work.settle, "extend", lease=lease)
