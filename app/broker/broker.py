@@ -24,6 +24,7 @@ from ..fanout.wakeup import Wakeup
 from ..limits.buffered_bytes import InboundBudget, OutboundBudget
 from ..limits.drain import DrainSchedule
 from ..limits.quotas import Quotas, counts_as, slots_for
+from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.topic_log import TopicState
@@ -313,6 +314,10 @@ class Broker:
         attempts), or the length of an extension (None: the group's ack_timeout). `reason`: why the work failed, for
         people. Fails with NotFound."""
         return self.engine.settle(topic, group, action, ids, seconds, reason=reason)
+
+    def jobs(self, query: JobQuery) -> Future[JobPage]:
+        """A page of a group's messages in one state; nothing is taken. Fails with NotFound."""
+        return self.engine.jobs(query)
 
     async def group(self, topic: str, group: str) -> GroupInfo:
         """Raises NotFound."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 Result = Literal["done", "expired", "unknown"]
+JobState = Literal["ready", "leased", "delayed", "dead"]
 
 
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +79,50 @@ class Job(Message, frozen=True, kw_only=True):
     attempt: int
     lease: str
     lease_expires: str
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message of a group, seen without taking it. `state`: `ready`, `leased`, `delayed` or `dead`. `size`: bytes of
+    the body; `text` or `binary` is missing without the right to subscribe, and only the beginning if `truncated`.
+    `since` to `until` `consumer` has the `lease`; `due`: when a delayed one is ready again; `reason`: of its last
+    failure. Of a dead one, `original` is the id of the message that died."""
+
+    id: str
+    topic: str
+    index: int
+    time: str
+    event: str | None
+    content_type: str
+    size: int
+    state: str
+    text: str | None = msgspec.field(default=None, name="data")
+    binary: bytes | None = msgspec.field(default=None, name="data_base64")
+    truncated: bool = False
+    dead: Death | None = None
+    original: str | None = None
+    attempt: int = 0
+    lease: str | None = None
+    since: str | None = None
+    until: str | None = None
+    consumer: str | None = None
+    due: str | None = None
+    reason: str | None = None
+    first_failure: str | None = None
+    last_failure: str | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """Messages of a group, in the order of the log, to iterate over. `next` is the `after` of the page that follows;
+    None if there is none."""
+
+    jobs: list[JobRecord]
+    next: str | None
+
+    def __iter__(self) -> Iterator[JobRecord]:
+        return iter(self.jobs)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
 
 
 class Gap(msgspec.Struct, frozen=True):

@@ -22,6 +22,9 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._times)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._times
+
     def set(self, key: K, time: float) -> None:
         """Set or replace the key's deadline."""
         if self._times.get(key) != time:

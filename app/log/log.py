@@ -9,11 +9,12 @@ from typing import Final
 import msgspec
 
 from ..errors import LogFull, NotFound, TopicLimit
-from ..messages.message import ONE, Draft, Message
+from ..messages.message import ONE, Death, Draft, Message
 from . import capacity
 from .changes import OnChange, Records, ignore_change
 from .deadlines import Deadlines
 from .epochs import Epochs
+from .groups.dead_index import Origin
 from .groups.group import EMPTY_SIZE, GROUP_COST, Group, Size
 from .groups.job import JOB_COST
 from .groups.unacked import Counting, UnackedIndex
@@ -75,10 +76,10 @@ class Log:
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
-        dead: Iterable[tuple[str, int, int]],
+        dead: Iterable[tuple[str, int, int, Origin]],
     ) -> None:  # fmt: skip
         """Restore a stored log. `unclaimed`: topic and seq of each message for one subscriber; `expiries`: seq and end
-        of each message with a ttl; `dead`: topic, seq and bytes of each dead message."""
+        of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message."""
         head: LogRecord = records["log"].get((), LogRecord())
         self.head, self.cost, self.moment = head.head, head.cost, head.mark
         self._newest_time = self._kept_time()
@@ -91,9 +92,9 @@ class Log:
             self._unrecorded_cost += ONE_COST
         for seq, expires in expiries:
             self.expiries.set(seq, expires)
-        for topic, seq, nbytes in dead:
+        for topic, seq, nbytes, origin in dead:
             unacked = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
-            unacked.add_dead(seq, nbytes)
+            unacked.add_dead(seq, nbytes, origin)
             self._dead += 1
         self.trim_marks.restore(
             records["forgotten"], head.forgotten_floor, [topic.trim_mark for topic in self.topics.values()]
@@ -204,14 +205,14 @@ class Log:
                 self.single_delivery.remove(topic, run.seq)
             if run.envelope.death is not None:
                 self._dead -= 1
-                self._forget_dead(topic, run.seq)
+                self._forget_dead(topic, run.seq, run.envelope.death)
         if not topic.messages.live:
             self.schedule_check(topic)
 
     @staticmethod
-    def _forget_dead(topic: TopicLog, seq: int) -> None:
+    def _forget_dead(topic: TopicLog, seq: int, death: Death) -> None:
         assert topic.unacked is not None
-        del topic.unacked.dead[seq]
+        topic.unacked.dead.remove(seq, (death.topic, death.group))
         if not (topic.unacked.groups or topic.unacked.dead):
             topic.unacked = None
 

@@ -18,9 +18,11 @@ from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed
 from .epochs import Epochs
 from .groups.admin import GroupAdmin
+from .groups.dead_index import Origin
 from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
 from .groups.groups import Groups
+from .groups.listing import JobListing
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
@@ -97,6 +99,7 @@ class LogStateMachine:
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )
+        self.jobs = JobListing(self.log, self.groups)
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
@@ -106,7 +109,7 @@ class LogStateMachine:
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
-        dead: Iterable[tuple[str, int, int]],
+        dead: Iterable[tuple[str, int, int, Origin]],
     ) -> None:  # fmt: skip
         """Restore a stored state; the store has its messages. The other arguments are those of Log.restore()."""
         self.log.restore(records, unclaimed, expiries, dead)

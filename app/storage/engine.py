@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
 from ..log.groups.events import GroupObserver
+from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.run import Run
@@ -147,6 +148,10 @@ class Engine(ABC):
     ) -> Future[list[Outcome]]:  # fmt: skip
         """Settle leases. `seconds`: the delay of a nack (None: the backoff), or the length of an extension (None: the
         group's ack_timeout). `reason`: why the work failed, for people. Fails with NotFound."""
+
+    @abstractmethod
+    def jobs(self, query: JobQuery) -> Future[JobPage]:
+        """A page of a group's messages in one state; nothing is taken. Fails with NotFound."""
 
     @abstractmethod
     def group(self, topic: str, group: str) -> Future[GroupState]:

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from ..log.groups.groups import Groups
+from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page, Reading
 from ..log.slices import Slices
@@ -169,6 +170,9 @@ class LocalEngine(Engine):
     ) -> Future[list[Outcome]]:  # fmt: skip
         settle = partial(Groups.settle, seconds=seconds, reason=reason)
         return self._work(lambda core, now: settle(core.groups, topic, group, action, ids, now=now))
+
+    def jobs(self, query: JobQuery) -> Future[JobPage]:
+        return self._ask_in_slices(lambda core, now: core.jobs.page(query, now), reads=True)
 
     def group(self, topic: str, group: str) -> Future[GroupState]:
         return self._work(lambda core, now: core.groups.state(topic, group, now))

@@ -17,6 +17,7 @@ from ..telemetry.accesslog import AccessLog
 from .api.consume import ack, extend, nack, pull, stream_work
 from .api.description import description
 from .api.groups import delete_group, get_group, put_group
+from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
@@ -33,6 +34,7 @@ from .permissions import (
     CHANGE,
     GROUP_STATE,
     INSPECT,
+    JOBS,
     KNOWN,
     LIST,
     PUBLIC,
@@ -65,6 +67,7 @@ ROUTES = [
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}", get_group, GROUP_STATE),
     ProtectedRoute("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE),
     ProtectedRoute("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
+    ProtectedRoute("GET", "/jobs", list_jobs, JOBS),
     ProtectedRoute("GET", "/topics", list_topics, LIST),
     ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
     ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),

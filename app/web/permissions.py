@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..access.grant import EVERYTHING, UNAUTHENTICATED, Right, authorise
-from ..errors import TokenMissing, TopicInvalid
+from ..errors import OptionInvalid, TokenMissing, TopicInvalid
 from ..log.groups.group import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
@@ -112,6 +112,23 @@ def matched_by(request: Request) -> TopicFilter:
     return TopicFilter(request.query_params.getlist("match") or [EVERYTHING])
 
 
+def topic_option(request: Request) -> str:
+    """The topic of the query. Raises TopicInvalid, OptionInvalid."""
+    return parse_topic(_option(request, "topic"))
+
+
+def group_option(request: Request) -> str:
+    """The group of the query. Raises GroupInvalid, OptionInvalid."""
+    return parse_group(_option(request, "group"))
+
+
+def _option(request: Request, name: str) -> str:
+    check_name(name, request.query_params)
+    if name not in request.query_params:
+        raise OptionInvalid(f"option {name!r} is missing: expected ?{name}=NAME")
+    return request.query_params[name]
+
+
 def everything(_request: Request) -> str:
     return EVERYTHING
 
@@ -130,6 +147,7 @@ WORK: Final = RequiredRight((Right.CONSUME,), topic_of)
 WORK_STREAM: Final = RequiredRight((Right.CONSUME,), topic_of, by_ticket=True)
 STATE: Final = RequiredRight((Right.SUBSCRIBE, Right.VIEW, Right.ADMIN), topic_itself)
 GROUP_STATE: Final = RequiredRight((Right.CONSUME, Right.VIEW, Right.ADMIN), topic_itself)
+JOBS: Final = RequiredRight((Right.CONSUME, Right.VIEW, Right.ADMIN), topic_option)
 CHANGE: Final = RequiredRight((Right.ADMIN,), topic_itself)
 LIST: Final = RequiredRight((Right.VIEW, Right.ADMIN), matched_by)
 INSPECT: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything)

@@ -224,7 +224,8 @@ class Place:
         (method,) = (door.methods or set()) - {"HEAD"}
         path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g")
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
-        params |= {"topic": self.topic} if path == "/stream" else {}
+        params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
+        params |= {"group": "g"} if path == "/jobs" else {}
         ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend"} else None
         return {"method": method, "url": path, "params": params, "json": ids}
 

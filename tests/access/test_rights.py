@@ -224,6 +224,22 @@ async def test_figures_of_the_whole_server_take_the_right_to_view_or_admin_every
         assert (await http.get("/metrics", headers=holding(**rights))).status_code == status
 
 
+@pytest.mark.parametrize("right", ["view", "consume", "admin"])
+async def test_jobs_are_listed_without_what_they_say_to_who_may_not_read(
+    http: httpx.AsyncClient, topic: str, right: str
+) -> None:
+    worker = {"Authorization": f"Bearer {signed(claims())}"}
+    await http.post(f"/topics/{topic}/messages", content=b"secret", headers=worker)
+    leased = (await http.post(f"/topics/{topic}/groups/g/pull", headers=worker)).json()["messages"]
+    query = {"topic": topic, "group": "g", "state": "leased"}
+    (job,) = (await http.get("/jobs", params=query, headers=holding(**{right: [topic]}))).json()["jobs"]
+    seen = (job["lease"], job["size"], job["consumer"], "data" in job)
+    assert seen == (leased[0]["lease"], 6, claims()["sub"], False)
+    reader = holding(**{right: [topic], "subscribe": [topic]})
+    (job,) = (await http.get("/jobs", params=query, headers=reader)).json()["jobs"]
+    assert job["data"] == "secret"
+
+
 async def test_a_line_client_may_list_topics_with_the_right_to_view(door: Guarded) -> None:
     async with lines(door.process) as peer:
         peer.send(f"auth {signed(claims(**(NOTHING | {'view': ['**']})))}", "topics")

@@ -21,6 +21,7 @@ class Entry:
     expires: float | None
     state: State
     dead: bool = False
+    origin: tuple[str, str] = ("", "")  # of a dead one: the topic and the group that gave it up
 
 
 @dataclass
@@ -187,6 +188,20 @@ class Model:
             if entry.topic == group.topic and entry.state == "kept" and not entry.for_one
         ]
 
+    def listed(self, group: ModelGroup) -> dict[str, list[int]]:
+        """The messages of the group by state, in the order of the log."""
+        of = {
+            state: [work.seq for work in group.staged(*stages)]
+            for state, stages in (("ready", ["ready"]), ("leased", ["leased"]), ("delayed", ["delayed", "dying"]))
+        }
+        of["ready"] = sorted([*of["ready"], *(entry.seq for entry in self.fresh(group))])
+        of["dead"] = [
+            entry.seq
+            for entry in self.entries
+            if entry.state == "kept" and entry.topic == group.dead_letter and entry.origin == (group.topic, group.name)
+        ]
+        return of
+
     def configure(self, group: ModelGroup, ack_timeout: float, max_deliveries: int, dead_letter: str) -> None:
         group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, max_deliveries, dead_letter
         for work in group.staged("ready"):
@@ -241,7 +256,7 @@ class Model:
                 continue
             body = self.entries[work.seq - 1].body
             dead = self.append(group.dead_letter, body, for_one=False, retain=True, ttl=None)
-            dead.dead = True
+            dead.dead, dead.origin = True, (group.topic, group.name)
             self.hand_out(dead)
             self.trim(group.dead_letter)
             del group.works[work.seq]

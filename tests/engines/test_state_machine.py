@@ -24,6 +24,8 @@ from app.broker.broker import Broker, Timing
 from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound, OptionInvalid
 from app.fanout.subscriber import Subscriber
+from app.log.groups.job import JobState
+from app.log.groups.listing import JobPage, JobQuery
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Delivery, Draft, Id
@@ -480,7 +482,14 @@ class Machine(RuleBasedStateMachine):
             )  # fmt: skip
             unacked = [*group.works, *(entry.seq for entry in fresh)]
             assert state.oldest == (f"{self.broker.epoch}-{min(unacked)}" if unacked else None)
+            for job_state, seqs in self.model.listed(group).items():
+                query = JobQuery(topic, name, JobState(job_state), 0, 100)
+                page = self.run(self.listed(query))
+                assert [job.message.seq for job in page.jobs] == seqs
             assert info.workers == len([hand for hand in self.working.values() if hand.group is group])
+
+    async def listed(self, query: JobQuery) -> JobPage:
+        return await self.broker.jobs(query)
 
     def teardown(self) -> None:
         self.stop()

@@ -15,7 +15,9 @@ from .. import publishing, reading, streams
 from ..answers import (
     Gap,
     GroupState,
+    JobPage,
     Jobs,
+    JobState,
     Line,
     Message,
     Page,
@@ -225,6 +227,14 @@ class Client:
     def extend(self, topic: str, group: str, ids: Ids, *, lease: Duration | None = None) -> dict[str, Result]:
         """Extend the leases of jobs: they end `lease` from now (default: the group's `ack_timeout`)."""
         return self._settle(topic, group, "extend", ids, lease=lease)
+
+    def jobs(
+        self, topic: str, group: str, state: JobState = "ready", *, after: str | None = None, limit: int = 100
+    ) -> JobPage:
+        """Look at the messages of a group that are in this state, in the order of the log, without taking any: at most
+        `limit` (1,000) and about 1 MiB. Pass the page's `next` as `after` to read on. Raises NotFound."""
+        query = given(topic=topic, group=group, state=state, after=after, limit=limit)
+        return self._runner.run(self._connection.read, JobPage, "GET", "jobs", params=query)
 
     def _settle(
         self, topic: str, group: str, verb: Verb, ids: Ids, *, reason: str | None = None, **options: Duration | None

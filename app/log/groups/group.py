@@ -23,7 +23,7 @@ from ...errors import GroupInvalid
 from ...messages.lease import CONNECTION_LOST, LEASE_EXPIRED, NACKED, Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
-from .job import BACKOFF, InFlight
+from .job import BACKOFF, InFlight, JobState
 
 JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
 MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that a late ack of them is refused
@@ -182,6 +182,15 @@ class Group:
     def delayed(self) -> int:
         """How many jobs wait for their next attempt, or for room in the dead-letter topic."""
         return len(self.jobs) - self.requeued - self.leased
+
+    def state_of(self, seq: int) -> JobState | None:
+        """The state of a job; None if the message is none."""
+        job = self.jobs.get(seq)
+        if job is None:
+            return None
+        if job.expires is not None:
+            return JobState.LEASED
+        return JobState.DELAYED if seq in self._deadlines or seq in self.dead_letter_pending else JobState.READY
 
     # Handing out
 

@@ -121,7 +121,7 @@ class Groups:
         group = self.existing(topic, name)
         messages = self._log.existing(topic).messages
         begun = next(iter(group.jobs), None)
-        oldest = next(self._fresh(topic, group, now), None) if begun is None else messages.get(begun)
+        oldest = next(self.fresh(topic, group.cursor, now), None) if begun is None else messages.get(begun)
         return GroupState(
             topic, name,
             ready=self._ready(self._log.existing(topic), group),
@@ -196,7 +196,7 @@ class Groups:
             if len(leases) == count or nbytes <= 0:
                 break
         self.refresh(topic, name, group)
-        if not leases and self._log.memory_left() < JOB_COST and next(self._fresh(topic, group, now), None):
+        if not leases and self._log.memory_left() < JOB_COST and next(self.fresh(topic, group.cursor, now), None):
             self._starved[topic, name] = None
             self._log.check_memory(JOB_COST)
         return leases
@@ -206,11 +206,11 @@ class Groups:
         while (seq := group.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
-        yield from islice(self._fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
+        yield from islice(self.fresh(topic, group.cursor, now), max(self._log.memory_left() // JOB_COST, 0))
 
-    def _fresh(self, topic: str, group: Group, now: float) -> Iterator[Message]:
-        """The messages that were never handed out. Expired ones are removed on the way."""
-        begin = group.cursor
+    def fresh(self, topic: str, begin: int, now: float) -> Iterator[Message]:
+        """The messages after `begin`, the cursor of a group or a later seq: the group has never handed them out.
+        Expired ones are removed on the way."""
         for run in self._log.existing(topic).messages.after(begin):
             if run.expired(now):
                 self._log.remove(next(run.messages))  # a message with a ttl has a run of its own

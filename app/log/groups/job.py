@@ -1,5 +1,6 @@
 """A job: a message that a group has handed out, and that is neither acked nor dead."""
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -8,6 +9,15 @@ from ...messages.lease import reason_cost
 
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
 JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
+
+
+class JobState(StrEnum):
+    """Where a message of a group is in its life, as clients ask for it."""
+
+    READY = "ready"
+    LEASED = "leased"
+    DELAYED = "delayed"
+    DEAD = "dead"
 
 
 class InFlight(msgspec.Struct, gc=False):

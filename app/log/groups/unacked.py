@@ -16,6 +16,7 @@ from ...messages.message import Delivery, Message
 from ..run import Run
 from ..slices import SLICE
 from ..store import TopicMessages
+from .dead_index import DeadIndex, Origin
 from .group import Group
 
 SLACK: Final = 64  # entries that the heap may have beyond the number of jobs
@@ -64,7 +65,7 @@ _EVERYTHING: Final = 1 << 62  # a seq after all others
 
 
 class UnackedIndex:
-    """The groups of one topic, its dead messages (bytes of the body, by seq), and the `count` and `bytes` of all held
+    """The groups of one topic, its dead messages, and the `count` and `bytes` of all held
     messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
     hand out those of them that it has not `passed`."""
 
@@ -72,10 +73,10 @@ class UnackedIndex:
 
     def __init__(
         self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, accepted: int = 0,
-        dead: dict[int, int] | None = None,
+        dead: DeadIndex | None = None,
     ) -> None:  # fmt: skip
         self.groups = groups
-        self.dead: dict[int, int] = {} if dead is None else dead
+        self.dead = DeadIndex() if dead is None else dead
         self.count = count
         self.bytes = nbytes
         self.accepted = accepted
@@ -100,14 +101,14 @@ class UnackedIndex:
     def add(self, run: Run) -> None:
         """Add new messages: every group needs them."""
         if run.envelope.death is not None:  # a run of one message
-            self.add_dead(run.seq, run.nbytes)
+            self.add_dead(run.seq, run.nbytes, (run.envelope.death.topic, run.envelope.death.group))
         elif self.groups:
             self.count += run.live
             self.bytes += run.nbytes
         self.accepted += run.live
 
-    def add_dead(self, seq: int, nbytes: int) -> None:
-        self.dead[seq] = nbytes
+    def add_dead(self, seq: int, nbytes: int, origin: Origin) -> None:
+        self.dead.add(seq, nbytes, origin)
         self.count += 1
         self.bytes += nbytes
 
@@ -122,9 +123,9 @@ class UnackedIndex:
                 self._released.clear()
 
     @classmethod
-    def of_dead(cls, dead: dict[int, int]) -> "UnackedIndex | None":
+    def of_dead(cls, dead: DeadIndex) -> "UnackedIndex | None":
         """The index of a topic that has lost its last group."""
-        return cls({}, len(dead), sum(dead.values()), 0, dead) if dead else None
+        return cls({}, len(dead), dead.nbytes, 0, dead) if dead else None
 
     def recount(self, messages: TopicMessages) -> None:
         """Count the held messages anew."""

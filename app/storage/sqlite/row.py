@@ -79,6 +79,12 @@ class Row(msgspec.Struct, gc=False, eq=False):
         return min(self.count, self.key - seq) - self.run.count_after(seq)
 
 
+def origin_of(death: bytes) -> tuple[str, str]:
+    """The topic and the group that gave up a dead message."""
+    known = _decode_death(death)
+    return known.topic, known.group
+
+
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
     """Rows of what is left of the runs, each as long as allowed."""
     row: list[Run] = []

@@ -12,6 +12,7 @@ from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
 from .file import StoreFile, Synchronous, explained
 from .messages import DiskMessageStore
+from .row import origin_of
 from .state import StateRecords, read_notes
 
 
@@ -50,12 +51,12 @@ class Store:
         # A message of delivery=one, with a ttl or dead is alone in its row: if the row has shrunk, it is removed.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
-        dead = db.execute("SELECT topic, seq, length(data) FROM message WHERE death IS NOT NULL ORDER BY seq")
+        dead = db.execute("SELECT topic, seq, length(data), death FROM message WHERE death IS NOT NULL ORDER BY seq")
         self.core.restore(
             notes,
             ((topic, seq) for topic, seq in waiting if seq not in left),
             ((seq, expires) for seq, expires in expiries if seq not in left),
-            ((topic, seq, nbytes) for topic, seq, nbytes in dead if seq not in left),
+            ((topic, seq, nbytes, origin_of(death)) for topic, seq, nbytes, death in dead if seq not in left),
         )
         self.core.resume(self._pending)
         self.stale = False

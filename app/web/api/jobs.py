@@ -1,0 +1,95 @@
+"""GET /jobs: the messages of a group that are ready, leased, delayed or dead. Nothing is taken."""
+
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...access.grant import Right
+from ...broker.broker import Broker
+from ...log.groups.group import parse_group
+from ...log.groups.job import InFlight, JobState
+from ...log.groups.listing import JobQuery, ListedJob
+from ...messages.lease import Lease
+from ...messages.message import Message, parse_id, rfc3339
+from ...messages.record import as_record
+from ...messages.topic import parse_topic
+from ..authentication import grant_of
+from ..permissions import group_option
+from ..query import Parser, choice, integer, read_options
+from ..responses import json_answer
+
+MOST: Final = 1_000  # jobs in a page
+MAX_BODY: Final = 64 << 10  # bytes of a body that are shown
+
+_OPTIONS: Final[dict[str, Parser]] = {
+    "topic": parse_topic,
+    "group": parse_group,
+    "state": choice("state", {state.value: state for state in JobState}),
+    "after": parse_id,
+    "limit": integer("limit", 1, MOST),
+}
+
+
+async def list_jobs(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    options = read_options(request, _OPTIONS)
+    topic, group = options["topic"], group_option(request)
+    after = options["after"].seq if "after" in options else 0
+    state = options.get("state", JobState.READY)
+    page = await broker.jobs(JobQuery(topic, group, state, after, options.get("limit", 100)))
+    grant = grant_of(request)
+    records = [_record(job, grant.allows(Right.SUBSCRIBE, job.message.topic)) for job in page.jobs]
+    return json_answer({"jobs": records, "next": page.next}, headers={"Cache-Control": "no-store"})
+
+
+def _record(listed: ListedJob, shows_body: bool) -> dict[str, Any]:
+    message, job = listed.message, listed.job
+    record = _message_record(message, shows_body) | {"state": listed.state}
+    if message.death is not None:
+        record["original"] = message.death.id
+    return record if job is None else record | _job_record(listed, job)
+
+
+def _message_record(message: Message, shows_body: bool) -> dict[str, Any]:
+    """Without the body for a client that may not read it; of a long body only the beginning."""
+    size = len(message.data)
+    if not shows_body:
+        record = as_record(msgspec.structs.replace(message, data=b""))
+        del record["data"]
+        return record | {"size": size}
+    if size <= MAX_BODY:
+        return as_record(message) | {"size": size}
+    record = as_record(msgspec.structs.replace(message, data=_beginning(message.data)))
+    return record | {"size": size, "truncated": True}
+
+
+def _beginning(data: bytes) -> bytes:
+    """At most MAX_BODY bytes; a character of UTF-8 is not cut in two."""
+    end = MAX_BODY
+    while end > MAX_BODY - 4 and data[end] & 0xC0 == 0x80:
+        end -= 1
+    return data[:end]
+
+
+def _job_record(listed: ListedJob, job: InFlight) -> dict[str, Any]:
+    record: dict[str, Any] = {"attempt": job.attempt}
+    ahead = listed.ahead
+    if listed.state is JobState.DELAYED:
+        record["due"] = rfc3339(job.due + ahead)
+    if job.expires is not None:
+        record |= {
+            "lease": Lease(listed.message, job.attempt, job.expires).id,
+            "since": rfc3339(job.since + ahead),
+            "until": rfc3339(job.expires + ahead),
+            "consumer": job.holder or None,
+        }
+    if job.reason:
+        first = job.last_failure if job.first_failure is None else job.first_failure
+        record |= {
+            "reason": job.reason,
+            "first_failure": rfc3339(first + ahead),
+            "last_failure": rfc3339(job.last_failure + ahead),
+        }
+    return record
