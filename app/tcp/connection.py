@@ -221,7 +221,7 @@ class Connection(Protocol):
         """The text of the data. Telnet commands are answered at once: after Ctrl-C, a telnet client discards what
         arrives before that answer."""
         self._telnet = self._telnet or Telnet()
-        text, answers = self._telnet.feed(data)
+        text, answers = self._telnet.feed(data, self._splitter.partial)
         if answers:
             self.write(answers)
         return text

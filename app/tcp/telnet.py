@@ -1,30 +1,34 @@
-"""Telnet commands (RFC 854, 855, 885, 1184) of a line client: they are removed from its bytes, and answered.
+"""Telnet commands (RFC 854, 855, 885, 1184) of a line client: they are removed from its bytes, and carried out.
 
 The line port supports no telnet option. It answers an offer (WILL) with DONT and a request (DO) with WONT. WONT and
 DONT confirm the present state and get no answer, or two sides could answer each other for ever.
 
 All commands begin with the byte IAC (0xFF), which never occurs in UTF-8: no valid line contains one. An IAC without a
-command behind it stays in the line, which is then refused because it is not UTF-8.
+command behind it stays in the line, which is then refused because it is not UTF-8. So does a subnegotiation without an
+end: no option was agreed on, so it is a stray, and the lines in it are lines.
 """
 
 import re
+from itertools import islice
 from re import Match
 from typing import Final
 
 IAC: Final = b"\xff"
 MAX_COMMANDS: Final = 1_000  # in one read, so that others are served soon; further ones stay in the text
-MAX_SUBNEGOTIATION: Final = 1_024  # bytes; what follows is text again, or an unfinished one would swallow all lines
+MAX_SUBNEGOTIATION: Final = 1_024  # bytes; a longer one has no end
 PRESENT: Final = b"OK pong\r\n"  # the answer to AYT, "are you there": a person reads it
 
 _NEGOTIATION: Final = rb"(?P<negotiation>[\xfb-\xfe](?s:.))"
 _SUBNEGOTIATION: Final = (
-    rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<unfinished>\xff?\Z))?" % MAX_SUBNEGOTIATION
+    rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<unfinished>\xff?\Z)|(?P<endless>))" % MAX_SUBNEGOTIATION
 )
 _PARTIAL: Final = rb"(?P<partial>[\xfb-\xfe]?\Z)"
 _COMMAND: Final = re.compile(
-    rb"\xff(?:%b|%b|(?P<ayt>\xf6)|[\xec-\xf9]|%b|(?P<text>\xff))" % (_NEGOTIATION, _SUBNEGOTIATION, _PARTIAL)
+    rb"\xff(?:%b|%b|(?P<ayt>\xf6)|(?P<character>\xf7)|(?P<line>\xf8)|[\xec-\xf9]|%b|(?P<text>\xff))"
+    % (_NEGOTIATION, _SUBNEGOTIATION, _PARTIAL)
 )
 _REFUSALS: Final = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT; DO: WONT
+_LAST_CHARACTER: Final = re.compile(rb"[^\n\x80-\xbf]?[\x80-\xbf]{0,3}\Z")  # of a line, in UTF-8
 
 
 class Telnet:
@@ -37,22 +41,55 @@ class Telnet:
         self._answers: list[bytes] = []
         self._present = b""
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """The text, and the answers to the commands. One reply per read to AYT: it is longer than AYT."""
+    def feed(self, data: bytes, line: bytearray) -> tuple[bytes, bytes]:
+        """The text, and the answers to the commands. One reply per read to AYT: it is longer than AYT. `line`: the
+        beginning of the present line, from which EC (erase character) and EL (erase line) may take something."""
         data, self.partial = self.partial + data, b""
-        text = _COMMAND.sub(self._on_command, data, MAX_COMMANDS)
+        text, begin = bytearray(), 0
+        for command in islice(_COMMAND.finditer(data), MAX_COMMANDS):
+            text += data[begin : command.start()]
+            begin = command.end()
+            self._on_command(command, text, line)
+        text += data[begin:]
         answers, self._answers = b"".join([*self._answers, self._present]), []
         self._present = b""
-        return text, answers
+        return bytes(text), answers
 
-    def _on_command(self, command: Match[bytes]) -> bytes:
-        """The text that replaces the command."""
+    def _on_command(self, command: Match[bytes], text: bytearray, line: bytearray) -> None:
+        """`text` is what came before it in this read."""
         if negotiation := command["negotiation"]:
             verb, option = negotiation[:1], negotiation[1:]
             if verb in _REFUSALS:
                 self._answers.append(IAC + _REFUSALS[verb] + option)
         elif command["ayt"]:
             self._present = PRESENT
+        elif command["character"]:
+            _erase_character(text, line)
+        elif command["line"]:
+            _erase_line(text, line)
+        elif command["text"] or command["endless"] is not None or _is_stray(command):
+            text += command[0]
         elif command["partial"] is not None or command["unfinished"] is not None:
             self.partial = command[0]
-        return command[0] if command["text"] else b""
+
+
+def _is_stray(command: Match[bytes]) -> bool:
+    """True for a subnegotiation that is not finished at an LF that was the last byte to come: lines are waited for."""
+    return command["unfinished"] is not None and command[0].endswith(b"\n")
+
+
+def _erase_character(text: bytearray, line: bytearray) -> None:
+    tail = (line[-4:] + text[-4:])[-4:]  # the longest character has four bytes
+    found = _LAST_CHARACTER.search(tail)
+    assert found, "at its end the pattern matches nothing at all"
+    size = len(found[0])
+    in_text = min(size, len(text))
+    del text[len(text) - in_text :]
+    del line[len(line) - (size - in_text) :]
+
+
+def _erase_line(text: bytearray, line: bytearray) -> None:
+    begin = text.rfind(b"\n") + 1
+    del text[begin:]
+    if begin == 0:
+        line.clear()
