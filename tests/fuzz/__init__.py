@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of the parsers, the encoders and both endpoints; findings are replayed."""
+"""Coverage-guided fuzzing of the parsers, the encoders and both ports. The ordinary tests replay what it found."""

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing (atheris, the extra `fuzz`): what our parsers and encoders do with what nobody thought of.
+"""Coverage-guided fuzzing of the parsers, the encoders and both ports (atheris, the extra `fuzz`).
 
     python -m tests.fuzz all --minutes 10      each target for ten minutes, one after the other
-    python -m tests.fuzz literal --minutes 1   one of them
+    python -m tests.fuzz literal --minutes 1   one target
 
-Each input has some seconds and a gibibyte; only a PlainmqError may come of it. It begins with the seeds and the
-findings of the repository, which the ordinary tests replay. An input that breaks a promise is shown, and appended to
-`findings/`: mend what it found, and leave it there. `--keep` adds some of what reached new code to the seeds.
+An input may take SECONDS and MEBIBYTES, and raise nothing but a PlainmqError. The fuzzer starts with the seeds and
+findings of the repository, which the ordinary tests replay. An input that fails is printed and appended to `findings/`:
+fix the defect, and leave the input there. `--keep` adds some of the inputs that reached new code to the seeds.
 """
 
 import argparse
@@ -22,18 +22,21 @@ from tests.fuzz.inputs import FINDINGS, SEEDS, add, inputs
 from tests.fuzz.targets import MAX_LENGTH, TARGETS, load
 from tests.harness import ROOT
 
-SECONDS: Final = 10  # that an input may take, on a machine that does other things too
+SECONDS: Final = 10  # an input may take, on a machine with other work
 MEBIBYTES: Final = 1_024
-KEPT: Final = 40  # seeds that a target may have, each of at most
-KEPT_SIZE: Final = 200  # bytes
-_MINUS, _PLUS = re.compile(r"^-"), re.compile(r"^\+")  # how a flag of the fuzzer's passes through our own
+MAX_SEEDS: Final = 40  # of a target
+MAX_SEED_SIZE: Final = 200  # bytes
+_MINUS, _PLUS = (
+    re.compile(r"^-"),
+    re.compile(r"^\+"),
+)  # argparse accepts no `-flag` of the fuzzer as a value, so it is written `+flag`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Coverage-guided fuzzing.")
     parser.add_argument("target", choices=("all", *TARGETS))
     parser.add_argument("--minutes", type=float, default=10.0, help="for each target")
-    parser.add_argument("--keep", action="store_true", help="keep what reached new code as seeds")
+    parser.add_argument("--keep", action="store_true", help="add inputs that reached new code to the seeds")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, minutes: float, keep: bool) -> int:
-    """One target in a process of its own; its exit status."""
+    """Fuzz one target in a process of its own. Returns its exit status."""
     with tempfile.TemporaryDirectory() as folder:
         corpus, found = Path(folder, "corpus"), Path(folder, "found")
         for part in (corpus, found):
@@ -61,10 +64,12 @@ def _run(name: str, minutes: float, keep: bool) -> int:
             print(f"{name}: {path.name.partition('-')[0]}: {path.read_bytes()!r}")
             add(FINDINGS, name, [path.read_bytes()])
         if keep and not status:
-            small = [data for path in sorted(corpus.iterdir()) if len(data := path.read_bytes()) <= KEPT_SIZE]
-            room = max(KEPT - len(inputs(SEEDS, name)), 0)
-            add(SEEDS, name, random.sample(small, min(room, len(small))))
-        print(f"== {name}: {'good' if not status else f'ended with {status}'}, {len(list(corpus.iterdir()))} inputs")
+            small = [data for path in sorted(corpus.iterdir()) if len(data := path.read_bytes()) <= MAX_SEED_SIZE]
+            count = max(MAX_SEEDS - len(inputs(SEEDS, name)), 0)
+            add(SEEDS, name, random.sample(small, min(count, len(small))))
+        print(
+            f"== {name}: {f'exit status {status}' if status else 'no findings'}, {len(list(corpus.iterdir()))} inputs"
+        )
     return status
 
 
@@ -74,7 +79,7 @@ def _child(name: str, flags: list[str]) -> int:
 
 
 def _fuzz(name: str, flags: list[str]) -> None:
-    import atheris  # only where the extra is installed, and in the child: it is heavy
+    import atheris  # an extra; imported in the child only, because it is large
 
     with atheris.instrument_imports(include=["app", "jwt"]):
         target = load(name)

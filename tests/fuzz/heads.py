@@ -1,12 +1,12 @@
-"""The short cut against plain ASGI: generated requests, cut in every way, at two servers that have no socket.
+"""The fast path compared with plain ASGI: generated requests, divided in every way, to two servers without sockets.
 
-    python -m tests.fuzz.heads --minutes 5          other heads each time
-    python -m tests.fuzz.heads --minutes 5 --seed 7 the same as `--seed 7` before
+    python -m tests.fuzz.heads --minutes 5          with random heads
+    python -m tests.fuzz.heads --minutes 5 --seed 7 with the heads of a seed
 
-One server speaks our own protocol, which remembers heads. The other speaks uvicorn's, which remembers nothing. A family
-of heads differs in spelling only, so that what is remembered of one meets the others. Each head comes first in pieces,
-to a server that has never seen it; then whole; then cut at every place, to a server that may know it. After each
-request the two answers are compared, and after each family the two logs.
+One server has our own protocol, which caches heads. The other has uvicorn's, which caches nothing. The heads of a
+family differ only in spelling, so that a cached head meets similar ones. Each head is sent first in pieces, to a server
+that has never seen it; then whole; then divided at every position, to a server that may have it cached. The answers are
+compared after each request, and the logs after each family.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from typing import Final, NamedTuple
 
 from app.access.authenticator import Authenticator
 from tests.fuzz.keys import KEYS, signed
-from tests.fuzz.wire import Doors
+from tests.fuzz.wire import Endpoints
 from tests.harness import OPEN
 
 TOPICS: Final = ("a", "a.b", "c")
-_OLD: Final = b"HTTP/1.0"
-FEW: Final = 12  # cuts of each head, where not all are tried
+_HTTP_1_0: Final = b"HTTP/1.0"
+FEW: Final = 12  # positions to divide a request at, where not all are tried
 _TOKEN: Final = signed(b'{"alg":"HS256"}', b'{"sub":"good","exp":99999999999,"publish":["a"],"subscribe":["**"]}')
 
 # What a client may write. `{n}` is the length of the body; half of the choices are the usual one. No target is in
@@ -110,7 +110,7 @@ _STREAM: Final = Kind(_READS, _STREAMS, ("", "", "x"), False)
 
 
 def family(chance: random.Random) -> list[bytes]:
-    """Requests that a client might send one after the other, and their like in other spellings."""
+    """Requests that a client might send one after the other, and similar ones with unusual spellings."""
     kind = chance.choice((_PUBLISH, _PUBLISH, _PUBLISH, _STREAM))
     topic, body = chance.choice(TOPICS), chance.choice(kind.bodies)
     names = chance.sample([*_OTHERS], chance.choice((0, 0, 1, 1, 2, 3)))
@@ -122,7 +122,7 @@ def family(chance: random.Random) -> list[bytes]:
 
 
 def _request(chance: random.Random, kind: Kind, topic: str, body: str, values: dict[str, str], odd: float) -> bytes:
-    """`odd`: how likely it is that it is written in an unusual way at all."""
+    """`odd`: the probability of unusual spellings; 0: none."""
 
     def choose(usual: Sequence[str], one: float = 0.3) -> str:
         return chance.choice(usual) if chance.random() < odd * one else usual[0]
@@ -144,75 +144,75 @@ def _request(chance: random.Random, kind: Kind, topic: str, body: str, values: d
     return f"{before}{line}{''.join(written)}\r\n{body}".encode("latin-1", "replace")
 
 
-def cuts(request: bytes, chance: random.Random, every: bool) -> Iterator[list[bytes]]:
-    """The request in pieces: behind its head, byte by byte, whole, and in two at `every` place or at some."""
-    places = range(1, len(request))
+def divisions(request: bytes, chance: random.Random, every: bool) -> Iterator[list[bytes]]:
+    """The request in pieces: divided after its head, whole, byte by byte, and in two at `every` position or at some."""
+    positions = range(1, len(request))
     head = request.find(b"\r\n\r\n") + 4
     yield [request[:head], request[head:]]
     yield [request]
     yield [request[:head], request[head:]]
-    yield [request[place : place + 1] for place in range(len(request))]
-    chosen = places if every or len(places) <= FEW else sorted(chance.sample(places, FEW))
-    for place in chosen:
-        yield [request[:place], request[place:]]
-    first, second = sorted(chance.choices(places, k=2))
+    yield [request[index : index + 1] for index in range(len(request))]
+    chosen = positions if every or len(positions) <= FEW else sorted(chance.sample(positions, FEW))
+    for position in chosen:
+        yield [request[:position], request[position:]]
+    first, second = sorted(chance.choices(positions, k=2))
     yield [request[:first], request[first:second], request[second:]]
-    # uvicorn forgets a stream behind which something else was asked, and reads nothing behind a request of HTTP/1.0.
-    if not any(word in request for word in (b"GET", b"HEAD", _OLD)):
+    # uvicorn drops a stream if another request follows it, and does not read what follows a request of HTTP/1.0.
+    if not any(word in request for word in (b"GET", b"HEAD", _HTTP_1_0)):
         yield [request + request[:first], request[first:]]
 
 
 class Difference(AssertionError):
-    """The two servers do not agree."""
+    """The two servers answered differently."""
 
 
 class Comparison:
-    """Two servers that are told the same."""
+    """Two servers that get the same requests: one with the fast path, one with plain ASGI."""
 
     def __init__(self, authenticator: Authenticator) -> None:
-        self.short, self.plain = Doors(authenticator), Doors(authenticator)
-        self.requests = self.answers = 0
+        self.fast, self.plain = Endpoints(authenticator), Endpoints(authenticator)
+        self.requests = 0
         self.statuses: Counter[str] = Counter()
 
     def close(self) -> None:
-        self.short.close()
+        self.fast.close()
         self.plain.close()
 
-    def tell(self, pieces: list[bytes]) -> None:
+    def send(self, pieces: list[bytes]) -> None:
         """Raises Difference."""
         pieces = [piece for piece in pieces if piece]
-        short, plain = (said_in(doors.say(make, pieces)) for doors, make in self._sides())
-        if _OLD in b"".join(pieces):  # uvicorn keeps no connection of HTTP/1.0, and tells its clients to continue
-            short, plain = (
+        fast, plain = (parse_answers(server.exchange(make, pieces)) for server, make in self._servers())
+        if _HTTP_1_0 in b"".join(pieces):  # uvicorn closes connections of HTTP/1.0, and sends their clients 100
+            fast, plain = (
                 [(status.removesuffix(" close"), body) for status, body in answers if status != "100"]
-                for answers in (short, plain)
+                for answers in (fast, plain)
             )
-        if not _agree(short, plain):
-            raise Difference(f"{pieces!r}:\nthe short cut answers {short}\nplain ASGI {plain}")
+        if not _agree(fast, plain):
+            raise Difference(f"{pieces!r}:\nthe fast path answers {fast}\nplain ASGI {plain}")
         self.requests += 1
-        self.statuses.update(status for status, _ in short)
+        self.statuses.update(status for status, _ in fast)
 
     def compare_logs(self) -> None:
         """Raises Difference."""
-        short, plain = _log(self.short), _log(self.plain)
-        if short != plain:
-            raise Difference(f"the log has {short} by the short cut, and {plain} by plain ASGI")
+        fast, plain = _log(self.fast), _log(self.plain)
+        if fast != plain:
+            raise Difference(f"the log has {fast} with the fast path, and {plain} with plain ASGI")
 
-    def _sides(self) -> tuple[tuple[Doors, Callable[[Doors], asyncio.Protocol]], ...]:
-        return (self.short, Doors.http), (self.plain, Doors.asgi)
+    def _servers(self) -> tuple[tuple[Endpoints, Callable[[Endpoints], asyncio.Protocol]], ...]:
+        return (self.fast, Endpoints.http), (self.plain, Endpoints.asgi)
 
 
 _NOT_HTTP: Final = ("400 close", b"")
 
 
-def _agree(short: list[tuple[str, bytes]], plain: list[tuple[str, bytes]]) -> bool:
-    """uvicorn says that something is not HTTP at once, and then answers nothing of what came before it."""
-    hasty = plain[-1:] == [_NOT_HTTP] == short[-1:] and len(plain) < len(short)
-    return short[: len(plain) - 1] == plain[:-1] if hasty else short == plain
+def _agree(fast: list[tuple[str, bytes]], plain: list[tuple[str, bytes]]) -> bool:
+    """uvicorn answers what is not HTTP at once, and then does not answer the requests before it."""
+    skipped = plain[-1:] == [_NOT_HTTP] == fast[-1:] and len(plain) < len(fast)
+    return fast[: len(plain) - 1] == plain[:-1] if skipped else fast == plain
 
 
-def _log(doors: Doors) -> list[tuple[str, str, bytes]]:
-    return [(message.topic, message.content_type, message.data) for message in doors.log()]
+def _log(endpoints: Endpoints) -> list[tuple[str, str, bytes]]:
+    return [(message.topic, message.content_type, message.data) for message in endpoints.log()]
 
 
 _EPOCH: Final = re.compile(rb"[0-9a-z]{6,}-(?=[0-9])")
@@ -229,10 +229,12 @@ def _chunks(text: bytes) -> Iterator[bytes]:
         text = text[size + 2 :]
 
 
-def said_in(text: bytes) -> list[tuple[str, bytes]]:
-    """Each answer's status, and its body but for what differs from server to server; and whether it ends the
-    connection. Behind a stream nothing is looked at: ours ends the connection, and uvicorn's does not. uvicorn has
-    words of its own for what is not HTTP, and for a version that the parser does not know."""
+def parse_answers(text: bytes) -> list[tuple[str, bytes]]:
+    """The status of each answer, with ` close` if it ends the connection, and its body.
+
+    What differs between any two servers is left out, and so is what follows a stream: our protocol closes the
+    connection then, and uvicorn's does not. The texts about invalid HTTP and unknown versions differ, too.
+    """
     found: list[tuple[str, bytes]] = []
     while text:
         head, _, text = text.partition(b"\r\n\r\n")
@@ -254,22 +256,24 @@ def said_in(text: bytes) -> list[tuple[str, bytes]]:
 
 
 def compare(chance: random.Random, every: bool) -> Comparison:
-    """One family. Raises Difference."""
+    """Compare one family. Raises Difference."""
     authenticator = chance.choice((OPEN, Authenticator(keys=KEYS)))
-    with closing(Comparison(authenticator)) as both:
+    with closing(Comparison(authenticator)) as comparison:
         for request in family(chance):
-            for pieces in cuts(request, chance, every):
-                both.tell(pieces)
-        both.compare_logs()
-        return both
+            for pieces in divisions(request, chance, every):
+                comparison.send(pieces)
+        comparison.compare_logs()
+        return comparison
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.heads", description="The short cut against plain ASGI.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.heads", description="Compare the fast path with plain ASGI."
+    )
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args(arguments)
-    logging.disable()  # each refusal would be a line
+    logging.disable()  # the servers would log every refusal
     print(f"seed {options.seed}", flush=True)
     families, requests, statuses = run(options.seed, options.minutes * 60)
     print(f"{families} families, {requests} requests at each server: the same answers and the same log")
@@ -278,13 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(seed: int, seconds: float) -> tuple[int, int, Counter[str]]:
-    """How many families and requests were compared in so many seconds, and how many answers had which status."""
+    """Compare families for some time. Returns their number, the number of requests, and the statuses of the answers."""
     chance, end = random.Random(seed), monotonic() + seconds
     families, requests, statuses = 0, 0, Counter[str]()
     while monotonic() < end:
-        both = compare(random.Random(chance.getrandbits(64)), every=True)
-        families, requests = families + 1, requests + both.requests
-        statuses += both.statuses
+        comparison = compare(random.Random(chance.getrandbits(64)), every=True)
+        families, requests = families + 1, requests + comparison.requests
+        statuses += comparison.statuses
     return families, requests, statuses
 
 

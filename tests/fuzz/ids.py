@@ -1,4 +1,4 @@
-"""Ids, lease ids, places to start, durations, sizes, groups: read or refused, and what was read says itself."""
+"""Ids, lease ids, positions, durations, sizes and group names: parsed or refused. Formatting reverses parsing."""
 
 from collections.abc import Callable
 from math import isfinite
@@ -26,7 +26,7 @@ TOPIC: Final = TopicFilter(["a"])
 
 def ids(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    for parse, says in READERS.items():
+    for parse, check in CHECKS.items():
         reason = ""
         try:
             value = parse(text)
@@ -34,12 +34,12 @@ def ids(data: bytes) -> None:
             reason = str(error)
         else:
             assert text.isascii()
-            says(text, value)
+            check(text, value)
         reason.encode()
         assert len(reason) < 1_000
 
 
-def _says_itself(text: str, value: object) -> None:
+def _formats_back(text: str, value: object) -> None:
     assert str(value) == text
 
 
@@ -56,15 +56,15 @@ def _is_a_size(_text: str, nbytes: int) -> None:
     assert parse_size(format_size(nbytes)) == nbytes
 
 
-def _is_a_place(_text: str, start: Any) -> None:
-    """The log finds it, whatever it is."""
+def _is_a_position(_text: str, start: Any) -> None:
+    """The log can start a subscriber there."""
     for topic_filter in (EVERYTHING, TOPIC):
         cursor = whole(LOG.reading.locate(topic_filter, start, 1.8e9))
         assert 0 <= cursor.seq <= LOG.log.head
 
 
 def _parse_index(text: str) -> int:
-    """As `last_seen` of the line port is read."""
+    """Parse `last_seen` as the line port does."""
     try:
         return msgspec.json.decode(text, type=int)
     except ValueError as error:
@@ -76,7 +76,7 @@ def _is_an_index(_text: str, index: int) -> None:
 
 
 def _log() -> LogStateMachine:
-    """One with some messages, a topic that was cut, and another that is empty."""
+    """A log with 20 messages in two topics, one of which has a message with a ttl."""
     core = LogStateMachine(Limits(), Epochs("k3f9a2"), MemoryMessageStore())
     for number in range(20):
         core.append([draft("ab"[number % 2], b"x", ttl=1.0 if number == 3 else None)], 1.8e9 + number)
@@ -84,14 +84,14 @@ def _log() -> LogStateMachine:
 
 
 LOG: Final = _log()
-READERS: Final[dict[Callable[[str], Any], Callable[[str, Any], None]]] = {
-    parse_id: _says_itself,
-    parse_lease_id: _says_itself,
-    parse_group: _says_itself,
+CHECKS: Final[dict[Callable[[str], Any], Callable[[str, Any], None]]] = {
+    parse_id: _formats_back,
+    parse_lease_id: _formats_back,
+    parse_group: _formats_back,
     parse_duration: _is_a_duration,
     parse_lease: _is_a_duration,
     parse_delay: _is_a_duration,
     parse_size: _is_a_size,
-    parse_start: _is_a_place,
+    parse_start: _is_a_position,
     _parse_index: _is_an_index,
 }

@@ -1,4 +1,4 @@
-"""Inputs in the repository: a file for each target, in which each line is one, written as Python writes bytes."""
+"""The inputs of the repository: a file for each target, with a literal of Python bytes in each line."""
 
 from ast import literal_eval
 from collections.abc import Iterable
@@ -15,6 +15,6 @@ def inputs(folder: Path, name: str) -> list[bytes]:
 
 
 def add(folder: Path, name: str, new: Iterable[bytes]) -> None:
-    every = dict.fromkeys([*inputs(folder, name), *new])
-    if every:
-        (folder / f"{name}.txt").write_text("".join(f"{data!r}\n" for data in every))
+    all_inputs = dict.fromkeys([*inputs(folder, name), *new])
+    if all_inputs:
+        (folder / f"{name}.txt").write_text("".join(f"{data!r}\n" for data in all_inputs))

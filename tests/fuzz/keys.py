@@ -1,4 +1,4 @@
-"""A key that tokens are signed with here, and the authenticator's view of it."""
+"""The key that signs the tokens of these tests."""
 
 import hmac
 from base64 import urlsafe_b64encode
@@ -12,9 +12,10 @@ KEYS: Final = JwtKeys([Key("HS256", SECRET)], Expected())
 
 
 def signed(head: bytes, claims: bytes) -> str:
-    """A token of these bytes with a good signature (RFC 7515, section 7.1), whatever they are."""
-    said = b".".join(map(_base64url, (head, claims)))
-    return b".".join((said, _base64url(hmac.digest(SECRET, said, sha256)))).decode()
+    """A token with these bytes, whatever they are, and a valid signature (RFC 7515, section 7.1)."""
+    signing_input = b".".join(map(_base64url, (head, claims)))
+    signature = hmac.digest(SECRET, signing_input, sha256)
+    return b".".join((signing_input, _base64url(signature))).decode()
 
 
 def _base64url(data: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""The line parser: whatever comes, each line is a Command or one line of refusal; and a literal means what Python says.
+"""The parsers of the line port: each line gives a Command or a one-line error. Literals have the value of Python's.
 
-What a Command publishes is shown in every form of the line port, one line each, and means the same when it is read.
+A message that a Command publishes is encoded by every dialect as one line, which reads back as the same message.
 """
 
 import ast
@@ -17,18 +17,20 @@ from app.tcp.dialects.commands import Command, Send
 from app.tcp.encoders import JSON, LITERAL, TEXT
 from app.tcp.splitter import LineSplitter
 
-LIMIT: Final = 2_000  # bytes of a line here
+MAX_LINE: Final = 2_000  # bytes
 
 
 def split(data: bytes) -> None:
-    """The first byte says where the rest is cut: what the lines are does not depend on it."""
-    where, data = data[0] if data else 0, data[1:]
-    whole, cut = LineSplitter(LIMIT), LineSplitter(LIMIT)
+    """The lines do not depend on how the data is divided into reads. The first byte gives the size of the reads."""
+    first, data = data[0] if data else 0, data[1:]
+    whole, divided = LineSplitter(MAX_LINE), LineSplitter(MAX_LINE)
     expected = whole.feed(data) + whole.end()
-    step = where % 64 + 1
-    got = [line for start in range(0, len(data), step) for line in cut.feed(data[start : start + step])] + cut.end()
-    assert [line[: LIMIT + 1] for line in got] == [line[: LIMIT + 1] for line in expected]
-    assert all(len(line) <= len(data) for line in got)
+    step = first % 64 + 1
+    found = [
+        line for start in range(0, len(data), step) for line in divided.feed(data[start : start + step])
+    ] + divided.end()
+    assert [line[: MAX_LINE + 1] for line in found] == [line[: MAX_LINE + 1] for line in expected]
+    assert all(len(line) <= len(data) for line in found)
     assert not whole.partial
 
 
@@ -42,42 +44,42 @@ def any_dialect(data: bytes) -> None:
 
 
 def parse(dialect: Dialect, line: bytes) -> Command | None:
-    """Do with a line what the session does."""
+    """Parse a line as the session does."""
     try:
         command = dialect.parse(line)
     except PlainmqError as error:
-        is_one_line(dialect.error(error))
+        check_one_line(dialect.error(error))
         return None
     if isinstance(command, Send):
-        shown_in_every_form(command)
+        check_encoders(command)
     return command
 
 
-def is_one_line(text: bytes) -> None:
+def check_one_line(text: bytes) -> None:
     assert text.endswith(b"\n")
     assert text.count(b"\n") == 1
     assert b"Traceback" not in text
     text.decode()
 
 
-def shown_in_every_form(sent: Send) -> None:
+def check_encoders(sent: Send) -> None:
     (run,) = make_runs(Draft(sent.envelope, [sent.data]), "k", 1, 0, 0.0)
     (message,) = run.messages
-    for form in (JSON, LITERAL, TEXT):
-        is_one_line(form.encode(message))
+    for encoder in (JSON, LITERAL, TEXT):
+        check_one_line(encoder.encode(message))
     assert evaluated(LITERAL.encode(message).decode()).keys() >= {"command", "topic", "msg"}
-    shown = json.loads(JSON.encode(message))
+    record = json.loads(JSON.encode(message))
     if message.content_type.startswith("text/"):
-        assert shown["msg"].encode() == message.data
+        assert record["msg"].encode() == message.data
 
 
 def literal(data: bytes) -> None:
-    """A line of the first protocol; what is accepted has the value that Python gives it."""
+    """A line of the original protocol. If it is accepted, its value is the one that Python evaluates."""
     line = data.partition(b"\n")[0]
     command = parse(detect.LITERAL, line)
     if isinstance(command, Send):
-        said = evaluated(line.decode())["msg"]
-        as_text = said if isinstance(said, (str, bytes)) else repr(said)
+        value = evaluated(line.decode())["msg"]
+        as_text = value if isinstance(value, (str, bytes)) else repr(value)
         assert command.data == (as_text if isinstance(as_text, bytes) else as_text.encode())
         assert command.envelope.line is not None
         assert command.envelope.line.replace(BODY_PLACEHOLDER, command.data) == line + b"\n"
@@ -90,7 +92,7 @@ def evaluated(text: str) -> Any:
 
 
 def json_line(data: bytes) -> None:
-    """What is accepted is JSON to others too, and means the same."""
+    """If a line is accepted, the standard library's parser accepts it too, with the same value."""
     line = data.partition(b"\n")[0]
     command = parse(detect.JSON, line)
     if command is not None:
@@ -100,7 +102,7 @@ def json_line(data: bytes) -> None:
             assert command.data == value["msg"].encode()
 
 
-def words(data: bytes) -> None:
+def text(data: bytes) -> None:
     line = data.partition(b"\n")[0]
     command = parse(detect.TEXT, line)
     if isinstance(command, Send):

@@ -1,4 +1,4 @@
-"""Names of topics, patterns over them, and selectors: what the rules say, said again in the plainest way."""
+"""Topic names, patterns and filters, compared with a second implementation that is as simple as possible."""
 
 from app.errors import TopicInvalid
 from app.messages.topic import (
@@ -13,16 +13,16 @@ from app.messages.topic import (
 
 
 def topics(data: bytes) -> None:
-    """A name and patterns, with line feeds between them. `latin-1`, so that every byte is a character."""
+    """The input is a name and patterns, divided by line feeds; latin-1, so that every byte is a character."""
     name, *patterns = data.decode("latin-1").split("\n")
     assert _accepts(parse_topic, name) == _is_name(name)
-    lawful = []
+    valid = []
     for pattern in patterns[:64]:
         assert _accepts(parse_pattern, pattern) == _is_pattern(pattern)
         if _is_pattern(pattern):
-            lawful.append(pattern)
-    if lawful and _is_name(name):
-        _compare(name, lawful)
+            valid.append(pattern)
+    if valid and _is_name(name):
+        _compare(name, valid)
 
 
 def _compare(name: str, patterns: list[str]) -> None:
@@ -34,7 +34,7 @@ def _compare(name: str, patterns: list[str]) -> None:
     assert TopicFilter(patterns).matches(name) == any(_matches(pattern, name) for pattern in patterns)
     for pattern in set(patterns):
         index.discard(pattern, pattern)
-    assert vars(index) == vars(TopicTrie())  # nothing is left of them
+    assert vars(index) == vars(TopicTrie())  # empty again
 
 
 def _accepts(parse: object, text: str) -> bool:
@@ -47,8 +47,8 @@ def _accepts(parse: object, text: str) -> bool:
     return True
 
 
-def _cut(text: str) -> list[tuple[str, str]]:
-    """Separators and the segments behind them."""
+def _split(text: str) -> list[tuple[str, str]]:
+    """(separator, segment) pairs; the first separator is empty."""
     parts, separator, segment = [], "", ""
     for character in text:
         if character in "./":
@@ -61,13 +61,13 @@ def _cut(text: str) -> list[tuple[str, str]]:
 
 def _is_name(text: str) -> bool:
     printable = all(0x21 <= ord(character) <= 0x7E and character != "*" for character in text)
-    return len(text) <= MAX_LENGTH and printable and all(segment for _, segment in _cut(text))
+    return len(text) <= MAX_LENGTH and printable and all(segment for _, segment in _split(text))
 
 
 def _is_pattern(text: str) -> bool:
     if "*" not in text:
         return _is_name(text)
-    segments = [segment for _, segment in _cut(text)]
+    segments = [segment for _, segment in _split(text)]
     wild = all(segment in {"*", "**"} or _is_name(segment) for segment in segments)
     return (
         len(text) <= MAX_LENGTH
@@ -79,13 +79,13 @@ def _is_pattern(text: str) -> bool:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    stream_request, given = _cut(pattern), _cut(name)
-    if stream_request[-1][1] == "**":
-        if len(given) < len(stream_request):
+    wanted, given = _split(pattern), _split(name)
+    if wanted[-1][1] == "**":
+        if len(given) < len(wanted):
             return False
-        last = len(stream_request) - 1
+        last = len(wanted) - 1
         given = [*given[:last], (given[last][0], "**")]
-    return len(stream_request) == len(given) and all(
-        separator == other and segment in {"*", "**", piece}
-        for (separator, segment), (other, piece) in zip(stream_request, given, strict=True)
+    return len(wanted) == len(given) and all(
+        separator == given_separator and segment in {"*", "**", given_segment}
+        for (separator, segment), (given_separator, given_segment) in zip(wanted, given, strict=True)
     )

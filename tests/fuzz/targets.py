@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes bytes, and raises when they break a promise. None of them needs the fuzzer."""
+"""The targets: functions that take bytes, and raise if the code breaks a promise. None of them needs the fuzzer."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,7 +8,7 @@ TARGETS: Final = {
     "lines": "tests.fuzz.lines:any_dialect",
     "literal": "tests.fuzz.lines:literal",
     "json": "tests.fuzz.lines:json_line",
-    "words": "tests.fuzz.lines:words",
+    "text": "tests.fuzz.lines:text",
     "session": "tests.fuzz.wire:session",
     "topics": "tests.fuzz.names:topics",
     "ids": "tests.fuzz.ids:ids",
@@ -20,7 +20,7 @@ MAX_LENGTH: Final = 4_096  # bytes of an input
 
 
 def load(name: str) -> Callable[[bytes], None]:
-    """The target; what it tests is imported only now, so that the fuzzer can watch it."""
+    """Import the target and the code under test: the fuzzer instruments what is imported from now on."""
     module, _, function = TARGETS[name].partition(":")
     target: Callable[[bytes], None] = getattr(import_module(module), function)
     return target

@@ -1,7 +1,7 @@
-"""Tokens: nobody gets in who should not, and who gets in has what the token says and no more.
+"""Tokens: only a valid token authenticates, and its grant has the rights of its claims and no more.
 
-The first byte chooses what the rest is: a token as it is shown, the head and the claims of one with a good signature
-(a line each), a ticket, an `Authorization`, or a line of a file of tokens.
+The first byte of an input chooses what the rest is: a token, the head and the claims of a token with a valid signature
+(a line each), a ticket, an `Authorization` header, or a line of a file of tokens.
 """
 
 import json
@@ -26,7 +26,7 @@ def tokens(data: bytes) -> None:
     _KINDS[data[0] % len(_KINDS) if data else 0](authenticator, data[1:])
 
 
-def _admitted(authenticator: Authenticator, token: str) -> Grant | None:
+def _authenticate(authenticator: Authenticator, token: str) -> Grant | None:
     try:
         return authenticator.authenticate(token, "127.0.0.1")
     except Unauthorised as error:
@@ -36,57 +36,57 @@ def _admitted(authenticator: Authenticator, token: str) -> Grant | None:
     return None
 
 
-def _shown(authenticator: Authenticator, data: bytes) -> None:
-    """Without the key nobody can make a good one; seeds that have one may be there."""
+def _token(authenticator: Authenticator, data: bytes) -> None:
+    """A token that authenticates is GOOD: the fuzzer cannot sign others. Seeds may contain it."""
     token = data.decode("utf-8", "surrogateescape")
-    if (grant := _admitted(authenticator, token)) is not None:
+    if (grant := _authenticate(authenticator, token)) is not None:
         assert token.rpartition(".")[0] == GOOD.rpartition(".")[0]
         assert grant.name == "good"
 
 
-def _claimed(authenticator: Authenticator, data: bytes) -> None:
+def _claims(authenticator: Authenticator, data: bytes) -> None:
     head, _, claims = data.partition(b"\n")
-    grant = _admitted(authenticator, signed(head, claims))
+    grant = _authenticate(authenticator, signed(head, claims))
     if grant is None:
         return
-    said: dict[str, Any] = json.loads(claims)
+    expected: dict[str, Any] = json.loads(claims)
     assert json.loads(head)["alg"] == "HS256"
-    assert grant.name == said["sub"]
+    assert grant.name == expected["sub"]
     assert grant.expires is not None
     assert isfinite(grant.expires)
     assert grant.expires > NOW
     for right in Right:
         names = getattr(grant, right).names
-        assert list(names) == said.get(right, [])
+        assert list(names) == expected.get(right, [])
         assert all(parse_pattern(name) == name for name in names)
 
 
 def _ticket(authenticator: Authenticator, data: bytes) -> None:
-    """Half of it as a ticket and half as a pass; then a good ticket with any pass, and with its own."""
+    """Half of the input as a ticket and half as its pass; then a valid ticket with any pass, and with its own."""
     text = data.decode("latin-1")
-    shown, passed = text[: len(text) // 2], text[len(text) // 2 :]
+    guess, stream_pass = text[: len(text) // 2], text[len(text) // 2 :]
     ticket = authenticator.make_ticket(authenticator.authenticate(GOOD, "")).ticket
-    for each in (text, shown, f"{ticket}{text}" if text else ""):
+    for ticket_guess in (text, guess, f"{ticket}{text}" if text else ""):
         try:
-            authenticator.redeem_ticket(each, "/a", passed, "127.0.0.1")
+            authenticator.redeem_ticket(ticket_guess, "/a", stream_pass, "127.0.0.1")
         except Unauthorised:
             pass
         else:
             raise AssertionError("a ticket was guessed")
-    grant, way_back = authenticator.redeem_ticket(ticket, "/a", passed, "127.0.0.1")
+    grant, own_pass = authenticator.redeem_ticket(ticket, "/a", stream_pass, "127.0.0.1")
     assert grant.name == "good"
-    assert authenticator.redeem_ticket(ticket, "/a", way_back, "127.0.0.1").grant.name == "good"
-    for stream, again in (("/a", passed), ("/b", way_back), ("/a", way_back + text)):
-        if (stream, again) != ("/a", way_back):
+    assert authenticator.redeem_ticket(ticket, "/a", own_pass, "127.0.0.1").grant.name == "good"
+    for path, guess in (("/a", stream_pass), ("/b", own_pass), ("/a", own_pass + text)):
+        if (path, guess) != ("/a", own_pass):
             try:
-                authenticator.redeem_ticket(ticket, stream, again, "127.0.0.1")
+                authenticator.redeem_ticket(ticket, path, guess, "127.0.0.1")
             except Unauthorised:
                 continue
-            raise AssertionError("a way back was guessed")
+            raise AssertionError("a pass was guessed")
 
 
 def _authorization(authenticator: Authenticator, data: bytes) -> None:
-    """The short way lets in only whom the long way has let in."""
+    """The cache of grants has only tokens that were authenticated."""
     assert authenticator.cached_grant(data, Right.PUBLISH, ("a.b",)) is None
     assert authenticator.authenticate(GOOD, "").name == "good"
     assert (authenticator.cached_grant(data, Right.PUBLISH, ("a.b",)) is not None) == (
@@ -95,7 +95,7 @@ def _authorization(authenticator: Authenticator, data: bytes) -> None:
     assert authenticator.cached_grant(data, Right.PUBLISH, ("a.b", "b")) is None
 
 
-def _line_of_a_file(_keeper: Authenticator, data: bytes) -> None:
+def _line_of_a_file(_authenticator: Authenticator, data: bytes) -> None:
     try:
         grant = parse_entry(Path("tokens"), 1, data).grant
     except PlainmqError as error:
@@ -105,5 +105,5 @@ def _line_of_a_file(_keeper: Authenticator, data: bytes) -> None:
 
 
 _KINDS: Final[list[Callable[[Authenticator, bytes], None]]] = [
-    _shown, _claimed, _ticket, _authorization, _line_of_a_file
+    _token, _claims, _ticket, _authorization, _line_of_a_file
 ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Both doors as a socket feeds them, without one: a connection's protocol over a transport that keeps what is written.
+"""The HTTP port and the line port without sockets: a connection's protocol with a transport that records its writes.
 
-One broker serves many inputs, so that what one leaves behind meets the next; it is small, so that its limits are met.
-What an input may not do: raise, reach the loop's exception handler, be answered 500, or leave a task or a reader.
+One broker serves many inputs, so that they meet each other's state. Its limits are small, so that they are reached. An
+input must not raise, reach the loop's exception handler, be answered 500, or leave a task or a subscriber behind.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ from app.web.middleware.origin import Rules
 from tests.fuzz.keys import KEYS
 from tests.harness import OPEN
 
-INPUTS: Final = 500  # that one broker serves
-TURNS: Final = 200  # of the loop in which everything that an input began must have ended
+MAX_INPUTS: Final = 500  # of one broker
+MAX_TURNS: Final = 200  # of the loop, after which everything that an input started must have ended
 _STATUS: Final = re.compile(
     rb"^HTTP/1\.1 ([1-5][0-9]{2}) ", re.MULTILINE
 )  # bodies end in a line feed, or the answers do
@@ -93,8 +93,8 @@ class Transport(transports.Transport):
     abort = close
 
 
-class Doors:
-    """A broker with both its doors, which this authenticator keeps."""
+class Endpoints:
+    """A broker with its HTTP port and its line port, and this authenticator."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.loop = asyncio.new_event_loop()
@@ -103,18 +103,18 @@ class Doors:
         self.broker = Broker(MemoryEngine(LIMITS, Clock()), max_subscribers=10)
         self.loop.run_until_complete(self.broker.__aenter__())
         self._broker_tasks = asyncio.all_tasks(self.loop)
-        self._keeper = authenticator
+        self._authenticator = authenticator
         app = create_app(self.broker, authenticator, PublishLimits(2_000, 4_000, 20), Rules())
-        shortcuts = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
-        self._staff = ServerContext(
-            self.broker, authenticator, shortcuts, RequestLimits(1 << 12), Proxies(), app.state.access
+        fast_path = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
+        self._context = ServerContext(
+            self.broker, authenticator, fast_path, RequestLimits(1 << 12), Proxies(), app.state.access
         )
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
             date_header=False, proxy_headers=False,
         )  # fmt: skip
         self._config.load()
-        logging.getLogger("uvicorn.error").disabled = True  # each request that is none would be a line
+        logging.getLogger("uvicorn.error").disabled = True  # it would log every invalid request
         self._state = ServerState()
         self.inputs = 0
 
@@ -126,26 +126,26 @@ class Doors:
         self.loop.close()
 
     def http(self) -> asyncio.Protocol:
-        return Connection(self._config, self._state, {}, self.loop, context=self._staff)
+        return Connection(self._config, self._state, {}, self.loop, context=self._context)
 
     def asgi(self) -> asyncio.Protocol:
-        """uvicorn's own protocol over the same app, without any short cut."""
+        """uvicorn's own protocol with the same app: no fast path."""
         return HttpToolsProtocol(self._config, self._state, {}, self.loop)
 
     def lines(self) -> asyncio.Protocol:
-        return LineConnection(LineSession(self.broker, 1_000, self._keeper, auth_timeout=10.0), 2_000)
+        return LineConnection(LineSession(self.broker, 1_000, self._authenticator, auth_timeout=10.0), 2_000)
 
     def log(self) -> list[Message]:
-        """What is kept, in the order of the log."""
+        """The retained messages, in the order of the log."""
         page = self.loop.run_until_complete(self.broker.read(TopicFilter([EVERYTHING]), EARLIEST, 1_000, 0.0, None))
         return [*page.messages]
 
-    def say(self, make: Callable[["Doors"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
-        """What comes back when that is said, piece by piece; then the client leaves."""
+    def exchange(self, make: Callable[["Endpoints"], asyncio.Protocol], pieces: list[bytes]) -> bytes:
+        """Send the pieces, one after the other, and disconnect. Returns what was received."""
         self.inputs += 1
-        return self.loop.run_until_complete(self._say(make(self), pieces))
+        return self.loop.run_until_complete(self._exchange(make(self), pieces))
 
-    async def _say(self, protocol: asyncio.Protocol, pieces: list[bytes]) -> bytes:
+    async def _exchange(self, protocol: asyncio.Protocol, pieces: list[bytes]) -> bytes:
         transport = Transport(protocol, self.loop)
         protocol.connection_made(transport)
         for piece in pieces:
@@ -161,13 +161,13 @@ class Doors:
         if not transport.is_closing():
             transport.protocol.eof_received()
             transport.close()
-        await self._is_quiet()
+        await self._wait_until_idle()
         assert not self.faults, self.faults
         return transport.written
 
-    async def _is_quiet(self) -> None:
-        """Nothing that was begun for the client goes on."""
-        for _ in range(TURNS):
+    async def _wait_until_idle(self) -> None:
+        """Return when everything has ended that was started for the client. Raises AssertionError after MAX_TURNS."""
+        for _ in range(MAX_TURNS):
             await asyncio.sleep(0)
             if not self._left() and not any(self.broker.subscribers().values()):
                 return
@@ -179,43 +179,43 @@ class Doors:
         return [str(task) for task in others if "_shutdown_watcher" not in str(task.get_coro())]
 
 
-_KEEPERS: Final = (OPEN, Authenticator(keys=KEYS))
-_doors: dict[bool, Doors] = {}
+_AUTHENTICATORS: Final = (OPEN, Authenticator(keys=KEYS))
+_endpoints: dict[bool, Endpoints] = {}
 
 
 @atexit.register
 def _close() -> None:
-    while _doors:
-        _doors.popitem()[1].close()
+    while _endpoints:
+        _endpoints.popitem()[1].close()
 
 
-def _say(make: Callable[[Doors], asyncio.Protocol], data: bytes) -> bytes:
-    """What comes back. Who begins with a byte above 127 is asked for a token."""
-    guarded = data[:1] >= b"\x80"
-    if guarded in _doors and _doors[guarded].inputs >= INPUTS:
-        _doors.pop(guarded).close()
-    if guarded not in _doors:
-        _doors[guarded] = Doors(_KEEPERS[guarded])
-    return _doors[guarded].say(make, _pieces(data))
+def _exchange(make: Callable[[Endpoints], asyncio.Protocol], data: bytes) -> bytes:
+    """Returns what was received. If the first byte is above 127, the server requires a token."""
+    protected = data[:1] >= b"\x80"
+    if protected in _endpoints and _endpoints[protected].inputs >= MAX_INPUTS:
+        _endpoints.pop(protected).close()
+    if protected not in _endpoints:
+        _endpoints[protected] = Endpoints(_AUTHENTICATORS[protected])
+    return _endpoints[protected].exchange(make, _pieces(data))
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """The first byte says in how many."""
+    """Divide the input after its first byte, which gives the number of pieces."""
     count, rest = (data[0] % 8 + 1 if data else 1), data[1:]
     step = max(-(-len(rest) // count), 1)
     return [rest[start : start + step] for start in range(0, len(rest), step)]
 
 
 def requests(data: bytes) -> None:
-    """Anything at all through the HTTP door: what comes back is HTTP, and never a 500."""
-    answers = _say(Doors.http, data)
+    """Any bytes to the HTTP port: the answers are HTTP, and never 500."""
+    answers = _exchange(Endpoints.http, data)
     assert not answers or _STATUS.match(answers)
     assert b"500" not in _STATUS.findall(answers)
 
 
 def session(data: bytes) -> None:
-    """Anything at all through the line port: what comes back is text, line by line."""
-    answers = _say(Doors.lines, data)
+    """Any bytes to the line port: the answers are lines of text."""
+    answers = _exchange(Endpoints.lines, data)
     assert b"Traceback" not in answers
     answers.decode()
     assert not answers or answers.endswith(b"\n")

@@ -7,31 +7,31 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.wire import Doors, Transport
+from tests.fuzz.wire import Endpoints, Transport
 from tests.harness import OPEN
 
 TURNS = 50  # of the loop, in which a request that goes through ASGI has become a stream
 
 
 @pytest.fixture
-def doors() -> Iterator[Doors]:
-    doors = Doors(OPEN)
+def endpoints() -> Iterator[Endpoints]:
+    endpoints = Endpoints(OPEN)
     gc.disable()
-    yield doors
+    yield endpoints
     gc.enable()
-    doors.close()
+    endpoints.close()
 
 
 @pytest.mark.parametrize("header", ["Accept: text/event-stream", "X-Not-Plain: 1"])
 @pytest.mark.parametrize(
     "before", [b"", b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"]
 )
-def test_nothing_of_http_is_kept_for_a_reader(doors: Doors, header: str, before: bytes) -> None:
+def test_nothing_of_http_is_kept_for_a_reader(endpoints: Endpoints, header: str, before: bytes) -> None:
     request = f"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode()
 
     async def ask() -> tuple[Transport, "weakref.ref[asyncio.Protocol]"]:
-        connection = doors.http()
-        transport = Transport(connection, doors.loop)
+        connection = endpoints.http()
+        transport = Transport(connection, endpoints.loop)
         connection.connection_made(transport)
         for data in filter(None, [before, request]):
             connection.data_received(data)
@@ -40,8 +40,8 @@ def test_nothing_of_http_is_kept_for_a_reader(doors: Doors, header: str, before:
         return transport, weakref.ref(connection)
 
     for _ in range(2):  # the second time its head is known
-        transport, connection = doors.loop.run_until_complete(ask())
+        transport, connection = endpoints.loop.run_until_complete(ask())
         assert b"\nretry: " in transport.written
         assert connection() is None  # nor waits for the garbage collector
         transport.close()
-        doors.loop.run_until_complete(asyncio.sleep(0))
+        endpoints.loop.run_until_complete(asyncio.sleep(0))
