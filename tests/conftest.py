@@ -1,4 +1,4 @@
-"""A real server, started as a user starts it, and the ways to talk to it."""
+"""Fixtures of all tests: a real server, started as a user starts it, and an HTTP client of it."""
 
 import os
 import sys
@@ -13,16 +13,16 @@ import pytest
 
 from tests.harness import ServerProcess, http_client, start_server, start_uvicorn
 
-# Bytecode is kept, whatever the environment says: a server that has to compile the app starts half as fast.
+# Bytecode is written, whatever the environment says: compiling the app doubles the time of a server's start.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Servers that are started here keep their tokens there, and see none of those that whoever runs the tests has at home.
+# Servers store their tokens here, and do not find those in the user's home.
 os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core: about half of the time a test waits for a timeout, a start or a browser."""
+    """Two per core: tests spend about half of their time waiting for a timeout, a start or a browser."""
     return 2 * len(os.sched_getaffinity(0))
 
 
@@ -39,14 +39,14 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[ServerProcess]]] = {
 
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """A server with the default settings, shared: use a topic of your own. Everything runs both ways."""
+    """A server with the default settings, shared by all tests: use the fixture `topic`. Tests run once per kind."""
     with SERVERS[request.param]() as process:
         yield process
 
 
 @pytest.fixture
 def topic() -> str:
-    """A topic nobody else uses."""
+    """A topic that no other test uses."""
     return f"test.{uuid4().hex}"
 
 

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import httpx
 
 from tests.abuse.subscribers import faults, gather, many_files, publish
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
+from tests.line_client import lines
 
 MOST, FLOOD = 200, 1_500
 

@@ -11,7 +11,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, SseEvent, lines, stream
+from tests.event_stream import SseEvent, stream
+from tests.harness import ServerProcess
+from tests.line_client import lines
 
 EVIL = ["\r", "\n", "\r\n", "\n\n", "\0", "\u2028", "\u2029", "\u0085", "\ufeff", "\x0b", "\x0c", "\x1c", "\x7f"]
 PAYLOADS = [

@@ -7,7 +7,8 @@ from collections import Counter
 import httpx
 
 from tests.abuse.subscribers import numbers
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
+from tests.line_client import lines
 
 TOPICS = 100_000
 MAX_BATCH = 1_000  # lines

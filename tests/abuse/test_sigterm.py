@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.abuse.subscribers import gather, many_files, stalled
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
+from tests.line_client import lines
 
 BUDGET = 25.0  # seconds
 

@@ -1,4 +1,4 @@
-"""Servers on which a token is needed, in both ways of running, and what their tests show them."""
+"""Servers that require a token, of both kinds, and tokens for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from tests.harness import ServerProcess, start_server, start_uvicorn_with
 
 
 class Guarded:
-    """A server, and tokens of its file."""
+    """A server, and tokens in its file."""
 
     def __init__(self, process: ServerProcess, tokens: Path, good: str, expired: str) -> None:
         self.process = process
@@ -22,7 +22,7 @@ class Guarded:
         self.expired = expired
 
     def token(self, name: str, **rights: list[str]) -> str:
-        """A new one in its file."""
+        """Add a token to the file."""
         return make_token(self.tokens, name, Rights(**rights))
 
 

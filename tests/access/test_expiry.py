@@ -16,7 +16,8 @@ from app.tcp.session import MAX_AUTH_LINE
 from tests.abuse.subscribers import numbers
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
-from tests.harness import DEADLINE, Stream, http_client, stream
+from tests.event_stream import Stream, stream
+from tests.harness import DEADLINE, http_client
 from tests.tcp.peer import DONE, Peer, Port, serving
 
 _LISTENS = r'plainmq_subscribers\{kind="%s"\}'

@@ -24,7 +24,8 @@ from app.web.app import ROUTES
 from app.web.permissions import ProtectedRoute, RequiredRight
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import ALL, SECRET, claims, private, private_pem, public_pem, signed
-from tests.harness import DEADLINE, lines
+from tests.harness import DEADLINE
+from tests.line_client import lines
 
 MATRIX: Final = (Path(__file__).parent / "matrix.md").read_text()
 Row = dict[str, str]

@@ -22,7 +22,9 @@ from app.access.tokens import PART_BYTES, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
+from tests.line_client import lines
 
 METRIC = 'plainmq_stale_files{file="%s"}'
 

@@ -16,7 +16,8 @@ from app.errors import Unauthorised
 from app.messages.topic import MAX_FILTER_NAMES
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
-from tests.harness import http_client, lines, start_server
+from tests.harness import http_client, start_server
+from tests.line_client import lines
 
 NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, "admin": None, "view": None}
 

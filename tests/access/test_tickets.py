@@ -25,16 +25,8 @@ from app.errors import Unauthorised
 from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import SECRET, claims, put, signed
-from tests.harness import (
-    DEADLINE,
-    ServerProcess,
-    Stream,
-    free_port,
-    http_client,
-    start_server,
-    start_uvicorn_with,
-    stream,
-)
+from tests.event_stream import Stream, stream
+from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server, start_uvicorn_with
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ import pytest
 
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import claims, signed
-from tests.harness import http_client, lines
+from tests.harness import http_client
+from tests.line_client import lines
 
 
 @pytest.mark.parametrize("kind", ["own protocol", "plain ASGI"])

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
-from tests.harness import DEADLINE, ServerProcess, SseEvent, SseParser
+from tests.event_stream import SseEvent, SseParser
+from tests.harness import DEADLINE, ServerProcess
 
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed (Debian package curl)")
 

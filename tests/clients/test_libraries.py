@@ -9,7 +9,8 @@ import pytest
 
 from tests.clients.packages import Program, folder_of, install, missing, running
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers
-from tests.harness import ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client, start_server
 
 _FETCH_EVENT_SOURCE = """
 globalThis.window = globalThis  // it is made for a page

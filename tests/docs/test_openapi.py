@@ -30,7 +30,8 @@ from app.web.permissions import ProtectedRoute, RequiredRight
 from app.web.problem import STATUS
 from app.web.streaming import stream_request
 from tests import openapi31
-from tests.harness import DEADLINE, ROOT, ServerProcess, SseParser, http_client, own_address, start_server, stream
+from tests.event_stream import SseParser, stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, own_address, start_server
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace", "query"}

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, SseParser, start_server
+from tests.event_stream import SseParser
+from tests.harness import DEADLINE, ServerProcess, start_server
 from tests.tcp.peer import DONE, Peer, connect
 
 UTF8 = "text/plain; charset=utf-8"

@@ -20,8 +20,10 @@ from typing import ClassVar, Final
 import msgspec
 import pytest
 
-from tests.harness import ServerProcess, lines, start_server, stream
-from tests.ledgers.groups import Grant, GroupLedger
+from tests.event_stream import stream
+from tests.harness import ServerProcess, start_server
+from tests.ledgers.groups import GroupLedger, ReceivedLease
+from tests.line_client import lines
 
 TOPIC: Final = "jobs"
 GROUPS: Final = ["a", "b", "c", "d"]
@@ -131,7 +133,9 @@ class ProtectedRoute(ABC):
     ledger: GroupLedger
     credit: int
     lease: ClassVar[float]  # seconds
-    held: dict[str, Grant] = field(default_factory=dict)  # what the server takes back when the connection is lost
+    held: dict[str, ReceivedLease] = field(
+        default_factory=dict
+    )  # what the server takes back when the connection is lost
 
     @property
     def path(self) -> str:
@@ -141,33 +145,33 @@ class ProtectedRoute(ABC):
     async def connect(self, stack: AsyncExitStack) -> None: ...
 
     @abstractmethod
-    async def next(self) -> list[Grant]:
+    async def next(self) -> list[ReceivedLease]:
         """Some leases, or none yet."""
 
     @abstractmethod
-    async def settle(self, action: str, grants: list[Grant]) -> None: ...
+    async def settle(self, action: str, grants: list[ReceivedLease]) -> None: ...
 
     @abstractmethod
     def cut(self) -> None: ...
 
-    def given(self, grant: Grant) -> Grant:
-        self.ledger.given(grant)
+    def given(self, grant: ReceivedLease) -> ReceivedLease:
+        self.ledger.leased(grant)
         self.held[grant.lease] = grant
         return grant
 
-    def record(self, record: Record) -> Grant:
+    def record(self, record: Record) -> ReceivedLease:
         end = record.lease_expires.timestamp()
-        return self.given(Grant(record.id, record.attempt, record.data, self.name, end - self.lease, end))
+        return self.given(ReceivedLease(record.id, record.attempt, record.data, self.name, end - self.lease, end))
 
-    def settled(self, action: str, grant: Grant, outcome: str) -> None:
+    def settled(self, action: str, grant: ReceivedLease, outcome: str) -> None:
         self.ledger.settled(action, grant, outcome)
         if action != "extend":
             self.held.pop(grant.lease, None)
 
     def lose(self) -> None:
         """The server gives to others what this worker holds, and what is on the way to it."""
-        self.ledger.ending(self.held.values())
-        self.ledger.unseen += self.credit
+        self.ledger.ended(self.held.values())
+        self.ledger.unreceived += self.credit
         self.held.clear()
 
 
@@ -175,7 +179,7 @@ class HttpDoor(ProtectedRoute):
     async def connect(self, stack: AsyncExitStack) -> None:
         self.requests = await stack.enter_async_context(requests(self.server))
 
-    async def settle(self, action: str, grants: list[Grant]) -> None:
+    async def settle(self, action: str, grants: list[ReceivedLease]) -> None:
         results = await self.requests.settle(f"{self.path}/{action}", [grant.lease for grant in grants])
         for grant in grants:
             self.settled(action, grant, results[grant.lease])
@@ -190,7 +194,7 @@ class Pull(HttpDoor):
     def pull(self) -> str:
         return f"{self.path}/pull?max={self.credit}&wait=10s"
 
-    async def next(self) -> list[Grant]:
+    async def next(self) -> list[ReceivedLease]:
         return [self.record(record) for record in decode_pulled(await self.requests.ask("POST", self.pull)).messages]
 
     def cut(self) -> None:
@@ -213,7 +217,7 @@ class Stream(HttpDoor):
         assert b" 200 " in head, head
         self.rest = b""
 
-    async def next(self) -> list[Grant]:
+    async def next(self) -> list[ReceivedLease]:
         """A chunk has whole events, and its size is on a line of its own."""
         data = await self.events.reader.read(1 << 18)
         assert data, "the stream has ended"
@@ -230,7 +234,7 @@ class LinePort(ProtectedRoute):
     """Acks are pipelined; those that a cut leaves without an answer are sent again."""
 
     lease = 0.8
-    asked: deque[tuple[str, Grant | None]] = field(default_factory=deque)  # and not answered yet
+    asked: deque[tuple[str, ReceivedLease | None]] = field(default_factory=deque)  # and not answered yet
 
     async def connect(self, stack: AsyncExitStack) -> None:
         unanswered, self.asked = self.asked, deque()
@@ -243,16 +247,16 @@ class LinePort(ProtectedRoute):
             if grant is not None:
                 await self.settle(action, [grant])
 
-    def ask(self, command: str, grant: Grant | None, more: dict[str, str | int]) -> None:
+    def ask(self, command: str, grant: ReceivedLease | None, more: dict[str, str | int]) -> None:
         self.asked.append((command, grant))
         line = {"command": command, "topic": TOPIC, "group": self.group} | more
         self.writer.write(msgspec.json.encode(line) + b"\n")
 
-    async def settle(self, action: str, grants: list[Grant]) -> None:
+    async def settle(self, action: str, grants: list[ReceivedLease]) -> None:
         for grant in grants:
             self.ask(action, grant, {"id": grant.lease})
 
-    async def next(self) -> list[Grant]:
+    async def next(self) -> list[ReceivedLease]:
         data = await self.reader.read(1 << 18)
         assert data, "the server has closed"
         *lines, self.rest = (self.rest + data).split(b"\n")
@@ -261,7 +265,9 @@ class LinePort(ProtectedRoute):
             if not line.command:
                 self.answered(line)
         return [
-            self.given(Grant(line.id, line.attempt, line.msg, self.name, None, None)) for line in said if line.command
+            self.given(ReceivedLease(line.id, line.attempt, line.msg, self.name, None, None))
+            for line in said
+            if line.command
         ]
 
     def answered(self, line: Line) -> None:
@@ -305,7 +311,7 @@ class Race:
         first.result()  # only what failed ends before all is published and done
 
     async def work(self, door: ProtectedRoute, dice: random.Random) -> None:
-        late: list[Grant] = []
+        late: list[ReceivedLease] = []
         while True:
             async with AsyncExitStack() as stack:
                 await door.connect(stack)
@@ -318,7 +324,9 @@ class Race:
                         self.moved.set()
                 door.cut()
 
-    async def decide(self, door: ProtectedRoute, grants: list[Grant], late: list[Grant], dice: random.Random) -> None:
+    async def decide(
+        self, door: ProtectedRoute, grants: list[ReceivedLease], late: list[ReceivedLease], dice: random.Random
+    ) -> None:
         actions = defaultdict(list)
         fates = dice.choices([*FATES], [*FATES.values()], k=len(grants))
         for grant, fate in zip(grants, fates, strict=True):
@@ -328,7 +336,7 @@ class Race:
         if len(late) >= LATE:
             actions["ack"] += late
             late.clear()
-        door.ledger.ending(actions["nack"])
+        door.ledger.ended(actions["nack"])
         for action in ("nack", "extend", "ack"):
             if actions[action]:
                 await door.settle(action, actions[action])
@@ -375,7 +383,7 @@ class Race:
                 assert event is not None
                 record = json.loads(event.data)
                 assert record["dead"]["topic"] == TOPIC
-                self.ledgers[record["dead"]["group"]].died(record["dead"], record["data"])
+                self.ledgers[record["dead"]["group"]].dead_lettered(record["dead"], record["data"])
                 self.moved.set()
 
 
@@ -388,7 +396,7 @@ async def race(count: int, credit: int, life: int, seed: int) -> None:
             assert ledger.check(race.published, MAX_DELIVERIES) == {}
             assert {record["body"] for record in ledger.dead.values()} >= {*filter(is_poison, race.published)}
             print(
-                f"\ngroup {group}: {len(ledger.grants)} leases, {ledger.outcomes}, {len(ledger.dead)} dead, no faults"
+                f"\ngroup {group}: {len(ledger.leases)} leases, {ledger.outcomes}, {len(ledger.dead)} dead, no faults"
             )
         await compare_with_the_server(server, race.ledgers)
 
@@ -438,13 +446,13 @@ def write(ledger: GroupLedger, entries: str) -> None:
             case "lease":
                 worker, begin, end, *body = more
                 text = body[0] if body else IDS[id]
-                ledger.given(Grant(id, int(attempt), text, worker, float(begin), float(end)))
+                ledger.leased(ReceivedLease(id, int(attempt), text, worker, float(begin), float(end)))
             case "die":
                 times = {"first_failure": "2026", "last_failure": "2026"}
-                ledger.died({"id": id, "attempts": int(attempt), "reason": "nack"} | times, IDS[id])
+                ledger.dead_lettered({"id": id, "attempts": int(attempt), "reason": "nack"} | times, IDS[id])
             case _:
-                grant = next(it for it in ledger.grants if (it.id, it.attempt) == (id, int(attempt)))
-                ledger.ending([grant]) if what == "end" else ledger.settled("ack", grant, "done")
+                grant = next(it for it in ledger.leases if (it.id, it.attempt) == (id, int(attempt)))
+                ledger.ended([grant]) if what == "end" else ledger.settled("ack", grant, "done")
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,9 @@ from typing import cast
 import httpx
 import pytest
 
-from tests.harness import (
-    DEADLINE,
-    ServerProcess,
-    SseEvent,
-    Stream,
-    http_client,
-    lines,
-    start_server,
-    stream,
-    take_nothing,
-)
+from tests.event_stream import SseEvent, Stream, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, take_nothing
+from tests.line_client import lines
 
 READERS, MESSAGES = 1_000, 200
 _BODY = re.compile(rb"(?:data: |'msg': ?')(m\d+-(?:http|line))")

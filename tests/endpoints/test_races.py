@@ -7,8 +7,10 @@ import random
 import pytest
 
 from app.messages.topic import TopicFilter
-from tests.harness import ServerProcess, http_client, lines, start_server, stream
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client, start_server
 from tests.ledgers.subscribers import GAP, Ledger
+from tests.line_client import lines
 
 TOPICS = ["race.a", "race.b", "race.c/d"]
 END = "end"

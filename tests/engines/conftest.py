@@ -1,4 +1,4 @@
-"""Every engine, one after the other, on a clock that the test moves."""
+"""Every engine, with a clock that the test moves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,8 +21,8 @@ from app.storage.sqlite.engine import SqliteEngine
 
 
 class Clock(clock.Clock):
-    """Time passes only when the test says so: `now`, in Unix seconds. Besides, the wall clock may be `wrong` by some,
-    and the machine may be started anew (`boot`, its name; empty: it cannot be known)."""
+    """Time passes only when the test sets `now`, in Unix seconds. The wall clock is off by `wrong` seconds. `boot` is
+    the id of the machine's boot; if it is empty, the uptime is unknown."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -40,13 +40,13 @@ class Clock(clock.Clock):
 
 
 class Opened:
-    """An engine, and what it has handed to its node."""
+    """An engine, and what it has delivered."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine = engine
         self.clock = clock
         self.delivered: list[Message] = []
-        self.takers = 0  # how many listen: what deliver answers
+        self.takers = 0  # the number of subscribers, which deliver() returns
         self.news = asyncio.Event()
         self.before_delivery: Callable[[], object] | None = None
         self.ended_leases: list[tuple[str, str, str]] = []

@@ -37,7 +37,8 @@ from app.storage.sqlite.engine import SqliteEngine
 from app.web.sse import SSE_JSON, SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
 from tests.engines.model import Model, ModelGroup, ModelReader
-from tests.harness import SseParser, draft
+from tests.event_stream import SseParser
+from tests.harness import draft
 
 T = TypeVar("T")
 

@@ -21,7 +21,8 @@ from app.access.tokens import Hash, TokenFile
 from app.errors.wording import cause, in_words, quoted
 from app.web.api.groups import Deliveries
 from tests.cli.test_publish_subscribe import run
-from tests.harness import Lines, ServerProcess, lines, start_server
+from tests.harness import ServerProcess, start_server
+from tests.line_client import Lines, lines
 
 OF_PROGRAMMERS = re.compile(
     r"`(int|str|float|bool|array|object|null|datetime|key|\$)|\$\.|\benum\b|regex|\bstr\b|\bint\b"

@@ -13,7 +13,8 @@ from app.messages.message import Message, parse_event
 from app.messages.position import Gap, GapReason
 from app.web.api.publish import read_content_type
 from app.web.sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseEncoder, control_event
-from tests.harness import SseEvent, SseParser, draft
+from tests.event_stream import SseEvent, SseParser
+from tests.harness import draft
 
 PREAMBLE: Final = b": plainmq\nretry: 1000\n"
 

@@ -9,7 +9,9 @@ import pytest
 
 from app.errors import Overloaded
 from app.limits.buffered_bytes import InboundBudget, OutboundBudget
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, stream, take_nothing
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, take_nothing
+from tests.line_client import lines
 
 MIB = 1 << 20
 

@@ -18,7 +18,8 @@ from app.net.progress import Progress
 from app.storage.engine import Engine
 from app.web.sse import SSE_RAW, retry_delay
 from tests.engines.conftest import ENGINES, Clock
-from tests.harness import DEADLINE, SseParser, draft, http_client, start_server, stream
+from tests.event_stream import SseParser, stream
+from tests.harness import DEADLINE, draft, http_client, start_server
 
 
 class Loop:

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with, stream, take_nothing
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with, take_nothing
 
 BODY = b"x" * (1 << 16)
 

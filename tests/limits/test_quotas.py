@@ -12,7 +12,9 @@ from app.access.tokens import make_token
 from app.errors import RateLimited, SubscriberLimit
 from app.limits.quotas import FailedLogins, QuotaLimits, Quotas, client_of
 from app.limits.rates import Buckets
-from tests.harness import DEADLINE, Lines, ServerProcess, http_client, lines, own_address, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, own_address, start_server
+from tests.line_client import Lines, lines
 
 # Buckets
 

@@ -14,14 +14,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="package")
 def secure(authority: Authority) -> Iterator[ServerProcess]:
-    """A server that speaks TLS at both doors, shared: use a topic of your own."""
+    """A shared server with TLS on both ports: use the fixture `topic`."""
     with start_server(*authority.flags, "--tcp-tls", "on") as process:
         yield process
 
 
 @pytest.fixture(scope="package")
 def impatient(authority: Authority) -> Iterator[ServerProcess]:
-    """The same, and it waits for nobody for more than half a second."""
+    """The same, with time-outs of at most half a second."""
     flags = ["--tcp-tls", "on", "--head-timeout", "500ms", "--stall-timeout", "500ms", "--keep-alive", "100ms"]
     with start_server(*authority.flags, *flags) as process:
         yield process

@@ -17,7 +17,8 @@ import pytest
 
 from app.web.middleware.forwarded import Caller, Proxies
 from tests.docs.pages import all_pages
-from tests.harness import DEADLINE, SseParser, Stream, free_port, start_server
+from tests.event_stream import SseParser, Stream
+from tests.harness import DEADLINE, free_port, start_server
 from tests.net.authority import Authority
 from tests.net.recorder import recording
 

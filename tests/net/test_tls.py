@@ -16,7 +16,9 @@ import pytest
 
 from app.net.certificate import Certificate
 from app.net.sockets import acknowledged
-from tests.harness import DEADLINE, Lines, ServerProcess, Stream, http_client, start_server
+from tests.event_stream import Stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
+from tests.line_client import Lines
 from tests.net.authority import Authority
 
 HELLO = bytes.fromhex("160301000a0100000603030000")  # the beginning of a ClientHello, cut off

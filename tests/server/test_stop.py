@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tests.harness import http_client, lines, start_server, start_uvicorn, stream
+from tests.event_stream import stream
+from tests.harness import http_client, start_server, start_uvicorn
+from tests.line_client import lines
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

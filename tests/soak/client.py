@@ -8,7 +8,8 @@ from typing import Final
 
 import httpx
 
-from tests.harness import Lines, ServerProcess
+from tests.harness import ServerProcess
+from tests.line_client import Lines
 from tests.soak.ledger import SoakLedger
 
 RECONNECT_DELAY: Final = 0.2  # seconds

@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 
-from tests.harness import Lines, ServerProcess, http_client, lines, stream
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client
+from tests.line_client import Lines, lines
 from tests.soak.client import Client, next_line
 from tests.soak.ledger import SoakLedger
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.harness import ServerProcess, lines
+from tests.harness import ServerProcess
+from tests.line_client import lines
 from tests.soak.ledger import BEST_EFFORT, GUARANTEED, ONE, SoakLedger
 
 Publish = Callable[[str], Awaitable[None]]

@@ -5,7 +5,9 @@ from ast import literal_eval
 from collections.abc import Callable
 
 from app.messages.topic import TopicFilter
-from tests.harness import ServerProcess, SseParser, Stream, http_client, lines, stream
+from tests.event_stream import SseParser, Stream, stream
+from tests.harness import ServerProcess, http_client
+from tests.line_client import lines
 from tests.soak.client import Client, next_line
 from tests.soak.ledger import SoakLedger, SubscriberRecord
 

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, lines, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.line_client import lines
 
 GROUP = "topics/t/groups/g"
 Next = Callable[[], ServerProcess]

@@ -26,7 +26,8 @@ from app.messages.message import Delivery, Receipt
 from app.storage.sqlite.file import StoreFile, Synchronous
 from app.storage.sqlite.state import SORTS, read_notes
 from tests.engines.conftest import drafts_text
-from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_server
 from tests.storage.reopening import Life, OpenedStore, append, page
 from tests.storage.stored_messages import kept
 

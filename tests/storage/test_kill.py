@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from app.messages.topic import TopicFilter
-from tests.harness import ServerProcess, http_client, stream
-from tests.ledgers.groups import Grant, GroupLedger
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client
+from tests.ledgers.groups import GroupLedger, ReceivedLease
 from tests.ledgers.subscribers import GAP
 from tests.storage.crash_ledger import CrashLedger, Entry, Publish
 from tests.storage.killed_server import Victim
@@ -118,7 +119,7 @@ async def test_killed_under_load_nothing_is_lost_doubled_forged_or_out_of_order(
     assert ledger.unknown >= kills
 
 
-def is_poison(grant: Grant) -> bool:
+def is_poison(grant: ReceivedLease) -> bool:
     """Nobody can do what the body says: every tenth."""
     return int(grant.body.split(" ")[2]) % 10 == 7
 
@@ -130,7 +131,7 @@ class PushConsumer:
         self.victim = victim
         self.ledger = ledger
         self.name = name
-        self.held: list[Grant] = []
+        self.held: list[ReceivedLease] = []
 
     async def work(self) -> None:
         async with http_client() as http:
@@ -149,19 +150,21 @@ class PushConsumer:
         try:
             page = await self.ask(http, "pull", params={"max": PULL, "wait": "500ms"})
         except httpx.TransportError:
-            self.ledger.unseen += PULL
+            self.ledger.unreceived += PULL
             raise
         for record in page["messages"]:
             end = datetime.fromisoformat(record["lease_expires"]).timestamp()
-            self.held.append(Grant(record["id"], record["attempt"], record["data"], self.name, end - LEASE, end))
-            self.ledger.given(self.held[-1])
+            self.held.append(
+                ReceivedLease(record["id"], record["attempt"], record["data"], self.name, end - LEASE, end)
+            )
+            self.ledger.leased(self.held[-1])
 
     async def settle(self, http: httpx.AsyncClient) -> None:
         poison = is_poison(self.held[0])
         grants = [grant for grant in self.held if is_poison(grant) == poison]
         action = "nack" if poison else "ack"
         if poison:
-            self.ledger.ending(grants)
+            self.ledger.ended(grants)
         results = (await self.ask(http, action, json={"ids": [grant.lease for grant in grants]}))["results"]
         for grant in grants:
             self.ledger.settled(action, grant, results[grant.lease])
@@ -188,7 +191,7 @@ async def finish(server: ServerProcess, ledger: GroupLedger) -> None:
             await http.get(f"/topics/{JOBS}.dead/messages", params={"since": "latest", "wait": "200ms"})
         for letter in await letters.take(group["dead"]):
             record = json.loads(letter.data)
-            ledger.died(record["dead"], record["data"])
+            ledger.dead_lettered(record["dead"], record["data"])
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
@@ -206,6 +209,6 @@ async def test_killed_under_a_group_what_was_acked_stays_acked_and_nothing_is_lo
                 over.set()
             await finish(await victim.server(), ledger)
         assert await victim.stop() == 0
-    print(f"{kills} kills: {len(ledger.grants)} leases, {len(ledger.dead)} dead, {dict(ledger.outcomes)}")
+    print(f"{kills} kills: {len(ledger.leases)} leases, {len(ledger.dead)} dead, {dict(ledger.outcomes)}")
     assert publishes.faults(tmp_path / "log.db") == {}
     assert ledger.check({body for publish in publishes.sent for body in publish.bodies}, MOST) == {}

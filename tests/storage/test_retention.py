@@ -15,7 +15,8 @@ from app.log.topic_log import Limits, Retention
 from app.messages.position import EARLIEST, GapReason, Last, Since, Start
 from app.messages.topic import TopicFilter
 from tests.engines.conftest import drafts_text
-from tests.harness import DEADLINE, ServerProcess, draft, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, draft, start_server
 from tests.storage.reopening import Life, append, everything, page
 
 KIB = "x" * 1_024

@@ -14,16 +14,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.harness import (
-    DEADLINE,
-    ServerProcess,
-    http_client,
-    lines,
-    start_server,
-    start_uvicorn_with,
-    stream,
-    take_nothing,
-)
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with, take_nothing
+from tests.line_client import lines
 
 COUNT: Final = 600
 SIZE: Final = 1_000  # bytes of each

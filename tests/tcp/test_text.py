@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.tcp.dialects.text import HELP
-from tests.harness import screen_of
+from tests.line_client import screen_of
 from tests.tcp.peer import DONE, Peer, Port, send, serving, subscribe
 
 ID = rb"[a-z0-9]+-\d+"

@@ -22,17 +22,9 @@ import pytest
 from app.access.startup import FIRST_TOKEN_FILE
 from app.telemetry.accesslog import MAX_ERRORS as MOST_A_SECOND
 from app.telemetry.log import MAX_QUEUED as MOST_WAITING
-from tests.harness import (
-    DEADLINE,
-    ROOT,
-    ServerProcess,
-    free_port,
-    http_client,
-    lines,
-    start_server,
-    start_uvicorn,
-    stream,
-)
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, http_client, start_server, start_uvicorn
+from tests.line_client import lines
 from tests.telemetry.server_log import ServerLog
 
 JSON = ("--log-format", "json")

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, Stream, http_client, start_server, stream
+from tests.event_stream import Stream, stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 
 def post(topic: str, body: bytes, *headers: str, query: str = "") -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 
 class Group:

@@ -19,7 +19,9 @@ from app.storage.clock import Clock
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.api.prometheus import prometheus_text
 from tests.conftest import SERVERS
-from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, lines, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, start_server
+from tests.line_client import lines
 
 DOCUMENT = (ROOT / "openapi" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)

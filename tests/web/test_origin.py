@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 OURS = ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]:8000", "10.1.2.3", "localhost."]
 FOREIGN = ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "notlocalhost"]

@@ -11,7 +11,8 @@ import pytest
 
 from app.errors import MessageTooLarge, OptionInvalid
 from app.web.api.publish import PublishLimits, lines_of
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 
 async def test_the_body_is_the_message_byte_for_byte(

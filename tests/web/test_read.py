@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.abuse.subscribers import numbers
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 
 async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes) -> list[str]:

@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 
 from app.web.fastpath.limits import MAX_PIPELINED, RequestLimits, SlowRequestDetector, Stage
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 MAX_HEAD = 16 << 10
 LONG = (431, "head_too_large")

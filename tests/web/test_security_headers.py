@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from tests.harness import http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import http_client, start_server
 
 NAMES = ("content-security-policy", "cross-origin-resource-policy", "referrer-policy")
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.conftest import SERVERS
-from tests.harness import DEADLINE, ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, http_client, start_server, stream
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client, start_server
 
 
 async def publish(http: httpx.AsyncClient, topic: str, *bodies: str | bytes, **options: str) -> list[str]:

@@ -6,7 +6,8 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, screen_of, start_server
+from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.line_client import screen_of
 from tests.tcp.dialects.conftest import is_closed
 from tests.tcp.peer import Peer, connect
 
