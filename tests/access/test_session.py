@@ -183,7 +183,7 @@ def test_of_the_known_tokens_the_oldest_are_forgotten() -> None:
     assert verified == tokens + tokens[:10]
 
 
-class AuthSession:
+class RecordedSession:
     def __init__(self) -> None:
         self.dismissed = 0
 
@@ -194,7 +194,7 @@ class AuthSession:
 async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens", [1_000.0]
     token = make_token(path, "somebody", Rights(publish=["a"]))
-    authenticator, session = Authenticator(file=TokenFile(path), clock=lambda: now[0]), AuthSession()
+    authenticator, session = Authenticator(file=TokenFile(path), clock=lambda: now[0]), RecordedSession()
     grant = authenticator.authenticate(token, "")
     path.write_text("")
     now[0] += 2 * CHECK_INTERVAL
@@ -211,9 +211,9 @@ async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Pa
     keys = JwtKeys([Key("HS256", SECRET.encode())], Expected())
     authenticator, signed_in, stored, gone = (
         Authenticator(file=TokenFile(path), keys=keys),
-        AuthSession(),
-        AuthSession(),
-        AuthSession(),
+        RecordedSession(),
+        RecordedSession(),
+        RecordedSession(),
     )
     by_key = authenticator.authenticate(signed(claims(aud=None)), "")
     ticket = authenticator.make_ticket(by_key).ticket

@@ -124,7 +124,7 @@ def cut(writer: asyncio.StreamWriter) -> None:
 
 
 @dataclass
-class ProtectedRoute(ABC):
+class Consumer(ABC):
     """How a worker of one group is given work and settles it; it lives on while its connections are cut."""
 
     server: ServerProcess
@@ -149,24 +149,24 @@ class ProtectedRoute(ABC):
         """Some leases, or none yet."""
 
     @abstractmethod
-    async def settle(self, action: str, grants: list[ReceivedLease]) -> None: ...
+    async def settle(self, action: str, leases: list[ReceivedLease]) -> None: ...
 
     @abstractmethod
     def cut(self) -> None: ...
 
-    def given(self, grant: ReceivedLease) -> ReceivedLease:
-        self.ledger.leased(grant)
-        self.held[grant.lease] = grant
-        return grant
+    def given(self, lease: ReceivedLease) -> ReceivedLease:
+        self.ledger.leased(lease)
+        self.held[lease.lease_id] = lease
+        return lease
 
     def record(self, record: Record) -> ReceivedLease:
         end = record.lease_expires.timestamp()
         return self.given(ReceivedLease(record.id, record.attempt, record.data, self.name, end - self.lease, end))
 
-    def settled(self, action: str, grant: ReceivedLease, outcome: str) -> None:
-        self.ledger.settled(action, grant, outcome)
+    def settled(self, action: str, lease: ReceivedLease, outcome: str) -> None:
+        self.ledger.settled(action, lease, outcome)
         if action != "extend":
-            self.held.pop(grant.lease, None)
+            self.held.pop(lease.lease_id, None)
 
     def lose(self) -> None:
         """The server gives to others what this worker holds, and what is on the way to it."""
@@ -175,17 +175,17 @@ class ProtectedRoute(ABC):
         self.held.clear()
 
 
-class HttpDoor(ProtectedRoute):
+class HttpConsumer(Consumer):
     async def connect(self, stack: AsyncExitStack) -> None:
         self.requests = await stack.enter_async_context(requests(self.server))
 
-    async def settle(self, action: str, grants: list[ReceivedLease]) -> None:
-        results = await self.requests.settle(f"{self.path}/{action}", [grant.lease for grant in grants])
-        for grant in grants:
-            self.settled(action, grant, results[grant.lease])
+    async def settle(self, action: str, leases: list[ReceivedLease]) -> None:
+        results = await self.requests.settle(f"{self.path}/{action}", [lease.lease_id for lease in leases])
+        for lease in leases:
+            self.settled(action, lease, results[lease.lease_id])
 
 
-class Pull(HttpDoor):
+class Pull(HttpConsumer):
     """Leases that were pulled are not bound to the connection: what is cut is the next pull."""
 
     lease = ACK_TIMEOUT
@@ -204,7 +204,7 @@ class Pull(HttpDoor):
         cut(self.requests.writer)
 
 
-class Stream(HttpDoor):
+class Stream(HttpConsumer):
     """Server-sent events; acks go by another connection."""
 
     lease = 0.5
@@ -230,7 +230,7 @@ class Stream(HttpDoor):
 
 
 @dataclass
-class LinePort(ProtectedRoute):
+class LinePort(Consumer):
     """Acks are pipelined; those that a cut leaves without an answer are sent again."""
 
     lease = 0.8
@@ -243,18 +243,18 @@ class LinePort(ProtectedRoute):
         stack.callback(self.writer.close)
         self.rest = b""
         self.ask("subscribe", None, {"credit": self.credit, "lease": f"{self.lease}s"})
-        for action, grant in unanswered:
-            if grant is not None:
-                await self.settle(action, [grant])
+        for action, lease in unanswered:
+            if lease is not None:
+                await self.settle(action, [lease])
 
-    def ask(self, command: str, grant: ReceivedLease | None, more: dict[str, str | int]) -> None:
-        self.asked.append((command, grant))
+    def ask(self, command: str, lease: ReceivedLease | None, more: dict[str, str | int]) -> None:
+        self.asked.append((command, lease))
         line = {"command": command, "topic": TOPIC, "group": self.group} | more
         self.writer.write(msgspec.json.encode(line) + b"\n")
 
-    async def settle(self, action: str, grants: list[ReceivedLease]) -> None:
-        for grant in grants:
-            self.ask(action, grant, {"id": grant.lease})
+    async def settle(self, action: str, leases: list[ReceivedLease]) -> None:
+        for lease in leases:
+            self.ask(action, lease, {"id": lease.lease_id})
 
     async def next(self) -> list[ReceivedLease]:
         data = await self.reader.read(1 << 18)
@@ -271,17 +271,17 @@ class LinePort(ProtectedRoute):
         ]
 
     def answered(self, line: Line) -> None:
-        action, grant = self.asked.popleft()
+        action, lease = self.asked.popleft()
         assert line.success or line.reason in {"expired", "unknown"}, line
-        if grant is not None:
-            self.settled(action, grant, line.reason or "done")
+        if lease is not None:
+            self.settled(action, lease, line.reason or "done")
 
     def cut(self) -> None:
         self.lose()
         cut(self.writer)
 
 
-WORKERS: Final[list[type[ProtectedRoute]]] = [Pull, Pull, Pull, Stream, Stream, Stream, LinePort, LinePort]
+WORKERS: Final[list[type[Consumer]]] = [Pull, Pull, Pull, Stream, Stream, Stream, LinePort, LinePort]
 
 
 @dataclass
@@ -297,12 +297,12 @@ class Race:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, dice: random.Random) -> None:
-        doors: list[ProtectedRoute] = [
+        consumers: list[Consumer] = [
             kind(self.server, group, f"{group}{n}", ledger, self.credit)
             for group, ledger in self.ledgers.items()
             for n, kind in enumerate(WORKERS)
         ]
-        work = [self.work(door, random.Random(dice.random())) for door in doors]
+        work = [self.work(consumer, random.Random(dice.random())) for consumer in consumers]
         tasks = [asyncio.create_task(task) for task in (self.publish(), self.bury(), *work)]
         (first, *_), others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
@@ -310,39 +310,39 @@ class Race:
         await asyncio.gather(*others, return_exceptions=True)
         first.result()  # only what failed ends before all is published and done
 
-    async def work(self, door: ProtectedRoute, dice: random.Random) -> None:
+    async def work(self, consumer: Consumer, dice: random.Random) -> None:
         late: list[ReceivedLease] = []
         while True:
             async with AsyncExitStack() as stack:
-                await door.connect(stack)
+                await consumer.connect(stack)
                 life = dice.randrange(self.life)
                 while life > 0:
-                    grants = await door.next()
-                    life -= len(grants)
-                    if grants and life > 0:  # or else it dies with them
-                        await self.decide(door, grants, late, dice)
+                    leases = await consumer.next()
+                    life -= len(leases)
+                    if leases and life > 0:  # or else it dies with them
+                        await self.decide(consumer, leases, late, dice)
                         self.moved.set()
-                door.cut()
+                consumer.cut()
 
     async def decide(
-        self, door: ProtectedRoute, grants: list[ReceivedLease], late: list[ReceivedLease], dice: random.Random
+        self, consumer: Consumer, leases: list[ReceivedLease], late: list[ReceivedLease], dice: random.Random
     ) -> None:
         actions = defaultdict(list)
-        fates = dice.choices([*FATES], [*FATES.values()], k=len(grants))
-        for grant, fate in zip(grants, fates, strict=True):
-            for action in ("nack",) if is_poison(grant.body) else fate:
-                actions[action].append(grant)
+        fates = dice.choices([*FATES], [*FATES.values()], k=len(leases))
+        for lease, fate in zip(leases, fates, strict=True):
+            for action in ("nack",) if is_poison(lease.body) else fate:
+                actions[action].append(lease)
         late += actions.pop("late", [])
         if len(late) >= LATE:
             actions["ack"] += late
             late.clear()
-        door.ledger.ended(actions["nack"])
+        consumer.ledger.ended(actions["nack"])
         for action in ("nack", "extend", "ack"):
             if actions[action]:
-                await door.settle(action, actions[action])
+                await consumer.settle(action, actions[action])
 
     async def publish(self) -> None:
-        """All messages, half of them by each door; returns when every group is done with them, or nothing moves."""
+        """All messages, half of them at each endpoint; returns when every group is done with them, or nothing moves."""
         half = [range(first, first + BATCH) for first in range(0, self.count // 2, BATCH)]
         other = [range(first, first + BATCH) for first in range(self.count // 2, self.count, BATCH)]
         await asyncio.gather(self.publish_batches(half), self.publish_lines(other))
@@ -451,8 +451,8 @@ def write(ledger: GroupLedger, entries: str) -> None:
                 times = {"first_failure": "2026", "last_failure": "2026"}
                 ledger.dead_lettered({"id": id, "attempts": int(attempt), "reason": "nack"} | times, IDS[id])
             case _:
-                grant = next(it for it in ledger.leases if (it.id, it.attempt) == (id, int(attempt)))
-                ledger.ended([grant]) if what == "end" else ledger.settled("ack", grant, "done")
+                lease = next(it for it in ledger.leases if (it.id, it.attempt) == (id, int(attempt)))
+                ledger.ended([lease]) if what == "end" else ledger.settled("ack", lease, "done")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class ReceivedLease:
     ended: int | None = None  # when the consumer nacked it, or lost the connection
 
     @property
-    def lease(self) -> str:
+    def lease_id(self) -> str:
         return f"{self.id}-{self.attempt}"
 
 

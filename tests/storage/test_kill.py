@@ -119,9 +119,9 @@ async def test_killed_under_load_nothing_is_lost_doubled_forged_or_out_of_order(
     assert ledger.unknown >= kills
 
 
-def is_poison(grant: ReceivedLease) -> bool:
+def is_poison(lease: ReceivedLease) -> bool:
     """Nobody can do what the body says: every tenth."""
-    return int(grant.body.split(" ")[2]) % 10 == 7
+    return int(lease.body.split(" ")[2]) % 10 == 7
 
 
 class PushConsumer:
@@ -161,14 +161,14 @@ class PushConsumer:
 
     async def settle(self, http: httpx.AsyncClient) -> None:
         poison = is_poison(self.held[0])
-        grants = [grant for grant in self.held if is_poison(grant) == poison]
+        leases = [lease for lease in self.held if is_poison(lease) == poison]
         action = "nack" if poison else "ack"
         if poison:
-            self.ledger.ended(grants)
-        results = (await self.ask(http, action, json={"ids": [grant.lease for grant in grants]}))["results"]
-        for grant in grants:
-            self.ledger.settled(action, grant, results[grant.lease])
-            self.held.remove(grant)
+            self.ledger.ended(leases)
+        results = (await self.ask(http, action, json={"ids": [lease.lease_id for lease in leases]}))["results"]
+        for lease in leases:
+            self.ledger.settled(action, lease, results[lease.lease_id])
+            self.held.remove(lease)
 
 
 @asynccontextmanager

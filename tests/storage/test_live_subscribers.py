@@ -9,7 +9,9 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ServerProcess, http_client, lines, start_server, start_uvicorn_with, stream
+from tests.event_stream import stream
+from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with
+from tests.line_client import lines
 
 pytestmark = pytest.mark.anyio
 
