@@ -133,7 +133,7 @@ def test_what_is_there_already_is_not_overwritten(store: Path) -> None:
     done = run("backup", str(other), "--engine", f"sqlite:{store}")
     assert (done.returncode, done.stderr.decode()) == (
         1,
-        f"Error: {other} is there already: choose another name for the copy\n",
+        f"Error: {other} exists already: choose another name for the copy\n",
     )
     assert other.read_text() == "precious"
 
@@ -236,8 +236,8 @@ def damage(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (Path.unlink, "is not there: expected the file of a store"),
-        (lambda copy: copy.write_bytes(b""), "holds no log: it is empty"),
+        (Path.unlink, "does not exist: expected the file of a store"),
+        (lambda copy: copy.write_bytes(b""), "contains no log: it is empty"),
         (lambda copy: copy.write_text("hello" * 1_000), "cannot be copied"),
         (of_another_program, "is a database of another program"),
         (cut, "cannot be copied"),

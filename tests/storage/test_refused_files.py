@@ -124,7 +124,7 @@ def test_a_file_whose_notes_cannot_be_read_is_refused(path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    assert "is not a file, it is a folder: choose a file that can be written" in refusal(tmp_path)
+    assert "is a folder, not a file: choose a file that can be written" in refusal(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Copies of the file: made while it is served or not, and put back in its place.
+"""Backup and restore: copies of the file, made while it is served or not.
 
-A copy is what one moment's readers would see. It says of itself that it is one, so that the log which goes on from it
-begins a new epoch: what was accepted after that moment is not in it.
+A copy has the state of one moment. It is marked as a copy, so that a log that continues from it begins a new epoch:
+messages that were accepted after that moment are missing.
 """
 
 import os
@@ -14,22 +14,22 @@ from typing import Final
 
 import msgspec
 
-from .file import PAGE, check, identify, reading
-from .file_lock import Held, StoreUnusable, check_names, real
+from .file import PAGE_SIZE, check, identify, open_read_only
+from .file_lock import FileLock, StoreUnusable, check_names, real_path
 from .schema import migrate
 from .state import count_messages
 
-_STEP: Final = 256  # pages between two words of progress: 1 MiB
+_STEP: Final = 256  # pages, 1 MiB, between two reports of progress
 
 Progress = Callable[[int, int], None]
-"""Told the bytes that are copied, and of how many."""
+"""Called with the bytes that are copied, and the total."""
 
 
 def backup(path: Path, destination: Path, progress: Progress) -> int:
-    """Copy the store, which may be served meanwhile, to a file that is not there yet; answers how many messages it
-    has. Raises StoreUnusable."""
+    """Copy a store, which may be served meanwhile, to a new file. Returns the number of messages. Raises
+    StoreUnusable."""
     if os.path.lexists(destination):
-        raise StoreUnusable(f"{destination} is there already: choose another name for the copy")
+        raise StoreUnusable(f"{destination} exists already: choose another name for the copy")
     with _copied(path, destination, progress) as (copy, count):
         copy.replace(destination)
     _sync(destination.parent)
@@ -37,12 +37,12 @@ def backup(path: Path, destination: Path, progress: Progress) -> int:
 
 
 def restore(copy: Path, path: Path, replace: bool, progress: Progress) -> int:
-    """Put a copy in the store's place; with `replace`, also where there is one. Answers how many messages it has.
-    Raises StoreUnusable; then the store is as it was."""
-    path = real(path)
+    """Restore a store from a copy; with `replace`, over an existing one. Returns the number of messages. Raises
+    StoreUnusable; the store is unchanged then."""
+    path = real_path(path)
     with _unserved(path):
         if os.path.lexists(path) and not replace:
-            raise StoreUnusable(f"{path} is there already: give --replace to put the copy in its place")
+            raise StoreUnusable(f"{path} exists already: give --replace to replace it with the copy")
         with _copied(copy, path, progress) as (new, count):
             _drop_logs(path)
             new.replace(path)
@@ -52,25 +52,25 @@ def restore(copy: Path, path: Path, replace: bool, progress: Progress) -> int:
 
 @contextmanager
 def _unserved(path: Path) -> Iterator[None]:
-    """No server has the store, and none can start on it."""
-    held = Held(path, create=False)
+    """No server uses the store, and none can start on it."""
+    lock = FileLock(path, create=False)
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 @contextmanager
 def _copied(source: Path, destination: Path, progress: Progress) -> Iterator[tuple[Path, int]]:
-    """A whole and checked copy in a folder beside its destination, and how many messages it has."""
-    source = real(source)
+    """A complete and checked copy in a temporary folder beside its destination, and its number of messages."""
+    source = real_path(source)
     if not source.exists():
-        raise StoreUnusable(f"{source} is not there: expected the file of a store")
+        raise StoreUnusable(f"{source} does not exist: expected the file of a store")
     check_names(source)
     try:
         with TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
             copy = Path(folder, "copy")
-            copy.touch(0o600)  # messages are nobody else's business
+            copy.touch(0o600)  # messages are private
             yield copy, _copy(source, copy, progress)
     except (sqlite3.Error, msgspec.DecodeError) as error:
         raise StoreUnusable(f"{source} cannot be copied to {destination}: {error}") from None
@@ -79,13 +79,13 @@ def _copied(source: Path, destination: Path, progress: Progress) -> Iterator[tup
 
 
 def _copy(source: Path, copy: Path, progress: Progress) -> int:
-    with closing(reading(source)) as old, closing(sqlite3.connect(copy, isolation_level=None)) as new:
+    with closing(open_read_only(source)) as old, closing(sqlite3.connect(copy, isolation_level=None)) as new:
         identify(old, source)
-        old.execute("BEGIN")  # the moment, whatever is published from now on: or each commit would start it anew
+        old.execute("BEGIN")  # fixes the moment of the copy: without it, each commit would restart the copy
         if not old.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise StoreUnusable(f"{source} holds no log: it is empty")
+            raise StoreUnusable(f"{source} contains no log: it is empty")
         old.backup(
-            new, pages=_STEP, progress=lambda _, left, total: progress((total - left) * PAGE, total * PAGE)
+            new, pages=_STEP, progress=lambda _, left, total: progress((total - left) * PAGE_SIZE, total * PAGE_SIZE)
         )  # fmt: skip
         new.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
         check(new)
@@ -97,10 +97,10 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
 
 
 def _drop_logs(path: Path) -> None:
-    """Remove the -wal of a store that is to go: beside another file it would be written into that one. What it holds
-    goes into the old store first, which so stays whole if this is the last that happens."""
+    """Remove the -wal of a store that is replaced: beside the new file, SQLite would write it into that. First the old
+    store gets its contents, so that it is complete if the restore ends here."""
     if path.exists():
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as old:  # a damaged one just goes
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as old:  # a damaged store needs none
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for suffix in ("-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def _drop_logs(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """What was written is on the disk: a file's bytes, or a folder's names."""
+    """Write a file's bytes, or a folder's names, to the disk."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(file)

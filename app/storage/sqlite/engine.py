@@ -36,7 +36,7 @@ from ..clock import Clock, LogClock
 from ..engine import Deliver
 from ..local import LocalEngine, Operation, SlicedOperation, take_turns
 from .file import Synchronous
-from .file_lock import Displaced
+from .file_lock import FileReplaced
 from .transactions import Store
 
 T = TypeVar("T")
@@ -323,7 +323,7 @@ class SqliteEngine(LocalEngine):
             except Empty:
                 if wait <= NAMES_CHECK_INTERVAL or self._clock_has_stepped():
                     return []
-            with suppress(Displaced):
+            with suppress(FileReplaced):
                 self._check_names(store)
 
     def _clock_has_stepped(self) -> bool:
@@ -453,10 +453,10 @@ class SqliteEngine(LocalEngine):
                 self._health.begins(f"the disk has less than {self._min_free_disk} bytes left (min_free_disk)")
 
     def _check_names(self, store: Store) -> None:
-        """Raises Displaced if the file has been moved or replaced: what is confirmed now would be in a lost file."""
+        """Raises FileReplaced if the file has been moved or replaced: what is confirmed now would be in a lost file."""
         try:
-            store.file.held.look()
-        except Displaced as error:
+            store.file.lock.check()
+        except FileReplaced as error:
             self.unready = str(error)
             self._health.begins(self.unready)
             raise
@@ -515,7 +515,7 @@ def _set_result(receipt: Receipt, key: str, core: LogStateMachine, _now: float) 
 def _refusal(error: Exception) -> PlainmqError:
     """The error that clients get for a failure of the disk."""
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == ENOSPC
-    if isinstance(error, Displaced):
+    if isinstance(error, FileReplaced):
         return StorageFailed(f"{error}; nothing was stored")
     if full:
         return LogFull(f"the disk is full ({error}): nothing was stored")

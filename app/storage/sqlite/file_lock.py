@@ -1,8 +1,8 @@
-"""Who has a file: one plainmq at a time, by whatever name it came, and only as long as the name leads to that file.
+"""The lock of a store: one process serves a file at a time, by whatever name it opened the file.
 
-A lock on the file itself holds for every name of it. One on `<file>.lock` holds for its place, where there may be no
-file yet, or another one soon. What SQLite keeps beside the file (-wal, -shm) it finds by the file's name: so a file
-that has two names of which neither leads to the other is not served, for each name would hide what the other has.
+There are two locks. One is on the file itself, and so holds for all its names. The other is on `<file>.lock`, and holds
+for the name: there may be no file yet, and the file may be replaced. SQLite finds its -wal and -shm files by the file's
+name. So a file with two hard links is not served: under one name, messages in the -wal of the other would be missing.
 """
 
 import fcntl
@@ -16,52 +16,53 @@ from typing import Final
 from ...errors import PlainmqError
 from ...errors.denied import reason
 
-_BESIDE: Final = ("", ".lock", "-wal", "-shm")  # the file, and what is beside it while it is served
-_MOUNTS: Final = Path("/proc/self/mountinfo")  # of Linux; elsewhere no file can be mounted by itself
+_SUFFIXES: Final = ("", ".lock", "-wal", "-shm")  # the file, and those beside it while it is served
+_MOUNTS: Final = Path("/proc/self/mountinfo")  # on Linux; elsewhere a single file cannot be mounted
 
 _Identity = tuple[int, int]
 
 
 class StoreUnusable(PlainmqError):
-    """The file cannot be served; the text says what to do."""
+    """The file cannot be served. The text says what to do."""
 
     code = "store_unusable"
 
 
-class Displaced(OSError):
-    """What a name leads to is not what was opened."""
+class FileReplaced(OSError):
+    """A name does not lead to the file that was opened."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} is not the file that was opened: it was removed, or another was put in its place. "
-            f"Put it back, or start the server anew"
+            f"Put it back, or restart the server"
         )
 
 
-def real(path: Path) -> Path:
-    """The name to which all links to the file lead. Raises StoreUnusable when something else than a file is there."""
+def real_path(path: Path) -> Path:
+    """The path without symbolic links. Raises StoreUnusable if it exists and is not a regular file."""
     found = Path(os.path.realpath(path))
     try:
-        about = found.stat()
+        status = found.stat()
     except FileNotFoundError:
         return found
     except OSError as error:
         raise StoreUnusable(unusable(path, error)) from None
-    if not stat.S_ISREG(about.st_mode):
-        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
-        raise StoreUnusable(f"{path} is not a file, it is {kind}: choose a file that can be written")
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise StoreUnusable(f"{path} is {kind}, not a file: choose a file that can be written")
     return found
 
 
 def check_names(path: Path) -> None:
-    """Raises StoreUnusable when the file, which is there, has another name with a -wal of its own."""
+    """Raises StoreUnusable if the file, which must exist, has another name, under which there may be another -wal."""
     if (names := path.stat().st_nlink) > 1:
         raise StoreUnusable(
-            f"{path} has {names} names (hard links), and what is newest is beside one of them: remove the others"
+            f"{path} has {names} names (hard links), and its newest messages are in a file beside one of them: "
+            f"remove the others"
         )
     if str(path) in _mounts():
         raise StoreUnusable(
-            f"{path} is mounted by itself: mount its folder, for what is newest is beside the file, not in it"
+            f"{path} is mounted as a single file: mount its folder, because the newest messages are in a file beside it"
         )
 
 
@@ -78,61 +79,62 @@ def _unescaped(text: str) -> str:
     return text
 
 
-class Held:
-    """A file and its place, locked."""
+class FileLock:
+    """The locks of a store."""
 
     def __init__(self, path: Path, create: bool = True) -> None:
-        """`path`: a real() one. Without `create`, the file need not be there. Raises StoreUnusable."""
+        """`path`: from real_path(). Without `create`, the file need not exist. Raises StoreUnusable."""
         self.path = path
         self._files: list[int] = []
-        self._known: dict[Path, _Identity] = {}
+        self._identities: dict[Path, _Identity] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.lock = self._take(Path(f"{path}.lock"))
+            self.lock_file = self._lock(Path(f"{path}.lock"))
             if create or path.exists():
-                self._take(path)
-            self.look()
+                self._lock(path)
+            self.check()
         except BaseException as error:
             self.release()
             if isinstance(error, OSError):
                 raise StoreUnusable(_sentence(path, error)) from None
             raise
 
-    def _take(self, path: Path) -> int:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # messages are nobody else's business
+    def _lock(self, path: Path) -> int:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # messages are private
         self._files.append(file)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._known[path] = _identity(os.fstat(file))
+        self._identities[path] = _identity(os.fstat(file))
         return file
 
     def watch(self) -> None:
-        """From now on all that is beside the file is to stay what it is."""
-        beside = [Path(f"{self.path}{suffix}") for suffix in _BESIDE]
-        self._known = {path: self._known.get(path) or _identity(path.stat()) for path in beside}
+        """From now on, check() checks the -wal and -shm files too."""
+        paths = [Path(f"{self.path}{suffix}") for suffix in _SUFFIXES]
+        self._identities = {path: self._identities.get(path) or _identity(path.stat()) for path in paths}
 
-    def look(self) -> None:
-        """Raises Displaced when a name does not lead to what was opened."""
-        for path, known in self._known.items():
+    def check(self) -> None:
+        """Raises FileReplaced if a name does not lead to the file that was opened."""
+        for path, opened in self._identities.items():
             try:
                 found = _identity(path.stat())
             except OSError:
-                raise Displaced(path) from None
-            if found != known:
-                raise Displaced(path)
+                raise FileReplaced(path) from None
+            if found != opened:
+                raise FileReplaced(path)
 
     def release(self) -> None:
-        """SQLite must have closed the file: its locks end when anybody in this process closes it."""
+        """Call it after SQLite has closed the file: closing a file ends all locks that SQLite has on it in this
+        process."""
         for file in self._files:
             os.close(file)
         self._files.clear()
 
 
-def _identity(about: os.stat_result) -> _Identity:
-    return about.st_dev, about.st_ino
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
 
 
 def _sentence(path: Path, error: OSError) -> str:
-    if isinstance(error, Displaced):
+    if isinstance(error, FileReplaced):
         return str(error)
     if isinstance(error, BlockingIOError):
         return f"{path} is in use by another plainmq: stop that one, or choose another file"
@@ -144,8 +146,8 @@ def unusable(path: Path, error: OSError) -> str:
 
 
 def _hint(path: Path) -> str:
-    """Who writes `sqlite:///log.db` may mean a file in this folder, and it is one at the root."""
-    begin = Path(*path.parts[:2])
-    if not path.is_absolute() or (begin != path and begin.exists()):
+    """`sqlite:///log.db` is a file at the root; the user may mean one in the working directory."""
+    top = Path(*path.parts[:2])
+    if not path.is_absolute() or (top != path and top.exists()):
         return ""
     return f" ({path} begins at the root of the file system; sqlite:{path.relative_to('/')} is in this folder)"

@@ -1,4 +1,4 @@
-"""The file's tables, and how a file of an older plainmq becomes one of today."""
+"""The tables of the file, and the migrations from older versions."""
 
 import sqlite3
 from collections.abc import Callable
@@ -24,9 +24,9 @@ _MIGRATIONS: Final = (
     """
     ALTER TABLE message ADD COLUMN sizes BLOB;
     """,
-    """-- a row may have fewer messages than it says: the note `left` tells
+    """-- a row may have fewer messages than it says: the note `left` has their number
     """,
-    """-- drafts that wait are in envelopes, and what has a ttl counts for 160 bytes
+    """-- delayed drafts are in envelopes, and a message with a ttl counts for 160 bytes
     UPDATE note SET value = dearer(value, 160 * (
         (SELECT count(*) FROM message WHERE expires IS NOT NULL
             AND NOT is_gone(seq, (SELECT value FROM note WHERE kind = 'left')))
@@ -34,9 +34,9 @@ _MIGRATIONS: Final = (
     )) WHERE kind = 'log';
     UPDATE note SET value = in_envelopes(value) WHERE kind = 'delayed';
     """,
-    """-- a line may have a NUL where the data is to stand
+    """-- a line may have a NUL in place of the data
     """,
-    """-- when it was accepted on the log's own clock, if that is not `time`
+    """-- the time of acceptance on the log's own clock, if it is not `time`
     ALTER TABLE message ADD COLUMN at REAL;
     """,
     """
@@ -45,16 +45,16 @@ _MIGRATIONS: Final = (
     """-- a group counts for 1,536 bytes
     UPDATE note SET value = dearer(value, 1536 * (SELECT count(*) FROM note WHERE kind = 'group')) WHERE kind = 'log';
     """,
-)  # each takes the schema one version further; a file says in PRAGMA user_version how many it has had
+)  # each leads to the next version; PRAGMA user_version is the number of migrations that a file has had
 NEWEST: Final = len(_MIGRATIONS)
 
-_ABOUT_ALL: Final = ("delay", "key")  # fields of a draft that are not in its envelope
+_NOT_IN_ENVELOPE: Final = ("delay", "key")  # fields of a draft
 _decode = msgspec.msgpack.decode
 _encode = msgspec.msgpack.encode
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Give it the newest schema. Raises sqlite3.Error; then it has the last that it could have."""
+    """Apply all migrations. Raises sqlite3.Error; the migrations before the failed one stay applied."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     for name, (arity, function) in _FUNCTIONS.items():
         db.create_function(name, arity, function, deterministic=True)
@@ -70,7 +70,7 @@ def _dearer(value: bytes, nbytes: int) -> bytes:
 
 
 def _is_gone(seq: int, left: bytes | None) -> bool:
-    """What has a ttl is alone in its row: if that is noted to have less, it has nothing."""
+    """A message with a ttl is alone in its row: if the note says that the row has less, it is empty."""
     return left is not None and seq in _decode(left, type=dict[int, int])
 
 
@@ -84,8 +84,8 @@ def _in_envelopes(value: bytes) -> bytes:
 
 
 def _in_envelope(data: bytes, **others: Any) -> dict[str, Any]:
-    about_all = {name: others.pop(name) for name in _ABOUT_ALL}
-    return {"envelope": others, "bodies": [data], **about_all}
+    outside = {name: others.pop(name) for name in _NOT_IN_ENVELOPE}
+    return {"envelope": others, "bodies": [data], **outside}
 
 
 _FUNCTIONS: Final[dict[str, tuple[int, Callable[..., bytes | int]]]] = {

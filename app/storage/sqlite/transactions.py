@@ -10,7 +10,7 @@ from ...log.epochs import new_epoch
 from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
-from .file import StoreFile, Synchronous, explained
+from .file import StoreFile, Synchronous, explaining_errors
 from .messages import DiskMessageStore
 from .row import origin_of
 from .state import StateRecords, read_notes
@@ -27,7 +27,7 @@ class Store:
         self._pending = Pending({}, {})  # at the beginning of the last transaction
         self._limits = limits
         try:
-            with explained(path):
+            with explaining_errors(path):
                 notes = read_notes(self.file.db)
                 head: LogRecord = notes["log"].get((), LogRecord())
                 self.epochs = self.file.begin(head.head)
