@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .. import settings
+from .options import path
 from .terminal import copy_progress, end_on_signals, report
 
 engine_option = click.option(
@@ -15,7 +16,7 @@ engine_option = click.option(
 
 
 @click.command(short_help="Copy the file of the engine sqlite. The server may run.")
-@click.argument("copy", type=click.Path(path_type=Path))
+@click.argument("copy", type=path, metavar="COPY")
 @engine_option
 def backup(copy: Path, engine: str | None) -> None:
     """Copy the file of the engine sqlite to COPY. The server may run, and publishing continues meanwhile.
@@ -34,13 +35,14 @@ def backup(copy: Path, engine: str | None) -> None:
     end_on_signals()
     from ..storage.sqlite.backup import backup
 
+    store = _store(engine)
     with copy_progress() as progress:
-        count = backup(_store(engine), copy, progress)
+        count = backup(store, copy, progress)
     report(f"messages copied to {copy}: {count}")
 
 
 @click.command(short_help="Replace the engine's file by a copy of `plainmq backup`.")
-@click.argument("copy", type=click.Path(path_type=Path))
+@click.argument("copy", type=path, metavar="COPY")
 @engine_option
 @click.option("--replace", is_flag=True, help="Replace an existing log, which is lost.")
 def restore(copy: Path, engine: str | None, replace: bool) -> None:
@@ -60,10 +62,10 @@ def restore(copy: Path, engine: str | None, replace: bool) -> None:
     end_on_signals()
     from ..storage.sqlite.backup import restore
 
-    path = _store(engine)
+    store = _store(engine)
     with copy_progress() as progress:
-        count = restore(copy, path, replace, progress)
-    report(f"messages restored to {path}: {count}")
+        count = restore(copy, store, replace, progress)
+    report(f"messages restored to {store}: {count}")
 
 
 def _store(engine: str | None) -> Path:

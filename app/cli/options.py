@@ -1,14 +1,17 @@
 """Options that several commands share, and the types of their values."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import click
 
 from ..errors import OptionInvalid
 from ..messages.units import parse_duration
+from ..settings.hosts import is_port
+from ..settings.paths import unreachable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,6 +22,12 @@ def duration(text: str) -> float:
         return float(parse_duration(text))
     except OptionInvalid as error:
         raise click.BadParameter(str(error)) from None
+
+
+def path(text: str) -> Path:
+    if why := unreachable(text):
+        raise click.BadParameter(why)
+    return Path(text)
 
 
 def url(text: str) -> str:
@@ -62,12 +71,23 @@ token_option = click.option(
 )  # fmt: skip
 
 
+_WHOLE: Final = re.compile(r"[0-9]{1,18}")
+_DECIMAL: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
+
+
+def _checked(value: Any, form: re.Pattern[str]) -> Any:
+    """Python reads more texts as numbers, such as `1_000` and `nan`. A default is a number already."""
+    if isinstance(value, str) and not form.fullmatch(value):
+        raise click.BadParameter(value)
+    return value
+
+
 class Whole(click.IntRange):
     """A whole number within bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return super().convert(value, param, ctx)
+            return super().convert(_checked(value, _WHOLE), param, ctx)
         except click.BadParameter:
             return self.fail(f"{value!r} is not a whole number {_bounds(self.min, self.max)}", param, ctx)
 
@@ -77,7 +97,7 @@ class Decimal(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return super().convert(value, param, ctx)
+            return super().convert(_checked(value, _DECIMAL), param, ctx)
         except click.BadParameter:
             return self.fail(f"{value!r} is not a number {_bounds(self.min, self.max)}", param, ctx)
 
@@ -93,7 +113,7 @@ def whole(lowest: int, highest: int | None = None) -> click.IntRange:
 def address(text: str) -> tuple[str, int]:
     """`localhost:7777` → host and port."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit():
+    if not host or not is_port(port):
         raise click.BadParameter(f"{text!r} is not an address: expected one such as 127.0.0.1:7777")
     return host.strip("[]"), int(port)
 

@@ -93,13 +93,22 @@ def _progress(total: int | None) -> "Iterator[Progress]":
 
 @contextmanager
 def copy_progress() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar: yields a function of the amount copied and the total. Without a terminal it shows nothing."""
+    """A progress bar: yields a function of the amount copied and the total. It shows nothing without a terminal, nor
+    before there is progress."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    with _bar() as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = _bar()
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ _URL: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#@]*@)?(?P<host>[^\s/?#@:]+|\[[^\s/?#@]*\])(?::(?P<port>[0-9]+))?",
     re.IGNORECASE,
 )
+_DIGITS: Final = re.compile(r"[0-9]{1,5}")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}  # a browser does not write them
 
 
@@ -30,22 +31,22 @@ def is_origin(text: str) -> bool:
     if url is None or url["user"] or not _is_host(url["host"]):
         return False
     port = url["port"]
-    return port is None or (_is_port(port) and port[0] != "0" and port != _DEFAULT_PORTS.get(url["scheme"].lower()))
+    return port is None or (is_port(port) and port[0] != "0" and port != _DEFAULT_PORTS.get(url["scheme"].lower()))
 
 
 def is_server_url(text: str) -> bool:
     url = _URL.fullmatch(text.removesuffix("/"))
     if url is None or url["scheme"].lower() not in _DEFAULT_PORTS:
         return False
-    return _is_host(url["host"]) and (url["port"] is None or _is_port(url["port"]))
+    return _is_host(url["host"]) and (url["port"] is None or is_port(url["port"]))
 
 
 def _is_host(text: str) -> bool:
     return _parses(IPv6Address, text[1:-1]) if text.startswith("[") else is_name(text)
 
 
-def _is_port(text: str) -> bool:
-    return len(text) <= 5 and 0 < int(text) <= 65_535
+def is_port(text: str) -> bool:
+    return bool(_DIGITS.fullmatch(text)) and 0 < int(text) <= 65_535
 
 
 def _parses(kind: type[IPv4Address | IPv6Address], text: str) -> bool:

@@ -44,8 +44,8 @@ def check_environment() -> None:
 
 
 def _read_env_file() -> dict[str, str]:
-    """The variables in `.env`. A folder of that name is ignored: Python's virtual environments often have it."""
-    if not os.path.exists(ENV_FILE) or os.path.isdir(ENV_FILE):  # noqa: PTH110, PTH112  # False without permission
+    """The variables in `.env`."""
+    if not _has_env_file():
         return {}
     try:
         text = read_regular(Path(ENV_FILE))[0].decode("utf-8-sig")
@@ -53,11 +53,24 @@ def _read_env_file() -> dict[str, str]:
         raise SettingInvalid(f"the file {ENV_FILE} is not UTF-8, at byte {error.start + 1}") from None
     except OSError as error:
         raise SettingInvalid(f"the file {ENV_FILE} cannot be read: {error.strerror}") from None
+    if "\0" in text:  # another encoding, or no text at all
+        place = len(text.partition("\0")[0].encode()) + 1
+        raise SettingInvalid(f"the file {ENV_FILE} is not a text, at byte {place}: expected UTF-8")
     for number in _broken_lines(text):
         raise SettingInvalid(f"line {number} of the file {ENV_FILE} cannot be read: expected {PREFIX}NAME=VALUE")
     found = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
     _check_names(found, f"in the file {ENV_FILE}")
     return found
+
+
+def _has_env_file() -> bool:
+    """Whether there is one, as far as we may look. Raises SettingInvalid for a folder, which container engines make of
+    a file that they do not find; but Python's virtual environments often have that name."""
+    if os.path.isdir(ENV_FILE):  # noqa: PTH112  # False without permission
+        if not Path(ENV_FILE, "pyvenv.cfg").exists():
+            raise SettingInvalid(f"{ENV_FILE} is a folder: expected a file, or a Python virtual environment")
+        return False
+    return os.path.lexists(ENV_FILE)
 
 
 def _broken_lines(text: str) -> Iterator[int]:
@@ -71,11 +84,13 @@ def _broken_lines(text: str) -> Iterator[int]:
 
 def _check_names(written: Mapping[str, str], where: str) -> None:
     for name, value in written.items():
-        if name.upper().startswith(PREFIX) and name not in _KNOWN and not _is_service_link(name, value):
+        seen = "".join(filter(str.isprintable, name))  # not a byte order mark, nor a blank without width
+        if seen.upper().startswith(PREFIX) and name not in _KNOWN and not _is_service_link(name, value):
             known = [variable.removeprefix(PREFIX) for variable in _KNOWN]
-            near = get_close_matches(name.upper().removeprefix(PREFIX), known, 1, 0.5)
+            near = get_close_matches(seen.upper().removeprefix(PREFIX), known, 1, 0.5)
             hint = f"did you mean {PREFIX}{near[0]}?" if near else "`plainmq serve --help` lists all settings"
-            raise SettingInvalid(f"{name[:80]} {where} is not a setting: {hint}")
+            shown = name if name == seen else ascii(name)
+            raise SettingInvalid(f"{shown[:80]} {where} is not a setting: {hint}")
 
 
 def _is_service_link(name: str, value: str) -> bool:

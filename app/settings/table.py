@@ -9,8 +9,24 @@ from typing import Any, Final, Literal
 
 from ..messages.units import ByteSize, Seconds
 from .names import SettingInvalid, named
+from .paths import unreachable
 from .size_rules import broken_rules
-from .values import ADDRESS, ANY_TEXT, HOSTS, ORIGINS, SEVERAL, URL, Durations, Numbers, OneOf, Sizes, Values
+from .values import (
+    ADDRESS,
+    ANY_TEXT,
+    ENGINE,
+    HOSTS,
+    KEYS,
+    ORIGINS,
+    PATH,
+    SEVERAL,
+    URL,
+    Durations,
+    Numbers,
+    OneOf,
+    Sizes,
+    Values,
+)
 
 Auth = Literal["auto", "required", "none"]
 Synchronous = Literal["full", "relaxed"]
@@ -43,11 +59,13 @@ class Settings:
     tls_cert: str = option(
         "",
         "File with a certificate and its chain (PEM); with it, the HTTP server speaks TLS. SIGHUP reads it again.",
+        PATH,
     )
     tls_key: str = option(
         "",
         "File with the private key of the certificate, without a passphrase. Empty: the key is in the "
         "certificate's file.",
+        PATH,
     )
     tcp_tls: Switch = option(
         "off",
@@ -85,12 +103,14 @@ class Settings:
         "one.",
         OneOf(Auth),
     )
-    tokens: str = option("", "File of the tokens that `plainmq token` creates. Empty: `tokens` in the data directory.")
+    tokens: str = option(
+        "", "File of the tokens that `plainmq token` creates. Empty: `tokens` in the data directory.", PATH
+    )
     jwt_keys: str = option(
         "",
         "Keys that verify JSON Web Tokens, as `ALGORITHM:PATH`, separated by commas: a secret of at least 32 "
         "bytes for HS256, a public key in PEM for RS256, ES256 and EdDSA (or Ed25519). SIGHUP reads them again.",
-        SEVERAL,
+        KEYS,
     )
     jwt_audience: str = option("", "The `aud` that a JSON Web Token must have. Empty: it must have none.")
     jwt_issuer: str = option("", "The `iss` that a JSON Web Token must have. Empty: it is not checked.")
@@ -103,9 +123,10 @@ class Settings:
         "",
         "Folder for what the server stores besides its log: tokens, and the key that signs tickets. Empty: the "
         "folder of the engine's file, or `~/.local/state/plainmq`.",
+        PATH,
     )
     engine: str = option(
-        "memory", "Where the log is stored: `memory` (lost when the process ends) or `sqlite:///PATH` (a file)."
+        "memory", "Where the log is stored: `memory` (lost when the process ends) or `sqlite:///PATH` (a file).", ENGINE
     )
     synchronous: Synchronous = option(
         "full",
@@ -275,6 +296,8 @@ class Settings:
             value, values = getattr(self, option.name), option.metadata["values"]
             if not values.has(value):
                 raise SettingInvalid(f"{named(option.name)} is {str(value)[:200]!a}: expected {values.expected}")
+            for why in filter(None, map(unreachable, values.paths(value))):
+                raise SettingInvalid(f"{named(option.name)}: {why}")
         if not self.tls_cert and (self.tls_key or self.tcp_tls == "on"):
             raise SettingInvalid("--tls-key and --tcp-tls need a certificate: expected --tls-cert too")
         for sentence in broken_rules(self):

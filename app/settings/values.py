@@ -32,6 +32,10 @@ class Values(ABC):
     @abstractmethod
     def has(self, value: Any) -> bool: ...
 
+    def paths(self, value: Any) -> list[str]:  # noqa: ARG002
+        """The paths in a value."""
+        return []
+
 
 class Range(Values):
     """The values from `lowest` to `highest`, which are texts that `read` accepts."""
@@ -115,6 +119,18 @@ class Texts(Values):
         return not _CONTROL.search(value) and value == value.strip() and bool(parts) and all(map(self._valid, parts))
 
 
+class Paths(Texts):
+    """A path, or with `many` several. `before`: what stands before a path; a text without it has none."""
+
+    def __init__(self, before: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._before = before
+
+    def paths(self, value: Any) -> list[str]:
+        parts = listed(value) if self._many else [value]
+        return [path for part in parts if (path := part.partition(self._before)[2] if self._before else part)]
+
+
 def listed(text: str) -> list[str]:
     """`a, b` → `["a", "b"]`"""
     return [part for part in re.split(r"[,\s]+", text) if part]
@@ -122,6 +138,9 @@ def listed(text: str) -> list[str]:
 
 ANY_TEXT: Final = Texts()
 SEVERAL: Final = Texts(expected="one or several in one line, with commas between them", many=True)
+PATH: Final = Paths()
+KEYS: Final = Paths(":", expected=SEVERAL.expected, many=True)
+ENGINE: Final = Paths("sqlite:")
 ADDRESS: Final = Texts(
     is_address, "an address or a name of this machine, such as 127.0.0.1, ::1 or 0.0.0.0 (all), without a port"
 )
@@ -132,7 +151,7 @@ HOSTS: Final = Texts(
     many=True,
 )
 ORIGINS: Final = Texts(
-    lambda text: text in {"*", "null"} or is_origin(text),
+    lambda text: text == "*" or is_origin(text),
     "origins as a browser sends them, such as https://example.org or http://localhost:3000, without a path, and "
     "without :80 for http and :443 for https; or * for all",
     many=True,

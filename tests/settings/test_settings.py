@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import CLIENT_VARIABLES, OPTIONS, SettingInvalid, Settings, flag, load, variable
+from app.settings import CLIENT_VARIABLES, OPTIONS, SettingInvalid, Settings, flag, load, named, variable
 from app.settings.size_rules import MAX_EXPANSION, MESSAGE_OVERHEAD
 from app.settings.values import Range
 from tests.harness import DEADLINE, ROOT, start_server
@@ -201,7 +201,7 @@ WRONG_TEXTS = {
                       ".".join(["a" * 60] * 5)],
     "allowed_origins": ["example.org", "https://x/", "https://x:443", "http://x:80", "https://*.x", "https://x/y",
                         "https://ü.de", "https://x:0", "https://x:99999", "https://x:08080", "https://a..b", "https://[1]",
-                        "https://u@x", " ", ","],
+                        "https://u@x", " ", ",", "null", "https://a, null"],
     "trusted_proxies": [" ", ",", "10.0.0.1\n"], "jwt_keys": [" ", ", ,"],
     "tokens": ["a\x00b", "a\nb"], "data_dir": ["\x07", " ", "x "],
     "jwt_audience": ["\r", " x", "x "], "jwt_issuer": [" "], "tls_cert": [" "], "tls_key": [" "],
@@ -220,7 +220,7 @@ RIGHT_TEXTS = {
     "host": ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "my-machine.example.org", "a_b"],
     "public_url": ["", "https://mq.example.org", "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
     "allowed_hosts": ["", "*", "mq.example.org", "a, B.example.org c", "xn--mnchen-3ya.de", "192.168.0.1", "my_host"],
-    "allowed_origins": ["", "*", "https://example.org, http://localhost:3000", "http://x:443", "null", "https://[::1]:3000",
+    "allowed_origins": ["", "*", "https://example.org, http://localhost:3000", "http://x:443", "https://[::1]:3000",
                         "chrome-extension://abcdefghijklmnop", "capacitor://localhost", "https://xn--mnchen-3ya.de"],
 }  # fmt: skip
 
@@ -269,6 +269,68 @@ def test_under_another_server_it_is_the_same_sentence(wrong: dict[str, str], tmp
     assert said.returncode == 3  # which tells a server of several workers that another start would fail too
     assert "Traceback" not in said.stderr
     assert run(tmp_path, "serve", **wrong).stderr.partition("Error: ")[2].strip() in said.stderr.replace('\\"', '"')
+
+
+# A current folder that was deleted
+
+
+RELATIVE = {
+    "tls_cert": "c.pem", "tls_key": "k.pem", "tokens": "tokens", "data_dir": "data", "jwt_keys": "RS256:/a, HS256:key",
+    "engine": "sqlite:log.db",
+}  # fmt: skip
+
+
+@pytest.fixture
+def deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    return folder
+
+
+@pytest.mark.parametrize(("name", "value"), RELATIVE.items())
+@pytest.mark.usefixtures("deleted")
+def test_a_relative_path_in_a_deleted_folder_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingInvalid, match=rf"^{re.escape(named(name))}: .* current folder, which no longer exists"):
+        load({name: value, "tls_cert": "/c.pem"} | {name: value})
+
+
+@pytest.mark.usefixtures("deleted")
+def test_a_server_works_in_a_deleted_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0"]
+    with subprocess.Popen(
+        [*command, "--engine", f"sqlite:{tmp_path}/log.db"], env=CLEAN | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr
+            assert any("  subscribe" in line for line in process.stderr)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve", "--engine", "sqlite:log.db"], ["serve", "--data-dir", "data"],
+        ["token", "a", "--all", "--tokens", "t"], ["token", "a", "--all", "--engine", "sqlite:log.db"],
+        ["backup", "/x", "--engine", "sqlite:log.db"], ["backup", "copy", "--engine", "sqlite:/x"],
+        ["restore", "copy", "--engine", "sqlite:/x"], ["restore", "/x", "--engine", "sqlite:log.db"],
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("deleted")
+def test_a_command_in_a_deleted_folder_says_which_path_it_cannot_find(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *command], capture_output=True, text=True, timeout=DEADLINE, check=False,
+        env=CLEAN | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode in {1, 2}
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"Error: .*(log\.db|data|t|copy) starts in the current folder, which no longer exists", done.stderr
+    )
 
 
 # Names
@@ -341,18 +403,37 @@ def test_the_file_is_read_as_people_and_their_editors_write_it(tmp_path: Path) -
     assert load({"port": "3"}).port == 3
 
 
-def test_a_file_that_cannot_be_read_is_told_and_a_folder_is_somebody_elses(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes(b"PLAINMQ_PORT=1\n\xff")
     with pytest.raises(SettingInvalid, match=r"\.env is not UTF-8, at byte 16"):
         load()
-    file.unlink()
-    file.symlink_to("/proc/self/mem")  # there, and nobody can read it from its begin on
-    with pytest.raises(SettingInvalid, match=r"\.env cannot be read: "):
+    for text, byte in (("PLAINMQ_PORT=1\n\0", 16), ("PLAINMQ_AUTH=required".encode("utf-16-le").decode(), 2)):
+        file.write_text(text)
+        with pytest.raises(SettingInvalid, match=rf"\.env is not a text, at byte {byte}"):
+            load()
+    for target in ("/proc/self/mem", "nowhere"):  # the first exists, and cannot be read from its start
+        file.unlink()
+        file.symlink_to(target)
+        with pytest.raises(SettingInvalid, match=r"\.env cannot be read: "):
+            load()
+
+
+def test_a_folder_in_place_of_the_file_is_refused_unless_it_is_a_virtual_environment(tmp_path: Path) -> None:
+    """Container engines make a folder where a file that is to be mounted does not exist."""
+    folder = tmp_path / ".env"
+    folder.mkdir()
+    with pytest.raises(SettingInvalid, match=r"\.env is a folder"):
         load()
-    file.unlink()
-    file.mkdir()
+    (folder / "pyvenv.cfg").touch()
     assert load() == Settings()
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u2060"])
+def test_a_name_with_characters_that_nobody_sees_is_not_ignored(tmp_path: Path, mark: str) -> None:
+    (tmp_path / ".env").write_text(f"A=1\n{mark}PLAINMQ_AUTH=required\n", encoding="utf-8")
+    with pytest.raises(SettingInvalid, match=r"did you mean PLAINMQ_AUTH\?"):
+        load()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -1,6 +1,9 @@
 """`plainmq backup` and `plainmq restore`, run as a shell runs them, on stores that real servers have written."""
 
+import os
+import pty
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -10,8 +13,8 @@ import httpx
 import pytest
 
 from app.storage.sqlite.backup import backup
-from tests.cli.test_publish_subscribe import messages, post, run, texts
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.cli.test_publish_subscribe import PROGRAM, messages, post, run, texts
+from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.storage.stored_messages import kept
 
 
@@ -52,6 +55,39 @@ def sequences(copy: Path) -> list[int]:
 
 
 # Backup
+
+
+def at_a_terminal(*arguments: str) -> tuple[int, str]:
+    """The exit status of a command, and what its terminal shows."""
+    ours, terminal = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
+            timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        os.write(terminal, b"\0")
+        shown = b""
+        while not shown.endswith(b"\0"):
+            shown += os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    return done.returncode, shown.rstrip(b"\0").decode()
+
+
+def test_a_terminal_shows_a_refusal_and_no_progress(store: Path, copy: Path) -> None:
+    engine = f"sqlite:{store}"
+    for refused in (
+        ["backup", f"{store}.new", "--engine", "memory"], ["backup", f"{store}.new", "--engine", f"{engine}.none"],
+        ["backup", str(copy), "--engine", engine], ["restore", str(copy), "--engine", engine],
+        ["restore", f"{copy}.none", "--engine", engine, "--replace"],
+    ):  # fmt: skip
+        status, shown = at_a_terminal(*refused)
+        assert status == 1
+        assert shown.startswith("Error: ")
+        assert "\x1b" not in shown
+    status, shown = at_a_terminal("backup", f"{store}.new", "--engine", engine)
+    assert (status, "bytes" in shown, "messages copied" in shown) == (0, True, True)
 
 
 def test_a_copy_made_while_messages_are_published_is_the_whole_log_of_one_moment(tmp_path: Path) -> None:
