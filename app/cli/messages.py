@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .options import FILE, duration, raw_option, retry_for, retry_publish_option, server_options, whole
+from .options import FILE, duration, header, raw_option, retry_for, retry_publish_option, server_options, whole
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     metavar="TYPE",
     help="The content type.  [text/plain if it is UTF-8, else application/octet-stream]",
 )
+@click.option(
+    "--header", "headers", multiple=True, type=header, metavar="NAME=TEXT",
+    help="A header to keep with the message, such as title=Hello; can be given several times.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, one JSON object a line.")
 @retry_publish_option
 @server_options
@@ -75,6 +79,7 @@ def publish(
     if ndjson and options["content_type"]:
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
     options["retain"] = not no_retain
+    options["headers"] = dict(options["headers"])
     outgoing = commands.Outgoing(server, topic, cast("Options", options), delay, retry_for, as_json)
     if one_by_line:
         sys.exit(commands.publish_lines(outgoing, file or Path("-"), ndjson, terminal()))
@@ -166,9 +171,10 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, 
 def import_(*, file: Path, retry_for: float, server: "Server") -> None:
     """Publish the messages of FILE, or of standard input, as `plainmq export` wrote them.
 
-    A message keeps its topic, event, content type and bytes; its id, index and time are new. The messages are published
-    one after the other, so they keep their order. An interrupted import can be repeated at once: for two minutes, or
-    10,000 messages, the server recognises messages that it has stored. Later, leave out the lines that were stored.
+    A message keeps its topic, event, content type, headers and bytes; its id, index and time are new. The messages are
+    published one after the other, so they keep their order. An interrupted import can be repeated at once: for two
+    minutes, or 10,000 messages, the server recognises messages that it has stored. Later, leave out the lines that were
+    stored.
 
     \b
     Exit status:

@@ -13,6 +13,8 @@ from ..messages.units import parse_duration
 from ..settings.hosts import is_port
 from ..settings.paths import unreachable
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +30,16 @@ def path(text: str) -> Path:
     if why := unreachable(text):
         raise click.BadParameter(why)
     return Path(text)
+
+
+def header(text: str) -> tuple[str, str]:
+    """`title=Hello` → name and text. The server says which names and texts there can be."""
+    name, equals, value = text.partition("=")
+    if not (equals and _HEADER_NAME.fullmatch(name)):
+        raise click.BadParameter(f"{text!r} is not a header: expected NAME=TEXT, such as title=Hello")
+    if not value.isprintable():
+        raise click.BadParameter(f"{text!r} has control characters: expected text")
+    return name, value
 
 
 def url(text: str) -> str:

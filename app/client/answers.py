@@ -51,7 +51,8 @@ class Death(msgspec.Struct, frozen=True):
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A received message. `data` is the body as bytes, and `text` the same as a str, if it is UTF-8. `index` is its
-    position in its topic, `time` when the server accepted it, and `dead` its origin, in a dead-letter topic."""
+    position in its topic, `time` when the server accepted it, `headers` what its publisher kept with it, and `dead` its
+    origin, in a dead-letter topic."""
 
     id: str
     topic: str
@@ -61,6 +62,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     content_type: str
     text: str | None = msgspec.field(default=None, name="data")
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
+    headers: dict[str, str] = {}
     dead: Death | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Publishing. A message is stored once, though its answer may be lost and the request repeated."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypedDict
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
     False delivers the message to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
     `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is made.
     `content_type`: by default `text/plain` if the message is UTF-8, else `application/octet-stream`.
+    `headers`: short texts that are kept with the message, by name.
     """
 
     event: str | None
@@ -26,6 +27,7 @@ class Options(TypedDict, total=False):
     ttl: Duration | None
     idempotency_key: str | None
     content_type: str | None
+    headers: Mapping[str, str] | None
 
 
 async def publish(
@@ -39,6 +41,7 @@ async def publish(
     headers = {"Idempotency-Key": (options.get("idempotency_key") or uuid4().hex).encode()}
     if content_type := options.get("content_type"):
         headers["Content-Type"] = content_type.encode()
+    headers |= {f"X-Plainmq-{name}": value.encode() for name, value in (options.get("headers") or {}).items()}
     content = data.encode() if isinstance(data, str) else data
     answer = await connection.insist(
         "POST", topic_path(topic, "messages"), params=query, headers=headers, content=content

@@ -104,8 +104,9 @@ async def _publish(client: AsyncClient, line: bytes) -> Published:
     message = _message(line)
     key = f"import {message.id}"
     return await client.publish(
-        message.topic, message.data, event=message.event, content_type=message.content_type, idempotency_key=key
-    )
+        message.topic, message.data, event=message.event, content_type=message.content_type, idempotency_key=key,
+        headers=message.headers,
+    )  # fmt: skip
 
 
 def _message(line: bytes) -> Message:

@@ -17,17 +17,20 @@ MAX_RUN_BYTES: Final = 16 << 10  # of bodies in a run of several: when some are 
 MESSAGE_COST: Final = 448  # bytes of memory that a retained message takes at most besides its body; a test measures it
 EXPIRY_COST: Final = 160  # likewise for a ttl
 DEATH_COST: Final = 512  # likewise for the Death of a dead message
+HEADERS_COST: Final = 64  # likewise for headers, besides their own bytes
 HELD_COST: Final = 128  # of that, what stays in memory when the message is on a disk
 ONE_COST: Final = 352  # likewise for delivery=one: waiting or in transit; not in memory_cost()
 
 
-def memory_cost(line: bytes | None, death: Death | None, ttl: float | None) -> int:
+def memory_cost(line: bytes | None, death: Death | None, ttl: float | None, headers: bytes | None) -> int:
     """The most bytes of memory that a retained message with these fields takes besides its body."""
     nbytes = MESSAGE_COST
     if line is not None:
         nbytes += len(line)
     if death is not None:
         nbytes += DEATH_COST + reason_cost(death.reason)
+    if headers is not None:
+        nbytes += HEADERS_COST + len(headers)
     return nbytes if ttl is None else nbytes + EXPIRY_COST
 
 
@@ -129,7 +132,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                 yield Message(
                     self.epoch, seq + offset, index + offset, envelope.topic, body, envelope.content_type,
                     envelope.event, self.time, envelope.delivery, self.expires, envelope.line, envelope.retain,
-                    envelope.death, self.at,
+                    envelope.death, self.at, envelope.headers,
                 )  # fmt: skip
 
     def count_after(self, seq: int) -> int:
@@ -195,7 +198,10 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
     if it differs from `now`."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
-    each, time = memory_cost(envelope.line, envelope.death, envelope.ttl), now if time is None else time
+    each, time = (
+        memory_cost(envelope.line, envelope.death, envelope.ttl, envelope.headers),
+        now if time is None else time,
+    )
     for bodies in (tuple(draft.bodies),) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, nbytes = seq + live - 1, sum(map(len, bodies))

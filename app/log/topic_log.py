@@ -31,7 +31,7 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
         nbytes += sum(map(len, draft.bodies))
-        each = memory_cost(envelope.line, envelope.death, envelope.ttl)
+        each = memory_cost(envelope.line, envelope.death, envelope.ttl, envelope.headers)
         memory += several * each
         if each != MESSAGE_COST or envelope.delivery is ONE:  # rare: most messages have neither
             memory += several * one_cost(envelope)
@@ -122,7 +122,7 @@ class TopicLog:
             return Draft(self.envelope, draft.bodies)
         if envelope.topic is not self.name:
             envelope = msgspec.structs.replace(envelope, topic=self.name)
-        if envelope.death is None and (envelope.line is None or _lasts(envelope.line)):
+        if _lasts(envelope):
             self.envelope = envelope
         return Draft(envelope, draft.bodies)
 
@@ -179,6 +179,8 @@ class TopicLog:
         return topic
 
 
-def _lasts(line: bytes) -> bool:
-    """Whether other messages can have the same line, and it is short enough to keep on the topic."""
-    return BODY_PLACEHOLDER in line and len(line) <= SHORT_LINE
+def _lasts(envelope: Envelope) -> bool:
+    """Whether other messages can have the same envelope, and it is short enough to keep on the topic."""
+    if envelope.death is not None or envelope.headers is not None:
+        return False
+    return envelope.line is None or (BODY_PLACEHOLDER in envelope.line and len(envelope.line) <= SHORT_LINE)

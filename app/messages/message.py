@@ -75,7 +75,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     in seconds.
 
     `line`: the complete line of the original protocol that published the message, for subscribers of that protocol.
-    BODY_PLACEHOLDER stands for the body, if the line contains the body verbatim.
+    BODY_PLACEHOLDER stands for the body, if the line contains the body verbatim. `headers` comes from parse_headers.
     """
 
     topic: str
@@ -86,6 +86,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     ttl: float | None = None
     line: bytes | None = None
     death: Death | None = None
+    headers: bytes | None = None
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +182,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     retained: bool = True
     death: Death | None = None
     at: float = 0.0
+    headers: bytes | None = None
 
     @property
     def id(self) -> str:

@@ -42,6 +42,8 @@ def as_record(message: Message) -> dict[str, Any]:
         record["data"] = message.data.decode()
     except UnicodeDecodeError:
         record["data_base64"] = b64encode(message.data).decode()
+    if message.headers is not None:
+        record["headers"] = msgspec.Raw(message.headers)
     if message.death is not None:
         record["dead"] = as_death_record(message.death)
     return record

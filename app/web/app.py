@@ -102,6 +102,11 @@ _EXPOSED = [
 ]  # headers that a page of another origin may read
 
 
+_ALLOWED = [
+    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "traceparent", "tracestate",
+]  # fmt: skip # headers that a page of another origin may send; the last two are added by tracers without being asked
+
+
 class Network(msgspec.Struct, frozen=True):
     """How clients reach the server: through these proxies; `public_host`: by https under this name, if any."""
 
@@ -145,6 +150,6 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
         return before
     cors = Middleware(
         CORSMiddleware, allow_origins=[*rules.origins], allow_methods=_METHODS, expose_headers=_EXPOSED,
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        allow_headers=[*_ALLOWED],
     )  # fmt: skip
     return [*before, cors]

@@ -48,7 +48,7 @@ def batch(server: ServerProcess, topic: str, count: int) -> None:
 
 
 def parts(message: dict[str, Any]) -> list[Any]:
-    return [message.get(name) for name in ("topic", "event", "content_type", "data", "data_base64")]
+    return [message.get(name) for name in ("topic", "event", "content_type", "headers", "data", "data_base64")]
 
 
 def counters(said: bytes) -> list[int]:
@@ -174,7 +174,11 @@ def test_a_server_that_is_away_is_status_3(name: str) -> None:
 def test_what_was_exported_comes_back_with_new_ids(server: ServerProcess, fresh: ServerProcess, topic: str) -> None:
     post(server.url, "moves.the.ids", "x")
     for body in (b"text", b"", "snow ☃\r\n".encode(), bytes(range(256))):
-        httpx.post(f"{server.url}/topics/{topic}/a/messages?event=e", content=body, headers={"Content-Type": "x/y"})
+        httpx.post(
+            f"{server.url}/topics/{topic}/a/messages?event=e",
+            content=body,
+            headers={"Content-Type": "x/y", "ce-id": "7"},
+        )
     post(server.url, f"{topic}/b", "plain")
     exported = run("export", "--topic", f"{topic}/**", url=server.url).stdout
     done = run("import", stdin=exported, url=fresh.url)

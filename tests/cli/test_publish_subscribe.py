@@ -230,10 +230,12 @@ def test_more_lines_than_a_batch_holds_make_several(server: ServerProcess, topic
 
 def test_options_reach_the_message(server: ServerProcess, topic: str) -> None:
     options = ["--event", "e", "--ttl", "1h", "--content-type", "text/x", "--delivery", "all", "--key", "k"]
+    options += ["--header", "title=a=b", "--header", "Trace=1"]
     first = run("publish", topic, "x", *options, "--json", url=server.url)
     again = run("publish", topic, "x", *options, "--json", url=server.url)
     (message,) = messages(server, topic)
     assert (message["event"], message["content_type"]) == ("e", "text/x")
+    assert message["headers"] == {"title": "a=b", "trace": "1"}
     assert json.loads(first.stdout)["id"] == json.loads(again.stdout)["id"] == message["id"]
     assert json.loads(again.stdout)["duplicate"] is True
     run("publish", topic, "gone", "--no-retain", url=server.url)
@@ -258,6 +260,9 @@ def test_a_delayed_message_says_when_it_is_due(server: ServerProcess, topic: str
         ("topic", "--ndjson", "--content-type", "text/plain"),
         ("topic", "--file", "/nonexistent"),
         ("topic", "message", "--delivery", "some"),
+        ("topic", "message", "--header", "title"),
+        ("topic", "message", "--header", "a b=c"),
+        ("topic", "message", "--header", "title=a\x1bb"),
         ("topic", "message", "--retry-for", "soon"),
         ("topic", "message", "--url", "ftp://host"),
     ],

@@ -373,6 +373,15 @@ async def test_a_refused_publish_does_not_use_its_key_up(opened: Make) -> None:
         assert not (await append(node, "a", "1", key="k")).duplicate
 
 
+async def test_headers_are_kept_and_messages_that_differ_in_them_stay_apart(opened: Make) -> None:
+    async with opened(ALL) as node:
+        for headers in (b'{"a":"1"}', b'{"a":"1"}', b'{"a":"2"}', None):
+            await append(node, "a", "x", headers=headers)
+        kept = [b'{"a":"1"}', b'{"a":"1"}', b'{"a":"2"}', None]
+        assert [message.headers for message in (await page(node, "a")).messages] == kept
+        assert [message.headers for message in node.delivered] == kept
+
+
 async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) -> None:
     async with opened(ALL) as node:
         answer = await node.engine.append([draft("a", b"later", delay=0.05)])

@@ -75,6 +75,16 @@ _OTHERS: Final = {
     "Last-Event-ID": ("", "nonsense", "x-1"),
     "Cookie": ("plainmq=nonsense",),
     "X-Request-ID": ("mine",),
+    "X-Plainmq-Title": (
+        "ready", "", "caf\u00c3\u00a9", "caf\u00e9", "a\x1bb", "a\tb", "x" * 5_000, "one\r\nX-Plainmq-Title: two",
+    ),
+    "X-Plainmq-Traceparent": ("00-other-01",),
+    "X-Plainmq-a b": ("x",),
+    "X-Plainmq-": ("x",),
+    "X-Plainmq": ("x",),
+    "traceparent": ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "\u202e"),
+    "ce-id": ("1234", ""),
+    "ce-": ("x",),
     "X-Unknown": ("Content-Length: 3", "\r\n\r\n", "a\0b", "y"),
 }  # fmt: skip
 _TARGETS: Final = ("/topics/{t}/messages",) * 24 + (
@@ -211,8 +221,8 @@ def _agree(fast: list[tuple[str, bytes]], plain: list[tuple[str, bytes]]) -> boo
     return fast[: len(plain) - 1] == plain[:-1] if skipped else fast == plain
 
 
-def _log(endpoints: Endpoints) -> list[tuple[str, str, bytes]]:
-    return [(message.topic, message.content_type, message.data) for message in endpoints.log()]
+def _log(endpoints: Endpoints) -> list[tuple[str, str, bytes | None, bytes]]:
+    return [(message.topic, message.content_type, message.headers, message.data) for message in endpoints.log()]
 
 
 _EPOCH: Final = re.compile(rb"[0-9a-z]{6,}-(?=[0-9])")

@@ -20,7 +20,7 @@ from app.log.groups.groups import Groups
 from app.log.groups.job import JOB_COST
 from app.log.log import Log
 from app.log.reading import Reading
-from app.log.run import DEATH_COST, EXPIRY_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST
+from app.log.run import DEATH_COST, EXPIRY_COST, HEADERS_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.log.trimmer import Trimmer
@@ -113,6 +113,15 @@ def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: L
         log.accept([draft("a.dead", b"", death=death)], float(n) / COUNT)
 
     assert 0.4 * DEATH_COST < grown(bury) - grown(lambda n: log.accept([draft("b", b"")], float(n))) < DEATH_COST
+
+
+def test_headers_take_no_more_than_they_are_counted_for(log: Log) -> None:
+    def work(n: int) -> None:
+        log.accept([draft("a", b"", headers=b'{"n":"%04d"}' % n)], float(n) / COUNT)
+
+    bare = grown(lambda n: log.accept([draft("b", b"")], float(n)))
+    taken = grown(work)
+    assert bare < taken < MESSAGE_COST + HEADERS_COST + len(b'{"n":"1234"}')
 
 
 @pytest.mark.parametrize("waits", [False, True])

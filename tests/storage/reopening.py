@@ -2,11 +2,12 @@
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from app.log.reading import Page
 from app.log.state import LogStateMachine
@@ -88,3 +89,13 @@ async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:
         [await node.engine.group(topic.topic, group) for topic in topics for group in topic.groups],
         [await page(node, name, start=start) for name in ("**", *(t.topic for t in topics)) for start in starts],
     ]
+
+
+_ADDED: Final = {2: "sizes", 6: "at", 9: "headers"}  # columns of messages, by the version of the schema that has them
+
+
+def make_older(db: sqlite3.Connection, version: int) -> None:
+    """Give a file without what later versions added the schema of an older version."""
+    for column in [column for added, column in _ADDED.items() if added > version]:
+        db.execute(f"ALTER TABLE message DROP COLUMN {column}")
+    db.execute(f"PRAGMA user_version = {version}")

@@ -14,7 +14,7 @@ from app.messages.position import Ago, Since
 from app.storage.sqlite.engine import NAMES_CHECK_INTERVAL
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
-from tests.storage.reopening import Life, append, page
+from tests.storage.reopening import Life, append, make_older, page
 
 KEEP = Limits(Retention(max_age=1_000.0))
 DAY = 86_400.0
@@ -166,7 +166,7 @@ async def test_what_a_file_of_before_has_stays_though_its_newest_message_is_of_t
     with closing(sqlite3.connect(life.path)) as db, db:
         db.create_function("unmarked", 1, lambda value: msgspec.msgpack.encode(note(value) | {"mark": None}))
         db.execute("UPDATE note SET value = unmarked(value) WHERE kind = 'log'")
-        db.executescript("ALTER TABLE message DROP COLUMN at; PRAGMA user_version = 5")
+        make_older(db, 5)
     life.clock.wrong = -600.0
     async with life.open(KEEP) as node:
         begin = life.clock.now

@@ -18,12 +18,11 @@ from app.messages.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.messages.topic import TopicFilter
 from app.storage.sqlite.backup import backup
-from app.storage.sqlite.schema import NEWEST
 from app.tcp.dialects.commands import Send
 from app.tcp.dialects.detect import LITERAL
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
-from tests.storage.reopening import Life, append, everything, page
+from tests.storage.reopening import Life, append, everything, make_older, page
 
 
 @pytest.fixture(params=["stopped", "cut"])
@@ -46,14 +45,15 @@ async def test_messages_ids_indexes_and_settings_stay(life: Life) -> None:
         await append(node, "a", "1", "2", event="news", content_type="text/plain")
         await append(node, "b/c", "x" * 100_000, ttl=50.0)
         await append(node, "a", "passing", retain=False)
+        await append(node, "c", "1", headers=b'{"title":"one"}')
         await node.engine.configure("a", {"max_messages": 5, "max_age": 77.0})
         await node.engine.configure("empty", {"max_bytes": 9})
         before = await everything(node)
     async with life.open() as node:
         assert await everything(node) == before
         receipt = await append(node, "a", "3")
-        assert (parse_id(receipt.id).seq, receipt.index) == (5, 3)
-        assert node.engine.head == 4
+        assert (parse_id(receipt.id).seq, receipt.index) == (6, 3)
+        assert node.engine.head == 5
 
 
 async def test_a_file_of_the_first_schema_is_served_as_it_was_and_copied(tmp_path: Path) -> None:
@@ -70,9 +70,7 @@ async def test_a_file_of_the_first_schema_is_served_as_it_was_and_copied(tmp_pat
         before = await everything(node)
     with closing(sqlite3.connect(life.path)) as db:
         assert db.execute("SELECT count(*) FROM message WHERE sizes IS NOT NULL").fetchone() == (0,)
-        db.executescript(
-            "ALTER TABLE message DROP COLUMN sizes; ALTER TABLE message DROP COLUMN at; PRAGMA user_version = 1"
-        )
+        make_older(db, 1)
     assert backup(life.path, tmp_path / "copy.db", lambda _done, _total: None) == 21
     async with life.open() as node:
         assert await everything(node) == before
@@ -117,7 +115,7 @@ async def test_what_was_delayed_before_there_were_envelopes_comes_when_it_is_due
             db.create_function(function.__name__, 1, function)
         db.execute("UPDATE note SET value = flattened(value) WHERE kind = 'delayed'")
         db.execute("UPDATE note SET value = cheaper(value) WHERE kind = 'log'")
-        db.executescript("ALTER TABLE message DROP COLUMN at; PRAGMA user_version = 3")
+        make_older(db, 3)
     async with life.open() as node:
         assert (await node.engine.totals()).cost == cost
         life.clock.now += 500.0
@@ -216,7 +214,7 @@ async def test_lines_come_back_as_they_were(life: Life, version: int) -> None:
         assert db.execute("SELECT count(*) FROM message WHERE instr(line, x'00')").fetchone() == (
             0 if version < 5 else 2,
         )
-        db.executescript(f"ALTER TABLE message DROP COLUMN at; PRAGMA user_version = {version}")
+        make_older(db, version)
     async with life.open() as node:
         messages = (await page(node, "a")).messages
         assert [*map(LITERAL.encoder.encode, messages)] == lines
@@ -368,7 +366,8 @@ async def test_the_dead_in_a_file_of_an_earlier_version_are_kept_and_its_groups_
         less = msgspec.msgpack.encode(old | {"cost": old["cost"] - GROUP_COST})
         db.execute("UPDATE note SET value = ? WHERE kind = 'log'", (less,))
         db.commit()
-        db.executescript(f"DROP INDEX message_dead; PRAGMA user_version = {NEWEST - 2}")
+        db.execute("DROP INDEX message_dead")
+        make_older(db, 6)
     async with life.open(limits) as node:
         assert (await node.engine.totals()).cost == cost
         await append(node, "t.dead", *"abc")

@@ -104,7 +104,8 @@ class AsyncClient:
         `event`: the event name that an EventSource sees. `delivery`: to `all` subscribers, or to exactly `one`.
         `retain`: False delivers it to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
         `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is
-        made. `content_type`: by default `text/plain` if the message is UTF-8.
+        made. `content_type`: by default `text/plain` if the message is UTF-8. `headers`: short texts that are kept
+        with the message, by name, such as `traceparent`.
 
             await client.publish("orders", json.dumps(order), content_type="application/json", ttl="1h")
         """

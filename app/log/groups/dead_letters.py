@@ -55,7 +55,9 @@ class DeadLetters:
         death = Death(
             message.id, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
         )  # fmt: skip
-        envelope = Envelope(group.settings.dead_letter, message.content_type, message.event, death=death)
+        envelope = Envelope(
+            group.settings.dead_letter, message.content_type, message.event, death=death, headers=message.headers
+        )
         return Draft(envelope, [message.data])
 
     def published(self, letter: DeadLetter) -> None:

@@ -14,7 +14,7 @@ from ...messages.message import Death, Delivery, Envelope
 
 COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
-    "at",
+    "at", "headers",
 )  # fmt: skip
 COMMON_COLUMNS: Final = 8  # the first columns; the others are NULL in most rows, and naming them costs time
 MAX_ROW_MESSAGES: Final = 128  # messages in one row
@@ -40,14 +40,14 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @classmethod
     def of_values(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
         """Raises sqlite3.DatabaseError if the sizes do not match the bodies."""
-        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at = values
+        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at, headers = values
         dead = None if death is None else _decode_death(death)
         delivery = Delivery.ONE if one else Delivery.ALL
         at = time if at is None else at
         ttl = None if expires is None else expires - at
-        envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead)
+        envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead, headers=headers)
         bodies = (*_cut(data, sizes),)
-        each = memory_cost(line, dead, ttl)
+        each = memory_cost(line, dead, ttl, headers)
         live, epoch = len(bodies), epochs.of(seq)
         return cls.of_run(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
@@ -62,7 +62,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
         return (
             self.key, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
-            at,
+            at, envelope.headers,
         )  # fmt: skip
 
     def set_remaining(self, left: Run | None) -> None:

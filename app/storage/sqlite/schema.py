@@ -45,6 +45,9 @@ _MIGRATIONS: Final = (
     """-- a group counts for 1,536 bytes
     UPDATE note SET value = dearer(value, 1536 * (SELECT count(*) FROM note WHERE kind = 'group')) WHERE kind = 'log';
     """,
+    """
+    ALTER TABLE message ADD COLUMN headers BLOB;
+    """,
 )  # each leads to the next version; PRAGMA user_version is the number of migrations that a file has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ...broker.broker import Broker
 from ...errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ...messages.headers import parse_headers
 from ...messages.message import (
     MAX_PUBLISH_DELAY,
     Draft,
@@ -82,13 +83,14 @@ async def publish(request: Request) -> Response:
     topic = topic_of(request)
     options, key = read_options(request, _OPTIONS), _key(request)
     delay = options.pop("delay", None)
-    content_type = _content_type(request)
+    content_type, headers = _content_type(request), parse_headers(request.headers.raw)
     batch = is_batch(content_type)
     bounds: PublishLimits = request.app.state.bounds
     body = await read_body(request, bounds.batch if batch else bounds.message)
     bodies = lines_of(body, bounds) if batch else [body]
     broker.quotas.publish(client(request), len(bodies))
-    envelope = Envelope(topic, LINE if batch else content_type or guess_content_type(body), **options)
+    kind = LINE if batch else content_type or guess_content_type(body)
+    envelope = Envelope(topic, kind, headers=headers, **options)
     answer = await broker.publish([Draft(envelope, bodies, delay, key)])
     if isinstance(answer, Scheduled):
         return _postponed(answer, topic, broker.engine.durability)

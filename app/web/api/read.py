@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ...broker.broker import Broker
 from ...errors import UseForbidden
 from ...log.reading import Page
+from ...messages.headers import response_fields
 from ...messages.message import parse_id
 from ...messages.position import EARLIEST, After, parse_start
 from ...messages.record import as_record
@@ -77,4 +78,6 @@ async def read_message(request: Request) -> Response:
         raise UseForbidden(f"a message is not a {use} of this server's: anybody may have published it")
     message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
     headers = {**_HARMLESS, "Content-Type": message.content_type, "Cache-Control": "no-store"}
+    if message.headers is not None:
+        headers |= response_fields(message.headers)
     return Response(message.data, headers=headers)

@@ -7,17 +7,19 @@ without that number, so that it is not parsed again. The token is checked each t
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from ...access.authenticator import SCHEME, Authenticator
 from ...access.grant import Grant, Right, authorise
 from ...errors import PlainmqError
+from ...messages.headers import is_message_header, parse_headers
 from ...messages.message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
 from ...messages.topic import TopicFilter, parse_topic
 from ..api.publish import LINE, PublishLimits, is_batch, lines_of, said_content_type
@@ -140,7 +142,7 @@ class FastPath:
         ):
             return None
         route, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
-        if route is None or not 0 <= length <= route.limit or not by_name.keys() <= _HEADERS_OF[route.right]:
+        if route is None or not 0 <= length <= route.limit or not _are_plain(by_name.keys(), route.right):
             return None
         grant = self._authenticator.cached_grant(route.authorization, route.right, route.names)
         return None if grant is None else Match(route, grant, length)
@@ -178,13 +180,18 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: PublishLim
     topic, (lawful, content_type) = _topic_in(url), _content_type(headers.get(b"content-type", b""))
     if topic is None or not lawful:
         return None
+    try:
+        envelope = Envelope(topic, content_type or TEXT, headers=parse_headers(headers.items()))
+    except PlainmqError:
+        return None
     common = {"path": url, "names": (topic,)} | _sender_fields(headers)
     if is_batch(content_type):
-        return FastBatch(envelope=Envelope(topic, LINE), limit=bounds.batch, bounds=bounds, **common)
+        envelope = replace(envelope, content_type=LINE)
+        return FastBatch(envelope=envelope, limit=bounds.batch, bounds=bounds, **common)
     common["limit"] = bounds.message
     if content_type is None:
-        return FastUntypedPublish(envelope=Envelope(topic, TEXT), binary=Envelope(topic, BYTES), **common)
-    return FastPublish(envelope=Envelope(topic, content_type), **common)
+        return FastUntypedPublish(envelope=envelope, binary=replace(envelope, content_type=BYTES), **common)
+    return FastPublish(envelope=envelope, **common)
 
 
 def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: PublishLimits) -> FastStream | None:
@@ -234,6 +241,12 @@ _HEADERS_OF: Final = {
     Right.PUBLISH: _HEADERS | {b"content-type", b"content-length"},
     Right.SUBSCRIBE: _HEADERS | {b"last-event-id"},
 }
+
+
+def _are_plain(names: Set[bytes], right: Right) -> bool:
+    """Whether headers of these names change nothing, are read here, or are the message's own."""
+    others = names - _HEADERS_OF[right]
+    return not others or (right is Right.PUBLISH and all(map(is_message_header, others)))
 
 
 @lru_cache(maxsize=4_096)
