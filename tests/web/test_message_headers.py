@@ -5,7 +5,8 @@ import json
 import httpx
 import pytest
 
-from tests.harness import ServerProcess, stream
+from tests.event_stream import stream
+from tests.harness import ServerProcess
 
 pytestmark = pytest.mark.anyio
 
