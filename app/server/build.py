@@ -192,7 +192,8 @@ def publish_limits(settings: Settings) -> PublishLimits:
 def network(settings: Settings) -> Network:
     """Raises SettingInvalid."""
     proxies = Proxies(tuple(map(_network, _listed(settings.trusted_proxies))))
-    return Network(proxies, _public_host(settings) if settings.public_url.lower().startswith("https:") else "")
+    https_host = _public_host(settings) if settings.public_url.lower().startswith("https:") else ""
+    return Network(proxies, https_host, settings.public_url.rstrip("/"), settings.tcp_port)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

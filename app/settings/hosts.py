@@ -12,6 +12,7 @@ _URL: Final = re.compile(
     re.IGNORECASE,
 )
 _DIGITS: Final = re.compile(r"[0-9]{1,5}")
+_PATH: Final = re.compile(r"(?<=[^/])(/[A-Za-z0-9._~-]+)*/?\Z")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}  # a browser does not write them
 
 
@@ -35,7 +36,8 @@ def is_origin(text: str) -> bool:
 
 
 def is_server_url(text: str) -> bool:
-    url = _URL.fullmatch(text.removesuffix("/"))
+    """The address of a server, with the path below which a proxy serves it, if there is one."""
+    url = _URL.fullmatch(_PATH.sub("", text))
     if url is None or url["scheme"].lower() not in _DEFAULT_PORTS:
         return False
     return _is_host(url["host"]) and (url["port"] is None or is_port(url["port"]))

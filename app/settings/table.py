@@ -80,8 +80,8 @@ class Settings:
     )
     public_url: str = option(
         "",
-        "URL at which users reach the server, such as `https://mq.example.org`. Requests for its host name are "
-        "accepted.",
+        "URL at which users reach the server, such as `https://mq.example.org`, or `https://example.org/mq` if a proxy "
+        "serves it below a path and removes that path. Requests for its host name are accepted.",
         URL,
     )
     allowed_hosts: str = option(

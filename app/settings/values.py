@@ -158,5 +158,5 @@ ORIGINS: Final = Texts(
 )
 URL: Final = Texts(
     lambda text: not text or is_server_url(text),
-    "the URL of a server, without a path, such as https://mq.example.org",
+    "the URL of a server, such as https://mq.example.org or https://example.org/mq",
 )

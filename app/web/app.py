@@ -14,14 +14,15 @@ from ..access.authenticator import Authenticator
 from ..broker.broker import Broker
 from ..errors import PlainmqError
 from ..telemetry.accesslog import AccessLog
+from .api.console import get_asset, get_docs, get_root
 from .api.consume import ack, extend, nack, pull, stream_work
-from .api.description import description
+from .api.description import openapi_json, openapi_yaml
 from .api.groups import delete_group, get_group, put_group
 from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
-from .api.session import delete_session, post_session, post_ticket
+from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
 from .api.topics import delete_topic, get_topic, list_topics, put_topic
@@ -73,9 +74,14 @@ ROUTES = [
     ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
     ProtectedRoute("POST", "/tickets", post_ticket, KNOWN),
+    ProtectedRoute("GET", "/session", get_session, KNOWN),
     ProtectedRoute("POST", "/session", post_session, KNOWN),
     ProtectedRoute("DELETE", "/session", delete_session, PUBLIC),
-    ProtectedRoute("GET", "/openapi.json", description, PUBLIC),
+    ProtectedRoute("GET", "/", get_root, PUBLIC),
+    ProtectedRoute("GET", "/docs", get_docs, PUBLIC),
+    ProtectedRoute("GET", "/console/{file:path}", get_asset, PUBLIC),
+    ProtectedRoute("GET", "/openapi.json", openapi_json, PUBLIC),
+    ProtectedRoute("GET", "/openapi.yaml", openapi_yaml, PUBLIC),
     ProtectedRoute("GET", "/stats", get_stats, INSPECT),
     ProtectedRoute("GET", "/stats/stream", stream_stats, WATCH),
     ProtectedRoute("GET", "/livez", livez, PUBLIC),
@@ -108,10 +114,13 @@ _ALLOWED = [
 
 
 class Network(msgspec.Struct, frozen=True):
-    """How clients reach the server: through these proxies; `public_host`: by https under this name, if any."""
+    """How clients reach the server: through these proxies; `public_host`: by https under this name, if any;
+    `public_url`: under this address, if it is known. `line_port`: 0 if it is off."""
 
     proxies: Proxies = Proxies()
     public_host: str = ""
+    public_url: str = ""
+    line_port: int = 0
 
 
 def create_app(

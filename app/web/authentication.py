@@ -53,7 +53,7 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     """The grant of the request; UNAUTHENTICATED if it presents nothing. Raises Unauthorised for an invalid token,
     OptionInvalid for a token in the URL."""
     authenticator: Authenticator = request.app.state.authenticator
-    if authenticator.is_anonymous_allowed((request.scope.get("server") or (None,))[0]):
+    if not asks_for_token(request):
         if authenticator.refuses_forwarded and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
             authenticator.refuse_forwarded(signs[0].decode())
         return ANONYMOUS
@@ -74,6 +74,12 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     if (token := _cookie(request)) is not None:
         return authenticator.authenticate(token, address)
     return UNAUTHENTICATED
+
+
+def asks_for_token(request: Request) -> bool:
+    """Whether a client that comes as this one does needs a token."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return not authenticator.is_anonymous_allowed((request.scope.get("server") or (None,))[0])
 
 
 def _stream_of(request: Request) -> str:

@@ -1,17 +1,11 @@
 """The request that a client probably meant, when its path or method does not exist."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
+from typing import Final, NamedTuple
 
 from starlette.routing import Route
-
-from ..errors import PlainmqError
-from ..log.groups.group import parse_group
-from ..messages.message import parse_id
-from ..messages.topic import parse_pattern, parse_topic
 
 _MAX_PATH: Final = 200  # characters; a longer path gets no suggestion
 _MIN_LIKENESS: Final = 0.7  # of 1.0: `message` and `messages` have 0.93, `stream` and `streams` 0.92
@@ -22,17 +16,13 @@ _SYNONYMS: Final = {
 }  # fmt: skip
 
 
-_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {"topic": parse_topic, "group": parse_group, "id": parse_id}
-_TAKE_PATTERNS: Final = {("GET", "/topics/{topic:path}/messages"), ("GET", "/topics/{topic:path}/stream")}
-
-
 class _Fit(NamedTuple):
     likeness: float
     words: int  # segments of the route's path that are not parameters
     path: str  # the request's path with the words of the route
 
 
-def nearest(method: str, path: str, routes: Sequence[Route]) -> str | None:
+def nearest(method: str, path: str, routes: Iterable[Route]) -> str | None:
     """The most similar request: `POST /topics/foo/messages` for a POST to `/topics/foo/message`. `path`: as it was
     sent. None if the path is right, or similar to none."""
     if len(path) > _MAX_PATH:
@@ -46,28 +36,7 @@ def nearest(method: str, path: str, routes: Sequence[Route]) -> str | None:
         return None
     if not near and not exact:
         near = list(_with_one_more_word(templates, segments))
-    near = [fit for fit in near if _is_accepted(method, fit.path, routes)]
     return f"{method} {max(near, key=lambda fit: fit[:2]).path}" if near else None
-
-
-def _is_accepted(method: str, path: str, routes: Sequence[Route]) -> bool:
-    """True if the server has such a request, with valid parameters: else it would be refused as well. Of the routes of
-    a path the first one counts, so `PUT /topics/foo/messages` is none of the topic `foo/messages`."""
-    shape = next((route.path for route in routes if route.path_regex.match(path)), "")
-    same = (route for route in routes if route.path == shape and method in (route.methods or ()))
-    match = next((route.path_regex.match(unquote(path)) for route in same), None)
-    return match is not None and all(
-        _is_valid(name, value, (method, shape) in _TAKE_PATTERNS) for name, value in match.groupdict().items()
-    )
-
-
-def _is_valid(parameter: str, value: str, patterns: bool) -> bool:
-    parse = parse_pattern if parameter == "topic" and patterns else _PARSERS[parameter]
-    try:
-        parse(value)
-    except PlainmqError:
-        return False
-    return True
 
 
 def _with_one_more_word(templates: Iterable[Sequence[str]], segments: Sequence[str]) -> Iterator[_Fit]:

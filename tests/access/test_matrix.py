@@ -223,7 +223,7 @@ class Place:
 
     def request(self, door: ProtectedRoute) -> dict[str, Any]:
         (method,) = (door.methods or set()) - {"HEAD"}
-        path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g")
+        path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g", file="main.js")
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}

@@ -1,5 +1,8 @@
-"""For browsers. POST /session puts the token into a cookie that no script can read, and DELETE /session removes it.
-POST /tickets is for the EventSource of a page that has a token and cannot use the cookie.
+"""Who a client is, and what helps browsers.
+
+GET /session says who is asking and what they may do. POST /session puts the token into a cookie that no script can
+read, and DELETE /session removes it. POST /tickets is for the EventSource of a page that has a token and cannot use the
+cookie.
 """
 
 from typing import Final
@@ -8,13 +11,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...access.authenticator import Authenticator
-from ...access.grant import ANONYMOUS
+from ...access.grant import ANONYMOUS, Right
 from ...messages.message import rfc3339
 from ..authentication import cookie_name, grant_of, is_secure, presented_token
 from ..query import read_options
 from ..responses import json_answer
 
 _NEVER_STORED: Final = {"Cache-Control": "no-store"}
+
+
+async def get_session(request: Request) -> Response:
+    read_options(request, {})
+    grant = grant_of(request)
+    record = {
+        "name": None if grant is ANONYMOUS else grant.name,
+        "anonymous": grant is ANONYMOUS,
+        "expires": None if grant.expires is None else rfc3339(grant.expires),
+        "rights": {right.value: getattr(grant, right).names for right in Right},
+    }
+    return json_answer(record, headers=_NEVER_STORED)
 
 
 async def post_session(request: Request) -> Response:

@@ -1,0 +1,56 @@
+/** The server's statistics: the newest sample and those before, shared by all screens. */
+
+import { get } from './api.js'
+import { EventStream } from './events.js'
+
+const KEPT = 300 // samples
+
+export class Stats {
+  /** `onChange()` is called for each sample and each change of `state` (as of EventStream). */
+  constructor(onChange) {
+    this.samples = []
+    this.server = null
+    this.state = 'connecting'
+    this.problem = null
+    this.onChange = onChange
+    this.stream = new EventStream('stats/stream', {}, {
+      onEvents: events => this.take(events),
+      onState: (state, problem = null) => this.enter(state, problem),
+    })
+  }
+
+  get now() {
+    return this.samples.at(-1) ?? null
+  }
+
+  close() {
+    this.stream.close()
+  }
+
+  async enter(state, problem) {
+    this.state = state
+    this.problem = problem
+    this.onChange()
+    if (state === 'open') await this.fill()
+  }
+
+  /** What happened before the page was opened, or while the connection was lost. */
+  async fill() {
+    try {
+      const { server, history } = await get('stats', { history: true })
+      this.server = server
+      this.samples = history.slice(-KEPT)
+      this.onChange()
+    } catch (problem) {
+      this.problem = problem
+    }
+  }
+
+  take(events) {
+    for (const event of events) {
+      if (event.type === 'stats') this.samples.push(JSON.parse(event.data))
+    }
+    this.samples.splice(0, this.samples.length - KEPT)
+    this.onChange()
+  }
+}

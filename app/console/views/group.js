@@ -1,0 +1,215 @@
+/** One group: the life of its messages with live counts, what is stuck, and what can be done about it. */
+
+import { html, nothing } from '../vendor/lit-html.js'
+import { ask, get, groupPath, send } from '../api.js'
+import { duration, number, plural } from '../format.js'
+import { bodyText, problemNote, size, table, time, topicLink, visible } from '../ui.js'
+
+const INTERVAL = 2_000 // milliseconds
+const STATES = ['ready', 'leased', 'delayed', 'dead']
+const PAGE = 50 // messages
+
+export class Group {
+  constructor(app, [topic = '', group = ''], query) {
+    this.app = app
+    this.topic = topic
+    this.group = group
+    this.title = `${group} of ${topic}`
+    this.shown = STATES.includes(query.get('state')) ? query.get('state') : 'leased'
+    this.state = null
+    this.jobs = []
+    this.after = [] // where the pages before began
+    this.next = null
+    this.chosen = new Set()
+    this.problem = null
+  }
+
+  start() {
+    this.load()
+    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
+    this.seconds = setInterval(() => this.app.redraw(), 1_000) // leases count down
+  }
+
+  stop() {
+    clearInterval(this.timer)
+    clearInterval(this.seconds)
+  }
+
+  async load() {
+    try {
+      this.state = await get(groupPath(this.topic, this.group))
+      const page = await get('jobs', { topic: this.topic, group: this.group, state: this.shown, after: this.after.at(-1), limit: PAGE })
+      this.jobs = page.jobs
+      this.next = page.next
+      this.problem = null
+    } catch (problem) {
+      if (problem.status === 401) this.app.expired()
+      this.problem = problem
+    }
+    this.app.redraw()
+  }
+
+  choose(state) {
+    Object.assign(this, { shown: state, after: [], jobs: [], next: null })
+    this.chosen.clear()
+    this.app.remember({ state: state === 'leased' ? '' : state })
+    this.load()
+  }
+
+  turn(after) {
+    this.after = after
+    this.load()
+  }
+
+  // Actions
+
+  async act(verb, json, { title, text, action, word, done, parameters }) {
+    if (title && !(await this.app.dialogs.confirm({ title, text, action, word }))) return
+    await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters }), done)
+    this.chosen.clear()
+    await this.load()
+  }
+
+  ids() {
+    return [...this.chosen]
+  }
+
+  redrive(all) {
+    const count = all ? this.state.dead_letters.kept : this.chosen.size
+    return this.act('redrive', all ? { all: true } : { ids: this.ids() }, {
+      title: `Redrive ${plural(count, 'message')}?`,
+      text: `They go back to ${this.group} alone, with new attempts. Other groups and subscribers do not see them again.`,
+      action: 'Redrive',
+      parameters: all && this.rate ? { rate: this.rate } : {},
+      done: answer => `${plural(answer.redriven ?? Object.values(answer.results ?? {}).filter(result => result === 'done').length, 'message')} went back.`,
+    })
+  }
+
+  release() {
+    return this.act('release', { ids: this.ids() }, {
+      title: `Release ${plural(this.chosen.size, 'message')}?`,
+      text: 'Each is handed out again at once. A consumer that still works on it can no longer ack it.',
+      action: 'Release', done: 'Released.',
+    })
+  }
+
+  skip() {
+    return this.act('skip', { ids: this.ids() }, {
+      title: `Skip ${plural(this.chosen.size, 'message')}?`, text: `${this.group} will never get them again. Other groups will.`,
+      action: 'Skip', word: 'skip', done: 'Skipped.',
+    })
+  }
+
+  seek(event) {
+    event.preventDefault()
+    const to = event.target.elements.to.value.trim()
+    return this.act('seek', { to }, {
+      title: `Move ${this.group} to ${to}?`,
+      text: 'Everything up to there counts as done for this group, and everything behind it is handed out (again). Leases behind it stay.',
+      action: 'Move', word: this.group, done: 'Moved.',
+    })
+  }
+
+  pause() {
+    const verb = this.state.paused ? 'resume' : 'pause'
+    return this.act(verb, undefined, { done: `The group is ${verb}d.` })
+  }
+
+  async remove() {
+    const agreed = await this.app.dialogs.confirm({
+      title: `Delete ${this.group}?`, text: `Its consumers end, and ${plural(this.state.lag, 'message')} that it has not acked are no longer held for it.`,
+      action: 'Delete', word: this.group,
+    })
+    if (agreed && (await this.app.attempt(() => send('DELETE', groupPath(this.topic, this.group)), `${this.group} is deleted.`))) this.app.go('/groups')
+  }
+
+  // Drawing
+
+  view() {
+    const { state } = this
+    if (!state) return html`<h1>${this.group}</h1>${problemNote(this.problem) === nothing ? html`<p aria-busy="true">Loading …</p>` : problemNote(this.problem)}`
+    const admin = this.app.session.may('admin', this.topic)
+    return html`<h1>${this.group} <small>of ${topicLink(this.topic)}</small>${state.paused ? html` <b class="badge">paused</b>` : nothing}</h1>
+      ${problemNote(this.problem)}
+      ${this.life(state)}
+      <p>${plural(state.workers, 'consumer')}; lease ${state.ack_timeout}; dead after ${plural(state.max_deliveries, 'delivery').replace('deliverys', 'deliveries')}, to ${topicLink(state.dead_letter)};
+        ${state.oldest ? html`the oldest waits since ${time(state.oldest.time)}` : 'nothing waits'}</p>
+      ${this.list(admin)}
+      ${admin ? this.settings(state) : nothing}`
+  }
+
+  /** The life of a message as a picture, with the counts in it. */
+  life(state) {
+    const stage = (name, count) => html`<li><button class="stage ${name}" aria-pressed=${this.shown === name} @click=${() => this.choose(name)}>
+      <b>${number(count)}</b> ${name}</button></li>`
+    return html`<ol class="life" aria-label="The life of a message in this group">
+      ${stage('ready', state.ready)}${stage('leased', state.leased)}
+      <li><span class="stage acked"><b>${number(state.acked)}</b> acked</span></li>
+      ${stage('delayed', state.delayed)}${stage('dead', state.dead_letters.kept)}
+    </ol>`
+  }
+
+  list(admin) {
+    const columns = [
+      ...(admin ? [{ title: '', cell: job => html`<input type="checkbox" aria-label="Choose ${job.id}" .checked=${this.chosen.has(job.id)} @change=${event => this.mark(job.id, event.target.checked)}>` }] : []),
+      { title: 'Message', cell: job => html`<code>${job.id}</code> ${time(job.time)}` },
+      ...COLUMNS[this.shown],
+      { title: 'Body', cell: job => html`<details><summary>${job.content_type}, ${size(job)}</summary>${job.data === undefined && job.data_base64 === undefined ? html`<p class="hint">needs the right subscribe</p>` : html`<pre>${bodyText(job, 'auto')}</pre>`}</details>` },
+    ]
+    return html`<section aria-labelledby="jobs"><h2 id="jobs">${this.shown[0].toUpperCase() + this.shown.slice(1)}</h2>
+      ${admin ? this.actions() : nothing}
+      ${table(`Messages that are ${this.shown}`, columns, this.jobs, { empty: `No message is ${this.shown}.` })}
+      <p class="actions">
+        <button ?disabled=${!this.after.length} @click=${() => this.turn(this.after.slice(0, -1))}>Previous</button>
+        <button ?disabled=${!this.next} @click=${() => this.turn([...this.after, this.next])}>Next</button></p>
+    </section>`
+  }
+
+  mark(id, chosen) {
+    this.chosen[chosen ? 'add' : 'delete'](id)
+    this.app.redraw()
+  }
+
+  actions() {
+    const none = !this.chosen.size
+    if (this.shown === 'dead') {
+      return html`<p class="actions"><button class="primary" ?disabled=${none} @click=${() => this.redrive(false)}>Redrive chosen</button>
+        <button ?disabled=${!this.state.dead_letters.kept} @click=${() => this.redrive(true)}>Redrive all</button>
+        <label>at most <input size="6" type="number" min="1" placeholder="any" @input=${event => (this.rate = event.target.value)}> a second</label></p>`
+    }
+    return html`<p class="actions">
+      ${this.shown === 'ready' ? nothing : html`<button ?disabled=${none} @click=${() => this.release()}>Release chosen</button>`}
+      <button class="danger" ?disabled=${none} @click=${() => this.skip()}>Skip chosen …</button></p>`
+  }
+
+  settings(state) {
+    return html`<details><summary>Operations</summary>
+      <form class="bar" @submit=${event => this.seek(event)}>
+        <label>Move to <input name="to" required list="places" placeholder="an id or a time"></label>
+        <datalist id="places"><option value="earliest"></option><option value="latest"></option></datalist><button>Move …</button></form>
+      <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume' : 'Pause'}</button>
+        <button class="danger" @click=${() => this.remove()}>Delete …</button></p>
+    </details>`
+  }
+}
+
+const left = until => {
+  const seconds = (Date.parse(until) - Date.now()) / 1_000
+  return seconds > 0 ? duration(Math.ceil(seconds)) : 'now'
+}
+
+const FAILURE = [
+  { title: 'Attempt', number: true, cell: job => job.attempt ?? job.attempts ?? '–' },
+  { title: 'Reason', cell: job => visible(job.reason ?? '') || '–' },
+]
+const COLUMNS = {
+  ready: FAILURE,
+  leased: [
+    { title: 'Attempt', number: true, cell: job => job.attempt },
+    { title: 'Consumer', cell: job => job.consumer ?? '–' },
+    { title: 'Since', cell: job => time(job.since) },
+    { title: 'Left', number: true, cell: job => left(job.until) },
+  ],
+  delayed: [...FAILURE, { title: 'Again in', number: true, cell: job => left(job.due) }],
+  dead: [...FAILURE, { title: 'Last failure', cell: job => time(job.last_failure) }],
+}

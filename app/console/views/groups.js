@@ -1,0 +1,84 @@
+/** The groups of all topics. */
+
+import { html, nothing } from '../vendor/lit-html.js'
+import { pages } from '../api.js'
+import { number } from '../format.js'
+import { groupLink, problemNote, table, time, topicLink } from '../ui.js'
+
+const SHOWN = 200 // rows
+const INTERVAL = 5_000 // milliseconds
+const lag = row => row.ready + row.leased + row.delayed
+const ORDERS = {
+  topic: (a, b) => (a.topic + a.group < b.topic + b.group ? -1 : 1),
+  '-lag': (a, b) => lag(b) - lag(a),
+  '-leased': (a, b) => b.leased - a.leased,
+  '-dead': (a, b) => b.dead_letters.kept - a.dead_letters.kept,
+}
+const COLUMNS = [
+  { title: 'Topic', sort: 'topic', cell: row => topicLink(row.topic) },
+  { title: 'Group', cell: row => html`${groupLink(row.topic, row.group)}${row.paused ? html` <b class="badge">paused</b>` : nothing}` },
+  { title: 'Lag', sort: '-lag', number: true, cell: row => number(lag(row)) },
+  { title: 'Ready', number: true, cell: row => number(row.ready) },
+  { title: 'Leased', sort: '-leased', number: true, cell: row => number(row.leased) },
+  { title: 'Delayed', number: true, cell: row => number(row.delayed) },
+  { title: 'Dead', sort: '-dead', number: true, cell: row => number(row.dead_letters.kept) },
+  { title: 'Acked', number: true, cell: row => number(row.acked) },
+  { title: 'Oldest', cell: row => time(row.oldest?.time) },
+  { title: 'Consumers', number: true, cell: row => number(row.workers) },
+]
+
+export class Groups {
+  title = 'Groups'
+
+  constructor(app, _names, query) {
+    this.app = app
+    this.filter = query.get('filter') ?? ''
+    this.sort = ORDERS[query.get('sort')] ? query.get('sort') : '-lag'
+    this.groups = []
+    this.problem = null
+  }
+
+  start() {
+    this.load()
+    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
+  }
+
+  stop() {
+    clearInterval(this.timer)
+  }
+
+  async load() {
+    const found = []
+    try {
+      for await (const page of pages('groups', 'groups')) found.push(...page)
+      this.groups = found
+      this.problem = null
+    } catch (problem) {
+      if (problem.status === 401) this.app.expired()
+      this.problem = problem
+    }
+    this.app.redraw()
+  }
+
+  choose(changes) {
+    Object.assign(this, changes)
+    this.app.remember({ filter: this.filter, sort: this.sort === '-lag' ? '' : this.sort })
+    this.app.redraw()
+  }
+
+  view() {
+    const wanted = this.filter.toLowerCase()
+    const found = this.groups
+      .filter(row => `${row.topic} ${row.group}`.toLowerCase().includes(wanted))
+      .sort(ORDERS[this.sort])
+    return html`<h1>Groups</h1>
+      <div class="bar"><label>Filter <input data-filter type="search" .value=${this.filter}
+          @input=${event => this.choose({ filter: event.target.value })}></label>
+        <p role="status">${number(found.length)} of ${number(this.groups.length)} groups${found.length > SHOWN ? `, the first ${SHOWN} are shown` : ''}</p></div>
+      ${problemNote(this.problem)}
+      ${table('Groups', COLUMNS, found.slice(0, SHOWN), {
+        sorted: this.sort, onSort: sort => this.choose({ sort }), mark: row => (row.dead_letters.kept ? 'marked' : ''),
+        empty: 'No groups. The first pull, or PUT /topics/TOPIC/groups/NAME, makes one.',
+      })}`
+  }
+}

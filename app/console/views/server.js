@@ -1,0 +1,56 @@
+/** The server: its limits and how full they are, and the settings in force. */
+
+import { html } from '../vendor/lit-html.js'
+import { get } from '../api.js'
+import { number } from '../format.js'
+import { problemNote, table, time } from '../ui.js'
+
+const SETTINGS = [
+  { title: 'Setting', cell: row => html`<code>${row.name}</code>` },
+  { title: 'Value', cell: row => html`<code>${row.value}</code>` },
+  { title: 'From', cell: row => row.source },
+  { title: 'Meaning', cell: row => row.help },
+]
+const LIMITS = [
+  { title: 'Limit', cell: row => row.name },
+  { title: 'Used', number: true, cell: row => number(row.used) },
+  { title: 'Of', number: true, cell: row => number(row.limit) },
+  { title: '', cell: row => html`<meter aria-label=${row.name} min="0" max=${row.limit} high=${0.8 * row.limit} value=${row.used}></meter>` },
+]
+
+export class Server {
+  title = 'Server'
+
+  constructor(app) {
+    this.app = app
+    this.server = null
+    this.problem = null
+    this.all = false
+  }
+
+  start() {
+    this.load()
+  }
+
+  async load() {
+    try {
+      this.server = await get('server')
+      this.problem = null
+    } catch (problem) {
+      if (problem.status === 401) this.app.expired()
+      this.problem = problem
+    }
+    this.app.redraw()
+  }
+
+  view() {
+    const { server } = this
+    if (!server) return html`<h1>Server</h1>${problemNote(this.problem)}`
+    const settings = server.settings.filter(row => this.all || row.source !== 'default')
+    return html`<h1>Server</h1>
+      <p>plainmq ${server.version}, engine ${server.engine}, durability ${server.durability}, epoch ${server.epoch}, started ${time(server.started)}</p>
+      ${table('Limits', LIMITS, server.limits)}
+      <label class="bar"><input type="checkbox" .checked=${this.all} @change=${event => { this.all = event.target.checked; this.app.redraw() }}> Show settings that have their default, too</label>
+      ${table('Settings', SETTINGS, settings, { empty: 'All settings have their defaults.' })}`
+  }
+}

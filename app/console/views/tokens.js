@@ -1,0 +1,85 @@
+/** Tokens by name and rights: make one, and revoke one. */
+
+import { html, nothing } from '../vendor/lit-html.js'
+import { ask, get, send } from '../api.js'
+import { problemNote, table, time } from '../ui.js'
+
+const RIGHTS = {
+  publish: 'publish messages', subscribe: 'read messages', consume: 'work in groups', view: 'see names, state and figures',
+  admin: 'list, configure and delete',
+}
+
+export class Tokens {
+  title = 'Tokens'
+
+  constructor(app) {
+    this.app = app
+    this.tokens = []
+    this.made = null
+    this.problem = null
+  }
+
+  start() {
+    this.load()
+  }
+
+  async load() {
+    try {
+      this.tokens = (await get('tokens')).tokens
+      this.problem = null
+    } catch (problem) {
+      if (problem.status === 401) this.app.expired()
+      this.problem = problem
+    }
+    this.app.redraw()
+  }
+
+  async create(event) {
+    event.preventDefault()
+    const form = event.target
+    const fields = new FormData(form)
+    const json = { name: fields.get('name') }
+    for (const right of Object.keys(RIGHTS)) {
+      const patterns = fields.get(right).split(/[\s,]+/).filter(Boolean)
+      if (patterns.length) json[right] = patterns
+    }
+    if (fields.get('expires')) json.expires = fields.get('expires')
+    const made = await this.app.attempt(async () => (this.made = await ask('POST', 'tokens', { json })), 'The token is made.')
+    if (made) form.reset()
+    this.load()
+  }
+
+  async revoke(token) {
+    const agreed = await this.app.dialogs.confirm({
+      title: `Revoke ${token.name}?`, text: 'Its streams end at once, and its requests are refused.', action: 'Revoke', word: token.name,
+    })
+    if (agreed) await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`), `${token.name} is revoked.`)
+    this.load()
+  }
+
+  view() {
+    const admin = this.app.session.may('admin')
+    const columns = [
+      { title: 'Name', cell: token => token.name },
+      ...Object.keys(RIGHTS).map(right => ({ title: right, cell: token => (token[right] ?? []).join(', ') || '–' })),
+      { title: 'Expires', cell: token => (token.expires ? time(token.expires) : 'never') },
+      { title: '', cell: token => (admin ? html`<button class="danger" @click=${() => this.revoke(token)}>Revoke …</button>` : nothing) },
+    ]
+    return html`<h1>Tokens</h1>
+      ${problemNote(this.problem)}
+      ${this.made ? html`<section class="made" role="alert"><p>This is the token of <b>${this.made.name}</b>. It is shown only now:</p>
+        <pre tabindex="0">${this.made.token}</pre><button @click=${() => { this.made = null; this.app.redraw() }}>I have copied it</button></section>` : nothing}
+      ${table('Tokens', columns, this.tokens, { empty: 'There are no tokens: nobody is asked for one.' })}
+      ${admin ? this.form() : nothing}`
+  }
+
+  form() {
+    return html`<details><summary>Make a token</summary>
+      <form class="fields" @submit=${event => this.create(event)}>
+        <label>Name <input name="name" required maxlength="64"></label>
+        ${Object.entries(RIGHTS).map(([right, meaning]) => html`<label>${right}: ${meaning} <input name=${right} placeholder="patterns, such as orders.** or **"></label>`)}
+        <label>Expires in <input name="expires" placeholder="never, or such as 30d"></label>
+        <button class="primary">Make</button>
+      </form></details>`
+  }
+}
