@@ -24,6 +24,9 @@ class File(NamedTuple):
 
 FILES: Final = (
     File("lit-html@3.3.3", "package/lit-html.js", "lit-html.js"),
+    File("lit-html@3.3.3", "package/directive.js", "directive.js"),
+    File("lit-html@3.3.3", "package/directive-helpers.js", "directive-helpers.js"),
+    File("lit-html@3.3.3", "package/directives/repeat.js", "directives/repeat.js"),
     File("swagger-ui-dist@5.35.0", "package/swagger-ui-bundle.js", "swagger-ui-bundle.js.gz"),
     File("swagger-ui-dist@5.35.0", "package/swagger-ui.css", "swagger-ui.css.gz"),
     File("swagger-ui-dist@5.35.0", "package/swagger-ui-bundle.js.LICENSE.txt", "swagger-ui-bundle.js.LICENSE.txt"),
@@ -53,6 +56,7 @@ def main(update: bool) -> int:
         for file in FILES:
             content = released(file, Path(folder))
             if update:
+                (VENDOR / file.name).parent.mkdir(exist_ok=True)
                 (VENDOR / file.name).write_bytes(content)
             elif unpacked(file.name, (VENDOR / file.name).read_bytes()) != unpacked(file.name, content):
                 different.append(file.name)

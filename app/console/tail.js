@@ -3,8 +3,8 @@
 import { get, topicPath } from './api.js'
 import { EventStream } from './events.js'
 
-export const SHOWN = 500 // messages in the page
-const DRAW_INTERVAL = 100 // milliseconds between two drawings while messages arrive
+export const SHOWN = 200 // messages in the page
+const DRAW_INTERVAL = 200 // milliseconds between two drawings while messages arrive
 const OLDER = 100 // messages that are fetched at once
 const CONTROL = new Set(['gap', 'bye', 'busy'])
 

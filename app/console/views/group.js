@@ -4,14 +4,16 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { ask, get, groupPath, send } from '../api.js'
 import { duration, number, plural } from '../format.js'
 import { bodyText, problemNote, size, table, time, topicLink, visible } from '../ui.js'
+import { Screen } from './screen.js'
 
-const INTERVAL = 2_000 // milliseconds
 const STATES = ['ready', 'leased', 'delayed', 'dead']
 const PAGE = 50 // messages
 
-export class Group {
+export class Group extends Screen {
+  interval = 2_000
+
   constructor(app, [topic = '', group = ''], query) {
-    this.app = app
+    super(app)
     this.topic = topic
     this.group = group
     this.title = `${group} of ${topic}`
@@ -21,44 +23,38 @@ export class Group {
     this.after = [] // where the pages before began
     this.next = null
     this.chosen = new Set()
-    this.problem = null
   }
 
   start() {
-    this.load()
-    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
+    super.start()
     this.seconds = setInterval(() => this.app.redraw(), 1_000) // leases count down
   }
 
   stop() {
-    clearInterval(this.timer)
+    super.stop()
     clearInterval(this.seconds)
   }
 
   async load() {
-    try {
-      this.state = await get(groupPath(this.topic, this.group))
-      const page = await get('jobs', { topic: this.topic, group: this.group, state: this.shown, after: this.after.at(-1), limit: PAGE })
-      this.jobs = page.jobs
-      this.next = page.next
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
-    }
-    this.app.redraw()
+    this.state = await get(groupPath(this.topic, this.group))
+    const { shown } = this
+    const page = await get('jobs', { topic: this.topic, group: this.group, state: shown, after: this.after.at(-1), limit: PAGE })
+    if (shown === this.shown) Object.assign(this, { jobs: page.jobs, next: page.next })
   }
 
-  choose(state) {
-    Object.assign(this, { shown: state, after: [], jobs: [], next: null })
+  show(state) {
     this.chosen.clear()
-    this.app.remember({ state: state === 'leased' ? '' : state })
-    this.load()
+    this.choose({ shown: state, after: [], jobs: [], next: null })
+    this.refresh()
+  }
+
+  inAddress() {
+    return { state: this.shown === 'leased' ? '' : this.shown }
   }
 
   turn(after) {
     this.after = after
-    this.load()
+    this.refresh()
   }
 
   // Actions
@@ -67,7 +63,7 @@ export class Group {
     if (title && !(await this.app.dialogs.confirm({ title, text, action, word }))) return
     await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters }), done)
     this.chosen.clear()
-    await this.load()
+    await this.refresh()
   }
 
   ids() {
@@ -127,7 +123,7 @@ export class Group {
 
   view() {
     const { state } = this
-    if (!state) return html`<h1>${this.group}</h1>${problemNote(this.problem) === nothing ? html`<p aria-busy="true">Loading …</p>` : problemNote(this.problem)}`
+    if (!state) return html`<h1>${this.group}</h1>${this.problem ? problemNote(this.problem) : html`<p aria-busy="true">Loading …</p>`}`
     const admin = this.app.session.may('admin', this.topic)
     return html`<h1>${this.group} <small>of ${topicLink(this.topic)}</small>${state.paused ? html` <b class="badge">paused</b>` : nothing}</h1>
       ${problemNote(this.problem)}
@@ -140,7 +136,7 @@ export class Group {
 
   /** The life of a message as a picture, with the counts in it. */
   life(state) {
-    const stage = (name, count) => html`<li><button class="stage ${name}" aria-pressed=${this.shown === name} @click=${() => this.choose(name)}>
+    const stage = (name, count) => html`<li><button class="stage ${name}" aria-pressed=${this.shown === name} @click=${() => this.show(name)}>
       <b>${number(count)}</b> ${name}</button></li>`
     return html`<ol class="life" aria-label="The life of a message in this group">
       ${stage('ready', state.ready)}${stage('leased', state.leased)}

@@ -4,9 +4,9 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { pages } from '../api.js'
 import { number } from '../format.js'
 import { groupLink, problemNote, table, time, topicLink } from '../ui.js'
+import { Screen } from './screen.js'
 
 const SHOWN = 200 // rows
-const INTERVAL = 5_000 // milliseconds
 const lag = row => row.ready + row.leased + row.delayed
 const ORDERS = {
   topic: (a, b) => (a.topic + a.group < b.topic + b.group ? -1 : 1),
@@ -27,43 +27,24 @@ const COLUMNS = [
   { title: 'Consumers', number: true, cell: row => number(row.workers) },
 ]
 
-export class Groups {
+export class Groups extends Screen {
   title = 'Groups'
 
   constructor(app, _names, query) {
-    this.app = app
+    super(app)
     this.filter = query.get('filter') ?? ''
     this.sort = ORDERS[query.get('sort')] ? query.get('sort') : '-lag'
     this.groups = []
-    this.problem = null
-  }
-
-  start() {
-    this.load()
-    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
-  }
-
-  stop() {
-    clearInterval(this.timer)
   }
 
   async load() {
     const found = []
-    try {
-      for await (const page of pages('groups', 'groups')) found.push(...page)
-      this.groups = found
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
-    }
-    this.app.redraw()
+    for await (const page of pages('groups', 'groups')) found.push(...page)
+    this.groups = found
   }
 
-  choose(changes) {
-    Object.assign(this, changes)
-    this.app.remember({ filter: this.filter, sort: this.sort === '-lag' ? '' : this.sort })
-    this.app.redraw()
+  inAddress() {
+    return { filter: this.filter, sort: this.sort === '-lag' ? '' : this.sort }
   }
 
   view() {

@@ -5,9 +5,9 @@ import { get } from '../api.js'
 import { sparkline } from '../chart.js'
 import { bytes, duration, number, plural } from '../format.js'
 import { groupLink, problemNote, time } from '../ui.js'
+import { Screen } from './screen.js'
 import { Tour } from './tour.js'
 
-const GROUPS_INTERVAL = 5_000 // milliseconds
 const RATES = [
   ['published', 'Published', 'Messages accepted a second'],
   ['delivered', 'Delivered', 'Messages written to subscribers or handed to consumers a second'],
@@ -17,35 +17,22 @@ const RATES = [
 const FULL = 0.8 // part of the memory that is worth a warning
 const LATE = 0.1 // seconds of loop delay that are
 
-export class Overview {
+export class Overview extends Screen {
   title = 'Overview'
 
   constructor(app) {
-    this.app = app
+    super(app)
     this.groups = []
-    this.problem = null
     this.tour = new Tour(app)
   }
 
-  start() {
-    this.timer = setInterval(() => this.load(), GROUPS_INTERVAL)
-    this.load()
-  }
-
   stop() {
-    clearInterval(this.timer)
+    super.stop()
     this.tour.stop()
   }
 
   async load() {
-    if (!this.app.stats || document.hidden) return
-    try {
-      this.groups = (await get('groups', { sort: '-dead', limit: 100 })).groups
-      this.problem = null
-    } catch (problem) {
-      this.problem = problem
-    }
-    this.app.redraw()
+    if (this.app.stats) this.groups = (await get('groups', { sort: '-dead', limit: 100 })).groups
   }
 
   /** Sentences, the most urgent first, each with a link to where one can act. */

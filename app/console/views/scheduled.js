@@ -4,53 +4,38 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { get, send } from '../api.js'
 import { number } from '../format.js'
 import { bodyText, problemNote, table, time, topicLink } from '../ui.js'
+import { Screen } from './screen.js'
 
-const INTERVAL = 5_000 // milliseconds
-
-export class Scheduled {
+export class Scheduled extends Screen {
   title = 'Scheduled'
 
   constructor(app, _names, query) {
-    this.app = app
+    super(app)
     this.match = query.get('match') ?? ''
     this.items = []
     this.after = []
     this.next = null
-    this.problem = null
-  }
-
-  start() {
-    this.load()
-    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
-  }
-
-  stop() {
-    clearInterval(this.timer)
   }
 
   async load() {
-    try {
-      const page = await get('scheduled', { match: this.match, after: this.after.at(-1) })
-      this.items = page.scheduled
-      this.next = page.next
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
-    }
-    this.app.redraw()
+    const page = await get('scheduled', { match: this.match, after: this.after.at(-1) })
+    this.items = page.scheduled
+    this.next = page.next
   }
 
   turn(after) {
     this.after = after
-    this.load()
+    this.refresh()
   }
 
   filter(event) {
     event.preventDefault()
-    this.match = event.target.elements.match.value.trim()
-    this.app.remember({ match: this.match })
+    this.choose({ match: event.target.elements.match.value.trim() })
     this.turn([])
+  }
+
+  inAddress() {
+    return { match: this.match }
   }
 
   async cancel(item) {
@@ -58,12 +43,12 @@ export class Scheduled {
       title: 'Cancel this message?', text: `It would be published to ${item.topic} ${new Date(item.due).toLocaleString()}.`, action: 'Cancel the message',
     })
     if (agreed) await this.app.attempt(() => send('DELETE', `scheduled/${item.id}`), 'Cancelled.')
-    this.load()
+    this.refresh()
   }
 
   async publish(item) {
     await this.app.attempt(() => send('POST', `scheduled/${item.id}/publish`), 'Published.')
-    this.load()
+    this.refresh()
   }
 
   view() {

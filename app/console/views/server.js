@@ -4,6 +4,7 @@ import { html } from '../vendor/lit-html.js'
 import { get } from '../api.js'
 import { number } from '../format.js'
 import { problemNote, table, time } from '../ui.js'
+import { Screen } from './screen.js'
 
 const SETTINGS = [
   { title: 'Setting', cell: row => html`<code>${row.name}</code>` },
@@ -18,29 +19,17 @@ const LIMITS = [
   { title: '', cell: row => html`<meter aria-label=${row.name} min="0" max=${row.limit} high=${0.8 * row.limit} value=${row.used}></meter>` },
 ]
 
-export class Server {
+export class Server extends Screen {
   title = 'Server'
 
   constructor(app) {
-    this.app = app
+    super(app)
     this.server = null
-    this.problem = null
     this.all = false
   }
 
-  start() {
-    this.load()
-  }
-
   async load() {
-    try {
-      this.server = await get('server')
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
-    }
-    this.app.redraw()
+    this.server = await get('server')
   }
 
   view() {

@@ -4,9 +4,9 @@ import { html } from '../vendor/lit-html.js'
 import { pages } from '../api.js'
 import { number } from '../format.js'
 import { problemNote, table, time } from '../ui.js'
+import { Screen } from './screen.js'
 
 const SHOWN = 500 // rows
-const INTERVAL = 5_000 // milliseconds
 const COLUMNS = [
   { title: 'Client', cell: row => row.client ?? '–' },
   { title: 'Kind', cell: row => row.kind },
@@ -16,39 +16,26 @@ const COLUMNS = [
   { title: 'Position', cell: row => (row.position === undefined ? '–' : row.position === null ? 'live' : html`<code>${row.position}</code>`) },
 ]
 
-export class Subscribers {
+export class Subscribers extends Screen {
   title = 'Subscribers'
 
   constructor(app, _names, query) {
-    this.app = app
+    super(app)
     this.filter = query.get('filter') ?? ''
     this.rows = []
-    this.problem = null
-  }
-
-  start() {
-    this.load()
-    this.timer = setInterval(() => document.hidden || this.load(), INTERVAL)
-  }
-
-  stop() {
-    clearInterval(this.timer)
   }
 
   async load() {
     const found = []
-    try {
-      for await (const page of pages('subscribers', 'subscribers')) {
-        found.push(...page)
-        if (found.length >= SHOWN) break
-      }
-      this.rows = found
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
+    for await (const page of pages('subscribers', 'subscribers')) {
+      found.push(...page)
+      if (found.length >= SHOWN) break
     }
-    this.app.redraw()
+    this.rows = found
+  }
+
+  inAddress() {
+    return { filter: this.filter }
   }
 
   view() {
@@ -56,7 +43,7 @@ export class Subscribers {
     const found = this.rows.filter(row => JSON.stringify(row).toLowerCase().includes(wanted))
     return html`<h1>Subscribers</h1>
       <div class="bar"><label>Filter <input data-filter type="search" .value=${this.filter}
-          @input=${event => { this.filter = event.target.value; this.app.remember({ filter: this.filter }); this.app.redraw() }}></label>
+          @input=${event => this.choose({ filter: event.target.value })}></label>
         <p role="status">${number(found.length)} shown</p></div>
       ${problemNote(this.problem)}
       ${table('Subscribers and consumers', COLUMNS, found.slice(0, SHOWN), { empty: 'Nobody listens.' })}`

@@ -3,35 +3,25 @@
 import { html, nothing } from '../vendor/lit-html.js'
 import { ask, get, send } from '../api.js'
 import { problemNote, table, time } from '../ui.js'
+import { Screen } from './screen.js'
 
 const RIGHTS = {
   publish: 'publish messages', subscribe: 'read messages', consume: 'work in groups', view: 'see names, state and figures',
   admin: 'list, configure and delete',
 }
 
-export class Tokens {
+export class Tokens extends Screen {
   title = 'Tokens'
+  interval = 0
 
   constructor(app) {
-    this.app = app
+    super(app)
     this.tokens = []
     this.made = null
-    this.problem = null
-  }
-
-  start() {
-    this.load()
   }
 
   async load() {
-    try {
-      this.tokens = (await get('tokens')).tokens
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      this.problem = problem
-    }
-    this.app.redraw()
+    this.tokens = (await get('tokens')).tokens
   }
 
   async create(event) {
@@ -46,7 +36,7 @@ export class Tokens {
     if (fields.get('expires')) json.expires = fields.get('expires')
     const made = await this.app.attempt(async () => (this.made = await ask('POST', 'tokens', { json })), 'The token is made.')
     if (made) form.reset()
-    this.load()
+    this.refresh()
   }
 
   async revoke(token) {
@@ -54,7 +44,7 @@ export class Tokens {
       title: `Revoke ${token.name}?`, text: 'Its streams end at once, and its requests are refused.', action: 'Revoke', word: token.name,
     })
     if (agreed) await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`), `${token.name} is revoked.`)
-    this.load()
+    this.refresh()
   }
 
   view() {

@@ -1,12 +1,13 @@
 /** One topic: its messages as they arrive, a form that publishes, its settings, and who listens. */
 
+import { repeat } from '../vendor/directives/repeat.js'
 import { html, nothing } from '../vendor/lit-html.js'
 import { address, ask, get, send, topicPath } from '../api.js'
 import { bytes, number, plural, quoted } from '../format.js'
 import { isControl, recordOf, SHOWN, Tail } from '../tail.js'
 import { bodyText, groupLink, problemNote, size, table, time, visible } from '../ui.js'
+import { Screen } from './screen.js'
 
-const STATE_INTERVAL = 5_000 // milliseconds
 const FORMS = { auto: 'automatic', text: 'text', json: 'JSON', hex: 'hex' }
 const REASONS = { trimmed: 'retention removed them', epoch: 'the log has begun anew', ahead: 'the id is not given yet' }
 const GROUPS = [
@@ -22,9 +23,9 @@ const OPTIONS = [
   ['priority', 'Priority', '0 to 9'], ['key', 'Key', 'in order, one at a time'],
 ]
 
-export class Topic {
+export class Topic extends Screen {
   constructor(app, [topic = ''], query) {
-    this.app = app
+    super(app)
     this.topic = topic
     this.title = topic
     this.filter = query.get('filter') ?? ''
@@ -32,19 +33,17 @@ export class Topic {
     this.form = FORMS[query.get('form')] ? query.get('form') : 'auto'
     this.state = null
     this.groups = []
-    this.problem = null
     this.draft = { body: '', content_type: '', delivery: 'all' }
   }
 
   start() {
     this.follow()
-    this.load()
-    this.timer = setInterval(() => document.hidden || this.load(), STATE_INTERVAL)
+    super.start()
   }
 
   stop() {
+    super.stop()
     this.tail?.close()
-    clearInterval(this.timer)
   }
 
   follow() {
@@ -58,24 +57,23 @@ export class Topic {
   }
 
   async load() {
-    try {
-      this.state = await get(topicPath(this.topic))
-      this.groups = this.state.groups ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
-      this.problem = null
-    } catch (problem) {
-      if (problem.status === 401) this.app.expired()
-      else if (problem.status !== 404 || this.state) this.problem = problem
-    }
-    this.app.redraw()
+    this.state = await get(topicPath(this.topic))
+    this.groups = this.state.groups ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
+  }
+
+  fail(problem) {
+    if (problem.status !== 404 || this.state) super.fail(problem) // a topic that holds nothing yet is not there
   }
 
   choose(changes) {
-    const before = this.from
-    Object.assign(this, changes)
-    if (this.from !== before) this.follow()
+    const { from } = this
+    super.choose(changes)
+    if (this.from !== from) this.follow()
+  }
+
+  inAddress() {
     const { filter, from, form } = this
-    this.app.remember({ filter, from: from === 'last:50' ? '' : from, form: form === 'auto' ? '' : form })
-    this.app.redraw()
+    return { filter, from: from === 'last:50' ? '' : from, form: form === 'auto' ? '' : form }
   }
 
   // Actions
@@ -100,7 +98,7 @@ export class Topic {
       () => ask('POST', topicPath(this.topic, 'messages'), { body, headers, parameters: this.parameters() }),
       receipt => (receipt.due ? `Scheduled.` : `Published as ${receipt.id}, to ${plural(receipt.subscribers, 'subscriber')}.`),
     )
-    this.load()
+    this.refresh()
   }
 
   async configure(event) {
@@ -108,13 +106,13 @@ export class Topic {
     const form = new FormData(event.target)
     const settings = { max_messages: Number(form.get('max_messages')), max_bytes: Number(form.get('max_bytes')), max_age: form.get('max_age') }
     await this.app.attempt(() => ask('PUT', topicPath(this.topic), { json: settings }), 'The retention is changed.')
-    this.load()
+    this.refresh()
   }
 
   async pause() {
     const verb = this.state.paused ? 'resume' : 'pause'
     await this.app.attempt(() => send('POST', topicPath(this.topic, verb)), `Publishing is ${verb}d.`)
-    this.load()
+    this.refresh()
   }
 
   async purge() {
@@ -124,7 +122,7 @@ export class Topic {
       action: 'Purge', word: this.topic,
     })
     if (agreed) await this.app.attempt(() => ask('POST', topicPath(this.topic, 'purge')), answer => `${plural(answer.purged, 'message')} removed.`)
-    this.load()
+    this.refresh()
   }
 
   async remove() {
@@ -174,7 +172,7 @@ export class Topic {
   messages() {
     const { tail } = this
     const wanted = this.filter.toLowerCase()
-    const shown = tail.entries.slice(-SHOWN * 4).filter(entry => isControl(entry) || !wanted || matches(recordOf(entry), wanted))
+    const shown = tail.entries.filter(entry => isControl(entry) || !wanted || matches(recordOf(entry), wanted))
     return html`<section aria-labelledby="messages"><h2 id="messages">Messages</h2>
       <div class="bar">
         <button aria-pressed=${tail.paused} @click=${() => tail.pause(!tail.paused)}>${tail.paused ? 'Resume' : 'Pause'}</button>
@@ -188,10 +186,10 @@ export class Topic {
         <p role="status">${this.progress()}</p>
       </div>
       ${problemNote(tail.state === 'refused' ? tail.problem : null)}
-      ${tail.beginning ? html`<p class="hint">Nothing older is retained.</p>` : html`<button @click=${() => this.app.attempt(() => tail.older())}>Older messages</button>`}
-      <ol class="messages" role="log" aria-live="off" aria-label="Messages, the newest last" tabindex="0">
-        ${shown.map(entry => (isControl(entry) ? control(entry) : message(recordOf(entry), this.form)))}
+      <ol class="messages" role="log" aria-live="off" aria-label="Messages, the newest first" tabindex="0">
+        ${repeat(shown.reverse(), entry => entry, entry => (isControl(entry) ? control(entry) : message(recordOf(entry), this.form)))}
       </ol>
+      ${tail.beginning ? html`<p class="hint">Nothing older is retained.</p>` : html`<button @click=${() => this.app.attempt(() => tail.older())}>Older messages</button>`}
     </section>`
   }
 

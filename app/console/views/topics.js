@@ -4,6 +4,7 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { ask, pages, topicPath } from '../api.js'
 import { bytes, number } from '../format.js'
 import { problemNote, table, topicLink } from '../ui.js'
+import { Screen } from './screen.js'
 
 const SHOWN = 200 // rows: more are not read, and slow the page
 const ORDERS = {
@@ -23,24 +24,16 @@ const COLUMNS = [
   { title: 'Groups', sort: '-groups', number: true, cell: row => number(row.groups) },
 ]
 
-export class Topics {
+export class Topics extends Screen {
   title = 'Topics'
+  interval = 0 // there may be thousands
 
   constructor(app, _names, query) {
-    this.app = app
+    super(app)
     this.filter = query.get('filter') ?? ''
     this.sort = ORDERS[query.get('sort')] ? query.get('sort') : 'topic'
     this.topics = []
     this.loading = true
-    this.problem = null
-  }
-
-  start() {
-    this.load()
-  }
-
-  stop() {
-    this.stopped = true
   }
 
   async load() {
@@ -53,19 +46,14 @@ export class Topics {
         if (found.length > this.topics.length) this.topics = [...found]
         this.app.redraw()
       }
-      this.problem = null
-    } catch (problem) {
-      this.problem = problem
+      this.topics = found
+    } finally {
+      this.loading = false
     }
-    this.topics = found
-    this.loading = false
-    this.app.redraw()
   }
 
-  choose(changes) {
-    Object.assign(this, changes)
-    this.app.remember({ filter: this.filter, sort: this.sort === 'topic' ? '' : this.sort })
-    this.app.redraw()
+  inAddress() {
+    return { filter: this.filter, sort: this.sort === 'topic' ? '' : this.sort }
   }
 
   async create(event) {
@@ -87,7 +75,7 @@ export class Topics {
       <div class="bar">
         <label>Filter <input data-filter type="search" .value=${this.filter}
           @input=${event => this.choose({ filter: event.target.value })}></label>
-        <button @click=${() => this.load()} ?disabled=${this.loading}>Refresh</button>
+        <button @click=${() => this.refresh()} ?disabled=${this.loading}>Refresh</button>
         <p role="status">${this.loading ? 'Loading …' : ''} ${number(found.length)} of ${number(this.topics.length)} topics${found.length > SHOWN ? `, the first ${SHOWN} are shown` : ''}</p>
       </div>
       ${problemNote(this.problem)}
