@@ -142,7 +142,7 @@ class Authenticator:
     def tokens(self) -> str | None:
         """Which tokens are valid, in words; None without a file (`--auth none`)."""
         if not self.requires_token:
-            return None if self.file is None else f"none in {self.file.path}: nobody is asked for one"
+            return None if self.file is None else f"none in {self.file.path}: no token is required"
         kinds = [] if self.file is None else [self.file.summary]
         if self._keys is not None:
             kinds.append(f"those that are signed with one of {len(self._keys.origins)} keys")

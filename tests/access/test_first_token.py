@@ -93,7 +93,7 @@ def test_under_another_server_a_first_token_is_made_as_well(
 
 def test_the_banner_says_which_file_is_in_force_and_how_many_tokens_are_in_it(home: Path, tmp_path: Path) -> None:
     with start_server(tcp_port=0) as server:
-        assert f"\n  tokens     none in {home / 'tokens'}: nobody is asked for one\n" in server.banner
+        assert f"\n  tokens     none in {home / 'tokens'}: no token is required\n" in server.banner
     for name in ("a", "b"):
         make_token(home / "tokens", name, every_right())
     with start_server(tcp_port=0) as server:

@@ -29,24 +29,24 @@ from ...version import __version__
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
     "plainmq_messages_published_total": ("Messages accepted.", lambda broker: broker.published),
     "plainmq_messages_delivered_total": (
-        "Messages written to subscribers or handed to workers, each time.",
+        "Deliveries of messages to subscribers and workers.",
         lambda broker: broker.counters.delivered,
     ),
     "plainmq_delivered_bytes_total": (
-        "Bytes that these took: as written to the socket, and of bodies when workers pull.",
+        "Bytes of these: as written to the socket, or of the bodies for a pull.",
         lambda broker: broker.counters.delivered_bytes,
     ),
-    "plainmq_gaps_total": ("Times that a reader was told of a loss.", lambda broker: broker.counters.gaps),
+    "plainmq_gaps_total": ("Gaps reported to subscribers.", lambda broker: broker.counters.gaps),
     "plainmq_evictions_total": (
-        "Subscriptions cut off because their socket took nothing.",
+        "Subscriptions cut off because their socket accepted no bytes.",
         lambda broker: broker.counters.evicted,
     ),
     "plainmq_engine_failures_total": (
-        "Times that the engine could not store what it was given.",
+        "Times that the engine failed to store something.",
         lambda broker: broker.engine.failures,
     ),
     "plainmq_log_records_dropped_total": (
-        "Records that were not written, because standard error was not read or could not be.",
+        "Records that were not written, because writing to standard error was not possible.",
         lambda _broker: LOG_WRITER.dropped,
     ),
 }
@@ -55,15 +55,15 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
     "plainmq_topics": ("Topics.", lambda totals: totals.topics),
     "plainmq_messages": ("Messages retained.", lambda totals: totals.messages),
     "plainmq_messages_bytes": ("Bytes of their bodies.", lambda totals: totals.bytes),
-    "plainmq_log_bytes": ("What counts against the limit of the whole log.", lambda totals: totals.cost),
+    "plainmq_log_bytes": ("Bytes that count against the limit of the whole log.", lambda totals: totals.cost),
     "plainmq_groups": ("Groups.", lambda totals: totals.groups),
     "plainmq_group_lag_messages": (
         "Messages not acked yet, summed over all groups.",
         lambda totals: totals.ready + totals.leased + totals.delayed,
     ),
-    "plainmq_dead_messages": ("Dead messages that nobody has taken away yet.", lambda totals: totals.dead_letters),
+    "plainmq_dead_messages": ("Dead messages that are not acked or deleted yet.", lambda totals: totals.dead_letters),
     "plainmq_dead_waiting_messages": (
-        "Dead messages that wait in their groups, because their dead-letter topic has no room.",
+        "Dead messages that wait in their groups, because their dead-letter topic is full.",
         lambda totals: totals.postponed,
     ),
 }
@@ -92,7 +92,7 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         broker = self._broker
         about = {"version": __version__, "epoch": broker.epoch, "durability": broker.engine.durability}
-        yield InfoMetricFamily("plainmq", "The server, and the life of its log.", about)
+        yield InfoMetricFamily("plainmq", "The server, and the epoch of its log.", about)
         for name, (text, count) in _COUNTERS.items():
             yield CounterMetricFamily(name, text, count(broker))
         yield _labelled(
@@ -108,22 +108,20 @@ class _Numbers(Collector):
             broker.counters.connections,
         )
         yield _labelled(
-            GaugeMetricFamily("plainmq_subscribers", "Who listens, waits or works now.", labels=["kind"]),
+            GaugeMetricFamily("plainmq_subscribers", "Subscribers, waiting readers and workers now.", labels=["kind"]),
             broker.subscribers(),
         )
         yield _labelled(
             GaugeMetricFamily(
                 "plainmq_stale_files",
-                "1 while a file was changed, or is gone, and cannot be taken as it is now.",
+                "1 while the newest state of a file cannot be loaded, or the file is missing.",
                 labels=["file"],
             ),
             dict.fromkeys(_FILES, 0) | broker.counters.stale,
         )
         yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
-        yield _histogram(
-            "plainmq_event_loop_delay_seconds", "How late a timer of one second comes.", broker.loop_lag.delays
-        )
-        yield _histogram("plainmq_commit_seconds", "How long the disk took for a transaction.", broker.engine.commits)
+        yield _histogram("plainmq_event_loop_delay_seconds", "Delay of a timer of one second.", broker.loop_lag.delays)
+        yield _histogram("plainmq_commit_seconds", "Duration of a transaction on the disk.", broker.engine.commits)
         if self._totals is not None:
             yield from _of_the_log(self._totals)
 
@@ -131,7 +129,7 @@ class _Numbers(Collector):
 def _of_the_log(totals: Totals) -> Iterator[Metric]:
     for name, (text, value) in _GAUGES.items():
         yield GaugeMetricFamily(name, text, value(totals))
-    text = "Messages in each stage of their life, summed over all groups."
+    text = "Messages in each stage, summed over all groups."
     yield _labelled(
         GaugeMetricFamily("plainmq_group_messages", text, labels=["stage"]),
         {stage: getattr(totals, stage) for stage in _STAGES},
