@@ -368,6 +368,8 @@ class Log:
     def schedule_check(self, topic: TopicLog) -> None:
         if oldest := next(topic.removable(), None):
             self.check_times.set(topic.name, oldest.at + topic.retention.max_age)
+        elif topic.unacked is not None and topic.unacked.is_scanning:
+            self.check_times.set(topic.name, 0.0)  # at once: the search goes on
         elif topic.stays:
             self.check_times.discard(topic.name)
         else:

@@ -4,7 +4,7 @@ Work that is due is done by the next call, never by a task of its own. Each call
 rest remains due.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -121,17 +121,25 @@ class Trimmer:
                 break
             if run := self._log.remove(message):
                 self._log.trim_marks.add(topic.trim_mark, (run,))
+        if topic.unacked is not None and topic.unacked.is_scanning:
+            self.over_retention[topic.name] = None
 
-    def settled(self, topic: TopicLog, seq: int) -> None:
-        """A group has acked the message, or released it. If no group needs it now, retention may remove it; a dead
-        message is removed at once."""
-        run = topic.messages.find(seq)
-        if run is not None and topic.unacked is not None and not topic.unacked.is_needed(seq):
-            self._log.release_held(topic, seq, run.size(seq))
-            if seq in topic.unacked.dead:
-                self._log.remove(next(run.messages))
-            self.trim(topic)
+    def settled(self, topic: TopicLog, seqs: Iterable[int]) -> None:
+        """A group has acked these messages, or released them. Retention may remove those that no group needs now; of
+        them, dead messages are removed at once."""
+        released = sum([self._release(topic, seq) for seq in seqs])
+        if released:
+            self.trim(topic, TRIM_BATCH + released)
             self._log.schedule_check(topic)
+
+    def _release(self, topic: TopicLog, seq: int) -> bool:
+        run = topic.messages.find(seq)
+        if run is None or topic.unacked is None or topic.unacked.is_needed(seq):
+            return False
+        self._log.release_held(topic, seq, run.size(seq))
+        if seq in topic.unacked.dead:
+            self._log.remove(next(run.messages))
+        return True
 
     def remove_up_to(self, topic: TopicLog, end: int) -> bool:
         """Remove at most TRIM_BATCH of the topic's messages up to the seq `end`. True when none is left; then the topic

@@ -9,14 +9,17 @@ import pytest
 
 from app.errors import NotFound
 from app.log.epochs import Epochs
+from app.log.groups.admin import RELEASE_BATCH
 from app.log.groups.group import JOB_BATCH
 from app.log.groups.groups import GROUP_BATCH
+from app.log.groups.unacked import SCAN_BATCH as SCAN_HELD
 from app.log.reading import SCAN_BATCH
 from app.log.run import Run
 from app.log.slices import SLICE, Slices
 from app.log.state import LogStateMachine
 from app.log.store import MemoryLogMessages, MemoryMessageStore, MemoryTopicMessages
 from app.log.topic_log import Limits, Retention
+from app.log.trimmer import TRIM_BATCH
 from app.messages.lease import Action, lease_id
 from app.messages.message import Id, Message
 from app.messages.position import EARLIEST, After, AfterIndex, Ago, Cursor, Last, Start
@@ -311,10 +314,47 @@ def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() ->
     assert held(filled) == looked_for(filled)
 
 
+@pytest.mark.parametrize("others", [0, 1, 3])
+@pytest.mark.parametrize("drop", ["group", "topic"])
+def test_deleting_a_group_looks_at_each_of_its_messages_once_and_in_few_slices(drop: str, others: int) -> None:
+    filled = Filled()
+    groups = filled.core.groups
+    for name in ("g", *[f"other-{number}" for number in range(others)]):
+        made(filled, name)
+        for _ in range(0, BIG, 1_000):
+            leases = groups.claim("big", name, count=1_000, nbytes=1 << 30, seconds=60.0, now=NOW + BIG)
+            assert len(leases) == 1_000
+        filled.looked.things()
+    dropped = filled.core.group_admin.drop("big", "g") if drop == "group" else filled.core.drop("big", NOW + BIG)
+    slices = 1 + sum(1 for _ in dropped)
+    of_the_groups = (1 if drop == "group" else 1 + others) * BIG
+    of_the_topic = 0 if drop == "group" else BIG
+    assert slices <= 2 + others + of_the_groups // RELEASE_BATCH + of_the_topic // TRIM_BATCH
+    assert filled.looked.things() <= of_the_groups // 2 + of_the_topic
+
+
+def test_an_ack_behind_very_many_leases_does_not_look_at_all_of_them() -> None:
+    filled = Filled()
+    groups = filled.core.groups
+    made(filled, "g")
+    filled.looked.things()
+    leases = groups.claim("big", "g", count=BIG, nbytes=1 << 30, seconds=60.0, now=NOW + BIG)
+    filled.core.topics.configure("big", {"max_messages": 100}, NOW + BIG)
+    filled.looked.things()
+    for lease in leases[-10:]:
+        groups.settle("big", "g", Action.ACK, [lease_id(lease)], seconds=None, now=NOW + BIG)
+        assert filled.looked.things() <= 2 * SCAN_HELD + 10
+    while filled.core.deadline <= NOW + BIG:
+        filled.core.pass_time(NOW + BIG)
+        assert filled.looked.things() <= 2 * SCAN_HELD + 10
+    assert held(filled) == looked_for(filled)
+    assert filled.core.log.topics["big"].for_all == BIG - 10
+
+
 def test_a_group_of_the_same_name_waits_until_the_one_before_is_gone() -> None:
     filled = Filled()
     made(filled, "g")
-    settle(filled, "g", 1_000)
+    settle(filled, "g", 4_000)
     next(filled.core.group_admin.drop("big", "g"))
     made(filled, "g")
     assert lag(filled, "g") == BIG
@@ -323,7 +363,7 @@ def test_a_group_of_the_same_name_waits_until_the_one_before_is_gone() -> None:
 def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
     filled = Filled()
     made(filled, "g")
-    settle(filled, "g", 1_000)
+    settle(filled, "g", 4_000)
     next(filled.core.group_admin.drop("big", "g"))
     turns = 0
     while filled.core.deadline <= NOW + BIG:

@@ -1,8 +1,8 @@
 """Creating, configuring and dropping groups."""
 
 from collections.abc import Mapping
-from itertools import islice
-from typing import Any
+from itertools import islice, takewhile
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -13,12 +13,14 @@ from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, ignore_change
 from ..log import Log
 from ..reading import Reading
-from ..slices import Slices
+from ..slices import SLICE, Slices
 from ..topic_log import TopicLog
 from ..trimmer import Trimmer
-from .group import JOB_BATCH, Group, GroupSettings
+from .group import Group, GroupSettings
 from .groups import Groups
 from .unacked import Counting
+
+RELEASE_BATCH: Final = SLICE  # messages that one slice of dropping a group releases
 
 
 class GroupAdmin:
@@ -161,10 +163,11 @@ class GroupAdmin:
         if (topic, name) not in self._groups.closing:
             return True
         topic_log, group = self._log.existing(topic), self._groups.of(topic)[name]
-        for seq in [*islice(group.jobs, JOB_BATCH)]:
+        jobs = [*islice(group.jobs, RELEASE_BATCH)]
+        for seq in jobs:
             group.forget(seq)
-            self._trimmer.settled(topic_log, seq)
-        for seq in [*islice(group.recent_dead, JOB_BATCH)]:
+        self._trimmer.settled(topic_log, jobs)
+        for seq in [*islice(group.recent_dead, RELEASE_BATCH)]:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
         self._groups.refresh(topic, name, group)
@@ -180,16 +183,12 @@ class GroupAdmin:
         """Release some of the messages that were never handed out, up to the other groups' cursors: the other groups
         hold the messages after these. True when none is left."""
         end = min([other.cursor for other in self._groups.of(topic_log.name).values() if other is not group], default=0)
-        left = JOB_BATCH
-        for run in [*islice(topic_log.messages.after(group.cursor), JOB_BATCH)]:
-            for seq in run.seqs:
-                if seq <= group.cursor:
-                    continue
-                if seq > end or not left:
-                    return seq > end
-                left -= 1
-                group.cursor = seq
-                if run.for_all:
-                    group.passed += 1
-                    self._trimmer.settled(topic_log, seq)
-        return left > 0
+        begin = group.cursor
+        follow = ((run, seq) for run in topic_log.messages.after(begin) for seq in run.seqs if seq > begin)
+        part = [*islice(takewhile(lambda one: one[1] <= end, follow), RELEASE_BATCH)]
+        released = [seq for run, seq in part if run.for_all]
+        if part:
+            group.cursor = part[-1][1]
+            group.passed += len(released)
+            self._trimmer.settled(topic_log, released)
+        return len(part) < RELEASE_BATCH

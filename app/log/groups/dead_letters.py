@@ -67,7 +67,7 @@ class DeadLetters:
             if seq is not None:
                 self._on_change("buried", (letter.topic, letter.group, seq))
         self._groups.refresh(letter.topic, letter.group, group)
-        self._trimmer.settled(self._log.existing(letter.topic), letter.seq)
+        self._trimmer.settled(self._log.existing(letter.topic), [letter.seq])
 
     def postpone(self, letter: DeadLetter, until: float) -> None:
         """The dead-letter topic has no room: try again at `until`. No consumer gets the message in between."""

@@ -242,7 +242,10 @@ class Groups:
         topic_log = self._log.existing(topic)
         if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
             reason = None
+        jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs)
         outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
+        if action is Action.ACK:
+            self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs])
         self.refresh(topic, name, group)
         return outcomes
 
@@ -252,14 +255,10 @@ class Groups:
     ) -> Outcome:  # fmt: skip
         seq = id.message.seq
         run = self._find(topic_log.name, seq, now)
-        is_job = seq in group.jobs
-        exists = is_job or (run is not None and run.for_all)
+        exists = seq in group.jobs or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
-        outcome = group.settle(action, seq, id.attempt, now, seconds, reason=reason)
-        if is_job and outcome is Outcome.DONE and action is Action.ACK:  # a repeated ack settles nothing
-            self._trimmer.settled(topic_log, seq)
-        return outcome
+        return group.settle(action, seq, id.attempt, now, seconds, reason=reason)
 
     # Time
 

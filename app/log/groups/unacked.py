@@ -20,6 +20,7 @@ from .dead_index import DeadIndex, Origin
 from .group import Group
 
 SLACK: Final = 64  # entries that the heap may have beyond the number of jobs
+SCAN_BATCH: Final = 2_000  # held messages that one call passes: a millisecond, then other work gets its turn
 
 
 class Counting:
@@ -69,7 +70,7 @@ class UnackedIndex:
     messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
     hand out those of them that it has not `passed`."""
 
-    __slots__ = ("_passed", "_released", "accepted", "bytes", "count", "dead", "groups")
+    __slots__ = ("_passed", "_released", "_scanned", "accepted", "bytes", "count", "dead", "groups")
 
     def __init__(
         self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, accepted: int = 0,
@@ -82,6 +83,7 @@ class UnackedIndex:
         self.accepted = accepted
         self._passed = 0  # the scan position of retention
         self._released: list[int] = []  # a heap of the messages that were released behind it
+        self._scanned = 0  # held messages that the last call of removable() passed
 
     def is_held(self, message: Message) -> bool:
         if message.delivery is Delivery.ONE:  # no group gets it
@@ -139,7 +141,9 @@ class UnackedIndex:
 
     def removable(self, messages: TopicMessages, unclaimed: Iterable[int]) -> Iterator[Message]:
         """The messages that are not held, oldest first. The caller must remove each before it asks for the next.
-        `unclaimed`: seqs of the messages for one subscriber, oldest first."""
+        `unclaimed`: seqs of the messages for one subscriber, oldest first. If it has passed SCAN_BATCH held messages,
+        it ends early: `is_scanning` is true then, and the next call goes on from there."""
+        self._scanned = 0
         while self._released:
             message = messages.get(self._released[0])
             if message is None or self.is_needed(message.seq):  # by a group that was created since
@@ -148,6 +152,8 @@ class UnackedIndex:
                 yield message
         begun = min((group.cursor for group in self.groups.values()), default=_EVERYTHING)
         for run in messages.after(self._passed):
+            if self.is_scanning:
+                return
             if run.first > begun:
                 break
             yield from self._free_in(run, begun)
@@ -155,11 +161,16 @@ class UnackedIndex:
             if seq > begun and (message := messages.get(seq)) is not None:
                 yield message
 
+    @property
+    def is_scanning(self) -> bool:
+        return self._scanned >= SCAN_BATCH
+
     def _free_in(self, run: Run, begun: int) -> Iterator[Message]:
         for seq, _ in run.sizes():
             if self._passed < seq <= begun:
                 if run.for_all and self.is_needed(seq):
                     self._passed = seq
+                    self._scanned += 1
                 elif message := run.get(seq):
                     self._passed = seq - 1  # past the holes before it, too
                     yield message

@@ -58,7 +58,12 @@ class StateRecords:
         keys, self._changed = [*self._changed], {}
         found = [(kind, key, SORTS[kind].find(self.core, *key)) for kind, key in keys]
         self._put([(kind, _text(key), _encode(value)) for kind, key, value in found if value is not None])
-        self._delete([(kind, _text(key)) for kind, key, value in found if value is None])
+        removed: dict[Kind, list[str]] = {}
+        for kind, key, value in found:
+            if value is None:
+                removed.setdefault(kind, []).append(_text(key))
+        for kind, texts in removed.items():
+            self._delete(kind, texts)
         return True
 
     def _put(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
@@ -66,12 +71,11 @@ class StateRecords:
             places = ", ".join(["(?, ?, ?)"] * len(part))
             self._db.execute(f"INSERT OR REPLACE INTO note VALUES {places}", [value for row in part for value in row])
 
-    def _delete(self, rows: Sequence[tuple[str, str]]) -> None:
-        for part in parts(rows):
-            places = ", ".join(["(?, ?)"] * len(part))
-            self._db.execute(
-                f"DELETE FROM note WHERE (kind, key) IN (VALUES {places})", [value for row in part for value in row]
-            )
+    def _delete(self, kind: Kind, keys: Sequence[str]) -> None:
+        """One kind at a time: for a list of pairs, SQLite would look at every record that there is."""
+        for part in parts(keys):
+            places = ", ".join("?" * len(part))
+            self._db.execute(f"DELETE FROM note WHERE kind = ? AND key IN ({places})", (kind, *part))
 
 
 def read_notes(db: sqlite3.Connection) -> Records:
