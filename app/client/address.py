@@ -6,12 +6,15 @@ import ssl
 from ipaddress import ip_address
 from os import PathLike, fspath
 from typing import Final
+from urllib.request import getproxies
 
 import httpx
 
 from ..errors.wording import cause, quoted
 
 _HOST: Final = re.compile(r"[^\s\[\]%]+(%[\w.-]+)?")
+_PROXIED: Final = {"http", "https", "all"}
+_EXPECTED_PROXY: Final = "expected the URL of an HTTP proxy, such as http://127.0.0.1:3128"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 
 
@@ -19,12 +22,27 @@ def server_url(text: str) -> httpx.URL:
     """Parse a URL; without a scheme it is `http`, as in curl. Raises ValueError."""
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{quoted(text)} is not a URL: {error}") from None
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError):  # also of `host`, which decodes an international name
+        raise ValueError(f"{quoted(text)} is not a URL: expected one such as http://127.0.0.1:8000") from None
     port = 80 if url.port is None else url.port
-    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.host) or not 0 < port < 65_536:
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or not 0 < port < 65_536:
         raise ValueError(f"{quoted(text)} is not the URL of a server: expected one such as http://127.0.0.1:8000")
     return url
+
+
+def check_proxies() -> None:
+    """Check the proxies that the environment names. Raises ValueError."""
+    for scheme, proxy in getproxies().items():
+        if scheme in _PROXIED and not _is_proxy(proxy):
+            raise ValueError(f"the proxy {quoted(proxy)} (HTTP_PROXY) cannot be used: {_EXPECTED_PROXY}")
+
+
+def _is_proxy(text: str) -> bool:
+    try:
+        return server_url(text).scheme in {"http", "https"}
+    except ValueError:
+        return False
 
 
 def checked_token(token: str) -> str:

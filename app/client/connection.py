@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from ..errors.wording import cause, quoted
-from .address import certificate_error, checked_token, is_loopback, no_tls, server_url, trusted
+from .address import certificate_error, check_proxies, checked_token, is_loopback, no_tls, server_url, trusted
 from .bodies import PLAIN, body_of
 from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
 from .lifetime import Lifetime
@@ -62,17 +62,17 @@ class Connection:
         self._timeout = timeout
         headers = {"Accept-Encoding": PLAIN}
         headers |= {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
-        try:
-            self._http = httpx.AsyncClient(
-                base_url=parsed,
-                headers=headers,
-                verify=trusted(ca) if ca or parsed.scheme == "https" else no_tls(),
-                timeout=httpx.Timeout(CONNECT_TIMEOUT, read=timeout),
-                limits=httpx.Limits(max_connections=None),
-                trust_env=not is_loopback(parsed.host),  # requests to this machine must not go through a proxy
-            )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise ValueError(f"the proxy that the environment names (HTTP_PROXY) cannot be used: {error}") from None
+        through_proxies = not is_loopback(parsed.host)  # requests to this machine must not go through a proxy
+        if through_proxies:
+            check_proxies()
+        self._http = httpx.AsyncClient(
+            base_url=parsed,
+            headers=headers,
+            verify=trusted(ca) if ca or parsed.scheme == "https" else no_tls(),
+            timeout=httpx.Timeout(CONNECT_TIMEOUT, read=timeout),
+            limits=httpx.Limits(max_connections=None),
+            trust_env=through_proxies,
+        )
 
     async def close(self) -> None:
         """Calls that wait for an answer raise Closed, and iterators end."""

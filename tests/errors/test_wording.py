@@ -19,6 +19,7 @@ from app.access.claims import Name
 from app.access.private_files import FileInvalid, append_private
 from app.access.tokens import Hash, TokenFile
 from app.errors.wording import cause, in_words, quoted
+from app.tcp.dialects.python_literals import AnyLine
 from app.web.api.groups import Deliveries
 from tests.cli.test_publish_subscribe import run
 from tests.harness import ServerProcess, start_server
@@ -27,7 +28,8 @@ from tests.line_client import Lines, lines
 OF_PROGRAMMERS = re.compile(
     r"`(int|str|float|bool|array|object|null|datetime|key|\$)|\$\.|\benum\b|regex|\bstr\b|\bint\b"
     r"|another form|(?<![\d.])\d+\.0(?![\d.])|\bb['\"]"
-    r"|bytearray|Errno|_ssl\.c|\b(integer|float) range|codec|Traceback|truncated"
+    r"|got `|bytearray|Errno|_ssl\.c|NoneType|recursion|\bsys\.|at line|\bURL\(|pip "
+    r"|\b1 (?:characters|items)|A-label|\b(integer|float) range|codec|Traceback|truncated"
 )
 
 
@@ -55,16 +57,16 @@ class Everything(msgspec.Struct, forbid_unknown_fields=True):
     [
         ({}, "'count' is missing"),
         ({"count": "x"}, "count: expected a whole number, got a text"),
-        ({"count": 0}, "count: expected a whole number at least 1"),
-        ({"count": 9}, "count: expected a whole number at most 5"),
+        ({"count": 0}, "count: expected a whole number of at least 1"),
+        ({"count": 9}, "count: expected a whole number of at most 5"),
         ({"count": 1.5}, "count: expected a whole number, got a number"),
         ({"count": 1, "maybe": []}, "maybe: expected a whole number or null, got a list"),
-        ({"count": 1, "short": ""}, "short: expected at least 1 characters"),
+        ({"count": 1, "short": ""}, "short: expected at least 1 character"),
         ({"count": 1, "short": "long"}, "short: expected at most 3 characters"),
         ({"count": 1, "shaped": "b"}, "shaped: it has characters that it cannot have"),
         ({"count": 1, "names": {}}, "names: expected a list, got an object"),
         ({"count": 1, "names": [True]}, "names[0]: expected a text, got true or false"),
-        ({"count": 1, "colour": "blue"}, "colour: 'blue' is none of the values that are allowed"),
+        ({"count": 1, "colour": "blue"}, "colour: 'blue' is not an allowed value"),
         ({"count": 1, "when": "x"}, "when: expected a time such as 2026-01-31T12:00:00Z"),
         ({"count": 1, "when": "2026-01-01T00:00:00"}, "when: expected a time with its zone, such as Z"),
         ({"count": 1, "yes": 1}, "yes: expected true or false, got a whole number"),
@@ -74,8 +76,8 @@ class Everything(msgspec.Struct, forbid_unknown_fields=True):
         ({"count": 1, "named": "a b"}, "named: expected printable ASCII without blanks"),
         ({"count": 1, "hashed": "a b"}, "hashed: expected 64 of the characters 0-9 and a-f"),
         ({"count": 1, "whole": 1.5}, "whole: expected a whole number"),
-        ({"count": 1, "whole": 0}, "whole: expected a number at least 1"),
-        ({"count": 1, "whole": 2e9}, "whole: expected a number at most 1000"),
+        ({"count": 1, "whole": 0}, "whole: expected a number of at least 1"),
+        ({"count": 1, "whole": 2e9}, "whole: expected a number of at most 1000"),
         ([], "expected an object, got a list"),
     ],
 )
@@ -89,7 +91,8 @@ def test_what_does_not_fit_is_told_in_words(value: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "the JSON ends too early"), (b'{"count":', "the JSON ends too early"),
+        (b"", "the JSON is incomplete"), (b'{"count":', "the JSON is incomplete"),
+        (b'{"short":"\\ud800"}', "the JSON is incomplete"),
         (b"nonsense", "it is not JSON: invalid character near byte 4"),
         (b'{"count":1}x', "it is not JSON: trailing characters near byte 12"),
         (b'{"count":1e999}', "count: the number is too large"),
@@ -121,6 +124,33 @@ def test_a_cause_is_told_without_the_numbers_of_programmers(said: str, left: str
     assert cause(OSError(said)) == left
 
 
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 10**30, 1.5, 1e300, "", "x", "x" * 200, [], [None], [[]], {}, {"a": None}, {1, 2}, (1,), b"x",
+    1j,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [*Everything.__struct_fields__, "command"])
+def test_no_value_of_any_field_is_told_with_words_of_programmers(field: str) -> None:
+    """As a body of JSON has it, and as a Python literal."""
+    sentences = set()
+    for value in VALUES:
+        for given, kind in (
+            ({"count": 1, field: value}, Everything),
+            ({field: value}, AnyLine),
+            ({"command": "send", "topic": "a", "msg": "", field: value}, AnyLine),
+        ):
+            try:
+                msgspec.convert(given, kind)
+                msgspec.json.decode(msgspec.json.encode(given), type=kind)
+            except msgspec.ValidationError as error:
+                sentences.add(in_words(error))
+            except (TypeError, NotImplementedError):  # JSON has no such value
+                pass
+    assert sentences
+    assert not [sentence for sentence in sentences if OF_PROGRAMMERS.search(sentence)]
+
+
 def test_other_sentences_stay_as_they_are() -> None:
     assert in_words(ValueError("a sentence, of `this` and that")) == "a sentence, of `this` and that"
 
@@ -129,6 +159,36 @@ def test_other_sentences_stay_as_they_are() -> None:
 def server() -> Iterator[ServerProcess]:
     with start_server() as process:
         yield process
+
+
+RAW = (
+    b"{", b"nonsense", b"tru", b"\xff", b'{"a\xff":1}', b'{"max_age":"\xff"}', b'"\\ud800"', b"[" * 2_000, b"{1:2}",
+    b"NaN", b'{"max_messages":1e999}', b'{"max_messages":' + b"9" * 5_000 + b"}", b'{"max_messages":01}',
+    b'{"x":' + b"[" * 50_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
+def test_a_body_that_is_no_json_is_refused_in_words(server: ServerProcess, body: bytes) -> None:
+    httpx.post(f"{server.url}/topics/a/messages", content=b"x")
+    answers = [httpx.put(f"{server.url}/topics/a{path}", content=body) for path in ("", "/groups/g")]
+    for answer in (*answers, httpx.post(f"{server.url}/topics/a/groups/g/ack", content=body)):
+        assert answer.status_code == 400
+        assert not OF_PROGRAMMERS.search(answer.json()["detail"]), answer.text
+
+
+PROXIES = ("foo://x:1", "http://127.0.0.1:99999", "socks5://x", "http://x:y", "ftp://x")
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_proxy_that_cannot_be_used_is_refused_in_words(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    said = run("publish", "a", "x", "--retry-for", "0", url="http://192.0.2.1").stderr.decode()
+    assert said == (
+        f"Error: the proxy '{proxy}' (HTTP_PROXY) cannot be used: expected the URL of an HTTP proxy, such as "
+        "http://127.0.0.1:3128\n"
+    )
 
 
 WRONG: tuple[Any, ...] = (
@@ -169,6 +229,8 @@ async def test_literals_are_refused_in_words(server: ServerProcess) -> None:
             "{'command':'send', 'topic':'a', 'msg':'b', 'cache':1}", "(1,)", "'x'", "{'command':'send', 'x':1}",
             "{'command':'send', 'topic':'a', 'msg':'b', 'delivery':'some'}", "{'a':1, 2:3}",
             "{'command':'subscribe', 'topic':'a', 'last_seen':'x'}", r"{'a':'\x'}", "{'command'",
+            "{'command':None}", "{'command':['send']}", "{'command':'send', 'topic':1j, 'msg':'x'}", "{'a'=1}", "'a",
+            "{'command':'send', 'topic':'a', 'msg':" + "9" * 5_000 + "}", "{'command':(1,)}",
         ):  # fmt: skip
             assert not OF_PROGRAMMERS.search(await refused(peer, line)), line
 
@@ -200,7 +262,7 @@ def test_a_line_that_is_no_export_is_shown(server: ServerProcess) -> None:
 FLAGS = [
     ("--count", "x"), ("--count", "0"), ("--timeout", "x"), ("--url", "x:y"), ("--retry-for", "-1"),
     ("--url", "http://127.0.0.1:99999"), ("--url", "http://[x"), ("--url", " "), ("--url", "http://x:0"),
-    ("--ca", "/etc/passwd"), ("--token", "\xe9"),
+    ("--url", "http://xn--/"), ("--url", "http://a:xy"), ("--ca", "/etc/passwd"), ("--token", "\xe9"),
 ]  # fmt: skip
 
 

@@ -150,10 +150,26 @@ def evaluate(line: bytes) -> Any:
             warnings.simplefilter("ignore")  # of invalid escapes such as '\d'; the sender would not see it
             return ast.literal_eval(text)
     except SyntaxError as error:
-        why = "an escape in a string is not whole" if error.msg.startswith("(unicode error)") else error.msg[:100]
-        raise NotParsed(f"this is not a Python literal: {why}") from None
+        raise NotParsed(f"this is not a Python literal: {_reason(error.msg)}") from None
     except (ValueError, TypeError, MemoryError, RecursionError):
         raise NotParsed("this is not a Python literal: it has more than strings, numbers and containers") from None
+
+
+_REASONS: Final = (
+    (re.compile(r"\(unicode error\).*"), "an escape in a string is not whole"),
+    (re.compile(r"Exceeds the limit \((\d+) digits\).*"), r"a number has at most \1 digits"),
+    (
+        re.compile(r" \(detected at line \d+\)|\. (?:Perhaps|Maybe|Did) you .*"),
+        "",
+    ),  # a line is one line, and no program
+)
+
+
+def _reason(message: str) -> str:
+    """What Python's parser says, without its advice to programmers."""
+    for pattern, words in _REASONS:
+        message = pattern.sub(words, message)
+    return message[:100]
 
 
 def _check_structure(text: str) -> None:
