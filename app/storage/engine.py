@@ -43,14 +43,18 @@ class Engine(ABC):
     head: int = 0
     """The newest seq when the log was opened. All later messages are delivered."""
 
-    unready: str = ""
-    """Why no messages are accepted until an operator helps; empty while they are."""
-
-    failures: int = 0
-    """How often storing has failed."""
-
     commits: Histogram
     """The duration of each transaction on the disk; empty for an engine without a disk."""
+
+    @property
+    def unready(self) -> str:
+        """Why no messages are accepted until an operator helps; empty while they are."""
+        return ""
+
+    @property
+    def failures(self) -> int:
+        """How often storing has failed."""
+        return 0
 
     @abstractmethod
     async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:

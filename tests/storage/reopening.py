@@ -29,7 +29,7 @@ class InspectedEngine(SqliteEngine):
         return self._ask(lambda core, _now: question(core), reads=True)
 
     def has_vacuumed(self) -> bool:
-        return not self._needs_vacuum
+        return not self._writer.needs_vacuum
 
 
 class OpenedStore(Opened):

@@ -11,7 +11,7 @@ import pytest
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery
 from app.messages.position import Ago, Since
-from app.storage.sqlite.engine import NAMES_CHECK_INTERVAL
+from app.storage.sqlite.writer import NAMES_CHECK_INTERVAL
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
 from tests.storage.reopening import Life, append, make_older, page
