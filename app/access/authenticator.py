@@ -12,6 +12,7 @@ import re
 import time
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
 from hmac import compare_digest
@@ -77,10 +78,12 @@ class AuthSession(Protocol):
 
 
 class Redeemed(NamedTuple):
-    """The grant behind a ticket, and the pass with which its client can come back to the stream."""
+    """The grant behind a ticket, and the pass with which its client can come back to the stream. `ticket`: what the
+    stream will spend; None if the client has come back with the pass."""
 
     grant: Grant
     stream_pass: str
+    ticket: TicketClaims | None
 
 
 class Authenticator:
@@ -231,30 +234,37 @@ class Authenticator:
     def make_ticket(self, grant: Grant) -> Ticket:
         return self._tickets.make(grant, self.clock())
 
-    def redeem_ticket(
-        self, ticket: str, stream: str, stream_pass: str, address: str, *, spend: bool = True
-    ) -> Redeemed:
+    def redeem_ticket(self, ticket: str, stream: str, stream_pass: str, address: str) -> Redeemed:
         """The grant behind a ticket that may open the stream: an unspent one, or one with its pass (empty: none).
-        `spend`: mark it as spent. Raises Unauthorised, and RateLimited from `attempts`."""
+        Raises Unauthorised, and RateLimited from `attempts`."""
         try:
-            opens = self._tickets.spend if spend else self._tickets.is_unspent
-            return self._redeem(parse_ticket(ticket), stream, stream_pass, opens)
+            return self._redeem(parse_ticket(ticket), stream, stream_pass)
         except Unauthorised:
             self.attempts.failed(address)
             raise
 
-    def _redeem(
-        self, ticket: PresentedTicket, stream: str, stream_pass: str, opens: Callable[[TicketClaims], bool]
-    ) -> Redeemed:
+    def _redeem(self, ticket: PresentedTicket, stream: str, stream_pass: str) -> Redeemed:
         self._check(self.clock())
         grant = self._tickets.grant_of(ticket, self._possible_grants(ticket))
         if grant is None:
             raise ticket_refused()
         good = self._tickets.pass_for(grant, stream)
         comes_back = compare_digest(stream_pass.encode(), good.encode())
-        if not comes_back and not opens(ticket.claims):
+        if not comes_back and not self._tickets.is_unspent(ticket.claims):
             raise ticket_refused()
-        return Redeemed(self._unexpired(grant), good)
+        return Redeemed(self._unexpired(grant), good, None if comes_back else ticket.claims)
+
+    @contextmanager
+    def spending(self, ticket: TicketClaims | None, session: AuthSession) -> Iterator[None]:
+        """Spend the ticket for a stream that begins within the block. It stays unspent if the block raises. Raises
+        Unauthorised if another stream has spent it meanwhile."""
+        if ticket is not None:
+            self._tickets.spend(ticket, session)
+        try:
+            yield
+        except BaseException:
+            self.unregister(session, lost=True)
+            raise
 
     def _possible_grants(self, ticket: PresentedTicket) -> Iterator[Grant]:
         claims = ticket.claims
@@ -278,9 +288,10 @@ class Authenticator:
             return self.file is not None and grant not in self.file.grants
         return self._keys is not None and grant.origin not in self._keys.origins
 
-    def unregister(self, session: AuthSession) -> None:
-        """Idempotent."""
+    def unregister(self, session: AuthSession, *, lost: bool = False) -> None:
+        """Idempotent. `lost`: the session was not ended by the server."""
         self._sessions.pop(session, None)
+        self._tickets.ended(session, lost=lost)
 
     def _check_sessions(self) -> None:
         self._check_timer = (

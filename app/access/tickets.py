@@ -1,5 +1,6 @@
 """Tickets: an EventSource cannot send a header, so it presents a ticket instead of a token. A ticket is part of a URL,
-which logs and histories keep: so by itself it opens one stream, within a short time.
+which logs and histories keep: so by itself it opens one stream, within a short time. A stream that is lost right after
+its begin may never have reached its client, who then has no pass: so its ticket may open another one.
 
 EventSource reconnects by itself to the same URL, with its last event id in a header that logs do not keep. So the ids
 of a stream that was opened with a ticket end in a pass: `k3f9a2xq-42~Vb1x...`. The ticket and the pass together open
@@ -18,7 +19,8 @@ import logging
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import islice, takewhile
+from math import inf
 from pathlib import Path
 from secrets import randbits, token_bytes
 from time import monotonic
@@ -32,6 +34,7 @@ from .grant import MAX_PATTERNS, Grant
 from .private_files import FileInvalid, read_private, write_private
 
 LIFETIME: Final = 30.0  # seconds
+ARRIVED: Final = 2.0  # seconds that a stream has been open when its client surely has its first id, through any proxy
 MAX_SPENT: Final = 50_000  # in one LIFETIME: far more streams than a server opens in that time; 80 bytes each
 KEY_BYTES: Final = 32  # bytes
 
@@ -83,6 +86,7 @@ class Tickets:
         self._epoch = randbits(63)
         self._epoch_start = self._rotated = self._clock()
         self._spent: tuple[set[int], set[int]] = set(), set()  # numbers of the current and of the last LIFETIME
+        self._young: dict[object, tuple[int, float]] = {}  # streams that may not have arrived: number, and when opened
 
     def make(self, grant: Grant, now: float) -> Ticket:
         """`now`: the time of day in Unix seconds."""
@@ -113,14 +117,24 @@ class Tickets:
         in_time = claims.epoch == self._epoch and now < self._epoch_start + claims.expires
         return in_time and not any(claims.number in numbers for numbers in self._spent)
 
-    def spend(self, claims: TicketClaims) -> bool:
-        """Mark the ticket as spent. False if it could not open a new stream."""
+    def spend(self, claims: TicketClaims, stream: object) -> None:
+        """Mark the ticket as spent, for this stream. Raises Unauthorised if it cannot open a new stream."""
         if not self.is_unspent(claims):
-            return False
+            raise ticket_refused()
+        now = self._clock()
+        for old in [*takewhile(lambda stream: now >= self._young[stream][1] + ARRIVED, self._young)]:
+            del self._young[old]
+        self._young[stream] = claims.number, now
         self._spent[0].add(claims.number)
         if len(self._spent[0]) >= MAX_SPENT:
             self._new_epoch()
-        return True
+
+    def ended(self, stream: object, *, lost: bool) -> None:
+        """The ticket of a stream that was lost before it arrived is unspent again."""
+        number, opened = self._young.pop(stream, (0, -inf))
+        if lost and self._clock() < opened + ARRIVED:
+            for numbers in self._spent:
+                numbers.discard(number)
 
     def pass_for(self, grant: Grant, address: str) -> str:
         """The pass to the stream at this address: the same for all clients of one token."""

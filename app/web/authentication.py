@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from ..access.authenticator import SCHEME, Authenticator
 from ..access.grant import ANONYMOUS, UNAUTHENTICATED, Grant
+from ..access.tickets import TicketClaims
 from ..errors import OptionInvalid, TokenMissing, Unauthorised
 from ..limits.quotas import client_of, holder_name
 from ..messages.message import ID_MARK
@@ -18,6 +19,7 @@ from .middleware.forwarded import SIGNS
 GRANT: Final = "plainmq.grant"  # the key of the scope
 TICKET: Final = "ticket"  # the option of stream routes
 STREAM_PASS: Final = "plainmq.stream_pass"  # noqa: S105 # of the scope: the pass of a stream
+UNSPENT: Final = "plainmq.unspent_ticket"  # of the scope: the ticket that the stream spends when it begins
 COOKIE: Final = "plainmq"
 SECURE_COOKIE: Final = "__Host-plainmq"  # no other site can set a cookie of this name (RFC 6265bis, section 4.1.3.2)
 
@@ -67,10 +69,9 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     if (token := presented_token(request)) is not None:
         return authenticator.authenticate(token, address)
     if takes_tickets and (ticket := request.query_params.get(TICKET)) is not None:
-        grant, request.scope[STREAM_PASS] = authenticator.redeem_ticket(
-            ticket, _stream_of(request), _pass_of(request), address, spend=request.method != "HEAD"
-        )
-        return grant
+        redeemed = authenticator.redeem_ticket(ticket, _stream_of(request), _pass_of(request), address)
+        request.scope[STREAM_PASS], request.scope[UNSPENT] = redeemed.stream_pass, redeemed.ticket
+        return redeemed.grant
     if (token := _cookie(request)) is not None:
         return authenticator.authenticate(token, address)
     return UNAUTHENTICATED
@@ -96,6 +97,12 @@ def mark_of(request: Request) -> str:
     """The suffix of the stream's ids, with which its client can come back; empty unless it was opened with a ticket."""
     stream_pass: str = request.scope.get(STREAM_PASS, "")
     return stream_pass and ID_MARK + stream_pass
+
+
+def ticket_of(request: Request) -> TicketClaims | None:
+    """The ticket that the stream of this request spends."""
+    ticket: TicketClaims | None = request.scope.get(UNSPENT)
+    return ticket
 
 
 def resume_id_of(request: Request) -> str:

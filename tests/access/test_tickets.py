@@ -7,7 +7,7 @@ import signal
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,16 +15,17 @@ import msgspec
 import pytest
 
 from app.access.authenticator import Authenticator
-from app.access.claims import every_right
+from app.access.claims import Rights, every_right
 from app.access.grant import ANONYMOUS, Grant
 from app.access.jwt_keys import Expected, JwtKeys, read_key
 from app.access.startup import TICKET_KEY_FILE
-from app.access.tickets import KEY_BYTES, LIFETIME, Tickets
+from app.access.tickets import ARRIVED, KEY_BYTES, LIFETIME, Tickets
 from app.access.tokens import TokenFile, make_token
-from app.errors import Unauthorised
+from app.errors import NotFound, Unauthorised
 from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import SECRET, claims, put, signed
+from tests.clients.proxy import proxy
 from tests.event_stream import Stream, stream
 from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server, start_uvicorn_with
 
@@ -66,11 +67,10 @@ async def last_id(events: Stream, placed: bool = True) -> str:
 
 
 async def test_of_many_who_come_with_one_ticket_one_gets_in(door: Guarded, topic: str) -> None:
-    ticket = await ticket_of(door.process, door.good)
-    answers = await asyncio.gather(
-        *(status(door.process, f"/topics/{topic}/stream?ticket={ticket}") for _ in range(20))
-    )
-    assert sorted(answers) == [200] + [401] * 19
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, door.good)}"
+    async with AsyncExitStack() as stack:  # which keeps them open
+        streams = await asyncio.gather(*(stack.enter_async_context(stream(door.process, path)) for _ in range(20)))
+        assert sorted(events.status for events in streams) == [200] + [401] * 19
 
 
 async def test_who_was_cut_off_comes_back_with_the_ticket_and_the_last_id(door: Guarded, topic: str) -> None:
@@ -120,6 +120,74 @@ async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(doo
         assert await status(door.process, path, place) == 200
 
 
+@pytest.mark.parametrize("origin", ["", "http://a.example"])
+async def test_a_stream_that_is_refused_spends_no_ticket(tmp_path: Path, origin: str) -> None:
+    """Who asks once more is told the cause again."""
+    tokens = tmp_path / "tokens"
+    token = make_token(tokens, "good", Rights(subscribe=["a", "**"], consume=["a"]))
+    sitting = make_token(tokens, "sitting", every_right())
+    flags = ("--tokens", str(tokens), "--max-subscribers", "1", "--allowed-origins", "http://a.example")
+    headers = {"Origin": origin} if origin else {}
+    with start_server(*flags, tcp_port=0) as server:
+        ticket = await ticket_of(server, token)
+        async with http_client(server.url, headers=headers) as page:
+
+            async def refused(path: str) -> int:
+                codes = [(await page.get(f"{path}ticket={ticket}")).status_code for _ in range(2)]
+                assert codes[0] == codes[1]
+                return codes[0]
+
+            for path, code in {
+                "/topics/a/stream?since=nonsense&": 400, "/topics/a/stream?whatever=1&": 400,
+                "/topics/a..b/stream?": 400, "/topics/a/groups/none/stream?": 404, "/stream?": 400,
+                "/topics/b/groups/none/stream?": 404,
+            }.items():  # fmt: skip
+                assert await refused(path) == code
+            async with stream(server, "/topics/b/stream", Authorization=f"Bearer {sitting}"):
+                assert await refused("/topics/a/stream?") == 503
+        await no_subscribers(server, sitting)
+        async with stream(server, f"/topics/a/stream?ticket={ticket}", **headers) as events:
+            await last_id(events)
+            assert await status(server, f"/topics/a/stream?ticket={ticket}") == 401
+
+
+async def test_who_was_cut_off_before_the_first_id_comes_back_with_the_ticket_alone(door: Guarded, topic: str) -> None:
+    """Through a proxy, which takes what its client never gets."""
+    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(door.process, door.good)}"
+    await publish(door.process, door.good, topic, "1")
+    for cut in (0, 10, 0):
+        async with proxy(door.process.port, cut) as middle:
+            reader, writer = await asyncio.open_connection("127.0.0.1", middle.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+        await no_subscribers(door.process, door.good)
+    async with stream(door.process, path) as events:
+        assert await events.data(1) == ["1"]
+        assert await status(door.process, path) == 401
+
+
+async def no_subscribers(server: ServerProcess, token: str) -> None:
+    """Return when the server has seen that all streams are gone."""
+    async with client(server, token) as http, asyncio.timeout(DEADLINE):
+        while b'plainmq_subscribers{kind="stream"} 0.0' not in (await http.get("/metrics")).content:
+            pass
+
+
+async def test_a_ticket_whose_stream_has_arrived_opens_no_other(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    token = make_token(tokens, "good", every_right())
+    beats = 4  # comments a second, and they come no sooner
+    with start_server("--tokens", str(tokens), "--keep-alive", f"{1_000 // beats}ms", tcp_port=0) as server:
+        path = f"/topics/a/stream?ticket={await ticket_of(server, token)}"
+        async with stream(server, path) as events:
+            place = await last_id(events)
+            while len(events.parser.comments) < 2 + beats * (ARRIVED + 1):
+                await events.feed()
+        assert await status(server, path) == 401
+        assert await status(server, path, place) == 200
+
+
 async def test_who_has_a_stream_of_several_topics_or_works_comes_back_too(door: Guarded, topic: str) -> None:
     async with client(door.process, door.good) as http:
         (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
@@ -128,7 +196,7 @@ async def test_who_has_a_stream_of_several_topics_or_works_comes_back_too(door: 
         path = f"{below}ticket={await ticket_of(door.process, door.good)}"
         async with stream(door.process, path) as events:
             place = await last_id(events, placed)
-        assert await status(door.process, path) == 401
+            assert await status(door.process, path) == 401
         async with stream(door.process, path, Last_Event_ID=place) as events:
             assert await last_id(events, placed) != ""
 
@@ -237,7 +305,7 @@ async def test_a_head_spends_no_ticket_and_is_answered_as_a_get_would_be(door: G
             assert [(await page.head(path)).status_code for _ in range(3)] == [200] * 3
             async with stream(door.process, path) as events:
                 place = await last_id(events, placed=False)
-            assert (await page.head(path)).status_code == 401
+                assert (await page.head(path)).status_code == 401
             assert (await page.head(path, headers={"Last-Event-ID": place})).status_code == 200
             assert await status(door.process, path, place) == 200
 
@@ -304,6 +372,13 @@ async def test_an_id_with_a_mark_is_good_wherever_an_id_is(door: Guarded, topic:
 # Inside
 
 
+class Opened:
+    """A stream that a ticket has opened."""
+
+    def revoke(self) -> None:
+        raise AssertionError("its token is good")
+
+
 class Desk:
     """An authenticator with clocks of our own, and a token that is good for so long. `ahead`: of the time of day."""
 
@@ -322,9 +397,85 @@ class Desk:
 
     def is_good(self, ticket: str, way_back: str = "") -> bool:
         try:
-            return self.authenticator.redeem_ticket(ticket, "/a", way_back, "").grant.name == "somebody"
+            self.open(ticket, way_back)
         except Unauthorised:
             return False
+        return True
+
+    def open(self, ticket: str, way_back: str = "") -> "Opened":
+        """A stream. Raises Unauthorised."""
+        redeemed = self.authenticator.redeem_ticket(ticket, "/a", way_back, "")
+        assert redeemed.grant.name == "somebody"
+        with self.authenticator.spending(redeemed.ticket, opened := Opened()):
+            return opened
+
+    def end(self, stream: "Opened", *, lost: bool) -> None:
+        self.authenticator.unregister(stream, lost=lost)
+
+
+def test_a_ticket_is_good_again_when_its_stream_was_lost_before_it_arrived(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    ticket = desk.ticket()
+    for _ in range(3):
+        stream = desk.open(ticket)
+        assert not desk.is_good(ticket)  # there is a stream
+        desk.now += ARRIVED - 0.001
+        desk.end(stream, lost=True)
+        desk.end(stream, lost=True)
+    stream = desk.open(ticket)
+    desk.now += ARRIVED
+    desk.end(stream, lost=True)
+    assert not desk.is_good(ticket)
+
+
+def test_a_ticket_is_not_good_again_after_a_stream_that_the_server_has_ended(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    ticket = desk.ticket()
+    stream = desk.open(ticket)
+    for lost in (False, True):  # the connection ends too
+        desk.end(stream, lost=lost)
+        assert not desk.is_good(ticket)
+
+
+def test_a_lost_stream_makes_no_ticket_good_for_longer(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    ticket = desk.ticket()
+    desk.now += LIFETIME - 1
+    stream = desk.open(ticket)
+    desk.now += 1
+    desk.end(stream, lost=True)
+    assert not desk.is_good(ticket)
+
+
+def test_a_lost_stream_gives_back_no_ticket_but_its_own(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, second = desk.ticket(), desk.ticket()
+    lost, way_back = desk.open(first), desk.authenticator.redeem_ticket(second, "/a", "", "").stream_pass
+    desk.open(second)
+    again = desk.open(second, way_back)  # with its pass it spends nothing, so it gives nothing back
+    desk.end(again, lost=True)
+    desk.end(lost, lost=True)
+    assert not desk.is_good(second)
+    assert desk.is_good(first)
+
+
+def test_a_ticket_is_unspent_when_the_stream_is_refused(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    ticket = desk.ticket()
+    redeemed = desk.authenticator.redeem_ticket(ticket, "/a", "", "")
+    with pytest.raises(NotFound), desk.authenticator.spending(redeemed.ticket, Opened()):
+        raise NotFound("no such group")
+    assert desk.is_good(ticket)
+    with pytest.raises(Unauthorised), desk.authenticator.spending(redeemed.ticket, Opened()):
+        raise AssertionError("another stream has spent it meanwhile")
+
+
+def test_streams_that_have_arrived_are_not_remembered(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for _ in range(10):
+        desk.open(desk.ticket())
+        desk.now += ARRIVED
+    assert len(desk.authenticator._tickets._young) == 1
 
 
 def test_a_ticket_that_is_too_old_is_spent(tmp_path: Path) -> None:

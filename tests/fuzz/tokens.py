@@ -61,6 +61,11 @@ def _claims(authenticator: Authenticator, data: bytes) -> None:
         assert all(parse_pattern(name) == name for name in names)
 
 
+class _Stream:
+    def revoke(self) -> None:
+        raise AssertionError("nobody took the token out")
+
+
 def _ticket(authenticator: Authenticator, data: bytes) -> None:
     """Half of the input as a ticket and half as its pass; then a valid ticket with any pass, and with its own."""
     text = data.decode("latin-1")
@@ -73,8 +78,10 @@ def _ticket(authenticator: Authenticator, data: bytes) -> None:
             pass
         else:
             raise AssertionError("a ticket was guessed")
-    grant, own_pass = authenticator.redeem_ticket(ticket, "/a", stream_pass, "127.0.0.1")
+    grant, own_pass, opening = authenticator.redeem_ticket(ticket, "/a", stream_pass, "127.0.0.1")
     assert grant.name == "good"
+    with authenticator.spending(opening, _Stream()):
+        pass
     assert authenticator.redeem_ticket(ticket, "/a", own_pass, "127.0.0.1").grant.name == "good"
     for path, guess in (("/a", stream_pass), ("/b", own_pass), ("/a", own_pass + text)):
         if (path, guess) != ("/a", own_pass):

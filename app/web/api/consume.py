@@ -36,7 +36,7 @@ from ..responses import json_answer, lines_answer, wants_lines
 from ..sse import CHUNKED_LEASE, SSE_LEASE, Encoders, SseEncoder, marked
 from ..streaming import stream_request
 from ..streaming.disconnect import client_leaves
-from ..streaming.lifetime import StreamLifetime, at_most
+from ..streaming.lifetime import at_most, lifetime_of
 from ..streaming.response import EventStream
 from . import read
 
@@ -133,7 +133,7 @@ async def stream_work(request: Request) -> Response:
             holder=holder(request),
         )  # fmt: skip
 
-    lifetime = StreamLifetime(request.app.state.authenticator, grant_of(request), options.get("timeout"))
+    lifetime = lifetime_of(request, options.get("timeout"))
     mark = mark_of(request)
     encoders = marked(_ENCODERS, mark) if mark else _ENCODERS
     return EventStream(

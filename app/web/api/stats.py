@@ -12,12 +12,12 @@ from ...broker.stats_viewer import StatsViewer
 from ...fanout.sink import Sink
 from ...messages.message import rfc3339
 from ...version import __version__
-from ..authentication import TICKET, client, grant_of
+from ..authentication import TICKET, client
 from ..query import Parser, boolean, choice, duration, read_options
 from ..responses import json_answer
 from ..sse import Encoders, as_chunk
 from ..streaming import stream_request
-from ..streaming.lifetime import StreamLifetime
+from ..streaming.lifetime import lifetime_of
 from ..streaming.response import EventStream
 
 _OPTIONS: Final[dict[str, Parser]] = {"history": choice("history", boolean)}
@@ -57,7 +57,7 @@ async def stream_stats(request: Request) -> Response:
     )
     return EventStream(
         state.broker, Encoders(_event, _event_chunk), subscribe, StatsViewer.start,
-        StreamLifetime(state.authenticator, grant_of(request), timeout), resume_id="",
+        lifetime_of(request, timeout), resume_id="",
     )  # fmt: skip
 
 

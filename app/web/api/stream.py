@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...messages.topic import TopicFilter
-from ..authentication import client, grant_of, mark_of, resume_id_of
+from ..authentication import client, mark_of, resume_id_of
 from ..permissions import selection_of, selections_of
-from ..streaming.lifetime import StreamLifetime
+from ..streaming.lifetime import lifetime_of
 from ..streaming.response import EventStream
 from ..streaming.stream_request import parse_stream_request
 
@@ -29,7 +29,7 @@ def _stream(request: Request, topic_filter: TopicFilter, repeatable: Collection[
     stream_request = parse_stream_request(
         topic_filter, request.query_params, request.headers.get("last-event-id"), repeatable, mark_of(request)
     )
-    lifetime = StreamLifetime(state.authenticator, grant_of(request), stream_request.timeout)
+    lifetime = lifetime_of(request, stream_request.timeout)
     subscribe = partial(stream_request.subscribe, state.broker, client(request))
     return EventStream(
         state.broker, stream_request.encoders, subscribe, stream_request.start_subscriber, lifetime,

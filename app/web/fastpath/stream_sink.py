@@ -102,7 +102,7 @@ class StreamSink(asyncio.Protocol):
     def _release(self) -> None:
         subscription, self._subscription = self._subscription, None  # the two refer to each other
         if subscription is not None:
-            self._context.authenticator.unregister(self)
+            self._context.authenticator.unregister(self, lost=not self._ended)
             subscription.detach()
 
     def _set_end_reason(self, why: str) -> None:

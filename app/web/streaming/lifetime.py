@@ -1,5 +1,6 @@
 """The lifetime of a stream or a waiting request: what it asks for, and at most the life of its token."""
 
+from contextlib import AbstractContextManager
 from math import inf
 from typing import Final, Protocol
 
@@ -8,7 +9,8 @@ from starlette.requests import Request
 
 from ...access.authenticator import Authenticator, AuthSession
 from ...access.grant import Grant
-from ..authentication import grant_of
+from ...access.tickets import TicketClaims
+from ..authentication import grant_of, ticket_of
 
 TIMEOUT: Final = "timeout"
 EXPIRED: Final = "expired"
@@ -20,11 +22,16 @@ class Stream(Protocol):
 
 
 class StreamLifetime(msgspec.Struct, frozen=True):
-    """The lifetime of one stream. `timeout`: the option, in seconds."""
+    """The lifetime of one stream. `timeout`: the option, in seconds. `ticket`: what the stream spends, if anything."""
 
     authenticator: Authenticator
     grant: Grant
     timeout: float | None
+    ticket: TicketClaims | None = None
+
+    def spending(self, session: AuthSession) -> AbstractContextManager[None]:
+        """The block in which the stream is subscribed: a stream that is refused spends nothing. Raises Unauthorised."""
+        return self.authenticator.spending(self.ticket, session)
 
     def begin(self, session: AuthSession, stream: Stream) -> None:
         """Schedule the end of the stream, and register the session for revocation. The caller unregisters it."""
@@ -34,6 +41,10 @@ class StreamLifetime(msgspec.Struct, frozen=True):
             stream.end_in(self.timeout, TIMEOUT)
         elif left != inf:
             stream.end_in(left, EXPIRED)
+
+
+def lifetime_of(request: Request, timeout: float | None) -> StreamLifetime:
+    return StreamLifetime(request.app.state.authenticator, grant_of(request), timeout, ticket_of(request))
 
 
 def at_most(request: Request, seconds: float) -> float:

@@ -85,7 +85,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
     def _hand_over(self, request: Request) -> None:
         sink = request.connection.sink()
         sink.resume_id = self._resume_id
-        subscription = self._subscribe(self._encoders.chunked, sink)
+        with self._lifetime.spending(sink):
+            subscription = self._subscribe(self._encoders.chunked, sink)
         request.take_over(sink, subscription, partial(self._begin, sink, subscription))
 
     def _begin(self, session: AuthSession, subscription: S) -> "Future[Any] | None":
@@ -100,7 +101,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         if scope["http_version"] != "1.1":
             send = until_closed(server, send)
         buffer = Buffer(stream_start(self._broker.pressure, self._resume_id), self._broker, abort, connection)
-        subscription = self._subscribe(self._encoders.plain, buffer)
+        with self._lifetime.spending(buffer):
+            subscription = self._subscribe(self._encoders.plain, buffer)
         buffer.subscription = subscription
         try:
             if first := self._begin(buffer, subscription):
@@ -110,7 +112,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         finally:
             buffer.close()
             subscription.detach()
-            self._lifetime.authenticator.unregister(buffer)
+            self._lifetime.authenticator.unregister(buffer, lost=not buffer.ended)
             if record:
                 record.end_reason = buffer.end_reason
 
@@ -169,7 +171,7 @@ class Buffer:
         self._hold: socket | None = None  # keeps the socket open, to read the peer's acknowledgements after the end
         self._connection = connection
         self._last: Progress | None = None  # at the end of the response
-        self._ended = False
+        self.ended = False
         self.end_reason = ""
         self._wakeup = Event()
 
@@ -183,7 +185,7 @@ class Buffer:
                 self._sending = len(batch)
                 yield batch
                 self._on_part_sent()
-            if self._ended and not self._parts:
+            if self.ended and not self._parts:
                 return
             if self.subscription is not None:
                 self.subscription.resume()
@@ -230,13 +232,13 @@ class Buffer:
 
     def close(self) -> None:
         """The response is over."""
-        self._last = ALL if self._ended and not (self._parts or self._sending) else self.progress().last
+        self._last = ALL if self.ended and not (self._parts or self._sending) else self.progress().last
         if self._hold is not None:
             self._hold.close()
 
     def end(self, reason: str) -> None:
         self.write(end_event(reason, self._broker.pressure))
-        self._ended, self.end_reason = True, self.end_reason or reason
+        self.ended, self.end_reason = True, self.end_reason or reason
 
     def revoke(self) -> None:
         if self.subscription is not None:
