@@ -24,6 +24,7 @@ from ..fanout.wakeup import Wakeup
 from ..limits.buffered_bytes import InboundBudget, OutboundBudget
 from ..limits.drain import DrainSchedule
 from ..limits.quotas import Quotas, counts_as, slots_for
+from ..log.directory import ListPage, ListQuery
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page
@@ -81,6 +82,7 @@ class Flow(msgspec.Struct, frozen=True):
     unsent: int = 256 << 20
 
 
+ALL_TOPICS: Final = ListQuery()
 TOPICS_A_TURN: Final = 500  # of a list: a few milliseconds of work, then other tasks run
 _DEFAULT_TIMING: Final = Timing()
 
@@ -233,14 +235,14 @@ class Broker:
             raise NotFound(f"topic {topic!r} retains no message {id}: it never was there, or has gone since")
         return message
 
-    async def topics(self, topic_filter: TopicFilter | None = None) -> list[TopicInfo]:
-        """The selected topics (None: all), sorted by name."""
+    async def topics(self, query: ListQuery = ALL_TOPICS) -> ListPage[TopicInfo]:
+        """Raises OptionInvalid."""
         infos: list[TopicInfo] = []
-        states = await self.engine.topics(topic_filter)
-        for start in range(0, len(states), TOPICS_A_TURN):
-            infos += [self._info(state) for state in states[start : start + TOPICS_A_TURN]]
+        page = await self.engine.topics(query)
+        for start in range(0, len(page.items), TOPICS_A_TURN):
+            infos += [self._info(state) for state in page.items[start : start + TOPICS_A_TURN]]
             await sleep(0)
-        return infos
+        return ListPage(infos, page.next)
 
     async def topic(self, name: str) -> TopicInfo:
         """Raises NotFound."""
@@ -321,7 +323,15 @@ class Broker:
 
     async def group(self, topic: str, group: str) -> GroupInfo:
         """Raises NotFound."""
-        return GroupInfo(await self.engine.group(topic, group), self._consumers.count(topic, group))
+        return self._group_info(await self.engine.group(topic, group))
+
+    async def groups(self, query: ListQuery) -> ListPage[GroupInfo]:
+        """The groups of all topics that the query selects. Raises OptionInvalid."""
+        page = await self.engine.groups(query)
+        return ListPage([self._group_info(state) for state in page.items], page.next)
+
+    def _group_info(self, state: GroupState) -> GroupInfo:
+        return GroupInfo(state, self._consumers.count(state.topic, state.group))
 
     def configure_group(
         self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None, *,

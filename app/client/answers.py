@@ -9,6 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 Result = Literal["done", "expired", "unknown"]
+TopicSort = Literal["name", "-messages", "-bytes", "-delayed", "-rate"]
+GroupSort = Literal["name", "-lag", "-leased", "-delayed", "-dead", "-rate"]
 JobState = Literal["ready", "leased", "delayed", "dead"]
 
 
@@ -188,7 +190,8 @@ class Retention(msgspec.Struct, frozen=True):
 
 class TopicState(msgspec.Struct, frozen=True):
     """The state of a topic. `first` and `last` are ids of retained messages, `bytes` is the size of their bodies,
-    `delayed` the number of delayed messages, and `groups` the names of the groups."""
+    `delayed` the number of delayed messages, `groups` the names of the groups, and `rate` the messages accepted a
+    second."""
 
     topic: str
     messages: int
@@ -199,10 +202,20 @@ class TopicState(msgspec.Struct, frozen=True):
     subscribers: int
     groups: list[str]
     retention: Retention
+    rate: float = 0.0
 
 
-class TopicList(msgspec.Struct, frozen=True):
+class TopicPage(msgspec.Struct, frozen=True):
+    """Topics, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+
     topics: list[TopicState]
+    next: str | None = None
+
+    def __iter__(self) -> Iterator[TopicState]:
+        return iter(self.topics)
+
+    def __len__(self) -> int:
+        return len(self.topics)
 
 
 class Oldest(msgspec.Struct, frozen=True):
@@ -224,7 +237,7 @@ class DeadLetters(msgspec.Struct, frozen=True):
 
 class GroupState(msgspec.Struct, frozen=True):
     """The state of a group: its messages in each state (`lag`: ready, leased and delayed together), and its settings.
-    `ack_timeout` is a duration such as `30s`."""
+    `ack_timeout` is a duration such as `30s`, and `rate` the number of acks a second."""
 
     topic: str
     group: str
@@ -242,6 +255,20 @@ class GroupState(msgspec.Struct, frozen=True):
     max_deliveries: int
     dead_letter: str
     dead_letters: DeadLetters
+    rate: float = 0.0
+
+
+class GroupPage(msgspec.Struct, frozen=True):
+    """Groups, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+
+    groups: list[GroupState]
+    next: str | None
+
+    def __iter__(self) -> Iterator[GroupState]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
 
 
 class Ticket(msgspec.Struct, frozen=True):

@@ -162,13 +162,14 @@ class Log:
         topic.last_used = now
         self._on_change("topic", (topic.name,))
         accepted: list[Run] = []
-        time = self._time(now)
+        time, before = self._time(now), self.head
         for draft in map(topic.share, drafts):
             runs = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
             self.head, topic.next_index = runs[-1].seq, runs[-1].index + 1
             if draft.envelope.retain:
                 self._keep(topic, runs)
             accepted += runs
+        topic.published.add(self.head - before, now)
         return accepted
 
     def remove(self, message: Message) -> Run | None:

@@ -16,6 +16,7 @@ from ..errors import PlainmqError, Refused
 from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
 from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed
+from .directory import Directory
 from .epochs import Epochs
 from .groups.admin import GroupAdmin
 from .groups.dead_index import Origin
@@ -100,6 +101,7 @@ class LogStateMachine:
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )
         self.jobs = JobListing(self.log, self.groups)
+        self.directory = Directory(self.log, self.trimmer, self.groups)
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)

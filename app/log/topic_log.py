@@ -7,11 +7,12 @@ import msgspec
 
 from ..messages.message import BODY_PLACEHOLDER, ONE, Draft, Envelope, Message
 from .groups.unacked import UnackedIndex
+from .meter import Meter
 from .run import MESSAGE_COST, memory_cost, one_cost, resident_cost
 from .store import TopicMessages
 from .trims import TrimMark
 
-TOPIC_COST: Final = 1_024  # bytes of memory that a topic takes at most; a test measures it
+TOPIC_COST: Final = 1_088  # bytes of memory that a topic takes at most; a test measures it
 SHORT_LINE: Final = 64  # bytes of a line that TOPIC_COST includes, for when no message has the line any more
 
 
@@ -64,7 +65,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 class TopicState(msgspec.Struct, frozen=True):
     """A topic as clients see it. `bytes` counts bodies. `delayed`: messages of delayed publishes. `first`, `last`: ids
-    of the oldest and the newest message. `groups`: their names."""
+    of the oldest and the newest message. `groups`: their names. `rate`: messages accepted a second, now."""
 
     topic: str
     messages: int
@@ -74,6 +75,7 @@ class TopicState(msgspec.Struct, frozen=True):
     last: str | None
     retention: Retention
     groups: list[str]
+    rate: float
 
 
 class TopicRecord(msgspec.Struct, frozen=True):
@@ -95,7 +97,7 @@ class TopicRecord(msgspec.Struct, frozen=True):
 class TopicLog:
     __slots__ = (
         "bytes", "delayed", "envelope", "for_one", "last_used", "messages", "name", "next_index", "pinned",
-        "retention", "trim_mark", "unacked",
+        "published", "retention", "trim_mark", "unacked",
     )  # fmt: skip
 
     def __init__(self, name: str, retention: Retention, trim_mark: TrimMark, messages: TopicMessages) -> None:
@@ -111,6 +113,7 @@ class TopicLog:
         self.last_used = 0.0
         self.pinned = False  # it has settings of its own, so it is not dropped when it is idle
         self.unacked: UnackedIndex | None = None  # None without groups and dead messages
+        self.published = Meter()  # messages that were accepted, stored or not
 
     def share(self, draft: Draft) -> Draft:
         """The draft with a shared envelope: the topic's last one if it is equal, or else one that shares the topic's
@@ -149,7 +152,7 @@ class TopicLog:
         """True if the topic is not dropped when it is idle."""
         return bool(self.messages.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
 
-    def state(self) -> TopicState:
+    def state(self, now: float) -> TopicState:
         first, last = self.messages.ends if self.messages.live else (None, None)
         return TopicState(
             self.name,
@@ -160,6 +163,7 @@ class TopicLog:
             last,
             self.retention,
             sorted(name for name, group in self.unacked.groups.items() if not group.closing) if self.unacked else [],
+            self.published.rate(now),
         )
 
     def record(self) -> TopicRecord:

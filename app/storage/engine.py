@@ -10,6 +10,7 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
+from ..log.directory import ListPage, ListQuery
 from ..log.groups.events import GroupObserver
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
@@ -108,8 +109,12 @@ class Engine(ABC):
         """The retained message with this id."""
 
     @abstractmethod
-    def topics(self, topic_filter: TopicFilter | None) -> Future[list[TopicState]]:
-        """The selected topics (None: all), sorted by name."""
+    def topics(self, query: ListQuery) -> Future[ListPage[TopicState]]:
+        """Fails with OptionInvalid."""
+
+    @abstractmethod
+    def groups(self, query: ListQuery) -> Future[ListPage[GroupState]]:
+        """Fails with OptionInvalid."""
 
     @abstractmethod
     def topic(self, name: str) -> Future[TopicState]:

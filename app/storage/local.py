@@ -9,6 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
+from ..log.directory import ListPage, ListQuery
 from ..log.groups.groups import Groups
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
@@ -115,8 +116,11 @@ class LocalEngine(Engine):
 
     # Topics
 
-    def topics(self, topic_filter: TopicFilter | None) -> Future[list[TopicState]]:
-        return self._ask_in_slices(lambda core, now: core.topics.states(topic_filter, now), reads=True)
+    def topics(self, query: ListQuery) -> Future[ListPage[TopicState]]:
+        return self._ask_in_slices(lambda core, now: core.directory.topics(query, now), reads=True)
+
+    def groups(self, query: ListQuery) -> Future[ListPage[GroupState]]:
+        return self._ask_in_slices(lambda core, now: core.directory.groups(query, now), reads=True)
 
     def topic(self, name: str) -> Future[TopicState]:
         return self._ask(lambda core, now: core.topics.state(name, now), reads=True)

@@ -277,7 +277,7 @@ class LineSession(Session):
 
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
         topics = get_running_loop().create_task(self._broker.topics())
-        self._reply(dialect, topics, lambda topics: dialect.success(describe(topics)))
+        self._reply(dialect, topics, lambda page: dialect.success(describe(page.items)))
         self._connection.wait_for_replies()
 
     def _ping(self, dialect: Dialect, _command: Ping) -> None:

@@ -17,7 +17,7 @@ from ..telemetry.accesslog import AccessLog
 from .api.console import get_asset, get_docs, get_root
 from .api.consume import ack, extend, nack, pull, stream_work
 from .api.description import openapi_json, openapi_yaml
-from .api.groups import delete_group, get_group, put_group
+from .api.groups import delete_group, get_group, list_groups, put_group
 from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
@@ -70,6 +70,7 @@ ROUTES = [
     ProtectedRoute("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
     ProtectedRoute("GET", "/jobs", list_jobs, JOBS),
     ProtectedRoute("GET", "/topics", list_topics, LIST),
+    ProtectedRoute("GET", "/groups", list_groups, LIST),
     ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
     ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),

@@ -18,14 +18,15 @@ def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None 
     return Response(msgspec.json.encode(body) + b"\n", status, headers, "application/json")
 
 
-async def list_answer(name: str, items: Sequence[T], record: Callable[[T], Any]) -> Response:
-    """An object with one list, encoded in parts: other tasks run in between."""
+async def list_answer(name: str, items: Sequence[T], record: Callable[[T], Any], following: str | None) -> Response:
+    """An object with one list, encoded in parts: other tasks run in between. `following`: the `after` of the next
+    page."""
     parts: list[bytes] = []
     for begin in range(0, len(items), RECORDS_PER_TURN):
         parts.append(msgspec.json.encode([record(item) for item in items[begin : begin + RECORDS_PER_TURN]])[1:-1])
         await sleep(0)
-    body = b'{"%b":[%b]}\n' % (name.encode(), b",".join(parts))
-    return Response(body, 200, media_type="application/json")
+    body = b'{"%b":[%b],"next":%b}\n' % (name.encode(), b",".join(parts), msgspec.json.encode(following))
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
 
 def wants_lines(request: Request) -> bool:

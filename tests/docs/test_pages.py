@@ -54,6 +54,7 @@ MASKS = {
     r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"there are [\d.]+[KMG]iB": "there are N",
+    r'"rate":[\d.]+': '"rate":N',
     r"starting .*": "starting",
     r"(none|its hash is) in \S+/tokens": r"\1 in FILE",
     r"room for \d+ connections": "room for N connections",

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
+from app.log.directory import ListQuery
 from app.log.reading import Page
 from app.log.run import MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
@@ -303,7 +304,10 @@ async def test_what_is_given_to_somebody_may_go_meanwhile_with_its_time_or_its_t
         await node.engine.give_back([1])
         node.engine.taken([2])
         assert await texts(node, "*", start=LATEST, take=True) == ["2"]
-        assert [(state.topic, state.messages) for state in await node.engine.topics(None)] == [("a", 0), ("b", 1)]
+        assert [(state.topic, state.messages) for state in (await node.engine.topics(ListQuery())).items] == [
+            ("a", 0),
+            ("b", 1),
+        ]
 
 
 async def test_the_same_key_stores_nothing_twice_for_two_minutes(opened: Make) -> None:
@@ -359,7 +363,9 @@ async def test_what_time_and_retention_took_is_known_by_its_key_all_the_same(ope
         node.takers = 0
         node.engine.taken([parse_id(taken.id).seq])
         node.clock.now += 60
-        assert [state.topic for state in await node.engine.topics(None)] == ["trimmed"]  # the others went idle
+        assert [state.topic for state in (await node.engine.topics(ListQuery())).items] == [
+            "trimmed"
+        ]  # the others went idle
         for first in (trimmed, over, taken, unkept):
             again = await append(node, first.topic, "x", key="k")
             assert (again.duplicate, again.id, again.index) == (True, first.id, first.index)
@@ -401,15 +407,15 @@ async def test_what_is_to_come_later_is_shown_and_goes_with_its_topic(opened: Ma
             await node.engine.append([draft("a", b"x" * 1_000, delay=delay), draft("a", b"", delay=delay)])
         await node.engine.append([draft("b", b"x" * 1_000, delay=0.1)])
         node.clock.now += 0.05
-        states = await node.engine.topics(None)
+        states = (await node.engine.topics(ListQuery())).items
         assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 0, 4), ("b", 0, 1)]
         node.clock.now += 0.05
         async with asyncio.timeout(10):
             while len(node.delivered) < 3:
                 node.news.clear()
-                await node.engine.topics(None)
+                await node.engine.topics(ListQuery())
                 await node.news.wait()
-        states = await node.engine.topics(None)
+        states = (await node.engine.topics(ListQuery())).items
         assert [(state.topic, state.messages, state.delayed) for state in states] == [("a", 2, 2), ("b", 1, 0)]
         await node.engine.drop("a")
         await node.engine.drop("b")
@@ -443,7 +449,7 @@ async def test_memory_is_bounded_and_a_full_log_refuses_rather_than_forgets(open
         with pytest.raises(LogFull):
             await append(node, "c", "")
         await append(node, "a", "")  # its own retention makes room
-        assert [state.messages for state in await node.engine.topics(None)] == [3, 1]
+        assert [state.messages for state in (await node.engine.topics(ListQuery())).items] == [3, 1]
         await node.engine.drop("a")
         await append(node, "b", "", "")
 
@@ -464,10 +470,10 @@ async def test_topics_are_listed_by_name_with_what_they_hold(opened: Make) -> No
     async with opened(ALL) as node:
         await append(node, "b", "12345")
         await append(node, "a.x", "1", "23")
-        states = await node.engine.topics(None)
+        states = (await node.engine.topics(ListQuery())).items
         assert [(s.topic, s.messages, s.bytes) for s in states] == [("a.x", 2, 3), ("b", 1, 5)]
         assert (states[0].first, states[0].last) == (f"{node.engine.epoch}-2", f"{node.engine.epoch}-3")
-        assert [s.topic for s in await node.engine.topics(TopicFilter(["a.*"]))] == ["a.x"]
+        assert [s.topic for s in (await node.engine.topics(ListQuery(TopicFilter(["a.*"])))).items] == ["a.x"]
 
 
 async def test_a_message_is_found_by_its_id_while_it_is_retained(opened: Make) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
+from app.log.directory import ListQuery
 from app.log.groups.group import GROUP_COST, JOB_BATCH, RECENT_DEAD_COST
 from app.log.groups.job import JOB_COST
 from app.log.groups.state import DeadLetterTopic, GroupState
@@ -182,7 +183,7 @@ async def test_a_first_pull_closes_no_circle_either(opened: Make) -> None:
         await make(node, topic="a.dead", dead_letter="a")
         with pytest.raises(OptionInvalid, match="leads back"):
             await node.engine.join("a", "g")
-        assert (await node.engine.topics(None))[0].topic == "a.dead"
+        assert ((await node.engine.topics(ListQuery())).items)[0].topic == "a.dead"
 
 
 async def test_groups_of_a_topic_are_bounded(opened: Make) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from app.errors import NotFound
+from app.log.directory import ListQuery
 from app.log.epochs import Epochs
 from app.log.groups.admin import RELEASE_BATCH
 from app.log.groups.group import JOB_BATCH
@@ -217,8 +218,8 @@ def test_no_page_looks_at_much(filled: Filled, names: list[str]) -> None:
 
 
 def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
-    states, _ = filled.bounded(filled.core.topics.states(filled.topic_filter(["t.*"]), NOW + BIG))
-    assert len(states) == TOPICS
+    states, _ = filled.bounded(filled.core.directory.topics(ListQuery(filled.topic_filter(["t.*"])), NOW + BIG))
+    assert len(states.items) == TOPICS
     totals, _ = filled.bounded(filled.core.totals())
     assert totals.messages == BIG + TOPICS + BIG // 10
 

@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from app.log.directory import ListQuery
+from app.log.groups.state import GroupState
 from app.log.reading import Page
 from app.log.state import LogStateMachine
-from app.log.topic_log import Limits
+from app.log.topic_log import Limits, TopicState
 from app.messages.message import Receipt
 from app.messages.position import EARLIEST, Start
 from app.messages.topic import TopicFilter
@@ -34,6 +38,9 @@ class InspectedEngine(SqliteEngine):
 
 class OpenedStore(Opened):
     engine: InspectedEngine
+
+
+State = TypeVar("State", TopicState, GroupState)
 
 
 class Life:
@@ -61,7 +68,7 @@ class Life:
 
     async def cut(self, node: Opened) -> None:
         """The power fails: what goes on is the file as it is when all that was asked for has been done."""
-        await node.engine.topics(None)
+        await node.engine.topics(ListQuery())
         before, self.path = self.path, self._next_path()
         for suffix in ("", "-wal"):
             shutil.copy(f"{before}{suffix}", f"{self.path}{suffix}")
@@ -79,23 +86,40 @@ async def page(node: Opened, *names: str, start: Start = EARLIEST, take: bool = 
     return await node.engine.read(topic_filter, cursor, limit=1_000, nbytes=1 << 30, take=take)
 
 
+def unmetered(state: State) -> State:
+    return msgspec.structs.replace(state, rate=0.0)
+
+
 async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:
-    """Whatever can be seen from outside without changing anything; `starts`: where readers of each topic begin."""
-    topics = await node.engine.topics(None)
+    """Whatever can be seen from outside without changing anything, but for rates, which no file has; `starts`: where
+    readers of each topic begin."""
+    topics = [unmetered(topic) for topic in (await node.engine.topics(ListQuery())).items]
     return [
         node.engine.epoch,
         topics,
         await page(node, "**"),
-        [await node.engine.group(topic.topic, group) for topic in topics for group in topic.groups],
+        [unmetered(await node.engine.group(topic.topic, group)) for topic in topics for group in topic.groups],
         [await page(node, name, start=start) for name in ("**", *(t.topic for t in topics)) for start in starts],
     ]
 
 
 _ADDED: Final = {2: "sizes", 6: "at", 9: "headers"}  # columns of messages, by the version of the schema that has them
 
+_TOPICS_COST_MORE: Final = 10  # the version since which a topic counts for 64 bytes more
+
+
+def _cheaper(value: bytes, topics: int) -> bytes:
+    note = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode(note | {"cost": note["cost"] - 64 * topics})
+
 
 def make_older(db: sqlite3.Connection, version: int) -> None:
     """Give a file without what later versions added the schema of an older version."""
     for column in [column for added, column in _ADDED.items() if added > version]:
         db.execute(f"ALTER TABLE message DROP COLUMN {column}")
+    if version < _TOPICS_COST_MORE:
+        db.create_function("cheaper", 2, _cheaper)
+        topics = "(SELECT count(*) FROM note WHERE kind = 'topic')"
+        db.execute(f"UPDATE note SET value = cheaper(value, {topics}) WHERE kind = 'log'")
     db.execute(f"PRAGMA user_version = {version}")
+    db.commit()

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.log.directory import ListQuery
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery
 from app.messages.position import Ago, Since
@@ -79,7 +80,7 @@ async def test_a_step_is_noted_though_nobody_asks_for_anything(tmp_path: Path) -
     life = Life(tmp_path)
     async with life.open(KEEP) as node:
         await fill(node)
-        await node.engine.topics(None)
+        await node.engine.topics(ListQuery())
         life.clock.wrong = DAY
         with closing(sqlite3.connect(life.path)) as db:
             db.execute("PRAGMA query_only = 1")

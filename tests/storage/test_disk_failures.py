@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from app.errors import LogFull, PlainmqError, StorageFailed
+from app.log.directory import ListQuery
 from app.log.state import LogStateMachine
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, parse_lease_id
@@ -393,7 +394,7 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
         assert "storage recovered" not in caplog.text  # nothing was written: nobody knows
         await pragmas.set(node, "query_only", "OFF")
         await works_again(node)
-        await node.engine.topics(None)  # the writer tells of it behind its answer
+        await node.engine.topics(ListQuery())  # the writer tells of it behind its answer
         assert "storage recovered" in caplog.text
 
 

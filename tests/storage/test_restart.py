@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from app.errors import LogFull, NotFound, OptionInvalid
+from app.log.directory import ListQuery
 from app.log.groups.group import GROUP_COST
 from app.log.groups.state import DeadLetterTopic
 from app.log.run import EXPIRY_COST
@@ -22,7 +23,7 @@ from app.tcp.dialects.commands import Send
 from app.tcp.dialects.detect import LITERAL
 from tests.engines.conftest import Opened, drafts_text
 from tests.harness import DEADLINE, draft
-from tests.storage.reopening import Life, append, everything, make_older, page
+from tests.storage.reopening import Life, append, everything, make_older, page, unmetered
 
 
 @pytest.fixture(params=["stopped", "cut"])
@@ -95,7 +96,7 @@ def flattened(value: bytes) -> bytes:
     return msgspec.msgpack.encode(note | {"drafts": drafts})
 
 
-def cheaper(value: bytes) -> bytes:
+def without_ttl(value: bytes) -> bytes:
     """What was noted of the log when a ttl cost nothing, with three messages that have one."""
     note = msgspec.msgpack.decode(value)
     return msgspec.msgpack.encode(note | {"cost": note["cost"] - 3 * EXPIRY_COST})
@@ -111,10 +112,10 @@ async def test_what_was_delayed_before_there_were_envelopes_comes_when_it_is_due
         await node.engine.append([draft("a", b"4", delay=500.0)])
         cost = (await node.engine.totals()).cost
     with closing(sqlite3.connect(life.path)) as db, db:
-        for function in (flattened, cheaper):
+        for function in (flattened, without_ttl):
             db.create_function(function.__name__, 1, function)
         db.execute("UPDATE note SET value = flattened(value) WHERE kind = 'delayed'")
-        db.execute("UPDATE note SET value = cheaper(value) WHERE kind = 'log'")
+        db.execute("UPDATE note SET value = without_ttl(value) WHERE kind = 'log'")
         make_older(db, 3)
     async with life.open() as node:
         assert (await node.engine.totals()).cost == cost
@@ -179,9 +180,9 @@ async def test_a_topic_without_settings_of_its_own_takes_the_new_default(life: L
     async with life.open(Limits(Retention(max_messages=4))) as node:
         for topic in ("a", "own"):
             await append(node, topic, *"45")
-        assert [state.messages for state in await node.engine.topics(None)] == [4, 2]
+        assert [state.messages for state in (await node.engine.topics(ListQuery())).items] == [4, 2]
     async with life.open(Limits(Retention(max_messages=1))) as node:  # also where nobody publishes
-        assert [state.messages for state in await node.engine.topics(None)] == [1, 2]
+        assert [state.messages for state in (await node.engine.topics(ListQuery())).items] == [1, 2]
 
 
 async def test_keys_are_remembered_for_their_time(life: Life) -> None:
@@ -245,11 +246,11 @@ async def test_what_waits_for_one_subscriber_waits_on(life: Life) -> None:
         node.takers = 1
         await append(node, "a", "4", delivery=Delivery.ONE)
         node.engine.taken([1])
-        await node.engine.topics(None)
+        await node.engine.topics(ListQuery())
     async with life.open() as node:  # nobody knows who has had what
         assert drafts_text((await page(node, "a", start=LATEST, take=True)).messages) == ["2", "3", "4"]
         node.engine.taken([2, 3, 4])
-        await node.engine.topics(None)
+        await node.engine.topics(ListQuery())
     async with life.open() as node:
         assert (await page(node, "a", take=True)).messages == []
 
@@ -276,7 +277,7 @@ async def test_delayed_messages_are_known_to_their_topic(life: Life) -> None:
         node.clock.now += 1_000
         await append(node, "b", "x")
         assert drafts_text(node.delivered) == ["x"]
-        assert [state.topic for state in await node.engine.topics(None)] == ["b"]
+        assert [state.topic for state in (await node.engine.topics(ListQuery())).items] == ["b"]
 
 
 async def test_groups_go_on_with_their_leases_attempts_delays_and_counts(life: Life) -> None:
@@ -325,11 +326,11 @@ async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_wai
         await append(node, "t", *"123")
         for lease in await claim(node):
             await settle(node, Action.NACK, lease)
-        before = await node.engine.group("t", "g")
+        before = unmetered(await node.engine.group("t", "g"))
         assert (before.dead, before.dead_letters) == (2, DeadLetterTopic(2, 2, 2, 8 << 20, 1))
     life.clock.now += 1_000
     async with life.open(limits) as node:
-        assert await node.engine.group("t", "g") == before
+        assert unmetered(await node.engine.group("t", "g")) == before
         for topic in ("t", "t.dead"):
             with pytest.raises(LogFull):
                 await append(node, topic, "1", "2", "3")

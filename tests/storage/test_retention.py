@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.log.directory import ListQuery
 from app.log.topic_log import Limits, Retention
 from app.messages.position import EARLIEST, GapReason, Last, Since, Start
 from app.messages.topic import TopicFilter
@@ -45,7 +46,7 @@ async def test_the_newest_stay_by_number_by_size_and_by_age(
     async with life.open(Limits(retention)) as node:
         read = await page(node, "a")
         assert drafts_text(read.messages) == kept
-        (state,) = await node.engine.topics(None)
+        (state,) = (await node.engine.topics(ListQuery())).items
         assert (state.messages, state.bytes) == (len(kept), len(kept))
 
 
@@ -119,7 +120,7 @@ async def test_a_lower_default_counts_for_every_topic_from_the_start_on(tmp_path
         for topic in "abc":
             await append(node, topic, *map(str, range(5_000)))
     async with life.open(Limits(Retention(max_messages=10))) as node, asyncio.timeout(DEADLINE):
-        while [state.messages for state in await node.engine.topics(None)] != [10, 10, 10]:
+        while [state.messages for state in (await node.engine.topics(ListQuery())).items] != [10, 10, 10]:
             pass  # nobody publishes
 
 

@@ -14,6 +14,8 @@ from typing import Final, Self, Unpack, overload
 from .. import publishing, reading, streams
 from ..answers import (
     Gap,
+    GroupPage,
+    GroupSort,
     GroupState,
     JobPage,
     Jobs,
@@ -25,7 +27,8 @@ from ..answers import (
     Result,
     Scheduled,
     Ticket,
-    TopicList,
+    TopicPage,
+    TopicSort,
     TopicState,
 )
 from ..connection import Connection
@@ -251,8 +254,16 @@ class Client:
 
     def topics(self, match: str | None = None) -> list[TopicState]:
         """All topics, or those that the pattern matches, sorted by name."""
-        found = self._runner.run(self._connection.read, TopicList, "GET", "topics", params=given(match=match))
+        found = self._runner.run(self._connection.read, TopicPage, "GET", "topics", params=given(match=match))
         return found.topics
+
+    def topic_page(
+        self, match: str | None = None, *, sort: TopicSort = "name", after: str | None = None, limit: int = 100
+    ) -> TopicPage:
+        """At most `limit` topics (1,000), sorted by name or with the greatest figure first. Pass the page's `next` as
+        `after` to read on."""
+        query = given(match=match, sort=sort, after=after, limit=limit)
+        return self._runner.run(self._connection.read, TopicPage, "GET", "topics", params=query)
 
     def topic(self, topic: str) -> TopicState:
         """Raises NotFound."""
@@ -280,6 +291,14 @@ class Client:
         """The groups of a topic, sorted by name. Raises NotFound."""
         state = self.topic(topic)
         return [self.group(topic, group) for group in state.groups]
+
+    def group_page(
+        self, match: str | None = None, *, sort: GroupSort = "name", after: str | None = None, limit: int = 100
+    ) -> GroupPage:
+        """At most `limit` groups (1,000) of all topics, or of those that the pattern matches, sorted by name or with
+        the greatest figure first. Pass the page's `next` as `after` to read on."""
+        query = given(match=match, sort=sort, after=after, limit=limit)
+        return self._runner.run(self._connection.read, GroupPage, "GET", "groups", params=query)
 
     def group(self, topic: str, group: str) -> GroupState:
         """Raises NotFound."""

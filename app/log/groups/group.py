@@ -23,6 +23,7 @@ from ...errors import GroupInvalid
 from ...messages.lease import CONNECTION_LOST, LEASE_EXPIRED, NACKED, Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
+from ..meter import Meter
 from .job import BACKOFF, InFlight, JobState
 
 JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
@@ -89,7 +90,7 @@ EMPTY_SIZE: Final = Size(0, 0, 0)
 
 class Group:
     __slots__ = (
-        "_deadlines", "_job_bytes", "_requeued", "acked", "begin", "closing", "counted_size", "cursor", "dead",
+        "_deadlines", "_job_bytes", "_requeued", "acked", "acks", "begin", "closing", "counted_size", "cursor", "dead",
         "dead_letter_pending", "dirty", "ended_leases", "gap", "jobs", "leased", "passed", "postponed", "recent_dead",
         "settings",
     )  # fmt: skip
@@ -108,6 +109,7 @@ class Group:
         self.dirty: dict[int, None] = {}  # jobs that changed since the caller last cleared this
         self.leased = 0
         self.acked = 0
+        self.acks = Meter()
         self.dead = 0
         self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the end of the lease or of the delay
@@ -259,6 +261,7 @@ class Group:
                 self._end_lease(seq, job)
                 self._remove(seq)
                 self.acked += 1
+                self.acks.add(1, now)
             case Action.EXTEND:
                 job.expires = now + (self.settings.ack_timeout if seconds is None else seconds)
                 self._deadlines.set(seq, job.expires)

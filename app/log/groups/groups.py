@@ -124,7 +124,7 @@ class Groups:
         oldest = next(self.fresh(topic, group.cursor, now), None) if begun is None else messages.get(begun)
         return GroupState(
             topic, name,
-            ready=self._ready(self._log.existing(topic), group),
+            ready=self.ready_in(self._log.existing(topic), group),
             leased=group.leased,
             delayed=group.delayed,
             acked=group.acked,
@@ -134,6 +134,7 @@ class Groups:
             gap=group.gap,
             dead_letters=self._dead_letters(group),
             settings=group.settings,
+            rate=group.acks.rate(now),
         )  # fmt: skip
 
     def _dead_letters(self, group: Group) -> DeadLetterTopic:
@@ -149,7 +150,7 @@ class Groups:
             if group.closing:
                 continue
             totals.groups += 1
-            totals.ready += self._ready(topic, group)
+            totals.ready += self.ready_in(topic, group)
             totals.leased += group.leased
             totals.delayed += group.delayed
             totals.acked += group.acked
@@ -157,13 +158,18 @@ class Groups:
             totals.postponed += len(group.postponed)
 
     @staticmethod
-    def _ready(topic: TopicLog, group: Group) -> int:
+    def ready_in(topic: TopicLog, group: Group) -> int:
+        """The number of messages that are ready in the group."""
         assert topic.unacked is not None
         return group.requeued + topic.unacked.accepted - group.passed
 
     def of(self, topic: str) -> dict[str, Group]:
         topic_log = self._log.topics.get(topic)
         return topic_log.unacked.groups if topic_log and topic_log.unacked else {}
+
+    def exists(self, topic: str, name: str) -> bool:
+        group = self.of(topic).get(name)
+        return group is not None and not group.closing
 
     def existing(self, topic: str, name: str) -> Group:
         self._log.existing(topic)

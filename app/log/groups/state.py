@@ -21,8 +21,9 @@ class GroupState(msgspec.Struct, frozen=True):
     """The number of messages in each stage of their life.
 
     `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked` and `dead` count from
-    the group's creation. `oldest` is the id of the oldest unacked message, `oldest_time` its time (Unix seconds).
-    `gap`: the messages that were already removed from the topic when the group was created.
+    the group's creation, and `rate` is the number of acks a second, now. `oldest` is the id of the oldest unacked
+    message, `oldest_time` its time (Unix seconds). `gap`: the messages that were already removed from the topic when
+    the group was created.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class GroupState(msgspec.Struct, frozen=True):
     gap: Gap | None
     dead_letters: DeadLetterTopic
     settings: GroupSettings
+    rate: float
 
     @property
     def lag(self) -> int:

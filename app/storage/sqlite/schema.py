@@ -48,6 +48,9 @@ _MIGRATIONS: Final = (
     """
     ALTER TABLE message ADD COLUMN headers BLOB;
     """,
+    """-- a topic counts for 1,088 bytes
+    UPDATE note SET value = dearer(value, 64 * (SELECT count(*) FROM note WHERE kind = 'topic')) WHERE kind = 'log';
+    """,
 )  # each leads to the next version; PRAGMA user_version is the number of migrations that a file has had
 NEWEST: Final = len(_MIGRATIONS)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ...access.grant import Right, authorise
 from ...broker.broker import Broker, GroupInfo
 from ...errors import NotFound
+from ...log.directory import GROUP_SORTS, ListQuery
 from ...log.groups.state import GroupState
 from ...messages.lease import MAX_LEASE_SECONDS
 from ...messages.message import rfc3339
@@ -19,11 +20,13 @@ from ...messages.units import format_duration
 from ..authentication import grant_of
 from ..body import changes, read_json
 from ..permissions import names_of, topic_itself
-from ..query import duration, read_options
-from ..responses import json_answer
+from ..query import Parser, duration, read_options
+from ..responses import json_answer, list_answer
+from .lists import USUAL, list_options
 
 Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JSON's 2.0 is a whole number too
 
+_LIST_OPTIONS: dict[str, Parser] = list_options(GROUP_SORTS)
 _EXAMPLE = 'settings such as {"ack_timeout":"1m","max_deliveries":3}'
 _READ: dict[str, Callable[[Any], Any]] = {
     "start": lambda word: (word, parse_start(word)),
@@ -40,6 +43,13 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     ack_timeout: str | None = None
     max_deliveries: Deliveries | None = None
     dead_letter: str | None = None
+
+
+async def list_groups(request: Request) -> Response:
+    """A page of the groups of all topics that match."""
+    broker: Broker = request.app.state.broker
+    page = await broker.groups(ListQuery(**{"limit": USUAL} | read_options(request, _LIST_OPTIONS)))
+    return await list_answer("groups", page.items, _record, page.next)
 
 
 async def get_group(request: Request) -> Response:
@@ -90,6 +100,7 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "dead": state.dead,
         "oldest": _oldest(state),
         "gap": state.gap,
+        "rate": state.rate,
         "workers": info.workers,
         "start": settings.start,
         "ack_timeout": format_duration(settings.ack_timeout),

@@ -8,14 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...broker.broker import Broker, TopicInfo
-from ...messages.topic import TopicFilter
+from ...log.directory import TOPIC_SORTS, ListQuery
 from ...messages.units import format_duration, parse_duration
 from ..body import changes, read_json
 from ..permissions import topic_itself
 from ..query import Parser, read_options
 from ..responses import json_answer, list_answer
+from .lists import list_options
 
-_OPTIONS: dict[str, Parser] = {"match": lambda text: TopicFilter([text])}
+_OPTIONS: dict[str, Parser] = list_options(TOPIC_SORTS)
 Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
 _EXAMPLE = 'settings such as {"max_messages":100,"max_age":"1h"}'
 
@@ -31,9 +32,10 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_topics(request: Request) -> Response:
+    """All of them, unless the request says how many."""
     broker: Broker = request.app.state.broker
-    infos = await broker.topics(read_options(request, _OPTIONS).get("match"))
-    return await list_answer("topics", infos, _record)
+    page = await broker.topics(ListQuery(**read_options(request, _OPTIONS)))
+    return await list_answer("topics", page.items, _record, page.next)
 
 
 async def get_topic(request: Request) -> Response:
@@ -71,6 +73,7 @@ def _record(info: TopicInfo) -> dict[str, Any]:
         "last": state.last,
         "subscribers": info.subscribers,
         "groups": state.groups,
+        "rate": state.rate,
         "retention": {
             "max_messages": state.retention.max_messages,
             "max_bytes": state.retention.max_bytes,

@@ -1,0 +1,146 @@
+"""The directory: lists of topics and of groups, in pages and in slices."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import nsmallest
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from ..errors import OptionInvalid
+from ..messages.topic import TopicFilter
+from .groups.group import Group
+from .groups.groups import Groups
+from .groups.state import GroupState
+from .log import Log
+from .slices import SLICE, Slices, sliced
+from .topic_log import TopicLog, TopicState
+from .trimmer import Trimmer
+
+STATE_EFFORT: Final = 16  # as many items of a slice as a state counts: its messages may have to be found in a file
+BY_NAME: Final = "name"
+
+T = TypeVar("T")
+Key = tuple[float, str]  # what a list is sorted by, and the name, which no two items share
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """Which topics, or the groups of which topics (None: all), how they are sorted, after which item a page begins
+    (`next` of the page before), and how many items it has at most (None: all)."""
+
+    match: TopicFilter | None = None
+    sort: str = BY_NAME
+    after: str | None = None
+    limit: int | None = None
+
+    @property
+    def effort(self) -> int:
+        return 1 if self.match is None else self.match.effort
+
+    def selects(self, topic: str) -> bool:
+        return self.match is None or self.match.matches(topic)
+
+
+class ListPage(msgspec.Struct, Generic[T], frozen=True):
+    """`next`: after which item the next page begins; None if this is the last one."""
+
+    items: list[T]
+    next: str | None
+
+
+TOPIC_SORTS: Final[Mapping[str, Callable[[TopicLog, float], float]]] = {
+    BY_NAME: lambda _topic, _now: 0,
+    "-messages": lambda topic, _now: -topic.messages.live,
+    "-bytes": lambda topic, _now: -topic.bytes,
+    "-delayed": lambda topic, _now: -topic.delayed,
+    "-rate": lambda topic, now: -topic.published.rate(now),
+}
+GROUP_SORTS: Final[Mapping[str, Callable[[TopicLog, Group, float], float]]] = {
+    BY_NAME: lambda _topic, _group, _now: 0,
+    "-lag": lambda topic, group, _now: -(Groups.ready_in(topic, group) + group.leased + group.delayed),
+    "-leased": lambda _topic, group, _now: -group.leased,
+    "-delayed": lambda _topic, group, _now: -group.delayed,
+    "-dead": lambda _topic, group, _now: -group.dead,
+    "-rate": lambda _topic, group, now: -group.acks.rate(now),
+}
+
+
+class _Selection:
+    """The keys of a page, while they are collected: no more are kept than may be needed."""
+
+    def __init__(self, query: ListQuery) -> None:
+        self._limit = query.limit
+        self._by_name = query.sort == BY_NAME
+        self._after = None if query.after is None else self._parse(query.after)
+        self._keys: list[Key] = []
+
+    def add(self, keys: Iterable[Key]) -> None:
+        self._keys += keys if self._after is None else [key for key in keys if key > self._after]
+        if self._limit is not None and len(self._keys) > self._limit + SLICE:
+            self._keys = nsmallest(self._limit + 1, self._keys)
+
+    def page(self) -> tuple[list[str], str | None]:
+        """The names, and `next`."""
+        keys = sorted(self._keys)
+        if self._limit is None or len(keys) <= self._limit:
+            return [name for _, name in keys], None
+        return [name for _, name in keys[: self._limit]], self._text(keys[self._limit - 1])
+
+    def _text(self, key: Key) -> str:
+        figure, name = key
+        return name if self._by_name else f"{figure:.15g}:{name}"
+
+    def _parse(self, text: str) -> Key:
+        """Raises OptionInvalid."""
+        if self._by_name:
+            return 0, text
+        figure, _, name = text.partition(":")
+        try:
+            return float(figure), name
+        except ValueError:
+            raise OptionInvalid(f"after={text[:60]!a}: expected `next` of a page with the same `sort`") from None
+
+
+class Directory:
+    def __init__(self, log: Log, trimmer: Trimmer, groups: Groups) -> None:
+        self._log = log
+        self._trimmer = trimmer
+        self._groups = groups
+
+    def topics(self, query: ListQuery, now: float) -> Slices[ListPage[TopicState]]:
+        """Raises OptionInvalid."""
+        self._trimmer.sweep(now)
+        topics, figure, selection = self._log.topics, TOPIC_SORTS[query.sort], _Selection(query)
+        for part in sliced([*topics.values()], query.effort):
+            selection.add([(figure(topic, now), topic.name) for topic in part if query.selects(topic.name)])
+            yield
+        names, following = selection.page()
+        found: list[TopicState] = []
+        for chosen in sliced(names, STATE_EFFORT):
+            found += [topics[name].state(now) for name in chosen if name in topics]
+            yield
+        return ListPage(found, following)
+
+    def groups(self, query: ListQuery, now: float) -> Slices[ListPage[GroupState]]:
+        """The names that they are sorted by are those of the topic and the group, with a `/` between. Raises
+        OptionInvalid."""
+        self._trimmer.sweep(now)
+        figure, selection = GROUP_SORTS[query.sort], _Selection(query)
+        for part in sliced(self._all_groups(query), query.effort):
+            selection.add([(figure(topic, group, now), f"{topic.name}/{name}") for topic, name, group in part])
+            yield
+        names, following = selection.page()
+        found: list[GroupState] = []
+        for chosen in sliced(names, STATE_EFFORT):
+            for topic, _, name in (each.rpartition("/") for each in chosen):
+                if self._groups.exists(topic, name):
+                    found.append(self._groups.state(topic, name, now))
+            yield
+        return ListPage(found, following)
+
+    def _all_groups(self, query: ListQuery) -> Iterator[tuple[TopicLog, str, Group]]:
+        """Groups that come into being meanwhile may be left out."""
+        for topic in [topic for topic in self._log.topics.values() if topic.unacked is not None]:
+            if topic.unacked is not None and query.selects(topic.name):
+                for name, group in [*topic.unacked.groups.items()]:
+                    if not group.closing:
+                        yield topic, name, group
