@@ -6,6 +6,7 @@ Readers are real ones on real cohorts; only their sockets are ours, so that they
 import asyncio
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -49,6 +50,10 @@ TURNS = 40  # of the event loop: a slow engine takes some for each question, and
 TOPICS = ["a", "b.x", "b.y", "b.y/z"]
 SHARED = ["a", "b.x"]  # topics that have groups, at times
 SELECTIONS = [["a"], ["b.x"], ["b.*"], ["b.**"], ["**"], ["*"], ["a", "b.x"], ["a", "b.*"], ["b.y/*", "**"]]
+
+
+MEMORY_FOLDER = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)
+"""Files are opened thousands of times here: on a disk, most of the time would be spent in waiting for it."""
 
 
 class Socket:
@@ -166,8 +171,21 @@ class Machine(RuleBasedStateMachine):
         self.serve()
 
     def serve(self) -> None:
-        self.broker = Broker(type(self).make(self.limits, self.clock), AT_ONCE)
+        self.begin(type(self).make(self.limits, self.clock))
+
+    def begin(self, engine: Engine) -> None:
+        self.questions = 0
+        for name in Engine.__abstractmethods__ - {"open", "close", "topics"}:
+            setattr(engine, name, self.counted(getattr(engine, name)))
+        self.broker = Broker(engine, AT_ONCE)
         self.run(self.broker.__aenter__())
+
+    def counted(self, ask: Callable[..., T]) -> Callable[..., T]:
+        def count_and_ask(*args: Any, **options: Any) -> T:
+            self.questions += 1
+            return ask(*args, **options)
+
+        return count_and_ask
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -183,13 +201,18 @@ class Machine(RuleBasedStateMachine):
         self.run(called())
 
     def settle(self) -> None:
-        """Let every turn that is due happen: flushes, and pages of readers that catch up."""
+        """Let every pending turn happen: flushes, and pages of subscribers that catch up. The first round answers what
+        was asked before. After a round in which nothing is asked, nothing is pending."""
 
         async def turns() -> None:
+            asked = -1
             for _ in range(QUESTIONS):
+                before, asked = asked, self.questions
                 for _ in range(TURNS // QUESTIONS):
                     await asyncio.sleep(0)
                 await self.broker.engine.topics(ListQuery())  # what was asked before has been answered
+                if before == asked == self.questions:
+                    return
 
         self.run(turns())
 
@@ -502,7 +525,7 @@ class StoredMachine(Machine):
     """On a file that is opened again: after a stop in good order, or as it was in the middle of everything."""
 
     def open(self) -> None:
-        self.folder = TemporaryDirectory()
+        self.folder = TemporaryDirectory(dir=MEMORY_FOLDER)
         self.starts = itertools.count()
         self.path = self.next_path()
         super().open()
@@ -511,8 +534,7 @@ class StoredMachine(Machine):
         return Path(self.folder.name) / f"{next(self.starts)}.db"
 
     def serve(self) -> None:
-        self.broker = Broker(SqliteEngine(self.limits, self.clock, self.path), AT_ONCE)
-        self.run(self.broker.__aenter__())
+        self.begin(SqliteEngine(self.limits, self.clock, self.path))
 
     def stop(self) -> None:
         super().stop()
