@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.access.authenticator import CHECK_INTERVAL, Authenticator
-from app.access.claims import every_right
+from app.access.claims import LEEWAY, every_right
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import MAX_AUTH_LINE
 from tests.abuse.subscribers import numbers
@@ -25,7 +25,7 @@ LONG = 4.0  # seconds: a busy machine has let everybody in by then
 
 
 async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, topic: str) -> None:
-    token = signed(claims(exp=time.time() + LONG))
+    token = signed(claims(exp=time.time() + LONG - LEEWAY))
     headers = {"Authorization": f"Bearer {token}"}
     async with http_client(door.process.url, headers=headers) as http:
         first = (await http.post(f"/topics/{topic}/messages", content=b"x")).json()["id"]
@@ -90,7 +90,7 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
 
 
 async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:
-    """The reason that the stream's farewell gives."""
+    """The reason in the last event of the stream."""
     async with stream(door.process, path, **headers) as events:
         return await _last_of(events)
 

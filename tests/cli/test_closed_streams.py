@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.test_publish_subscribe import PROGRAM, environment, run
+from tests.cli.commands import PROGRAM, environment, run
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
 
 CLOSED = [tuple(number for number, closed in enumerate(which) if closed) for which in product((False, True), repeat=3)]

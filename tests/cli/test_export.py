@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.client import AsyncClient, Gap
-from tests.cli.test_publish_subscribe import messages, post, run, running, texts
+from tests.cli.commands import messages, post, run, running, texts
 from tests.harness import DEADLINE, ServerProcess, free_port, http_client, start_server
 
 ENGINES = ("memory", "sqlite")

@@ -8,11 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 import click
 import httpx
@@ -20,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
+from tests.cli.commands import PROGRAM, environment, messages, post, post_when_subscribed, run, running, texts
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
 
 BINARY = bytes(range(256))
-PROGRAM = [sys.executable, "-m", "app"]
 
 
 @pytest.fixture(scope="module")
@@ -31,91 +28,6 @@ def server() -> Iterator[ServerProcess]:
     """One server for all: how it serves is not what is tested here."""
     with start_server(tcp_port=0) as process:
         yield process
-
-
-def run(
-    *arguments: str | bytes, stdin: bytes | None = None, url: str | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*PROGRAM, *arguments], input=b"" if stdin is None else stdin, capture_output=True, timeout=DEADLINE, cwd=ROOT,
-        env=environment(url), check=False,
-    )  # fmt: skip
-
-
-def environment(url: str | None) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAINMQ_")}
-    return clean | ({"PLAINMQ_URL": url} if url else {})
-
-
-class Running:
-    """The command while it runs."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self._watchdog = threading.Timer(DEADLINE, process.kill)
-        self._watchdog.start()
-
-    def line(self, stream: IO[bytes] | None = None) -> bytes:
-        """The next line of its output, or of another stream of it; empty when there is none before the deadline."""
-        stream = stream or self.process.stdout
-        assert stream
-        return stream.readline()
-
-    def send(self, *lines: bytes) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
-        self.process.stdin.flush()
-
-    def stop(self, number: int) -> tuple[int, bytes]:
-        """Signal it; its exit status and what it said on standard error."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> tuple[int, bytes]:
-        _, said = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, said
-
-    def close(self) -> None:
-        self._watchdog.cancel()
-        self.process.kill()
-        self.process.wait(DEADLINE)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
-
-
-@contextmanager
-def running(*arguments: str, url: str, **popen: Any) -> Iterator[Running]:
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
-    command = Running(subprocess.Popen([*PROGRAM, *arguments], cwd=ROOT, env=environment(url), bufsize=0, **pipes))
-    try:
-        yield command
-    finally:
-        command.close()
-
-
-def messages(server: ServerProcess, topic: str) -> list[dict[str, Any]]:
-    """What the topic retains."""
-    answer = httpx.get(f"{server.url}/topics/{topic}/messages", params={"limit": 1000})
-    found: list[dict[str, Any]] = answer.json()["messages"]
-    return found
-
-
-def texts(server: ServerProcess, topic: str) -> list[str]:
-    return [message["data"] for message in messages(server, topic)]
-
-
-def post(url: str, topic: str, body: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.post(f"{url}/topics/{topic}/messages", content=body).json()
-    return answer
-
-
-def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) -> None:
-    """Publish, again and again until so many subscribers got it."""
-    deadline = time.monotonic() + DEADLINE
-    while post(url, topic, body)["subscribers"] < subscribers:
-        assert time.monotonic() < deadline, "nobody subscribes"
 
 
 # Help

@@ -10,9 +10,8 @@ import select
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +21,8 @@ import pytest
 from app.client.address import is_loopback
 from app.client.events import Event, EventReader, TooLong
 from app.messages.control_characters import CODES, escape, has_control_characters
-from tests.cli.test_publish_subscribe import PROGRAM, environment, run
+from tests.cli.commands import PROGRAM, environment, run
+from tests.cli.fake_servers import HEAD, answer, answering, endless
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
 EVIL = "".join(map(chr, sorted(CODES - {0}))) + "\x1b]0;title\x07\x1b[2J"
@@ -102,10 +102,6 @@ def test_what_is_shown_is_the_same_text_but_for_what_steers() -> None:
 # Broken answers
 
 
-def answer(status: str, body: bytes, *fields: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields, "", ""]).encode() + body
-
-
 SSE, JSON, GZIP = "Content-Type: text/event-stream", "Content-Type: application/json", "Content-Encoding: gzip"
 PROBLEM = "Content-Type: application/problem+json"
 NEXT = 'Link: <{}>; rel="next"'
@@ -148,40 +144,6 @@ BROKEN: dict[str, bytes] = {
 }  # fmt: skip
 
 
-@contextmanager
-def answering(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that does this with each connection, once a request has come."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=one, args=(connection,), daemon=True).start()
-
-    def one(connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.recv(65_536)
-                serve(connection)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65_536):
-                    pass
-            except OSError:
-                pass
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(DEADLINE)
-
-
 ASKING = {
     "publish": ("publish", "a", "x", "--retry-for", "0"),
     "subscribe": ("subscribe", "a", "--count", "1", "--retry-for", "0"),
@@ -203,16 +165,6 @@ def test_whatever_is_answered_a_command_says_a_sentence(command: str) -> None:
     assert not failures
 
 
-def endless(start: bytes) -> Callable[[socket.socket], None]:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(start)
-        while True:
-            connection.sendall(b"x" * (1 << 20))
-
-    return serve
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n\r\n"
 ENDLESS = {
     "a line of a stream": ("subscribe", HEAD % b"text/event-stream" + b"data: "),
     "a field that is ignored": ("subscribe", HEAD % b"text/event-stream" + b"x: "),

@@ -27,8 +27,8 @@ from app import (
     Unreachable,
 )
 from app.client.errors import KINDS
-from tests.cli.test_publish_subscribe import run
-from tests.cli.test_untrusted_servers import HEAD, answer, answering, endless
+from tests.cli.commands import run
+from tests.cli.fake_servers import HEAD, answer, answering, endless
 from tests.client.test_client import reply, scripted
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, start_server
 

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 import pytest
 
 from app.errors.denied import reason
-from tests.cli.test_publish_subscribe import PROGRAM, environment
+from tests.cli.commands import PROGRAM, environment
 from tests.harness import DEADLINE, ROOT
 
 USER = 10_001

@@ -21,7 +21,7 @@ from app.access.tokens import Hash, TokenFile
 from app.errors.wording import cause, in_words, quoted
 from app.tcp.dialects.python_literals import AnyLine
 from app.web.api.groups import Deliveries
-from tests.cli.test_publish_subscribe import run
+from tests.cli.commands import run
 from tests.harness import ServerProcess, start_server
 from tests.line_client import Lines, lines
 

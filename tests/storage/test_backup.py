@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.storage.sqlite.backup import backup
-from tests.cli.test_publish_subscribe import PROGRAM, messages, post, run, texts
+from tests.cli.commands import PROGRAM, messages, post, run, texts
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 from tests.storage.stored_messages import kept
 
@@ -179,7 +179,7 @@ def test_the_engine_comes_from_the_environment(store: Path, monkeypatch: pytest.
     done = run("backup", str(copy))
     assert (done.returncode, copy.exists()) == (1, False)
     assert done.stderr.startswith(b"Error: --engine (PLAINMQ_ENGINE) is 'memory': expected sqlite:///PATH")
-    monkeypatch.setattr("tests.cli.test_publish_subscribe.environment", lambda _: {"PLAINMQ_ENGINE": f"sqlite:{store}"})
+    monkeypatch.setattr("tests.cli.commands.environment", lambda _: {"PLAINMQ_ENGINE": f"sqlite:{store}"})
     assert run("backup", str(copy)).returncode == 0
     assert sequences(copy) == [1, 2]
 

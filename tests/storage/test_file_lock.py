@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.test_publish_subscribe import run
+from tests.cli.commands import run
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
 Name = Callable[[Path, Path], str]

@@ -1,0 +1,101 @@
+"""The commands of `plainmq`, run as processes, and what they published."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import httpx
+
+from tests.harness import DEADLINE, ROOT, ServerProcess
+
+PROGRAM = [sys.executable, "-m", "app"]
+
+
+def run(
+    *arguments: str | bytes, stdin: bytes | None = None, url: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*PROGRAM, *arguments], input=b"" if stdin is None else stdin, capture_output=True, timeout=DEADLINE, cwd=ROOT,
+        env=environment(url), check=False,
+    )  # fmt: skip
+
+
+def environment(url: str | None) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAINMQ_")}
+    return clean | ({"PLAINMQ_URL": url} if url else {})
+
+
+class Running:
+    """A running command."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._watchdog = threading.Timer(DEADLINE, process.kill)
+        self._watchdog.start()
+
+    def line(self, stream: IO[bytes] | None = None) -> bytes:
+        """The next line of standard output, or of another stream. Empty if none arrives before the deadline."""
+        stream = stream or self.process.stdout
+        assert stream
+        return stream.readline()
+
+    def send(self, *lines: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
+        self.process.stdin.flush()
+
+    def stop(self, number: int) -> tuple[int, bytes]:
+        """Send the signal. Returns the exit status and the output on standard error."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, bytes]:
+        _, errors = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, errors
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        self.process.kill()
+        self.process.wait(DEADLINE)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+
+
+@contextmanager
+def running(*arguments: str, url: str, **popen: Any) -> Iterator[Running]:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
+    command = Running(subprocess.Popen([*PROGRAM, *arguments], cwd=ROOT, env=environment(url), bufsize=0, **pipes))
+    try:
+        yield command
+    finally:
+        command.close()
+
+
+def messages(server: ServerProcess, topic: str) -> list[dict[str, Any]]:
+    """The messages that the topic retains."""
+    answer = httpx.get(f"{server.url}/topics/{topic}/messages", params={"limit": 1000})
+    found: list[dict[str, Any]] = answer.json()["messages"]
+    return found
+
+
+def texts(server: ServerProcess, topic: str) -> list[str]:
+    return [message["data"] for message in messages(server, topic)]
+
+
+def post(url: str, topic: str, body: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.post(f"{url}/topics/{topic}/messages", content=body).json()
+    return answer
+
+
+def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) -> None:
+    """Publish until so many subscribers have received it."""
+    deadline = time.monotonic() + DEADLINE
+    while post(url, topic, body)["subscribers"] < subscribers:
+        assert time.monotonic() < deadline, "there is no subscriber"
