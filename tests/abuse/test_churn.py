@@ -1,4 +1,4 @@
-"""Clients that connect and go, in good order or not: nothing of them stays."""
+"""Clients that connect and disconnect, with a close or a reset, leave no files, tasks, subscribers or memory behind."""
 
 import asyncio
 import signal
@@ -8,21 +8,21 @@ from typing import Final
 
 import pytest
 
-from tests.abuse.subscribers import numbers, publish
+from tests.abuse.subscribers import metric, publish
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
 RATE: Final = 200  # a second
-RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: to close is to reset
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets the connection
 STREAM: Final = b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LINE: Final = b"sub foo\n"
 
 
 async def visit(server: ServerProcess, number: int) -> None:
-    """Subscribe at one door or the other, and drop."""
+    """Subscribe by HTTP or the line port, and disconnect."""
     port, request = [(server.port, STREAM), (server.tcp_port, LINE)][number // 2 % 2]
     reader, writer = await asyncio.open_connection(server.host, port)
     writer.write(request)
-    if number % 3:  # others do not even wait for an answer
+    if number % 3:  # the others do not wait for an answer
         await reader.read(1)
     if number % 2:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -30,7 +30,7 @@ async def visit(server: ServerProcess, number: int) -> None:
 
 
 async def churn(server: ServerProcess, seconds: int) -> None:
-    """At the rate, or as fast as this machine can."""
+    """Visit RATE times a second, or as fast as this machine can."""
     for second in range(seconds):
         pause = asyncio.ensure_future(asyncio.sleep(1))
         for number in range(RATE):
@@ -52,12 +52,12 @@ async def run(warm_up: int, seconds: int, slack: int) -> None:
             await publish(http)
             base = await resources(server)
             await churn(server, warm_up)
-            early = server.resident()
+            memory_before = server.resident()
             await churn(server, seconds)
             async with asyncio.timeout(DEADLINE):
-                while await numbers(http, "plainmq_subscribers") or await resources(server) != base:
+                while await metric(http, "plainmq_subscribers") or await resources(server) != base:
                     pass
-            grown = server.resident() - early
+            grown = server.resident() - memory_before
             visits = seconds * RATE
             print(f"{visits} visits: {grown / 1024:+.0f} KiB of memory, files and tasks as before: {base}")
             assert grown < slack

@@ -1,7 +1,6 @@
-"""Line ends, NUL and the like in every field that gets into a stream: they come back as they were, or are refused.
+"""Line ends, NUL and similar characters in every field of a stream: they are read back unchanged, or are refused.
 
-Streams are read by the WHATWG algorithm to the letter; what Chromium makes of every byte of a body is in
-tests/clients/test_chromium.py.
+Streams are parsed by the WHATWG algorithm. tests/clients/test_chromium.py does the same with Chromium, for every byte.
 """
 
 import json
@@ -26,15 +25,15 @@ PAYLOADS = [
 
 async def events(server: ServerProcess, path: str, count: int) -> list[SseEvent]:
     async with stream(server, path) as reader:
-        found = await reader.take(count)
+        taken = await reader.take(count)
         assert await reader.next() is None
         assert reader.parser.retry
         assert reader.parser.retry >= 1_000
         assert reader.parser.comments == ["plainmq"]
-    return found
+    return taken
 
 
-async def test_bodies_come_back_as_they_were_and_nothing_with_them(
+async def test_bodies_are_read_back_unchanged_and_add_no_fields(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     bodies = [body.encode() for body in PAYLOADS]
@@ -45,23 +44,27 @@ async def test_bodies_come_back_as_they_were_and_nothing_with_them(
     assert {event.type for event in (*raw, *records)} == {"message"}
     assert [json.loads(event.data)["data"] for event in records] == PAYLOADS
     for event, payload in zip(raw, PAYLOADS, strict=True):
-        if "\r" in payload:  # it cannot stand in a stream
+        if "\r" in payload:  # cannot be in a data line
             data = event.data.removeprefix("data:text/plain; charset=utf-8;base64,")
             assert b64decode(data, validate=True).decode() == payload
         else:
             assert event.data == payload
 
 
-@pytest.mark.parametrize("where", ["event", "topic", "last_event_id", "since"])
-async def test_a_name_with_one_is_refused(http: httpx.AsyncClient, topic: str, where: str) -> None:
+@pytest.mark.parametrize("field", ["event", "topic", "last_event_id", "since"])
+async def test_a_name_with_such_a_character_is_refused(http: httpx.AsyncClient, topic: str, field: str) -> None:
     for evil in EVIL:
         text = quote(f"a{evil}b")
-        if where in {"event", "topic"}:
-            path = f"{topic}/messages?event={text}" if where == "event" else f"{topic}.{text}/messages"
+        if field in {"event", "topic"}:
+            path = f"{topic}/messages?event={text}" if field == "event" else f"{topic}.{text}/messages"
             answer = await http.post(f"/topics/{path}", content=b"x")
         else:
-            answer = await http.get(f"/topics/{topic}/stream?{where}={text}")
-        refused = {(400, "option_invalid"), (400, "topic_invalid"), (404, "not_found")}  # no path has a line end
+            answer = await http.get(f"/topics/{topic}/stream?{field}={text}")
+        refused = {
+            (400, "option_invalid"),
+            (400, "topic_invalid"),
+            (404, "not_found"),
+        }  # 404: a path with a line end matches no route
         assert (answer.status_code, answer.json()["code"]) in refused, repr(evil)
     assert (await http.get(f"/topics?match={topic}.**")).json() == {"topics": []}
     assert (await http.get(f"/topics/{topic}")).status_code == 404
@@ -79,7 +82,7 @@ async def test_a_header_with_one_is_refused(http: httpx.AsyncClient, topic: str,
     assert (await http.get(f"/topics/{topic}")).status_code == 404
 
 
-async def test_what_comes_by_the_line_port_breaks_out_of_no_stream(
+async def test_a_message_of_the_line_port_cannot_break_out_of_its_event(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     async with lines(server) as client:
@@ -87,7 +90,9 @@ async def test_what_comes_by_the_line_port_breaks_out_of_no_stream(
             client.send(json.dumps({"command": "send", "topic": topic, "msg": payload, "delivery": "all"}))
             assert await client.next() == b'{"success": true}\r\n'
     path = f"/topics/{topic}/stream?since=earliest&limit={len(PAYLOADS)}&format=json"
-    got = await events(server, path, len(PAYLOADS))
-    assert [(event.type, json.loads(event.data)["data"]) for event in got] == [("message", text) for text in PAYLOADS]
+    received = await events(server, path, len(PAYLOADS))
+    assert [(event.type, json.loads(event.data)["data"]) for event in received] == [
+        ("message", text) for text in PAYLOADS
+    ]
     page = (await http.get(f"/topics/{topic}/messages", headers={"Accept": "application/x-ndjson"})).content
     assert [json.loads(line)["data"] for line in page.removesuffix(b"\n").split(b"\n")] == PAYLOADS

@@ -13,7 +13,7 @@ from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import LEEWAY, every_right
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import MAX_AUTH_LINE
-from tests.abuse.subscribers import numbers
+from tests.abuse.subscribers import metric
 from tests.access.conftest import Guarded
 from tests.access.keys import claims, put, signed
 from tests.event_stream import Stream, stream
@@ -76,7 +76,7 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
             asyncio.create_task(http.post(f"/topics/{topic}/groups/g/pull?wait=60s")),
         ]
         async with asyncio.timeout(DEADLINE):
-            while await numbers(http, _LISTENS % "read") != 1 or await numbers(http, _LISTENS % "worker") != 2:
+            while await metric(http, _LISTENS % "read") != 1 or await metric(http, _LISTENS % "worker") != 2:
                 pass
         lines = door.tokens.read_bytes().splitlines(keepends=True)
         put(door.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.abuse.subscribers import numbers
+from tests.abuse.subscribers import metric
 from tests.event_stream import stream
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 
@@ -74,11 +74,11 @@ async def leave_after(server: ServerProcess, http: httpx.AsyncClient, topic: str
     for _, writer in connections:
         writer.write(request + behind)
     async with asyncio.timeout(DEADLINE):
-        while await numbers(http, r'plainmq_subscribers\{kind="read"\}') < 20:
+        while await metric(http, r'plainmq_subscribers\{kind="read"\}') < 20:
             pass
         for _, writer in connections:
             writer.close()
-        while await numbers(http, r'plainmq_subscribers\{kind="read"\}'):
+        while await metric(http, r'plainmq_subscribers\{kind="read"\}'):
             pass
 
 
