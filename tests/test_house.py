@@ -38,7 +38,7 @@ TABLE = """
                         broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* messages/* errors/*
     web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
                         access/* net/* messages/* errors/*
-    web/body          → web/permissions broker/* limits/* errors/*
+    web/body          → web/permissions broker/* limits/* messages/* errors/*
     web/permissions   → .authentication .query web/middleware/* log/* access/* messages/* errors/*
     web/query         → messages/* errors/*
     web/responses     →

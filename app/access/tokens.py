@@ -16,7 +16,8 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from ..errors import PlainmqError
-from ..errors.wording import in_words
+from ..errors.wording import in_words, quoted
+from ..messages.json_keys import repeated_key
 from .claims import Name, Rights, checked
 from .grant import Grant
 from .private_files import PRIVATE, FileInvalid, append_private, check_mode, check_place, read_with_mode
@@ -225,10 +226,12 @@ def _all_lines(
 
 def parse_entry(path: Path, number: int, line: bytes) -> KnownToken:
     try:
-        entry = msgspec.json.decode(line, type=Entry)
+        entry, repeated = msgspec.json.decode(line, type=Entry), repeated_key(line)
         grant = entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
         raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
+    if repeated is not None:
+        raise FileInvalid(f"line {number} of {path} is not a token: {quoted(repeated)} is given twice")
     return KnownToken(grant.origin, entry, grant)
 
 

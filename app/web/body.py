@@ -7,8 +7,9 @@ import msgspec
 from starlette.requests import Request
 
 from ..errors import MessageTooLarge, OptionInvalid
-from ..errors.wording import in_words
+from ..errors.wording import in_words, quoted
 from ..limits.buffered_bytes import InboundBudget
+from ..messages.json_keys import repeated_key
 from .permissions import authorise_again
 
 MAX_JSON_BYTES: Final = 64 << 10
@@ -21,9 +22,12 @@ async def read_json(request: Request, kind: type[T], expected: str) -> T:
     MessageTooLarge."""
     body = await read_body(request, MAX_JSON_BYTES)
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        decoded, repeated = msgspec.json.decode(body or b"{}", type=kind), repeated_key(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OptionInvalid(f"the body is not {expected}: {in_words(error)}") from None
+    if repeated is not None:
+        raise OptionInvalid(f"the body is not {expected}: {quoted(repeated)} is given twice")
+    return decoded
 
 
 def changes(body: msgspec.Struct, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:

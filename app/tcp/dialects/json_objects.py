@@ -1,12 +1,13 @@
 """The JSON dialect: the third version of the original protocol, with extensions."""
 
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ...errors import PlainmqError, Refused
 from ...log.groups.group import parse_group
+from ...messages.json_keys import repeated_key
 from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id, parse_reason
 from ...messages.message import TEXT, Delivery, Envelope
 from ...messages.position import EARLIEST, LATEST, AfterIndex
@@ -33,10 +34,13 @@ DEFAULT_CREDIT: Final = 10  # leases at a time
 
 
 class _Line(msgspec.Struct, tag_field="command", forbid_unknown_fields=True, gc=False):
-    pass
+    """`least_keys`: how many keys such a line has at least, with `command`."""
+
+    least_keys: ClassVar[int] = 1
 
 
 class _Subscribe(_Line, tag="subscribe"):
+    least_keys: ClassVar[int] = 2
     topic: str
     last_seen: int | UnsetType = UNSET
     cache: bool | UnsetType = UNSET
@@ -62,6 +66,7 @@ def _check_absent(*values: object) -> None:
 
 
 class _Unsubscribe(_Line, tag="unsubscribe"):
+    least_keys: ClassVar[int] = 2
     topic: str
     group: str | UnsetType = UNSET
 
@@ -70,6 +75,7 @@ class _Unsubscribe(_Line, tag="unsubscribe"):
 
 
 class _Send(_Line, tag="send"):
+    least_keys: ClassVar[int] = 4
     topic: str
     msg: str
     delivery: Delivery
@@ -82,6 +88,7 @@ class _Send(_Line, tag="send"):
 
 
 class _Ack(_Line, tag="ack"):
+    least_keys: ClassVar[int] = 4
     topic: str
     group: str
     id: str
@@ -111,6 +118,7 @@ class _Extend(_Ack, tag="extend"):
 
 
 class _Auth(_Line, tag="auth"):
+    least_keys: ClassVar[int] = 2
     token: str
 
     def command(self) -> Command:
@@ -125,6 +133,21 @@ class _Ping(_Line, tag="ping"):
 AnyLine = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
 
 
+MAX_REST: Final = 64 << 10  # bytes of a line without its longest value: the others are names and numbers
+PREFIX: Final = 64
+_values: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _has_repeated_key(line: bytes, wire: AnyLine) -> bool:
+    """Whether a valid line has a key twice. It has all of its least keys and each has a colon, so there is none unless
+    there are more colons. The longest value, mostly the message, is left out: it may have any number of them."""
+    longest = max(map(bytes, _values(line).values()), key=len)
+    begin = line.find(longest[:PREFIX])  # a search for all of it would take longer than the parser
+    end = begin + len(longest)
+    rest = line[:begin] + b"0" + line[end:] if line[begin:end] == longest else line.replace(longest, b"0", 1)
+    return len(rest) > MAX_REST or (rest.count(b":") > wire.least_keys and repeated_key(rest) is not None)
+
+
 class JsonDialect(Dialect):
     encoder = encoders.JSON
     lease_encoder = encoders.JSON_LEASE
@@ -135,6 +158,8 @@ class JsonDialect(Dialect):
     def parse(self, line: bytes) -> Command:
         try:
             wire: AnyLine = self._decode(line)
+            if line.count(b":") > wire.least_keys and _has_repeated_key(line, wire):
+                raise BadArguments
             return wire.command()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
             raise self._reason(line) from None

@@ -143,16 +143,29 @@ def evaluate(line: bytes) -> Any:
     if "\r" in text:  # Python would take it for the end of a comment
         raise NotParsed("a carriage return is not part of a literal: write it as \\r")
     if PLAIN.fullmatch(text):
-        return dict(_PAIR.findall(text))
+        pairs = _PAIR.findall(text)
+        _check_keys([key for key, _ in pairs])
+        return dict(pairs)
     _check_structure(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of invalid escapes such as '\d'; the sender would not see it
-            return ast.literal_eval(text)
+            expression = ast.parse(text, mode="eval")
+            value = ast.literal_eval(expression)
     except SyntaxError as error:
         raise NotParsed(f"this is not a Python literal: {_reason(error.msg)}") from None
     except (ValueError, TypeError, MemoryError, RecursionError):
         raise NotParsed("this is not a Python literal: it has more than strings, numbers and containers") from None
+    if isinstance(expression.body, ast.Dict):
+        _check_keys([ast.literal_eval(key) for key in expression.body.keys if key is not None])
+    return value
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """A literal says each thing once. Raises NotParsed."""
+    repeated = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+    if repeated is not None:
+        raise NotParsed(f"{str(repeated)[:60]!a} is given twice")
 
 
 _REASONS: Final = (
