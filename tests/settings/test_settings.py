@@ -193,7 +193,7 @@ def test_a_new_log_is_told_with_its_path_and_an_old_one_is_not(tmp_path: Path) -
 
 WRONG_TEXTS = {
     "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300, " ", "::1 "],
-    "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b", "https://a b",
+    "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b?c", "https://a b",
                    "https://x:0", "https://x:99999", "https://a..b", "https://[::1::]", "https://[a]",
                    "https://1.2.3.400", "https://x:", " "],
     "allowed_hosts": ["https://x/", "x:8000", "x/", "*.example.org", "example.org.", "a, b:1", "münchen.de", "a@b",
@@ -218,7 +218,7 @@ def test_a_text_that_could_never_match_is_refused(name: str, text: str) -> None:
 
 RIGHT_TEXTS = {
     "host": ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "my-machine.example.org", "a_b"],
-    "public_url": ["", "https://mq.example.org", "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
+    "public_url": ["", "https://mq.example.org", "https://a/b", "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
     "allowed_hosts": ["", "*", "mq.example.org", "a, B.example.org c", "xn--mnchen-3ya.de", "192.168.0.1", "my_host"],
     "allowed_origins": ["", "*", "https://example.org, http://localhost:3000", "http://x:443", "https://[::1]:3000",
                         "chrome-extension://abcdefghijklmnop", "capacitor://localhost", "https://xn--mnchen-3ya.de"],
