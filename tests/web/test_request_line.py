@@ -36,8 +36,8 @@ ABSOLUTE = [
     ("http://localhost/livez", b"", b"400"),  # section 3.2: each request of HTTP/1.1 has one lawful Host all the same
     ("http://localhost/livez", b"Host: localhost\r\nHost: localhost\r\n", b"400"),
     ("http://localhost/livez", b"Host: a b\r\n", b"400"),
-    ("http://localhost", b"Host: localhost\r\n", b"404"),
-    ("http://localhost?x", b"Host: localhost\r\n", b"404"),
+    ("http://localhost", b"Host: localhost\r\n", b"200"),  # without a path it is `/` (section 3.2.1)
+    ("http://localhost?x", b"Host: localhost\r\n", b"200"),
     ("ftp://localhost/livez", b"Host: localhost\r\n", b"400"),
 ]
 

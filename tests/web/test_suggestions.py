@@ -43,7 +43,7 @@ async def test_a_slip_in_a_path_is_told_with_the_nearest_request(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"), ("GET", "/favicon.ico"), ("GET", "/topics/nope"), ("GET", "/topics/nope/messages/k3f9a2xq-42"),
+        ("GET", "/favicon.ico"), ("GET", "/topics/nope"), ("GET", "/topics/nope/messages/k3f9a2xq-42"),
         ("GET", "/topics/nope/groups/messages"), ("PUT", "/topics/nope/messages"), ("DELETE", "/topics/nope/stream"),
         ("GET", "/x" * 5_000), ("GET", "/topics/" + "message/" * 500), ("POST", "/metrics"), ("GET", "/%C3%A9"),
     ],
