@@ -37,7 +37,7 @@ ABSOLUTE = [
     ("http://localhost/livez", b"Host: localhost\r\nHost: localhost\r\n", b"400"),
     ("http://localhost/livez", b"Host: a b\r\n", b"400"),
     ("http://localhost", b"Host: localhost\r\n", b"200"),  # without a path it is `/` (section 3.2.1)
-    ("http://localhost?x", b"Host: localhost\r\n", b"200"),
+    ("http://localhost?", b"Host: localhost\r\n", b"200"),
     ("ftp://localhost/livez", b"Host: localhost\r\n", b"400"),
 ]
 
@@ -48,6 +48,11 @@ async def test_the_host_of_an_absolute_target_replaces_host(
 ) -> None:
     answer = await told(own, b"GET %b HTTP/1.1\r\n%bConnection: close\r\n\r\n" % (target.encode(), hosts))
     assert answer.split()[1] == status, answer
+
+
+async def test_the_query_of_an_absolute_target_without_a_path_is_read(own: ServerProcess) -> None:
+    answer = await told(own, b"GET http://localhost?x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert b"'x' is not an option here" in answer
 
 
 @pytest.mark.parametrize(("name", "status"), [("localhost", b"200"), ("evil.example", b"421")])
