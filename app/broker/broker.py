@@ -28,11 +28,13 @@ from ..log.directory import ListPage, ListQuery
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page
+from ..log.schedule import ScheduledPublish, SchedulePage
 from ..log.topic_log import TopicState
 from ..log.totals import Totals
 from ..messages.lease import Action, Lease, LeaseId, Outcome
 from ..messages.message import Draft, Id, Message, PublishResult, Receipt, Scheduled
 from ..messages.position import LATEST, Cursor, Gap, Start
+from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from ..storage.engine import BURST, PAGE_BYTES, Engine
 from ..telemetry.counters import Counters
@@ -261,6 +263,26 @@ class Broker:
         """Delete a topic and its messages. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()
         return self.engine.drop(name)
+
+    # Delayed publishes
+
+    def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:
+        """A page of the delayed publishes, by their due time. Fails with OptionInvalid."""
+        return self.engine.schedule(match, after, limit)
+
+    def scheduled(self, id: ScheduledId) -> Future[ScheduledPublish]:
+        """Fails with NotFound."""
+        return self.engine.scheduled(id)
+
+    def cancel_scheduled(self, id: ScheduledId) -> Future[None]:
+        """Raises Draining; fails with NotFound."""
+        self._refuse_when_draining()
+        return self.engine.cancel_scheduled(id)
+
+    def publish_scheduled(self, id: ScheduledId) -> Future[Receipt]:
+        """Publish at once what is scheduled. Raises Draining; fails with NotFound, MessageTooLarge, LogFull."""
+        self._refuse_when_draining()
+        return self.engine.publish_scheduled(id)
 
     # Consumer groups
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--no-retain", is_flag=True, help="Deliver to current subscribers only, and store nothing.")
 @click.option("--ttl", metavar="DURATION", help="The message expires after this time.")
 @click.option("--delay", metavar="DURATION", help="The message is delivered after this time.")
+@click.option("--at", metavar="TIME", help="The message is delivered at this time, such as 2026-12-24T18:00:00Z.")
 @click.option(
     "--key", "idempotency_key", metavar="TEXT", help="The Idempotency-Key of a single message.  [a random one]"
 )
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @server_options
 def publish(
     *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, server: "Server",
-    delay: str | None, no_retain: bool, retry_for: float, as_json: bool, **options: Any,
+    delay: str | None, at: str | None, no_retain: bool, retry_for: float, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Publish MESSAGE, a file or standard input to TOPIC.
 
@@ -80,7 +81,7 @@ def publish(
         raise click.UsageError("--content-type cannot be combined with --ndjson: a batch is stored as application/json")
     options["retain"] = not no_retain
     options["headers"] = dict(options["headers"])
-    outgoing = commands.Outgoing(server, topic, cast("Options", options), delay, retry_for, as_json)
+    outgoing = commands.Outgoing(server, topic, cast("Options", options), delay, at, retry_for, as_json)
     if one_by_line:
         sys.exit(commands.publish_lines(outgoing, file or Path("-"), ndjson, terminal()))
     source = file if message is None else os.fsencode(message)

@@ -37,6 +37,41 @@ class Scheduled(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: str
     durability: str
     duplicate: bool = False
+    id: str = ""
+
+
+class ScheduledPublish(msgspec.Struct, frozen=True):
+    """What is scheduled, and can be published now or cancelled: `scheduled` messages, of `size` bytes, that are
+    published at `due`. `text`, `binary` and `headers` are those of the first message, if the token may read them; of a
+    long body (`truncated`) they are the beginning."""
+
+    id: str
+    topic: str
+    due: str
+    scheduled: int
+    size: int
+    event: str | None
+    content_type: str
+    delivery: str
+    ttl: str | None
+    headers: dict[str, str] = {}
+    text: str | None = msgspec.field(default=None, name="data")
+    binary: bytes | None = msgspec.field(default=None, name="data_base64")
+    truncated: bool = False
+
+
+class ScheduledPage(msgspec.Struct, frozen=True):
+    """What is scheduled, by its due time, to iterate over. `next` is the `after` of the page that follows; None if
+    there is none."""
+
+    scheduled: list[ScheduledPublish]
+    next: str | None
+
+    def __iter__(self) -> Iterator[ScheduledPublish]:
+        return iter(self.scheduled)
+
+    def __len__(self) -> int:
+        return len(self.scheduled)
 
 
 class Death(msgspec.Struct, frozen=True):

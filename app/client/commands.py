@@ -79,6 +79,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     topic: str
     options: Options
     delay: str | None
+    at: str | None
     retry_for: float
     as_json: bool
 
@@ -127,7 +128,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
         options = {**options, "content_type": "application/octet-stream"}
     try:
         async with outgoing.server.publisher(terminal, outgoing.retry_for) as client:
-            answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, **options)
+            answer = await client.publish(outgoing.topic, data, delay=outgoing.delay, at=outgoing.at, **options)
     except ClientError as error:
         return failed(error, str(error), terminal)
     with _done_anyway(f"The message is {_name(answer)}", terminal):
@@ -194,8 +195,10 @@ async def _publish_part(
     client: AsyncClient, outgoing: Outgoing, part: list[bytes], batch: bool
 ) -> Published | Scheduled:
     if batch:
-        return await client.publish_batch(outgoing.topic, part, delay=outgoing.delay, **outgoing.options)
-    return await client.publish(outgoing.topic, part[0], delay=outgoing.delay, **outgoing.options)
+        return await client.publish_batch(
+            outgoing.topic, part, delay=outgoing.delay, at=outgoing.at, **outgoing.options
+        )
+    return await client.publish(outgoing.topic, part[0], delay=outgoing.delay, at=outgoing.at, **outgoing.options)
 
 
 class Bar:
@@ -315,7 +318,7 @@ def failed(error: ClientError, sentence: str, terminal: Terminal) -> Exit:
 
 
 def _summary(answer: Published | Scheduled) -> bytes:
-    return (answer.id if isinstance(answer, Published) else f"scheduled {answer.due}").encode() + b"\n"
+    return (answer.id if isinstance(answer, Published) else f"scheduled {answer.id} {answer.due}").encode() + b"\n"
 
 
 def _name(answer: Published | Scheduled) -> str:

@@ -1,12 +1,13 @@
 """Publishing. A message is stored once, though its answer may be lost and the request repeated."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypedDict
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 from uuid import uuid4
 
 from .answers import Published, Scheduled
 from .connection import Connection, decoded
-from .wire import Duration, durations, given, topic_path
+from .wire import Duration, Time, durations, given, topic_path
 
 BATCH: Final = "application/x-ndjson"
 
@@ -30,13 +31,25 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str] | None
 
 
+class When(NamedTuple):
+    """When to publish: at once, after a delay, or at a time."""
+
+    delay: Duration | None = None
+    at: Time | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        at = self.at.isoformat() if isinstance(self.at, datetime) else self.at
+        return {**durations(delay=self.delay), **given(at=at)}
+
+
 async def publish(
-    connection: Connection, topic: str, data: bytes | str, delay: Duration | None, options: Options
+    connection: Connection, topic: str, data: bytes | str, when: When, options: Options
 ) -> Published | Scheduled:
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"publish has no option {min(unknown)!r}")
     query: dict[str, Any] = given(event=options.get("event"), delivery=options.get("delivery"))
-    query |= durations(ttl=options.get("ttl"), delay=delay)
+    query |= durations(ttl=options.get("ttl")) | when.query
     query |= {"retain": "false"} if options.get("retain") is False else {}
     headers = {"Idempotency-Key": (options.get("idempotency_key") or uuid4().hex).encode()}
     if content_type := options.get("content_type"):
@@ -46,13 +59,13 @@ async def publish(
     answer = await connection.insist(
         "POST", topic_path(topic, "messages"), params=query, headers=headers, content=content
     )
-    return decoded(answer.body, Published) if delay is None else decoded(answer.body, Scheduled)
+    return decoded(answer.body, Scheduled) if when.query else decoded(answer.body, Published)
 
 
 async def publish_batch(
-    connection: Connection, topic: str, messages: Iterable[bytes | str], delay: Duration | None, options: Options
+    connection: Connection, topic: str, messages: Iterable[bytes | str], when: When, options: Options
 ) -> Published | Scheduled:
     lines = [message.encode() if isinstance(message, str) else message for message in messages]
     if any(not line or b"\n" in line or line.endswith(b"\r") for line in lines):
         raise ValueError("a line of a batch cannot be empty, hold a line feed or end in a carriage return")
-    return await publish(connection, topic, b"\n".join(lines), delay, {**options, "content_type": BATCH})
+    return await publish(connection, topic, b"\n".join(lines), when, {**options, "content_type": BATCH})

@@ -1,11 +1,11 @@
 """The wire format of paths and options."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 Duration = str | float | timedelta  # such as `30s`; a number is seconds
+Time = str | datetime  # such as `2026-12-24T18:00:00Z`; a datetime needs its zone
 Since = str | datetime | timedelta  # such as `earliest`, `last:10`, `10m` or an id
 
 
@@ -27,9 +27,14 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def durations(**options: Duration | None) -> Mapping[str, str]:
+def durations(**options: Duration | None) -> dict[str, str]:
     """The durations that are not None, in wire format."""
     return {name: duration(value) for name, value in options.items() if value is not None}
+
+
+def scheduled_path(id: str, *rest: str) -> str:
+    """`scheduled/ID/...`"""
+    return "/".join(["scheduled", *(quote(word, safe="") for word in (id, *rest))])
 
 
 def topic_path(topic: str, *rest: str) -> str:

@@ -1,18 +1,17 @@
 """The directory: lists of topics and of groups, in pages and in slices."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import nsmallest
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from ..errors import OptionInvalid
 from ..messages.topic import TopicFilter
 from .groups.group import Group
 from .groups.groups import Groups
 from .groups.state import GroupState
 from .log import Log
-from .slices import SLICE, Slices, sliced
+from .selection import Selection
+from .slices import Slices, sliced
 from .topic_log import TopicLog, TopicState
 from .trimmer import Trimmer
 
@@ -20,7 +19,6 @@ STATE_EFFORT: Final = 16  # as many items of a slice as a state counts: its mess
 BY_NAME: Final = "name"
 
 T = TypeVar("T")
-Key = tuple[float, str]  # what a list is sorted by, and the name, which no two items share
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -64,42 +62,6 @@ GROUP_SORTS: Final[Mapping[str, Callable[[TopicLog, Group, float], float]]] = {
 }
 
 
-class _Selection:
-    """The keys of a page, while they are collected: no more are kept than may be needed."""
-
-    def __init__(self, query: ListQuery) -> None:
-        self._limit = query.limit
-        self._by_name = query.sort == BY_NAME
-        self._after = None if query.after is None else self._parse(query.after)
-        self._keys: list[Key] = []
-
-    def add(self, keys: Iterable[Key]) -> None:
-        self._keys += keys if self._after is None else [key for key in keys if key > self._after]
-        if self._limit is not None and len(self._keys) > self._limit + SLICE:
-            self._keys = nsmallest(self._limit + 1, self._keys)
-
-    def page(self) -> tuple[list[str], str | None]:
-        """The names, and `next`."""
-        keys = sorted(self._keys)
-        if self._limit is None or len(keys) <= self._limit:
-            return [name for _, name in keys], None
-        return [name for _, name in keys[: self._limit]], self._text(keys[self._limit - 1])
-
-    def _text(self, key: Key) -> str:
-        figure, name = key
-        return name if self._by_name else f"{figure:.15g}:{name}"
-
-    def _parse(self, text: str) -> Key:
-        """Raises OptionInvalid."""
-        if self._by_name:
-            return 0, text
-        figure, _, name = text.partition(":")
-        try:
-            return float(figure), name
-        except ValueError:
-            raise OptionInvalid(f"after={text[:60]!a}: expected `next` of a page with the same `sort`") from None
-
-
 class Directory:
     def __init__(self, log: Log, trimmer: Trimmer, groups: Groups) -> None:
         self._log = log
@@ -109,7 +71,7 @@ class Directory:
     def topics(self, query: ListQuery, now: float) -> Slices[ListPage[TopicState]]:
         """Raises OptionInvalid."""
         self._trimmer.sweep(now)
-        topics, figure, selection = self._log.topics, TOPIC_SORTS[query.sort], _Selection(query)
+        topics, figure, selection = self._log.topics, TOPIC_SORTS[query.sort], _selection(query)
         for part in sliced([*topics.values()], query.effort):
             selection.add([(figure(topic, now), topic.name) for topic in part if query.selects(topic.name)])
             yield
@@ -124,7 +86,7 @@ class Directory:
         """The names that they are sorted by are those of the topic and the group, with a `/` between. Raises
         OptionInvalid."""
         self._trimmer.sweep(now)
-        figure, selection = GROUP_SORTS[query.sort], _Selection(query)
+        figure, selection = GROUP_SORTS[query.sort], _selection(query)
         for part in sliced(self._all_groups(query), query.effort):
             selection.add([(figure(topic, group, now), f"{topic.name}/{name}") for topic, name, group in part])
             yield
@@ -144,3 +106,8 @@ class Directory:
                 for name, group in [*topic.unacked.groups.items()]:
                     if not group.closing:
                         yield topic, name, group
+
+
+def _selection(query: ListQuery) -> Selection:
+    """Raises OptionInvalid."""
+    return Selection(query.after, query.limit, by_name=query.sort == BY_NAME)

@@ -38,12 +38,14 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class LogRecord(msgspec.Struct, frozen=True):
-    """The stored state of the log, without its messages and topics. `mark`: the moment of the record."""
+    """The stored state of the log, without its messages and topics. `mark`: the moment of the record. `scheduled`: the
+    number of the newest delayed publish."""
 
     head: int = 0
     cost: int = 0
     forgotten_floor: TrimMark = msgspec.field(default_factory=TrimMark)
     mark: Moment | None = None
+    scheduled: int = 0
 
 
 class Log:
@@ -54,6 +56,7 @@ class Log:
         self.limits = limits
         self.epochs = epochs
         self.head = 0  # seq of the newest message
+        self.scheduled = 0  # the number of the newest delayed publish: no later one has it again
         self.cost = 0  # bytes: retained messages, what groups may need for them, topics, delayed publishes
         self._delayed = 0  # the part of `cost` that delayed publishes take
         self._unrecorded_cost = 0  # bytes, not in LogRecord.cost: messages for one subscriber, and groups
@@ -82,6 +85,7 @@ class Log:
         of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message."""
         head: LogRecord = records["log"].get((), LogRecord())
         self.head, self.cost, self.moment = head.head, head.cost, head.mark
+        self.scheduled = head.scheduled
         self._newest_time = self._kept_time()
         for (name,), record in records["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
@@ -101,7 +105,7 @@ class Log:
         )
 
     def record(self) -> LogRecord:
-        return LogRecord(self.head, self.cost, self.trim_marks.floor, self.moment)
+        return LogRecord(self.head, self.cost, self.trim_marks.floor, self.moment, self.scheduled)
 
     def topic_record(self, name: str) -> TopicRecord | None:
         topic = self.topics.get(name)

@@ -14,8 +14,9 @@ import msgspec
 
 from ..errors import PlainmqError, Refused
 from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
+from ..messages.scheduled_id import ScheduledId
 from .changes import OnChange, Records, ignore_change
-from .delayed import Delayed
+from .delayed import Delayed, Postponed
 from .directory import Directory
 from .epochs import Epochs
 from .groups.admin import GroupAdmin
@@ -28,6 +29,7 @@ from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
 from .run import Run
+from .schedule import Schedule
 from .slices import Slices, sliced
 from .store import MessageStore
 from .topic_admin import TopicAdmin
@@ -105,6 +107,7 @@ class LogStateMachine:
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
+        self.schedule = Schedule(self.log, self.delayed)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
         self._for_one: list[Run] = []  # those of them that are for one subscriber
         self._to_trim: dict[str, int] = {}  # by topic: the number of messages since it was last trimmed
@@ -119,6 +122,7 @@ class LogStateMachine:
         self.log.schedule_checks()
         self.idempotency.restore(records["key"])
         self.delayed.restore(records["delayed"])
+        self.log.scheduled = max(self.log.scheduled, self.delayed.last)  # a file of before does not know the number
         self.log.find_delayed(self.delayed.drafts())
         for topic, count in self.delayed.counters().items():
             self.log.count_delayed(topic, count, 0.0)
@@ -145,13 +149,13 @@ class LogStateMachine:
     # Publishing
 
     def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
-        """Accept drafts for one topic, with the same key and the same delay: all or none. Raises MessageTooLarge,
+        """Accept drafts for one topic, with the same key, delay and time: all or none. Raises MessageTooLarge,
         TopicLimit, LogFull."""
         drafts = join_drafts(drafts)
-        topic, key, delay = drafts[0].envelope.topic, drafts[0].key, drafts[0].delay
+        topic, key, due = drafts[0].envelope.topic, drafts[0].key, self._due_time(drafts[0], now)
         if key is not None and (known := self.idempotency.find(topic, key, now)):
             return known
-        answer = self._store(drafts, now) if delay is None else self._schedule(drafts, now + delay, now)
+        answer = self._store(drafts, now) if due is None else self._schedule(drafts, due, now)
         if key is not None:
             result = answer.receipt({}) if isinstance(answer, Accepted) else answer
             self.idempotency.remember(topic, key, result, now)
@@ -220,12 +224,44 @@ class LogStateMachine:
         self.log.check_room(drafts)
         self.log.check_memory(weigh(drafts).memory)
         self.log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
-        self._delay(drafts, due)
-        return Scheduled(count_messages(drafts), due + self.log.ahead)
-
-    def _delay(self, drafts: Sequence[Draft], due: float) -> None:
         self.log.reserve(drafts)
-        self.delayed.add(drafts, due)
+        self.log.scheduled += 1
+        number, epoch = self.log.scheduled, self.log.epochs.current
+        self.delayed.add(number, Postponed(list(drafts), due, epoch))
+        return Scheduled(count_messages(drafts), due + self.log.ahead, id=str(ScheduledId(epoch, number)))
+
+    def _due_time(self, draft: Draft, now: float) -> float | None:
+        """When the draft is due, by the log's clock; None: at once, without a delay."""
+        if draft.at is not None:
+            return max(draft.at - self.log.ahead, now)
+        return None if draft.delay is None else now + draft.delay
+
+    # Delayed publishes
+
+    def publish_scheduled(self, id: ScheduledId, now: float) -> Accepted:
+        """Publish now what is scheduled. Raises NotFound, MessageTooLarge, LogFull; then it stays scheduled."""
+        self.schedule.existing(id)
+        return self._publish_delayed(id.number, now)
+
+    def cancel_scheduled(self, id: ScheduledId, now: float) -> None:
+        """Raises NotFound."""
+        self._forget_delayed(id.number, self.schedule.existing(id), now)
+
+    def _publish_delayed(self, number: int, now: float) -> Accepted:
+        publish = self.delayed.record(number)
+        assert publish is not None
+        self.log.release(publish.drafts)  # so that there is room for them
+        try:
+            accepted = self._store(publish.drafts, now)
+        finally:
+            self.log.reserve(publish.drafts)
+        self._forget_delayed(number, publish, now)
+        return accepted
+
+    def _forget_delayed(self, number: int, publish: Postponed, now: float) -> None:
+        self.delayed.remove(number)
+        self.log.release(publish.drafts)
+        self.log.count_delayed(publish.topic, -count_messages(publish.drafts), now)
 
     # Time
 
@@ -246,14 +282,11 @@ class LogStateMachine:
         self.follow_up(now)
 
     def _publish_due(self, now: float) -> None:
-        for drafts in islice(self.delayed.due(now), DUE_BATCH):
-            self.log.release(drafts)
+        for number in islice(self.delayed.due(now), DUE_BATCH):
             try:
-                self._store(drafts, now)
+                self._publish_delayed(number, now)
             except PlainmqError:  # accepted messages are not lost: they wait until there is room
-                self._delay(drafts, now + RETRY_INTERVAL)
-            else:
-                self.log.count_delayed(drafts[0].envelope.topic, -count_messages(drafts), now)
+                self.delayed.postpone(number, now + RETRY_INTERVAL)
 
     def follow_up(self, now: float) -> None:
         """Move messages that are out of attempts to their dead-letter topics: after a consumer's call."""
@@ -272,10 +305,10 @@ class LogStateMachine:
         first slice are retained. Raises NotFound."""
         known, end = self.topics.reset(topic), self.log.head
         self.idempotency.drop(topic)
-        for part in sliced(self.delayed.drop(topic)):
-            for drafts in part:
-                self.log.release(drafts)
-                self.log.count_delayed(topic, -count_messages(drafts), now)
+        for numbers in sliced(self.delayed.of_topic(topic)):
+            for number in numbers:
+                if (publish := self.delayed.record(number)) is not None:
+                    self._forget_delayed(number, publish, now)
             yield
         yield from self.group_admin.drop_all(topic)
         while not self.trimmer.remove_up_to(known, end):

@@ -18,7 +18,7 @@ from ..errors import OptionInvalid, Refused
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
-MAX_PUBLISH_DELAY: Final = 604_800.0  # seconds, a week: delayed messages take memory that no retention frees
+MAX_PUBLISH_DELAY: Final = 31_622_400.0  # seconds, a leap year: what is due later is a mistake in most cases
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 # Event names that the server sends itself (place, gap, busy, bye) or that EventSource dispatches (open, error).
@@ -90,13 +90,14 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """At least one message that the log has not accepted yet: one envelope, and a body for each. `delay` is in seconds,
-    `key` comes from parse_key."""
+    """At least one message that the log has not accepted yet: one envelope, and a body for each. It enters the log at
+    once, after a `delay` in seconds, or `at` a time of the wall clock (Unix seconds). `key` comes from parse_key."""
 
     envelope: Envelope
     bodies: Sequence[bytes]
     delay: float | None = None
     key: str | None = None
+    at: float | None = None
 
 
 def count_messages(drafts: Iterable[Draft]) -> int:
@@ -104,11 +105,13 @@ def count_messages(drafts: Iterable[Draft]) -> int:
 
 
 def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
-    """Join neighbouring drafts whose envelopes are equal. All drafts must have the same key and the same delay."""
+    """Join neighbouring drafts whose envelopes are equal. All drafts must have the same key, delay and time."""
     if len(drafts) == 1:
         return drafts
     return [
-        Draft(envelope, [body for draft in alike for body in draft.bodies], drafts[0].delay, drafts[0].key)
+        Draft(
+            envelope, [body for draft in alike for body in draft.bodies], drafts[0].delay, drafts[0].key, drafts[0].at
+        )
         for envelope, alike in groupby(drafts, attrgetter("envelope"))
     ]
 
@@ -211,11 +214,13 @@ PublishResult = Receipt | list[Receipt | Refused]
 
 
 class Scheduled(msgspec.Struct, frozen=True, gc=False):
-    """The result of a delayed publish: how many messages, and when they enter the log (`due`, Unix seconds)."""
+    """The result of a delayed publish: how many messages, when they enter the log (`due`, Unix seconds), and the id of
+    the publish (empty in results of before there were ids)."""
 
     count: int
     due: float
     duplicate: bool = False
+    id: str = ""
 
 
 @lru_cache(maxsize=256)  # the leases of one pull end together

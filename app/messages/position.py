@@ -78,7 +78,7 @@ def parse_start(text: str) -> Start:
     if _DURATION.fullmatch(text):
         return Ago(parse_duration(text))
     if _DATE.match(text):
-        return Since(_parse_time(text))
+        return Since(parse_time(text))
     try:
         return After(parse_id(text))
     except OptionInvalid:
@@ -88,7 +88,8 @@ def parse_start(text: str) -> Start:
         ) from None
 
 
-def _parse_time(text: str) -> float:
+def parse_time(text: str) -> float:
+    """An RFC 3339 time → Unix seconds. Raises OptionInvalid."""
     match = _TIME.fullmatch(text)
     try:
         return _unix_time(match) if match else _refuse_time(text)

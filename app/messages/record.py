@@ -1,12 +1,14 @@
 """JSON records: messages and leases as dictionaries for streams, pages and the command line."""
 
 from base64 import b64encode
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from .lease import Lease
 from .message import Death, Message, is_reserved, rfc3339
+
+MAX_SHOWN: Final = 64 << 10  # bytes of a body that is looked at
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -47,6 +49,23 @@ def as_record(message: Message) -> dict[str, Any]:
     if message.death is not None:
         record["dead"] = as_death_record(message.death)
     return record
+
+
+def shown_headers(headers: bytes | None) -> dict[str, Any]:
+    return {} if headers is None else {"headers": msgspec.Raw(headers)}
+
+
+def shown_body(body: bytes) -> dict[str, Any]:
+    """A body for people to look at: of a long one the beginning, which ends with a whole character."""
+    end = MAX_SHOWN
+    while MAX_SHOWN - 4 < end < len(body) and body[end] & 0xC0 == 0x80:
+        end -= 1
+    shown = body[:end]
+    record: dict[str, Any] = {"truncated": True} if len(shown) < len(body) else {}
+    try:
+        return record | {"data": shown.decode()}
+    except UnicodeDecodeError:
+        return record | {"data_base64": b64encode(shown).decode()}
 
 
 def as_death_record(death: Death) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.run import Run
+from ..log.schedule import ScheduledPublish, SchedulePage
 from ..log.topic_log import TopicState
 from ..log.totals import Totals
 from ..messages.lease import Action, Lease, LeaseId, Outcome
 from ..messages.message import Draft, Id, Message, PublishResult, Receipt, Scheduled
 from ..messages.position import Cursor, Gap, Start
+from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
 
@@ -75,6 +77,22 @@ class Engine(ABC):
         """Accept drafts for one topic, without keys and delays. If they cannot all be accepted, each is tried by
         itself, and the result has one outcome per draft. Later requests come after them either way. Fails if all have
         the same error."""
+
+    @abstractmethod
+    def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:
+        """A page of the delayed publishes, by their due time. Fails with OptionInvalid."""
+
+    @abstractmethod
+    def scheduled(self, id: ScheduledId) -> Future[ScheduledPublish]:
+        """Fails with NotFound."""
+
+    @abstractmethod
+    def cancel_scheduled(self, id: ScheduledId) -> Future[None]:
+        """Fails with NotFound."""
+
+    @abstractmethod
+    def publish_scheduled(self, id: ScheduledId) -> Future[Receipt]:
+        """Publish at once what is scheduled. Fails with NotFound, MessageTooLarge or LogFull."""
 
     @abstractmethod
     def caught_up(self) -> Future[None]:

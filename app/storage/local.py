@@ -14,6 +14,7 @@ from ..log.groups.groups import Groups
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.state import GroupState
 from ..log.reading import Page, Reading
+from ..log.schedule import ScheduledPublish, SchedulePage
 from ..log.slices import Slices
 from ..log.state import LogStateMachine
 from ..log.topic_log import TopicState
@@ -21,6 +22,7 @@ from ..log.totals import Totals
 from ..messages.lease import Action, Lease, LeaseId, Outcome
 from ..messages.message import Draft, Id, Message, PublishResult, Receipt, Scheduled
 from ..messages.position import Cursor, Gap, Start
+from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from .engine import Engine
 
@@ -88,6 +90,18 @@ class LocalEngine(Engine):
     def _publish(self, operation: Operation[Any], drafts: Sequence[Draft]) -> "Future[Any]":  # noqa: ARG002
         """Run an operation that publishes these drafts."""
         return self._ask(operation)
+
+    def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:
+        return self._ask_in_slices(lambda core, _now: core.schedule.page(match, after, limit), reads=True)
+
+    def scheduled(self, id: ScheduledId) -> Future[ScheduledPublish]:
+        return self._ask(lambda core, _now: core.schedule.get(id), reads=True)
+
+    def cancel_scheduled(self, id: ScheduledId) -> Future[None]:
+        return self._ask(lambda core, now: core.cancel_scheduled(id, now))
+
+    def publish_scheduled(self, id: ScheduledId) -> Future[Receipt]:
+        return self._publish(lambda core, now: core.publish_scheduled(id, now), ())
 
     def caught_up(self) -> Future[None]:
         return self._ask(lambda _core, _now: None, reads=True)

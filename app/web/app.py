@@ -22,6 +22,7 @@ from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
+from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publish_scheduled
 from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
@@ -42,6 +43,8 @@ from .permissions import (
     PUBLISH,
     READ,
     READ_ONE,
+    SCHEDULE,
+    SCHEDULED,
     STATE,
     STREAM,
     STREAMS,
@@ -71,6 +74,10 @@ ROUTES = [
     ProtectedRoute("GET", "/jobs", list_jobs, JOBS),
     ProtectedRoute("GET", "/topics", list_topics, LIST),
     ProtectedRoute("GET", "/groups", list_groups, LIST),
+    ProtectedRoute("GET", "/scheduled", list_scheduled, LIST),
+    ProtectedRoute("GET", "/scheduled/{id}", get_scheduled, SCHEDULED),
+    ProtectedRoute("DELETE", "/scheduled/{id}", delete_scheduled, SCHEDULE),
+    ProtectedRoute("POST", "/scheduled/{id}/publish", publish_scheduled, SCHEDULE),
     ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
     ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),

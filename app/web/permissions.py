@@ -49,6 +49,16 @@ class AnyToken(msgspec.Struct, frozen=True):
             raise TokenMissing("this needs a token: send Authorization: Bearer TOKEN")
 
 
+class RightOnFound(AnyToken, frozen=True, kw_only=True):
+    """One of these rights on the topic of what the request names, which the handler has to find first. A client
+    without the right must get the same answer as if there were nothing."""
+
+    rights: tuple[Right, ...]
+
+    def allows(self, request: Request, topic: str) -> bool:
+        return any(grant_of(request).allows(right, topic) for right in self.rights)
+
+
 class ProtectedRoute(Route):
     """`required`: None for a route that anybody may use."""
 
@@ -152,5 +162,7 @@ CHANGE: Final = RequiredRight((Right.ADMIN,), topic_itself)
 LIST: Final = RequiredRight((Right.VIEW, Right.ADMIN), matched_by)
 INSPECT: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything)
 WATCH: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything, by_ticket=True)
+SCHEDULED: Final = RightOnFound(rights=(Right.VIEW, Right.ADMIN))
+SCHEDULE: Final = RightOnFound(rights=(Right.ADMIN,))
 KNOWN: Final = AnyToken()
 PUBLIC: Final = None

@@ -11,7 +11,7 @@ from starlette.responses import Response
 T = TypeVar("T")
 
 LINES: Final = "application/x-ndjson"
-RECORDS_PER_TURN: Final = 500  # of a list: a few milliseconds of work, then other tasks run
+RECORDS_PER_TURN: Final = 200  # of a list: a few milliseconds of work, then other tasks run
 
 
 def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

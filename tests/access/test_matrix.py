@@ -21,7 +21,7 @@ from app.tcp.dialects.commands import Command
 from app.tcp.dialects.detect import JSON, LITERAL, TEXT
 from app.tcp.permissions import REQUIRED_RIGHTS
 from app.web.app import ROUTES
-from app.web.permissions import ProtectedRoute, RequiredRight
+from app.web.permissions import ProtectedRoute, RequiredRight, RightOnFound
 from tests.access.conftest import Guarded, guarded
 from tests.access.keys import ALL, SECRET, claims, private, private_pem, public_pem, signed
 from tests.harness import DEADLINE
@@ -169,7 +169,7 @@ def name_of(door: ProtectedRoute) -> str:
 
 
 def rights_of(door: ProtectedRoute) -> tuple[Right, ...]:
-    return door.required.rights if isinstance(door.required, RequiredRight) else ()
+    return door.required.rights if isinstance(door.required, RequiredRight | RightOnFound) else ()
 
 
 def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
@@ -228,6 +228,9 @@ class Place:
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
         ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend"} else None
+        if path.startswith("/scheduled/"):
+            later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]
+            path = path.replace(self.id, later)
         return {"method": method, "url": path, "params": params, "json": ids}
 
 

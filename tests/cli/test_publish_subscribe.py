@@ -158,7 +158,7 @@ def test_options_reach_the_message(server: ServerProcess, topic: str) -> None:
 def test_a_delayed_message_says_when_it_is_due(server: ServerProcess, topic: str) -> None:
     done = run("publish", topic, "x", "--delay", "1h", url=server.url)
     assert done.returncode == 0
-    assert re.fullmatch(rb"scheduled \d{4}-\d\d-\d\dT[\d:.]+Z\n", done.stdout)
+    assert re.fullmatch(rb"scheduled \w+-d\d+ \d{4}-\d\d-\d\dT[\d:.]+Z\n", done.stdout)
     assert texts(server, topic) == []
 
 

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from app import __version__, errors
 from app.web import query
 from app.web.app import ROUTES
-from app.web.permissions import ProtectedRoute, RequiredRight
+from app.web.permissions import ProtectedRoute, RequiredRight, RightOnFound
 from app.web.problem import STATUS
 from app.web.streaming import stream_request
 from tests import openapi31
@@ -260,7 +260,11 @@ def test_an_operation_needs_the_right_that_its_door_asks_for(door: ProtectedRout
     if door.required is None:
         assert documented == []
         return
-    rights = [[right.value] for right in door.required.rights] if isinstance(door.required, RequiredRight) else [[]]
+    rights = (
+        [[right.value] for right in door.required.rights]
+        if isinstance(door.required, RequiredRight | RightOnFound)
+        else [[]]
+    )
     ways = ["bearer", "cookie", *(["ticket"] if door.required.by_ticket else [])]
     assert documented == [{way: right} for way in ways for right in rights]
 

@@ -332,7 +332,9 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
         new = await append(node, "a", "x", key="k")
         assert (new.duplicate, new.index, new.id != first.id) == (False, 0, True)
         assert await texts(node, "a") == ["x"]
-        assert await node.engine.append([draft("a", b"late", key="d", delay=50.0)]) == Scheduled(1, node.clock.now + 50)
+        assert await node.engine.append([draft("a", b"late", key="d", delay=50.0)]) == Scheduled(
+            1, node.clock.now + 50, id=f"{node.engine.epoch}-d2"
+        )
         again = await append(node, "a", "x", key="k")
         assert (again.duplicate, again.id) == (True, new.id)
         assert (await append(node, "b", "x", key="k")).id == other.id
@@ -391,7 +393,7 @@ async def test_headers_are_kept_and_messages_that_differ_in_them_stay_apart(open
 async def test_a_delayed_message_takes_its_place_when_it_is_due(opened: Make) -> None:
     async with opened(ALL) as node:
         answer = await node.engine.append([draft("a", b"later", delay=0.05)])
-        assert answer == Scheduled(1, node.clock.now + 0.05)
+        assert answer == Scheduled(1, node.clock.now + 0.05, id=f"{node.engine.epoch}-d1")
         await append(node, "a", "now")
         assert drafts_text(node.delivered) == ["now"]
         node.news.clear()

@@ -195,7 +195,7 @@ async def test_keys_are_remembered_for_their_time(life: Life) -> None:
         assert (again.id, again.index, again.duplicate) == (first.id, first.index, True)
         late = await node.engine.append([draft("a", b"late", key="d", delay=500.0)])
         assert isinstance(delayed, Scheduled)
-        assert late == Scheduled(1, delayed.due, duplicate=True)
+        assert late == Scheduled(1, delayed.due, duplicate=True, id=delayed.id)
         node.clock.now += 30
         assert not (await append(node, "a", "1", key="k")).duplicate
         assert drafts_text((await page(node, "a")).messages) == ["1", "1"]

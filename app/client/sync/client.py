@@ -26,6 +26,8 @@ from ..answers import (
     Published,
     Result,
     Scheduled,
+    ScheduledPage,
+    ScheduledPublish,
     Ticket,
     TopicPage,
     TopicSort,
@@ -33,9 +35,9 @@ from ..answers import (
 )
 from ..connection import Connection
 from ..feed import Feed
-from ..publishing import Options
+from ..publishing import Options, When
 from ..runners import Runner
-from ..wire import Duration, Since, duration, given, position, topic_path
+from ..wire import Duration, Since, Time, duration, given, position, scheduled_path, topic_path
 from ..working import Ids, Verb, Work, WorkQueue
 from .items import Stream, Worker
 
@@ -94,15 +96,27 @@ class Client:
 
     @overload
     def publish(
-        self, topic: str, data: bytes | str, *, delay: None = None, **options: Unpack[Options]
+        self, topic: str, data: bytes | str, *, delay: None = None, at: None = None, **options: Unpack[Options]
     ) -> Published: ...
     @overload
-    def publish(self, topic: str, data: bytes | str, *, delay: Duration, **options: Unpack[Options]) -> Scheduled: ...
     def publish(
-        self, topic: str, data: bytes | str, *, delay: Duration | None = None, **options: Unpack[Options]
-    ) -> Published | Scheduled:
+        self, topic: str, data: bytes | str, *, delay: Duration, at: None = None, **options: Unpack[Options]
+    ) -> Scheduled: ...
+    @overload
+    def publish(
+        self, topic: str, data: bytes | str, *, delay: None = None, at: Time, **options: Unpack[Options]
+    ) -> Scheduled: ...
+    @overload
+    def publish(
+        self, topic: str, data: bytes | str, *, delay: Duration | None = None, at: Time | None = None,
+        **options: Unpack[Options],
+    ) -> Published | Scheduled: ...  # fmt: skip
+    def publish(
+        self, topic: str, data: bytes | str, *, delay: Duration | None = None, at: Time | None = None,
+        **options: Unpack[Options],
+    ) -> Published | Scheduled:  # fmt: skip
         """Publish one message: bytes, or a text, which is sent in UTF-8. When this returns, the server has accepted it,
-        as durably as the answer says. With `delay`, nobody gets it before that time has passed.
+        as durably as the answer says. With `delay` or `at`, nobody gets it before that time.
 
         `event`: the event name that an EventSource sees. `delivery`: to `all` subscribers, or to exactly `one`.
         `retain`: False delivers it to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
@@ -112,23 +126,63 @@ class Client:
 
             client.publish("orders", json.dumps(order), content_type="application/json", ttl="1h")
         """
-        return self._runner.run(publishing.publish, self._connection, topic, data, delay, options)
+        return self._runner.run(publishing.publish, self._connection, topic, data, When(delay, at), options)
 
     @overload
     def publish_batch(
-        self, topic: str, messages: Iterable[bytes | str], *, delay: None = None, **options: Unpack[Options]
+        self,
+        topic: str,
+        messages: Iterable[bytes | str],
+        *,
+        delay: None = None,
+        at: None = None,
+        **options: Unpack[Options],
     ) -> Published: ...
     @overload
     def publish_batch(
-        self, topic: str, messages: Iterable[bytes | str], *, delay: Duration, **options: Unpack[Options]
+        self,
+        topic: str,
+        messages: Iterable[bytes | str],
+        *,
+        delay: Duration,
+        at: None = None,
+        **options: Unpack[Options],
     ) -> Scheduled: ...
+    @overload
     def publish_batch(
-        self, topic: str, messages: Iterable[bytes | str], *, delay: Duration | None = None, **options: Unpack[Options]
-    ) -> Published | Scheduled:
+        self, topic: str, messages: Iterable[bytes | str], *, delay: None = None, at: Time, **options: Unpack[Options]
+    ) -> Scheduled: ...
+    @overload
+    def publish_batch(
+        self, topic: str, messages: Iterable[bytes | str], *, delay: Duration | None = None, at: Time | None = None,
+        **options: Unpack[Options],
+    ) -> Published | Scheduled: ...  # fmt: skip
+    def publish_batch(
+        self, topic: str, messages: Iterable[bytes | str], *, delay: Duration | None = None, at: Time | None = None,
+        **options: Unpack[Options],
+    ) -> Published | Scheduled:  # fmt: skip
         """Publish several messages at once, all or none. They are stored as `application/json`, so a batch has no
         `content_type`. Raises ValueError for a message that is empty, contains a line feed or ends in a carriage
         return."""
-        return self._runner.run(publishing.publish_batch, self._connection, topic, messages, delay, options)
+        return self._runner.run(publishing.publish_batch, self._connection, topic, messages, When(delay, at), options)
+
+    def scheduled_page(self, match: str | None = None, *, after: str | None = None, limit: int = 100) -> ScheduledPage:
+        """At most `limit` (1,000) of the publishes with a delay or a time that are not due yet, of all topics or of
+        those that the pattern matches, by their due time. Pass the page's `next` as `after` to read on."""
+        query = given(match=match, after=after, limit=limit)
+        return self._runner.run(self._connection.read, ScheduledPage, "GET", "scheduled", params=query)
+
+    def scheduled(self, id: str) -> ScheduledPublish:
+        """Raises NotFound; also when it is due."""
+        return self._runner.run(self._connection.read, ScheduledPublish, "GET", scheduled_path(id))
+
+    def cancel_scheduled(self, id: str) -> None:
+        """It is never published. Raises NotFound; also if a repeated request finds it cancelled."""
+        self._runner.run(self._connection.insist, "DELETE", scheduled_path(id))
+
+    def publish_scheduled(self, id: str) -> Published:
+        """Publish it now. Raises NotFound; also if a repeated request finds it published."""
+        return self._runner.run(self._connection.read, Published, "POST", scheduled_path(id, "publish"))
 
     # Subscribe and read
 

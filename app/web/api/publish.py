@@ -1,6 +1,7 @@
 """POST /topics/{topic}/messages: the body is the message, byte for byte; as NDJSON, each line is one."""
 
 import re
+from time import time
 from typing import Final
 from urllib.parse import quote
 
@@ -22,7 +23,8 @@ from ...messages.message import (
     parse_key,
     rfc3339,
 )
-from ...messages.units import parse_duration
+from ...messages.position import parse_time
+from ...messages.units import format_duration, parse_duration
 from ..authentication import client
 from ..body import read_body
 from ..permissions import topic_of
@@ -44,6 +46,7 @@ _OPTIONS: dict[str, Parser] = {
     "retain": choice("retain", boolean),
     "ttl": parse_duration,
     "delay": duration("delay", MAX_PUBLISH_DELAY),
+    "at": lambda text: parse_at(text, time()),
 }
 
 
@@ -69,8 +72,9 @@ class Accepted(msgspec.Struct, omit_defaults=True):
 
 
 class Postponed(msgspec.Struct, omit_defaults=True):
-    """The body of a 202: the number of messages, and when they are published."""
+    """The body of a 202: the id of the publish, the number of messages, and when they are published."""
 
+    id: str
     scheduled: int
     due: str
     topic: str
@@ -82,7 +86,9 @@ async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic = topic_of(request)
     options, key = read_options(request, _OPTIONS), _key(request)
-    delay = options.pop("delay", None)
+    delay, at = options.pop("delay", None), options.pop("at", None)
+    if delay is not None and at is not None:
+        raise OptionInvalid("`delay` and `at` both say when to publish: give one of them")
     content_type, headers = _content_type(request), parse_headers(request.headers.raw)
     batch = is_batch(content_type)
     bounds: PublishLimits = request.app.state.bounds
@@ -91,23 +97,32 @@ async def publish(request: Request) -> Response:
     broker.quotas.publish(client(request), len(bodies))
     kind = LINE if batch else content_type or guess_content_type(body)
     envelope = Envelope(topic, kind, headers=headers, **options)
-    answer = await broker.publish([Draft(envelope, bodies, delay, key)])
+    answer = await broker.publish([Draft(envelope, bodies, delay, key, at)])
     if isinstance(answer, Scheduled):
         return _postponed(answer, topic, broker.engine.durability)
-    return _accepted(answer, batch, broker.engine.durability)
+    return accepted(answer, batch, broker.engine.durability, 200 if answer.duplicate else 201)
 
 
-def _accepted(receipt: Receipt, batch: bool, durability: str) -> Response:
+def accepted(receipt: Receipt, batch: bool, durability: str, status: int) -> Response:
     body = Accepted(receipt.id, receipt.topic, receipt.index, receipt.subscribers, durability)
     if batch:
         body.last, body.count = receipt.last, receipt.count
     body.duplicate = receipt.duplicate
     location = f"/topics/{quote(receipt.topic)}/messages/{receipt.id}"
-    return json_answer(body, 200 if receipt.duplicate else 201, {"Location": location})
+    return json_answer(body, status, {"Location": location})
 
 
 def _postponed(answer: Scheduled, topic: str, durability: str) -> Response:
-    return json_answer(Postponed(answer.count, rfc3339(answer.due), topic, durability, answer.duplicate), 202)
+    body = Postponed(answer.id, answer.count, rfc3339(answer.due), topic, durability, answer.duplicate)
+    return json_answer(body, 202, {"Location": f"/scheduled/{answer.id}"})
+
+
+def parse_at(text: str, now: float) -> float:
+    """An RFC 3339 time, at most as far ahead of `now` as a delay may be. Raises OptionInvalid."""
+    at = parse_time(text)
+    if at > now + MAX_PUBLISH_DELAY:
+        raise OptionInvalid(f"at={text[:60]!a}: expected a time at most {format_duration(MAX_PUBLISH_DELAY)} from now")
+    return at
 
 
 def _key(request: Request) -> str | None:

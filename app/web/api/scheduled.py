@@ -1,0 +1,83 @@
+"""Scheduled publishes, which have a delay or a time: the list, one of them, and how to cancel it or publish it now."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...access.grant import Grant, Right
+from ...broker.broker import Broker
+from ...log.schedule import ScheduledPublish, missing
+from ...messages.message import rfc3339
+from ...messages.record import shown_body, shown_headers
+from ...messages.scheduled_id import parse_scheduled_id
+from ...messages.topic import TopicFilter
+from ...messages.units import format_duration
+from ..authentication import grant_of
+from ..permissions import SCHEDULE, SCHEDULED, RightOnFound
+from ..query import Parser, integer, read_options
+from ..responses import json_answer, list_answer
+from .lists import MOST, USUAL
+from .publish import accepted
+
+_OPTIONS: Final[dict[str, Parser]] = {
+    "match": lambda text: TopicFilter([text]),
+    "after": str,
+    "limit": integer("limit", 1, MOST),
+}
+
+
+async def list_scheduled(request: Request) -> Response:
+    """A page, by the time when they are due."""
+    broker: Broker = request.app.state.broker
+    options, grant = read_options(request, _OPTIONS), grant_of(request)
+    page = await broker.schedule(options.get("match"), options.get("after"), options.get("limit", USUAL))
+    return await list_answer("scheduled", page.publishes, lambda publish: _record(publish, grant), page.next)
+
+
+async def get_scheduled(request: Request) -> Response:
+    publish = await _found(request, SCHEDULED)
+    return json_answer(_record(publish, grant_of(request)), headers={"Cache-Control": "no-store"})
+
+
+async def delete_scheduled(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    await broker.cancel_scheduled((await _found(request, SCHEDULE)).id)
+    return Response(status_code=204)
+
+
+async def publish_scheduled(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    publish = await _found(request, SCHEDULE)
+    receipt = await broker.publish_scheduled(publish.id)
+    return accepted(receipt, publish.count > 1, broker.engine.durability, 200)
+
+
+async def _found(request: Request, required: RightOnFound) -> ScheduledPublish:
+    """The publish of the path. Raises NotFound, also for a client without the right on its topic."""
+    broker: Broker = request.app.state.broker
+    read_options(request, {})
+    publish = await broker.scheduled(parse_scheduled_id(request.path_params["id"]))
+    if not required.allows(request, publish.first.envelope.topic):
+        raise missing(publish.id)
+    return publish
+
+
+def _record(publish: ScheduledPublish, grant: Grant) -> dict[str, Any]:
+    """Without the body and the headers for a client that may not read them. Of several messages, it is the first one's
+    body."""
+    envelope, bodies = publish.first.envelope, publish.first.bodies
+    record: dict[str, Any] = {
+        "id": str(publish.id),
+        "topic": envelope.topic,
+        "due": rfc3339(publish.due),
+        "scheduled": publish.count,
+        "size": publish.size,
+        "event": envelope.event,
+        "content_type": envelope.content_type,
+        "delivery": envelope.delivery,
+        "ttl": None if envelope.ttl is None else format_duration(envelope.ttl),
+    }
+    if grant.allows(Right.SUBSCRIBE, envelope.topic):
+        record |= shown_headers(envelope.headers) | shown_body(bodies[0])
+    return record
