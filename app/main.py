@@ -32,6 +32,7 @@ try:
 except SettingInvalid as error:
     LOG_WRITER.open("human", "info")
     log_event("not started", ERROR, code=error.code, detail=str(error))
+    LOG_WRITER.flush()
     raise SystemExit(NOT_STARTED) from None
 LOG_WRITER.open(_settings.log_format, _settings.log_level)
 

@@ -6,7 +6,7 @@ from logging import ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import PlainmqError
-from ..telemetry.log import log_event
+from ..telemetry.log import LOG_WRITER, log_event
 
 
 class Lifespan:
@@ -33,8 +33,10 @@ class Lifespan:
             if not failed:
                 raise
             log_event("not started", ERROR, code=error.code, detail=str(error))
+            LOG_WRITER.flush()  # the server may end this process as soon as it knows
             await send({"type": "lifespan.startup.failed", "message": ""})
         except BaseException:
+            LOG_WRITER.flush()
             for message in failed:
                 await send(message)
             raise

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import ERROR, INFO, WARNING
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Final, Literal
 
 from .records import FIELDS, FORMATS, Format, spoken
@@ -31,6 +31,10 @@ STDERR: Final = 2
 MAX_QUEUED: Final = 4_096  # records not written yet, of 2 KiB each at most: a second of the busiest log
 WRITE_BATCH: Final = 64  # records in one write
 CLOSE_TIMEOUT: Final = 2.0  # seconds for the last records to be written: the pipe may not be read at all
+
+_Item = logging.LogRecord | str | Event | None
+"""What the writer's thread is given: a record or a text to write, what to set once all before it is written, or None as
+the last one."""
 
 _LOG: Final = logging.getLogger("plainmq")
 
@@ -61,7 +65,7 @@ class LogWriter(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.human = True
-        self._queue: SimpleQueue[logging.LogRecord | str | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._thread: Thread | None = None
         self._dropped = 0  # records: the queue was full
         self._lost = 0  # lines: the write failed
@@ -110,6 +114,13 @@ class LogWriter(logging.Handler):
             thread.join(CLOSE_TIMEOUT)
         super().close()
 
+    def flush(self) -> None:
+        """Return when all records until now are written, or after CLOSE_TIMEOUT. For a process that may end at once."""
+        if self._thread is not None:
+            written = Event()
+            self._queue.put(written)
+            written.wait(CLOSE_TIMEOUT)
+
     def show(self, text: str) -> None:
         """Write text for the person who starts the server. It is not redacted."""
         self._queue.put(text if self.human else spoken(text))
@@ -135,14 +146,18 @@ class LogWriter(logging.Handler):
     # Called in the writer's thread
 
     def _run(self) -> None:
-        items: list[logging.LogRecord | str | None] = []
+        items: list[_Item] = []
         while None not in items:
             items = [self._queue.get()]
             while len(items) < WRITE_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
-            lines = [line for item in items if item is not None for line in self._lines(item)]
+            records = [item for item in items if isinstance(item, logging.LogRecord | str)]
+            lines = [line for record in records for line in self._lines(record)]
             if not _write("".join(lines).encode("utf-8", "backslashreplace")):
                 self._lost += len(lines)
+            for item in items:
+                if isinstance(item, Event):
+                    item.set()
 
     def _lines(self, item: logging.LogRecord | str) -> Iterator[str]:
         if self._dropped > self._reported:

@@ -131,3 +131,23 @@ def test_two_ports_of_one_server_cannot_be_the_same(tmp_path: Path) -> None:
     """The system lets two sockets be bound to one address, as long as none of them listens."""
     port = str(free_port())
     assert "--tcp-port" in refused(["app", "serve", "--port", port, "--tcp-port", port], tmp_path)
+
+
+HASTY = """
+import asyncio, os, sys
+from app.main import app
+
+async def receive():
+    return {"type": "lifespan.startup"}
+
+async def send(message):
+    os._exit(3 if message["type"] == "lifespan.startup.failed" else 0)
+
+asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send))
+"""
+
+
+def test_a_server_that_ends_its_worker_at_once_leaves_the_sentence_in_the_log(tmp_path: Path) -> None:
+    wrong = {"PLAINMQ_TOKENS": private(tmp_path / "tokens", "x"), "PLAINMQ_TCP_PORT": "0"}
+    (tmp_path / "hasty.py").write_text(HASTY)
+    assert "line 1 of" in refused(["hasty"], tmp_path, **wrong)
