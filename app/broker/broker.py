@@ -365,6 +365,11 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.configure_group(topic, group, changes, start, make)
 
+    def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
+        """While a group is paused it hands out nothing, also after a restart. Raises Draining; fails with NotFound."""
+        self._refuse_when_draining()
+        return self.engine.pause_group(topic, group, paused)
+
     def drop_group(self, topic: str, group: str) -> Future[None]:
         """Delete a group, and end its consumers. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()

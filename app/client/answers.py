@@ -282,6 +282,8 @@ class GroupState(msgspec.Struct, frozen=True):
     delayed: int
     acked: int
     dead: int
+    skipped: int
+    paused: bool
     oldest: Oldest | None
     gap: Gap | None
     workers: int

@@ -11,7 +11,7 @@ from .wire import Duration, durations, given, topic_path
 
 PULL_WAIT: Final = "20s"  # many proxies close a connection that is silent for half a minute
 
-Verb = Literal["ack", "nack", "extend"]
+Verb = Literal["ack", "nack", "extend", "release", "skip"]
 Ids = str | Job | Iterable[str | Job]
 
 

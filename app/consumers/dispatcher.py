@@ -119,7 +119,7 @@ class GroupDispatcher:
         """End these leases: other consumers may have the messages at once. `excused`: the server ended the consumer, so
         the attempt does not count as a failure."""
         if ids:
-            action = Action.RELEASE if excused or self.paused else Action.RETURN
+            action = Action.EXCUSE if excused or self.paused else Action.RETURN
             self._engine.settle(self.topic, self.group, action, ids).add_done_callback(self._on_given_back)
 
     def end(self, reason: str) -> None:

@@ -97,6 +97,8 @@ def _reclaimable(topic: TopicLog, coming: Weight) -> Freed:
         for seq, size in run.sizes():
             if messages <= 0 and nbytes <= 0:
                 return Freed(memory, known)
+            if run.envelope.redrive is not None:
+                continue
             if topic.unacked is None or not run.for_all or not topic.unacked.is_needed(seq):
                 messages -= 1
                 nbytes -= size

@@ -15,8 +15,9 @@ from .changes import OnChange, Records, ignore_change
 from .deadlines import Deadlines
 from .epochs import Epochs
 from .groups.dead_index import Origin
-from .groups.group import EMPTY_SIZE, GROUP_COST, Group, Size
+from .groups.group import Group
 from .groups.job import JOB_COST
+from .groups.size import EMPTY_SIZE, GROUP_COST, Size
 from .groups.unacked import Counting, UnackedIndex
 from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, make_runs
 from .single_delivery import SingleDelivery
@@ -188,7 +189,7 @@ class Log:
     def forget_held(self, topic: TopicLog, message: Message) -> None:
         """A message is gone: remove it from the groups that hold it."""
         if topic.unacked is not None and topic.unacked.is_held(message):
-            topic.unacked.forget(message.seq)
+            topic.unacked.forget(message)
             self.groups_to_check[topic.name] = None
             for name in topic.unacked.groups:
                 self._on_change("group", (topic.name, name))

@@ -115,7 +115,9 @@ class Reading:
                 return messages, position
             examined += effort
             position = run.seq
-            if not (run.for_all or (take and self._is_unclaimed(run))) or not topic_filter.matches(run.envelope.topic):
+            if not (run.for_all or (take and run.for_one and self._is_unclaimed(run))) or not topic_filter.matches(
+                run.envelope.topic
+            ):
                 continue
             for message in run.after(after):
                 if len(messages) == limit or nbytes <= 0:
@@ -125,8 +127,8 @@ class Reading:
         return messages, self._log.head
 
     def _is_unclaimed(self, run: Run) -> bool:
-        """Whether the message of the run, which is for one subscriber, is unclaimed. It has a run of its own."""
-        return self._log.topics[run.envelope.topic].for_one[run.seq]
+        """Whether the run has a message for one subscriber, which has a run of its own, and it is unclaimed."""
+        return run.for_one and self._log.topics[run.envelope.topic].for_one[run.seq]
 
     def _candidates(self, topic_filter: TopicFilter, after: int) -> Iterator[Run]:
         if topic_filter.patterns:

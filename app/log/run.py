@@ -10,28 +10,31 @@ from typing import Final
 import msgspec
 
 from ..messages.lease import reason_cost
-from ..messages.message import ONE, Death, Draft, Envelope, Message
+from ..messages.message import ONE, Draft, Envelope, Message
 
 MAX_RUN_LENGTH: Final = 50  # messages in a run: so few that the holes of removed messages take little memory
 MAX_RUN_BYTES: Final = 16 << 10  # of bodies in a run of several: when some are removed, a file's row is rewritten
 MESSAGE_COST: Final = 448  # bytes of memory that a retained message takes at most besides its body; a test measures it
 EXPIRY_COST: Final = 160  # likewise for a ttl
+REDRIVE_COST: Final = 256  # likewise for the Redrive of a message that came back from a dead-letter topic
 DEATH_COST: Final = 512  # likewise for the Death of a dead message
 HEADERS_COST: Final = 64  # likewise for headers, besides their own bytes
 HELD_COST: Final = 128  # of that, what stays in memory when the message is on a disk
 ONE_COST: Final = 352  # likewise for delivery=one: waiting or in transit; not in memory_cost()
 
 
-def memory_cost(line: bytes | None, death: Death | None, ttl: float | None, headers: bytes | None) -> int:
-    """The most bytes of memory that a retained message with these fields takes besides its body."""
+def memory_cost(envelope: Envelope) -> int:
+    """The most bytes of memory that a retained message with this envelope takes besides its body."""
     nbytes = MESSAGE_COST
-    if line is not None:
-        nbytes += len(line)
-    if death is not None:
-        nbytes += DEATH_COST + reason_cost(death.reason)
-    if headers is not None:
-        nbytes += HEADERS_COST + len(headers)
-    return nbytes if ttl is None else nbytes + EXPIRY_COST
+    if envelope.line is not None:
+        nbytes += len(envelope.line)
+    if envelope.death is not None:
+        nbytes += DEATH_COST + reason_cost(envelope.death.reason)
+    if envelope.headers is not None:
+        nbytes += HEADERS_COST + len(envelope.headers)
+    if envelope.redrive is not None:
+        nbytes += REDRIVE_COST
+    return nbytes if envelope.ttl is None else nbytes + EXPIRY_COST
 
 
 def one_cost(envelope: Envelope) -> int:
@@ -86,8 +89,13 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.live == len(self.bodies)
 
     @property
+    def for_one(self) -> bool:
+        return self.envelope.delivery is ONE
+
+    @property
     def for_all(self) -> bool:
-        return self.envelope.delivery is not ONE
+        """Neither for one subscriber, nor redriven for one group."""
+        return self.envelope.delivery is not ONE and self.envelope.redrive is None
 
     # Its messages
 
@@ -132,7 +140,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                 yield Message(
                     self.epoch, seq + offset, index + offset, envelope.topic, body, envelope.content_type,
                     envelope.event, self.time, envelope.delivery, self.expires, envelope.line, envelope.retain,
-                    envelope.death, self.at, envelope.headers,
+                    envelope.death, self.at, envelope.headers, envelope.redrive,
                 )  # fmt: skip
 
     def count_after(self, seq: int) -> int:
@@ -199,7 +207,7 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
     each, time = (
-        memory_cost(envelope.line, envelope.death, envelope.ttl, envelope.headers),
+        memory_cost(envelope),
         now if time is None else time,
     )
     for bodies in (tuple(draft.bodies),) if len(draft.bodies) == 1 else _cut(draft):

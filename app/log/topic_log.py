@@ -32,7 +32,7 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
         nbytes += sum(map(len, draft.bodies))
-        each = memory_cost(envelope.line, envelope.death, envelope.ttl, envelope.headers)
+        each = memory_cost(envelope)
         memory += several * each
         if each != MESSAGE_COST or envelope.delivery is ONE:  # rare: most messages have neither
             memory += several * one_cost(envelope)
@@ -145,7 +145,7 @@ class TopicLog:
     @property
     def for_all(self) -> int:
         """The number of messages that are for all subscribers."""
-        return self.messages.live - len(self.for_one)
+        return self.messages.live - len(self.for_one) - (self.unacked.redriven if self.unacked else 0)
 
     @property
     def stays(self) -> bool:
@@ -185,6 +185,6 @@ class TopicLog:
 
 def _lasts(envelope: Envelope) -> bool:
     """Whether other messages can have the same envelope, and it is short enough to keep on the topic."""
-    if envelope.death is not None or envelope.headers is not None:
+    if any(part is not None for part in (envelope.death, envelope.headers, envelope.redrive)):
         return False
     return envelope.line is None or (BODY_PLACEHOLDER in envelope.line and len(envelope.line) <= SHORT_LINE)

@@ -126,7 +126,7 @@ class Trimmer:
 
     def settled(self, topic: TopicLog, seqs: Iterable[int]) -> None:
         """A group has acked these messages, or released them. Retention may remove those that no group needs now; of
-        them, dead messages are removed at once."""
+        them, dead and redriven messages are removed at once."""
         released = sum([self._release(topic, seq) for seq in seqs])
         if released:
             self.trim(topic, TRIM_BATCH + released)
@@ -134,10 +134,13 @@ class Trimmer:
 
     def _release(self, topic: TopicLog, seq: int) -> bool:
         run = topic.messages.find(seq)
-        if run is None or topic.unacked is None or topic.unacked.is_needed(seq):
+        if run is None or topic.unacked is None:
+            return False
+        redriven = run.envelope.redrive is not None
+        if not redriven and topic.unacked.is_needed(seq):
             return False
         self._log.release_held(topic, seq, run.size(seq))
-        if seq in topic.unacked.dead:
+        if redriven or seq in topic.unacked.dead:
             self._log.remove(next(run.messages))
         return True
 

@@ -81,7 +81,9 @@ class Action(StrEnum):
     NACK = "nack"  # the work failed: the message is delivered again after a delay
     EXTEND = "extend"  # the work takes longer
     RETURN = "return"  # the consumer disconnected
-    RELEASE = "release"  # the server closes the consumer's connection: not a failed attempt
+    EXCUSE = "excuse"  # the server closes the consumer's connection: not a failed attempt
+    RELEASE = "release"  # an operator: the message is ready at once, whoever has it or whatever it waits for
+    SKIP = "skip"  # an operator: the group never hands the message out again
 
 
 class Outcome(StrEnum):

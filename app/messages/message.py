@@ -70,6 +70,14 @@ class Death(msgspec.Struct, frozen=True, gc=False):
     last_failure: float
 
 
+class Redrive(msgspec.Struct, frozen=True, gc=False):
+    """A dead message that came back to its topic, for the one `group` that had given it up. `original`: the id of the
+    message that died first."""
+
+    group: str
+    original: str
+
+
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A message without its body and its position. `topic` comes from parse_topic, `event` from parse_event; `ttl` is
     in seconds.
@@ -87,6 +95,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     line: bytes | None = None
     death: Death | None = None
     headers: bytes | None = None
+    redrive: Redrive | None = None
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
@@ -186,6 +195,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     death: Death | None = None
     at: float = 0.0
     headers: bytes | None = None
+    redrive: Redrive | None = None
 
     @property
     def id(self) -> str:

@@ -194,6 +194,10 @@ class Engine(ABC):
         GroupLimit or LogFull."""
 
     @abstractmethod
+    def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
+        """While a group is paused it hands out nothing, also after a restart. Fails with NotFound."""
+
+    @abstractmethod
     def drop_group(self, topic: str, group: str) -> Future[None]:
         """Delete a group and its leases. Fails with NotFound."""
 

@@ -203,5 +203,8 @@ class LocalEngine(Engine):
             lambda core, now: core.group_admin.configure(topic, group, changes, start, now, make=make)
         )
 
+    def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
+        return self._work(lambda core, _now: core.groups.pause(topic, group, paused))
+
     def drop_group(self, topic: str, group: str) -> Future[None]:
         return self._work_in_slices(lambda core, _now: core.group_admin.drop(topic, group))

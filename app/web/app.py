@@ -15,9 +15,9 @@ from ..broker.broker import Broker
 from ..errors import PlainmqError
 from ..telemetry.accesslog import AccessLog
 from .api.console import get_asset, get_docs, get_root
-from .api.consume import ack, extend, nack, pull, stream_work
+from .api.consume import ack, extend, nack, pull, release, skip, stream_work
 from .api.description import openapi_json, openapi_yaml
-from .api.groups import delete_group, get_group, list_groups, put_group
+from .api.groups import delete_group, get_group, list_groups, pause_group, put_group, resume_group
 from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
@@ -39,10 +39,12 @@ from .permissions import (
     JOBS,
     KNOWN,
     LIST,
+    OPERATE,
     PUBLIC,
     PUBLISH,
     READ,
     READ_ONE,
+    RELEASE,
     SCHEDULE,
     SCHEDULED,
     STATE,
@@ -62,6 +64,10 @@ ROUTES = [
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/release", release, RELEASE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/skip", skip, OPERATE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pause", pause_group, OPERATE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/resume", resume_group, OPERATE),
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),
     ProtectedRoute("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
     ProtectedRoute("GET", "/topics/{topic:path}/messages", read_messages, READ),

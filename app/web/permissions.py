@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.grant import EVERYTHING, UNAUTHENTICATED, Right, authorise
 from ..errors import OptionInvalid, TokenMissing, TopicInvalid
-from ..log.groups.group import parse_group
+from ..log.groups.records import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
 from .middleware.access_log import access_record, named
 from .query import check_name
 
-_BELOW = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(pull|ack|nack|extend))$")
+_OF_A_GROUP: Final = b"pull|ack|nack|extend|release|skip|redrive|seek|pause|resume"
+_BELOW: Final = re.compile(rb"/topics/.+/(messages(/[^/]+)?|stream|groups/[^/]+/(%b))$" % _OF_A_GROUP)
 
 AUTHORISE: Final = "plainmq.authorise"  # the key of the scope for the function that authorises the request again
 
@@ -158,6 +159,8 @@ WORK_STREAM: Final = RequiredRight((Right.CONSUME,), topic_of, by_ticket=True)
 STATE: Final = RequiredRight((Right.SUBSCRIBE, Right.VIEW, Right.ADMIN), topic_itself)
 GROUP_STATE: Final = RequiredRight((Right.CONSUME, Right.VIEW, Right.ADMIN), topic_itself)
 JOBS: Final = RequiredRight((Right.CONSUME, Right.VIEW, Right.ADMIN), topic_option)
+RELEASE: Final = RequiredRight((Right.CONSUME, Right.ADMIN), topic_of)
+OPERATE: Final = RequiredRight((Right.ADMIN,), topic_of)
 CHANGE: Final = RequiredRight((Right.ADMIN,), topic_itself)
 LIST: Final = RequiredRight((Right.VIEW, Right.ADMIN), matched_by)
 INSPECT: Final = RequiredRight((Right.VIEW, Right.ADMIN), everything)

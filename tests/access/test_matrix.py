@@ -227,7 +227,7 @@ class Place:
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
-        ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend"} else None
+        ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend", "release", "skip"} else None
         if path.startswith("/scheduled/"):
             later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]
             path = path.replace(self.id, later)

@@ -12,8 +12,8 @@ import pytest
 from app.broker.broker import Broker
 from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound
-from app.log.groups.group import GROUP_COST
 from app.log.groups.job import JOB_COST
+from app.log.groups.size import GROUP_COST
 from app.log.topic_log import Limits
 from app.messages.lease import Action, Lease, Outcome, parse_lease_id
 from app.storage.engine import Engine

@@ -1,5 +1,6 @@
 """What a broker must do, in the plainest way: a list of messages, and for each what became of it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -59,12 +60,19 @@ class ModelGroup:
     ack_timeout: float
     max_deliveries: int
     gone: bool  # some of what it was to begin with
+    paused: bool = False
     works: dict[int, Work] = field(default_factory=dict)
     acked: set[int] = field(default_factory=set)
     dead: set[int] = field(default_factory=set)
+    skipped: set[int] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)  # of what was acked, dead and skipped since it was made
 
     def __post_init__(self) -> None:
         self.begin = self.cursor
+
+    @property
+    def done(self) -> set[int]:
+        return self.acked | self.dead | self.skipped
 
     def staged(self, *stages: str) -> list[Work]:
         return sorted((work for work in self.works.values() if work.stage in stages), key=lambda work: work.seq)
@@ -162,7 +170,7 @@ class Model:
 
     def held(self, entry: Entry) -> bool:
         groups = self.of(entry.topic)
-        done = any(entry.seq in group.acked | group.dead for group in groups)
+        done = any(entry.seq in group.done and entry.seq <= group.cursor for group in groups)
         return not entry.for_one and (self.wanted(entry) or (entry.dead and not done))
 
     def wanted(self, entry: Entry) -> bool:
@@ -186,6 +194,7 @@ class Model:
             entry
             for entry in self.entries[group.cursor :]
             if entry.topic == group.topic and entry.state == "kept" and not entry.for_one
+            if entry.seq not in group.works and entry.seq not in group.done
         ]
 
     def listed(self, group: ModelGroup) -> dict[str, list[int]]:
@@ -211,15 +220,29 @@ class Model:
     def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
         leased: list[Work] = []
         for work in (*group.staged("ready"), *(Work(entry.seq) for entry in self.fresh(group))):
-            if len(leased) == count:
+            if len(leased) == count or group.paused:
                 break
             group.works[work.seq] = work
-            group.cursor = max(group.cursor, work.seq)
+            self.goes_on(group)
             work.attempt += 1
             work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
             leased.append(work)
         self.bury(group)
+        self.goes_on(group)
         return leased
+
+    def goes_on(self, group: ModelGroup) -> None:
+        """The cursor is behind the last message before the first that is still to be handed out."""
+        fresh = self.fresh(group)
+        passed = [
+            entry.seq
+            for entry in self.entries[group.cursor :]
+            if entry.topic == group.topic and (not fresh or entry.seq < fresh[0].seq)
+            if entry.seq in group.works or entry.seq in group.done
+        ]
+        group.cursor = max([group.cursor, *passed])
+        for seq in passed:
+            self.settled(seq)
 
     def settle(
         self, group: ModelGroup, action: Action, seq: int, attempt: int | None, seconds: float | None
@@ -227,27 +250,44 @@ class Model:
         entry = self.entries[seq - 1] if 0 < seq <= self.head else None
         if entry is None or entry.topic != group.topic or entry.state != "kept" or entry.for_one:
             return Outcome.UNKNOWN
-        if seq in group.acked and action is Action.ACK:
-            return Outcome.DONE
-        if seq in group.acked | group.dead:
-            return Outcome.EXPIRED
+        if seq in group.done:
+            is_done = action is Action.SKIP or (seq not in group.dead and action is Action.ACK)
+            return Outcome.DONE if is_done else Outcome.EXPIRED
         work = group.works.get(seq)
         if work is None:
-            return Outcome.UNKNOWN
-        if work.stage != "leased" or attempt not in {None, work.attempt}:
+            return self.skip_fresh(group, seq) if action is Action.SKIP else Outcome.UNKNOWN
+        operates = action in {Action.RELEASE, Action.SKIP}
+        if attempt not in {None, work.attempt} or (work.stage != "leased" and not (operates and attempt is None)):
             return Outcome.EXPIRED
-        if action is Action.ACK:
-            del group.works[seq]
-            group.acked.add(seq)
-            self.settled(seq)
-        elif action is Action.RELEASE:
-            group.excuse(work)
+        self.carry_out(group, action, work, seconds)
+        self.bury(group)
+        return Outcome.DONE
+
+    def skip_fresh(self, group: ModelGroup, seq: int) -> Outcome:
+        if seq <= group.cursor:
+            return Outcome.UNKNOWN
+        self.finish(group, seq, "skipped")
+        return Outcome.DONE
+
+    def carry_out(self, group: ModelGroup, action: Action, work: Work, seconds: float | None) -> None:
+        if action in {Action.ACK, Action.SKIP}:
+            self.finish(group, work.seq, "acked" if action is Action.ACK else "skipped")
         elif action is Action.EXTEND:
             work.until = self.now + (seconds or group.ack_timeout)
-        else:
+        elif action in {Action.NACK, Action.RETURN}:
             group.fail(work, self.now, seconds if action is Action.NACK else None)
-            self.bury(group)
-        return Outcome.DONE
+        elif work.stage == "leased":
+            group.excuse(work)
+        elif work.stage == "delayed":
+            group.again(work)
+
+    def finish(self, group: ModelGroup, seq: int, how: Literal["acked", "dead", "skipped"]) -> None:
+        """The group is done with the message."""
+        group.works.pop(seq, None)
+        getattr(group, how).add(seq)
+        group.counts[how] += 1
+        self.goes_on(group)
+        self.settled(seq)
 
     def bury(self, group: ModelGroup) -> None:
         for work in [work for work in group.works.values() if work.stage == "dying"]:
@@ -259,9 +299,7 @@ class Model:
             dead.dead, dead.origin = True, (group.topic, group.name)
             self.hand_out(dead)
             self.trim(group.dead_letter)
-            del group.works[work.seq]
-            group.dead.add(work.seq)
-            self.settled(work.seq)
+            self.finish(group, work.seq, "dead")
 
     def drop_group(self, group: ModelGroup) -> None:
         del self.groups[group.topic, group.name]

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from app.errors import LogFull
-from app.log.groups.group import GROUP_COST
 from app.log.groups.job import JOB_COST
+from app.log.groups.size import GROUP_COST
 from app.log.run import EXPIRY_COST, ONE_COST
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId

@@ -8,8 +8,9 @@ import pytest
 
 from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
 from app.log.directory import ListQuery
-from app.log.groups.group import GROUP_COST, JOB_BATCH, RECENT_DEAD_COST
+from app.log.groups.group import JOB_BATCH
 from app.log.groups.job import JOB_COST
+from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.groups.state import DeadLetterTopic, GroupState
 from app.log.run import DEATH_COST, MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
@@ -438,7 +439,7 @@ async def test_a_group_knows_only_what_it_handed_out(opened: Make) -> None:
         await ack(node, one)
         later = await append(node, "a", "2")
         for id in (first.id, elsewhere.id, later.id, f"{epoch}-0", f"{epoch}-99", f"other-{one.message.seq}"):
-            for action in Action:
+            for action in set(Action) - ({Action.SKIP} if id == later.id else set()):
                 assert await settle(node, action, id) == [UNKNOWN], id
         assert await ack(node, one, group="h") == [UNKNOWN]
         await node.engine.drop_group("a", "h")
@@ -485,7 +486,7 @@ async def test_after_the_last_attempt_a_message_is_in_the_dead_letter_topic_with
         )
         assert dead.death == Death(lease.message.id, "a", "g", 3, "the worker's connection was lost", begin, begin + 15)
         assert dead in node.delivered
-        for action in Action:
+        for action in set(Action) - {Action.SKIP}:
             assert await settle(node, action, lease) == [EXPIRED]
 
 

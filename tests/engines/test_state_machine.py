@@ -426,6 +426,14 @@ class Machine(RuleBasedStateMachine):
         self.deal()
 
     @precondition(some_group)
+    @rule(data=st.data())
+    def group_is_paused_or_resumed(self, data: st.DataObject) -> None:
+        group = self.any_group(data)
+        group.paused = not group.paused
+        self.call(self.broker.pause_group, group.topic, group.name, group.paused)
+        self.deal()
+
+    @precondition(some_group)
     @rule(target=hands, data=st.data(), credit=st.integers(1, 2))
     def work(self, data: st.DataObject, credit: int) -> int:
         n, group, socket = next(self.names), self.any_group(data), WorkSocket()
@@ -501,9 +509,9 @@ class Machine(RuleBasedStateMachine):
         for (topic, name), group in self.model.groups.items():
             info = self.run(self.broker.group(topic, name))
             state, fresh = info.state, self.model.fresh(group)
-            assert (state.ready, state.leased, state.delayed, state.acked, state.dead) == (
+            assert (state.ready, state.leased, state.delayed, state.acked, state.dead, state.skipped) == (
                 len(group.staged("ready")) + len(fresh), len(group.staged("leased")), len(group.staged("delayed")),
-                len(group.acked), len(group.dead),
+                group.counts["acked"], group.counts["dead"], group.counts["skipped"],
             )  # fmt: skip
             unacked = [*group.works, *(entry.seq for entry in fresh)]
             assert state.oldest == (f"{self.broker.epoch}-{min(unacked)}" if unacked else None)

@@ -8,7 +8,7 @@ import msgspec
 
 from app.errors import OptionInvalid, PlainmqError
 from app.log.epochs import Epochs
-from app.log.groups.group import parse_group
+from app.log.groups.records import parse_group
 from app.log.state import LogStateMachine
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import Limits

@@ -15,9 +15,11 @@ from app.limits.quotas import SLOT_MEMORY
 from app.log.epochs import Epochs
 from app.log.groups.admin import GroupAdmin
 from app.log.groups.events import NO_EVENTS
-from app.log.groups.group import GROUP_COST, RECENT_DEAD_COST, Group, GroupSettings
+from app.log.groups.group import Group
 from app.log.groups.groups import Groups
 from app.log.groups.job import JOB_COST
+from app.log.groups.records import GroupSettings
+from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.log import Log
 from app.log.reading import Reading
 from app.log.run import DEATH_COST, EXPIRY_COST, HEADERS_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST

@@ -103,7 +103,12 @@ async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:
     ]
 
 
-_ADDED: Final = {2: "sizes", 6: "at", 9: "headers"}  # columns of messages, by the version of the schema that has them
+_ADDED: Final = {
+    2: "sizes",
+    6: "at",
+    9: "headers",
+    11: "redrive",
+}  # columns of messages, by the version of the schema that has them
 
 _TOPICS_COST_MORE: Final = 10  # the version since which a topic counts for 64 bytes more
 

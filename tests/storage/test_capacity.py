@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from app.errors import LogFull
-from app.log.groups.group import GROUP_COST
 from app.log.groups.job import JOB_COST
+from app.log.groups.size import GROUP_COST
 from app.log.run import EXPIRY_COST, ONE_COST
 from app.log.topic_log import Limits, weigh
 from app.messages.message import ONE

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import LogFull, NotFound, OptionInvalid
 from app.log.directory import ListQuery
-from app.log.groups.group import GROUP_COST
+from app.log.groups.size import GROUP_COST
 from app.log.groups.state import DeadLetterTopic
 from app.log.run import EXPIRY_COST
 from app.log.topic_log import Limits, Retention

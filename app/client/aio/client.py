@@ -288,6 +288,15 @@ class AsyncClient:
         """Extend the leases of jobs: they end `lease` from now (default: the group's `ack_timeout`)."""
         return await self._settle(topic, group, "extend", ids, lease=lease)
 
+    async def release(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
+        """Make these jobs ready at once, also those that another worker has, or that wait for their next attempt. No
+        attempt counts as failed."""
+        return await self._settle(topic, group, "release", ids)
+
+    async def skip(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
+        """Never hand these messages out again in this group, whatever became of them so far."""
+        return await self._settle(topic, group, "skip", ids)
+
     async def jobs(
         self, topic: str, group: str, state: JobState = "ready", *, after: str | None = None, limit: int = 100
     ) -> JobPage:
@@ -379,6 +388,16 @@ class AsyncClient:
         change = given(start=begin, ack_timeout=timeout, max_deliveries=max_deliveries, dead_letter=dead_letter)
         path = topic_path(topic, "groups", group)
         return await self._runner.run(self._connection.read, GroupState, "PUT", path, json=change)
+
+    async def pause_group(self, topic: str, group: str) -> GroupState:
+        """Hand out nothing until the group is resumed, also after a restart. What is leased can be settled."""
+        path = topic_path(topic, "groups", group, "pause")
+        return await self._runner.run(self._connection.read, GroupState, "POST", path)
+
+    async def resume_group(self, topic: str, group: str) -> GroupState:
+        """Hand out again."""
+        path = topic_path(topic, "groups", group, "resume")
+        return await self._runner.run(self._connection.read, GroupState, "POST", path)
 
     async def delete_group(self, topic: str, group: str) -> None:
         """Delete a group; the messages stay in the topic. Raises NotFound if there is none; also if a repeated request

@@ -286,6 +286,15 @@ class Client:
         """Extend the leases of jobs: they end `lease` from now (default: the group's `ack_timeout`)."""
         return self._settle(topic, group, "extend", ids, lease=lease)
 
+    def release(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
+        """Make these jobs ready at once, also those that another worker has, or that wait for their next attempt. No
+        attempt counts as failed."""
+        return self._settle(topic, group, "release", ids)
+
+    def skip(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
+        """Never hand these messages out again in this group, whatever became of them so far."""
+        return self._settle(topic, group, "skip", ids)
+
     def jobs(
         self, topic: str, group: str, state: JobState = "ready", *, after: str | None = None, limit: int = 100
     ) -> JobPage:
@@ -377,6 +386,16 @@ class Client:
         change = given(start=begin, ack_timeout=timeout, max_deliveries=max_deliveries, dead_letter=dead_letter)
         path = topic_path(topic, "groups", group)
         return self._runner.run(self._connection.read, GroupState, "PUT", path, json=change)
+
+    def pause_group(self, topic: str, group: str) -> GroupState:
+        """Hand out nothing until the group is resumed, also after a restart. What is leased can be settled."""
+        path = topic_path(topic, "groups", group, "pause")
+        return self._runner.run(self._connection.read, GroupState, "POST", path)
+
+    def resume_group(self, topic: str, group: str) -> GroupState:
+        """Hand out again."""
+        path = topic_path(topic, "groups", group, "resume")
+        return self._runner.run(self._connection.read, GroupState, "POST", path)
 
     def delete_group(self, topic: str, group: str) -> None:
         """Delete a group; the messages stay in the topic. Raises NotFound if there is none; also if a repeated request

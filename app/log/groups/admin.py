@@ -1,7 +1,7 @@
 """Creating, configuring and dropping groups."""
 
 from collections.abc import Mapping
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,8 +16,9 @@ from ..reading import Reading
 from ..slices import SLICE, Slices
 from ..topic_log import TopicLog
 from ..trimmer import Trimmer
-from .group import Group, GroupSettings
+from .group import Group
 from .groups import Groups
+from .records import GroupSettings
 from .unacked import Counting
 
 RELEASE_BATCH: Final = SLICE  # messages that one slice of dropping a group releases
@@ -163,7 +164,7 @@ class GroupAdmin:
         if (topic, name) not in self._groups.closing:
             return True
         topic_log, group = self._log.existing(topic), self._groups.of(topic)[name]
-        jobs = [*islice(group.jobs, RELEASE_BATCH)]
+        jobs = [*islice(chain(group.jobs, group.ahead), RELEASE_BATCH)]
         for seq in jobs:
             group.forget(seq)
         self._trimmer.settled(topic_log, jobs)
@@ -171,7 +172,7 @@ class GroupAdmin:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
         self._groups.refresh(topic, name, group)
-        if group.jobs or group.recent_dead or not self._release_undelivered(topic_log, group):
+        if group.jobs or group.ahead or group.recent_dead or not self._release_undelivered(topic_log, group):
             return False
         del self._groups.closing[topic, name]
         self._on_change("group", (topic, name))

@@ -52,8 +52,9 @@ class DeadLetters:
         job = group.jobs[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
         ahead = self._log.ahead
+        original = message.redrive.original if message.redrive else message.id
         death = Death(
-            message.id, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
+            original, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
         )  # fmt: skip
         envelope = Envelope(
             group.settings.dead_letter, message.content_type, message.event, death=death, headers=message.headers

@@ -6,93 +6,62 @@
       │       time       ▼
       └──────────────delayed, or, after the last attempt ──▶ dead
 
-Messages after `cursor` have never been handed out. A message that was handed out, and is neither acked nor dead, is a
-job (InFlight). So a group takes memory for its jobs only. All methods are pure functions of the time they are given: a
+A message that was handed out, and is neither acked nor dead, is a job (InFlight). The group is done with every other
+message up to `cursor`. Every other message after `cursor` is still to be handed out, except a few that are settled
+already (`ahead`): the cursor was moved back while they were jobs, or they were skipped. So a group takes memory for its
+jobs only. All methods are pure functions of the time they are given: a
 lease past its end is over, even if no call has noticed that yet.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from ...errors import GroupInvalid
 from ...messages.lease import CONNECTION_LOST, LEASE_EXPIRED, NACKED, Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
 from ..meter import Meter
 from .job import BACKOFF, InFlight, JobState
+from .records import GroupRecord, GroupSettings
+from .settled_ahead import NONE_AHEAD
+from .size import EMPTY_SIZE, RECENT_DEAD_COST, SHORT_TOPIC, Size
 
 JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
 MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that a late ack of them is refused
-GROUP_COST: Final = 1_536  # bytes of memory that a group takes, at most; a test measures it
-SHORT_TOPIC: Final = 256  # characters of the dead-letter topic's name that GROUP_COST includes
-RECENT_DEAD_COST: Final = 128  # likewise a remembered dead message
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}")
-
-
-def parse_group(name: str) -> str:
-    """Return the name unchanged. Raises GroupInvalid."""
-    if _NAME.fullmatch(name):
-        return name
-    raise GroupInvalid(
-        f"{name[:60]!a} is not the name of a group: expected 1 to 128 letters, digits, '_', '-', '.', '~', "
-        f"the first one a letter, a digit or '_'"
-    )
-
-
-class GroupSettings(msgspec.Struct, frozen=True):
-    """`start`: where the group begins, as the client wrote it. `ack_timeout`: the default length of a lease, in
-    seconds. `dead_letter`: a topic."""
-
-    dead_letter: str
-    start: str = "earliest"
-    ack_timeout: float = 30.0
-    max_deliveries: int = 10
-
-
-class GroupRecord(msgspec.Struct, frozen=True):
-    """The stored state of a group, without its jobs. The fields are those of Group."""
-
-    settings: GroupSettings
-    begin: int
-    cursor: int
-    acked: int
-    dead: int
-    gap: Gap | None = None
-    passed: int | None = None
-    closing: bool = False
-
-
-class Size(NamedTuple):
-    """The size of groups: how many, their jobs, and the bytes of memory that they take besides GROUP_COST and
-    JOB_COST."""
-
-    groups: int
-    jobs: int
-    nbytes: int
-
-    def changed(self, before: "Size", now: "Size") -> "Size":
-        """The total after one of the groups changed its size."""
-        return Size(
-            self.groups + now.groups - before.groups,
-            self.jobs + now.jobs - before.jobs,
-            self.nbytes + now.nbytes - before.nbytes,
-        )
-
-
-EMPTY_SIZE: Final = Size(0, 0, 0)
+_UNSORTED: Final = 1 << 62  # a seq after all others
+_OPERATORS: Final = frozenset({Action.RELEASE, Action.SKIP})
 
 
 class Group:
     __slots__ = (
-        "_deadlines", "_job_bytes", "_requeued", "acked", "acks", "begin", "closing", "counted_size", "cursor", "dead",
-        "dead_letter_pending", "dirty", "ended_leases", "gap", "jobs", "leased", "passed", "postponed", "recent_dead",
+        "_deadlines",
+        "_job_bytes",
+        "_newest_job",
+        "_requeued",
+        "acked",
+        "acks",
+        "ahead",
+        "begin",
+        "closing",
+        "counted_size",
+        "cursor",
+        "dead",
+        "dead_letter_pending",
+        "dirty",
+        "ended_leases",
+        "gap",
+        "jobs",
+        "leased",
+        "passed",
+        "paused",
+        "postponed",
+        "reach",
+        "recent_dead",
+        "redriven",
         "settings",
+        "skipped",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -101,9 +70,12 @@ class Group:
         self.gap = gap
         self.begin = begin  # messages up to this seq are not the group's
         self.cursor = begin  # every message up to this seq was handed out once, or removed before
+        self.ahead = NONE_AHEAD
+        self.reach = begin  # no message after this seq and the cursor is a job or settled, except `redriven`
         self.passed = 0  # messages of UnackedIndex.accepted that are no longer to be handed out for the first time
+        self.paused = False  # the group hands out nothing until an operator resumes it
         self.closing = False  # the group is being dropped and hands out nothing
-        self.jobs: dict[int, InFlight] = {}  # by seq; the oldest first, since first deliveries are in order
+        self.jobs: dict[int, InFlight] = {}  # by seq, in the order in which they became jobs
         self.dead_letter_pending: dict[int, None] = {}  # jobs out of attempts: the caller dead_letter()s or postpone()s
         self.ended_leases: list[tuple[int, int]] = []  # seq and attempt of leases that the caller has to report
         self.dirty: dict[int, None] = {}  # jobs that changed since the caller last cleared this
@@ -111,6 +83,9 @@ class Group:
         self.acked = 0
         self.acks = Meter()
         self.dead = 0
+        self.skipped = 0
+        self.redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
+        self._newest_job = 0  # the last of `jobs` while they are sorted by seq; _UNSORTED otherwise
         self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
         self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the end of the lease or of the delay
         self._job_bytes = 0  # bytes of memory that the jobs take besides JOB_COST
@@ -120,17 +95,22 @@ class Group:
 
     def record(self) -> GroupRecord:
         return GroupRecord(
-            self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing
+            self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing,
+            self.skipped, self.paused,
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, note: GroupRecord, jobs: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
-        """Restore a stored group. `jobs`: by seq, the oldest first. A lease that is bound to a connection of an earlier
-        run of the server (another `life`) is over: its message is due at once."""
+    def restore(cls, note: GroupRecord, records: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
+        """Restore a stored group. `records`: of jobs, by seq, the oldest first. A lease that is bound to a connection
+        of an earlier run of the server (another `life`) is over: its message is due at once."""
         group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
-        group.closing = note.closing
-        group.jobs = dict(jobs)
+        group.closing, group.skipped, group.paused = note.closing, note.skipped, note.paused
+        for seq in [seq for seq, job in records.items() if job.settled]:
+            group.ahead = group.ahead.with_one(seq)
+        group.jobs = jobs = {seq: job for seq, job in records.items() if not job.settled}
+        group.redriven = {seq for seq, job in jobs.items() if job.redriven} or None
+        group.reach = group._newest_job = max(records, default=0)
         group.recent_dead = dict.fromkeys(buried)
         for seq, job in jobs.items():
             if job.expires is not None and job.bound not in {"", life}:
@@ -154,7 +134,7 @@ class Group:
     @property
     def size(self) -> "Size":
         nbytes = max(len(self.settings.dead_letter) - SHORT_TOPIC, 0) + RECENT_DEAD_COST * len(self.recent_dead)
-        return Size(1, len(self.jobs), nbytes + self._job_bytes)
+        return Size(1, len(self.jobs) + len(self.ahead), nbytes + self._job_bytes)
 
     def is_unacked(self, seq: int) -> bool:
         """Whether the group still needs the message, so that the log must retain it."""
@@ -164,6 +144,16 @@ class Group:
         """Whether the message is acked or dead in this group. False for all messages of a group that is being
         dropped."""
         return self.begin < seq <= self.cursor and seq not in self.jobs and not self.closing
+
+    def is_known(self, seq: int) -> bool:
+        """Whether a message after the cursor is not to be handed out for the first time."""
+        return seq in self.jobs or seq in self.ahead
+
+    @property
+    def oldest_job(self) -> int | None:
+        """Its seq."""
+        jobs = self.jobs
+        return min(jobs, default=None) if self._newest_job == _UNSORTED else next(iter(jobs), None)
 
     @property
     def unreported_gap(self) -> Gap | None:
@@ -210,7 +200,8 @@ class Group:
         consumer, for people."""
         job = self.jobs.get(seq)
         if job is None:
-            job = self.jobs[seq] = InFlight()
+            job = InFlight()
+            self._add(seq, job)
             self.cursor = seq
             self.passed += 1
         job.attempt += 1
@@ -220,15 +211,30 @@ class Group:
         self._deadlines.set(seq, expires)
         return job.attempt
 
+    def _add(self, seq: int, job: InFlight) -> None:
+        self._newest_job = seq if not self.jobs or seq > self._newest_job else _UNSORTED
+        self.jobs[seq] = job
+        self.dirty[seq] = None
+
+    def redrive(self, seq: int, due: float, now: float) -> None:
+        """A new message, which came back from the dead-letter topic for this group alone, is ready at `due`."""
+        self.redriven = self.redriven or set()
+        self.redriven.add(seq)
+        self._add(seq, InFlight(due=due, redriven=True))
+        if due > now:
+            self._deadlines.set(seq, due)
+        else:
+            heappush(self._requeued, seq)
+
     def forget(self, seq: int) -> None:
-        """Remove the message from the group, because its ttl is over or the group is closing."""
-        self.passed += seq > self.cursor
+        """Remove the message from the group, because it is gone, or the group is closing or past it."""
+        if seq in self.ahead:
+            self.ahead.discard(seq)
+            self.dirty[seq] = None
+        elif seq not in self.jobs:
+            self.passed += seq > self.cursor
         if job := self._remove(seq):
-            if job.expires is not None:
-                self._end_lease(seq, job)
-            self._deadlines.discard(seq)
-            self.dead_letter_pending.pop(seq, None)
-            self.postponed.pop(seq, None)
+            self._end_wait(seq, job)
 
     # Time
 
@@ -253,13 +259,15 @@ class Group:
         job = self.jobs.get(seq)
         if job is None:
             return self._settled(action, seq)
+        if action in _OPERATORS:
+            return self._operate(action, seq, job, attempt)
         if job.expires is None or job.expires <= now or attempt not in {None, job.attempt}:
             return Outcome.EXPIRED
         self.dirty[seq] = None
         match action:
             case Action.ACK:
                 self._end_lease(seq, job)
-                self._remove(seq)
+                self._finish(seq)
                 self.acked += 1
                 self.acks.add(1, now)
             case Action.EXTEND:
@@ -269,22 +277,74 @@ class Group:
                 self._fail(seq, job, now, reason or NACKED, seconds)
             case Action.RETURN:
                 self._fail(seq, job, now, CONNECTION_LOST)
-            case Action.RELEASE:
-                self._end_lease(seq, job)
-                job.excused += 1
-                self._requeue(seq, job)
+            case Action.EXCUSE:
+                self._excuse(seq, job)
         return Outcome.DONE
+
+    def _operate(self, action: Action, seq: int, job: InFlight, attempt: int | None) -> Outcome:
+        """An operator settles a job in any state; if it names a lease, only that one."""
+        if attempt is not None and (job.expires is None or attempt != job.attempt):
+            return Outcome.EXPIRED
+        if action is Action.SKIP:
+            self._end_wait(seq, job)
+            self._finish(seq)
+            self.skipped += 1
+        elif job.expires is not None:
+            self._excuse(seq, job)
+        elif seq in self._deadlines:
+            self._end_wait(seq, job)
+            job.due = 0.0
+            self._requeue(seq, job)
+        self.dirty[seq] = None
+        return Outcome.DONE
+
+    def skip_ahead(self, seq: int) -> None:
+        """Settle a message that was never handed out."""
+        self.ahead = self.ahead.with_one(seq)
+        self.reach = max(self.reach, seq)
+        self.passed += 1
+        self.skipped += 1
+        self.dirty[seq] = None
+
+    def take_passed(self) -> Iterator[int]:
+        """The settled messages that the cursor has passed, one by one: from now on they are like all before it."""
+        for seq in self.ahead.take_passed(self.cursor):
+            self.dirty[seq] = None
+            yield seq
+
+    def _excuse(self, seq: int, job: InFlight) -> None:
+        self._end_lease(seq, job)
+        job.excused += 1
+        self._requeue(seq, job)
+
+    def _end_wait(self, seq: int, job: InFlight) -> None:
+        """The job is neither leased nor delayed any more."""
+        if job.expires is not None:
+            self._end_lease(seq, job)
+        self._deadlines.discard(seq)
+        self.dead_letter_pending.pop(seq, None)
+        self.postponed.pop(seq, None)
 
     def _settled(self, action: Action, seq: int) -> Outcome:
         """The outcome for a message that is not a job: it was never handed out, or it is acked or dead."""
-        if not self.begin < seq <= self.cursor:
+        if not (self.begin < seq <= self.cursor or seq in self.ahead):
             return Outcome.UNKNOWN
+        if action is Action.SKIP:  # the group never hands it out
+            return Outcome.DONE
         return Outcome.DONE if action is Action.ACK and seq not in self.recent_dead else Outcome.EXPIRED
+
+    def _finish(self, seq: int) -> None:
+        """The group is done with the job."""
+        job = self._remove(seq)
+        if job is not None and seq > self.cursor and not job.redriven:
+            self.ahead = self.ahead.with_one(seq)
 
     def _remove(self, seq: int) -> InFlight | None:
         job = self.jobs.pop(seq, None)
         if job is not None:
             self._job_bytes -= job.nbytes
+            if self.redriven is not None:
+                self.redriven.discard(seq)
             self.dirty[seq] = None
         return job
 
@@ -320,7 +380,7 @@ class Group:
     def dead_letter(self, seq: int) -> int | None:
         """The pending job has been published to the dead-letter topic. Returns a dead message that the group no longer
         remembers, if there is one."""
-        self._remove(seq)
+        self._finish(seq)
         del self.dead_letter_pending[seq]
         self.dead += 1
         self.recent_dead[seq] = None

@@ -5,6 +5,7 @@ Like the log, plain data and pure functions of the time they are given.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from ...errors import NotFound
@@ -18,12 +19,17 @@ from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from ..trimmer import Trimmer
 from .events import NO_EVENTS, GroupEvents
-from .group import Group, GroupRecord
-from .job import JOB_COST, InFlight
+from .group import Group
+from .job import JOB_COST, SETTLED, InFlight
+from .records import GroupRecord
 from .state import DeadLetterTopic, GroupState
 from .unacked import UnackedIndex
 
+PASS_BATCH: Final = 2_000  # messages that one call moves a cursor past, or skips: a few milliseconds
 GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few milliseconds, then other work gets its turn
+
+_FINAL: Final = frozenset({Action.ACK, Action.SKIP})
+_seq = attrgetter("seq")
 
 
 class Groups:
@@ -99,11 +105,19 @@ class Groups:
 
     def job_record(self, topic: str, name: str, seq: int) -> InFlight | None:
         group = self.of(topic).get(name)
-        return group.jobs.get(seq) if group else None
+        if group is None:
+            return None
+        return SETTLED if seq in group.ahead else group.jobs.get(seq)
 
     def dead_record(self, topic: str, name: str, seq: int) -> bool | None:
         group = self.of(topic).get(name)
         return True if group is not None and seq in group.recent_dead else None
+
+    def pause(self, topic: str, name: str, paused: bool) -> None:
+        """Hand out nothing until the group is resumed. Leases stay as they are, and can be settled. Raises NotFound."""
+        self.existing(topic, name).paused = paused
+        self._on_change("group", (topic, name))
+        self._events.ready[topic, name] = None
 
     def close(self, topic: str, name: str, group: Group) -> None:
         """Begin to drop the group: clients no longer see it. GroupAdmin releases its messages."""
@@ -119,9 +133,7 @@ class Groups:
     def state(self, topic: str, name: str, now: float) -> GroupState:
         """Raises NotFound."""
         group = self.existing(topic, name)
-        messages = self._log.existing(topic).messages
-        begun = next(iter(group.jobs), None)
-        oldest = next(self.fresh(topic, group.cursor, now), None) if begun is None else messages.get(begun)
+        oldest = self._oldest(topic, group, now)
         return GroupState(
             topic, name,
             ready=self.ready_in(self._log.existing(topic), group),
@@ -129,6 +141,8 @@ class Groups:
             delayed=group.delayed,
             acked=group.acked,
             dead=group.dead,
+            skipped=group.skipped,
+            paused=group.paused,
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
             gap=group.gap,
@@ -136,6 +150,15 @@ class Groups:
             settings=group.settings,
             rate=group.acks.rate(now),
         )  # fmt: skip
+
+    def _oldest(self, topic: str, group: Group, now: float) -> Message | None:
+        """The oldest message that is not acked."""
+        seq = group.oldest_job
+        job = None if seq is None else self._log.existing(topic).messages.get(seq)
+        if seq is not None and seq <= group.cursor:
+            return job
+        first = next(self.fresh(topic, group, now), None)
+        return min((message for message in (job, first) if message is not None), key=_seq, default=None)
 
     def _dead_letters(self, group: Group) -> DeadLetterTopic:
         topic = self._log.topics.get(group.settings.dead_letter)
@@ -193,6 +216,8 @@ class Groups:
         have `nbytes` bytes. `bound`: to a connection, so that the leases end with the server at the latest. `holder`:
         the consumer, for people. Raises NotFound, LogFull."""
         group = self.existing(topic, name)
+        if group.paused:
+            return []
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
         for message in self._claimable(topic, group, now):
@@ -202,7 +227,7 @@ class Groups:
             if len(leases) == count or nbytes <= 0:
                 break
         self.refresh(topic, name, group)
-        if not leases and self._log.memory_left() < JOB_COST and next(self.fresh(topic, group.cursor, now), None):
+        if not leases and self._log.memory_left() < JOB_COST and next(self.fresh(topic, group, now), None):
             self._starved[topic, name] = None
             self._log.check_memory(JOB_COST)
         return leases
@@ -212,16 +237,27 @@ class Groups:
         while (seq := group.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
-        yield from islice(self.fresh(topic, group.cursor, now), max(self._log.memory_left() // JOB_COST, 0))
+        yield from islice(self.fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
 
-    def fresh(self, topic: str, begin: int, now: float) -> Iterator[Message]:
-        """The messages after `begin`, the cursor of a group or a later seq: the group has never handed them out.
-        Expired ones are removed on the way."""
+    def fresh(
+        self, topic: str, group: Group, now: float, after: int = 0, most_known: int = PASS_BATCH
+    ) -> Iterator[Message]:
+        """The messages after a seq that the group has yet to hand out for the first time. Expired ones are removed on
+        the way. It ends behind so many that are jobs or settled already: refresh() moves the cursor past those."""
+        begin = max(group.cursor, after)
         for run in self._log.existing(topic).messages.after(begin):
             if run.expired(now):
                 self._log.remove(next(run.messages))  # a message with a ttl has a run of its own
-            elif run.for_all:
+            elif run.for_all and run.first > group.reach:
                 yield from run.after(begin)
+            elif run.for_all:
+                for message in run.after(begin):
+                    if not group.is_known(message.seq):
+                        yield message
+                    elif most_known := most_known - 1:
+                        continue
+                    else:
+                        return
 
     def message(self, topic: str, seq: int, now: float) -> Message | None:
         run = self._find(topic, seq, now)
@@ -250,7 +286,7 @@ class Groups:
             reason = None
         jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs)
         outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
-        if action is Action.ACK:
+        if action in _FINAL:
             self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs])
         self.refresh(topic, name, group)
         return outcomes
@@ -264,6 +300,10 @@ class Groups:
         exists = seq in group.jobs or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
+        if action is Action.SKIP and seq not in group.jobs and seq > group.cursor and seq not in group.ahead:
+            self._log.check_memory(JOB_COST)
+            group.skip_ahead(seq)
+            return Outcome.DONE
         return group.settle(action, seq, id.attempt, now, seconds, reason=reason)
 
     # Time
@@ -281,8 +321,10 @@ class Groups:
 
     def refresh(self, topic: str, name: str, group: Group) -> None:
         """Report a group's changes: its size and dirty records, its deadline, and the events for consumers."""
-        self._log.count_group(group, group.size)
         key = topic, name
+        if group.reach > group.cursor:
+            self._pass_known(key, group)
+        self._log.count_group(group, group.size)
         if group.closing or (deadline := group.deadline) is None:
             self._deadlines.discard(key)
         else:
@@ -298,6 +340,18 @@ class Groups:
             self._events.ready[key] = None
         if group.dead_letter_pending and not group.closing:
             self.dead_letter_pending[key] = None
+
+    def _pass_known(self, key: tuple[str, str], group: Group) -> None:
+        """Move the cursor past the messages behind it that are jobs or settled, and release the settled ones."""
+        topic, begin, left = self._log.existing(key[0]), group.cursor, PASS_BATCH
+        for seq in (seq for run in topic.messages.after(begin) if run.for_all for seq in run.seqs if seq > begin):
+            if not (left and group.is_known(seq)):
+                break
+            group.cursor = seq
+            left -= 1
+        self._trimmer.settled(topic, [*group.take_passed()])
+        if not left:
+            self._events.ready[key] = None
 
     def _report_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
         of = self._log.epochs.of

@@ -34,6 +34,8 @@ class InFlight(msgspec.Struct, gc=False):
     reason: str = ""
     holder: str = ""  # the consumer that has the lease: the name of its token, or its address
     since: float = 0.0  # when it was handed out
+    redriven: bool = False  # its message came back from a dead-letter topic
+    settled: bool = False  # only in a record: the group is done with the message, which is after its cursor
 
     @property
     def tries(self) -> int:
@@ -44,3 +46,6 @@ class InFlight(msgspec.Struct, gc=False):
     def nbytes(self) -> int:
         """Bytes of memory that the job takes besides JOB_COST."""
         return reason_cost(self.reason)
+
+
+SETTLED: Final = InFlight(settled=True)

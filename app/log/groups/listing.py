@@ -14,6 +14,7 @@ from .group import Group
 from .groups import Groups
 from .job import InFlight, JobState
 
+_NO_END: Final = 1 << 62
 LOOK_EFFORT: Final = 8  # as many items of a slice as one message counts that is looked up: it may be in a file
 
 
@@ -94,7 +95,7 @@ class JobListing:
     def _fresh(self, query: JobQuery, now: float, limit: int) -> Iterator[int]:
         """The first messages that were never handed out: one more than the bytes allow, so that the page ends there."""
         left = query.nbytes
-        for message in islice(self._groups.fresh(query.topic, max(query.after, self._group(query).cursor), now), limit):
+        for message in islice(self._groups.fresh(query.topic, self._group(query), now, query.after, _NO_END), limit):
             yield message.seq
             if left <= 0:
                 break
@@ -108,7 +109,8 @@ class JobListing:
         if query.state is JobState.DEAD:
             return ListedJob(message, query.state, None, self._log.ahead)
         group = self._group(query)
-        known = group.state_of(seq) or (JobState.READY if seq > group.cursor else None)
+        fresh = seq > group.cursor and seq not in group.ahead
+        known = group.state_of(seq) or (JobState.READY if fresh else None)
         if known is not query.state:
             return None
         job = group.jobs.get(seq)

@@ -3,7 +3,7 @@
 import msgspec
 
 from ...messages.position import Gap
-from .group import GroupSettings
+from .records import GroupSettings
 
 
 class DeadLetterTopic(msgspec.Struct, frozen=True):
@@ -20,10 +20,10 @@ class DeadLetterTopic(msgspec.Struct, frozen=True):
 class GroupState(msgspec.Struct, frozen=True):
     """The number of messages in each stage of their life.
 
-    `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked` and `dead` count from
-    the group's creation, and `rate` is the number of acks a second, now. `oldest` is the id of the oldest unacked
-    message, `oldest_time` its time (Unix seconds). `gap`: the messages that were already removed from the topic when
-    the group was created.
+    `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked`, `dead` and `skipped`
+    count from the group's creation, and `rate` is the number of acks a second, now. `oldest` is the id of the oldest
+    unacked message, `oldest_time` its time (Unix seconds). `gap`: the messages that were already removed from the topic
+    when the group was created.
     """
 
     topic: str
@@ -33,6 +33,8 @@ class GroupState(msgspec.Struct, frozen=True):
     delayed: int
     acked: int
     dead: int
+    skipped: int
+    paused: bool
     oldest: str | None
     oldest_time: float | None
     gap: Gap | None

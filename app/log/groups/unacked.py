@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
 
-from ...messages.message import Delivery, Message
+from ...messages.message import ONE, Message
 from ..run import Run
 from ..slices import SLICE
 from ..store import TopicMessages
@@ -86,8 +86,11 @@ class UnackedIndex:
         self._scanned = 0  # held messages that the last call of removable() passed
 
     def is_held(self, message: Message) -> bool:
-        if message.delivery is Delivery.ONE:  # no group gets it
+        if message.delivery is ONE:  # no group gets it
             return False
+        if message.redrive is not None:
+            group = self.groups.get(message.redrive.group)
+            return group is not None and message.seq in (group.redriven or ())
         return self.is_needed(message.seq)
 
     def is_needed(self, seq: int) -> bool:
@@ -101,13 +104,13 @@ class UnackedIndex:
         return any(group.is_unacked(seq) for group in self.groups.values())
 
     def add(self, run: Run) -> None:
-        """Add new messages: every group needs them."""
+        """Add new messages: every group needs them; a redriven one is needed by its group."""
         if run.envelope.death is not None:  # a run of one message
             self.add_dead(run.seq, run.nbytes, (run.envelope.death.topic, run.envelope.death.group))
         elif self.groups:
             self.count += run.live
             self.bytes += run.nbytes
-        self.accepted += run.live
+        self.accepted += run.live if run.for_all else 0
 
     def add_dead(self, seq: int, nbytes: int, origin: Origin) -> None:
         self.dead.add(seq, nbytes, origin)
@@ -132,12 +135,20 @@ class UnackedIndex:
     def recount(self, messages: TopicMessages) -> None:
         """Count the held messages anew."""
         held = [size for seq, size in messages.sizes_after(0) if self.is_needed(seq)]
+        back = [seq for group in self.groups.values() for seq in group.redriven or ()]
+        held += [len(message.data) for message in map(messages.get, back) if message is not None]
         self.count, self.bytes = len(held), sum(held)
 
-    def forget(self, seq: int) -> None:
-        """A held message is gone, because its ttl is over."""
-        for group in self.groups.values():
-            group.forget(seq)
+    @property
+    def redriven(self) -> int:
+        """How many messages are back for one group."""
+        return sum(len(group.redriven or ()) for group in self.groups.values())
+
+    def forget(self, message: Message) -> None:
+        """A held message is gone: its ttl is over, or its topic was purged."""
+        for name, group in self.groups.items():
+            if message.redrive is None or message.redrive.group == name:
+                group.forget(message.seq)
 
     def removable(self, messages: TopicMessages, unclaimed: Iterable[int]) -> Iterator[Message]:
         """The messages that are not held, oldest first. The caller must remove each before it asks for the next.
@@ -168,7 +179,7 @@ class UnackedIndex:
     def _free_in(self, run: Run, begun: int) -> Iterator[Message]:
         for seq, _ in run.sizes():
             if self._passed < seq <= begun:
-                if run.for_all and self.is_needed(seq):
+                if run.envelope.redrive is not None or (run.for_all and self.is_needed(seq)):
                     self._passed = seq
                     self._scanned += 1
                 elif message := run.get(seq):

@@ -10,17 +10,20 @@ import msgspec
 
 from ...log.epochs import Epochs
 from ...log.run import MAX_RUN_BYTES, Run, memory_cost
-from ...messages.message import Death, Delivery, Envelope
+from ...messages.message import Death, Delivery, Envelope, Redrive
 
 COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
-    "at", "headers",
+    "at", "headers", "redrive",
 )  # fmt: skip
 COMMON_COLUMNS: Final = 8  # the first columns; the others are NULL in most rows, and naming them costs time
 MAX_ROW_MESSAGES: Final = 128  # messages in one row
 COUNT: Final = "coalesce(length(sizes) / 4, 1)"  # SQL: the number of messages in a row
 
 _encode = msgspec.msgpack.Encoder().encode
+_FOR_ONE: Final = 1  # in the column `one`
+_FOR_GROUP: Final = 2
+_decode_redrive = msgspec.msgpack.Decoder(Redrive).decode
 _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
@@ -40,14 +43,19 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @classmethod
     def of_values(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
         """Raises sqlite3.DatabaseError if the sizes do not match the bodies."""
-        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at, headers = values
+        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at, headers, redrive = (
+            values
+        )
         dead = None if death is None else _decode_death(death)
-        delivery = Delivery.ONE if one else Delivery.ALL
+        back = None if redrive is None else _decode_redrive(redrive)
+        delivery = Delivery.ONE if one == _FOR_ONE else Delivery.ALL
         at = time if at is None else at
         ttl = None if expires is None else expires - at
-        envelope = Envelope(topic, content_type, event, delivery, ttl=ttl, line=line, death=dead, headers=headers)
+        envelope = Envelope(
+            topic, content_type, event, delivery, ttl=ttl, line=line, death=dead, headers=headers, redrive=back
+        )
         bodies = (*_cut(data, sizes),)
-        each = memory_cost(line, dead, ttl, headers)
+        each = memory_cost(envelope)
         live, epoch = len(bodies), epochs.of(seq)
         return cls.of_run(Run(envelope, epoch, seq, seq, index, time, at, expires, bodies, live, len(data), each))
 
@@ -59,10 +67,12 @@ class Row(msgspec.Struct, gc=False, eq=False):
         sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies)) if len(bodies) > 1 else None
         death = None if envelope.death is None else _encode(envelope.death)
         at = None if run.at == run.time else run.at
+        redrive = None if envelope.redrive is None else _encode(envelope.redrive)
+        shared = 0 if run.for_all else _FOR_GROUP if redrive else _FOR_ONE
         return (
-            self.key, envelope.topic, run.index, run.time, int(not run.for_all), envelope.content_type,
+            self.key, envelope.topic, run.index, run.time, shared, envelope.content_type,
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
-            at, envelope.headers,
+            at, envelope.headers, redrive,
         )  # fmt: skip
 
     def set_remaining(self, left: Run | None) -> None:

@@ -9,8 +9,8 @@ import msgspec
 
 from ...log.changes import Key, Kind, Records
 from ...log.delayed import Postponed
-from ...log.groups.group import GroupRecord
 from ...log.groups.job import InFlight
+from ...log.groups.records import GroupRecord
 from ...log.idempotency import Remembered
 from ...log.log import LogRecord
 from ...log.state import LogStateMachine

@@ -49,7 +49,7 @@ class Store:
             self._limits, self.epochs, self._messages, self._records.changed, self._server_life
         )
         # A message of delivery=one, with a ttl or dead is alone in its row: if the row has shrunk, it is removed.
-        waiting = db.execute("SELECT topic, seq FROM message WHERE one ORDER BY seq")
+        waiting = db.execute("SELECT topic, seq FROM message WHERE one AND one = 1 ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
         dead = db.execute("SELECT topic, seq, length(data), death FROM message WHERE death IS NOT NULL ORDER BY seq")
         self.core.restore(

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ...errors import PlainmqError, Refused
-from ...log.groups.group import parse_group
+from ...log.groups.records import parse_group
 from ...messages.json_keys import repeated_key
 from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id, parse_reason
 from ...messages.message import TEXT, Delivery, Envelope

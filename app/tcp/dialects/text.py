@@ -8,7 +8,7 @@ from typing import Final
 
 from ...broker.broker import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
-from ...log.groups.group import parse_group
+from ...log.groups.records import parse_group
 from ...messages.control_characters import escape_line
 from ...messages.lease import MAX_LEASES, Action, parse_lease_id, parse_reason
 from ...messages.message import Id, Receipt, parse_id

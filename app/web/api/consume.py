@@ -85,6 +85,8 @@ _SETTLE_REQUESTS: dict[Action, SettleRequest] = {
     Action.ACK: SettleRequest(Ack, {}),
     Action.NACK: SettleRequest(Nack, _NACK_OPTIONS),
     Action.EXTEND: SettleRequest(Extend, _EXTEND_OPTIONS),
+    Action.RELEASE: SettleRequest(Ack, {}),
+    Action.SKIP: SettleRequest(Ack, {}),
 }
 
 
@@ -154,6 +156,14 @@ async def nack(request: Request) -> Response:
 
 async def extend(request: Request) -> Response:
     return await _settle(request, Action.EXTEND)
+
+
+async def release(request: Request) -> Response:
+    return await _settle(request, Action.RELEASE)
+
+
+async def skip(request: Request) -> Response:
+    return await _settle(request, Action.SKIP)
 
 
 async def _settle(request: Request, action: Action) -> Response:

@@ -80,6 +80,22 @@ async def delete_group(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def pause_group(request: Request) -> Response:
+    return await _pause(request, paused=True)
+
+
+async def resume_group(request: Request) -> Response:
+    return await _pause(request, paused=False)
+
+
+async def _pause(request: Request, paused: bool) -> Response:
+    broker: Broker = request.app.state.broker
+    read_options(request, {})
+    names = names_of(request)
+    await broker.pause_group(*names, paused)
+    return json_answer(_record(await broker.group(*names)))
+
+
 def _group(request: Request) -> tuple[str, str]:
     """The topic and the group of the path; not of a path below a topic `x/groups`."""
     read_options(request, {})
@@ -98,6 +114,8 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "delayed": state.delayed,
         "acked": state.acked,
         "dead": state.dead,
+        "skipped": state.skipped,
+        "paused": state.paused,
         "oldest": _oldest(state),
         "gap": state.gap,
         "rate": state.rate,

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from ...access.grant import Right
 from ...broker.broker import Broker
-from ...log.groups.group import parse_group
 from ...log.groups.job import InFlight, JobState
 from ...log.groups.listing import JobQuery, ListedJob
+from ...log.groups.records import parse_group
 from ...messages.lease import Lease
 from ...messages.message import Message, parse_id, rfc3339
 from ...messages.record import as_record
