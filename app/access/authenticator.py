@@ -219,7 +219,8 @@ class Authenticator:
         if self.open:
             return grant is ANONYMOUS
         now = self.clock()
-        self._check_if_due(now)
+        if not self._last_check <= now < self._last_check + CHECK_INTERVAL:  # _check_if_due() without its call
+            self._check(now, retry=True)
         cached = header is not None and self._by_header.get(header) is grant
         return cached and (grant.expires is None or grant.expires > now)
 

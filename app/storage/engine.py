@@ -207,13 +207,3 @@ def done(value: T) -> Future[T]:
     future: Future[T] = get_running_loop().create_future()
     future.set_result(value)
     return future
-
-
-def attempt(action: Callable[[], T]) -> Future[T]:
-    """A future that has the action's result or its error."""
-    future: Future[T] = get_running_loop().create_future()
-    try:
-        future.set_result(action())
-    except Exception as error:
-        future.set_exception(error)
-    return future

@@ -18,7 +18,7 @@ from ..messages.message import PublishResult, Receipt
 from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
 from .clock import Clock, LogClock
-from .engine import Deliver, attempt
+from .engine import Deliver
 from .local import LocalEngine, Operation, SlicedOperation, take_turns
 
 MAX_TIMER: Final = 86_400.0  # seconds: event loops cannot schedule the longest delays that a client may ask for
@@ -54,7 +54,12 @@ class MemoryEngine(LocalEngine):
         return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
 
     def _ask(self, operation: Operation[Any], reads: bool = False) -> "Future[Any]":
-        return attempt(lambda: self._run(operation, reads))
+        future: Future[Any] = get_running_loop().create_future()
+        try:
+            future.set_result(self._run(operation, reads))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
         future: Future[Any] = get_running_loop().create_future()

@@ -141,8 +141,12 @@ class FastPath:
             self._authenticator.refuses_forwarded and SIGNS & by_name.keys()
         ):
             return None
-        route, length = find(url, by_name, self._bounds), int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
-        if route is None or not 0 <= length <= route.limit or not _are_plain(by_name.keys(), route.right):
+        others = by_name.keys() - _HEADERS_OF[method]  # usually none
+        if others and not (method == b"POST" and all(map(is_message_header, others))):
+            return None
+        route = find(url, by_name, others, self._bounds)
+        length = int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
+        if route is None or not 0 <= length <= route.limit:
             return None
         grant = self._authenticator.cached_grant(route.authorization, route.right, route.names)
         return None if grant is None else Match(route, grant, length)
@@ -174,14 +178,18 @@ def _split_length(head: bytes) -> tuple[bytes, int]:
 # Which requests are plain
 
 
-def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: PublishLimits) -> FastPublish | None:
+def _find_publish(
+    url: bytes, headers: Mapping[bytes, bytes], others: Set[bytes], bounds: PublishLimits
+) -> FastPublish | None:
+    """`others`: the names of the message's own headers."""
     if b"?" in url:
         return None
     topic, (lawful, content_type) = _topic_in(url), _content_type(headers.get(b"content-type", b""))
     if topic is None or not lawful:
         return None
     try:
-        envelope = Envelope(topic, content_type or TEXT, headers=parse_headers(headers.items()))
+        own = parse_headers((name, headers[name]) for name in headers if name in others) if others else None
+        envelope = Envelope(topic, content_type or TEXT, headers=own)
     except PlainmqError:
         return None
     common = {"path": url, "names": (topic,)} | _sender_fields(headers)
@@ -194,7 +202,9 @@ def _find_publish(url: bytes, headers: Mapping[bytes, bytes], bounds: PublishLim
     return FastPublish(envelope=envelope, **common)
 
 
-def _find_stream(url: bytes, headers: Mapping[bytes, bytes], _bounds: PublishLimits) -> FastStream | None:
+def _find_stream(
+    url: bytes, headers: Mapping[bytes, bytes], _others: Set[bytes], _bounds: PublishLimits
+) -> FastStream | None:
     match = _STREAM.fullmatch(url)
     if match is None or _OTHER_ROUTE.search(match[1]):
         return None
@@ -225,7 +235,7 @@ def _sender_fields(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 
 _FINDERS: Final[
-    dict[bytes, Callable[[bytes, Mapping[bytes, bytes], PublishLimits], FastPublish | FastStream | None]]
+    dict[bytes, Callable[[bytes, Mapping[bytes, bytes], Set[bytes], PublishLimits], FastPublish | FastStream | None]]
 ] = {
     b"POST": _find_publish,
     b"GET": _find_stream,
@@ -237,16 +247,10 @@ _IGNORED_HEADERS: Final = frozenset(
     b"x-forwarded-port x-real-ip forwarded".split()
 )
 _HEADERS: Final = _IGNORED_HEADERS | NAMES | {b"host", b"authorization"}
-_HEADERS_OF: Final = {
-    Right.PUBLISH: _HEADERS | {b"content-type", b"content-length"},
-    Right.SUBSCRIBE: _HEADERS | {b"last-event-id"},
+_HEADERS_OF: Final = {  # those that change nothing, or are read here
+    b"POST": _HEADERS | {b"content-type", b"content-length"},
+    b"GET": _HEADERS | {b"last-event-id"},
 }
-
-
-def _are_plain(names: Set[bytes], right: Right) -> bool:
-    """Whether headers of these names change nothing, are read here, or are the message's own."""
-    others = names - _HEADERS_OF[right]
-    return not others or (right is Right.PUBLISH and all(map(is_message_header, others)))
 
 
 @lru_cache(maxsize=4_096)
