@@ -204,7 +204,8 @@ class Connection(HttpToolsProtocol):
         self._stage = Stage.REQUEST
         if (match := self._match) is not None:
             self._match = None
-            self.context.fast_path.cache(self._last_piece, match)
+            if self._last_piece:
+                self.context.fast_path.cache(self._last_piece, match)
             body = bytes(self._body)
             del self._body  # an idle connection keeps nothing
             self.loop.call_soon(self._serve_late, match, body)  # not within the parser's callback
@@ -304,7 +305,10 @@ class Connection(HttpToolsProtocol):
         if self.parser is None:
             self._init_uvicorn()
         stage, requests, nbytes = self._stage, self._requests, self._body_bytes
-        self._parse(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as offer:
+            self._parse_without_upgrade(piece, offer)
         if self._stage is Stage.HEAD:
             whole = self._requests - requests == (stage is Stage.REQUEST)  # the piece holds nothing else
             self._head_bytes += len(piece) if whole else 1
@@ -315,19 +319,19 @@ class Connection(HttpToolsProtocol):
             return
         self.context.request_limits.check_size(self._head_bytes)
 
-    def _parse(self, piece: bytes) -> None:
-        """Feed the parser. It stops at a head with `Upgrade`, which a server may ignore (RFC 9110, section 7.8): then a
-        new parser reads that head again without it, and what follows. Raises UpgradeUnsupported."""
-        while piece:
+    def _parse_without_upgrade(self, piece: bytes, offer: httptools.HttpParserUpgrade | None) -> None:
+        """The parser stops at a head with `Upgrade`, which a server may ignore (RFC 9110, section 7.8): a new parser
+        reads that head again without it, and what follows. Raises UpgradeUnsupported."""
+        while offer is not None:
+            piece, offer = self._head_without_upgrade() + piece[offer.args[0] :], None
+            self._requests -= 1
+            self._last_piece = b""  # the parser did not see these bytes as they were received
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn: it is ignored
             try:
                 self.parser.feed_data(piece)
-                return
-            except httptools.HttpParserUpgrade as offer:
-                piece = self._head_without_upgrade() + piece[offer.args[0] :]
-                self._requests -= 1
-                self._last_piece = b""  # the parser did not see these bytes as they were received
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn: it is ignored
+            except httptools.HttpParserUpgrade as another:
+                offer = another
 
     def _head_without_upgrade(self) -> bytes:
         """Raises UpgradeUnsupported."""
