@@ -13,8 +13,6 @@ from tests.event_stream import stream
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, start_uvicorn_with
 from tests.line_client import lines
 
-pytestmark = pytest.mark.anyio
-
 TIMES: Final = 20  # what is answered too early is found out in one or two
 OTHERS: Final = 8  # publishers that keep the log busy
 

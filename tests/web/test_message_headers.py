@@ -8,8 +8,6 @@ import pytest
 from tests.event_stream import stream
 from tests.harness import ServerProcess
 
-pytestmark = pytest.mark.anyio
-
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
