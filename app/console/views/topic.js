@@ -58,7 +58,7 @@ export class Topic extends Screen {
 
   async load() {
     this.state = await get(topicPath(this.topic))
-    this.groups = this.state.groups ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
+    this.groups = this.state.groups.length ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
   }
 
   fail(problem) {

@@ -12,7 +12,7 @@ const ORDERS = {
   '-messages': (a, b) => b.messages - a.messages,
   '-bytes': (a, b) => b.bytes - a.bytes,
   '-subscribers': (a, b) => b.subscribers - a.subscribers,
-  '-groups': (a, b) => b.groups - a.groups,
+  '-groups': (a, b) => b.groups.length - a.groups.length,
   '-delayed': (a, b) => b.delayed - a.delayed,
 }
 const COLUMNS = [
@@ -21,7 +21,7 @@ const COLUMNS = [
   { title: 'Bytes', sort: '-bytes', number: true, cell: row => bytes(row.bytes) },
   { title: 'Scheduled', sort: '-delayed', number: true, cell: row => number(row.delayed) },
   { title: 'Subscribers', sort: '-subscribers', number: true, cell: row => number(row.subscribers) },
-  { title: 'Groups', sort: '-groups', number: true, cell: row => number(row.groups) },
+  { title: 'Groups', sort: '-groups', number: true, cell: row => number(row.groups.length) },
 ]
 
 export class Topics extends Screen {
