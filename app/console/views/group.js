@@ -150,7 +150,7 @@ export class Group extends Screen {
       ...(admin ? [{ title: '', cell: job => html`<input type="checkbox" aria-label="Choose ${job.id}" .checked=${this.chosen.has(job.id)} @change=${event => this.mark(job.id, event.target.checked)}>` }] : []),
       { title: 'Message', cell: job => html`<code>${job.id}</code> ${time(job.time)}` },
       ...COLUMNS[this.shown],
-      { title: 'Body', cell: job => html`<details><summary>${job.content_type}, ${size(job)}</summary>${job.data === undefined && job.data_base64 === undefined ? html`<p class="hint">needs the right subscribe</p>` : html`<pre>${bodyText(job, 'auto')}</pre>`}</details>` },
+      { title: 'Body', cell: job => body(job) },
     ]
     return html`<section aria-labelledby="jobs"><h2 id="jobs">${this.shown[0].toUpperCase() + this.shown.slice(1)}</h2>
       ${admin ? this.actions() : nothing}
@@ -187,6 +187,12 @@ export class Group extends Screen {
         <button class="danger" @click=${() => this.remove()}>Delete …</button></p>
     </details>`
   }
+}
+
+function body(job) {
+  const what = `${job.content_type}, ${size(job)}`
+  if (job.data === undefined && job.data_base64 === undefined) return html`${what} <span class="hint">(needs the right subscribe)</span>`
+  return html`<details><summary>${what}</summary><pre>${bodyText(job, 'auto')}</pre></details>`
 }
 
 const left = until => {

@@ -57,12 +57,15 @@ export class Topic extends Screen {
   }
 
   async load() {
-    this.state = await get(topicPath(this.topic))
-    this.groups = this.state.groups.length ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
+    this.state = await this.find()
+    this.groups = this.state?.groups.length ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
   }
 
-  fail(problem) {
-    if (problem.status !== 404 || this.state) super.fail(problem) // a topic that holds nothing yet is not there
+  /** The topic's state; null if it holds nothing yet. A list of one is no error then. */
+  async find() {
+    const { session } = this.app
+    if (!session.may('view', this.topic) && !session.may('admin', this.topic)) return get(topicPath(this.topic))
+    return (await get('topics', { match: this.topic })).topics[0] ?? null
   }
 
   choose(changes) {
@@ -186,9 +189,9 @@ export class Topic extends Screen {
         <p role="status">${this.progress()}</p>
       </div>
       ${problemNote(tail.state === 'refused' ? tail.problem : null)}
-      <ol class="messages" role="log" aria-live="off" aria-label="Messages, the newest first" tabindex="0">
+      <div role="log" aria-live="off" aria-label="Messages, the newest first" tabindex="0"><ol class="messages">
         ${repeat(shown.reverse(), entry => entry, entry => (isControl(entry) ? control(entry) : message(recordOf(entry), this.form)))}
-      </ol>
+      </ol></div>
       ${tail.beginning ? html`<p class="hint">Nothing older is retained.</p>` : html`<button @click=${() => this.app.attempt(() => tail.older())}>Older messages</button>`}
     </section>`
   }

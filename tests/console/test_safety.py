@@ -1,0 +1,121 @@
+"""What a hostile publisher sends does nothing in the console; and it comes back when the server or a token goes."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from app.access.claims import Rights, every_right
+from app.access.tokens import make_token
+from tests.console.conftest import Open
+from tests.harness import ServerProcess, free_port, http_client, start_server
+
+HOSTILE = {
+    "markup": b"<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>",
+    "control characters": bytes(range(32)) + b"the end",
+    "bidi": "user \u202etxt.exe\u2066 the end".encode(),
+    "not utf-8": b"\xff\xfe\x00 the end",
+    "deep json": b"[" * 5_000 + b"]" * 5_000,
+    "an empty message": b"",
+}
+EVERY_RIGHT = every_right()
+
+
+async def publish(server: ServerProcess, body: bytes) -> None:
+    async with http_client(server.url) as http:
+        (await http.post("/topics/t/messages", content=body)).raise_for_status()
+
+
+@pytest.mark.parametrize("form", ["auto", "text", "json", "hex"])
+async def test_no_message_runs_or_breaks_anything(console: Open, server: ServerProcess, form: str) -> None:
+    topic = f"hostile-{form}"
+    async with http_client(server.url) as http:
+        for name, body in HOSTILE.items():
+            event = "<b>" if name == "markup" else None
+            params = {"event": event} if event else {}
+            headers = {"Content-Type": "text/html"}
+            (
+                await http.post(f"/topics/{topic}/messages", content=body, params=params, headers=headers)
+            ).raise_for_status()
+    async with console(server.url) as page:
+        await page.open(f"topic/{topic}?form={form}")
+        await page.page.get_by_role("log").get_by_role("listitem").nth(len(HOSTILE) - 1).wait_for()
+        assert await page.page.title() == f"{topic} · plainmq"
+        assert await page.page.locator(".messages img, .messages script, .messages b b").count() == 0
+        text = await page.page.get_by_role("log").inner_text()
+        assert "\u202e" not in text
+
+
+async def test_a_message_of_16_mib_is_cut(console: Open) -> None:
+    with start_server("--max-bytes", "64MiB", "--max-message", "16MiB") as server:
+        async with http_client(server.url) as http, console(server.url) as page:
+            (await http.post("/topics/large/messages", content=b"x" * (16 << 20))).raise_for_status()
+            await page.open("topic/large")
+            await page.see("16 MiB")
+            shown = await page.page.get_by_role("log").locator("pre").inner_text()
+            assert 0 < len(shown) <= (64 << 10) + 1
+
+
+async def test_it_says_when_the_server_is_gone_and_comes_back_without_a_hole(console: Open, tmp_path: Path) -> None:
+    port = free_port()
+    engine = ("--engine", f"sqlite:///{tmp_path}/log.db")
+    async with console(f"http://127.0.0.1:{port}", checked=False) as page:
+        with start_server(*engine, port=port) as server:
+            await publish(server, b"before")
+            await page.open("topic/t")
+            await page.see("before")
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+        await page.see("connection lost")
+        with start_server(*engine, port=port) as server:
+            await publish(server, b"while it was away")
+            await page.see("while it was away")
+            shown = await page.page.get_by_role("log").locator("pre").all_inner_texts()
+            assert shown == ["while it was away", "before"]
+        assert not page.foreign
+
+
+async def test_a_token_is_asked_for_and_asked_for_again_when_it_is_revoked(console: Open, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    good = make_token(tokens, "ann", EVERY_RIGHT)
+    with start_server("--tokens", str(tokens)) as server:
+        async with console(server.url, checked=False) as page:
+            await page.open("topics")
+            await page.page.get_by_label("Token").fill("pmq_wrong")
+            await page.click("Log in")
+            await page.see("token")
+            await page.page.get_by_label("Token").fill(good)
+            await page.click("Log in")
+            await page.see("0 of 0 topics")
+            await page.see("ann")
+            cookies = await page.page.context.cookies()
+            assert [(cookie["name"], cookie["httpOnly"]) for cookie in cookies] == [("plainmq", True)]
+            tokens.write_text("")
+            await page.see("Your token is no longer valid")
+            assert page.page.url.endswith("#/topics")
+            assert not page.foreign
+
+
+async def test_a_token_that_may_only_view_sees_figures_and_no_body_and_no_button_that_acts(
+    console: Open, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    admin, viewer = make_token(tokens, "root", EVERY_RIGHT), make_token(tokens, "guest", Rights(view=["**"]))
+    with start_server("--tokens", str(tokens)) as server:
+        async with http_client(server.url, headers={"Authorization": f"Bearer {admin}"}) as http:
+            (await http.post("/topics/t/messages", content=b"a secret")).raise_for_status()
+            (await http.post("/topics/t/groups/g/pull")).raise_for_status()
+        async with console(server.url, checked=False) as page:
+            await page.open("group/t/g")
+            await page.page.get_by_label("Token").fill(viewer)
+            await page.click("Log in")
+            await page.see("leased")
+            await page.see("needs the right subscribe")
+            assert "a secret" not in await page.page.content()
+            assert await page.page.get_by_role("button", name="Skip chosen …").count() == 0
+            await page.open("topic/t")
+            await page.see("The messages need the right")
+            assert await page.page.get_by_text("Publish", exact=True).count() == 0
+            await page.open()
+            await page.see("Published")
+            assert not page.foreign
