@@ -259,6 +259,11 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.configure(name, changes)
 
+    def pause(self, name: str, paused: bool) -> Future[None]:
+        """Refuse publishes to the topic, or accept them again. Raises Draining; fails with NotFound."""
+        self._refuse_when_draining()
+        return self.engine.pause(name, paused)
+
     def drop(self, name: str) -> Future[None]:
         """Delete a topic and its messages. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()

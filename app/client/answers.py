@@ -238,6 +238,7 @@ class TopicState(msgspec.Struct, frozen=True):
     groups: list[str]
     retention: Retention
     rate: float = 0.0
+    paused: bool = False
 
 
 class TopicPage(msgspec.Struct, frozen=True):

@@ -62,6 +62,12 @@ async def publish(
     return decoded(answer.body, Scheduled) if when.query else decoded(answer.body, Published)
 
 
+async def copy(connection: Connection, topic: str, id: str, to: str) -> Published:
+    path, headers = topic_path(topic, "messages", id, "copy"), {"Idempotency-Key": uuid4().hex.encode()}
+    answer = await connection.insist("POST", path, params={"to": to}, headers=headers)
+    return decoded(answer.body, Published)
+
+
 async def publish_batch(
     connection: Connection, topic: str, messages: Iterable[bytes | str], when: When, options: Options
 ) -> Published | Scheduled:

@@ -29,6 +29,7 @@ PlainmqError
 │   └── LogFull              no space, and nothing that retention may delete
 └── Busy                 the server cannot do it now
     ├── Draining             the server is stopping
+    ├── TopicPaused          somebody has paused publishing to the topic
     ├── SubscriberLimit      one subscriber more than the server, or one client, may have
     ├── Overloaded           more bytes are being received than the server may hold
     ├── TokensUnreadable     the token file cannot be read
@@ -154,6 +155,10 @@ class Busy(PlainmqError):
 
 class Draining(Busy):
     code = "draining"
+
+
+class TopicPaused(Busy):
+    code = "topic_paused"
 
 
 class SubscriberLimit(Busy):

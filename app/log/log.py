@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import LogFull, NotFound, TopicLimit
+from ..errors import LogFull, NotFound, TopicLimit, TopicPaused
 from ..messages.message import ONE, Death, Draft, Message
 from . import capacity
 from .changes import OnChange, Records, ignore_change
@@ -323,10 +323,13 @@ class Log:
         self.cost -= JOB_COST * len(topic.unacked.groups)
 
     def check_room(self, drafts: Sequence[Draft]) -> None:
-        """Raises TopicLimit, LogFull or MessageTooLarge when these drafts cannot be accepted."""
+        """Raises TopicLimit, TopicPaused, LogFull or MessageTooLarge when these drafts cannot be accepted."""
         name = drafts[0].envelope.topic
         self._check_topics(name)
-        capacity.check(drafts, self.topics.get(name), self.limits, self.cost + self._unrecorded_cost, self.memory_left)
+        topic = self.topics.get(name)
+        if topic is not None and topic.paused:
+            raise TopicPaused(f"publishing to topic {name!r} is paused; nothing was stored")
+        capacity.check(drafts, topic, self.limits, self.cost + self._unrecorded_cost, self.memory_left)
 
     def check_memory(self, nbytes: int) -> None:
         """Raises LogFull if less than `nbytes` of `memory_bytes` are left."""

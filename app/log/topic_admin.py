@@ -26,10 +26,18 @@ class TopicAdmin:
         self._trimmer.trim(topic)
         self._log.schedule_check(topic)
 
+    def pause(self, name: str, paused: bool) -> None:
+        """Refuse publishes to the topic until it is resumed: also those that are delayed, and dead letters, which wait.
+        Raises NotFound."""
+        topic = self._log.existing(name)
+        topic.paused = paused
+        self._on_change("topic", (name,))
+        self._log.schedule_check(topic)
+
     def reset(self, name: str) -> TopicLog:
         """Remove the settings of a topic that is about to be dropped. Raises NotFound."""
         topic = self._log.existing(name)
-        topic.retention, topic.pinned = self._log.limits.retention, False
+        topic.retention, topic.pinned, topic.paused = self._log.limits.retention, False, False
         self._on_change("topic", (name,))
         return topic
 

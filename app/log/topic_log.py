@@ -76,6 +76,7 @@ class TopicState(msgspec.Struct, frozen=True):
     retention: Retention
     groups: list[str]
     rate: float
+    paused: bool
 
 
 class TopicRecord(msgspec.Struct, frozen=True):
@@ -92,11 +93,12 @@ class TopicRecord(msgspec.Struct, frozen=True):
     held: int = 0
     held_bytes: int = 0
     come: int = 0
+    paused: bool = False
 
 
 class TopicLog:
     __slots__ = (
-        "bytes", "delayed", "envelope", "for_one", "last_used", "messages", "name", "next_index", "pinned",
+        "bytes", "delayed", "envelope", "for_one", "last_used", "messages", "name", "next_index", "paused", "pinned",
         "published", "retention", "trim_mark", "unacked",
     )  # fmt: skip
 
@@ -111,6 +113,7 @@ class TopicLog:
         self.delayed = 0  # messages of delayed publishes
         self.next_index = 0
         self.last_used = 0.0
+        self.paused = False  # nothing is accepted
         self.pinned = False  # it has settings of its own, so it is not dropped when it is idle
         self.unacked: UnackedIndex | None = None  # None without groups and dead messages
         self.published = Meter()  # messages that were accepted, stored or not
@@ -150,7 +153,9 @@ class TopicLog:
     @property
     def stays(self) -> bool:
         """True if the topic is not dropped when it is idle."""
-        return bool(self.messages.live or self.delayed or self.pinned or (self.unacked and self.unacked.groups))
+        return bool(
+            self.messages.live or self.delayed or self.pinned or self.paused or (self.unacked and self.unacked.groups)
+        )
 
     def state(self, now: float) -> TopicState:
         first, last = self.messages.ends if self.messages.live else (None, None)
@@ -164,13 +169,14 @@ class TopicLog:
             self.retention,
             sorted(name for name, group in self.unacked.groups.items() if not group.closing) if self.unacked else [],
             self.published.rate(now),
+            self.paused,
         )
 
     def record(self) -> TopicRecord:
         held = (self.unacked.count, self.unacked.bytes, self.unacked.accepted) if self.unacked else (0, 0, 0)
         return TopicRecord(
             self.retention, self.trim_mark, self.messages.live, self.bytes, self.next_index, self.last_used,
-            self.pinned, *held,
+            self.pinned, *held, self.paused,
         )  # fmt: skip
 
     @classmethod
@@ -179,7 +185,7 @@ class TopicLog:
         topic = cls(name, record.retention if record.pinned else default, record.loss, messages)
         messages.live = record.messages
         topic.bytes, topic.next_index = record.bytes, record.next_index
-        topic.last_used, topic.pinned = record.last_used, record.pinned
+        topic.last_used, topic.pinned, topic.paused = record.last_used, record.pinned, record.paused
         return topic
 
 

@@ -143,6 +143,10 @@ class Engine(ABC):
         """Change fields of a topic's Retention. A topic that does not exist is made. Fails with TopicLimit."""
 
     @abstractmethod
+    def pause(self, name: str, paused: bool) -> Future[None]:
+        """Refuse publishes to the topic with TopicPaused, or accept them again. Fails with NotFound."""
+
+    @abstractmethod
     def drop(self, name: str) -> Future[None]:
         """Delete a topic, its messages and its groups. A subscriber that resumes there gets a gap. Fails with
         NotFound."""

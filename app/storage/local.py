@@ -142,6 +142,9 @@ class LocalEngine(Engine):
     def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
         return self._ask(lambda core, now: core.topics.configure(name, changes, now))
 
+    def pause(self, name: str, paused: bool) -> Future[None]:
+        return self._ask(lambda core, _now: core.topics.pause(name, paused))
+
     def drop(self, name: str) -> Future[None]:
         return self._work_in_slices(lambda core, now: core.drop(name, now))
 

@@ -16,6 +16,7 @@ from ..errors import PlainmqError
 from ..telemetry.accesslog import AccessLog
 from .api.console import get_asset, get_docs, get_root
 from .api.consume import ack, extend, nack, pull, release, skip, stream_work
+from .api.copy import copy_message
 from .api.description import openapi_json, openapi_yaml
 from .api.groups import delete_group, get_group, list_groups, pause_group, put_group, resume_group
 from .api.jobs import list_jobs
@@ -26,7 +27,7 @@ from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publ
 from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
-from .api.topics import delete_topic, get_topic, list_topics, put_topic
+from .api.topics import delete_topic, get_topic, list_topics, pause_topic, put_topic, resume_topic
 from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
 from .middleware.origin import OriginCheck, Rules
@@ -72,6 +73,9 @@ ROUTES = [
     ProtectedRoute("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
     ProtectedRoute("GET", "/topics/{topic:path}/messages", read_messages, READ),
     ProtectedRoute("GET", "/topics/{topic:path}/messages/{id}", read_message, READ_ONE),
+    ProtectedRoute("POST", "/topics/{topic:path}/messages/{id}/copy", copy_message, READ_ONE),
+    ProtectedRoute("POST", "/topics/{topic:path}/pause", pause_topic, CHANGE),
+    ProtectedRoute("POST", "/topics/{topic:path}/resume", resume_topic, CHANGE),
     ProtectedRoute("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),
     ProtectedRoute("GET", "/stream", stream_topics, STREAMS),
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}", get_group, GROUP_STATE),

@@ -228,6 +228,7 @@ class Place:
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
         ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend", "release", "skip"} else None
+        params |= {"to": f"{self.topic}.copy"} if path.endswith("/copy") else {}
         if path.startswith("/scheduled/"):
             later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]
             path = path.replace(self.id, later)

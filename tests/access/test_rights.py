@@ -245,3 +245,11 @@ async def test_a_line_client_may_list_topics_with_the_right_to_view(door: Guarde
     async with lines(door.process) as peer:
         peer.send(f"auth {signed(claims(**(NOTHING | {'view': ['**']})))}", "topics")
         assert (await peer.take(2))[1].startswith(b"OK")
+
+
+async def test_a_copy_takes_the_right_to_read_here_and_to_publish_there(http: httpx.AsyncClient, topic: str) -> None:
+    id = await publish(http, topic)
+    path, query = f"/topics/{topic}/messages/{id}/copy", {"to": f"{topic}.b"}
+    here, there = {"subscribe": [topic]}, {"publish": [f"{topic}.b"]}
+    for rights, status in ((here, 403), (there, 404), (here | {"publish": [topic]}, 403), (here | there, 201)):
+        assert (await http.post(path, params=query, headers=holding(**rights))).status_code == status

@@ -166,6 +166,10 @@ class AsyncClient:
             publishing.publish_batch, self._connection, topic, messages, When(delay, at), options
         )
 
+    async def copy(self, topic: str, id: str, to: str) -> Published:
+        """Publish a message to another topic too, with its content type, event and headers. Raises NotFound."""
+        return await self._runner.run(publishing.copy, self._connection, topic, id, to)
+
     async def scheduled_page(
         self, match: str | None = None, *, after: str | None = None, limit: int = 100
     ) -> ScheduledPage:
@@ -346,6 +350,14 @@ class AsyncClient:
         age = None if max_age is None else duration(max_age)
         change = given(max_messages=max_messages, max_bytes=max_bytes, max_age=age)
         return await self._runner.run(self._connection.read, TopicState, "PUT", topic_path(topic), json=change)
+
+    async def pause_topic(self, topic: str) -> TopicState:
+        """Refuse publishes to the topic, until it is resumed. Raises NotFound."""
+        return await self._runner.run(self._connection.read, TopicState, "POST", topic_path(topic, "pause"))
+
+    async def resume_topic(self, topic: str) -> TopicState:
+        """Accept publishes to the topic again. Raises NotFound."""
+        return await self._runner.run(self._connection.read, TopicState, "POST", topic_path(topic, "resume"))
 
     async def delete_topic(self, topic: str) -> None:
         """Delete a topic with its messages and groups. Raises NotFound if there is none; also if a repeated request

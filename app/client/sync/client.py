@@ -166,6 +166,10 @@ class Client:
         return."""
         return self._runner.run(publishing.publish_batch, self._connection, topic, messages, When(delay, at), options)
 
+    def copy(self, topic: str, id: str, to: str) -> Published:
+        """Publish a message to another topic too, with its content type, event and headers. Raises NotFound."""
+        return self._runner.run(publishing.copy, self._connection, topic, id, to)
+
     def scheduled_page(self, match: str | None = None, *, after: str | None = None, limit: int = 100) -> ScheduledPage:
         """At most `limit` (1,000) of the publishes with a delay or a time that are not due yet, of all topics or of
         those that the pattern matches, by their due time. Pass the page's `next` as `after` to read on."""
@@ -344,6 +348,14 @@ class Client:
         age = None if max_age is None else duration(max_age)
         change = given(max_messages=max_messages, max_bytes=max_bytes, max_age=age)
         return self._runner.run(self._connection.read, TopicState, "PUT", topic_path(topic), json=change)
+
+    def pause_topic(self, topic: str) -> TopicState:
+        """Refuse publishes to the topic, until it is resumed. Raises NotFound."""
+        return self._runner.run(self._connection.read, TopicState, "POST", topic_path(topic, "pause"))
+
+    def resume_topic(self, topic: str) -> TopicState:
+        """Accept publishes to the topic again. Raises NotFound."""
+        return self._runner.run(self._connection.read, TopicState, "POST", topic_path(topic, "resume"))
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic with its messages and groups. Raises NotFound if there is none; also if a repeated request

@@ -85,7 +85,7 @@ class Postponed(msgspec.Struct, omit_defaults=True):
 async def publish(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic = topic_of(request)
-    options, key = read_options(request, _OPTIONS), _key(request)
+    options, key = read_options(request, _OPTIONS), idempotency_key(request)
     delay, at = options.pop("delay", None), options.pop("at", None)
     if delay is not None and at is not None:
         raise OptionInvalid("`delay` and `at` both say when to publish: give one of them")
@@ -125,7 +125,7 @@ def parse_at(text: str, now: float) -> float:
     return at
 
 
-def _key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     return None if key is None else parse_key(key)
 

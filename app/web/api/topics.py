@@ -11,7 +11,7 @@ from ...broker.broker import Broker, TopicInfo
 from ...log.directory import TOPIC_SORTS, ListQuery
 from ...messages.units import format_duration, parse_duration
 from ..body import changes, read_json
-from ..permissions import topic_itself
+from ..permissions import topic_itself, topic_of
 from ..query import Parser, read_options
 from ..responses import json_answer, list_answer
 from .lists import list_options
@@ -57,6 +57,23 @@ async def delete_topic(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def pause_topic(request: Request) -> Response:
+    return await _pause(request, paused=True)
+
+
+async def resume_topic(request: Request) -> Response:
+    return await _pause(request, paused=False)
+
+
+async def _pause(request: Request, *, paused: bool) -> Response:
+    """Refuse publishes to the topic, or accept them again; the answer is its state."""
+    broker: Broker = request.app.state.broker
+    read_options(request, {})
+    name = topic_of(request)
+    await broker.pause(name, paused)
+    return json_answer(_record(await broker.topic(name)))
+
+
 def _topic(request: Request) -> str:
     read_options(request, {})
     return topic_itself(request)
@@ -74,6 +91,7 @@ def _record(info: TopicInfo) -> dict[str, Any]:
         "subscribers": info.subscribers,
         "groups": state.groups,
         "rate": state.rate,
+        "paused": state.paused,
         "retention": {
             "max_messages": state.retention.max_messages,
             "max_bytes": state.retention.max_bytes,

@@ -1,0 +1,33 @@
+"""POST /topics/{topic}/messages/{id}/copy: the message is published to another topic too."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...access.grant import Right, authorise
+from ...broker.broker import Broker
+from ...errors import OptionInvalid
+from ...messages.message import Draft, Envelope, Receipt, parse_id
+from ...messages.topic import parse_topic
+from ..authentication import client, grant_of
+from ..permissions import topic_of
+from ..query import Parser, read_options
+from .publish import accepted, idempotency_key
+
+_OPTIONS: Final[dict[str, Parser]] = {"to": parse_topic}
+
+
+async def copy_message(request: Request) -> Response:
+    """The copy has the body, content type, event and headers of the message, and is for all subscribers."""
+    broker: Broker = request.app.state.broker
+    options, key = read_options(request, _OPTIONS), idempotency_key(request)
+    if "to" not in options:
+        raise OptionInvalid("option 'to' is missing: expected ?to=TOPIC, the topic to copy the message to")
+    authorise(grant_of(request), Right.PUBLISH, options["to"])
+    message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
+    broker.quotas.publish(client(request), 1)
+    envelope = Envelope(options["to"], message.content_type, message.event, headers=message.headers)
+    receipt = await broker.publish([Draft(envelope, [message.data], key=key)])
+    assert isinstance(receipt, Receipt)  # a publish without a delay
+    return accepted(receipt, False, broker.engine.durability, 200 if receipt.duplicate else 201)
