@@ -39,7 +39,9 @@ export class Group extends Screen {
     this.state = await get(groupPath(this.topic, this.group))
     const { shown } = this
     const page = await get('jobs', { topic: this.topic, group: this.group, state: shown, after: this.after.at(-1), limit: PAGE })
-    if (shown === this.shown) Object.assign(this, { jobs: page.jobs, next: page.next })
+    if (shown !== this.shown) return // another was chosen meanwhile
+    Object.assign(this, { jobs: page.jobs, next: page.next })
+    this.chosen = new Set(page.jobs.map(job => job.id).filter(id => this.chosen.has(id)))
   }
 
   show(state) {
@@ -61,8 +63,8 @@ export class Group extends Screen {
 
   async act(verb, json, { title, text, action, word, done, parameters }) {
     if (title && !(await this.app.dialogs.confirm({ title, text, action, word }))) return
-    await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters }), done)
     this.chosen.clear()
+    await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters }), done)
     await this.refresh()
   }
 

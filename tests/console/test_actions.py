@@ -1,0 +1,140 @@
+"""What a person can do in the console is done by the server, and asked about first where it cannot be undone."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.console.conftest import Open
+from tests.harness import DEADLINE, ServerProcess, http_client
+
+
+@pytest.fixture
+async def http(server: ServerProcess) -> Any:
+    async with http_client(server.url) as client:
+        yield client
+
+
+async def until(http: httpx.AsyncClient, path: str, **expected: Any) -> None:
+    """Wait until what is there has these values."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            state = (await http.get(path)).json()
+            if {name: state.get(name) for name in expected} == expected:
+                return
+
+
+async def fill(http: httpx.AsyncClient, topic: str, *bodies: str, group: str = "", **options: str) -> list[str]:
+    """Publish to a topic; with a group, lease all of it. Returns the leases."""
+    for body in bodies:
+        (await http.post(f"/topics/{topic}/messages", content=body, params=options)).raise_for_status()
+    if not group:
+        return []
+    pulled = await http.post(f"/topics/{topic}/groups/{group}/pull", params={"max": len(bodies)})
+    return [message["lease"] for message in pulled.json()["messages"]]
+
+
+async def test_a_message_is_published_with_its_options_and_shown_as_a_curl_command(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    async with console(server.url) as page:
+        await page.open("topic/made")
+        await page.page.get_by_text("Publish", exact=True).first.click()
+        await page.page.get_by_label("Body").fill("it's 5 o'clock")
+        await page.page.get_by_label("Event name").fill("tea")
+        await page.see(f"curl --data-binary 'it'\\''s 5 o'\\''clock' '{server.url}/topics/made/messages?event=tea'")
+        await page.click("Publish")
+        await page.see("Published as")
+        (message,) = (await http.get("/topics/made/messages")).json()["messages"]
+        assert (message["data"], message["event"]) == ("it's 5 o'clock", "tea")
+
+
+async def test_a_topic_is_created_changed_and_deleted_when_its_name_is_typed(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    async with console(server.url) as page:
+        await page.open("topics")
+        await page.page.get_by_text("Create a topic").click()
+        await page.page.get_by_label("Name").fill("orders.new")
+        await page.page.get_by_label("Most messages").fill("7")
+        await page.click("Create")
+        await page.page.get_by_text("Settings").click()
+        await page.page.get_by_label("Most messages").fill("9")
+        await page.click("Change")
+        await page.see("The retention is changed.")
+        assert (await http.get("/topics/orders.new")).json()["retention"]["max_messages"] == 9
+        await page.click("Delete …")
+        await page.agree("orders.wrong", "Delete")
+        assert (await http.get("/topics/orders.new")).status_code == 200
+        await page.agree("orders.new", "Delete")
+        await page.see("orders.new is deleted.")
+        assert (await http.get("/topics/orders.new")).status_code == 404
+
+
+async def test_a_lease_is_released_and_a_message_skipped(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "stuck", "one", "two", group="g")
+    async with console(server.url) as page:
+        await page.open("group/stuck/g")
+        await page.page.get_by_role("checkbox").nth(0).check()
+        await page.click("Release chosen")
+        await page.agree(None, "Release")
+        await until(http, "/topics/stuck/groups/g", ready=1, leased=1)
+        await page.page.get_by_role("checkbox").nth(1).wait_for(state="detached")
+        await page.page.get_by_role("checkbox").nth(0).check()
+        await page.click("Skip chosen …")
+        await page.agree("skip", "Skip")
+        await until(http, "/topics/stuck/groups/g", ready=1, leased=0)
+
+
+async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
+    await fill(http, "halted", "one", group="g")
+    async with console(server.url) as page:
+        await page.open("group/halted/g")
+        await page.page.get_by_text("Operations").click()
+        await page.click("Pause")
+        await until(http, "/topics/halted/groups/g", paused=True)
+        await page.see("paused")
+        await page.click("Resume")
+        await until(http, "/topics/halted/groups/g", paused=False)
+
+
+async def test_a_scheduled_message_is_published_now_or_cancelled(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "later", "first", "second", delay="1h")
+    async with console(server.url) as page:
+        await page.open("scheduled?match=later")
+        await page.see("later")
+        await page.page.get_by_role("button", name="Publish now").first.click()
+        await page.see("Published.")
+        await until(http, "/topics/later", messages=1, delayed=1)
+        await page.page.get_by_role("button", name="Cancel …").first.click()
+        await page.agree(None, "Cancel the message")
+        await until(http, "/topics/later", messages=1, delayed=0)
+
+
+async def test_everything_can_be_reached_by_the_keyboard_alone(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "keys", "hello")
+    async with console(server.url) as page:
+        await page.open()
+        press = page.page.keyboard.press
+        await press("g")
+        await press("t")
+        await page.see("Create a topic")
+        await press("/")
+        await page.page.keyboard.type("keys")
+        await page.page.get_by_role("link", name="keys").wait_for()
+        for _ in range(30):
+            await press("Tab")
+            focused = await page.evaluate("() => document.activeElement.textContent.trim()")
+            if focused == "keys":
+                break
+        await press("Enter")
+        await page.page.get_by_role("heading", name="keys").wait_for()
+        await press("?")
+        await page.see("/ goes to the filter")
