@@ -193,7 +193,7 @@ def network(settings: Settings) -> Network:
     """Raises SettingInvalid."""
     proxies = Proxies(tuple(map(_network, _listed(settings.trusted_proxies))))
     https_host = _public_host(settings) if settings.public_url.lower().startswith("https:") else ""
-    return Network(proxies, https_host, settings.public_url.rstrip("/"), settings.tcp_port)
+    return Network(proxies, https_host, settings.public_url.rstrip("/"), settings.tcp_port, settings.console == "on")
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -72,6 +72,12 @@ class Settings:
         "`on`: the line port speaks TLS too, with the same certificate. telnet and nc cannot.",
         OneOf(Switch),
     )
+    console: Switch = option(
+        "on",
+        "`off`: browsers find no console at `/`, only the commands to try. The console has no data: the API decides "
+        "who sees what.",
+        OneOf(Switch),
+    )
     trusted_proxies: str = option(
         "",
         "Addresses and networks of your proxies, such as `10.0.0.2, 10.1.0.0/16`. The server believes "

@@ -133,12 +133,14 @@ _ALLOWED = [
 
 class Network(msgspec.Struct, frozen=True):
     """How clients reach the server: through these proxies; `public_host`: by https under this name, if any;
-    `public_url`: under this address, if it is known. `line_port`: 0 if it is off."""
+    `public_url`: under this address, if it is known. `line_port`: 0 if it is off. `console`: whether browsers get the
+    console."""
 
     proxies: Proxies = Proxies()
     public_host: str = ""
     public_url: str = ""
     line_port: int = 0
+    console: bool = True
 
 
 def create_app(

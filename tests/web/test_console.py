@@ -45,6 +45,15 @@ async def test_a_browser_gets_the_console(http: httpx.AsyncClient) -> None:
     assert (CONSOLE / "index.html").read_text() == answer.text
 
 
+async def test_without_a_console_a_browser_gets_the_commands_too() -> None:
+    with start_server("--console", "off") as server:
+        async with http_client(server.url) as http:
+            answer = await http.get("/", headers=HTML)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "is the console" not in answer.text
+    assert f"API reference: {server.url}/docs" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/console/main.js", "/console/console.css"])
 async def test_nothing_of_another_host_and_nothing_inline_may_run(http: httpx.AsyncClient, path: str) -> None:
     policy = (await http.get(path, headers=HTML)).headers["content-security-policy"]

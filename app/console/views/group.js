@@ -203,8 +203,8 @@ const left = until => {
 }
 
 const FAILURE = [
-  { title: 'Attempt', number: true, cell: job => job.attempt ?? job.attempts ?? '–' },
-  { title: 'Reason', cell: job => visible(job.reason ?? '') || '–' },
+  { title: 'Attempt', number: true, cell: job => job.attempt ?? job.dead?.attempts ?? '–' },
+  { title: 'Reason', cell: job => visible(job.reason ?? job.dead?.reason ?? '') || '–' },
 ]
 const COLUMNS = {
   ready: FAILURE,
@@ -215,5 +215,5 @@ const COLUMNS = {
     { title: 'Left', number: true, cell: job => left(job.until) },
   ],
   delayed: [...FAILURE, { title: 'Again in', number: true, cell: job => left(job.due) }],
-  dead: [...FAILURE, { title: 'Last failure', cell: job => time(job.last_failure) }],
+  dead: [...FAILURE, { title: 'Last failure', cell: job => time(job.dead.last_failure) }],
 }

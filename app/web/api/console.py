@@ -45,12 +45,12 @@ class Asset(msgspec.Struct, frozen=True):
 
 async def get_root(request: Request) -> Response:
     read_options(request, {})
-    if _HTML in request.headers.get("accept", ""):
+    network = request.app.state.network
+    if network.console and _HTML in request.headers.get("accept", ""):
         policy = _POLICY + _NO_MARKUP
         return _answer(request, "index.html", {"Vary": "Accept", "Content-Security-Policy": policy})
-    network = request.app.state.network
     url = network.public_url or f"{request.url.scheme}://{request.url.netloc}"
-    text = welcome(url, network.line_port, asks_for_token(request))
+    text = welcome(url, network.line_port, asks_for_token(request), console=network.console)
     return PlainTextResponse(text, headers={"Vary": "Accept", "Cache-Control": "no-store"})
 
 

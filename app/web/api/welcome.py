@@ -10,8 +10,9 @@ from ...version import __version__
 _HEADER: Final = '-H "Authorization: Bearer $PLAINMQ_TOKEN" '
 
 
-def welcome(url: str, line_port: int, needs_token: bool) -> str:
-    """`url`: the server's address, without a slash at its end. `line_port`: 0 if it is off."""
+def welcome(url: str, line_port: int, needs_token: bool, *, console: bool) -> str:
+    """`url`: the server's address, without a slash at its end. `line_port`: 0 if it is off. `console`: whether browsers
+    find the console there."""
     curl = f"curl {_HEADER if needs_token else ''}"
     host = URL(url).hostname or "localhost"
     commands = {
@@ -27,7 +28,7 @@ def welcome(url: str, line_port: int, needs_token: bool) -> str:
             "",
             *(f"  {name:<10} {command}" for name, command in commands.items()),
             "",
-            f"  In a browser this address is the console. API reference: {url}/docs",
+            f"  {'In a browser this address is the console. ' if console else ''}API reference: {url}/docs",
             "",
         ]
     )
