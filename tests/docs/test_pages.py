@@ -49,7 +49,7 @@ BLOCK = re.compile(r"<!-- ([^\n>]+) -->\n```\w*\n(.*?)```$", re.DOTALL | re.MULT
 EPOCH = "k3f9a2xq"  # on the pages
 TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 MASKS = {
-    r"\b[a-z0-9]{8}-(?=\d+\b)": "EPOCH-",
+    r"\b[a-z0-9]{8}-(?=d?\d+\b)": "EPOCH-",
     r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
     r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
