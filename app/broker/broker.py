@@ -39,6 +39,7 @@ from ..messages.topic import TopicFilter
 from ..storage.engine import BURST, PAGE_BYTES, Engine
 from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
+from .audience import Audience
 from .batcher import PublishBatcher
 from .stats import Stats
 from .stats_viewer import StatsViewer
@@ -122,6 +123,7 @@ class Broker:
         )  # fmt: skip
         await self.engine.open(self._fanout.deliver, self._consumers)
         self._fanout.head = self.engine.head
+        self.audience = Audience(self._fanout, self._consumers)
         self.batcher = PublishBatcher(self._loop, self.publish_each)
         self._timer = self._loop.call_later(self._timing.keep_alive, self._tick)
         self.loop_lag = LoopLag(self._loop)
@@ -156,15 +158,16 @@ class Broker:
 
     def subscribe(
         self, topic_filter: TopicFilter, encoder: Encoder, sink: Sink, aging: bool = False, limit: int | None = None, *,
-        client: str | None = None,
+        client: str | None = None, who: str = "",
     ) -> Subscriber:  # fmt: skip
         """A subscriber that misses nothing from now on. Call its start() once the sink can take bytes.
 
         It ends after `limit` messages and, if `aging`, at the stream age. The caller owns it and calls detach() at the
-        end. `client`: whose quota of slots it uses (app/limits/quotas.py). Raises Draining, SubscriberLimit.
+        end. `client`: whose quota of slots it uses (app/limits/quotas.py). `who`: its name for people.
+        Raises Draining, SubscriberLimit.
         """
         self._take_slots(client, slots_for(topic_filter.memory))
-        return self._fanout.subscribe(topic_filter, encoder, sink, self._age(aging), limit, client=client)
+        return self._fanout.subscribe(topic_filter, encoder, sink, self._age(aging), limit, client=client, who=who)
 
     @property
     def epoch(self) -> str:
@@ -192,13 +195,14 @@ class Broker:
         return self.engine.give_back(seqs)
 
     async def read(
-        self, topic_filter: TopicFilter, start: Start, limit: int, wait: float = 0.0, client: str | None = None
-    ) -> Page:
+        self, topic_filter: TopicFilter, start: Start, limit: int, wait: float = 0.0, *,
+        client: str | None = None, who: str = "",
+    ) -> Page:  # fmt: skip
         """A page of at most `limit` messages and about 1 MiB; if there is none, the first that arrive within `wait`
         seconds. Messages of `delivery=one` are left out: they are for subscribers. Raises Draining, SubscriberLimit.
         """
         cursor = await self.engine.locate(topic_filter, start)
-        with self._wakeup(topic_filter, client) if wait else nullcontext(None) as wakeup:
+        with self._wakeup(topic_filter, client, who) if wait else nullcontext(None) as wakeup:
             page = await self._page(topic_filter, cursor, limit)
             if wakeup is not None and not page.messages and page.gap is None and await wakeup.wait(wait):
                 page = await self._page(topic_filter, page.cursor, limit)
@@ -221,9 +225,9 @@ class Broker:
             await sleep(0)  # each read is bounded to a few milliseconds of work
 
     @contextmanager
-    def _wakeup(self, topic_filter: TopicFilter, client: str | None) -> Iterator[Wakeup]:
+    def _wakeup(self, topic_filter: TopicFilter, client: str | None, who: str) -> Iterator[Wakeup]:
         wakeup = Wakeup()
-        subscriber = self.subscribe(topic_filter, NOTIFICATION, wakeup, client=client)
+        subscriber = self.subscribe(topic_filter, NOTIFICATION, wakeup, client=client, who=who)
         try:
             subscriber.start(LATEST)
             yield wakeup

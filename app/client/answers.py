@@ -309,6 +309,44 @@ class GroupPage(msgspec.Struct, frozen=True):
         return len(self.groups)
 
 
+class Attendee(msgspec.Struct, frozen=True):
+    """Who listens (`state`: `live` or `catching_up`, up to `position`) or works (in `group`, with so many messages
+    `leased`). `kind`: `stream`, `line`, `read` or `worker`; `who`: a token's name or an address."""
+
+    id: int
+    kind: str
+    who: str
+    since: str
+    topics: list[str]
+    state: str | None = None
+    position: str | None = None
+    group: str | None = None
+    leased: int | None = None
+
+
+class SubscriberPage(msgspec.Struct, frozen=True):
+    """Who listens and works, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+
+    subscribers: list[Attendee]
+    next: int | None
+
+    def __iter__(self) -> Iterator[Attendee]:
+        return iter(self.subscribers)
+
+    def __len__(self) -> int:
+        return len(self.subscribers)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Who the client is to the server: the `name` of its token (None where no token is required), and for each right
+    the topics and patterns that it applies to."""
+
+    name: str | None
+    anonymous: bool
+    expires: str | None
+    rights: dict[str, list[str]]
+
+
 class Ticket(msgspec.Struct, frozen=True):
     """Opens one stream without a token, in the query `ticket`, until `expires`: for an EventSource in a browser."""
 

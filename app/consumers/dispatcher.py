@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from ..errors import Draining, LogFull, NotFound
+from ..fanout.presence import Presence
 from ..messages.lease import Action, Lease, LeaseId, Outcome, lease_id
 from ..storage.engine import BURST, PAGE_BYTES, Engine
 
@@ -24,6 +25,10 @@ class Consumer(Protocol):
     def capacity(self) -> int:
         """How many more leases it can take now."""
 
+    @property
+    def leased(self) -> int:
+        """How many leases it has now."""
+
     lease: float | None
     """Seconds that its leases last; None: the group's ack_timeout."""
 
@@ -32,6 +37,8 @@ class Consumer(Protocol):
 
     holder: str
     """Its name for people, as the holder of its leases."""
+
+    presence: Presence
 
     bound: bool
     """True if its leases end with its connection."""

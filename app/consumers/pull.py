@@ -2,6 +2,7 @@
 
 from asyncio import Event, timeout
 
+from ..fanout.presence import arrive
 from ..messages.lease import Lease
 from ..storage.engine import PAGE_BYTES
 from .dispatcher import GroupDispatcher
@@ -17,6 +18,7 @@ class PullRequest:
     ) -> None:
         self.client = client
         self.holder = holder
+        self.presence = arrive(holder)
         self.leases: list[Lease] = []
         self.lease = lease
         self.reason = ""  # why it was ended, if it was
@@ -41,6 +43,10 @@ class PullRequest:
     @property
     def capacity(self) -> int:
         return 0 if self._done.is_set() or self._nbytes >= PAGE_BYTES else self._count - len(self.leases)
+
+    @property
+    def leased(self) -> int:
+        return len(self.leases)
 
     def deliver(self, leases: list[Lease]) -> None:
         self.leases += leases

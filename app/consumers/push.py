@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from typing import Final, Protocol
 
 from ..fanout.encoder import LeaseEncoder
+from ..fanout.presence import arrive
 from ..fanout.sink import Sink
 from ..limits.buffered_bytes import OutboundBudget
 from ..limits.stall import StallWatch
@@ -46,6 +47,7 @@ class PushConsumer:
         "expires",
         "holder",
         "lease",
+        "presence",
         "sink",
     )  # fmt: skip
     bound = True
@@ -66,6 +68,7 @@ class PushConsumer:
         self.sink = sink
         self.client = client
         self.holder = holder
+        self.presence = arrive(holder)
         self.lease = lease
         self.expires = expires  # on the loop's clock
         self._context = context
@@ -83,6 +86,10 @@ class PushConsumer:
     @property
     def closed(self) -> bool:
         return self not in self._dispatcher.consumers
+
+    @property
+    def leased(self) -> int:
+        return len(self._held)
 
     @property
     def capacity(self) -> int:

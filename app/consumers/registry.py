@@ -67,6 +67,10 @@ class ConsumerRegistry:
         self._register(dispatcher, consumer)
         return consumer
 
+    @property
+    def dispatchers(self) -> list[GroupDispatcher]:
+        return [*self._dispatchers.values()]
+
     def count(self, topic: str, group: str) -> int:
         """The number of the group's consumers at this server."""
         dispatcher = self._dispatchers.get((topic, group))

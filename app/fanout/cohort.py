@@ -12,6 +12,7 @@ from ..limits.quotas import slots_for
 from ..messages.topic import TopicFilter
 from ..telemetry.counters import Counters
 from .encoder import Encoder
+from .presence import Presence
 from .sink import Sink
 
 PAGE_MESSAGES: Final = 1_000  # messages in one write to a subscriber that catches up
@@ -25,10 +26,14 @@ class Member(Protocol):
     """A subscriber, as its cohort sees it (app/fanout/subscriber.py)."""
 
     cohort: "Cohort"
+    presence: Presence
     sink: Sink
     paused: bool
     read_again: bool  # there may be more to read than the page has that was asked for last
     expires: float  # on the loop's clock
+
+    @property
+    def position(self) -> int | None: ...
 
     def write(self, data: bytes) -> None: ...
 

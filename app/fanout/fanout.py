@@ -59,13 +59,14 @@ class Fanout:
 
     def subscribe(
         self, topic_filter: TopicFilter, encoder: Encoder, sink: Sink, max_age: float = inf, limit: int | None = None,
-        *, client: str | None = None,
+        *, client: str | None = None, who: str = "",
     ) -> Subscriber:  # fmt: skip
-        """A subscriber that is counted from now on. Its start() begins to write. It ends after `limit` messages."""
+        """A subscriber that is counted from now on. Its start() begins to write. It ends after `limit` messages. `who`:
+        its name for people."""
         cohort = self._cohorts.get((topic_filter, encoder)) if limit is None else None
         if cohort is None:
             cohort = self._cohort(topic_filter, encoder, limit)
-        subscriber = Subscriber(self, cohort, sink, self.loop.time() + max_age, client)
+        subscriber = Subscriber(self, cohort, sink, self.loop.time() + max_age, client=client, who=who)
         cohort.catching_up.add(subscriber)
         self.slots += cohort.slots
         return subscriber
@@ -154,6 +155,11 @@ class Fanout:
 
     def subscribers(self, topic: str) -> int:
         return sum(len(cohort) for cohort in self._index.find(topic) if cohort.encoder.is_subscriber)
+
+    @property
+    def cohorts(self) -> Iterable[Cohort]:
+        """All of them; cohorts may be added and removed meanwhile."""
+        return self._index
 
     def count_by_kind(self) -> dict[str, int]:
         """The number of subscribers of each kind."""

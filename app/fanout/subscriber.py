@@ -28,6 +28,7 @@ from ..messages.topic import TopicFilter
 from ..telemetry.counters import Counters
 from .cohort import SINK_FAILED, Cohort
 from .encoder import Encoder
+from .presence import arrive
 from .sink import Sink
 from .transit import Claims, Transit
 
@@ -87,15 +88,18 @@ class Subscriber:
         "cohort",
         "expires",
         "paused",
+        "presence",
         "read_again",
         "sink",
     )  # fmt: skip
 
     def __init__(
-        self, context: FanoutContext, cohort: Cohort, sink: Sink, expires: float, client: str | None = None
-    ) -> None:
+        self, context: FanoutContext, cohort: Cohort, sink: Sink, expires: float, *,
+        client: str | None = None, who: str = "",
+    ) -> None:  # fmt: skip
         self._context = context
         self.client = client
+        self.presence = arrive(who)
         self.cohort = cohort
         self.sink = sink
         self.expires = expires  # on the loop's clock
@@ -107,6 +111,11 @@ class Subscriber:
         self._position_sent = False  # the client's last event id equals this position
         self._stall: StallWatch | None = None  # while it is paused
         self._timeout: TimerHandle | None = None
+
+    @property
+    def position(self) -> int | None:
+        """The seq up to which it has read the log; None before it has begun, and while it is live."""
+        return None if self._cursor is None else self._cursor.seq
 
     @property
     def closed(self) -> bool:

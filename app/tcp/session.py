@@ -236,7 +236,7 @@ class LineSession(Session):
         key = command.topic, None
         self._subscriptions.make_room(key)
         subscriber = self._broker.subscribe(
-            TopicFilter([command.topic]), dialect.encoder, self._connection, client=self._client
+            TopicFilter([command.topic]), dialect.encoder, self._connection, client=self._client, who=self._who
         )
         self._subscriptions.add(key, subscriber)
         begin = partial(self._begin, subscriber, dialect.success(f"subscribed to {command.topic}"))
@@ -264,11 +264,15 @@ class LineSession(Session):
             credit=command.credit,
             lease=command.lease,
             client=self._client,
-            holder=holder_name(self._connection.token, self._connection.host("peername")),
+            holder=self._who,
         )
         self._subscriptions.add(key, consumer)
         consumer.start()  # it receives nothing in this turn
         return dialect.success(f"working on {command.topic} as {command.group}") + consumer.gap_frame(gap)
+
+    @property
+    def _who(self) -> str:
+        return holder_name(self._connection.token, self._connection.host("peername"))
 
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._subscriptions.remove((command.topic, command.group))

@@ -27,6 +27,7 @@ from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publ
 from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
+from .api.subscribers import list_subscribers
 from .api.topics import delete_topic, get_topic, list_topics, pause_topic, put_topic, resume_topic
 from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
@@ -84,6 +85,7 @@ ROUTES = [
     ProtectedRoute("GET", "/jobs", list_jobs, JOBS),
     ProtectedRoute("GET", "/topics", list_topics, LIST),
     ProtectedRoute("GET", "/groups", list_groups, LIST),
+    ProtectedRoute("GET", "/subscribers", list_subscribers, LIST),
     ProtectedRoute("GET", "/scheduled", list_scheduled, LIST),
     ProtectedRoute("GET", "/scheduled/{id}", get_scheduled, SCHEDULED),
     ProtectedRoute("DELETE", "/scheduled/{id}", delete_scheduled, SCHEDULE),

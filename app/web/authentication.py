@@ -39,7 +39,12 @@ def client(request: Request) -> str | None:
 
 def holder(request: Request) -> str:
     """Who asks, for people: as the holder of leases."""
-    return holder_name(_token_name(grant_of(request)), request.client.host if request.client else None)
+    return who_is(grant_of(request), request.client.host if request.client else None)
+
+
+def who_is(grant: Grant, address: str | None) -> str:
+    """The name of a client for people."""
+    return holder_name(_token_name(grant), address)
 
 
 def rate_limit_key(grant: Grant, address: str | None) -> str | None:

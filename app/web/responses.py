@@ -18,7 +18,9 @@ def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None 
     return Response(msgspec.json.encode(body) + b"\n", status, headers, "application/json")
 
 
-async def list_answer(name: str, items: Sequence[T], record: Callable[[T], Any], following: str | None) -> Response:
+async def list_answer(
+    name: str, items: Sequence[T], record: Callable[[T], Any], following: str | int | None
+) -> Response:
     """An object with one list, encoded in parts: other tasks run in between. `following`: the `after` of the next
     page."""
     parts: list[bytes] = []

@@ -28,6 +28,8 @@ from ..answers import (
     Scheduled,
     ScheduledPage,
     ScheduledPublish,
+    Session,
+    SubscriberPage,
     Ticket,
     TopicPage,
     TopicSort,
@@ -413,6 +415,17 @@ class Client:
         """Delete a group; the messages stay in the topic. Raises NotFound if there is none; also if a repeated request
         finds it deleted."""
         self._runner.run(self._connection.insist, "DELETE", topic_path(topic, "groups", group))
+
+    def subscribers(self, match: str | None = None, *, after: int | None = None, limit: int = 100) -> SubscriberPage:
+        """Who listens and works at the server: at most `limit` (1,000), in the order in which they came. `match`: those
+        that get the messages of a topic, or that listen to topics and patterns which a pattern covers. Pass the page's
+        `next` as `after` to read on."""
+        query = given(match=match, after=after, limit=limit)
+        return self._runner.run(self._connection.read, SubscriberPage, "GET", "subscribers", params=query)
+
+    def session(self) -> Session:
+        """Who this client is to the server, and what it may do."""
+        return self._runner.run(self._connection.read, Session, "GET", "session")
 
     def ticket(self) -> Ticket:
         """Create a ticket for one stream, to give to a browser instead of the token."""

@@ -13,7 +13,7 @@ from ...messages.headers import response_fields
 from ...messages.message import parse_id
 from ...messages.position import EARLIEST, After, parse_start
 from ...messages.record import as_record
-from ..authentication import client
+from ..authentication import client, holder
 from ..permissions import selection_of, topic_of
 from ..query import Parser, duration, integer, read_options
 from ..responses import json_answer, lines_answer, wants_lines
@@ -46,7 +46,7 @@ async def read_messages(request: Request) -> Response:
     topic, selection = request.path_params["topic"], selection_of(request)
     start = options.get("since", EARLIEST)
     limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
-    reading = broker.read(selection, start, limit, wait, client(request))
+    reading = broker.read(selection, start, limit, wait, client=client(request), who=holder(request))
     page = await (cancel_on_disconnect(request, reading) if wait else reading)
     if not (page.messages or page.gap or wait or isinstance(start, After) or selection.patterns):
         await broker.topic(topic)  # 404: an empty page of a topic that does not exist would hide a mistake

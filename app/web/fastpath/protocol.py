@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 from ...access.grant import Grant
 from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported, VersionUnsupported
 from ...net.sockets import abort_when_sent, is_tls
-from ..authentication import rate_limit_key
+from ..authentication import rate_limit_key, who_is
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
 from ..middleware.origin import WRONG_VERSION
@@ -399,7 +399,11 @@ class Connection(HttpToolsProtocol):
         sink, caller = self.sink(), self.caller(match.route)
         try:
             subscriber = stream_request.subscribe(
-                self.broker, self._rate_limit_key(match), stream_request.encoders.chunked, sink
+                self.broker,
+                self._rate_limit_key(match),
+                who_is(match.grant, caller.host or None),
+                stream_request.encoders.chunked,
+                sink,
             )
         except PlainmqError as error:
             self._reply_to(match).refuse(error, route.as_event)

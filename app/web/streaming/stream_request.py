@@ -50,9 +50,9 @@ class StreamRequest(msgspec.Struct, frozen=True):
     limit: int | None
     timeout: float | None
 
-    def subscribe(self, broker: Broker, client: str | None, encoder: Encoder, sink: Sink) -> Subscriber:
+    def subscribe(self, broker: Broker, client: str | None, who: str, encoder: Encoder, sink: Sink) -> Subscriber:
         """`client`: its owner in quotas. Raises Draining, SubscriberLimit."""
-        return broker.subscribe(self.topic_filter, encoder, sink, aging=True, limit=self.limit, client=client)
+        return broker.subscribe(self.topic_filter, encoder, sink, aging=True, limit=self.limit, client=client, who=who)
 
     def start_subscriber(self, subscriber: Subscriber) -> "Future[Any] | None":
         return subscriber.start(self.start)

@@ -1,0 +1,46 @@
+"""GET /subscribers: who listens and works at this server."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...access.grant import EVERYTHING
+from ...broker.audience import Attendee
+from ...broker.broker import Broker
+from ...messages.message import rfc3339
+from ...messages.topic import parse_pattern
+from ..query import Parser, integer, read_options
+from ..responses import list_answer
+from .lists import MOST, USUAL
+
+_OPTIONS: Final[dict[str, Parser]] = {
+    "match": parse_pattern,
+    "after": integer("after", 0, 10**18),
+    "limit": integer("limit", 1, MOST),
+}
+
+
+async def list_subscribers(request: Request) -> Response:
+    """A page, in the order in which they came."""
+    broker: Broker = request.app.state.broker
+    options = read_options(request, _OPTIONS)
+    match, after, limit = options.get("match", EVERYTHING), options.get("after", 0), options.get("limit", USUAL)
+    page = await broker.audience.page(match, after, limit)
+    epoch = broker.epoch
+    return await list_answer("subscribers", page.attendees, lambda one: _record(one, epoch), page.next)
+
+
+def _record(attendee: Attendee, epoch: str) -> dict[str, Any]:
+    presence, seq = attendee.presence, attendee.seq
+    record: dict[str, Any] = {
+        "id": presence.number,
+        "kind": attendee.kind,
+        "who": presence.who,
+        "since": rfc3339(presence.since),
+        "topics": attendee.names,
+    }
+    if attendee.group is not None:
+        return record | {"group": attendee.group, "leased": attendee.leased}
+    state = "live" if attendee.live else "catching_up"
+    return record | {"state": state, "position": None if seq is None else f"{epoch}-{seq}"}
