@@ -131,7 +131,7 @@ export class Group extends Screen {
       ${problemNote(this.problem)}
       ${this.life(state)}
       <p>${plural(state.workers, 'consumer')}; lease ${state.ack_timeout}; dead after ${plural(state.max_deliveries, 'delivery').replace('deliverys', 'deliveries')}, to ${topicLink(state.dead_letter)};
-        ${state.oldest ? html`the oldest waits since ${time(state.oldest.time)}` : 'nothing waits'}</p>
+        ${state.oldest ? html`the oldest is from ${time(state.oldest.time)}` : 'nothing waits'}</p>
       ${this.list(admin)}
       ${admin ? this.settings(state) : nothing}`
   }
