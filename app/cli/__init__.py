@@ -9,7 +9,7 @@ from .. import settings
 from ..errors import PlainmqError
 from ..messages.control_characters import escape_line
 from ..version import __version__
-from . import copies, load, messages, serve, tokens
+from . import completion, copies, load, messages, operations, serve, tokens
 from .terminal import exit_with_error, open_closed_streams
 
 COMMANDS: Final = (
@@ -17,12 +17,18 @@ COMMANDS: Final = (
     serve.echo,
     messages.publish,
     messages.subscribe,
+    operations.topics,
+    operations.topic,
+    operations.groups,
+    operations.group,
+    operations.peek,
     load.bench,
     messages.export,
     messages.import_,
     copies.backup,
     copies.restore,
     tokens.make_token,
+    completion.completion,
 )
 
 
@@ -33,7 +39,7 @@ class Group(click.Group):
         open_closed_streams()
         _hide("httpx._main")
         try:
-            return super().main(*args, **kwargs)
+            return super().main(*args, **{"complete_var": completion.VARIABLE} | kwargs)
         except OSError as error:
             exit_with_error(error)
 

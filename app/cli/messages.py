@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from .completion import topic_argument, topics_argument
 from .options import FILE, duration, header, raw_option, retry_for, retry_publish_option, server_options, whole
 from .terminal import end_on_signals, terminal
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("topic")
+@topic_argument
 @click.argument("message", required=False)
 @click.option("--file", type=FILE, help="Publish this file as one message; - is standard input.")
 @click.option("--lines", is_flag=True, help="Publish each line of --file or standard input as a message.")
@@ -90,7 +91,7 @@ def publish(
 
 
 @click.command(short_help="Print the messages of topics and patterns as they are published.")
-@click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
+@topics_argument
 @click.option(
     "--since", default="latest", show_default=True, metavar="POSITION",
     help="Start after an id, or at latest, earliest, last:10, a duration such as 10m, or an RFC 3339 time.",

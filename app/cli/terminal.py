@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from ..client.commands import Progress, Terminal
+    from ..client.table import Table
 
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -55,8 +57,29 @@ def terminal(raw: bool = False) -> "Terminal":
     """The streams of a command. On a terminal, control characters are escaped unless `raw`; a pipe gets the bytes."""
     from ..client.commands import Terminal
 
-    out = write if raw or not sys.stdout.isatty() else write_escaped
-    return Terminal(out, report, STDOUT, _progress if sys.stderr.isatty() else None)
+    people = sys.stdout.isatty()
+    out = write if raw or not people else write_escaped
+    progress = _progress if sys.stderr.isatty() else None
+    ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+    return Terminal(out, report, STDOUT, progress, _draw if people else _list, people, ask)
+
+
+def _draw(table: "Table") -> None:
+    from .tables import drawn
+
+    write(drawn(table, get_terminal_size().columns))
+
+
+def _list(table: "Table") -> None:
+    from .tables import tab_separated
+
+    write(tab_separated(table))
+
+
+def _ask(question: str) -> str:
+    """Put the question on standard error, and return the line that is typed; an empty one at the end of the input."""
+    _write(STDERR, f"{escape_line(question)} ".encode(errors="backslashreplace"))
+    return sys.stdin.readline().rstrip("\n")
 
 
 def write_escaped(data: bytes) -> None:

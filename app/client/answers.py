@@ -137,6 +137,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str | None = msgspec.field(default=None, name="data")
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     truncated: bool = False
+    headers: dict[str, str] = {}
     dead: Death | None = None
     original: str | None = None
     attempt: int = 0
@@ -337,6 +338,56 @@ class SubscriberPage(msgspec.Struct, frozen=True):
         return len(self.subscribers)
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """What a server does at one moment. `published` to `refused` are rates, a second. `subscribers` includes
+    `consumers`. `ready` to `dead` count messages over all groups. `memory` counts against `memory_limit`, in bytes.
+    `loop_delay` and `commit_time` (None: no commits) are in seconds. `evicted` to `engine_failures` count since the
+    server's start."""
+
+    time: str
+    published: float
+    delivered: float
+    acked: float
+    refused: float
+    subscribers: int
+    consumers: int
+    connections: int
+    topics: int
+    messages: int
+    bytes: int
+    groups: int
+    ready: int
+    leased: int
+    delayed: int
+    dead: int
+    memory: int
+    memory_limit: int
+    loop_delay: float
+    commit_time: float | None
+    evicted: int
+    gaps: int
+    engine_failures: int
+
+
+class ServerState(msgspec.Struct, frozen=True):
+    """`started`: when. `draining`: it is stopping. `unready`: why it accepts no messages, in words."""
+
+    version: str
+    epoch: str
+    durability: str
+    started: str
+    draining: bool
+    unready: str | None
+
+
+class Stats(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a server does `now` (None: its engine does not answer). `history`: samples before it, if requested."""
+
+    server: ServerState
+    now: Sample | None
+    history: list[Sample] = []
+
+
 class Session(msgspec.Struct, frozen=True):
     """Who the client is to the server: the `name` of its token (None where no token is required), and for each right
     the topics and patterns that it applies to."""
@@ -352,40 +403,6 @@ class Ticket(msgspec.Struct, frozen=True):
 
     ticket: str
     expires: str
-
-
-class Token(msgspec.Struct, frozen=True):
-    """A token of the server's file: for each right the topics and patterns it applies to, and when it `expires` (None:
-    never). `stored`: False for one that ends with the server; `own`: it is the client's."""
-
-    name: str
-    publish: list[str]
-    subscribe: list[str]
-    consume: list[str]
-    admin: list[str]
-    view: list[str]
-    expires: str | None
-    stored: bool = True
-    own: bool = False
-
-
-class NewToken(Token, frozen=True, kw_only=True):
-    """A token that was created: only here it is shown."""
-
-    token: str
-
-
-class TokenPage(msgspec.Struct, frozen=True):
-    """Tokens by name, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
-
-    tokens: list[Token]
-    next: str | None
-
-    def __iter__(self) -> Iterator[Token]:
-        return iter(self.tokens)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
 
 
 class Line(msgspec.Struct, frozen=True):

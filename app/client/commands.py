@@ -16,6 +16,7 @@ from .aio.client import AsyncClient
 from .answers import Gap, Published, Scheduled
 from .errors import ClientError, MessagesLost, RequestRefused, Unauthorised, Unreachable, Untrusted
 from .publishing import Options
+from .table import Table
 
 READ_SIZE: Final = 1 << 20  # bytes of input at once
 MAX_BATCH: Final = 5_000  # lines; the default of a server is 10,000
@@ -38,16 +39,22 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     GAP = 4
     TIMEOUT = 5
+    ATTENTION = 6
 
 
 class Terminal(msgspec.Struct, frozen=True):
     """The output of a command: `out` writes results, `tell` sentences for people. `progress` opens a bar over so many
-    bytes (None: not known); it is None if nobody would see it. `fileno` is the file that `out` writes to."""
+    bytes (None: not known); it is None if nobody would see it. `fileno` is the file that `out` writes to. `show` writes
+    a table. `people`: a person sees the output. `ask` puts a question and returns what was typed; None: there is nobody
+    to ask."""
 
     out: Callable[[bytes], None]
     tell: Callable[[str], None]
     fileno: int
-    progress: Callable[[int | None], AbstractContextManager[Progress]] | None = None
+    progress: Callable[[int | None], AbstractContextManager[Progress]] | None
+    show: Callable[[Table], None]
+    people: bool
+    ask: Callable[[str], str] | None
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -132,7 +139,7 @@ async def _publish_one(outgoing: Outgoing, data: bytes, terminal: Terminal) -> E
     except ClientError as error:
         return failed(error, str(error), terminal)
     with _done_anyway(f"The message is {_name(answer)}", terminal):
-        terminal.out(_json(answer) if outgoing.as_json else _summary(answer))
+        terminal.out(json_line(answer) if outgoing.as_json else _summary(answer))
     return Exit.DONE
 
 
@@ -185,7 +192,7 @@ async def _publish_lines(outgoing: Outgoing, file: int, batches: bool, terminal:
                         bar.show(done, sum(map(len, part)) + len(part))
                         if outgoing.as_json:
                             with _done_anyway(f"Messages published: {done}", terminal):
-                                terminal.out(_json(answer))
+                                terminal.out(json_line(answer))
     except ClientError as error:
         return failed(error, f"{error} ({done} messages before it were accepted)", terminal)
     return Exit.DONE
@@ -299,7 +306,7 @@ async def _receive(request: StreamRequest, terminal: Terminal) -> Exit:
     def show(gap: Gap) -> None:
         terminal.tell(f"Gap: {gap.sentence}")
         if request.as_json:
-            terminal.out(_json({"gap": gap}))
+            terminal.out(json_line({"gap": gap}))
         if request.strict:
             raise MessagesLost(gap)
 
@@ -308,7 +315,7 @@ async def _receive(request: StreamRequest, terminal: Terminal) -> Exit:
             request.topics, since=request.since, limit=request.count, retry_for=request.retry_for, on_gap=show
         )
         async for message in items:
-            terminal.out(_json(message) if request.as_json else message.data + b"\n")
+            terminal.out(json_line(message) if request.as_json else message.data + b"\n")
     return Exit.DONE
 
 
@@ -325,7 +332,7 @@ def _name(answer: Published | Scheduled) -> str:
     return f"published: {answer.id}" if isinstance(answer, Published) else f"scheduled: {answer.due}"
 
 
-def _json(answer: object) -> bytes:
+def json_line(answer: object) -> bytes:
     return msgspec.json.encode(answer) + b"\n"
 
 

@@ -13,6 +13,7 @@ from .errors import ClientError, RequestRefused, Unreachable, not_plainmq
 from .events import Event, EventReader, TooLong
 from .waits import Waits
 
+FAREWELLS: Final = frozenset({"busy", "bye"})
 MAX_LIMIT: Final = 1_000_000  # messages of one stream, from the server
 
 
@@ -87,8 +88,8 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
     for event in events:
         if event.retry is not None:
             waits.ask(event.retry)
-        if event.event in {"busy", "bye"}:
-            arrived.farewell = decoded(event.data, _Farewell).reason
+        if event.event in FAREWELLS:
+            arrived.farewell = decoded(event.data, Farewell).reason
             break
         if event.data and event.event != "place":
             kind: type[Gap | Message] = Gap if event.event == "gap" else Message
@@ -98,5 +99,7 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
     return arrived
 
 
-class _Farewell(msgspec.Struct):
+class Farewell(msgspec.Struct):
+    """The data of an event `busy` or `bye`."""
+
     reason: str

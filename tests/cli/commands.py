@@ -1,8 +1,11 @@
 """The commands of `plainmq`, run as processes, and what they published."""
 
 import os
+import pty
+import select
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -99,3 +102,26 @@ def post_when_subscribed(url: str, topic: str, body: str, subscribers: int = 1) 
     deadline = time.monotonic() + DEADLINE
     while post(url, topic, body)["subscribers"] < subscribers:
         assert time.monotonic() < deadline, "there is no subscriber"
+
+
+def seen_on_a_terminal(*arguments: str, url: str, env: dict[str, str] | None = None, columns: int = 80) -> bytes:
+    """All that the command shows to a person, on both streams."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments], cwd=ROOT, env=environment(url) | (env or {}), stdin=subprocess.DEVNULL, stdout=theirs,
+        stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown, end = b"", time.monotonic() + DEADLINE
+    try:
+        while select.select([ours], [], [], max(end - time.monotonic(), 0))[0]:
+            shown += os.read(ours, 65_536)
+    except OSError:  # EIO: the last who had the terminal open has left
+        process.wait(DEADLINE)
+        return shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    raise AssertionError(f"it does not end: {shown!r}")

@@ -33,7 +33,8 @@ def server() -> Iterator[ServerProcess]:
 # Help
 
 
-OF_HTTP = ("publish", "subscribe", "export", "import", "bench")
+OPERATIONS = ("topics", "topic", "groups", "group", "peek")
+OF_HTTP = ("publish", "subscribe", "export", "import", "bench", *OPERATIONS)
 
 
 @pytest.mark.parametrize("name", [*OF_HTTP, "backup", "restore", "token"])

@@ -3,14 +3,10 @@ sentence, and what stays on this machine does."""
 
 import gzip
 import json
-import os
-import pty
 import resource
-import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +17,7 @@ import pytest
 from app.client.address import is_loopback
 from app.client.events import Event, EventReader, TooLong
 from app.messages.control_characters import CODES, escape, has_control_characters
-from tests.cli.commands import PROGRAM, environment, run
+from tests.cli.commands import PROGRAM, environment, run, seen_on_a_terminal
 from tests.cli.fake_servers import HEAD, answer, answering, endless
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
@@ -36,28 +32,6 @@ def server() -> Iterator[ServerProcess]:
 
 
 # What a person sees
-
-
-def seen_on_a_terminal(*arguments: str, url: str, env: dict[str, str] | None = None) -> bytes:
-    """All that the command shows to a person, on both streams."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments], cwd=ROOT, env=environment(url) | (env or {}), stdin=subprocess.DEVNULL, stdout=theirs,
-        stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    shown, end = b"", time.monotonic() + DEADLINE
-    try:
-        while select.select([ours], [], [], max(end - time.monotonic(), 0))[0]:
-            shown += os.read(ours, 65_536)
-    except OSError:  # EIO: the last who had the terminal open has left
-        process.wait(DEADLINE)
-        return shown
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-    raise AssertionError(f"it does not end: {shown!r}")
 
 
 def publish(server: ServerProcess, topic: str, body: bytes) -> None:

@@ -7,6 +7,7 @@ The pages are the README and those that docs/README.md names. Each is run by its
     <!-- runs in terminal N -->   before a block: it is that terminal's transcript. `$ command` starts a program; what
                                   follows is what it prints, or what is typed into it, see TYPED, or `^C`. A block
                                   without a command goes on where the terminal's last block stopped
+    <!-- runs on screen N -->     the same, but what is shown is what a terminal of 80 columns shows, but for spaces
     <!-- runs without a server --> the same when the server has been stopped
     <!-- banner -->               before what the server prints when it starts
     <!-- file NAME -->            before a script, which a command runs; or a test, and `what NAME prints` follows
@@ -18,6 +19,7 @@ Ids, times and `retry:` differ from run to run and are masked; ports, and the fo
 """
 
 import os
+import pty
 import re
 import selectors
 import shlex
@@ -25,6 +27,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -53,6 +56,8 @@ MASKS = {
     r"epoch [a-z0-9]{8}\b": "epoch EPOCH",
     r"retry: [1-9]\d{3,4}$": "retry: MS",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"( B) +[\d.]+ ": r"\1 RATE ",
+    r"\b(now|\d+(ms|s|m) ago)(?=$| )": "AGO",
     r"there are [\d.]+[KMG]iB": "there are N",
     r'"rate":[\d.]+': '"rate":N',
     r"starting .*": "starting",
@@ -148,28 +153,29 @@ class Place:
 class Program:
     """A program in a terminal: typed into line by line, read line by line, with a deadline."""
 
-    def __init__(self, command: str, place: Place) -> None:
+    def __init__(self, command: str, place: Place, on_screen: bool = False) -> None:
         self.telnet = command == "telnet localhost 7777"
         self.endless = self.telnet or (command.startswith("curl -N") and not re.search("limit=|timeout=", command))
+        ours, theirs = pty.openpty() if on_screen else os.pipe()
+        if on_screen:
+            termios.tcsetwinsize(theirs, (24, 80))
         self.process = subprocess.Popen(
             ["sh", "-c", place.here(command)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=theirs,
             stderr=subprocess.STDOUT,
             cwd=place.folder,
-            env=place.environment(),
+            env=place.environment() | {"TERM": "dumb"},  # without colours
             start_new_session=True,
         )
+        os.close(theirs)
+        self._stdout = ours
+        self._on_screen = on_screen
         self._place = place
         self.token = ""  # the last one that it showed
         self._unread = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
-
-    @property
-    def _stdout(self) -> int:
-        assert self.process.stdout
-        return self.process.stdout.fileno()
 
     def type(self, line: str) -> None:
         assert self.process.stdin
@@ -183,13 +189,19 @@ class Program:
             left = deadline - time.monotonic()
             assert left > 0, f"nothing came after {self._unread!r}"
             if self._selector.select(left):
-                data = os.read(self._stdout, 65536)
+                data = self._read()
                 if not data:
                     rest, self._unread = self._unread, b""
                     return rest.decode() or None
                 self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
         return line.decode().rstrip("\r")
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._stdout, 65536)
+        except OSError:  # EIO: nobody has the terminal open any more
+            return b""
 
     def shows(self, expected: str) -> None:
         seen = self.line()
@@ -198,7 +210,10 @@ class Program:
                 return  # which addresses localhost has is the machine's affair
             seen = self.line()
         assert seen is not None, f"it ended before it showed {expected!r}"
-        assert masked(self._place.there(seen)) == masked(expected)
+        shown, page = (masked(line) for line in (self._place.there(seen), expected))
+        if self._on_screen:  # columns are as wide as what is masked
+            shown, page = (" ".join(line.split()) for line in (shown, page))
+        assert shown == page
         if seen.startswith(PREFIX):
             self.token = seen
 
@@ -225,15 +240,16 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(DEADLINE)
         self._selector.close()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(BrokenPipeError):
-                if pipe:
-                    pipe.close()
+        os.close(self._stdout)
+        assert self.process.stdin
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
 
 
 class Terminal:
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, on_screen: bool = False) -> None:
         self._place = place
+        self._on_screen = on_screen
         self.program: Program | None = None
 
     def play(self, transcript: str) -> None:
@@ -244,7 +260,7 @@ class Terminal:
                 self._place.token = self.program.token
             elif line.startswith("$ "):
                 self.end()
-                self.program = Program(line.removeprefix("$ "), self._place)
+                self.program = Program(line.removeprefix("$ "), self._place, self._on_screen)
             elif line == "^C":
                 self._running().interrupt()
             elif fresh and self._running().telnet and TYPED.match(line):
@@ -295,7 +311,7 @@ def test_the_terminals_show_what_the_page_shows(page: Path, tmp_path: Path) -> N
             if marker.startswith("file "):
                 (tmp_path / marker.removeprefix("file ")).write_text(place.here(text))
             if marker.startswith("runs "):
-                terminals.setdefault(marker, Terminal(place)).play(text)
+                terminals.setdefault(marker, Terminal(place, marker.startswith("runs on screen "))).play(text)
         assert terminals, "nothing was run"
         for terminal in terminals.values():
             terminal.end()
@@ -337,7 +353,7 @@ def test_the_picture_shows_what_the_readme_shows() -> None:
     assert sorted(map(unescape, drawn)) == sorted(shown)
 
 
-RUN = re.compile("runs in terminal [1-9]|runs without a server|server|file .+|test command|not run: .+")
+RUN = re.compile("runs (in terminal|on screen) [1-9]|runs without a server|server|file .+|test command|not run: .+")
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)

@@ -11,7 +11,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Final, Self, Unpack, overload
 
-from .. import publishing, reading, streams
+from .. import publishing, reading, streams, watching
 from ..answers import (
     Gap,
     GroupPage,
@@ -22,17 +22,17 @@ from ..answers import (
     JobState,
     Line,
     Message,
-    NewToken,
     Page,
     Published,
     Result,
+    Sample,
     Scheduled,
     ScheduledPage,
     ScheduledPublish,
     Session,
+    Stats,
     SubscriberPage,
     Ticket,
-    TokenPage,
     TopicPage,
     TopicSort,
     TopicState,
@@ -41,7 +41,7 @@ from ..connection import Connection
 from ..feed import Feed
 from ..publishing import Options, When
 from ..runners import Runner
-from ..wire import Duration, Since, Time, TokenRights, duration, given, position, scheduled_path, token_path, topic_path
+from ..wire import Duration, Since, Time, duration, given, position, scheduled_path, topic_path
 from ..working import Ids, Verb, Work, WorkQueue
 from .items import Stream, Worker
 
@@ -433,24 +433,18 @@ class Client:
         """Create a ticket for one stream, to give to a browser instead of the token."""
         return self._runner.run(self._connection.read, Ticket, "POST", "tickets")
 
-    # Tokens
+    # The server
 
-    def tokens(self, *, after: str | None = None, limit: int = 100) -> TokenPage:
-        """At most `limit` tokens of the server's file (1,000), by name. Pass the page's `next` as `after` to read on.
-        Tokens are managed with the right `admin` on `**`."""
-        query = given(after=after, limit=limit)
-        return self._runner.run(self._connection.read, TokenPage, "GET", "tokens", params=query)
+    def stats(self, *, history: bool = False) -> Stats:
+        """What the server does now; with `history`, also what it did in the last minutes."""
+        query = {"history": "true"} if history else {}
+        return self._runner.run(self._connection.read, Stats, "GET", "stats", params=query)
 
-    def create_token(self, name: str, *, expires: Duration | None = None, **rights: Unpack[TokenRights]) -> NewToken:
-        """Create a token with these rights, each a list of topics and patterns. Only the answer has the token itself.
-        Raises RequestRefused if there is one of this name; also if a repeated request finds it created: revoke it then.
+    def watch_stats(self, *, retry_for: float | None = None) -> Stream[Sample]:
+        """Iterate over what the server does, once a second. It reconnects as `subscribe` does."""
+        source = watching.samples(self._connection, retry_for)
+        return Stream(self._runner, Feed(self._connection, source), None)
 
-            made = client.create_token("sensors", publish=["rooms.**"], expires="30d")
-        """
-        body = given(name=name, expires=None if expires is None else duration(expires), **rights)
-        return self._runner.run(self._connection.read, NewToken, "POST", "tokens", json=body)
-
-    def revoke_token(self, name: str, *, own: bool = False) -> None:
-        """Revoke a token: its streams end, and its requests are refused. `own`: also if it is this client's. Raises
-        NotFound if there is none; also if a repeated request finds it revoked."""
-        self._runner.run(self._connection.insist, "DELETE", token_path(name), params={"own": "true"} if own else {})
+    def check_ready(self) -> None:
+        """Raises Unavailable, with the reason, if the server is stopping or cannot store messages."""
+        self._runner.run(self._connection.insist, "GET", "readyz")
