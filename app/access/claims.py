@@ -26,7 +26,7 @@ class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def grant(self, name: str, expires: float | None) -> Grant:
         """Raises TopicInvalid, OptionInvalid."""
-        held: dict[str, Any] = {right: Patterns(getattr(self, right)) for right in Right}
+        held: dict[str, Any] = {right: Patterns.parse(getattr(self, right)) for right in Right}
         return Grant(name, **held, expires=expires)
 
 

@@ -27,16 +27,19 @@ class Right(StrEnum):
     VIEW = "view"  # to see names, state and figures, but no message
 
 
-class Patterns:
-    """The topics and patterns that a right applies to."""
+class Patterns(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The topics and patterns that a right applies to. The garbage collector does not track it: a server may have
+    50,000."""
 
-    __slots__ = ("names",)
+    names: tuple[str, ...] = ()
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    @classmethod
+    def parse(cls, names: Iterable[str]) -> "Patterns":
         """Raises TopicInvalid, OptionInvalid."""
-        self.names = tuple(parse_pattern(name) for name in names)
-        if len(self.names) > MAX_PATTERNS:
-            raise OptionInvalid(f"a right holds for at most {MAX_PATTERNS} patterns, not for {len(self.names)}")
+        parsed = tuple([parse_pattern(name) for name in names])
+        if len(parsed) > MAX_PATTERNS:
+            raise OptionInvalid(f"a right holds for at most {MAX_PATTERNS} patterns, not for {len(parsed)}")
+        return cls(parsed) if parsed else _NONE
 
     def cover(self, name: str) -> bool:
         return self is _ALL or _cover(self, name)
@@ -48,10 +51,10 @@ def _cover(patterns: Patterns, name: str) -> bool:
 
 
 _NONE: Final = Patterns()
-_ALL: Final = Patterns([EVERYTHING])
+_ALL: Final = Patterns.parse([EVERYTHING])
 
 
-class Grant(msgspec.Struct, frozen=True, eq=False):
+class Grant(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a token allows. `name`: its owner, for logs and quotas; not a secret. `expires`: in Unix seconds; None:
     never. `stored`: the token is in the server's file, not signed with a key. `origin`: the token's hash, or the
     fingerprint of the key."""

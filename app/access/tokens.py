@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ PREFIX: Final = "pmq_"  # so that people and secret scanners recognise a token
 MAX_TOKENS: Final = 10_000
 PART_BYTES: Final = 16 << 10  # of new lines, parsed at once: a few milliseconds of work, then other tasks run
 KNOWN_DISCOUNT: Final = 64  # known lines cost this many times less per byte than new ones
+FORGOTTEN_AT_ONCE: Final = 500  # tokens: the memory of 10,000 with 64 patterns each takes 20 ms to release
 _RANDOM: Final = 32  # bytes
 
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -48,14 +49,6 @@ class Entry(Rights, forbid_unknown_fields=True):
         return bytes.fromhex(self.sha256)
 
 
-class KnownToken(NamedTuple):
-    """A parsed line."""
-
-    digest: bytes
-    entry: Entry
-    grant: Grant
-
-
 class TokenFile:
     """The tokens of a file, which may change while they are in use.
 
@@ -73,7 +66,8 @@ class TokenFile:
         self.grants: frozenset[Grant] = frozenset()
         self._grants: dict[bytes, Grant] = {}  # by the hash of the token
         self._names: dict[str, Grant] = {}  # of the file's tokens
-        self._by_line: dict[bytes, KnownToken] = {}  # lines that stay are not parsed again: 10,000 take long
+        self._by_line: dict[bytes, Grant] = {}  # lines that stay are not parsed again: 10,000 take long
+        self._old: list[dict[bytes, Grant]] = []  # lines that are not in force any more, and are to be forgotten
         self._unstored: dict[bytes, Grant] = {}  # of tokens that are in no file
         self._last_state: object = ()  # of the file, at the last attempt to read it
         self._retry = True
@@ -102,7 +96,7 @@ class TokenFile:
     def add_unstored(self, entry: Entry) -> None:
         """Accept a token that is in no file, until this process ends."""
         self._unstored[entry.digest] = entry.read()
-        self._apply(self._by_line, anew=True)
+        self._set_grants()
 
     def refresh(self, retry: bool = True) -> None:
         """Read the file if it has changed; `error` says what is wrong with it. The grant of an unchanged line stays the
@@ -115,7 +109,7 @@ class TokenFile:
             return
         self._unchanged = state == self._last_state and self._readable
         self._last_state, self._retry = state, True  # until the file is known to be in force
-        self._parts = self._all_lines(has_none=state is None and not self._had_tokens)
+        self._parts = self._read(has_none=state is None and not self._had_tokens)
         self.read_on()
 
     def read_whole(self) -> None:
@@ -141,8 +135,13 @@ class TokenFile:
             self._parts, self.error = None, end.value
             self._retry = not (self._readable and self._unchanged)
 
-    def _all_lines(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
+    def _read(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
         """Read the file in parts and apply it. Returns what is wrong with it."""
+        error = yield from self._all_lines(has_none)
+        yield from self._forget()
+        return error
+
+    def _all_lines(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
         try:
             data, mode = (b"", PRIVATE) if has_none else read_with_mode(self.path)
         except FileInvalid as error:
@@ -152,27 +151,42 @@ class TokenFile:
         self._readable = True
         lines = data.splitlines()
         self._apply((yield from _known_lines(lines, self._by_line)))
+        found: dict[bytes, Grant] = {}
         try:
             check_mode(self.path, mode)
-            self._apply((yield from _all_lines(self.path, lines, self._by_line)))
+            yield from _all_lines(self.path, lines, self._by_line, found)
+            self._apply(found)
         except FileInvalid as error:
             return error
+        finally:
+            if found is not self._by_line:
+                self._old.append(found)
         self.unreadable, self._had_tokens = False, bool(self._by_line)
         return None
 
-    def _apply(self, lines: dict[bytes, KnownToken], anew: bool = False) -> None:
-        if lines == self._by_line and not anew:
+    def _apply(self, lines: dict[bytes, Grant]) -> None:
+        if lines == self._by_line:
             return
-        before = {known.digest: known for known in self._by_line.values()}
-        self._by_line = {line: _same(before.get(known.digest), known) for line, known in lines.items()}
-        self._names = {known.grant.name: known.grant for known in self._by_line.values()}
-        self._grants = self._unstored | {known.digest: known.grant for known in self._by_line.values()}
+        self._old.append({line: grant for line, grant in self._by_line.items() if line not in lines})
+        self._by_line = lines
+        self._names = {grant.name: grant for grant in lines.values()}
+        self._set_grants()
+
+    def _set_grants(self) -> None:
+        self._grants = self._unstored | {grant.origin: grant for grant in self._by_line.values()}
         self.grants = frozenset(self._grants.values())
 
-
-def _same(before: KnownToken | None, known: KnownToken) -> KnownToken:
-    """The earlier token, if its line says the same: then its grant stays the same object."""
-    return before if before is not None and before.entry == known.entry else known
+    def _forget(self) -> Generator[None, None, None]:
+        """Release the memory of lines that are not in force any more. Runs in parts."""
+        left = FORGOTTEN_AT_ONCE
+        while self._old:
+            while lines := self._old[-1]:
+                lines.popitem()
+                left -= 1
+                if left <= 0:
+                    yield
+                    left = FORGOTTEN_AT_ONCE
+            self._old.pop()
 
 
 def _state(path: Path) -> object:
@@ -187,11 +201,9 @@ def _state(path: Path) -> object:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-def _known_lines(
-    lines: Sequence[bytes], known: Mapping[bytes, KnownToken]
-) -> Generator[None, None, dict[bytes, KnownToken]]:
+def _known_lines(lines: Sequence[bytes], known: Mapping[bytes, Grant]) -> Generator[None, None, dict[bytes, Grant]]:
     """The tokens of the lines that are known already. Runs in parts."""
-    found: dict[bytes, KnownToken] = {}
+    found: dict[bytes, Grant] = {}
     left = PART_BYTES
     for line in lines:
         if line in known:
@@ -204,14 +216,13 @@ def _known_lines(
 
 
 def _all_lines(
-    path: Path, lines: Sequence[bytes], known: Mapping[bytes, KnownToken]
-) -> Generator[None, None, dict[bytes, KnownToken]]:
-    """The tokens of all lines; known lines are not parsed again. Runs in parts. Raises FileInvalid with the number of
-    an invalid line."""
+    path: Path, lines: Sequence[bytes], known: Mapping[bytes, Grant], found: dict[bytes, Grant]
+) -> Generator[None, None, None]:
+    """Put the tokens of all lines into `found`; known lines are not parsed again. Runs in parts. Raises FileInvalid
+    with the number of an invalid line."""
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if len(numbered) > MAX_TOKENS:
         raise FileInvalid(f"{path} has {len(numbered)} tokens: expected at most {MAX_TOKENS}")
-    found: dict[bytes, KnownToken] = {}
     left = PART_BYTES
     for number, line in numbered:
         found[line] = known.get(line) or parse_entry(path, number, line)
@@ -219,12 +230,11 @@ def _all_lines(
         if left <= 0:
             yield
             left = PART_BYTES
-    if len({each.entry.name for each in found.values()}) < len(numbered):
+    if len({grant.name for grant in found.values()}) < len(numbered):
         raise FileInvalid(f"{path} has two tokens of the same name: each needs its own")
-    return found
 
 
-def parse_entry(path: Path, number: int, line: bytes) -> KnownToken:
+def parse_entry(path: Path, number: int, line: bytes) -> Grant:
     try:
         entry, repeated = msgspec.json.decode(line, type=Entry), repeated_key(line)
         grant = entry.read()
@@ -232,7 +242,7 @@ def parse_entry(path: Path, number: int, line: bytes) -> KnownToken:
         raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
     if repeated is not None:
         raise FileInvalid(f"line {number} of {path} is not a token: {quoted(repeated)} is given twice")
-    return KnownToken(grant.origin, entry, grant)
+    return grant
 
 
 def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[str, Entry]:

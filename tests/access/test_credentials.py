@@ -14,7 +14,7 @@ import pytest
 from app.access import tokens
 from app.access.authenticator import CHECK_INTERVAL, Authenticator
 from app.access.claims import Rights, every_right
-from app.access.grant import Right
+from app.access.grant import Grant, Right
 from app.access.jwt_keys import ALGORITHMS, Expected, KeyInvalid, read_key, sign
 from app.access.private_files import FileInvalid
 from app.access.startup import FIRST_TOKEN_FILE, BindScope, build_authenticator, create_first_token
@@ -212,7 +212,7 @@ def test_of_a_long_file_only_the_lines_that_are_new_are_read(tmp_path: Path, mon
     grants, read = file.grants, list[bytes]()
     entry_of = tokens.parse_entry
 
-    def seen(path: Path, number: int, line: bytes) -> tokens.KnownToken:
+    def seen(path: Path, number: int, line: bytes) -> Grant:
         read.append(line)
         return entry_of(path, number, line)
 

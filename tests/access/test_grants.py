@@ -117,6 +117,6 @@ def test_where_nobody_is_asked_anybody_may_do_everything(right: Right) -> None:
 
 def test_a_grant_has_lawful_patterns_and_not_too_many() -> None:
     with pytest.raises(TopicInvalid):
-        Patterns(["a..b"])
+        Patterns.parse(["a..b"])
     with pytest.raises(OptionInvalid):
-        Patterns(f"t{number}" for number in range(MAX_PATTERNS + 1))
+        Patterns.parse(f"t{number}" for number in range(MAX_PATTERNS + 1))

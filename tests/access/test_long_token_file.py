@@ -1,13 +1,16 @@
 """A long file of tokens is read in parts, so that nobody waits for ten thousand lines: what is counted are bytes."""
 
+import gc
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import msgspec
 import pytest
 
-from app.access.tokens import KNOWN_DISCOUNT, PART_BYTES, TokenFile
+from app.access.grant import Right
+from app.access.tokens import FORGOTTEN_AT_ONCE, KNOWN_DISCOUNT, PART_BYTES, TokenFile
 
 TOKENS: Final = 2_000
 WIDE: Final = 64  # patterns in the widest lines
@@ -26,12 +29,18 @@ def put(path: Path, *lines: bytes) -> None:
     new.replace(path)
 
 
-def parts_of(file: TokenFile) -> int:
+def whole(file: TokenFile) -> int:
+    """Read it. Returns the number of parts."""
     file.refresh()
     parts = 1
     while file.reading:
         file.read_on()
         parts += 1
+    return parts
+
+
+def parts_of(file: TokenFile) -> int:
+    parts = whole(file)
     assert file.error is None
     return parts
 
@@ -88,3 +97,66 @@ def test_a_long_file_with_a_wrong_line_changes_nothing_but_what_it_has_no_more(t
     assert file.error is not None
     assert f"line {TOKENS - 1} of" in str(file.error)
     assert [file.find(str(number)) is not None for number in (1, 2, 3)] == [False, True, False]
+
+
+def test_tokens_that_are_gone_are_forgotten_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    put(path, *(line(number, 0, WIDE) for number in range(TOKENS)))
+    file = TokenFile(path)
+    parts_of(file)
+    put(path, line(1, 1))
+    assert parts_of(file) >= TOKENS // FORGOTTEN_AT_ONCE
+    assert parts_of(file) <= 2
+
+
+def test_tokens_that_never_were_in_force_are_forgotten_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    file = TokenFile(path)
+    lines = [line(number, 0) for number in range(TOKENS)]
+    put(path, *lines, b"{broken")
+    assert whole(file) >= sum(map(len, lines)) // (PART_BYTES + len(lines[-1])) + TOKENS // FORGOTTEN_AT_ONCE
+    assert (file.error is not None, file.grants) == (True, frozenset())
+    put(path, *lines)  # and it changes when all but the last part has been read
+    file.refresh()
+    for _ in range(sum(map(len, lines)) // PART_BYTES - 1):
+        file.read_on()
+    assert (file.reading, file.grants) == (True, frozenset())
+    put(path, line(1, 1))
+    assert parts_of(file) >= TOKENS * 3 // 4 // FORGOTTEN_AT_ONCE
+    assert [grant.name for grant in file.grants] == ["n1"]
+
+
+def test_the_garbage_collector_visits_none_of_the_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    put(path, *(line(number, 0, WIDE) for number in range(TOKENS)))
+    file = TokenFile(path)
+    gc.collect()
+    before = len(gc.get_objects())
+    parts_of(file)
+    gc.collect()
+    assert len(file.grants) == TOKENS
+    assert len(gc.get_objects()) - before < TOKENS // 10
+
+
+def test_a_file_that_has_changed_often_says_the_same_as_one_that_is_read_anew(tmp_path: Path) -> None:
+    path, chance = tmp_path / "tokens", Random(5)
+    file = TokenFile(path)
+    kept: dict[bytes, object] = {}
+    for _ in range(12):
+        numbers = chance.sample(range(300), chance.randrange(1, 300))
+        lines = [line(number, chance.randrange(2)) for number in numbers]
+        put(path, *lines)
+        parts_of(file)
+        new = TokenFile(path)
+        new.read_whole()
+        assert _said(file) == _said(new)
+        assert all((file.find(str(number)) is None) == (new.find(str(number)) is None) for number in range(300))
+        now = {each: file.find(str(number)) for each, number in zip(lines, numbers, strict=True)}
+        assert all(now[each] is kept[each] for each in now.keys() & kept.keys())
+        kept = dict(now)
+
+
+def _said(file: TokenFile) -> set[tuple[object, ...]]:
+    """What the tokens of the file say."""
+    rights = {grant: tuple(getattr(grant, right).names for right in Right) for grant in file.grants}
+    return {(grant.name, grant.origin, grant.expires, *rights[grant]) for grant in file.grants}

@@ -104,7 +104,7 @@ def _authorization(authenticator: Authenticator, data: bytes) -> None:
 
 def _line_of_a_file(_authenticator: Authenticator, data: bytes) -> None:
     try:
-        grant = parse_entry(Path("tokens"), 1, data).grant
+        grant = parse_entry(Path("tokens"), 1, data)
     except PlainmqError as error:
         str(error).encode()
     else:
