@@ -253,3 +253,17 @@ async def test_a_copy_takes_the_right_to_read_here_and_to_publish_there(http: ht
     here, there = {"subscribe": [topic]}, {"publish": [f"{topic}.b"]}
     for rights, status in ((here, 403), (there, 404), (here | {"publish": [topic]}, 403), (here | there, 201)):
         assert (await http.post(path, params=query, headers=holding(**rights))).status_code == status
+
+
+async def test_who_may_view_the_jobs_of_a_group_sees_neither_bodies_nor_headers(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    writer = holding(publish=[topic])
+    await http.post(f"/topics/{topic}/messages", content=b"secret", headers={**writer, "X-Plainmq-Title": "secret"})
+    await http.put(f"/topics/{topic}/groups/g", headers=holding(admin=[topic, f"{topic}.dead"]))
+    query = {"topic": topic, "group": "g"}
+    (seen,) = (await http.get("/jobs", params=query, headers=holding(view=[topic]))).json()["jobs"]
+    assert seen["size"] == 6
+    assert "secret" not in str(seen)
+    (read,) = (await http.get("/jobs", params=query, headers=holding(view=[topic], subscribe=[topic]))).json()["jobs"]
+    assert (read["data"], read["headers"]) == ("secret", {"title": "secret"})

@@ -13,7 +13,7 @@ from ...log.groups.listing import JobQuery, ListedJob
 from ...log.groups.records import parse_group
 from ...messages.lease import Lease
 from ...messages.message import Message, parse_id, rfc3339
-from ...messages.record import as_record
+from ...messages.record import as_record, shown_body
 from ...messages.topic import parse_topic
 from ..authentication import grant_of
 from ..permissions import group_option
@@ -21,7 +21,6 @@ from ..query import Parser, choice, integer, read_options
 from ..responses import json_answer
 
 MOST: Final = 1_000  # jobs in a page
-MAX_BODY: Final = 64 << 10  # bytes of a body that are shown
 
 _OPTIONS: Final[dict[str, Parser]] = {
     "topic": parse_topic,
@@ -53,24 +52,11 @@ def _record(listed: ListedJob, shows_body: bool) -> dict[str, Any]:
 
 
 def _message_record(message: Message, shows_body: bool) -> dict[str, Any]:
-    """Without the body for a client that may not read it; of a long body only the beginning."""
-    size = len(message.data)
-    if not shows_body:
-        record = as_record(msgspec.structs.replace(message, data=b""))
-        del record["data"]
-        return record | {"size": size}
-    if size <= MAX_BODY:
-        return as_record(message) | {"size": size}
-    record = as_record(msgspec.structs.replace(message, data=_beginning(message.data)))
-    return record | {"size": size, "truncated": True}
-
-
-def _beginning(data: bytes) -> bytes:
-    """At most MAX_BODY bytes; a character of UTF-8 is not cut in two."""
-    end = MAX_BODY
-    while end > MAX_BODY - 4 and data[end] & 0xC0 == 0x80:
-        end -= 1
-    return data[:end]
+    """Without the body and the headers for a client that may not read them; of a long body only the beginning."""
+    bare = msgspec.structs.replace(message, data=b"", headers=message.headers if shows_body else None)
+    record = as_record(bare)
+    del record["data"]
+    return record | {"size": len(message.data)} | (shown_body(message.data) if shows_body else {})
 
 
 def _job_record(listed: ListedJob, job: InFlight) -> dict[str, Any]:
