@@ -37,6 +37,16 @@ class ModelReader:
 
 
 @dataclass
+class ModelScheduled:
+    """A message that is to be published later."""
+
+    topic: str
+    body: str
+    for_one: bool
+    ttl: float | None
+
+
+@dataclass
 class Work:
     """A message that a group has handed out, and that is neither acked nor dead."""
 
@@ -113,6 +123,7 @@ class Model:
     entries: list[Entry] = field(default_factory=list)
     readers: dict[int, ModelReader] = field(default_factory=dict)
     groups: dict[tuple[str, str], ModelGroup] = field(default_factory=dict)
+    scheduled: dict[str, ModelScheduled] = field(default_factory=dict)  # by id, in the order in which they are due
     now: float = 0.0
 
     @property
@@ -309,6 +320,7 @@ class Model:
         self.trim(group.topic)
 
     def drop(self, topic: str) -> None:
+        self.scheduled = {id: one for id, one in self.scheduled.items() if one.topic != topic}
         for group in self.of(topic):
             del self.groups[topic, group.name]
         for entry in self.entries:

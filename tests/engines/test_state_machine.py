@@ -23,28 +23,30 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from app.broker.broker import Broker, Timing
 from app.consumers.push import PushConsumer
-from app.errors import LogFull, NotFound, OptionInvalid
+from app.errors import LogFull, NotFound, OptionInvalid, TopicPaused
 from app.fanout.subscriber import Subscriber
 from app.log.directory import ListQuery
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobPage, JobQuery
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
-from app.messages.message import Delivery, Draft, Id
+from app.messages.message import Delivery, Draft, Id, Scheduled
 from app.messages.position import EARLIEST, LATEST, After, Last, Start
+from app.messages.scheduled_id import parse_scheduled_id
 from app.messages.topic import TopicFilter
 from app.net.progress import Progress
 from app.storage.engine import Engine
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.sse import SSE_JSON, SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
-from tests.engines.model import Model, ModelGroup, ModelReader
+from tests.engines.model import Model, ModelGroup, ModelReader, ModelScheduled
 from tests.event_stream import SseParser
 from tests.harness import draft
 
 T = TypeVar("T")
 
 MAX_MESSAGES, MAX_AGE = 4, 100.0
+FAR = 1e7  # seconds
 QUESTIONS = 8  # to the engine, one following from the other, at most
 TURNS = 40  # of the event loop: a slow engine takes some for each question, and there are a few after each other
 TOPICS = ["a", "b.x", "b.y", "b.y/z"]
@@ -140,6 +142,11 @@ def some_history(machine: "Machine") -> bool:
 
 def some_lease(machine: "Machine") -> bool:
     return any(group.staged("leased") for group in machine.model.groups.values())
+
+
+async def answered(ask: Callable[..., asyncio.Future[T]], *args: Any) -> T:
+    """The answer to a question that is asked in the loop."""
+    return await ask(*args)
 
 
 AT_ONCE = Timing(coalesce=0)  # what is delivered in a turn is written in it
@@ -243,6 +250,63 @@ class Machine(RuleBasedStateMachine):
                 assert len(takers) == 1, f"{body} is for one, and went to {takers}"
                 self.model.readers[takers[0]].got.append(body)
             self.model.trim(topic)
+
+    @rule(
+        topic=st.sampled_from([*TOPICS, *SHARED]), for_one=st.sampled_from([False, False, True]),
+        ttl=st.sampled_from([None, None, 5.0]),
+    )  # fmt: skip
+    def schedule(self, topic: str, for_one: bool, ttl: float | None) -> None:
+        """It is due when nobody lives any more, so that it comes only if somebody wants it to."""
+        one = ModelScheduled(topic, f"m{next(self.bodies)}", for_one, ttl)
+        delivery = Delivery.ONE if for_one else Delivery.ALL
+        drafts = [draft(topic, one.body.encode(), delay=FAR, delivery=delivery, ttl=ttl)]
+        if self.model.refuses(topic, 1):
+            with pytest.raises(LogFull):
+                self.run(self.published(drafts))
+            return
+        answer = self.run(answered(self.broker.publish, drafts))
+        assert isinstance(answer, Scheduled)
+        self.model.scheduled[answer.id] = one
+
+    @precondition(lambda self: self.model.scheduled)
+    @rule(data=st.data())
+    def cancel_scheduled(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.model.scheduled)))
+        self.call(self.broker.cancel_scheduled, parse_scheduled_id(id))
+        del self.model.scheduled[id]
+
+    @precondition(lambda self: self.model.scheduled)
+    @rule(data=st.data())
+    def publish_scheduled(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.model.scheduled)))
+        one, model = self.model.scheduled[id], self.model
+        if model.refuses(one.topic, 1):
+            with pytest.raises(LogFull):
+                self.call(self.broker.publish_scheduled, parse_scheduled_id(id))
+            return
+        del model.scheduled[id]
+        self.call(self.broker.publish_scheduled, parse_scheduled_id(id))
+        self.settle()
+        if candidates := model.hand_out(model.append(one.topic, one.body, one.for_one, retain=True, ttl=one.ttl)):
+            takers = [n for n in candidates if one.body in self.live[n][1].got]
+            assert len(takers) == 1, f"{one.body} is for one, and went to {takers}"
+            model.readers[takers[0]].got.append(one.body)
+        model.trim(one.topic)
+
+    @invariant()
+    def what_is_scheduled_is_what_was_neither_published_nor_cancelled(self) -> None:
+        page = self.run(answered(self.broker.schedule, None, None, 1_000))
+        assert [(str(one.id), one.first.envelope.topic, one.first.bodies[0].decode()) for one in page.publishes] == [
+            (id, one.topic, one.body) for id, one in self.model.scheduled.items()
+        ]
+
+    @rule(topic=st.sampled_from(TOPICS))
+    def topic_is_paused_and_resumed(self, topic: str) -> None:
+        if topic in self.model.topics():
+            self.call(self.broker.pause, topic, True)
+            with pytest.raises(TopicPaused):
+                self.run(self.published([draft(topic, b"never")]))
+            self.call(self.broker.pause, topic, False)
 
     async def published(self, drafts: list[Draft]) -> None:
         await self.broker.publish(drafts)
