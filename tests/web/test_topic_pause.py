@@ -81,6 +81,17 @@ async def test_what_dies_waits_in_its_group_while_the_dead_letter_topic_is_pause
     assert (group["dead"], group["dead_letters"]["waiting"]) == (0, 1)
 
 
+@pytest.mark.parametrize("below", ["pause", "resume", "messages/x-1/copy"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_another_method_is_refused_there_and_makes_no_topic(
+    http: httpx.AsyncClient, topic: str, below: str, method: str
+) -> None:
+    answer = await http.request(method, f"/topics/{topic}/{below}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    listed = await http.get("/topics", params={"match": f"{topic}/**"})
+    assert listed.json()["topics"] == []
+
+
 async def test_a_topic_that_is_not_there_cannot_be_paused(http: httpx.AsyncClient, topic: str) -> None:
     for verb in ("pause", "resume"):
         assert (await http.post(f"/topics/{topic}/{verb}")).status_code == 404
