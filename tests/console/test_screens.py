@@ -19,7 +19,9 @@ SCREENS = {
     "groups": "billing",
     "group/orders.eu/billing": "leased",
     "group/orders.eu/billing?state=ready": "ready",
-    "scheduled": "Scheduled",
+    "scheduled": "Publish now",
+    "subscribers": "Subscribers",
+    "tokens": "Tokens",
 }
 
 
