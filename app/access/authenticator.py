@@ -10,7 +10,7 @@ may have signed it, about 0.1 ms. So invalid tokens never lock out a valid one.
 import logging
 import re
 import time
-from asyncio import TimerHandle, get_running_loop
+from asyncio import TimerHandle, get_running_loop, sleep
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -18,7 +18,7 @@ from functools import partial
 from hmac import compare_digest
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeVar
 
-from ..errors import Unauthorised
+from ..errors import TokensUnreadable, Unauthorised
 from ..net.file_status import FileStatus
 from ..net.sockets import is_loopback
 from .grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
@@ -154,6 +154,25 @@ class Authenticator:
     def check_file(self) -> None:
         """Check the file now."""
         self._check(self.clock(), retry=True)
+
+    async def newest_file(self) -> TokenFile | None:
+        """The file as it is now, read as a whole; None if the server has none. Raises TokensUnreadable."""
+        self.check_file()
+        while self.file is not None and self.file.reading:  # noqa: ASYNC110  # a callback of the loop reads on
+            await sleep(0)
+        if self.file is not None and self.file.error is not None:
+            raise TokensUnreadable(str(self.file.error))
+        return self.file
+
+    @property
+    def has_keys(self) -> bool:
+        """True if there can be signed tokens, which are in no file."""
+        return self._keys is not None
+
+    def remove_unstored(self, name: str) -> None:
+        """No longer accept tokens of this name that are in no file."""
+        if self.file is not None:
+            self._apply(self.file, partial(self.file.remove_unstored, name))
 
     def add_unstored(self, entry: Entry) -> None:
         """Accept a token that is in no file."""

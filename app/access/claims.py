@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from ..errors import PlainmqError, Unauthorised
+from ..errors import OptionInvalid, PlainmqError, Unauthorised
 from ..errors.wording import in_words
 from .grant import EVERYTHING, Grant, Patterns, Right
 
@@ -30,8 +30,8 @@ class Rights(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Grant(name, **held, expires=expires)
 
 
-class ClaimsInvalid(PlainmqError):
-    code = "claims_invalid"
+class ClaimsInvalid(OptionInvalid):
+    """Has the code of its base class."""
 
 
 R = TypeVar("R", bound=Rights)

@@ -11,16 +11,26 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import msgspec
 
-from ..errors import PlainmqError
+from ..errors import PlainmqError, Refused, TokenExists, TokenLimit
 from ..errors.wording import in_words, quoted
 from ..messages.json_keys import repeated_key
 from .claims import Name, Rights, checked
 from .grant import Grant
-from .private_files import PRIVATE, FileInvalid, append_private, check_mode, check_place, read_with_mode
+from .private_files import (
+    PRIVATE,
+    FileInvalid,
+    append_line,
+    check_mode,
+    check_place,
+    locked,
+    read_with_mode,
+    rewrite,
+)
 
 PREFIX: Final = "pmq_"  # so that people and secret scanners recognise a token
 MAX_TOKENS: Final = 10_000
@@ -97,6 +107,20 @@ class TokenFile:
         """Accept a token that is in no file, until this process ends."""
         self._unstored[entry.digest] = entry.read()
         self._set_grants()
+
+    def is_stored(self, grant: Grant) -> bool:
+        """False for a token that is in no file."""
+        return grant.origin not in self._unstored
+
+    def remove_unstored(self, name: str) -> None:
+        """No longer accept tokens of this name that are in no file."""
+        self._unstored = {digest: grant for digest, grant in self._unstored.items() if grant.name != name}
+        self._set_grants()
+
+    @property
+    def known(self) -> Mapping[bytes, Grant]:
+        """The parsed lines; it never changes, so other threads may read it."""
+        return self._by_line
 
     def refresh(self, retry: bool = True) -> None:
         """Read the file if it has changed; `error` says what is wrong with it. The grant of an unchanged line stays the
@@ -263,25 +287,47 @@ def make_token(path: Path, name: str, rights: Rights, expires: float | None = No
 def show_token(path: Path, name: str, rights: Rights, expires: float | None, show: Callable[[str], object]) -> None:
     """The same; one that could not be shown is not in the file. Raises also what `show` raises."""
     token, entry = new_token(name, rights, expires)
-    _check_new(path, entry)
+    _check_new(path, entry, {})
     check_place(path)
     show(token)
     try:
         add_token(path, entry)
-    except FileInvalid as error:
+    except (FileInvalid, Refused) as error:
         raise FileInvalid(f"{error}; the token that was shown is not good") from None
 
 
-def add_token(path: Path, entry: Entry) -> None:
-    """Add an entry to the file. Raises FileInvalid."""
-    _check_new(path, entry)
-    append_private(path, msgspec.json.encode(entry))
+def add_token(path: Path, entry: Entry, known: Mapping[bytes, Grant] = MappingProxyType({})) -> None:
+    """Add an entry to the file. `known`: lines that need not be parsed. Raises FileInvalid, TokenExists, TokenLimit."""
+    with locked(path) as file:
+        _check_new(path, entry, known)
+        append_line(path, file, msgspec.json.encode(entry))
 
 
-def _check_new(path: Path, entry: Entry) -> None:
+def remove_token(path: Path, name: str, known: Mapping[bytes, Grant] = MappingProxyType({})) -> bool:
+    """Take the token of this name out of the file. False if there is none. Raises FileInvalid."""
     if _state(path) is None:
-        return
-    file = TokenFile(path)
-    file.read_whole()
-    if file.named(entry.name):
-        raise FileInvalid(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
+        return False
+    with locked(path) as file:
+        tokens = _read(path, known)
+        kept = [line + b"\n" for line, token in tokens.items() if token.name != name]
+        if len(kept) < len(tokens):
+            rewrite(path, file, b"".join(kept))
+        return len(kept) < len(tokens)
+
+
+def _check_new(path: Path, entry: Entry, known: Mapping[bytes, Grant]) -> None:
+    tokens = {} if _state(path) is None else _read(path, known)
+    if any(token.name == entry.name for token in tokens.values()):
+        raise TokenExists(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
+    if len(tokens) >= MAX_TOKENS:
+        raise TokenLimit(f"{path} has {len(tokens)} tokens already, and may have no more")
+
+
+def _read(path: Path, known: Mapping[bytes, Grant]) -> dict[bytes, Grant]:
+    """The tokens of all lines. Raises FileInvalid."""
+    data, mode = read_with_mode(path)
+    check_mode(path, mode)
+    found: dict[bytes, Grant] = {}
+    for _ in _all_lines(path, data.splitlines(), known, found):
+        pass
+    return found

@@ -405,6 +405,40 @@ class Ticket(msgspec.Struct, frozen=True):
     expires: str
 
 
+class Token(msgspec.Struct, frozen=True):
+    """A token of the server's file: for each right the topics and patterns it applies to, and when it `expires` (None:
+    never). `stored`: False for one that ends with the server; `own`: it is the client's."""
+
+    name: str
+    publish: list[str]
+    subscribe: list[str]
+    consume: list[str]
+    admin: list[str]
+    view: list[str]
+    expires: str | None
+    stored: bool = True
+    own: bool = False
+
+
+class NewToken(Token, frozen=True, kw_only=True):
+    """A token that was created: only here it is shown."""
+
+    token: str
+
+
+class TokenPage(msgspec.Struct, frozen=True):
+    """Tokens by name, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+
+    tokens: list[Token]
+    next: str | None
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self.tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
 class Line(msgspec.Struct, frozen=True):
     """A retained message as the server wrote it, in JSON without a line end."""
 

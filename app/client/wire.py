@@ -1,12 +1,23 @@
 """The wire format of paths and options."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 Duration = str | float | timedelta  # such as `30s`; a number is seconds
 Time = str | datetime  # such as `2026-12-24T18:00:00Z`; a datetime needs its zone
 Since = str | datetime | timedelta  # such as `earliest`, `last:10`, `10m` or an id
+
+
+class TokenRights(TypedDict, total=False):
+    """For each right, the topics and patterns that it applies to."""
+
+    publish: Sequence[str]
+    subscribe: Sequence[str]
+    consume: Sequence[str]
+    admin: Sequence[str]
+    view: Sequence[str]
 
 
 def duration(value: Duration) -> str:
@@ -41,3 +52,8 @@ def topic_path(topic: str, *rest: str) -> str:
     """`topics/TOPIC/...`. A segment of one or two dots is escaped: it would be resolved, and lead to another topic."""
     path = [f"topics/{quote(topic, errors='surrogateescape')}", *(quote(word, safe="") for word in rest)]
     return "/".join(path).replace("/.", "/%2E")
+
+
+def token_path(name: str) -> str:
+    """`tokens/NAME`"""
+    return f"tokens/{quote(name, safe='')}".replace("/.", "/%2E")

@@ -23,6 +23,10 @@ PlainmqError
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they are sent
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: another worker has the message, or gets it
+│   ├── TokenExists          another token has this name
+│   ├── TokensUnused         a token for a server that asks nobody for one
+│   ├── Lockout              a change of tokens that would lock its client out
+│   ├── TokenLimit           one token more than the server may have
 │   ├── TopicLimit           one topic more than the server may have
 │   ├── GroupLimit           one group more than a topic may have
 │   ├── RateLimited          more requests than one client may make in this time
@@ -125,6 +129,22 @@ class NotFound(Refused):
 
 class LeaseExpired(Refused):
     code = "lease_expired"
+
+
+class TokenExists(Refused):
+    code = "token_exists"
+
+
+class TokensUnused(Refused):
+    code = "tokens_unused"
+
+
+class Lockout(Refused):
+    code = "lockout"
+
+
+class TokenLimit(Refused):
+    code = "token_limit"
 
 
 class TopicLimit(Refused):

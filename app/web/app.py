@@ -28,6 +28,7 @@ from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
 from .api.subscribers import list_subscribers
+from .api.tokens import delete_token, list_tokens, post_token
 from .api.topics import delete_topic, get_topic, list_topics, pause_topic, put_topic, resume_topic
 from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
@@ -35,6 +36,7 @@ from .middleware.origin import OriginCheck, Rules
 from .middleware.security_headers import SecurityHeaders
 from .middleware.upgrade import Upgrades
 from .permissions import (
+    ADMINISTER,
     CHANGE,
     GROUP_STATE,
     INSPECT,
@@ -93,6 +95,9 @@ ROUTES = [
     ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
     ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
+    ProtectedRoute("GET", "/tokens", list_tokens, ADMINISTER),
+    ProtectedRoute("POST", "/tokens", post_token, ADMINISTER),
+    ProtectedRoute("DELETE", "/tokens/{name:path}", delete_token, ADMINISTER),
     ProtectedRoute("POST", "/tickets", post_ticket, KNOWN),
     ProtectedRoute("GET", "/session", get_session, KNOWN),
     ProtectedRoute("POST", "/session", post_session, KNOWN),

@@ -210,6 +210,9 @@ class Place:
 
     def __init__(self, http: httpx.Client) -> None:
         self.topic = f"m.{uuid4().hex}"
+        self.token = f"t{uuid4().hex}"
+        self.new_token = {"name": self.token, "view": ["a"]}
+        self.has_token = False  # it was made to be revoked
         self.http = http
         path = f"/topics/{self.topic}"
         self.id = http.post(f"{path}/messages", content=b"x").json()["id"]
@@ -221,9 +224,16 @@ class Place:
         group = self.http.get(f"/topics/{self.topic}/groups/g").json()
         return topic["messages"], group["leased"]
 
+    def keeps_its_token(self) -> bool:
+        """True if it is there, or was not there before either."""
+        listed = self.http.get("/tokens", params={"after": self.token[:-1], "limit": 1}).json()["tokens"]
+        return self.has_token == (self.token in [token["name"] for token in listed])
+
     def request(self, door: ProtectedRoute) -> dict[str, Any]:
         (method,) = (door.methods or set()) - {"HEAD"}
-        path = door.path.replace(":path", "").format(topic=self.topic, id=self.id, group="g", file="main.js")
+        path = door.path.replace(":path", "").format(
+            topic=self.topic, id=self.id, group="g", file="main.js", name=self.token
+        )
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
@@ -232,7 +242,10 @@ class Place:
         if path.startswith("/scheduled/"):
             later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]
             path = path.replace(self.id, later)
-        return {"method": method, "url": path, "params": params, "json": ids}
+        if path.startswith("/tokens/") and not self.has_token:
+            self.http.post("/tokens", json=self.new_token).raise_for_status()
+            self.has_token = True
+        return {"method": method, "url": path, "params": params, "json": self.new_token if path == "/tokens" else ids}
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +287,7 @@ class Visit:
 
     def check_that_nothing_was_done(self) -> None:
         assert self.place.state() == (1, 1)
+        assert self.place.keeps_its_token()
 
     def ticket(self) -> str:
         ticket: str = self.known.post("/tickets").json()["ticket"]

@@ -9,11 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from app.access.private_files import FileInvalid, append_private
+from app.access.private_files import FileInvalid
 from app.access.tokens import TokenFile
 from app.messages.json_keys import repeated_key
 from app.tcp.dialects.base import BadArguments
 from app.tcp.dialects.json_objects import AnyLine, JsonDialect
+from tests.access.keys import put
 from tests.harness import ServerProcess, http_client, start_server
 from tests.line_client import Lines, lines
 
@@ -120,7 +121,7 @@ async def test_an_index_beyond_all_indices_is_an_index_and_a_setting_beyond_its_
 
 def test_a_token_with_a_key_twice_is_refused(tmp_path: Path) -> None:
     line = {"name": "a", "sha256": "0" * 64, "publish": ["x"]}
-    append_private(tmp_path / "tokens", json.dumps(line)[:-1].encode() + b', "publish": ["**"]}')
+    put(tmp_path / "tokens", json.dumps(line)[:-1].encode() + b', "publish": ["**"]}')
     with pytest.raises(FileInvalid, match=r"line 1 of .* is not a token: 'publish' is given twice"):
         TokenFile(tmp_path / "tokens").read_whole()
 

@@ -16,11 +16,12 @@ import msgspec
 import pytest
 
 from app.access.claims import Name
-from app.access.private_files import FileInvalid, append_private
+from app.access.private_files import FileInvalid
 from app.access.tokens import Hash, TokenFile
 from app.errors.wording import cause, in_words, quoted
 from app.tcp.dialects.python_literals import AnyLine
 from app.web.api.groups import Deliveries
+from tests.access.keys import put
 from tests.cli.commands import run
 from tests.harness import ServerProcess, start_server
 from tests.line_client import Lines, lines
@@ -245,7 +246,7 @@ async def refused(peer: Lines, line: str) -> str:
 def test_a_line_of_the_file_of_tokens_is_refused_in_words(tmp_path: Path) -> None:
     for number, wrong in enumerate(({"name": 1}, {"name": "a", "sha256": 1}, {"name": ""}, {"name": "a", "x": 1}, [])):
         path = tmp_path / str(number)
-        append_private(path, json.dumps(wrong).encode())
+        put(path, json.dumps(wrong).encode())
         with pytest.raises(FileInvalid) as caught:
             TokenFile(path).read_whole()
         assert not OF_PROGRAMMERS.search(str(caught.value))

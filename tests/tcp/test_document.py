@@ -10,11 +10,11 @@ import pytest
 
 from app import errors
 from app.access.authenticator import Authenticator
-from app.access.private_files import append_private
 from app.access.tokens import TokenFile
 from app.messages import lease
 from app.tcp import subscriptions
 from app.tcp.dialects import base, detect, json_objects, python_literals, text
+from tests.access.keys import put
 from tests.harness import OPEN
 from tests.tcp.peer import serving
 
@@ -38,7 +38,7 @@ async def test_each_transcript_holds(transcript: str) -> None:
 async def test_each_transcript_of_a_guest_holds_where_a_token_is_required(transcript: str, tmp_path: Path) -> None:
     (token,) = set(re.findall(r"> auth (\S+)", transcript))
     line = {"name": "sensors", "sha256": sha256(token.encode()).hexdigest(), "publish": ["rooms.**"]}
-    append_private(tmp_path / "tokens", json.dumps(line).encode())
+    put(tmp_path / "tokens", json.dumps(line).encode())
     await _play(transcript, Authenticator(file=TokenFile(tmp_path / "tokens")))
 
 

@@ -20,6 +20,7 @@ from ..answers import (
     JobState,
     Line,
     Message,
+    NewToken,
     Page,
     Published,
     Result,
@@ -31,6 +32,7 @@ from ..answers import (
     Stats,
     SubscriberPage,
     Ticket,
+    TokenPage,
     TopicPage,
     TopicSort,
     TopicState,
@@ -39,7 +41,7 @@ from ..connection import Connection
 from ..feed import Feed
 from ..publishing import Options, When
 from ..runners import AsyncRunner
-from ..wire import Duration, Since, Time, duration, given, position, scheduled_path, topic_path
+from ..wire import Duration, Since, Time, TokenRights, duration, given, position, scheduled_path, token_path, topic_path
 from ..working import Ids, Verb, Work, WorkQueue
 from .items import AsyncStream, AsyncWorker
 
@@ -452,3 +454,29 @@ class AsyncClient:
     async def check_ready(self) -> None:
         """Raises Unavailable, with the reason, if the server is stopping or cannot store messages."""
         await self._runner.run(self._connection.insist, "GET", "readyz")
+
+    # Tokens
+
+    async def tokens(self, *, after: str | None = None, limit: int = 100) -> TokenPage:
+        """At most `limit` tokens of the server's file (1,000), by name. Pass the page's `next` as `after` to read on.
+        Tokens are managed with the right `admin` on `**`."""
+        query = given(after=after, limit=limit)
+        return await self._runner.run(self._connection.read, TokenPage, "GET", "tokens", params=query)
+
+    async def create_token(
+        self, name: str, *, expires: Duration | None = None, **rights: Unpack[TokenRights]
+    ) -> NewToken:
+        """Create a token with these rights, each a list of topics and patterns. Only the answer has the token itself.
+        Raises RequestRefused if there is one of this name; also if a repeated request finds it created: revoke it then.
+
+            made = await client.create_token("sensors", publish=["rooms.**"], expires="30d")
+        """
+        body = given(name=name, expires=None if expires is None else duration(expires), **rights)
+        return await self._runner.run(self._connection.read, NewToken, "POST", "tokens", json=body)
+
+    async def revoke_token(self, name: str, *, own: bool = False) -> None:
+        """Revoke a token: its streams end, and its requests are refused. `own`: also if it is this client's. Raises
+        NotFound if there is none; also if a repeated request finds it revoked."""
+        await self._runner.run(
+            self._connection.insist, "DELETE", token_path(name), params={"own": "true"} if own else {}
+        )

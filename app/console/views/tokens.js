@@ -1,7 +1,7 @@
 /** Tokens by name and rights: make one, and revoke one. */
 
 import { html, nothing } from '../vendor/lit-html.js'
-import { ask, get, send } from '../api.js'
+import { ask, pages, send } from '../api.js'
 import { problemNote, table, time } from '../ui.js'
 import { Screen } from './screen.js'
 
@@ -16,12 +16,15 @@ export class Tokens extends Screen {
 
   constructor(app) {
     super(app)
-    this.tokens = []
+    this.tokens = null
     this.made = null
   }
 
   async load() {
-    this.tokens = (await get('tokens')).tokens
+    if (this.made && this.app.session.anonymous) return // where a token is needed from now on, an answer of 401 would take the new one off the screen
+    const tokens = []
+    for await (const page of pages('tokens', 'tokens')) tokens.push(...page)
+    this.tokens = tokens
   }
 
   async create(event) {
@@ -40,17 +43,24 @@ export class Tokens extends Screen {
   }
 
   async revoke(token) {
-    const agreed = await this.app.dialogs.confirm({
-      title: `Revoke ${token.name}?`, text: 'Its streams end at once, and its requests are refused.', action: 'Revoke', word: token.name,
-    })
-    if (agreed) await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`), `${token.name} is revoked.`)
+    const what = token.own ? 'It is your own: you will be logged out.' : 'Its streams end at once, and its requests are refused.'
+    const agreed = await this.app.dialogs.confirm({ title: `Revoke ${token.name}?`, text: what, action: 'Revoke', word: token.name })
+    const parameters = token.own ? { own: 'true' } : {}
+    if (agreed) {
+      await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`, { parameters }), `${token.name} is revoked.`)
+    }
+    this.refresh()
+  }
+
+  copied() {
+    this.made = null
     this.refresh()
   }
 
   view() {
     const admin = this.app.session.may('admin')
     const columns = [
-      { title: 'Name', cell: token => token.name },
+      { title: 'Name', cell: token => html`${token.name}${token.own ? ' (yours)' : ''}${token.stored ? '' : ' (until the server ends)'}` },
       ...Object.keys(RIGHTS).map(right => ({ title: right, cell: token => (token[right] ?? []).join(', ') || '–' })),
       { title: 'Expires', cell: token => (token.expires ? time(token.expires) : 'never') },
       { title: '', cell: token => (admin ? html`<button class="danger" @click=${() => this.revoke(token)}>Revoke …</button>` : nothing) },
@@ -58,15 +68,15 @@ export class Tokens extends Screen {
     return html`<h1>Tokens</h1>
       ${problemNote(this.problem)}
       ${this.made ? html`<section class="made" role="alert"><p>This is the token of <b>${this.made.name}</b>. It is shown only now:</p>
-        <pre tabindex="0">${this.made.token}</pre><button @click=${() => { this.made = null; this.app.redraw() }}>I have copied it</button></section>` : nothing}
-      ${table('Tokens', columns, this.tokens, { empty: 'There are no tokens: nobody is asked for one.' })}
+        <pre tabindex="0">${this.made.token}</pre><button @click=${() => this.copied()}>I have copied it</button></section>` : nothing}
+      ${this.tokens ? table('Tokens', columns, this.tokens, { empty: 'There are no tokens in the file of the server.' }) : nothing}
       ${admin ? this.form() : nothing}`
   }
 
   form() {
     return html`<details><summary>Make a token</summary>
       <form class="fields" @submit=${event => this.create(event)}>
-        <label>Name <input name="name" required maxlength="64"></label>
+        <label>Name <input name="name" required maxlength="128"></label>
         ${Object.entries(RIGHTS).map(([right, meaning]) => html`<label>${right}: ${meaning} <input name=${right} placeholder="patterns, such as orders.** or **"></label>`)}
         <label>Expires in <input name="expires" placeholder="never, or such as 30d"></label>
         <button class="primary">Make</button>
