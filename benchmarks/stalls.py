@@ -5,9 +5,9 @@
 Starts `plainmq serve` with each engine and fills it: one topic with 300,000 messages, each in a run of its own, and
 10,000 topics with one message. Then a process publishes to another topic every 5 ms, while this one makes each request
 with its most expensive arguments. A row has the time that the request took, the longest wait of a publish meanwhile,
-and the most CPU time that the server, and its event loop, used during one of these waits: no turn of the loop takes
-longer than that. On a machine with other work, rely on the last two; the row `nothing` shows the noise. Requests that
-change nothing are made twice, and the lower figures count. ROW: words; only rows whose name has one of them are run.
+the most CPU time that the server used during one of these waits, and the most CPU time of a turn of the event loop, or
+two (publish_probe.py). On a machine with other work, rely on the last two; the row `nothing` shows the noise. Requests
+that change nothing are made twice, and the lower figures count. ROW: words; only rows whose name has one of them run.
 """
 
 import argparse
@@ -287,7 +287,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for engine in ("memory", "sqlite"):
             if options.engine in {None, engine}:
-                print(f"{engine:56s}{'took':>13s}{'longest wait':>13s}{'server CPU':>13s}{'loop CPU':>13s}")  # noqa: T201
+                print(f"{engine:56s}{'took':>13s}{'longest wait':>13s}{'server CPU':>13s}{'turn CPU':>13s}")  # noqa: T201
                 url = engine if engine == "memory" else f"sqlite://{folder}/log.db"
                 with filled(url, options.messages, options.topics, "--topic-idle", "30m") as (client, probe):
                     for row in rows:
