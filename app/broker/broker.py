@@ -26,6 +26,7 @@ from ..limits.drain import DrainSchedule
 from ..limits.quotas import Quotas, counts_as, slots_for
 from ..log.directory import ListPage, ListQuery
 from ..log.groups.listing import JobPage, JobQuery
+from ..log.groups.redrive import Redriven, RedriveTarget
 from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.schedule import ScheduledPublish, SchedulePage
@@ -373,6 +374,19 @@ class Broker:
         TopicLimit, GroupLimit, LogFull."""
         self._refuse_when_draining()
         return self.engine.configure_group(topic, group, changes, start, make)
+
+    def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
+        """Return dead letters to their group: those with these ids that are there, all or none; or all that there are
+        (None), as far as there is room. Raises Draining; fails with NotFound, LogFull, MessageTooLarge; then none has
+        returned."""
+        self._refuse_when_draining()
+        return self.engine.redrive(target, ids)
+
+    def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
+        """Hand out exactly the messages after a position (as written, and as parsed) from now on. What is leased or
+        delayed after it stays so. Raises Draining; fails with NotFound, OptionInvalid, LogFull."""
+        self._refuse_when_draining()
+        return self.engine.seek(topic, group, to)
 
     def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
         """While a group is paused it hands out nothing, also after a restart. Raises Draining; fails with NotFound."""

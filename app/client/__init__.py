@@ -5,7 +5,23 @@ of the server's code."""
 
 from .aio.client import AsyncClient
 from .aio.items import AsyncStream, AsyncWorker
-from .answers import Death, Gap, GroupState, Job, Jobs, Line, Message, Page, Published, Scheduled, Ticket, TopicState
+from .answers import (
+    Death,
+    Gap,
+    GroupState,
+    Job,
+    JobPage,
+    JobRecord,
+    Jobs,
+    Line,
+    Message,
+    Page,
+    Published,
+    Redriven,
+    Scheduled,
+    Ticket,
+    TopicState,
+)
 from .errors import (
     ClientError,
     Closed,
@@ -39,6 +55,8 @@ __all__ = [
     "GroupState",
     "InvalidRequest",
     "Job",
+    "JobPage",
+    "JobRecord",
     "Jobs",
     "LeaseExpired",
     "LimitReached",
@@ -50,6 +68,7 @@ __all__ = [
     "NotFound",
     "Page",
     "Published",
+    "Redriven",
     "RequestRefused",
     "Scheduled",
     "Stream",

@@ -216,6 +216,14 @@ class Settled(msgspec.Struct, frozen=True):
     results: dict[str, Result]
 
 
+class Redriven(msgspec.Struct, frozen=True):
+    """How many dead messages are back in their group, how many of its dead are left, and what became of each id."""
+
+    redriven: int
+    left: int
+    results: dict[str, Result] = {}
+
+
 class Retention(msgspec.Struct, frozen=True):
     """How much of a topic is retained. `max_age` is a duration such as `1d`."""
 
@@ -285,6 +293,7 @@ class GroupState(msgspec.Struct, frozen=True):
     acked: int
     dead: int
     skipped: int
+    position: str
     paused: bool
     oldest: Oldest | None
     gap: Gap | None

@@ -296,6 +296,22 @@ class Log:
         self._on_change("topic", (topic.name,))
         self.schedule_check(topic)
 
+    def hold_again(self, topic: TopicLog, counting: Counting) -> None:
+        """A group goes back. `counting`: of all messages after its new position. Raises LogFull."""
+        assert topic.unacked is not None
+        cost = counting.free * len(topic.unacked.groups) * JOB_COST
+        if self.total + cost > self.limits.total_bytes:
+            raise LogFull(
+                f"to hand out these messages of {topic.name!r} again would take {cost} bytes, more than are left: seek "
+                f"a later position, delete a topic or a group, or raise {self.limits.total_setting}"
+            )
+        self.cost += cost
+        topic.unacked.count += counting.free
+        topic.unacked.bytes += counting.free_bytes
+        topic.unacked.rewinds += 1
+        self._on_change("topic", (topic.name,))
+        self.schedule_check(topic)
+
     def remove_group(self, topic: TopicLog, name: str) -> None:
         """Remove a group. Unless it is the only one, other groups must hold all that it holds."""
         assert topic.unacked is not None

@@ -25,6 +25,8 @@ from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
 from .groups.groups import Groups
 from .groups.listing import JobListing
+from .groups.redrive import Redriving
+from .groups.seek import Seeking
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
@@ -102,6 +104,8 @@ class LogStateMachine:
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )
+        self.redriving = Redriving(self.log, self.trimmer, self.groups)
+        self.seeking = Seeking(self.log, self.trimmer, self.reading, self.groups, self.group_admin, on_change=on_change)
         self.jobs = JobListing(self.log, self.groups)
         self.directory = Directory(self.log, self.trimmer, self.groups)
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)

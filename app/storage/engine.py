@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from ..log.directory import ListPage, ListQuery
 from ..log.groups.events import GroupObserver
 from ..log.groups.listing import JobPage, JobQuery
+from ..log.groups.redrive import Redriven, RedriveTarget
 from ..log.groups.state import GroupState
 from ..log.reading import Page
 from ..log.run import Run
@@ -196,6 +197,16 @@ class Engine(ABC):
         """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
         written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, TopicLimit,
         GroupLimit or LogFull."""
+
+    @abstractmethod
+    def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
+        """Return dead letters to their group: those with these ids that are there, all or none; or all that there are
+        (None), as far as there is room. Fails with NotFound, LogFull or MessageTooLarge; then none has returned."""
+
+    @abstractmethod
+    def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
+        """Hand out exactly the messages after a position (as written, and as parsed) from now on. What is leased or
+        delayed after it stays so. Fails with NotFound, OptionInvalid or LogFull."""
 
     @abstractmethod
     def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:

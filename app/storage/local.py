@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from ..log.directory import ListPage, ListQuery
 from ..log.groups.groups import Groups
 from ..log.groups.listing import JobPage, JobQuery
+from ..log.groups.redrive import Redriven, RedriveTarget
 from ..log.groups.state import GroupState
 from ..log.reading import Page, Reading
 from ..log.schedule import ScheduledPublish, SchedulePage
@@ -205,6 +206,14 @@ class LocalEngine(Engine):
         return self._work_in_slices(
             lambda core, now: core.group_admin.configure(topic, group, changes, start, now, make=make)
         )
+
+    def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
+        if ids is None:
+            return self._work_in_slices(lambda core, now: core.redriving.all(target, now))
+        return self._work(lambda core, now: core.redriving.some(target, ids, now))
+
+    def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
+        return self._work_in_slices(lambda core, now: core.seeking.seek(topic, group, to, now))
 
     def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
         return self._work(lambda core, _now: core.groups.pause(topic, group, paused))

@@ -18,11 +18,12 @@ from .api.console import get_asset, get_docs, get_root
 from .api.consume import ack, extend, nack, pull, release, skip, stream_work
 from .api.copy import copy_message
 from .api.description import openapi_json, openapi_yaml
-from .api.groups import delete_group, get_group, list_groups, pause_group, put_group, resume_group
+from .api.groups import delete_group, get_group, list_groups, pause_group, put_group, resume_group, seek_group
 from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
 from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
+from .api.redrive import redrive
 from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publish_scheduled
 from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
@@ -70,6 +71,8 @@ ROUTES = [
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/release", release, RELEASE),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/skip", skip, OPERATE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/redrive", redrive, OPERATE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/seek", seek_group, OPERATE),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pause", pause_group, OPERATE),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/resume", resume_group, OPERATE),
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),

@@ -237,7 +237,9 @@ class Place:
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
-        ids = {"ids": [self.id]} if path.rpartition("/")[2] in {"ack", "nack", "extend", "release", "skip"} else None
+        with_ids = {"ack", "nack", "extend", "release", "skip", "redrive"}
+        ids: dict[str, Any] | None = {"ids": [self.id]} if path.rpartition("/")[2] in with_ids else None
+        ids = {"to": "latest"} if path.endswith("/seek") else ids
         params |= {"to": f"{self.topic}.copy"} if path.endswith("/copy") else {}
         if path.startswith("/scheduled/"):
             later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]

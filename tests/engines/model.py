@@ -23,6 +23,11 @@ class Entry:
     state: State
     dead: bool = False
     origin: tuple[str, str] = ("", "")  # of a dead one: the topic and the group that gave it up
+    group: str | None = None  # of a redriven one: the only group that has it
+
+    @property
+    def for_all(self) -> bool:
+        return not self.for_one and self.group is None
 
 
 @dataclass
@@ -75,6 +80,8 @@ class ModelGroup:
     acked: set[int] = field(default_factory=set)
     dead: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
+    attempts: int = 0  # the greatest number so far
+    replayed: tuple[int, int] = (0, 0)  # up to which message, and how many attempts it may have had
     counts: Counter[str] = field(default_factory=Counter)  # of what was acked, dead and skipped since it was made
 
     def __post_init__(self) -> None:
@@ -83,6 +90,10 @@ class ModelGroup:
     @property
     def done(self) -> set[int]:
         return self.acked | self.dead | self.skipped
+
+    def first_work(self, seq: int) -> Work:
+        until, attempts = self.replayed
+        return Work(seq, attempts, attempts) if seq <= until else Work(seq)
 
     def staged(self, *stages: str) -> list[Work]:
         return sorted((work for work in self.works.values() if work.stage in stages), key=lambda work: work.seq)
@@ -161,6 +172,8 @@ class Model:
                 entry.state = "gone"
                 for group in self.of(entry.topic):
                     group.works.pop(entry.seq, None)
+        for group in self.groups.values():
+            self.goes_on(group)
         for topic in {entry.topic for entry in self.entries}:
             self.trim(topic)
         due = [(work.until, key) for key, group in self.groups.items() if (work := group.next())]
@@ -182,7 +195,7 @@ class Model:
     def held(self, entry: Entry) -> bool:
         groups = self.of(entry.topic)
         done = any(entry.seq in group.done and entry.seq <= group.cursor for group in groups)
-        return not entry.for_one and (self.wanted(entry) or (entry.dead and not done))
+        return entry.group is not None or (not entry.for_one and (self.wanted(entry) or (entry.dead and not done)))
 
     def wanted(self, entry: Entry) -> bool:
         return any(entry.seq > group.cursor or entry.seq in group.works for group in self.of(entry.topic))
@@ -204,7 +217,7 @@ class Model:
         return [
             entry
             for entry in self.entries[group.cursor :]
-            if entry.topic == group.topic and entry.state == "kept" and not entry.for_one
+            if entry.topic == group.topic and entry.state == "kept" and entry.for_all
             if entry.seq not in group.works and entry.seq not in group.done
         ]
 
@@ -215,12 +228,13 @@ class Model:
             for state, stages in (("ready", ["ready"]), ("leased", ["leased"]), ("delayed", ["delayed", "dying"]))
         }
         of["ready"] = sorted([*of["ready"], *(entry.seq for entry in self.fresh(group))])
-        of["dead"] = [
-            entry.seq
-            for entry in self.entries
-            if entry.state == "kept" and entry.topic == group.dead_letter and entry.origin == (group.topic, group.name)
-        ]
+        of["dead"] = self.dead_of(group)
         return of
+
+    def dead_of(self, group: ModelGroup) -> list[int]:
+        origin = group.topic, group.name
+        kept = [entry for entry in self.entries if entry.state == "kept" and entry.topic == group.dead_letter]
+        return [entry.seq for entry in kept if entry.origin == origin]
 
     def configure(self, group: ModelGroup, ack_timeout: float, max_deliveries: int, dead_letter: str) -> None:
         group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, max_deliveries, dead_letter
@@ -230,12 +244,13 @@ class Model:
 
     def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
         leased: list[Work] = []
-        for work in (*group.staged("ready"), *(Work(entry.seq) for entry in self.fresh(group))):
+        for work in (*group.staged("ready"), *(group.first_work(entry.seq) for entry in self.fresh(group))):
             if len(leased) == count or group.paused:
                 break
             group.works[work.seq] = work
             self.goes_on(group)
             work.attempt += 1
+            group.attempts = max(group.attempts, work.attempt)
             work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
             leased.append(work)
         self.bury(group)
@@ -248,7 +263,7 @@ class Model:
         passed = [
             entry.seq
             for entry in self.entries[group.cursor :]
-            if entry.topic == group.topic and (not fresh or entry.seq < fresh[0].seq)
+            if entry.topic == group.topic and entry.for_all and (not fresh or entry.seq < fresh[0].seq)
             if entry.seq in group.works or entry.seq in group.done
         ]
         group.cursor = max([group.cursor, *passed])
@@ -259,7 +274,9 @@ class Model:
         self, group: ModelGroup, action: Action, seq: int, attempt: int | None, seconds: float | None
     ) -> Outcome:  # fmt: skip
         entry = self.entries[seq - 1] if 0 < seq <= self.head else None
-        if entry is None or entry.topic != group.topic or entry.state != "kept" or entry.for_one:
+        if entry is None or entry.topic != group.topic or entry.state != "kept":
+            return Outcome.UNKNOWN
+        if not entry.for_all and seq not in group.works:
             return Outcome.UNKNOWN
         if seq in group.done:
             is_done = action is Action.SKIP or (seq not in group.dead and action is Action.ACK)
@@ -294,11 +311,54 @@ class Model:
 
     def finish(self, group: ModelGroup, seq: int, how: Literal["acked", "dead", "skipped"]) -> None:
         """The group is done with the message."""
-        group.works.pop(seq, None)
-        getattr(group, how).add(seq)
         group.counts[how] += 1
+        if self.forget(group, seq):
+            return
+        getattr(group, how).add(seq)
         self.goes_on(group)
         self.settled(seq)
+
+    def forget(self, group: ModelGroup, seq: int) -> bool:
+        """It is no job any more; whether it was for this group alone, so that it is gone."""
+        group.works.pop(seq, None)
+        entry = self.entries[seq - 1]
+        if entry.group is not None:
+            entry.state = "gone"
+            self.trim(entry.topic)
+        return entry.group is not None
+
+    def redrive(self, group: ModelGroup, seqs: list[int], rate: float | None) -> None:
+        for number, seq in enumerate(seqs):
+            dead = self.entries[seq - 1]
+            dead.state = "gone"
+            for other in self.of(dead.topic):
+                other.works.pop(seq, None)
+            entry = self.append(group.topic, dead.body, for_one=False, retain=True, ttl=None)
+            entry.group = group.name
+            due = self.now + (number / rate if rate else 0.0)
+            group.works[entry.seq] = Work(entry.seq, stage="delayed" if due > self.now else "ready", until=due)
+        for other in self.of(group.dead_letter):
+            self.goes_on(other)
+        self.trim(group.dead_letter)
+        self.trim(group.topic)
+
+    def seek(self, group: ModelGroup, to: int) -> None:
+        """All up to `to` is done, and all after it is not, but for what is leased or delayed."""
+        for seq in [seq for seq in group.works if seq <= to]:
+            self.forget(group, seq)
+        if to < group.cursor:
+            group.replayed = max(group.replayed[0], group.cursor), group.attempts
+            for done in (group.acked, group.dead, group.skipped):
+                done -= {seq for seq in done if seq > to}
+            if to <= group.begin:
+                group.begin, group.gone = to, self.lost(TopicFilter([group.topic])) > to
+        group.cursor = to
+        for entry in self.entries[group.begin : to]:
+            if entry.topic == group.topic and entry.for_all and entry.state == "kept":
+                if entry.seq not in group.done:
+                    group.acked.add(entry.seq)
+                self.settled(entry.seq)
+        self.goes_on(group)
 
     def bury(self, group: ModelGroup) -> None:
         for work in [work for work in group.works.values() if work.stage == "dying"]:
@@ -315,7 +375,8 @@ class Model:
     def drop_group(self, group: ModelGroup) -> None:
         del self.groups[group.topic, group.name]
         for entry in self.entries:
-            if entry.topic == group.topic and entry.state == "kept" and entry.dead and not self.held(entry):
+            alone = entry.group == group.name or (entry.dead and not self.held(entry))
+            if entry.topic == group.topic and entry.state == "kept" and alone:
                 entry.state = "gone"
         self.trim(group.topic)
 
@@ -325,19 +386,21 @@ class Model:
             del self.groups[topic, group.name]
         for entry in self.entries:
             if entry.topic == topic and entry.state == "kept":
-                entry.state = "lost"
+                entry.state = "gone" if entry.group else "lost"
 
     def lost(self, topic_filter: TopicFilter) -> int:
         return max((e.seq for e in self.entries if e.state == "lost" and topic_filter.matches(e.topic)), default=0)
 
     def newest(self, topic_filter: TopicFilter, count: int) -> int:
         """The place before the newest `count` messages that are for all."""
-        kept = [e.seq for e in self.entries if e.state == "kept" and not e.for_one and topic_filter.matches(e.topic)]
+        kept = [e.seq for e in self.entries if e.state == "kept" and e.for_all and topic_filter.matches(e.topic)]
         return kept[-count:][0] - 1 if kept[-count:] and count else self.head
 
     def read_on(self, reader: ModelReader, gap: str | None = None) -> None:
         """Everything a reader finds from its cursor to the head; it is live then."""
-        kept = [e for e in self.entries if e.state == "kept" and reader.topic_filter.matches(e.topic)]
+        kept = [
+            e for e in self.entries if e.state == "kept" and e.group is None and reader.topic_filter.matches(e.topic)
+        ]
         behind = [entry for entry in kept if entry.for_one and entry.seq <= reader.cursor]
         ahead = [entry for entry in kept if entry.seq > reader.cursor]
         lost = self.lost(reader.topic_filter)

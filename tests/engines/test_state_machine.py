@@ -28,6 +28,7 @@ from app.fanout.subscriber import Subscriber
 from app.log.directory import ListQuery
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobPage, JobQuery
+from app.log.groups.redrive import Redriven, RedriveTarget
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Delivery, Draft, Id, Scheduled
@@ -138,6 +139,10 @@ def some_group(machine: "Machine") -> bool:
 def some_history(machine: "Machine") -> bool:
     """Enough has happened for an end to be worth a step."""
     return machine.model.head > 8
+
+
+def some_dead(machine: "Machine") -> bool:
+    return any(machine.model.dead_of(group) for group in machine.model.groups.values())
 
 
 def some_lease(machine: "Machine") -> bool:
@@ -487,6 +492,40 @@ class Machine(RuleBasedStateMachine):
             assert outcome == self.model.settle(group, action, id.message.seq, id.attempt, seconds)
         else:
             assert outcome is Outcome.UNKNOWN
+        self.deal()
+
+    @precondition(some_dead)
+    @rule(data=st.data(), every=st.booleans(), rate=st.sampled_from([None, 1.0]))
+    def redrive(self, data: st.DataObject, every: bool, rate: float | None) -> None:
+        model = self.model
+        group = data.draw(st.sampled_from([group for _, group in sorted(model.groups.items()) if model.dead_of(group)]))
+        dead = model.dead_of(group)
+        seqs = dead if every else data.draw(st.lists(st.sampled_from(dead), min_size=1, unique=True).map(sorted))
+        ids = None if every else [Id(self.broker.epoch, seq) for seq in (*seqs, model.head + 1)]
+        target = RedriveTarget(group.topic, group.name, group.dead_letter, rate)
+        if model.refuses(group.topic, len(seqs)):
+            with pytest.raises(LogFull):
+                self.run(self.redriven(target, ids))
+            return
+        assert self.run(self.redriven(target, ids)) == Redriven(seqs, len(dead) - len(seqs))
+        model.redrive(group, seqs, rate)
+        self.deal()
+
+    async def redriven(self, target: RedriveTarget, ids: list[Id] | None) -> Redriven:
+        return await self.broker.redrive(target, ids)
+
+    @precondition(some_group)
+    @rule(data=st.data())
+    def seek(self, data: st.DataObject) -> None:
+        group = self.any_group(data)
+        to = data.draw(st.integers(0, self.model.head))
+        starts: dict[str, tuple[Start, int]] = {
+            "after": (After(Id(self.broker.epoch, to)), to), "earliest": (EARLIEST, 0),
+            "latest": (LATEST, self.model.head),
+        }  # fmt: skip
+        start, position = starts[data.draw(st.sampled_from(["after", *starts]))]
+        self.call(self.broker.seek, group.topic, group.name, ("somewhere", start))
+        self.model.seek(group, position)
         self.deal()
 
     @precondition(some_group)

@@ -22,12 +22,12 @@ from app.log.groups.records import GroupSettings
 from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.log import Log
 from app.log.reading import Reading
-from app.log.run import DEATH_COST, EXPIRY_COST, HEADERS_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST
+from app.log.run import DEATH_COST, EXPIRY_COST, HEADERS_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST, REDRIVE_COST
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.log.trimmer import Trimmer
 from app.messages.lease import Action, Lease, LeaseId, Outcome
-from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Id
+from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Id, Redrive
 from app.messages.position import LATEST
 from app.messages.topic import TopicFilter
 from app.telemetry.counters import Counters
@@ -115,6 +115,15 @@ def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: L
         log.accept([draft("a.dead", b"", death=death)], float(n) / COUNT)
 
     assert 0.4 * DEATH_COST < grown(bury) - grown(lambda n: log.accept([draft("b", b"")], float(n))) < DEATH_COST
+
+
+def test_a_redriven_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
+    def work(n: int) -> None:
+        back = Redrive("g" * 16, f"k3f9a2xq-{n}")
+        log.accept([draft("a", b"", redrive=back)], float(n) / COUNT)
+
+    bare = grown(lambda n: log.accept([draft("b", b"")], float(n)))
+    assert 0.4 * REDRIVE_COST < grown(work) - bare < REDRIVE_COST
 
 
 def test_headers_take_no_more_than_they_are_counted_for(log: Log) -> None:

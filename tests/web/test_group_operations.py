@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import http_client, start_server
+from tests.event_stream import stream
+from tests.harness import ServerProcess, http_client, start_server
 from tests.web.test_groups import Group, code, data
 
 
@@ -160,3 +161,231 @@ async def test_a_pause_outlasts_a_restart(tmp_path: Any) -> None:
 async def test_only_a_group_that_is_there_is_paused(group: Group, verb: str) -> None:
     await group.publish("a")
     assert code(await group.http.post(f"{group.path}/{verb}")) == (404, "not_found")
+
+
+# Redrive
+
+
+async def bury(group: Group, *bodies: str, reason: str = "no paper") -> list[str]:
+    """Messages that are dead in the group. Their ids, in this order."""
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    ids = await group.publish(*bodies)
+    await group.pull(max=len(ids))
+    await group.settle("nack", *ids, reason=reason)
+    return ids
+
+
+async def dead(group: Group) -> list[dict[str, Any]]:
+    query = {"topic": group.topic, "group": "g", "state": "dead"}
+    found: list[dict[str, Any]] = (await group.http.get("/jobs", params=query)).json()["jobs"]
+    return found
+
+
+async def redrive(group: Group, *ids: str, rate: int | None = None) -> dict[str, Any]:
+    query = {} if rate is None else {"rate": rate}
+    body = {"ids": ids} if ids else {"all": True}
+    answer = await group.http.post(f"{group.path}/redrive", params=query, json=body)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+async def test_dead_messages_return_to_their_group_with_new_attempts(group: Group) -> None:
+    ids = await bury(group, "a", "b")
+    assert await redrive(group) == {"redriven": 2, "left": 0}
+    jobs = await group.pull(max=9)
+    assert [(job["data"], job["attempt"], job["original"]) for job in jobs] == [("a", 1, ids[0]), ("b", 1, ids[1])]
+    assert await group.settle("ack", jobs[0]["lease"]) == {jobs[0]["lease"]: "done"}
+    assert await group.counters("leased", "acked", "dead") == (1, 1, 2)
+    assert await dead(group) == []
+    assert (await group.http.get(f"/topics/{group.topic}.dead/messages")).json()["messages"] == []
+
+
+async def test_some_return_and_repeating_it_returns_none_twice(group: Group) -> None:
+    await bury(group, "a", "b", "c")
+    first, second, _ = [job["id"] for job in await dead(group)]
+    assert await redrive(group, second, "other-1") == {
+        "redriven": 1, "left": 2, "results": {second: "done", "other-1": "unknown"}
+    }  # fmt: skip
+    assert await redrive(group, second) == {"redriven": 0, "left": 2, "results": {second: "unknown"}}
+    assert (await redrive(group, first, second))["results"] == {first: "done", second: "unknown"}
+    assert data(await group.pull(max=9)) == ["b", "a"]
+
+
+async def test_nobody_else_sees_them_again(group: Group, server: ServerProcess) -> None:
+    other = Group(group.http, group.topic, "h")
+    await other.http.put(other.path)
+    await bury(group, "a")
+    (seen,) = await other.pull()
+    await other.settle("ack", seen["lease"])
+    async with stream(server, f"/topics/{group.topic}/stream") as events:
+        await redrive(group)
+        await group.publish("b")
+        assert await events.data(1) == ["b"]
+    assert data(await other.pull(max=9)) == ["b"]
+    page = (await group.http.get(f"/topics/{group.topic}/messages")).json()["messages"]
+    assert data(page) == ["a", "b"]
+    assert data(await group.pull(max=9)) == ["a", "b"]
+
+
+async def test_a_redriven_message_that_is_done_leaves_nothing_behind(group: Group) -> None:
+    await bury(group, "a")
+    await redrive(group)
+    assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 2
+    (job,) = await group.pull()
+    await group.settle("ack", job["id"])
+    assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 1
+
+
+async def test_what_dies_again_says_what_it_was_first(group: Group) -> None:
+    (first,) = await bury(group, "a")
+    for _ in range(2):
+        await redrive(group)
+        (job,) = await group.pull()
+        await group.settle("nack", job["id"], reason="still no paper")
+        (letter,) = await dead(group)
+        assert (letter["original"], letter["dead"]["id"], letter["dead"]["reason"]) == (first, first, "still no paper")
+    assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 1
+
+
+async def test_a_rate_spreads_them_over_time(group: Group) -> None:
+    await bury(group, *"abc")
+    assert (await redrive(group, rate=1))["redriven"] == 3
+    assert await group.counters("ready", "delayed") == (1, 2)
+    assert data(await group.pull(max=9)) == ["a"]
+    assert data(await group.pull(max=9, wait="10s")) == ["b"]
+
+
+async def test_the_headers_type_and_event_come_back_too(group: Group) -> None:
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    headers = {"X-Plainmq-Colour": "blue", "Content-Type": "application/json"}
+    answer = await group.http.post(f"/topics/{group.topic}/messages?event=made", content=b"{}", headers=headers)
+    await group.pull()
+    await group.settle("nack", answer.json()["id"])
+    await redrive(group)
+    (job,) = await group.pull()
+    assert (job["event"], job["content_type"], job["headers"]) == ("made", "application/json", {"colour": "blue"})
+
+
+async def test_without_room_none_returns(group: Group) -> None:
+    await bury(group, "a", "b")
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 2})
+    await group.publish("c")
+    answer = await group.http.post(f"{group.path}/redrive", json={"all": True})
+    assert code(answer) == (507, "log_full")
+    assert len(await dead(group)) == 2
+    assert await group.counters("ready", "dead") == (1, 2)
+
+
+async def test_the_dead_of_a_group_that_is_gone_stay(group: Group) -> None:
+    await bury(group, "a")
+    await group.http.delete(group.path)
+    assert code(await group.http.post(f"{group.path}/redrive", json={"all": True})) == (404, "not_found")
+    assert len((await group.http.get(f"/topics/{group.topic}.dead/messages")).json()["messages"]) == 1
+
+
+async def test_with_the_group_its_redriven_messages_go(group: Group) -> None:
+    await bury(group, "a", "b")
+    await redrive(group)
+    await group.http.delete(group.path)
+    assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 2
+    await group.http.put(group.path)
+    assert data(await group.pull(max=9)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("body", ["{}", '{"ids":[]}', '{"all":false}', '{"all":true,"ids":["a-1"]}', '{"ids":["x"]}'])
+async def test_a_redrive_says_which(group: Group, body: str) -> None:
+    await bury(group, "a")
+    assert code(await group.http.post(f"{group.path}/redrive", content=body)) == (400, "option_invalid")
+    assert len(await dead(group)) == 1
+
+
+# Seek
+
+
+async def seek(group: Group, to: str) -> dict[str, Any]:
+    answer = await group.http.post(f"{group.path}/seek", json={"to": to})
+    assert answer.status_code == 200, answer.text
+    state: dict[str, Any] = answer.json()
+    return state
+
+
+async def test_a_replay_hands_out_again_what_was_done(group: Group) -> None:
+    ids = await group.publish(*"abc")
+    await group.pull(max=3)
+    await group.settle("ack", *ids)
+    state = await seek(group, "earliest")
+    assert (state["ready"], state["acked"], state["position"]) == (3, 3, f"{ids[0].partition('-')[0]}-0")
+    assert [(job["data"], job["attempt"]) for job in await group.pull(max=9)] == [("a", 2), ("b", 2), ("c", 2)]
+    assert await group.settle("ack", f"{ids[0]}-1") == {f"{ids[0]}-1": "expired"}  # it is of before the replay
+    await group.settle("ack", *ids)
+    assert data(await group.pull()) == []
+    await seek(group, ids[1])
+    assert data(await group.pull(max=9)) == ["c"]
+
+
+async def test_what_is_leased_stays_leased_when_the_group_goes_back(group: Group) -> None:
+    ids = await group.publish(*"abcd")
+    await group.pull(max=3)
+    await group.settle("ack", ids[0], ids[2])
+    assert (await seek(group, "earliest"))["ready"] == 3
+    assert data(await group.pull(max=9)) == ["a", "c", "d"]
+    assert await group.settle("ack", *ids) == dict.fromkeys(ids, "done")
+    assert await group.counters("ready", "leased", "lag") == (0, 0, 0)
+
+
+async def test_an_ack_of_a_job_ahead_of_the_position_counts(group: Group) -> None:
+    ids = await group.publish(*"abc")
+    await group.pull(max=3)
+    await group.settle("ack", ids[0], ids[1])
+    await seek(group, "earliest")
+    assert await group.settle("ack", ids[2]) == {ids[2]: "done"}
+    assert (await group.state())["ready"] == 2
+    assert data(await group.pull(max=9)) == ["a", "b"]
+
+
+async def test_a_leap_forgets_what_is_before_it(group: Group) -> None:
+    ids = await group.publish(*"abcd")
+    (leased, *_) = await group.pull(max=2)
+    state = await seek(group, ids[2])
+    assert (state["ready"], state["leased"], state["position"]) == (1, 0, ids[2])
+    assert await group.settle("nack", leased["lease"]) == {leased["lease"]: "expired"}
+    assert data(await group.pull(max=9)) == ["d"]
+
+
+async def test_latest_leaves_only_what_is_to_come(group: Group) -> None:
+    await group.http.put(group.path)
+    await group.publish(*"abc")
+    assert (await seek(group, "latest"))["lag"] == 0
+    await group.publish("d")
+    assert data(await group.pull(max=9)) == ["d"]
+
+
+async def test_a_time_is_where_its_messages_begin(group: Group) -> None:
+    ids = await group.publish(*"ab")
+    page = (await group.http.get(f"/topics/{group.topic}/messages")).json()["messages"]
+    await group.pull(max=9)
+    await group.settle("ack", *ids)
+    await seek(group, page[0]["time"])
+    assert data(await group.pull(max=9)) == ["a", "b"]
+
+
+async def test_a_leap_gives_room_back_and_a_replay_takes_it(group: Group) -> None:
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 2})
+    await group.http.put(group.path)
+    await group.publish("a", "b")
+    assert code(await group.http.post(f"/topics/{group.topic}/messages", content="c")) == (507, "log_full")
+    await seek(group, "latest")
+    await group.publish("c")
+    await seek(group, "earliest")
+    assert code(await group.http.post(f"/topics/{group.topic}/messages", content="d")) == (507, "log_full")
+    assert data(await group.pull(max=9)) == ["b", "c"]
+
+
+@pytest.mark.parametrize("to", ["somewhere", "other-1", "{epoch}-99999999"])
+async def test_a_seek_goes_to_a_place_in_the_log(group: Group, to: str) -> None:
+    (id,) = await group.publish("a")
+    await group.pull()
+    to = to.format(epoch=id.partition("-")[0])
+    assert code(await group.http.post(f"{group.path}/seek", json={"to": to})) == (400, "option_invalid")
+    assert await group.counters("leased") == (1,)

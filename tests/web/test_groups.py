@@ -481,7 +481,7 @@ async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group)
     assert (answer.status_code, answer.json()) == (200, await group.state())
     assert answer.json() == {
         "topic": group.topic, "group": "g", "lag": 0, "ready": 0, "leased": 0, "delayed": 0, "acked": 0, "dead": 0,
-        "skipped": 0, "paused": False,
+        "skipped": 0, "paused": False, "position": answer.json()["position"],
         "oldest": None, "gap": None, "rate": 0, "workers": 0, **settings,
         "dead_letters": {"kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0},
     }  # fmt: skip

@@ -25,6 +25,7 @@ from ..answers import (
     NewToken,
     Page,
     Published,
+    Redriven,
     Result,
     Sample,
     Scheduled,
@@ -305,6 +306,17 @@ class Client:
         """Never hand these messages out again in this group, whatever became of them so far."""
         return self._settle(topic, group, "skip", ids)
 
+    def redrive(
+        self, topic: str, group: str, ids: str | Iterable[str] | None = None, *, rate: int | None = None
+    ) -> Redriven:
+        """Return dead messages to this group, and to no other: those with these ids, which `jobs(..., "dead")` shows
+        (1,000 at most, all or none of those that are there), or all of them (None). Their attempts begin anew. `rate`:
+        how many of them become ready in a second. To repeat it does nothing twice. It needs the right to `admin` on the
+        topic and on its dead-letter topic."""
+        body = {"all": True} if ids is None else {"ids": [ids] if isinstance(ids, str) else [*ids]}
+        path = topic_path(topic, "groups", group, "redrive")
+        return self._runner.run(self._connection.read, Redriven, "POST", path, params=given(rate=rate), json=body)
+
     def jobs(
         self, topic: str, group: str, state: JobState = "ready", *, after: str | None = None, limit: int = 100
     ) -> JobPage:
@@ -404,6 +416,12 @@ class Client:
         change = given(start=begin, ack_timeout=timeout, max_deliveries=max_deliveries, dead_letter=dead_letter)
         path = topic_path(topic, "groups", group)
         return self._runner.run(self._connection.read, GroupState, "PUT", path, json=change)
+
+    def seek(self, topic: str, group: str, to: Since) -> GroupState:
+        """Hand out exactly the messages after `to` from now on: an id, a time, `earliest` for all again, `latest` for
+        only new ones. What is leased or delayed after it stays so."""
+        path = topic_path(topic, "groups", group, "seek")
+        return self._runner.run(self._connection.read, GroupState, "POST", path, json={"to": position(to)})
 
     def pause_group(self, topic: str, group: str) -> GroupState:
         """Hand out nothing until the group is resumed, also after a restart. What is leased can be settled."""

@@ -60,7 +60,7 @@ class GroupAdmin:
             begin = Cursor(0, 0, "earliest")
         counting = Counting(begin.seq)
         if make and name not in self._groups.of(topic):
-            counting = yield from self._count(topic, begin.seq)
+            counting = yield from self.count(topic, begin.seq)
         group = self._groups.of(topic).get(name)
         if group is None and not make:
             raise NotFound(
@@ -103,10 +103,10 @@ class GroupAdmin:
             ahead += further
         return topic in reached
 
-    def _count(self, topic: str, begin: int) -> Slices[Counting]:
-        """Count the messages of a new group that begins there."""
+    def count(self, topic: str, begin: int) -> Slices[Counting]:
+        """Count the messages of a group that is to begin there."""
         while topic_log := self._log.topics.get(topic):
-            counting, groups = Counting(begin), [*self._groups.of(topic).values()]
+            counting, holders = Counting(begin), self._holders(topic)
             counters = self._log.counters.setdefault(topic, [])
             counters.append(counting)
             try:
@@ -116,9 +116,15 @@ class GroupAdmin:
                 counters.remove(counting)
                 if not counters:
                     self._log.counters.pop(topic, None)
-            if self._log.topics.get(topic) is topic_log and [*self._groups.of(topic).values()] == groups:
+            if self._log.topics.get(topic) is topic_log and self._holders(topic) == holders:
                 return counting
         return Counting(begin)
+
+    def _holders(self, topic: str) -> tuple[int, list[Group]]:
+        """What decides which messages are held, besides messages that are released: the groups, and how often one of
+        them went back."""
+        unacked = self._log.existing(topic).unacked
+        return (0, []) if unacked is None else (unacked.rewinds, [*unacked.groups.values()])
 
     def _make(
         self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, counting: Counting, *, now: float

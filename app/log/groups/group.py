@@ -23,7 +23,7 @@ from ...messages.position import Gap
 from ..deadlines import Deadlines
 from ..meter import Meter
 from .job import BACKOFF, InFlight, JobState
-from .records import GroupRecord, GroupSettings
+from .records import GroupRecord, GroupSettings, Replay
 from .settled_ahead import NONE_AHEAD
 from .size import EMPTY_SIZE, RECENT_DEAD_COST, SHORT_TOPIC, Size
 
@@ -36,32 +36,10 @@ _OPERATORS: Final = frozenset({Action.RELEASE, Action.SKIP})
 
 class Group:
     __slots__ = (
-        "_deadlines",
-        "_job_bytes",
-        "_newest_job",
-        "_requeued",
-        "acked",
-        "acks",
-        "ahead",
-        "begin",
-        "closing",
-        "counted_size",
-        "cursor",
-        "dead",
-        "dead_letter_pending",
-        "dirty",
-        "ended_leases",
-        "gap",
-        "jobs",
-        "leased",
-        "passed",
-        "paused",
-        "postponed",
-        "reach",
-        "recent_dead",
-        "redriven",
-        "settings",
-        "skipped",
+        "_deadlines", "_job_bytes", "_newest_job", "_requeued", "acked", "acks", "ahead", "attempts", "begin",
+        "closing", "counted_size", "cursor", "dead", "dead_letter_pending", "dirty", "ended_leases", "gap",
+        "jobs", "leased", "passed", "paused", "postponed", "reach", "recent_dead", "redriven", "replay",
+        "settings", "skipped",
     )  # fmt: skip
 
     def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
@@ -84,6 +62,8 @@ class Group:
         self.acks = Meter()
         self.dead = 0
         self.skipped = 0
+        self.attempts = 0  # the greatest number of an attempt so far
+        self.replay: Replay | None = None
         self.redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
         self._newest_job = 0  # the last of `jobs` while they are sorted by seq; _UNSORTED otherwise
         self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
@@ -96,7 +76,7 @@ class Group:
     def record(self) -> GroupRecord:
         return GroupRecord(
             self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing,
-            self.skipped, self.paused,
+            self.skipped, self.paused, self.attempts, self.replay,
         )  # fmt: skip
 
     @classmethod
@@ -106,6 +86,7 @@ class Group:
         group = cls(note.settings, note.begin, note.gap)
         group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
         group.closing, group.skipped, group.paused = note.closing, note.skipped, note.paused
+        group.attempts, group.replay = note.attempts, note.replay
         for seq in [seq for seq, job in records.items() if job.settled]:
             group.ahead = group.ahead.with_one(seq)
         group.jobs = jobs = {seq: job for seq, job in records.items() if not job.settled}
@@ -200,16 +181,30 @@ class Group:
         consumer, for people."""
         job = self.jobs.get(seq)
         if job is None:
-            job = InFlight()
+            before = self.replay.attempts if self.replay is not None and seq <= self.replay.until else 0
+            job = InFlight(before, before)
             self._add(seq, job)
             self.cursor = seq
             self.passed += 1
         job.attempt += 1
+        self.attempts = max(self.attempts, job.attempt)
         job.expires, job.bound, job.holder, job.since = expires, bound, holder, now
         self.leased += 1
         self.dirty[seq] = None
         self._deadlines.set(seq, expires)
         return job.attempt
+
+    def rewind(self, seq: int, passed: int, gap: Gap | None) -> None:
+        """Hand out every message after `seq` again, except jobs. `passed`: what it would be without jobs. `gap`: the
+        messages after `seq` that are gone."""
+        for settled in [*self.ahead]:
+            self.ahead.discard(settled)
+            self.dirty[settled] = None
+        self.reach = max(self.reach, self.cursor)
+        self.replay = Replay(max(self.cursor, self.replay.until if self.replay else 0), self.attempts)
+        self.cursor, self.begin = seq, min(self.begin, seq)
+        self.passed = passed + sum(place > seq and not job.redriven for place, job in self.jobs.items())
+        self.gap = gap if self.cursor == self.begin else gap or self.gap
 
     def _add(self, seq: int, job: InFlight) -> None:
         self._newest_job = seq if not self.jobs or seq > self._newest_job else _UNSORTED

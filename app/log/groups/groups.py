@@ -117,6 +117,10 @@ class Groups:
         """Hand out nothing until the group is resumed. Leases stay as they are, and can be settled. Raises NotFound."""
         self.existing(topic, name).paused = paused
         self._on_change("group", (topic, name))
+        self.wake(topic, name)
+
+    def wake(self, topic: str, name: str) -> None:
+        """The group may have messages to hand out."""
         self._events.ready[topic, name] = None
 
     def close(self, topic: str, name: str, group: Group) -> None:
@@ -142,6 +146,7 @@ class Groups:
             acked=group.acked,
             dead=group.dead,
             skipped=group.skipped,
+            position=f"{self._log.epochs.of(group.cursor)}-{group.cursor}",
             paused=group.paused,
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,

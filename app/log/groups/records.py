@@ -30,6 +30,14 @@ class GroupSettings(msgspec.Struct, frozen=True):
     max_deliveries: int = 10
 
 
+class Replay(msgspec.Struct, frozen=True):
+    """A group has gone back. Messages up to the seq `until` may have been handed out before, at most `attempts` times:
+    their attempts go on from there, so that no lease has the id of an earlier one."""
+
+    until: int
+    attempts: int
+
+
 class GroupRecord(msgspec.Struct, frozen=True):
     """The stored state of a group, without its jobs. The fields are those of Group."""
 
@@ -43,3 +51,5 @@ class GroupRecord(msgspec.Struct, frozen=True):
     closing: bool = False
     skipped: int = 0
     paused: bool = False
+    attempts: int = 0
+    replay: Replay | None = None

@@ -23,7 +23,7 @@ class GroupState(msgspec.Struct, frozen=True):
     `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `acked`, `dead` and `skipped`
     count from the group's creation, and `rate` is the number of acks a second, now. `oldest` is the id of the oldest
     unacked message, `oldest_time` its time (Unix seconds). `gap`: the messages that were already removed from the topic
-    when the group was created.
+    when the group was created, or went back. `position`: the id up to which every message was handed out once.
     """
 
     topic: str
@@ -34,6 +34,7 @@ class GroupState(msgspec.Struct, frozen=True):
     acked: int
     dead: int
     skipped: int
+    position: str
     paused: bool
     oldest: str | None
     oldest_time: float | None

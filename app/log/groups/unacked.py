@@ -70,7 +70,7 @@ class UnackedIndex:
     messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
     hand out those of them that it has not `passed`."""
 
-    __slots__ = ("_passed", "_released", "_scanned", "accepted", "bytes", "count", "dead", "groups")
+    __slots__ = ("_passed", "_released", "_scanned", "accepted", "bytes", "count", "dead", "groups", "rewinds")
 
     def __init__(
         self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, accepted: int = 0,
@@ -81,6 +81,7 @@ class UnackedIndex:
         self.count = count
         self.bytes = nbytes
         self.accepted = accepted
+        self.rewinds = 0  # how often a group went back, so that messages are held again
         self._passed = 0  # the scan position of retention
         self._released: list[int] = []  # a heap of the messages that were released behind it
         self._scanned = 0  # held messages that the last call of removable() passed

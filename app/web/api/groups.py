@@ -45,6 +45,12 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     dead_letter: str | None = None
 
 
+class Seek(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a seek."""
+
+    to: str
+
+
 async def list_groups(request: Request) -> Response:
     """A page of the groups of all topics that match."""
     broker: Broker = request.app.state.broker
@@ -96,6 +102,16 @@ async def _pause(request: Request, paused: bool) -> Response:
     return json_answer(_record(await broker.group(*names)))
 
 
+async def seek_group(request: Request) -> Response:
+    """Hand out exactly the messages after a position."""
+    broker: Broker = request.app.state.broker
+    read_options(request, {})
+    names = names_of(request)
+    word = (await read_json(request, Seek, 'a position such as {"to":"earliest"}')).to
+    await broker.seek(*names, (word, parse_start(word)))
+    return json_answer(_record(await broker.group(*names)))
+
+
 def _group(request: Request) -> tuple[str, str]:
     """The topic and the group of the path; not of a path below a topic `x/groups`."""
     read_options(request, {})
@@ -115,6 +131,7 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "acked": state.acked,
         "dead": state.dead,
         "skipped": state.skipped,
+        "position": state.position,
         "paused": state.paused,
         "oldest": _oldest(state),
         "gap": state.gap,

@@ -1,0 +1,93 @@
+"""kill -9 in the middle of a redrive, while workers work: no dead message is lost, and none returns twice."""
+
+import asyncio
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from tests.harness import http_client
+from tests.storage.killed_server import Victim
+
+GROUP: Final = "/topics/jobs/groups/g"
+WORKERS: Final = 3
+
+
+class Client:
+    """Asks whichever server there is, until it answers."""
+
+    def __init__(self, victim: Victim, http: httpx.AsyncClient) -> None:
+        self._victim = victim
+        self._http = http
+
+    async def ask(self, method: str, path: str, **request: Any) -> Any:
+        while True:
+            server = await self._victim.server()
+            try:
+                answer = await self._http.request(method, server.url + path, **request)
+            except httpx.TransportError:
+                continue
+            finally:
+                self._victim.answered()
+            return answer.json()
+
+
+async def bury(client: Client, count: int) -> dict[str, str]:
+    """So many dead messages: the id and the body of each."""
+    await client.ask("PUT", GROUP, json={"max_deliveries": 1})
+    bodies = "\n".join(map(str, range(count)))
+    await client.ask("POST", "/topics/jobs/messages", content=bodies, headers={"Content-Type": "application/x-ndjson"})
+    buried: dict[str, str] = {}
+    while jobs := (await client.ask("POST", f"{GROUP}/pull?max=100&lease=1h"))["messages"]:
+        buried |= {job["id"]: job["data"] for job in jobs}
+        await client.ask("POST", f"{GROUP}/nack", json={"ids": [job["lease"] for job in jobs]})
+    await client.ask("PUT", GROUP, json={"max_deliveries": 1_000})  # a lease that a kill cuts short shall not bury it
+    return buried
+
+
+async def work(client: Client, returned: dict[str, set[str]], bodies: dict[str, str], over: asyncio.Event) -> None:
+    """Ack what has returned, and write down as what."""
+    while not over.is_set():
+        for job in (await client.ask("POST", f"{GROUP}/pull?max=20&wait=100ms&lease=1s"))["messages"]:
+            returned[job["original"]].add(job["id"])
+            bodies[job["original"]] = job["data"]
+            await client.ask("POST", f"{GROUP}/ack", json={"ids": [job["lease"]]})
+
+
+async def redrive(client: Client, dice: random.Random) -> None:
+    """In parts of any size, until none is left; each is repeated when nobody knows whether it was done."""
+    query = "topic=jobs&group=g&state=dead&limit=1000"
+    while dead := (await client.ask("GET", f"/jobs?{query}"))["jobs"]:
+        ids = [job["id"] for job in dead[: dice.randint(1, 200)]]
+        body = {"all": True} if dice.random() < 0.1 else {"ids": ids}
+        await client.ask("POST", f"{GROUP}/redrive", json=body)
+
+
+@pytest.mark.parametrize(("kills", "count"), [(3, 500), pytest.param(10, 10_000, marks=pytest.mark.slow)])
+async def test_killed_in_the_middle_each_dead_message_returns_exactly_once(
+    kills: int, count: int, tmp_path: Path
+) -> None:
+    dice, over = random.Random(22), asyncio.Event()
+    returned, bodies = defaultdict[str, set[str]](set), dict[str, str]()
+    async with Victim(tmp_path / "log.db", dice) as victim, http_client() as http:
+        client = Client(victim, http)
+        await client.ask("PUT", "/topics/jobs.dead", json={"max_messages": count})
+        buried = await bury(client, count)
+        async with asyncio.TaskGroup() as tasks:
+            redriving = tasks.create_task(redrive(client, dice))
+            for _ in range(WORKERS):
+                tasks.create_task(work(client, returned, bodies, over))
+            await victim.die(kills, answers=max(count // kills // 20, 2))
+            await redriving
+            while (state := await client.ask("GET", GROUP))["lag"]:
+                pass
+            over.set()
+        topic = await client.ask("GET", "/topics/jobs")
+        assert (await client.ask("GET", "/jobs?topic=jobs&group=g&state=dead"))["jobs"] == []
+    assert bodies == buried
+    assert {len(ids) for ids in returned.values()} == {1}
+    assert (state["dead"], topic["messages"]) == (count, count)
+    assert state["acked"] >= count
