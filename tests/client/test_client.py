@@ -4,11 +4,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from app.client import AsyncClient, ClientError, Gap, Message, Published, RequestRefused, Scheduled, Unreachable
+from app.client import (
+    AsyncClient,
+    ClientError,
+    Gap,
+    Message,
+    NotFound,
+    Published,
+    RequestRefused,
+    Scheduled,
+    Unreachable,
+)
 from app.client.waits import Waits
 from tests.clients.proxy import CUTS, EXPECTED, proxy, publish_numbers, resumed
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
@@ -438,3 +449,46 @@ async def test_a_place_that_cannot_be_read_is_refused(client: AsyncClient, topic
     with pytest.raises(RequestRefused) as caught:
         await take(client, 1, topic, since="yesterday")
     assert (caught.value.code, caught.value.status) == ("option_invalid", 400)
+
+
+# What an operator does
+
+
+async def test_lists_come_in_pages(client: AsyncClient, topic: str) -> None:
+    for name in "abc":
+        await client.publish(f"{topic}.{name}", b"x")
+        await client.set_group(f"{topic}.{name}", "g")
+    first = await client.topic_page(f"{topic}.*", limit=2)
+    rest = await client.topic_page(f"{topic}.*", limit=2, after=first.next)
+    assert [state.topic[-1] for state in [*first, *rest]] == ["a", "b", "c"]
+    groups = await client.group_page(f"{topic}.*", sort="-lag", limit=2)
+    assert (len(groups), groups.next is not None) == (2, True)
+    assert all(state.lag == 1 and not state.paused for state in groups)
+
+
+async def test_what_is_scheduled_can_be_published_now_and_cancelled(client: AsyncClient, topic: str) -> None:
+    first = await client.publish(topic, b"first", delay="2h")
+    second = await client.publish(topic, b"second", at=datetime.now(UTC) + timedelta(hours=1))
+    third = await client.publish_batch(topic, [b"1", b"2"], at="2001-01-01T00:00:00Z")
+    assert (first.scheduled, second.scheduled, third.scheduled) == (1, 1, 2)
+    listed = await client.scheduled_page(topic)
+    assert [one.text for one in listed if one.id in {first.id, second.id}] == ["second", "first"]
+    await client.cancel_scheduled(first.id)
+    with pytest.raises(NotFound):
+        await client.scheduled(first.id)
+    assert (await client.publish_scheduled(second.id)).topic == topic
+
+
+async def test_a_topic_can_be_paused_and_a_message_copied(client: AsyncClient, topic: str) -> None:
+    published = await client.publish(topic, b"x", headers={"title": "tea"})
+    copied = await client.copy(topic, published.id, f"{topic}.copy")
+    (message,) = await client.messages(f"{topic}.copy")
+    assert (message.id, message.headers) == (copied.id, {"title": "tea"})
+    assert (await client.pause_topic(topic)).paused
+    assert not (await client.resume_topic(topic)).paused
+
+
+async def test_who_is_there_and_who_one_is(client: AsyncClient, topic: str) -> None:
+    assert len(await client.subscribers(topic)) == 0
+    session = await client.session()
+    assert (session.anonymous, session.rights["view"]) == (True, ["**"])

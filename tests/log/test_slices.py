@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from app.errors import NotFound
-from app.log.directory import ListQuery
+from app.log.directory import STATE_EFFORT, TOPIC_SORTS, ListQuery
 from app.log.epochs import Epochs
 from app.log.groups.admin import RELEASE_BATCH
 from app.log.groups.group import JOB_BATCH
@@ -222,6 +222,41 @@ def test_a_list_of_topics_and_the_totals_come_in_slices(filled: Filled) -> None:
     assert len(states.items) == TOPICS
     totals, _ = filled.bounded(filled.core.totals())
     assert totals.messages == BIG + TOPICS + BIG // 10
+
+
+@pytest.mark.parametrize("names", SELECTORS.values(), ids=SELECTORS)
+@pytest.mark.parametrize("sort", TOPIC_SORTS)
+def test_a_page_of_topics_is_found_in_slices_however_it_is_sorted(filled: Filled, names: list[str], sort: str) -> None:
+    query = ListQuery(filled.topic_filter(names), sort=sort, limit=100)
+    first, _ = filled.bounded(filled.core.directory.topics(query, NOW + BIG))
+    if first.next is not None:
+        query = ListQuery(filled.topic_filter(names), sort=sort, limit=100, after=first.next)
+        second, _ = filled.bounded(filled.core.directory.topics(query, NOW + BIG))
+        assert {state.topic for state in first.items}.isdisjoint(state.topic for state in second.items)
+
+
+def test_lists_of_groups_and_of_what_is_scheduled_come_in_slices() -> None:
+    core = LogStateMachine(LIMITS, Epochs("k3f9a2xq"), MemoryMessageStore())
+    for number in range(2_000):
+        whole(core.group_admin.join(f"t.{number}", "g", NOW, make=True))
+        core.append([draft(f"t.{number}", b"x", delay=3_000.0 - number)], NOW)
+    groups, steps = _stepped(core.directory.groups(ListQuery(limit=100), NOW))
+    assert ([state.topic for state in groups.items[:2]], groups.next) == (["t.0", "t.1"], "t.1087/g")
+    assert steps >= 2_000 / SLICE + 100 / (SLICE / STATE_EFFORT)
+    page, steps = _stepped(core.schedule.page(None, None, 100))
+    assert [one.first.envelope.topic for one in page.publishes[:2]] == ["t.1999", "t.1998"]
+    assert steps >= 2_000 / SLICE
+
+
+def _stepped(slices: Slices[T]) -> tuple[T, int]:
+    """The answer, and in how many slices it came."""
+    for steps in count(1):
+        try:
+            next(slices)
+        except StopIteration as end:
+            value: T = end.value
+            return value, steps
+    raise AssertionError
 
 
 def test_a_topic_is_given_up_in_slices_and_what_comes_meanwhile_stays() -> None:
