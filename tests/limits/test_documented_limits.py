@@ -4,10 +4,10 @@ was promised."""
 import pytest
 
 from app.log import idempotency
-from app.messages import lease, message, topic
+from app.messages import headers, lease, message, topic
 from app.settings import Settings
 from app.tcp.dialects import python_literals
-from app.web.api import read
+from app.web.api import lists, read
 from app.web.fastpath import limits
 from tests.docs.pages import DOCS
 
@@ -38,6 +38,8 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
         f"an event name and an `Idempotency-Key` have at most {message.MAX_EVENT} characters",
         f"a key is remembered for {idempotency.WINDOW / 60:.0f} minutes or {idempotency.MAX_KEYS:,} keys",
         f"a page has at most {read.MOST:,} messages and about 1 MiB, a pull {lease.MAX_LEASES} messages",
+        f"a message has at most {headers.MAX_HEADERS} headers, and {headers.MAX_HEADER_BYTES >> 10} KiB of them",
+        f"scheduled messages has at most {lists.MOST:,} entries in a page",
         f"a worker has at most {lease.MAX_LEASES} messages at a time",
         f"a Python literal has at most {python_literals.MAX_LITERAL >> 10} KiB, "
         f"{python_literals.MAX_BARE:,} characters and "
