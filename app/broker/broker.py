@@ -269,6 +269,13 @@ class Broker:
         self._refuse_when_draining()
         return self.engine.pause(name, paused)
 
+    def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
+        """Delete the messages of a topic that are before a position, as written and as parsed (None: all), also those
+        that groups hold; its settings and its groups stay. The result is their number. Raises Draining; fails with
+        NotFound, OptionInvalid."""
+        self._refuse_when_draining()
+        return self.engine.purge(name, before)
+
     def drop(self, name: str) -> Future[None]:
         """Delete a topic and its messages. Raises Draining; fails with NotFound."""
         self._refuse_when_draining()

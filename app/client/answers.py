@@ -216,6 +216,12 @@ class Settled(msgspec.Struct, frozen=True):
     results: dict[str, Result]
 
 
+class Purged(msgspec.Struct, frozen=True):
+    """How many messages were deleted."""
+
+    purged: int
+
+
 class Redriven(msgspec.Struct, frozen=True):
     """How many dead messages are back in their group, how many of its dead are left, and what became of each id."""
 

@@ -12,9 +12,11 @@ from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
-from ..errors import PlainmqError, Refused
+from ..errors import OptionInvalid, PlainmqError, Refused
 from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
+from ..messages.position import After, GapReason, Start
 from ..messages.scheduled_id import ScheduledId
+from ..messages.topic import TopicFilter
 from .changes import OnChange, Records, ignore_change
 from .delayed import Delayed, Postponed
 from .directory import Directory
@@ -37,7 +39,7 @@ from .store import MessageStore
 from .topic_admin import TopicAdmin
 from .topic_log import Limits, weigh
 from .totals import Totals
-from .trimmer import Trimmer
+from .trimmer import TRIM_BATCH, Trimmer
 
 RETRY_INTERVAL: Final = 10.0  # seconds until a delayed or dead message that found no room is tried again
 DUE_BATCH: Final = 500  # due publishes that one call accepts: a few milliseconds, then other work gets its turn
@@ -317,6 +319,27 @@ class LogStateMachine:
         yield from self.group_admin.drop_all(topic)
         while not self.trimmer.remove_up_to(known, end):
             yield
+
+    def purge(self, topic: str, before: tuple[str, Start] | None, now: float) -> Slices[int]:
+        """Remove the messages of a topic that are before a position, as written and as parsed (None: all that there are
+        now), also those that groups hold; its settings and groups stay. Returns how many. Raises NotFound,
+        OptionInvalid."""
+        end, purged, over = self.log.head, 0, False
+        self.log.existing(topic)
+        if before is not None:
+            cursor = yield from self.reading.locate(TopicFilter([topic]), before[1], now)
+            if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
+                raise OptionInvalid(
+                    f"{before[0]!r} is not a position in this log: it is of another epoch, or ahead of it"
+                )
+            end = cursor.seq - isinstance(before[1], After)  # the message with this id stays
+        while not over:
+            part = self.trimmer.purge(self.log.existing(topic), end)
+            purged += part
+            over = part < TRIM_BATCH
+            self.groups.check()
+            yield
+        return purged
 
     def totals(self) -> Slices[Totals]:
         totals = Totals(self.log.total, self.log.limits.total_bytes, len(self.log.topics))

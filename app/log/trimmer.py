@@ -147,19 +147,25 @@ class Trimmer:
     def remove_up_to(self, topic: TopicLog, end: int) -> bool:
         """Remove at most TRIM_BATCH of the topic's messages up to the seq `end`. True when none is left; then the topic
         is dropped too, unless it has newer messages. Subscribers that resume there get a gap."""
-        log = self._log
-        if log.topics.get(topic.name) is not topic:  # another call has dropped it since
+        if self._log.topics.get(topic.name) is not topic:  # another call has dropped it since
             return True
+        over = self.purge(topic, end) < TRIM_BATCH
+        if over and not topic.stays:
+            self._log.drop_topic(topic)
+        return over
+
+    def purge(self, topic: TopicLog, end: int) -> int:
+        """Remove at most TRIM_BATCH of the topic's messages up to the seq `end`, also those that groups hold. Returns
+        their number. Subscribers that resume there get a gap."""
+        log = self._log
         messages, removed, left = topic.messages, list[Run](), TRIM_BATCH
         while left and messages.live and (first := messages.first).first <= end:
             before = messages.live
             removed += messages.shift(min(first.live - first.count_after(end), left))
             left -= before - messages.live
-        for run in removed if topic.unacked else ():  # a group was created since
+        for run in removed if topic.unacked else ():
             for message in run.messages:
                 log.forget_held(topic, message)
         if removed:
             log.trimmed(topic, removed)
-        if left and not topic.stays:
-            log.drop_topic(topic)
-        return left > 0
+        return TRIM_BATCH - left

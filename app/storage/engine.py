@@ -153,6 +153,12 @@ class Engine(ABC):
         NotFound."""
 
     @abstractmethod
+    def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
+        """Delete the messages of a topic that are before a position, as written and as parsed (None: all), also those
+        that groups hold; its settings and its groups stay. The result is their number. A subscriber that resumes there
+        gets a gap. Fails with NotFound or OptionInvalid."""
+
+    @abstractmethod
     def totals(self) -> Future[Totals]:
         """What the log holds."""
 

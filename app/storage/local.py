@@ -149,6 +149,9 @@ class LocalEngine(Engine):
     def drop(self, name: str) -> Future[None]:
         return self._work_in_slices(lambda core, now: core.drop(name, now))
 
+    def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
+        return self._work_in_slices(lambda core, now: core.purge(name, before, now))
+
     def totals(self) -> Future[Totals]:
         return self._ask_in_slices(lambda core, _now: core.totals(), reads=True)
 

@@ -30,7 +30,7 @@ from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
 from .api.subscribers import list_subscribers
 from .api.tokens import delete_token, list_tokens, post_token
-from .api.topics import delete_topic, get_topic, list_topics, pause_topic, put_topic, resume_topic
+from .api.topics import delete_topic, get_topic, list_topics, pause_topic, purge_topic, put_topic, resume_topic
 from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
 from .middleware.origin import OriginCheck, Rules
@@ -80,6 +80,7 @@ ROUTES = [
     ProtectedRoute("GET", "/topics/{topic:path}/messages", read_messages, READ),
     ProtectedRoute("GET", "/topics/{topic:path}/messages/{id}", read_message, READ_ONE),
     ProtectedRoute("POST", "/topics/{topic:path}/messages/{id}/copy", copy_message, READ_ONE),
+    ProtectedRoute("POST", "/topics/{topic:path}/purge", purge_topic, OPERATE),
     ProtectedRoute("POST", "/topics/{topic:path}/pause", pause_topic, OPERATE),
     ProtectedRoute("POST", "/topics/{topic:path}/resume", resume_topic, OPERATE),
     ProtectedRoute("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),

@@ -21,7 +21,7 @@ from .middleware.access_log import access_record, named
 from .query import check_name
 
 _OF_A_GROUP: Final = b"pull|ack|nack|extend|release|skip|redrive|seek|pause|resume"
-_OF_A_TOPIC: Final = rb"messages(/[^/]+(/copy)?)?|stream|pause|resume"
+_OF_A_TOPIC: Final = rb"messages(/[^/]+(/copy)?)?|stream|purge|pause|resume"
 _BELOW: Final = re.compile(rb"/topics/.+/(%b|groups/[^/]+/(%b))$" % (_OF_A_TOPIC, _OF_A_GROUP))
 
 AUTHORISE: Final = "plainmq.authorise"  # the key of the scope for the function that authorises the request again

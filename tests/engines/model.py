@@ -388,6 +388,17 @@ class Model:
             if entry.topic == topic and entry.state == "kept":
                 entry.state = "gone" if entry.group else "lost"
 
+    def purge(self, topic: str, end: int) -> int:
+        """How many messages went."""
+        gone = [entry for entry in self.entries[:end] if entry.topic == topic and entry.state == "kept"]
+        for entry in gone:
+            entry.state = "lost"
+            for group in self.of(topic):
+                group.works.pop(entry.seq, None)
+        for group in self.of(topic):
+            self.goes_on(group)
+        return len(gone)
+
     def lost(self, topic_filter: TopicFilter) -> int:
         return max((e.seq for e in self.entries if e.state == "lost" and topic_filter.matches(e.topic)), default=0)
 

@@ -397,6 +397,21 @@ class Machine(RuleBasedStateMachine):
             self.model.drop(topic)
             self.dismiss(groups)
 
+    @precondition(some_history)
+    @rule(topic=st.sampled_from(TOPICS), before=st.sampled_from([None, 0, 2, 5]))
+    def topic_is_purged(self, topic: str, before: int | None) -> None:
+        """`before`: so many messages from the newest one on stay."""
+        if topic in self.model.topics():
+            end = self.model.head if before is None else max(self.model.head - before, 0)
+            place = None if before is None else ("an id", After(Id(self.broker.epoch, end + 1)))
+            if place and end == self.model.head:
+                place = None
+            assert self.run(self.purged(topic, place)) == self.model.purge(topic, end)
+            self.deal()
+
+    async def purged(self, topic: str, before: tuple[str, Start] | None) -> int:
+        return await self.broker.purge(topic, before)
+
     # Groups
 
     @rule(

@@ -23,6 +23,7 @@ from ..answers import (
     NewToken,
     Page,
     Published,
+    Purged,
     Redriven,
     Result,
     Sample,
@@ -368,6 +369,13 @@ class AsyncClient:
         age = None if max_age is None else duration(max_age)
         change = given(max_messages=max_messages, max_bytes=max_bytes, max_age=age)
         return await self._runner.run(self._connection.read, TopicState, "PUT", topic_path(topic), json=change)
+
+    async def purge(self, topic: str, *, before: Since | None = None) -> int:
+        """Delete the messages of a topic, also those that its groups hold, or those `before` an id or a time. Its
+        settings and groups stay. Returns how many. Raises NotFound."""
+        query = given(before=None if before is None else position(before))
+        path = topic_path(topic, "purge")
+        return (await self._runner.run(self._connection.read, Purged, "POST", path, params=query)).purged
 
     async def pause_topic(self, topic: str) -> TopicState:
         """Refuse publishes to the topic, until it is resumed. Raises NotFound."""

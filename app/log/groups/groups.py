@@ -315,14 +315,18 @@ class Groups:
 
     def pass_time(self, now: float) -> None:
         """Do what is due, for a few milliseconds at most; the rest remains due."""
-        for topic in tuple(self._log.groups_to_check):
-            del self._log.groups_to_check[topic]
-            for name, group in self.of(topic).items():
-                self.refresh(topic, name, group)
+        self.check()
         for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
             group = self.existing(topic, name)
             group.pass_time(now)
             self.refresh(topic, name, group)
+
+    def check(self) -> None:
+        """Report the changes of groups that have lost messages."""
+        for topic in tuple(self._log.groups_to_check):
+            del self._log.groups_to_check[topic]
+            for name, group in self.of(topic).items():
+                self.refresh(topic, name, group)
 
     def refresh(self, topic: str, name: str, group: Group) -> None:
         """Report a group's changes: its size and dirty records, its deadline, and the events for consumers."""

@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...broker.broker import Broker, TopicInfo
+from ...errors import OptionInvalid
 from ...log.directory import TOPIC_SORTS, ListQuery
+from ...messages.position import After, Ago, Since, Start, parse_start
 from ...messages.units import format_duration, parse_duration
 from ..body import changes, read_json
 from ..permissions import topic_itself, topic_of
@@ -29,6 +31,16 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     max_messages: Amount | None = None
     max_bytes: Amount | None = None
     max_age: str | None = None
+
+
+def _before(text: str) -> tuple[str, Start]:
+    start = parse_start(text)
+    if not isinstance(start, (After, Since, Ago)):
+        raise OptionInvalid(f"before={text[:60]!a}: expected an id, a time or a duration such as 10m")
+    return text, start
+
+
+_PURGE_OPTIONS: dict[str, Parser] = {"before": _before}
 
 
 async def list_topics(request: Request) -> Response:
@@ -72,6 +84,13 @@ async def _pause(request: Request, *, paused: bool) -> Response:
     name = topic_of(request)
     await broker.pause(name, paused)
     return json_answer(_record(await broker.topic(name)))
+
+
+async def purge_topic(request: Request) -> Response:
+    """Delete messages, also those that groups hold; the settings and the groups stay."""
+    broker: Broker = request.app.state.broker
+    before = read_options(request, _PURGE_OPTIONS).get("before")
+    return json_answer({"purged": await broker.purge(topic_of(request), before)})
 
 
 def _topic(request: Request) -> str:

@@ -1,0 +1,97 @@
+"""The words of an operator in the text dialect: what is stuck, and what to do about it."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from ...errors import OptionInvalid
+from ...log.groups.job import JobState
+from ...log.groups.records import parse_group
+from ...messages.lease import parse_lease_id
+from ...messages.message import Id, parse_id
+from ...messages.position import Start, parse_start
+from ...messages.topic import parse_topic
+from .commands import Command, Jobs, Pause, Purge, Redrive, Release, Seek, Skip
+
+_BLANKS: Final = re.compile(r"[ \t]+")
+_EVERY: Final = "all"
+
+OPERATOR_USAGE: Final = {
+    "jobs": "jobs TOPIC GROUP [state]",
+    "redrive": "redrive TOPIC GROUP ID...",
+    "release": "release TOPIC GROUP ID",
+    "skip": "skip TOPIC GROUP ID",
+    "seek": "seek TOPIC GROUP POSITION",
+    "pause": "pause TOPIC [group]",
+    "resume": "resume TOPIC [group]",
+    "purge": "purge TOPIC [before]",
+}
+
+OPERATOR_HELP: Final = """\
+For an operator of groups; all but `jobs` and `release` take the right to admin:
+    jobs TOPIC GROUP [state]     show its messages, and take none; state: ready,
+                                 leased, delayed or dead
+    redrive TOPIC GROUP ID...    dead messages go back to the group; or `all`
+    release TOPIC GROUP ID       the job is ready at once, whoever has it
+    skip TOPIC GROUP ID          the group never hands the message out again
+    seek TOPIC GROUP POSITION    hand out what comes after: an id, a time,
+                                 earliest (all again) or latest (only new ones)
+    pause TOPIC [group]          hand out nothing; without a group, accept nothing
+    resume TOPIC [group]         go on
+    purge TOPIC [before]         delete the messages before an id or a time; or all"""
+
+
+def _jobs(topic: str, words: list[str]) -> Command:
+    group, state = (*words, JobState.READY)[:2]
+    if state not in [*JobState]:
+        raise OptionInvalid(f"{state[:60]!a} is not a state: expected {', '.join(JobState)}")
+    return Jobs(topic, parse_group(group), JobState(state))
+
+
+def _redrive(topic: str, words: list[str]) -> Command:
+    group, *ids = words
+    return Redrive(topic, parse_group(group), None if ids == [_EVERY] else tuple[Id, ...](map(parse_id, ids)))
+
+
+def _one(command: Callable[..., Command], topic: str, words: list[str]) -> Command:
+    group, id = words
+    return command(topic, parse_group(group), parse_lease_id(id))
+
+
+def _seek(topic: str, words: list[str]) -> Command:
+    group, to = words
+    return Seek(topic, parse_group(group), _position(to))
+
+
+def _pause(paused: bool, topic: str, words: list[str]) -> Command:
+    return Pause(topic, parse_group(words[0]) if words else None, paused)
+
+
+def _purge(topic: str, words: list[str]) -> Command:
+    return Purge(topic, _position(words[0]) if words else None)
+
+
+def _position(word: str) -> tuple[str, Start]:
+    return word, parse_start(word)
+
+
+MAX_IDS: Final = 1_000
+_PARSERS: Final[Mapping[str, tuple[int, int, Callable[[str, list[str]], Command]]]] = {
+    "jobs": (1, 2, _jobs),
+    "redrive": (2, 1 + MAX_IDS, _redrive),
+    "release": (2, 2, partial(_one, Release)),
+    "skip": (2, 2, partial(_one, Skip)),
+    "seek": (2, 2, _seek),
+    "pause": (0, 1, partial(_pause, True)),
+    "resume": (0, 1, partial(_pause, False)),
+    "purge": (0, 1, _purge),
+}
+"""For each word: how many words come after the topic, at least and at most, and what reads them."""
+
+
+def parse_operation(verb: str, topic: str, rest: str) -> Command | None:
+    """None if the number of words is wrong. Raises TopicInvalid, GroupInvalid, OptionInvalid."""
+    least, most, parse = _PARSERS[verb]
+    words = _BLANKS.split(rest) if rest else []
+    return parse(parse_topic(topic), words) if least <= len(words) <= most else None
