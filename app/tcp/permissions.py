@@ -4,7 +4,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ..access.grant import EVERYTHING, Grant, Right, authorise
-from .dialects.commands import Auth, Command, Help, Ping, Quit, Send, Settle, Subscribe, Topics, Unsubscribe, Work
+from .dialects.commands import (
+    Auth,
+    Command,
+    Help,
+    Jobs,
+    Pause,
+    Ping,
+    Purge,
+    Quit,
+    Redrive,
+    Release,
+    Seek,
+    Send,
+    Settle,
+    Skip,
+    Subscribe,
+    Topics,
+    Unsubscribe,
+    Work,
+)
 
 RequiredRight = tuple[Sequence[Right], Callable[[Any], str]]  # any of the rights, on a topic or pattern
 
@@ -13,6 +32,13 @@ REQUIRED_RIGHTS: Final[Mapping[type[Command], RequiredRight | None]] = {
     Subscribe: ((Right.SUBSCRIBE,), lambda command: command.topic),
     Work: ((Right.CONSUME,), lambda command: command.topic),
     Settle: ((Right.CONSUME,), lambda command: command.topic),
+    Jobs: ((Right.CONSUME, Right.VIEW, Right.ADMIN), lambda command: command.topic),
+    Release: ((Right.CONSUME, Right.ADMIN), lambda command: command.topic),
+    Skip: ((Right.ADMIN,), lambda command: command.topic),
+    Redrive: ((Right.ADMIN,), lambda command: command.topic),
+    Seek: ((Right.ADMIN,), lambda command: command.topic),
+    Pause: ((Right.ADMIN,), lambda command: command.topic),
+    Purge: ((Right.ADMIN,), lambda command: command.topic),
     Topics: ((Right.VIEW, Right.ADMIN), lambda _: EVERYTHING),
     Unsubscribe: None,
     Auth: None,

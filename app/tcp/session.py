@@ -1,6 +1,6 @@
 """A session of the line port: it carries out one client's commands, and owns its subscriptions and its grant."""
 
-from asyncio import CancelledError, Future, TimerHandle, get_running_loop
+from asyncio import CancelledError, Future, TimerHandle, ensure_future, get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -32,7 +32,9 @@ from .dialects.commands import (
     Work,
 )
 from .dialects.detect import BY_START, TEXT, choose
+from .dialects.operator_words import OPERATOR_HELP
 from .dialects.text import HELP, describe
+from .operations import OPERATIONS
 from .permissions import check
 from .replies import PublishReplies
 from .subscriptions import Subscriptions
@@ -287,8 +289,13 @@ class LineSession(Session):
     def _ping(self, dialect: Dialect, _command: Ping) -> None:
         self._write(dialect.success("pong"))
 
-    def _help(self, dialect: Dialect, _command: Help) -> None:
-        self._write(dialect.success(HELP))
+    def _help(self, dialect: Dialect, command: Help) -> None:
+        self._write(dialect.success(OPERATOR_HELP if command.operations else HELP))
+
+    def _operate(self, dialect: Dialect, command: Command) -> None:
+        answer = OPERATIONS[type(command)](self._broker, self._grant, command)
+        self._reply(dialect, ensure_future(answer), dialect.success)
+        self._connection.wait_for_replies()
 
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
         self._connection.set_end_reason("quit")
@@ -349,4 +356,5 @@ _HANDLERS: Final[dict[type[Command], Callable[[LineSession, Dialect, Any], None]
     Ping: LineSession._ping,
     Help: LineSession._help,
     Quit: LineSession._quit,
+    **dict.fromkeys(OPERATIONS, LineSession._operate),
 }

@@ -351,6 +351,9 @@ TEXTS: Final = {
     "words": {
         "sub": "sub {topic}", "unsub": "unsub {topic}", "pub": "pub {topic} x", "work": "work {topic} g",
         "ack": "ack {topic} g {id}", "nack": "nack {topic} g {id}", "extend": "extend {topic} g {id}",
+        "jobs": "jobs {topic} g leased", "redrive": "redrive {topic} g {id}", "release": "release {topic} g {id}",
+        "skip": "skip {topic} g {id}", "seek": "seek {topic} g earliest", "pause": "pause {topic} g",
+        "resume": "resume {topic} g", "purge": "purge {topic}",
     },
     "json": {
         "subscribe": '{{"command":"subscribe","topic":"{topic}"}}',

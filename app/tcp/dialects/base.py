@@ -26,7 +26,7 @@ class BadArguments(Refused):
     code = "bad_arguments"
 
 
-_NOT_SETTLED: Final = {
+NOT_SETTLED: Final = {
     Outcome.EXPIRED: (LeaseExpired, "the lease of {id} is over: nothing was changed"),
     Outcome.UNKNOWN: (NotFound, "group {group!r} of {topic!r} has handed out no message {id} that is still retained"),
 }
@@ -59,7 +59,7 @@ class Dialect(ABC):
         """The reply to an ack, a nack or an extend."""
         if outcome is Outcome.DONE:
             return self.success(outcome)
-        kind, sentence = _NOT_SETTLED[outcome]
+        kind, sentence = NOT_SETTLED[outcome]
         return self.error(kind(sentence.format(id=command.id, topic=command.topic, group=command.group)))
 
     def bye(self, reason: str) -> bytes:  # noqa: ARG002

@@ -5,8 +5,9 @@ from functools import lru_cache
 import msgspec
 
 from ...errors import OptionInvalid
+from ...log.groups.job import JobState
 from ...messages.lease import MAX_LEASE_SECONDS, MAX_NACK_DELAY, Action, LeaseId
-from ...messages.message import Envelope
+from ...messages.message import Envelope, Id
 from ...messages.position import Start
 from ...messages.topic import parse_topic
 from ...messages.units import format_duration, parse_duration
@@ -90,7 +91,57 @@ class Ping(Command):
 
 
 class Help(Command):
-    pass
+    """`operations`: the page for operators."""
+
+    operations: bool = False
+
+
+class Operate(Command):
+    """A command of an operator."""
+
+    topic: str
+
+
+class Jobs(Operate):
+    group: str
+    state: JobState
+
+
+class Release(Operate):
+    group: str
+    id: LeaseId
+
+
+class Skip(Operate):
+    group: str
+    id: LeaseId
+
+
+class Redrive(Operate):
+    """`ids`: of dead letters; None: all."""
+
+    group: str
+    ids: tuple[Id, ...] | None
+
+
+class Seek(Operate):
+    """`to`: as it was written, and parsed."""
+
+    group: str
+    to: tuple[str, Start]
+
+
+class Pause(Operate):
+    """A group, or the topic if `group` is None."""
+
+    group: str | None
+    paused: bool
+
+
+class Purge(Operate):
+    """`before`: as it was written, and parsed; None: all messages."""
+
+    before: tuple[str, Start] | None
 
 
 class Quit(Command):

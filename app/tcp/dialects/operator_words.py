@@ -29,17 +29,17 @@ OPERATOR_USAGE: Final = {
 }
 
 OPERATOR_HELP: Final = """\
-For an operator of groups; all but `jobs` and `release` take the right to admin:
-    jobs TOPIC GROUP [state]     show its messages, and take none; state: ready,
+For operators; most of it takes the right to admin:
+    jobs TOPIC GROUP [state]     show messages, and take none; state: ready,
                                  leased, delayed or dead
     redrive TOPIC GROUP ID...    dead messages go back to the group; or `all`
     release TOPIC GROUP ID       the job is ready at once, whoever has it
     skip TOPIC GROUP ID          the group never hands the message out again
     seek TOPIC GROUP POSITION    hand out what comes after: an id, a time,
                                  earliest (all again) or latest (only new ones)
-    pause TOPIC [group]          hand out nothing; without a group, accept nothing
+    pause TOPIC [group]          hand out nothing; a topic: accept nothing
     resume TOPIC [group]         go on
-    purge TOPIC [before]         delete the messages before an id or a time; or all"""
+    purge TOPIC [before]         delete the messages, or those before an id"""
 
 
 def _jobs(topic: str, words: list[str]) -> Command:

@@ -32,6 +32,7 @@ from .commands import (
     parse_lease,
     plain_envelope,
 )
+from .operator_words import OPERATOR_USAGE, parse_operation
 
 _BLANKS = re.compile(r"[ \t]+")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -46,8 +47,9 @@ USAGE: Final = {
     "auth": "auth TOKEN",
     "topics": "topics",
     "ping": "ping",
-    "help": "help",
+    "help": "help [operations]",
     "quit": "quit",
+    **OPERATOR_USAGE,
 }
 _SYNONYMS: Final = {
     "subscribe": "sub",
@@ -76,7 +78,7 @@ plainmq: each line is a command, in one of three dialects, in any mixture.
     auth TOKEN            present a token, if the server asks for one
     topics                list the topics
     ping                  test the connection
-    help                  this page
+    help [operations]     this page, or the commands of an operator
     quit                  close the connection
 
   JSON, for programs (send needs "delivery": "all", or "one" for one of them):
@@ -190,6 +192,13 @@ class TextDialect(Dialect):
         words = _BLANKS.split(decoded(line).strip(" \t\r"), 2)
         verb, topic, rest = (*words, "", "")[:3]
         verb = verb.lower()
+        if verb == "help" and topic.lower() == "operations":
+            return Help(operations=True)
+        if verb in OPERATOR_USAGE:
+            command = parse_operation(verb, topic, rest) if topic else None
+            if command is None:
+                raise BadArguments(f"expected: {USAGE[verb]}")
+            return command
         if verb in _WITHOUT_ARGUMENTS:
             _check_usage(verb, not topic)
             return _WITHOUT_ARGUMENTS[verb]

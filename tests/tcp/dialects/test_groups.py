@@ -354,6 +354,36 @@ async def test_text_has_nack_and_extend_too(peer: Peer, topic: str) -> None:
     assert await peer.ask(f"ack {topic} g other-1") == never.encode()
 
 
+# An operator
+
+
+async def test_an_operator_finds_a_dead_job_and_puts_it_back(peer: Peer, server: ServerProcess, topic: str) -> None:
+    (id,) = await publish(peer, topic, "wash \\t up")
+    async with http_client(server.url) as http:
+        await http.put(f"/topics/{topic}/groups/g", json={"max_deliveries": 1})
+        await http.post(f"/topics/{topic}/groups/g/pull")
+    await peer.ask(f"nack {topic} g {id} no\u202ewater")
+    assert await peer.ask(f"nack {topic} g {id} no water") == b"OK done\r\n"
+    peer.send(f"jobs {topic} g dead")
+    title, shown = await peer.lines(2)
+    assert title == b"OK jobs=1\r\n"
+    state, letter, rest = shown.decode().split(" ", 2)
+    assert (state, rest) == ("DEAD", 'reason="no water" wash \\\\t up\r\n')
+    assert await peer.ask(f"redrive {topic} g {letter} other-1") == b"OK redriven=1 left=0\r\n"
+    assert await peer.ask(f"redrive {topic} g all") == b"OK redriven=0 left=0\r\n"
+    peer.send(f"jobs {topic} g")
+    title, shown = await peer.lines(2)
+    assert (title, shown.split()[0], shown.split()[2]) == (b"OK jobs=1\r\n", b"READY", b"attempt=0")
+
+
+async def test_an_operator_pauses_a_topic(peer: Peer, topic: str) -> None:
+    await publish(peer, topic, "a")
+    assert await peer.ask(f"pause {topic}") == b"OK paused\r\n"
+    assert (await peer.ask(f"pub {topic} b")).startswith(b"ERR topic_paused ")
+    assert await peer.ask(f"resume {topic}") == b"OK resumed\r\n"
+    await publish(peer, topic, "b")
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -412,6 +442,20 @@ async def test_a_nack_says_why_in_every_dialect(
         ),
         (f"nack foo g k3-1 {'x' * 201}", "option_invalid a reason has 1 to 200 characters; this one has 201"),
         ("nack foo g k3-1 2d", "option_invalid a delay is at most 1d, not 2d"),
+        ("jobs foo", "bad_arguments expected: jobs TOPIC GROUP [state]"),
+        ("jobs foo g lost", "option_invalid 'lost' is not a state: expected ready, leased, delayed, dead"),
+        ("jobs foo g", "not_found there is no topic 'foo'"),
+        ("redrive foo g", "bad_arguments expected: redrive TOPIC GROUP ID..."),
+        (
+            "redrive foo g some",
+            "option_invalid 'some' is not a message id: expected <epoch>-<number>, such as k3f9a2-42",
+        ),
+        ("release foo g", "bad_arguments expected: release TOPIC GROUP ID"),
+        ("skip foo g k3-1", "not_found there is no topic 'foo'"),
+        ("seek foo g", "bad_arguments expected: seek TOPIC GROUP POSITION"),
+        ("pause", "bad_arguments expected: pause TOPIC [group]"),
+        ("purge foo latest", "option_invalid 'latest': expected an id, a time or a duration such as 10m"),
+        ("purge foo", "not_found there is no topic 'foo'"),
         ("extend foo g k3-1 2h", "option_invalid a lease lasts longer than 0 and at most 1h, not 2h"),
         ("extend foo g k3-1 0", "option_invalid a lease lasts longer than 0 and at most 1h, not 0"),
         (

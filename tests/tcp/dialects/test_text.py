@@ -6,6 +6,7 @@ from signal import SIGTERM
 
 import pytest
 
+from app.tcp.dialects.operator_words import OPERATOR_USAGE
 from tests.harness import DEADLINE, ServerProcess, start_server
 from tests.line_client import screen_of
 from tests.tcp.dialects.conftest import is_closed
@@ -182,6 +183,14 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
     assert [shown for shown in (*words, *json, *literals) if not any(map(str.startswith, starts, [shown] * 24))] == []
 
 
+async def test_the_page_of_an_operator_fits_a_screen_and_shows_every_word(peer: Peer) -> None:
+    peer.send("help operations", "quit")
+    lines = screen_of((await peer.rest()).decode())
+    assert lines[0].startswith("OK ")
+    starts = [line.strip() for line in lines]
+    assert [usage for usage in OPERATOR_USAGE.values() if not any(start.startswith(usage) for start in starts)] == []
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
@@ -192,8 +201,8 @@ async def test_help_fits_a_screen_of_24_by_80_and_shows_every_dialect(peer: Peer
         ("pbu foo x", "pub TOPIC TEXT..."),
         ("topic", "topics"),
         ("pong", "ping"),
-        ("hepl", "help"),
-        ("?", "help"),
+        ("hepl", "help [operations]"),
+        ("?", "help [operations]"),
         ("exit", "quit"),
     ],
 )
@@ -215,7 +224,7 @@ async def test_a_typo_gets_a_suggestion(peer: Peer, typed: str, meant: str) -> N
         ("pub foo", "bad_arguments expected: pub TOPIC TEXT..."),
         ("topics foo", "bad_arguments expected: topics"),
         ("ping pong", "bad_arguments expected: ping"),
-        ("help me", "bad_arguments expected: help"),
+        ("help me", "bad_arguments expected: help [operations]"),
         ("quit now", "bad_arguments expected: quit"),
         ("pub a.* x", f"topic_invalid 'a.*' is not a topic: {TOPIC_RULE}, without '*'"),
         (
