@@ -17,9 +17,10 @@ from starlette.applications import Starlette
 
 from .access.startup import BindScope
 from .server.build import network, origin_rules, publish_limits, running
+from .server.info import server_info
 from .server.lifespan import Lifespan
 from .server.one_process import only_process
-from .settings import SettingInvalid, load
+from .settings import SettingInvalid, load_with_sources
 from .telemetry.accesslog import AccessLog
 from .telemetry.log import LOG_WRITER, log_event, on_loop_error
 from .web.app import create_app
@@ -27,7 +28,8 @@ from .web.app import create_app
 NOT_STARTED: Final = 3  # uvicorn and gunicorn start a worker again that ends with another status, and for ever
 
 try:
-    _settings = load()
+    _loaded = load_with_sources()
+    _settings = _loaded.settings
     _network = network(_settings)
 except SettingInvalid as error:
     LOG_WRITER.open("human", "info")
@@ -48,6 +50,14 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
             yield
 
 
-app = create_app(None, None, publish_limits(_settings), origin_rules(_settings), _lifespan, network=_network)
+app = create_app(
+    None,
+    None,
+    publish_limits(_settings),
+    origin_rules(_settings),
+    _lifespan,
+    network=_network,
+    info=server_info(_loaded, counts_connections=False),
+)
 app.add_middleware(Lifespan)
 app.state.access = AccessLog(_settings.access_log)

@@ -114,7 +114,7 @@ class Broker:
         self._loop = get_running_loop()
         self.started = time()
         timing, on_leave = self._timing, self.quotas.release_slots
-        outbound = OutboundBudget(self._flow.unsent, self._loop)
+        outbound = self.outbound = OutboundBudget(self._flow.unsent, self._loop)
         self._fanout = Fanout(
             self, self._loop, timing.stall, self.counters, outbound, coalesce=timing.coalesce, on_leave=on_leave
         )
@@ -442,7 +442,7 @@ class Broker:
     def pressure(self) -> float:
         """How long refused clients should stay away, 0 to 1. It rises from 0 when half of the slots are taken (1: all),
         or when the event loop is half a second late (1: a second)."""
-        full = max(self._slots / self._max_subscribers, self.loop_lag.latest)
+        full = max(self.slots / self._max_subscribers, self.loop_lag.latest)
         return 0.0 if full <= 0.5 else min(2 * full - 1, 1.0)
 
     def drain(self, spread: float = 0.0) -> None:
@@ -470,13 +470,14 @@ class Broker:
     def _check_slots(self, count: int = 1) -> None:
         """Raises Draining, SubscriberLimit."""
         self._refuse_when_draining()
-        if self._slots + count > self._max_subscribers:
+        if self.slots + count > self._max_subscribers:
             raise SubscriberLimit(
-                f"there are {self._slots} subscribers, as many as this server has room for{counts_as(count)}"
+                f"there are {self.slots} subscribers, as many as this server has room for{counts_as(count)}"
             )
 
     @property
-    def _slots(self) -> int:
+    def slots(self) -> int:
+        """Slots of subscribers that are taken."""
         return self._fanout.slots + self._consumers.consumers + self._viewers
 
     def _age(self, aging: bool) -> float:

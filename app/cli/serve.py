@@ -30,7 +30,7 @@ def serve(**flags: str | None) -> None:
     """
     from ..server import run
 
-    run.serve(settings.load(flags))
+    run.serve(settings.load_with_sources(flags))
 
 
 @click.command(short_help="Echo every line, to check that a port can be reached.")

@@ -454,6 +454,39 @@ class TokenPage(msgspec.Struct, frozen=True):
         return len(self.tokens)
 
 
+class LimitInUse(msgspec.Struct, frozen=True):
+    """How full a limit is, in `bytes` or as a `count`. `setting`: the one that changes it."""
+
+    name: str
+    used: int
+    limit: int
+    unit: str = "count"
+    setting: str | None = None
+
+
+class SettingInForce(msgspec.Struct, frozen=True):
+    """`source`: where the value comes from: `default`, `.env`, `environment` or `flag`."""
+
+    name: str
+    value: str
+    source: str
+    help: str
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """`unready`: why the server accepts no messages; None while it does."""
+
+    version: str
+    engine: str
+    durability: str
+    epoch: str
+    started: str
+    limits: list[LimitInUse]
+    settings: list[SettingInForce]
+    draining: bool = False
+    unready: str | None = None
+
+
 class Line(msgspec.Struct, frozen=True):
     """A retained message as the server wrote it, in JSON without a line end."""
 

@@ -76,6 +76,12 @@ def available(root: Path = Path("/")) -> int:
     return min([machine, *_limits(root)])
 
 
+def resident(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process uses; 0 if that is not known."""
+    pages = _text(root / "proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
 def _limits(root: Path) -> Iterator[int]:
     """The limits of the cgroups that this process is in, of version 2 and 1."""
     mounted = root / "sys/fs/cgroup"

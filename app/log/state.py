@@ -342,7 +342,9 @@ class LogStateMachine:
         return purged
 
     def totals(self) -> Slices[Totals]:
-        totals = Totals(self.log.total, self.log.limits.total_bytes, len(self.log.topics))
+        limits = self.log.limits
+        held = limits.memory_bytes - self.log.memory_left()
+        totals = Totals(self.log.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
                 totals.messages += topic.messages.live

@@ -5,13 +5,16 @@ import msgspec
 
 class Totals(msgspec.Struct):
     """`bytes` counts bodies; `cost` is what counts against the log's limit (bytes), `cost_limit`
-    is that limit. `ready` to `dead` are the stages
+    is that limit. `held` are bytes of memory for what must be
+    in memory, of `held_limit`. `ready` to `dead` are the stages
     of a message's life in a group, as in GroupState. `dead_letters` are the dead messages that topics keep, and
     `postponed` those that wait in their groups for room in the dead-letter topic."""
 
     cost: int
     cost_limit: int
     topics: int
+    held: int = 0
+    held_limit: int = 0
     messages: int = 0
     bytes: int = 0
     groups: int = 0

@@ -23,7 +23,7 @@ import uvloop
 from ..errors import PlainmqError
 from ..limits import budget
 from ..net.sockets import BACKLOG, Names, listen, raise_open_files, reachable
-from ..settings import OPTIONS, Settings
+from ..settings import OPTIONS, Loaded, Settings
 from ..tcp.echo import serve_echo
 from ..telemetry import redact
 from ..telemetry.accesslog import AccessLog
@@ -36,22 +36,24 @@ from ..web.fastpath.protocol import Connection
 from ..web.fastpath.requests import FastPath
 from .banner import Started
 from .build import Running, http_socket, network, origin_rules, publish_limits, running, socket_options, tls_options
+from .info import server_info
 from .uvicorn_server import Server
 
 FAILED = 1  # the exit status after a start that failed, or a crash
 GC_THRESHOLD = 10_000  # new objects between two collections; a subscriber creates a dozen, and no reference cycles
 
 
-def serve(settings: Settings) -> None:
+def serve(loaded: Loaded) -> None:
     """Serve until a signal. If the start fails, raises PlainmqError or, with a log for programs,
     logs the error and exits."""
+    settings = loaded.settings
     with LOG_WRITER.writing(settings.log_format, settings.log_level):
         begun = monotonic()
         gc.set_threshold(GC_THRESHOLD)
         log_event("starting", version=__version__, pid=os.getpid(), settings=changed_settings(settings) or None)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings))
+                runner.run(_serve(loaded))
         except PlainmqError as error:
             if LOG_WRITER.human:
                 raise
@@ -69,14 +71,20 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
     return redact.settings({name: value for name, (value, default) in values.items() if value != default})
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(loaded: Loaded) -> None:
+    settings = loaded.settings
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     connections = raise_open_files()
     http_network = network(settings)  # its errors come before a token is made
     sock = http_socket(settings)
     async with running(settings) as run:
         app = create_app(
-            run.broker, run.authenticator, publish_limits(settings), origin_rules(settings), network=http_network
+            run.broker,
+            run.authenticator,
+            publish_limits(settings),
+            origin_rules(settings),
+            network=http_network,
+            info=server_info(loaded, counts_connections=True),
         )
         fast_path = FastPath(publish_limits(settings), origin_rules(settings), run.authenticator)
         request_limits = RequestLimits(

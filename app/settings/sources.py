@@ -4,9 +4,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
@@ -25,16 +26,49 @@ _SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://")
 _SERVICE_NAME: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 
 
+class Source(StrEnum):
+    """Where the value of a setting comes from."""
+
+    DEFAULT = "default"
+    ENV_FILE = ".env"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+class Loaded(NamedTuple):
+    """The settings, and by name the source of each."""
+
+    settings: Settings
+    sources: Mapping[str, Source]
+
+
 def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     """Flags override the environment, which overrides `.env`, which overrides the defaults. A flag of None is not set.
 
     Raises SettingInvalid with a sentence that names the setting.
     """
+    return load_with_sources(flags).settings
+
+
+def load_with_sources(flags: Mapping[str, str | None] | None = None) -> Loaded:
+    """The same. Raises SettingInvalid."""
     check_environment()
-    written = {**_read_env_file(), **os.environ}
-    given = {option.name: written.get(variable(option.name)) for option in OPTIONS}
-    given |= {name: value for name, value in (flags or {}).items() if value is not None}
-    return Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
+    texts: dict[str, str] = {}
+    sources = {option.name: Source.DEFAULT for option in OPTIONS}
+    for source, given in (
+        (Source.ENV_FILE, _by_name(_read_env_file())),
+        (Source.ENVIRONMENT, _by_name(os.environ)),
+        (Source.FLAG, {name: value for name, value in (flags or {}).items() if value is not None}),
+    ):
+        texts |= given
+        sources |= dict.fromkeys(given, source)
+    return Loaded(Settings(**{name: _parsed(name, text) for name, text in texts.items()}), sources)
+
+
+def _by_name(variables: Mapping[str, str]) -> dict[str, str]:
+    """The settings among these variables."""
+    names = {variable(option.name): option.name for option in OPTIONS}
+    return {name: variables[written] for written, name in names.items() if written in variables}
 
 
 def check_environment() -> None:

@@ -25,6 +25,7 @@ from .api.publish import PublishLimits, publish
 from .api.read import read_message, read_messages
 from .api.redrive import redrive
 from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publish_scheduled
+from .api.server import ServerInfo, get_server
 from .api.session import delete_session, get_session, post_session, post_ticket
 from .api.stats import get_stats, stream_stats
 from .api.stream import stream_topic, stream_topics
@@ -111,6 +112,7 @@ ROUTES = [
     ProtectedRoute("GET", "/console/{file:path}", get_asset, PUBLIC),
     ProtectedRoute("GET", "/openapi.json", openapi_json, PUBLIC),
     ProtectedRoute("GET", "/openapi.yaml", openapi_yaml, PUBLIC),
+    ProtectedRoute("GET", "/server", get_server, INSPECT),
     ProtectedRoute("GET", "/stats", get_stats, INSPECT),
     ProtectedRoute("GET", "/stats/stream", stream_stats, WATCH),
     ProtectedRoute("GET", "/livez", livez, PUBLIC),
@@ -162,8 +164,10 @@ def create_app(
     lifespan: Lifespan[Starlette] | None = None,
     *,
     network: Network = Network(),  # noqa: B008
+    info: ServerInfo = ServerInfo(),  # noqa: B008
 ) -> Starlette:
-    """The app over a broker. A lifespan may make the broker and the authenticator, and set them in `app.state`."""
+    """The app over a broker. `info`: what GET /server shows. A lifespan may make the broker and the authenticator, and
+    set them in `app.state`."""
     app = Starlette(
         routes=ROUTES, middleware=_middleware(rules, network), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
@@ -173,6 +177,7 @@ def create_app(
     app.state.rules = rules
     app.state.authenticator = authenticator
     app.state.network = network
+    app.state.info = info
     app.state.access = AccessLog()
     return app
 

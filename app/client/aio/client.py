@@ -30,6 +30,7 @@ from ..answers import (
     Scheduled,
     ScheduledPage,
     ScheduledPublish,
+    ServerInfo,
     Session,
     Stats,
     SubscriberPage,
@@ -506,3 +507,7 @@ class AsyncClient:
         await self._runner.run(
             self._connection.insist, "DELETE", token_path(name), params={"own": "true"} if own else {}
         )
+
+    async def server(self) -> ServerInfo:
+        """The server: its version, how full its limits are, and the settings in force."""
+        return await self._runner.run(self._connection.read, ServerInfo, "GET", "server")

@@ -32,6 +32,7 @@ from ..answers import (
     Scheduled,
     ScheduledPage,
     ScheduledPublish,
+    ServerInfo,
     Session,
     Stats,
     SubscriberPage,
@@ -498,3 +499,7 @@ class Client:
         """Revoke a token: its streams end, and its requests are refused. `own`: also if it is this client's. Raises
         NotFound if there is none; also if a repeated request finds it revoked."""
         self._runner.run(self._connection.insist, "DELETE", token_path(name), params={"own": "true"} if own else {})
+
+    def server(self) -> ServerInfo:
+        """The server: its version, how full its limits are, and the settings in force."""
+        return self._runner.run(self._connection.read, ServerInfo, "GET", "server")

@@ -2,7 +2,7 @@
 
 import { html } from '../vendor/lit-html.js'
 import { get } from '../api.js'
-import { number } from '../format.js'
+import { bytes, number } from '../format.js'
 import { problemNote, table, time } from '../ui.js'
 import { Screen } from './screen.js'
 
@@ -12,10 +12,12 @@ const SETTINGS = [
   { title: 'From', cell: row => row.source },
   { title: 'Meaning', cell: row => row.help },
 ]
+const amount = (row, value) => (row.unit === 'bytes' ? bytes(value) : number(value))
 const LIMITS = [
   { title: 'Limit', cell: row => row.name },
-  { title: 'Used', number: true, cell: row => number(row.used) },
-  { title: 'Of', number: true, cell: row => number(row.limit) },
+  { title: 'Used', number: true, cell: row => amount(row, row.used) },
+  { title: 'Of', number: true, cell: row => amount(row, row.limit) },
+  { title: 'Setting', cell: row => (row.setting ? html`<code>${row.setting}</code>` : '–') },
   { title: '', cell: row => html`<meter aria-label=${row.name} min="0" max=${row.limit} high=${0.8 * row.limit} value=${row.used}></meter>` },
 ]
 

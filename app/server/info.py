@@ -1,0 +1,73 @@
+"""What GET /server shows: the settings in force, and the limits with how full they are."""
+
+import os
+from asyncio import to_thread
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ..broker.broker import Broker
+from ..limits import budget
+from ..log.totals import Totals
+from ..settings import OPTIONS, Loaded, Settings
+from ..telemetry import redact
+from ..web.api.server import LimitInUse, ServerInfo, SettingInForce
+from .places import store_path
+
+
+def server_info(loaded: Loaded, counts_connections: bool) -> ServerInfo:
+    """`counts_connections`: HTTP connections are counted, and bounded, by our own protocol."""
+    settings = loaded.settings
+    shown = redact.settings({option.name: getattr(settings, option.name) for option in OPTIONS})
+    rows = [
+        SettingInForce(
+            option.name,
+            shown[option.name] if str(getattr(settings, option.name)) else "",
+            loaded.sources[option.name],
+            option.metadata["help"],
+        )
+        for option in OPTIONS
+    ]
+    return ServerInfo(settings.engine.partition(":")[0], rows, partial(_limits, settings, counts_connections))
+
+
+async def _limits(settings: Settings, counts_connections: bool, broker: Broker) -> list[LimitInUse]:
+    totals = await broker.totals()
+    limits = [] if totals is None else [*_of_log(settings, totals)]
+    limits += [*_of_clients(settings, counts_connections, broker)]
+    return limits + await to_thread(lambda: [*_of_machine(settings)])  # a disk may be slow
+
+
+def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
+    log = "max_total_bytes" if settings.engine == "memory" else "max_disk_bytes"
+    yield LimitInUse("log", totals.cost, totals.cost_limit, "bytes", log)
+    yield LimitInUse("held in memory", totals.held, totals.held_limit, "bytes", "max_total_bytes")
+    yield LimitInUse("topics", totals.topics, settings.max_topics, "count", "max_topics")
+
+
+def _of_clients(settings: Settings, counts_connections: bool, broker: Broker) -> Iterator[LimitInUse]:
+    connections = broker.counters.connections
+    yield LimitInUse("subscribers", broker.slots, settings.max_subscribers, "count", "max_subscribers")
+    if counts_connections:
+        http = connections.get("http", 0)
+        yield LimitInUse("HTTP connections", http, settings.max_http_clients, "count", "max_http_clients")
+    if settings.tcp_port:
+        yield LimitInUse("line connections", connections["line"], settings.max_tcp_clients, "count", "max_tcp_clients")
+    yield LimitInUse("unfinished input", broker.inbound.held, int(settings.max_unfinished), "bytes", "max_unfinished")
+    yield LimitInUse("unread output", broker.outbound.held, int(settings.max_unsent), "bytes", "max_unsent")
+
+
+def _of_machine(settings: Settings) -> Iterator[LimitInUse]:
+    if resident := budget.resident():
+        yield LimitInUse("memory of the process", resident, budget.available(), "bytes", None)
+    if settings.engine != "memory":
+        yield from _of_disk(store_path(settings.engine), int(settings.min_free_disk))
+
+
+def _of_disk(path: Path, kept_free: int) -> Iterator[LimitInUse]:
+    try:
+        disk = os.statvfs(path)
+    except OSError:  # the log says what is wrong with the file
+        return
+    total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    yield LimitInUse("disk", total - free, total - kept_free, "bytes", "min_free_disk")
