@@ -101,6 +101,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     headers: dict[str, str] = {}
     dead: Death | None = None
+    original: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -284,6 +285,7 @@ class DeadLetters(msgspec.Struct, frozen=True):
     max_messages: int
     max_bytes: int
     waiting: int
+    redrivable: int
 
 
 class GroupState(msgspec.Struct, frozen=True):

@@ -892,7 +892,7 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         await node.engine.configure("a", {"max_messages": 6})
         await all_die(node, *"12345")
         state = await node.engine.group("a", "g")
-        assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetterTopic(3, 3, 3, 8 << 20, 2))
+        assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetterTopic(3, 3, 3, 8 << 20, 2, 3))
         totals = await node.engine.totals()
         assert (totals.dead_letters, totals.postponed) == (3, 2)
         assert await claimed(node) == []
@@ -907,7 +907,7 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         await node.engine.configure("a.dead", {"max_messages": 4})
         node.clock.now += 10
         state = await node.engine.group("a", "g")
-        assert (state.dead, state.dead_letters) == (4, DeadLetterTopic(4, 4, 4, 8 << 20, 1))
+        assert (state.dead, state.dead_letters) == (4, DeadLetterTopic(4, 4, 4, 8 << 20, 1, 4))
 
 
 async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
@@ -916,7 +916,7 @@ async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
         await settle(node, Action.NACK, *await claim(node))
         await append(node, "a", "x" * 100)
         await settle(node, Action.NACK, *await claim(node))
-        assert (await node.engine.group("a", "g")).dead_letters == DeadLetterTopic(2, 200, 1_000, 250, 1)
+        assert (await node.engine.group("a", "g")).dead_letters == DeadLetterTopic(2, 200, 1_000, 250, 1, 2)
 
 
 @pytest.mark.parametrize("again", [False, True])

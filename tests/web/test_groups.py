@@ -483,7 +483,9 @@ async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group)
         "topic": group.topic, "group": "g", "lag": 0, "ready": 0, "leased": 0, "delayed": 0, "acked": 0, "dead": 0,
         "skipped": 0, "paused": False, "position": answer.json()["position"],
         "oldest": None, "gap": None, "rate": 0, "workers": 0, **settings,
-        "dead_letters": {"kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0},
+        "dead_letters": {
+            "kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0, "redrivable": 0
+        },
     }  # fmt: skip
 
 
@@ -825,7 +827,7 @@ async def test_what_is_dead_is_kept_beyond_the_topic_s_age_and_what_has_no_room_
             await group.publish(*"1234")
             for job in await group.pull():
                 await group.settle("nack", job["id"])
-            bound = {"kept": 3, "bytes": 3, "max_messages": 3, "max_bytes": 8 << 20, "waiting": 1}
+            bound = {"kept": 3, "bytes": 3, "max_messages": 3, "max_bytes": 8 << 20, "waiting": 1, "redrivable": 3}
             assert (await group.state())["dead_letters"] == bound
             await http.post("/topics/other/messages", content="x")
             async with asyncio.timeout(DEADLINE):  # until what is older than the age is gone

@@ -18,6 +18,7 @@ from ..run import Run
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from ..trimmer import Trimmer
+from .dead_index import Origin
 from .events import NO_EVENTS, GroupEvents
 from .group import Group
 from .job import JOB_COST, SETTLED, InFlight
@@ -151,7 +152,7 @@ class Groups:
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
             gap=group.gap,
-            dead_letters=self._dead_letters(group),
+            dead_letters=self._dead_letters((topic, name), group),
             settings=group.settings,
             rate=group.acks.rate(now),
         )  # fmt: skip
@@ -165,11 +166,12 @@ class Groups:
         first = next(self.fresh(topic, group, now), None)
         return min((message for message in (job, first) if message is not None), key=_seq, default=None)
 
-    def _dead_letters(self, group: Group) -> DeadLetterTopic:
+    def _dead_letters(self, origin: Origin, group: Group) -> DeadLetterTopic:
         topic = self._log.topics.get(group.settings.dead_letter)
         retention = topic.retention if topic else self._log.limits.retention
-        kept, nbytes = (topic.unacked.count, topic.unacked.bytes) if topic and topic.unacked else (0, 0)
-        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
+        unacked = topic.unacked if topic else None
+        kept, nbytes, own = (unacked.count, unacked.bytes, unacked.dead.count(origin)) if unacked else (0, 0, 0)
+        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed), own)
 
     def count(self, topic: TopicLog, totals: Totals) -> None:
         """Add the topic's groups and its dead messages to the totals."""

@@ -8,13 +8,16 @@ from .records import GroupSettings
 
 class DeadLetterTopic(msgspec.Struct, frozen=True):
     """The state of a group's dead-letter topic: the messages and bytes that it holds (`kept`), and its bounds. At the
-    bounds, dead messages stay in the group: `waiting` is their number."""
+    bounds, dead messages stay in the group: `waiting` is their number. `redrivable`: how many of the stored ones are
+    the group's own.
+    """
 
     kept: int
     bytes: int
     max_messages: int
     max_bytes: int
     waiting: int
+    redrivable: int
 
 
 class GroupState(msgspec.Struct, frozen=True):
