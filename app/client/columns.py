@@ -51,7 +51,7 @@ GROUP: Final[Sequence[Column[GroupState]]] = (
     Column("ack-timeout", Kind.TEXT, lambda group: group.ack_timeout),
     Column("max-deliveries", Kind.COUNT, lambda group: group.max_deliveries),
     Column("dead-letter", Kind.TEXT, lambda group: group.dead_letter),
-    Column("dead-letter messages", Kind.ALARM, lambda group: group.dead_letters.kept),
+    Column("dead letters", Kind.ALARM, lambda group: group.dead_letters.redrivable),
     Column("dead-letter waiting", Kind.ALARM, lambda group: group.dead_letters.waiting),
     Column("gap", Kind.TEXT, lambda group: group.gap and group.gap.sentence),
 )

@@ -89,6 +89,54 @@ async def test_a_lease_is_released_and_a_message_skipped(
         await until(http, "/topics/stuck/groups/g", ready=1, leased=0)
 
 
+async def test_a_dead_message_is_found_understood_and_put_back(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    for group in ("g", "other"):
+        await http.put(f"/topics/orders/groups/{group}", json={"max_deliveries": 1})
+    leases = await fill(http, "orders", "one", "two", group="g")
+    await http.post("/topics/orders/groups/g/nack", json={"ids": leases, "reason": "no such account"})
+    async with console(server.url) as page:
+        await page.open()
+        await page.click("2 dead messages", "link")
+        await page.see("no such account")
+        await page.page.get_by_role("checkbox").nth(0).check()
+        await page.click("Redrive chosen")
+        await page.agree(None, "Redrive")
+        await page.see("1 message went back.")
+        await until(http, "/topics/orders/groups/g", ready=1)
+        await page.click("Redrive all")
+        await page.agree(None, "Redrive")
+        await until(http, "/topics/orders/groups/g", ready=2)
+    pulled = await http.post("/topics/orders/groups/g/pull", params={"max": 9})
+    assert [(job["data"], job["attempt"]) for job in pulled.json()["messages"]] == [("one", 1), ("two", 1)]
+
+
+async def test_a_group_goes_back_to_the_beginning(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    leases = await fill(http, "again", "one", "two", group="g")
+    await http.post("/topics/again/groups/g/ack", json={"ids": leases})
+    async with console(server.url) as page:
+        await page.open("group/again/g")
+        await page.page.get_by_text("Operations").click()
+        await page.page.get_by_label("Move to").fill("earliest")
+        await page.click("Move …")
+        await page.agree("g", "Move")
+        await until(http, "/topics/again/groups/g", ready=2)
+
+
+async def test_a_topic_is_purged(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
+    await fill(http, "full", "one", "two")
+    async with console(server.url) as page:
+        await page.open("topic/full")
+        await page.page.get_by_text("Settings").click()
+        await page.click("Purge …")
+        await page.agree("full", "Purge")
+        await page.see("2 messages removed.")
+        await until(http, "/topics/full", messages=0)
+
+
 async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "halted", "one", group="g")
     async with console(server.url) as page:

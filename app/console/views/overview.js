@@ -50,9 +50,9 @@ export class Overview extends Screen {
       found.push(html`<a href="#/subscribers">${plural(now.evicted - before.evicted, 'subscriber')} did not read</a> and were cut off.`)
     }
     for (const group of this.groups) {
-      if (group.dead_letters.kept > 0) {
+      if (group.dead_letters.redrivable > 0) {
         found.push(html`${groupLink(group.topic, group.group)} of ${group.topic} has
-          <a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead_letters.kept, 'dead message')}</a>.`)
+          <a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead_letters.redrivable, 'dead message')}</a>.`)
       }
       if (group.ready > 0 && group.workers === 0 && !group.paused) {
         found.push(html`${groupLink(group.topic, group.group)} of ${group.topic} has ${plural(group.ready, 'message')} ready and nobody who works.`)
