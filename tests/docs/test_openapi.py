@@ -608,6 +608,22 @@ async def test_a_dead_message_is_as_documented(http: httpx.AsyncClient, topic: s
     check("GET", MESSAGES, page)
 
 
+async def test_the_jobs_of_a_group_are_as_documented_in_each_state(http: httpx.AsyncClient, topic: str) -> None:
+    path, fields = f"/topics/{topic}/groups/g", {"X-Plainmq-Title": "tea", "X-Plainmq-Retries": "2"}
+    await http.put(path, json={"max_deliveries": 2, "dead_letter": f"{topic}.dead"})
+    for body in (b"dies", b"waits", b"\xff", b"x" * 70_000):
+        await http.post(f"/topics/{topic}/messages?event=e", content=body, headers=fields)
+    for delay in ("0", "0", "1h"):
+        (lease,) = _pulled(await http.post(f"{path}/pull?max=1&wait=1s"))
+        await http.post(f"{path}/nack?delay={delay}", json={"ids": [lease["id"]], "reason": "no paper"})
+    await http.post(f"{path}/pull?max=1")
+    for state in ("ready", "leased", "delayed", "dead"):
+        page = await http.get("/jobs", params={"topic": topic, "group": "g", "state": state})
+        (job,) = page.json()["jobs"]
+        assert job["headers"] == {"title": "tea", "retries": "2"}
+        check("GET", "/jobs", page)
+
+
 async def test_a_group_s_stream_is_as_documented(http: httpx.AsyncClient, topic: str) -> None:
     await http.put(f"/topics/{topic}/groups/g")
     for body in (b"work", b"\xff"):
