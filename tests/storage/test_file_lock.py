@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.client import Client, Unavailable
 from tests.cli.commands import run
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
@@ -237,8 +238,12 @@ def test_a_file_that_is_back_in_its_place_is_served_again(server: ServerProcess,
     real.rename(moved)
     until(server, 503)
     assert publish(server).status_code == 503
-    moved.rename(real)
-    until(server, 200)
+    with Client(server.url, retry_for=0) as client:
+        with pytest.raises(Unavailable, match="is not the file that was opened"):
+            client.check_ready()
+        moved.rename(real)
+        until(server, 200)
+        client.check_ready()
     end = time.monotonic() + DEADLINE
     while (answer := publish(server, "after")).status_code == 503:
         assert time.monotonic() < end, answer.text
