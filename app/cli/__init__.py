@@ -28,6 +28,7 @@ COMMANDS: Final = (
     copies.backup,
     copies.restore,
     tokens.make_token,
+    tokens.list_tokens,
     completion.completion,
 )
 

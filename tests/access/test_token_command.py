@@ -128,3 +128,30 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown() -> None:
     assert (status, printed, "canary" in said) == (2, "", False)
     with pytest.raises(ValueError, match="copied"):
         Client(token="canary ")
+
+
+def test_a_token_is_listed_and_revoked(tmp_path: Path) -> None:
+    place = ("--data-dir", tmp_path)
+    assert run("tokens", *place) == (0, "", f"there are no tokens in {tmp_path}/tokens\n")
+    assert not (tmp_path / "tokens").exists()
+    for name, *rights in (("bob", "--all", "--expires", "1d"), ("ann", "--publish", "a.**", "--publish", "b")):
+        assert run("token", name, *rights, *place)[0] == 0
+    ann, bob = (line.split("\t") for line in run("tokens", *place)[1].splitlines())
+    assert ann == ["ann", "a.** b", "", "", "", "", ""]
+    assert bob[:6] == ["bob", *["**"] * 5]
+    listed = run("tokens", "--json", *place)[1]
+    first, second = map(json.loads, listed.splitlines())
+    assert first == {
+        "name": "ann", "publish": ["a.**", "b"], "subscribe": [], "consume": [], "admin": [], "view": [],
+        "expires": None,
+    }  # fmt: skip
+    assert (second["name"], second["expires"]) == ("bob", bob[6])
+    assert "sha256" not in listed
+    path = tmp_path / "tokens"
+    assert run("token", "ann", "--revoke", *place) == (0, "", f"ann is no longer in {path}\n")
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["bob"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert run("token", "ann", "--revoke", *place) == (1, "", f"Error: there is no token 'ann' in {path}\n")
+    status, _, said = run("token", "bob", "--revoke", "--all", *place)
+    assert (status, "--revoke takes no rights" in said) == (2, True)
+    assert [*tmp_path.iterdir()] == [path]

@@ -22,6 +22,7 @@ SCREENS = {
     "scheduled": "Publish now",
     "subscribers": "Subscribers",
     "tokens": "Tokens",
+    "server": "unread output",
 }
 
 

@@ -1,8 +1,8 @@
 /** The server: its limits and how full they are, and the settings in force. */
 
-import { html } from '../vendor/lit-html.js'
+import { html, nothing } from '../vendor/lit-html.js'
 import { get } from '../api.js'
-import { bytes, number } from '../format.js'
+import { bytes, number, quoted } from '../format.js'
 import { problemNote, table, time } from '../ui.js'
 import { Screen } from './screen.js'
 
@@ -37,10 +37,12 @@ export class Server extends Screen {
   view() {
     const { server } = this
     if (!server) return html`<h1>Server</h1>${problemNote(this.problem)}`
+    const value = name => server.settings.find(row => row.name === name)?.value ?? ''
     const settings = server.settings.filter(row => this.all || row.source !== 'default')
     return html`<h1>Server</h1>
       <p>plainmq ${server.version}, engine ${server.engine}, durability ${server.durability}, epoch ${server.epoch}, started ${time(server.started)}</p>
       ${table('Limits', LIMITS, server.limits)}
+      ${server.engine === 'sqlite' ? html`<p>To copy the log while it is served: <code>plainmq backup COPY --engine ${quoted(value('engine'))}</code></p>` : nothing}
       <label class="bar"><input type="checkbox" .checked=${this.all} @change=${event => { this.all = event.target.checked; this.app.redraw() }}> Show settings that have their default, too</label>
       ${table('Settings', SETTINGS, settings, { empty: 'All settings have their defaults.' })}`
   }
