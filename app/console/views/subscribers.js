@@ -8,12 +8,13 @@ import { Screen } from './screen.js'
 
 const SHOWN = 500 // rows
 const COLUMNS = [
-  { title: 'Client', cell: row => row.client ?? '–' },
+  { title: 'Client', cell: row => row.who ?? '–' },
   { title: 'Kind', cell: row => row.kind },
   { title: 'Topics', cell: row => (row.topics ?? [row.topic]).join(', ') },
   { title: 'Group', cell: row => row.group ?? '–' },
   { title: 'Since', cell: row => time(row.since) },
-  { title: 'Position', cell: row => (row.position === undefined ? '–' : row.position === null ? 'live' : html`<code>${row.position}</code>`) },
+  { title: 'State', cell: row => row.state ?? '–' },
+  { title: 'Position', cell: row => (row.position ? html`<code>${row.position}</code>` : '–') },
 ]
 
 export class Subscribers extends Screen {
