@@ -8,9 +8,9 @@ import { Screen } from './screen.js'
 
 const SHOWN = 500 // rows
 const COLUMNS = [
-  { title: 'Client', cell: row => row.who ?? '–' },
+  { title: 'Client', cell: row => row.who },
   { title: 'Kind', cell: row => row.kind },
-  { title: 'Topics', cell: row => (row.topics ?? [row.topic]).join(', ') },
+  { title: 'Topics', cell: row => row.topics.join(', ') },
   { title: 'Group', cell: row => row.group ?? '–' },
   { title: 'Since', cell: row => time(row.since) },
   { title: 'State', cell: row => row.state ?? '–' },
