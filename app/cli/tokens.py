@@ -6,12 +6,9 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-import msgspec
 
 from .. import settings
-from ..client.table import Column, Kind, table
 from ..errors import NotFound
-from ..messages.message import rfc3339
 from .operations import json_option
 from .options import duration
 from .terminal import end_on_signals, report, terminal, write
@@ -19,6 +16,7 @@ from .terminal import end_on_signals, report, terminal, write
 if TYPE_CHECKING:
     from ..access.claims import Rights
     from ..access.grant import Grant
+    from ..client.table import Column
 
 SIGNED_LIFETIME = 3_600.0  # seconds by default: a signed token cannot be revoked
 
@@ -148,7 +146,10 @@ def list_tokens(*, as_json: bool, **options: Any) -> None:
       143  SIGTERM
     """
     end_on_signals()
+    import msgspec
+
     from ..access import tokens
+    from ..client.table import table
     from ..server import places
 
     file = tokens.TokenFile(places.token_path(settings.load(options)))
@@ -164,6 +165,7 @@ def list_tokens(*, as_json: bool, **options: Any) -> None:
 
 def _columns() -> "list[Column[Grant]]":
     from ..access.grant import Right
+    from ..client.table import Column, Kind
 
     return [
         Column("NAME", Kind.ID, lambda grant: grant.name),
@@ -177,6 +179,8 @@ def _patterns(right: str, grant: "Grant") -> str | None:
 
 
 def _expires(grant: "Grant") -> str | None:
+    from ..messages.message import rfc3339
+
     return None if grant.expires is None else rfc3339(grant.expires)
 
 
