@@ -206,6 +206,13 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return self.expires is not None and self.expires <= now
 
 
+def republished(
+    message: Message, topic: str, *, death: Death | None = None, redrive: Redrive | None = None
+) -> Envelope:
+    """The envelope of a copy of the message. The copy is stored, is for all subscribers, and has no ttl."""
+    return Envelope(topic, message.content_type, message.event, death=death, headers=message.headers, redrive=redrive)
+
+
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """The result of an accepted publish: the id (`last`: that of the last message) and index of its first message, and
     the number of live subscribers that got it. `duplicate`: its Idempotency-Key is known, and nothing was stored."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from ...messages.message import Death, Draft, Envelope, Message
+from ...messages.message import Death, Draft, Message, republished
 from ..changes import OnChange, ignore_change
 from ..log import Log
 from ..trimmer import Trimmer
@@ -56,10 +56,7 @@ class DeadLetters:
         death = Death(
             original, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead
         )  # fmt: skip
-        envelope = Envelope(
-            group.settings.dead_letter, message.content_type, message.event, death=death, headers=message.headers
-        )
-        return Draft(envelope, [message.data])
+        return Draft(republished(message, group.settings.dead_letter, death=death), [message.data])
 
     def published(self, letter: DeadLetter) -> None:
         """The draft is in the dead-letter topic: the message is dead in its group."""

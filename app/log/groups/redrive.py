@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ...errors import Refused
-from ...messages.message import Draft, Envelope, Id, Message, Redrive
+from ...messages.message import Draft, Envelope, Id, Message, Redrive, republished
 from ..log import Log
 from ..slices import Slices
 from ..topic_log import TopicLog
@@ -110,7 +110,4 @@ class Redriving:
 
 def _envelope(target: RedriveTarget, letter: Message) -> Envelope:
     original = letter.death.id if letter.death else letter.id
-    return Envelope(
-        target.topic, letter.content_type, letter.event, headers=letter.headers,
-        redrive=Redrive(target.group, original),
-    )  # fmt: skip
+    return republished(letter, target.topic, redrive=Redrive(target.group, original))

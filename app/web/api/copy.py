@@ -8,7 +8,7 @@ from starlette.responses import Response
 from ...access.grant import Right, authorise
 from ...broker.broker import Broker
 from ...errors import OptionInvalid
-from ...messages.message import Draft, Envelope, Receipt, parse_id
+from ...messages.message import Draft, Receipt, parse_id, republished
 from ...messages.topic import parse_topic
 from ..authentication import client, grant_of
 from ..permissions import topic_of
@@ -27,7 +27,6 @@ async def copy_message(request: Request) -> Response:
     authorise(grant_of(request), Right.PUBLISH, options["to"])
     message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
     broker.quotas.publish(client(request), 1)
-    envelope = Envelope(options["to"], message.content_type, message.event, headers=message.headers)
-    receipt = await broker.publish([Draft(envelope, [message.data], key=key)])
+    receipt = await broker.publish([Draft(republished(message, options["to"]), [message.data], key=key)])
     assert isinstance(receipt, Receipt)  # a publish without a delay
     return accepted(receipt, False, broker.engine.durability, 200 if receipt.duplicate else 201)
