@@ -99,12 +99,16 @@ def _is_beyond_schemas(case: Any) -> bool:
     reasons = (
         body.keys() & (case.query or {}).keys(),  # an option is in the query and in the body
         body.get("start"),  # it is no place of this log, or not where the group began
+        body.get("to"),  # likewise
+        "all" in body and (body.get("ids") is None) == (body["all"] is None),  # one of the two says which
         body.get("dead_letter") == topic,
         len(topic) > LONGEST,
     )
     query = case.query or {}
-    if "at" in query or "after" in query:
-        return True  # a time is too far ahead, or beside a delay; or the page before was sorted otherwise
+    if query.keys() & {"at", "after", "before"}:
+        return (
+            True  # a time is too far ahead, or beside a delay; the page before was sorted otherwise; or no such place
+        )
     return "/groups/" in case.operation.path and any(reasons)
 
 

@@ -337,7 +337,8 @@ class Group:
     def _remove(self, seq: int) -> InFlight | None:
         job = self.jobs.pop(seq, None)
         if job is not None:
-            self._job_bytes -= job.nbytes
+            if job.reason:
+                self._job_bytes -= job.nbytes
             if self.redriven is not None:
                 self.redriven.discard(seq)
             self.dirty[seq] = None
