@@ -1,4 +1,8 @@
-"""The command line. This package only parses arguments; each command calls a function of another package."""
+"""The command line, a file for each family of commands.
+
+`main` parses the arguments; each command calls a function of another package. It knows nothing of what a command does:
+that is in `server`, `client`, `bench` and `access`.
+"""
 
 import sys
 from typing import Any, Final

@@ -161,7 +161,7 @@ class Log:
 
     def accept(self, drafts: Sequence[Draft], now: float) -> list[Run]:
         """Assign positions to drafts, all for one topic, and retain them. check_room() must have been called before,
-        and the topic be trimmed when the messages have been delivered."""
+        and the caller must have the topic trimmed afterwards."""
         topic = self._topic(drafts[0].envelope.topic, now)
         topic.trim_mark.first = topic.trim_mark.first or self.head + 1
         topic.last_used = now
