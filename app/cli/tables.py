@@ -19,7 +19,8 @@ LONGEST_BODY: Final = 200  # characters that a person sees: a table has one line
 
 _UNITS: Final = (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 _SIZES: Final = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-_FLEXIBLE: Final = {Kind.TEXT, Kind.BODY}
+_ALARMS: Final = {Kind.ALARM, Kind.WARNING}
+_FLEXIBLE: Final = {Kind.TEXT, Kind.WARNING, Kind.BODY}
 _RIGHT: Final = {Kind.COUNT, Kind.ALARM, Kind.BYTES, Kind.RATE, Kind.PART, Kind.SECONDS}
 
 
@@ -108,7 +109,7 @@ def empty_drawing(**options: Any) -> "Drawing":
 
 def add_column(drawing: "Drawing", heading: str, kind: Kind) -> None:
     drawing.add_column(
-        heading, justify="right" if kind in _RIGHT else "left", no_wrap=kind is not Kind.TEXT,
+        heading, justify="right" if kind in _RIGHT else "left", no_wrap=kind not in {Kind.TEXT, Kind.WARNING},
         overflow="ellipsis" if kind is Kind.BODY else "fold",
     )  # fmt: skip
 
@@ -118,7 +119,7 @@ def cell(kind: Kind, value: Any) -> "Text":
     from rich.text import Text
 
     text = NOTHING if value is None else one_line(_FORMATS.get(kind, _word)(value))
-    return Text(text, style="bold red" if kind is Kind.ALARM and value else "")
+    return Text(text, style="bold red" if kind in _ALARMS and value else "")
 
 
 def _word(value: Any) -> str:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -14,6 +15,7 @@ import click
 from ..messages.control_characters import escape, escape_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn
 
@@ -62,6 +64,16 @@ def terminal(raw: bool = False) -> "Terminal":
     progress = _progress if sys.stderr.isatty() else None
     ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
     return Terminal(out, report, STDOUT, progress, _draw if people else _list, people, ask)
+
+
+def screen() -> "Console | None":
+    """Standard output, if it is a terminal that can be redrawn. Characters that it does not have become `?`."""
+    from rich.console import Console
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    console = Console()
+    return None if console.is_dumb_terminal or not console.is_terminal else console
 
 
 def _draw(table: "Table") -> None:

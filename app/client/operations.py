@@ -33,6 +33,7 @@ class Request(msgspec.Struct, frozen=True):
     as_json: bool
     topic: str | None = None
     group: str | None = None
+    timeout: float = TIMEOUT
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -61,13 +62,13 @@ def run(request: Request, operation: Operation, terminal: Terminal) -> Exit:
 
 async def _run(request: Request, operation: Operation, terminal: Terminal) -> Exit:
     try:
-        async with request.server.client(terminal, retry_for=0, timeout=TIMEOUT) as client:
+        async with request.server.client(terminal, retry_for=0, timeout=request.timeout) as client:
             try:
                 outcome = await operation(client)
             except NotFound as error:
                 return failed(error, f"{error}{await _suggestion(client, request)}", terminal)
     except ClientError as error:
-        return failed(error, f"{error}{_hint(error)}", terminal)
+        return failed(error, f"{error}{hint(error)}", terminal)
     with suppress(BrokenPipeError):
         _show(outcome, request.as_json, terminal)
     return outcome.exit
@@ -82,7 +83,7 @@ def _show(outcome: Outcome, as_json: bool, terminal: Terminal) -> None:
         terminal.tell(outcome.note)
 
 
-def _hint(error: ClientError) -> str:
+def hint(error: ClientError) -> str:
     return next((hint for kind, hint in HINTS.items() if isinstance(error, kind)), "")
 
 
@@ -122,11 +123,11 @@ async def groups(client: AsyncClient, listing: Listing) -> Outcome:
 async def _list(
     fetch: Callable[..., Awaitable[Any]], listing: Listing, headings: Sequence[Column[Any]], noun: str
 ) -> Outcome:
-    records, after = await _pages(fetch, listing.limit)
+    records, after = await every_page(fetch, listing.limit)
     return Outcome(records, table(headings, records), _note(records, after, noun, listing.match))
 
 
-async def _pages(
+async def every_page(
     fetch: Callable[..., Awaitable[Any]], limit: int | None, after: str | None = None
 ) -> tuple[list[Any], str | None]:
     """The records of as many pages as are needed, and where there are more (None: there are no more)."""
@@ -202,6 +203,6 @@ async def peek_group(
     client: AsyncClient, topic: str, group: str, *, state: JobState, after: str | None, limit: int
 ) -> Outcome:
     """Messages of a group that are in this state."""
-    records, after = await _pages(partial(client.jobs, topic, group, state), limit, after)
+    records, after = await every_page(partial(client.jobs, topic, group, state), limit, after)
     note = f"there are more: --since {records[-1].id}" if after is not None else None
     return Outcome(records, table(columns.JOBS[state], records), note or _note(records, None, f"{state} message"))

@@ -13,6 +13,7 @@ class Kind(Enum):
     """What the values of a column are. Each of them may be None."""
 
     TEXT = auto()  # may be broken over lines
+    WARNING = auto()  # such a text, if something is wrong
     ID = auto()  # a text that stays on one line
     BODY = auto()  # of a message: a person sees the beginning
     COUNT = auto()

@@ -7,7 +7,7 @@ from typing import Final
 from .answers import Gap, Sample
 from .bodies import plain
 from .connection import Connection, decoded
-from .errors import ClientError, RequestRefused, Unreachable, not_plainmq
+from .errors import ClientError, Unavailable, Unreachable, not_plainmq
 from .events import Event, EventReader, TooLong
 from .streams import FAREWELLS, Farewell
 from .waits import Waits
@@ -45,11 +45,11 @@ async def _stream(connection: Connection, waits: Waits) -> AsyncGenerator[list[S
 
 
 def _sample(event: Event, waits: Waits) -> Sample | None:
-    """Raises RequestRefused at the server's farewell."""
+    """Raises Unavailable at the server's farewell."""
     if event.retry is not None:
         waits.ask(event.retry)
     if event.event in FAREWELLS:
         reason = decoded(event.data, Farewell).reason
-        raise RequestRefused(reason, 503, f"the server accepts no subscriber now ({reason})")
+        raise Unavailable(reason, 503, f"the server accepts no subscriber now ({reason})")
     waits.heard()
     return decoded(event.data, Sample) if event.data else None

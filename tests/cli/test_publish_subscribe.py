@@ -33,7 +33,7 @@ def server() -> Iterator[ServerProcess]:
 # Help
 
 
-OPERATIONS = ("topics", "topic", "groups", "group", "peek")
+OPERATIONS = ("topics", "topic", "groups", "group", "peek", "status", "top", "check")
 OF_HTTP = ("publish", "subscribe", "export", "import", "bench", *OPERATIONS)
 
 
