@@ -4,20 +4,22 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
+import msgspec
+
 _SLACK = 64  # stale entries that the heap may have before it is rebuilt
 
 K = TypeVar("K", int, str, tuple[str, str])
 
 
-class Deadlines(Generic[K]):
+class Deadlines(msgspec.Struct, Generic[K], gc=False, eq=False):
     """Keys, each with a deadline by the caller's clock.
 
-    A changed or discarded deadline leaves a stale entry in the heap, which is skipped when it comes up.
+    A changed or discarded deadline leaves a stale entry in the heap, which is skipped when it comes up. The garbage
+    collector does not track it: it is in no reference cycle, and a log has one per group.
     """
 
-    def __init__(self) -> None:
-        self._times: dict[K, float] = {}
-        self._heap: list[tuple[float, K]] = []
+    _times: dict[K, float] = msgspec.field(default_factory=dict)
+    _heap: list[tuple[float, K]] = msgspec.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._times)

@@ -96,27 +96,25 @@ class TopicRecord(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
-class TopicLog:
-    __slots__ = (
-        "bytes", "delayed", "envelope", "for_one", "last_used", "messages", "name", "next_index", "paused", "pinned",
-        "published", "retention", "trim_mark", "unacked",
-    )  # fmt: skip
+class TopicLog(msgspec.Struct, gc=False, eq=False):
+    """The garbage collector does not track it: it is in no reference cycle."""
 
-    def __init__(self, name: str, retention: Retention, trim_mark: TrimMark, messages: TopicMessages) -> None:
-        self.name = name
-        self.retention = retention
-        self.trim_mark = trim_mark
-        self.messages = messages
-        self.for_one: dict[int, bool] = {}  # messages for one, by seq, ascending: True waits, False is in transit
-        self.envelope: Envelope | None = None  # the last one, so that equal envelopes are stored once
-        self.bytes = 0
-        self.delayed = 0  # messages of delayed publishes
-        self.next_index = 0
-        self.last_used = 0.0
-        self.paused = False  # nothing is accepted
-        self.pinned = False  # it has settings of its own, so it is not dropped when it is idle
-        self.unacked: UnackedIndex | None = None  # None without groups and dead messages
-        self.published = Meter()  # messages that were accepted, stored or not
+    name: str
+    retention: Retention
+    trim_mark: TrimMark
+    messages: TopicMessages
+    for_one: dict[int, bool] = msgspec.field(default_factory=dict)
+    """Messages for one, by seq, ascending: True waits, False is in transit."""
+
+    envelope: Envelope | None = None  # the last one, so that equal envelopes are stored once
+    bytes: int = 0
+    delayed: int = 0  # messages of delayed publishes
+    next_index: int = 0
+    last_used: float = 0.0
+    paused: bool = False  # nothing is accepted
+    pinned: bool = False  # it has settings of its own, so it is not dropped when it is idle
+    unacked: UnackedIndex | None = None  # None without groups and dead messages
+    published: Meter = msgspec.field(default_factory=Meter)  # messages that were accepted, stored or not
 
     def share(self, draft: Draft) -> Draft:
         """The draft with a shared envelope: the topic's last one if it is equal, or else one that shares the topic's

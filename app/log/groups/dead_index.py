@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 Origin = tuple[str, str]
 """The topic and the group that gave a message up."""
 
 
-class DeadIndex:
+class DeadIndex(msgspec.Struct, gc=False, eq=False):
     """Each dead message by its seq: the bytes of its body, and by its origin, oldest first."""
 
-    __slots__ = ("_of", "_sizes")
-
-    def __init__(self) -> None:
-        self._sizes: dict[int, int] = {}
-        self._of: dict[Origin, dict[int, None]] = {}
+    _sizes: dict[int, int] = msgspec.field(default_factory=dict)
+    _of: dict[Origin, dict[int, None]] = msgspec.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._sizes)

@@ -18,13 +18,15 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from ...messages.lease import CONNECTION_LOST, LEASE_EXPIRED, NACKED, Action, Outcome
 from ...messages.position import Gap
 from ..deadlines import Deadlines
 from ..meter import Meter
 from .job import BACKOFF, InFlight, JobState
 from .records import GroupRecord, GroupSettings, Replay
-from .settled_ahead import NONE_AHEAD
+from .settled_ahead import NONE_AHEAD, SettledAhead
 from .size import EMPTY_SIZE, RECENT_DEAD_COST, SHORT_TOPIC, Size
 
 JOB_BATCH: Final = 100  # jobs that one call handles: a few milliseconds, after which other work gets its turn
@@ -34,44 +36,47 @@ _UNSORTED: Final = 1 << 62  # a seq after all others
 _OPERATORS: Final = frozenset({Action.RELEASE, Action.SKIP})
 
 
-class Group:
-    __slots__ = (
-        "_deadlines", "_job_bytes", "_newest_job", "_requeued", "acked", "acks", "ahead", "attempts", "begin",
-        "closing", "counted_size", "cursor", "dead", "dead_letter_pending", "dirty", "ended_leases", "gap",
-        "jobs", "leased", "passed", "paused", "postponed", "reach", "recent_dead", "redriven", "replay",
-        "settings", "skipped",
-    )  # fmt: skip
+class Group(msgspec.Struct, gc=False, eq=False):
+    """`gap`: the messages after `begin` that were already removed when the group was created."""
 
-    def __init__(self, settings: GroupSettings, begin: int, gap: Gap | None = None) -> None:
-        """`gap`: the messages after `begin` that were already removed when the group was created."""
-        self.settings = settings
-        self.gap = gap
-        self.begin = begin  # messages up to this seq are not the group's
-        self.cursor = begin  # every message up to this seq was handed out once, or removed before
-        self.ahead = NONE_AHEAD
-        self.reach = begin  # no message after this seq and the cursor is a job or settled, except `redriven`
-        self.passed = 0  # messages of UnackedIndex.accepted that are no longer to be handed out for the first time
-        self.paused = False  # the group hands out nothing until an operator resumes it
-        self.closing = False  # the group is being dropped and hands out nothing
-        self.jobs: dict[int, InFlight] = {}  # by seq, in the order in which they became jobs
-        self.dead_letter_pending: dict[int, None] = {}  # jobs out of attempts: the caller dead_letter()s or postpone()s
-        self.ended_leases: list[tuple[int, int]] = []  # seq and attempt of leases that the caller has to report
-        self.dirty: dict[int, None] = {}  # jobs that changed since the caller last cleared this
-        self.leased = 0
-        self.acked = 0
-        self.acks = Meter()
-        self.dead = 0
-        self.skipped = 0
-        self.attempts = 0  # the greatest number of an attempt so far
-        self.replay: Replay | None = None
-        self.redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
-        self._newest_job = 0  # the last of `jobs` while they are sorted by seq; _UNSORTED otherwise
-        self.postponed: dict[int, None] = {}  # jobs out of attempts that wait for room in the dead-letter topic
-        self._deadlines: Deadlines[int] = Deadlines()  # of jobs: the end of the lease or of the delay
-        self._job_bytes = 0  # bytes of memory that the jobs take besides JOB_COST
-        self._requeued: list[int] = []  # a heap of jobs that are ready again; it may contain jobs that are gone
-        self.recent_dead: dict[int, None] = {}  # the newest dead messages
-        self.counted_size = EMPTY_SIZE  # the size that the log has counted (Log.count_group)
+    settings: GroupSettings
+    begin: int  # messages up to this seq are not the group's
+    gap: Gap | None = None
+    cursor: int = 0  # every message up to this seq was handed out once, or removed before
+    reach: int = 0  # no message after this seq and the cursor is a job or settled, except `redriven`
+    ahead: SettledAhead = NONE_AHEAD
+    passed: int = 0  # messages of UnackedIndex.accepted that are no longer to be handed out for the first time
+    paused: bool = False  # the group hands out nothing until an operator resumes it
+    closing: bool = False  # the group is being dropped and hands out nothing
+    jobs: dict[int, InFlight] = msgspec.field(default_factory=dict)  # by seq, in the order in which they became jobs
+    dead_letter_pending: dict[int, None] = msgspec.field(default_factory=dict)
+    """Jobs out of attempts: the caller dead_letter()s or postpone()s them."""
+
+    ended_leases: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """Seq and attempt of leases that the caller has to report."""
+
+    dirty: dict[int, None] = msgspec.field(default_factory=dict)  # jobs that changed since the caller last cleared this
+    leased: int = 0
+    acked: int = 0
+    acks: Meter = msgspec.field(default_factory=Meter)
+    dead: int = 0
+    skipped: int = 0
+    attempts: int = 0  # the greatest number of an attempt so far
+    replay: Replay | None = None
+    redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
+    postponed: dict[int, None] = msgspec.field(default_factory=dict)
+    """Jobs out of attempts that wait for room in the dead-letter topic."""
+
+    recent_dead: dict[int, None] = msgspec.field(default_factory=dict)  # the newest dead messages
+    counted_size: Size = EMPTY_SIZE  # the size that the log has counted (Log.count_group)
+    _newest_job: int = 0  # the last of `jobs` while they are sorted by seq; _UNSORTED otherwise
+    _deadlines: Deadlines[int] = msgspec.field(default_factory=Deadlines)  # of jobs: the end of the lease or the delay
+    _job_bytes: int = 0  # bytes of memory that the jobs take besides JOB_COST
+    _requeued: list[int] = msgspec.field(default_factory=list)
+    """A heap of jobs that are ready again; it may contain jobs that are gone."""
+
+    def __post_init__(self) -> None:
+        self.cursor = self.reach = self.begin
 
     def record(self) -> GroupRecord:
         return GroupRecord(

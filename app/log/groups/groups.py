@@ -18,7 +18,7 @@ from ..run import Run
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from ..trimmer import Trimmer
-from .dead_index import Origin
+from .dead_index import DeadIndex, Origin
 from .events import NO_EVENTS, GroupEvents
 from .group import Group
 from .job import JOB_COST, SETTLED, InFlight
@@ -89,7 +89,7 @@ class Groups:
         for topic, names in groups.items():
             held: TopicRecord = records["topic"][topic,]
             topic_log = self._log.existing(topic)
-            dead = topic_log.unacked.dead if topic_log.unacked else None
+            dead = topic_log.unacked.dead if topic_log.unacked else DeadIndex()
             topic_log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
             if dead:  # files of older versions did not count them
                 topic_log.unacked.recount(topic_log.messages)

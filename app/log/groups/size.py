@@ -1,13 +1,15 @@
 """The memory that groups take."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 GROUP_COST: Final = 1_664  # bytes of memory that a group takes, at most; a test measures it
 SHORT_TOPIC: Final = 256  # characters of the dead-letter topic's name that GROUP_COST includes
 RECENT_DEAD_COST: Final = 128  # likewise a remembered dead message
 
 
-class Size(NamedTuple):
+class Size(msgspec.Struct, frozen=True, gc=False):
     """The size of groups: how many, their jobs, and the bytes of memory that they take besides GROUP_COST and
     JOB_COST."""
 

@@ -12,6 +12,8 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from ...messages.message import ONE, Message
 from ..run import Run
 from ..slices import SLICE
@@ -65,26 +67,22 @@ class Counting:
 _EVERYTHING: Final = 1 << 62  # a seq after all others
 
 
-class UnackedIndex:
+class UnackedIndex(msgspec.Struct, gc=False, eq=False):
     """The groups of one topic, its dead messages, and the `count` and `bytes` of all held
     messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
-    hand out those of them that it has not `passed`."""
+    hand out those of them that it has not `passed`.
 
-    __slots__ = ("_passed", "_released", "_scanned", "accepted", "bytes", "count", "dead", "groups", "rewinds")
+    The garbage collector does not track it, nor a Group: neither is in a reference cycle, and a log has thousands."""
 
-    def __init__(
-        self, groups: dict[str, Group], count: int = 0, nbytes: int = 0, accepted: int = 0,
-        dead: DeadIndex | None = None,
-    ) -> None:  # fmt: skip
-        self.groups = groups
-        self.dead = DeadIndex() if dead is None else dead
-        self.count = count
-        self.bytes = nbytes
-        self.accepted = accepted
-        self.rewinds = 0  # how often a group went back, so that messages are held again
-        self._passed = 0  # the scan position of retention
-        self._released: list[int] = []  # a heap of the messages that were released behind it
-        self._scanned = 0  # held messages that the last call of removable() passed
+    groups: dict[str, Group]
+    count: int = 0
+    bytes: int = 0
+    accepted: int = 0
+    dead: DeadIndex = msgspec.field(default_factory=DeadIndex)
+    rewinds: int = 0  # how often a group went back, so that messages are held again
+    _passed: int = 0  # the scan position of retention
+    _released: list[int] = msgspec.field(default_factory=list)  # a heap of the messages that were released behind it
+    _scanned: int = 0  # held messages that the last call of removable() passed
 
     def is_held(self, message: Message) -> bool:
         if message.delivery is ONE:  # no group gets it
