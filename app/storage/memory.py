@@ -45,7 +45,9 @@ class MemoryEngine(LocalEngine):
     async def close(self) -> None:
         self._deliver, self._group_observer = _nobody, None
         while self._sliced:
-            self._sliced.popleft()[1].set_exception(Draining("the log is closed"))
+            _, future, _ = self._sliced.popleft()
+            if not future.done():  # the client that asked may have left
+                future.set_exception(Draining("the log is closed"))
         if self._timer is not None:
             self._timer.cancel()
 

@@ -14,6 +14,7 @@ from app.log.trimmer import TRIM_BATCH
 from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.messages.topic import TopicFilter
+from app.storage import local
 from tests.engines.conftest import Make, Opened, drafts_text
 from tests.harness import draft
 
@@ -515,3 +516,16 @@ async def test_retention_by_bytes_takes_no_more_than_it_must(opened: Make) -> No
         assert await texts(node, "a") == ["c", "d", "e"]
         await append(node, "a", "f" * 8)
         assert await texts(node, "a") == ["d", "e", "f" * 8]
+
+
+async def test_an_engine_closes_while_questions_wait_that_nobody_asks_any_more(
+    opened: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "TURN_SECONDS", 0.0)  # one slice a turn
+    async with opened(Limits(retention=Retention(max_messages=100_000))) as node:
+        await asyncio.gather(*(node.engine.append([draft(f"t.{number % 100}", b"x")]) for number in range(10_000)))
+        questions = [node.engine.locate(TopicFilter(["no.*"]), Last(1)) for _ in range(50)]
+        assert not questions[-1].done()
+        questions[-1].cancel()
+    assert questions[-1].cancelled()
+    await asyncio.gather(*questions, return_exceptions=True)
