@@ -63,6 +63,12 @@ def _name(host: str) -> str:
     return match[1].strip("[]").lower().rstrip(".") if match else ""
 
 
+def _without_user(host: str) -> str:
+    """A user in front of the host may be a secret."""
+    user, _, name = host.rpartition("@")
+    return f"***@{name}" if user else host
+
+
 def _is_address(name: str) -> bool:
     try:
         ip_address(name)
@@ -117,7 +123,7 @@ class OriginCheck:
         ):  # RFC 9112, section 3.2: only 1.1 requires it. Browsers do not use 1.0
             return ""
         if len(hosts) != 1 or not _name(hosts[0]):
-            seen = " and ".join(map(ascii, hosts))[:100] or "none"
+            seen = " and ".join(ascii(_without_user(host)) for host in hosts)[:100] or "none"
             raise HostInvalid(f"expected one Host with the name or address of this server, not {seen}")
         if not self._rules.knows(hosts[0]):
             raise HostUnknown(
