@@ -285,7 +285,8 @@ def make_token(path: Path, name: str, rights: Rights, expires: float | None = No
 
 
 def show_token(path: Path, name: str, rights: Rights, expires: float | None, show: Callable[[str], object]) -> None:
-    """The same; one that could not be shown is not in the file. Raises also what `show` raises."""
+    """Make a token, show it, and then add it to the file: a token that could not be shown is not in the file. Raises
+    what make_token() and `show` raise."""
     token, entry = new_token(name, rights, expires)
     _check_new(path, entry, {})
     check_place(path)

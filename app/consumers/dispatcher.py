@@ -46,10 +46,10 @@ class Consumer(Protocol):
     def deliver(self, leases: list[Lease]) -> None: ...
 
     def exhausted(self) -> None:
-        """There is no work now. It goes on waiting, unless it leaves."""
+        """There is no work now. The consumer goes on waiting, unless it leaves."""
 
     def end(self, reason: str) -> None:
-        """It gets no more leases."""
+        """The consumer gets no more leases."""
 
 
 class LeaseHolder(Protocol):

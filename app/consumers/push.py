@@ -30,8 +30,8 @@ ASKED_FOR: Final = "timeout"  # the one reason to end that the consumer gave its
 
 
 class PushConsumer:
-    """It holds at most `credit` leases at a time. ConsumerRegistry.push() makes it. The caller owns it, calls start()
-    once the sink can take bytes, and detach() at the end."""
+    """A push consumer holds at most `credit` leases at a time. ConsumerRegistry.push() makes it. The caller owns it,
+    calls start() once the sink can take bytes, and detach() at the end."""
 
     __slots__ = (
         "_context",

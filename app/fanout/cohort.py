@@ -17,7 +17,7 @@ from .sink import Sink
 
 PAGE_MESSAGES: Final = 1_000  # messages in one write to a subscriber that catches up
 MAX_BATCH_BYTES: Final = 256 << 10  # a larger batch is written before the turn ends, so that full sockets are noticed
-SMALL_BATCH_BYTES: Final = 16 << 10  # writing so many costs about twice as much as the smallest write
+SMALL_BATCH_BYTES: Final = 16 << 10  # writing this many bytes costs about twice as much as the smallest write
 
 SINK_FAILED: Final = "a subscriber was cut off: its sink failed"
 
@@ -93,7 +93,7 @@ class Cohort:
                 self._counters.deliver(len(batch) * members, len(data) * members)
             full = self.write(data)
             for subscriber in full:
-                subscriber.buffered(len(data) // members)
+                subscriber.buffered(len(data) // members)  # its share: all members refer to the one bytes object
 
     def write(self, data: bytes) -> list[Member]:
         """Write to every live subscriber. Returns those that are no longer live: a write may pause its subscriber."""

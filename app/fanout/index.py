@@ -36,7 +36,7 @@ class SubscriptionIndex:
         return found
 
     def find(self, topic: str) -> tuple[Cohort, ...]:
-        """The same, without remembering it: for callers that go through all topics."""
+        """The cohorts that select the topic, without remembering them: for callers that go through all topics."""
         exact, matching = self._by_topic.get(topic, ()), self._by_pattern.matching(topic)
         return tuple(dict.fromkeys([*exact, *matching]))
 

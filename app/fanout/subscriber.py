@@ -205,13 +205,14 @@ class Subscriber:
             self.sink.abort()
 
     def end(self, reason: str) -> None:
-        """End it after everything that it was given. Idempotent."""
+        """End the subscriber after everything that it was given. Idempotent."""
         if not self.closed:
             self.cohort.flush()
             self.sink.end(reason)
 
     def stop_at_limit(self) -> None:
-        """It has received its limit: give it no more, and end it in the next turn: its cohort may be delivering."""
+        """The subscriber has received its limit: give it no more. It ends in the next turn, since its cohort may be
+        delivering now."""
         self.paused = True
         self.cohort.live.pop(self, None)
         self.cohort.catching_up.add(self)

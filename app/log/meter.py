@@ -20,7 +20,7 @@ class Meter(msgspec.Struct, gc=False):
         self._count += count
 
     def rate(self, now: float) -> float:
-        """Events a second over the last WINDOW, if they came evenly in the window before."""
+        """Events a second over the last WINDOW, assuming that the previous window's events were spread evenly."""
         if now - self._begin >= WINDOW:
             self._turn(now)
         overlap = self._before * (1 - (now - self._begin) / WINDOW)

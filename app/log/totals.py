@@ -4,11 +4,10 @@ import msgspec
 
 
 class Totals(msgspec.Struct):
-    """`bytes` counts bodies; `cost` is what counts against the log's limit (bytes), `cost_limit`
-    is that limit. `held` are bytes of memory for what must be
-    in memory, of `held_limit`. `ready` to `dead` are the stages
-    of a message's life in a group, as in GroupState. `dead_letters` are the dead messages that topics keep, and
-    `postponed` those that wait in their groups for room in the dead-letter topic."""
+    """`bytes` counts bodies. `cost` is what counts against the log's limit, which is `cost_limit` (bytes). `held` are
+    the bytes of memory for what must be in memory, of `held_limit`. `ready` to `dead` are the stages of a message's
+    life in a group, as in GroupState. `dead_letters` are the dead messages that topics retain, and `postponed` those
+    that wait in their groups for room in the dead-letter topic."""
 
     cost: int
     cost_limit: int

@@ -30,7 +30,7 @@ class Progress(NamedTuple):
 
     @property
     def last(self) -> "Progress":
-        """The same progress, of a connection that is closed."""
+        """This progress, marked as that of a closed connection."""
         return self._replace(open=False)
 
 

@@ -38,7 +38,7 @@ class Started(msgspec.Struct, frozen=True):
         )
 
     def banner(self) -> str:
-        """Where the server listens, how much memory it may use, and commands to try each protocol."""
+        """The addresses that the server listens on, the memory that it may use, and commands to try each protocol."""
         token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if self.needs_token else ""
         lines = [
             f"plainmq {__version__}: engine {self.durability}, epoch {self.epoch}, "

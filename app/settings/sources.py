@@ -51,7 +51,7 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
 
 
 def load_with_sources(flags: Mapping[str, str | None] | None = None) -> Loaded:
-    """The same. Raises SettingInvalid."""
+    """Load the settings as load() does, with the source of each. Raises SettingInvalid."""
     check_environment()
     texts: dict[str, str] = {}
     sources = {option.name: Source.DEFAULT for option in OPTIONS}

@@ -23,7 +23,7 @@ class Values(ABC):
     """The valid values, for a table; empty if any text is valid."""
 
     expected: str
-    """The same as the end of a sentence."""
+    """The valid values, as the end of a sentence."""
 
     @abstractmethod
     def read(self, text: str) -> Any:

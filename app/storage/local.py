@@ -80,7 +80,7 @@ class LocalEngine(Engine):
 
     @abstractmethod
     def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
-        """The same for an operation that may take long: other tasks run between its slices."""
+        """Run an operation that may take long, as _ask() does: other tasks run between its slices."""
 
     def append(self, drafts: Sequence[Draft]) -> Future[Receipt | Scheduled]:
         return self._publish(lambda core, now: core.append(drafts, now), drafts)

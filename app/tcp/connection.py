@@ -66,7 +66,7 @@ CLOSED: Final = Session()
 
 
 class Owner(Interface):
-    """It counts connections, and ends them."""
+    """The owner of connections counts them, and ends them."""
 
     def opened(self, connection: "Connection") -> None: ...
 
@@ -74,7 +74,7 @@ class Owner(Interface):
 
 
 class Connection(Protocol):
-    """It owns its session. It is also the sink of the session's subscriptions."""
+    """A connection owns its session, and is the sink of the session's subscriptions."""
 
     __slots__ = (
         "_backlog", "_blocked", "_closed_cleanly", "_corked", "_final_progress", "_half_closed", "_input_ended",

@@ -16,7 +16,7 @@ Key = tuple[str, str | None]  # a topic or pattern, and the group, if any
 
 
 class Subscriptions:
-    """It owns them: each is detached when it is removed."""
+    """The subscriptions of one connection, by key. This object owns them: each is detached when it is removed."""
 
     __slots__ = ("_by_key",)
 

@@ -36,7 +36,8 @@ def text(words: str, longest: int = MAX_TEXT) -> str:
 
 
 def lines(words: str, longest: int = 16 * MAX_TEXT) -> list[str]:
-    """The same for a text of several lines, such as a traceback. If it is too long, its end is returned."""
+    """The lines of a text, such as a traceback, as text() returns one line. Of a text that is too long, the
+    beginning is left out."""
     return [printable(_without_secrets(line)) for line in words[-longest:].split("\n")]
 
 

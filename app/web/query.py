@@ -20,14 +20,14 @@ def read_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, A
 
 
 def read_stream_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
-    """The same for a request that may come from an EventSource. Raises OptionInvalid."""
+    """The options of a request that may come from an EventSource, parsed. Raises OptionInvalid."""
     return parse_options(normalise_event_source(request.query_params), parsers)
 
 
 def parse_options(
     query: QueryParams, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The same; the caller reads the repeatable ones. Raises OptionInvalid."""
+    """The options of a query, parsed, without the repeatable ones, which the caller reads. Raises OptionInvalid."""
     options: dict[str, Any] = {}
     for name, value in query.multi_items():
         if name in repeatable:

@@ -40,7 +40,7 @@ def stream_start(pressure: float, id: str = "") -> bytes:
 
 
 def position_event_of(id: str) -> bytes:
-    """The event that gives a client its position. The id may be a mark alone."""
+    """The event that gives a client its position. An id without a position consists of a mark only."""
     return control_event("place", {"place": id.partition(ID_MARK)[0] or None}, id=id)
 
 
@@ -122,7 +122,8 @@ class SseEncoder(Generic[T]):
 
 
 def as_chunk(*parts: bytes) -> bytes:
-    """The bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1). Nothing makes none: an empty one ends the stream."""
+    """The bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1). Without bytes the result is empty, since an
+    empty chunk would end the stream."""
     size = sum(map(len, parts))
     return b"".join((b"%x\r\n" % size, *parts, b"\r\n")) if size else b""
 

@@ -192,11 +192,12 @@ class AsyncClient:
         return await self._runner.run(self._connection.read, ScheduledPublish, "GET", scheduled_path(id))
 
     async def cancel_scheduled(self, id: str) -> None:
-        """It is never published. Raises NotFound; also if a repeated request finds it cancelled."""
+        """Cancel a scheduled publish: it is never published. Raises NotFound; also if a repeated request finds it
+        cancelled."""
         await self._runner.run(self._connection.insist, "DELETE", scheduled_path(id))
 
     async def publish_scheduled(self, id: str) -> Published:
-        """Publish it now. Raises NotFound; also if a repeated request finds it published."""
+        """Publish a scheduled publish now. Raises NotFound; also if a repeated request finds it published."""
         return await self._runner.run(self._connection.read, Published, "POST", scheduled_path(id, "publish"))
 
     # Subscribe and read

@@ -9,8 +9,8 @@
 A message that was handed out, and is neither acked nor dead, is a job (InFlight). The group is done with every other
 message up to `cursor`. Every other message after `cursor` is still to be handed out, except a few that are settled
 already (`ahead`): the cursor was moved back while they were jobs, or they were skipped. So a group takes memory for its
-jobs only. All methods are pure functions of the time they are given: a
-lease past its end is over, even if no call has noticed that yet.
+jobs only. All methods are pure functions of the time they are given: a lease past its end is over, even if no call has
+noticed that yet.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

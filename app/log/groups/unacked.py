@@ -68,9 +68,9 @@ _EVERYTHING: Final = 1 << 62  # a seq after all others
 
 
 class UnackedIndex(msgspec.Struct, gc=False, eq=False):
-    """The groups of one topic, its dead messages, and the `count` and `bytes` of all held
-    messages. `accepted`: the messages for all that were accepted since the topic has had groups; a group has yet to
-    hand out those of them that it has not `passed`.
+    """The groups of one topic, its dead messages, and the `count` and `bytes` of all held messages. `accepted`: the
+    messages for all that were accepted since the topic has had groups; a group has yet to hand out those of them that
+    it has not `passed`.
 
     The garbage collector does not track it, nor a Group: neither is in a reference cycle, and a log has thousands."""
 

@@ -110,7 +110,7 @@ class _Coded(msgspec.Struct):
 
 
 class AccessLogMiddleware:
-    """It is outside the checks, so that refused requests are logged too."""
+    """Logs requests. This middleware is outside the checks, so that refused requests are logged too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
