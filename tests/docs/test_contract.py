@@ -100,7 +100,6 @@ def _is_beyond_schemas(case: Any) -> bool:
         body.keys() & (case.query or {}).keys(),  # an option is in the query and in the body
         body.get("start"),  # it is no place of this log, or not where the group began
         body.get("to"),  # likewise
-        "all" in body and (body.get("ids") is None) == (body["all"] is None),  # one of the two says which
         body.get("dead_letter") == topic,
         len(topic) > LONGEST,
     )

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,8 +26,8 @@ _EXAMPLE: Final = 'ids such as {"ids":["k3f9a2-42"]}, or {"all":true}'
 class Redrive(msgspec.Struct, forbid_unknown_fields=True):
     """Either `ids`, which are those of dead letters, or `all`."""
 
-    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
-    all: Literal[True] | None = None
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)] | UnsetType = UNSET
+    all: Literal[True] | UnsetType = UNSET
 
 
 async def redrive(request: Request) -> Response:
@@ -35,9 +36,9 @@ async def redrive(request: Request) -> Response:
     rate = read_options(request, _OPTIONS).get("rate")
     topic, group = names_of(request)
     body = await read_json(request, Redrive, _EXAMPLE)
-    if (body.ids is None) == (body.all is None):
+    if (body.ids is UNSET) == (body.all is UNSET):
         raise OptionInvalid(f"expected {_EXAMPLE}")
-    ids: dict[str, Id] | None = None if body.ids is None else {text: parse_id(text) for text in body.ids}
+    ids: dict[str, Id] | None = None if body.ids is UNSET else {text: parse_id(text) for text in body.ids}
     place = (await broker.group(topic, group)).state.settings.dead_letter
     authorise(grant_of(request), (Right.ADMIN,), place)  # its messages are removed
     target = RedriveTarget(topic, group, place, rate)
