@@ -131,7 +131,7 @@ def _signed(key: str, name: str, rights: "Rights", expires: float | None, loaded
     )
 
 
-@click.command("tokens")
+@click.command("tokens", short_help="List the tokens in a server's file.")
 @_file_options
 @json_option
 def list_tokens(*, as_json: bool, **options: Any) -> None:
