@@ -13,7 +13,7 @@ from .. import settings
 from ..errors import PlainmqError
 from ..messages.control_characters import escape_line
 from ..version import __version__
-from . import completion, copies, health, load, messages, operations, serve, tokens
+from . import actions, completion, copies, health, load, messages, operations, serve, tokens
 from .terminal import exit_with_error, open_closed_streams
 
 COMMANDS: Final = (
@@ -26,6 +26,12 @@ COMMANDS: Final = (
     operations.groups,
     operations.group,
     operations.peek,
+    actions.redrive,
+    actions.release,
+    actions.skip,
+    actions.purge,
+    actions.scheduled,
+    actions.subscribers,
     health.status,
     health.top,
     health.check,

@@ -36,6 +36,11 @@ def pause_option(meaning: str) -> Callable[[F], F]:
 create_option = click.option("--create", is_flag=True, help="Create it if there is none.")
 
 
+limit_option = click.option(
+    "--limit", type=whole(1), metavar="N", help=f"At most N.  [{ON_A_SCREEN} on a terminal; otherwise all]"
+)
+
+
 def list_options(sorts: tuple[str, ...]) -> Callable[[F], F]:
     def with_options(command: F) -> F:
         for option in (
@@ -43,10 +48,7 @@ def list_options(sorts: tuple[str, ...]) -> Callable[[F], F]:
                 "--sort", type=click.Choice(sorts), default="name", show_default=True,
                 help="By name, or with the greatest figure first.",
             ),
-            click.option(
-                "--limit", type=whole(1), metavar="N",
-                help=f"At most N.  [{ON_A_SCREEN} on a terminal; otherwise all]",
-            ),
+            limit_option,
             json_option,
             server_options,
         ):  # fmt: skip
@@ -56,7 +58,7 @@ def list_options(sorts: tuple[str, ...]) -> Callable[[F], F]:
     return with_options
 
 
-def _listing(match: str | None, sort: str, limit: int | None, as_json: bool, screen: "Terminal") -> "Listing":
+def listing_of(match: str | None, sort: str, limit: int | None, as_json: bool, screen: "Terminal") -> "Listing":
     from ..client.operations import Listing
 
     most = ON_A_SCREEN if limit is None and screen.people and not as_json else limit
@@ -86,7 +88,7 @@ def topics(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
     from ..client import operations
 
     screen = terminal()
-    listing = _listing(pattern, sort, limit, as_json, screen)
+    listing = listing_of(pattern, sort, limit, as_json, screen)
     request = operations.Request(server, as_json)
     sys.exit(operations.run(request, partial(operations.topics, listing=listing), screen))
 
@@ -114,7 +116,7 @@ def groups(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
     from ..client import operations
 
     screen = terminal()
-    listing = _listing(pattern, sort, limit, as_json, screen)
+    listing = listing_of(pattern, sort, limit, as_json, screen)
     request = operations.Request(server, as_json)
     sys.exit(operations.run(request, partial(operations.groups, listing=listing), screen))
 
@@ -155,13 +157,18 @@ def topic(*, topic: str, create: bool, paused: bool | None, as_json: bool, serve
 @click.option("--ack-timeout", type=duration, metavar="DURATION", help="How long a lease lasts.")
 @click.option("--max-deliveries", type=whole(1, 1_000), metavar="N", help="A message is dead after N attempts.")
 @click.option("--dead-letter", metavar="TOPIC", help="The topic that gets dead messages.")
+@click.option(
+    "--seek", metavar="POSITION",
+    help="Hand out the messages after this id or time, earliest for all again, or latest for only new ones.",
+)  # fmt: skip
 @pause_option("Hand out nothing, until it is resumed.")
 @create_option
 @json_option
 @server_options
 def group(
-    *, topic: str, group: str, create: bool, paused: bool | None, as_json: bool, server: "Server", **settings: Any
-) -> None:
+    *, topic: str, group: str, create: bool, paused: bool | None, seek: str | None, as_json: bool, server: "Server",
+    **settings: Any,
+) -> None:  # fmt: skip
     """Show the state of GROUP on TOPIC, after changing what the options say.
 
     \b
@@ -177,7 +184,7 @@ def group(
     from ..client import operations
 
     request = operations.Request(server, as_json, topic, group)
-    change = operations.Change(_given(settings), paused, create)
+    change = operations.Change(_given(settings), paused, create, seek)
     sys.exit(operations.run(request, partial(operations.group, topic=topic, name=group, change=change), terminal()))
 
 

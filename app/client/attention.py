@@ -50,7 +50,7 @@ def _of_sample(now: Sample, before: Sample) -> Iterator[Attention]:
     if now.loop_delay > LATE:
         yield Attention("loop_delay", f"the event loop is {now.loop_delay:.1f} s late", "plainmq top")
     if now.evicted > before.evicted:
-        sentence = f"{_count(now.evicted - before.evicted, 'subscriber')} did not read, and lost the connection"
+        sentence = f"{counted(now.evicted - before.evicted, 'subscriber')} did not read, and lost the connection"
         yield Attention("evicted", sentence, "plainmq subscribers")
 
 
@@ -61,16 +61,15 @@ def _of_group(group: GroupState) -> Iterator[Attention]:
         return Attention(code, f"{sentence} in {group.group} of {group.topic}", command, group.topic, group.group)
 
     if group.dead_letters.waiting:
-        sentence = f"{_count(group.dead_letters.waiting, 'dead message')} without space in {group.dead_letter}"
+        sentence = f"{counted(group.dead_letters.waiting, 'dead message')} without space in {group.dead_letter}"
         yield found("dead_waiting", sentence, f"plainmq group {names}")
-    if group.dead and group.dead_letters.kept:
-        dead = min(group.dead, group.dead_letters.kept)  # groups may share a dead-letter topic
-        yield found("dead", _count(dead, "dead message"), f"plainmq peek {names} --state dead")
+    if dead := group.dead_letters.redrivable:
+        yield found("dead", counted(dead, "dead message"), f"plainmq peek {names} --state dead")
     if group.paused and group.ready:
-        yield found("paused", f"{_count(group.ready, 'message')} ready and paused", f"plainmq group {names} --resume")
+        yield found("paused", f"{counted(group.ready, 'message')} ready and paused", f"plainmq group {names} --resume")
     elif group.ready and not group.workers and not group.leased:
-        yield found("no_workers", f"{_count(group.ready, 'message')} ready and no worker", f"plainmq group {names}")
+        yield found("no_workers", f"{counted(group.ready, 'message')} ready and no worker", f"plainmq group {names}")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import Final
 
-from .answers import GroupState, JobRecord, JobState, Message, TopicState
+from .answers import (
+    Attendee,
+    GroupState,
+    JobRecord,
+    JobState,
+    Message,
+    Redriven,
+    ScheduledPublish,
+    TopicState,
+)
 from .table import Column, Kind
 
 WITHHELD: Final = "(the token has no right to read it)"
@@ -35,7 +44,7 @@ GROUPS: Final[Sequence[Column[GroupState]]] = (
     Column("ready", Kind.COUNT, lambda group: group.ready),
     Column("leased", Kind.COUNT, lambda group: group.leased),
     Column("delayed", Kind.COUNT, lambda group: group.delayed),
-    Column("dead", Kind.ALARM, lambda group: group.dead),
+    Column("dead", Kind.ALARM, lambda group: group.dead_letters.redrivable),
     Column("acked", Kind.COUNT, lambda group: group.acked),
     Column("rate", Kind.RATE, lambda group: group.rate),
     Column("workers", Kind.COUNT, lambda group: group.workers),
@@ -45,19 +54,20 @@ GROUPS: Final[Sequence[Column[GroupState]]] = (
 
 GROUP: Final[Sequence[Column[GroupState]]] = (
     *GROUPS,
+    Column("died", Kind.COUNT, lambda group: group.dead),
     Column("skipped", Kind.COUNT, lambda group: group.skipped),
+    Column("position", Kind.ID, lambda group: group.position),
     Column("oldest id", Kind.ID, lambda group: group.oldest and group.oldest.id),
     Column("start", Kind.TEXT, lambda group: group.start),
     Column("ack-timeout", Kind.TEXT, lambda group: group.ack_timeout),
     Column("max-deliveries", Kind.COUNT, lambda group: group.max_deliveries),
     Column("dead-letter", Kind.TEXT, lambda group: group.dead_letter),
-    Column("dead letters", Kind.ALARM, lambda group: group.dead_letters.redrivable),
     Column("dead-letter waiting", Kind.ALARM, lambda group: group.dead_letters.waiting),
     Column("gap", Kind.TEXT, lambda group: group.gap and group.gap.sentence),
 )
 
 
-def _body(message: Message | JobRecord) -> str:
+def _body(message: Message | JobRecord | ScheduledPublish) -> str:
     if message.text is not None:
         return message.text
     if message.binary is None:
@@ -77,6 +87,35 @@ _ID: Final[Column[JobRecord]] = Column("id", Kind.ID, lambda job: job.id)
 _ATTEMPT: Final[Column[JobRecord]] = Column("attempt", Kind.COUNT, lambda job: job.attempt)
 _REASON: Final[Column[JobRecord]] = Column("reason", Kind.TEXT, lambda job: job.reason)
 _BODY: Final[Column[JobRecord]] = Column("body", Kind.BODY, _body)
+
+SCHEDULED: Final[Sequence[Column[ScheduledPublish]]] = (
+    Column("id", Kind.ID, lambda publish: publish.id),
+    Column("due", Kind.TIME, lambda publish: publish.due),
+    Column("topic", Kind.TEXT, lambda publish: publish.topic),
+    Column("messages", Kind.COUNT, lambda publish: publish.scheduled),
+    Column("size", Kind.BYTES, lambda publish: publish.size),
+    Column("body", Kind.BODY, _body),
+)
+
+SUBSCRIBERS: Final[Sequence[Column[Attendee]]] = (
+    Column("who", Kind.TEXT, lambda attendee: attendee.who),
+    Column("kind", Kind.ID, lambda attendee: attendee.kind),
+    Column("since", Kind.TIME, lambda attendee: attendee.since),
+    Column("topics", Kind.TEXT, lambda attendee: " ".join(attendee.topics)),
+    Column("group", Kind.TEXT, lambda attendee: attendee.group),
+    Column("leased", Kind.COUNT, lambda attendee: attendee.leased),
+    Column("state", Kind.ID, lambda attendee: attendee.state),
+)
+
+RESULTS: Final[Sequence[Column[tuple[str, str]]]] = (
+    Column("id", Kind.ID, lambda result: result[0]),
+    Column("result", Kind.TEXT, lambda result: result[1]),
+)
+
+REDRIVEN: Final[Sequence[Column[Redriven]]] = (
+    Column("redriven", Kind.COUNT, lambda answer: answer.redriven),
+    Column("left", Kind.ALARM, lambda answer: answer.left),
+)
 
 JOBS: Final[dict[JobState, Sequence[Column[JobRecord]]]] = {
     "ready": (

@@ -19,6 +19,7 @@ from .reading import MAX_PAGE
 from .table import Column, Table, table
 
 TIMEOUT: Final = 10.0  # seconds for one answer: a person waits for it
+LONG_TIMEOUT: Final = 300.0  # for an answer after which thousands of messages have moved
 MAX_NAME: Final = 200  # characters of a name that is compared with others: the time grows with their product
 HINTS: Final[Mapping[type[ClientError], str]] = {
     Forbidden: "; `plainmq check` shows what the token may do",
@@ -120,6 +121,16 @@ async def groups(client: AsyncClient, listing: Listing) -> Outcome:
     return await _list(fetch, listing, columns.GROUPS, "group")
 
 
+async def scheduled(client: AsyncClient, listing: Listing) -> Outcome:
+    fetch = partial(client.scheduled_page, listing.match)
+    return await _list(fetch, listing, columns.SCHEDULED, "scheduled message")
+
+
+async def subscribers(client: AsyncClient, listing: Listing) -> Outcome:
+    fetch = partial(client.subscribers, listing.match)
+    return await _list(fetch, listing, columns.SUBSCRIBERS, "subscriber")
+
+
 async def _list(
     fetch: Callable[..., Awaitable[Any]], listing: Listing, headings: Sequence[Column[Any]], noun: str
 ) -> Outcome:
@@ -128,8 +139,8 @@ async def _list(
 
 
 async def every_page(
-    fetch: Callable[..., Awaitable[Any]], limit: int | None, after: str | None = None
-) -> tuple[list[Any], str | None]:
+    fetch: Callable[..., Awaitable[Any]], limit: int | None, after: Any = None
+) -> tuple[list[Any], Any]:
     """The records of as many pages as are needed, and where there are more (None: there are no more)."""
     records: list[Any] = []
     while limit is None or len(records) < limit:
@@ -141,7 +152,7 @@ async def every_page(
     return records, after
 
 
-def _note(records: Sequence[Any], after: str | None, noun: str, match: str | None = None) -> str | None:
+def _note(records: Sequence[Any], after: Any, noun: str, match: str | None = None) -> str | None:
     if after is not None:
         return f"the first {len(records)} are shown; --limit shows more"
     if not records:
@@ -153,12 +164,13 @@ def _note(records: Sequence[Any], after: str | None, noun: str, match: str | Non
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What to change: settings by their names, and whether it is paused (None: as it is). `create`: also if there is no
-    such topic or group."""
+    """What to change: settings by their names, whether it is paused (None: as it is), and of a group the position.
+    `create`: also if there is no such topic or group."""
 
     settings: Mapping[str, Any]
     paused: bool | None
     create: bool
+    seek: str | None = None
 
 
 async def topic(client: AsyncClient, name: str, change: Change) -> Outcome:
@@ -176,6 +188,8 @@ async def group(client: AsyncClient, topic: str, name: str, change: Change) -> O
     state = None if change.create else await client.group(topic, name)
     if change.settings or state is None:
         state = await client.set_group(topic, name, **change.settings)
+    if change.seek is not None:
+        state = await client.seek(topic, name, change.seek)
     if change.paused is not None:
         state = await (client.pause_group(topic, name) if change.paused else client.resume_group(topic, name))
     return Outcome([state], table(columns.GROUP, [state], upright=True))

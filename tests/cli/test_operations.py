@@ -157,7 +157,7 @@ def test_a_group_is_shown_and_changed(server: ServerProcess, topic: str) -> None
     group_with_each_state(server, topic)
     changes = ["--ack-timeout", "90s", "--max-deliveries", "3", "--dead-letter", f"{topic}.lost", "--pause"]
     shown = dict(rows(run("group", topic, "g", *changes, url=server.url).stdout))
-    assert [shown[name] for name in ("ready", "leased", "delayed", "dead", "acked")] == ["1", "1", "1", "1", "0"]
+    assert [shown[name] for name in ("ready", "leased", "delayed", "died", "acked")] == ["1", "1", "1", "1", "0"]
     assert [shown[name] for name in ("ack-timeout", "max-deliveries", "dead-letter", "state")] == [
         "90s", "3", f"{topic}.lost", "paused",
     ]  # fmt: skip

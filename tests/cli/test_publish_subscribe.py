@@ -33,8 +33,9 @@ def server() -> Iterator[ServerProcess]:
 # Help
 
 
+ACTIONS = ("redrive", "release", "skip", "purge", "scheduled", "subscribers")
 OPERATIONS = ("topics", "topic", "groups", "group", "peek", "status", "top", "check")
-OF_HTTP = ("publish", "subscribe", "export", "import", "bench", *OPERATIONS)
+OF_HTTP = ("publish", "subscribe", "export", "import", "bench", *OPERATIONS, *ACTIONS)
 
 
 @pytest.mark.parametrize("name", [*OF_HTTP, "backup", "restore", "token"])
