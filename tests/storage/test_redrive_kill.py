@@ -51,10 +51,12 @@ async def bury(client: Client, count: int) -> dict[str, str]:
 async def work(client: Client, returned: dict[str, set[str]], bodies: dict[str, str], over: asyncio.Event) -> None:
     """Ack what has returned, and write down as what."""
     while not over.is_set():
-        for job in (await client.ask("POST", f"{GROUP}/pull?max=20&wait=100ms&lease=1s"))["messages"]:
+        jobs = (await client.ask("POST", f"{GROUP}/pull?max=100&wait=100ms&lease=1s"))["messages"]
+        for job in jobs:
             returned[job["original"]].add(job["id"])
             bodies[job["original"]] = job["data"]
-            await client.ask("POST", f"{GROUP}/ack", json={"ids": [job["lease"]]})
+        if jobs:
+            await client.ask("POST", f"{GROUP}/ack", json={"ids": [job["lease"] for job in jobs]})
 
 
 async def redrive(client: Client, dice: random.Random) -> None:
