@@ -14,13 +14,15 @@ from . import columns
 from .aio.client import AsyncClient
 from .answers import JobState, Message
 from .commands import Exit, Server, Terminal, failed, json_line
-from .errors import ClientError, Forbidden, NotFound, Unreachable
+from .errors import ClientError, Forbidden, NotFound, Unreachable, not_plainmq
 from .reading import MAX_PAGE
 from .table import Column, Table, table
 
 TIMEOUT: Final = 10.0  # seconds for one answer: a person waits for it
 LONG_TIMEOUT: Final = 300.0  # for an answer after which thousands of messages have moved
+MAX_RECORDS: Final = 1_000_000  # of a list: a hundred times as many topics as a server has unless told otherwise
 MAX_NAME: Final = 200  # characters of a name that is compared with others: the time grows with their product
+IMPOSSIBLE: Final = "this is not an answer of plainmq: it has a number that is too great"
 HINTS: Final[Mapping[type[ClientError], str]] = {
     Forbidden: "; `plainmq check` shows what the token may do",
     Unreachable: "; start a server with `plainmq serve`, or give its address with --url or PLAINMQ_URL",
@@ -68,10 +70,12 @@ async def _run(request: Request, operation: Operation, terminal: Terminal) -> Ex
                 outcome = await operation(client)
             except NotFound as error:
                 return failed(error, f"{error}{await _suggestion(client, request)}", terminal)
+        with suppress(BrokenPipeError):
+            _show(outcome, request.as_json, terminal)
+    except OverflowError:
+        return failed(not_plainmq(IMPOSSIBLE), IMPOSSIBLE, terminal)
     except ClientError as error:
         return failed(error, f"{error}{hint(error)}", terminal)
-    with suppress(BrokenPipeError):
-        _show(outcome, request.as_json, terminal)
     return outcome.exit
 
 
@@ -141,14 +145,18 @@ async def _list(
 async def every_page(
     fetch: Callable[..., Awaitable[Any]], limit: int | None, after: Any = None
 ) -> tuple[list[Any], Any]:
-    """The records of as many pages as are needed, and where there are more (None: there are no more)."""
+    """The records of as many pages as are needed, and where there are more (None: there are no more). Raises
+    RequestRefused if the pages do not go on."""
     records: list[Any] = []
-    while limit is None or len(records) < limit:
-        page = await fetch(after=after, limit=min(MAX_PAGE, MAX_PAGE if limit is None else limit - len(records)))
+    most = MAX_RECORDS if limit is None else limit
+    while len(records) < most:
+        page = await fetch(after=after, limit=min(MAX_PAGE, most - len(records)))
         records += page
+        if page.next is None:
+            return records, None
+        if page.next == after or not page:
+            raise not_plainmq("the pages of the server's answer do not go on")
         after = page.next
-        if after is None:
-            break
     return records, after
 
 

@@ -11,8 +11,8 @@ from .aio.client import AsyncClient
 from .answers import GroupState, Sample, ServerState, Stats
 from .attention import Attention, attention
 from .commands import Server, Terminal, failed
-from .errors import ClientError, Unavailable, Unreachable
-from .operations import TIMEOUT, hint
+from .errors import ClientError, Unavailable, Unreachable, not_plainmq
+from .operations import IMPOSSIBLE, TIMEOUT, hint
 
 INTERVAL: Final = 2.0  # seconds between two looks at the groups
 SHOWN: Final = 100  # groups, of each order: more are on no screen
@@ -60,6 +60,8 @@ async def _top(server: Server, screen: Screen, terminal: Terminal) -> int:
             with screen.open():
                 screen.draw(frame)
                 return await _until_closed(client, frame, screen)
+    except OverflowError:
+        return failed(not_plainmq(IMPOSSIBLE), IMPOSSIBLE, terminal)
     except ClientError as error:
         return failed(error, f"{error}{hint(error)}", terminal)
 

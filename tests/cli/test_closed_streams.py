@@ -49,6 +49,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], bool, bool]] = {
     "subscribe": (("subscribe", "full", "--since", "earliest", "--count", "1"), False, True),
     "export": (("export", "--topic", "full"), False, True),
     "import": (("import",), True, False),
+    "topics": (("topics",), False, True),
+    "peek --json": (("peek", "full", "--json"), False, True),
+    "completion": (("completion", "bash"), False, True),
     "token": (("token", "NAME", "--all"), False, True),
     "--help": (("--help",), False, True),
     "--version": (("--version",), False, True),
@@ -76,7 +79,7 @@ def test_a_command_with_closed_streams_does_its_work_or_says_why_not(
             assert done.stdout
 
 
-@pytest.mark.parametrize("command", ["publish", "subscribe", "export", "token", "--help", "serve --help"])
+@pytest.mark.parametrize("command", ["publish", "subscribe", "export", "topics", "token", "--help", "serve --help"])
 def test_a_full_disk_is_a_sentence_and_a_pipe_that_nobody_reads_is_none(
     server: ServerProcess, command: str, tmp_path: Path
 ) -> None:

@@ -122,6 +122,11 @@ ASKING = {
     "publish": ("publish", "a", "x", "--retry-for", "0"),
     "subscribe": ("subscribe", "a", "--count", "1", "--retry-for", "0"),
     "export": ("export", "--retry-for", "0"),
+    "topics": ("topics",),
+    "peek": ("peek", "a", "g"),
+    "redrive": ("redrive", "a", "g", "--all"),
+    "status": ("status",),
+    "check": ("check", "--view", "a"),
 }
 
 
@@ -142,6 +147,7 @@ def test_whatever_is_answered_a_command_says_a_sentence(command: str) -> None:
 ENDLESS = {
     "a line of a stream": ("subscribe", HEAD % b"text/event-stream" + b"data: "),
     "a field that is ignored": ("subscribe", HEAD % b"text/event-stream" + b"x: "),
+    "a list": ("topics", HEAD % b"application/json"),
     "a page": ("export", HEAD % b"application/x-ndjson"),
     "an answer": ("publish", HEAD % b"application/json"),
     "a refusal": ("publish", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
@@ -168,6 +174,30 @@ import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:])
 print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
+
+
+GREAT, LAST = 10**400, "Connection: close"
+RECORD = {
+    "topic": "a", "messages": GREAT, "bytes": GREAT, "delayed": 1, "first": None, "last": None, "subscribers": 1,
+    "groups": [], "retention": {"max_messages": 1, "max_bytes": 1, "max_age": "1d"}, "rate": 1e308,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [{"topics": [], "next": "a"}, {"topics": [RECORD], "next": "a"}])
+def test_pages_that_do_not_go_on_end(page: dict[str, object]) -> None:
+    body = json.dumps(page).encode()
+    with answering(lambda connection: connection.sendall(answer("200 OK", body, JSON, LAST))) as url:
+        done = run("topics", url=url)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"Error: the pages of the server's answer do not go on\n"
+
+
+def test_a_number_that_is_too_great_is_a_sentence() -> None:
+    body = json.dumps({"topics": [RECORD], "next": None}).encode()
+    with answering(lambda connection: connection.sendall(answer("200 OK", body, JSON))) as url:
+        shown = seen_on_a_terminal("topics", url=url, env={"TERM": "dumb"})
+    assert b"Traceback" not in shown
+    assert shown.count(b"Error: this is not an answer of plainmq") == 1
 
 
 @pytest.mark.parametrize("flags", [("--file", "-"), ("--lines",), ()])
