@@ -1,11 +1,12 @@
 """The address of a server: its URL, the certificates that are trusted for it, and the token."""
 
+import asyncio
 import re
 import socket
 import ssl
 from ipaddress import ip_address
 from os import PathLike, fspath
-from typing import Final
+from typing import Any, Final
 from urllib.request import getproxies
 
 import httpx
@@ -13,6 +14,7 @@ import httpx
 from ..errors.wording import cause, quoted
 
 _HOST: Final = re.compile(r"[^\s\[\]%]+(%[\w.-]+)?")
+_ANY_PORT: Final = 9  # discard: nothing is sent there
 _PROXIED: Final = {"http", "https", "all"}
 _EXPECTED_PROXY: Final = "expected the URL of an HTTP proxy, such as http://127.0.0.1:3128"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
@@ -31,11 +33,13 @@ def server_url(text: str) -> httpx.URL:
     return url
 
 
-def check_proxies() -> None:
-    """Check the proxies that the environment names. Raises ValueError."""
-    for scheme, proxy in getproxies().items():
-        if scheme in _PROXIED and not _is_proxy(proxy):
+def has_proxies() -> bool:
+    """Whether the environment names proxies. Raises ValueError if one of them cannot be used."""
+    proxies = [proxy for scheme, proxy in getproxies().items() if scheme in _PROXIED]
+    for proxy in proxies:
+        if not _is_proxy(proxy):
             raise ValueError(f"the proxy {quoted(proxy)} (HTTP_PROXY) cannot be used: {_EXPECTED_PROXY}")
+    return bool(proxies)
 
 
 def _is_proxy(text: str) -> bool:
@@ -67,6 +71,27 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
     return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+async def is_this_machine(host: str) -> bool:
+    """True if the host is this machine, also by its own name or the address of one of its networks. A name that
+    nobody knows is not: a proxy may know it."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, _ANY_PORT, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(is_loopback(str(address[0])) or _is_own(family, address) for family, *_, address in found)
+
+
+def _is_own(family: int, address: tuple[Any, ...]) -> bool:
+    """True if this machine would reach the address from the same address. Nothing is sent; to bind the address would
+    say less, as Linux can allow that for all addresses (`ip_nonlocal_bind`)."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect(address)
+            return bool(sock.getsockname()[0] == address[0])
+    except OSError:
+        return False
 
 
 def no_tls() -> ssl.SSLContext:

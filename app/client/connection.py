@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from os import PathLike
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
@@ -12,7 +13,16 @@ import httpx
 import msgspec
 
 from ..errors.wording import cause, quoted
-from .address import certificate_error, check_proxies, checked_token, is_loopback, no_tls, server_url, trusted
+from .address import (
+    certificate_error,
+    checked_token,
+    has_proxies,
+    is_loopback,
+    is_this_machine,
+    no_tls,
+    server_url,
+    trusted,
+)
 from .bodies import PLAIN, body_of
 from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
 from .lifetime import Lifetime
@@ -62,16 +72,16 @@ class Connection:
         self._timeout = timeout
         headers = {"Accept-Encoding": PLAIN}
         headers |= {} if token is None else {"Authorization": f"Bearer {checked_token(token)}"}
-        through_proxies = not is_loopback(parsed.host)  # requests to this machine must not go through a proxy
-        if through_proxies:
-            check_proxies()
-        self._http = httpx.AsyncClient(
+        self._host = parsed.host
+        self._may_use_proxies = not is_loopback(parsed.host) and has_proxies()
+        self._client: httpx.AsyncClient | None = None
+        self._new_client = partial(
+            httpx.AsyncClient,
             base_url=parsed,
             headers=headers,
             verify=trusted(ca) if ca or parsed.scheme == "https" else no_tls(),
             timeout=httpx.Timeout(CONNECT_TIMEOUT, read=timeout),
             limits=httpx.Limits(max_connections=None),
-            trust_env=through_proxies,
         )
 
     async def close(self) -> None:
@@ -79,7 +89,8 @@ class Connection:
         self.lifetime.end()
         for feed in tuple(self.feeds):
             await feed.close()
-        await self._http.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def read(self, kind: type[T], method: str, path: str, **request: Any) -> T:
         """Send a request as `insist` does, and decode its answer."""
@@ -134,13 +145,21 @@ class Connection:
         self, method: str, path: str, silence: float, request: dict[str, Any]
     ) -> AsyncGenerator[httpx.Response]:
         timeout = httpx.Timeout(CONNECT_TIMEOUT, read=silence)
+        http = await self._http()
         try:
-            async with self._http.stream(method, path, timeout=timeout, **request) as answer:
+            async with http.stream(method, path, timeout=timeout, **request) as answer:
                 yield answer
         except (httpx.LocalProtocolError, UnicodeError) as error:
             raise RequestRefused("option_invalid", 400, UNSENDABLE) from error
         except httpx.RequestError as error:
             raise self._unreachable(error) from error
+
+    async def _http(self) -> httpx.AsyncClient:
+        """Requests to this machine must go through no proxy; only with a proxy must the name be looked up for that."""
+        if self._client is None:
+            proxied = self._may_use_proxies and not await is_this_machine(self._host)
+            self._client = self._client or self._new_client(trust_env=proxied)
+        return self._client
 
     def waits(self, retry_for: float | None) -> Waits:
         return Waits(retry_for, asyncio.get_running_loop().time)

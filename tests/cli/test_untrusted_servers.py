@@ -1,6 +1,7 @@
 """The commands against servers and messages that mean them ill: nothing steers the terminal, no answer is more than a
 sentence, and what stays on this machine does."""
 
+import contextlib
 import gzip
 import json
 import resource
@@ -274,6 +275,31 @@ def test_what_stays_on_this_machine_is_sent_to_no_proxy(
         assert asked == []
         away = run("publish", topic, "x", "--retry-for", "0", url="http://mq.example.org")
         assert (away.returncode, asked) == (1, [b"asked"])
+
+
+def own_hosts() -> list[str]:
+    """The name of this machine and its addresses, with none of loopback where it has others."""
+    hosts = {socket.gethostname()}
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((far, 9))
+            address = sock.getsockname()[0]
+            hosts.add(f"[{address}]" if family == socket.AF_INET6 else address)
+    return sorted(hosts)
+
+
+def test_this_machine_under_its_own_name_and_addresses_is_asked_through_no_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with proxy() as (variables, asked), socket.socket() as closed:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        closed.bind(("127.0.0.1", 0))  # nobody listens: the command must find that itself
+        for host in own_hosts():
+            url = f"http://{host}:{closed.getsockname()[1]}"
+            done = run("publish", "a", "x", "--token", "pmq_secret", "--retry-for", "0", url=url)
+            assert (done.returncode, asked) == (3, []), url
+            assert b"cannot be reached" in done.stderr
 
 
 @pytest.mark.parametrize("value", ["nonsense://x", "socks5://127.0.0.1:1", "http://[", "::"])
