@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     "--header", "headers", multiple=True, type=header, metavar="NAME=TEXT",
     help="A header to keep with the message, such as title=Hello; can be given several times.",
 )  # fmt: skip
+@click.option(
+    "--priority", type=click.IntRange(0, 9), metavar="0..9", help="Groups hand out a higher priority first.  [0]"
+)
+@click.option(
+    "--order-key", metavar="TEXT",
+    help="Of the messages with this key, a group hands out one at a time, in order.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, one JSON object a line.")
 @retry_publish_option
 @server_options
@@ -173,10 +180,10 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, 
 def import_(*, file: Path, retry_for: float, server: "Server") -> None:
     """Publish the messages of FILE, or of standard input, as `plainmq export` wrote them.
 
-    A message keeps its topic, event, content type, headers and bytes; its id, index and time are new. The messages are
-    published one after the other, so they keep their order. An interrupted import can be repeated at once: for two
-    minutes, or 10,000 messages, the server recognises messages that it has stored. Later, leave out the lines that were
-    stored.
+    A message keeps its topic, event, content type, headers, priority, key and bytes; its id, index and time are new.
+    The messages are published one after the other, so they keep their order. An interrupted import can be repeated at
+    once: for two minutes, or 10,000 messages, the server recognises messages that it has stored. Later, leave out the
+    lines that were stored.
 
     \b
     Exit status:

@@ -55,6 +55,8 @@ class ScheduledPublish(msgspec.Struct, frozen=True):
     delivery: str
     ttl: str | None
     headers: dict[str, str] = {}
+    priority: int = 0
+    key: str | None = None
     text: str | None = msgspec.field(default=None, name="data")
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     truncated: bool = False
@@ -89,7 +91,8 @@ class Death(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A received message. `data` is the body as bytes, and `text` the same as a str, if it is UTF-8. `index` is its
     position in its topic, `time` when the server accepted it, `headers` what its publisher kept with it, and `dead` its
-    origin, in a dead-letter topic."""
+    origin, in a dead-letter topic. Groups hand out a higher `priority` first, and messages with one `key` one at a
+    time."""
 
     id: str
     topic: str
@@ -100,6 +103,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = msgspec.field(default=None, name="data")
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     headers: dict[str, str] = {}
+    priority: int = 0
+    key: str | None = None
     dead: Death | None = None
     original: str | None = None
 
@@ -139,6 +144,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     truncated: bool = False
     headers: dict[str, str] = {}
+    priority: int = 0
+    key: str | None = None
     dead: Death | None = None
     original: str | None = None
     attempt: int = 0

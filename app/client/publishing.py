@@ -19,7 +19,8 @@ class Options(TypedDict, total=False):
     False delivers the message to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
     `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is made.
     `content_type`: by default `text/plain` if the message is UTF-8, else `application/octet-stream`.
-    `headers`: short texts that are kept with the message, by name.
+    `headers`: short texts that are kept with the message, by name. `priority`: from 0, the default, to 9; a group hands
+    out higher ones first. `order_key`: of the messages with the same key a group hands out one at a time, in order.
     """
 
     event: str | None
@@ -29,6 +30,8 @@ class Options(TypedDict, total=False):
     idempotency_key: str | None
     content_type: str | None
     headers: Mapping[str, str] | None
+    priority: int | None
+    order_key: str | None
 
 
 class When(NamedTuple):
@@ -49,6 +52,7 @@ async def publish(
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"publish has no option {min(unknown)!r}")
     query: dict[str, Any] = given(event=options.get("event"), delivery=options.get("delivery"))
+    query |= given(priority=options.get("priority"), key=options.get("order_key"))
     query |= durations(ttl=options.get("ttl")) | when.query
     query |= {"retain": "false"} if options.get("retain") is False else {}
     headers = {"Idempotency-Key": (options.get("idempotency_key") or uuid4().hex).encode()}

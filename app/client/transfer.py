@@ -105,7 +105,7 @@ async def _publish(client: AsyncClient, line: bytes) -> Published:
     key = f"import {message.id}"
     return await client.publish(
         message.topic, message.data, event=message.event, content_type=message.content_type, idempotency_key=key,
-        headers=message.headers,
+        headers=message.headers, priority=message.priority or None, order_key=message.key,
     )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from .groups.group import Group
 from .groups.job import JOB_COST
 from .groups.size import EMPTY_SIZE, GROUP_COST, Size
 from .groups.unacked import Counting, UnackedIndex
-from .run import EXPIRY_COST, HELD_COST, ONE_COST, Run, make_runs
+from .ordered_messages import OrderedMessages
+from .run import EXPIRY_COST, HELD_COST, ONE_COST, ORDERED_COST, Run, make_runs
 from .single_delivery import SingleDelivery
 from .store import MessageStore
 from .topic_log import TOPIC_COST, Limits, TopicLog, TopicRecord, weigh
@@ -76,14 +77,16 @@ class Log:
         self.expiries: Deadlines[int] = Deadlines()  # of messages with a ttl, by seq
         self.check_times: Deadlines[str] = Deadlines()  # by topic: when it has to be trimmed or dropped
         self.single_delivery = SingleDelivery(self.topics)
+        self.ordered = OrderedMessages()
         self.trim_marks = TrimMarks(on_change)
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
-        dead: Iterable[tuple[str, int, int, Origin]],
+        dead: Iterable[tuple[str, int, int, Origin]], ordered: Iterable[tuple[str, int, int, bool]] = (),
     ) -> None:  # fmt: skip
         """Restore a stored log. `unclaimed`: topic and seq of each message for one subscriber; `expiries`: seq and end
-        of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message."""
+        of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message; `ordered`: the
+        Run.place_in_order of each message with an ordering."""
         head: LogRecord = records["log"].get((), LogRecord())
         self.head, self.cost, self.moment = head.head, head.cost, head.mark
         self.scheduled = head.scheduled
@@ -101,6 +104,8 @@ class Log:
             unacked = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
             unacked.add_dead(seq, nbytes, origin)
             self._dead += 1
+        for place in ordered:
+            self.ordered.add(*place)
         self.trim_marks.restore(
             records["forgotten"], head.forgotten_floor, [topic.trim_mark for topic in self.topics.values()]
         )
@@ -206,6 +211,8 @@ class Log:
             self.cost -= run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self.expiries.discard(run.seq)
+            if run.envelope.ordering is not None:
+                self.ordered.remove(*run.place_in_order)
             if run.envelope.delivery is ONE:
                 self._unrecorded_cost -= ONE_COST
                 self.single_delivery.remove(topic, run.seq)
@@ -245,6 +252,8 @@ class Log:
             self.cost += run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self.expiries.set(run.seq, run.expires)
+            if run.envelope.ordering is not None:
+                self.ordered.add(*run.place_in_order)
             if run.envelope.delivery is ONE:
                 self._unrecorded_cost += ONE_COST
             elif unacked is not None or run.envelope.death is not None:
@@ -360,7 +369,7 @@ class Log:
     def memory_left(self) -> int:
         """The bytes that are left of `memory_bytes`."""
         groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs
-        messages = EXPIRY_COST * len(self.expiries) + HELD_COST * self._dead
+        messages = EXPIRY_COST * len(self.expiries) + HELD_COST * self._dead + ORDERED_COST * self.ordered.count
         return self.limits.memory_bytes - self._delayed - self._unrecorded_cost - groups - messages
 
     def existing(self, name: str) -> TopicLog:

@@ -18,7 +18,9 @@ MESSAGE_COST: Final = 448  # bytes of memory that a retained message takes at mo
 EXPIRY_COST: Final = 160  # likewise for a ttl
 REDRIVE_COST: Final = 256  # likewise for the Redrive of a message that came back from a dead-letter topic
 DEATH_COST: Final = 512  # likewise for the Death of a dead message
+ORDERING_COST: Final = 320  # likewise for the Ordering of a message and its place in OrderedMessages, besides its key
 HEADERS_COST: Final = 64  # likewise for headers, besides their own bytes
+ORDERED_COST: Final = 160  # likewise, for a message with an Ordering
 HELD_COST: Final = 128  # of that, what stays in memory when the message is on a disk
 ONE_COST: Final = 352  # likewise for delivery=one: waiting or in transit; not in memory_cost()
 
@@ -34,6 +36,8 @@ def memory_cost(envelope: Envelope) -> int:
         nbytes += HEADERS_COST + len(envelope.headers)
     if envelope.redrive is not None:
         nbytes += REDRIVE_COST
+    if envelope.ordering is not None:
+        nbytes += ORDERING_COST + len(envelope.ordering.key or "")
     return nbytes if envelope.ttl is None else nbytes + EXPIRY_COST
 
 
@@ -46,6 +50,8 @@ def resident_cost(envelope: Envelope, expires: bool) -> int:
     nbytes = one_cost(envelope)
     if envelope.death is not None:
         nbytes += HELD_COST
+    if envelope.ordering is not None:
+        nbytes += ORDERED_COST
     return nbytes + EXPIRY_COST if expires else nbytes
 
 
@@ -97,6 +103,12 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
         """Neither for one subscriber, nor redriven for one group."""
         return self.envelope.delivery is not ONE and self.envelope.redrive is None
 
+    @property
+    def place_in_order(self) -> tuple[str, int, int, bool]:
+        """Topic, seq, priority, and whether it is for all: of a run with an ordering, which has one message."""
+        ordering = self.envelope.ordering
+        return self.envelope.topic, self.seq, ordering.priority if ordering is not None else 0, self.for_all
+
     # Its messages
 
     @property
@@ -141,6 +153,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
                     self.epoch, seq + offset, index + offset, envelope.topic, body, envelope.content_type,
                     envelope.event, self.time, envelope.delivery, self.expires, envelope.line, envelope.retain,
                     envelope.death, self.at, envelope.headers, envelope.redrive,
+                    envelope.ordering,
                 )  # fmt: skip
 
     def count_after(self, seq: int) -> int:
@@ -220,9 +233,10 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
 
 
 def _cut(draft: Draft) -> Sequence[tuple[bytes, ...]]:
-    """Divide the bodies into runs. Messages that may be removed out of order (ttl, delivery=one) get a run each."""
+    """Divide the bodies into runs. Messages that may be removed out of order (ttl, delivery=one, an ordering) get a run
+    each."""
     bodies, envelope = draft.bodies, draft.envelope
-    if envelope.delivery is ONE or envelope.ttl is not None:
+    if envelope.delivery is ONE or envelope.ttl is not None or envelope.ordering is not None:
         return [(body,) for body in bodies]
     if len(bodies) <= MAX_RUN_LENGTH and sum(map(len, bodies)) <= MAX_RUN_BYTES:
         return (tuple(bodies),)

@@ -120,10 +120,10 @@ class LogStateMachine:
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
-        dead: Iterable[tuple[str, int, int, Origin]],
+        dead: Iterable[tuple[str, int, int, Origin]], ordered: Iterable[tuple[str, int, int, bool]] = (),
     ) -> None:  # fmt: skip
         """Restore a stored state; the store has its messages. The other arguments are those of Log.restore()."""
-        self.log.restore(records, unclaimed, expiries, dead)
+        self.log.restore(records, unclaimed, expiries, dead, ordered)
         self.groups.restore(records)
         self.log.schedule_checks()
         self.idempotency.restore(records["key"])

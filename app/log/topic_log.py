@@ -189,6 +189,6 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
 
 def _lasts(envelope: Envelope) -> bool:
     """Whether other messages can have the same envelope, and it is short enough to keep on the topic."""
-    if any(part is not None for part in (envelope.death, envelope.headers, envelope.redrive)):
+    if any(part is not None for part in (envelope.death, envelope.headers, envelope.redrive, envelope.ordering)):
         return False
     return envelope.line is None or (BODY_PLACEHOLDER in envelope.line and len(envelope.line) <= SHORT_LINE)

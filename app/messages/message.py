@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 
 from ..errors import OptionInvalid, Refused
+from .ordering import Ordering
+from .printable import printable
 
 MAX_EVENT: Final = 128
 MAX_KEY: Final = 128
@@ -27,7 +29,6 @@ BODY_PLACEHOLDER: Final = b"\0"  # in an Envelope's line, where no other NUL occ
 
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
-_PRINTABLE = re.compile(r"[ -~]+")
 ID_MARK: Final = "~"  # separates an id from the pass that a ticket's stream appends to it (app/access/tickets.py)
 _ID = re.compile(rf"([a-z0-9]{{1,16}})-(0|[1-9][0-9]{{0,17}})({ID_MARK}[A-Za-z0-9_-]{{1,64}})?")
 
@@ -83,7 +84,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     in seconds.
 
     `line`: the complete line of the original protocol that published the message, for subscribers of that protocol.
-    BODY_PLACEHOLDER stands for the body, if the line contains the body verbatim. `headers` comes from parse_headers.
+    BODY_PLACEHOLDER stands for the body, if the line contains the body verbatim. `headers` comes from parse_headers,
+    `ordering` from make_ordering.
     """
 
     topic: str
@@ -96,6 +98,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     death: Death | None = None
     headers: bytes | None = None
     redrive: Redrive | None = None
+    ordering: Ordering | None = None
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
@@ -154,7 +157,7 @@ def parse_event(text: str) -> str:
         raise OptionInvalid(
             f"event {text[:60]!a} is a name of the server's own: {', '.join(sorted(RESERVED_EVENTS))} are reserved"
         )
-    return _printable("event", text, MAX_EVENT)
+    return printable("event", text, MAX_EVENT)
 
 
 def is_reserved(event: str) -> bool:
@@ -164,13 +167,7 @@ def is_reserved(event: str) -> bool:
 
 def parse_key(text: str) -> str:
     """Return the key unchanged. Raises OptionInvalid."""
-    return _printable("Idempotency-Key", text, MAX_KEY)
-
-
-def _printable(name: str, value: str, limit: int) -> str:
-    if len(value) > limit or not _PRINTABLE.fullmatch(value):
-        raise OptionInvalid(f"{name} {value[:60]!a} is not 1 to {limit} characters of printable ASCII")
-    return value
+    return printable("Idempotency-Key", text, MAX_KEY)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -196,6 +193,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     at: float = 0.0
     headers: bytes | None = None
     redrive: Redrive | None = None
+    ordering: Ordering | None = None
 
     @property
     def id(self) -> str:
@@ -210,7 +208,10 @@ def republished(
     message: Message, topic: str, *, death: Death | None = None, redrive: Redrive | None = None
 ) -> Envelope:
     """The envelope of a copy of the message. The copy is stored, is for all subscribers, and has no ttl."""
-    return Envelope(topic, message.content_type, message.event, death=death, headers=message.headers, redrive=redrive)
+    return Envelope(
+        topic, message.content_type, message.event, death=death, headers=message.headers, redrive=redrive,
+        ordering=message.ordering,
+    )  # fmt: skip
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

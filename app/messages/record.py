@@ -48,6 +48,8 @@ def as_record(message: Message) -> dict[str, Any]:
         record["headers"] = msgspec.Raw(message.headers)
     if message.death is not None:
         record["dead"] = as_death_record(message.death)
+    if message.ordering is not None:
+        record |= message.ordering.shown
     if message.redrive is not None:
         record["original"] = message.redrive.original
     return record

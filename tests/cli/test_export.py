@@ -48,7 +48,10 @@ def batch(server: ServerProcess, topic: str, count: int) -> None:
 
 
 def parts(message: dict[str, Any]) -> list[Any]:
-    return [message.get(name) for name in ("topic", "event", "content_type", "headers", "data", "data_base64")]
+    return [
+        message.get(name)
+        for name in ("topic", "event", "content_type", "headers", "priority", "key", "data", "data_base64")
+    ]
 
 
 def counters(said: bytes) -> list[int]:
@@ -175,7 +178,7 @@ def test_what_was_exported_comes_back_with_new_ids(server: ServerProcess, fresh:
     post(server.url, "moves.the.ids", "x")
     for body in (b"text", b"", "snow ☃\r\n".encode(), bytes(range(256))):
         httpx.post(
-            f"{server.url}/topics/{topic}/a/messages?event=e",
+            f"{server.url}/topics/{topic}/a/messages?event=e&priority=3&key=k",
             content=body,
             headers={"Content-Type": "x/y", "ce-id": "7"},
         )

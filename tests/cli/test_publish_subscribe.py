@@ -144,12 +144,13 @@ def test_more_lines_than_a_batch_holds_make_several(server: ServerProcess, topic
 
 def test_options_reach_the_message(server: ServerProcess, topic: str) -> None:
     options = ["--event", "e", "--ttl", "1h", "--content-type", "text/x", "--delivery", "all", "--key", "k"]
-    options += ["--header", "title=a=b", "--header", "Trace=1"]
+    options += ["--header", "title=a=b", "--header", "Trace=1", "--priority", "7", "--order-key", "a b"]
     first = run("publish", topic, "x", *options, "--json", url=server.url)
     again = run("publish", topic, "x", *options, "--json", url=server.url)
     (message,) = messages(server, topic)
     assert (message["event"], message["content_type"]) == ("e", "text/x")
     assert message["headers"] == {"title": "a=b", "trace": "1"}
+    assert (message["priority"], message["key"]) == (7, "a b")
     assert json.loads(first.stdout)["id"] == json.loads(again.stdout)["id"] == message["id"]
     assert json.loads(again.stdout)["duplicate"] is True
     run("publish", topic, "gone", "--no-retain", url=server.url)

@@ -55,12 +55,14 @@ async def test_publish_answers_what_the_server_says(client: AsyncClient, topic: 
 
 async def test_every_option_reaches_the_message(client: AsyncClient, topic: str) -> None:
     await client.publish(
-        topic, b"\xff\0", event="e f", content_type="image/x", ttl="1h", delivery="all", headers={"Title": "größer"}
-    )
+        topic, b"\xff\0", event="e f", content_type="image/x", ttl="1h", delivery="all", headers={"Title": "größer"},
+        priority=7, order_key="a b",
+    )  # fmt: skip
     (record,) = await take(client, 1, topic, since="earliest")
     assert isinstance(record, Message)
     assert (record.data, record.text, record.event, record.content_type) == (b"\xff\0", None, "e f", "image/x")
     assert record.headers == {"title": "größer"}
+    assert (record.priority, record.key) == (7, "a b")
 
 
 async def test_what_is_not_retained_is_not_there_later(client: AsyncClient, topic: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
+from app.log.groups import choice
 from app.log.groups.job import BACKOFF
 from app.messages.lease import Action, Outcome
 from app.messages.topic import TopicFilter
@@ -24,6 +25,8 @@ class Entry:
     dead: bool = False
     origin: tuple[str, str] = ("", "")  # of a dead one: the topic and the group that gave it up
     group: str | None = None  # of a redriven one: the only group that has it
+    priority: int = 0
+    key: str | None = None
 
     @property
     def for_all(self) -> bool:
@@ -60,6 +63,7 @@ class Work:
     excused: int = 0  # of these
     stage: Literal["ready", "leased", "delayed", "dying"] = "ready"
     until: float = 0.0  # the end of the lease or of the delay
+    holds: bool = False  # its key
 
     @property
     def tries(self) -> int:
@@ -81,6 +85,7 @@ class ModelGroup:
     dead: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
     attempts: int = 0  # the greatest number so far
+    overtaking: int = 0  # how many were handed out in a row while one of a lower priority was ready
     replayed: tuple[int, int] = (0, 0)  # up to which message, and how many attempts it may have had
     counts: Counter[str] = field(default_factory=Counter)  # of what was acked, dead and skipped since it was made
 
@@ -141,10 +146,16 @@ class Model:
     def head(self) -> int:
         return len(self.entries)
 
-    def append(self, topic: str, body: str, for_one: bool, retain: bool, ttl: float | None) -> Entry:
+    def append(
+        self, topic: str, body: str, for_one: bool, retain: bool, ttl: float | None, priority: int = 0,
+        key: str | None = None,
+    ) -> Entry:  # fmt: skip
         """It takes its place; hand_out() and trim() follow, in this order."""
         expires = None if ttl is None else self.now + ttl
-        entry = Entry(self.head + 1, topic, body, for_one, self.now, expires, "kept" if retain else "gone")
+        entry = Entry(
+            self.head + 1, topic, body, for_one, self.now, expires, "kept" if retain else "gone", priority=priority,
+            key=key,
+        )  # fmt: skip
         self.entries.append(entry)
         return entry
 
@@ -244,10 +255,9 @@ class Model:
 
     def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
         leased: list[Work] = []
-        for work in (*group.staged("ready"), *(group.first_work(entry.seq) for entry in self.fresh(group))):
-            if len(leased) == count or group.paused:
-                break
+        while len(leased) < count and not group.paused and (work := self.next_work(group)):
             group.works[work.seq] = work
+            work.holds = self.entries[work.seq - 1].key is not None
             self.goes_on(group)
             work.attempt += 1
             group.attempts = max(group.attempts, work.attempt)
@@ -256,6 +266,43 @@ class Model:
         self.bury(group)
         self.goes_on(group)
         return leased
+
+    def next_work(self, group: ModelGroup) -> Work | None:
+        """The first of the highest priority; but after so many in a row, the oldest of the others."""
+        levels = sorted({entry.priority for entry in self.entries}, reverse=True)
+        found = (work for level in levels if (work := self.first_of(group, level)))
+        first, lower = next(found, None), next(found, None)
+        if first is None:
+            return None
+        ahead = len([seq for seq in group.done if seq > group.cursor])
+        if lower is None:
+            group.overtaking = 0
+        elif group.overtaking < choice.MAX_OVERTAKING and ahead < max(self.max_messages // choice.AHEAD_SHARE, 1):
+            group.overtaking += 1
+        else:
+            group.overtaking = 0
+            return min((lower, *found), key=lambda work: work.seq)
+        return first
+
+    def first_of(self, group: ModelGroup, priority: int) -> Work | None:
+        """The first of that priority whose key is free. Those before it have to wait, and are jobs from now on."""
+        fresh = [group.first_work(entry.seq) for entry in self.fresh(group)]
+        for work in (*group.staged("ready"), *fresh):
+            entry = self.entries[work.seq - 1]
+            if entry.priority != priority:
+                continue
+            if not self.is_busy(group, entry):
+                return work
+            group.works[work.seq] = work
+            self.goes_on(group)
+        return None
+
+    def is_busy(self, group: ModelGroup, entry: Entry) -> bool:
+        """Whether another message has its key."""
+        others = [
+            self.entries[work.seq - 1].key for work in group.works.values() if work.holds and work.seq != entry.seq
+        ]
+        return entry.key is not None and entry.key in others
 
     def goes_on(self, group: ModelGroup) -> None:
         """The cursor is behind the last message before the first that is still to be handed out."""
@@ -333,7 +380,7 @@ class Model:
             dead.state = "gone"
             for other in self.of(dead.topic):
                 other.works.pop(seq, None)
-            entry = self.append(group.topic, dead.body, for_one=False, retain=True, ttl=None)
+            entry = self.append(group.topic, dead.body, False, True, None, dead.priority, dead.key)
             entry.group = group.name
             due = self.now + (number / rate if rate else 0.0)
             group.works[entry.seq] = Work(entry.seq, stage="delayed" if due > self.now else "ready", until=due)
@@ -365,8 +412,8 @@ class Model:
             if self.refuses(group.dead_letter, 1):
                 work.stage, work.until = "delayed", self.now + 10
                 continue
-            body = self.entries[work.seq - 1].body
-            dead = self.append(group.dead_letter, body, for_one=False, retain=True, ttl=None)
+            one = self.entries[work.seq - 1]
+            dead = self.append(group.dead_letter, one.body, False, True, None, one.priority, one.key)
             dead.dead, dead.origin = True, (group.topic, group.name)
             self.hand_out(dead)
             self.trim(group.dead_letter)

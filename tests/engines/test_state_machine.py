@@ -26,12 +26,14 @@ from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound, OptionInvalid, TopicPaused
 from app.fanout.subscriber import Subscriber
 from app.log.directory import ListQuery
+from app.log.groups import choice
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobPage, JobQuery
 from app.log.groups.redrive import Redriven, RedriveTarget
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Delivery, Draft, Id, Scheduled
+from app.messages.ordering import make_ordering
 from app.messages.position import EARLIEST, LATEST, After, Last, Start
 from app.messages.scheduled_id import parse_scheduled_id
 from app.messages.topic import TopicFilter
@@ -47,6 +49,7 @@ from tests.harness import draft
 T = TypeVar("T")
 
 MAX_MESSAGES, MAX_AGE = 4, 100.0
+OVERTAKING = 2  # messages that overtake in a row: a topic has few here
 FAR = 1e7  # seconds
 QUESTIONS = 8  # to the engine, one following from the other, at most
 TURNS = 40  # of the event loop: a slow engine takes some for each question, and there are a few after each other
@@ -232,11 +235,21 @@ class Machine(RuleBasedStateMachine):
         topic=st.sampled_from([*TOPICS, *SHARED]), count=st.integers(1, 3),
         for_one=st.sampled_from([False, False, True]), retain=st.sampled_from([True, True, False]),
         ttl=st.sampled_from([None, None, 5.0, 50.0]), same_turn=st.booleans(),
+        priority=st.sampled_from([0, 0, 0, 1, 9]), key=st.sampled_from([None, None, "k", "l"]),
     )  # fmt: skip
-    def publish(self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool) -> None:
+    def publish(
+        self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool, priority: int,
+        key: str | None,
+    ) -> None:  # fmt: skip
         delivery = Delivery.ONE if for_one else Delivery.ALL
         bodies = [f"m{next(self.bodies)}" for _ in range(count)]
-        drafts = [draft(topic, b.encode(), delivery=delivery, retain=retain, ttl=ttl) for b in bodies]
+        options: dict[str, Any] = {
+            "delivery": delivery,
+            "retain": retain,
+            "ttl": ttl,
+            "ordering": make_ordering(priority, key),
+        }
+        drafts = [draft(topic, b.encode(), **options) for b in bodies]
 
         if self.model.refuses(topic, count if retain else 0):
             with pytest.raises(LogFull):
@@ -250,7 +263,7 @@ class Machine(RuleBasedStateMachine):
         self.run(publish())
         self.settle()
         for body in bodies:
-            if candidates := self.model.hand_out(self.model.append(topic, body, for_one, retain, ttl)):
+            if candidates := self.model.hand_out(self.model.append(topic, body, for_one, retain, ttl, priority, key)):
                 takers = [n for n in candidates if body in self.live[n][1].got]
                 assert len(takers) == 1, f"{body} is for one, and went to {takers}"
                 self.model.readers[takers[0]].got.append(body)
@@ -688,6 +701,8 @@ class StoredMachine(Machine):
 
     def go_on(self) -> None:
         """Nothing has changed, but nobody is there: leases that were bound to a connection are over."""
+        for group in self.model.groups.values():
+            group.overtaking = 0
         epoch = self.broker.epoch
         for hand in self.working.values():
             for work in hand.group.staged("leased"):
@@ -705,7 +720,8 @@ MACHINES: dict[str, type[Machine]] = {
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
-def test_no_sequence_of_events_tells_a_broker_from_the_model(machine: Any) -> None:
+def test_no_sequence_of_events_tells_a_broker_from_the_model(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "MAX_OVERTAKING", OVERTAKING)
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     machine.TestCase.settings = settings(
         max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=checks

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from app.access.authenticator import Authenticator
 from tests.fuzz.keys import KEYS, signed
@@ -89,6 +89,7 @@ _OTHERS: Final = {
 }  # fmt: skip
 _TARGETS: Final = ("/topics/{t}/messages",) * 24 + (
     "/topics/%61/messages", "/topics/{t}%2Fb/messages", "/topics/{t}/messages?", "/topics/{t}/messages?ttl=1h",
+    "/topics/{t}/messages?priority=9", "/topics/{t}/messages?key=k", "/topics/{t}/messages?priority=10&key=",
     "/topics/{t}/messages?delivery=nonsense", "/topics/{t}/messages#x", "//topics/{t}/messages",
     "/topics/{t}/messages/", "/topics//messages", "/topics/./messages", "/topics/{t}/../a/messages",
     "/topics/{t}/messages;x", "*", "",
@@ -221,8 +222,8 @@ def _agree(fast: list[tuple[str, bytes]], plain: list[tuple[str, bytes]]) -> boo
     return fast[: len(plain) - 1] == plain[:-1] if skipped else fast == plain
 
 
-def _log(endpoints: Endpoints) -> list[tuple[str, str, bytes | None, bytes]]:
-    return [(message.topic, message.content_type, message.headers, message.data) for message in endpoints.log()]
+def _log(endpoints: Endpoints) -> list[tuple[Any, ...]]:
+    return [(each.topic, each.content_type, each.headers, each.ordering, each.data) for each in endpoints.log()]
 
 
 _EPOCH: Final = re.compile(rb"[0-9a-z]{6,}-(?=[0-9])")

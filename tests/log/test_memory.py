@@ -17,17 +17,29 @@ from app.log.groups.admin import GroupAdmin
 from app.log.groups.events import NO_EVENTS
 from app.log.groups.group import Group
 from app.log.groups.groups import Groups
-from app.log.groups.job import JOB_COST
+from app.log.groups.job import JOB_COST, KEY_COST
+from app.log.groups.ordered_keys import KEY_LOOKAHEAD, WAITING_COST
+from app.log.groups.precedence import PRECEDENCE_COST
 from app.log.groups.records import GroupSettings
 from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.log import Log
 from app.log.reading import Reading
-from app.log.run import DEATH_COST, EXPIRY_COST, HEADERS_COST, MAX_RUN_LENGTH, MESSAGE_COST, ONE_COST, REDRIVE_COST
+from app.log.run import (
+    DEATH_COST,
+    EXPIRY_COST,
+    HEADERS_COST,
+    MAX_RUN_LENGTH,
+    MESSAGE_COST,
+    ONE_COST,
+    ORDERING_COST,
+    REDRIVE_COST,
+)
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.log.trimmer import Trimmer
 from app.messages.lease import Action, Lease, LeaseId, Outcome
-from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Id, Redrive
+from app.messages.message import BODY_PLACEHOLDER, ONE, Death, Delivery, Id, Redrive
+from app.messages.ordering import MAX_ORDER_KEY, Ordering
 from app.messages.position import LATEST
 from app.messages.topic import TopicFilter
 from app.telemetry.counters import Counters
@@ -135,6 +147,17 @@ def test_headers_take_no_more_than_they_are_counted_for(log: Log) -> None:
     assert bare < taken < MESSAGE_COST + HEADERS_COST + len(b'{"n":"1234"}')
 
 
+@pytest.mark.parametrize("delivery", Delivery)
+def test_an_ordering_takes_no_more_than_it_is_counted_for(log: Log, delivery: Delivery) -> None:
+    def work(n: int) -> None:
+        ordering = Ordering(n % 9 + 1, f"{n:0{MAX_ORDER_KEY}}")
+        log.accept([draft("a", b"", ordering=ordering, delivery=delivery)], float(n) / COUNT)
+
+    bare = grown(lambda n: log.accept([draft("b", b"", delivery=delivery)], float(n)))
+    cost = ORDERING_COST + MAX_ORDER_KEY
+    assert 0.4 * cost < grown(work) - bare < cost
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: bool) -> None:
     shipment = Shipment(0.0)
@@ -189,6 +212,47 @@ def test_a_group_takes_no_more_than_it_is_counted_for(log: Log, admin: GroupAdmi
 def test_a_leased_message_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
     taken = grown(lambda n: lease(groups, log, n))
     assert 0.4 * JOB_COST < taken - grown(lambda n: log.accept([draft("b", b"")], float(n))) < JOB_COST
+
+
+@pytest.mark.usefixtures("admin")
+def test_a_held_key_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
+    def work(n: int) -> None:
+        log.accept([draft("a", b"", ordering=Ordering(0, f"{n:0100}"))], 0.0)
+        assert groups.claim("a", "g", count=1, nbytes=1, seconds=1_000.0 + n, now=0.0)
+
+    job = JOB_COST + KEY_COST + 100
+    taken = grown(work) - grown(lambda n: log.accept([draft("b", b"", ordering=Ordering(0, f"{n:0100}"))], float(n)))
+    assert 0.3 * job < taken < job  # its key is also that of the message
+
+
+@pytest.mark.usefixtures("admin")
+def test_what_waits_for_a_key_takes_no_more_than_it_is_counted_for(log: Log, groups: Groups) -> None:
+    log.accept([draft("a", b"", ordering=Ordering(0, "k"))], 0.0)
+    assert groups.claim("a", "g", count=1, nbytes=1, seconds=9.0, now=0.0)
+
+    def work(_n: int) -> None:
+        log.accept([draft("a", b"", ordering=Ordering(0, "k"))], 0.0)
+        assert not groups.claim("a", "g", count=1, nbytes=1, seconds=9.0, now=0.0)
+
+    bare = grown(lambda n: log.accept([draft("b", b"", ordering=Ordering(0, "k"))], float(n)), KEY_LOOKAHEAD)
+    taken = grown(work, KEY_LOOKAHEAD) - bare
+    assert 0.3 * (JOB_COST + WAITING_COST) < taken < JOB_COST + WAITING_COST
+
+
+def test_what_a_group_knows_of_priorities_takes_no_more_than_it_is_counted_for() -> None:
+    groups = []
+
+    def work(_n: int) -> None:
+        groups.append(group := Group(GroupSettings("a.dead"), 0))
+        mind = group.precede()
+        for level in range(10):
+            mind.ready[level] = [10_000 + level]
+            mind.searched[level] = 20_000 + level
+
+    def bare(_n: int) -> None:
+        groups.append(Group(GroupSettings("a.dead"), 0))
+
+    assert 0.4 * PRECEDENCE_COST < grown(work, 500) - grown(bare, 500) < PRECEDENCE_COST
 
 
 @pytest.mark.parametrize("length", [1, 120])

@@ -108,6 +108,7 @@ _ADDED: Final = {
     6: "at",
     9: "headers",
     11: "redrive",
+    12: "ordering",
 }  # columns of messages, by the version of the schema that has them
 
 _TOPICS_COST_MORE: Final = 10  # the version since which a topic counts for 64 bytes more
@@ -120,6 +121,7 @@ def _cheaper(value: bytes, topics: int) -> bytes:
 
 def make_older(db: sqlite3.Connection, version: int) -> None:
     """Give a file without what later versions added the schema of an older version."""
+    db.execute("DROP INDEX IF EXISTS message_ordering")
     for column in [column for added, column in _ADDED.items() if added > version]:
         db.execute(f"ALTER TABLE message DROP COLUMN {column}")
     if version < _TOPICS_COST_MORE:

@@ -14,8 +14,9 @@ from app.log.groups.size import GROUP_COST
 from app.log.groups.state import DeadLetterTopic
 from app.log.run import EXPIRY_COST
 from app.log.topic_log import Limits, Retention
-from app.messages.lease import Action, Lease, LeaseId, Outcome, lease_id
+from app.messages.lease import Action, Lease, LeaseId, Outcome, lease_id, parse_lease_id
 from app.messages.message import TEXT, Delivery, Draft, Id, Scheduled, parse_id
+from app.messages.ordering import make_ordering
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, Last, Start
 from app.messages.topic import TopicFilter
 from app.storage.sqlite.backup import backup
@@ -47,14 +48,39 @@ async def test_messages_ids_indexes_and_settings_stay(life: Life) -> None:
         await append(node, "b/c", "x" * 100_000, ttl=50.0)
         await append(node, "a", "passing", retain=False)
         await append(node, "c", "1", headers=b'{"title":"one"}')
+        await append(node, "c", "2", ordering=make_ordering(3, "k"))
         await node.engine.configure("a", {"max_messages": 5, "max_age": 77.0})
         await node.engine.configure("empty", {"max_bytes": 9})
         before = await everything(node)
     async with life.open() as node:
         assert await everything(node) == before
         receipt = await append(node, "a", "3")
-        assert (parse_id(receipt.id).seq, receipt.index) == (6, 3)
-        assert node.engine.head == 5
+        assert (parse_id(receipt.id).seq, receipt.index) == (7, 3)
+        assert node.engine.head == 6
+
+
+async def test_a_group_goes_on_with_its_priorities_and_keys(life: Life) -> None:
+    async with life.open() as node:
+        await node.engine.configure_group("a", "g", {})
+        for text, priority, key in (
+            ("k1", 0, "k"),
+            ("k2", 0, "k"),
+            ("low", 0, None),
+            ("mid", 2, None),
+            ("top", 9, None),
+        ):
+            await append(node, "a", text, ordering=make_ordering(priority, key))
+        top, mid, held = await node.engine.claim("a", "g", count=3, nbytes=1 << 20, seconds=None)
+        await node.engine.settle("a", "g", Action.ACK, [parse_lease_id(top.id)], None)
+        await node.engine.settle("a", "g", Action.NACK, [parse_lease_id(mid.id)], 0.0)
+    async with life.open() as node:
+        await append(node, "a", "high", ordering=make_ordering(5, None))
+        leases = await node.engine.claim("a", "g", count=9, nbytes=1 << 20, seconds=None)
+        assert [lease.message.data.decode() for lease in leases] == ["high", "mid", "low"]
+        await node.engine.settle("a", "g", Action.ACK, [parse_lease_id(held.id)], None)
+    async with life.open() as node:
+        (lease,) = await node.engine.claim("a", "g", count=9, nbytes=1 << 20, seconds=None)
+        assert lease.message.data == b"k2"
 
 
 async def test_a_file_of_the_first_schema_is_served_as_it_was_and_copied(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import socket
 import struct
 from asyncio import Future
@@ -345,3 +346,20 @@ async def test_workers_that_come_and_go_leave_nothing_behind(port: Port, peer: P
             await peer.assert_quiet()  # the last close may still be on its way
     assert group.state.leased == 0
     assert group.state.lag + group.state.dead == 1
+
+
+async def test_a_worker_gets_what_json_sent_with_a_priority_first_and_one_of_a_key(peer: Peer, other: Peer) -> None:
+    def line(text: str, options: str) -> str:
+        return f'{{"command":"send","topic":"foo","msg":"{text}","delivery":"all"{options}}}'
+
+    await other.do(line("k1", ',"key":"k"'), line("top", ',"priority":9'))
+    assert await peer.ask(work("foo")) == DONE
+    first, second = await peer.lines(2)
+    assert (b'"msg":"top"' in first, b'"msg":"k1"' in second) == (True, True)
+    await peer.do(ack("foo", json.loads(first)["id"]))
+    await other.do(line("k2", ',"key":"k"'))
+    await peer.assert_quiet()
+    peer.send(ack("foo", json.loads(second)["id"]))
+    lines = await peer.lines(2)
+    assert DONE in lines
+    assert any(b'"msg":"k2"' in line for line in lines)

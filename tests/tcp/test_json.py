@@ -197,6 +197,11 @@ async def test_large_messages_work(peer: Peer, size: int) -> None:
         '{"command":"send","topic":"foo","msg":"x","delivery":1}',
         '{"command":"send","topic":"foo","msg":"x","delivery":"all","index":0}',
         '{"command":"send","topic":"foo","msg":"x","delivery":"all","cache":0}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","priority":10}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","priority":-1}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","priority":"1"}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","key":""}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","key":null}',
         '{"command":"ping","x":1}', "1" * 5000,
     ],
 )  # fmt: skip

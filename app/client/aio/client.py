@@ -129,7 +129,8 @@ class AsyncClient:
         `retain`: False delivers it to live subscribers, and does not store it. `ttl`: after this time nobody gets it.
         `idempotency_key`: the same key on the same topic within two minutes stores nothing; by default a new one is
         made. `content_type`: by default `text/plain` if the message is UTF-8. `headers`: short texts that are kept
-        with the message, by name, such as `traceparent`.
+        with the message, by name, such as `traceparent`. `priority`: from 0, the default, to 9; a group hands out
+        higher ones first. `order_key`: of the messages with the same key, a group hands out one at a time, in order.
 
             await client.publish("orders", json.dumps(order), content_type="application/json", ttl="1h")
         """

@@ -25,6 +25,7 @@ from ...messages.position import Gap
 from ..deadlines import Deadlines
 from ..meter import Meter
 from .job import BACKOFF, InFlight, JobState
+from .precedence import Precedence
 from .records import GroupRecord, GroupSettings, Replay
 from .settled_ahead import NONE_AHEAD, SettledAhead
 from .size import EMPTY_SIZE, RECENT_DEAD_COST, SHORT_TOPIC, Size
@@ -63,6 +64,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     skipped: int = 0
     attempts: int = 0  # the greatest number of an attempt so far
     replay: Replay | None = None
+    precedence: Precedence | None = None  # from the first claim that has to know priorities and keys
     redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
     postponed: dict[int, None] = msgspec.field(default_factory=dict)
     """Jobs out of attempts that wait for room in the dead-letter topic."""
@@ -104,6 +106,8 @@ class Group(msgspec.Struct, gc=False, eq=False):
                 job.excused += 1
             group.leased += job.expires is not None
             group._job_bytes += job.nbytes
+            if job.key:
+                group.precede().keys.hold(job.key, seq)
             if job.expires is None and job.tries >= note.settings.max_deliveries:
                 group.postponed[seq] = None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
@@ -112,14 +116,15 @@ class Group(msgspec.Struct, gc=False, eq=False):
     def configure(self, settings: GroupSettings) -> None:
         """A job that is ready again dies if the new settings allow no more attempts."""
         self.settings = settings
-        returned, self._requeued = sorted(self._requeued), []
-        for seq in returned:  # a sorted list is a heap
-            if job := self.jobs.get(seq):
-                self._requeue(seq, job)
+        returned = {*self.take_all_requeued(), *(self.precedence.take_ready() if self.precedence else ())}
+        for seq in sorted(returned):
+            if self.state_of(seq) is JobState.READY:
+                self._requeue(seq, self.jobs[seq])
 
     @property
     def size(self) -> "Size":
         nbytes = max(len(self.settings.dead_letter) - SHORT_TOPIC, 0) + RECENT_DEAD_COST * len(self.recent_dead)
+        nbytes += self.precedence.nbytes if self.precedence else 0
         return Size(1, len(self.jobs) + len(self.ahead), nbytes + self._job_bytes)
 
     def is_unacked(self, seq: int) -> bool:
@@ -157,6 +162,11 @@ class Group(msgspec.Struct, gc=False, eq=False):
         return len(self.jobs) - len(self._deadlines) - len(self.dead_letter_pending)
 
     @property
+    def waiting(self) -> int:
+        """How many of these cannot be handed out, because their keys are busy."""
+        return len(self.precedence.keys.waiting) if self.precedence else 0
+
+    @property
     def delayed(self) -> int:
         """How many jobs wait for their next attempt, or for room in the dead-letter topic."""
         return len(self.jobs) - self.requeued - self.leased
@@ -172,6 +182,15 @@ class Group(msgspec.Struct, gc=False, eq=False):
 
     # Handing out
 
+    def precede(self) -> Precedence:
+        self.precedence = self.precedence or Precedence()
+        return self.precedence
+
+    def take_all_requeued(self) -> list[int]:
+        """Remove and return the jobs that are ready again; some of them may be gone."""
+        taken, self._requeued = self._requeued, []
+        return taken
+
     def take_requeued(self) -> int | None:
         """Remove and return the oldest job that is ready again. The caller must lease() it, or remove its message."""
         while self._requeued:
@@ -180,17 +199,18 @@ class Group(msgspec.Struct, gc=False, eq=False):
                 return seq
         return None
 
-    def lease(self, seq: int, now: float, expires: float, *, bound: str = "", holder: str = "") -> int:
+    def lease(
+        self, seq: int, now: float, expires: float, *, bound: str = "", holder: str = "", key: str = ""
+    ) -> int:  # fmt: skip
         """Lease a job from take_requeued(), or the next message after `cursor`; returns the number of the attempt.
         `bound`: the run of the server with which the lease ends, if it is bound to a connection. `holder`: the
-        consumer, for people."""
-        job = self.jobs.get(seq)
-        if job is None:
-            before = self.replay.attempts if self.replay is not None and seq <= self.replay.until else 0
-            job = InFlight(before, before)
-            self._add(seq, job)
-            self.cursor = seq
-            self.passed += 1
+        consumer, for people. `key`: of the message, held until the group is done with it."""
+        job = self.jobs.get(seq) or self.take_up(seq)
+        if key and not job.key:
+            self.precede().keys.hold(key, seq)
+            self._job_bytes -= job.nbytes
+            job.key = key
+            self._job_bytes += job.nbytes
         job.attempt += 1
         self.attempts = max(self.attempts, job.attempt)
         job.expires, job.bound, job.holder, job.since = expires, bound, holder, now
@@ -198,6 +218,18 @@ class Group(msgspec.Struct, gc=False, eq=False):
         self.dirty[seq] = None
         self._deadlines.set(seq, expires)
         return job.attempt
+
+    def take_up(self, seq: int) -> InFlight:
+        """A message that was never handed out becomes a job."""
+        before = self.replay.attempts if self.replay is not None and seq <= self.replay.until else 0
+        job = InFlight(before, before)
+        self._add(seq, job)
+        self.passed += 1
+        if self.precedence is None:
+            self.cursor = seq
+        else:  # older ones may not have been handed out
+            self.reach = max(self.reach, seq)
+        return job
 
     def rewind(self, seq: int, passed: int, gap: Gap | None) -> None:
         """Hand out every message after `seq` again, except jobs. `passed`: what it would be without jobs. `gap`: the
@@ -210,6 +242,8 @@ class Group(msgspec.Struct, gc=False, eq=False):
         self.cursor, self.begin = seq, min(self.begin, seq)
         self.passed = passed + sum(place > seq and not job.redriven for place, job in self.jobs.items())
         self.gap = gap if self.cursor == self.begin else gap or self.gap
+        if self.precedence is not None:
+            self.precedence.searched.clear()
 
     def _add(self, seq: int, job: InFlight) -> None:
         self._newest_job = seq if not self.jobs or seq > self._newest_job else _UNSORTED
@@ -342,8 +376,10 @@ class Group(msgspec.Struct, gc=False, eq=False):
     def _remove(self, seq: int) -> InFlight | None:
         job = self.jobs.pop(seq, None)
         if job is not None:
-            if job.reason:
+            if job.reason or job.key:
                 self._job_bytes -= job.nbytes
+            if self.precedence is not None and (freed := self.precedence.keys.gone(job.key, seq)) is not None:
+                heappush(self._requeued, freed)
             if self.redriven is not None:
                 self.redriven.discard(seq)
             self.dirty[seq] = None

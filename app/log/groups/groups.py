@@ -18,6 +18,7 @@ from ..run import Run
 from ..topic_log import TopicLog, TopicRecord
 from ..totals import Totals
 from ..trimmer import Trimmer
+from .choice import Choice, key_of
 from .dead_index import DeadIndex, Origin
 from .events import NO_EVENTS, GroupEvents
 from .group import Group
@@ -227,8 +228,10 @@ class Groups:
             return []
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
-        for message in self._claimable(topic, group, now):
-            attempt = group.lease(message.seq, now, expires, bound=self._life if bound else "", holder=holder)
+        for message in self._claimable(topic, name, group, now):
+            attempt = group.lease(
+                message.seq, now, expires, bound=self._life if bound else "", holder=holder, key=key_of(message)
+            )
             leases.append(Lease(message, attempt, expires + self._log.ahead))
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
@@ -239,8 +242,14 @@ class Groups:
             self._log.check_memory(JOB_COST)
         return leases
 
-    def _claimable(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+    def _claimable(self, topic: str, name: str, group: Group, now: float) -> Iterator[Message]:
         """The messages to hand out, one by one. The caller must lease each before it asks for the next."""
+        if group.precedence is not None or self._log.ordered.of(topic) is not None:
+            choice = Choice(self._log, self._log.existing(topic), group, lambda seq: self.message(topic, seq, now))
+            yield from choice
+            if choice.cut_short:
+                self.wake(topic, name)
+            return
         while (seq := group.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
@@ -347,7 +356,7 @@ class Groups:
             for seq in group.dirty:
                 self._on_change("job", (topic, name, seq))
             group.dirty.clear()
-        if group.requeued:
+        if group.requeued > group.waiting:
             self._events.ready[key] = None
         if group.dead_letter_pending and not group.closing:
             self.dead_letter_pending[key] = None

@@ -9,6 +9,7 @@ from ...messages.lease import reason_cost
 
 BACKOFF: Final = (0.0, 1.0, 5.0, 30.0, 60.0)  # seconds until the next attempt, after the first failure, the second, ...
 JOB_COST: Final = 400  # bytes of memory that a job takes besides its message, at most; a test measures it
+KEY_COST: Final = 192  # likewise a job that holds a key, besides the bytes of the key
 
 
 class JobState(StrEnum):
@@ -35,6 +36,7 @@ class InFlight(msgspec.Struct, gc=False):
     holder: str = ""  # the consumer that has the lease: the name of its token, or its address
     since: float = 0.0  # when it was handed out
     redriven: bool = False  # its message came back from a dead-letter topic
+    key: str = ""  # of its message, from its first lease on: no other job with it is handed out
     settled: bool = False  # only in a record: the group is done with the message, which is after its cursor
 
     @property
@@ -45,7 +47,7 @@ class InFlight(msgspec.Struct, gc=False):
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the job takes besides JOB_COST."""
-        return reason_cost(self.reason)
+        return reason_cost(self.reason) + (KEY_COST + len(self.key) if self.key else 0)
 
 
 SETTLED: Final = InFlight(settled=True)

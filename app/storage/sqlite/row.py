@@ -11,10 +11,11 @@ import msgspec
 from ...log.epochs import Epochs
 from ...log.run import MAX_RUN_BYTES, Run, memory_cost
 from ...messages.message import Death, Delivery, Envelope, Redrive
+from ...messages.ordering import Ordering
 
 COLUMNS: Final = (
     "seq", "topic", "position", "time", "one", "content_type", "data", "sizes", "expires", "event", "line", "death",
-    "at", "headers", "redrive",
+    "at", "headers", "redrive", "ordering",
 )  # fmt: skip
 COMMON_COLUMNS: Final = 8  # the first columns; the others are NULL in most rows, and naming them costs time
 MAX_ROW_MESSAGES: Final = 128  # messages in one row
@@ -24,6 +25,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _FOR_ONE: Final = 1  # in the column `one`
 _FOR_GROUP: Final = 2
 _decode_redrive = msgspec.msgpack.Decoder(Redrive).decode
+_decode_ordering = msgspec.msgpack.Decoder(Ordering).decode
 _decode_death = msgspec.msgpack.Decoder(Death).decode
 
 
@@ -43,17 +45,20 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @classmethod
     def of_values(cls, values: tuple[Any, ...], epochs: Epochs) -> "Row":
         """Raises sqlite3.DatabaseError if the sizes do not match the bodies."""
-        seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at, headers, redrive = (
-            values
-        )
+        (
+            seq, topic, index, time, one, content_type, data, sizes, expires, event, line, death, at, headers, redrive,
+            ordering,
+        ) = values  # fmt: skip
         dead = None if death is None else _decode_death(death)
         back = None if redrive is None else _decode_redrive(redrive)
+        order = None if ordering is None else _decode_ordering(ordering)
         delivery = Delivery.ONE if one == _FOR_ONE else Delivery.ALL
         at = time if at is None else at
         ttl = None if expires is None else expires - at
         envelope = Envelope(
-            topic, content_type, event, delivery, ttl=ttl, line=line, death=dead, headers=headers, redrive=back
-        )
+            topic, content_type, event, delivery, ttl=ttl, line=line, death=dead, headers=headers, redrive=back,
+            ordering=order,
+        )  # fmt: skip
         bodies = (*_cut(data, sizes),)
         each = memory_cost(envelope)
         live, epoch = len(bodies), epochs.of(seq)
@@ -68,11 +73,12 @@ class Row(msgspec.Struct, gc=False, eq=False):
         death = None if envelope.death is None else _encode(envelope.death)
         at = None if run.at == run.time else run.at
         redrive = None if envelope.redrive is None else _encode(envelope.redrive)
+        ordering = None if envelope.ordering is None else _encode(envelope.ordering)
         shared = 0 if run.for_all else _FOR_GROUP if redrive else _FOR_ONE
         return (
             self.key, envelope.topic, run.index, run.time, shared, envelope.content_type,
             b"".join(bodies), sizes, run.expires, envelope.event, envelope.line, death,
-            at, envelope.headers, redrive,
+            at, envelope.headers, redrive, ordering,
         )  # fmt: skip
 
     def set_remaining(self, left: Run | None) -> None:
@@ -93,6 +99,10 @@ def origin_of(death: bytes) -> tuple[str, str]:
     """The topic and the group that gave up a dead message."""
     known = _decode_death(death)
     return known.topic, known.group
+
+
+def priority_of(ordering: bytes) -> int:
+    return _decode_ordering(ordering).priority
 
 
 def rows(runs: Iterable[Run]) -> Iterator[Row]:
@@ -136,7 +146,8 @@ def _follows(run: Run, next_one: Run) -> bool:
     """True if both can be in one row. A message that may be removed out of order has a row of its own."""
     together = (run.epoch, run.time, run.at) == (next_one.epoch, next_one.time, next_one.at)
     alike = together and run.envelope == next_one.envelope
-    return alike and run.seq + 1 == next_one.first and run.for_all and run.expires is None
+    alone = not run.for_all or run.expires is not None or run.envelope.ordering is not None
+    return alike and run.seq + 1 == next_one.first and not alone
 
 
 def _joined(runs: Sequence[Run]) -> Run:

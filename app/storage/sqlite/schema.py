@@ -55,6 +55,10 @@ _MIGRATIONS: Final = (
     ALTER TABLE message ADD COLUMN redrive BLOB;
     UPDATE note SET value = dearer(value, 128 * (SELECT count(*) FROM note WHERE kind = 'group')) WHERE kind = 'log';
     """,
+    """-- the priority and the key of a message
+    ALTER TABLE message ADD COLUMN ordering BLOB;
+    CREATE INDEX message_ordering ON message (seq) WHERE ordering IS NOT NULL;
+    """,
 )  # each leads to the next version; PRAGMA user_version is the number of migrations that a file has had
 NEWEST: Final = len(_MIGRATIONS)
 

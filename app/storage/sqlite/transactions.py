@@ -12,7 +12,7 @@ from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
 from .file import StoreFile, Synchronous, explaining_errors
 from .messages import DiskMessageStore
-from .row import origin_of
+from .row import origin_of, priority_of
 from .state import StateRecords, read_notes
 
 
@@ -48,15 +48,18 @@ class Store:
         self.core = self._records.core = LogStateMachine(
             self._limits, self.epochs, self._messages, self._records.changed, self._server_life
         )
-        # A message of delivery=one, with a ttl or dead is alone in its row: if the row has shrunk, it is removed.
+        # A message of delivery=one, with a ttl, with an ordering or dead is alone in its row: if the row has
+        # shrunk, it is removed.
         waiting = db.execute("SELECT topic, seq FROM message WHERE one AND one = 1 ORDER BY seq")
         expiries = db.execute("SELECT seq, expires FROM message WHERE expires IS NOT NULL")
+        ordered = db.execute("SELECT topic, seq, ordering, one FROM message WHERE ordering IS NOT NULL ORDER BY seq")
         dead = db.execute("SELECT topic, seq, length(data), death FROM message WHERE death IS NOT NULL ORDER BY seq")
         self.core.restore(
             notes,
             ((topic, seq) for topic, seq in waiting if seq not in left),
             ((seq, expires) for seq, expires in expiries if seq not in left),
             ((topic, seq, nbytes, origin_of(death)) for topic, seq, nbytes, death in dead if seq not in left),
+            ((topic, seq, priority_of(value), not one) for topic, seq, value, one in ordered if seq not in left),
         )
         self.core.resume(self._pending)
         self.stale = False

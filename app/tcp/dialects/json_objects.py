@@ -10,6 +10,7 @@ from ...log.groups.records import parse_group
 from ...messages.json_keys import repeated_key
 from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id, parse_reason
 from ...messages.message import TEXT, Delivery, Envelope
+from ...messages.ordering import MAX_PRIORITY, make_ordering, parse_order_key
 from ...messages.position import EARLIEST, LATEST, AfterIndex
 from ...messages.record import encode_json
 from ...messages.topic import parse_topic
@@ -80,11 +81,15 @@ class _Send(_Line, tag="send"):
     msg: str
     delivery: Delivery
     cache: bool = True
+    priority: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)] = 0
+    key: str | UnsetType = UNSET
 
     def command(self) -> Command:
-        if self.delivery is _ALL and self.cache:
+        ordering = make_ordering(self.priority, None if self.key is UNSET else parse_order_key(self.key))
+        if self.delivery is _ALL and self.cache and ordering is None:
             return Send(plain_envelope(self.topic), self.msg.encode())
-        return Send(Envelope(parse_topic(self.topic), TEXT, None, self.delivery, self.cache), self.msg.encode())
+        topic = parse_topic(self.topic)
+        return Send(Envelope(topic, TEXT, None, self.delivery, self.cache, ordering=ordering), self.msg.encode())
 
 
 class _Ack(_Line, tag="ack"):

@@ -19,7 +19,8 @@ _OPTIONS: Final[dict[str, Parser]] = {"to": parse_topic}
 
 
 async def copy_message(request: Request) -> Response:
-    """The copy has the body, content type, event and headers of the message, and is for all subscribers."""
+    """The copy has the body, content type, event, headers, priority and key of the message, and is for all
+    subscribers."""
     broker: Broker = request.app.state.broker
     options, key = read_options(request, _OPTIONS), idempotency_key(request)
     if "to" not in options:

@@ -23,12 +23,13 @@ from ...messages.message import (
     parse_key,
     rfc3339,
 )
+from ...messages.ordering import MAX_PRIORITY, make_ordering, parse_order_key
 from ...messages.position import parse_time
 from ...messages.units import format_duration, parse_duration
 from ..authentication import client
 from ..body import read_body
 from ..permissions import topic_of
-from ..query import Parser, boolean, choice, delivery, duration, read_options
+from ..query import Parser, boolean, choice, delivery, duration, integer, read_options
 from ..responses import json_answer
 
 BATCH: Final = "application/x-ndjson"
@@ -47,6 +48,8 @@ _OPTIONS: dict[str, Parser] = {
     "ttl": parse_duration,
     "delay": duration("delay", MAX_PUBLISH_DELAY),
     "at": lambda text: parse_at(text, time()),
+    "priority": integer("priority", 0, MAX_PRIORITY),
+    "key": parse_order_key,
 }
 
 
@@ -89,6 +92,7 @@ async def publish(request: Request) -> Response:
     delay, at = options.pop("delay", None), options.pop("at", None)
     if delay is not None and at is not None:
         raise OptionInvalid("`delay` and `at` both say when to publish: give one of them")
+    ordering = make_ordering(options.pop("priority", 0), options.pop("key", None))
     content_type, headers = _content_type(request), parse_headers(request.headers.raw)
     batch = is_batch(content_type)
     bounds: PublishLimits = request.app.state.bounds
@@ -96,7 +100,7 @@ async def publish(request: Request) -> Response:
     bodies = lines_of(body, bounds) if batch else [body]
     broker.quotas.publish(client(request), len(bodies))
     kind = LINE if batch else content_type or guess_content_type(body)
-    envelope = Envelope(topic, kind, headers=headers, **options)
+    envelope = Envelope(topic, kind, headers=headers, ordering=ordering, **options)
     answer = await broker.publish([Draft(envelope, bodies, delay, key, at)])
     if isinstance(answer, Scheduled):
         return _postponed(answer, topic, broker.engine.durability)

@@ -78,6 +78,8 @@ def _record(publish: ScheduledPublish, grant: Grant) -> dict[str, Any]:
         "delivery": envelope.delivery,
         "ttl": None if envelope.ttl is None else format_duration(envelope.ttl),
     }
+    if envelope.ordering is not None:
+        record |= envelope.ordering.shown
     if grant.allows(Right.SUBSCRIBE, envelope.topic):
         record |= shown_headers(envelope.headers) | shown_body(bodies[0])
     return record
