@@ -79,7 +79,7 @@ class Subscriber:
     __slots__ = (
         "_context",
         "_cursor",
-        "_first",
+        "_first_page",
         "_position_sent",
         "_reading",
         "_stall",
@@ -104,7 +104,7 @@ class Subscriber:
         self.sink = sink
         self.expires = expires  # on the loop's clock
         self._cursor: Cursor | None = None  # None until the start is located, and while live
-        self._first: Future[Page | None] | None = None  # the first page, until begin() writes it
+        self._first_page: Future[Page | None] | None = None  # the first page, until begin() writes it
         self.paused = False  # the socket is full
         self._reading = False  # a page has been asked for
         self.read_again = False  # more may have become readable since it was asked for
@@ -135,16 +135,16 @@ class Subscriber:
         """Read the first page of what `start` asks for. Call begin() once the future is done; at once if it is None."""
         context, topic_filter = self._context, self.cohort.topic_filter
         if start is not LATEST:
-            self._first = context.loop.create_future()
-            self._when(context.source.locate(topic_filter, start), self._read_from)
+            self._first_page = context.loop.create_future()
+            self._when_read(context.source.locate(topic_filter, start), self._read_from)
         elif self.paused or context.source.has_unclaimed(topic_filter):
-            self._first = context.loop.create_future()
+            self._first_page = context.loop.create_future()
             self._read_from(Cursor(context.head, 0))
-        return self._first  # usually None: there is nothing to read
+        return self._first_page  # usually None: there is nothing to read
 
     def begin(self) -> None:
         """Write the first page; without one, become live."""
-        first, self._first = self._first, None
+        first, self._first_page = self._first_page, None
         if first is None:
             if not self.closed:
                 self._join()
@@ -225,7 +225,7 @@ class Subscriber:
         if self._timeout is not None:
             self._timeout.cancel()
         self._context.discard(self)
-        first, self._first = self._first, None
+        first, self._first_page = self._first_page, None
         if first is not None and not first.done():
             first.set_result(None)  # nobody waits for ever
         elif first is not None and (page := first.result()):
@@ -247,13 +247,13 @@ class Subscriber:
             page = context.source.read_on(
                 cohort.topic_filter, self._cursor, limit=cohort.page_limit, take=cohort.encoder.is_subscriber
             )
-            self._when(page, self._write_page if self._first is None else self._on_first_page)
+            self._when_read(page, self._write_page if self._first_page is None else self._on_first_page)
 
     def _on_first_page(self, page: Page) -> None:
-        if self._first is None:  # detached since
+        if self._first_page is None:  # detached since
             self._write_page(page)
         else:
-            self._first.set_result(page)
+            self._first_page.set_result(page)
 
     def _write_page(self, page: Page) -> None:
         self._reading = False
@@ -304,10 +304,10 @@ class Subscriber:
         self.cohort.live[self] = None
         self._cursor = None
 
-    def _when(self, future: "Future[T]", use: Callable[[T], None]) -> None:
+    def _when_read(self, future: "Future[T]", use: Callable[[T], None]) -> None:
         """Call `use` with the result: now if there is one already. A failed read ends the subscription."""
         if not future.done():
-            future.add_done_callback(lambda done: self._when(done, use))
+            future.add_done_callback(lambda done: self._when_read(done, use))
         elif error := future.exception():
             self.fail("a subscriber was cut off: the log could not be read", error)
         else:
