@@ -34,7 +34,7 @@ class Claims(Protocol):
         ...
 
 
-class Parcel(NamedTuple):
+class UnackedWrite(NamedTuple):
     """A message that was written. It has arrived once the peer has acknowledged `end` bytes of the connection."""
 
     seq: int
@@ -45,40 +45,40 @@ class Parcel(NamedTuple):
 class Shipment:
     """All messages in transit to one sink, in the order in which they were written."""
 
-    __slots__ = ("_last_count", "_last_moved", "_last_progress", "_parcels")
+    __slots__ = ("_last_count", "_last_moved", "_last_progress", "_unacked")
 
     def __init__(self, now: float) -> None:
-        self._parcels: deque[Parcel] = deque()
+        self._unacked: deque[UnackedWrite] = deque()
         self._last_progress = Progress(0, 0)  # at the last check
-        self._last_count = 0  # the number of parcels then
+        self._last_count = 0  # the number of writes then
         self._last_moved = now  # when the sink last made progress, on the loop's clock
 
     def __bool__(self) -> bool:
-        return bool(self._parcels)
+        return bool(self._unacked)
 
-    def add(self, parcels: Iterable[Parcel]) -> None:
-        self._parcels += parcels
+    def add(self, writes: Iterable[UnackedWrite]) -> None:
+        self._unacked += writes
 
-    def arrived(self, progress: Progress, now: float) -> list[Parcel]:
-        """Remove and return the parcels that have arrived. A check without progress and without unsent bytes proves
-        that all parcels of the check before have arrived."""
+    def arrived(self, progress: Progress, now: float) -> list[UnackedWrite]:
+        """Remove and return the writes that have arrived. A check without progress and without unsent bytes proves
+        that all writes of the check before have arrived."""
         everything = progress.open and progress.taken == progress.end
         if progress.taken > self._last_progress.taken or progress.waiting < self._last_progress.waiting:
             self._last_moved = now
         quiet = self._last_count if progress == self._last_progress and progress.open and not progress.waiting else 0
-        sure = len(self._parcels) if everything else quiet
-        arrived: list[Parcel] = []
-        while self._parcels and (len(arrived) < sure or self._parcels[0].end <= progress.taken):
-            arrived.append(self._parcels.popleft())
-        self._last_progress, self._last_count = progress, len(self._parcels)
+        sure = len(self._unacked) if everything else quiet
+        arrived: list[UnackedWrite] = []
+        while self._unacked and (len(arrived) < sure or self._unacked[0].end <= progress.taken):
+            arrived.append(self._unacked.popleft())
+        self._last_progress, self._last_count = progress, len(self._unacked)
         return arrived
 
     def stalled(self, now: float) -> float:
         """Seconds without progress while bytes wait for the sink; 0 if none do."""
         return now - self._last_moved if self._last_progress.waiting else 0.0
 
-    def rest(self) -> list[Parcel]:
-        return [*self._parcels]
+    def rest(self) -> list[UnackedWrite]:
+        return [*self._unacked]
 
 
 class Transit:
@@ -100,11 +100,11 @@ class Transit:
     def add(self, sink: Sink, written: Iterable[tuple[int, str, int]]) -> None:
         """Messages that were just written to the sink: seq, topic, and the bytes that were written behind each."""
         progress = sink.progress()
-        parcels = [Parcel(seq, topic, progress.end - behind) for seq, topic, behind in written]
-        if parcels[-1].end <= progress.taken:
-            self._arrived(parcels)
+        writes = [UnackedWrite(seq, topic, progress.end - behind) for seq, topic, behind in written]
+        if writes[-1].end <= progress.taken:
+            self._arrived(writes)
             return
-        self._shipments.setdefault(sink, Shipment(self._loop.time())).add(parcels)
+        self._shipments.setdefault(sink, Shipment(self._loop.time())).add(writes)
         if self._timer is None:
             self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
@@ -133,17 +133,17 @@ class Transit:
         progress = sink.progress()
         self._arrived(shipment.arrived(progress, now))
         if not progress.open:
-            self.give_back((parcel.seq, parcel.topic) for parcel in shipment.rest())
+            self.give_back((write.seq, write.topic) for write in shipment.rest())
         elif shipment:
             self._shipments[sink] = shipment
             if shipment.stalled(now) > self._stall_timeout:
                 self._counters.evicted += 1
                 sink.abort()
 
-    def _arrived(self, parcels: Sequence[Parcel]) -> None:
-        if parcels and not self._taken:
+    def _arrived(self, writes: Sequence[UnackedWrite]) -> None:
+        if writes and not self._taken:
             self._loop.call_soon(self._report_taken)  # not now: the log may be delivering
-        self._taken += [parcel.seq for parcel in parcels]
+        self._taken += [write.seq for write in writes]
 
     def _report_taken(self) -> None:
         if taken := self._taken:

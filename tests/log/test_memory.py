@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from app.fanout.fanout import Fanout
-from app.fanout.transit import Parcel, Shipment
+from app.fanout.transit import UnackedWrite, Shipment
 from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import SLOT_MEMORY
@@ -167,7 +167,7 @@ def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: b
         if waits:
             log.give_back([run.seq])
         else:
-            shipment.add([Parcel(run.seq, "a", n + 100_000)])
+            shipment.add([UnackedWrite(run.seq, "a", n + 100_000)])
 
     taken = grown(work) - grown(lambda n: log.accept([draft("b", b"")], float(n)))
     assert taken < ONE_COST
