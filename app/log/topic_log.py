@@ -27,7 +27,7 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
 
 
 def weigh(drafts: Sequence[Draft]) -> Weight:
-    messages = nbytes = memory = known = 0
+    messages = nbytes = memory = resident = 0
     for draft in drafts:
         envelope, several = draft.envelope, len(draft.bodies)
         messages += several
@@ -36,8 +36,8 @@ def weigh(drafts: Sequence[Draft]) -> Weight:
         memory += several * each
         if each != MESSAGE_COST or envelope.delivery is ONE:  # rare: most messages have neither
             memory += several * one_cost(envelope)
-            known += several * resident_cost(envelope, envelope.ttl is not None)
-    return Weight(messages, nbytes, nbytes + memory, known)
+            resident += several * resident_cost(envelope, envelope.ttl is not None)
+    return Weight(messages, nbytes, nbytes + memory, resident)
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class TopicRecord(msgspec.Struct, frozen=True):
-    """The stored state of a topic, without its messages. `held`, `held_bytes` and `come`: `count`, `bytes` and
+    """The stored state of a topic, without its messages. `held`, `held_bytes` and `accepted`: `count`, `bytes` and
     `accepted` of its UnackedIndex."""
 
     retention: Retention
@@ -92,7 +92,7 @@ class TopicRecord(msgspec.Struct, frozen=True):
     pinned: bool
     held: int = 0
     held_bytes: int = 0
-    come: int = 0
+    accepted: int = msgspec.field(default=0, name="come")  # as files have it
     paused: bool = False
 
 
@@ -126,7 +126,7 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
             return Draft(self.envelope, draft.bodies)
         if envelope.topic is not self.name:
             envelope = msgspec.structs.replace(envelope, topic=self.name)
-        if _lasts(envelope):
+        if _is_shareable(envelope):
             self.envelope = envelope
         return Draft(envelope, draft.bodies)
 
@@ -187,7 +187,7 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
         return topic
 
 
-def _lasts(envelope: Envelope) -> bool:
+def _is_shareable(envelope: Envelope) -> bool:
     """Whether other messages can have the same envelope, and it is short enough to keep on the topic."""
     if any(part is not None for part in (envelope.death, envelope.headers, envelope.redrive, envelope.ordering)):
         return False

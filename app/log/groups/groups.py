@@ -91,12 +91,14 @@ class Groups:
             held: TopicRecord = records["topic"][topic,]
             topic_log = self._log.existing(topic)
             dead = topic_log.unacked.dead if topic_log.unacked else DeadIndex()
-            topic_log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.come, dead)
+            topic_log.unacked = UnackedIndex(names, held.held, held.held_bytes, held.accepted, dead)
             if dead:  # files of older versions did not count them
                 topic_log.unacked.recount(topic_log.messages)
             for name, group in names.items():
                 passed = records["group"][topic, name].passed  # None in files of older versions
-                group.passed = held.come - topic_log.messages.count_after(group.cursor) if passed is None else passed
+                group.passed = (
+                    held.accepted - topic_log.messages.count_after(group.cursor) if passed is None else passed
+                )
                 if group.closing:
                     self.closing[topic, name] = None
                 self.refresh(topic, name, group)
