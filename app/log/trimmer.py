@@ -1,5 +1,8 @@
 """Retention: the trimmer removes messages that exceed a topic's bounds or have expired, and drops idle topics.
 
+A message is held while a group of its topic has not acked it, and a dead one while no group of the dead-letter topic
+has. Of what exceeds the bounds, held messages stay; expired ones go even if they are held.
+
 Work that is due is done by the next call, never by a task of its own. Each call is limited to a few milliseconds; the
 rest remains due.
 """
@@ -94,11 +97,11 @@ class Trimmer:
             self._trim_front(topic, limit, lambda first: first.fewest_with(topic.bytes - max_bytes))
 
     def trim_by_age(self, topic: TopicLog, now: float) -> None:
-        horizon = now - topic.retention.max_age
+        oldest_allowed = now - topic.retention.max_age
         if topic.unacked is None:
-            self._trim_front(topic, TRIM_BATCH, lambda first: first.live if first.at <= horizon else 0)
+            self._trim_front(topic, TRIM_BATCH, lambda first: first.live if first.at <= oldest_allowed else 0)
         else:
-            self._trim_unheld(topic, TRIM_BATCH, lambda message: message.at <= horizon)
+            self._trim_unheld(topic, TRIM_BATCH, lambda message: message.at <= oldest_allowed)
 
     def _trim_front(self, topic: TopicLog, limit: int, excess: Callable[[Run], int]) -> None:
         """Remove the oldest messages of a topic that holds none. `excess`: how many messages of its first run."""
