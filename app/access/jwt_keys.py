@@ -85,7 +85,7 @@ class JwtKeys:
         failures are counted. Raises Unauthorised."""
         named = _algorithm(token)
         for origin, key in self._keys.items():
-            if named in key.names and (payload := self._opened(token, key)) is not None:
+            if named in key.names and (payload := self._verified_claims(token, key)) is not None:
                 return self._grant(payload, origin, now)
         raise Unauthorised("the token is not one of this server's, or not for it")
 
@@ -96,7 +96,7 @@ class JwtKeys:
             raise Unauthorised(f"the token's claims cannot be read: {in_words(error)}") from None
         return msgspec.structs.replace(claims.checked(now), origin=origin)
 
-    def _opened(self, token: str, key: Key) -> Mapping[str, Any] | None:
+    def _verified_claims(self, token: str, key: Key) -> Mapping[str, Any] | None:
         """The claims, if this key signed them and audience and issuer match."""
         audience, issuer = self._expected.audience or None, self._expected.issuer or None
         try:
@@ -141,7 +141,7 @@ def _checked_secret(secret: bytes, path: str) -> bytes:
     return secret if isinstance(_prepared("HS256", secret, path), bytes) else b""
 
 
-def _fits(key: Any, algorithm: str) -> bool:
+def _is_key_type_for(key: Any, algorithm: str) -> bool:
     return algorithm != ED25519 or isinstance(key, (Ed25519PublicKey, Ed25519PrivateKey))
 
 
@@ -150,7 +150,7 @@ def _checked_pem(algorithm: str, data: bytes, private: bool, path: str) -> Any:
     if private != hasattr(key, "public_key"):
         kind = ("public", "private") if private else ("private", "public")
         raise KeyInvalid(f"{path} holds a {kind[0]} key: expected the {kind[1]} one")
-    if not _fits(key, algorithm):
+    if not _is_key_type_for(key, algorithm):
         raise KeyInvalid(f"{path} does not hold a key for {algorithm}")
     if algorithm == "RS256" and key.key_size < MIN_RSA:
         raise KeyInvalid(f"the key in {path} has {key.key_size} bits: expected at least {MIN_RSA}")
@@ -189,7 +189,7 @@ def read_usable_keys(text: str, expected: Expected) -> tuple[JwtKeys, PlainmqErr
 
 def sign(key: Key, name: str, rights: Rights, expires: float, expected: Expected) -> str:
     """Sign a token for servers that have the public key and these expectations. Raises KeyInvalid, ClaimsInvalid."""
-    meant = {"aud": expected.audience, "iss": expected.issuer}
+    registered = {"aud": expected.audience, "iss": expected.issuer}
     claims = checked(Signed(sub=name, exp=int(expires), **msgspec.structs.asdict(rights)))
-    payload = msgspec.to_builtins(claims) | {name: value for name, value in meant.items() if value}
+    payload = msgspec.to_builtins(claims) | {name: value for name, value in registered.items() if value}
     return jwt.encode(payload, key.key, key.algorithm)

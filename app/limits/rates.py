@@ -36,6 +36,6 @@ class Buckets:
 
     def wait(self, key: str, count: int, now: float) -> float:
         """The result that take() would have; takes nothing."""
-        missing = max(self._full_at.get(key, now) - now, 0.0)
-        wait = missing - (self._burst - min(count, self._burst)) / self._rate
+        until_full = max(self._full_at.get(key, now) - now, 0.0)
+        wait = until_full - (self._burst - min(count, self._burst)) / self._rate
         return wait if wait > _TOLERANCE else 0.0

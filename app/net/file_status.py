@@ -33,8 +33,8 @@ class FileStatus:
         now, sentence = monotonic(), str(error)
         if sentence != self._logged or now >= self._log_at:
             self._logged, self._log_at = sentence, now + LOG_INTERVAL
-            defect = None if isinstance(error, PlainmqError) else error  # a defect is logged with its traceback
-            _LOG.error("%s was not loaded, %s: %s", self._name, self._meanwhile, sentence, exc_info=defect)
+            unexpected = None if isinstance(error, PlainmqError) else error  # with its traceback
+            _LOG.error("%s was not loaded, %s: %s", self._name, self._meanwhile, sentence, exc_info=unexpected)
 
     def loaded(self) -> None:
         self._stale[self._kind] = 0
