@@ -67,9 +67,9 @@ async def _stream(
                 arrived = _arrived(reader.feed(chunk), waits)
                 position = arrived.position or position
                 yield position, arrived.items
-                if arrived.farewell is not None:
-                    sentence = f"{connection.url} accepts no subscriber now ({arrived.farewell})"
-                    raise RequestRefused(arrived.farewell, 503, sentence)
+                if arrived.end_reason is not None:
+                    sentence = f"{connection.url} accepts no subscriber now ({arrived.end_reason})"
+                    raise RequestRefused(arrived.end_reason, 503, sentence)
     except TooLong:
         raise not_plainmq(f"{connection.url} sends an event that is too long") from None
     raise Unreachable(f"{connection.url} ended the stream")
@@ -80,7 +80,7 @@ class _Arrived(msgspec.Struct):
 
     items: list[Message | Gap] = []
     position: str = ""
-    farewell: str | None = None
+    end_reason: str | None = None
 
 
 def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
@@ -89,7 +89,7 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
         if event.retry is not None:
             waits.ask(event.retry)
         if event.event in FAREWELLS:
-            arrived.farewell = decoded(event.data, Farewell).reason
+            arrived.end_reason = decoded(event.data, Farewell).reason
             break
         if event.data and event.event != "place":
             kind: type[Gap | Message] = Gap if event.event == "gap" else Message
