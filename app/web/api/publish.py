@@ -34,9 +34,8 @@ from ..responses import json_answer
 
 BATCH: Final = "application/x-ndjson"
 LINE: Final = "application/json"  # the content type of each line of a batch
-UNSAID: Final = (
-    "application/x-www-form-urlencoded"  # the default of curl, wget, Python and Java: it says nothing about the body
-)
+# The default of curl, wget, Python and Java: it says nothing about the body.
+DEFAULT_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 MAX_CONTENT_TYPE: Final = 255
 _CHUNKED: Final = "chunked"
@@ -142,12 +141,12 @@ def _content_type(request: Request) -> str | None:
         raise EncodingUnsupported(
             f"Transfer-Encoding is {coding[:60]!a}: expected chunked, which is all that is undone"
         )
-    return said_content_type(request.headers.get("content-type", ""))
+    return declared_content_type(request.headers.get("content-type", ""))
 
 
-def said_content_type(content_type: str) -> str | None:
+def declared_content_type(content_type: str) -> str | None:
     """The declared content type; None if there is none, or only a client's default. Raises OptionInvalid."""
-    return read_content_type(content_type) if content_type and content_type.lower() != UNSAID else None
+    return read_content_type(content_type) if content_type and content_type.lower() != DEFAULT_FORM_TYPE else None
 
 
 def read_content_type(content_type: str) -> str:

@@ -22,7 +22,7 @@ from ...errors import PlainmqError
 from ...messages.headers import is_message_header, parse_headers
 from ...messages.message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
 from ...messages.topic import TopicFilter, parse_topic
-from ..api.publish import LINE, PublishLimits, is_batch, lines_of, said_content_type
+from ..api.publish import LINE, PublishLimits, is_batch, lines_of, declared_content_type
 from ..authentication import TICKET
 from ..middleware.forwarded import NAMES, SIGNS
 from ..middleware.origin import OUR_SITES, SITE, Rules
@@ -271,7 +271,7 @@ def _is_known_host(host: bytes, rules: Rules) -> bool:
 def _content_type(value: bytes) -> tuple[bool, str | None]:
     """Whether the content type is valid; and the type, if one is declared."""
     try:
-        return True, said_content_type(value.decode("latin-1"))
+        return True, declared_content_type(value.decode("latin-1"))
     except PlainmqError:
         return False, None
 
