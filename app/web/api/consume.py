@@ -36,7 +36,7 @@ from ..responses import json_answer, lines_answer, wants_lines
 from ..sse import CHUNKED_LEASE, SSE_LEASE, Encoders, SseEncoder, marked
 from ..streaming import stream_request
 from ..streaming.disconnect import client_leaves
-from ..streaming.lifetime import at_most, lifetime_of
+from ..streaming.lifetime import limited_to_token, lifetime_of
 from ..streaming.response import EventStream
 from . import read
 
@@ -98,7 +98,11 @@ async def pull(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     topic, group = names_of(request)
     options = read_options(request, _PULL_OPTIONS)
-    count, seconds, lease = options.get("max", 10), at_most(request, options.get("wait", 0.0)), options.get("lease")
+    count, seconds, lease = (
+        options.get("max", 10),
+        limited_to_token(request, options.get("wait", 0.0)),
+        options.get("lease"),
+    )
     make = grant_of(request).may_make_group(topic)
     pulling = create_task(
         broker.pull(

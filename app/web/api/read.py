@@ -18,7 +18,7 @@ from ..permissions import selection_of, topic_of
 from ..query import Parser, duration, integer, read_options
 from ..responses import json_answer, lines_answer, wants_lines
 from ..streaming.disconnect import cancel_on_disconnect
-from ..streaming.lifetime import at_most
+from ..streaming.lifetime import limited_to_token
 
 MOST: Final = 1_000  # messages in a page
 LONGEST: Final = 60.0  # seconds of waiting in one request: less than most proxies allow
@@ -45,7 +45,7 @@ async def read_messages(request: Request) -> Response:
     options = read_options(request, _OPTIONS)
     topic, selection = request.path_params["topic"], selection_of(request)
     start = options.get("since", EARLIEST)
-    limit, wait = options.get("limit", 100), at_most(request, options.get("wait", 0.0))
+    limit, wait = options.get("limit", 100), limited_to_token(request, options.get("wait", 0.0))
     reading = broker.read(selection, start, limit, wait, client=client(request), who=holder(request))
     page = await (cancel_on_disconnect(request, reading) if wait else reading)
     if not (page.messages or page.gap or wait or isinstance(start, After) or selection.patterns):

@@ -47,8 +47,8 @@ def lifetime_of(request: Request, timeout: float | None) -> StreamLifetime:
     return StreamLifetime(request.app.state.authenticator, grant_of(request), timeout, ticket_of(request))
 
 
-def at_most(request: Request, seconds: float) -> float:
-    """So many seconds, or less if the token expires before."""
+def limited_to_token(request: Request, seconds: float) -> float:
+    """This number of seconds, or less if the token expires before."""
     return min(seconds, _left(request.app.state.authenticator, grant_of(request)))
 
 
