@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from app.fanout.fanout import Fanout
-from app.fanout.transit import UnackedWrite, Shipment
+from app.fanout.transit import Shipment, UnackedWrite
 from app.fanout.wakeup import Wakeup
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import SLOT_MEMORY

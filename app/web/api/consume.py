@@ -36,7 +36,7 @@ from ..responses import json_answer, lines_answer, wants_lines
 from ..sse import CHUNKED_LEASE, SSE_LEASE, Encoders, SseEncoder, marked
 from ..streaming import stream_request
 from ..streaming.disconnect import client_leaves
-from ..streaming.lifetime import limited_to_token, lifetime_of
+from ..streaming.lifetime import lifetime_of, limited_to_token
 from ..streaming.response import EventStream
 from . import read
 

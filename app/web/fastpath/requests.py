@@ -22,7 +22,7 @@ from ...errors import PlainmqError
 from ...messages.headers import is_message_header, parse_headers
 from ...messages.message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
 from ...messages.topic import TopicFilter, parse_topic
-from ..api.publish import LINE, PublishLimits, is_batch, lines_of, declared_content_type
+from ..api.publish import LINE, PublishLimits, declared_content_type, is_batch, lines_of
 from ..authentication import TICKET
 from ..middleware.forwarded import NAMES, SIGNS
 from ..middleware.origin import OUR_SITES, SITE, Rules
