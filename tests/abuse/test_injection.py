@@ -66,7 +66,7 @@ async def test_a_name_with_such_a_character_is_refused(http: httpx.AsyncClient, 
             (404, "not_found"),
         }  # 404: a path with a line end matches no route
         assert (answer.status_code, answer.json()["code"]) in refused, repr(evil)
-    assert (await http.get(f"/topics?match={topic}.**")).json() == {"topics": []}
+    assert (await http.get(f"/topics?match={topic}.**")).json()["topics"] == []
     assert (await http.get(f"/topics/{topic}")).status_code == 404
 
 

@@ -28,7 +28,6 @@ def assert_harmless(line: bytes) -> None:
 LITERALS = [
     f"{{'command':'send', 'topic':'foo', 'msg':'{EVIL}'}}",
     "{'command':'send', 'topic':'foo', 'msg':'a'}  # \x1b[2\u202e",
-    f"{{'command':'send', 'topic':'foo', 'topic' :'{EVIL}', 'topic':'foo', 'msg':'a'}}",
     f"{{'command':'send', 'topic':'foo', 'msg':r'\\{EVIL}'}}",
     f"{{'command':'send', 'topic':'foo', 'msg':['{EVIL}', {{'x': (1, b'\x1b')}}]}}",
     "{'command':'send',\x0c'topic':'foo', 'msg':'a'}",

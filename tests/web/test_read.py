@@ -203,7 +203,7 @@ async def test_topics_are_listed_with_what_they_hold_and_who_listens(http: httpx
     assert answer[0] == one
     assert one == {
         "topic": f"{topic}.a", "messages": 2, "bytes": 5, "delayed": 0, "first": ids[0], "last": ids[1],
-        "subscribers": 0, "groups": [],
+        "subscribers": 0, "groups": [], "paused": False,
         "retention": {"max_messages": 1000, "max_bytes": 8 << 20, "max_age": "1d"},
     }  # fmt: skip
     assert (await http.get("/topics?match=a..b")).status_code == 400
