@@ -93,6 +93,7 @@ def test_a_script_gets_all_topics_and_a_person_one_screen_of_them(server: Server
         for number in range(1_050):  # more than a page
             client.post(f"/topics/{topic}.{number}/messages", content=b"x").raise_for_status()
     assert len(rows(run("topics", f"{topic}.*", url=server.url).stdout)) == 1_050
+    assert f"did you mean '{topic}.999'?" in run("topic", f"{topic}_999", url=server.url).stderr.decode()
     shown = seen_on_a_terminal("topics", f"{topic}.*", url=server.url, columns=120, env={"TERM": "dumb"}).decode()
     assert shown.count(topic) == 100
     assert "the first 100 are shown; --limit shows more" in shown
