@@ -313,6 +313,24 @@ def test_what_sqlite_would_read_in_another_way_is_refused_and_nothing_is_made(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", ".lock"])
+def test_a_file_that_belongs_to_another_store_is_not_served(
+    server: ServerProcess, real: Path, elsewhere: Path, suffix: str
+) -> None:
+    """A start on it would remove the newest messages of that store."""
+    publish(server, "kept").raise_for_status()
+    before = {*real.parent.iterdir()}
+    name = f"{real}{suffix}"
+    sentence = f"{name} is a file that belongs to {real.name}: choose one that does not end in {suffix}"
+    assert sentence in refusal(f"sqlite:{name}")
+    (elsewhere / "link.db").symlink_to(name)
+    assert sentence in refusal(f"sqlite:{elsewhere / 'link.db'}")
+    assert {*real.parent.iterdir()} == before
+    server.stop(signal.SIGKILL)
+    with start_server("--engine", f"sqlite:{real}", tcp_port=0) as second:
+        assert bodies(second) == ["kept"]
+
+
 def test_what_is_there_and_is_no_file_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")

@@ -17,6 +17,7 @@ from ...errors import PlainmqError
 from ...errors.denied import reason
 
 _SUFFIXES: Final = ("", ".lock", "-wal", "-shm")  # the file, and those beside it while it is served
+_NOT_A_STORE: Final = ("-wal", "-shm", "-journal", ".lock")  # behind the name of a store: a file of that one
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # on Linux; elsewhere a single file cannot be mounted
 
 _Identity = tuple[int, int]
@@ -28,7 +29,11 @@ class StoreUnusable(PlainmqError):
     code = "store_unusable"
 
 
-class FileReplaced(OSError):
+class ForeignChange(OSError):
+    """Another program has changed a file that is served. The text says what to do."""
+
+
+class FileReplaced(ForeignChange):
     """A name does not lead to the file that was opened."""
 
     def __init__(self, path: Path) -> None:
@@ -66,6 +71,14 @@ def check_names(path: Path) -> None:
         )
 
 
+def _check_suffix(path: Path) -> None:
+    """Raises StoreUnusable for `log.db-wal`: a server on `log.db` has its newest messages there."""
+    for suffix in _NOT_A_STORE:
+        if path.name.endswith(suffix) and path.name != suffix:
+            store = path.name.removesuffix(suffix)
+            raise StoreUnusable(f"{path} is a file that belongs to {store}: choose one that does not end in {suffix}")
+
+
 def _mounts() -> Iterator[str]:
     with suppress(OSError):
         for line in os.fsdecode(_MOUNTS.read_bytes()).splitlines():
@@ -84,6 +97,7 @@ class FileLock:
 
     def __init__(self, path: Path, create: bool = True) -> None:
         """`path`: from real_path(). Without `create`, the file need not exist. Raises StoreUnusable."""
+        _check_suffix(path)
         self.path = path
         self._files: list[int] = []
         self._identities: dict[Path, _Identity] = {}
