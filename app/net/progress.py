@@ -37,6 +37,9 @@ class Progress(NamedTuple):
 ALL: Final = Progress(sys.maxsize, 0, open=False)
 """The connection was closed in order: the kernel has all bytes, and delivers them."""
 
+NOTHING: Final = Progress(0, 0, sys.maxsize, open=False)
+"""The connection is closed, and nobody asked before: what is written now does not arrive."""
+
 
 def progress(transport: Transport, sock: socket.socket | None = None) -> Progress:
     """Where the system does not report acknowledged bytes, those given to the kernel count as taken. `sock` is a
@@ -53,6 +56,12 @@ def progress(transport: Transport, sock: socket.socket | None = None) -> Progres
     except (AttributeError, OSError, ValueError):  # the socket is closed, or not TCP
         return Progress(0, waiting, hidden, not transport.is_closing())
     return Progress(taken, waiting + unacknowledged[0], hidden, not transport.is_closing())
+
+
+def last_progress(transport: Transport, watched: bool) -> Progress:
+    """The progress of a connection that was lost. `watched`: somebody has asked for it before. Few connections get a
+    message of `delivery=one`; the system is not asked about the others."""
+    return progress(transport).last if watched else NOTHING
 
 
 def duplicate_socket(transport: Transport) -> socket.socket | None:

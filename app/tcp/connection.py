@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final, cast
 from typing import Protocol as Interface
 
-from ..net.progress import ALL, Progress, progress
+from ..net.progress import ALL, Progress, last_progress, progress
 from ..net.sockets import acknowledged
 from .replies import FutureReply, PendingReply
 from .splitter import LineSplitter
@@ -78,9 +78,9 @@ class Connection(Protocol):
 
     __slots__ = (
         "_backlog", "_blocked", "_closed_cleanly", "_corked", "_final_progress", "_half_closed", "_input_ended",
-        "_long_turn", "_out", "_out_size", "_reading", "_refilled", "_remained", "_replies", "_scheduled", "_session",
-        "_splitter", "_telnet", "_transport", "_unterminated", "client", "end_reason", "lines_received", "max_line",
-        "owner", "paused", "pending_lines", "started", "token", "write",
+        "_long_turn", "_out", "_out_size", "_reading", "_refilled", "_remained", "_replies", "_scheduled",
+        "_session", "_splitter", "_telnet", "_transport", "_unterminated", "_watched", "client", "end_reason",
+        "lines_received", "max_line", "owner", "paused", "pending_lines", "started", "token", "write",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -111,6 +111,7 @@ class Connection(Protocol):
         self._input_ended = False  # no more lines are accepted
         self._half_closed = False  # the client sends no more; whether it still reads is unknown
         self._closed_cleanly = False  # the system delivers what was written
+        self._watched = False  # somebody has asked for the progress
         self._final_progress: Progress | None = None  # when the connection was lost
         self._unterminated = False  # the last line came without its LF
         self._long_turn = False  # this turn took longer than LONG_TURN
@@ -183,6 +184,7 @@ class Connection(Protocol):
     def progress(self) -> Progress:
         if self._final_progress is not None:
             return self._final_progress
+        self._watched = True
         known = progress(self._transport)
         return known._replace(waiting=known.waiting + self._out_size, open=known.open or self._closed_cleanly)
 
@@ -252,7 +254,8 @@ class Connection(Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.closed()
         self._session = CLOSED
-        self._final_progress = ALL if self._closed_cleanly and exc is None else progress(self._transport).last
+        lost = not self._closed_cleanly or exc is not None
+        self._final_progress = last_progress(self._transport, self._watched) if lost else ALL
         self._input_ended = True
         self._backlog.clear()
         for reply in self._replies:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from ...net.progress import ALL, Progress, progress
+from ...net.progress import ALL, Progress, last_progress, progress
 from ...net.sockets import abort_when_sent, acknowledged
 from ..middleware.access_log import AccessRecord
 from ..sse import CHUNKED_RAW, end_event, stream_start
@@ -30,6 +30,7 @@ class StreamSink(asyncio.Protocol):
         "_last",
         "_record",
         "_subscription",
+        "_watched",
         "resume_id",
         "transport",
         "write",
@@ -43,6 +44,7 @@ class StreamSink(asyncio.Protocol):
         self._subscription: Subscription | None = None
         self._record: AccessRecord | None = None
         self._ended = False  # after everything that was written
+        self._watched = False  # somebody has asked for the progress
         self._last: Progress | None = None  # at the end of the connection
         self.resume_id = ""  # the last event id for a client that reconnects before it has received another
 
@@ -77,6 +79,7 @@ class StreamSink(asyncio.Protocol):
         return self.transport.get_write_buffer_size() - acknowledged(self.transport)
 
     def progress(self) -> Progress:
+        self._watched = True
         known = self._last or progress(self.transport)
         return known._replace(open=True) if self._ended and self._last is None else known
 
@@ -139,7 +142,7 @@ class StreamSink(asyncio.Protocol):
         self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._last = ALL if self._ended and exc is None else progress(self.transport).last
+        self._last = ALL if self._ended and exc is None else last_progress(self.transport, self._watched)
         self._release()
         self._connections.discard(self)
         self._context.broker.counters.connections["http"] -= 1
