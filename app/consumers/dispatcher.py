@@ -1,6 +1,6 @@
 """A group's dispatcher: it claims leases from the log for the consumers that wait, in the order in which they began to.
 
-It does not poll: the log calls it when there may be work (`wake`) and when a lease is over (`released`).
+It does not poll: the log calls it when there may be work (`wake`) and when a lease is over (`on_lease_over`).
 """
 
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, shield, sleep, wait
@@ -13,6 +13,7 @@ from ..messages.lease import Action, Lease, LeaseId, Outcome, lease_id
 from ..storage.engine import BURST, PAGE_BYTES, Engine
 
 GROUP_DELETED: Final = "deleted"
+_GROUP_GONE: Final = (Draining, NotFound)  # there is no group to return leases to
 CLAIMS_PER_TURN: Final = 200  # then other tasks run
 
 Report = Callable[[str, BaseException], None]
@@ -55,7 +56,7 @@ class Consumer(Protocol):
 class LeaseHolder(Protocol):
     """A consumer that holds leases until they are over."""
 
-    def released(self, lease: LeaseId) -> None:
+    def on_lease_over(self, lease: LeaseId) -> None:
         """The lease is over: settled, expired or deleted."""
 
 
@@ -77,7 +78,7 @@ class GroupDispatcher:
         self._claiming: tuple[Consumer, Future[list[Lease]]] | None = None  # the claim under way, and for whom
         self._ended_early: set[LeaseId] = set()  # leases that were over before their claim returned
 
-    def wait(self, consumer: Consumer) -> None:
+    def add_waiting(self, consumer: Consumer) -> None:
         """The consumer has capacity."""
         self._waiting[consumer] = None
         self.wake()
@@ -110,24 +111,24 @@ class GroupDispatcher:
     def hold(self, holder: LeaseHolder, leases: Collection[LeaseId]) -> None:
         self._holders |= dict.fromkeys(leases, holder)
 
-    def released(self, lease: LeaseId) -> None:
+    def on_lease_over(self, lease: LeaseId) -> None:
         if holder := self._holders.pop(lease, None):
-            holder.released(lease)
+            holder.on_lease_over(lease)
         elif self._claiming is not None:
             self._ended_early.add(lease)
 
-    def release(self, held: Collection[LeaseId], excused: bool) -> None:
+    def holder_left(self, held: Collection[LeaseId], excused: bool) -> None:
         """The holder of these leases is gone."""
         for lease in held:
             del self._holders[lease]
-        self.give_back([*held], excused)
+        self.return_leases([*held], excused)
 
-    def give_back(self, ids: Sequence[LeaseId], excused: bool = False) -> None:
+    def return_leases(self, ids: Sequence[LeaseId], excused: bool = False) -> None:
         """End these leases: other consumers may have the messages at once. `excused`: the server ended the consumer, so
         the attempt does not count as a failure."""
         if ids:
             action = Action.EXCUSE if excused or self.paused else Action.RETURN
-            self._engine.settle(self.topic, self.group, action, ids).add_done_callback(self._on_given_back)
+            self._engine.settle(self.topic, self.group, action, ids).add_done_callback(self._on_returned)
 
     def end(self, reason: str) -> None:
         for consumer in tuple(self.consumers):
@@ -176,7 +177,7 @@ class GroupDispatcher:
             if consumer.capacity:
                 self._waiting[consumer] = None
         else:  # it left before the log answered
-            self.give_back([lease_id(lease) for lease in leases])
+            self.return_leases([lease_id(lease) for lease in leases])
 
     def _on_dispatched(self, task: "Task[None]") -> None:
         self._task = None
@@ -196,11 +197,9 @@ class GroupDispatcher:
 
     def _return_claimed(self, claim: "Future[list[Lease]]") -> None:
         if not claim.cancelled() and claim.exception() is None:
-            self.give_back([lease_id(lease) for lease in claim.result()])
+            self.return_leases([lease_id(lease) for lease in claim.result()])
 
-    def _on_given_back(self, future: "Future[list[Outcome]]") -> None:
+    def _on_returned(self, future: "Future[list[Outcome]]") -> None:
         error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(
-            error, (Draining, NotFound)
-        ):  # then there is no group to return them to
+        if error is not None and not isinstance(error, _GROUP_GONE):
             self._report("leases were not given back; they end by themselves", error)

@@ -32,7 +32,7 @@ class PullRequest:
         self.leases = await self._dispatcher.claim(self._count, self.lease, self.holder)
         if self.leases or not seconds:
             return
-        self._dispatcher.wait(self)
+        self._dispatcher.add_waiting(self)
         try:
             async with timeout(seconds):
                 await self._done.wait()

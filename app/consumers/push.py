@@ -105,7 +105,7 @@ class PushConsumer:
         """Begin to receive leases. `gap`: a loss to report first."""
         if frame := self.gap_frame(gap):
             self.sink.write(frame)
-        self._dispatcher.wait(self)
+        self._dispatcher.add_waiting(self)
 
     def end_in(self, seconds: float, reason: str) -> None:
         self._timeout = self._context.loop.call_later(seconds, self.end, reason)
@@ -140,7 +140,7 @@ class PushConsumer:
             self._context.counters.evicted += 1
             self.sink.abort()
 
-    def released(self, lease: LeaseId) -> None:
+    def on_lease_over(self, lease: LeaseId) -> None:
         """The lease is over."""
         del self._held[lease]
         self._wait()
@@ -174,8 +174,8 @@ class PushConsumer:
         if not self.closed:
             self._context.remove(self._dispatcher, self)
             held, self._held = self._held, {}
-            self._dispatcher.release(held, self._excused)
+            self._dispatcher.holder_left(held, self._excused)
 
     def _wait(self) -> None:
         if self.capacity:
-            self._dispatcher.wait(self)
+            self._dispatcher.add_waiting(self)

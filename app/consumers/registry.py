@@ -45,7 +45,7 @@ class ConsumerRegistry:
         try:
             await pull_request.wait(seconds)
         except BaseException:  # the client has disconnected
-            dispatcher.give_back([lease_id(lease) for lease in pull_request.leases])
+            dispatcher.return_leases([lease_id(lease) for lease in pull_request.leases])
             raise
         finally:
             self.remove(dispatcher, pull_request)
@@ -115,9 +115,9 @@ class ConsumerRegistry:
         if dispatcher := self._dispatchers.get((topic, group)):
             dispatcher.wake()
 
-    def released(self, topic: str, group: str, lease: LeaseId) -> None:
+    def on_lease_over(self, topic: str, group: str, lease: LeaseId) -> None:
         if dispatcher := self._dispatchers.get((topic, group)):
-            dispatcher.released(lease)
+            dispatcher.on_lease_over(lease)
 
     def _dispatcher(self, topic: str, group: str) -> GroupDispatcher:
         dispatcher = self._dispatchers.get((topic, group))

@@ -56,7 +56,7 @@ class Opened:
         self.readied.append((topic, group))
         self.news.set()
 
-    def released(self, topic: str, group: str, lease: LeaseId) -> None:
+    def on_lease_over(self, topic: str, group: str, lease: LeaseId) -> None:
         self.ended_leases.append((topic, group, str(lease)))
 
     def deliver(self, runs: Sequence[Run]) -> dict[int, int]:

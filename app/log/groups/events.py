@@ -13,7 +13,7 @@ class GroupObserver(Protocol):
     def ready(self, topic: str, group: str) -> None:
         """The group may have messages to hand out, or it was deleted."""
 
-    def released(self, topic: str, group: str, lease: LeaseId) -> None:
+    def on_lease_over(self, topic: str, group: str, lease: LeaseId) -> None:
         """The lease is over, for whatever reason. Called once for each lease; its id always has the attempt."""
 
 
@@ -25,7 +25,7 @@ class GroupEvents(msgspec.Struct):
 
     def notify(self, observer: GroupObserver) -> None:
         for topic, group, lease in self.ended:
-            observer.released(topic, group, lease)
+            observer.on_lease_over(topic, group, lease)
         for topic, group in self.ready:
             observer.ready(topic, group)
 
