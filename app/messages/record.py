@@ -25,7 +25,7 @@ def as_data_url(message: Message) -> str:
     return f"data:{message.content_type};base64,{b64encode(message.data).decode()}"
 
 
-def _event(message: Message) -> str | None:
+def shown_event(message: Message) -> str | None:
     """None for a stored name that has become reserved since: no client may take it for an event of the server."""
     return None if message.event is None or is_reserved(message.event) else message.event
 
@@ -37,7 +37,7 @@ def as_record(message: Message) -> dict[str, Any]:
         "topic": message.topic,
         "index": message.index,
         "time": rfc3339(message.time),
-        "event": _event(message),
+        "event": shown_event(message),
         "content_type": message.content_type,
     }
     try:

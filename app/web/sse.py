@@ -14,7 +14,7 @@ from ..fanout.encoder import T
 from ..messages.lease import Lease
 from ..messages.message import ID_MARK, Message, is_utf8
 from ..messages.position import Gap
-from ..messages.record import _event, as_data_url, as_lease_record, as_record, encode_json
+from ..messages.record import as_data_url, as_lease_record, as_record, encode_json, shown_event
 
 
 def retry_delay(pressure: float) -> int:
@@ -72,7 +72,7 @@ def sse_raw(message: Message) -> bytes:
 
 
 def _event_field(message: Message) -> bytes:
-    return f"event: {event}\n".encode() if (event := _event(message)) else b""
+    return f"event: {event}\n".encode() if (event := shown_event(message)) else b""
 
 
 def sse_json(message: Message) -> bytes:
