@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ..access.grant import EVERYTHING, UNAUTHENTICATED, Right, authorise
+from ..access.grant import EVERYTHING, UNAUTHENTICATED, UNAUTHORISED, Right, authorise
 from ..errors import OptionInvalid, TokenMissing, TopicInvalid
 from ..log.groups.records import parse_group
 from ..messages.topic import TopicFilter, parse_topic
@@ -48,7 +48,7 @@ class AnyToken(msgspec.Struct, frozen=True):
 
     def check(self, request: Request) -> None:
         if grant_of(request) is UNAUTHENTICATED:
-            raise TokenMissing("this needs a token: send Authorization: Bearer TOKEN")
+            raise TokenMissing(UNAUTHORISED)
 
 
 class RightOnFound(AnyToken, frozen=True, kw_only=True):
