@@ -290,18 +290,20 @@ _LAST: Final = b',"last":"%b-%%d","count":%%d'
 def accepted(receipt: Receipt, start: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
     """The own headers and the body of a 201, as api/publish writes them, for the message at index `start` of the
     receipt; or for a batch of `count` messages from there on."""
-    global _turn  # noqa: PLW0603
-    if receipt is not _turn[0]:
+    global _last_receipt  # noqa: PLW0603
+    if receipt is not _last_receipt[0]:
         epoch, _, begin = receipt.id.rpartition("-")
-        _turn = receipt, int(begin), *_templates(receipt.topic, epoch, durability)
-    _, first, head, body, last = _turn
+        _last_receipt = receipt, int(begin), *_templates(receipt.topic, epoch, durability)
+    _, first, head, body, last = _last_receipt
     seq = first + start
     batch = b"" if count is None else last % (seq + count - 1, count)
     content = body % (seq, receipt.index + start, receipt.subscribers, batch)
     return head % (seq, len(content)), content
 
 
-_turn: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""  # one batch, one receipt
+_last_receipt: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""
+"""The receipt of the last call, the seq of its first message, and the templates of its responses. All publishes of one batch
+have one receipt, so its id is parsed and its topic is looked up once. Global: one event loop calls accepted()."""
 
 
 @lru_cache(maxsize=4_096)
