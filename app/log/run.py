@@ -219,10 +219,8 @@ def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, tim
     if it differs from `now`."""
     envelope, made = draft.envelope, list[Run]()
     expires = None if envelope.ttl is None else now + envelope.ttl
-    each, time = (
-        memory_cost(envelope),
-        now if time is None else time,
-    )
+    each = memory_cost(envelope)
+    time = now if time is None else time
     for bodies in (tuple(draft.bodies),) if len(draft.bodies) == 1 else _cut(draft):
         live = len(bodies)
         last, nbytes = seq + live - 1, sum(map(len, bodies))

@@ -278,10 +278,10 @@ class Groups:
                         return
 
     def message(self, topic: str, seq: int, now: float) -> Message | None:
-        run = self._find(topic, seq, now)
+        run = self._find_unexpired(topic, seq, now)
         return None if run is None else run.get(seq)
 
-    def _find(self, topic: str, seq: int, now: float) -> Run | None:
+    def _find_unexpired(self, topic: str, seq: int, now: float) -> Run | None:
         """The run that has the message. An expired message is removed, together with its jobs."""
         run = self._log.existing(topic).messages.find(seq)
         if run is None or not run.expired(now):
@@ -314,7 +314,7 @@ class Groups:
         reason: str | None,
     ) -> Outcome:  # fmt: skip
         seq = id.message.seq
-        run = self._find(topic_log.name, seq, now)
+        run = self._find_unexpired(topic_log.name, seq, now)
         exists = seq in group.jobs or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
