@@ -302,8 +302,8 @@ def accepted(receipt: Receipt, start: int, durability: str, count: int | None) -
 
 
 _last_receipt: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""
-"""The receipt of the last call, the seq of its first message, and the templates of its responses. All publishes of one batch
-have one receipt, so its id is parsed and its topic is looked up once. Global: one event loop calls accepted()."""
+"""The receipt of the last call, the seq of its first message, and the templates of its responses. All publishes of one
+batch have one receipt, so its id is parsed and its topic is looked up once. Global: one event loop calls accepted()."""
 
 
 @lru_cache(maxsize=4_096)
