@@ -44,7 +44,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     begin: int  # messages up to this seq are not the group's
     gap: Gap | None = None
     cursor: int = 0  # every message up to this seq was handed out once, or removed before
-    reach: int = 0  # no message after this seq and the cursor is a job or settled, except `redriven`
+    newest_known: int = 0  # no message after this seq and the cursor is a job or settled, except `redriven`
     ahead: SettledAhead = NONE_AHEAD
     passed: int = 0  # messages of UnackedIndex.accepted that are no longer to be handed out for the first time
     paused: bool = False  # the group hands out nothing until an operator resumes it
@@ -78,7 +78,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     """A heap of jobs that are ready again; it may contain jobs that are gone."""
 
     def __post_init__(self) -> None:
-        self.cursor = self.reach = self.begin
+        self.cursor = self.newest_known = self.begin
 
     def record(self) -> GroupRecord:
         return GroupRecord(
@@ -98,7 +98,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
             group.ahead = group.ahead.with_one(seq)
         group.jobs = jobs = {seq: job for seq, job in records.items() if not job.settled}
         group.redriven = {seq for seq, job in jobs.items() if job.redriven} or None
-        group.reach = group._newest_job = max(records, default=0)
+        group.newest_known = group._newest_job = max(records, default=0)
         group.recent_dead = dict.fromkeys(buried)
         for seq, job in jobs.items():
             if job.expires is not None and job.bound not in {"", life}:
@@ -228,7 +228,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         if self.precedence is None:
             self.cursor = seq
         else:  # older ones may not have been handed out
-            self.reach = max(self.reach, seq)
+            self.newest_known = max(self.newest_known, seq)
         return job
 
     def rewind(self, seq: int, passed: int, gap: Gap | None) -> None:
@@ -237,7 +237,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         for settled in [*self.ahead]:
             self.ahead.discard(settled)
             self.dirty[settled] = None
-        self.reach = max(self.reach, self.cursor)
+        self.newest_known = max(self.newest_known, self.cursor)
         self.replay = Replay(max(self.cursor, self.replay.until if self.replay else 0), self.attempts)
         self.cursor, self.begin = seq, min(self.begin, seq)
         self.passed = passed + sum(place > seq and not job.redriven for place, job in self.jobs.items())
@@ -335,7 +335,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     def skip_ahead(self, seq: int) -> None:
         """Settle a message that was never handed out."""
         self.ahead = self.ahead.with_one(seq)
-        self.reach = max(self.reach, seq)
+        self.newest_known = max(self.newest_known, seq)
         self.passed += 1
         self.skipped += 1
         self.dirty[seq] = None

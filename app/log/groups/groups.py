@@ -266,7 +266,7 @@ class Groups:
         for run in self._log.existing(topic).messages.after(begin):
             if run.expired(now):
                 self._log.remove(next(run.messages))  # a message with a ttl has a run of its own
-            elif run.for_all and run.first > group.reach:
+            elif run.for_all and run.first > group.newest_known:
                 yield from run.after(begin)
             elif run.for_all:
                 for message in run.after(begin):
@@ -344,7 +344,7 @@ class Groups:
     def refresh(self, topic: str, name: str, group: Group) -> None:
         """Report a group's changes: its size and dirty records, its deadline, and the events for consumers."""
         key = topic, name
-        if group.reach > group.cursor:
+        if group.newest_known > group.cursor:
             self._pass_known(key, group)
         self._log.count_group(group, group.size)
         if group.closing or (deadline := group.deadline) is None:
