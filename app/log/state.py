@@ -95,14 +95,14 @@ class Pending(NamedTuple):
 class LogStateMachine:
     def __init__(
         self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change,
-        life: str = "memory",
+        server_run: str = "memory",
     ) -> None:  # fmt: skip
-        """`on_change` is called for each change of state that is not a message. `life` names this run of the server."""
+        """`on_change` is called for each change of state that is not a message. `server_run` names this run of the server."""
         self.log = Log(limits, epochs, store, on_change)
         self.trimmer = Trimmer(self.log)
         self.topics = TopicAdmin(self.log, self.trimmer, on_change)
         self.reading = Reading(self.log, self.trimmer)
-        self.groups = Groups(self.log, self.trimmer, on_change, life)
+        self.groups = Groups(self.log, self.trimmer, on_change, server_run)
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )

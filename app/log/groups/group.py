@@ -87,28 +87,30 @@ class Group(msgspec.Struct, gc=False, eq=False):
         )  # fmt: skip
 
     @classmethod
-    def restore(cls, note: GroupRecord, records: Mapping[int, InFlight], buried: Iterable[int], life: str) -> "Group":
+    def restore(
+        cls, record: GroupRecord, records: Mapping[int, InFlight], recent_dead: Iterable[int], server_run: str
+    ) -> "Group":
         """Restore a stored group. `records`: of jobs, by seq, the oldest first. A lease that is bound to a connection
-        of an earlier run of the server (another `life`) is over: its message is due at once."""
-        group = cls(note.settings, note.begin, note.gap)
-        group.cursor, group.acked, group.dead = note.cursor, note.acked, note.dead
-        group.closing, group.skipped, group.paused = note.closing, note.skipped, note.paused
-        group.attempts, group.replay = note.attempts, note.replay
+        of an earlier run of the server (another `server_run`) is over: its message is due at once."""
+        group = cls(record.settings, record.begin, record.gap)
+        group.cursor, group.acked, group.dead = record.cursor, record.acked, record.dead
+        group.closing, group.skipped, group.paused = record.closing, record.skipped, record.paused
+        group.attempts, group.replay = record.attempts, record.replay
         for seq in [seq for seq, job in records.items() if job.settled]:
             group.ahead = group.ahead.with_one(seq)
         group.jobs = jobs = {seq: job for seq, job in records.items() if not job.settled}
         group.redriven = {seq for seq, job in jobs.items() if job.redriven} or None
         group.newest_known = group._newest_job = max(records, default=0)
-        group.recent_dead = dict.fromkeys(buried)
+        group.recent_dead = dict.fromkeys(recent_dead)
         for seq, job in jobs.items():
-            if job.expires is not None and job.bound not in {"", life}:
+            if job.expires is not None and job.bound not in {"", server_run}:
                 job.expires, job.due = None, 0.0
                 job.excused += 1
             group.leased += job.expires is not None
             group._job_bytes += job.nbytes
             if job.key:
                 group.precede().keys.hold(job.key, seq)
-            if job.expires is None and job.tries >= note.settings.max_deliveries:
+            if job.expires is None and job.tries >= record.settings.max_deliveries:
                 group.postponed[seq] = None
             group._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return group

@@ -35,14 +35,16 @@ _seq = attrgetter("seq")
 
 
 class Groups:
-    def __init__(self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, life: str = "memory") -> None:
-        """`on_change` is called for each change that an engine may have to store. `life` names this run of the server:
+    def __init__(
+        self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, server_run: str = "memory"
+    ) -> None:
+        """`on_change` is called for each change that an engine may have to store. `server_run` names this run of the server:
         the connections of earlier runs are closed."""
         self._events = GroupEvents()
         self._on_change = on_change
         self._log = log
         self._trimmer = trimmer
-        self._life = life
+        self._server_run = server_run
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
         self.closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
@@ -78,15 +80,17 @@ class Groups:
         jobs: dict[tuple[str, str], dict[int, InFlight]] = {}
         for (topic, name, seq), job in records["job"].items():
             jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
-        buried: dict[tuple[str, str], list[int]] = {}
+        recent_dead: dict[tuple[str, str], list[int]] = {}
         for topic, name, seq in sorted(records["buried"]):
-            buried.setdefault((str(topic), str(name)), []).append(int(seq))
+            recent_dead.setdefault((str(topic), str(name)), []).append(int(seq))
         groups: dict[str, dict[str, Group]] = {}
         for (topic, name), record in records["group"].items():
             key = str(topic), str(name)
             known = jobs.get(key, {})
             oldest_first = {seq: known[seq] for seq in sorted(known)}
-            groups.setdefault(key[0], {})[key[1]] = Group.restore(record, oldest_first, buried.get(key, ()), self._life)
+            groups.setdefault(key[0], {})[key[1]] = Group.restore(
+                record, oldest_first, recent_dead.get(key, ()), self._server_run
+            )
         for topic, names in groups.items():
             held: TopicRecord = records["topic"][topic,]
             topic_log = self._log.existing(topic)
@@ -232,7 +236,7 @@ class Groups:
         leases: list[Lease] = []
         for message in self._claimable(topic, name, group, now):
             attempt = group.lease(
-                message.seq, now, expires, bound=self._life if bound else "", holder=holder, key=key_of(message)
+                message.seq, now, expires, bound=self._server_run if bound else "", holder=holder, key=key_of(message)
             )
             leases.append(Lease(message, attempt, expires + self._log.ahead))
             nbytes -= len(message.data)
