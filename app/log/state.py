@@ -97,7 +97,7 @@ class LogStateMachine:
         self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change,
         server_run: str = "memory",
     ) -> None:  # fmt: skip
-        """`on_change` is called for each change of state that is not a message. `server_run` names this run of the server."""
+        """`on_change` is called for each change of state that is not a message. `server_run` names this run."""
         self.log = Log(limits, epochs, store, on_change)
         self.trimmer = Trimmer(self.log)
         self.topics = TopicAdmin(self.log, self.trimmer, on_change)

@@ -38,7 +38,7 @@ class Groups:
     def __init__(
         self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, server_run: str = "memory"
     ) -> None:
-        """`on_change` is called for each change that an engine may have to store. `server_run` names this run of the server:
+        """`on_change` is called for each change that an engine may have to store. `server_run` names this run:
         the connections of earlier runs are closed."""
         self._events = GroupEvents()
         self._on_change = on_change
