@@ -9,6 +9,7 @@ from msgspec.structs import asdict, fields
 from app.log.epochs import Epochs
 from app.log.run import Run, make_runs
 from app.messages.message import Death, Delivery, Draft, Envelope, Message, Redrive
+from app.messages.ordering import Ordering
 from app.storage.sqlite.row import Row
 
 NOW: Final = 1_800_000_000.0
@@ -24,6 +25,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "death": Death("abc-1", "rooms.cellar", "g", 3, "no paper", NOW - 2, NOW - 1),
     "headers": b'{"title":"tea"}',
     "redrive": Redrive("g", "abc-1"),
+    "ordering": Ordering(7, "cat"),
 }
 NOT_STORED: Final = {"retain"}  # a message that is not retained never reaches the file
 OF_THE_MESSAGE: Final = {"retain": "retained", "ttl": "expires"}  # fields that a Message has under another name

@@ -15,6 +15,7 @@ from tests.web.test_groups import Group
 REQUESTS: Final[dict[str, dict[str, Any]]] = {
     "content_type": {"headers": {"Content-Type": "image/png"}},
     "event": {"params": {"event": "resize"}},
+    "ordering": {"params": {"priority": "7", "key": "cat"}},
     "headers": {"headers": {"X-Plainmq-Title": "tea", "Traceparent": "00-1-2-01"}},
 }
 # Fields of one publish only: where the message goes and for how long, and what the server adds.
