@@ -1,5 +1,8 @@
 """Priorities: a group hands out higher ones first, and none starves. On every engine."""
 
+import pytest
+
+from app.log.groups import choice
 from app.log.groups.choice import AHEAD_SHARE, MAX_OVERTAKING
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobQuery
@@ -159,3 +162,16 @@ async def test_a_topic_that_has_no_priorities_any_more_goes_on(opened: Make) -> 
         await settle(node, Action.NACK, second, seconds=0)
         await node.engine.configure("a", {"max_messages": 3})
         assert await claimed(node) == ["1", "2", "3"]
+
+
+async def test_a_long_search_for_lower_ones_holds_nothing_back(opened: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "SEARCH_BATCH", 4)
+    async with opened(ALL) as node:
+        await make(node)
+        tops = [f"top{n:02}" for n in range(20)]
+        await publish(node, 9, *tops)
+        await publish(node, 0, "low")
+        seen = [text for _ in range(21) for text in await claimed(node, 1)]
+        assert [text for text in seen if text != "low"] == tops
+        assert MAX_OVERTAKING <= seen.index("low") < len(tops)
+        assert await claimed(node) == []

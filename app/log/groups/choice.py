@@ -18,13 +18,12 @@ from .job import JOB_COST, JobState
 MAX_OVERTAKING: Final = 8  # messages that are handed out in a row while one of a lower priority is ready
 MAX_AHEAD: Final = 10_000  # settled messages after the cursor: each has a record, and the topic still holds it
 AHEAD_SHARE: Final = 4  # likewise, the part of what the topic keeps; beyond, what was overtaken comes first
-SEARCH_BATCH: Final = 2_000  # messages that one claim passes over: a few milliseconds
+SEARCH_BATCH: Final = 1_000  # messages of a priority that one claim passes over: a millisecond
 
 
 class Choice:
-    """One claim. An iterator of the messages to hand out; the caller must lease each before it asks for the next. If
-    it ends because it has passed over SEARCH_BATCH messages, it is `cut_short`, and the next claim goes on from there.
-    """
+    """One claim. An iterator of the messages to hand out; the caller must lease each before it asks for the next. A
+    priority of which it has passed over SEARCH_BATCH messages is `cut_short`: the next claim goes on from there."""
 
     def __init__(self, log: Log, topic: TopicLog, group: Group, find: Callable[[int], Message | None]) -> None:
         """`find` looks a message of the topic up; it is None if the message is gone."""
@@ -32,7 +31,7 @@ class Choice:
         self._group = group
         self._find = find
         self._room = max(log.memory_left() // JOB_COST, 0)  # for so many new jobs
-        self._effort = SEARCH_BATCH
+        self.cut_short = False
         self._mind = group.precede()
         self._most_ahead = min(MAX_AHEAD, max(topic.retention.max_messages // AHEAD_SHARE, 1))
         order = log.ordered.of(topic.name) or TopicOrder()
@@ -41,10 +40,6 @@ class Choice:
         levels = sorted({0, *self._mind.ready, *order.levels}, reverse=True)
         self._streams: dict[int, Iterator[Message]] = {level: self._stream(level, order) for level in levels}
         self._heads: dict[int, Message] = {}  # by priority: the next message of the stream, if it is known
-
-    @property
-    def cut_short(self) -> bool:
-        return self._effort <= 0
 
     def __iter__(self) -> Iterator[Message]:
         try:
@@ -57,11 +52,11 @@ class Choice:
     def _next(self) -> Message | None:
         found = (head for level in self._streams if (head := self._head(level)) is not None)
         first, lower = next(found, None), next(found, None)
-        if first is None or self.cut_short:
+        if first is None:
             return None
         mind = self._mind
         if lower is None:
-            mind.overtaking = 0
+            mind.overtaking = mind.overtaking if self.cut_short else 0
             return first
         if mind.overtaking < MAX_OVERTAKING and len(self._group.ahead) < self._most_ahead:
             mind.overtaking += 1
@@ -111,36 +106,36 @@ class Choice:
 
     def _new(self, level: int, order: TopicOrder) -> Iterator[Message]:
         """The messages of a priority that were never handed out."""
-        searched = self._mind.searched
+        searched, left = self._mind.searched, SEARCH_BATCH
         while (seqs := order.levels.get(level)) is not None:
             seq = seqs.after(max(self._group.cursor, searched.get(level, 0)))
-            if seq is None or not self._pass_over():
+            if seq is None:
                 return
             if not self._group.is_known(seq) and (message := self._find(seq)) is not None:
                 yield message
+            elif not (left := left - 1):
+                self.cut_short = True
+                return
             searched[level] = seq
 
     def _new_plain(self) -> Iterator[Message]:
         """The messages without a priority that were never handed out."""
-        searched, group = self._mind.searched, self._group
+        searched, group, left = self._mind.searched, self._group, SEARCH_BATCH
         begin = max(group.cursor, searched.get(0, 0))
         for run in self._topic.messages.after(begin):
             ordering = run.envelope.ordering
             if run.for_all and (ordering is None or not ordering.priority):
                 for seq in [seq for seq in run.seqs if seq > begin]:
-                    if not self._pass_over():
-                        return
                     if not group.is_known(seq) and (message := self._find(seq)) is not None:
                         yield message
+                    elif not (left := left - 1):
+                        self.cut_short = True
+                        return
                     searched[0] = seq
-            elif not self._pass_over():
+            elif not (left := left - 1):
+                self.cut_short = True
                 return
             searched[0] = run.seq
-
-    def _pass_over(self) -> bool:
-        """Whether the claim may go on."""
-        self._effort -= 1
-        return self._effort > 0
 
 
 def priority_of(message: Message) -> int:
