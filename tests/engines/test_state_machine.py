@@ -241,6 +241,20 @@ class Machine(RuleBasedStateMachine):
         self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool, priority: int,
         key: str | None,
     ) -> None:  # fmt: skip
+        self.put_messages(topic, count, for_one, retain, ttl, same_turn, priority, key)
+
+    @precondition(some_group)
+    @rule(
+        data=st.data(), count=st.integers(1, 2), priority=st.sampled_from([0, 1, 9]),
+        key=st.sampled_from([None, None, "k"]),
+    )  # fmt: skip
+    def publish_to_a_group(self, data: st.DataObject, count: int, priority: int, key: str | None) -> None:
+        self.put_messages(self.any_group(data).topic, count, False, True, None, True, priority, key)
+
+    def put_messages(
+        self, topic: str, count: int, for_one: bool, retain: bool, ttl: float | None, same_turn: bool, priority: int,
+        key: str | None,
+    ) -> None:  # fmt: skip
         delivery = Delivery.ONE if for_one else Delivery.ALL
         bodies = [f"m{next(self.bodies)}" for _ in range(count)]
         options: dict[str, Any] = {
