@@ -1,7 +1,8 @@
 """Idempotency keys: a publish that repeats a remembered key gets the answer of the first publish.
 
-A key outlives its message, whether retention, a ttl or a subscriber removed it: to store the message again would
-duplicate it. The deletion of a topic removes its keys.
+A key outlives its message, whether retention, a ttl or a subscriber removed it, and its topic if that went because it
+was idle: to store the message again would duplicate it. Deleting a topic removes its keys, and cancelling a delayed
+publish removes its key.
 """
 
 from collections.abc import Mapping
@@ -65,6 +66,12 @@ class IdempotencyStore:
         """Remove a topic's keys."""
         for key in [key for key in self._seen if key[0] == topic]:
             self._forget(key)
+
+    def cancel(self, topic: str, key: str, scheduled_id: str) -> None:
+        """Remove the key of a delayed publish, unless the key was used anew since."""
+        known = self._seen.get((topic, key))
+        if known is not None and known.scheduled is not None and known.scheduled.id == scheduled_id:
+            self._forget((topic, key))
 
     def _forget(self, key: tuple[str, str]) -> None:
         if self._seen.pop(key, None):

@@ -251,7 +251,10 @@ class LogStateMachine:
 
     def cancel_scheduled(self, id: ScheduledId, now: float) -> None:
         """Raises NotFound."""
-        self._forget_delayed(id.number, self.schedule.existing(id), now)
+        publish = self.schedule.existing(id)
+        self._forget_delayed(id.number, publish, now)
+        if (key := publish.drafts[0].key) is not None:
+            self.idempotency.cancel(publish.topic, key, str(id))
 
     def _publish_delayed(self, number: int, now: float) -> Accepted:
         publish = self.delayed.record(number)

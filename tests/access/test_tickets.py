@@ -106,7 +106,7 @@ async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(doo
             "~",
         ):
             assert await status(door.process, path, wrong) == 401
-        for option in ("last_event_id", "since"):  # logs keep it there
+        for option in ("last_event_id", "lastEventId", "since"):  # logs keep it there
             assert await status(door.process, f"{path}&{option}={place}") == 401
         for beyond in (
             f"/topics/{topic}.b/stream?",

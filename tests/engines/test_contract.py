@@ -7,12 +7,14 @@ import pytest
 
 from app.errors import LogFull, MessageTooLarge, NotFound, TopicLimit
 from app.log.directory import ListQuery
+from app.log.idempotency import WINDOW
 from app.log.reading import Page
 from app.log.run import MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.log.trimmer import TRIM_BATCH
 from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
+from app.messages.scheduled_id import parse_scheduled_id
 from app.messages.topic import TopicFilter
 from app.storage import local
 from tests.engines.conftest import Make, Opened, drafts_text
@@ -339,6 +341,24 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
         again = await append(node, "a", "x", key="k")
         assert (again.duplicate, again.id) == (True, new.id)
         assert (await append(node, "b", "x", key="k")).id == other.id
+
+
+async def test_the_key_of_a_delayed_publish_goes_when_it_is_cancelled_unless_it_was_used_anew(opened: Make) -> None:
+    async def schedule(node: Opened) -> Scheduled:
+        answer = await node.engine.append([draft("a", b"late", key="k", delay=1_000.0)])
+        assert isinstance(answer, Scheduled)
+        return answer
+
+    async with opened(ALL) as node:
+        first = await schedule(node)
+        await node.engine.cancel_scheduled(parse_scheduled_id(first.id))
+        second = await schedule(node)
+        assert (second.duplicate, second.id != first.id) == (False, True)
+        node.clock.now += WINDOW
+        third = await schedule(node)
+        await node.engine.cancel_scheduled(parse_scheduled_id(second.id))
+        again = await schedule(node)
+        assert (again.duplicate, again.id) == (True, third.id)
 
 
 async def test_who_publishes_while_its_topic_is_deleted_learns_nothing_of_the_one_before(opened: Make) -> None:

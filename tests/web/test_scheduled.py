@@ -157,3 +157,16 @@ async def _scheduled_by(http: httpx.AsyncClient, server: Guarded, topic: str) ->
 async def _asked(http: httpx.AsyncClient, server: Guarded, path: str, **rights: list[str]) -> httpx.Response:
     token = server.token("-".join([*rights, str(len(path)), *rights.get("view", [])]), **rights)
     return await http.get(path, headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_the_key_of_a_cancelled_publish_is_forgotten(tmp_path: Any) -> None:
+    later: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "params": {"delay": "1h"}, "content": b"x"}
+    for engine in ("memory", f"sqlite:///{tmp_path}/log.db"):
+        with start_server("--engine", engine) as server:
+            async with httpx.AsyncClient(base_url=server.url) as http:
+                first = (await http.post("/topics/a/messages", **later)).json()
+                assert (await http.post("/topics/a/messages", **later)).json() == first | {"duplicate": True}
+                assert (await http.delete(f"/scheduled/{first['id']}")).status_code == 204
+                again = (await http.post("/topics/a/messages", **later)).json()
+                assert (await http.get(f"/scheduled/{again['id']}")).json()["data"] == "x"
+                assert (await http.get(f"/scheduled/{first['id']}")).status_code == 404
