@@ -29,8 +29,13 @@ def run(
     )  # fmt: skip
 
 
+_OF_A_TERMINAL = ("COLUMNS", "LINES")  # a worker of pytest-xdist sets them, and they come before a terminal's own size
+
+
 def environment(url: str | None) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAINMQ_")}
+    """The environment of this process without settings of plainmq and without the size of a terminal."""
+    foreign = (name for name in os.environ if name not in _OF_A_TERMINAL and not name.startswith("PLAINMQ_"))
+    clean = {name: os.environ[name] for name in foreign}
     return clean | ({"PLAINMQ_URL": url} if url else {})
 
 
