@@ -7,12 +7,12 @@ from ..version import __version__
 
 
 class Started(msgspec.Struct, frozen=True):
-    """`http`: the URL of the HTTP server; `line`: host and port of the line port; `needs_token`: whether clients need a
+    """`http`: the URL of the HTTP server; `line_address`: host and port of the line port; `needs_token`: whether clients need a
     token; `tokens`: a description of them; `connections`: how many the process can have open; `memory`: lines that sum
     up how much the server may use."""
 
     http: str
-    line: tuple[str, int] | None
+    line_address: tuple[str, int] | None
     line_tls: bool
     needs_token: bool
     tokens: str | None
@@ -29,7 +29,7 @@ class Started(msgspec.Struct, frozen=True):
         log_event(
             "listening",
             http=self.http,
-            line=None if self.line is None else "{}:{}".format(*self.line),
+            line=None if self.line_address is None else "{}:{}".format(*self.line_address),
             durability=self.durability,
             epoch=self.epoch,
             connections=self.connections,
@@ -48,8 +48,8 @@ class Started(msgspec.Struct, frozen=True):
             f"  publish    curl {token}-d hello {self.http}/topics/foo/messages",
             f"  subscribe  curl {token}-N {self.http}/topics/foo/stream",
         ]
-        if self.line is not None:
-            lines += (_line_port_over_tls if self.line_tls else _line_port)(*self.line, self.needs_token)
+        if self.line_address is not None:
+            lines += (_line_port_over_tls if self.line_tls else _line_port)(*self.line_address, self.needs_token)
         return "\n".join(lines)
 
 
