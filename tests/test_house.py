@@ -1,4 +1,4 @@
-"""The house as it was drawn: who may import whom. The table is the picture; this test keeps the picture true.
+"""Which module may import which. The table lists it; this test holds the code to the table.
 
 A row says: this module may import those. `web/*` stands for every module of that folder, in a row's name and behind its
 arrow; modules of such a row may import each other. `.log` behind an arrow is in the row's own folder. An import counts
@@ -86,7 +86,7 @@ class Import(NamedTuple):
         return f"{self.importer} imports {self.imported} ({self.place})"
 
 
-class House:
+class Package:
     """The modules of a package and what they say, read with `ast`: nothing is run."""
 
     def __init__(self, root: Path) -> None:
@@ -168,35 +168,35 @@ def _dotted(node: ast.expr, known: Mapping[str, str]) -> str:
     return known.get(node.id, node.id) if isinstance(node, ast.Name) else ""
 
 
-def rows(table: str) -> dict[str, list[str]]:
+def rows(text: str) -> dict[str, list[str]]:
     """The table as patterns: the row's → those it may import."""
-    picture: dict[str, list[str]] = {}
+    table: dict[str, list[str]] = {}
     name = ""
-    for line in filter(str.strip, table.splitlines()):
+    for line in filter(str.strip, text.splitlines()):
         left, arrow, right = line.partition("→")
         name, allowed = (left.strip(), right) if arrow else (name, left)
         folder = name.rpartition("/")[0] + "/"
-        picture.setdefault(name, []).extend(re.sub(r"^\.", folder, word) for word in allowed.split())
-    return picture
+        table.setdefault(name, []).extend(re.sub(r"^\.", folder, word) for word in allowed.split())
+    return table
 
 
-def forbidden(house: House, table: str) -> list[str]:
+def forbidden(package: Package, text: str) -> list[str]:
     """What the table does not allow, each with the place."""
-    picture = rows(table)
+    table = rows(text)
     found = []
-    for imported in sorted(house.imports()):
-        row = next((name for name in picture if fnmatchcase(imported.importer, name)), None)
-        allowed = picture.get(row or "", [])
+    for imported in sorted(package.imports()):
+        row = next((name for name in table if fnmatchcase(imported.importer, name)), None)
+        allowed = table.get(row or "", [])
         own_folder = row is not None and row.endswith("/*") and fnmatchcase(imported.imported, row)
         if not own_folder and not any(fnmatchcase(imported.imported, name) for name in allowed):
             found.append(f"{imported}: not allowed, its row has {' '.join(allowed) or 'nothing'}")
     return found
 
 
-def cycle(house: House) -> list[str]:
+def cycle(package: Package) -> list[str]:
     """A circle of imports, if there is one."""
-    graph: dict[str, set[str]] = {module: set() for module in house.trees}
-    for imported in house.imports():
+    graph: dict[str, set[str]] = {module: set() for module in package.trees}
+    for imported in package.imports():
         graph[imported.importer].add(imported.imported)
     try:
         TopologicalSorter(graph).prepare()
@@ -206,36 +206,36 @@ def cycle(house: House) -> list[str]:
     return []
 
 
-def _empty_packages(house: House) -> set[str]:
+def _empty_packages(package: Package) -> set[str]:
     """Folders' `__init__` files that are a docstring and nothing else: they import nothing, so they need no row."""
     return {
         name
-        for name, tree in house.trees.items()
+        for name, tree in package.trees.items()
         if name.endswith("/__init__") and all(isinstance(node, ast.Expr) for node in tree.body)
     }
 
 
-HOUSE = House(ROOT / "app")
+PACKAGE = Package(ROOT / "app")
 
 
 def test_every_import_is_allowed_by_the_table() -> None:
-    found = forbidden(HOUSE, TABLE)
+    found = forbidden(PACKAGE, TABLE)
     assert not found, "\n".join(found)
 
 
 def test_every_module_has_a_row_and_every_row_a_module() -> None:
-    modules = set(HOUSE.trees) - _empty_packages(HOUSE)
-    picture = rows(TABLE)
-    homeless = [name for name in modules if not any(fnmatchcase(name, row) for row in picture)]
-    assert not homeless, f"give these modules a row in the table: {sorted(homeless)}"
-    empty = [row for row in picture if not any(fnmatchcase(name, row) for name in modules)]
+    modules = set(PACKAGE.trees) - _empty_packages(PACKAGE)
+    table = rows(TABLE)
+    without_row = [name for name in modules if not any(fnmatchcase(name, row) for row in table)]
+    assert not without_row, f"give these modules a row in the table: {sorted(without_row)}"
+    empty = [row for row in table if not any(fnmatchcase(name, row) for name in modules)]
     assert not empty, f"these rows have no module: {empty}"
 
 
 def test_arrows_in_the_table_run_down_only() -> None:
-    picture = rows(TABLE)
-    order = list(picture)
-    for row, allowed in picture.items():
+    table = rows(TABLE)
+    order = list(table)
+    for row, allowed in table.items():
         for name in allowed:
             below = [other for other in order if fnmatchcase(other, name) or fnmatchcase(name, other)]
             assert below, f"{row} → {name}: there is no such row"
@@ -243,24 +243,24 @@ def test_arrows_in_the_table_run_down_only() -> None:
 
 
 def test_imports_go_round_in_no_circle() -> None:
-    circle = cycle(HOUSE)
+    circle = cycle(PACKAGE)
     assert not circle, " → ".join(circle)
 
 
 def test_the_broker_knows_no_engine_but_the_seam() -> None:
-    known = {found.imported for found in HOUSE.imports() if found.importer == "broker/broker"}
+    known = {found.imported for found in PACKAGE.imports() if found.importer == "broker/broker"}
     assert {name for name in known if name.startswith("storage/")} == {"storage/engine"}
 
 
 def test_only_the_server_chooses_an_engine() -> None:
-    concrete = [found for found in HOUSE.imports() if found.imported in ENGINES]
+    concrete = [found for found in PACKAGE.imports() if found.imported in ENGINES]
     assert {found.importer for found in concrete} == {CHOOSES_ENGINE}, "; ".join(map(str, concrete))
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_knows_neither_the_other_door_nor_an_engine(door: str) -> None:
     others = (*(other for other in DOORS if other != door), "storage/")
-    inside = [found for found in HOUSE.imports() if found.importer.startswith(door)]
+    inside = [found for found in PACKAGE.imports() if found.importer.startswith(door)]
     assert inside, f"{door} imports nothing at all"
     strangers = [str(found) for found in inside if found.imported.startswith(others)]
     assert not strangers, "; ".join(strangers)
@@ -277,7 +277,7 @@ PRINTING = dict.fromkeys(("print", "click.echo", "click.secho", "sys.stdout", "s
     ("words", "owner"), [(ENVIRONMENT, READS_ENVIRONMENT), (PRINTING, PRINTS)], ids=["env", "print"]
 )
 def test_one_module_alone_reads_the_environment_and_one_alone_prints(words: dict[str, str], owner: str) -> None:
-    users = HOUSE.mentions(words)
+    users = PACKAGE.mentions(words)
     assert owner in {module for module, _ in users}, "the rule has lost its object"
     strangers = [place for module, place in users if module != owner]
     assert not strangers, "\n".join(strangers)
@@ -286,14 +286,14 @@ def test_one_module_alone_reads_the_environment_and_one_alone_prints(words: dict
 # The test of the test: each rule finds its breach
 
 
-def build(folder: Path, **modules: str) -> House:
-    """A house with these modules; `__` in a name stands for the folder's slash."""
+def build(folder: Path, **modules: str) -> Package:
+    """A package with these modules; `__` in a name stands for the folder's slash."""
     root = folder / "app"
     for name, text in modules.items():
         path = root / f"{name.replace('__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return House(root)
+    return Package(root)
 
 
 @pytest.mark.parametrize(
@@ -309,29 +309,29 @@ def build(folder: Path, **modules: str) -> House:
     ],
 )
 def test_an_import_that_the_table_lacks_is_named_with_its_place(tmp_path: Path, line: str) -> None:
-    house = build(tmp_path, broker="Broker = 1", log=line)
+    package = build(tmp_path, broker="Broker = 1", log=line)
     number = len(line.splitlines())
-    (found,) = forbidden(house, "broker → log\nlog → errors topic")
+    (found,) = forbidden(package, "broker → log\nlog → errors topic")
     assert found == f"log imports broker (app/log.py:{number}): not allowed, its row has errors topic"
-    assert not forbidden(house, "broker →\nlog → errors broker")
+    assert not forbidden(package, "broker →\nlog → errors broker")
 
 
 def test_an_import_from_a_folder_is_read_relative_to_the_folder(tmp_path: Path) -> None:
-    house = build(
+    package = build(
         tmp_path, web__app="from .stream import s\nfrom ..tcp.echo import e", web__stream="", tcp__echo="", echo=""
     )
-    assert {(found.importer, found.imported) for found in house.imports()} == {
+    assert {(found.importer, found.imported) for found in package.imports()} == {
         ("web/app", "web/stream"),
         ("web/app", "tcp/echo"),
     }
-    (found,) = forbidden(house, "web/* →\ntcp/* →\necho →")
+    (found,) = forbidden(package, "web/* →\ntcp/* →\necho →")
     assert found.startswith("web/app imports tcp/echo (app/web/app.py:2)")
 
 
 def test_a_circle_is_shown_even_when_one_arrow_is_for_types_only(tmp_path: Path) -> None:
     types_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import A"
-    house = build(tmp_path, a="from .b import B", b=types_only)
-    assert sorted(set(cycle(house))) == ["a", "b"]
+    package = build(tmp_path, a="from .b import B", b=types_only)
+    assert sorted(set(cycle(package))) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -351,6 +351,6 @@ def test_a_circle_is_shown_even_when_one_arrow_is_for_types_only(tmp_path: Path)
 def test_a_stranger_to_the_environment_or_the_terminal_is_found(
     tmp_path: Path, text: str, words: dict[str, str]
 ) -> None:
-    house = build(tmp_path, log=text)
-    assert {module for module, _ in house.mentions(words)} == {"log"}
+    package = build(tmp_path, log=text)
+    assert {module for module, _ in package.mentions(words)} == {"log"}
     assert not build(tmp_path / "b", log="import os\nos.getpid()\nprinted = 1").mentions(words)
