@@ -1,4 +1,5 @@
-"""Who is idle writes at once; who is busy with writing writes less often, and more each time."""
+"""An idle server writes a message at once. A busy one pauses after each write, so it writes less often, and more each
+time."""
 
 from asyncio import AbstractEventLoop, Future, new_event_loop
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ COST = 0.004  # seconds of one write
 
 
 class Turns:
-    """An event loop whose turns and time the test makes."""
+    """An event loop: the test runs its turns and sets its time."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -72,7 +73,7 @@ class EmptyLog:
 
 
 class SlowSink:
-    """Its writes take a while, and are kept."""
+    """A sink whose writes take COST seconds; it stores what was written."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -106,7 +107,7 @@ _LOOP.close()
 
 
 class Bench:
-    """One reader of one topic, at the head."""
+    """A subscriber to one topic, at the head."""
 
     def __init__(self, coalesce: float) -> None:
         self.turns = Turns()
@@ -122,7 +123,7 @@ class Bench:
             self.fanout.deliver([*make_runs(draft("t", body.encode()), "e", seq, seq - 1, 0.0)])
 
 
-def test_a_lone_message_leaves_in_its_turn() -> None:
+def test_a_single_message_is_written_in_the_same_turn() -> None:
     bench = Bench(0.01)
     for number in range(3):
         bench.publish(str(number))
@@ -131,7 +132,7 @@ def test_a_lone_message_leaves_in_its_turn() -> None:
         bench.turns.now += 1.0
 
 
-def test_what_comes_while_the_writer_rests_leaves_together() -> None:
+def test_messages_that_arrive_during_a_pause_are_written_together() -> None:
     bench = Bench(0.01)
     bench.publish("a", "b")
     bench.turns.turn()
@@ -157,7 +158,7 @@ def test_what_comes_while_the_writer_rests_leaves_together() -> None:
     ],
     ids=["bounded", "one", "two", "many", "many-bounded", "large"],
 )
-def test_it_rests_as_long_as_it_wrote_or_twice_as_long_after_several_and_within_the_bound(
+def test_a_pause_is_as_long_as_the_write_or_twice_as_long_after_several_messages_and_bounded(
     coalesce: float, first: list[str], rest: float
 ) -> None:
     bench = Bench(coalesce)
@@ -196,7 +197,7 @@ def test_a_bounded_number_of_topics_is_remembered_with_the_right_subscribers(mon
 
 
 def recorded_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The topics whose subscribers are searched, and not remembered, from now on."""
+    """The topics whose subscribers are looked up from now on, since they are not remembered."""
     searched: list[str] = []
     find = SubscriptionIndex.find
 
