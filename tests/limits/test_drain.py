@@ -1,4 +1,4 @@
-"""Those who are sent away: not all at once, and not to come back all at once."""
+"""Draining: subscribers are ended in steps, and are asked to reconnect at different times."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ from tests.harness import DEADLINE, draft, http_client, start_server
 
 
 class Loop:
-    """Keeps what is to be called later, until the test lets time pass."""
+    """An event loop that stores its timers until the test lets time pass."""
 
     def __init__(self) -> None:
         self.later: list[Callable[[], None]] = []
@@ -33,14 +33,14 @@ class Loop:
 
 
 def steps(count: int, spread: float) -> list[int]:
-    """How many have been sent away after each step."""
-    loop, said = Loop(), []
+    """How many have been ended after each step."""
+    loop, ended = Loop(), []
     drain_schedule = DrainSchedule(cast(Any, loop))
-    drain_schedule.begin([lambda: said.append(1) for _ in range(count)], spread)
-    seen = [len(said)]
+    drain_schedule.begin([lambda: ended.append(1) for _ in range(count)], spread)
+    seen = [len(ended)]
     while loop.later:
         loop.later.pop()()
-        seen.append(len(said))
+        seen.append(len(ended))
     return seen
 
 
@@ -63,17 +63,17 @@ def test_without_a_time_all_end_at_once() -> None:
     assert steps(100_000, 0) == [100_000]
 
 
-async def test_what_is_left_can_be_said_at_once_and_who_waits_is_told() -> None:
-    said: list[int] = []
+async def test_the_rest_can_be_ended_at_once_and_a_waiter_learns_of_it() -> None:
+    ended: list[int] = []
     drain_schedule = DrainSchedule(asyncio.get_running_loop())
-    drain_schedule.begin([lambda: said.append(1)] * 1_000, 3_600)
+    drain_schedule.begin([lambda: ended.append(1)] * 1_000, 3_600)
     waiting = asyncio.ensure_future(drain_schedule.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
     drain_schedule.finish()
     async with asyncio.timeout(DEADLINE):
         await waiting
-    assert len(said) == 1_000
+    assert len(ended) == 1_000
     drain_schedule.finish()
 
 
@@ -82,14 +82,14 @@ class Subscriber:
 
     def __init__(self) -> None:
         self.got: list[str] = []
-        self.placed = asyncio.Event()  # it has come: it is told of its place
+        self.positioned = asyncio.Event()  # it has received its position
         self.ended = asyncio.Event()
         self._parser = SseParser()
 
     def write(self, data: bytes) -> None:
         self.got += [event.data for event in self._parser.feed(data) if event.type != "place"]
         if self._parser.last_event_id:
-            self.placed.set()
+            self.positioned.set()
 
     def pending(self) -> int:
         return 0
@@ -113,7 +113,7 @@ async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its
     async with asyncio.timeout(DEADLINE), Broker(make(Limits(), Clock())) as broker:
         for reader in readers:
             broker.subscribe(TopicFilter(["foo"]), SSE_RAW, reader).start(LATEST)
-        await asyncio.gather(*(reader.placed.wait() for reader in readers))
+        await asyncio.gather(*(reader.positioned.wait() for reader in readers))
         accepted = [broker.publish([draft("foo", body)]) for body in (b"first", b"second")]
         broker.drain(10)
         with pytest.raises(Draining):
@@ -126,33 +126,33 @@ async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_the_ends_wait_for_what_comes_before_however_it_goes(fails: bool) -> None:
-    said: list[int] = []
+    ended: list[int] = []
     drain_schedule = DrainSchedule(asyncio.get_running_loop())
     before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    drain_schedule.begin([lambda: said.append(1)] * 1_000, 3_600, before)
+    drain_schedule.begin([lambda: ended.append(1)] * 1_000, 3_600, before)
     await asyncio.sleep(0)
-    assert not said
+    assert not ended
     if fails:
         before.set_exception(ValueError("the disk is gone"))
     else:
         before.set_result(None)
     await asyncio.sleep(0)
-    assert len(said) == 100
+    assert len(ended) == 100
     drain_schedule.finish()
-    assert len(said) == 1_000
+    assert len(ended) == 1_000
 
 
 async def test_the_ends_do_not_wait_for_ever() -> None:
-    said: list[int] = []
+    ended: list[int] = []
     drain_schedule = DrainSchedule(asyncio.get_running_loop())
     before: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    drain_schedule.begin([lambda: said.append(1)] * 1_000, 0.2, before)
+    drain_schedule.begin([lambda: ended.append(1)] * 1_000, 0.2, before)
     async with asyncio.timeout(DEADLINE):
         await drain_schedule.wait()
-    assert len(said) == 1_000
+    assert len(ended) == 1_000
     before.set_result(None)
     await asyncio.sleep(0)
-    assert len(said) == 1_000
+    assert len(ended) == 1_000
 
 
 @pytest.mark.parametrize(("pressure", "latest"), [(0.0, 5_000), (0.5, 17_500), (1.0, 30_000)])
