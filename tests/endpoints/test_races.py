@@ -1,4 +1,4 @@
-"""Publishers against readers that come, go and resume at random, by both doors; the ledgers are checked offline."""
+"""Publishers against readers that come, go and resume at random, over both endpoints; the ledgers are checked offline."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ TOPICS = ["race.a", "race.b", "race.c/d"]
 END = "end"
 
 
-async def publish_by_http(server: ServerProcess, ledger: Ledger, count: int, name: str) -> None:
+async def publish_by_http(server: ServerProcess, ledger: Ledger, count: int, name: str, dice: random.Random) -> None:
     async with http_client(server.url) as client:
         for n in range(count):
-            topic, body = random.choice(TOPICS), f"{name}-{n}"
+            topic, body = dice.choice(TOPICS), f"{name}-{n}"
             answer = await client.post(f"/topics/{topic}/messages", content=body)
             ledger.published[int(answer.json()["id"].split("-")[1])] = (topic, body)
 
 
-async def publish_by_line(server: ServerProcess, ledger: Ledger, count: int, name: str) -> None:
+async def publish_by_line(server: ServerProcess, ledger: Ledger, count: int, name: str, dice: random.Random) -> None:
     async with lines(server) as words:
         for n in range(count):
-            topic, body = random.choice(TOPICS), f"{name}-{n}"
+            topic, body = dice.choice(TOPICS), f"{name}-{n}"
             words.send(f"pub {topic} {body}")
             answer = (await words.next()).decode().split()
             ledger.published[int(answer[1].split("-")[1])] = (topic, body)
@@ -83,19 +83,19 @@ async def read_by_line(
 
 
 async def race(count: int, max_messages: int, seed: int) -> Ledger:
-    """Four publishers, eight readers through each door."""
+    """Four publishers, eight readers of each endpoint."""
     dice, ledger = random.Random(seed), Ledger()
     selections = [["race.a"], ["race.*"], ["race.**"], ["race.c/d"]]
     with start_server("--max-messages", str(max_messages)) as server:
-        doors = [(read, asyncio.Event(), n) for read in (read_by_stream, read_by_line) for n in range(8)]
+        readers_by_endpoint = [(read, asyncio.Event(), n) for read in (read_by_stream, read_by_line) for n in range(8)]
         readers = [
             asyncio.create_task(read(server, ledger, selections[n % 4], random.Random(dice.random()), opened))
-            for read, opened, n in doors
+            for read, opened, n in readers_by_endpoint
         ]
-        for _, opened, _ in doors:
+        for _, opened, _ in readers_by_endpoint:
             await opened.wait()
         publishers = [
-            publish(server, ledger, count, f"{publish.__name__}{n}")
+            publish(server, ledger, count, f"{publish.__name__}{n}", random.Random(dice.random()))
             for publish in (publish_by_http, publish_by_line)
             for n in range(2)
         ]
