@@ -1,4 +1,5 @@
-"""Publishers share the disk's time: who was answered together is waited for a moment, and asks together again."""
+"""Publishers share a commit: after a commit, the engine waits a moment for the publishers that it has answered, so that
+their next publishes are committed together too."""
 
 import asyncio
 from pathlib import Path

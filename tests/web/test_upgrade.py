@@ -72,13 +72,13 @@ async def test_an_offer_is_ignored_and_the_body_kept_however_it_is_cut(
 ) -> None:
     plain, offer = offering(topic, b"plain"), offering(topic, b"hello", *headers)
     async with http_client(own.url) as http, wire(own) as client:
-        places = range(1, len(offer))
-        for place in places:
-            client.writer.write(offer[:place])
+        cuts = range(1, len(offer))
+        for cut in cuts:
+            client.writer.write(offer[:cut])
             await http.get("/livez")  # so the server has read it
-            client.writer.write(offer[place:] + offer + plain)
+            client.writer.write(offer[cut:] + offer + plain)
             assert [await client.status() for _ in range(3)] == [201] * 3
-    assert await kept(own, topic) == ["hello", "hello", "plain"] * len(places)
+    assert await kept(own, topic) == ["hello", "hello", "plain"] * len(cuts)
 
 
 async def test_a_body_in_chunks_behind_an_offer_is_kept(own: ServerProcess, topic: str) -> None:
