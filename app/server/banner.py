@@ -7,9 +7,9 @@ from ..version import __version__
 
 
 class Started(msgspec.Struct, frozen=True):
-    """`http`: the URL of the HTTP server; `line_address`: host and port of the line port; `needs_token`: whether clients need a
-    token; `tokens`: a description of them; `connections`: how many the process can have open; `memory`: lines that sum
-    up how much the server may use."""
+    """`http`: the URL of the HTTP server; `line_address`: host and port of the line port; `needs_token`: whether
+    clients need a token; `tokens`: a description of them; `connections`: how many the process can have open; `memory`:
+    lines that sum up how much the server may use."""
 
     http: str
     line_address: tuple[str, int] | None

@@ -1,4 +1,5 @@
-"""Publishers against readers that come, go and resume at random, over both endpoints; the ledgers are checked offline."""
+"""Publishers against readers that come, go and resume at random, over both endpoints. The ledgers are checked
+afterwards."""
 
 import asyncio
 import json
