@@ -10,8 +10,8 @@ from ...errors import LogFull, PlainmqError, StorageFailed
 from ...log.state import LogStateMachine
 from ...telemetry.log import log_event
 from ..local import Operation
-from .file import StoreFile
-from .file_lock import FileReplaced
+from .file_lock import ForeignChange
+from .transactions import Store
 
 T = TypeVar("T")
 
@@ -34,24 +34,29 @@ class DiskHealth:
         self._check_at = 0.0  # on the monotonic clock
         self._since: float | None = None  # the start of the failure that is logged
 
-    def check(self, file: StoreFile) -> None:
-        """Raises FileReplaced, OSError."""
+    def check(self, store: Store) -> None:
+        """Raises ForeignChange, OSError."""
         if monotonic() >= self._check_at:
             self._check_at = monotonic() + CHECK_INTERVAL
-            self.check_names(file)
-            self._full = file.free_disk() < self._min_free
+            self.check_files(store)
+            self._full = store.file.free_disk() < self._min_free
             if self._full:
                 self._begin(f"the disk has less than {self._min_free} bytes left (min_free_disk)")
 
-    def check_names(self, file: StoreFile) -> None:
-        """Raises FileReplaced if the file has been moved or replaced: new messages would be in a lost file."""
+    def check_files(self, store: Store) -> None:
+        """Raises ForeignChange if another program has moved, replaced or changed the file: new messages would get
+        lost."""
         try:
-            file.lock.check()
-        except FileReplaced as error:
-            self.unready = str(error)
-            self._begin(self.unready)
+            store.file.lock.check()
+            store.check_contents()
+        except ForeignChange as error:
+            self._found(error)
             raise
         self.unready = ""
+
+    def _found(self, change: ForeignChange) -> None:
+        self.unready = str(change)
+        self._begin(self.unready)
 
     def unless_full(self, operation: Operation[T], core: LogStateMachine, now: float) -> T:
         """Run an operation that publishes. Raises LogFull."""
@@ -63,6 +68,8 @@ class DiskHealth:
         """A transaction could not be written."""
         self.failures += 1
         self.write_failed = True
+        if isinstance(error, ForeignChange):
+            self._found(error)
         self._begin(str(error))
         self.retry_at = monotonic() + BACKOFF
         self.failure = _refusal(error)
@@ -83,7 +90,7 @@ class DiskHealth:
 def _refusal(error: Exception) -> PlainmqError:
     """The error that clients get for a failure of the disk."""
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == ENOSPC
-    if isinstance(error, FileReplaced):
+    if isinstance(error, ForeignChange):
         return StorageFailed(f"{error}; nothing was stored")
     if full:
         return LogFull(f"the disk is full ({error}): nothing was stored")

@@ -15,6 +15,7 @@ import msgspec
 
 from ...log.epochs import Epochs, new_epoch
 from ...telemetry.log import log_event
+from .file_contents import FileContents
 from .file_lock import FileLock, StoreUnusable, check_names, real_path, unusable
 from .schema import APPLICATION, NEWEST, migrate
 
@@ -36,6 +37,7 @@ class StoreFile:
         self.path = path = real_path(path)  # SQLite takes an absolute path for nothing else
         self._synchronous = synchronous
         self.lock = FileLock(path)
+        self.contents: FileContents | None = None  # once the file is served
         try:
             check_names(path)
             with explaining_errors(path):
@@ -67,6 +69,7 @@ class StoreFile:
             self._set_state("copy", "no")
             self.db.execute("COMMIT")
             self.lock.watch()
+            self.contents = FileContents(self.path)
         self.mark(rows[-1][0], head)
         return Epochs(rows[-1][0], rows[:-1])
 
@@ -104,7 +107,15 @@ class StoreFile:
         disk = os.statvfs(self.path)
         return disk.f_bavail * disk.f_frsize
 
+    def check_contents(self) -> None:
+        """Raises FileChanged if another program has written to the file."""
+        if self.contents is not None:
+            self.contents.check()
+
     def close(self) -> None:
+        if self.contents is not None and self.contents.change:
+            self._close_unread()
+            return
         with suppress(sqlite3.Error):  # then the next start takes it for a crash
             self._set_state("running", "")
         with suppress(sqlite3.Error):
@@ -114,7 +125,17 @@ class StoreFile:
     def abandon(self) -> None:
         """Release the file without a change: it was not served."""
         self.db.close()
+        if self.contents is not None:
+            self.contents.release()
         self.lock.release()
+
+    def _close_unread(self) -> None:
+        """Close without a checkpoint, which would mix the -wal with what another program wrote. SQLite makes one when
+        the last connection is closed, unless that is read-only."""
+        with closing(open_read_only(self.path)) as last, suppress(sqlite3.Error):
+            last.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            self.db.close()
+        self.abandon()
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

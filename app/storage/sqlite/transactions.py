@@ -11,6 +11,7 @@ from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
 from .file import StoreFile, Synchronous, explaining_errors
+from .file_contents import FileChanged
 from .messages import DiskMessageStore
 from .row import origin_of, priority_of
 from .state import StateRecords, read_notes
@@ -73,6 +74,7 @@ class Store:
         """Decide in one transaction and commit it. Returns whether anything was written. `tidily`: also write what
         could wait. Raises sqlite3.Error; then nothing was decided."""
         db = self.file.db
+        self.check_contents()
         if self.stale:
             self.load()
         self._pending = self.core.pending
@@ -88,6 +90,14 @@ class Store:
         if changed:
             self.file.mark(self.epochs.current, self.core.log.head)
         return changed
+
+    def check_contents(self) -> None:
+        """Raises FileChanged if another program has written to the file. Then nothing is read from it either."""
+        try:
+            self.file.check_contents()
+        except FileChanged:
+            self.stale = True
+            raise
 
     @property
     def needs_vacuum(self) -> bool:

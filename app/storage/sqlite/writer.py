@@ -22,7 +22,7 @@ from ..clock import Clock, LogClock
 from ..local import take_turns
 from .disk_health import DiskHealth
 from .file import Synchronous
-from .file_lock import FileReplaced
+from .file_lock import ForeignChange
 from .request import Request, SlicedRequest
 from .transactions import Store
 
@@ -120,8 +120,8 @@ class Writer:
             except Empty:
                 if wait <= NAMES_CHECK_INTERVAL or self._clock_has_stepped():
                     return []
-            with suppress(FileReplaced):
-                self._health.check_names(store.file)
+            with suppress(ForeignChange):
+                self._health.check_files(store)
 
     def _clock_has_stepped(self) -> bool:
         """True if the wall clock was set. It is recorded then, or the next start would take the step for elapsed
@@ -146,7 +146,7 @@ class Writer:
         requests, self._effects = [*self._effects, *requests], []
         try:
             begun = monotonic()
-            self._health.check(store.file)
+            self._health.check(store)
             tidily = self._may_vacuum and begun > self._vacuum_at
             written = store.commit(partial(self._decide, requests, now), tidily)
         except (sqlite3.Error, OSError) as error:
@@ -256,7 +256,8 @@ class Writer:
 
     def _refuse(self, request: Request) -> None:
         reads = request.kind == "read"
-        request.fail(StorageFailed("the log cannot be read now") if reads else self._health.failure)
+        unread = StorageFailed(self._health.unready or "the log cannot be read now")
+        request.fail(unread if reads else self._health.failure)
 
     def _refuse_sliced(self, stale: bool) -> None:
         """Refuse the sliced requests that cannot go on; all of them if the state is `stale`."""
