@@ -1011,3 +1011,15 @@ async def test_what_is_dead_costs_the_log_what_it_takes_and_nothing_when_it_is_g
         node.clock.now += 10
         await claim(node)
         assert (await node.engine.totals()).cost == before + 2 * RECENT_DEAD_COST  # the group remembers them
+
+
+async def test_a_skipped_message_that_one_claim_passes_is_held_no_longer(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=3))) as node:
+        await make(node)
+        await append(node, "a", "1", "2", "3")
+        assert await settle(node, Action.SKIP, f"{node.engine.epoch}-2") == [DONE]
+        leases = await claim(node)
+        assert bodies(leases) == ["1", "3"]
+        await ack(node, *leases)
+        await append(node, "a", "4", "5", "6")
+        assert await claimed(node) == ["4", "5", "6"]

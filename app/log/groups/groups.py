@@ -348,7 +348,7 @@ class Groups:
     def refresh(self, topic: str, name: str, group: Group) -> None:
         """Report a group's changes: its size and dirty records, its deadline, and the events for consumers."""
         key = topic, name
-        if group.newest_known > group.cursor:
+        if group.newest_known > group.cursor or group.ahead:
             self._pass_known(key, group)
         self._log.count_group(group, group.size)
         if group.closing or (deadline := group.deadline) is None:
