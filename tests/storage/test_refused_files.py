@@ -123,6 +123,22 @@ def test_a_file_whose_notes_cannot_be_read_is_refused(path: Path) -> None:
         assert db.execute("SELECT value FROM state WHERE name = 'running'").fetchone() == ("relaxed",)
 
 
+MIXED = {
+    "a topic lost messages": "DELETE FROM message WHERE seq = (SELECT min(seq) FROM message)",
+    "a topic has no record": "DELETE FROM note WHERE kind = 'topic'",
+    "a message is newer than the log": "UPDATE message SET seq = 1000000 WHERE seq = (SELECT max(seq) FROM message)",
+}
+
+
+@pytest.mark.parametrize("how", MIXED)
+def test_a_file_whose_messages_are_not_those_of_its_records_is_refused(path: Path, how: str) -> None:
+    """To SQLite it is sound. A copy that was written over a served file looks like this."""
+    execute(MIXED[how])(path)
+    told = refusal(path)
+    assert "is damaged (topic 'a' has " in told
+    assert "plainmq restore" in told
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert "is a folder, not a file: choose a file that can be written" in refusal(tmp_path)
 

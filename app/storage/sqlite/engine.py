@@ -57,8 +57,8 @@ class SqliteEngine(LocalEngine):
         self._deliver, self._group_observer = deliver, group_observer
         self._group_commit = GroupCommit(self._loop, self._writer.put)
         self._enqueue = self._group_commit.add
+        self._open = True  # before the writer starts: it may fail before this task goes on
         self.epoch, self.head = await self._writer.start(self._loop, self._on_committed, self._on_writer_failed)
-        self._open = True
         return self
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from ...log.state import LogStateMachine
 from ...log.topic_log import TopicRecord
 from ...log.trims import TrimMark
 from .parts import parts
+from .row import COUNT
 
 
 class _Sort(msgspec.Struct, frozen=True):
@@ -84,6 +85,25 @@ def read_notes(db: sqlite3.Connection) -> Records:
     for kind, key, value in db.execute("SELECT kind, key, value FROM note"):
         notes[kind][tuple(_decode_key(key))] = msgspec.msgpack.decode(value, type=SORTS[kind].type)
     return notes
+
+
+def check_counts(db: sqlite3.Connection, notes: Records) -> None:
+    """Raises sqlite3.DatabaseError if the messages are not those of the notes: the file is then a mixture of two."""
+    head: LogRecord = notes["log"].get((), LogRecord())
+    found: dict[str, int] = {}
+    for topic, count, newest in db.execute(f"SELECT topic, sum({COUNT}), max(seq) FROM message GROUP BY topic"):
+        found[topic] = count
+        if newest > head.head:
+            raise sqlite3.DatabaseError(f"topic {topic!r} has messages that are newer than the log")
+    for seq, left in notes["left"].get((), {}).items():
+        for topic, count in db.execute(f"SELECT topic, {COUNT} FROM message WHERE seq = ?", (seq,)):
+            found[topic] -= count - left
+    noted = {str(name): record.messages for (name,), record in notes["topic"].items()}
+    for topic in found.keys() | noted.keys():
+        if found.get(topic, 0) != noted.get(topic, 0):
+            raise sqlite3.DatabaseError(
+                f"topic {topic!r} has {found.get(topic, 0)} messages, and its record says {noted.get(topic, 0)}"
+            )
 
 
 def count_messages(db: sqlite3.Connection) -> int:

@@ -14,7 +14,7 @@ from .file import StoreFile, Synchronous, explaining_errors
 from .file_contents import FileChanged
 from .messages import DiskMessageStore
 from .row import origin_of, priority_of
-from .state import StateRecords, read_notes
+from .state import StateRecords, check_counts, read_notes
 
 
 class Store:
@@ -30,6 +30,7 @@ class Store:
         try:
             with explaining_errors(path):
                 notes = read_notes(self.file.db)
+                check_counts(self.file.db, notes)
                 head: LogRecord = notes["log"].get((), LogRecord())
                 self.epochs = self.file.begin(head.head)
                 self.load(notes)
