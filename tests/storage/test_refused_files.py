@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import DEADLINE, ROOT, start_server
+from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
 Spoil = Callable[[Path], None]
 
@@ -176,3 +177,29 @@ def test_messages_are_nobody_elses_business(tmp_path: Path) -> None:
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert set(modes) == {"log.db", "log.db-wal", "log.db-shm", "log.db.lock"}
     assert set(modes.values()) == {0o600}
+
+
+def test_a_log_that_fails_answers_every_question_with_503(path: Path) -> None:
+    """A damage that no check at the start sees, and that the first trim meets, which may be before the first client."""
+    execute("UPDATE message SET redrive = x'c1' WHERE seq = (SELECT seq FROM message ORDER BY seq LIMIT 1 OFFSET 5)")(
+        path
+    )
+    with start_server("--engine", f"sqlite:{path}", "--max-messages", "1", tcp_port=0) as server:
+        until_unready(server)
+        with httpx.Client(base_url=server.url, timeout=DEADLINE) as http:
+            answers = [
+                http.get("/topics/a"),
+                http.get("/topics/a/messages", params={"since": "earliest"}),
+                http.get("/topics"),
+                http.post("/topics/a/messages", content=b"x"),
+                http.post("/topics/a/groups/g/pull"),
+                http.delete("/topics/a"),
+            ]
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "storage_failed")}
+        assert server.stop() == 0
+
+
+def until_unready(server: ServerProcess) -> None:
+    end = time.monotonic() + DEADLINE
+    while (answer := httpx.get(f"{server.url}/readyz", timeout=DEADLINE)).status_code != 503:
+        assert time.monotonic() < end, answer.text
