@@ -5,7 +5,6 @@ The file of a key holds a secret of at least 32 bytes (HS256), or a public key i
 `plainmq token` signs with the private key.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ..errors import PlainmqError, Unauthorised
 from ..errors.wording import in_words
 from ..net.regular_file import read_regular
+from ..settings.values import listed
 from .claims import Rights, Signed, checked
 from .grant import Grant
 from .private_files import read_private
@@ -174,7 +174,7 @@ def read_keys(text: str, expected: Expected) -> JwtKeys:
 
 def read_usable_keys(text: str, expected: Expected) -> tuple[JwtKeys, PlainmqError | None]:
     """Read the keys that are usable, and the first error of another. Raises KeyInvalid."""
-    named = [part for part in re.split(r"[,\s]+", text) if part]
+    named = listed(text)
     if len(named) > MAX_KEYS:
         raise KeyInvalid(f"there are {len(named)} keys: expected at most {MAX_KEYS}")
     keys: list[Key] = []

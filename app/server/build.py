@@ -27,7 +27,7 @@ from ..log.topic_log import Limits, Retention
 from ..net.certificate import Certificate
 from ..net.reloads import ReloadHooks
 from ..net.sockets import BACKLOG, Names, listen
-from ..settings import SettingInvalid, Settings, named, naming
+from ..settings import SettingInvalid, Settings, flag, named, naming
 from ..settings.values import listed
 from ..storage.clock import Clock
 from ..storage.engine import Engine
@@ -82,6 +82,8 @@ async def running(
     stale = broker.counters.stale
     authenticator = build_authenticator(settings, path, scope, announce, stale)
     authenticator.attempts = FailedLogins(settings.max_failed_logins)
+    if any(not proxies.prefixlen for proxies in network(settings).proxies.networks):
+        announce(f"WARNING: {flag('trusted_proxies')} has all addresses: every client can claim another address.")
     reloads = _reloads(settings, certificate, authenticator, stale)
     async with AsyncExitStack() as stack:
         sock = line_socket(settings) if settings.tcp_port else None

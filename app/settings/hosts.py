@@ -12,7 +12,7 @@ _URL: Final = re.compile(
     re.IGNORECASE,
 )
 _DIGITS: Final = re.compile(r"[0-9]{1,5}")
-_PATH: Final = re.compile(r"(?<=[^/])(/[A-Za-z0-9._~-]+)*/?\Z")
+_PATH: Final = re.compile(r"(?<=[^/])(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*/?\Z")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}  # a browser does not write them
 
 
@@ -38,7 +38,7 @@ def is_origin(text: str) -> bool:
 def is_server_url(text: str) -> bool:
     """The address of a server, with the path below which a proxy serves it, if there is one."""
     url = _URL.fullmatch(_PATH.sub("", text))
-    if url is None or url["scheme"].lower() not in _DEFAULT_PORTS:
+    if url is None or url["user"] or url["scheme"].lower() not in _DEFAULT_PORTS:
         return False
     return _is_host(url["host"]) and (url["port"] is None or is_port(url["port"]))
 

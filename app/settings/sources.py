@@ -92,6 +92,8 @@ def _read_env_file() -> dict[str, str]:
         raise SettingInvalid(f"the file {ENV_FILE} is not a text, at byte {place}: expected UTF-8")
     for number in _broken_lines(text):
         raise SettingInvalid(f"line {number} of the file {ENV_FILE} cannot be read: expected {PREFIX}NAME=VALUE")
+    for number, name in _repeated_lines(text):
+        raise SettingInvalid(f"line {number} of the file {ENV_FILE} sets {name} again: expected one line for it")
     found = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
     _check_names(found, f"in the file {ENV_FILE}")
     return found
@@ -114,6 +116,16 @@ def _broken_lines(text: str) -> Iterator[int]:
         empty = binding.value is None and (binding.key or "").upper().startswith(PREFIX)
         if empty or (binding.error and ours):
             yield binding.original.line
+
+
+def _repeated_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that set one of our variables again, by number and name."""
+    seen = set[str]()
+    for binding in parse_stream(StringIO(text)):
+        if binding.key is not None and binding.key.startswith(PREFIX):
+            if binding.key in seen:
+                yield binding.original.line, binding.key
+            seen.add(binding.key)
 
 
 def _check_names(written: Mapping[str, str], where: str) -> None:

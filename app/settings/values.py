@@ -94,7 +94,7 @@ class OneOf(Values):
 
 
 class Texts(Values):
-    """Texts of one line for which `valid` is true; with `many`, of each part between commas or blanks."""
+    """Texts of one line for which `valid` is true; with `many`, of each part between commas."""
 
     kind, allowed = "TEXT", ""
 
@@ -133,7 +133,7 @@ class Paths(Texts):
 
 def listed(text: str) -> list[str]:
     """`a, b` → `["a", "b"]`"""
-    return [part for part in re.split(r"[,\s]+", text) if part]
+    return [part for part in map(str.strip, text.split(",")) if part]
 
 
 ANY_TEXT: Final = Texts()
@@ -147,16 +147,16 @@ ADDRESS: Final = Texts(
 HOSTS: Final = Texts(
     lambda text: text == "*" or is_name(text),
     "names such as mq.example.org, without https://, port or path, as a browser sends them (münchen.de is "
-    "xn--mnchen-3ya.de); or * for all",
+    "xn--mnchen-3ya.de), with commas between them; or * for all",
     many=True,
 )
 ORIGINS: Final = Texts(
     lambda text: text == "*" or is_origin(text),
     "origins as a browser sends them, such as https://example.org or http://localhost:3000, without a path, and "
-    "without :80 for http and :443 for https; or * for all",
+    "without :80 for http and :443 for https, with commas between them; or * for all",
     many=True,
 )
 URL: Final = Texts(
     lambda text: not text or is_server_url(text),
-    "the URL of a server, such as https://mq.example.org or https://example.org/mq",
+    "the URL of a server without a user, such as https://mq.example.org or https://example.org/mq",
 )

@@ -195,13 +195,14 @@ WRONG_TEXTS = {
     "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300, " ", "::1 "],
     "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b?c", "https://a b",
                    "https://x:0", "https://x:99999", "https://a..b", "https://[::1::]", "https://[a]",
-                   "https://1.2.3.400", "https://x:", " "],
+                   "https://1.2.3.400", "https://x:", " ", "https://u:pw@x", "https://u@x", "https://@x",
+                   "https://a/../b", "https://a/..", "https://a/./b/", "https://a/b/.."],
     "allowed_hosts": ["https://x/", "x:8000", "x/", "*.example.org", "example.org.", "a, b:1", "münchen.de", "a@b",
                       "a..b", ".a", "-a", "a-.b", " ", ",", " a", "a ", "10.0.0.999", "x" * 64,
-                      ".".join(["a" * 60] * 5)],
+                      ".".join(["a" * 60] * 5), "exa mple", "a, b c"],
     "allowed_origins": ["example.org", "https://x/", "https://x:443", "http://x:80", "https://*.x", "https://x/y",
                         "https://ü.de", "https://x:0", "https://x:99999", "https://x:08080", "https://a..b", "https://[1]",
-                        "https://u@x", " ", ",", "null", "https://a, null"],
+                        "https://u@x", " ", ",", "null", "https://a, null", "https://a https://b"],
     "trusted_proxies": [" ", ",", "10.0.0.1\n"], "jwt_keys": [" ", ", ,"],
     "tokens": ["a\x00b", "a\nb"], "data_dir": ["\x07", " ", "x "],
     "jwt_audience": ["\r", " x", "x "], "jwt_issuer": [" "], "tls_cert": [" "], "tls_key": [" "],
@@ -218,8 +219,9 @@ def test_a_text_that_could_never_match_is_refused(name: str, text: str) -> None:
 
 RIGHT_TEXTS = {
     "host": ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "my-machine.example.org", "a_b"],
-    "public_url": ["", "https://mq.example.org", "https://a/b", "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
-    "allowed_hosts": ["", "*", "mq.example.org", "a, B.example.org c", "xn--mnchen-3ya.de", "192.168.0.1", "my_host"],
+    "public_url": ["", "https://mq.example.org", "https://a/b", "https://a/...", "https://a/.b/..c",
+                   "http://10.0.0.1:8000/", "HTTPS://MQ.example.org", "https://[::1]:8443"],
+    "allowed_hosts": ["", "*", "mq.example.org", "a, B.example.org,c", "xn--mnchen-3ya.de", "192.168.0.1", "my_host"],
     "allowed_origins": ["", "*", "https://example.org, http://localhost:3000", "http://x:443", "https://[::1]:3000",
                         "chrome-extension://abcdefghijklmnop", "capacitor://localhost", "https://xn--mnchen-3ya.de"],
 }  # fmt: skip
@@ -401,6 +403,15 @@ def test_the_file_is_read_as_people_and_their_editors_write_it(tmp_path: Path) -
     )
     assert (load().port, load().tcp_port) == (1, 2)
     assert load({"port": "3"}).port == 3
+
+
+def test_a_variable_that_the_file_sets_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("PLAINMQ_PORT=1\nOTHER=1\nOTHER=2\nexport PLAINMQ_PORT=1\n")
+    with pytest.raises(SettingInvalid, match=r"line 4 of the file \.env sets PLAINMQ_PORT again"):
+        load()
+    file.write_text("PLAINMQ_PORT=1\nOTHER=1\nOTHER=2\n#PLAINMQ_PORT=2\n")
+    assert load().port == 1
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -208,8 +208,16 @@ async def test_nobody_fills_the_log_by_being_refused() -> None:
 # The server itself
 
 
+@pytest.mark.parametrize(("trusted", "warnings"), [("0.0.0.0/0", 1), ("10.0.0.1, ::/0", 1), ("10.0.0.0/8", 0)])
+async def test_a_server_that_believes_every_client_says_so(trusted: str, warnings: int) -> None:
+    with start_server(*JSON, "--auth", "required", "--trusted-proxies", trusted) as server:
+        assert await stop(server) == 0
+        said = [record["message"] for record in await ServerLog(server).records()]
+    assert len([one for one in said if one.startswith("WARNING: --trusted-proxies has all addresses")]) == warnings
+
+
 async def test_a_life_is_told_from_its_start_to_its_end() -> None:
-    flags = ("--max-topics", "77", "--auth", "none", "--public-url", "https://user:secret@example.org")
+    flags = ("--max-topics", "77", "--auth", "none", "--public-url", "https://example.org")
     with start_server(*JSON, *flags) as server:
         async with stream(server, "/topics/a/stream"):
             assert await stop(server) == 0
@@ -219,7 +227,7 @@ async def test_a_life_is_told_from_its_start_to_its_end() -> None:
     assert "data_dir" in starting["settings"]  # the harness's
     assert {name: value for name, value in starting["settings"].items() if name != "data_dir"} == {
         "port": "0", "tcp_port": str(server.tcp_port), "max_topics": "77", "log_format": "json",
-        "public_url": "https://***@example.org", "auth": "none",
+        "public_url": "https://example.org", "auth": "none",
     }  # fmt: skip
     assert (listening["http"], listening["line"]) == (server.url, f"127.0.0.1:{server.tcp_port}")
     assert (stopping["message"], stopping["signal"]) == ("stopping", "SIGTERM")
@@ -562,8 +570,10 @@ async def test_under_another_server_the_records_are_the_same() -> None:
     with start_uvicorn() as server:
         async with client(server) as http:
             await http.get("/topics/none?token=hunter2hunter2")
+            await http.get("/see://user:hunter2@here")
         assert await stop(server) in (0, -signal.SIGTERM)
         told = await ServerLog(server).rest()
     (record,) = [line for line in told if "/topics/none" in line]
     assert HUMAN.fullmatch(record)
     assert "path=/topics/none?token=*** status=400" in record
+    assert [line for line in told if "path=/see://***@here status=404" in line]
