@@ -154,6 +154,9 @@ async def test_where_every_site_is_trusted_none_is_asked_for_its_name(topic: str
 FORWARDED = {
     "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "mq.example.org",
     "X-Real-IP": "203.0.113.7", "Forwarded": "for=203.0.113.7", "Via": "1.1 proxy", "CF-Connecting-IP": "203.0.113.7",
+    "True-Client-IP": "203.0.113.7", "X-Client-IP": "203.0.113.7", "Client-IP": "203.0.113.7",
+    "Fly-Client-IP": "203.0.113.7", "X-Envoy-External-Address": "203.0.113.7",
+    "X-Original-Forwarded-For": "203.0.113.7", "X-ProxyUser-Ip": "203.0.113.7", "Forwarded-For": "203.0.113.7",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ NAMES: Final = frozenset({_FOR, _PROTO})  # the headers that are read here
 # Each of them shows that a proxy has forwarded the request.
 SIGNS: Final = NAMES | {
     b"forwarded", b"via", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip",
-    b"cf-connecting-ip", b"true-client-ip",
+    b"cf-connecting-ip", b"true-client-ip", b"x-client-ip", b"client-ip", b"fly-client-ip", b"forwarded-for",
+    b"x-envoy-external-address", b"x-original-forwarded-for", b"x-proxyuser-ip",
 }  # fmt: skip
 _MAX_HOP: Final = 60  # characters: an IPv6 address with a zone, brackets and a port
 
