@@ -35,7 +35,7 @@ def test_a_limit_is_what_was_promised(name: str, default: str) -> None:
         f"a topic has at most {topic.MAX_LENGTH:,} characters",
         f"a stream has at most {topic.MAX_FILTER_NAMES} topics and patterns, "
         f"a pattern at most {topic.MAX_SEGMENTS} segments, of which {topic.MAX_WILDCARDS} may be `*`",
-        f"an event name and an `Idempotency-Key` have at most {message.MAX_EVENT} characters",
+        f"an event name, a `key` and an `Idempotency-Key` have at most {message.MAX_EVENT} characters",
         f"a key is remembered for {idempotency.WINDOW / 60:.0f} minutes or {idempotency.MAX_KEYS:,} keys",
         f"a page has at most {read.MOST:,} messages and about 1 MiB, a pull {lease.MAX_LEASES} messages",
         f"a message has at most {headers.MAX_HEADERS} headers, and {headers.MAX_HEADER_BYTES >> 10} KiB of them",
