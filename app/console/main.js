@@ -91,9 +91,9 @@ class Console {
   navigate() {
     if (this.session === null) return
     const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?')
-    const [name, ...names] = path.split('/').map(decodeURIComponent)
+    const [name, ...names] = path.split('/').map(decoded)
     this.name = name
-    const Screen = SCREENS[name] ?? Overview
+    const Screen = Object.hasOwn(SCREENS, name) ? SCREENS[name] : Overview
     this.show(new Screen(this, names, new URLSearchParams(query)))
     document.querySelector('main')?.focus()
     scrollTo(0, 0)
@@ -158,6 +158,15 @@ class Console {
       </header>
       <main id="main" tabindex="-1">${this.screen?.view()}</main>
       ${this.dialogs.view()}`
+  }
+}
+
+/** A part of the address as it was meant; as it is, if it cannot be read. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
   }
 }
 

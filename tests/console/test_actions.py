@@ -43,7 +43,7 @@ async def test_a_message_is_published_with_its_options_and_shown_as_a_curl_comma
         await page.page.get_by_text("Publish", exact=True).first.click()
         await page.page.get_by_label("Body").fill("it's 5 o'clock")
         await page.page.get_by_label("Event name").fill("tea")
-        await page.see(f"curl --data-binary 'it'\\''s 5 o'\\''clock' '{server.url}/topics/made/messages?event=tea'")
+        await page.see(f"curl --data-raw 'it'\\''s 5 o'\\''clock' '{server.url}/topics/made/messages?event=tea'")
         await page.click("Publish")
         await page.see("Published as")
         (message,) = (await http.get("/topics/made/messages")).json()["messages"]

@@ -74,6 +74,7 @@ async def test_an_empty_server_shows_how_to_publish_and_that_it_arrives(console:
             async with http_client(server.url) as http:
                 await http.post("/topics/hello/messages", content=b"hello from curl")
             await page.see("hello from curl")
+            await page.see(f"telnet 127.0.0.1 {server.tcp_port}")
 
 
 async def test_messages_arrive_with_any_event_name_and_can_be_filtered(console: Open, server: ServerProcess) -> None:

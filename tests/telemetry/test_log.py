@@ -209,8 +209,9 @@ async def test_nobody_fills_the_log_by_being_refused() -> None:
 
 
 @pytest.mark.parametrize(("trusted", "warnings"), [("0.0.0.0/0", 1), ("10.0.0.1, ::/0", 1), ("10.0.0.0/8", 0)])
-async def test_a_server_that_believes_every_client_says_so(trusted: str, warnings: int) -> None:
-    with start_server(*JSON, "--auth", "required", "--trusted-proxies", trusted) as server:
+async def test_a_server_that_believes_every_client_says_so(trusted: str, warnings: int, tmp_path: Path) -> None:
+    flags = ("--auth", "required", "--data-dir", str(tmp_path), "--trusted-proxies", trusted)  # where its token is
+    with start_server(*JSON, *flags) as server:
         assert await stop(server) == 0
         said = [record["message"] for record in await ServerLog(server).records()]
     assert len([one for one in said if one.startswith("WARNING: --trusted-proxies has all addresses")]) == warnings

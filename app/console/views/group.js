@@ -183,7 +183,7 @@ export class Group extends Screen {
   settings(state) {
     return html`<details><summary>Operations</summary>
       <form class="bar" @submit=${event => this.seek(event)}>
-        <label>Move to <input name="to" required list="places" placeholder="an id or a time"></label>
+        <label>Move to <input name="to" required list="places" placeholder="earliest, an id, a time"></label>
         <datalist id="places"><option value="earliest"></option><option value="latest"></option></datalist><button>Move …</button></form>
       <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume' : 'Pause'}</button>
         <button class="danger" @click=${() => this.remove()}>Delete …</button></p>

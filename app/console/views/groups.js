@@ -33,7 +33,7 @@ export class Groups extends Screen {
   constructor(app, _names, query) {
     super(app)
     this.filter = query.get('filter') ?? ''
-    this.sort = ORDERS[query.get('sort')] ? query.get('sort') : '-lag'
+    this.sort = Object.hasOwn(ORDERS, query.get('sort')) ? query.get('sort') : '-lag'
     this.groups = []
   }
 

@@ -35,7 +35,7 @@ export class LogIn {
         <label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label>
         <button class="primary">Log in</button>
       </form>
-      <p class="hint">The server printed its first token when it started. <code>plainmq token add NAME --admin '**'</code>
+      <p class="hint">The server printed its first token when it started. <code>plainmq token NAME --admin '**'</code>
         makes another; one with <code>--view '**'</code> sees everything here and changes nothing.</p>
     </section>`
   }

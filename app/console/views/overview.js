@@ -51,8 +51,8 @@ export class Overview extends Screen {
     }
     for (const group of this.groups) {
       if (group.dead_letters.redrivable > 0) {
-        found.push(html`${groupLink(group.topic, group.group)} of ${group.topic} has
-          <a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead_letters.redrivable, 'dead message')}</a>.`)
+        found.push(html`<a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead_letters.redrivable, 'dead message')}</a>
+          in ${group.group} of ${group.topic}: look at the reason, and redrive.`)
       }
       if (group.ready > 0 && group.workers === 0 && !group.paused) {
         found.push(html`${groupLink(group.topic, group.group)} of ${group.topic} has ${plural(group.ready, 'message')} ready and nobody who works.`)
@@ -69,7 +69,7 @@ export class Overview extends Screen {
     if (!now) return html`<h1>Overview</h1><p aria-busy="true">Waiting for the first figures …</p>`
     const found = this.attention(now, server)
     return html`<h1>Overview</h1>
-      ${now.published === 0 && now.topics === 0 ? this.tour.view() : nothing}
+      ${(this.touring ||= now.topics === 0) ? this.tour.view() : nothing}
       <section aria-labelledby="attention"><h2 id="attention">Needs attention</h2>
         ${found.length ? html`<ul class="attention">${found.map(item => html`<li>${item}</li>`)}</ul>` : html`<p class="fine">Nothing.</p>`}
         ${problemNote(this.problem)}

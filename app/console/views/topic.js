@@ -30,7 +30,7 @@ export class Topic extends Screen {
     this.title = topic
     this.filter = query.get('filter') ?? ''
     this.from = query.get('from') ?? 'last:50'
-    this.form = FORMS[query.get('form')] ? query.get('form') : 'auto'
+    this.form = Object.hasOwn(FORMS, query.get('form')) ? query.get('form') : 'auto'
     this.state = null
     this.groups = []
     this.draft = { body: '', content_type: '', delivery: 'all' }
@@ -90,7 +90,7 @@ export class Topic extends Screen {
   curl() {
     const type = this.draft.content_type ? ` -H ${quoted(`Content-Type: ${this.draft.content_type}`)}` : ''
     const token = this.app.session.anonymous ? '' : ' -H "Authorization: Bearer $PLAINMQ_TOKEN"'
-    return `curl${token}${type} --data-binary ${quoted(this.draft.body || 'hello')} ${quoted(address(topicPath(this.topic, 'messages'), this.parameters()).href)}`
+    return `curl${token}${type} --data-raw ${quoted(this.draft.body || 'hello')} ${quoted(address(topicPath(this.topic, 'messages'), this.parameters()).href)}`
   }
 
   async publish(event) {

@@ -31,7 +31,7 @@ export class Topics extends Screen {
   constructor(app, _names, query) {
     super(app)
     this.filter = query.get('filter') ?? ''
-    this.sort = ORDERS[query.get('sort')] ? query.get('sort') : 'topic'
+    this.sort = Object.hasOwn(ORDERS, query.get('sort')) ? query.get('sort') : 'topic'
     this.topics = []
     this.loading = true
   }

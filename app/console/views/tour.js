@@ -12,9 +12,18 @@ export class Tour {
     this.app = app
     this.arrived = []
     this.stream = null
+    this.telnet = ''
+  }
+
+  /** The server itself knows how to reach its line port. */
+  async findTelnet() {
+    const text = await (await send('GET', './', { headers: { Accept: 'text/plain' } })).text()
+    this.telnet = text.match(/telnet \S+ \d+/)?.[0] ?? ''
+    this.app.redraw()
   }
 
   listen() {
+    if (!this.stream) this.findTelnet()
     this.stream ??= new EventStream(topicPath(TOPIC, 'stream'), { format: 'json', since: 'earliest' }, {
       onEvents: events => {
         this.arrived.push(...events.filter(event => event.type !== 'place').map(event => JSON.parse(event.data)))
@@ -40,7 +49,7 @@ export class Tour {
       <ol>
         <li><button class="primary" @click=${() => this.publish()}>Publish a message</button> to the topic <code>${TOPIC}</code>,</li>
         <li>or in a terminal: <code>curl -d hello ${address(topicPath(TOPIC, 'messages')).href}</code></li>
-        <li>or by telnet: <code>telnet ${location.hostname} 7777</code>, then <code>pub ${TOPIC} hello</code></li>
+        ${this.telnet ? html`<li>or by telnet: <code>${this.telnet}</code>, then <code>pub ${TOPIC} hello</code></li>` : nothing}
       </ol>
       <ul role="log" aria-label="What has arrived">${this.arrived.map(record => html`<li>${visible(record.data ?? '')}</li>`)}</ul>
       ${this.arrived.length ? html`<p>It arrived. <a href="#/topic/${TOPIC}">See the topic</a>.</p>` : nothing}
