@@ -27,8 +27,8 @@ HISTORY: Final = 300  # samples: five minutes that were watched, or fifty that w
 
 class Sample(msgspec.Struct, frozen=True):
     """`published` to `refused` are rates: a second, since the sample before. `subscribers` includes consumers. `ready`,
-    `leased`, `delayed` and `dead` count messages over all groups, and `scheduled` delayed publishes. `memory` counts
-    against `memory_limit`, in bytes. `loop_delay` and `commit_time` (None without commits) are in seconds."""
+    `leased`, `delayed` and `dead` count messages over all groups. `memory` counts against `memory_limit`, in bytes.
+    `loop_delay` and `commit_time` (None without commits) are in seconds."""
 
     time: str
     published: float

@@ -11,6 +11,7 @@ from starlette.responses import Response
 T = TypeVar("T")
 
 LINES: Final = "application/x-ndjson"
+NEVER_STORED: Final = {"Cache-Control": "no-store"}  # headers of what changes at any moment, or is a secret
 RECORDS_PER_TURN: Final = 200  # of a list: a few milliseconds of work, then other tasks run
 
 
@@ -28,7 +29,7 @@ async def list_answer(
         parts.append(msgspec.json.encode([record(item) for item in items[begin : begin + RECORDS_PER_TURN]])[1:-1])
         await sleep(0)
     body = b'{"%b":[%b],"next":%b}\n' % (name.encode(), b",".join(parts), msgspec.json.encode(following))
-    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+    return Response(body, 200, NEVER_STORED, "application/json")
 
 
 def wants_lines(request: Request) -> bool:

@@ -17,17 +17,16 @@ from ...messages.record import as_record, shown_body
 from ...messages.topic import parse_topic
 from ..authentication import grant_of
 from ..permissions import group_option
-from ..query import Parser, choice, integer, read_options
-from ..responses import json_answer
-
-MOST: Final = 1_000  # jobs in a page
+from ..query import Parser, choice, read_options
+from ..responses import NEVER_STORED, json_answer
+from .lists import PAGE_LIMIT, USUAL
 
 _OPTIONS: Final[dict[str, Parser]] = {
     "topic": parse_topic,
     "group": parse_group,
     "state": choice("state", {state.value: state for state in JobState}),
     "after": parse_id,
-    "limit": integer("limit", 1, MOST),
+    "limit": PAGE_LIMIT,
 }
 
 
@@ -37,10 +36,10 @@ async def list_jobs(request: Request) -> Response:
     topic, group = options["topic"], group_option(request)
     after = options["after"].seq if "after" in options else 0
     state = options.get("state", JobState.READY)
-    page = await broker.jobs(JobQuery(topic, group, state, after, options.get("limit", 100)))
+    page = await broker.jobs(JobQuery(topic, group, state, after, options.get("limit", USUAL)))
     grant = grant_of(request)
     records = [_record(job, grant.allows(Right.SUBSCRIBE, job.message.topic)) for job in page.jobs]
-    return json_answer({"jobs": records, "next": page.next}, headers={"Cache-Control": "no-store"})
+    return json_answer({"jobs": records, "next": page.next}, headers=NEVER_STORED)
 
 
 def _record(listed: ListedJob, shows_body: bool) -> dict[str, Any]:

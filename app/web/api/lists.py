@@ -8,6 +8,7 @@ from ..query import Parser, choice, integer
 
 MOST: Final = 1_000  # items of a page
 USUAL: Final = 100
+PAGE_LIMIT: Final = integer("limit", 1, MOST)
 
 
 def list_options(sorts: Iterable[str]) -> dict[str, Parser]:
@@ -16,5 +17,5 @@ def list_options(sorts: Iterable[str]) -> dict[str, Parser]:
         "match": lambda text: TopicFilter([text]),
         "sort": choice("sort", {name: name for name in sorts}),
         "after": str,
-        "limit": integer("limit", 1, MOST),
+        "limit": PAGE_LIMIT,
     }

@@ -15,15 +15,15 @@ from ...messages.topic import TopicFilter
 from ...messages.units import format_duration
 from ..authentication import grant_of
 from ..permissions import SCHEDULE, SCHEDULED, RightOnFound
-from ..query import Parser, integer, read_options
-from ..responses import json_answer, list_answer
-from .lists import MOST, USUAL
+from ..query import Parser, read_options
+from ..responses import NEVER_STORED, json_answer, list_answer
+from .lists import PAGE_LIMIT, USUAL
 from .publish import accepted
 
 _OPTIONS: Final[dict[str, Parser]] = {
     "match": lambda text: TopicFilter([text]),
     "after": str,
-    "limit": integer("limit", 1, MOST),
+    "limit": PAGE_LIMIT,
 }
 
 
@@ -37,7 +37,7 @@ async def list_scheduled(request: Request) -> Response:
 
 async def get_scheduled(request: Request) -> Response:
     publish = await _found(request, SCHEDULED)
-    return json_answer(_record(publish, grant_of(request)), headers={"Cache-Control": "no-store"})
+    return json_answer(_record(publish, grant_of(request)), headers=NEVER_STORED)
 
 
 async def delete_scheduled(request: Request) -> Response:

@@ -11,7 +11,7 @@ from ...broker.broker import Broker
 from ...messages.message import rfc3339
 from ...version import __version__
 from ..query import read_options
-from ..responses import json_answer
+from ..responses import NEVER_STORED, json_answer
 
 
 class SettingInForce(msgspec.Struct, frozen=True):
@@ -45,19 +45,25 @@ class ServerInfo(msgspec.Struct, frozen=True):
     limits: Callable[[Broker], Awaitable[Sequence[LimitInUse]]] = _no_limits
 
 
+def state_of(broker: Broker) -> dict[str, Any]:
+    """What runs, since when, and whether it accepts messages."""
+    return {
+        "version": __version__,
+        "epoch": broker.epoch,
+        "durability": broker.engine.durability,
+        "started": rfc3339(broker.started),
+        "draining": broker.draining,
+        "unready": broker.unready or None,
+    }
+
+
 async def get_server(request: Request) -> Response:
     read_options(request, {})
     broker: Broker = request.app.state.broker
     info: ServerInfo = request.app.state.info
-    record: dict[str, Any] = {
-        "version": __version__,
+    record = state_of(broker) | {
         "engine": info.engine,
-        "durability": broker.engine.durability,
-        "epoch": broker.epoch,
-        "started": rfc3339(broker.started),
-        "draining": broker.draining,
-        "unready": broker.unready or None,
         "limits": await info.limits(broker),
         "settings": info.settings,
     }
-    return json_answer(record, headers={"Cache-Control": "no-store"})
+    return json_answer(record, headers=NEVER_STORED)

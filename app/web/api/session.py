@@ -5,8 +5,6 @@ read, and DELETE /session removes it. POST /tickets is for the EventSource of a 
 cookie.
 """
 
-from typing import Final
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,9 +13,7 @@ from ...access.grant import ANONYMOUS, Right
 from ...messages.message import rfc3339
 from ..authentication import cookie_name, grant_of, is_secure, presented_token
 from ..query import read_options
-from ..responses import json_answer
-
-_NEVER_STORED: Final = {"Cache-Control": "no-store"}
+from ..responses import NEVER_STORED, json_answer
 
 
 async def get_session(request: Request) -> Response:
@@ -29,14 +25,14 @@ async def get_session(request: Request) -> Response:
         "expires": None if grant.expires is None else rfc3339(grant.expires),
         "rights": {right.value: getattr(grant, right).names for right in Right},
     }
-    return json_answer(record, headers=_NEVER_STORED)
+    return json_answer(record, headers=NEVER_STORED)
 
 
 async def post_session(request: Request) -> Response:
     """The cookie expires with the token. If the token does not expire, the cookie lasts until the browser is closed."""
     read_options(request, {})
     authenticator: Authenticator = request.app.state.authenticator
-    response = Response(status_code=204, headers=_NEVER_STORED)
+    response = Response(status_code=204, headers=NEVER_STORED)
     grant = grant_of(request)
     if grant is not ANONYMOUS and (token := presented_token(request)):
         left = authenticator.seconds_left(grant)
@@ -49,7 +45,7 @@ async def post_session(request: Request) -> Response:
 
 async def delete_session(request: Request) -> Response:
     read_options(request, {})
-    response = Response(status_code=204, headers=_NEVER_STORED)
+    response = Response(status_code=204, headers=NEVER_STORED)
     response.delete_cookie(cookie_name(request), secure=is_secure(request), httponly=True, samesite="strict")
     return response
 
@@ -59,4 +55,4 @@ async def post_ticket(request: Request) -> Response:
     read_options(request, {})
     authenticator: Authenticator = request.app.state.authenticator
     made = authenticator.make_ticket(grant_of(request))
-    return json_answer({"ticket": made.ticket, "expires": rfc3339(made.expires)}, 201, _NEVER_STORED)
+    return json_answer({"ticket": made.ticket, "expires": rfc3339(made.expires)}, 201, NEVER_STORED)

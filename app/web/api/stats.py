@@ -10,15 +10,14 @@ from starlette.responses import Response
 from ...broker.broker import Broker
 from ...broker.stats_viewer import StatsViewer
 from ...fanout.sink import Sink
-from ...messages.message import rfc3339
-from ...version import __version__
 from ..authentication import TICKET, client
 from ..query import Parser, boolean, choice, duration, read_options
-from ..responses import json_answer
+from ..responses import NEVER_STORED, json_answer
 from ..sse import Encoders, as_chunk
 from ..streaming import stream_request
 from ..streaming.lifetime import lifetime_of
 from ..streaming.response import EventStream
+from .server import state_of
 
 _OPTIONS: Final[dict[str, Parser]] = {"history": choice("history", boolean)}
 _STREAM_OPTIONS: Final[dict[str, Parser]] = {
@@ -31,21 +30,10 @@ async def get_stats(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     options = read_options(request, _OPTIONS)
     now = await broker.stats.latest()
-    record: dict[str, Any] = {"server": _server(broker), "now": now}
+    record: dict[str, Any] = {"server": state_of(broker), "now": now}
     if options.get("history"):
         record["history"] = [*broker.stats.history]
-    return json_answer(record, headers={"Cache-Control": "no-store"})
-
-
-def _server(broker: Broker) -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "epoch": broker.epoch,
-        "durability": broker.engine.durability,
-        "started": rfc3339(broker.started),
-        "draining": broker.draining,
-        "unready": broker.unready or None,
-    }
+    return json_answer(record, headers=NEVER_STORED)
 
 
 async def stream_stats(request: Request) -> Response:

@@ -12,12 +12,12 @@ from ...messages.message import rfc3339
 from ...messages.topic import parse_pattern
 from ..query import Parser, integer, read_options
 from ..responses import list_answer
-from .lists import MOST, USUAL
+from .lists import PAGE_LIMIT, USUAL
 
 _OPTIONS: Final[dict[str, Parser]] = {
     "match": parse_pattern,
     "after": integer("after", 0, 10**18),
-    "limit": integer("limit", 1, MOST),
+    "limit": PAGE_LIMIT,
 }
 
 

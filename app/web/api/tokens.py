@@ -16,11 +16,11 @@ from ...messages.message import rfc3339
 from ...telemetry.log import log_event
 from ..authentication import grant_of, holder
 from ..body import read_json
-from ..query import Parser, boolean, choice, duration, integer, read_options
-from ..responses import json_answer, list_answer
-from .lists import MOST, USUAL
+from ..query import Parser, boolean, choice, duration, read_options
+from ..responses import NEVER_STORED, json_answer, list_answer
+from .lists import PAGE_LIMIT, USUAL
 
-_LIST_OPTIONS: Final[dict[str, Parser]] = {"after": str, "limit": integer("limit", 1, MOST)}
+_LIST_OPTIONS: Final[dict[str, Parser]] = {"after": str, "limit": PAGE_LIMIT}
 _DELETE_OPTIONS: Final[dict[str, Parser]] = {"own": choice("own", boolean)}
 _EXAMPLE: Final = 'a name and rights such as {"name":"sensors","publish":["rooms.**"]}'
 _lifetime: Final = duration("expires", token_admin.LONGEST, least=1.0)
@@ -52,7 +52,7 @@ async def post_token(request: Request) -> Response:
     expires = None if body.expires is None else time() + _lifetime(body.expires)
     token, listed = await token_admin.make_token(_authenticator(request), grant_of(request), body.name, rights, expires)
     log_event("token made", name=body.name, by=holder(request))
-    return json_answer({"token": token} | _record(listed), 201, {"Cache-Control": "no-store"})
+    return json_answer({"token": token} | _record(listed), 201, NEVER_STORED)
 
 
 async def delete_token(request: Request) -> Response:
