@@ -4,14 +4,31 @@ They follow the wire format and share no code with the server, so they also fit 
 3339: `datetime.fromisoformat` reads them."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 Result = Literal["done", "expired", "unknown"]
 TopicSort = Literal["name", "-messages", "-bytes", "-delayed", "-rate"]
 GroupSort = Literal["name", "-lag", "-leased", "-delayed", "-dead", "-rate"]
 JobState = Literal["ready", "leased", "delayed", "dead"]
+
+
+class Records(msgspec.Struct, Generic[T], frozen=True):
+    """An answer to iterate over: its first field has the records."""
+
+    @property
+    def _records(self) -> list[T]:
+        records: list[T] = getattr(self, self.__struct_fields__[0])
+        return records
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
 
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,18 +79,12 @@ class ScheduledPublish(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
-class ScheduledPage(msgspec.Struct, frozen=True):
+class ScheduledPage(Records[ScheduledPublish], frozen=True):
     """What is scheduled, by its due time, to iterate over. `next` is the `after` of the page that follows; None if
     there is none."""
 
     scheduled: list[ScheduledPublish]
     next: str | None
-
-    def __iter__(self) -> Iterator[ScheduledPublish]:
-        return iter(self.scheduled)
-
-    def __len__(self) -> int:
-        return len(self.scheduled)
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -159,18 +170,12 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_failure: str | None = None
 
 
-class JobPage(msgspec.Struct, frozen=True):
+class JobPage(Records[JobRecord], frozen=True):
     """Messages of a group, in the order of the log, to iterate over. `next` is the `after` of the page that follows;
     None if there is none."""
 
     jobs: list[JobRecord]
     next: str | None
-
-    def __iter__(self) -> Iterator[JobRecord]:
-        return iter(self.jobs)
-
-    def __len__(self) -> int:
-        return len(self.jobs)
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -190,7 +195,7 @@ class Gap(msgspec.Struct, frozen=True):
         return f"{many} after {self.requested} are gone ({self.reason}); {goes_on}"
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(Records[Message], frozen=True):
     """Messages of a topic or pattern, oldest first, to iterate over. `next` is the `since` of the next page. `gap`:
     requested messages that are gone."""
 
@@ -198,24 +203,12 @@ class Page(msgspec.Struct, frozen=True):
     next: str
     gap: Gap | None = None
 
-    def __iter__(self) -> Iterator[Message]:
-        return iter(self.messages)
 
-    def __len__(self) -> int:
-        return len(self.messages)
-
-
-class Jobs(msgspec.Struct, frozen=True):
+class Jobs(Records[Job], frozen=True):
     """Pulled jobs, to iterate over. `gap`: messages that were gone already when the group was created."""
 
     messages: list[Job]
     gap: Gap | None = None
-
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self.messages)
-
-    def __len__(self) -> int:
-        return len(self.messages)
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -264,17 +257,11 @@ class TopicState(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
-class TopicPage(msgspec.Struct, frozen=True):
+class TopicPage(Records[TopicState], frozen=True):
     """Topics, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
 
     topics: list[TopicState]
     next: str | None = None
-
-    def __iter__(self) -> Iterator[TopicState]:
-        return iter(self.topics)
-
-    def __len__(self) -> int:
-        return len(self.topics)
 
 
 class Oldest(msgspec.Struct, frozen=True):
@@ -321,17 +308,11 @@ class GroupState(msgspec.Struct, frozen=True):
     rate: float = 0.0
 
 
-class GroupPage(msgspec.Struct, frozen=True):
+class GroupPage(Records[GroupState], frozen=True):
     """Groups, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
 
     groups: list[GroupState]
     next: str | None
-
-    def __iter__(self) -> Iterator[GroupState]:
-        return iter(self.groups)
-
-    def __len__(self) -> int:
-        return len(self.groups)
 
 
 class Attendee(msgspec.Struct, frozen=True):
@@ -349,17 +330,11 @@ class Attendee(msgspec.Struct, frozen=True):
     leased: int | None = None
 
 
-class SubscriberPage(msgspec.Struct, frozen=True):
+class SubscriberPage(Records[Attendee], frozen=True):
     """Who listens and works, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
 
     subscribers: list[Attendee]
     next: int | None
-
-    def __iter__(self) -> Iterator[Attendee]:
-        return iter(self.subscribers)
-
-    def __len__(self) -> int:
-        return len(self.subscribers)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -450,17 +425,11 @@ class NewToken(Token, frozen=True, kw_only=True):
     token: str
 
 
-class TokenPage(msgspec.Struct, frozen=True):
+class TokenPage(Records[Token], frozen=True):
     """Tokens by name, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
 
     tokens: list[Token]
     next: str | None
-
-    def __iter__(self) -> Iterator[Token]:
-        return iter(self.tokens)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
 
 
 class LimitInUse(msgspec.Struct, frozen=True):
