@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .completion import group_argument, pattern_argument, topic_argument
-from .operations import json_option, limit_option, listing_of
+from .operations import json_option, limit_option, show_list
 from .options import server_options, whole
 from .terminal import end_on_signals, terminal
 
@@ -175,13 +175,10 @@ def scheduled(
 
     if sum(map(bool, (pattern, cancel, now))) > 1:
         raise click.UsageError("give one of PATTERN, --cancel and --now")
-    screen, request = terminal(), operations.Request(server, as_json)
-    if cancel:
-        sys.exit(operations.run(request, partial(actions.cancel, ids=cancel), screen))
-    if now:
-        sys.exit(operations.run(request, partial(actions.publish_now, ids=now), screen))
-    listing = listing_of(pattern, "name", limit, as_json, screen)
-    sys.exit(operations.run(request, partial(operations.scheduled, listing=listing), screen))
+    if not (cancel or now):
+        show_list(server, as_json, operations.scheduled, pattern, limit)
+    operation = partial(actions.cancel, ids=cancel) if cancel else partial(actions.publish_now, ids=now)
+    sys.exit(operations.run(operations.Request(server, as_json), operation, terminal()))
 
 
 @click.command(short_help="List who listens and works at a server.")
@@ -206,7 +203,4 @@ def subscribers(*, pattern: str | None, limit: int | None, as_json: bool, server
     end_on_signals()
     from ..client import operations
 
-    screen = terminal()
-    listing = listing_of(pattern, "name", limit, as_json, screen)
-    request = operations.Request(server, as_json)
-    sys.exit(operations.run(request, partial(operations.subscribers, listing=listing), screen))
+    show_list(server, as_json, operations.subscribers, pattern, limit)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -12,8 +12,7 @@ from .options import duration, server_options, whole
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
-    from ..client.commands import Server, Terminal
-    from ..client.operations import Listing
+    from ..client.commands import Server
 
 ON_A_SCREEN: Final = 100  # records that a person sees, unless more are asked for
 MAX_PEEK: Final = 100_000  # messages, which the command keeps in memory
@@ -58,11 +57,17 @@ def list_options(sorts: tuple[str, ...]) -> Callable[[F], F]:
     return with_options
 
 
-def listing_of(match: str | None, sort: str, limit: int | None, as_json: bool, screen: "Terminal") -> "Listing":
-    from ..client.operations import Listing
+def show_list(
+    server: "Server", as_json: bool, operation: Callable[..., Any], match: str | None, limit: int | None, *,
+    sort: str = "name",
+) -> NoReturn:  # fmt: skip
+    """Show what the operation lists, and exit."""
+    from ..client.operations import Listing, Request, run
 
+    screen = terminal()
     most = ON_A_SCREEN if limit is None and screen.people and not as_json else limit
-    return Listing(match, sort if sort == "name" else f"-{sort}", most)
+    listing = Listing(match, sort if sort == "name" else f"-{sort}", most)
+    sys.exit(run(Request(server, as_json), partial(operation, listing=listing), screen))
 
 
 @click.command(short_help="List topics with their figures.")
@@ -87,10 +92,7 @@ def topics(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
     end_on_signals()
     from ..client import operations
 
-    screen = terminal()
-    listing = listing_of(pattern, sort, limit, as_json, screen)
-    request = operations.Request(server, as_json)
-    sys.exit(operations.run(request, partial(operations.topics, listing=listing), screen))
+    show_list(server, as_json, operations.topics, pattern, limit, sort=sort)
 
 
 @click.command(short_help="List consumer groups of all topics with their figures.")
@@ -115,10 +117,7 @@ def groups(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
     end_on_signals()
     from ..client import operations
 
-    screen = terminal()
-    listing = listing_of(pattern, sort, limit, as_json, screen)
-    request = operations.Request(server, as_json)
-    sys.exit(operations.run(request, partial(operations.groups, listing=listing), screen))
+    show_list(server, as_json, operations.groups, pattern, limit, sort=sort)
 
 
 @click.command(short_help="Show a topic, or change what it retains.")
