@@ -38,7 +38,8 @@ export async function send(method, path, { parameters, json, body = json && JSON
   return response
 }
 
-async function problem(response) {
+/** The error that a response explains. */
+export async function problem(response) {
   let explained = {}
   try {
     explained = await response.json()

@@ -5,7 +5,7 @@
  * EventSource does (WHATWG HTML, section 9.2).
  */
 
-import { address, Problem } from './api.js'
+import { address, problem } from './api.js'
 
 const FIRST_RETRY = 1_000 // milliseconds
 const LONGEST_RETRY = 30_000
@@ -60,10 +60,7 @@ export class EventStream {
     const response = await fetch(address(this.path, this.parameters), {
       headers, signal: this.abort.signal, cache: 'no-store',
     })
-    if (!response.ok) {
-      const { code = '', detail = `The server answered ${response.status}.` } = await response.json().catch(() => ({}))
-      throw new Problem(response.status, code, detail)
-    }
+    if (!response.ok) throw await problem(response)
     this.failures = 0
     this.onState('open')
     let rest = ''

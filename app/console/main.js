@@ -23,6 +23,7 @@ const MENU = [
   ['', 'Overview'], ['topics', 'Topics'], ['groups', 'Groups'], ['scheduled', 'Scheduled'],
   ['subscribers', 'Subscribers'], ['tokens', 'Tokens'], ['server', 'Server'],
 ]
+const KEYS = { o: '', t: 'topics', g: 'groups', s: 'scheduled' } // after g
 const BELONGS_TO = { topic: 'topics', group: 'groups' }
 const STATES = {
   connecting: 'connecting …', open: 'live', lost: 'connection lost, trying again …', refused: 'not allowed',
@@ -125,8 +126,8 @@ class Console {
       if (filter) (filter.focus(), event.preventDefault())
     } else if (event.key === '?') {
       this.dialogs.notify('Keys: / goes to the filter, g then o, t, g or s to a screen, ? shows this.', 'hint')
-    } else if (this.lastKey === 'g' && { o: '', t: 'topics', g: 'groups', s: 'scheduled' }[event.key] !== undefined) {
-      this.go(`/${{ o: '', t: 'topics', g: 'groups', s: 'scheduled' }[event.key]}`)
+    } else if (this.lastKey === 'g' && Object.hasOwn(KEYS, event.key)) {
+      this.go(`/${KEYS[event.key]}`)
     }
     this.lastKey = event.key === this.lastKey ? '' : event.key
   }

@@ -137,6 +137,21 @@ async def test_a_topic_is_purged(console: Open, server: ServerProcess, http: htt
         await until(http, "/topics/full", messages=0)
 
 
+async def test_a_long_list_is_turned_page_by_page(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "long", *map(str, range(51)))
+    await http.put("/topics/long/groups/g", json={})
+    async with console(server.url) as page:
+        await page.open("group/long/g?state=ready")
+        await page.page.get_by_role("checkbox").nth(49).wait_for()
+        await page.click("Next")
+        await page.page.get_by_role("checkbox").nth(1).wait_for(state="detached")
+        assert await page.page.get_by_role("checkbox").count() == 1
+        await page.click("Previous")
+        await page.page.get_by_role("checkbox").nth(49).wait_for()
+
+
 async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "halted", "one", group="g")
     async with console(server.url) as page:

@@ -4,12 +4,12 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { ask, get, groupPath, send } from '../api.js'
 import { duration, number, plural } from '../format.js'
 import { bodyText, problemNote, size, table, time, topicLink, visible } from '../ui.js'
-import { Screen } from './screen.js'
+import { PagedScreen } from './screen.js'
 
 const STATES = ['ready', 'leased', 'delayed', 'dead']
 const PAGE = 50 // messages
 
-export class Group extends Screen {
+export class Group extends PagedScreen {
   interval = 2_000
 
   constructor(app, [topic = '', group = ''], query) {
@@ -20,8 +20,6 @@ export class Group extends Screen {
     this.shown = STATES.includes(query.get('state')) ? query.get('state') : 'leased'
     this.state = null
     this.jobs = []
-    this.after = [] // where the pages before began
-    this.next = null
     this.chosen = new Set()
   }
 
@@ -52,11 +50,6 @@ export class Group extends Screen {
 
   inAddress() {
     return { state: this.shown === 'leased' ? '' : this.shown }
-  }
-
-  turn(after) {
-    this.after = after
-    this.refresh()
   }
 
   // Actions
@@ -157,9 +150,7 @@ export class Group extends Screen {
     return html`<section aria-labelledby="jobs"><h2 id="jobs">${this.shown[0].toUpperCase() + this.shown.slice(1)}</h2>
       ${admin ? this.actions() : nothing}
       ${table(`Messages that are ${this.shown}`, columns, this.jobs, { empty: `No message is ${this.shown}.` })}
-      <p class="actions">
-        <button ?disabled=${!this.after.length} @click=${() => this.turn(this.after.slice(0, -1))}>Previous</button>
-        <button ?disabled=${!this.next} @click=${() => this.turn([...this.after, this.next])}>Next</button></p>
+      ${this.pager()}
     </section>`
   }
 

@@ -4,28 +4,21 @@ import { html, nothing } from '../vendor/lit-html.js'
 import { get, send } from '../api.js'
 import { number } from '../format.js'
 import { bodyText, problemNote, table, time, topicLink } from '../ui.js'
-import { Screen } from './screen.js'
+import { PagedScreen } from './screen.js'
 
-export class Scheduled extends Screen {
+export class Scheduled extends PagedScreen {
   title = 'Scheduled'
 
   constructor(app, _names, query) {
     super(app)
     this.match = query.get('match') ?? ''
     this.items = []
-    this.after = []
-    this.next = null
   }
 
   async load() {
     const page = await get('scheduled', { match: this.match, after: this.after.at(-1) })
     this.items = page.scheduled
     this.next = page.next
-  }
-
-  turn(after) {
-    this.after = after
-    this.refresh()
   }
 
   filter(event) {
@@ -67,7 +60,6 @@ export class Scheduled extends Screen {
         <label>Topics <input data-filter name="match" .value=${this.match} placeholder="all, or a pattern such as orders.*"></label><button>Show</button></form>
       ${problemNote(this.problem)}
       ${table('Scheduled messages, the next one first', columns, this.items, { empty: 'Nothing is scheduled.' })}
-      <p class="actions"><button ?disabled=${!this.after.length} @click=${() => this.turn(this.after.slice(0, -1))}>Previous</button>
-        <button ?disabled=${!this.next} @click=${() => this.turn([...this.after, this.next])}>Next</button></p>`
+      ${this.pager()}`
   }
 }

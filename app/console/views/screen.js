@@ -1,5 +1,7 @@
 /** A screen: what it shows is loaded when it begins, and again and again while it is looked at. */
 
+import { html } from '../vendor/lit-html.js'
+
 export class Screen {
   title = ''
   problem = null
@@ -47,4 +49,21 @@ export class Screen {
   }
 
   async load() {}
+}
+
+/** A screen that shows one page of a list at a time. `load()` asks for what comes after `this.after.at(-1)`. */
+export class PagedScreen extends Screen {
+  after = [] // where the pages up to this one began
+  next = null // where the following one begins
+
+  turn(after) {
+    this.after = after
+    this.refresh()
+  }
+
+  pager() {
+    return html`<p class="actions">
+      <button ?disabled=${!this.after.length} @click=${() => this.turn(this.after.slice(0, -1))}>Previous</button>
+      <button ?disabled=${!this.next} @click=${() => this.turn([...this.after, this.next])}>Next</button></p>`
+  }
 }
