@@ -1,8 +1,7 @@
 """A server is stopped in good order and started again on its file; its clients go on where they were."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,19 @@ import httpx
 import pytest
 
 from tests.event_stream import stream
-from tests.harness import ServerProcess, start_server
+from tests.harness import ServerProcess
 from tests.line_client import lines
-
-Next = Callable[[], ServerProcess]
+from tests.storage.successors import Next, successors
 
 
 @pytest.fixture
 def next_server(tmp_path: Path) -> Iterator[Next]:
     """Stops the server in good order and starts the next one on its file."""
-    with ExitStack() as stack:
-        servers: list[ServerProcess] = []
 
-        def start() -> ServerProcess:
-            if servers:
-                assert servers[-1].stop() == 0
-            flags = ["--engine", f"sqlite:{tmp_path}/log.db", "--min-free-disk", "0"]
-            servers.append(stack.enter_context(start_server(*flags)))
-            return servers[-1]
+    def stop(server: ServerProcess) -> None:
+        assert server.stop() == 0
 
+    with successors(tmp_path, stop) as start:
         yield start
 
 

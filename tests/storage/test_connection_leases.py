@@ -1,8 +1,8 @@
 """A lease that is bound to a connection ends with it, in whatever way the server ended; one that was pulled stays."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +10,21 @@ import httpx
 import pytest
 
 from tests.event_stream import stream
-from tests.harness import DEADLINE, ServerProcess, start_server
+from tests.harness import ServerProcess
 from tests.line_client import lines
+from tests.storage.successors import Next, successors
 
 GROUP = "topics/t/groups/g"
-Next = Callable[[], ServerProcess]
 
 
 @pytest.fixture
 def next_server(tmp_path: Path) -> Iterator[Next]:
     """Kills the server and starts the next one on its file."""
-    with ExitStack() as stack:
-        servers: list[ServerProcess] = []
 
-        def start() -> ServerProcess:
-            for killed in servers[-1:]:
-                killed.process.kill()
-                killed.process.wait(DEADLINE)
-            flags = ["--engine", f"sqlite:{tmp_path}/log.db", "--min-free-disk", "0"]
-            servers.append(stack.enter_context(start_server(*flags)))
-            return servers[-1]
+    def kill(server: ServerProcess) -> None:
+        server.stop(signal.SIGKILL)
 
+    with successors(tmp_path, kill) as start:
         yield start
 
 
