@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import termios
 import tty
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 QUIT: Final = frozenset(b"qQ\x04")  # also Ctrl-D
 ESCAPE: Final = b"\x1b"  # by itself: arrows and other keys begin with it
+_OTHER_KEYS: Final = re.compile(rb"\x1b[\[O][0-?]*[@-~]")  # ECMA-48, section 5.4
 MOST_WARNINGS: Final = 5  # lines: the groups need some too
 WIDE: Final = 70  # columns from which two figures stand side by side
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -88,7 +90,8 @@ class TerminalScreen:
             keys = os.read(STDIN, 64)
         except OSError:  # the terminal is gone
             keys = b""
-        if not keys or keys == ESCAPE or QUIT & {*keys}:
+        plain = _OTHER_KEYS.sub(b"", keys)
+        if not keys or plain.endswith(ESCAPE) or QUIT & {*plain}:
             self._close(0)
 
     def _close(self, status: int) -> None:

@@ -187,6 +187,14 @@ def test_a_key_ends_it_and_the_terminal_is_as_before(server: ServerProcess, key:
         assert left.rstrip().endswith(b"\x1b[?1049l")  # the alternate screen is left last
 
 
+@pytest.mark.parametrize("keys", [b"\x1b[A\x1b", b"\x1bOQ\x1b", b"\x1b[Aq"])
+def test_a_key_ends_it_that_is_read_together_with_others(server: ServerProcess, keys: bytes) -> None:
+    with window("top", url=server.url) as top:
+        top.until(bool)
+        os.write(top.ours, keys)
+        assert top.process.wait(DEADLINE) == 0
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_and_the_terminal_is_as_before(server: ServerProcess, number: int, status: int) -> None:
     with window("top", url=server.url) as top:
