@@ -45,7 +45,7 @@ TABLE = """
     web/middleware/origin → web/problem access/* errors/*
     web/problem       → .sse .nearest web/authentication web/middleware/access_log web/middleware/security_headers
                         errors/*
-    web/nearest       →
+    web/nearest       → errors/*
     web/authentication → web/middleware/forwarded access/* limits/* messages/* errors/*
     web/middleware/*  → access/* telemetry/* errors/*
     web/sse           → fanout/* messages/*

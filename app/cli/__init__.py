@@ -11,6 +11,7 @@ import click
 
 from .. import settings
 from ..errors import PlainmqError
+from ..errors.suggestions import suggestion
 from ..messages.control_characters import escape_line
 from ..version import __version__
 from . import actions, completion, copies, health, load, messages, operations, serve, tokens
@@ -46,6 +47,28 @@ COMMANDS: Final = (
 )
 
 
+MAX_NAME: Final = 60  # characters of an unknown command that are shown
+_A_GROUP: Final = "group TOPIC GROUP"
+SYNONYMS: Final = {
+    "pause": f"topic TOPIC --pause` or `plainmq {_A_GROUP} --pause",
+    "resume": f"topic TOPIC --resume` or `plainmq {_A_GROUP} --resume",
+    "seek": f"{_A_GROUP} --seek POSITION",
+    "replay": f"{_A_GROUP} --seek POSITION",
+    "cancel": "scheduled --cancel ID",
+    "jobs": "peek TOPIC GROUP", "messages": "peek TOPIC", "read": "peek TOPIC",
+    "pub": "publish", "send": "publish", "sub": "subscribe", "tail": "subscribe", "listen": "subscribe",
+    "list": "topics", "ls": "topics",
+    "retry": "redrive TOPIC GROUP", "requeue": "redrive TOPIC GROUP",
+    "start": "serve", "run": "serve", "server": "serve",
+    "health": "check", "healthcheck": "check", "ping": "check", "info": "status", "stats": "top", "doctor": "status",
+}  # fmt: skip
+"""What to type for a word that other programs have."""
+
+
+IRREVERSIBLE_OPTIONS: Final = frozenset({"--cancel", "--revoke", "--seek", "--yes"})
+"""Options that are suggested for no other word, for the same reason."""
+
+
 class Group(click.Group):
     """Our own errors end the program with their sentence, without a traceback."""
 
@@ -57,10 +80,21 @@ class Group(click.Group):
         except OSError as error:
             exit_with_error(error)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            meant = suggestion(name, self.commands, SYNONYMS)
+            hint = f"did you mean `plainmq {meant}`?" if meant else "`plainmq --help` lists the commands"
+            raise click.UsageError(f"{name[:MAX_NAME]!a} is not a command; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             settings.check_environment()
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            near = [name for name in error.possibilities or () if name not in IRREVERSIBLE_OPTIONS]
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx) from error
         except PlainmqError as error:
             raise click.ClickException(escape_line(str(error))) from error
 

@@ -6,6 +6,7 @@ PlainmqError
 │   ├── TopicInvalid         not a valid topic name or pattern
 │   ├── GroupInvalid         not a valid group name
 │   ├── OptionInvalid        an option, id or position that cannot be read
+│   │   └── OptionUnknown        an option that is not known here
 │   ├── MessageTooLarge      more bytes than a message, a line or a batch may have
 │   ├── NotHttp              bytes on the HTTP port that are not HTTP
 │   ├── VersionUnsupported   a request in a version of HTTP that the server does not support
@@ -61,6 +62,10 @@ class GroupInvalid(Refused):
 
 class OptionInvalid(Refused):
     code = "option_invalid"
+
+
+class OptionUnknown(OptionInvalid):
+    """Has the code of its base class: the client has to do the same."""
 
 
 class MessageTooLarge(Refused):

@@ -1,18 +1,24 @@
 """The request that a client probably meant, when its path or method does not exist."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from starlette.routing import Route
 
+from ..errors.suggestions import likeness
+
 _MAX_PATH: Final = 200  # characters; a longer path gets no suggestion
-_MIN_LIKENESS: Final = 0.7  # of 1.0: `message` and `messages` have 0.93, `stream` and `streams` 0.92
+_MIN_LIKENESS: Final = 0.7  # of 1.0: a path has several words, and each may be wrong
+_MAX_PREFIX: Final = 3  # segments
 _TOPIC: Final = "{topic:path}"
 _SYNONYMS: Final = {
     "publish": "messages", "pub": "messages", "events": "stream", "subscribe": "stream", "sub": "stream",
-    "health": "livez", "healthz": "livez", "consume": "pull",
+    "consume": "pull", "prometheus": "metrics", "swagger": "docs", "version": "server", "info": "server",
+    "health": "livez", "healthz": "livez", "healthy": "livez", "healthcheck": "livez", "health-check": "livez",
+    "health_check": "livez", "_health": "livez", "live": "livez", "liveness": "livez", "alive": "livez",
+    "ping": "livez", "up": "livez", "heartbeat": "livez",
+    "ready": "readyz", "readiness": "readyz", "status": "readyz", "statusz": "readyz",
 }  # fmt: skip
 
 
@@ -35,8 +41,14 @@ def nearest(method: str, path: str, routes: Iterable[Route]) -> str | None:
     if exact > 1:
         return None
     if not near and not exact:
-        near = list(_with_one_more_word(templates, segments))
+        near = list(_with_one_more_word(templates, segments)) or _below_a_prefix(templates, segments)
     return f"{method} {max(near, key=lambda fit: fit[:2]).path}" if near else None
+
+
+def _below_a_prefix(templates: Sequence[Sequence[str]], segments: Sequence[str]) -> list[_Fit]:
+    """The path without segments that other servers have first: `/api/v1/topics/foo/stream`, `/actuator/health`."""
+    rests = (segments[start:] for start in range(1, min(len(segments), _MAX_PREFIX + 1)))
+    return next(filter(None, ([fit for template in templates if (fit := _fit(template, rest))] for rest in rests)), [])
 
 
 def _with_one_more_word(templates: Iterable[Sequence[str]], segments: Sequence[str]) -> Iterator[_Fit]:
@@ -66,6 +78,4 @@ def _fit(template: Sequence[str], segments: Sequence[str]) -> _Fit | None:
 @lru_cache(maxsize=4_096)
 def _likeness(word: str, sent: str) -> float:
     sent = sent.lower()
-    if len(sent) > 2 * len(word):
-        return 0.0
-    return 1.0 if word in {sent, _SYNONYMS.get(sent)} else SequenceMatcher(None, word, sent).ratio()
+    return 1.0 if word == _SYNONYMS.get(sent) else likeness(word, sent)

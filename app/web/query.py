@@ -1,13 +1,13 @@
 """Options of a query string. Each must be known and given once: a misspelt option is an error."""
 
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from ..errors import OptionInvalid
+from ..errors import OptionInvalid, OptionUnknown
+from ..errors.suggestions import suggestion
 from ..messages.message import Delivery
 from ..messages.units import format_duration, parse_duration
 
@@ -33,7 +33,7 @@ def parse_options(
         if name in repeatable:
             continue
         if name not in parsers:
-            raise OptionInvalid(_unknown(name, [*parsers, *repeatable]))
+            raise OptionUnknown(_unknown(name, [*parsers, *repeatable]))
         if name in options:
             raise OptionInvalid(f"option {name!r} is given twice")
         options[name] = parsers[name](value)
@@ -63,13 +63,15 @@ def normalise_event_source(query: QueryParams) -> QueryParams:
 def check_name(name: str, query: QueryParams) -> None:
     """Raises OptionInvalid if the option was given under a similar name only."""
     if name not in query:
-        for other in get_close_matches(name, query.keys(), 1):
-            raise OptionInvalid(_unknown(other, [name]))
+        other = suggestion(name, query.keys())
+        if other is not None:
+            raise OptionUnknown(_unknown(other, [name]))
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known) or 'none'}"
+    close = suggestion(name, known)
+    listed = f"expected one of {', '.join(known)}" if known else "there are none"
+    hint = f"did you mean {close!r}?" if close else listed
     return f"{name[:60]!a} is not an option here; {hint}"
 
 

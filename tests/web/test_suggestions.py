@@ -28,6 +28,22 @@ SLIPS = [
     ("GET", "/healthz", 404, "GET /livez"),
     ("GET", "/metric", 404, "GET /metrics"),
     ("GET", "/ready", 404, "GET /readyz"),
+    ("GET", "/topics/foo/mesages?since=earliest", 400, "GET /topics/foo/messages"),
+    ("GET", "/topics/foo/mesages?limit=1&since=1", 400, "GET /topics/foo/messages"),
+    ("GET", "/topics/foo/steam?since=last:10", 400, "GET /topics/foo/stream"),
+    ("PUT", "/topics/foo/group/g?start=latest", 400, "PUT /topics/foo/groups/g"),
+    ("GET", "/health", 404, "GET /livez"),
+    ("HEAD", "/health", 404, "HEAD /livez"),
+    ("GET", "/ping", 404, "GET /livez"),
+    ("GET", "/liveness", 404, "GET /livez"),
+    ("GET", "/readiness", 404, "GET /readyz"),
+    ("GET", "/status", 404, "GET /readyz"),
+    ("GET", "/health/live", 404, "GET /livez"),
+    ("GET", "/health/ready", 404, "GET /readyz"),
+    ("GET", "/-/healthy", 404, "GET /livez"),
+    ("GET", "/api/health", 404, "GET /livez"),
+    ("GET", "/actuator/prometheus", 404, "GET /metrics"),
+    ("POST", "/api/v1/topics/foo/messages", 404, "POST /topics/foo/messages"),
 ]
 
 
@@ -37,7 +53,8 @@ async def test_a_slip_in_a_path_is_told_with_the_nearest_request(
 ) -> None:
     answer = await http.request(method, path)
     assert answer.status_code == status
-    assert answer.json()["detail"].endswith(f"; did you mean {meant}?")
+    if method != "HEAD":
+        assert answer.json()["detail"].endswith(f"; did you mean {meant}?")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +62,7 @@ async def test_a_slip_in_a_path_is_told_with_the_nearest_request(
     [
         ("GET", "/favicon.ico"), ("GET", "/topics/nope"), ("GET", "/topics/nope/messages/k3f9a2xq-42"),
         ("GET", "/topics/nope/groups/messages"), ("PUT", "/topics/nope/messages"), ("DELETE", "/topics/nope/stream"),
+        ("POST", "/topics/foo/groups/g/purge"),
         ("GET", "/x" * 5_000), ("GET", "/topics/" + "message/" * 500), ("POST", "/metrics"), ("GET", "/%C3%A9"),
     ],
 )  # fmt: skip
@@ -52,6 +70,19 @@ async def test_what_is_right_or_like_nothing_gets_no_guess(http: httpx.AsyncClie
     answer = await http.request(method, path)
     assert answer.status_code in {400, 404, 405, 414}
     assert "did you mean" not in answer.json()["detail"]
+
+
+async def test_no_slip_is_told_with_a_request_that_deletes_or_skips(http: httpx.AsyncClient) -> None:
+    for slip in ("/topics/foo/purg", "/topics/foo/groups/g/ship", "/topics/foo/groups/g/peek", "/topics/foo/prge"):
+        detail = (await http.post(slip)).json()["detail"]
+        assert not [word for word in ("/purge", "/skip", "/seek", "/release") if detail.endswith(f"{word}?")], detail
+    written = (await http.post("/topic/foo/purge")).json()["detail"]
+    assert written.endswith("; did you mean POST /topics/foo/purge?")  # the client wrote the word itself
+
+
+async def test_an_option_where_there_are_none_is_told_so(http: httpx.AsyncClient, topic: str) -> None:
+    detail = (await http.get(f"/topics/{topic}?xyzzy=1")).json()["detail"]
+    assert detail == "'xyzzy' is not an option here; there are none"
 
 
 @pytest.mark.parametrize("option", ["topics", "Topic", "topic[]"])

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Final
 
 from ...broker.broker import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
+from ...errors.suggestions import suggestion
 from ...log.groups.records import parse_group
 from ...messages.control_characters import escape_line
 from ...messages.lease import MAX_LEASES, Action, parse_lease_id, parse_reason
@@ -62,6 +62,9 @@ _SYNONYMS: Final = {
     "login": "auth",
     "authorization:": "auth",
     "?": "help",
+    "peek": "jobs",
+    "list": "topics",
+    "ls": "topics",
 }
 
 HELP: Final = """\
@@ -223,6 +226,6 @@ class TextDialect(Dialect):
 
 
 def _unknown(verb: str) -> str:
-    similar = _SYNONYMS.get(verb) or next(iter(get_close_matches(verb[:60], USAGE, 1, 0.5)), None)
+    similar = suggestion(verb, USAGE, _SYNONYMS)
     hint = f"did you mean '{USAGE[similar]}'? " if similar else ""
     return f"{verb[:20]!a} is not a command; {hint}'help' lists the commands"
