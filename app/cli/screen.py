@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ..client import columns
-from ..client.answers import Sample
+from ..client.answers.server import Sample
 from ..client.table import Kind
 from ..client.top import Frame
 from . import tables

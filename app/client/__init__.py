@@ -5,30 +5,13 @@ of the server's code."""
 
 from .aio.client import AsyncClient
 from .aio.items import AsyncStream, AsyncWorker
-from .answers import (
-    Attendee,
-    Death,
-    Gap,
-    GroupPage,
-    GroupState,
-    Job,
-    JobPage,
-    JobRecord,
-    Jobs,
-    Line,
-    Message,
-    Page,
-    Published,
-    Redriven,
-    Scheduled,
-    ScheduledPage,
-    ScheduledPublish,
-    Session,
-    SubscriberPage,
-    Ticket,
-    TopicPage,
-    TopicState,
-)
+from .answers.access import Session, Ticket
+from .answers.groups import GroupPage, GroupState
+from .answers.jobs import Job, JobPage, JobRecord, Jobs, Redriven
+from .answers.messages import Death, Gap, Line, Message, Page, Published
+from .answers.scheduled import Scheduled, ScheduledPage, ScheduledPublish
+from .answers.server import Attendee, SubscriberPage
+from .answers.topics import TopicPage, TopicState
 from .errors import (
     ClientError,
     Closed,

@@ -7,7 +7,7 @@ import msgspec
 
 from . import columns
 from .aio.client import AsyncClient
-from .answers import Redriven
+from .answers.jobs import Redriven
 from .attention import counted
 from .commands import Exit, Terminal
 from .errors import ClientError, LeaseExpired, NotFound

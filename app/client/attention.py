@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from .answers import GroupState, Sample, Stats
+from .answers.groups import GroupState
+from .answers.server import Sample, Stats
 
 FULL: Final = 0.8  # part of the memory
 LATE: Final = 0.1  # seconds of loop delay: from here on, people notice

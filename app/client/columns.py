@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from .answers import (
-    Attendee,
-    GroupState,
-    JobRecord,
-    JobState,
-    Message,
-    Redriven,
-    ScheduledPublish,
-    TopicState,
-)
+from .answers.groups import GroupState
+from .answers.jobs import JobRecord, JobState, Redriven
+from .answers.messages import Message
+from .answers.scheduled import ScheduledPublish
+from .answers.server import Attendee
+from .answers.topics import TopicState
 from .table import Column, Kind
 
 WITHHELD: Final = "(the token has no right to read it)"

@@ -13,7 +13,8 @@ from typing import Final, Self
 import msgspec
 
 from .aio.client import AsyncClient
-from .answers import Gap, Published, Scheduled
+from .answers.messages import Gap, Published
+from .answers.scheduled import Scheduled
 from .errors import ClientError, MessagesLost, RequestRefused, Unauthorised, Unreachable, Untrusted
 from .publishing import Options
 from .table import Table

@@ -23,7 +23,8 @@ from typing import Final
 import httpx
 import msgspec
 
-from .answers import Gap, Result
+from .answers.jobs import Result
+from .answers.messages import Gap
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_DIGITS: Final = 9  # of a Retry-After: thirty years

@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from .aio.client import AsyncClient
-from .answers import Sample, Session, Stats
+from .answers.access import Session
+from .answers.server import Sample, Stats
 from .attention import Attention, attention
 from .commands import Exit
 from .errors import Unauthorised, Unavailable

@@ -12,7 +12,8 @@ import msgspec
 
 from . import columns
 from .aio.client import AsyncClient
-from .answers import JobState, Message
+from .answers.jobs import JobState
+from .answers.messages import Message
 from .commands import Exit, Server, Terminal, failed, json_line
 from .errors import ClientError, Forbidden, NotFound, Unreachable, not_plainmq
 from .reading import MAX_PAGE

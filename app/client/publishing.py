@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 from uuid import uuid4
 
-from .answers import Published, Scheduled
+from .answers.messages import Published
+from .answers.scheduled import Scheduled
 from .connection import Connection, decoded
 from .wire import Duration, Time, durations, given, topic_path
 

@@ -6,7 +6,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from .answers import Gap, Line, Page
+from .answers.messages import Gap, Line, Page
 from .connection import Connection, decoded
 from .errors import not_plainmq
 from .publishing import BATCH

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .answers import Gap, Message
+from .answers.messages import Gap, Message
 from .bodies import plain
 from .connection import Connection, decoded
 from .errors import ClientError, RequestRefused, Unreachable, not_plainmq

@@ -8,7 +8,8 @@ from typing import Final, Protocol
 import msgspec
 
 from .aio.client import AsyncClient
-from .answers import GroupState, Sample, ServerState, Stats
+from .answers.groups import GroupState
+from .answers.server import Sample, ServerState, Stats
 from .attention import Attention, attention
 from .commands import Server, Terminal, failed
 from .errors import ClientError, Unavailable, Unreachable, not_plainmq

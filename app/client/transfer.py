@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors.wording import in_words
 from .aio.client import AsyncClient
-from .answers import Gap, Line, Message, Published
+from .answers.messages import Gap, Line, Message, Published
 from .commands import Bar, Exit, InputUnreadable, Server, Terminal, failed, opened, read_lines
 from .errors import UNREADABLE, ClientError
 from .reading import number

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from .answers import Gap, Sample
+from .answers.messages import Gap
+from .answers.server import Sample
 from .bodies import plain
 from .connection import Connection, decoded
 from .errors import ClientError, Unavailable, Unreachable, not_plainmq

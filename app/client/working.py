@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from typing import Final, Literal
 
-from .answers import Gap, Job, Jobs, Result, Settled
+from .answers.jobs import Job, Jobs, Result, Settled
+from .answers.messages import Gap
 from .connection import Connection
 from .errors import ClientError, LeaseExpired
 from .wire import Duration, durations, given, topic_path

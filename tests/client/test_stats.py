@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from app import AsyncClient, AsyncStream, Client, RequestRefused, Unreachable
-from app.client.answers import Sample
+from app.client.answers.server import Sample
 from tests.harness import ServerProcess, free_port, start_server
 
 

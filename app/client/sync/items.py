@@ -8,7 +8,8 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from ..answers import Gap, Job
+from ..answers.jobs import Job
+from ..answers.messages import Gap
 from ..errors import Closed, MessagesLost
 from ..feed import Feed
 from ..runners import Runner

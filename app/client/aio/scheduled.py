@@ -1,0 +1,31 @@
+"""Publishes that are not due yet."""
+
+from ..answers.messages import Published
+from ..answers.scheduled import ScheduledPage, ScheduledPublish
+from ..wire import given, scheduled_path
+from .caller import AsyncCaller
+
+
+class AsyncScheduled(AsyncCaller):
+    """Shows, cancels and publishes what has a delay or a time that is not due yet."""
+
+    async def scheduled_page(
+        self, match: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> ScheduledPage:
+        """At most `limit` (1,000) of the publishes with a delay or a time that are not due yet, of all topics or of
+        those that the pattern matches, by their due time. Pass the page's `next` as `after` to read on."""
+        query = given(match=match, after=after, limit=limit)
+        return await self._read(ScheduledPage, "GET", "scheduled", params=query)
+
+    async def scheduled(self, id: str) -> ScheduledPublish:
+        """Raises NotFound; also when it is due."""
+        return await self._read(ScheduledPublish, "GET", scheduled_path(id))
+
+    async def cancel_scheduled(self, id: str) -> None:
+        """Cancel a scheduled publish: it is never published. Raises NotFound; also if a repeated request finds it
+        cancelled."""
+        await self._insist("DELETE", scheduled_path(id))
+
+    async def publish_scheduled(self, id: str) -> Published:
+        """Publish a scheduled publish now. Raises NotFound; also if a repeated request finds it published."""
+        return await self._read(Published, "POST", scheduled_path(id, "publish"))

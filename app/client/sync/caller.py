@@ -1,0 +1,26 @@
+# Made from app/client/aio/caller.py by `python -m tests.client.generate_sync`: change that.
+
+"""How the methods of a client ask the server."""
+
+from functools import partial
+from typing import Any, TypeVar
+
+from ..connection import Connection
+from ..runners import Runner
+
+T = TypeVar("T")
+
+
+class Caller:
+    """The part of a client that all its methods share."""
+
+    _connection: Connection
+    _runner: Runner
+
+    def _read(self, kind: type[T], method: str, path: str, **request: Any) -> T:
+        """Send a request until it is answered, and decode its answer."""
+        return self._runner.run(partial(self._connection.read, kind, method, path, **request))
+
+    def _insist(self, method: str, path: str, **request: Any) -> None:
+        """Send a request until it is answered."""
+        self._runner.run(partial(self._connection.insist, method, path, **request))
