@@ -76,7 +76,7 @@ async def read_from_earliest(topics: int, messages: int, name: str, encoder: Enc
             await node.publish([Draft(Envelope(f"t.{n % topics}"), [b"x" * 64])])
         sink = CountingSink()
         topic_filter = TopicFilter([name])
-        selected = sum(info.state.messages for info in (await node.topics(ListQuery(topic_filter))).items)
+        selected = sum(info.state.messages for info in (await node.directory.topics(ListQuery(topic_filter))).items)
         begin = time.process_time()
         node.subscribe(topic_filter, encoder, sink).start(EARLIEST)
         while sink.events < selected:  # noqa: ASYNC110  (each turn of the loop writes a page)

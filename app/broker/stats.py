@@ -12,10 +12,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ..errors import PlainmqError
 from ..log.totals import Totals
 from ..messages.message import rfc3339
-from ..storage.engine import Engine
+from ..storage.engine import Queries
 from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
 
@@ -58,7 +57,7 @@ class Sample(msgspec.Struct, frozen=True):
 class StatsSource(Protocol):
     """The broker, as statistics see it."""
 
-    engine: Engine
+    log: Queries
     counters: Counters
     loop_lag: LoopLag
 
@@ -66,6 +65,8 @@ class StatsSource(Protocol):
     def published(self) -> int: ...
 
     def subscribers(self) -> dict[str, int]: ...
+
+    async def totals(self) -> Totals | None: ...
 
 
 class Watcher(Protocol):
@@ -158,9 +159,8 @@ class Stats:
             self._readings.append(reading)
 
     async def _take(self) -> tuple[Sample, Reading] | None:
-        try:
-            totals = await self._source.engine.totals()
-        except PlainmqError:  # the engine cannot be asked now
+        totals = await self._source.totals()
+        if totals is None:
             return None
         reading = self._read(totals)
         before = next((old for old in reversed(self._readings) if reading.at - old.at >= LEAST), reading)
@@ -168,7 +168,7 @@ class Stats:
 
     def _read(self, totals: Totals) -> Reading:
         source = self._source
-        commits = source.engine.commits
+        commits = source.log.commits
         return Reading(
             self._loop.time(), source.published, source.counters.delivered, totals.acked,
             source.counters.refusals.total(), commits.buckets()[-1][1], commits.sum,
@@ -201,5 +201,5 @@ class Stats:
             commit_time=round((now.commit_seconds - before.commit_seconds) / commits, 6) if commits else None,
             evicted=counters.evicted,
             gaps=counters.gaps,
-            engine_failures=source.engine.failures,
+            engine_failures=source.log.failures,
         )

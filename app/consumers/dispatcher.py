@@ -9,8 +9,9 @@ from typing import Final, Protocol
 
 from ..errors import Draining, LogFull, NotFound
 from ..fanout.presence import Presence
+from ..fanout.sink import BURST
 from ..messages.lease import Action, Lease, LeaseId, Outcome, lease_id
-from ..storage.engine import BURST, PAGE_BYTES, Engine
+from ..storage.engine import PAGE_BYTES, Engine
 
 GROUP_DELETED: Final = "deleted"
 _GROUP_GONE: Final = (Draining, NotFound)  # there is no group to return leases to

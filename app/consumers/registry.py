@@ -7,6 +7,7 @@ from functools import partial
 from ..errors import NotFound
 from ..fanout.encoder import LeaseEncoder
 from ..fanout.sink import Sink
+from ..limits.admission import Admission
 from ..limits.buffered_bytes import OutboundBudget
 from ..messages.lease import Lease, LeaseId, lease_id
 from ..storage.engine import Engine
@@ -21,12 +22,11 @@ class ConsumerRegistry:
 
     def __init__(
         self, engine: Engine, loop: AbstractEventLoop, stall_timeout: float, report: Report, counters: Counters, *,
-        outbound: OutboundBudget, on_leave: Callable[[str | None], None] = lambda _client: None,
+        outbound: OutboundBudget, admission: Admission,
     ) -> None:  # fmt: skip
-        """`on_leave` is called with the client of each consumer that leaves."""
         self.loop = loop
         self.outbound = outbound
-        self._on_leave = on_leave
+        self._admission = admission
         self.stall_timeout = stall_timeout
         self.counters = counters
         self._engine = engine
@@ -38,7 +38,9 @@ class ConsumerRegistry:
         self, topic: str, group: str, count: int, seconds: float, lease: float | None, *, client: str | None = None,
         holder: str = "",
     ) -> list[Lease]:  # fmt: skip
-        """Lease at most `count` messages: those that are ready, or the first within that time. Raises NotFound."""
+        """Lease at most `count` messages: those that are ready, or the first within that time. Raises NotFound,
+        Draining, SubscriberLimit."""
+        self._admission.take_slots(client)
         dispatcher = self._dispatcher(topic, group)
         pull_request = PullRequest(dispatcher, count, lease, client, holder)
         self._register(dispatcher, pull_request)
@@ -58,7 +60,9 @@ class ConsumerRegistry:
         self, topic: str, group: str, encoder: LeaseEncoder, sink: Sink, *, credit: int, lease: float | None,
         max_age: float, client: str | None = None, holder: str = "",
     ) -> PushConsumer:  # fmt: skip
-        """A push consumer that is counted from now on. Its start() begins to hand out."""
+        """A push consumer that is counted from now on. Its start() begins to hand out. Raises Draining,
+        SubscriberLimit."""
+        self._admission.take_slots(client)
         dispatcher = self._dispatcher(topic, group)
         expires = self.loop.time() + max_age
         consumer = PushConsumer(
@@ -84,7 +88,7 @@ class ConsumerRegistry:
         """The consumer takes no more leases."""
         dispatcher.remove(consumer)
         self.consumers -= 1
-        self._on_leave(consumer.client)
+        self._admission.release_slots(consumer.client)
         if not dispatcher.consumers:
             self._dispatchers.pop((dispatcher.topic, dispatcher.group), None)
 

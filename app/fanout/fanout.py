@@ -11,7 +11,9 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from ..limits.admission import Admission
 from ..limits.buffered_bytes import OutboundBudget
+from ..limits.quotas import slots_for
 from ..log.run import Run
 from ..messages.message import ONE, Message
 from ..messages.topic import TopicFilter
@@ -31,17 +33,15 @@ class Fanout:
 
     def __init__(
         self, source: Source, loop: AbstractEventLoop, stall_timeout: float, counters: Counters,
-        outbound: OutboundBudget, *, coalesce: float = 0.0,
-        on_leave: Callable[[str | None, int], None] = lambda _client, _places: None,
+        outbound: OutboundBudget, *, admission: Admission, coalesce: float = 0.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        """`coalesce`: the longest that a batch waits for more messages, in seconds. `on_leave` is called for each
-        subscriber that leaves, with its client and the slots it took. `clock`: monotonic, in seconds."""
+        """`coalesce`: the longest that a batch waits for more messages, in seconds. `clock`: monotonic, in seconds."""
         self.source = source
         self.loop = loop
         self.outbound = outbound
         self.transit = Transit(source, loop, stall_timeout, counters, self.offer_unclaimed)
-        self._on_leave = on_leave
+        self._admission = admission
         self._clock = clock
         self._coalesce = coalesce
         self.stall_timeout = stall_timeout
@@ -49,7 +49,6 @@ class Fanout:
         self.head = (
             0  # seq of the last message delivered: the position of live subscribers once the batches are written
         )
-        self.slots = 0  # that subscribers take (app/limits/quotas.py)
         self._index = SubscriptionIndex()
         self._cohorts: dict[tuple[TopicFilter, Encoder], Cohort] = {}
         self._dirty: list[Cohort] = []  # those with a batch to write
@@ -62,13 +61,13 @@ class Fanout:
         *, client: str | None = None, who: str = "",
     ) -> Subscriber:  # fmt: skip
         """A subscriber that is counted from now on. Its start() begins to write. It ends after `limit` messages. `who`:
-        its name for people."""
+        its name for people. Raises Draining, SubscriberLimit."""
+        self._admission.take_slots(client, slots_for(topic_filter.memory))
         cohort = self._cohorts.get((topic_filter, encoder)) if limit is None else None
         if cohort is None:
             cohort = self._cohort(topic_filter, encoder, limit)
         subscriber = Subscriber(self, cohort, sink, self.loop.time() + max_age, client=client, who=who)
         cohort.catching_up.add(subscriber)
-        self.slots += cohort.slots
         return subscriber
 
     def _cohort(self, topic_filter: TopicFilter, encoder: Encoder, limit: int | None) -> Cohort:
@@ -85,8 +84,7 @@ class Fanout:
         cohort = subscriber.cohort
         cohort.live.pop(subscriber, None)
         cohort.catching_up.discard(subscriber)
-        self.slots -= cohort.slots
-        self._on_leave(subscriber.client, cohort.slots)
+        self._admission.release_slots(subscriber.client, cohort.slots)
         if not len(cohort):
             self._index.discard(cohort)
             if self._cohorts.get((cohort.topic_filter, cohort.encoder)) is cohort:

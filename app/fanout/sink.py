@@ -1,8 +1,10 @@
 """A sink: where a subscription's bytes go. Each endpoint has its own."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..net.progress import Progress
+
+BURST: Final = 256 << 10  # bytes of bodies in one write: enough for throughput, short for the others
 
 
 class Sink(Protocol):

@@ -29,7 +29,7 @@ from ..telemetry.counters import Counters
 from .cohort import SINK_FAILED, Cohort
 from .encoder import Encoder
 from .presence import arrive
-from .sink import Sink
+from .sink import BURST, Sink
 from .transit import Claims, Transit
 
 T = TypeVar("T")
@@ -38,8 +38,7 @@ T = TypeVar("T")
 class Source(Claims, Protocol):
     """The log as subscribers see it. The memory engine returns futures that are already done."""
 
-    @property
-    def epoch(self) -> str: ...
+    epoch: str
 
     def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
         """True if an unclaimed message of `delivery=one` may be stored: then even a subscriber that starts at the head
@@ -48,10 +47,10 @@ class Source(Claims, Protocol):
 
     def locate(self, topic_filter: TopicFilter, start: Start) -> Future[Cursor]: ...
 
-    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, limit: int, take: bool) -> Future[Page]:
-        """One page of the log, of at most `limit` messages. All of them are delivered before the future's callbacks
-        run; if the page reaches the head of the log, nothing else is. With `take`, the page also claims unclaimed
-        messages of `delivery=one`."""
+    def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> Future[Page]:
+        """One page of the log, of at most `limit` messages and about `nbytes` bytes of bodies. All of them are
+        delivered before the future's callbacks run; if the page reaches the head of the log, nothing else is. With
+        `take`, the page also claims unclaimed messages of `delivery=one`."""
         ...
 
 
@@ -244,9 +243,10 @@ class Subscriber:
         if self._cursor is not None and not (self._reading or self.paused or self.closed):
             self._reading, self.read_again = True, False
             cohort, context = self.cohort, self._context
-            page = context.source.read_on(
-                cohort.topic_filter, self._cursor, limit=cohort.page_limit, take=cohort.encoder.is_subscriber
-            )
+            page = context.source.read(
+                cohort.topic_filter, self._cursor, limit=cohort.page_limit, nbytes=BURST,
+                take=cohort.encoder.is_subscriber,
+            )  # fmt: skip
             self._when_read(page, self._write_page if self._first_page is None else self._on_first_page)
 
     def _on_first_page(self, page: Page) -> None:

@@ -47,7 +47,7 @@ def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
 
 def _of_clients(settings: Settings, counts_connections: bool, broker: Broker) -> Iterator[LimitInUse]:
     connections = broker.counters.connections
-    yield LimitInUse("subscribers", broker.slots, settings.max_subscribers, "count", "max_subscribers")
+    yield LimitInUse("subscribers", broker.admission.slots, settings.max_subscribers, "count", "max_subscribers")
     if counts_connections:
         http = connections.get("http", 0)
         yield LimitInUse("HTTP connections", http, settings.max_http_clients, "count", "max_http_clients")

@@ -124,8 +124,8 @@ def _started(run: Running, sock: socket.socket, connections: int, settings: Sett
         line_tls=settings.tcp_tls == "on",
         needs_token=not run.authenticator.open,
         tokens=run.authenticator.tokens,
-        durability=run.broker.engine.durability,
-        epoch=run.broker.epoch,
+        durability=run.broker.log.durability,
+        epoch=run.broker.log.epoch,
         connections=connections,
         memory=[*budget.lines(settings, budget.available())],
     )

@@ -68,7 +68,7 @@ class Server(uvicorn.Server):
         shed_slow_clients(connections, self._unsent)
 
     def _drain(self) -> None:
-        if not self._broker.draining:
+        if not self._broker.admission.draining:
             log_event(
                 "draining", connections=len(self.server_state.connections), subscribers=self._broker.subscribers()
             )

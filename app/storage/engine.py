@@ -30,22 +30,20 @@ from ..telemetry.histogram import Histogram
 T = TypeVar("T")
 
 PAGE_BYTES: Final = 1 << 20  # of bodies in one page or pull that a client requests
-BURST: Final = 256 << 10  # of bodies in one write to a subscriber: enough for throughput, short for the others
 
 Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
 """Delivers messages in log order. Returns the number of receivers by seq, without messages that have none. A message of
 `delivery=one` that has a receiver is resolved later, by taken() or give_back(). Raises nothing."""
 
 
-class Engine(ABC):
+class Queries(ABC):
+    """The log as anybody may ask it: nothing changes."""
+
     durability: str
     """What a receipt promises: `memory`, `disk` or `disk:relaxed`."""
 
     epoch: str
     """The first half of the log's ids. It changes whenever a confirmed message may have been lost."""
-
-    head: int = 0
-    """The newest seq when the log was opened. All later messages are delivered."""
 
     commits: Histogram
     """The duration of each transaction on the disk; empty for an engine without a disk."""
@@ -59,6 +57,91 @@ class Engine(ABC):
     def failures(self) -> int:
         """How often storing has failed."""
         return 0
+
+    @abstractmethod
+    def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:
+        """A page of the delayed publishes, by their due time. Fails with OptionInvalid."""
+
+    @abstractmethod
+    def scheduled(self, id: ScheduledId) -> Future[ScheduledPublish]:
+        """Fails with NotFound."""
+
+    @abstractmethod
+    def totals(self) -> Future[Totals]:
+        """What the log holds."""
+
+    @abstractmethod
+    def jobs(self, query: JobQuery) -> Future[JobPage]:
+        """A page of a group's messages in one state; nothing is taken. Fails with NotFound."""
+
+
+class Changes(ABC):
+    """Changes of topics, delayed publishes and groups: a server that is stopping refuses them."""
+
+    @abstractmethod
+    def cancel_scheduled(self, id: ScheduledId) -> Future[None]:
+        """Fails with NotFound."""
+
+    @abstractmethod
+    def publish_scheduled(self, id: ScheduledId) -> Future[Receipt]:
+        """Publish at once what is scheduled. Fails with NotFound, MessageTooLarge or LogFull."""
+
+    @abstractmethod
+    def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
+        """Change fields of a topic's Retention. A topic that does not exist is made. Fails with TopicLimit."""
+
+    @abstractmethod
+    def pause(self, name: str, paused: bool) -> Future[None]:
+        """Refuse publishes to the topic with TopicPaused, or accept them again. Fails with NotFound."""
+
+    @abstractmethod
+    def drop(self, name: str) -> Future[None]:
+        """Delete a topic, its messages and its groups. A subscriber that resumes there gets a gap. Fails with
+        NotFound."""
+
+    @abstractmethod
+    def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
+        """Delete the messages of a topic that are before a position, as written and as parsed (None: all), also those
+        that groups hold; its settings and its groups stay. The result is their number. A subscriber that resumes there
+        gets a gap. Fails with NotFound or OptionInvalid."""
+
+    @abstractmethod
+    def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
+        """Make sure that the group exists; with `make`, it and its topic are made if need be, and it begins at the
+        earliest message. The result is the gap before its first message, until it has handed something out. Fails with
+        NotFound, TopicLimit, GroupLimit, LogFull or OptionInvalid."""
+
+    @abstractmethod
+    def configure_group(
+        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,
+        make: bool = True,
+    ) -> Future[None]:  # fmt: skip
+        """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
+        written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, TopicLimit,
+        GroupLimit or LogFull."""
+
+    @abstractmethod
+    def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
+        """Return dead letters to their group: those with these ids that are there, all or none; or all that there are
+        (None), as far as there is room. Fails with NotFound, LogFull or MessageTooLarge; then none has returned."""
+
+    @abstractmethod
+    def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
+        """Hand out exactly the messages after a position (as written, and as parsed) from now on. What is leased or
+        delayed after it stays so. Fails with NotFound, OptionInvalid or LogFull."""
+
+    @abstractmethod
+    def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
+        """While a group is paused it hands out nothing, also after a restart. Fails with NotFound."""
+
+    @abstractmethod
+    def drop_group(self, topic: str, group: str) -> Future[None]:
+        """Delete a group and its leases. Fails with NotFound."""
+
+
+class Engine(Queries, Changes):
+    head: int = 0
+    """The newest seq when the log was opened. All later messages are delivered."""
 
     @abstractmethod
     async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
@@ -78,22 +161,6 @@ class Engine(ABC):
         """Accept drafts for one topic, without keys and delays. If they cannot all be accepted, each is tried by
         itself, and the result has one outcome per draft. Later requests come after them either way. Fails if all have
         the same error."""
-
-    @abstractmethod
-    def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:
-        """A page of the delayed publishes, by their due time. Fails with OptionInvalid."""
-
-    @abstractmethod
-    def scheduled(self, id: ScheduledId) -> Future[ScheduledPublish]:
-        """Fails with NotFound."""
-
-    @abstractmethod
-    def cancel_scheduled(self, id: ScheduledId) -> Future[None]:
-        """Fails with NotFound."""
-
-    @abstractmethod
-    def publish_scheduled(self, id: ScheduledId) -> Future[Receipt]:
-        """Publish at once what is scheduled. Fails with NotFound, MessageTooLarge or LogFull."""
 
     @abstractmethod
     def caught_up(self) -> Future[None]:
@@ -139,36 +206,7 @@ class Engine(ABC):
     def topic(self, name: str) -> Future[TopicState]:
         """Fails with NotFound."""
 
-    @abstractmethod
-    def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
-        """Change fields of a topic's Retention. A topic that does not exist is made. Fails with TopicLimit."""
-
-    @abstractmethod
-    def pause(self, name: str, paused: bool) -> Future[None]:
-        """Refuse publishes to the topic with TopicPaused, or accept them again. Fails with NotFound."""
-
-    @abstractmethod
-    def drop(self, name: str) -> Future[None]:
-        """Delete a topic, its messages and its groups. A subscriber that resumes there gets a gap. Fails with
-        NotFound."""
-
-    @abstractmethod
-    def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
-        """Delete the messages of a topic that are before a position, as written and as parsed (None: all), also those
-        that groups hold; its settings and its groups stay. The result is their number. A subscriber that resumes there
-        gets a gap. Fails with NotFound or OptionInvalid."""
-
-    @abstractmethod
-    def totals(self) -> Future[Totals]:
-        """What the log holds."""
-
     # Consumer groups (app/log/groups/group.py)
-
-    @abstractmethod
-    def join(self, topic: str, group: str, make: bool = True) -> Future[Gap | None]:
-        """Make sure that the group exists; with `make`, it and its topic are made if need be, and it begins at the
-        earliest message. The result is the gap before its first message, until it has handed something out. Fails with
-        NotFound, TopicLimit, GroupLimit, LogFull or OptionInvalid."""
 
     @abstractmethod
     def claim(
@@ -188,39 +226,8 @@ class Engine(ABC):
         group's ack_timeout). `reason`: why the work failed, for people. Fails with NotFound."""
 
     @abstractmethod
-    def jobs(self, query: JobQuery) -> Future[JobPage]:
-        """A page of a group's messages in one state; nothing is taken. Fails with NotFound."""
-
-    @abstractmethod
     def group(self, topic: str, group: str) -> Future[GroupState]:
         """Fails with NotFound."""
-
-    @abstractmethod
-    def configure_group(
-        self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,
-        make: bool = True,
-    ) -> Future[None]:  # fmt: skip
-        """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
-        written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, TopicLimit,
-        GroupLimit or LogFull."""
-
-    @abstractmethod
-    def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
-        """Return dead letters to their group: those with these ids that are there, all or none; or all that there are
-        (None), as far as there is room. Fails with NotFound, LogFull or MessageTooLarge; then none has returned."""
-
-    @abstractmethod
-    def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
-        """Hand out exactly the messages after a position (as written, and as parsed) from now on. What is leased or
-        delayed after it stays so. Fails with NotFound, OptionInvalid or LogFull."""
-
-    @abstractmethod
-    def pause_group(self, topic: str, group: str, paused: bool) -> Future[None]:
-        """While a group is paused it hands out nothing, also after a restart. Fails with NotFound."""
-
-    @abstractmethod
-    def drop_group(self, topic: str, group: str) -> Future[None]:
-        """Delete a group and its leases. Fails with NotFound."""
 
 
 def done(value: T) -> Future[T]:

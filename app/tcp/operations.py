@@ -21,7 +21,7 @@ LONGEST: Final = 200  # characters of a body that are shown
 
 
 async def _jobs(broker: Broker, grant: Grant, command: Jobs) -> str:
-    page = await broker.jobs(JobQuery(command.topic, command.group, command.state, 0, MOST))
+    page = await broker.log.jobs(JobQuery(command.topic, command.group, command.state, 0, MOST))
     more = " and more" if page.next else ""
     return "\n".join([f"jobs={len(page.jobs)}{more}", *(_line(job, grant) for job in page.jobs)])
 
@@ -57,30 +57,30 @@ async def _settle(broker: Broker, command: Release | Skip, action: Action) -> st
 
 
 async def _redrive(broker: Broker, grant: Grant, command: Redrive) -> str:
-    place = (await broker.group(command.topic, command.group)).state.settings.dead_letter
+    place = (await broker.directory.group(command.topic, command.group)).state.settings.dead_letter
     authorise(grant, (Right.ADMIN,), place)
-    result = await broker.redrive(RedriveTarget(command.topic, command.group, place), command.ids)
+    result = await broker.changes.redrive(RedriveTarget(command.topic, command.group, place), command.ids)
     return f"redriven={len(result.seqs)} left={result.left}"
 
 
 async def _seek(broker: Broker, _grant: Grant, command: Seek) -> str:
-    await broker.seek(command.topic, command.group, command.to)
-    state = (await broker.group(command.topic, command.group)).state
+    await broker.changes.seek(command.topic, command.group, command.to)
+    state = (await broker.directory.group(command.topic, command.group)).state
     return f"position={state.position} ready={state.ready}"
 
 
 async def _pause(broker: Broker, _grant: Grant, command: Pause) -> str:
     if command.group is None:
-        await broker.pause(command.topic, command.paused)
+        await broker.changes.pause(command.topic, command.paused)
     else:
-        await broker.pause_group(command.topic, command.group, command.paused)
+        await broker.changes.pause_group(command.topic, command.group, command.paused)
     return "paused" if command.paused else "resumed"
 
 
 async def _purge(broker: Broker, _grant: Grant, command: Purge) -> str:
     if command.before is not None and not isinstance(command.before[1], (After, Since, Ago)):
         raise OptionInvalid(f"{command.before[0][:60]!a}: expected an id, a time or a duration such as 10m")
-    return f"purged={await broker.purge(command.topic, command.before)}"
+    return f"purged={await broker.changes.purge(command.topic, command.before)}"
 
 
 OPERATIONS: Final[Mapping[type[Command], Callable[[Broker, Grant, Any], Awaitable[str]]]] = {

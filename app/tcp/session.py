@@ -251,7 +251,7 @@ class LineSession(Session):
         subscriber.begin()
 
     def _work(self, dialect: Dialect, command: Work) -> None:
-        joined = self._broker.join(command.topic, command.group, self._grant.may_make_group(command.topic))
+        joined = self._broker.changes.join(command.topic, command.group, self._grant.may_make_group(command.topic))
         self._reply(dialect, joined, partial(self._start_consumer, dialect, command))
         self._connection.wait_for_replies()
 
@@ -282,7 +282,7 @@ class LineSession(Session):
         self._write(dialect.success(f"unsubscribed from {command.topic}{group}"))
 
     def _topics(self, dialect: Dialect, _command: Topics) -> None:
-        topics = get_running_loop().create_task(self._broker.topics())
+        topics = get_running_loop().create_task(self._broker.directory.topics())
         self._reply(dialect, topics, lambda page: dialect.success(describe(page.items)))
         self._connection.wait_for_replies()
 

@@ -13,18 +13,20 @@ STALL: Final = 0.5  # seconds late from which on the lag is logged: clients noti
 
 
 class LoopLag:
-    """Measures from its construction until stop()."""
+    """Measures from start() until stop()."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.delays = Histogram()
         self.latest = 0.0  # seconds, of the last beat
+
+    def start(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
-        self._start()
+        self._await_beat()
 
     def stop(self) -> None:
         self._timer.cancel()
 
-    def _start(self) -> None:
+    def _await_beat(self) -> None:
         self._due = monotonic() + BEAT
         self._timer: TimerHandle = self._loop.call_later(BEAT, self._beat)
 
@@ -34,4 +36,4 @@ class LoopLag:
         self.latest = delay
         if delay > STALL:
             log_event("the event loop stalled", WARNING, seconds=delay)
-        self._start()
+        self._await_beat()

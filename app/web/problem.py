@@ -112,7 +112,7 @@ async def refuse(request: Request, error: Exception) -> Response:
     request.app.state.broker.counters.refusals[error.code] += 1
     if isinstance(error, (NotFound, TopicInvalid, OptionUnknown)):
         error = type(error)(f"{error}{_hint(request)}")
-    pressure = request.app.state.broker.pressure if isinstance(error, Draining) else 1.0
+    pressure = request.app.state.broker.admission.pressure if isinstance(error, Draining) else 1.0
     return response_to(error, "text/event-stream" in request.headers.get("accept", ""), pressure, resume_id_of(request))
 
 

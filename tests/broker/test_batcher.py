@@ -103,7 +103,7 @@ async def test_batches_and_single_messages_are_told_where_theirs_begin(engine: E
 
 async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine) -> None:
     async with Broker(engine) as broker:
-        await broker.configure("a", {"max_bytes": 10})
+        await broker.changes.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", *bodies) for bodies in (["one"], ["two", "x" * 11], ["three", "four"])]
         first, second, third = await answers(broker, publishers)
         assert isinstance(second, MessageTooLarge)
@@ -112,7 +112,7 @@ async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine
 
 async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
     async with Broker(engine) as broker:
-        await broker.configure("a", {"max_bytes": 10})
+        await broker.changes.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
         first, second, third = await answers(broker, publishers)
         assert isinstance(second, MessageTooLarge)
@@ -133,7 +133,7 @@ async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine
 
 async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_asked_later(engine: Engine) -> None:
     async with Broker(engine) as broker:
-        await broker.configure("a", {"max_bytes": 10})
+        await broker.changes.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
         for publisher in publishers:
             broker.batcher.add(publisher)
@@ -155,7 +155,7 @@ async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> No
 
 
 def _id(broker: Broker, seq: int) -> Id:
-    return Id(broker.epoch, seq)
+    return Id(broker.log.epoch, seq)
 
 
 async def test_many_topics_are_published_in_several_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ A test that asks for a race runs once for each turn of the event loop at which t
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
 
 import pytest
 
@@ -34,7 +35,7 @@ def broker(request: pytest.FixtureRequest) -> Make:
     @asynccontextmanager
     async def make() -> AsyncIterator[Broker]:
         async with Broker(engine(Limits(), Clock()), max_subscribers=4) as broker:
-            await broker.configure_group("a", "g", {"max_deliveries": 3}, make=True)
+            await broker.changes.configure_group("a", "g", {"max_deliveries": 3}, make=True)
             yield broker
 
     return make
@@ -71,7 +72,7 @@ def start(broker: Broker, socket: WorkSocket, credit: int = 1) -> PushConsumer:
 
 async def stages(broker: Broker) -> tuple[int, int, int, int]:
     """Ready, leased, delayed; and how many workers there are."""
-    info = await broker.group("a", "g")
+    info = await broker.directory.group("a", "g")
     return info.state.ready, info.state.leased, info.state.delayed, info.workers
 
 
@@ -158,7 +159,7 @@ async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Ma
             assert [lease.attempt for lease in leases] == [1] * len(leases)
             await turns()
             assert await stages(it) == (1 - len(leases), len(leases), 0, 0), moment
-            lost = await it.engine.claim("a", "g", count=1, nbytes=1, seconds=None)
+            lost = await cast(Engine, it.log).claim("a", "g", count=1, nbytes=1, seconds=None)
             assert [lease.attempt for lease in lost] == [1] * (1 - len(leases)), moment
 
 
@@ -274,7 +275,7 @@ async def test_who_waits_for_a_deleted_group_is_told(broker: Make) -> None:
         await turns()
         task = pull(it)
         await turns()
-        await it.drop_group("a", "g")
+        await it.changes.drop_group("a", "g")
         with pytest.raises(NotFound):
             await task
         assert socket.ends == ["deleted"]
@@ -314,7 +315,7 @@ async def test_seats_are_given_back(broker: Make) -> None:
 async def test_a_worker_waits_while_there_is_no_memory_for_another_lease(engine: str) -> None:
     limits = Limits(memory_bytes=GROUP_COST + 2 * JOB_COST)
     async with Broker(ENGINES[engine](limits, Clock())) as broker:
-        await broker.configure_group("a", "g", {}, make=True)
+        await broker.changes.configure_group("a", "g", {}, make=True)
         await publish(broker, "1", "2", "3")
         start(broker, socket := WorkSocket(), credit=9)
         await turns()

@@ -54,11 +54,12 @@ async def costs_nothing(engine: Engine) -> None:
 
 
 async def test_messages_in_memory_are_not_looked_at_for_garbage() -> None:
-    async with Broker(MemoryEngine(LIMITS, Clock()), max_subscribers=1) as broker:
-        await costs_nothing(broker.engine)
+    engine = MemoryEngine(LIMITS, Clock())
+    async with Broker(engine, max_subscribers=1):
+        await costs_nothing(engine)
 
 
 async def test_messages_that_are_remembered_of_a_file_are_not_looked_at_for_garbage(tmp_path: Path) -> None:
     engine = SqliteEngine(LIMITS, Clock(), tmp_path / "log.db", "relaxed")
-    async with Broker(engine, max_subscribers=1) as broker:
-        await costs_nothing(broker.engine)
+    async with Broker(engine, max_subscribers=1):
+        await costs_nothing(engine)

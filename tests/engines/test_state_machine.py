@@ -25,7 +25,6 @@ from app.broker.broker import Broker, Timing
 from app.consumers.push import PushConsumer
 from app.errors import LogFull, NotFound, OptionInvalid, TopicPaused
 from app.fanout.subscriber import Subscriber
-from app.log.directory import ListQuery
 from app.log.groups import choice
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobPage, JobQuery
@@ -225,7 +224,7 @@ class Machine(RuleBasedStateMachine):
                 before, asked = asked, self.questions
                 for _ in range(TURNS // QUESTIONS):
                     await asyncio.sleep(0)
-                await self.broker.engine.topics(ListQuery())  # what was asked before has been answered
+                await self.broker.directory.topics()  # what was asked before has been answered
                 if before == asked == self.questions:
                     return
 
@@ -304,7 +303,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel_scheduled(self, data: st.DataObject) -> None:
         id = data.draw(st.sampled_from(sorted(self.model.scheduled)))
-        self.call(self.broker.cancel_scheduled, parse_scheduled_id(id))
+        self.call(self.broker.changes.cancel_scheduled, parse_scheduled_id(id))
         del self.model.scheduled[id]
 
     @precondition(lambda self: self.model.scheduled)
@@ -314,10 +313,10 @@ class Machine(RuleBasedStateMachine):
         one, model = self.model.scheduled[id], self.model
         if model.refuses(one.topic, 1):
             with pytest.raises(LogFull):
-                self.call(self.broker.publish_scheduled, parse_scheduled_id(id))
+                self.call(self.broker.changes.publish_scheduled, parse_scheduled_id(id))
             return
         del model.scheduled[id]
-        self.call(self.broker.publish_scheduled, parse_scheduled_id(id))
+        self.call(self.broker.changes.publish_scheduled, parse_scheduled_id(id))
         self.settle()
         if candidates := model.hand_out(model.append(one.topic, one.body, one.for_one, retain=True, ttl=one.ttl)):
             takers = [n for n in candidates if one.body in self.live[n][1].got]
@@ -327,7 +326,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_scheduled_is_what_was_neither_published_nor_cancelled(self) -> None:
-        page = self.run(answered(self.broker.schedule, None, None, 1_000))
+        page = self.run(answered(self.broker.log.schedule, None, None, 1_000))
         assert [(str(one.id), one.first.envelope.topic, one.first.bodies[0].decode()) for one in page.publishes] == [
             (id, one.topic, one.body) for id, one in self.model.scheduled.items()
         ]
@@ -335,10 +334,10 @@ class Machine(RuleBasedStateMachine):
     @rule(topic=st.sampled_from(TOPICS))
     def topic_is_paused_and_resumed(self, topic: str) -> None:
         if topic in self.model.topics():
-            self.call(self.broker.pause, topic, True)
+            self.call(self.broker.changes.pause, topic, True)
             with pytest.raises(TopicPaused):
                 self.run(self.published([draft(topic, b"never")]))
-            self.call(self.broker.pause, topic, False)
+            self.call(self.broker.changes.pause, topic, False)
 
     async def published(self, drafts: list[Draft]) -> None:
         await self.broker.publish(drafts)
@@ -346,7 +345,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=readers, names=st.sampled_from(SELECTIONS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
         topic_filter, model, n = TopicFilter(names), self.model, next(self.names)
-        epoch, lost = self.broker.engine.epoch, model.lost(topic_filter)
+        epoch, lost = self.broker.log.epoch, model.lost(topic_filter)
         place, ahead, last = data.draw(st.tuples(st.integers(0, model.head), st.integers(1, 9), st.integers(0, 6)))
         starts: dict[str, tuple[Start, int, int, str | None]] = {
             "latest": (LATEST, model.head, 0, None),
@@ -413,13 +412,13 @@ class Machine(RuleBasedStateMachine):
         self.clock.now += seconds
         self.model.pass_time(seconds)
         with suppress(NotFound):  # any question about a group makes the log do what is due
-            self.run(self.broker.group("nobody", "there"))
+            self.run(self.broker.directory.group("nobody", "there"))
 
     @precondition(some_history)
     @rule(topic=st.sampled_from(TOPICS))
     def topic_is_deleted(self, topic: str) -> None:
         if topic in self.model.topics():
-            self.call(self.broker.drop, topic)
+            self.call(self.broker.changes.drop, topic)
             groups = self.model.of(topic)
             self.model.drop(topic)
             self.dismiss(groups)
@@ -430,14 +429,14 @@ class Machine(RuleBasedStateMachine):
         """`before`: so many messages from the newest one on stay."""
         if topic in self.model.topics():
             end = self.model.head if before is None else max(self.model.head - before, 0)
-            place = None if before is None else ("an id", After(Id(self.broker.epoch, end + 1)))
+            place = None if before is None else ("an id", After(Id(self.broker.log.epoch, end + 1)))
             if place and end == self.model.head:
                 place = None
             assert self.run(self.purged(topic, place)) == self.model.purge(topic, end)
             self.deal()
 
     async def purged(self, topic: str, before: tuple[str, Start] | None) -> int:
-        return await self.broker.purge(topic, before)
+        return await self.broker.changes.purge(topic, before)
 
     # Groups
 
@@ -458,12 +457,12 @@ class Machine(RuleBasedStateMachine):
             return
         changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
         cursor = min(place, self.model.head)
-        start = None if group else ("an id", After(Id(self.broker.epoch, cursor)))
+        start = None if group else ("an id", After(Id(self.broker.log.epoch, cursor)))
         if self.model.leads_back(topic, dead_letter):
             with pytest.raises(OptionInvalid):
-                self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
+                self.call(partial(self.broker.changes.configure_group, make=True), topic, name, changes, start)
             return
-        self.call(partial(self.broker.configure_group, make=True), topic, name, changes, start)
+        self.call(partial(self.broker.changes.configure_group, make=True), topic, name, changes, start)
         if group is None:
             self.model.groups[topic, name] = ModelGroup(
                 topic, name, dead_letter, cursor, ack_timeout, most, self.model.lost(TopicFilter([topic])) > cursor
@@ -475,7 +474,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete_group(self, data: st.DataObject) -> None:
         group = self.any_group(data)
-        self.call(self.broker.drop_group, group.topic, group.name)
+        self.call(self.broker.changes.drop_group, group.topic, group.name)
         self.model.drop_group(group)
         self.dismiss([group])
 
@@ -512,7 +511,7 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         group = self.any_group(data)
         seq = data.draw(st.integers(0, self.model.head + 1))
-        epoch = self.old_epochs[-1] if old and seq % 4 == 0 else self.broker.epoch
+        epoch = self.old_epochs[-1] if old and seq % 4 == 0 else self.broker.log.epoch
         self.settled(group, action, LeaseId(Id(epoch, seq), attempt), seconds)
 
     @precondition(some_lease)
@@ -523,14 +522,14 @@ class Machine(RuleBasedStateMachine):
         leases = [(group, work) for group in self.model.groups.values() for work in group.staged("leased")]
         group, work = data.draw(st.sampled_from(leases))
         seconds = seconds if seconds or action is Action.NACK else None
-        self.settled(group, action, LeaseId(Id(self.broker.epoch, work.seq), work.attempt), seconds)
+        self.settled(group, action, LeaseId(Id(self.broker.log.epoch, work.seq), work.attempt), seconds)
 
     def settled(self, group: ModelGroup, action: Action, id: LeaseId, seconds: float | None) -> None:
         async def settle() -> list[Outcome]:
             return await self.broker.settle(group.topic, group.name, action, [id], seconds)
 
         (outcome,) = self.run(settle())
-        if id.message.epoch == self.broker.epoch:
+        if id.message.epoch == self.broker.log.epoch:
             assert outcome == self.model.settle(group, action, id.message.seq, id.attempt, seconds)
         else:
             assert outcome is Outcome.UNKNOWN
@@ -543,7 +542,7 @@ class Machine(RuleBasedStateMachine):
         group = data.draw(st.sampled_from([group for _, group in sorted(model.groups.items()) if model.dead_of(group)]))
         dead = model.dead_of(group)
         seqs = dead if every else data.draw(st.lists(st.sampled_from(dead), min_size=1, unique=True).map(sorted))
-        ids = None if every else [Id(self.broker.epoch, seq) for seq in (*seqs, model.head + 1)]
+        ids = None if every else [Id(self.broker.log.epoch, seq) for seq in (*seqs, model.head + 1)]
         target = RedriveTarget(group.topic, group.name, group.dead_letter, rate)
         if model.refuses(group.topic, len(seqs)):
             with pytest.raises(LogFull):
@@ -554,7 +553,7 @@ class Machine(RuleBasedStateMachine):
         self.deal()
 
     async def redriven(self, target: RedriveTarget, ids: list[Id] | None) -> Redriven:
-        return await self.broker.redrive(target, ids)
+        return await self.broker.changes.redrive(target, ids)
 
     @precondition(some_group)
     @rule(data=st.data())
@@ -562,11 +561,11 @@ class Machine(RuleBasedStateMachine):
         group = self.any_group(data)
         to = data.draw(st.integers(0, self.model.head))
         starts: dict[str, tuple[Start, int]] = {
-            "after": (After(Id(self.broker.epoch, to)), to), "earliest": (EARLIEST, 0),
+            "after": (After(Id(self.broker.log.epoch, to)), to), "earliest": (EARLIEST, 0),
             "latest": (LATEST, self.model.head),
         }  # fmt: skip
         start, position = starts[data.draw(st.sampled_from(["after", *starts]))]
-        self.call(self.broker.seek, group.topic, group.name, ("somewhere", start))
+        self.call(self.broker.changes.seek, group.topic, group.name, ("somewhere", start))
         self.model.seek(group, position)
         self.deal()
 
@@ -575,7 +574,7 @@ class Machine(RuleBasedStateMachine):
     def group_is_paused_or_resumed(self, data: st.DataObject) -> None:
         group = self.any_group(data)
         group.paused = not group.paused
-        self.call(self.broker.pause_group, group.topic, group.name, group.paused)
+        self.call(self.broker.changes.pause_group, group.topic, group.name, group.paused)
         self.deal()
 
     @precondition(some_group)
@@ -628,7 +627,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def log_is_lost(self) -> None:
         self.stop()
-        self.old_epochs.append(self.broker.engine.epoch)
+        self.old_epochs.append(self.broker.log.epoch)
         self.open()
 
     def stop(self) -> None:
@@ -645,21 +644,21 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_topic_keeps_what_it_must(self) -> None:
-        states = {s.state.topic: s.state.messages for s in self.run(self.broker.topics()).items}
+        states = {s.state.topic: s.state.messages for s in self.run(self.broker.directory.topics()).items}
         assert {t: n for t, n in states.items() if n} == {t: len(kept) for t, kept in self.model.topics().items()}
 
     @invariant()
     def every_group_is_where_it_must_be(self) -> None:
         self.deal()
         for (topic, name), group in self.model.groups.items():
-            info = self.run(self.broker.group(topic, name))
+            info = self.run(self.broker.directory.group(topic, name))
             state, fresh = info.state, self.model.fresh(group)
             assert (state.ready, state.leased, state.delayed, state.acked, state.dead, state.skipped) == (
                 len(group.staged("ready")) + len(fresh), len(group.staged("leased")), len(group.staged("delayed")),
                 group.counts["acked"], group.counts["dead"], group.counts["skipped"],
             )  # fmt: skip
             unacked = [*group.works, *(entry.seq for entry in fresh)]
-            assert state.oldest == (f"{self.broker.epoch}-{min(unacked)}" if unacked else None)
+            assert state.oldest == (f"{self.broker.log.epoch}-{min(unacked)}" if unacked else None)
             for job_state, seqs in self.model.listed(group).items():
                 query = JobQuery(topic, name, JobState(job_state), 0, 100)
                 page = self.run(self.listed(query))
@@ -667,7 +666,7 @@ class Machine(RuleBasedStateMachine):
             assert info.workers == len([hand for hand in self.working.values() if hand.group is group])
 
     async def listed(self, query: JobQuery) -> JobPage:
-        return await self.broker.jobs(query)
+        return await self.broker.log.jobs(query)
 
     def teardown(self) -> None:
         self.stop()
@@ -717,14 +716,14 @@ class StoredMachine(Machine):
         """Nothing has changed, but nobody is there: leases that were bound to a connection are over."""
         for group in self.model.groups.values():
             group.overtaking = 0
-        epoch = self.broker.epoch
+        epoch = self.broker.log.epoch
         for hand in self.working.values():
             for work in hand.group.staged("leased"):
                 if any((id.message.seq, id.attempt) == (work.seq, work.attempt) for id in hand.given):
                     hand.group.excuse(work)
         self.live, self.model.readers, self.working = {}, {}, {}
         self.serve()
-        assert self.broker.epoch == epoch
+        assert self.broker.log.epoch == epoch
 
 
 MACHINES: dict[str, type[Machine]] = {

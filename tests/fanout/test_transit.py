@@ -142,7 +142,7 @@ class Play:
             await self.wait()
         self.there.append(socket)
         async with asyncio.timeout(DEADLINE):
-            while any(info.state.messages for info in (await self.broker.topics()).items):
+            while any(info.state.messages for info in (await self.broker.directory.topics()).items):
                 socket.take(1_000)
                 await asyncio.sleep(CHECK_INTERVAL)
         self.check()

@@ -10,7 +10,9 @@ import pytest
 from app.fanout.cohort import SMALL_BATCH_BYTES, Cohort
 from app.fanout.fanout import Fanout
 from app.fanout.index import SubscriptionIndex
+from app.limits.admission import Admission
 from app.limits.buffered_bytes import OutboundBudget
+from app.limits.quotas import Quotas
 from app.log.reading import Page
 from app.log.run import make_runs
 from app.messages.position import LATEST, Cursor, Start
@@ -18,6 +20,7 @@ from app.messages.topic import TopicFilter
 from app.net.progress import Progress
 from app.tcp.encoders import LITERAL, TEXT
 from app.telemetry.counters import Counters
+from app.telemetry.loop_lag import LoopLag
 from tests.harness import draft
 
 TOPIC = TopicFilter(["t"])
@@ -62,8 +65,8 @@ class EmptyLog:
     def locate(self, topic_filter: TopicFilter, start: Start) -> "Future[Cursor]":  # noqa: ARG002
         return done(Cursor(0, 0))
 
-    def read_on(self, topic_filter: TopicFilter, cursor: Cursor, limit: int, take: bool) -> "Future[Page]":
-        raise AssertionError((topic_filter, cursor, limit, take))
+    def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> "Future[Page]":
+        raise AssertionError((topic_filter, cursor, limit, nbytes, take))
 
     def taken(self, seqs: Sequence[int]) -> None:
         raise AssertionError(seqs)
@@ -113,7 +116,10 @@ class Bench:
         self.turns = Turns()
         loop = cast(AbstractEventLoop, self.turns)
         outbound = OutboundBudget(1 << 20, loop)
-        self.fanout = Fanout(EmptyLog(), loop, 10.0, Counters(), outbound, coalesce=coalesce, clock=self.turns.time)
+        admission = Admission(1_000, Quotas(), LoopLag())
+        self.fanout = Fanout(
+            EmptyLog(), loop, 10.0, Counters(), outbound, admission=admission, coalesce=coalesce, clock=self.turns.time
+        )
         self.sink = SlowSink(self.turns)
         self.fanout.subscribe(TOPIC, TEXT, self.sink).start(LATEST)
 

@@ -137,7 +137,7 @@ class Endpoints:
 
     def log(self) -> list[Message]:
         """The retained messages, in the order of the log."""
-        page = self.loop.run_until_complete(self.broker.read(TopicFilter([EVERYTHING]), EARLIEST, 1_000))
+        page = self.loop.run_until_complete(self.broker.retained.page(TopicFilter([EVERYTHING]), EARLIEST, 1_000))
         return [*page.messages]
 
     def exchange(self, make: Callable[["Endpoints"], asyncio.Protocol], pieces: list[bytes]) -> bytes:

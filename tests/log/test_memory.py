@@ -10,8 +10,9 @@ import pytest
 from app.fanout.fanout import Fanout
 from app.fanout.transit import Shipment, UnackedWrite
 from app.fanout.wakeup import Wakeup
+from app.limits.admission import Admission
 from app.limits.buffered_bytes import OutboundBudget
-from app.limits.quotas import SLOT_MEMORY
+from app.limits.quotas import SLOT_MEMORY, Quotas
 from app.log.epochs import Epochs
 from app.log.groups.admin import GroupAdmin
 from app.log.groups.events import NO_EVENTS
@@ -43,6 +44,7 @@ from app.messages.ordering import MAX_ORDER_KEY, Ordering
 from app.messages.position import LATEST
 from app.messages.topic import TopicFilter
 from app.telemetry.counters import Counters
+from app.telemetry.loop_lag import LoopLag
 from app.web.sse import SSE_RAW
 from tests.harness import draft, whole
 
@@ -301,7 +303,8 @@ def _long(prefix: str, count: int, length: int) -> list[str]:
 )  # fmt: skip
 async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: Callable[[int], list[str]]) -> None:
     counters, loop = Counters(), asyncio.get_running_loop()
-    fanout = Fanout(Nowhere(), loop, 1.0, counters, OutboundBudget(1 << 30, loop))  # type: ignore[arg-type]
+    admission = Admission(1 << 20, Quotas(), LoopLag())
+    fanout = Fanout(Nowhere(), loop, 1.0, counters, OutboundBudget(1 << 30, loop), admission=admission)  # type: ignore[arg-type]
 
     def work(n: int) -> None:
         topic_filter = TopicFilter(names(n + 1_000_000))
@@ -309,7 +312,7 @@ async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: C
         fanout.subscribe(topic_filter, SSE_RAW, Wakeup()).start(LATEST)
 
     taken, count = grown(work, 100), 100
-    assert taken < (fanout.slots / count) * SLOT_MEMORY
+    assert taken < (admission.slots / count) * SLOT_MEMORY
     assert taken > 0.2 * TopicFilter(names(0)).memory
 
 

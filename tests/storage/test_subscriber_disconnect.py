@@ -69,7 +69,7 @@ async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: P
         gone.start(LATEST)
         await left_early.wait()  # before the log has answered
         engine.on_read = lambda: None
-        await broker.topics()  # now it has
+        await broker.directory.topics()  # now it has
         there = broker.subscribe(TopicFilter(["a"]), SSE_RAW, stayed)
         there.start(LATEST)
         while b"precious" not in stayed.written:

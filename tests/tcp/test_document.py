@@ -44,7 +44,7 @@ async def test_each_transcript_of_a_guest_holds_where_a_token_is_required(transc
 
 async def _play(transcript: str, authenticator: Authenticator) -> None:
     async with serving(authenticator=authenticator) as port, port.connect() as peer:
-        epoch = port.broker.engine.epoch
+        epoch = port.broker.log.epoch
         for sign, lines in groupby(ID.sub(epoch, transcript).splitlines(), key=lambda line: line[:2]):
             texts = [line[2:] for line in lines]
             if sign == "> ":

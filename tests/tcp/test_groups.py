@@ -319,15 +319,15 @@ async def test_lines_before_quit_are_answered_to_a_consumer(port: Port, peer: Pe
     await peer.lines(2)
     peer.send(ack("foo", id), "quit")
     assert await peer.rest() == DONE
-    assert (await port.broker.group("foo", "g")).state.acked == 1
-    assert (await port.broker.group("foo", "g")).workers == 0
+    assert (await port.broker.directory.group("foo", "g")).state.acked == 1
+    assert (await port.broker.directory.group("foo", "g")).workers == 0
 
 
 async def test_deleting_a_topic_ends_its_consumers(port: Port, peer: Peer, other: Peer) -> None:
     await publish(peer, "foo", "a")
     await peer.ask("work foo g")
     await other.do(work("foo"))
-    await port.broker.drop("foo")
+    await port.broker.changes.drop("foo")
     assert (await peer.rest()).endswith(b"BYE deleted\r\n")
     assert await other.rest() == b""
 
@@ -342,7 +342,7 @@ async def test_workers_that_come_and_go_leave_nothing_behind(port: Port, peer: P
                 passing.send("quit")
                 await passing.rest()
     async with asyncio.timeout(DEADLINE):
-        while (group := await port.broker.group("foo", "g")).workers:
+        while (group := await port.broker.directory.group("foo", "g")).workers:
             await peer.assert_quiet()  # the last close may still be on its way
     assert group.state.leased == 0
     assert group.state.lag + group.state.dead == 1

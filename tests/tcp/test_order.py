@@ -195,7 +195,7 @@ async def test_clients_of_one_turn_share_a_commit_and_each_gets_its_own_reply(
         ]
         slow.accept()
         assert await one.lines(2) == [DONE, DONE]
-        epoch = port.broker.epoch
+        epoch = port.broker.log.epoch
         assert await two.lines(2) == [f"OK {epoch}-{seq} subscribers=0\r\n".encode() for seq in (3, 4)]
 
 
@@ -269,7 +269,7 @@ async def test_a_send_is_in_the_log_before_an_ack_that_follows(kind: str, monkey
         monkeypatch.setattr(engine, name, asked)
 
     async with serving(engine=engine) as port, port.connect() as consumer, port.connect() as other:
-        await port.broker.configure("results", {"max_bytes": 10})
+        await port.broker.changes.configure("results", {"max_bytes": 10})
         consumer.send("pub jobs one", "work jobs mail")
         lease = (await consumer.lines(3))[2].split()[2].decode()
         await other.synchronise()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from ...broker.broker import TopicInfo
+from ...broker.directory import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
 from ...errors.suggestions import suggestion
 from ...log.groups.records import parse_group

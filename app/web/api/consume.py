@@ -131,7 +131,7 @@ async def stream_work(request: Request) -> Response:
     topic, group = names_of(request)
     options = read_stream_options(request, _STREAM_OPTIONS)
     credit, lease = options.get("credit", 10), options.get("lease")
-    gap = await broker.join(topic, group, make=False)
+    gap = await broker.changes.join(topic, group, make=False)
 
     def subscribe(encoder: LeaseEncoder, sink: Sink) -> PushConsumer:
         return broker.push(

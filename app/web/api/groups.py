@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...access.grant import Right, authorise
-from ...broker.broker import Broker, GroupInfo
+from ...broker.broker import Broker
+from ...broker.directory import GroupInfo
 from ...errors import NotFound
 from ...log.directory import GROUP_SORTS, ListQuery
 from ...log.groups.state import GroupState
@@ -54,13 +55,13 @@ class Seek(msgspec.Struct, forbid_unknown_fields=True):
 async def list_groups(request: Request) -> Response:
     """A page of the groups of all topics that match."""
     broker: Broker = request.app.state.broker
-    page = await broker.groups(ListQuery(**{"limit": USUAL} | read_options(request, _LIST_OPTIONS)))
+    page = await broker.directory.groups(ListQuery(**{"limit": USUAL} | read_options(request, _LIST_OPTIONS)))
     return await list_answer("groups", page.items, _record, page.next)
 
 
 async def get_group(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    return json_answer(_record(await broker.group(*_group(request))))
+    return json_answer(_record(await broker.directory.group(*_group(request))))
 
 
 async def put_group(request: Request) -> Response:
@@ -73,16 +74,16 @@ async def put_group(request: Request) -> Response:
         authorise(grant, Right.ADMIN, dead_letter)
     start, make = settings.pop("start", None), grant.may_make_group(topic, dead_letter)
     try:
-        await broker.configure_group(topic, group, settings, start, make=make)
+        await broker.changes.configure_group(topic, group, settings, start, make=make)
     except NotFound:
         authorise(grant, Right.ADMIN, dead_letter_of(topic))
         raise
-    return json_answer(_record(await broker.group(topic, group)))
+    return json_answer(_record(await broker.directory.group(topic, group)))
 
 
 async def delete_group(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    await broker.drop_group(*_group(request))
+    await broker.changes.drop_group(*_group(request))
     return Response(status_code=204)
 
 
@@ -98,8 +99,8 @@ async def _pause(request: Request, paused: bool) -> Response:
     broker: Broker = request.app.state.broker
     read_options(request, {})
     names = names_of(request)
-    await broker.pause_group(*names, paused)
-    return json_answer(_record(await broker.group(*names)))
+    await broker.changes.pause_group(*names, paused)
+    return json_answer(_record(await broker.directory.group(*names)))
 
 
 async def seek_group(request: Request) -> Response:
@@ -108,8 +109,8 @@ async def seek_group(request: Request) -> Response:
     read_options(request, {})
     names = names_of(request)
     word = (await read_json(request, Seek, 'a position such as {"to":"earliest"}')).to
-    await broker.seek(*names, (word, parse_start(word)))
-    return json_answer(_record(await broker.group(*names)))
+    await broker.changes.seek(*names, (word, parse_start(word)))
+    return json_answer(_record(await broker.directory.group(*names)))
 
 
 def _group(request: Request) -> tuple[str, str]:

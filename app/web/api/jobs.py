@@ -36,7 +36,7 @@ async def list_jobs(request: Request) -> Response:
     topic, group = options["topic"], group_option(request)
     after = options["after"].seq if "after" in options else 0
     state = options.get("state", JobState.READY)
-    page = await broker.jobs(JobQuery(topic, group, state, after, options.get("limit", USUAL)))
+    page = await broker.log.jobs(JobQuery(topic, group, state, after, options.get("limit", USUAL)))
     grant = grant_of(request)
     records = [_record(job, grant.allows(Right.SUBSCRIBE, job.message.topic)) for job in page.jobs]
     return json_answer({"jobs": records, "next": page.next}, headers=NEVER_STORED)

@@ -25,10 +25,10 @@ async def livez(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    if broker.draining:
+    if broker.admission.draining:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the server is stopping")
-    if broker.unready:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.unready)
+    if broker.log.unready:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.log.unready)
     if request.app.state.authenticator.tokens_unreadable:
         detail = "the file of tokens cannot be read, so none of them is taken; the server's log says why"
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, TokensUnreadable.code, detail)

@@ -43,7 +43,7 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
     ),
     "plainmq_engine_failures_total": (
         "Times that the engine failed to store something.",
-        lambda broker: broker.engine.failures,
+        lambda broker: broker.log.failures,
     ),
     "plainmq_log_records_dropped_total": (
         "Records that were not written, because writing to standard error was not possible.",
@@ -91,7 +91,7 @@ class _Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         broker = self._broker
-        about = {"version": __version__, "epoch": broker.epoch, "durability": broker.engine.durability}
+        about = {"version": __version__, "epoch": broker.log.epoch, "durability": broker.log.durability}
         yield InfoMetricFamily("plainmq", "The server, and the epoch of its log.", about)
         for name, (text, count) in _COUNTERS.items():
             yield CounterMetricFamily(name, text, count(broker))
@@ -121,7 +121,7 @@ class _Numbers(Collector):
         )
         yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
         yield _histogram("plainmq_event_loop_delay_seconds", "Delay of a timer of one second.", broker.loop_lag.delays)
-        yield _histogram("plainmq_commit_seconds", "Duration of a transaction on the disk.", broker.engine.commits)
+        yield _histogram("plainmq_commit_seconds", "Duration of a transaction on the disk.", broker.log.commits)
         if self._totals is not None:
             yield from _of_the_log(self._totals)
 

@@ -102,8 +102,8 @@ async def publish(request: Request) -> Response:
     envelope = Envelope(topic, kind, headers=headers, ordering=ordering, **options)
     answer = await broker.publish([Draft(envelope, bodies, delay, key, at)])
     if isinstance(answer, Scheduled):
-        return _postponed(answer, topic, broker.engine.durability)
-    return accepted(answer, batch, broker.engine.durability, 200 if answer.duplicate else 201)
+        return _postponed(answer, topic, broker.log.durability)
+    return accepted(answer, batch, broker.log.durability, 200 if answer.duplicate else 201)
 
 
 def accepted(receipt: Receipt, batch: bool, durability: str, status: int) -> Response:

@@ -46,11 +46,11 @@ async def read_messages(request: Request) -> Response:
     topic, selection = request.path_params["topic"], selection_of(request)
     start = options.get("since", EARLIEST)
     limit, wait = options.get("limit", 100), limited_to_token(request, options.get("wait", 0.0))
-    reading = broker.read(selection, start, limit, wait, client=client(request), who=holder(request))
+    reading = broker.retained.page(selection, start, limit, wait, client=client(request), who=holder(request))
     page = await (cancel_on_disconnect(request, reading) if wait else reading)
     if not (page.messages or page.gap or wait or isinstance(start, After) or selection.patterns):
-        await broker.topic(topic)  # 404: an empty page of a topic that does not exist would hide a mistake
-    position = f"{broker.epoch}-{page.cursor.seq}"
+        await broker.directory.topic(topic)  # 404: an empty page of a topic that does not exist would hide a mistake
+    position = f"{broker.log.epoch}-{page.cursor.seq}"
     headers = {
         "Link": f'</topics/{quote(topic)}/messages?since={position}>; rel="next"',
         "Cache-Control": "no-store",
@@ -76,7 +76,7 @@ async def read_message(request: Request) -> Response:
     read_options(request, {})
     if (use := request.headers.get("sec-fetch-dest")) in _RUN:
         raise UseForbidden(f"a message is not a {use} of this server's: anybody may have published it")
-    message = await broker.get(topic_of(request), parse_id(request.path_params["id"]))
+    message = await broker.retained.get(topic_of(request), parse_id(request.path_params["id"]))
     headers = {**_HARMLESS, "Content-Type": message.content_type, "Cache-Control": "no-store"}
     if message.headers is not None:
         headers |= response_fields(message.headers)

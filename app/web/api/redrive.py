@@ -39,10 +39,10 @@ async def redrive(request: Request) -> Response:
     if (body.ids is UNSET) == (body.all is UNSET):
         raise OptionInvalid(f"expected {_EXAMPLE}")
     ids: dict[str, Id] | None = None if body.ids is UNSET else {text: parse_id(text) for text in body.ids}
-    place = (await broker.group(topic, group)).state.settings.dead_letter
+    place = (await broker.directory.group(topic, group)).state.settings.dead_letter
     authorise(grant_of(request), (Right.ADMIN,), place)  # its messages are removed
     target = RedriveTarget(topic, group, place, rate)
-    result = await broker.redrive(target, None if ids is None else [*ids.values()])
+    result = await broker.changes.redrive(target, None if ids is None else [*ids.values()])
     answer: dict[str, Any] = {"redriven": len(result.seqs), "left": result.left}
     if ids is not None:
         moved = {*result.seqs}

@@ -31,7 +31,7 @@ async def list_scheduled(request: Request) -> Response:
     """A page, by the time when they are due."""
     broker: Broker = request.app.state.broker
     options, grant = read_options(request, _OPTIONS), grant_of(request)
-    page = await broker.schedule(options.get("match"), options.get("after"), options.get("limit", USUAL))
+    page = await broker.log.schedule(options.get("match"), options.get("after"), options.get("limit", USUAL))
     return await list_answer("scheduled", page.publishes, lambda publish: _record(publish, grant), page.next)
 
 
@@ -42,22 +42,22 @@ async def get_scheduled(request: Request) -> Response:
 
 async def delete_scheduled(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    await broker.cancel_scheduled((await _found(request, SCHEDULE)).id)
+    await broker.changes.cancel_scheduled((await _found(request, SCHEDULE)).id)
     return Response(status_code=204)
 
 
 async def publish_scheduled(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     publish = await _found(request, SCHEDULE)
-    receipt = await broker.publish_scheduled(publish.id)
-    return accepted(receipt, publish.count > 1, broker.engine.durability, 200)
+    receipt = await broker.changes.publish_scheduled(publish.id)
+    return accepted(receipt, publish.count > 1, broker.log.durability, 200)
 
 
 async def _found(request: Request, required: RightOnFound) -> ScheduledPublish:
     """The publish of the path. Raises NotFound, also for a client without the right on its topic."""
     broker: Broker = request.app.state.broker
     read_options(request, {})
-    publish = await broker.scheduled(parse_scheduled_id(request.path_params["id"]))
+    publish = await broker.log.scheduled(parse_scheduled_id(request.path_params["id"]))
     if not required.allows(request, publish.first.envelope.topic):
         raise missing(publish.id)
     return publish

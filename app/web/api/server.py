@@ -49,11 +49,11 @@ def state_of(broker: Broker) -> dict[str, Any]:
     """What runs, since when, and whether it accepts messages."""
     return {
         "version": __version__,
-        "epoch": broker.epoch,
-        "durability": broker.engine.durability,
+        "epoch": broker.log.epoch,
+        "durability": broker.log.durability,
         "started": rfc3339(broker.started),
-        "draining": broker.draining,
-        "unready": broker.unready or None,
+        "draining": broker.admission.draining,
+        "unready": broker.log.unready or None,
     }
 
 

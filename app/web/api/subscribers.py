@@ -27,7 +27,7 @@ async def list_subscribers(request: Request) -> Response:
     options = read_options(request, _OPTIONS)
     match, after, limit = options.get("match", EVERYTHING), options.get("after", 0), options.get("limit", USUAL)
     page = await broker.audience.page(match, after, limit)
-    epoch = broker.epoch
+    epoch = broker.log.epoch
     return await list_answer("subscribers", page.attendees, lambda one: _record(one, epoch), page.next)
 
 

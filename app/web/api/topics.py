@@ -7,7 +7,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...broker.broker import Broker, TopicInfo
+from ...broker.broker import Broker
+from ...broker.directory import TopicInfo
 from ...errors import OptionInvalid
 from ...log.directory import TOPIC_SORTS, ListQuery
 from ...messages.position import After, Ago, Since, Start, parse_start
@@ -46,26 +47,26 @@ _PURGE_OPTIONS: dict[str, Parser] = {"before": _before}
 async def list_topics(request: Request) -> Response:
     """All of them, unless the request says how many."""
     broker: Broker = request.app.state.broker
-    page = await broker.topics(ListQuery(**read_options(request, _OPTIONS)))
+    page = await broker.directory.topics(ListQuery(**read_options(request, _OPTIONS)))
     return await list_answer("topics", page.items, _record, page.next)
 
 
 async def get_topic(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    return json_answer(_record(await broker.topic(_topic(request))))
+    return json_answer(_record(await broker.directory.topic(_topic(request))))
 
 
 async def put_topic(request: Request) -> Response:
     """Make the topic if need be, and change its retention."""
     broker: Broker = request.app.state.broker
     name = _topic(request)
-    await broker.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
-    return json_answer(_record(await broker.topic(name)))
+    await broker.changes.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
+    return json_answer(_record(await broker.directory.topic(name)))
 
 
 async def delete_topic(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    await broker.drop(_topic(request))
+    await broker.changes.drop(_topic(request))
     return Response(status_code=204)
 
 
@@ -82,15 +83,15 @@ async def _pause(request: Request, *, paused: bool) -> Response:
     broker: Broker = request.app.state.broker
     read_options(request, {})
     name = topic_of(request)
-    await broker.pause(name, paused)
-    return json_answer(_record(await broker.topic(name)))
+    await broker.changes.pause(name, paused)
+    return json_answer(_record(await broker.directory.topic(name)))
 
 
 async def purge_topic(request: Request) -> Response:
     """Delete messages, also those that groups hold; the settings and the groups stay."""
     broker: Broker = request.app.state.broker
     before = read_options(request, _PURGE_OPTIONS).get("before")
-    return json_answer({"purged": await broker.purge(topic_of(request), before)})
+    return json_answer({"purged": await broker.changes.purge(topic_of(request), before)})
 
 
 def _topic(request: Request) -> str:

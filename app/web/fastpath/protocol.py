@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         elif secure:
             transport.set_write_buffer_limits(HIGH_WATER)
             transport.set_read_buffer_limits(HIGH_WATER)  # type: ignore[attr-defined]
-            if self.broker.draining:
+            if self.broker.admission.draining:
                 transport.close()  # it was accepted before the stop; the TLS handshake took until now
 
     def _init_uvicorn(self) -> None:

@@ -62,7 +62,7 @@ class PendingReply(ABC):
         """`as_event`: the request was for a stream, and its client accepts a refusal as an event."""
         broker = self.connection.broker
         broker.counters.refusals[error.code] += 1
-        response = response_to(error, as_event, broker.pressure if isinstance(error, Draining) else 1.0)
+        response = response_to(error, as_event, broker.admission.pressure if isinstance(error, Draining) else 1.0)
         self.respond(response.status_code, *requests.refused(response))
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
@@ -113,7 +113,7 @@ class PublishReply(PendingReply):
         return route.method, route.path, self.match.length
 
     def accepted(self, receipt: Receipt, start: int) -> None:
-        durability = self.connection.broker.engine.durability
+        durability = self.connection.broker.log.durability
         count = self.messages if self.batch else None
         self.drafts = ()  # an idle connection keeps nothing
         self.respond(CREATED, *requests.accepted(receipt, start, durability, count))

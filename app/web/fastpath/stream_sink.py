@@ -57,7 +57,7 @@ class StreamSink(asyncio.Protocol):
         broker = self._context.broker
         broker.counters.answers[200] += 1
         own = b"".join([b"%b: %b\r\n" % header for header in record.response_headers]) if record and record.id else b""
-        first = CHUNKED_RAW.join([stream_start(broker.pressure, self.resume_id)])
+        first = CHUNKED_RAW.join([stream_start(broker.admission.pressure, self.resume_id)])
         self._first = b"%b%b\r\n%b" % (head, own, first)
         self.write = self._write_first
         if opened := begin():
@@ -86,7 +86,7 @@ class StreamSink(asyncio.Protocol):
     def end(self, reason: str) -> None:
         self._set_end_reason(reason)
         self._ended = True
-        self.write(CHUNKED_RAW.join([end_event(reason, self._context.broker.pressure)]) + _LAST_CHUNK)
+        self.write(CHUNKED_RAW.join([end_event(reason, self._context.broker.admission.pressure)]) + _LAST_CHUNK)
         self._release()
         if self.transport.get_write_buffer_size():
             asyncio.get_running_loop().call_later(LINGER, self.abort)

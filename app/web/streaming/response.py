@@ -100,7 +100,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         abort = connection.abort if connection else _canceller()
         if scope["http_version"] != "1.1":
             send = until_closed(server, send)
-        buffer = Buffer(stream_start(self._broker.pressure, self._resume_id), self._broker, abort, connection)
+        buffer = Buffer(stream_start(self._broker.admission.pressure, self._resume_id), self._broker, abort, connection)
         with self._lifetime.spending(buffer):
             subscription = self._subscribe(self._encoders.plain, buffer)
         buffer.subscription = subscription
@@ -148,7 +148,7 @@ class _Drain(anyio.Event):
         self._broker.drain(DRAIN_SPREAD)
 
     def is_set(self) -> bool:
-        return self._broker.draining
+        return self._broker.admission.draining
 
 
 class Buffer:
@@ -237,7 +237,7 @@ class Buffer:
             self._hold.close()
 
     def end(self, reason: str) -> None:
-        self.write(end_event(reason, self._broker.pressure))
+        self.write(end_event(reason, self._broker.admission.pressure))
         self.ended, self.end_reason = True, self.end_reason or reason
 
     def revoke(self) -> None:
