@@ -1,7 +1,7 @@
 """The audience: who listens to which topics, and who works in which groups, at this server."""
 
 from asyncio import sleep
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -29,11 +29,25 @@ class Attendee(msgspec.Struct, frozen=True):
     leased: int | None = None
 
 
+class AudienceQuery(msgspec.Struct, frozen=True):
+    """Who gets messages of a topic in `names`, or listens to topics and patterns that a pattern in it covers; with
+    `search`, only those of whom a name contains this text, in small letters."""
+
+    names: Sequence[str]
+    search: str = ""
+
+    def selects(self, attendee: Attendee) -> bool:
+        known = (attendee.presence.who, attendee.kind, attendee.group or "", *attendee.names)
+        return any(self.search in name.lower() for name in known)
+
+
 class AudiencePage(msgspec.Struct, frozen=True):
-    """In the order of arrival. `next`: the number after which the next page begins; None if this is the last one."""
+    """In the order of arrival. `next`: the number after which the next page begins; None if this is the last one.
+    `total`: how many are selected."""
 
     attendees: list[Attendee]
     next: int | None
+    total: int
 
 
 class Audience:
@@ -41,25 +55,26 @@ class Audience:
         self._fanout = fanout
         self._consumers = consumers
 
-    async def page(self, match: str, after: int, limit: int) -> AudiencePage:
-        """Who gets messages of the topic `match`, or listens to topics and patterns that the pattern `match` covers."""
-        found = [one for one in await self._all(match) if one.presence.number > after]
+    async def page(self, query: AudienceQuery, after: int, limit: int) -> AudiencePage:
+        selected = [one for one in await self._all(query.names) if query.selects(one)]
+        found = [one for one in selected if one.presence.number > after]
         found.sort(key=lambda one: one.presence.number)
-        return AudiencePage(found[:limit], found[limit - 1].presence.number if len(found) > limit else None)
+        following = found[limit - 1].presence.number if len(found) > limit else None
+        return AudiencePage(found[:limit], following, len(selected))
 
-    async def _all(self, match: str) -> list[Attendee]:
+    async def _all(self, wanted: Sequence[str]) -> list[Attendee]:
         found: list[Attendee] = []
         head = self._fanout.head
         for cohorts in sliced(self._fanout.cohorts, SEARCH_EFFORT):
             for cohort in cohorts:
-                if names := _asked(match, (*cohort.topic_filter.topics, *cohort.topic_filter.patterns)):
+                if names := _asked(wanted, (*cohort.topic_filter.topics, *cohort.topic_filter.patterns)):
                     kind = cohort.encoder.kind
                     found += [Attendee(one.presence, kind, names, True, head) for one in cohort.live]
                     found += [Attendee(one.presence, kind, names, False, one.position) for one in cohort.catching_up]
             await sleep(0)
         for dispatchers in sliced(self._consumers.dispatchers, SEARCH_EFFORT):
             for dispatcher in dispatchers:
-                if names := _asked(match, (dispatcher.topic,)):
+                if names := _asked(wanted, (dispatcher.topic,)):
                     group, consumers = dispatcher.group, dispatcher.consumers
                     found += [
                         Attendee(one.presence, "worker", names, group=group, leased=one.leased) for one in consumers
@@ -68,7 +83,10 @@ class Audience:
         return found
 
 
-def _asked(match: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that select the topic `match`, or that the pattern `match` covers."""
-    wide = is_pattern(match)
-    return [name for name in names if (covers(match, name) if wide else covers(name, match))]
+def _asked(wanted: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Those of the names that select a wanted topic, or that a wanted pattern covers."""
+    return [name for name in names if any(_concerns(one, name) for one in wanted)]
+
+
+def _concerns(wanted: str, name: str) -> bool:
+    return covers(wanted, name) if is_pattern(wanted) else covers(name, wanted)

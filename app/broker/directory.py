@@ -43,7 +43,7 @@ class Directory:
         for start in range(0, len(page.items), TOPICS_A_TURN):
             infos += [self._topic_info(state) for state in page.items[start : start + TOPICS_A_TURN]]
             await sleep(0)
-        return ListPage(infos, page.next)
+        return ListPage(infos, page.next, page.total)
 
     async def topic(self, name: str) -> TopicInfo:
         """Raises NotFound."""
@@ -52,7 +52,7 @@ class Directory:
     async def groups(self, query: ListQuery) -> ListPage[GroupInfo]:
         """The groups of all topics that the query selects. Raises OptionInvalid."""
         page = await self._engine.groups(query)
-        return ListPage([self._group_info(state) for state in page.items], page.next)
+        return ListPage([self._group_info(state) for state in page.items], page.next, page.total)
 
     async def group(self, topic: str, group: str) -> GroupInfo:
         """Raises NotFound."""

@@ -22,10 +22,12 @@ T = TypeVar("T")
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """Which topics, or the groups of which topics (None: all), how they are sorted, after which item a page begins
-    (`next` of the page before), and how many items it has at most (None: all)."""
+    """Which topics, or the groups of which topics (None: all), what their names contain (in small letters), how they
+    are sorted, after which item a page begins (`next` of the page before), and how many items it has at most (None:
+    all)."""
 
     match: TopicFilter | None = None
+    search: str = ""
     sort: str = BY_NAME
     after: str | None = None
     limit: int | None = None
@@ -34,15 +36,21 @@ class ListQuery(msgspec.Struct, frozen=True):
     def effort(self) -> int:
         return 1 if self.match is None else self.match.effort
 
+    def finds(self, name: str) -> bool:
+        """Whether the name, of a topic or of a group as `topic/group`, contains what is searched for."""
+        return self.search in name.lower()
+
     def selects(self, topic: str) -> bool:
         return self.match is None or self.match.matches(topic)
 
 
 class ListPage(msgspec.Struct, Generic[T], frozen=True):
-    """`next`: after which item the next page begins; None if this is the last one."""
+    """`next`: after which item the next page begins; None if this is the last one. `total`: how many items all pages
+    have together."""
 
     items: list[T]
     next: str | None
+    total: int
 
 
 TOPIC_SORTS: Final[Mapping[str, Callable[[TopicLog, float], float]]] = {
@@ -73,14 +81,20 @@ class Directory:
         self._trimmer.sweep(now)
         topics, figure, selection = self._log.topics, TOPIC_SORTS[query.sort], _selection(query)
         for part in sliced([*topics.values()], query.effort):
-            selection.add([(figure(topic, now), topic.name) for topic in part if query.selects(topic.name)])
+            selection.add(
+                [
+                    (figure(topic, now), topic.name)
+                    for topic in part
+                    if query.finds(topic.name) and query.selects(topic.name)
+                ]
+            )
             yield
         names, following = selection.page()
         found: list[TopicState] = []
         for chosen in sliced(names, STATE_EFFORT):
             found += [topics[name].state(now) for name in chosen if name in topics]
             yield
-        return ListPage(found, following)
+        return ListPage(found, following, selection.total)
 
     def groups(self, query: ListQuery, now: float) -> Slices[ListPage[GroupState]]:
         """The names that they are sorted by are those of the topic and the group, with a `/` between. Raises
@@ -97,14 +111,14 @@ class Directory:
                 if self._groups.exists(topic, name):
                     found.append(self._groups.state(topic, name, now))
             yield
-        return ListPage(found, following)
+        return ListPage(found, following, selection.total)
 
     def _all_groups(self, query: ListQuery) -> Iterator[tuple[TopicLog, str, Group]]:
         """Groups that come into being meanwhile may be left out."""
         for topic in [topic for topic in self._log.topics.values() if topic.unacked is not None]:
             if topic.unacked is not None and query.selects(topic.name):
                 for name, group in [*topic.unacked.groups.items()]:
-                    if not group.closing:
+                    if not group.closing and query.finds(f"{topic.name}/{name}"):
                         yield topic, name, group
 
 

@@ -1,6 +1,6 @@
 """Selections: the keys of one page of a sorted list, collected from any number of items."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from heapq import nsmallest
 
 from ..errors import OptionInvalid
@@ -19,8 +19,10 @@ class Selection:
         self._by_name = by_name
         self._after = None if after is None else self._parse(after)
         self._keys: list[Key] = []
+        self.total = 0  # items that were added, of all pages
 
-    def add(self, keys: Iterable[Key]) -> None:
+    def add(self, keys: Sequence[Key]) -> None:
+        self.total += len(keys)
         self._keys += keys if self._after is None else [key for key in keys if key > self._after]
         if self._limit is not None and len(self._keys) > self._limit + SLICE:
             self._keys = nsmallest(self._limit + 1, self._keys)

@@ -124,6 +124,10 @@ class TopicFilter:
         self._regexes: list[re.Pattern[str]] = []  # compiled on first use: many patterns take milliseconds
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return *self.topics, *self.patterns
+
+    @property
     def effort(self) -> int:
         """The approximate cost of matches(), relative to a filter with one pattern."""
         return 1 if self.everything else 1 + len(self.patterns) // REGEX_BATCH

@@ -26,6 +26,8 @@ _BELOW: Final = re.compile(rb"/topics/.+/(%b|groups/[^/]+/(%b))$" % (_OF_A_TOPIC
 
 AUTHORISE: Final = "plainmq.authorise"  # the key of the scope for the function that authorises the request again
 
+MATCH: Final = "match"  # the option of lists that says of which topics
+
 Subject = Callable[[Request], str | TopicFilter]
 
 
@@ -121,7 +123,7 @@ def selections_of(request: Request) -> TopicFilter:
 
 def matched_by(request: Request) -> TopicFilter:
     """The topics to list: all, unless the request says which. Raises TopicInvalid."""
-    return TopicFilter(request.query_params.getlist("match") or [EVERYTHING])
+    return TopicFilter(request.query_params.getlist(MATCH) or [EVERYTHING])
 
 
 def topic_option(request: Request) -> str:

@@ -14,9 +14,9 @@ from ..messages.units import format_duration, parse_duration
 Parser = Callable[[str], Any]
 
 
-def read_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
-    """The options that were given, parsed. Raises OptionInvalid."""
-    return parse_options(request.query_params, parsers)
+def read_options(request: Request, parsers: Mapping[str, Parser], repeatable: Collection[str] = ()) -> dict[str, Any]:
+    """The options that were given, parsed, without the repeatable ones. Raises OptionInvalid."""
+    return parse_options(request.query_params, parsers, repeatable)
 
 
 def read_stream_options(request: Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:

@@ -20,15 +20,16 @@ def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None 
 
 
 async def list_answer(
-    name: str, items: Sequence[T], record: Callable[[T], Any], following: str | int | None
+    name: str, items: Sequence[T], record: Callable[[T], Any], following: str | int | None, total: int | None = None
 ) -> Response:
     """An object with one list, encoded in parts: other tasks run in between. `following`: the `after` of the next
-    page."""
+    page. `total`: how many items all pages have together; None if that is not known."""
     parts: list[bytes] = []
     for begin in range(0, len(items), RECORDS_PER_TURN):
         parts.append(msgspec.json.encode([record(item) for item in items[begin : begin + RECORDS_PER_TURN]])[1:-1])
         await sleep(0)
-    body = b'{"%b":[%b],"next":%b}\n' % (name.encode(), b",".join(parts), msgspec.json.encode(following))
+    end = {"next": following} if total is None else {"next": following, "total": total}
+    body = b'{"%b":[%b],%b\n' % (name.encode(), b",".join(parts), msgspec.json.encode(end)[1:])
     return Response(body, 200, NEVER_STORED, "application/json")
 
 

@@ -81,10 +81,39 @@ async def test_groups_of_all_topics_come_in_pages_with_their_figures(http: httpx
 async def test_a_group_that_is_deleted_is_not_listed(http: httpx.AsyncClient, topic: str) -> None:
     await http.put(f"/topics/{topic}/groups/g")
     await http.delete(f"/topics/{topic}/groups/g")
-    assert (await http.get("/groups", params={"match": topic})).json() == {"groups": [], "next": None}
+    assert (await http.get("/groups", params={"match": topic})).json() == {"groups": [], "next": None, "total": 0}
 
 
 @pytest.mark.parametrize("path", ["/topics", "/groups"])
 @pytest.mark.parametrize("query", ["sort=messages", "limit=0", "limit=1001", "sort=-rate&after=x", "match=a..b"])
 async def test_a_list_that_cannot_be_is_refused(http: httpx.AsyncClient, path: str, query: str) -> None:
     assert (await http.get(f"{path}?{query}")).status_code == 400
+
+
+async def test_a_list_is_searched_for_a_text_in_names_and_says_how_many_there_are(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    for name in ("Orders.eu", "orders.us", "rooms"):
+        await publish(http, f"{topic}.{name}")
+        await http.put(f"/topics/{topic}.{name}/groups/g")
+    query: dict[str, Any] = {"match": f"{topic}.**", "search": "oRDers", "limit": 1}
+    for sort in ("name", "-messages"):
+        found = (await http.get("/topics", params=query | {"sort": sort})).json()
+        assert ([state["topic"] for state in found["topics"]], found["total"]) == ([f"{topic}.Orders.eu"], 2)
+        rest = (await http.get("/topics", params=query | {"sort": sort, "after": found["next"]})).json()
+        assert ([state["topic"] for state in rest["topics"]], rest["total"]) == ([f"{topic}.orders.us"], 2)
+    groups = (await http.get("/groups", params=query | {"search": "US/G"})).json()
+    assert ([state["topic"] for state in groups["groups"]], groups["total"]) == ([f"{topic}.orders.us"], 1)
+
+
+async def test_a_list_is_of_the_topics_that_any_of_several_patterns_matches(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    for name in ("a", "b.c", "d"):
+        await publish(http, f"{topic}.{name}")
+        await http.put(f"/topics/{topic}.{name}/groups/g")
+        await http.post(f"/topics/{topic}.{name}/messages?delay=1h", content=b"later")
+    query = {"match": [f"{topic}.a", f"{topic}.b.*"]}
+    for path in ("topics", "groups", "scheduled"):
+        found = (await http.get(f"/{path}", params=query)).json()[path]
+        assert sorted(item["topic"] for item in found) == [f"{topic}.a", f"{topic}.b.c"]

@@ -70,6 +70,11 @@ async def test_a_page_ends_at_its_limit_and_the_next_goes_on(
         assert (first["subscribers"], first["next"]) == (whole[:2], whole[1]["id"])
         second = (await http.get("/subscribers", params={"match": topic, "after": first["next"]})).json()
         assert (second["subscribers"], second["next"]) == (whole[2:], None)
+        assert (first["total"], second["total"]) == (5, 5)
+        nobody = (await http.get("/subscribers", params={"match": topic, "search": "nobody is called so"})).json()
+        assert nobody == {"subscribers": [], "next": None, "total": 0}
+        some = (await http.get("/subscribers", params={"match": [topic, "other.**"], "search": "STREAM"})).json()
+        assert some["total"] == 5
 
 
 async def test_a_topic_finds_who_listens_by_a_pattern_and_a_pattern_who_listens_below_it(

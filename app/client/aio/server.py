@@ -30,10 +30,10 @@ class AsyncServer(AsyncCaller):
         return await self._read(ServerInfo, "GET", "server")
 
     async def subscribers(
-        self, match: str | None = None, *, after: int | None = None, limit: int = 100
+        self, match: str | None = None, *, search: str | None = None, after: int | None = None, limit: int = 100
     ) -> SubscriberPage:
         """Who listens and works at the server: at most `limit` (1,000), in the order in which they came. `match`: those
-        that get the messages of a topic, or that listen to topics and patterns which a pattern covers. Pass the page's
-        `next` as `after` to read on."""
-        query = given(match=match, after=after, limit=limit)
+        that get the messages of a topic, or that listen to topics and patterns which a pattern covers. `search`: those
+        with this text in a name, in upper or lower case. Pass the page's `next` as `after` to read on."""
+        query = given(match=match, search=search, after=after, limit=limit)
         return await self._read(SubscriberPage, "GET", "subscribers", params=query)

@@ -14,11 +14,17 @@ class AsyncTopics(AsyncCaller):
         return found.topics
 
     async def topic_page(
-        self, match: str | None = None, *, sort: TopicSort = "name", after: str | None = None, limit: int = 100
+        self,
+        match: str | None = None,
+        *,
+        search: str | None = None,
+        sort: TopicSort = "name",
+        after: str | None = None,
+        limit: int = 100,
     ) -> TopicPage:
-        """At most `limit` topics (1,000), sorted by name or with the greatest figure first. Pass the page's `next` as
-        `after` to read on."""
-        query = given(match=match, sort=sort, after=after, limit=limit)
+        """At most `limit` topics (1,000), sorted by name or with the greatest figure first. `search`: those whose names
+        contain this text, in upper or lower case. Pass the page's `next` as `after` to read on."""
+        query = given(match=match, search=search, sort=sort, after=after, limit=limit)
         return await self._read(TopicPage, "GET", "topics", params=query)
 
     async def topic(self, topic: str) -> TopicState:

@@ -55,7 +55,9 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 class GroupPage(Records[GroupState], frozen=True):
-    """Groups, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+    """Groups, to iterate over. `next` is the `after` of the page that follows; None if there is none. `total`: how many
+    all pages have together."""
 
     groups: list[GroupState]
     next: str | None
+    total: int = 0

@@ -71,10 +71,12 @@ class Attendee(msgspec.Struct, frozen=True):
 
 
 class SubscriberPage(Records[Attendee], frozen=True):
-    """Who listens and works, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+    """Who listens and works, to iterate over. `next` is the `after` of the page that follows; None if there is none.
+    `total`: how many all pages have together."""
 
     subscribers: list[Attendee]
     next: int | None
+    total: int = 0
 
 
 class LimitInUse(msgspec.Struct, frozen=True):

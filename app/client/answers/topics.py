@@ -36,10 +36,12 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class TopicPage(Records[TopicState], frozen=True):
-    """Topics, to iterate over. `next` is the `after` of the page that follows; None if there is none."""
+    """Topics, to iterate over. `next` is the `after` of the page that follows; None if there is none. `total`: how many
+    all pages have together."""
 
     topics: list[TopicState]
     next: str | None = None
+    total: int = 0
 
 
 class Purged(msgspec.Struct, frozen=True):

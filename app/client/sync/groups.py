@@ -20,11 +20,18 @@ class Groups(Caller):
         return [self.group(topic, group) for group in state.groups]
 
     def group_page(
-        self, match: str | None = None, *, sort: GroupSort = "name", after: str | None = None, limit: int = 100
+        self,
+        match: str | None = None,
+        *,
+        search: str | None = None,
+        sort: GroupSort = "name",
+        after: str | None = None,
+        limit: int = 100,
     ) -> GroupPage:
         """At most `limit` groups (1,000) of all topics, or of those that the pattern matches, sorted by name or with
-        the greatest figure first. Pass the page's `next` as `after` to read on."""
-        query = given(match=match, sort=sort, after=after, limit=limit)
+        the greatest figure first. `search`: those whose `topic/group` contains this text, in upper or lower case. Pass
+        the page's `next` as `after` to read on."""
+        query = given(match=match, search=search, sort=sort, after=after, limit=limit)
         return self._read(GroupPage, "GET", "groups", params=query)
 
     def group(self, topic: str, group: str) -> GroupState:

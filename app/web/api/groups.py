@@ -23,7 +23,7 @@ from ..body import changes, read_json
 from ..permissions import names_of, topic_itself
 from ..query import Parser, duration, read_options
 from ..responses import json_answer, list_answer
-from .lists import USUAL, list_options
+from .lists import USUAL, list_options, read_list_options
 
 Deliveries = Annotated[float, msgspec.Meta(ge=1, le=1_000, multiple_of=1)]  # JSON's 2.0 is a whole number too
 
@@ -55,8 +55,8 @@ class Seek(msgspec.Struct, forbid_unknown_fields=True):
 async def list_groups(request: Request) -> Response:
     """A page of the groups of all topics that match."""
     broker: Broker = request.app.state.broker
-    page = await broker.directory.groups(ListQuery(**{"limit": USUAL} | read_options(request, _LIST_OPTIONS)))
-    return await list_answer("groups", page.items, _record, page.next)
+    page = await broker.directory.groups(ListQuery(**{"limit": USUAL} | read_list_options(request, _LIST_OPTIONS)))
+    return await list_answer("groups", page.items, _record, page.next, page.total)
 
 
 async def get_group(request: Request) -> Response:

@@ -11,17 +11,15 @@ from ...log.schedule import ScheduledPublish, missing
 from ...messages.message import rfc3339
 from ...messages.record import shown_body, shown_headers
 from ...messages.scheduled_id import parse_scheduled_id
-from ...messages.topic import TopicFilter
 from ...messages.units import format_duration
 from ..authentication import grant_of
 from ..permissions import SCHEDULE, SCHEDULED, RightOnFound
 from ..query import Parser, read_options
 from ..responses import NEVER_STORED, json_answer, list_answer
-from .lists import PAGE_LIMIT, USUAL
+from .lists import PAGE_LIMIT, USUAL, read_list_options
 from .publish import accepted
 
 _OPTIONS: Final[dict[str, Parser]] = {
-    "match": lambda text: TopicFilter([text]),
     "after": str,
     "limit": PAGE_LIMIT,
 }
@@ -30,7 +28,7 @@ _OPTIONS: Final[dict[str, Parser]] = {
 async def list_scheduled(request: Request) -> Response:
     """A page, by the time when they are due."""
     broker: Broker = request.app.state.broker
-    options, grant = read_options(request, _OPTIONS), grant_of(request)
+    options, grant = read_list_options(request, _OPTIONS), grant_of(request)
     page = await broker.log.schedule(options.get("match"), options.get("after"), options.get("limit", USUAL))
     return await list_answer("scheduled", page.publishes, lambda publish: _record(publish, grant), page.next)
 

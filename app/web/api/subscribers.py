@@ -5,17 +5,16 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...access.grant import EVERYTHING
-from ...broker.audience import Attendee
+from ...broker.audience import Attendee, AudienceQuery
 from ...broker.broker import Broker
 from ...messages.message import rfc3339
-from ...messages.topic import parse_pattern
-from ..query import Parser, integer, read_options
+from ..permissions import matched_by
+from ..query import Parser, integer
 from ..responses import list_answer
-from .lists import PAGE_LIMIT, USUAL
+from .lists import PAGE_LIMIT, USUAL, read_list_options, search
 
 _OPTIONS: Final[dict[str, Parser]] = {
-    "match": parse_pattern,
+    "search": search,
     "after": integer("after", 0, 10**18),
     "limit": PAGE_LIMIT,
 }
@@ -24,11 +23,11 @@ _OPTIONS: Final[dict[str, Parser]] = {
 async def list_subscribers(request: Request) -> Response:
     """A page, in the order in which they came."""
     broker: Broker = request.app.state.broker
-    options = read_options(request, _OPTIONS)
-    match, after, limit = options.get("match", EVERYTHING), options.get("after", 0), options.get("limit", USUAL)
-    page = await broker.audience.page(match, after, limit)
+    options = read_list_options(request, _OPTIONS)
+    query = AudienceQuery(matched_by(request).names, options.get("search", ""))
+    page = await broker.audience.page(query, options.get("after", 0), options.get("limit", USUAL))
     epoch = broker.log.epoch
-    return await list_answer("subscribers", page.attendees, lambda one: _record(one, epoch), page.next)
+    return await list_answer("subscribers", page.attendees, lambda one: _record(one, epoch), page.next, page.total)
 
 
 def _record(attendee: Attendee, epoch: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..body import changes, read_json
 from ..permissions import topic_itself, topic_of
 from ..query import Parser, read_options
 from ..responses import json_answer, list_answer
-from .lists import list_options
+from .lists import list_options, read_list_options
 
 _OPTIONS: dict[str, Parser] = list_options(TOPIC_SORTS)
 Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
@@ -47,8 +47,8 @@ _PURGE_OPTIONS: dict[str, Parser] = {"before": _before}
 async def list_topics(request: Request) -> Response:
     """All of them, unless the request says how many."""
     broker: Broker = request.app.state.broker
-    page = await broker.directory.topics(ListQuery(**read_options(request, _OPTIONS)))
-    return await list_answer("topics", page.items, _record, page.next)
+    page = await broker.directory.topics(ListQuery(**read_list_options(request, _OPTIONS)))
+    return await list_answer("topics", page.items, _record, page.next, page.total)
 
 
 async def get_topic(request: Request) -> Response:
