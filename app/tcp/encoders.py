@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..messages.control_characters import CODES
+from ..messages.control_characters import CODES, escape_json
 from ..messages.lease import Lease
 from ..messages.message import BODY_PLACEHOLDER, Message
 from ..messages.position import Gap
@@ -78,14 +78,15 @@ class JsonEncoder(_JsonLines, LineEncoder):
     """The `send` object, with the index of the message."""
 
     def encode(self, message: Message) -> bytes:
-        return encode_json(_fields(message)) + b"\r\n"
+        return escape_json(encode_json(_fields(message))) + b"\r\n"
 
 
 class JsonLeaseEncoder(_JsonLines):
     """For consumers: the `send` object with the index, the message's id and the attempt."""
 
     def encode(self, lease: Lease) -> bytes:
-        return encode_json(_fields(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}) + b"\r\n"
+        fields = _fields(lease.message) | {"id": lease.message.id, "attempt": lease.attempt}
+        return escape_json(encode_json(fields)) + b"\r\n"
 
 
 class TextEncoder(_TextLines, LineEncoder):

@@ -1,5 +1,6 @@
-"""In the dialects that people read, text and literals, no line contains characters that control a terminal."""
+"""No line of the line port contains characters that control a terminal: a person may read any of them."""
 
+import json
 from ast import literal_eval
 from collections.abc import AsyncIterator
 
@@ -7,7 +8,7 @@ import pytest
 
 from app.messages.control_characters import CODES
 from app.messages.message import Draft, Envelope
-from tests.tcp.peer import Peer, Port, serving
+from tests.tcp.peer import Peer, Port, serving, subscribe
 
 EVIL = "".join(chr(code) for code in sorted(CODES - {0x00, 0x0D})) + "\x1b]0;title\x07\x9b2J\u202etxt"
 TABOO = [chr(code).encode() for code in CODES if code != 0x0D]
@@ -72,6 +73,36 @@ async def test_a_message_from_another_endpoint_is_harmless_in_text_and_literals(
     for line in (await peer.line(), await other.line()):
         assert_harmless(line)
         assert b"202e" in line
+
+
+@pytest.mark.parametrize("raw", [True, False])
+async def test_a_message_in_json_has_escapes_and_the_same_value(port: Port, peer: Peer, other: Peer, raw: bool) -> None:
+    """Sent in JSON, with the characters raw or as escapes, and from another endpoint; to a subscriber and a worker."""
+    text = f'{EVIL}größe \u2028 \t"\\\\ {{}}'
+    assert await peer.ask(subscribe("foo")) == b'{"success": true}\r\n'
+    assert await other.ask(subscribe("foo", ',"group":"g"')) == b'{"success": true}\r\n'
+    async with port.connect() as publisher:
+        line = json.dumps({"command": "send", "topic": "foo", "msg": text, "delivery": "all"}, ensure_ascii=not raw)
+        publisher.send(line)
+        assert await publisher.line() == b'{"success": true}\r\n'
+    await port.broker.publish([Draft(Envelope("foo"), [text.encode()])])
+    for reader in (peer, other):
+        for _ in range(2):
+            seen = await reader.line()
+            assert_harmless(seen)
+            assert json.loads(seen)["msg"] == text
+            assert "größe \u2028".encode() in seen  # nothing else is escaped
+
+
+async def test_each_character_that_controls_a_terminal_is_an_escape_in_json_by_itself(port: Port, peer: Peer) -> None:
+    assert await peer.ask(subscribe("foo")) == b'{"success": true}\r\n'
+    for code in sorted(CODES | {ord("a"), ord("é"), 0x2028, 0x10FFFF}):
+        for text in (chr(code), f"é{chr(code)}"):
+            await port.broker.publish([Draft(Envelope("foo"), [text.encode()])])
+            seen = await peer.line()
+            assert_harmless(seen)
+            assert json.loads(seen)["msg"] == text
+            assert (f"\\u{code:04x}".encode() in seen) is (code in CODES - {0x08, 0x0C, 0x0D})  # \b, \f and \r
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,11 @@ def in_literal(text: str, sent: bytes) -> bytes:
 
 
 _SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
-_JSON = {code: f"\\u{code:04x}" for code in range(0x20)} | _SHORT
+_JSON = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | _SHORT
 
 
 def in_json(text: str, _sent: bytes) -> bytes:
-    """With the escapes that RFC 8259 requires, and no others."""
+    """With the escapes that RFC 8259 requires, those of control characters, and no others."""
     escaped = text.translate(_JSON)
     return f'{{"command":"send","topic":"foo","msg":"{escaped}","delivery":"all","index":0}}\r\n'.encode()
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from ...errors import PlainmqError, Refused
 from ...log.groups.records import parse_group
+from ...messages.control_characters import escape_json
 from ...messages.json_keys import repeated_key
 from ...messages.lease import MAX_LEASES, Action, Outcome, parse_lease_id, parse_reason
 from ...messages.message import TEXT, Delivery, Envelope
@@ -188,4 +189,4 @@ class JsonDialect(Dialect):
         return self.success("") if outcome is Outcome.DONE else self.error(Refused(outcome))
 
     def error(self, error: PlainmqError) -> bytes:
-        return b'{"success": false, "reason": %b}\r\n' % encode_json(str(error))
+        return b'{"success": false, "reason": %b}\r\n' % escape_json(encode_json(str(error)))
