@@ -10,27 +10,26 @@ may have signed it, about 0.1 ms. So invalid tokens never lock out a valid one.
 import logging
 import re
 import time
-from asyncio import TimerHandle, get_running_loop, sleep
+from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
 from hmac import compare_digest
-from typing import Final, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 from ..errors import TokensUnreadable, Unauthorised
-from ..net.file_status import FileStatus
 from ..net.sockets import is_loopback
 from .grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
+from .grant_cache import GrantCache
+from .sessions import AuthSession, Sessions
 from .tickets import PresentedTicket, Ticket, TicketClaims, Tickets, parse_ticket, signed_grant, ticket_refused
+from .token_watch import TokenFileWatch
 from .tokens import Entry, TokenFile
 
 MAX_TOKEN: Final = 4_000  # bytes: it must fit into a cookie
 _LOG: Final = logging.getLogger(__name__)
-MAX_KNOWN: Final = 4_096  # tokens whose grants are cached: checking one again costs a look-up
-CHECK_INTERVAL: Final = 1.0  # seconds between checks of the token file: a removed token is refused that soon
 SCHEME: Final = b"Bearer "
-WHILE_STALE: Final = "tokens that are not in it as they were are refused, and nothing that is new in it is good"
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 
@@ -70,13 +69,6 @@ class JwtKeys(Protocol):
         """Raises Unauthorised."""
 
 
-class AuthSession(Protocol):
-    """A stream or a connection that depends on a token."""
-
-    def revoke(self) -> None:
-        """The token is no longer valid: end."""
-
-
 class Redeemed(NamedTuple):
     """The grant behind a ticket, and the pass with which its client can come back to the stream. `ticket`: what the
     stream will spend; None if the client has come back with the pass."""
@@ -112,18 +104,10 @@ class Authenticator:
         self._anonymous_access = anonymous_access
         self._keys = keys
         self._tickets = tickets or Tickets()
-        self._by_token: dict[str, Grant] = {}  # by token
-        self._by_header: dict[bytes, Grant] = {}  # by the whole Authorization header
-        self._sessions: dict[AuthSession, Grant] = {}
-        self._check_timer: TimerHandle | None = None
-        self._last_check = clock()
-        self._read_scheduled = False  # read_on() will be called
-        self._file_status: FileStatus | None = None
-        if file is not None:
-            what = f"the file of tokens, {file.path},"
-            self._file_status = FileStatus("tokens", what, WHILE_STALE, {} if stale is None else stale)
-            file.read_whole()
-            self._require_token_for_good()
+        self._cache = GrantCache()
+        self._sessions = Sessions(self.check_file)
+        self._watch = TokenFileWatch(file, clock(), stale, self._on_file_read)
+        self._require_token_for_good()
 
     @property
     def requires_token(self) -> bool:
@@ -138,7 +122,7 @@ class Authenticator:
     @property
     def tokens_unreadable(self) -> bool:
         """True if valid tokens may be refused because their file cannot be read."""
-        self._check_if_due(self.clock())
+        self._watch.check_if_due(self.clock())
         return self.requires_token and self.file is not None and self.file.unreadable
 
     @property
@@ -153,7 +137,7 @@ class Authenticator:
 
     def check_file(self) -> None:
         """Check the file now."""
-        self._check(self.clock(), retry=True)
+        self._watch.check(self.clock(), retry=True)
 
     async def newest_file(self) -> TokenFile | None:
         """The file as it is now, read as a whole; None if the server has none. Raises TokensUnreadable."""
@@ -172,7 +156,7 @@ class Authenticator:
     def remove_unstored(self, name: str) -> None:
         """No longer accept tokens of this name that are in no file."""
         if self.file is not None:
-            self._apply(self.file, partial(self.file.remove_unstored, name))
+            self._watch.apply(self.file, partial(self.file.remove_unstored, name))
 
     def add_unstored(self, entry: Entry) -> None:
         """Accept a token that is in no file."""
@@ -182,13 +166,13 @@ class Authenticator:
     def replace_keys(self, keys: JwtKeys) -> None:
         """Use these keys from now on, and revoke the grants of keys that are gone."""
         self._keys = keys
-        grants = {*self._sessions.values(), *self._by_token.values()}
+        grants = self._sessions.grants.union(self._cache.by_token.values())
         self._revoke({grant for grant in grants if not grant.stored and grant.origin not in keys.origins})
 
     def is_anonymous_allowed(self, host: str | None) -> bool:
         """True if clients that connect to this address of the server (None: unknown) need no token."""
         if self._anonymous_access is AnonymousAccess.LOOPBACK:
-            self._check(self.clock())
+            self._watch.check(self.clock())
         if self._anonymous_access is AnonymousAccess.LOOPBACK:
             return host is not None and is_loopback(host)
         return self.open
@@ -214,7 +198,7 @@ class Authenticator:
         except Unauthorised:
             self.attempts.failed(address)
             raise
-        _remember(self._by_token, token, grant)
+        self._cache.add_token(token, grant)
         return grant
 
     def cached_grant(self, header: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
@@ -224,10 +208,10 @@ class Authenticator:
             return ANONYMOUS
         if header is None:
             return None
-        now = self.clock()
-        if not self._last_check <= now < self._last_check + CHECK_INTERVAL:  # _check_if_due() without its call
-            self._check(now, retry=True)
-        grant = self._by_header.get(header)
+        now, watch = self.clock(), self._watch
+        if not watch.since <= now < watch.until:  # check_if_due() without its call
+            watch.check(now, retry=True)
+        grant = self._cache.by_header.get(header)
         if grant is None or (grant.expires is not None and grant.expires <= now):
             grant = self._from_header(header)
         return grant if grant is not None and grant.allows_all(right, names) else None
@@ -237,18 +221,18 @@ class Authenticator:
         changes, so it still has the right. A false answer says nothing: the header may have left the cache."""
         if self.open:
             return grant is ANONYMOUS
-        now = self.clock()
-        if not self._last_check <= now < self._last_check + CHECK_INTERVAL:  # _check_if_due() without its call
-            self._check(now, retry=True)
-        cached = header is not None and self._by_header.get(header) is grant
+        now, watch = self.clock(), self._watch
+        if not watch.since <= now < watch.until:  # check_if_due() without its call
+            watch.check(now, retry=True)
+        cached = header is not None and self._cache.by_header.get(header) is grant
         return cached and (grant.expires is None or grant.expires > now)
 
     def _from_header(self, header: bytes) -> Grant | None:
         """The grant of a header that is seen for the first time: whole headers are cached too."""
-        self._by_header.pop(header, None)
+        self._cache.by_header.pop(header, None)
         grant = self._cached(header[len(SCHEME) :].decode("latin-1")) if header.startswith(SCHEME) else None
         if grant is not None:
-            _remember(self._by_header, header, grant)
+            self._cache.add_header(header, grant)
         return grant
 
     def make_ticket(self, grant: Grant) -> Ticket:
@@ -264,7 +248,7 @@ class Authenticator:
             raise
 
     def _redeem(self, ticket: PresentedTicket, stream: str, stream_pass: str) -> Redeemed:
-        self._check(self.clock())
+        self._watch.check(self.clock())
         grant = self._tickets.grant_of(ticket, self._possible_grants(ticket))
         if grant is None:
             raise ticket_refused()
@@ -300,8 +284,7 @@ class Authenticator:
         if self._is_revoked(grant):
             get_running_loop().call_soon(session.revoke)  # it was removed since it was authenticated
             return
-        self._sessions[session] = grant
-        self._check_timer = self._check_timer or get_running_loop().call_later(CHECK_INTERVAL, self._check_sessions)
+        self._sessions.add(session, grant)
 
     def _is_revoked(self, grant: Grant) -> bool:
         if grant.stored:
@@ -310,34 +293,23 @@ class Authenticator:
 
     def unregister(self, session: AuthSession, *, lost: bool = False) -> None:
         """Idempotent. `lost`: the session was not ended by the server."""
-        self._sessions.pop(session, None)
+        self._sessions.discard(session)
         self._tickets.ended(session, lost=lost)
-
-    def _check_sessions(self) -> None:
-        self._check_timer = (
-            get_running_loop().call_later(CHECK_INTERVAL, self._check_sessions) if self._sessions else None
-        )
-        self._check(self.clock(), retry=True)
 
     def seconds_left(self, grant: Grant) -> float | None:
         """Seconds until the grant expires; None if it does not."""
         return None if grant.expires is None else max(grant.expires - self.clock(), 0.0)
 
     def _cached(self, token: str) -> Grant | None:
-        """The grant of a cached token that has not expired."""
         now = self.clock()
-        self._check_if_due(now)
-        grant = self._by_token.get(token)
-        if grant is not None and grant.expires is not None and grant.expires <= now:
-            del self._by_token[token]
-            return None
-        return grant
+        self._watch.check_if_due(now)
+        return self._cache.of_token(token, now)
 
     def _verify(self, token: str) -> Grant:
         if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):
             raise Unauthorised(f"a token is 1 to {MAX_TOKEN} letters, digits and -._~+/, with = at the end at most")
         now = self.clock()
-        self._check(now)  # the token may have been made a moment ago
+        self._watch.check(now)  # the token may have been made a moment ago
         if self.file is not None and (grant := self.file.find(token)) is not None:
             return self._unexpired(grant)
         if self._keys is None or token.count(".") != 2:
@@ -349,40 +321,10 @@ class Authenticator:
             raise Unauthorised("the token has expired")
         return grant
 
-    def _check_if_due(self, now: float) -> None:
-        """Check the file if the last check is old, or if the clock was set back."""
-        if not self._last_check <= now < self._last_check + CHECK_INTERVAL:
-            self._check(now, retry=True)
-
-    def _check(self, now: float, retry: bool = False) -> None:
-        """Apply changes of the file. `retry`: also try again a file that could not be applied last time."""
-        file = self.file
-        if retry:
-            self._last_check = now
-        if file is None or self._file_status is None:
-            return
-        self._apply(file, partial(file.refresh, retry))
-
-    def _read_on(self) -> None:
-        """Read the next part of a long file; other tasks run between parts."""
-        self._read_scheduled = False
-        if self.file is not None:
-            self._apply(self.file, self.file.read_on)
-
-    def _apply(self, file: TokenFile, step: Callable[[], None]) -> None:
-        before = file.grants
-        step()
-        if file.grants is not before:
-            self._revoke(before - file.grants)
+    def _on_file_read(self, gone: Collection[Grant]) -> None:
+        if gone:
+            self._revoke(gone)
         self._require_token_for_good()
-        if file.reading:
-            if not self._read_scheduled:
-                self._read_scheduled = True
-                get_running_loop().call_soon(self._read_on)
-        elif self._file_status is not None and file.error is not None:
-            self._file_status.failed(file.error)
-        elif self._file_status is not None:
-            self._file_status.loaded()
 
     def _require_token_for_good(self) -> None:
         """Once there was a token, require one: removing the last token must not open the server."""
@@ -394,18 +336,7 @@ class Authenticator:
             self._anonymous_access = AnonymousAccess.UNAUTHENTICATED
 
     def _revoke(self, gone: Collection[Grant]) -> None:
-        self._by_token = {token: grant for token, grant in self._by_token.items() if grant not in gone}
-        self._by_header = {header: grant for header, grant in self._by_header.items() if grant not in gone}
-        for session in [session for session, grant in self._sessions.items() if grant in gone]:
+        self._cache.remove(gone)
+        for session in self._sessions.of(gone):
             self.unregister(session)
             session.revoke()
-
-
-T = TypeVar("T", str, bytes)
-
-
-def _remember(known: dict[T, Grant], what: T, grant: Grant) -> None:
-    """Add to a cache, and drop the oldest entry of a full one."""
-    if len(known) >= MAX_KNOWN:
-        del known[next(iter(known))]
-    known[what] = grant

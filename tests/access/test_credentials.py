@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from app.access import tokens
-from app.access.authenticator import CHECK_INTERVAL, Authenticator
+from app.access.authenticator import Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import Grant, Right
 from app.access.jwt_keys import ALGORITHMS, Expected, KeyInvalid, read_key, sign
 from app.access.private_files import FileInvalid
 from app.access.startup import FIRST_TOKEN_FILE, BindScope, build_authenticator, create_first_token
+from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import MAX_TOKENS, TokenFile, make_token
 from app.errors import PlainmqError, Unauthorised
 from app.server.places import token_path

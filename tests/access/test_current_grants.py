@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from app.access.authenticator import CHECK_INTERVAL, AnonymousAccess, Authenticator
+from app.access.authenticator import AnonymousAccess, Authenticator
 from app.access.grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
+from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import TokenFile
 from app.errors import Unauthorised
 from app.messages.message import rfc3339

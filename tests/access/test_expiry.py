@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.access.authenticator import CHECK_INTERVAL, Authenticator
+from app.access.authenticator import Authenticator
 from app.access.claims import LEEWAY, every_right
+from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import TokenFile, make_token
 from app.tcp.session import MAX_AUTH_LINE
 from tests.abuse.subscribers import metric

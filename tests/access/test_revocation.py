@@ -15,9 +15,10 @@ import jwt
 import pytest
 
 from app.access import private_files, tokens
-from app.access.authenticator import CHECK_INTERVAL, AnonymousAccess, Authenticator
+from app.access.authenticator import AnonymousAccess, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.jwt_keys import Expected, JwtKeys, read_key
+from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import PART_BYTES, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins

@@ -7,10 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.access.authenticator import CHECK_INTERVAL, MAX_KNOWN, Authenticator
+from app.access.authenticator import Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import Grant
+from app.access.grant_cache import MAX_KNOWN
 from app.access.jwt_keys import Expected, JwtKeys, Key
+from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
 from app.telemetry.counters import Counters

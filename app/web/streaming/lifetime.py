@@ -7,8 +7,9 @@ from typing import Final, Protocol
 import msgspec
 from starlette.requests import Request
 
-from ...access.authenticator import Authenticator, AuthSession
+from ...access.authenticator import Authenticator
 from ...access.grant import Grant
+from ...access.sessions import AuthSession
 from ...access.tickets import TicketClaims
 from ..authentication import grant_of, ticket_of
 

@@ -15,7 +15,7 @@ import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from ...access.authenticator import AuthSession
+from ...access.sessions import AuthSession
 from ...broker.broker import Broker
 from ...fanout.sink import Sink
 from ...net.progress import ALL, Progress, duplicate_socket, progress
