@@ -13,13 +13,12 @@ PLAIN: Final = "identity"  # the requested coding: compressed answers could be b
 
 async def body_of(answer: httpx.Response, longest: int = MAX_BODY) -> bytes:
     """The whole body. Raises RequestRefused if it is too long."""
-    parts, size = [], 0
+    body = bytearray()  # a list of parts may take many times their length: a part may have one byte
     async for part in plain(answer):
-        parts.append(part)
-        size += len(part)
-        if size > longest:
+        body += part
+        if len(body) > longest:
             raise not_plainmq(f"{_origin(answer)} answers with more than {longest} bytes", answer.status_code)
-    return b"".join(parts)
+    return bytes(body)
 
 
 def plain(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -8,11 +8,12 @@ from typing import Final
 import msgspec
 
 MAX_EVENT: Final = 128 << 20  # bytes: the longest message, each of whose bytes is escaped in JSON
+MAX_NAME: Final = 4 << 10  # bytes of an id or of an event's name: plainmq's have at most 300
 MAX_DIGITS: Final = 9  # of a `retry:`: eleven days
 
 
 class TooLong(Exception):
-    """An event has more than MAX_EVENT bytes."""
+    """An event has more than MAX_EVENT bytes, or a name or an id more than MAX_NAME."""
 
 
 class Event(msgspec.Struct):
@@ -29,9 +30,8 @@ class EventReader:
 
     def __init__(self, longest: int = MAX_EVENT) -> None:
         self._longest = longest
-        self._parts: list[bytes] = []  # of the incomplete line
-        self._data: list[bytes] = []  # lines of the incomplete event
-        self._size = 0  # bytes of both
+        self._line = bytearray()  # the incomplete one; in a list, short parts would take many times their length
+        self._data = bytearray()  # lines of the incomplete event, each with its LF
         self._after_cr = False
         self._first = True
         self._fields = False
@@ -48,18 +48,15 @@ class EventReader:
         self._after_cr = chunk.endswith(b"\r") if chunk else self._after_cr
         lines = chunk.splitlines(keepends=True)
         incomplete = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
-        if lines and self._parts:
-            lines[0] = b"".join([*self._parts, lines[0]])
-            self._size -= sum(map(len, self._parts))
-            self._parts = []
-        if incomplete:
-            self._parts.append(incomplete)
-            self._grow(len(incomplete))
+        if lines and self._line:
+            lines[0] = bytes(self._line + lines[0])
+            self._line = bytearray()
+        self._line += incomplete
+        self._check_size()
         return [line.rstrip(b"\r\n") for line in lines]
 
-    def _grow(self, nbytes: int) -> None:
-        self._size += nbytes
-        if self._size > self._longest:
+    def _check_size(self) -> None:
+        if len(self._line) + len(self._data) > self._longest:
             raise TooLong
 
     def _event(self, line: bytes) -> Event | None:
@@ -74,16 +71,20 @@ class EventReader:
 
     def _ended(self) -> Event | None:
         event, self._next = self._next, Event(id=self._next.id)
-        event.data, self._data = b"\n".join(self._data), []
-        self._size = sum(map(len, self._parts))
+        if self._data:
+            event.data = bytes(memoryview(self._data)[:-1])
+            self._data = bytearray()
         has_fields, self._fields = self._fields, False
         return event if has_fields else None
 
     def _field(self, name: bytes, value: bytes) -> None:
         match name:
             case b"data":
-                self._data.append(value)
-                self._grow(len(value) + 1)
+                self._data += value
+                self._data += b"\n"
+                self._check_size()
+            case b"event" | b"id" if len(value) > MAX_NAME:
+                raise TooLong
             case b"event":
                 self._next.event = value.decode("utf-8", "replace")
             case b"id" if b"\0" not in value:

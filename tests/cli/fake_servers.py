@@ -48,10 +48,13 @@ def answering(serve: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join(DEADLINE)
 
 
-def endless(start: bytes) -> Callable[[socket.socket], None]:
+def endless(start: bytes, unit: bytes = b"x") -> Callable[[socket.socket], None]:
+    """After `start`, the unit again and again."""
+    many = unit * max((1 << 20) // len(unit), 1)
+
     def serve(connection: socket.socket) -> None:
         connection.sendall(start)
         while True:
-            connection.sendall(b"x" * (1 << 20))
+            connection.sendall(many)
 
     return serve

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -305,6 +305,27 @@ async def test_an_event_stream_is_no_answer_to_a_question(server: ServerProcess,
     assert caught.value.code == "not_plainmq"
 
 
+WITH_A_CLIENT: Final = """
+import resource
+from app import Client, RequestRefused
+with Client("{url}", retry_for=0) as client:
+    try:
+        {asking}
+    except RequestRefused as error:
+        print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+WITH_AN_ASYNC_CLIENT: Final = """
+import asyncio, resource
+from app import AsyncClient, RequestRefused
+async def main():
+    async with AsyncClient("{url}", retry_for=0) as client:
+        try:
+            {asking}
+        except RequestRefused as error:
+            print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+asyncio.run(main())
+"""
+MAX_RESIDENT: Final = 256  # MiB: the program has 50, and what is read at most 128 and room to grow
 ASKING = {
     "a page": ("client.messages('a')", b"application/json"),
     "jobs": ("client.pull('a', 'g')", b"application/json"),
@@ -312,23 +333,34 @@ ASKING = {
     "a worker": ("next(client.work('a', 'g', retry_for=0))", b"application/json"),
     "a stream": ("next(client.subscribe('a', retry_for=0))", b"text/event-stream"),
 }
-BOUNDED = """
-import resource
-from app import Client, RequestRefused
-with Client("{url}", retry_for=0) as client:
-    try:
-        {asking}
-    except RequestRefused as error:
-        print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 512 << 10)
-"""
+
+
+def resident_after(program: str, asking: str, start: bytes, unit: bytes) -> int:
+    """The peak of the resident memory in MiB, of a process whose client is refused such an answer."""
+    with answering(endless(start, unit)) as url:
+        source = program.format(url=url, asking=asking)
+        done = subprocess.run(
+            [sys.executable, "-c", source], capture_output=True, text=True, timeout=2 * DEADLINE, cwd=ROOT, check=False
+        )
+    assert done.stderr == ""
+    code, peak = done.stdout.split()
+    assert code == "not_plainmq"
+    return int(peak)
 
 
 @pytest.mark.parametrize("what", ASKING)
 def test_an_answer_without_an_end_is_bounded(what: str) -> None:
     asking, kind = ASKING[what]
-    with answering(endless(HEAD % kind + (b"data: " if b"event" in kind else b""))) as url:
-        source = BOUNDED.format(url=url, asking=asking)
-        done = subprocess.run(
-            [sys.executable, "-c", source], capture_output=True, text=True, timeout=2 * DEADLINE, cwd=ROOT, check=False
-        )
-    assert (done.stdout, done.stderr) == ("not_plainmq True\n", "")
+    start = HEAD % kind + (b"data: " if b"event" in kind else b"")
+    assert resident_after(WITH_A_CLIENT, asking, start, b"x") < MAX_RESIDENT
+
+
+@pytest.mark.parametrize(
+    ("program", "asking"),
+    [
+        (WITH_A_CLIENT, "next(client.subscribe('a', retry_for=0))"),
+        (WITH_AN_ASYNC_CLIENT, "await anext(client.subscribe('a', retry_for=0))"),
+    ],
+)
+def test_an_event_of_short_lines_without_an_end_is_bounded(program: str, asking: str) -> None:
+    assert resident_after(program, asking, HEAD % b"text/event-stream", b"data: " + b"x" * 20 + b"\n") < MAX_RESIDENT
