@@ -170,7 +170,7 @@ class Stats:
         source = self._source
         commits = source.log.commits
         return Reading(
-            self._loop.time(), source.published, source.counters.delivered, totals.acked,
+            self._loop.time(), source.published, source.counters.delivered, totals.acked_total,
             source.counters.refusals.total(), commits.buckets()[-1][1], commits.sum,
         )  # fmt: skip
 
@@ -182,7 +182,7 @@ class Stats:
             time=rfc3339(time()),
             published=round((now.published - before.published) / seconds, 2),
             delivered=round((now.delivered - before.delivered) / seconds, 2),
-            acked=round(max(now.acked - before.acked, 0) / seconds, 2),  # a deleted group takes its acks along
+            acked=round((now.acked - before.acked) / seconds, 2),
             refused=round((now.refused - before.refused) / seconds, 2),
             subscribers=sum(kinds.values()),
             consumers=kinds["worker"],
@@ -194,7 +194,7 @@ class Stats:
             ready=totals.ready,
             leased=totals.leased,
             delayed=totals.delayed,
-            dead=totals.dead_letters,
+            dead=totals.dead,
             memory=totals.cost,
             memory_limit=totals.cost_limit,
             loop_delay=round(source.loop_lag.latest, 4),

@@ -15,6 +15,7 @@ from .answers.topics import TopicPage, TopicState
 from .errors import (
     ClientError,
     Closed,
+    Conflict,
     Forbidden,
     InvalidRequest,
     LeaseExpired,
@@ -40,6 +41,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Closed",
+    "Conflict",
     "Death",
     "Forbidden",
     "Gap",

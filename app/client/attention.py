@@ -64,7 +64,7 @@ def _of_group(group: GroupState) -> Iterator[Attention]:
     if group.dead_letters.waiting:
         sentence = f"{counted(group.dead_letters.waiting, 'dead message')} without space in {group.dead_letter}"
         yield found("dead_waiting", sentence, f"plainmq group {names}")
-    if dead := group.dead_letters.redrivable:
+    if dead := group.dead:
         yield found("dead", counted(dead, "dead message"), f"plainmq peek {names} --state dead")
     if group.paused and group.ready:
         yield found("paused", f"{counted(group.ready, 'message')} ready and paused", f"plainmq group {names} --resume")

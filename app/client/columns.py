@@ -40,7 +40,7 @@ GROUPS: Final[Sequence[Column[GroupState]]] = (
     Column("ready", Kind.COUNT, lambda group: group.ready),
     Column("leased", Kind.COUNT, lambda group: group.leased),
     Column("delayed", Kind.COUNT, lambda group: group.delayed),
-    Column("dead", Kind.ALARM, lambda group: group.dead_letters.redrivable),
+    Column("dead", Kind.ALARM, lambda group: group.dead),
     Column("acked", Kind.COUNT, lambda group: group.acked),
     Column("rate", Kind.RATE, lambda group: group.rate),
     Column("workers", Kind.COUNT, lambda group: group.workers),
@@ -50,7 +50,7 @@ GROUPS: Final[Sequence[Column[GroupState]]] = (
 
 GROUP: Final[Sequence[Column[GroupState]]] = (
     *GROUPS,
-    Column("died", Kind.COUNT, lambda group: group.dead),
+    Column("died", Kind.COUNT, lambda group: group.dead_total),
     Column("skipped", Kind.COUNT, lambda group: group.skipped),
     Column("position", Kind.ID, lambda group: group.position),
     Column("oldest id", Kind.ID, lambda group: group.oldest and group.oldest.id),

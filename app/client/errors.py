@@ -10,7 +10,8 @@ ClientError
     ├── Unauthorised     401: no token, or an invalid one
     ├── Forbidden        403: the token lacks the right
     ├── NotFound         404: no such topic, group or message, or no right to read it
-    ├── LeaseExpired     409: every lease is over; `results` has each
+    ├── Conflict         409: not possible in the present state; the sentence says what to do first
+    │   └── LeaseExpired     every lease is over; `results` has each
     ├── MessageTooLarge  413
     ├── LimitReached     429: publishing too fast, or one topic or group too many; `retry_after` may say when
     ├── Unavailable      503: the server is stopping, or full
@@ -100,8 +101,12 @@ class NotFound(RequestRefused):
     """404: no such topic, group or message, or no right to read it."""
 
 
-class LeaseExpired(RequestRefused):
-    """409: every lease that was to be settled is over. `results` says what became of each id."""
+class Conflict(RequestRefused):
+    """409: not possible in the present state, such as `dead_letters_left` or `token_exists`."""
+
+
+class LeaseExpired(Conflict):
+    """Every lease that was to be settled is over. `results` says what became of each id."""
 
 
 class MessageTooLarge(RequestRefused):
@@ -125,7 +130,7 @@ KINDS: Final[Mapping[int, type[RequestRefused]]] = {
     401: Unauthorised,
     403: Forbidden,
     404: NotFound,
-    409: LeaseExpired,
+    409: Conflict,
     413: MessageTooLarge,
     429: LimitReached,
     503: Unavailable,
@@ -153,7 +158,7 @@ def refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
     sentence = problem.detail
     if problem.code == "unauthorised" and "Authorization" not in answer.request.headers:
         sentence = f"{answer.request.url.copy_with(path='/', query=None)} asks for a token"
-    kind = KINDS.get(status, RequestRefused)
+    kind = LeaseExpired if problem.code == "lease_expired" else KINDS.get(status, RequestRefused)
     return kind(problem.code, status, sentence, retry_after=after, results=problem.results)
 
 

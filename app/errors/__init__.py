@@ -24,6 +24,7 @@ PlainmqError
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they are sent
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: another worker has the message, or gets it
+│   ├── DeadLettersLeft      another dead-letter topic for a group whose dead messages are in the present one
 │   ├── TokenExists          another token has this name
 │   ├── TokensUnused         a token for a server that asks nobody for one
 │   ├── Lockout              a change of tokens that would lock its client out
@@ -134,6 +135,10 @@ class NotFound(Refused):
 
 class LeaseExpired(Refused):
     code = "lease_expired"
+
+
+class DeadLettersLeft(Refused):
+    code = "dead_letters_left"
 
 
 class TokenExists(Refused):

@@ -1,7 +1,7 @@
 """The directory: lists of topics and of groups, in pages and in slices."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -60,13 +60,32 @@ TOPIC_SORTS: Final[Mapping[str, Callable[[TopicLog, float], float]]] = {
     "-delayed": lambda topic, _now: -topic.delayed,
     "-rate": lambda topic, now: -topic.published.rate(now),
 }
-GROUP_SORTS: Final[Mapping[str, Callable[[TopicLog, Group, float], float]]] = {
-    BY_NAME: lambda _topic, _group, _now: 0,
-    "-lag": lambda topic, group, _now: -(Groups.ready_in(topic, group) + group.leased + group.delayed),
-    "-leased": lambda _topic, group, _now: -group.leased,
-    "-delayed": lambda _topic, group, _now: -group.delayed,
-    "-dead": lambda _topic, group, _now: -group.dead,
-    "-rate": lambda _topic, group, now: -group.acks.rate(now),
+
+
+class ListedGroup(NamedTuple):
+    topic: TopicLog
+    name: str
+    group: Group
+
+    @property
+    def path(self) -> str:
+        return f"{self.topic.name}/{self.name}"
+
+    def dead(self, groups: Groups) -> int:
+        return groups.dead_in((self.topic.name, self.name), self.group.settings.dead_letter)
+
+
+def _lag(listed: ListedGroup) -> int:
+    return Groups.ready_in(listed.topic, listed.group) + listed.group.leased + listed.group.delayed
+
+
+GROUP_SORTS: Final[Mapping[str, Callable[[Groups, ListedGroup, float], float]]] = {
+    BY_NAME: lambda _groups, _listed, _now: 0,
+    "-lag": lambda _groups, listed, _now: -_lag(listed),
+    "-leased": lambda _groups, listed, _now: -listed.group.leased,
+    "-delayed": lambda _groups, listed, _now: -listed.group.delayed,
+    "-dead": lambda groups, listed, _now: -listed.dead(groups),
+    "-rate": lambda _groups, listed, now: -listed.group.acks.rate(now),
 }
 
 
@@ -102,7 +121,7 @@ class Directory:
         self._trimmer.sweep(now)
         figure, selection = GROUP_SORTS[query.sort], _selection(query)
         for part in sliced(self._all_groups(query), query.effort):
-            selection.add([(figure(topic, group, now), f"{topic.name}/{name}") for topic, name, group in part])
+            selection.add([(figure(self._groups, listed, now), listed.path) for listed in part])
             yield
         names, following = selection.page()
         found: list[GroupState] = []
@@ -113,13 +132,14 @@ class Directory:
             yield
         return ListPage(found, following, selection.total)
 
-    def _all_groups(self, query: ListQuery) -> Iterator[tuple[TopicLog, str, Group]]:
+    def _all_groups(self, query: ListQuery) -> Iterator[ListedGroup]:
         """Groups that come into being meanwhile may be left out."""
         for topic in [topic for topic in self._log.topics.values() if topic.unacked is not None]:
             if topic.unacked is not None and query.selects(topic.name):
                 for name, group in [*topic.unacked.groups.items()]:
-                    if not group.closing and query.finds(f"{topic.name}/{name}"):
-                        yield topic, name, group
+                    listed = ListedGroup(topic, name, group)
+                    if not group.closing and query.finds(listed.path):
+                        yield listed
 
 
 def _selection(query: ListQuery) -> Selection:

@@ -6,6 +6,7 @@ subscriber, and notifies the groups' observer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from math import inf
 from typing import ClassVar, Final, NamedTuple
@@ -25,7 +26,7 @@ from .groups.admin import GroupAdmin
 from .groups.dead_index import Origin
 from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
-from .groups.groups import Groups
+from .groups.groups import Groups, Settled
 from .groups.listing import JobListing
 from .groups.redrive import Redriving
 from .groups.seek import Seeking
@@ -86,10 +87,11 @@ class Outbox(msgspec.Struct, frozen=True):
 
 class Pending(NamedTuple):
     """State that is not in the records: the topics, by seq, of messages in transit to one subscriber, and the topics
-    that have to be trimmed further."""
+    that have to be trimmed further; and what is counted from the server's start."""
 
     in_transit: dict[int, str]
     over_retention: dict[str, None]
+    settled: Settled
 
 
 class LogStateMachine:
@@ -136,11 +138,14 @@ class LogStateMachine:
     @property
     def pending(self) -> Pending:
         """For resume() of the state machine that is restored if the next transaction fails."""
-        return Pending(self.log.single_delivery.in_transit.copy(), self.trimmer.over_retention.copy())
+        return Pending(
+            self.log.single_delivery.in_transit.copy(), self.trimmer.over_retention.copy(), copy(self.groups.settled)
+        )
 
     def resume(self, pending: Pending) -> None:
         self.log.single_delivery.resume(pending.in_transit)
         self.trimmer.over_retention = pending.over_retention
+        self.groups.settled = pending.settled
 
     @property
     def is_idle(self) -> bool:
@@ -347,7 +352,9 @@ class LogStateMachine:
     def totals(self) -> Slices[Totals]:
         limits = self.log.limits
         held = limits.memory_bytes - self.log.memory_left()
+        settled = self.groups.settled
         totals = Totals(self.log.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
+        totals.acked_total, totals.dead_total = settled.acked, settled.dead
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
                 totals.messages += topic.messages.live

@@ -5,9 +5,10 @@ import msgspec
 
 class Totals(msgspec.Struct):
     """`bytes` counts bodies. `cost` is what counts against the log's limit, which is `cost_limit` (bytes). `held` are
-    the bytes of memory for what must be in memory, of `held_limit`. `ready` to `dead` are the stages of a message's
-    life in a group, as in GroupState. `dead_letters` are the dead messages that topics retain, and `postponed` those
-    that wait in their groups for room in the dead-letter topic."""
+    the bytes of memory for what must be in memory, of `held_limit`. `ready`, `leased` and `delayed` are
+    messages in these stages of their life in a group. `dead` are the dead messages that topics retain, and `postponed`
+    those that wait in their groups for room in the dead-letter topic. `acked_total` and `dead_total` count from the
+    server's start."""
 
     cost: int
     cost_limit: int
@@ -20,7 +21,7 @@ class Totals(msgspec.Struct):
     ready: int = 0
     leased: int = 0
     delayed: int = 0
-    acked: int = 0
     dead: int = 0
-    dead_letters: int = 0
     postponed: int = 0
+    acked_total: int = 0
+    dead_total: int = 0

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..errors import (
     Busy,
+    DeadLettersLeft,
     Draining,
     EncodingUnsupported,
     Forbidden,
@@ -67,6 +68,7 @@ STATUS: dict[type[PlainmqError], HTTPStatus] = {
     UseForbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     LeaseExpired: HTTPStatus.CONFLICT,
+    DeadLettersLeft: HTTPStatus.CONFLICT,
     TokenExists: HTTPStatus.CONFLICT,
     TokensUnused: HTTPStatus.CONFLICT,
     Lockout: HTTPStatus.CONFLICT,

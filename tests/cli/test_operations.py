@@ -156,11 +156,13 @@ def test_a_topic_is_shown_and_changed(server: ServerProcess, topic: str) -> None
 
 def test_a_group_is_shown_and_changed(server: ServerProcess, topic: str) -> None:
     group_with_each_state(server, topic)
-    changes = ["--ack-timeout", "90s", "--max-deliveries", "3", "--dead-letter", f"{topic}.lost", "--pause"]
+    refused = run("group", topic, "g", "--dead-letter", f"{topic}.lost", url=server.url)
+    assert (refused.returncode, b"redrive or delete them first" in refused.stderr) == (1, True)
+    changes = ["--ack-timeout", "90s", "--max-deliveries", "3", "--dead-letter", f"{topic}.dead", "--pause"]
     shown = dict(rows(run("group", topic, "g", *changes, url=server.url).stdout))
     assert [shown[name] for name in ("ready", "leased", "delayed", "died", "acked")] == ["1", "1", "1", "1", "0"]
     assert [shown[name] for name in ("ack-timeout", "max-deliveries", "dead-letter", "state")] == [
-        "90s", "3", f"{topic}.lost", "paused",
+        "90s", "3", f"{topic}.dead", "paused",
     ]  # fmt: skip
     assert dict(rows(run("group", topic, "g", "--resume", url=server.url).stdout))["state"] == ""
 

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
-from app.errors import GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
+from app.errors import DeadLettersLeft, GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
 from app.log.directory import ListQuery
 from app.log.groups.group import JOB_BATCH
 from app.log.groups.job import JOB_COST
+from app.log.groups.redrive import RedriveTarget
 from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.groups.state import DeadLetterTopic, GroupState
 from app.log.run import DEATH_COST, MESSAGE_COST
@@ -892,9 +894,9 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         await node.engine.configure("a", {"max_messages": 6})
         await all_die(node, *"12345")
         state = await node.engine.group("a", "g")
-        assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetterTopic(3, 3, 3, 8 << 20, 2, 3))
+        assert (state.dead, state.delayed, state.dead_letters) == (3, 2, DeadLetterTopic(3, 3, 3, 8 << 20, 2))
         totals = await node.engine.totals()
-        assert (totals.dead_letters, totals.postponed) == (3, 2)
+        assert (totals.dead, totals.postponed) == (3, 2)
         assert await claimed(node) == []
         await append(node, "a", "6")
         await append(node, "a", "7", "8", "9")
@@ -907,7 +909,47 @@ async def test_when_the_dead_letter_topic_is_full_the_dead_stay_in_the_group_and
         await node.engine.configure("a.dead", {"max_messages": 4})
         node.clock.now += 10
         state = await node.engine.group("a", "g")
-        assert (state.dead, state.dead_letters) == (4, DeadLetterTopic(4, 4, 4, 8 << 20, 1, 4))
+        assert (state.dead, state.dead_letters) == (4, DeadLetterTopic(4, 4, 4, 8 << 20, 1))
+
+
+async def test_another_dead_letter_topic_is_refused_while_dead_messages_are_in_the_present_one(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=5))) as node:
+        await all_die(node, "1", "2")
+        with pytest.raises(DeadLettersLeft, match=r"'a.dead' has 2 dead messages of the group 'g'.*redrive or delete"):
+            await make(node, dead_letter="graves")
+        await make(node, dead_letter="a.dead", max_deliveries=3)
+        assert (await node.engine.group("a", "g")).settings.dead_letter == "a.dead"
+        await node.engine.redrive(RedriveTarget("a", "g", "a.dead"))
+        await make(node, dead_letter="graves", max_deliveries=1)
+        await settle(node, Action.NACK, *await claim(node, 2))
+        assert (len(await deaths(node, "graves")), await deaths(node)) == (2, [])
+
+
+async def test_dead_is_what_is_dead_now_and_dead_total_what_ever_died(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=5))) as node:
+        await make(node, "h")
+        await all_die(node, "1", "2", "3")
+        first = (await page(node, "a.dead")).messages[0]
+        await node.engine.redrive(RedriveTarget("a", "g", "a.dead"), [Id(first.epoch, first.seq)])
+        state, totals = await node.engine.group("a", "g"), await node.engine.totals()
+        assert (state.dead, state.dead_total, totals.dead, totals.dead_total) == (2, 3, 2, 3)
+        await node.engine.purge("a.dead")
+        state = await node.engine.group("a", "g")
+        assert (state.dead, state.dead_total) == (0, 3)
+        await node.engine.drop_group("a", "g")
+        assert (await node.engine.totals()).dead_total == 3
+
+
+async def test_groups_are_sorted_by_what_is_dead_now(opened: Make) -> None:
+    async with opened(Limits(Retention(max_messages=5))) as node:
+        await all_die(node, "1", "2")
+        await make(node, "h", "b", max_deliveries=1)
+        await append(node, "b", "3")
+        await settle(node, Action.NACK, *await claim(node, 1, "h", "b"), group="h", topic="b")
+        first = partial(node.engine.groups, ListQuery(sort="-dead", limit=1))
+        assert [state.group for state in (await first()).items] == ["g"]
+        await node.engine.redrive(RedriveTarget("a", "g", "a.dead"))
+        assert [state.group for state in (await first()).items] == ["h"]
 
 
 async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
@@ -916,7 +958,7 @@ async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
         await settle(node, Action.NACK, *await claim(node))
         await append(node, "a", "x" * 100)
         await settle(node, Action.NACK, *await claim(node))
-        assert (await node.engine.group("a", "g")).dead_letters == DeadLetterTopic(2, 200, 1_000, 250, 1, 2)
+        assert (await node.engine.group("a", "g")).dead_letters == DeadLetterTopic(2, 200, 1_000, 250, 1)
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -931,7 +973,7 @@ async def test_who_works_off_the_dead_takes_them_away(opened: Make, again: bool)
         assert await settle(node, action, *jobs, topic="a.dead") == [DONE, DONE]
         assert (await texts(node, "a.dead"), await texts(node, "a.dead.dead")) == ([], ["1", "2"] if again else [])
         assert (await node.engine.group("a", "g")).dead_letters.kept == 0
-        assert (await node.engine.totals()).dead_letters == (2 if again else 0)
+        assert (await node.engine.totals()).dead == (2 if again else 0)
         await append(node, "a", "3", "4")
         await settle(node, Action.NACK, *await claim(node))
         assert await texts(node, "a.dead") == ["3", "4"]

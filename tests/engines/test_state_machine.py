@@ -23,7 +23,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from app.broker.broker import Broker, Timing
 from app.consumers.push import PushConsumer
-from app.errors import LogFull, NotFound, OptionInvalid, TopicPaused
+from app.errors import DeadLettersLeft, LogFull, NotFound, OptionInvalid, TopicPaused
 from app.fanout.subscriber import Subscriber
 from app.log.groups import choice
 from app.log.groups.job import JobState
@@ -458,6 +458,10 @@ class Machine(RuleBasedStateMachine):
         changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
         cursor = min(place, self.model.head)
         start = None if group else ("an id", After(Id(self.broker.log.epoch, cursor)))
+        if group and dead_letter != group.dead_letter and self.model.dead_of(group):
+            with pytest.raises(DeadLettersLeft):
+                self.call(partial(self.broker.changes.configure_group, make=True), topic, name, changes, start)
+            return
         if self.model.leads_back(topic, dead_letter):
             with pytest.raises(OptionInvalid):
                 self.call(partial(self.broker.changes.configure_group, make=True), topic, name, changes, start)
@@ -653,10 +657,11 @@ class Machine(RuleBasedStateMachine):
         for (topic, name), group in self.model.groups.items():
             info = self.run(self.broker.directory.group(topic, name))
             state, fresh = info.state, self.model.fresh(group)
-            assert (state.ready, state.leased, state.delayed, state.acked, state.dead, state.skipped) == (
+            assert (state.ready, state.leased, state.delayed, state.acked, state.dead_total, state.skipped) == (
                 len(group.staged("ready")) + len(fresh), len(group.staged("leased")), len(group.staged("delayed")),
                 group.counts["acked"], group.counts["dead"], group.counts["skipped"],
             )  # fmt: skip
+            assert state.dead == len(self.model.dead_of(group))
             unacked = [*group.works, *(entry.seq for entry in fresh)]
             assert state.oldest == (f"{self.broker.log.epoch}-{min(unacked)}" if unacked else None)
             for job_state, seqs in self.model.listed(group).items():

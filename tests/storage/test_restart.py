@@ -353,7 +353,7 @@ async def test_what_is_dead_is_kept_after_a_restart_too_and_what_had_no_room_wai
         for lease in await claim(node):
             await settle(node, Action.NACK, lease)
         before = unmetered(await node.engine.group("t", "g"))
-        assert (before.dead, before.dead_letters) == (2, DeadLetterTopic(2, 2, 2, 8 << 20, 1, 2))
+        assert (before.dead, before.dead_letters) == (2, DeadLetterTopic(2, 2, 2, 8 << 20, 1))
     life.clock.now += 1_000
     async with life.open(limits) as node:
         assert unmetered(await node.engine.group("t", "g")) == before

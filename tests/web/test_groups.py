@@ -481,10 +481,10 @@ async def test_put_makes_the_topic_and_the_group_with_its_settings(group: Group)
     assert (answer.status_code, answer.json()) == (200, await group.state())
     assert answer.json() == {
         "topic": group.topic, "group": "g", "lag": 0, "ready": 0, "leased": 0, "delayed": 0, "acked": 0, "dead": 0,
-        "skipped": 0, "paused": False, "position": answer.json()["position"],
+        "dead_total": 0, "skipped": 0, "paused": False, "position": answer.json()["position"],
         "oldest": None, "gap": None, "rate": 0, "workers": 0, **settings,
         "dead_letters": {
-            "kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0, "redrivable": 0
+            "kept": 0, "bytes": 0, "max_messages": 1_000, "max_bytes": 8 << 20, "waiting": 0
         },
     }  # fmt: skip
 
@@ -827,7 +827,7 @@ async def test_what_is_dead_is_kept_beyond_the_topic_s_age_and_what_has_no_room_
             await group.publish(*"1234")
             for job in await group.pull():
                 await group.settle("nack", job["id"])
-            bound = {"kept": 3, "bytes": 3, "max_messages": 3, "max_bytes": 8 << 20, "waiting": 1, "redrivable": 3}
+            bound = {"kept": 3, "bytes": 3, "max_messages": 3, "max_bytes": 8 << 20, "waiting": 1}
             assert (await group.state())["dead_letters"] == bound
             await http.post("/topics/other/messages", content="x")
             async with asyncio.timeout(DEADLINE):  # until what is older than the age is gone
@@ -926,3 +926,16 @@ async def _late(server: ServerProcess, path: str, body: str) -> AsyncIterator[Ca
         yield finish
     finally:
         writer.close()
+
+
+async def test_another_dead_letter_topic_is_refused_while_the_present_one_has_dead_messages(group: Group) -> None:
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    (id,) = await group.publish("work")
+    await group.pull()
+    await group.settle("nack", id)
+    other = {"dead_letter": f"{group.topic}.other"}
+    assert code(await group.http.put(group.path, json=other)) == (409, "dead_letters_left")
+    state = await group.state()
+    assert (state["dead"], state["dead_total"], state["dead_letter"]) == (1, 1, f"{group.topic}.dead")
+    await group.http.post(f"{group.path}/redrive", json={"all": True})
+    assert (await group.http.put(group.path, json=other)).status_code == 200

@@ -25,12 +25,12 @@ class DeadLetters(msgspec.Struct, frozen=True):
     max_messages: int
     max_bytes: int
     waiting: int
-    redrivable: int
 
 
 class GroupState(msgspec.Struct, frozen=True):
-    """The state of a group: its messages in each state (`lag`: ready, leased and delayed together), and its settings.
-    `ack_timeout` is a duration such as `30s`, and `rate` the number of acks a second."""
+    """The state of a group: its messages in each state (`lag`: ready, leased and delayed together; `dead`: in the
+    dead-letter topic now), and its settings. `acked`, `dead_total` and `skipped` count from its creation. `ack_timeout`
+    is a duration such as `30s`, and `rate` the number of acks a second."""
 
     topic: str
     group: str
@@ -40,6 +40,7 @@ class GroupState(msgspec.Struct, frozen=True):
     delayed: int
     acked: int
     dead: int
+    dead_total: int
     skipped: int
     position: str
     paused: bool

@@ -66,7 +66,7 @@ export class Group extends PagedScreen {
   }
 
   redrive(all) {
-    const count = all ? this.state.dead_letters.redrivable : this.chosen.size
+    const count = all ? this.state.dead : this.chosen.size
     return this.act('redrive', all ? { all: true } : { ids: this.ids() }, {
       title: `Redrive ${plural(count, 'message')}?`,
       text: `They go back to ${this.group} alone, with new attempts. Other groups and subscribers do not see them again.`,
@@ -136,7 +136,7 @@ export class Group extends PagedScreen {
     return html`<ol class="life" aria-label="The life of a message in this group">
       ${stage('ready', state.ready)}${stage('leased', state.leased)}
       <li><span class="stage acked"><b>${number(state.acked)}</b> acked</span></li>
-      ${stage('delayed', state.delayed)}${stage('dead', state.dead_letters.redrivable)}
+      ${stage('delayed', state.delayed)}${stage('dead', state.dead)}
     </ol>`
   }
 
@@ -163,7 +163,7 @@ export class Group extends PagedScreen {
     const none = !this.chosen.size
     if (this.shown === 'dead') {
       return html`<p class="actions"><button class="primary" ?disabled=${none} @click=${() => this.redrive(false)}>Redrive chosen</button>
-        <button ?disabled=${!this.state.dead_letters.redrivable} @click=${() => this.redrive(true)}>Redrive all</button>
+        <button ?disabled=${!this.state.dead} @click=${() => this.redrive(true)}>Redrive all</button>
         <label>at most <input size="6" type="number" min="1" placeholder="any" @input=${event => (this.rate = event.target.value)}> a second</label></p>`
     }
     return html`<p class="actions">

@@ -12,7 +12,7 @@ const ORDERS = {
   topic: (a, b) => (a.topic + a.group < b.topic + b.group ? -1 : 1),
   '-lag': (a, b) => lag(b) - lag(a),
   '-leased': (a, b) => b.leased - a.leased,
-  '-dead': (a, b) => b.dead_letters.redrivable - a.dead_letters.redrivable,
+  '-dead': (a, b) => b.dead - a.dead,
 }
 const COLUMNS = [
   { title: 'Topic', sort: 'topic', cell: row => topicLink(row.topic) },
@@ -21,7 +21,7 @@ const COLUMNS = [
   { title: 'Ready', number: true, cell: row => number(row.ready) },
   { title: 'Leased', sort: '-leased', number: true, cell: row => number(row.leased) },
   { title: 'Delayed', number: true, cell: row => number(row.delayed) },
-  { title: 'Dead', sort: '-dead', number: true, cell: row => number(row.dead_letters.redrivable) },
+  { title: 'Dead', sort: '-dead', number: true, cell: row => number(row.dead) },
   { title: 'Acked', number: true, cell: row => number(row.acked) },
   { title: 'Oldest', cell: row => time(row.oldest?.time) },
   { title: 'Consumers', number: true, cell: row => number(row.workers) },
@@ -58,7 +58,7 @@ export class Groups extends Screen {
         <p role="status">${number(found.length)} of ${number(this.groups.length)} groups${found.length > SHOWN ? `, the first ${SHOWN} are shown` : ''}</p></div>
       ${problemNote(this.problem)}
       ${table('Groups', COLUMNS, found.slice(0, SHOWN), {
-        sorted: this.sort, onSort: sort => this.choose({ sort }), mark: row => (row.dead_letters.redrivable ? 'marked' : ''),
+        sorted: this.sort, onSort: sort => this.choose({ sort }), mark: row => (row.dead ? 'marked' : ''),
         empty: 'No groups. The first pull, or PUT /topics/TOPIC/groups/NAME, makes one.',
       })}`
   }

@@ -50,8 +50,8 @@ export class Overview extends Screen {
       found.push(html`<a href="#/subscribers">${plural(now.evicted - before.evicted, 'subscriber')} did not read</a> and were cut off.`)
     }
     for (const group of this.groups) {
-      if (group.dead_letters.redrivable > 0) {
-        found.push(html`<a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead_letters.redrivable, 'dead message')}</a>
+      if (group.dead > 0) {
+        found.push(html`<a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead, 'dead message')}</a>
           in ${group.group} of ${group.topic}: look at the reason, and redrive.`)
       }
       if (group.ready > 0 && group.workers === 0 && !group.paused) {

@@ -15,7 +15,7 @@ const GROUPS = [
   { title: 'Ready', number: true, cell: row => number(row.ready) },
   { title: 'Leased', number: true, cell: row => number(row.leased) },
   { title: 'Delayed', number: true, cell: row => number(row.delayed) },
-  { title: 'Dead', number: true, cell: row => number(row.dead_letters.redrivable) },
+  { title: 'Dead', number: true, cell: row => number(row.dead) },
   { title: 'Consumers', number: true, cell: row => number(row.workers) },
 ]
 const OPTIONS = [

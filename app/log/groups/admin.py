@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ...errors import GroupLimit, NotFound, OptionInvalid
+from ...errors import DeadLettersLeft, GroupLimit, NotFound, OptionInvalid
 from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
 from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, ignore_change
@@ -51,8 +51,8 @@ class GroupAdmin:
         make: bool = True,
     ) -> Slices[None]:  # fmt: skip
         """Change fields of the group's settings; if `make`, create a missing group and topic. `start`: where a new
-        group begins, as the client wrote it and parsed. Raises NotFound, OptionInvalid, TopicLimit, GroupLimit,
-        LogFull."""
+        group begins, as the client wrote it and parsed. Raises NotFound, OptionInvalid, DeadLettersLeft, TopicLimit,
+        GroupLimit, LogFull."""
         yield from self._finish_dropping(topic, name)
         word, position = start or ("", EARLIEST)
         begin = yield from self._reading.locate(TopicFilter([topic]), position, now)
@@ -78,7 +78,8 @@ class GroupAdmin:
     def _settings(
         self, topic: str, name: str, group: Group | None, changes: Mapping[str, Any], start: str
     ) -> GroupSettings:
-        """The settings after the changes; `start` is empty if the client named none. Raises OptionInvalid."""
+        """The settings after the changes; `start` is empty if the client named none. Raises OptionInvalid,
+        DeadLettersLeft."""
         known = group.settings if group else GroupSettings(changes.get("dead_letter") or dead_letter_of(topic))
         start = start or known.start
         if group is not None and start != known.start:
@@ -87,12 +88,21 @@ class GroupAdmin:
                 f"delete the group and make it anew"
             )
         settings = msgspec.structs.replace(known, start=start, **changes)
-        is_new = group is None or settings.dead_letter != known.dead_letter
-        if is_new and self._is_cycle(topic, settings.dead_letter):
-            raise OptionInvalid(
-                f"dead_letter {settings.dead_letter!r} leads back to {topic!r}: dead messages would circulate for ever"
-            )
+        if group is None or settings.dead_letter != known.dead_letter:
+            self._check_dead_letter(topic, name, known.dead_letter if group else "", settings.dead_letter)
         return settings
+
+    def _check_dead_letter(self, topic: str, name: str, before: str, after: str) -> None:
+        """`before`: the present dead-letter topic; empty for a new group. Raises OptionInvalid, DeadLettersLeft."""
+        if left := self._groups.dead_in((topic, name), before):
+            raise DeadLettersLeft(
+                f"{before!r} has {left} dead messages of the group {name!r}, which the group would no longer know if "
+                f"its dead_letter became {after!r}: redrive or delete them first"
+            )
+        if self._is_cycle(topic, after):
+            raise OptionInvalid(
+                f"dead_letter {after!r} leads back to {topic!r}: dead messages would circulate for ever"
+            )
 
     def _is_cycle(self, topic: str, dead_letter: str) -> bool:
         """Whether a dead message that dies again in each dead-letter topic could return to the topic."""

@@ -61,6 +61,7 @@ class DeadLetters:
     def published(self, letter: DeadLetter) -> None:
         """The draft is in the dead-letter topic: the message is dead in its group."""
         group = self._groups.existing(letter.topic, letter.group)
+        self._groups.settled.dead += 1
         for seq in (letter.seq, group.dead_letter(letter.seq)):
             if seq is not None:
                 self._on_change("buried", (letter.topic, letter.group, seq))

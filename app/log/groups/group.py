@@ -60,7 +60,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     leased: int = 0
     acked: int = 0
     acks: Meter = msgspec.field(default_factory=Meter)
-    dead: int = 0
+    dead_total: int = 0
     skipped: int = 0
     attempts: int = 0  # the greatest number of an attempt so far
     replay: Replay | None = None
@@ -82,7 +82,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
 
     def record(self) -> GroupRecord:
         return GroupRecord(
-            self.settings, self.begin, self.cursor, self.acked, self.dead, self.gap, self.passed, self.closing,
+            self.settings, self.begin, self.cursor, self.acked, self.dead_total, self.gap, self.passed, self.closing,
             self.skipped, self.paused, self.attempts, self.replay,
         )  # fmt: skip
 
@@ -93,7 +93,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         """Restore a stored group. `records`: of jobs, by seq, the oldest first. A lease that is bound to a connection
         of an earlier run of the server (another `server_run`) is over: its message is due at once."""
         group = cls(record.settings, record.begin, record.gap)
-        group.cursor, group.acked, group.dead = record.cursor, record.acked, record.dead
+        group.cursor, group.acked, group.dead_total = record.cursor, record.acked, record.dead
         group.closing, group.skipped, group.paused = record.closing, record.skipped, record.paused
         group.attempts, group.replay = record.attempts, record.replay
         for seq in [seq for seq, job in records.items() if job.settled]:
@@ -421,7 +421,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         remembers, if there is one."""
         self._finish(seq)
         del self.dead_letter_pending[seq]
-        self.dead += 1
+        self.dead_total += 1
         self.recent_dead[seq] = None
         if len(self.recent_dead) <= MAX_RECENT_DEAD:
             return None

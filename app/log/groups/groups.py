@@ -8,6 +8,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
+import msgspec
+
 from ...errors import NotFound
 from ...messages.lease import Action, Lease, LeaseId, Outcome, reason_cost
 from ...messages.message import Id, Message
@@ -34,6 +36,13 @@ _FINAL: Final = frozenset({Action.ACK, Action.SKIP})
 _seq = attrgetter("seq")
 
 
+class Settled(msgspec.Struct):
+    """Messages that were acked, and messages that died, since the server's start."""
+
+    acked: int = 0
+    dead: int = 0
+
+
 class Groups:
     def __init__(
         self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, server_run: str = "memory"
@@ -48,6 +57,7 @@ class Groups:
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
         self.closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
+        self.settled = Settled()
         self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
@@ -152,14 +162,15 @@ class Groups:
             leased=group.leased,
             delayed=group.delayed,
             acked=group.acked,
-            dead=group.dead,
+            dead=self.dead_in((topic, name), group.settings.dead_letter),
+            dead_total=group.dead_total,
             skipped=group.skipped,
             position=f"{self._log.epochs.of(group.cursor)}-{group.cursor}",
             paused=group.paused,
             oldest=oldest.id if oldest else None,
             oldest_time=oldest.time if oldest else None,
             gap=group.gap,
-            dead_letters=self._dead_letters((topic, name), group),
+            dead_letters=self._dead_letters(group),
             settings=group.settings,
             rate=group.acks.rate(now),
         )  # fmt: skip
@@ -173,16 +184,21 @@ class Groups:
         first = next(self.fresh(topic, group, now), None)
         return min((message for message in (job, first) if message is not None), key=_seq, default=None)
 
-    def _dead_letters(self, origin: Origin, group: Group) -> DeadLetterTopic:
+    def dead_in(self, origin: Origin, dead_letter: str) -> int:
+        """The number of the group's dead messages in this dead-letter topic."""
+        topic = self._log.topics.get(dead_letter)
+        return topic.unacked.dead.count(origin) if topic is not None and topic.unacked is not None else 0
+
+    def _dead_letters(self, group: Group) -> DeadLetterTopic:
         topic = self._log.topics.get(group.settings.dead_letter)
         retention = topic.retention if topic else self._log.limits.retention
         unacked = topic.unacked if topic else None
-        kept, nbytes, own = (unacked.count, unacked.bytes, unacked.dead.count(origin)) if unacked else (0, 0, 0)
-        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed), own)
+        kept, nbytes = (unacked.count, unacked.bytes) if unacked else (0, 0)
+        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
 
     def count(self, topic: TopicLog, totals: Totals) -> None:
         """Add the topic's groups and its dead messages to the totals."""
-        totals.dead_letters += len(topic.unacked.dead) if topic.unacked else 0
+        totals.dead += len(topic.unacked.dead) if topic.unacked else 0
         for group in topic.unacked.groups.values() if topic.unacked else ():
             if group.closing:
                 continue
@@ -190,8 +206,6 @@ class Groups:
             totals.ready += self.ready_in(topic, group)
             totals.leased += group.leased
             totals.delayed += group.delayed
-            totals.acked += group.acked
-            totals.dead += group.dead
             totals.postponed += len(group.postponed)
 
     @staticmethod
@@ -307,7 +321,9 @@ class Groups:
         if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
             reason = None
         jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs)
+        before = group.acked
         outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
+        self.settled.acked += group.acked - before
         if action in _FINAL:
             self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs])
         self.refresh(topic, name, group)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...log.changes import Records
 from ...log.epochs import new_epoch
+from ...log.groups.groups import Settled
 from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
@@ -25,7 +26,7 @@ class Store:
         self.file = StoreFile(path, synchronous)
         self.stale = True  # the state machine differs from the file
         self._server_life = new_epoch()  # of this process: its connections outlive a reload of the state machine
-        self._pending = Pending({}, {})  # at the beginning of the last transaction
+        self._pending = Pending({}, {}, Settled())  # at the beginning of the last transaction
         self._limits = limits
         try:
             with explaining_errors(path):

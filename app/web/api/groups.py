@@ -131,6 +131,7 @@ def _record(info: GroupInfo) -> dict[str, Any]:
         "delayed": state.delayed,
         "acked": state.acked,
         "dead": state.dead,
+        "dead_total": state.dead_total,
         "skipped": state.skipped,
         "position": state.position,
         "paused": state.paused,

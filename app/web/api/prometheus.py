@@ -51,6 +51,11 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
     ),
 }
 
+_SETTLED: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
+    "plainmq_messages_acked_total": ("Messages acked, in all groups.", lambda totals: totals.acked_total),
+    "plainmq_messages_dead_total": ("Messages moved to dead-letter topics.", lambda totals: totals.dead_total),
+}
+
 _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
     "plainmq_topics": ("Topics.", lambda totals: totals.topics),
     "plainmq_messages": ("Messages retained.", lambda totals: totals.messages),
@@ -61,7 +66,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
         "Messages not acked yet, summed over all groups.",
         lambda totals: totals.ready + totals.leased + totals.delayed,
     ),
-    "plainmq_dead_messages": ("Dead messages that are not acked or deleted yet.", lambda totals: totals.dead_letters),
+    "plainmq_dead_messages": ("Dead messages that are not acked or deleted yet.", lambda totals: totals.dead),
     "plainmq_dead_waiting_messages": (
         "Dead messages that wait in their groups, because their dead-letter topic is full.",
         lambda totals: totals.postponed,
@@ -71,7 +76,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
 _OTHER_CODES: Final = ("method_not_allowed", "internal_error")
 _FILES: Final = ("certificate", "keys", "tokens")
 _CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_STAGES: Final = ("ready", "leased", "delayed", "acked", "dead")
+_STAGES: Final = ("ready", "leased", "delayed")
 
 
 def prometheus_text(broker: Broker, totals: Totals | None) -> bytes:
@@ -127,6 +132,8 @@ class _Numbers(Collector):
 
 
 def _of_the_log(totals: Totals) -> Iterator[Metric]:
+    for name, (text, value) in _SETTLED.items():
+        yield CounterMetricFamily(name, text, value(totals))
     for name, (text, value) in _GAUGES.items():
         yield GaugeMetricFamily(name, text, value(totals))
     text = "Messages in each stage, summed over all groups."
