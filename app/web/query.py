@@ -51,13 +51,12 @@ _IGNORED: Final = frozenset({"r", "_", "evs_preamble", "evs_buffer_size_limit"})
 
 def normalise_event_source(query: QueryParams) -> QueryParams:
     """The query of a stream with the last id under its standard name. Of several the last one counts, because a client
-    that reconnects appends its own to the page's URL; an empty one does not count."""
+    that reconnects appends its own to the page's URL. An empty one does not count, and equal ones are one."""
     items = [(name, value) for name, value in query.multi_items() if name not in _IGNORED]
     ids = [value for name, value in items if name in _LAST_ID_ALIASES and value]
-    others = [item for item in items if item[0] not in _LAST_ID_ALIASES]
-    if not ids:
-        return QueryParams(others)
-    return QueryParams([*(item for item in others if item[0] != _LAST_ID), (_LAST_ID, ids[-1])])
+    standard = dict.fromkeys(value for name, value in items if name == _LAST_ID and value)
+    others = [item for item in items if item[0] not in {*_LAST_ID_ALIASES, _LAST_ID}]
+    return QueryParams([*others, *((_LAST_ID, id) for id in ids[-1:] or standard)])
 
 
 def check_name(name: str, query: QueryParams) -> None:

@@ -474,6 +474,11 @@ async def test_a_polyfill_comes_back_to_its_place(
         f"last_event_id={first}&{name}={second}",  # the page's, and what came since
         f"{name}={first}&{name}={second}",
         f"last_event_id={second}&{name}=",
+        f"last_event_id={second}&{name}={second}",
+        f"{name}={second}&last_event_id={second}",
+        f"{name}={second}&last_event_id=",
+        f"last_event_id={second}&last_event_id={second}",
+        f"last_event_id=&last_event_id={second}&{name}=",
         f"evs_preamble=2056&evs_buffer_size_limit=262144&{name}={second}&_=1732300000",
     ]
     for query in queries * 2:  # a head that was seen before, too
@@ -492,6 +497,14 @@ async def test_a_polyfill_that_has_no_id_yet_begins_where_it_is_told(
     await publish(http, topic, "1")
     async with stream(server, f"/topics/{topic}/stream?since=earliest&{name}=&r=1") as events:
         assert await events.data(1) == ["1"]
+    async with stream(server, f"/topics/{topic}/stream?since=earliest&{name}=&last_event_id=") as events:
+        assert await events.data(1) == ["1"]
+
+
+async def test_two_different_ids_under_the_standard_name_are_refused(http: httpx.AsyncClient, topic: str) -> None:
+    first, second = await publish(http, topic, "1", "2")
+    answer = await http.get(f"/topics/{topic}/stream?last_event_id={first}&last_event_id={second}")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "option 'last_event_id' is given twice")
 
 
 @pytest.mark.parametrize("name", [*COME_BACK, "last_event_id"])
