@@ -24,30 +24,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from ...access.grant import Grant
-from ...errors import NotHttp, Overloaded, PlainmqError, Refused, RequestTimeout, UpgradeUnsupported, VersionUnsupported
+from ...errors import Overloaded, PlainmqError, Refused, RequestTimeout
 from ...net.sockets import abort_when_sent, is_tls
 from ..authentication import rate_limit_key, who_is
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
-from ..middleware.origin import WRONG_VERSION
 from ..streaming.lifetime import StreamLifetime
+from ..streaming.persistence import may_persist
 from ..streaming.takeover import REQUEST, Begin, Request, Subscription
-from . import raw_heads, requests
+from . import raw_responses, requests
 from .context import ServerContext
 from .limits import MAX_PIPELINED, SlowRequestDetector, Stage, check_parts, head_size
+from .parser_stops import explain, head_without_upgrade
 from .replies import PublishReply, Refusal
 from .stream_sink import StreamSink
 from .target import origin_form
 
 _REQUEST: Final = Stage.REQUEST  # members of an enum are slow to look up
 HIGH_WATER: Final = 64 << 10  # bytes that a TLS transport may buffer in each direction, as a plain one does
-
-_NOT_HTTP: Final = "this is not a request of HTTP/1.1"
-_INVALID_VERSION: Final = "Invalid HTTP version"  # what the parser says
-_NOT_ASCII: Final = "a URL is written in ASCII, and others by their bytes in UTF-8: %C3%A9 for \u00e9"
-_UPGRADE: Final = b"upgrade"
-_CONNECT: Final = b"CONNECT"
-_NO_TUNNEL: Final = "this server is no proxy: it opens no tunnels"
 
 
 class PipelineFull(Exception):
@@ -174,18 +168,9 @@ class Connection(HttpToolsProtocol):
         self.headers += headers
         super().on_headers_complete()
         if not current:
-            self.cycle.keep_alive = self._may_persist()
+            self.cycle.keep_alive = may_persist(self.headers)
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
         self.headers = []  # the request has its own list: trailers must not be added to it
-
-    def _may_persist(self) -> bool:
-        """True if an HTTP/1.0 client asks for a persistent connection and does not say `close` too (RFC 9112, section
-        9.3; the parser overlooks that). Not after a chunked body: HTTP/1.0 has no chunks, so its end is uncertain
-        (section 6.1)."""
-        said = b",".join([value.lower() for name, value in self.headers if name == b"connection"])
-        options = [option.strip(b" \t") for option in said.split(b",")]
-        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-        return b"keep-alive" in options and b"close" not in options and not chunked
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running_cycle = cycle
@@ -276,22 +261,9 @@ class Connection(HttpToolsProtocol):
             self._account_body()
         except httptools.HttpParserError as error:
             if not isinstance(error.__context__, PipelineFull):
-                self._refuse(self._explain(error, data))
+                self._refuse(explain(error, data, self.loop))
         except (Refused, Overloaded) as error:
             self._refuse(error)
-
-    def _explain(self, error: httptools.HttpParserError, data: bytes) -> PlainmqError:
-        """What to answer: what a callback of the parser has raised, or else that this is not HTTP."""
-        cause = error.__context__
-        if isinstance(cause, Refused):
-            return cause
-        if cause is not None and not isinstance(cause, httptools.HttpParserError):
-            self.loop.call_exception_handler({"message": "a request was not read", "exception": cause})
-            return PlainmqError("this is a fault of the server; it was logged")
-        if str(error) == _INVALID_VERSION:
-            return VersionUnsupported(WRONG_VERSION)
-        ascii_only = data.partition(b"\r\n")[0].isascii()
-        return NotHttp(_NOT_HTTP if ascii_only else _NOT_ASCII)
 
     def _account_body(self) -> None:
         """Count the incomplete body of a fast publish in the inbound budget. Raises Overloaded."""
@@ -323,7 +295,7 @@ class Connection(HttpToolsProtocol):
         """The parser stops at a head with `Upgrade`, which a server may ignore (RFC 9110, section 7.8): a new parser
         reads that head again without it, and what follows. Raises UpgradeUnsupported."""
         while offer is not None:
-            piece, offer = self._head_without_upgrade() + piece[offer.args[0] :], None
+            piece, offer = head_without_upgrade(self.parser, self.url, self.headers) + piece[offer.args[0] :], None
             self._requests -= 1
             self._last_piece = b""  # the parser did not see these bytes as they were received
             self.parser = httptools.HttpRequestParser(self)
@@ -332,14 +304,6 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade as another:
                 offer = another
-
-    def _head_without_upgrade(self) -> bytes:
-        """Raises UpgradeUnsupported."""
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == _CONNECT:  # what follows is not HTTP, whatever the answer
-            raise UpgradeUnsupported(_NO_TUNNEL)
-        fields = b"".join([b"%b: %b\r\n" % field for field in self.headers if field[0] != _UPGRADE])
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, fields)
 
     def check(self, now: float) -> None:
         """Close a connection that is too slow. Called about once a second."""
@@ -430,7 +394,7 @@ class Connection(HttpToolsProtocol):
                 subscription.pause()
         released: Any = None
         self.cycle = self._reply = self._running_cycle = self.scope = self.parser = released  # they refer to it
-        sink.open(raw_heads.stream(self.server_state), record, subscription, begin)
+        sink.open(raw_responses.stream(self.server_state), record, subscription, begin)
 
     # Called by the transport
 

@@ -18,7 +18,7 @@ from ...telemetry.accesslog import address
 from ..middleware.access_log import code_of, named
 from ..middleware.forwarded import Caller
 from ..problem import response_to
-from . import raw_heads, requests
+from . import raw_responses, requests
 from .context import ServerContext
 
 CREATED: Final = 201  # a number: members of an enum are slow to look up, and slower as keys
@@ -63,7 +63,7 @@ class PendingReply(ABC):
         broker = self.connection.broker
         broker.counters.refusals[error.code] += 1
         response = response_to(error, as_event, broker.admission.pressure if isinstance(error, Draining) else 1.0)
-        self.respond(response.status_code, *requests.refused(response))
+        self.respond(response.status_code, *raw_responses.refused(response))
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         self.response_complete = True
@@ -75,7 +75,7 @@ class PendingReply(ABC):
         if transport.is_closing():  # the client has disconnected meanwhile
             return
         close = b"" if self.keep_alive else b"connection: close\r\n"
-        common = raw_heads.common(connection.server_state)
+        common = raw_responses.common(connection.server_state)
         transport.write(b"".join((STATUS_LINE[status], common, head, close, b"\r\n", body)))
         if self.closes and transport.can_write_eof():  # TLS cannot, and reads on while it closes
             # Bytes that arrive at a closed socket would reset it, and the response could be lost. So only the sending
@@ -116,7 +116,7 @@ class PublishReply(PendingReply):
         durability = self.connection.broker.log.durability
         count = self.messages if self.batch else None
         self.drafts = ()  # an idle connection keeps nothing
-        self.respond(CREATED, *requests.accepted(receipt, start, durability, count))
+        self.respond(CREATED, *raw_responses.accepted(receipt, start, durability, count))
 
     def refused(self, error: BaseException) -> None:
         if not isinstance(error, PlainmqError):

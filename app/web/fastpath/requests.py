@@ -14,19 +14,17 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec.structs import replace
 from starlette.datastructures import QueryParams
-from starlette.responses import Response
 
 from ...access.authenticator import SCHEME, Authenticator
 from ...access.grant import Grant, Right, authorise
 from ...errors import PlainmqError
 from ...messages.headers import is_message_header, parse_headers
-from ...messages.message import BYTES, TEXT, Draft, Envelope, Receipt, guess_content_type
+from ...messages.message import BYTES, TEXT, Draft, Envelope, guess_content_type
 from ...messages.topic import TopicFilter, parse_topic
 from ..api.publish import LINE, PublishLimits, declared_content_type, is_batch, lines_of
 from ..authentication import TICKET
 from ..middleware.forwarded import NAMES, SIGNS
 from ..middleware.origin import OUR_SITES, SITE, Rules
-from ..middleware.security_headers import NOSNIFF, secured
 from ..streaming.stream_request import StreamRequest, parse_stream_request
 
 _MESSAGES: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
@@ -274,45 +272,3 @@ def _content_type(value: bytes) -> tuple[bool, str | None]:
         return True, declared_content_type(value.decode("latin-1"))
     except PlainmqError:
         return False, None
-
-
-# Responses. Of the security headers a 201 needs one only: it answers a POST, so no page can load it as a script, an
-# image or a frame; as a document it is JSON, and has no links.
-
-_HEAD: Final = (
-    b"location: /topics/%b/messages/%b-%%d\r\ncontent-length: %%d\r\ncontent-type: application/json\r\n"
-    + b"%b: %b\r\n" % NOSNIFF
-)
-_BODY: Final = b'{"id":"%b-%%d","topic":"%b","index":%%d,"subscribers":%%d,"durability":"%b"%%b}\n'
-_LAST: Final = b',"last":"%b-%%d","count":%%d'
-
-
-def accepted(receipt: Receipt, start: int, durability: str, count: int | None) -> tuple[bytes, bytes]:
-    """The own headers and the body of a 201, as api/publish writes them, for the message at index `start` of the
-    receipt; or for a batch of `count` messages from there on."""
-    global _last_receipt  # noqa: PLW0603
-    if receipt is not _last_receipt[0]:
-        epoch, _, begin = receipt.id.rpartition("-")
-        _last_receipt = receipt, int(begin), *_templates(receipt.topic, epoch, durability)
-    _, first, head, body, last = _last_receipt
-    seq = first + start
-    batch = b"" if count is None else last % (seq + count - 1, count)
-    content = body % (seq, receipt.index + start, receipt.subscribers, batch)
-    return head % (seq, len(content)), content
-
-
-_last_receipt: tuple[Receipt | None, int, bytes, bytes, bytes] = None, 0, b"", b"", b""
-"""The receipt of the last call, the seq of its first message, and the templates of its responses. All publishes of one
-batch have one receipt, so its id is parsed and its topic is looked up once. Global: one event loop calls accepted()."""
-
-
-@lru_cache(maxsize=4_096)
-def _templates(topic: str, epoch: str, durability: str) -> tuple[bytes, bytes, bytes]:
-    """The constant parts of all responses for a topic. A topic of _MESSAGES needs no escape and has no `%`."""
-    name, life = topic.encode(), epoch.encode()
-    return _HEAD % (name, life), _BODY % (life, name, durability.encode()), _LAST % life
-
-
-def refused(response: Response) -> tuple[bytes, bytes]:
-    """The own headers and the body of a response."""
-    return b"".join(b"%b: %b\r\n" % header for header in secured(response.raw_headers)), bytes(response.body)

@@ -1,5 +1,6 @@
 """Persistent connections of HTTP/1.0. RFC 9112, section 9.3: the client asks for one, and the response confirms it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,6 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .takeover import REQUEST, Request
 
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
+
+
+def may_persist(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """True if the client asks for a persistent connection and does not say `close` too; httptools overlooks that. Not
+    after a chunked body: HTTP/1.0 has no chunks, so its end is uncertain (section 6.1)."""
+    said = b",".join([value.lower() for name, value in headers if name == b"connection"])
+    options = [option.strip(b" \t") for option in said.split(b",")]
+    chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    return b"keep-alive" in options and b"close" not in options and not chunked
 
 
 class Persistence:
