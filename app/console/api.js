@@ -11,11 +11,13 @@ export class Problem extends Error {
   }
 }
 
-/** The address of a path; parameters without a value are left out. */
+/** The address of a path; parameters without a value are left out, and of a list each item is one. */
 export function address(path, parameters = {}) {
   const url = new URL(path, BASE)
   for (const [name, value] of Object.entries(parameters)) {
-    if (value !== undefined && value !== null && value !== '') url.searchParams.set(name, value)
+    for (const item of [value].flat()) {
+      if (item !== undefined && item !== null && item !== '') url.searchParams.append(name, item)
+    }
   }
   return url
 }
@@ -55,13 +57,3 @@ export async function ask(method, path, options) {
 }
 
 export const get = (path, parameters, signal) => ask('GET', path, { parameters, signal })
-
-/** The items of a list that the server gives in pages, a page at a time. `name`: of the list in each answer. */
-export async function* pages(path, name, parameters = {}) {
-  let after
-  do {
-    const page = await get(path, { limit: 1_000, ...parameters, after })
-    yield page[name]
-    after = page.next
-  } while (after)
-}

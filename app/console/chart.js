@@ -17,5 +17,5 @@ export function sparkline(title, values, show = number) {
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"
     aria-label="${title}: ${show(now)} now, at most ${show(most)}">
     ${svg`<polygon points=${area}></polygon><polyline points=${points.join(' ')}></polyline>`}
-  </svg>`
+  </svg><p class="peak" aria-hidden="true">peak ${show(most)}</p>`
 }

@@ -7,7 +7,10 @@ const SPANS = [[86_400, 'd'], [3_600, 'h'], [60, 'min'], [1, 's']]
 
 export const number = value => (Math.abs(value) < 100_000 ? NUMBER : COMPACT).format(value)
 
-export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? '' : 's'}`
+/** A count that nobody rounds. */
+export const exact = value => NUMBER.format(value)
+
+export const plural = (count, noun) => `${number(count)} ${count === 1 ? noun : noun.replace(/y$/, 'ie') + 's'}`
 
 export function bytes(count) {
   let unit = 0
@@ -29,7 +32,8 @@ export function duration(seconds) {
 export function relative(time) {
   const seconds = (Date.now() - Date.parse(time)) / 1_000
   if (Math.abs(seconds) < 1) return 'now'
-  return seconds > 0 ? `${duration(seconds)} ago` : `in ${duration(-seconds)}`
+  const span = duration(Math.round(Math.abs(seconds)))
+  return seconds > 0 ? `${span} ago` : `in ${span}`
 }
 
 export const clock = time => new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' })

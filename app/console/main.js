@@ -4,6 +4,7 @@ import { html, nothing, render } from './vendor/lit-html.js'
 import { Dialogs } from './dialogs.js'
 import { loadSession, logOut } from './session.js'
 import { Stats } from './stats.js'
+import { visible } from './text.js'
 import { Group } from './views/group.js'
 import { Groups } from './views/groups.js'
 import { LogIn } from './views/login.js'
@@ -19,14 +20,28 @@ const SCREENS = {
   '': Overview, topics: Topics, topic: Topic, groups: Groups, group: Group, scheduled: Scheduled,
   subscribers: Subscribers, tokens: Tokens, server: Server,
 }
+const ALWAYS = () => true
+const LISTS = session => session.listsAnything
+const SEES_ALL = session => session.may('view admin')
+const ADMINISTERS = session => session.may('admin')
+/** What is in the menu: the screen, its title, the key that goes there after g, and whom the server lets see it. */
 const MENU = [
-  ['', 'Overview'], ['topics', 'Topics'], ['groups', 'Groups'], ['scheduled', 'Scheduled'],
-  ['subscribers', 'Subscribers'], ['tokens', 'Tokens'], ['server', 'Server'],
+  ['', 'Overview', 'o', ALWAYS], ['topics', 'Topics', 't', LISTS], ['groups', 'Groups', 'g', LISTS],
+  ['scheduled', 'Scheduled', 's', LISTS], ['subscribers', 'Subscribers', 'u', LISTS],
+  ['tokens', 'Tokens', 'k', ADMINISTERS], ['server', 'Server', 'v', SEES_ALL],
 ]
-const KEYS = { o: '', t: 'topics', g: 'groups', s: 'scheduled' } // after g
 const BELONGS_TO = { topic: 'topics', group: 'groups' }
 const STATES = {
-  connecting: 'connecting …', open: 'live', lost: 'connection lost, trying again …', refused: 'not allowed',
+  connecting: 'connecting …', open: 'live', resting: 'resting in the background', lost: 'connection lost, trying again …', refused: 'not allowed',
+}
+
+/** In place of a screen whose requests the server would refuse. */
+class NotAllowed {
+  title = 'Not allowed'
+
+  view() {
+    return html`<h1>Not allowed</h1><p>Your token has no right to see this. <a href="#/">The Overview</a> says what it may do.</p>`
+  }
 }
 
 class Console {
@@ -51,15 +66,17 @@ class Console {
       this.show(new LogIn(this))
       return
     }
-    this.stats = this.session.may('view') || this.session.may('admin') ? new Stats(() => this.statsChanged()) : null
+    this.stats = this.session.may('view admin') ? new Stats(() => this.statsChanged()) : null
     this.navigate()
   }
 
   /** The token is no longer valid: ask for another, and come back to this screen. */
   expired() {
+    if (this.session === null) return
     this.stats?.close()
     this.stats = null
     this.session = null
+    this.dialogs.question = null
     this.show(new LogIn(this, null, 'Your token is no longer valid. Log in again to go on here.'))
   }
 
@@ -82,7 +99,7 @@ class Console {
       return true
     } catch (problem) {
       if (problem.status === 401) this.expired()
-      else this.dialogs.notify(problem.message, 'problem')
+      else this.dialogs.fail(problem)
       return false
     }
   }
@@ -94,8 +111,9 @@ class Console {
     const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?')
     const [name, ...names] = path.split('/').map(decoded)
     this.name = name
-    const Screen = Object.hasOwn(SCREENS, name) ? SCREENS[name] : Overview
-    this.show(new Screen(this, names, new URLSearchParams(query)))
+    const known = Object.hasOwn(SCREENS, name) && this.menu().concat([['topic'], ['group']]).some(([other]) => other === name)
+    if (known) this.show(new SCREENS[name](this, names, new URLSearchParams(query)))
+    else this.show(Object.hasOwn(SCREENS, name) ? new NotAllowed() : new Overview(this))
     document.querySelector('main')?.focus()
     scrollTo(0, 0)
   }
@@ -118,18 +136,29 @@ class Console {
     this.redraw()
   }
 
+  /** The entries of the menu that the session may see. */
+  menu() {
+    return MENU.filter(([, , , may]) => may(this.session))
+  }
+
   shortcut(event) {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)
-    if (event.ctrlKey || event.metaKey || event.altKey || typing) return
+    if (event.ctrlKey || event.metaKey || event.altKey || typing || !this.session || this.dialogs.question) return
+    const [screen] = this.menu().find(([, , key]) => key === event.key) ?? []
     if (event.key === '/') {
       const filter = document.querySelector('[data-filter]')
       if (filter) (filter.focus(), event.preventDefault())
     } else if (event.key === '?') {
-      this.dialogs.notify('Keys: / goes to the filter, g then o, t, g or s to a screen, ? shows this.', 'hint')
-    } else if (this.lastKey === 'g' && Object.hasOwn(KEYS, event.key)) {
-      this.go(`/${KEYS[event.key]}`)
+      this.help()
+    } else if (this.lastKey === 'g' && screen !== undefined) {
+      this.go(`/${screen}`)
     }
     this.lastKey = event.key === this.lastKey ? '' : event.key
+  }
+
+  help() {
+    const keys = [['/', 'go to the filter'], ...this.menu().map(([, title, key]) => [`g ${key}`, `go to ${title}`]), ['?', 'show this']]
+    this.dialogs.ask({ title: 'Keys', text: html`<dl class="keys">${keys.map(([key, meaning]) => html`<div><dt>${key.split(' ').map(one => html`<kbd>${one}</kbd> `)}</dt><dd>${meaning}</dd></div>`)}</dl>` })
   }
 
   // Drawing
@@ -150,12 +179,13 @@ class Console {
     const current = BELONGS_TO[this.name] ?? this.name
     return html`<a class="skip" href="#main" @click=${skip}>Skip to the content</a>
       <header>
-        <a class="brand" href="#/">plainmq</a>
-        <nav aria-label="Screens">${MENU.map(([name, title]) => html`<a href="#/${name}"
+        <a class="brand" href="#/"><img src="console/icon.svg" alt="" width="22" height="22">plainmq</a>
+        <nav aria-label="Screens">${this.menu().map(([name, title]) => html`<a href="#/${name}"
           aria-current=${name === current ? 'page' : nothing}>${title}</a>`)}<a href="docs">API</a></nav>
         ${this.stats ? html`<p class="state ${this.stats.state}" role="status">${STATES[this.stats.state]}</p>` : nothing}
-        ${this.session.anonymous ? nothing : html`<p class="who">${this.session.name}
+        ${this.session.anonymous ? nothing : html`<p class="who">${visible(this.session.name)}
           <button class="plain" @click=${() => this.leave()}>Log out</button></p>`}
+        <button class="plain" aria-label="Keys" title="Keys (?)" @click=${() => this.help()}>?</button>
       </header>
       <main id="main" tabindex="-1">${this.screen?.view()}</main>
       ${this.dialogs.view()}`

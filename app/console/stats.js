@@ -10,6 +10,8 @@ export class Stats {
   constructor(onChange) {
     this.samples = []
     this.server = null
+    this.attention = null // what needs it, as the server says
+    this.attentionTotal = 0
     this.state = 'connecting'
     this.problem = null
     this.onChange = onChange
@@ -31,19 +33,22 @@ export class Stats {
     this.state = state
     this.problem = problem
     this.onChange()
-    if (state === 'open') await this.fill()
+    if (state === 'open') await this.refresh(true)
   }
 
-  /** What happened before the page was opened, or while the connection was lost. */
-  async fill() {
+  /** Ask what needs attention; with `history`, also what happened before the page was opened, or while the connection
+   * was lost. */
+  async refresh(history = false) {
     try {
-      const { server, history } = await get('stats', { history: true })
-      this.server = server
-      this.samples = history.slice(-KEPT)
-      this.onChange()
+      const answer = await get('stats', history ? { history: true } : {})
+      this.server = answer.server
+      this.attention = answer.attention
+      this.attentionTotal = answer.attention_total
+      if (history) this.samples = answer.history.slice(-KEPT)
     } catch (problem) {
       this.problem = problem
     }
+    this.onChange()
   }
 
   take(events) {

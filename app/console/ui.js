@@ -1,83 +1,80 @@
-/** Parts that several screens use: notices, dialogs, tables, messages' bodies. */
+/** Parts that several screens use: tables, links, errors, bodies of messages, times. */
 
 import { html, nothing } from './vendor/lit-html.js'
+import { advice } from './advice.js'
 import { bytes, clock, relative } from './format.js'
-
-export const MOST_SHOWN = 64 * 1_024 // characters of a body
+import { bodyText, excerpt, sizeOf, visible } from './text.js'
 
 /** A time that a person reads, with the exact one in its tooltip. */
 export const time = value => (value ? html`<time datetime=${value} title=${clock(value)}>${relative(value)}</time>` : '–')
 
 export const topicLink = topic => html`<a href="#/topic/${encodeURIComponent(topic)}">${topic}</a>`
 
-export const groupLink = (topic, group) =>
-  html`<a href="#/group/${encodeURIComponent(topic)}/${encodeURIComponent(group)}">${group}</a>`
+export const groupLink = (topic, group, state = '', text = group) =>
+  html`<a href="#/group/${encodeURIComponent(topic)}/${encodeURIComponent(group)}${state && `?state=${state}`}">${text}</a>`
 
-export const problemNote = problem => (problem ? html`<p class="problem" role="alert">${problem.message}</p>` : nothing)
+export const paused = row => (row.paused ? html` <b class="badge warm">paused</b>` : nothing)
 
-/** A table. `columns`: each `{title, cell(row), number, sort}`; `sort` is the key that `onSort` gets. */
+/** An error where something could not be loaded. */
+export const problemNote = (problem, retry) => problem
+  ? html`<div class="note problem" role="alert"><p>${problem.message}</p>
+      ${advice(problem) ? html`<p class="hint">${advice(problem)}</p>` : nothing}
+      ${retry ? html`<button @click=${retry}>Try again</button>` : nothing}</div>`
+  : nothing
+
+/** What is shown where there is nothing yet: a sentence, and what to do. */
+export const emptyState = (title, ...hints) =>
+  html`<div class="nothing"><p><b>${title}</b></p>${hints.map(hint => html`<p class="hint">${hint}</p>`)}</div>`
+
+/** A table. `columns`: each `{title, cell(row), number, sort, label}`; `sort` is the key that `onSort` gets; `label`: of
+ * a column without a title. */
 export function table(caption, columns, rows, { sorted, onSort, empty = 'None.', mark = () => '' } = {}) {
-  const head = column =>
-    column.sort && onSort
-      ? html`<button class="sort" @click=${() => onSort(column.sort)}>${column.title}${sorted === column.sort ? ' ↓' : ''}</button>`
-      : column.title
+  const head = column => {
+    if (column.sort && onSort) {
+      return html`<button class="sort" @click=${() => onSort(column.sort)}>${column.title}<span aria-hidden="true">${sorted === column.sort ? (column.sort.startsWith('-') ? ' ↓' : ' ↑') : ''}</span></button>`
+    }
+    return column.title || html`<span class="unseen">${column.label}</span>`
+  }
+  const order = column => (sorted === column.sort && column.sort ? (column.sort.startsWith('-') ? 'descending' : 'ascending') : nothing)
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table>
     <caption>${caption}</caption>
-    <thead><tr>${columns.map(column => html`<th scope="col" class=${column.number ? 'number' : ''}
-      aria-sort=${sorted === column.sort && column.sort ? 'descending' : nothing}>${head(column)}</th>`)}</tr></thead>
+    <thead><tr>${columns.map(column => html`<th scope="col" class=${column.number ? 'number' : ''} aria-sort=${order(column)}>${head(column)}</th>`)}</tr></thead>
     <tbody>${rows.length
       ? rows.map(row => html`<tr class=${mark(row)}>${columns.map(column => html`<td class=${column.number ? 'number' : ''}>${column.cell(row)}</td>`)}</tr>`)
       : html`<tr><td colspan=${columns.length} class="empty">${empty}</td></tr>`}</tbody>
   </table></div>`
 }
 
-/** What a message's record carries, as bytes. */
-export function bodyBytes(record) {
-  if (record.data_base64 !== undefined) return Uint8Array.from(atob(record.data_base64), char => char.charCodeAt(0))
-  return new TextEncoder().encode(record.data ?? '')
-}
+export const hasBody = record => record.data !== undefined || record.data_base64 !== undefined
 
-const FORMS = { auto: automatic, text: plain, json: pretty, hex }
+export const size = record => bytes(sizeOf(record))
 
-/** The body as text in one of the forms `auto`, `text`, `json`, `hex`, cut at MOST_SHOWN. */
-export function bodyText(record, form) {
-  const text = FORMS[form](record)
-  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text
-}
-
-function automatic(record) {
-  return record.data_base64 === undefined ? visible(record.data ?? '') : hex(record)
-}
-
-function plain(record) {
-  return visible(record.data ?? new TextDecoder().decode(bodyBytes(record)))
-}
-
-function pretty(record) {
-  const text = record.data ?? ''
-  try {
-    return text.length > MOST_SHOWN ? visible(text) : visible(JSON.stringify(JSON.parse(text), null, 2))
-  } catch {
-    return visible(text) // not JSON, or nested too deep
+/** The body of a message: its beginning, and all of it when it is opened, as it is at first in a form that was chosen.
+ * `turned`: a set of the ids that are not as they were at first. */
+export function body(record, turned, redraw, form = 'auto') {
+  if (!hasBody(record)) return html`<p class="hint">${size(record)}. To see the body, a token needs the right <code>subscribe</code>.</p>`
+  const atFirst = form !== 'auto'
+  const isOpen = turned.has(record.id) !== atFirst
+  const toggled = event => {
+    if (event.target.open === isOpen) return
+    turned[event.target.open === atFirst ? 'delete' : 'add'](record.id)
+    redraw()
   }
+  return html`<details class="body" .open=${isOpen} @toggle=${toggled}>
+    <summary><span class="excerpt">${excerpt(record) || (sizeOf(record) ? 'bytes that are no text' : 'empty')}</span>
+      <span class="measure">${visible(record.content_type ?? '')} · ${size(record)}</span></summary>
+    ${isOpen ? html`<pre tabindex="0" aria-label="Body of ${record.id}">${bodyText(record, form)}</pre>
+      ${record.truncated ? html`<p class="hint">This is the beginning of ${size(record)}.</p>` : nothing}` : nothing}
+  </details>`
 }
 
-function hex(record) {
-  const shown = bodyBytes(record).subarray(0, MOST_SHOWN / 4)
-  const lines = []
-  for (let start = 0; start < shown.length; start += 16) {
-    const part = [...shown.subarray(start, start + 16)]
-    const codes = part.map(byte => byte.toString(16).padStart(2, '0')).join(' ')
-    const text = part.map(byte => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.')).join('')
-    lines.push(`${start.toString(16).padStart(6, '0')}  ${codes.padEnd(47)}  ${text}`)
-  }
-  return lines.join('\n')
-}
+/** Headers, key and priority of a message. */
+export const attributes = record => [
+  ...(record.key ? [['key', record.key]] : []),
+  ...(record.priority ? [['priority', String(record.priority)]] : []),
+  ...Object.entries(record.headers ?? {}),
+].map(([name, value]) => html`<span class="attribute">${visible(name)}: ${visible(value)}</span>`)
 
-/** Control characters, and those that change the direction of text, as their pictures: they cannot disguise a body. */
-export const visible = text =>
-  text
-    .replace(/[\u0000-\u0008\u000b-\u001f]/g, char => String.fromCharCode(0x2400 + char.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, char => `⟨${char.charCodeAt(0).toString(16)}⟩`)
-
-export const size = record => bytes(record.size ?? bodyBytes(record).length)
+/** Text to copy, with a button where the browser allows it. */
+export const command = (text, label, app) => html`<div class="command"><pre tabindex="0" aria-label=${label}>${text}</pre>
+  ${navigator.clipboard ? html`<button @click=${() => navigator.clipboard.writeText(text).then(() => app.dialogs.notify('Copied.'), () => app.dialogs.notify('The browser did not allow it: select the text.', 'hint'))}>Copy</button>` : nothing}</div>`

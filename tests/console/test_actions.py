@@ -56,11 +56,11 @@ async def test_a_topic_is_created_changed_and_deleted_when_its_name_is_typed(
     async with console(server.url) as page:
         await page.open("topics")
         await page.page.get_by_text("Create a topic").click()
-        await page.page.get_by_label("Name").fill("orders.new")
-        await page.page.get_by_label("Most messages").fill("7")
+        await page.page.get_by_label("Name", exact=True).fill("orders.new")
+        await page.page.get_by_label("so many messages").fill("7")
         await page.click("Create")
         await page.page.get_by_text("Settings").click()
-        await page.page.get_by_label("Most messages").fill("9")
+        await page.page.get_by_label("so many messages").fill("9")
         await page.click("Change")
         await page.see("The retention is changed.")
         assert (await http.get("/topics/orders.new")).json()["retention"]["max_messages"] == 9
@@ -79,12 +79,12 @@ async def test_a_lease_is_released_and_a_message_skipped(
     async with console(server.url) as page:
         await page.open("group/stuck/g")
         await page.page.get_by_role("checkbox").nth(0).check()
-        await page.click("Release chosen")
+        await page.click("Release 1 chosen …")
         await page.agree(None, "Release")
         await until(http, "/topics/stuck/groups/g", ready=1, leased=1)
         await page.page.get_by_role("checkbox").nth(1).wait_for(state="detached")
         await page.page.get_by_role("checkbox").nth(0).check()
-        await page.click("Skip chosen …")
+        await page.click("Skip 1 chosen …")
         await page.agree("skip", "Skip")
         await until(http, "/topics/stuck/groups/g", ready=1, leased=0)
 
@@ -97,15 +97,15 @@ async def test_a_dead_message_is_found_understood_and_put_back(
     leases = await fill(http, "orders", "one", "two", group="g")
     await http.post("/topics/orders/groups/g/nack", json={"ids": leases, "reason": "no such account"})
     async with console(server.url) as page:
-        await page.open()
-        await page.click("2 dead messages", "link")
+        await page.open("groups?filter=orders")
+        await page.click("2", "link")
         await page.see("no such account")
         await page.page.get_by_role("checkbox").nth(0).check()
-        await page.click("Redrive chosen")
+        await page.click("Redrive 1 chosen …")
         await page.agree(None, "Redrive")
         await page.see("1 message went back.")
         await until(http, "/topics/orders/groups/g", ready=1)
-        await page.click("Redrive all")
+        await page.click("Redrive all 1 …")
         await page.agree(None, "Redrive")
         await until(http, "/topics/orders/groups/g", ready=2)
     pulled = await http.post("/topics/orders/groups/g/pull", params={"max": 9})
@@ -120,7 +120,7 @@ async def test_a_group_goes_back_to_the_beginning(
     async with console(server.url) as page:
         await page.open("group/again/g")
         await page.page.get_by_text("Operations").click()
-        await page.page.get_by_label("Move to").fill("earliest")
+        await page.page.get_by_label("move the group to").fill("earliest")
         await page.click("Move …")
         await page.agree("g", "Move")
         await until(http, "/topics/again/groups/g", ready=2)
@@ -157,7 +157,8 @@ async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProces
     async with console(server.url) as page:
         await page.open("group/halted/g")
         await page.page.get_by_text("Operations").click()
-        await page.click("Pause")
+        await page.click("Pause …")
+        await page.agree(None, "Pause")
         await until(http, "/topics/halted/groups/g", paused=True)
         await page.see("paused")
         await page.click("Resume")
@@ -172,9 +173,9 @@ async def test_a_scheduled_message_is_published_now_or_cancelled(
         await page.open("scheduled?match=later")
         await page.see("later")
         await page.page.get_by_role("button", name="Publish now").first.click()
-        await page.see("Published.")
+        await page.see("Published to later.")
         await until(http, "/topics/later", messages=1, delayed=1)
-        await page.page.get_by_role("button", name="Cancel …").first.click()
+        await page.page.get_by_role("button", name="Cancel:").first.click()
         await page.agree(None, "Cancel the message")
         await until(http, "/topics/later", messages=1, delayed=0)
 
@@ -200,4 +201,109 @@ async def test_everything_can_be_reached_by_the_keyboard_alone(
         await press("Enter")
         await page.page.get_by_role("heading", name="keys").wait_for()
         await press("?")
-        await page.see("/ goes to the filter")
+        await page.see("go to the filter")
+
+
+async def test_a_message_is_published_with_headers_priority_and_key_for_a_time(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    async with console(server.url) as page:
+        await page.open("topic/timed")
+        await page.page.get_by_text("Publish", exact=True).first.click()
+        await page.page.get_by_label("Body").fill("soup")
+        await page.page.get_by_role("textbox", name="Key").fill("customer-42")
+        await page.page.get_by_label("Priority").select_option("7")
+        await page.page.get_by_label("Headers, one a line").fill("Customer: 42\nce-type: order")
+        await page.page.get_by_label("When").select_option("at")
+        await page.page.get_by_label("Time", exact=True).fill("2027-01-31T12:00:00")
+        await page.see("-H 'X-Plainmq-Customer: 42' -H 'ce-type: order'")
+        await page.click("Publish")
+        await page.see("Scheduled as")
+    (item,) = (await http.get("/scheduled", params={"match": "timed"})).json()["scheduled"]
+    assert (item["data"], item["key"], item["priority"]) == ("soup", "customer-42", 7)
+    assert item["due"].startswith("2027-01-3")
+    assert item["headers"] == {"customer": "42", "ce-type": "order"}
+
+
+async def test_a_message_is_copied_to_another_topic(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "source", "twice", event="created")
+    async with console(server.url) as page:
+        await page.open("topic/source")
+        await page.see("twice")
+        await page.page.get_by_role("button", name="Copy ").click()
+        await page.page.get_by_label("To the topic").fill("target")
+        await page.page.get_by_role("dialog").get_by_role("button", name="Copy", exact=True).click()
+        await page.see("Copied to target as")
+    (copy,) = (await http.get("/topics/target/messages")).json()["messages"]
+    assert (copy["data"], copy["event"]) == ("twice", "created")
+
+
+async def test_what_a_group_has_not_acked_is_purged_and_the_topic_keeps_it(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "unacked", "one", "two", group="g")
+    await fill(http, "unacked", "three")
+    async with console(server.url) as page:
+        await page.open("group/unacked/g")
+        await page.page.get_by_text("Operations").click()
+        await page.click("Purge unacked …")
+        await page.see("3 messages count as done")
+        await page.agree("g", "Purge")
+        await until(http, "/topics/unacked/groups/g", lag=0)
+        await until(http, "/topics/unacked", messages=3)
+
+
+async def test_before_a_redrive_it_says_what_happens_how_fast_and_what_stands_in_the_way(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await http.put("/topics/slow/groups/g", json={"max_deliveries": 1})
+    leases = await fill(http, "slow", "one", group="g")
+    await http.post("/topics/slow/groups/g/nack", json={"ids": leases, "reason": "no"})
+    await http.post("/topics/slow/groups/g/pause")
+    async with console(server.url) as page:
+        await page.open("group/slow/g")
+        await page.click("Redrive all 1 …")
+        await page.see("The group is paused: they wait until it is resumed.")
+        await page.see("From 1 to 1,000")
+        rate = page.page.get_by_label("so many a second")
+        await rate.fill("1001")
+        await page.click("Redrive")
+        assert await rate.evaluate("field => field.validity.rangeOverflow")  # the browser asks for another
+        await rate.fill("5")
+        await page.click("Redrive")
+        await page.see("1 message went back.")
+
+
+async def test_an_error_says_what_to_do_and_stays_until_it_is_dismissed(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "shut", "one")
+    async with console(server.url, checked=False) as page:
+        await page.page.clock.install()
+        await page.open("topic/shut")
+        await page.page.get_by_text("Publish", exact=True).first.click()
+        await page.see("1 message")
+        await http.post("/topics/shut/pause")
+        await page.click("Publish")
+        alert = page.page.get_by_role("alert").filter(has_text="It was not done.")
+        await alert.get_by_text("Resume it on the screen of the topic").wait_for()
+        await page.page.clock.fast_forward(60_000)  # notices of what was done are gone by then
+        assert await alert.is_visible()
+        await page.click("Dismiss")
+        await alert.wait_for(state="detached")
+
+
+async def test_a_body_is_folded_and_opened_by_the_keyboard(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    await fill(http, "folded", "a " * 500 + "the end")
+    async with console(server.url) as page:
+        await page.open("topic/folded")
+        log = page.page.get_by_role("log")
+        await log.get_by_text("a a a").wait_for()
+        assert "the end" not in await log.inner_text()
+        await log.locator("summary").focus()
+        await page.page.keyboard.press("Enter")
+        await log.get_by_text("the end").wait_for()

@@ -2,30 +2,48 @@
 
 import { html, nothing } from '../vendor/lit-html.js'
 import { ask, get, groupPath, send } from '../api.js'
-import { duration, number, plural } from '../format.js'
-import { bodyText, problemNote, size, table, time, topicLink, visible } from '../ui.js'
+import { duration, exact, number, plural } from '../format.js'
+import { attributes, body, emptyState, paused, problemNote, table, time, topicLink } from '../ui.js'
+import { visible } from '../text.js'
 import { PagedScreen } from './screen.js'
 
-const STATES = ['ready', 'leased', 'delayed', 'dead']
-const PAGE = 50 // messages
+const MOST_RATE = 1_000 // redriven messages a second that may be asked for (the server's bound)
+const MOST_CONSUMERS = 100 // rows
+/** The states of a message, with what each means, and what is said where there is none. */
+const STATES = {
+  ready: ['wait for a consumer', 'Nothing waits: all messages are handed out or done.'],
+  leased: ['a consumer works on them', 'No consumer holds a message now.'],
+  delayed: ['failed, and are tried again later', 'Nothing waits to be tried again.'],
+  dead: ['given up: look at the reason, then redrive', 'No message has been given up.'],
+}
 
 export class Group extends PagedScreen {
   interval = 2_000
+  pageSize = 50
 
   constructor(app, [topic = '', group = ''], query) {
     super(app)
     this.topic = topic
     this.group = group
     this.title = `${group} of ${topic}`
-    this.shown = STATES.includes(query.get('state')) ? query.get('state') : 'leased'
+    this.given = query.get('state')
     this.state = null
     this.jobs = []
+    this.consumers = []
     this.chosen = new Set()
+    this.opened = new Set()
+  }
+
+  /** The state whose messages are listed: at first the one that needs attention most. */
+  get listed() {
+    if (Object.hasOwn(STATES, this.given)) return this.given
+    if (this.state?.dead) return 'dead'
+    return this.state?.leased ? 'leased' : 'ready'
   }
 
   start() {
     super.start()
-    this.seconds = setInterval(() => this.app.redraw(), 1_000) // leases count down
+    this.seconds = setInterval(() => document.hidden || this.app.redraw(), 1_000) // leases count down
   }
 
   stop() {
@@ -33,31 +51,38 @@ export class Group extends PagedScreen {
     clearInterval(this.seconds)
   }
 
-  async load() {
-    this.state = await get(groupPath(this.topic, this.group))
-    const { shown } = this
-    const page = await get('jobs', { topic: this.topic, group: this.group, state: shown, after: this.after.at(-1), limit: PAGE })
-    if (shown !== this.shown) return // another was chosen meanwhile
+  async load(signal) {
+    const { session } = this.app
+    this.state = await get(groupPath(this.topic, this.group), {}, signal)
+    const { listed } = this
+    const page = await get('jobs', { topic: this.topic, group: this.group, state: listed, after: this.after.at(-1), limit: this.pageSize }, signal)
+    if (this.state.workers && session.may('view admin', this.topic)) {
+      const { subscribers } = await get('subscribers', { match: this.topic, search: this.group, limit: MOST_CONSUMERS }, signal)
+      this.consumers = subscribers.filter(one => one.group === this.group)
+    } else this.consumers = []
     Object.assign(this, { jobs: page.jobs, next: page.next })
-    this.chosen = new Set(page.jobs.map(job => job.id).filter(id => this.chosen.has(id)))
+    const present = ids => new Set(page.jobs.map(job => job.id).filter(id => ids.has(id)))
+    this.chosen = present(this.chosen)
+    this.opened = present(this.opened)
   }
 
   show(state) {
     this.chosen.clear()
-    this.choose({ shown: state, after: [], jobs: [], next: null })
+    this.choose({ given: state, after: [], jobs: [], next: null, loaded: false })
     this.refresh()
   }
 
   inAddress() {
-    return { state: this.shown === 'leased' ? '' : this.shown }
+    return { state: this.given ?? '' }
   }
 
   // Actions
 
-  async act(verb, json, { title, text, action, word, done, parameters }) {
-    if (title && !(await this.app.dialogs.confirm({ title, text, action, word }))) return
+  async act(verb, json, { question, done, parameters = () => ({}) }) {
+    const values = question ? await this.app.dialogs.ask(question) : {}
+    if (!values) return
+    await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters: parameters(values) }), done)
     this.chosen.clear()
-    await this.app.attempt(() => ask('POST', groupPath(this.topic, this.group, verb), { json, parameters }), done)
     await this.refresh()
   }
 
@@ -68,26 +93,43 @@ export class Group extends PagedScreen {
   redrive(all) {
     const count = all ? this.state.dead : this.chosen.size
     return this.act('redrive', all ? { all: true } : { ids: this.ids() }, {
-      title: `Redrive ${plural(count, 'message')}?`,
-      text: `They go back to ${this.group} alone, with new attempts. Other groups and subscribers do not see them again.`,
-      action: 'Redrive',
-      parameters: all && this.rate ? { rate: this.rate } : {},
-      done: answer => `${plural(answer.redriven ?? Object.values(answer.results ?? {}).filter(result => result === 'done').length, 'message')} went back.`,
+      question: {
+        title: `Redrive ${plural(count, 'message')}?`,
+        text: html`<ul class="consequences">
+          <li>They leave <b>${this.state.dead_letter}</b> and go back to <b>${this.group}</b> alone, with their attempts counted anew.</li>
+          <li>Other groups and subscribers do not see them again.</li>
+          <li>What fails again is dead again after ${plural(this.state.max_deliveries, 'delivery')}.</li>
+          ${this.state.paused ? html`<li class="warning">The group is paused: they wait until it is resumed.</li>` : nothing}
+          ${this.state.workers ? nothing : html`<li class="warning">No consumer works now: they wait for one.</li>`}</ul>`,
+        fields: () => html`<label>Hand out at most so many a second <input name="rate" type="number" min="1" max=${MOST_RATE} placeholder="as fast as consumers take them"
+          aria-describedby="bound"></label><p class="hint" id="bound">From 1 to ${exact(MOST_RATE)}, for this redrive: it spares what failed before.</p>`,
+        action: 'Redrive',
+      },
+      parameters: ({ rate }) => ({ rate }),
+      done: answer => `${plural(answer.redriven, 'message')} went back${answer.left ? `; ${number(answer.left)} dead are left` : ''}.`,
     })
   }
 
   release() {
     return this.act('release', { ids: this.ids() }, {
-      title: `Release ${plural(this.chosen.size, 'message')}?`,
-      text: 'Each is handed out again at once. A consumer that still works on it can no longer ack it.',
-      action: 'Release', done: 'Released.',
+      question: {
+        title: `Release ${plural(this.chosen.size, 'message')}?`,
+        text: html`<p>${this.listed === 'leased'
+          ? 'Each is handed out again at once. A consumer that still works on it can no longer ack it, so it may be worked on twice.'
+          : 'Each is tried again at once, and no longer waits.'}</p>`,
+        action: 'Release',
+      },
+      done: 'Released.',
     })
   }
 
   skip() {
     return this.act('skip', { ids: this.ids() }, {
-      title: `Skip ${plural(this.chosen.size, 'message')}?`, text: `${this.group} will never get them again. Other groups will.`,
-      action: 'Skip', word: 'skip', done: 'Skipped.',
+      question: {
+        title: `Skip ${plural(this.chosen.size, 'message')}?`, text: html`<p>${this.group} will never get them again. Other groups will.</p>`,
+        action: 'Skip', word: 'skip',
+      },
+      done: 'Skipped.',
     })
   }
 
@@ -95,20 +137,40 @@ export class Group extends PagedScreen {
     event.preventDefault()
     const to = event.target.elements.to.value.trim()
     return this.act('seek', { to }, {
-      title: `Move ${this.group} to ${to}?`,
-      text: 'Everything up to there counts as done for this group, and everything behind it is handed out (again). Leases behind it stay.',
-      action: 'Move', word: this.group, done: 'Moved.',
+      question: {
+        title: `Move ${this.group} to ${to}?`,
+        text: html`<p>Everything up to there counts as done for this group, and everything behind it is handed out, also what was acked before. Leases behind it stay.</p>`,
+        action: 'Move', word: this.group,
+      },
+      done: 'Moved.',
+    })
+  }
+
+  purge() {
+    return this.act('seek', { to: 'latest' }, {
+      question: {
+        title: `Purge what ${this.group} has not acked?`,
+        text: html`<p>${plural(this.state.lag, 'message')} count as done for this group: what is ready, leased and delayed is never handed out again.
+          The messages stay in <b>${this.topic}</b>, for other groups and subscribers. Dead messages stay too.</p>`,
+        action: 'Purge', word: this.group,
+      },
+      done: 'Nothing waits for the group any more.',
     })
   }
 
   pause() {
     const verb = this.state.paused ? 'resume' : 'pause'
-    return this.act(verb, undefined, { done: `The group is ${verb}d.` })
+    return this.act(verb, undefined, {
+      question: this.state.paused ? null : {
+        title: `Pause ${this.group}?`, text: html`<p>Consumers get no more messages until it is resumed. What they hold they can still ack. Publishing goes on.</p>`, action: 'Pause',
+      },
+      done: `The group is ${verb}d.`,
+    })
   }
 
   async remove() {
-    const agreed = await this.app.dialogs.confirm({
-      title: `Delete ${this.group}?`, text: `Its consumers end, and ${plural(this.state.lag, 'message')} that it has not acked are no longer held for it.`,
+    const agreed = await this.app.dialogs.ask({
+      title: `Delete ${this.group}?`, text: html`<p>Its consumers end, and ${plural(this.state.lag, 'message')} that it has not acked are no longer held for it. Its dead messages stay in <b>${this.state.dead_letter}</b>, but can no longer be redriven.</p>`,
       action: 'Delete', word: this.group,
     })
     if (agreed && (await this.app.attempt(() => send('DELETE', groupPath(this.topic, this.group)), `${this.group} is deleted.`))) this.app.go('/groups')
@@ -118,38 +180,45 @@ export class Group extends PagedScreen {
 
   view() {
     const { state } = this
-    if (!state) return html`<h1>${this.group}</h1>${this.problem ? problemNote(this.problem) : html`<p aria-busy="true">Loading …</p>`}`
+    if (!state) return html`<h1>${this.group}</h1>${this.problem ? problemNote(this.problem, () => this.refresh()) : html`<p aria-busy="true">Loading …</p>`}`
     const admin = this.app.session.may('admin', this.topic)
-    return html`<h1>${this.group} <small>of ${topicLink(this.topic)}</small>${state.paused ? html` <b class="badge">paused</b>` : nothing}</h1>
-      ${problemNote(this.problem)}
+    return html`<h1>${this.group} <small>group of ${topicLink(this.topic)}</small>${paused(state)}</h1>
+      ${problemNote(this.problem, () => this.refresh())}
       ${this.life(state)}
-      <p>${plural(state.workers, 'consumer')}; lease ${state.ack_timeout}; dead after ${plural(state.max_deliveries, 'delivery').replace('deliverys', 'deliveries')}, to ${topicLink(state.dead_letter)};
-        ${state.oldest ? html`the oldest is from ${time(state.oldest.time)}` : 'nothing waits'}</p>
+      <p class="hint">A lease lasts ${state.ack_timeout}; a message is dead after ${plural(state.max_deliveries, 'delivery')}, and goes to ${topicLink(state.dead_letter)}.
+        ${state.oldest ? html`The oldest that is not acked is from ${time(state.oldest.time)}.` : nothing}
+        ${state.dead_letters?.waiting ? html`<b class="problem">${plural(state.dead_letters.waiting, 'dead message')} wait for space in ${topicLink(state.dead_letter)}: purge it, or let it retain more.</b>` : nothing}</p>
       ${this.list(admin)}
-      ${admin ? this.settings(state) : nothing}`
+      ${this.workers(state)}
+      ${admin ? this.operations(state) : nothing}`
   }
 
-  /** The life of a message as a picture, with the counts in it. */
+  /** The life of a message as a picture, with the counts in it. Each state is a button that lists its messages. */
   life(state) {
-    const stage = (name, count) => html`<li><button class="stage ${name}" aria-pressed=${this.shown === name} @click=${() => this.show(name)}>
-      <b>${number(count)}</b> ${name}</button></li>`
-    return html`<ol class="life" aria-label="The life of a message in this group">
-      ${stage('ready', state.ready)}${stage('leased', state.leased)}
-      <li><span class="stage acked"><b>${number(state.acked)}</b> acked</span></li>
-      ${stage('delayed', state.delayed)}${stage('dead', state.dead)}
-    </ol>`
+    const stage = (name, count) => html`<button class="stage ${name}" aria-pressed=${this.listed === name} aria-controls="jobs" @click=${() => this.show(name)}>
+      <span class="count">${number(count)}</span><span class="name">${name}</span><span class="meaning">${STATES[name][0]}</span></button>`
+    return html`<section aria-labelledby="life"><h2 id="life" class="unseen">The life of a message in this group</h2>
+      <ol class="life">
+        <li>${stage('ready', state.ready)}</li>
+        <li class="then">${stage('leased', state.leased)}</li>
+        <li class="then"><div class="stage acked"><span class="count">${number(state.acked)}</span><span class="name">acked</span><span class="meaning">done</span></div></li>
+        <li class="back">${stage('delayed', state.delayed)}</li>
+        <li class="down">${stage('dead', state.dead)}</li>
+      </ol></section>`
   }
 
   list(admin) {
+    const { listed } = this
     const columns = [
-      ...(admin ? [{ title: '', cell: job => html`<input type="checkbox" aria-label="Choose ${job.id}" .checked=${this.chosen.has(job.id)} @change=${event => this.mark(job.id, event.target.checked)}>` }] : []),
-      { title: 'Message', cell: job => html`<code>${job.id}</code> ${time(job.time)}` },
-      ...COLUMNS[this.shown],
-      { title: 'Body', cell: job => body(job) },
+      ...(admin ? [{ title: '', label: 'Choose', cell: job => html`<input type="checkbox" aria-label="Choose ${job.id}" .checked=${this.chosen.has(job.id)} @change=${event => this.mark(job.id, event.target.checked)}>` }] : []),
+      { title: 'Message', cell: job => html`<code>${job.id}</code><br>${time(job.time)}${job.original && job.original !== job.id ? html`<br><span class="hint">originally <code>${job.original}</code></span>` : nothing}` },
+      ...COLUMNS[listed],
+      { title: 'Content', cell: job => html`${job.event ? html`<b class="badge">${visible(job.event)}</b> ` : nothing}${attributes(job)}${body(job, this.opened, () => this.app.redraw())}` },
     ]
-    return html`<section aria-labelledby="jobs"><h2 id="jobs">${this.shown[0].toUpperCase() + this.shown.slice(1)}</h2>
-      ${admin ? this.actions() : nothing}
-      ${table(`Messages that are ${this.shown}`, columns, this.jobs, { empty: `No message is ${this.shown}.` })}
+    const count = listed === 'dead' ? this.state.dead : this.state[listed]
+    return html`<section id="jobs" aria-labelledby="jobs-title"><h2 id="jobs-title">${listed[0].toUpperCase() + listed.slice(1)} <small>${this.shown(this.jobs.length, Math.max(count, this.jobs.length), 'message')}</small></h2>
+      ${admin ? this.actions(listed) : nothing}
+      ${table(`Messages that are ${listed}`, columns, this.jobs, { empty: this.loaded ? emptyState(STATES[listed][1]) : 'Loading …' })}
       ${this.pager()}
     </section>`
   }
@@ -159,52 +228,74 @@ export class Group extends PagedScreen {
     this.app.redraw()
   }
 
-  actions() {
-    const none = !this.chosen.size
-    if (this.shown === 'dead') {
-      return html`<p class="actions"><button class="primary" ?disabled=${none} @click=${() => this.redrive(false)}>Redrive chosen</button>
-        <button ?disabled=${!this.state.dead} @click=${() => this.redrive(true)}>Redrive all</button>
-        <label>at most <input size="6" type="number" min="1" placeholder="any" @input=${event => (this.rate = event.target.value)}> a second</label></p>`
-    }
-    return html`<p class="actions">
-      ${this.shown === 'ready' ? nothing : html`<button ?disabled=${none} @click=${() => this.release()}>Release chosen</button>`}
-      <button class="danger" ?disabled=${none} @click=${() => this.skip()}>Skip chosen …</button></p>`
+  /** Choose all messages of this page, or none. */
+  markAll() {
+    const all = this.chosen.size < this.jobs.length
+    this.chosen = new Set(all ? this.jobs.map(job => job.id) : [])
+    this.app.redraw()
   }
 
-  settings(state) {
-    return html`<details><summary>Operations</summary>
+  actions(listed) {
+    if (!this.jobs.length) return nothing
+    const none = !this.chosen.size
+    const chosen = none ? 'chosen' : `${number(this.chosen.size)} chosen`
+    const choose = html`<button @click=${() => this.markAll()}>${this.chosen.size < this.jobs.length ? 'Choose all on this page' : 'Choose none'}</button>`
+    if (listed === 'dead') {
+      if (!this.app.session.may('admin', this.state.dead_letter)) return html`<p class="hint">To redrive, a token needs the right <code>admin</code> on ${this.state.dead_letter} too.</p>`
+      return html`<p class="actions">${choose}<button class="primary" ?disabled=${none} @click=${() => this.redrive(false)}>Redrive ${chosen} …</button>
+        <button ?disabled=${!this.state.dead} @click=${() => this.redrive(true)}>Redrive all ${number(this.state.dead)} …</button></p>`
+    }
+    return html`<p class="actions">${choose}
+      ${listed === 'ready' ? nothing : html`<button ?disabled=${none} @click=${() => this.release()}>Release ${chosen} …</button>`}
+      <button class="danger" ?disabled=${none} @click=${() => this.skip()}>Skip ${chosen} …</button></p>`
+  }
+
+  workers(state) {
+    const title = html`<h2 id="consumers">Consumers <small>${number(state.workers)}</small></h2>`
+    if (!state.workers) {
+      return html`<section aria-labelledby="consumers">${title}<p class="hint">Nobody waits for messages now. A consumer that pulls works without a connection of its own, and is seen while it waits.</p></section>`
+    }
+    if (!this.consumers.length) return html`<section aria-labelledby="consumers">${title}</section>`
+    return html`<section aria-labelledby="consumers">${title}${table('Consumers', CONSUMERS, this.consumers)}</section>`
+  }
+
+  operations(state) {
+    return html`<details class="sheet"><summary>Operations</summary>
       <form class="bar" @submit=${event => this.seek(event)}>
-        <label>Move to <input name="to" required list="places" placeholder="earliest, an id, a time"></label>
+        <label>Replay: move the group to <input name="to" required list="places" placeholder="earliest, an id, a time, 10m"></label>
         <datalist id="places"><option value="earliest"></option><option value="latest"></option></datalist><button>Move …</button></form>
-      <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume' : 'Pause'}</button>
+      <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume' : 'Pause …'}</button>
+        <button class="danger" ?disabled=${!state.lag} @click=${() => this.purge()}>Purge unacked …</button>
         <button class="danger" @click=${() => this.remove()}>Delete …</button></p>
     </details>`
   }
 }
 
-function body(job) {
-  const what = `${job.content_type}, ${size(job)}`
-  if (job.data === undefined && job.data_base64 === undefined) return html`${what} <span class="hint">(needs the right subscribe)</span>`
-  return html`<details><summary>${what}</summary><pre>${bodyText(job, 'auto')}</pre></details>`
-}
+const CONSUMERS = [
+  { title: 'Client', cell: one => visible(one.who) },
+  { title: 'Since', cell: one => time(one.since) },
+  { title: 'Leased', number: true, cell: one => number(one.leased) },
+]
 
+/** How long until then, as a countdown that is short of time when it is marked. */
 const left = until => {
   const seconds = (Date.parse(until) - Date.now()) / 1_000
-  return seconds > 0 ? duration(Math.ceil(seconds)) : 'now'
+  if (seconds <= 0) return html`<b class="warning">over</b>`
+  return html`<span class=${seconds < 5 ? 'countdown warning' : 'countdown'}>${duration(Math.ceil(seconds))}</span>`
 }
 
 const FAILURE = [
-  { title: 'Attempt', number: true, cell: job => job.attempt ?? job.dead?.attempts ?? '–' },
-  { title: 'Reason', cell: job => visible(job.reason ?? job.dead?.reason ?? '') || '–' },
+  { title: 'Attempts', number: true, cell: job => job.attempt ?? job.dead?.attempts ?? '–' },
+  { title: 'Reason', cell: job => html`<span class="reason">${visible(job.reason ?? job.dead?.reason ?? '') || '–'}</span>` },
 ]
 const COLUMNS = {
   ready: FAILURE,
   leased: [
     { title: 'Attempt', number: true, cell: job => job.attempt },
-    { title: 'Consumer', cell: job => job.consumer ?? '–' },
+    { title: 'Consumer', cell: job => visible(job.consumer ?? '–') },
     { title: 'Since', cell: job => time(job.since) },
-    { title: 'Left', number: true, cell: job => left(job.until) },
+    { title: 'Lease ends in', number: true, cell: job => left(job.until) },
   ],
   delayed: [...FAILURE, { title: 'Again in', number: true, cell: job => left(job.due) }],
-  dead: [...FAILURE, { title: 'Last failure', cell: job => time(job.dead.last_failure) }],
+  dead: [...FAILURE, { title: 'Last failure', cell: job => time(job.dead?.last_failure) }],
 }

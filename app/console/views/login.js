@@ -29,8 +29,8 @@ export class LogIn {
   view() {
     return html`<section class="login">
       <h1>plainmq</h1>
-      ${this.reason ? html`<p>${this.reason}</p>` : nothing}
-      ${problemNote(this.problem)}
+      ${this.reason ? html`<p role="alert">${this.reason}</p>` : nothing}
+      ${problemNote(this.problem, this.problem?.status === 0 ? () => this.app.start() : undefined)}
       <form @submit=${event => this.submit(event)}>
         <label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label>
         <button class="primary">Log in</button>

@@ -3,19 +3,37 @@
 import { html, nothing } from '../vendor/lit-html.js'
 import { get } from '../api.js'
 import { sparkline } from '../chart.js'
-import { bytes, duration, number, plural } from '../format.js'
-import { groupLink, problemNote, time } from '../ui.js'
+import { bytes, duration, exact, number, plural } from '../format.js'
+import { groupLink, problemNote, table, time, topicLink } from '../ui.js'
 import { Screen } from './screen.js'
 import { Tour } from './tour.js'
 
 const RATES = [
   ['published', 'Published', 'Messages accepted a second'],
-  ['delivered', 'Delivered', 'Messages written to subscribers or handed to consumers a second'],
+  ['delivered', 'Delivered', 'Messages written to subscribers, or handed to consumers, a second'],
   ['acked', 'Acked', 'Messages acked a second'],
   ['refused', 'Refused', 'Requests and lines refused a second'],
 ]
-const FULL = 0.8 // part of the memory that is worth a warning
-const LATE = 0.1 // seconds of loop delay that are
+const FULL = 0.8 // part of the memory from which the meter warns
+const MOST_GROUPS = 5 // of those with dead messages
+/** Where one can act, by the kind of what needs attention. */
+const PLACES = {
+  unready: () => '#/server', no_answer: () => '#/server', draining: () => '#/server', engine_failures: () => '#/server',
+  memory: () => '#/topics?sort=-bytes', evicted: () => '#/subscribers', loop_delay: () => '#/topics?sort=-rate',
+  dead: matter => `${groupAddress(matter)}?state=dead`, dead_waiting: matter => `${groupAddress(matter)}?state=dead`,
+  paused: matter => `${groupAddress(matter)}?state=ready`, no_workers: matter => `${groupAddress(matter)}?state=ready`,
+}
+const groupAddress = ({ topic, group }) => `#/group/${encodeURIComponent(topic)}/${encodeURIComponent(group)}`
+const MEANINGS = {
+  publish: 'publish messages to', subscribe: 'read the messages of', consume: 'take messages in groups of',
+  view: 'see the state and figures of', admin: 'change and delete',
+}
+const DEAD = [
+  { title: 'Topic', cell: row => topicLink(row.topic) },
+  { title: 'Group', cell: row => groupLink(row.topic, row.group, 'dead') },
+  { title: 'Dead', number: true, cell: row => number(row.dead) },
+  { title: 'Lag', number: true, cell: row => number(row.lag) },
+]
 
 export class Overview extends Screen {
   title = 'Overview'
@@ -31,64 +49,86 @@ export class Overview extends Screen {
     this.tour.stop()
   }
 
-  async load() {
-    if (this.app.stats) this.groups = (await get('groups', { sort: '-dead', limit: 100 })).groups
-  }
-
-  /** Sentences, the most urgent first, each with a link to where one can act. */
-  attention(now, server) {
-    const found = []
-    const before = this.app.stats.samples.at(-60) ?? now
-    if (server?.unready) found.push(html`<a href="#/server">No messages are accepted:</a> ${server.unready}`)
-    if (server?.draining) found.push(html`The server is stopping.`)
-    if (now.engine_failures > before.engine_failures) found.push(html`<a href="#/server">Storing has failed</a> in the last minutes.`)
-    if (now.memory > FULL * now.memory_limit) {
-      found.push(html`<a href="#/topics?sort=-bytes">The log is ${number((100 * now.memory) / now.memory_limit)} % full.</a>`)
+  async load(signal) {
+    const { session, stats } = this.app
+    if (stats) await (stats.state === 'open' && stats.refresh())
+    else if (session.listsAnything) {
+      const { groups } = await get('groups', { match: session.match, sort: '-dead', limit: MOST_GROUPS }, signal)
+      this.groups = groups.filter(group => group.dead)
     }
-    if (now.loop_delay > LATE) found.push(html`The event loop was ${duration(now.loop_delay)} late.`)
-    if (now.evicted > before.evicted) {
-      found.push(html`<a href="#/subscribers">${plural(now.evicted - before.evicted, 'subscriber')} did not read</a> and were cut off.`)
-    }
-    for (const group of this.groups) {
-      if (group.dead > 0) {
-        found.push(html`<a href="#/group/${encodeURIComponent(group.topic)}/${encodeURIComponent(group.group)}?state=dead">${plural(group.dead, 'dead message')}</a>
-          in ${group.group} of ${group.topic}: look at the reason, and redrive.`)
-      }
-      if (group.ready > 0 && group.workers === 0 && !group.paused) {
-        found.push(html`${groupLink(group.topic, group.group)} of ${group.topic} has ${plural(group.ready, 'message')} ready and nobody who works.`)
-      }
-    }
-    return found.slice(0, 20)
   }
 
   view() {
     const { stats } = this.app
-    if (!stats) return html`<h1>Overview</h1><p>The figures need the right <code>view</code> on <code>**</code>.</p>`
-    const { now, server, samples } = stats
-    if (stats.state === 'refused') return html`<h1>Overview</h1>${problemNote(stats.problem)}`
+    if (!stats) return this.narrow()
+    const { now, server } = stats
+    if (stats.state === 'refused') return html`<h1>Overview</h1>${problemNote(stats.problem, () => location.reload())}`
     if (!now) return html`<h1>Overview</h1><p aria-busy="true">Waiting for the first figures …</p>`
-    const found = this.attention(now, server)
+    this.touring ||= now.topics === 0 && Tour.fits(this.app.session)
     return html`<h1>Overview</h1>
-      ${(this.touring ||= now.topics === 0) ? this.tour.view() : nothing}
-      <section aria-labelledby="attention"><h2 id="attention">Needs attention</h2>
-        ${found.length ? html`<ul class="attention">${found.map(item => html`<li>${item}</li>`)}</ul>` : html`<p class="fine">Nothing.</p>`}
-        ${problemNote(this.problem)}
+      ${this.touring ? this.tour.view() : nothing}
+      ${this.attention()}
+      <section aria-labelledby="figures"><h2 id="figures">Now</h2><div class="tiles">
+        ${RATES.map(([name, title, help]) => this.rate(name, title, help))}
+        ${this.tile('Subscribers', number(now.subscribers), this.line('Subscribers', sample => sample.subscribers),
+          html`<p>${plural(now.consumers, 'consumer')} among them, ${plural(now.connections, 'connection')}</p>`)}
+        ${this.tile('Lag of all groups', number(now.ready + now.leased + now.delayed), this.line('Lag', sample => sample.ready + sample.leased + sample.delayed),
+          html`<p>${number(now.ready)} ready, ${number(now.leased)} leased, ${number(now.delayed)} delayed, ${number(now.dead)} dead</p>`)}
+        ${this.tile('Memory', html`${bytes(now.memory)} <small>of ${bytes(now.memory_limit)}</small>`,
+          html`<meter aria-label="Memory" min="0" max=${now.memory_limit} high=${FULL * now.memory_limit} value=${now.memory}></meter>`,
+          html`<p>${plural(now.messages, 'message')} in ${plural(now.topics, 'topic')}</p>`)}
+        ${this.tile('Loop delay', duration(now.loop_delay), this.line('Loop delay', sample => sample.loop_delay, duration),
+          html`<p>${now.commit_time === null ? 'how late the server answers' : html`a commit takes ${duration(now.commit_time)}`}</p>`)}
+      </div></section>
+      ${server ? html`<p class="hint">plainmq ${server.version}, ${server.durability === 'disk' ? 'stored on disk' : 'in memory'}, epoch ${server.epoch}, started ${time(server.started)}</p>` : nothing}`
+  }
+
+  tile(title, figure, chart, rest = nothing, help = nothing) {
+    return html`<div class="tile" title=${help}><h3>${title}</h3><p class="figure">${figure}</p>${chart}${rest}</div>`
+  }
+
+  rate(name, title, help) {
+    return this.tile(title, html`${number(this.app.stats.now[name])}<small>/s</small>`, this.line(title, sample => sample[name]), nothing, help)
+  }
+
+  line(title, value, show = number) {
+    return sparkline(title, this.app.stats.samples.map(value), show)
+  }
+
+  attention() {
+    const { stats } = this.app
+    const found = stats.attention ?? []
+    const more = (stats.attentionTotal ?? 0) - found.length
+    return html`<section aria-labelledby="attention"><h2 id="attention">Needs attention</h2>
+      ${found.length
+        ? html`<ul class="attention">${found.map(matter => html`<li class=${matter.kind}><a href=${PLACES[matter.kind]?.(matter) ?? '#/groups'}>${sentence(matter.text)}</a></li>`)}
+            ${more > 0 ? html`<li><a href="#/groups?sort=-dead">And ${exact(more)} more: see all groups</a></li>` : nothing}</ul>`
+        : html`<p class="fine">${stats.attention ? 'Nothing: all is well.' : 'Loading …'}</p>`}
+      ${problemNote(this.problem, () => this.refresh())}
+    </section>`
+  }
+
+  /** For a token without a view of the whole server. */
+  narrow() {
+    const { session } = this.app
+    const rights = Object.entries(session.rights).filter(([, patterns]) => patterns.length)
+    return html`<h1>Overview</h1>
+      <section aria-labelledby="rights"><h2 id="rights">What you may do here</h2>
+        ${rights.length
+          ? html`<dl class="facts">${rights.map(([right, patterns]) => html`<div><dt>${MEANINGS[right]}</dt><dd>${patterns.map(pattern => this.place(pattern))}</dd></div>`)}</dl>`
+          : html`<p>Nothing: your token has no right on any topic.</p>`}
+        <p class="hint">The figures of the whole server need a token with the right <code>view</code> on <code>**</code>.</p>
       </section>
-      <section class="tiles" aria-label="Figures">
-        ${RATES.map(([name, title, help]) => html`<div class="tile" title=${help}><h3>${title}</h3>
-          <p class="figure">${number(now[name])}<small>/s</small></p>${sparkline(title, samples.map(sample => sample[name]))}</div>`)}
-        <div class="tile"><h3>Subscribers</h3><p class="figure">${number(now.subscribers)}</p>
-          ${sparkline('Subscribers', samples.map(sample => sample.subscribers))}<p>${plural(now.consumers, 'consumer')} among them, ${plural(now.connections, 'connection')}</p></div>
-        <div class="tile"><h3>Lag of all groups</h3><p class="figure">${number(now.ready + now.leased + now.delayed)}</p>
-          ${sparkline('Lag', samples.map(sample => sample.ready + sample.leased + sample.delayed))}
-          <p>${number(now.ready)} ready, ${number(now.leased)} leased, ${number(now.delayed)} delayed, ${number(now.dead)} dead</p></div>
-        <div class="tile"><h3>Memory</h3><p class="figure">${bytes(now.memory)}</p>
-          <meter aria-label="Memory" min="0" max=${now.memory_limit} high=${FULL * now.memory_limit} value=${now.memory}></meter>
-          <p>of ${bytes(now.memory_limit)}; ${plural(now.messages, 'message')} in ${plural(now.topics, 'topic')}</p></div>
-        <div class="tile"><h3>Loop delay</h3><p class="figure">${duration(now.loop_delay)}</p>
-          ${sparkline('Loop delay', samples.map(sample => sample.loop_delay), duration)}
-          <p>${now.commit_time === null ? nothing : html`a commit takes ${duration(now.commit_time)}`}</p></div>
-      </section>
-      ${server ? html`<p class="hint">plainmq ${server.version}, ${server.durability}, epoch ${server.epoch}, started ${time(server.started)}</p>` : nothing}`
+      <section aria-labelledby="open"><h2 id="open">Go to a topic</h2>
+        <form class="bar" @submit=${event => (event.preventDefault(), this.app.go(`/topic/${encodeURIComponent(event.target.elements.topic.value.trim())}`))}>
+          <label>Topic <input name="topic" required placeholder="its name"></label><button>Open</button></form></section>
+      ${this.groups.length ? html`<section aria-labelledby="dead"><h2 id="dead">Groups with dead messages</h2>${table('Groups with dead messages', DEAD, this.groups)}</section>` : nothing}
+      ${problemNote(this.problem, () => this.refresh())}`
+  }
+
+  place(pattern) {
+    return pattern.includes('*') ? html`<code>${pattern}</code> ` : html`${topicLink(pattern)} `
   }
 }
+
+const sentence = text => `${text[0].toUpperCase()}${text.slice(1)}.`

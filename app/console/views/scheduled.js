@@ -2,8 +2,9 @@
 
 import { html, nothing } from '../vendor/lit-html.js'
 import { get, send } from '../api.js'
-import { number } from '../format.js'
-import { bodyText, problemNote, table, time, topicLink } from '../ui.js'
+import { clock, number, plural } from '../format.js'
+import { attributes, body, emptyState, hasBody, problemNote, table, time, topicLink } from '../ui.js'
+import { visible } from '../text.js'
 import { PagedScreen } from './screen.js'
 
 export class Scheduled extends PagedScreen {
@@ -13,12 +14,16 @@ export class Scheduled extends PagedScreen {
     super(app)
     this.match = query.get('match') ?? ''
     this.items = []
+    this.opened = new Set()
+    this.batches = new Map() // id → all messages of a batch, or null while they are loaded
   }
 
-  async load() {
-    const page = await get('scheduled', { match: this.match, after: this.after.at(-1) })
-    this.items = page.scheduled
-    this.next = page.next
+  async load(signal) {
+    const match = this.match || this.app.session.match
+    const page = await get('scheduled', { match, after: this.after.at(-1), limit: this.pageSize }, signal)
+    Object.assign(this, { items: page.scheduled, next: page.next })
+    const present = new Set(page.scheduled.map(item => item.id))
+    for (const id of this.batches.keys()) if (!present.has(id)) this.batches.delete(id)
   }
 
   filter(event) {
@@ -32,34 +37,65 @@ export class Scheduled extends PagedScreen {
   }
 
   async cancel(item) {
-    const agreed = await this.app.dialogs.confirm({
-      title: 'Cancel this message?', text: `It would be published to ${item.topic} ${new Date(item.due).toLocaleString()}.`, action: 'Cancel the message',
+    const agreed = await this.app.dialogs.ask({
+      title: item.scheduled === 1 ? 'Cancel this message?' : `Cancel ${plural(item.scheduled, 'message')}?`,
+      text: html`<p>It would be published to <b>${item.topic}</b> on ${clock(item.due)}. It is removed, and nobody will get it.</p>`,
+      action: 'Cancel the message', danger: true,
     })
-    if (agreed) await this.app.attempt(() => send('DELETE', `scheduled/${item.id}`), 'Cancelled.')
+    if (!agreed) return
+    await this.app.attempt(() => send('DELETE', `scheduled/${item.id}`), 'Cancelled.')
     this.refresh()
   }
 
   async publish(item) {
-    await this.app.attempt(() => send('POST', `scheduled/${item.id}/publish`), 'Published.')
+    await this.app.attempt(() => send('POST', `scheduled/${item.id}/publish`), `Published to ${item.topic}.`)
     this.refresh()
+  }
+
+  /** All messages of a batch, of which the list has only the first. */
+  async expand(item) {
+    this.batches.set(item.id, null)
+    await this.app.attempt(async () => this.batches.set(item.id, (await get(`scheduled/${item.id}`)).messages ?? []))
+    if (!this.batches.get(item.id)) this.batches.delete(item.id)
+    this.app.redraw()
+  }
+
+  bodies(item) {
+    const redraw = () => this.app.redraw()
+    if (!hasBody(item)) return body(item, this.opened, redraw)
+    const batch = this.batches.get(item.id)
+    if (batch?.length) {
+      return html`<ol class="batch">${batch.map((message, index) => html`<li>${body({ ...item, size: undefined, ...message, id: `${item.id}.${index}` }, this.opened, redraw)}</li>`)}</ol>`
+    }
+    return html`${body(item, this.opened, redraw)}
+      ${item.scheduled > 1 ? html`<button class="plain" ?disabled=${batch === null} @click=${() => this.expand(item)}>Show all ${number(item.scheduled)}</button>` : nothing}`
   }
 
   view() {
     const { session } = this.app
+    const acts = this.items.some(item => session.may('admin', item.topic))
     const columns = [
       { title: 'Due', cell: item => time(item.due) },
       { title: 'Topic', cell: item => topicLink(item.topic) },
-      { title: 'Messages', number: true, cell: item => number(item.messages ?? item.count ?? 1) },
+      { title: 'Messages', number: true, cell: item => number(item.scheduled) },
       { title: 'Id', cell: item => html`<code>${item.id}</code>` },
-      { title: 'Body', cell: item => (item.data === undefined && item.data_base64 === undefined ? '–' : html`<details><summary>show</summary><pre>${bodyText(item, 'auto')}</pre></details>`) },
-      { title: '', cell: item => session.may('admin', item.topic)
-        ? html`<button @click=${() => this.publish(item)}>Publish now</button> <button class="danger" @click=${() => this.cancel(item)}>Cancel …</button>` : nothing },
+      { title: 'Content', cell: item => html`${item.event ? html`<b class="badge">${visible(item.event)}</b> ` : nothing}${attributes(item)}${this.bodies(item)}` },
+      ...(acts ? [{ title: '', label: 'Actions', cell: item => session.may('admin', item.topic)
+        ? html`<p class="actions"><button aria-label="Publish now: ${item.id}" @click=${() => this.publish(item)}>Publish now</button>
+            <button class="danger" aria-label="Cancel: ${item.id}" @click=${() => this.cancel(item)}>Cancel …</button></p>` : nothing }] : []),
     ]
     return html`<h1>Scheduled</h1>
-      <form class="bar" @submit=${event => this.filter(event)}>
-        <label>Topics <input data-filter name="match" .value=${this.match} placeholder="all, or a pattern such as orders.*"></label><button>Show</button></form>
-      ${problemNote(this.problem)}
-      ${table('Scheduled messages, the next one first', columns, this.items, { empty: 'Nothing is scheduled.' })}
+      <form class="bar" role="search" @submit=${event => this.filter(event)}>
+        <label>Topics <input data-filter name="match" .value=${this.match} placeholder="all, or such as orders.*"></label><button>Show</button></form>
+      ${problemNote(this.problem, () => this.refresh())}
+      ${table('Scheduled messages, the next one first', columns, this.items, { empty: this.empty() })}
       ${this.pager()}`
+  }
+
+  empty() {
+    if (!this.loaded) return 'Loading …'
+    return emptyState(this.match ? 'Nothing is scheduled for these topics.' : 'Nothing is scheduled.',
+      html`A message that is published with a delay, or for a time, waits here. The form on the screen of a topic has both;
+        with curl: <code>curl -d hello '${new URL('topics/TOPIC/messages?delay=10m', document.baseURI).href}'</code>`)
   }
 }

@@ -2,8 +2,8 @@
 
 import { html, nothing } from '../vendor/lit-html.js'
 import { get } from '../api.js'
-import { bytes, number, quoted } from '../format.js'
-import { problemNote, table, time } from '../ui.js'
+import { bytes, exact, quoted } from '../format.js'
+import { command, problemNote, table, time } from '../ui.js'
 import { Screen } from './screen.js'
 
 const SETTINGS = [
@@ -12,13 +12,13 @@ const SETTINGS = [
   { title: 'From', cell: row => row.source },
   { title: 'Meaning', cell: row => row.help },
 ]
-const amount = (row, value) => (row.unit === 'bytes' ? bytes(value) : number(value))
+const amount = (row, value) => (row.unit === 'bytes' ? bytes(value) : exact(value))
 const LIMITS = [
   { title: 'Limit', cell: row => row.name },
   { title: 'Used', number: true, cell: row => amount(row, row.used) },
   { title: 'Of', number: true, cell: row => amount(row, row.limit) },
+  { title: '', label: 'How full', cell: row => html`<meter aria-label="How full: ${row.name}" min="0" max=${row.limit} high=${0.8 * row.limit} value=${row.used}></meter>` },
   { title: 'Setting', cell: row => (row.setting ? html`<code>${row.setting}</code>` : '–') },
-  { title: '', cell: row => html`<meter aria-label=${row.name} min="0" max=${row.limit} high=${0.8 * row.limit} value=${row.used}></meter>` },
 ]
 
 export class Server extends Screen {
@@ -30,20 +30,36 @@ export class Server extends Screen {
     this.all = false
   }
 
-  async load() {
-    this.server = await get('server')
+  async load(signal) {
+    this.server = await get('server', {}, signal)
   }
 
   view() {
     const { server } = this
-    if (!server) return html`<h1>Server</h1>${problemNote(this.problem)}`
-    const value = name => server.settings.find(row => row.name === name)?.value ?? ''
+    if (!server) return html`<h1>Server</h1>${this.problem ? problemNote(this.problem, () => this.refresh()) : html`<p aria-busy="true">Loading …</p>`}`
     const settings = server.settings.filter(row => this.all || row.source !== 'default')
     return html`<h1>Server</h1>
-      <p>plainmq ${server.version}, engine ${server.engine}, durability ${server.durability}, epoch ${server.epoch}, started ${time(server.started)}</p>
-      ${table('Limits', LIMITS, server.limits)}
-      ${server.engine === 'sqlite' ? html`<p>To copy the log while it is served: <code>plainmq backup COPY --engine ${quoted(value('engine'))}</code></p>` : nothing}
-      <label class="bar"><input type="checkbox" .checked=${this.all} @change=${event => { this.all = event.target.checked; this.app.redraw() }}> Show settings that have their default, too</label>
-      ${table('Settings', SETTINGS, settings, { empty: 'All settings have their defaults.' })}`
+      ${problemNote(this.problem, () => this.refresh())}
+      <dl class="facts">${this.facts(server).map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>
+      <section aria-labelledby="limits"><h2 id="limits">Limits</h2>${table('Limits', LIMITS, server.limits)}</section>
+      ${server.engine === 'sqlite' ? this.backup(server) : nothing}
+      <section aria-labelledby="settings"><h2 id="settings">Settings</h2>
+        <label class="check"><input type="checkbox" .checked=${this.all} @change=${event => (this.all = event.target.checked, this.app.redraw())}> Show those with their default, too</label>
+        ${table('Settings', SETTINGS, settings, { empty: 'All settings have their defaults.' })}</section>`
+  }
+
+  facts(server) {
+    return [
+      ['Version', server.version], ['Engine', server.engine], ['Messages survive', { disk: 'a crash (on disk)', memory: 'no restart (in memory)' }[server.durability] ?? server.durability],
+      ['Epoch', html`<code>${server.epoch}</code>`], ['Started', time(server.started)],
+      ['Accepts messages', server.unready ?? (server.draining ? 'no: it is stopping' : 'yes')],
+    ]
+  }
+
+  backup(server) {
+    const engine = server.settings.find(row => row.name === 'engine')?.value ?? ''
+    return html`<section aria-labelledby="backup"><h2 id="backup">Backup</h2>
+      <p class="hint">On the machine of the server, this copies the log while it is served:</p>
+      ${command(`plainmq backup COPY --engine ${quoted(engine)}`, 'The command that makes a backup', this.app)}</section>`
   }
 }

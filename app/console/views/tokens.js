@@ -1,16 +1,17 @@
 /** Tokens by name and rights: make one, and revoke one. */
 
 import { html, nothing } from '../vendor/lit-html.js'
-import { ask, pages, send } from '../api.js'
-import { problemNote, table, time } from '../ui.js'
-import { Screen } from './screen.js'
+import { ask, get, send } from '../api.js'
+import { command, emptyState, problemNote, table, time } from '../ui.js'
+import { visible } from '../text.js'
+import { PagedScreen } from './screen.js'
 
 const RIGHTS = {
-  publish: 'publish messages', subscribe: 'read messages', consume: 'work in groups', view: 'see names, state and figures',
-  admin: 'list, configure and delete',
+  publish: 'publish messages', subscribe: 'read messages', consume: 'take messages of groups', view: 'see names, state and figures',
+  admin: 'list, change and delete',
 }
 
-export class Tokens extends Screen {
+export class Tokens extends PagedScreen {
   title = 'Tokens'
   interval = 0
 
@@ -20,11 +21,10 @@ export class Tokens extends Screen {
     this.made = null
   }
 
-  async load() {
+  async load(signal) {
     if (this.made && this.app.session.anonymous) return // where a token is needed from now on, an answer of 401 would take the new one off the screen
-    const tokens = []
-    for await (const page of pages('tokens', 'tokens')) tokens.push(...page)
-    this.tokens = tokens
+    const page = await get('tokens', { after: this.after.at(-1), limit: this.pageSize }, signal)
+    Object.assign(this, { tokens: page.tokens, next: page.next })
   }
 
   async create(event) {
@@ -44,11 +44,10 @@ export class Tokens extends Screen {
 
   async revoke(token) {
     const what = token.own ? 'It is your own: you will be logged out.' : 'Its streams end at once, and its requests are refused.'
-    const agreed = await this.app.dialogs.confirm({ title: `Revoke ${token.name}?`, text: what, action: 'Revoke', word: token.name })
+    const agreed = await this.app.dialogs.ask({ title: `Revoke ${visible(token.name)}?`, text: html`<p>${what}</p>`, action: 'Revoke', word: token.name })
+    if (!agreed) return
     const parameters = token.own ? { own: 'true' } : {}
-    if (agreed) {
-      await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`, { parameters }), `${token.name} is revoked.`)
-    }
+    await this.app.attempt(() => send('DELETE', `tokens/${encodeURIComponent(token.name)}`, { parameters }), `${token.name} is revoked.`)
     this.refresh()
   }
 
@@ -58,25 +57,25 @@ export class Tokens extends Screen {
   }
 
   view() {
-    const admin = this.app.session.may('admin')
     const columns = [
-      { title: 'Name', cell: token => html`${token.name}${token.own ? ' (yours)' : ''}${token.stored ? '' : ' (until the server ends)'}` },
+      { title: 'Name', cell: token => html`${visible(token.name)}${token.own ? ' (yours)' : ''}${token.stored ? '' : ' (until the server ends)'}` },
       ...Object.keys(RIGHTS).map(right => ({ title: right, cell: token => (token[right] ?? []).join(', ') || '–' })),
       { title: 'Expires', cell: token => (token.expires ? time(token.expires) : 'never') },
-      { title: '', cell: token => (admin ? html`<button class="danger" @click=${() => this.revoke(token)}>Revoke …</button>` : nothing) },
+      { title: '', label: 'Actions', cell: token => html`<button class="danger" aria-label="Revoke ${visible(token.name)}" @click=${() => this.revoke(token)}>Revoke …</button>` },
     ]
     return html`<h1>Tokens</h1>
-      ${problemNote(this.problem)}
-      ${this.made ? html`<section class="made" role="alert"><p>This is the token of <b>${this.made.name}</b>. It is shown only now:</p>
-        <pre tabindex="0">${this.made.token}</pre><button @click=${() => this.copied()}>I have copied it</button></section>` : nothing}
-      ${this.tokens ? table('Tokens', columns, this.tokens, { empty: 'There are no tokens in the file of the server.' }) : nothing}
-      ${admin ? this.form() : nothing}`
+      ${problemNote(this.problem, () => this.refresh())}
+      ${this.made ? html`<section class="made" role="alert"><p>This is the token of <b>${visible(this.made.name)}</b>. It is shown only now:</p>
+        ${command(this.made.token, 'The new token', this.app)}<button @click=${() => this.copied()}>I have copied it</button></section>` : nothing}
+      ${this.tokens ? table('Tokens', columns, this.tokens, { empty: emptyState('There are no tokens in the file of the server.', 'Make the first one below, with admin on **: from then on each request needs a token.') }) : nothing}
+      ${this.pager()}
+      ${this.form()}`
   }
 
   form() {
-    return html`<details><summary>Make a token</summary>
+    return html`<details class="sheet"><summary>Make a token</summary>
       <form class="fields" @submit=${event => this.create(event)}>
-        <label>Name <input name="name" required maxlength="128"></label>
+        <label>Name <input name="name" required maxlength="128" placeholder="who or what uses it"></label>
         ${Object.entries(RIGHTS).map(([right, meaning]) => html`<label>${right}: ${meaning} <input name=${right} placeholder="patterns, such as orders.** or **"></label>`)}
         <label>Expires in <input name="expires" placeholder="never, or such as 30d"></label>
         <button class="primary">Make</button>

@@ -1,27 +1,28 @@
-/** One topic: its messages as they arrive, a form that publishes, its settings, and who listens. */
+/** One topic: its messages, a form that publishes, its settings, its groups, and who listens. */
 
 import { repeat } from '../vendor/directives/repeat.js'
 import { html, nothing } from '../vendor/lit-html.js'
-import { address, ask, get, send, topicPath } from '../api.js'
-import { bytes, number, plural, quoted } from '../format.js'
-import { isControl, recordOf, SHOWN, Tail } from '../tail.js'
-import { bodyText, groupLink, problemNote, size, table, time, visible } from '../ui.js'
+import { address, ask, get, Problem, send, topicPath } from '../api.js'
+import { bytes, exact, number, plural } from '../format.js'
+import { PublishForm } from '../publishing.js'
+import { isControl, LIVE, recordOf, searched, Tail } from '../tail.js'
+import { attributes, body, command, emptyState, groupLink, paused, problemNote, table, time } from '../ui.js'
+import { visible } from '../text.js'
 import { Screen } from './screen.js'
 
-const FORMS = { auto: 'automatic', text: 'text', json: 'JSON', hex: 'hex' }
+const FORMS = { auto: 'automatic', text: 'text', json: 'JSON', hex: 'bytes' }
 const REASONS = { trimmed: 'retention removed them', epoch: 'the log has begun anew', ahead: 'the id is not given yet' }
+const USUAL = 'last:50'
+const MOST_GROUPS = 100 // rows
 const GROUPS = [
-  { title: 'Group', cell: row => groupLink(row.topic, row.group) },
+  { title: 'Group', cell: row => html`${groupLink(row.topic, row.group)}${paused(row)}` },
   { title: 'Ready', number: true, cell: row => number(row.ready) },
   { title: 'Leased', number: true, cell: row => number(row.leased) },
   { title: 'Delayed', number: true, cell: row => number(row.delayed) },
-  { title: 'Dead', number: true, cell: row => number(row.dead) },
+  { title: 'Dead', number: true, cell: row => (row.dead ? groupLink(row.topic, row.group, 'dead', number(row.dead)) : '0') },
   { title: 'Consumers', number: true, cell: row => number(row.workers) },
 ]
-const OPTIONS = [
-  ['event', 'Event name', 'such as price'], ['ttl', 'Time to live', 'such as 10m'], ['delay', 'Delay', 'such as 30s'],
-  ['priority', 'Priority', '0 to 9'], ['key', 'Key', 'in order, one at a time'],
-]
+const PRIORITIES = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
 
 export class Topic extends Screen {
   constructor(app, [topic = ''], query) {
@@ -29,16 +30,15 @@ export class Topic extends Screen {
     this.topic = topic
     this.title = topic
     this.filter = query.get('filter') ?? ''
-    this.from = query.get('from') ?? 'last:50'
+    this.from = query.get('from') ?? USUAL
     this.form = Object.hasOwn(FORMS, query.get('form')) ? query.get('form') : 'auto'
     this.state = null
     this.groups = []
-    this.draft = { body: '', content_type: '', delivery: 'all' }
-  }
-
-  start() {
-    this.follow()
-    super.start()
+    this.opened = new Set()
+    this.draft = new PublishForm(topic)
+    const { session } = app
+    this.lists = session.may('view admin', topic)
+    this.tail = session.may('subscribe', topic) ? new Tail(topic, this.from, () => this.changed()) : null
   }
 
   stop() {
@@ -46,62 +46,70 @@ export class Topic extends Screen {
     this.tail?.close()
   }
 
-  follow() {
-    this.tail?.close()
-    this.tail = this.app.session.may('subscribe', this.topic) ? new Tail(this.topic, this.from, () => this.changed()) : null
-  }
-
   changed() {
+    if (this.stopped) return
     if (this.tail.problem?.status === 401) this.app.expired()
+    if (this.opened.size) {
+      const present = new Set(this.tail.entries.map(entry => entry.id))
+      this.opened = new Set([...this.opened].filter(id => present.has(id)))
+    }
     this.app.redraw()
   }
 
-  async load() {
-    this.state = await this.find()
-    this.groups = this.state?.groups.length ? (await get('groups', { match: this.topic, limit: 100 })).groups : []
-  }
-
-  /** The topic's state; null if it holds nothing yet. A list of one is no error then. */
-  async find() {
-    const { session } = this.app
-    if (!session.may('view', this.topic) && !session.may('admin', this.topic)) return get(topicPath(this.topic))
-    return (await get('topics', { match: this.topic })).topics[0] ?? null
+  /** A list of one topic is no error when there is none yet. */
+  async load(signal) {
+    if (this.lists) {
+      this.state = (await get('topics', { match: this.topic }, signal)).topics[0] ?? null
+      this.groups = this.state?.groups.length ? (await get('groups', { match: this.topic, limit: MOST_GROUPS }, signal)).groups : []
+    } else if (this.tail) {
+      try {
+        this.state = await get(topicPath(this.topic), {}, signal)
+      } catch (problem) {
+        if (problem.status !== 404) throw problem
+        this.state = null
+        this.interval = clearInterval(this.timer) // no more is known of it than that
+      }
+    }
   }
 
   choose(changes) {
     const { from } = this
     super.choose(changes)
-    if (this.from !== from) this.follow()
+    if (this.from !== from) this.tail?.begin(this.from)
   }
 
   inAddress() {
     const { filter, from, form } = this
-    return { filter, from: from === 'last:50' ? '' : from, form: form === 'auto' ? '' : form }
+    return { filter, from: from === USUAL ? '' : from, form: form === 'auto' ? '' : form }
   }
 
   // Actions
 
-  parameters() {
-    const { body, content_type, ...options } = this.draft
-    return Object.fromEntries(Object.entries(options).filter(([name, value]) => value && !(name === 'delivery' && value === 'all')))
-  }
-
-  /** The same request as a line for a shell. */
-  curl() {
-    const type = this.draft.content_type ? ` -H ${quoted(`Content-Type: ${this.draft.content_type}`)}` : ''
-    const token = this.app.session.anonymous ? '' : ' -H "Authorization: Bearer $PLAINMQ_TOKEN"'
-    return `curl${token}${type} --data-raw ${quoted(this.draft.body || 'hello')} ${quoted(address(topicPath(this.topic, 'messages'), this.parameters()).href)}`
-  }
-
   async publish(event) {
     event.preventDefault()
-    const headers = { 'Content-Type': this.draft.content_type || 'text/plain; charset=utf-8' }
-    const { body } = this.draft
-    await this.app.attempt(
-      () => ask('POST', topicPath(this.topic, 'messages'), { body, headers, parameters: this.parameters() }),
-      receipt => (receipt.due ? `Scheduled.` : `Published as ${receipt.id}, to ${plural(receipt.subscribers, 'subscriber')}.`),
-    )
+    const action = () => {
+      try {
+        return ask('POST', topicPath(this.topic, 'messages'), this.draft.request())
+      } catch (error) {
+        throw new Problem(400, 'option_invalid', `A header cannot be sent: ${error.message}`)
+      }
+    }
+    await this.app.attempt(action, receipt => (receipt.due
+      ? `Scheduled as ${receipt.id}: see it under Scheduled.`
+      : `Published as ${receipt.id}, to ${plural(receipt.subscribers, 'subscriber')}.`))
     this.refresh()
+  }
+
+  async copy(record) {
+    const values = await this.app.dialogs.ask({
+      title: 'Copy this message?',
+      text: html`<p>A new message with the same body, type, event, headers, priority and key is published to another topic. <code>${record.id}</code> stays here.</p>`,
+      fields: () => html`<label>To the topic <input name="to" required maxlength="1024"></label>`,
+      action: 'Copy',
+    })
+    if (!values) return
+    await this.app.attempt(() => ask('POST', topicPath(record.topic, 'messages', record.id, 'copy'), { parameters: { to: values.to.trim() } }),
+      receipt => `Copied to ${receipt.topic} as ${receipt.id}.`)
   }
 
   async configure(event) {
@@ -114,23 +122,30 @@ export class Topic extends Screen {
 
   async pause() {
     const verb = this.state.paused ? 'resume' : 'pause'
+    const agreed = this.state.paused || await this.app.dialogs.ask({
+      title: `Pause publishing to ${this.topic}?`,
+      text: html`<p>Publishers get 503 <code>topic_paused</code> until it is resumed. Subscribers and groups go on; scheduled messages and dead letters wait.</p>`, action: 'Pause',
+    })
+    if (!agreed) return
     await this.app.attempt(() => send('POST', topicPath(this.topic, verb)), `Publishing is ${verb}d.`)
     this.refresh()
   }
 
   async purge() {
-    const count = plural(this.state.messages, 'message')
-    const agreed = await this.app.dialogs.confirm({
-      title: `Purge ${this.topic}?`, text: `${count} will be removed, also those that groups have not acked. Settings and groups stay.`,
+    const agreed = await this.app.dialogs.ask({
+      title: `Purge ${this.topic}?`,
+      text: html`<p>${plural(this.state.messages, 'message')} will be removed, also those that groups have not acked. Settings and groups stay.</p>`,
       action: 'Purge', word: this.topic,
     })
-    if (agreed) await this.app.attempt(() => ask('POST', topicPath(this.topic, 'purge')), answer => `${plural(answer.purged, 'message')} removed.`)
+    if (!agreed) return
+    await this.app.attempt(() => ask('POST', topicPath(this.topic, 'purge')), answer => `${plural(answer.purged, 'message')} removed.`)
     this.refresh()
   }
 
   async remove() {
-    const agreed = await this.app.dialogs.confirm({
-      title: `Delete ${this.topic}?`, text: `Its ${plural(this.state.messages, 'message')}, ${plural(this.groups.length, 'group')}, scheduled messages and settings will be gone.`,
+    const agreed = await this.app.dialogs.ask({
+      title: `Delete ${this.topic}?`,
+      text: html`<p>Its ${plural(this.state.messages, 'message')}, ${plural(this.state.groups.length, 'group')}, ${plural(this.state.delayed, 'scheduled message')} and settings will be gone.</p>`,
       action: 'Delete', word: this.topic,
     })
     if (agreed && (await this.app.attempt(() => send('DELETE', topicPath(this.topic)), `${this.topic} is deleted.`))) this.app.go('/topics')
@@ -141,102 +156,132 @@ export class Topic extends Screen {
   view() {
     const { session } = this.app
     const { state } = this
-    return html`<h1>${this.topic}${state?.paused ? html` <b class="badge">paused</b>` : nothing}</h1>
-      ${problemNote(this.problem)}
-      ${state
-        ? html`<p>${plural(state.messages, 'message')}, ${bytes(state.bytes)}; ${plural(state.subscribers, 'subscriber')};
-            ${state.delayed ? html`<a href="#/scheduled?match=${encodeURIComponent(this.topic)}">${plural(state.delayed, 'message')} scheduled</a>` : 'nothing scheduled'}</p>`
-        : html`<p>This topic holds nothing yet. The first message makes it.</p>`}
+    return html`<h1>${this.topic}${state ? paused(state) : nothing}</h1>
+      ${problemNote(this.problem, () => this.refresh())}
+      ${this.summary()}
       ${session.may('publish', this.topic) ? this.publishForm() : nothing}
-      ${this.tail ? this.messages() : html`<p class="hint">The messages need the right <code>subscribe</code>.</p>`}
-      ${this.groups.length ? table('Groups', GROUPS, this.groups) : nothing}
+      ${this.tail ? this.messages() : html`<p class="note">To see the messages, a token needs the right <code>subscribe</code> on this topic.</p>`}
+      ${this.groups.length ? html`<section aria-labelledby="groups"><h2 id="groups">Groups</h2>${table('Groups', GROUPS, this.groups)}</section>` : nothing}
       ${state && session.may('admin', this.topic) ? this.settings(state) : nothing}`
   }
 
+  summary() {
+    const { state } = this
+    if (!state) return this.loaded && (this.lists || this.tail) ? html`<p class="hint">This topic holds nothing yet. The first message makes it.</p>` : nothing
+    const scheduled = state.delayed
+      ? (this.lists ? html`<a href="#/scheduled?match=${encodeURIComponent(this.topic)}">${plural(state.delayed, 'message')} scheduled</a>` : html`${plural(state.delayed, 'message')} scheduled`)
+      : 'nothing scheduled'
+    const subscribers = plural(state.subscribers, 'subscriber')
+    return html`<p class="summary">${plural(state.messages, 'message')} · ${bytes(state.bytes)} · ${number(state.rate)} a second ·
+      ${this.lists ? html`<a href="#/subscribers?filter=${encodeURIComponent(this.topic)}">${subscribers}</a>` : subscribers} · ${scheduled}</p>`
+  }
+
   publishForm() {
-    const change = name => event => {
-      this.draft[name] = event.target.value
+    const { draft } = this
+    const set = (target, name) => event => {
+      target[name] = event.target.value
       this.app.redraw()
     }
-    return html`<details class="publish"><summary>Publish</summary>
+    const option = (name, title, hint, attributes = {}) => html`<label>${title} <input placeholder=${hint} maxlength=${attributes.max ?? 128} .value=${draft.options[name]} @input=${set(draft.options, name)}></label>`
+    return html`<details class="sheet publish"><summary>Publish</summary>
       <form @submit=${event => this.publish(event)}>
-        <label>Body <textarea rows="4" .value=${this.draft.body} @input=${change('body')}></textarea></label>
+        <label>Body <textarea rows="4" .value=${draft.body} @input=${set(draft, 'body')}></textarea></label>
         <div class="fields">
-          <label>Content type <input .value=${this.draft.content_type} placeholder="text/plain" @input=${change('content_type')}></label>
-          ${OPTIONS.map(([name, title, example]) => html`<label>${title} <input placeholder=${example} .value=${this.draft[name] ?? ''} @input=${change(name)}></label>`)}
-          <label>Delivery <select @change=${change('delivery')}><option value="all">to all</option><option value="one">to one</option></select></label>
+          <label>Content type <input placeholder="text/plain" maxlength="255" .value=${draft.content_type} @input=${set(draft, 'content_type')}></label>
+          ${option('event', 'Event name', 'such as price')}
+          ${option('key', 'Key', 'in order, one at a time in a group')}
+          <label>Priority <select .value=${draft.options.priority} @change=${set(draft.options, 'priority')}>${PRIORITIES.map(level => html`<option value=${level}>${level === '0' ? '0 (usual)' : level}</option>`)}</select></label>
+          <label>Delivery <select @change=${set(draft.options, 'delivery')}><option value="all">to all subscribers</option><option value="one">to one subscriber</option></select></label>
+          ${option('ttl', 'Expires after', 'never, or such as 10m')}
+          <label>When <select @change=${set(draft, 'when')}><option value="now">now</option><option value="delay">after a delay</option><option value="at">at a time</option></select></label>
+          ${draft.when === 'delay' ? html`<label>Delay <input required placeholder="such as 30s or 2h" .value=${draft.delay} @input=${set(draft, 'delay')}></label>` : nothing}
+          ${draft.when === 'at' ? html`<label>Time <input type="datetime-local" required step="1" .value=${draft.at} @input=${set(draft, 'at')}></label>` : nothing}
         </div>
-        <p><button class="primary">Publish</button></p>
+        <label>Headers, one a line <textarea rows="2" placeholder="Customer: 42" .value=${draft.headers} @input=${set(draft, 'headers')}></textarea></label>
+        <p class="hint">A header is sent as <code>X-Plainmq-NAME</code>; <code>traceparent</code>, <code>tracestate</code> and <code>ce-NAME</code> keep their names.</p>
+        <p class="actions"><button class="primary" ?disabled=${this.state?.paused}>Publish</button>
+          ${this.state?.paused ? html`<span class="hint">Publishing is paused: resume it under Settings.</span>` : nothing}</p>
       </form>
-      <p class="hint">The same in a terminal:</p><pre tabindex="0" aria-label="The same as a curl command">${this.curl()}</pre>
+      <p class="hint">The same in a terminal:</p>${command(draft.curl(this.app.session.anonymous), 'The same as a curl command', this.app)}
     </details>`
   }
 
   messages() {
     const { tail } = this
     const wanted = this.filter.toLowerCase()
-    const shown = tail.entries.filter(entry => isControl(entry) || !wanted || matches(recordOf(entry), wanted))
+    const shown = tail.entries.filter(entry => isControl(entry) || !wanted || searched(recordOf(entry)).includes(wanted))
+    const live = tail.stream !== null
     return html`<section aria-labelledby="messages"><h2 id="messages">Messages</h2>
       <div class="bar">
-        <button aria-pressed=${tail.paused} @click=${() => tail.pause(!tail.paused)}>${tail.paused ? 'Resume' : 'Pause'}</button>
-        <label>Filter <input data-filter type="search" .value=${this.filter} @input=${event => this.choose({ filter: event.target.value })}></label>
+        ${live
+          ? html`<button aria-pressed=${tail.paused} @click=${() => tail.pause(!tail.paused)}>${tail.paused ? 'Resume' : 'Pause'}</button>`
+          : html`<button class="primary" @click=${() => this.choose({ from: USUAL })}>Follow what arrives</button>`}
+        <label>Filter <input data-filter type="search" placeholder="in what is shown" .value=${this.filter} @input=${event => this.choose({ filter: event.target.value })}></label>
         <label>Show as <select @change=${event => this.choose({ form: event.target.value })}>
           ${Object.entries(FORMS).map(([form, title]) => html`<option value=${form} ?selected=${form === this.form}>${title}</option>`)}</select></label>
-        <form @submit=${event => (event.preventDefault(), this.choose({ from: event.target.elements.from.value || 'latest' }))}>
-          <label>From <input name="from" .value=${this.from} list="starts" size="14"></label><button>Go</button>
+        <form @submit=${event => (event.preventDefault(), this.choose({ from: event.target.elements.from.value.trim() || USUAL }))}>
+          <label>Go to <input name="from" .value=${this.from} list="starts" size="14" aria-describedby="places"></label><button>Go</button>
           <datalist id="starts"><option value="latest"></option><option value="earliest"></option><option value="last:50"></option><option value="10m"></option></datalist>
         </form>
-        <p role="status">${this.progress()}</p>
+        <p id="places" class="hint">an id, a time, <code>10m</code> ago, <code>earliest</code>, <code>last:50</code></p>
       </div>
-      ${problemNote(tail.state === 'refused' ? tail.problem : null)}
+      <p class="progress"><span role="status" class="state ${tail.state}">${this.progress()}</span> <span>${this.counts(shown.length)}</span></p>
+      ${problemNote(tail.problem && tail.state !== 'lost' ? tail.problem : null, () => tail.begin(this.from))}
+      ${live || tail.atEnd ? nothing : html`<button @click=${() => tail.newer()}>Newer messages</button>`}
       <div role="log" aria-live="off" aria-label="Messages, the newest first" tabindex="0"><ol class="messages">
-        ${repeat(shown.reverse(), entry => entry, entry => (isControl(entry) ? control(entry) : message(recordOf(entry), this.form)))}
+        ${repeat(shown.reverse(), entry => entry, entry => (isControl(entry) ? control(entry) : this.message(recordOf(entry))))}
       </ol></div>
-      ${tail.beginning ? html`<p class="hint">Nothing older is retained.</p>` : html`<button @click=${() => this.app.attempt(() => tail.older())}>Older messages</button>`}
+      ${shown.length || tail.state === 'connecting' ? nothing : emptyState(wanted ? 'No message that is shown has this text.' : 'No messages here.', wanted ? '' : 'What is published appears here by itself.')}
+      ${tail.atBeginning ? html`<p class="hint">Nothing older is retained.</p>` : html`<button @click=${() => tail.older()}>Older messages</button>`}
     </section>`
   }
 
   progress() {
+    return { connecting: 'Connecting …', open: 'Live', resting: 'Resting in the background', lost: 'Connection lost, trying again …', refused: 'Refused', reading: 'Reading what is retained' }[this.tail.state]
+  }
+
+  counts(shown) {
     const { tail } = this
-    const parts = [{ connecting: 'Connecting …', open: 'Live', lost: 'Connection lost, trying again …', refused: 'Refused' }[tail.state]]
-    parts.push(`${number(tail.arrived)} arrived`)
-    if (tail.skipped) parts.push(`${number(tail.skipped)} of them not shown: the newest ${SHOWN} are`)
-    if (tail.waiting.length) parts.push(`${number(tail.waiting.length)} wait`)
+    const parts = [`${plural(shown, 'message')} shown`]
+    if (tail.stream) parts.push(`${exact(tail.arrived)} arrived`)
+    if (tail.skipped) parts.push(`${exact(tail.skipped)} passed by: the newest ${LIVE} are shown`)
+    const waiting = tail.waiting.length + tail.missed
+    if (waiting) parts.push(`${exact(waiting)} wait until you resume`)
+    if (!tail.atEnd) parts.push('newer ones are not shown')
     return parts.join(' · ')
   }
 
+  message(record) {
+    const whole = address(topicPath(record.topic, 'messages', record.id)).href
+    return html`<li><div class="meta"><code>${record.id}</code> ${time(record.time)}
+        ${record.event ? html`<b class="badge">${visible(record.event)}</b>` : nothing}
+        ${record.dead ? html`<span class="problem">dead in ${record.dead.group} after ${plural(record.dead.attempts, 'attempt')}: ${visible(record.dead.reason)}</span>` : nothing}
+        ${attributes(record)}
+        <span class="links"><a href=${whole} target="_blank" rel="noopener" aria-label="Whole body of ${record.id}">whole body</a>
+          ${this.app.session.rights.publish?.length ? html`<button class="plain" aria-label="Copy ${record.id} to another topic" @click=${() => this.copy(record)}>copy to …</button>` : nothing}</span></div>
+      ${body(record, this.opened, () => this.app.redraw(), this.form)}</li>`
+  }
+
   settings(state) {
-    return html`<details><summary>Settings</summary>
+    return html`<details class="sheet"><summary>Settings</summary>
       <form class="fields" @submit=${event => this.configure(event)}>
-        <label>Most messages <input name="max_messages" type="number" min="1" required .value=${state.retention.max_messages}></label>
-        <label>Most bytes <input name="max_bytes" type="number" min="1" required .value=${state.retention.max_bytes}></label>
-        <label>Greatest age <input name="max_age" required .value=${state.retention.max_age}></label>
+        <label>Retain at most so many messages <input name="max_messages" type="number" min="1" required .value=${state.retention.max_messages}></label>
+        <label>Retain at most so many bytes <input name="max_bytes" type="number" min="1" required .value=${state.retention.max_bytes}></label>
+        <label>Retain for at most <input name="max_age" required .value=${state.retention.max_age}></label>
         <button class="primary">Change</button>
       </form>
-      <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume' : 'Pause'} publishing</button>
-        <button class="danger" @click=${() => this.purge()}>Purge …</button>
+      <p class="actions"><button @click=${() => this.pause()}>${state.paused ? 'Resume publishing' : 'Pause publishing …'}</button>
+        <button class="danger" ?disabled=${!state.messages} @click=${() => this.purge()}>Purge …</button>
         <button class="danger" @click=${() => this.remove()}>Delete …</button></p>
     </details>`
   }
-}
-
-const matches = (record, wanted) =>
-  [record.data, record.event, record.id, record.content_type].some(value => value?.toLowerCase().includes(wanted))
-
-function message(record, form) {
-  return html`<li><p class="meta"><code>${record.id}</code> ${time(record.time)}
-      ${record.event ? html`<b class="badge">${visible(record.event)}</b>` : nothing}
-      <span>${record.content_type}, ${size(record)}</span>
-      ${record.dead ? html`<span>dead in ${record.dead.group} after ${plural(record.dead.attempts, 'attempt')}: ${visible(record.dead.reason)}</span>` : nothing}
-      ${Object.entries(record.headers ?? {}).map(([name, value]) => html`<span>${name}: ${visible(value)}</span>`)}
-      <a href=${address(topicPath(record.topic, 'messages', record.id)).href} target="_blank" rel="noopener">whole</a></p>
-    <pre>${bodyText(record, form)}</pre></li>`
 }
 
 function control(entry) {
   const data = JSON.parse(entry.data)
   const texts = {
     gap: () => `Gap: ${data.missed === null ? 'messages are' : `${plural(data.missed, 'message')} ${data.missed === 1 ? 'is' : 'are'}`} missing, since ${REASONS[data.reason] ?? data.reason}.`,
+    rest: () => `${plural(data.missed, 'message')} arrived while this page was in the background, and are not shown here.`,
     bye: () => `The server ended the stream (${data.reason}); the page comes back by itself.`,
     busy: () => `The server has no place for this stream now (${data.reason}); the page comes back by itself.`,
   }
