@@ -103,7 +103,7 @@ async def test_a_dead_message_is_found_understood_and_put_back(
         await page.page.get_by_role("checkbox").nth(0).check()
         await page.click("Redrive 1 chosen …")
         await page.agree(None, "Redrive")
-        await page.see("1 message went back.")
+        await page.see("1 message went back; 1 dead are left.")
         await until(http, "/topics/orders/groups/g", ready=1)
         await page.click("Redrive all 1 …")
         await page.agree(None, "Redrive")
