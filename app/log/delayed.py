@@ -77,6 +77,11 @@ class Delayed:
         """Try again then."""
         self._due.set(number, until)
 
+    def retry(self, number: int) -> None:
+        """Try again at its due time, even if it was postponed."""
+        if (publish := self._publishes.get(number)) is not None:
+            self._due.set(number, publish.due)
+
     def remove(self, number: int) -> None:
         self._on_change("delayed", (number,))
         self._due.discard(number)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from itertools import islice
 from math import inf
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,7 @@ from .groups.seek import Seeking
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
+from .retries import Retries
 from .run import Run
 from .schedule import Schedule
 from .slices import Slices, sliced
@@ -116,6 +117,7 @@ class LogStateMachine:
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
         self.schedule = Schedule(self.log, self.delayed)
+        self.retries = Retries(self.log, self.delayed, self.groups)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
         self._for_one: list[Run] = []  # those of them that are for one subscriber
         self._to_trim: dict[str, int] = {}  # by topic: the number of messages since it was last trimmed
@@ -314,6 +316,25 @@ class LogStateMachine:
 
     # Topics
 
+    def configure(self, topic: str, changes: Mapping[str, float], now: float) -> Slices[None]:
+        """Change fields of the topic's Retention; a missing topic is created. Raises TopicLimit."""
+        self.topics.configure(topic, changes, now)
+        yield from self.retries.of_topic(topic, now)
+
+    def pause(self, topic: str, paused: bool, now: float) -> Slices[None]:
+        """Raises NotFound."""
+        self.topics.pause(topic, paused)
+        if not paused:
+            yield from self.retries.of_topic(topic, now)
+
+    def configure_group(
+        self, topic: str, name: str, changes: Mapping[str, Any], start: tuple[str, Start] | None, now: float, *,
+        make: bool,
+    ) -> Slices[None]:  # fmt: skip
+        """As GroupAdmin.configure()."""
+        yield from self.group_admin.configure(topic, name, changes, start, now, make=make)
+        yield from self.retries.of_group(topic, name, now)
+
     def drop(self, topic: str, now: float) -> Slices[None]:
         """Drop a topic with its messages, delayed publishes, groups and keys. Messages that are published after the
         first slice are retained. Raises NotFound."""
@@ -347,6 +368,7 @@ class LogStateMachine:
             over = part < TRIM_BATCH
             self.groups.check()
             yield
+        yield from self.retries.of_topic(topic, now)
         return purged
 
     def totals(self) -> Slices[Totals]:

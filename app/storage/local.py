@@ -141,10 +141,10 @@ class LocalEngine(Engine):
         return self._ask(lambda core, now: core.topics.state(name, now), reads=True)
 
     def configure(self, name: str, changes: Mapping[str, float]) -> Future[None]:
-        return self._ask(lambda core, now: core.topics.configure(name, changes, now))
+        return self._ask_in_slices(lambda core, now: core.configure(name, changes, now))
 
     def pause(self, name: str, paused: bool) -> Future[None]:
-        return self._ask(lambda core, _now: core.topics.pause(name, paused))
+        return self._ask_in_slices(lambda core, now: core.pause(name, paused, now))
 
     def drop(self, name: str) -> Future[None]:
         return self._work_in_slices(lambda core, now: core.drop(name, now))
@@ -207,7 +207,7 @@ class LocalEngine(Engine):
         make: bool = True,
     ) -> Future[None]:  # fmt: skip
         return self._work_in_slices(
-            lambda core, now: core.group_admin.configure(topic, group, changes, start, now, make=make)
+            lambda core, now: core.configure_group(topic, group, changes, start, now, make=make)
         )
 
     def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:

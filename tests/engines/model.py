@@ -1,6 +1,7 @@
 """What a broker must do, in the plainest way: a list of messages, and for each what became of it."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -63,6 +64,7 @@ class Work:
     excused: int = 0  # of these
     stage: Literal["ready", "leased", "delayed", "dying"] = "ready"
     until: float = 0.0  # the end of the lease or of the delay
+    refused: bool = False  # the dead-letter topic had no room for it
     holds: bool = False  # its key
 
     @property
@@ -125,6 +127,7 @@ class ModelGroup:
         self.again(work)
 
     def again(self, work: Work) -> None:
+        work.refused = False
         if work.tries < self.max_deliveries:
             work.stage = "ready"
         else:
@@ -252,6 +255,14 @@ class Model:
         for work in group.staged("ready"):
             group.again(work)
         self.bury(group)
+        self.retry([group])
+
+    def retry(self, groups: Iterable[ModelGroup]) -> None:
+        """An operator has changed something: the dead that found no room are tried again at once."""
+        for group in groups:
+            for work in group.staged("delayed"):
+                work.until = self.now if work.refused else work.until
+        self.pass_time(0.0)
 
     def claim(self, group: ModelGroup, count: int, seconds: float | None = None) -> list[Work]:
         leased: list[Work] = []
@@ -410,7 +421,7 @@ class Model:
     def bury(self, group: ModelGroup) -> None:
         for work in [work for work in group.works.values() if work.stage == "dying"]:
             if self.refuses(group.dead_letter, 1):
-                work.stage, work.until = "delayed", self.now + 10
+                work.stage, work.until, work.refused = "delayed", self.now + 10, True
                 continue
             one = self.entries[work.seq - 1]
             dead = self.append(group.dead_letter, one.body, False, True, None, one.priority, one.key)
@@ -444,7 +455,11 @@ class Model:
                 group.works.pop(entry.seq, None)
         for group in self.of(topic):
             self.goes_on(group)
+        self.retry_in(topic)
         return len(gone)
+
+    def retry_in(self, topic: str) -> None:
+        self.retry(group for group in self.groups.values() if group.dead_letter == topic)
 
     def lost(self, topic_filter: TopicFilter) -> int:
         return max((e.seq for e in self.entries if e.state == "lost" and topic_filter.matches(e.topic)), default=0)

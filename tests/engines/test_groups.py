@@ -1,7 +1,7 @@
 """The promise of an engine (app/storage/engine.py) about groups. Every engine passes every one of these."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, Outcome, parse_lease_id
 from app.messages.message import Death, Delivery, Id, Message
 from app.messages.position import EARLIEST, LATEST, After, Last, Start
+from app.storage.engine import Engine
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_contract import append, page, texts
 from tests.harness import draft
@@ -29,6 +30,12 @@ DONE, EXPIRED, UNKNOWN = Outcome.DONE, Outcome.EXPIRED, Outcome.UNKNOWN
 
 async def make(node: Opened, group: str = "g", topic: str = "a", **changes: object) -> None:
     await node.engine.configure_group(topic, group, changes)
+
+
+async def joined(node: Opened) -> str:
+    """The name of a group of topic `a`. To join it lets time pass."""
+    await node.engine.join("a", "g")
+    return "g"
 
 
 async def claim(
@@ -950,6 +957,40 @@ async def test_groups_are_sorted_by_what_is_dead_now(opened: Make) -> None:
         assert [state.group for state in (await first()).items] == ["g"]
         await node.engine.redrive(RedriveTarget("a", "g", "a.dead"))
         assert [state.group for state in (await first()).items] == ["h"]
+
+
+CHANGES: dict[str, Callable[[Engine], Awaitable[object]]] = {
+    "resumed": lambda engine: engine.pause("a.dead", False),
+    "purged": lambda engine: engine.purge("a.dead"),
+    "given more room": lambda engine: engine.configure("a.dead", {"max_messages": 9}),
+    "replaced": lambda engine: engine.configure_group("a", "g", {"dead_letter": "b.dead"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_waits_for_the_dead_letter_topic_goes_there_at_once_when_that_is(opened: Make, change: str) -> None:
+    async with opened(Limits(Retention(max_messages=2))) as node:
+        await node.engine.configure("a", {"max_messages": 6})
+        if change in {"resumed", "replaced"}:
+            await append(node, "a.dead", "x")
+            await node.engine.pause("a.dead", True)
+        await all_die(node, "1", "2", "3")
+        before = await node.engine.group("a", "g")
+        assert before.dead_letters.waiting > 0
+        await CHANGES[change](node.engine)
+        state = await node.engine.group("a", "g")
+        assert state.dead_total > before.dead_total
+
+
+async def test_what_was_due_while_a_topic_was_paused_is_published_when_it_is_resumed(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await append(node, "a", "1")
+        await node.engine.append([draft("a", b"late", delay=50.0)])
+        await node.engine.pause("a", True)
+        node.clock.now += 51.0
+        assert await claimed(node, group=await joined(node)) == ["1"]
+        await node.engine.pause("a", False)
+        assert await claimed(node) == ["late"]
 
 
 async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:

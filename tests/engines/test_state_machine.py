@@ -338,6 +338,7 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(TopicPaused):
                 self.run(self.published([draft(topic, b"never")]))
             self.call(self.broker.changes.pause, topic, False)
+            self.model.retry_in(topic)
 
     async def published(self, drafts: list[Draft]) -> None:
         await self.broker.publish(drafts)

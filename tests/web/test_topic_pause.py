@@ -69,6 +69,18 @@ async def test_what_is_scheduled_stays_scheduled(http: httpx.AsyncClient, topic:
     assert (await http.post(f"{path}/publish")).status_code == 200
 
 
+async def test_what_was_due_meanwhile_comes_when_the_topic_is_resumed(http: httpx.AsyncClient, topic: str) -> None:
+    path = await paused(http, topic)
+    await http.post(f"/topics/{topic}/resume")
+    before = (await http.get(path)).json()["next"]
+    (await http.post(f"{path}?delay=10ms", content=b"late")).raise_for_status()
+    await http.post(f"/topics/{topic}/pause")
+    await http.post(f"/topics/{topic}/groups/g/pull", params={"wait": "50ms"})  # longer than the delay
+    await http.post(f"/topics/{topic}/resume")
+    page = await http.get(path, params={"since": before, "wait": "5s"})
+    assert [message["data"] for message in page.json()["messages"]] == ["late"]
+
+
 async def test_what_dies_waits_in_its_group_while_the_dead_letter_topic_is_paused(
     http: httpx.AsyncClient, topic: str
 ) -> None:

@@ -436,3 +436,10 @@ class Group(msgspec.Struct, gc=False, eq=False):
         self.dirty[seq] = None
         self.jobs[seq].due = until
         self._deadlines.set(seq, until)
+
+    def retry(self, seq: int, now: float) -> None:
+        """Try a postponed job again at once."""
+        if seq in self.postponed:
+            self.dirty[seq] = None
+            self.jobs[seq].due = now
+            self._deadlines.set(seq, now)

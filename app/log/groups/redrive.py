@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ...errors import Refused
+from ...errors import Refused, TopicPaused
 from ...messages.message import Draft, Envelope, Id, Message, Redrive, republished
 from ..log import Log
 from ..slices import Slices
@@ -50,21 +50,21 @@ class Redriving:
 
     def some(self, target: RedriveTarget, ids: Sequence[Id], now: float) -> Redriven:
         """Return those of the dead letters that are there: all of them, or none. Raises NotFound, LogFull,
-        MessageTooLarge."""
+        MessageTooLarge, TopicPaused."""
         chosen = {id.seq for id in ids if self._log.epochs.knows(id)}
         seqs = [seq for seq in self._dead(target) if seq in chosen]
         self._move(target, seqs, now, now)
         return Redriven(seqs, len(self._dead(target)))
 
     def all(self, target: RedriveTarget, now: float) -> Slices[Redriven]:
-        """Return all dead letters that are there now, in slices. If there is no room for all of them, some stay. Raises
-        NotFound; LogFull or MessageTooLarge if there is no room for any."""
+        """Return all dead letters that are there now, in slices. If there is no room for all of them, or the topic is
+        paused meanwhile, some stay. Raises NotFound; LogFull, MessageTooLarge or TopicPaused if none could return."""
         waiting, moved = self._dead(target), list[int]()
         for begin in range(0, len(waiting), REDRIVE_BATCH):
             part = [seq for seq in waiting[begin : begin + REDRIVE_BATCH] if self._is_dead(target, seq)]
             try:
                 self._move(target, part, now, target.due(now, begin))
-            except Refused:
+            except (Refused, TopicPaused):
                 if not moved:
                     raise
                 break
