@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..access.grant import EVERYTHING, UNAUTHENTICATED, UNAUTHORISED, Right, authorise
-from ..errors import OptionInvalid, TokenMissing, TopicInvalid
+from ..errors import GroupInvalid, OptionInvalid, TokenMissing, TopicInvalid
 from ..log.groups.records import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
@@ -23,6 +23,11 @@ from .query import check_name
 _OF_A_GROUP: Final = b"pull|ack|nack|extend|release|skip|redrive|seek|pause|resume"
 _OF_A_TOPIC: Final = rb"messages(/[^/]+(/copy)?)?|stream|purge|pause|resume"
 _BELOW: Final = re.compile(rb"/topics/.+/(%b|groups/[^/]+/(%b))$" % (_OF_A_TOPIC, _OF_A_GROUP))
+
+# A slash inside a segment that names a group or a message: the path would be read as that of another topic.
+_DIVIDED: Final = re.compile(
+    rb"/topics/.+/(?:(groups)/[^/]*%2f[^/]*(?:/[^/]+)?|messages/[^/]*%2f[^/]*(?:/copy)?)$", re.IGNORECASE
+)
 
 AUTHORISE: Final = "plainmq.authorise"  # the key of the scope for the function that authorises the request again
 
@@ -73,10 +78,22 @@ class ProtectedRoute(Route):
         self.required = required
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _refuse_divided(scope.get("raw_path", b""))
         if self.required is not None and scope["method"] in (self.methods or ()):
             scope[AUTHORISE] = partial(_authorise, Request(scope), self.required)
             scope[AUTHORISE]()
         await super().handle(scope, receive, send)
+
+
+def _refuse_divided(path: bytes) -> None:
+    """Raises GroupInvalid, OptionInvalid."""
+    if b"%2" not in path or (found := _DIVIDED.search(path)) is None:
+        return
+    kind, noun = (GroupInvalid, "the name of a group") if found[1] else (OptionInvalid, "the id of a message")
+    raise kind(
+        f"{noun} has no slash, and the path has %2F in its place; in a topic, write the slashes either all as / or all "
+        f"as %2F"
+    )
 
 
 def _authorise(request: Request, required: RequiredRight | AnyToken) -> None:
