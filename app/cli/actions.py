@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All dead messages of the group.")
 @click.option(
-    "--rate", type=whole(1, 1_000_000), metavar="N", help="So many of them become ready in a second.  [all at once]"
+    "--rate",
+    type=whole(1),
+    metavar="N",
+    help="So many of them become ready in a second, at most 1,000.  [all at once]",
 )
 @json_option
 @server_options

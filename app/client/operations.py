@@ -2,6 +2,7 @@
 is to be shown; `run` shows it, and returns an exit status."""
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from .aio.client import AsyncClient
 from .answers.jobs import JobState
 from .answers.messages import Message
 from .commands import Exit, Server, Terminal, failed, json_line
-from .errors import ClientError, Forbidden, NotFound, Unreachable, not_plainmq
+from .errors import ClientError, Forbidden, NotFound, RequestRefused, Unreachable, not_plainmq
 from .reading import MAX_PAGE
 from .table import Column, Table, table
 
@@ -77,7 +78,7 @@ async def _run(request: Request, operation: Operation, terminal: Terminal) -> Ex
     except OverflowError:
         return failed(not_plainmq(IMPOSSIBLE), IMPOSSIBLE, terminal)
     except ClientError as error:
-        return failed(error, f"{error}{hint(error)}", terminal)
+        return failed(error, f"{error}{hint(error)}{_remedy(error, request)}", terminal)
     return outcome.exit
 
 
@@ -88,6 +89,13 @@ def _show(outcome: Outcome, as_json: bool, terminal: Terminal) -> None:
         terminal.show(outcome.table)
     if outcome.note:
         terminal.tell(outcome.note)
+
+
+def _remedy(error: ClientError, request: Request) -> str:
+    """The end of a sentence: what to type."""
+    if not (isinstance(error, RequestRefused) and error.code == "topic_paused"):
+        return ""
+    return f"; `plainmq {shlex.join(('topic', request.topic or 'TOPIC', '--resume'))}` resumes it"
 
 
 def hint(error: ClientError) -> str:

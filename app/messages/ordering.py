@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..errors import OptionInvalid
 from .printable import printable
 
 MAX_PRIORITY: Final = 9
@@ -24,9 +25,17 @@ class Ordering(msgspec.Struct, frozen=True, gc=False):
         return priority if self.key is None else priority | {"key": self.key}
 
 
-def make_ordering(priority: int, key: str | None) -> Ordering | None:
-    """None for a message with neither, as most: it takes no memory for them."""
-    return Ordering(priority, key) if priority or key is not None else None
+def make_ordering(priority: int, key: str | None, *, for_groups: bool = True) -> Ordering | None:
+    """None for a message with neither, as most: it takes no memory for them. `for_groups`: groups get the message.
+    Raises OptionInvalid if they do not."""
+    if not priority and key is None:
+        return None
+    if not for_groups:
+        raise OptionInvalid(
+            "`priority` and `key` say in which order groups hand messages out, and no group gets a message that is not "
+            "retained or is for one subscriber: leave them out"
+        )
+    return Ordering(priority, key)
 
 
 def parse_order_key(text: str) -> str:

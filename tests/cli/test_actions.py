@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.web.api.redrive import MAX_RATE
 from tests.cli.commands import messages, post, post_when_subscribed, run, running, texts
 from tests.cli.window import window
 from tests.harness import DEADLINE, ServerProcess, start_server
@@ -199,3 +200,17 @@ def test_who_listens_is_listed(server: ServerProcess, topic: str) -> None:
         assert (who, kind, topics) == ("127.0.0.1", "stream", topic)
         (record,) = run("subscribers", topic, "--json", url=server.url).stdout.splitlines()
         assert json.loads(record)["state"] == "live"
+
+
+def test_the_rate_of_a_redrive_has_the_server_s_bound(server: ServerProcess, topic: str) -> None:
+    assert f"at most {MAX_RATE:,}" in " ".join(run("redrive", "--help").stdout.decode().split())
+    make_group(server, topic)
+    refused = run("redrive", topic, "g", "--all", "--rate", str(MAX_RATE + 1), url=server.url)
+    assert (refused.returncode, f"from 1 to {MAX_RATE}".encode() in refused.stderr) == (1, True)
+
+
+def test_a_redrive_to_a_paused_topic_says_what_to_type(server: ServerProcess, topic: str) -> None:
+    letters = dead(server, topic, 1)
+    httpx.post(f"{server.url}/topics/{topic}/pause").raise_for_status()
+    refused = run("redrive", topic, "g", *letters, url=server.url)
+    assert (refused.returncode, f"`plainmq topic {topic} --resume`".encode() in refused.stderr) == (1, True)

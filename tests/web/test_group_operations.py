@@ -196,7 +196,7 @@ async def test_dead_messages_return_to_their_group_with_new_attempts(group: Grou
     jobs = await group.pull(max=9)
     assert [(job["data"], job["attempt"], job["original"]) for job in jobs] == [("a", 1, ids[0]), ("b", 1, ids[1])]
     assert await group.settle("ack", jobs[0]["lease"]) == {jobs[0]["lease"]: "done"}
-    assert await group.counters("leased", "acked", "dead") == (1, 1, 2)
+    assert await group.counters("leased", "acked", "dead_total") == (1, 1, 2)
     assert await dead(group) == []
     assert (await group.http.get(f"/topics/{group.topic}.dead/messages")).json()["messages"] == []
 
@@ -389,3 +389,38 @@ async def test_a_seek_goes_to_a_place_in_the_log(group: Group, to: str) -> None:
     to = to.format(epoch=id.partition("-")[0])
     assert code(await group.http.post(f"{group.path}/seek", json={"to": to})) == (400, "option_invalid")
     assert await group.counters("leased") == (1,)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_nothing_returns_to_a_paused_topic_and_all_when_it_is_resumed(group: Group, everything: bool) -> None:
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    (id,) = await group.publish("a")
+    await group.pull()
+    await group.settle("nack", id)
+    query = {"topic": group.topic, "group": "g", "state": "dead"}
+    (letter,) = (await group.http.get("/jobs", params=query)).json()["jobs"]
+    body = {"all": True} if everything else {"ids": [letter["id"]]}
+    await group.http.post(f"/topics/{group.topic}/pause")
+    assert code(await group.http.post(f"{group.path}/redrive", json=body)) == (503, "topic_paused")
+    assert (await group.state())["dead"] == 1
+    await group.http.post(f"/topics/{group.topic}/resume")
+    assert (await group.http.post(f"{group.path}/redrive", json=body)).json()["redriven"] == 1
+
+
+async def test_a_redrive_without_its_topics_is_answered_with_what_is_not_there(group: Group) -> None:
+    await group.http.put(group.path, json={"max_deliveries": 1})
+    (id,) = await group.publish("a")
+    await group.pull()
+    await group.settle("nack", id)
+    await group.http.delete(f"/topics/{group.topic}.dead")
+    assert (await group.http.post(f"{group.path}/redrive", json={"all": True})).json() == {"redriven": 0, "left": 0}
+    unknown = await group.http.post(f"{group.path}/redrive", json={"ids": [id]})
+    assert (unknown.status_code, unknown.json()["results"]) == (200, {id: "unknown"})
+    await group.http.delete(f"/topics/{group.topic}")
+    assert code(await group.http.post(f"{group.path}/redrive", json={"all": True})) == (404, "not_found")
+
+
+async def test_a_rate_beyond_the_bound_is_refused_with_the_bound(group: Group) -> None:
+    await group.http.put(group.path)
+    answer = await group.http.post(f"{group.path}/redrive?rate=1001", json={"all": True})
+    assert (code(answer), "from 1 to 1000" in answer.json()["detail"]) == ((400, "option_invalid"), True)

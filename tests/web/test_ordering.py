@@ -87,3 +87,15 @@ async def test_a_dead_message_one_that_is_redriven_and_a_copy_keep_them(http: ht
     await publish(http, topic, "next", key="k")
     assert (await http.post(f"{group}/redrive", json={"all": True})).json() == {"redriven": 1, "left": 0}
     assert [(job["data"], job.get("priority")) for job in await pull(http, topic)] == [("x", 4), ("plain", None)]
+
+
+@pytest.mark.parametrize("ordering", ["priority=1", "key=k"])
+@pytest.mark.parametrize("option", ["delivery=one", "retain=false"])
+async def test_what_no_group_gets_has_neither_priority_nor_key(
+    http: httpx.AsyncClient, topic: str, option: str, ordering: str
+) -> None:
+    answer = await http.post(f"/topics/{topic}/messages?{option}&{ordering}", content=b"x")
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert "no group gets" in answer.json()["detail"]
+    assert (await http.get(f"/topics/{topic}")).status_code == 404
+    assert (await http.post(f"/topics/{topic}/messages?{option}&priority=0", content=b"x")).status_code == 201

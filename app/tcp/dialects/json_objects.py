@@ -86,7 +86,10 @@ class _Send(_Line, tag="send"):
     key: str | UnsetType = UNSET
 
     def command(self) -> Command:
-        ordering = make_ordering(self.priority, None if self.key is UNSET else parse_order_key(self.key))
+        ordering = make_ordering(
+            self.priority, None if self.key is UNSET else parse_order_key(self.key),
+            for_groups=self.delivery is _ALL and self.cache,
+        )  # fmt: skip
         if self.delivery is _ALL and self.cache and ordering is None:
             return Send(plain_envelope(self.topic), self.msg.encode())
         topic = parse_topic(self.topic)

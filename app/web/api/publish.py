@@ -14,6 +14,7 @@ from ...errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
 from ...messages.headers import parse_headers
 from ...messages.message import (
     MAX_PUBLISH_DELAY,
+    ONE,
     Draft,
     Envelope,
     Receipt,
@@ -91,7 +92,8 @@ async def publish(request: Request) -> Response:
     delay, at = options.pop("delay", None), options.pop("at", None)
     if delay is not None and at is not None:
         raise OptionInvalid("`delay` and `at` both say when to publish: give one of them")
-    ordering = make_ordering(options.pop("priority", 0), options.pop("key", None))
+    for_groups = options.get("delivery") is not ONE and options.get("retain", True)
+    ordering = make_ordering(options.pop("priority", 0), options.pop("key", None), for_groups=for_groups)
     content_type, headers = _content_type(request), parse_headers(request.headers.raw)
     batch = is_batch(content_type)
     bounds: PublishLimits = request.app.state.bounds
