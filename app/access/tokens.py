@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ..errors import PlainmqError, Refused, TokenExists, TokenLimit
-from ..errors.wording import in_words, quoted
+from ..errors.wording import json_in_words, quoted
 from ..messages.json_keys import repeated_key
 from .claims import Name, Rights, checked
 from .grant import Grant
@@ -263,7 +263,7 @@ def parse_entry(path: Path, number: int, line: bytes) -> Grant:
         entry, repeated = msgspec.json.decode(line, type=Entry), repeated_key(line)
         grant = entry.read()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PlainmqError) as error:
-        raise FileInvalid(f"line {number} of {path} is not a token: {in_words(error)}") from None
+        raise FileInvalid(f"line {number} of {path} is not a token: {json_in_words(error, line)}") from None
     if repeated is not None:
         raise FileInvalid(f"line {number} of {path} is not a token: {quoted(repeated)} is given twice")
     return grant

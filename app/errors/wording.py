@@ -10,6 +10,7 @@ _TYPES: Final = {
     "null": "null", "array": "a list", "object": "an object", "datetime": "a time", "set": "a set",
     "NoneType": "null", "list": "a list", "tuple": "a list", "dict": "an object", "complex": "a number",
 }  # fmt: skip
+HALF_PAIR: Final = r"a text has half of a surrogate pair, such as \ud800, which is no character"
 _SENTENCES: Final[tuple[tuple[Pattern[str], str | Callable[[Match[str]], str]], ...]] = (
     (re.compile(r"Invalid (?:enum )?value ((?s:.*))"), lambda match: f"{_json(match[1])} is not an allowed value"),
     (re.compile(r"Object missing required field `(?P<name>.*)`"), r"'\g<name>' is missing"),
@@ -18,6 +19,8 @@ _SENTENCES: Final[tuple[tuple[Pattern[str], str | Callable[[Match[str]], str]], 
     (re.compile(r"Expected `str` matching regex '\^\[0-9a-f\]\{64\}.*"), "expected 64 of the characters 0-9 and a-f"),
     (re.compile(r"Expected `str` matching regex .*"), "it has characters that it cannot have"),
     (re.compile(r"Expected `(int|float)` that's a multiple of 1(\.0)?"), "expected a whole number"),
+    (re.compile(r"JSON is malformed: .*surrogate pair.*"), lambda _: HALF_PAIR),
+    (re.compile(r"Invalid UTF-8 encoded string"), "it is not UTF-8"),
     (re.compile(r"Input data was truncated"), "the JSON is incomplete"),
     (re.compile(r"'utf-8' codec can't decode .*"), "it is not UTF-8"),
     (re.compile(r"maximum recursion depth exceeded.*"), "it is nested too deeply"),
@@ -51,6 +54,16 @@ def in_words(error: Exception) -> str:
     text = _POINT_ZERO.sub(r"\1", _BOUND.sub(lambda bound: f"of {_BOUNDS[bound[1]]}", _TYPE.sub(_type_names, text)))
     text = _OTHER_TYPE.sub(", got something else", text)
     return f"{path[1]}: {text}" if path and path[1] else text
+
+
+_HIGH_SURROGATE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]")  # without the low one
+
+
+def json_in_words(error: Exception, json: bytes) -> str:
+    """Why this is not the expected JSON. msgspec takes half of a surrogate pair for the end of the input, if it stands
+    near there."""
+    is_half = str(error) == "Input data was truncated" and _HIGH_SURROGATE.search(json)
+    return HALF_PAIR if is_half else in_words(error)
 
 
 def quoted(received: str | bytes, longest: int = 60) -> str:

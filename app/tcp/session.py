@@ -11,6 +11,7 @@ from ..broker.broker import Broker
 from ..errors import MessageTooLarge, PlainmqError, Unauthorised
 from ..fanout.subscriber import Subscriber
 from ..limits.quotas import client_of, holder_name
+from ..messages.byte_order_mark import BYTE_ORDER_MARK
 from ..messages.lease import Outcome
 from ..messages.message import Draft
 from ..messages.position import Gap
@@ -88,7 +89,10 @@ class LineSession(Session):
             self._count_partial(len(partial))
 
     def handle(self, line: bytes) -> None:
-        dialect = BY_START.get(line[:2]) or self._choose(line)
+        dialect = BY_START.get(line[:2])
+        if dialect is None:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+            dialect = self._choose(line)
         if dialect is None:
             return
         self._dialect = dialect

@@ -4,8 +4,9 @@ The line port supports no telnet option. It answers an offer (WILL) with DONT an
 DONT confirm the present state and get no answer, or two sides could answer each other for ever.
 
 All commands begin with the byte IAC (0xFF), which never occurs in UTF-8: no valid line contains one. An IAC without a
-command behind it stays in the line, which is then refused because it is not UTF-8. So does a subnegotiation without an
-end: no option was agreed on, so it is a stray, and the lines in it are lines.
+command behind it stays in the line, which is then refused because it is not UTF-8. So does a negotiation of the options
+10 and 13, which are obsolete (RFC 652 and 655): it would take the end of a line in Latin-1 that ends in `\xff\xfe`.
+So does a subnegotiation without an end: no option was agreed on, so it is a stray, and the lines in it are lines.
 """
 
 import re
@@ -18,7 +19,7 @@ MAX_COMMANDS: Final = 1_000  # in one read, so that others are served soon; furt
 MAX_SUBNEGOTIATION: Final = 1_024  # bytes; a longer one has no end
 PRESENT: Final = b"OK pong\r\n"  # the answer to AYT, "are you there": a person reads it
 
-_NEGOTIATION: Final = rb"(?P<negotiation>[\xfb-\xfe](?s:.))"
+_NEGOTIATION: Final = rb"(?P<negotiation>[\xfb-\xfe][^\r\n])"
 _SUBNEGOTIATION: Final = (
     rb"\xfa(?:[^\xff]|\xff[^\xf0]){0,%d}+(?:\xff\xf0|(?P<unfinished>\xff?\Z)|(?P<endless>))" % MAX_SUBNEGOTIATION
 )

@@ -7,8 +7,9 @@ import msgspec
 from starlette.requests import Request
 
 from ..errors import MessageTooLarge, OptionInvalid
-from ..errors.wording import in_words, quoted
+from ..errors.wording import json_in_words, quoted
 from ..limits.buffered_bytes import InboundBudget
+from ..messages.byte_order_mark import BYTE_ORDER_MARK
 from ..messages.json_keys import repeated_key
 from .permissions import authorise_again
 
@@ -18,13 +19,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def read_json(request: Request, kind: type[T], expected: str) -> T:
-    """Decode the body; an empty one is an empty object. `expected` is for the text of the error. Raises OptionInvalid,
-    MessageTooLarge."""
-    body = await read_body(request, MAX_JSON_BYTES)
+    """Decode the body; an empty one is an empty object, and a byte order mark is ignored (RFC 8259, section 8.1).
+    `expected` is for the text of the error. Raises OptionInvalid, MessageTooLarge."""
+    body = (await read_body(request, MAX_JSON_BYTES)).removeprefix(BYTE_ORDER_MARK)
     try:
         decoded, repeated = msgspec.json.decode(body or b"{}", type=kind), repeated_key(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OptionInvalid(f"the body is not {expected}: {in_words(error)}") from None
+        raise OptionInvalid(f"the body is not {expected}: {json_in_words(error, body)}") from None
     if repeated is not None:
         raise OptionInvalid(f"the body is not {expected}: {quoted(repeated)} is given twice")
     return decoded

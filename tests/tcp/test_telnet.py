@@ -42,18 +42,35 @@ async def test_the_first_line_of_putty_is_a_line_like_any_other(peer: Peer) -> N
     assert await peer.reader.readexactly(len(DECLINED) + len(PONG)) == DECLINED + PONG
 
 
+OPTIONS = sorted({*range(256)} - {*b"\r\n"})
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("verb", [WILL, WONT, DO, DONT])
+async def test_a_line_in_latin_1_that_ends_like_a_negotiation_is_refused_as_a_whole(
+    peer: Peer, verb: bytes, end: bytes
+) -> None:
+    """No character of it, and no line end, is taken for a telnet option, however the line arrives."""
+    line = b"pub foo x" + IAC + verb + end
+    for cut in range(8, len(line)):
+        peer.send(line[:cut])
+        peer.send(line[cut:] + b"ping\n")
+        assert await peer.line() == b"ERR not_utf8 Could not decode input as UTF-8\r\n"
+        assert await peer.line() == PONG
+
+
 @pytest.mark.parametrize("verb", [WILL, DO])
 async def test_every_option_is_declined_at_each_request(peer: Peer, verb: bytes) -> None:
-    asked = b"".join(IAC + verb + bytes([option]) for option in range(256))
+    asked = b"".join(IAC + verb + bytes([option]) for option in OPTIONS)
     peer.send(asked, asked)
     answer = {WILL: DONT, DO: WONT}[verb]
-    expected = b"".join(IAC + answer + bytes([option]) for option in range(256))
+    expected = b"".join(IAC + answer + bytes([option]) for option in OPTIONS)
     assert await peer.reader.readexactly(2 * len(expected)) == 2 * expected
     await peer.assert_quiet()
 
 
 async def test_confirmations_get_no_answer_so_there_is_no_loop(peer: Peer) -> None:
-    peer.send(b"".join(IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in range(256)))
+    peer.send(b"".join(IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in OPTIONS))
     await peer.assert_quiet()
     peer.send(IAC + DO + b"\x06")
     answer = await peer.reader.readexactly(3)
@@ -69,7 +86,7 @@ async def test_are_you_there_is_answered(peer: Peer) -> None:
 def negotiations() -> Iterator[bytes]:
     """Commands that leave the text alone, and get no answer or one of three bytes."""
     yield from (IAC + bytes([code]) for code in range(0xEC, 0xFA) if bytes([code]) not in (AYT, EC, EL))
-    yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\n", b"'", IAC))
+    yield from (IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x00", b"\t", b"'", IAC))
     for inside in (b"", b"\x18\x00xterm", b"\x1f\x00\x50\x00\x0a", IAC + IAC + SE, b"x" * (MAX_SUBNEGOTIATION - 2)):
         yield IAC + SB + inside + IAC + SE
 

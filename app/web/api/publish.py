@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ...broker.broker import Broker
 from ...errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ...messages.byte_order_mark import BYTE_ORDER_MARK
 from ...messages.headers import parse_headers
 from ...messages.message import (
     MAX_PUBLISH_DELAY,
@@ -164,7 +165,7 @@ def is_batch(content_type: str | None) -> bool:
 
 def lines_of(body: bytes, bounds: PublishLimits) -> list[bytes]:
     """The non-empty lines of a batch. Raises MessageTooLarge, OptionInvalid."""
-    every = body.split(b"\n", bounds.batch_messages + 1)
+    every = body.removeprefix(BYTE_ORDER_MARK).split(b"\n", bounds.batch_messages + 1)
     if len(every) > bounds.batch_messages + 1:  # empty ones too: millions of them would take a second to sort out
         raise MessageTooLarge(f"the batch has more than the {bounds.batch_messages} lines that are accepted")
     lines = [*filter(None, _without_returns(every) if b"\r" in body else every)]
