@@ -34,7 +34,8 @@ def redrive(
 ) -> None:
     """Return dead messages to GROUP, and to no other group or subscriber. Their attempts begin anew.
 
-    An ID is that of a dead letter: `plainmq peek TOPIC GROUP --state dead` shows them. To repeat the command does
+    An ID is that of a dead letter or of the message that died: `plainmq peek TOPIC GROUP --state dead` shows both. To
+    repeat the command does
     nothing twice: an id that has returned is `unknown`. It needs the right to admin on TOPIC and on the dead-letter
     topic.
 

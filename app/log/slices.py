@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
+LOOK_EFFORT: Final = 8  # as many items of a slice as one message counts that is looked up: it may be in a file
 SLICE: Final = 500  # items per slice, some of them in a file: a few milliseconds
 
 Slices = Generator[None, None, T]

@@ -213,7 +213,7 @@ class LocalEngine(Engine):
     def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
         if ids is None:
             return self._work_in_slices(lambda core, now: core.redriving.all(target, now))
-        return self._work(lambda core, now: core.redriving.some(target, ids, now))
+        return self._work_in_slices(lambda core, now: core.redriving.some(target, ids, now))
 
     def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:
         return self._work_in_slices(lambda core, now: core.seeking.seek(topic, group, to, now))

@@ -424,3 +424,13 @@ async def test_a_rate_beyond_the_bound_is_refused_with_the_bound(group: Group) -
     await group.http.put(group.path)
     answer = await group.http.post(f"{group.path}/redrive?rate=1001", json={"all": True})
     assert (code(answer), "from 1 to 1000" in answer.json()["detail"]) == ((400, "option_invalid"), True)
+
+
+async def test_dead_messages_are_named_by_the_id_that_was_published_too(group: Group) -> None:
+    first, second = await bury(group, "a", "b")
+    answer = await group.http.post(f"{group.path}/redrive", json={"ids": [first]})
+    assert answer.json() == {"redriven": 1, "left": 1, "results": {first: "done"}}
+    (letter,) = await dead(group)
+    assert letter["original"] == second
+    answer = await group.http.post(f"{group.path}/redrive", json={"ids": [first, second, letter["id"]]})
+    assert answer.json()["results"] == {first: "unknown", second: "done", letter["id"]: "done"}

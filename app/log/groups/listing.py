@@ -9,13 +9,12 @@ import msgspec
 
 from ...messages.message import Message
 from ..log import Log
-from ..slices import Slices, sliced
+from ..slices import LOOK_EFFORT, Slices, sliced
 from .group import Group
 from .groups import Groups
 from .job import InFlight, JobState
 
 _NO_END: Final = 1 << 62
-LOOK_EFFORT: Final = 8  # as many items of a slice as one message counts that is looked up: it may be in a file
 
 
 class JobQuery(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 from ...errors import Refused, TopicPaused
 from ...messages.message import Draft, Envelope, Id, Message, Redrive, republished
 from ..log import Log
-from ..slices import Slices
+from ..slices import LOOK_EFFORT, Slices, sliced
 from ..topic_log import TopicLog
 from ..trimmer import Trimmer
 from .groups import Groups
@@ -36,10 +36,12 @@ class RedriveTarget(msgspec.Struct, frozen=True):
 
 
 class Redriven(msgspec.Struct, frozen=True):
-    """`seqs`: the dead letters that are back in their group. `left`: how many are still in the dead-letter topic."""
+    """`seqs`: the dead letters that are back in their group. `left`: how many are still in the dead-letter topic.
+    `sources`: ids of messages that died, of these dead letters, by which they were named."""
 
     seqs: list[int]
     left: int
+    sources: frozenset[str] = frozenset()
 
 
 class Redriving:
@@ -48,13 +50,27 @@ class Redriving:
         self._trimmer = trimmer
         self._groups = groups
 
-    def some(self, target: RedriveTarget, ids: Sequence[Id], now: float) -> Redriven:
-        """Return those of the dead letters that are there: all of them, or none. Raises NotFound, LogFull,
+    def some(self, target: RedriveTarget, ids: Sequence[Id], now: float) -> Slices[Redriven]:
+        """Return those of the dead letters that are there: all of them, or none. `ids`: of the dead letters, or of the
+        messages that died. Raises NotFound, LogFull,
         MessageTooLarge, TopicPaused."""
         chosen = {id.seq for id in ids if self._log.epochs.knows(id)}
-        seqs = [seq for seq in self._dead(target) if seq in chosen]
+        there = chosen.intersection(self._dead(target))
+        found = yield from self._find(target, {str(id) for id in ids if id.seq not in there})
+        seqs = [seq for seq in self._dead(target) if seq in chosen or seq in found]
         self._move(target, seqs, now, now)
-        return Redriven(seqs, len(self._dead(target)))
+        return Redriven(seqs, len(self._dead(target)), frozenset(found[seq] for seq in seqs if seq in found))
+
+    def _find(self, target: RedriveTarget, sources: set[str]) -> Slices[dict[int, str]]:
+        """The dead letters of these messages, each with the id of the message that died."""
+        found: dict[int, str] = {}
+        for part in sliced(self._dead(target) if sources else (), LOOK_EFFORT):
+            for seq in part:
+                letter = self._log.messages.get(seq)
+                if letter is not None and letter.death is not None and letter.death.id in sources:
+                    found[seq] = letter.death.id
+            yield
+        return found
 
     def all(self, target: RedriveTarget, now: float) -> Slices[Redriven]:
         """Return all dead letters that are there now, in slices. If there is no room for all of them, or the topic is

@@ -25,7 +25,7 @@ _EXAMPLE: Final = 'ids such as {"ids":["k3f9a2-42"]}, or {"all":true}'
 
 
 class Redrive(msgspec.Struct, forbid_unknown_fields=True):
-    """Either `ids`, which are those of dead letters, or `all`."""
+    """Either `ids`, which are those of dead letters or of the messages that died, or `all`."""
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_IDS)] | UnsetType = UNSET
     all: Literal[True] | UnsetType = UNSET
@@ -47,5 +47,7 @@ async def redrive(request: Request) -> Response:
     answer: dict[str, Any] = {"redriven": len(result.seqs), "left": result.left}
     if ids is not None:
         moved = {*result.seqs}
-        answer["results"] = {text: "done" if id.seq in moved else "unknown" for text, id in ids.items()}
+        answer["results"] = {
+            text: "done" if id.seq in moved or str(id) in result.sources else "unknown" for text, id in ids.items()
+        }
     return json_answer(answer)
