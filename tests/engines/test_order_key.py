@@ -5,7 +5,9 @@ import pytest
 from app.log.groups import ordered_keys
 from app.log.topic_log import Limits
 from app.messages.lease import Action
+from app.messages.message import parse_id
 from app.messages.ordering import make_ordering
+from app.messages.position import After
 from tests.engines.conftest import Make, Opened
 from tests.engines.test_contract import append
 from tests.engines.test_groups import ack, claim, claimed, counters, fail, make, settle
@@ -133,3 +135,18 @@ async def test_a_failed_message_returns_before_the_next_of_its_key(opened: Make)
         await publish(node, "k", "k1", "k2")
         await fail(node, 3)
         assert await claimed(node) == ["k1"]
+
+
+@pytest.mark.parametrize("how", ["skip", "seek"])
+async def test_what_is_done_before_it_is_handed_out_lets_the_next_of_its_key_go_on(opened: Make, how: str) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await publish(node, "k", "k1", "k2", "k3")
+        first = (await claim(node))[0]  # the others wait for its key
+        second = f"{first.message.epoch}-{first.message.seq + 1}"
+        if how == "skip":
+            await ack(node, first)  # now the second is next, and nobody has it yet
+            await settle(node, Action.SKIP, second)
+        else:
+            await node.engine.seek("a", "g", (second, After(parse_id(second))))
+        assert await claimed(node) == ["k3"]

@@ -11,12 +11,17 @@ class OrderedKeys:
     """A job holds its key from its first lease until the group is done with it. A job whose key another one holds
     waits; it is in no other list of the group until the key is free."""
 
-    __slots__ = ("_holders", "_queues", "waiting")
+    __slots__ = ("_freed", "_holders", "_queues", "waiting")
 
     def __init__(self) -> None:
         self._holders: dict[str, int] = {}
         self._queues: dict[str, list[int]] = {}  # heaps, by key; they may contain jobs that are gone
+        self._freed: dict[int, str] = {}  # jobs that wait no more and have not been leased yet, with their keys
         self.waiting: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many jobs it has in mind besides those that hold a key."""
+        return len(self.waiting) + len(self._freed)
 
     @property
     def is_full(self) -> bool:
@@ -28,21 +33,25 @@ class OrderedKeys:
 
     def hold(self, key: str, seq: int) -> None:
         self._holders[key] = seq
+        self._freed.pop(seq, None)
 
     def wait(self, key: str, seq: int) -> None:
+        self._freed.pop(seq, None)
         self.waiting.add(seq)
         heappush(self._queues.setdefault(key, []), seq)
 
     def gone(self, key: str, seq: int) -> int | None:
         """The group is done with a job, whose key is empty if it holds none. Returns the job that waits no more."""
         self.waiting.discard(seq)
-        if self._holders.get(key) != seq:
+        key = self._freed.pop(seq, key)
+        if not key or self._holders.get(key, seq) != seq:
             return None
-        del self._holders[key]
+        self._holders.pop(key, None)
         queue = self._queues.pop(key, [])
         while queue:
             if (freed := heappop(queue)) in self.waiting:
                 self.waiting.remove(freed)
+                self._freed[freed] = key
                 if queue:
                     self._queues[key] = queue
                 return freed

@@ -23,7 +23,7 @@ class Precedence:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it takes besides the jobs."""
-        return PRECEDENCE_COST + WAITING_COST * len(self.keys.waiting)
+        return PRECEDENCE_COST + WAITING_COST * len(self.keys)
 
     def take_ready(self) -> list[int]:
         """Empty the heaps."""
