@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -120,3 +121,63 @@ async def test_a_token_that_may_only_view_sees_figures_and_no_body_and_no_button
             await page.open()
             await page.see("Published")
             assert not page.foreign
+
+
+MARKUP = "<img/src=x/onerror=document.title='broken'>"  # a lawful name of a topic
+REASON = "no account <b>x</b>"
+SCREENS = (
+    "",
+    "topics",
+    f"topic/{quote(MARKUP, safe='')}",
+    f"topic/{quote(MARKUP + '.dead', safe='')}",
+    "groups",
+    f"group/{quote(MARKUP, safe='')}/g?state=dead",
+    f"group/{quote(MARKUP, safe='')}/g?state=leased",
+    f"group/{quote(MARKUP, safe='')}/g?state=delayed",
+    f"group/{quote(MARKUP, safe='')}/g?state=ready",
+    "scheduled",
+    "subscribers",
+    "tokens",
+)
+
+
+async def test_nothing_that_strangers_wrote_runs_or_disguises_itself_on_any_screen(
+    console: Open, tmp_path: Path
+) -> None:
+    """In topics, bodies, events, headers, keys, reasons of failures, and the names of consumers."""
+    tokens = tmp_path / "tokens"
+    admin = make_token(tokens, "root", EVERY_RIGHT)
+    worker = make_token(tokens, "<b>worker</b>", Rights(consume=["**"]))
+    topic = f"/topics/{quote(MARKUP, safe='')}"
+    options = {"event": "<i>created</i>", "key": "<u>key</u>"}
+    fields = {"X-Plainmq-Note": "<s>note</s>"}
+    with start_server("--tokens", str(tokens)) as server:
+        url, as_worker = server.url, {"Authorization": f"Bearer {worker}"}
+        async with http_client(url, headers={"Authorization": f"Bearer {admin}"}) as http, console(url) as page:
+            await http.put(f"{topic}/groups/g", json={"max_deliveries": 2})
+            for number, body in enumerate(HOSTILE.values()):
+                params = options | {"key": f"<u>{number}</u>"}
+                (await http.post(f"{topic}/messages", content=body, params=params, headers=fields)).raise_for_status()
+            for _ in range(3):
+                jobs = (await http.post(f"{topic}/groups/g/pull?max=2", headers=as_worker)).json()["messages"]
+                nack = {"ids": [job["lease"] for job in jobs], "reason": REASON}
+                (await http.post(f"{topic}/groups/g/nack", json=nack)).raise_for_status()
+            await http.post(f"{topic}/groups/g/pull?max=1", headers=as_worker)
+            await http.post(f"{topic}/messages?delay=1h", content=HOSTILE["markup"], params=options, headers=fields)
+            await page.page.goto(url)
+            await page.page.get_by_label("Token").fill(admin)
+            await page.click("Log in")
+            await page.page.get_by_role("heading", name="Overview").wait_for()
+            page.errors.clear()  # of the first question, who it is
+            for screen in SCREENS:
+                await page.open(screen)
+                await page.page.get_by_role("heading", level=1).wait_for()
+                await page.page.locator("[aria-busy]").wait_for(state="detached")
+                for summary in await page.page.locator("main summary").all():
+                    await summary.click()
+                made = "main :is(img, script, i, u, s, b b)"
+                assert await page.page.locator(made).count() == 0, screen
+                text = await page.page.get_by_role("main").inner_text()
+                assert not {"\u202e", "\u2066", "\u0000"} & {*text}, screen
+                width = await page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+                assert width <= 0, screen
