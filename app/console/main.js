@@ -108,6 +108,7 @@ class Console {
 
   navigate() {
     if (this.session === null) return
+    if (this.dialogs.question) this.dialogs.answer(null)
     const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?')
     const [name, ...names] = path.split('/').map(decoded)
     this.name = name

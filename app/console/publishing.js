@@ -5,6 +5,7 @@ import { quoted } from './format.js'
 
 const PREFIX = 'X-Plainmq-'
 const AS_THEY_ARE = /^(x-plainmq-.+|ce-.+|traceparent|tracestate)$/i
+const OF_GROUPS = ['key', 'priority']
 const DEFAULTS = { delivery: 'all', priority: '0' }
 
 export class PublishForm {
@@ -20,9 +21,14 @@ export class PublishForm {
     this.topic = topic
   }
 
+  /** Whether groups get it: others than they have no use for a key or a priority. */
+  get isForGroups() {
+    return this.options.delivery === 'all'
+  }
+
   get parameters() {
     const due = { now: {}, delay: { delay: this.delay }, at: { at: this.at && new Date(this.at).toISOString() } }[this.when]
-    const given = Object.entries(this.options).filter(([name, value]) => value !== (DEFAULTS[name] ?? ''))
+    const given = Object.entries(this.options).filter(([name, value]) => value !== (DEFAULTS[name] ?? '') && (this.isForGroups || !OF_GROUPS.includes(name)))
     return { ...Object.fromEntries(given), ...due }
   }
 

@@ -19,7 +19,7 @@ PICTURES: Final = {
     "console-topic": ("topic/orders.eu", "order"),
     "console-group": ("group/orders.eu/billing?state=dead", "no such account"),
 }
-SIZE: Final = {"width": 1_120, "height": 720}
+SIZE: Final = {"width": 1_180, "height": 800}
 ROUNDS: Final = 12  # seconds of traffic, for the charts
 
 

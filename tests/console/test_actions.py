@@ -262,8 +262,13 @@ async def test_before_a_redrive_it_says_what_happens_how_fast_and_what_stands_in
     leases = await fill(http, "slow", "one", group="g")
     await http.post("/topics/slow/groups/g/nack", json={"ids": leases, "reason": "no"})
     await http.post("/topics/slow/groups/g/pause")
+    await http.post("/topics/slow/pause")
     async with console(server.url) as page:
         await page.open("group/slow/g")
+        await page.click("Redrive all 1 …")
+        await page.see("Resume it under Settings")
+        await page.click("Close")
+        await http.post("/topics/slow/resume")
         await page.click("Redrive all 1 …")
         await page.see("The group is paused: they wait until it is resumed.")
         await page.see("From 1 to 1,000")

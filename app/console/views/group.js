@@ -90,9 +90,17 @@ export class Group extends PagedScreen {
     return [...this.chosen]
   }
 
-  redrive(all) {
+  async redrive(all) {
+    const { topics: [topic] } = await get('topics', { match: this.topic })
+    if (topic?.paused) {
+      await this.app.dialogs.ask({
+        title: `${this.topic} is paused`,
+        text: html`<p>While publishing to it is paused, nothing goes back to its groups. Resume it under Settings on the screen of ${topicLink(this.topic)}, then redrive.</p>`,
+      })
+      return
+    }
     const count = all ? this.state.dead : this.chosen.size
-    return this.act('redrive', all ? { all: true } : { ids: this.ids() }, {
+    await this.act('redrive', all ? { all: true } : { ids: this.ids() }, {
       question: {
         title: `Redrive ${plural(count, 'message')}?`,
         text: html`<ul class="consequences">

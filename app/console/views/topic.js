@@ -182,16 +182,16 @@ export class Topic extends Screen {
       target[name] = event.target.value
       this.app.redraw()
     }
-    const option = (name, title, hint, attributes = {}) => html`<label>${title} <input placeholder=${hint} maxlength=${attributes.max ?? 128} .value=${draft.options[name]} @input=${set(draft.options, name)}></label>`
+    const option = (name, title, hint, disabled = false) => html`<label>${title} <input placeholder=${hint} maxlength="128" ?disabled=${disabled} .value=${draft.options[name]} @input=${set(draft.options, name)}></label>`
     return html`<details class="sheet publish"><summary>Publish</summary>
       <form @submit=${event => this.publish(event)}>
         <label>Body <textarea rows="4" .value=${draft.body} @input=${set(draft, 'body')}></textarea></label>
         <div class="fields">
           <label>Content type <input placeholder="text/plain" maxlength="255" .value=${draft.content_type} @input=${set(draft, 'content_type')}></label>
           ${option('event', 'Event name', 'such as price')}
-          ${option('key', 'Key', 'in order, one at a time in a group')}
-          <label>Priority <select .value=${draft.options.priority} @change=${set(draft.options, 'priority')}>${PRIORITIES.map(level => html`<option value=${level}>${level === '0' ? '0 (usual)' : level}</option>`)}</select></label>
-          <label>Delivery <select @change=${set(draft.options, 'delivery')}><option value="all">to all subscribers</option><option value="one">to one subscriber</option></select></label>
+          ${option('key', 'Key', draft.isForGroups ? 'in order, one at a time in a group' : 'only for groups', !draft.isForGroups)}
+          <label>Priority <select ?disabled=${!draft.isForGroups} .value=${draft.options.priority} @change=${set(draft.options, 'priority')}>${PRIORITIES.map(level => html`<option value=${level}>${level === '0' ? '0 (usual)' : level}</option>`)}</select></label>
+          <label>Delivery <select @change=${set(draft.options, 'delivery')}><option value="all">to all, and to groups</option><option value="one">to one subscriber</option></select></label>
           ${option('ttl', 'Expires after', 'never, or such as 10m')}
           <label>When <select @change=${set(draft, 'when')}><option value="now">now</option><option value="delay">after a delay</option><option value="at">at a time</option></select></label>
           ${draft.when === 'delay' ? html`<label>Delay <input required placeholder="such as 30s or 2h" .value=${draft.delay} @input=${set(draft, 'delay')}></label>` : nothing}
