@@ -1,11 +1,13 @@
-"""Another program writes into the files of a served store, in place: nothing is confirmed after the server noticed."""
+"""Another program writes to the files of a served store, in place or through SQLite: nothing is confirmed then."""
 
 import os
 import shutil
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -58,7 +60,13 @@ def copy_over(path: Path) -> Path:
     return path
 
 
-CHANGES: tuple[Change, ...] = (truncate_file, truncate_wal, copy_over)
+def delete_through_sqlite(path: Path) -> Path:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM message")
+    return path
+
+
+CHANGES: tuple[Change, ...] = (truncate_file, truncate_wal, copy_over, delete_through_sqlite)
 
 
 def until_unready(server: ServerProcess) -> str:
@@ -148,3 +156,41 @@ def test_checkpoints_are_not_taken_for_changes(server: ServerProcess, path: Path
     assert httpx.delete(f"{server.url}/topics/b").status_code == 204
     publish(server).raise_for_status()
     assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_reading_through_sqlite_is_no_change(server: ServerProcess, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for _ in range(3):
+            assert other.execute("SELECT count(*) FROM message").fetchone()
+            publish(server).raise_for_status()
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        publish(server).raise_for_status()
+    assert run("backup", f"{path}.second", "--engine", f"sqlite:{path}").returncode == 0
+    publish(server).raise_for_status()
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_a_store_that_lost_messages_through_sqlite_is_refused_at_the_next_start(
+    server: ServerProcess, path: Path
+) -> None:
+    delete_through_sqlite(path)
+    until_unready(server)
+    assert server.stop() == 0
+    told = run("serve", "--port", "0", "--tcp-port", "0", "--engine", f"sqlite:{path}")
+    assert told.returncode == 1
+    assert b"is damaged" in told.stderr
+
+
+def test_what_was_confirmed_is_there_after_the_index_was_emptied(server: ServerProcess, path: Path) -> None:
+    """SQLite has the index in its memory, so the system ends the server when it is used next."""
+    confirmed = [publish(server).raise_for_status().json()["id"] for _ in range(3)]
+    os.truncate(f"{path}-shm", 0)
+    try:
+        while (answer := publish(server)).status_code == 201:
+            confirmed.append(answer.json()["id"])
+        server.stop(signal.SIGKILL)
+    except httpx.TransportError:
+        assert server.process.wait(DEADLINE) < 0
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as second:
+        page = httpx.get(f"{second.url}/topics/a/messages", timeout=DEADLINE).raise_for_status().json()
+        assert {*confirmed} <= {message["id"] for message in page["messages"]}

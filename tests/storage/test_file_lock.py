@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -230,6 +231,31 @@ def test_a_file_that_is_no_longer_the_one_that_was_opened_is_noticed_though_nobo
     assert bodies(server) == ["before"]
     assert httpx.get(f"{server.url}/livez").status_code == 200
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("suffixes", [[""], ["-wal"], ["-shm"], ["", "-wal", "-shm", ".lock"]], ids=str)
+def test_no_publish_is_confirmed_after_the_files_were_removed(
+    server: ServerProcess, real: Path, suffixes: list[str]
+) -> None:
+    for number in range(20):
+        publish(server, str(number)).raise_for_status()
+    for suffix in suffixes:
+        Path(f"{real}{suffix}").unlink()
+    refused = publish(server, "lost")
+    assert (refused.status_code, refused.json()["code"]) == (503, "storage_failed")
+    assert f"{real}{suffixes[0]} is not the file that was opened" in refused.json()["detail"]
+
+
+def test_a_message_that_is_not_confirmed_is_not_delivered_either(server: ServerProcess, real: Path) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as reader:
+        reader.sendall(b"GET /topics/a/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        publish(server, "seen").raise_for_status()
+        Path(f"{real}-wal").unlink()
+        assert publish(server, "lost").status_code == 503
+        server.stop()
+        content = b"".join(iter(lambda: reader.recv(1 << 16), b""))
+    assert b"seen" in content
+    assert b"lost" not in content
 
 
 def test_a_file_that_is_back_in_its_place_is_served_again(server: ServerProcess, real: Path) -> None:

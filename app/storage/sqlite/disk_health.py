@@ -91,7 +91,7 @@ def _refusal(error: Exception) -> PlainmqError:
     """The error that clients get for a failure of the disk."""
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == ENOSPC
     if isinstance(error, ForeignChange):
-        return StorageFailed(f"{error}; nothing was stored")
+        return StorageFailed(f"{error}; until then, nothing is confirmed")
     if full:
         return LogFull(f"the disk is full ({error}): nothing was stored")
     return StorageFailed(f"the disk did not take it ({error}): nothing was stored; try again in a few seconds")

@@ -94,12 +94,15 @@ class StoreFile:
     # Maintenance
 
     def vacuum(self) -> bool:
-        """Free VACUUM_PAGES pages if many are unused. Returns True if they were."""
+        """Free VACUUM_PAGES pages if many are unused. Returns True if they were. Raises sqlite3.Error or
+        ForeignChange."""
         free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
         many: bool = free > MIN_FREE_PAGES and free * 4 > self.db.execute("PRAGMA page_count").fetchone()[0]
         if many:
-            # execute() would free one page only; the checkpoint makes the file shorter
-            self.db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES}); PRAGMA wal_checkpoint")
+            assert self.contents is not None
+            with self.contents.uncounted():
+                # execute() would free one page only; the checkpoint makes the file shorter
+                self.db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES}); PRAGMA wal_checkpoint")
         return many
 
     def free_disk(self) -> int:
@@ -107,13 +110,8 @@ class StoreFile:
         disk = os.statvfs(self.path)
         return disk.f_bavail * disk.f_frsize
 
-    def check_contents(self) -> None:
-        """Raises FileChanged if another program has written to the file."""
-        if self.contents is not None:
-            self.contents.check()
-
     def close(self) -> None:
-        if self.contents is not None and self.contents.change:
+        if self.contents is not None and not self.contents.may_checkpoint:
             self._close_unread()
             return
         with suppress(sqlite3.Error):  # then the next start takes it for a crash
@@ -130,8 +128,8 @@ class StoreFile:
         self.lock.release()
 
     def _close_unread(self) -> None:
-        """Close without a checkpoint, which would mix the -wal with what another program wrote. SQLite makes one when
-        the last connection is closed, unless that is read-only."""
+        """Close without a checkpoint. SQLite makes one when the last connection is closed, unless that is
+        read-only."""
         with closing(open_read_only(self.path)) as last, suppress(sqlite3.Error):
             last.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             self.db.close()

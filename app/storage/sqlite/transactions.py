@@ -12,7 +12,8 @@ from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
 from ...log.topic_log import Limits
 from .file import StoreFile, Synchronous, explaining_errors
-from .file_contents import FileChanged
+from .file_contents import FileChanged, FileContents
+from .file_lock import ForeignChange
 from .messages import DiskMessageStore
 from .row import origin_of, priority_of
 from .state import StateRecords, check_counts, read_notes
@@ -74,7 +75,8 @@ class Store:
 
     def commit(self, decide: Callable[[LogStateMachine], None], tidily: bool = False) -> bool:
         """Decide in one transaction and commit it. Returns whether anything was written. `tidily`: also write what
-        could wait. Raises sqlite3.Error; then nothing was decided."""
+        could wait. Raises sqlite3.Error, and nothing was decided; or ForeignChange, and it is unknown what will be
+        stored."""
         db = self.file.db
         self.check_contents()
         if self.stale:
@@ -91,12 +93,22 @@ class Store:
             raise
         if changed:
             self.file.mark(self.epochs.current, self.core.log.head)
+            self._check_commit()
         return changed
 
-    def check_contents(self) -> None:
-        """Raises FileChanged if another program has written to the file. Then nothing is read from it either."""
+    def _check_commit(self) -> None:
+        """Raises ForeignChange if the transaction may be lost. Its messages are not delivered then."""
         try:
-            self.file.check_contents()
+            self.check_contents(FileContents.check_commit)
+        except ForeignChange:
+            self.core.take_outbox()
+            raise
+
+    def check_contents(self, check: Callable[[FileContents], None] = FileContents.check) -> None:
+        """Raises FileReplaced; or FileChanged, after which nothing is read from the file either."""
+        assert self.file.contents is not None
+        try:
+            check(self.file.contents)
         except FileChanged:
             self.stale = True
             raise

@@ -275,7 +275,7 @@ class Writer:
 
     def _vacuum(self, store: Store) -> None:
         self.needs_vacuum = False
-        with suppress(sqlite3.Error):  # it is tried again later
+        with suppress(sqlite3.Error, ForeignChange):  # it is tried again later, or the next commit fails
             self.needs_vacuum = store.file.vacuum()
         self._vacuum_at = monotonic() + (NEXT_VACUUM if self.needs_vacuum else VACUUM_INTERVAL)
 
