@@ -14,17 +14,18 @@ LATE: Final = 0.1  # seconds of loop delay: from here on, people notice
 
 
 class Attention(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`code` is stable, for programs. `command`: what to type to see more."""
+    """`code` is stable, for programs. `command`: what to type to see more; `then`: what to type to mend it."""
 
     code: str
     sentence: str
     command: str
     topic: str | None = None
     group: str | None = None
+    then: str | None = None
 
     @property
     def text(self) -> str:
-        return f"{self.sentence}: {self.command}"
+        return f"{self.sentence}: {self.command}" + (f", then {self.then}" if self.then else "")
 
 
 def attention(stats: Stats, groups: Iterable[GroupState]) -> list[Attention]:
@@ -58,14 +59,15 @@ def _of_sample(now: Sample, before: Sample) -> Iterator[Attention]:
 def _of_group(group: GroupState) -> Iterator[Attention]:
     names = shlex.join((group.topic, group.group))
 
-    def found(code: str, sentence: str, command: str) -> Attention:
-        return Attention(code, f"{sentence} in {group.group} of {group.topic}", command, group.topic, group.group)
+    def found(code: str, sentence: str, command: str, then: str | None = None) -> Attention:
+        return Attention(code, f"{sentence} in {group.group} of {group.topic}", command, group.topic, group.group, then)
 
     if group.dead_letters.waiting:
         sentence = f"{counted(group.dead_letters.waiting, 'dead message')} without space in {group.dead_letter}"
         yield found("dead_waiting", sentence, f"plainmq group {names}")
     if dead := group.dead:
-        yield found("dead", counted(dead, "dead message"), f"plainmq peek {names} --state dead")
+        redrive = f"plainmq redrive {names} --all"
+        yield found("dead", counted(dead, "dead message"), f"plainmq peek {names} --state dead", redrive)
     if group.paused and group.ready:
         yield found("paused", f"{counted(group.ready, 'message')} ready and paused", f"plainmq group {names} --resume")
     elif group.ready and not group.workers and not group.leased:

@@ -51,12 +51,14 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Outcome(NamedTuple):
-    """`records` are for a program, as JSON. `note`: a sentence for a person."""
+    """`records` are for a program, as JSON. `note`: a sentence for a person. `advice`: what a person at a terminal may
+    type next."""
 
     records: Sequence[Any]
     table: Table
     note: str | None = None
     exit: Exit = Exit.DONE
+    advice: str | None = None
 
 
 Operation = Callable[[AsyncClient], Awaitable[Outcome]]
@@ -89,6 +91,8 @@ def _show(outcome: Outcome, as_json: bool, terminal: Terminal) -> None:
         terminal.show(outcome.table)
     if outcome.note:
         terminal.tell(outcome.note)
+    if outcome.advice and terminal.people and not as_json:
+        terminal.tell(outcome.advice)
 
 
 def _remedy(error: ClientError, request: Request) -> str:
@@ -228,7 +232,8 @@ async def peek_topic(client: AsyncClient, topic: str, since: str | None, limit: 
         if not page:
             break
     note = f"gap: {gap.sentence}" if gap else None if found else f"{topic} has no messages there"
-    return Outcome(found, table(columns.MESSAGES, found), note)
+    advice = _return_dead({(message.dead.topic, message.dead.group) for message in found if message.dead})
+    return Outcome(found, table(columns.MESSAGES, found), note, advice=advice)
 
 
 async def peek_group(
@@ -237,4 +242,14 @@ async def peek_group(
     """Messages of a group that are in this state."""
     records, after = await every_page(partial(client.jobs, topic, group, state), limit, after)
     note = f"there are more: --since {records[-1].id}" if after is not None else None
-    return Outcome(records, table(columns.JOBS[state], records), note or _note(records, None, f"{state} message"))
+    note = note or _note(records, None, f"{state} message")
+    advice = _return_dead({(topic, group)}) if records and state == "dead" else None
+    return Outcome(records, table(columns.JOBS[state], records), note, advice=advice)
+
+
+def _return_dead(groups: set[tuple[str, str]]) -> str | None:
+    """How to return dead messages that were seen, if they are of one group."""
+    if len(groups) != 1:
+        return None
+    names = shlex.join(groups.pop())
+    return f"to return them to their group: plainmq redrive {names} ID..., or --all"

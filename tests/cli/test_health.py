@@ -57,7 +57,9 @@ def test_what_needs_attention_is_said_with_a_command_that_shows_more(server: Ser
     done = run("status", url=server.url)
     dead, idle = sentences(done.stdout)
     assert done.returncode == 6
-    assert dead == """1 dead message in g of it's: plainmq peek 'it'"'"'s' g --state dead"""
+    assert dead == """1 dead message in g of it's: """ + (
+        """plainmq peek 'it'"'"'s' g --state dead, then plainmq redrive 'it'"'"'s' g --all"""
+    )
     assert idle.startswith("1 message ready and no worker in g of it's: plainmq group ")
     httpx.post(f"{server.url}/topics/it's/groups/g/pause").raise_for_status()
     record = json.loads(run("status", "--json", url=server.url).stdout)

@@ -192,6 +192,18 @@ def test_messages_of_a_group_are_seen_in_each_state_and_stay_there(
     assert SEEN[state] in row
 
 
+def test_a_person_who_sees_dead_messages_reads_how_to_return_them(server: ServerProcess, topic: str) -> None:
+    group_with_each_state(server, topic)
+    advice = f"to return them to their group: plainmq redrive {topic} g ID..., or --all"
+    for words in (["peek", topic, "g", "--state", "dead"], ["peek", f"{topic}.dead"]):
+        assert advice in " ".join(seen_on_a_terminal(*words, url=server.url).decode().split())
+        assert run(*words, url=server.url).stderr == b""  # a script reads none of it
+    for words in (["peek", topic, "g"], ["peek", topic], ["peek", f"{topic}.dead", "--json"]):
+        assert "redrive" not in seen_on_a_terminal(*words, url=server.url).decode()
+    assert run("redrive", topic, "g", "--all", url=server.url).returncode == 0
+    assert "redrive" not in seen_on_a_terminal("peek", topic, "g", "--state", "dead", url=server.url).decode()
+
+
 def test_the_newest_messages_of_a_topic_are_seen_or_those_since_a_position(server: ServerProcess, topic: str) -> None:
     ids = [post(server.url, topic, str(number))["id"] for number in range(5)]
     assert [row[0] for row in rows(run("peek", topic, "--limit", "2", url=server.url).stdout)] == ids[3:]
