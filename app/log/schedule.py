@@ -16,13 +16,14 @@ from .slices import Slices, sliced
 
 class ScheduledPublish(msgspec.Struct, frozen=True):
     """A delayed publish: `count` messages of the same kind (`first` is a draft of the first one), with bodies of `size`
-    bytes together, that enter the log at `due` (Unix seconds)."""
+    bytes together, that enter the log at `due` (Unix seconds). `drafts`: all of them."""
 
     id: ScheduledId
     due: float
     count: int
     size: int
     first: Draft
+    drafts: Sequence[Draft]
 
 
 class SchedulePage(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ class Schedule:
             count_messages(drafts),
             _size(drafts),
             Draft(first.envelope, first.bodies[:1]),
+            drafts,
         )
 
 

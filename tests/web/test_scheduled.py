@@ -46,7 +46,7 @@ async def test_one_is_shown_with_what_is_known_of_it(http: httpx.AsyncClient, to
     assert shown == {
         "id": answer["id"], "topic": topic, "due": answer["due"], "scheduled": 1, "size": 3, "event": "e",
         "content_type": "text/plain; charset=utf-8", "delivery": "one", "ttl": "1d", "headers": {"title": "later"},
-        "data": "tea",
+        "data": "tea", "messages": [{"number": 1, "size": 3, "data": "tea"}], "next": None,
     }  # fmt: skip
 
 
@@ -170,3 +170,30 @@ async def test_the_key_of_a_cancelled_publish_is_forgotten(tmp_path: Any) -> Non
                 again = (await http.post("/topics/a/messages", **later)).json()
                 assert (await http.get(f"/scheduled/{again['id']}")).json()["data"] == "x"
                 assert (await http.get(f"/scheduled/{first['id']}")).status_code == 404
+
+
+BATCH = {"Content-Type": "application/x-ndjson"}
+
+
+async def test_a_batch_is_shown_message_by_message_in_pages(http: httpx.AsyncClient, topic: str) -> None:
+    body = b"one\n\xff2\n" + b"3" * 70_000
+    answer = await http.post(f"/topics/{topic}/messages?delay=1h", content=body, headers=BATCH)
+    path = f"/scheduled/{answer.json()['id']}"
+    first = (await http.get(path, params={"limit": 2})).json()
+    assert (first["scheduled"], first["size"], first["next"]) == (3, 70_005, 2)
+    assert first["messages"] == [
+        {"number": 1, "size": 3, "data": "one"}, {"number": 2, "size": 2, "data_base64": "/zI="}
+    ]  # fmt: skip
+    rest = (await http.get(path, params={"after": 2})).json()
+    (last,) = rest["messages"]
+    assert (last["number"], last["size"], len(last["data"]), last["truncated"]) == (3, 70_000, 1 << 16, True)
+    assert rest["next"] is None
+    (listed,) = (await http.get("/scheduled", params={"match": topic})).json()["scheduled"]
+    assert (listed["scheduled"], "messages" in listed) == (3, False)
+
+
+async def test_a_page_of_a_batch_is_bounded_in_bytes(http: httpx.AsyncClient, topic: str) -> None:
+    body = b"\n".join([b"x" * 70_000] * 30)
+    answer = await http.post(f"/topics/{topic}/messages?delay=1h", content=body, headers=BATCH)
+    page = (await http.get(f"/scheduled/{answer.json()['id']}")).json()
+    assert len(page["messages"]) == page["next"] == 16

@@ -16,10 +16,22 @@ class Scheduled(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str = ""
 
 
+class ScheduledMessage(msgspec.Struct, frozen=True):
+    """One message of a publish: its `number` there, from 1, and the `size` of its body in bytes. `text` or `binary`: if
+    the token may read it; of a long body (`truncated`) the beginning."""
+
+    number: int
+    size: int
+    text: str | None = msgspec.field(default=None, name="data")
+    binary: bytes | None = msgspec.field(default=None, name="data_base64")
+    truncated: bool = False
+
+
 class ScheduledPublish(msgspec.Struct, frozen=True):
     """What is scheduled, and can be published now or cancelled: `scheduled` messages, of `size` bytes, that are
     published at `due`. `text`, `binary` and `headers` are those of the first message, if the token may read them; of a
-    long body (`truncated`) they are the beginning."""
+    long body (`truncated`) they are the beginning. A list leaves `messages` out; otherwise they are the first page of
+    them, and `next` says after which number there are more."""
 
     id: str
     topic: str
@@ -36,6 +48,8 @@ class ScheduledPublish(msgspec.Struct, frozen=True):
     text: str | None = msgspec.field(default=None, name="data")
     binary: bytes | None = msgspec.field(default=None, name="data_base64")
     truncated: bool = False
+    messages: list[ScheduledMessage] = []
+    next: int | None = None
 
 
 class ScheduledPage(Records[ScheduledPublish], frozen=True):
