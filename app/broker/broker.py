@@ -222,7 +222,7 @@ class Broker:
     async def totals(self) -> Totals | None:
         """What the log holds; None if it cannot be asked now."""
         try:
-            return await self._engine.totals()
+            return await self._engine.totals(self._consumers.served)
         except PlainmqError:
             return None
 

@@ -12,14 +12,17 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ..limits.admission import Admission
 from ..log.totals import Totals
 from ..messages.message import rfc3339
 from ..storage.engine import Queries
 from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
+from .attention import Health, Matters, matters
 
 INTERVAL: Final = 1.0  # seconds between two samples while somebody watches
 LEAST: Final = 0.9  # seconds that a rate is taken over: timers are not exact
+RECENT: Final = 300.0  # seconds for which failures of the disk and disconnected subscribers need attention
 IDLE_INTERVAL: Final = 10.0  # otherwise: with 10,000 topics a sample takes some 10 ms, in slices
 HISTORY: Final = 300  # samples: five minutes that were watched, or fifty that were not; some 100 KB
 
@@ -60,6 +63,7 @@ class StatsSource(Protocol):
     log: Queries
     counters: Counters
     loop_lag: LoopLag
+    admission: Admission
 
     @property
     def published(self) -> int: ...
@@ -86,6 +90,15 @@ class Reading(msgspec.Struct, frozen=True):
     refused: int
     commits: int
     commit_seconds: float
+    evicted: int
+    engine_failures: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What the server does, and what needs attention. `now`: None if the engine cannot be asked."""
+
+    now: Sample | None
+    matters: Matters
 
 
 class Stats:
@@ -101,7 +114,8 @@ class Stats:
         self._source = source
         self._loop = loop
         self._report = report
-        self._readings: deque[Reading] = deque(maxlen=2)
+        self._readings: deque[Reading] = deque()  # of the last minutes
+        self._matters = Matters([], 0)  # at the newest sample
         self._task: Task[None] | None = None
 
     def start(self) -> None:
@@ -111,11 +125,11 @@ class Stats:
         if self._task is not None:
             self._task.cancel()
 
-    async def latest(self) -> Sample | None:
-        """A sample of this moment. Its rates are since the newest recorded sample that is at least a second old. None
-        if the engine cannot be asked."""
-        taken = await self._take()
-        return taken and taken[0]
+    async def latest(self) -> Snapshot:
+        """A sample of this moment. Its rates are since the newest recorded sample that is at least a second old."""
+        totals = await self._source.totals()
+        sample = None if totals is None else self._sample(totals, self._read(totals))
+        return Snapshot(sample, matters(self._health(), totals))
 
     def watch(self, watcher: Watcher) -> None:
         """Show it each sample from now on."""
@@ -148,33 +162,43 @@ class Stats:
 
     def _show(self) -> None:
         if self._watchers and self.history:
-            sample = msgspec.json.encode(self.history[-1])
+            fields = msgspec.structs.asdict(self.history[-1]) | msgspec.structs.asdict(self._matters)
+            sample = msgspec.json.encode(fields)
             for watcher in (*self._watchers,):
                 watcher.show(sample)
 
     async def _record(self) -> None:
-        if taken := await self._take():
-            sample, reading = taken
-            self.history.append(sample)
-            self._readings.append(reading)
-
-    async def _take(self) -> tuple[Sample, Reading] | None:
         totals = await self._source.totals()
-        if totals is None:
-            return None
-        reading = self._read(totals)
-        before = next((old for old in reversed(self._readings) if reading.at - old.at >= LEAST), reading)
-        return self._sample(totals, before, reading), reading
+        self._matters = matters(self._health(), totals)
+        if totals is not None:
+            reading = self._read(totals)
+            self.history.append(self._sample(totals, reading))
+            self._readings.append(reading)
+            while reading.at - self._readings[0].at > RECENT:
+                self._readings.popleft()
+
+    def _health(self) -> Health:
+        source, before = self._source, self._readings[0] if self._readings else None
+        evicted, failures = source.counters.evicted, source.log.failures
+        return Health(
+            source.log.unready,
+            source.admission.draining,
+            evicted - (before.evicted if before else 0),
+            failures - (before.engine_failures if before else 0),
+            source.loop_lag.latest,
+        )
 
     def _read(self, totals: Totals) -> Reading:
         source = self._source
         commits = source.log.commits
         return Reading(
             self._loop.time(), source.published, source.counters.delivered, totals.acked_total,
-            source.counters.refusals.total(), commits.buckets()[-1][1], commits.sum,
+            source.counters.refusals.total(), commits.buckets()[-1][1], commits.sum, source.counters.evicted,
+            source.log.failures,
         )  # fmt: skip
 
-    def _sample(self, totals: Totals, before: Reading, now: Reading) -> Sample:
+    def _sample(self, totals: Totals, now: Reading) -> Sample:
+        before = next((old for old in reversed(self._readings) if now.at - old.at >= LEAST), now)
         source, seconds = self._source, max(now.at - before.at, INTERVAL)
         counters, commits = source.counters, now.commits - before.commits
         kinds = source.subscribers()
@@ -199,7 +223,7 @@ class Stats:
             memory_limit=totals.cost_limit,
             loop_delay=round(source.loop_lag.latest, 4),
             commit_time=round((now.commit_seconds - before.commit_seconds) / commits, 6) if commits else None,
-            evicted=counters.evicted,
+            evicted=now.evicted,
             gaps=counters.gaps,
-            engine_failures=source.log.failures,
+            engine_failures=now.engine_failures,
         )

@@ -126,7 +126,7 @@ def _drawing(frame: Frame, console: "Console") -> "RenderableType":
     above: list[RenderableType] = [_line(_title(frame), "bold"), _line(frame.trouble or "", "bold red")]
     figures = _figures(frame, width, bars)
     warnings = [_line(f"! {item.text}", "red") for item in frame.attention[:MOST_WARNINGS]]
-    if more := len(frame.attention) - len(warnings):
+    if more := frame.attention_total - len(warnings):
         warnings.append(_line(f"! and {more} more: plainmq status", "red"))
     used = len(above) + figures.row_count + 1 + len(warnings) + 1
     rows = max(height - used - 2, 0)  # the heading, and the last line

@@ -8,7 +8,6 @@ import msgspec
 from . import columns
 from .aio.client import AsyncClient
 from .answers.jobs import Redriven
-from .attention import counted
 from .commands import Exit, Terminal
 from .errors import ClientError, LeaseExpired, NotFound
 from .operations import Outcome
@@ -84,7 +83,7 @@ async def redrive(client: AsyncClient, topic: str, group: str, ids: Sequence[str
 async def purge_topic(client: AsyncClient, topic: str, before: str | None, terminal: Terminal | None) -> Outcome:
     """Delete the messages of a topic. `terminal`: where the name must be typed first; None: it need not be."""
     state = await client.topic(topic)
-    some = f"messages before {before}" if before else counted(state.messages, "message")
+    some = f"messages before {before}" if before else _counted(state.messages, "message")
     _confirm(f"This deletes {some} of the topic {topic}.", topic, terminal)
     answer = Purged(topic, None, await client.purge(topic, before=before))
     return Outcome([answer], table(_PURGED, [answer], upright=True))
@@ -93,7 +92,7 @@ async def purge_topic(client: AsyncClient, topic: str, before: str | None, termi
 async def purge_group(client: AsyncClient, topic: str, group: str, terminal: Terminal | None) -> Outcome:
     """Drop what a group has not acked: the topic and its other groups keep it."""
     state = await client.group(topic, group)
-    _confirm(f"The group {group} of {topic} will never get {counted(state.lag, 'message')}.", group, terminal)
+    _confirm(f"The group {group} of {topic} will never get {_counted(state.lag, 'message')}.", group, terminal)
     after = await client.seek(topic, group, "latest")
     answer = Purged(topic, group, max(state.lag - after.lag, 0))
     return Outcome([answer], table(_PURGED, [answer], upright=True))
@@ -127,3 +126,7 @@ async def _each(act: Callable[[str], Awaitable[object]], ids: Sequence[str]) -> 
         except NotFound:
             results[id] = "unknown"
     return _results(results)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,7 +1,6 @@
 """`plainmq status` and `plainmq check`: does a server need attention, and can it be used?"""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from .answers.server import Sample, Stats
 from .attention import Attention, attention
 from .commands import Exit
 from .errors import Unauthorised, Unavailable
-from .operations import Outcome, every_page
+from .operations import Outcome
 from .table import Column, Kind, Table, table
 
 SHOWN: Final = 10  # matters that need attention: the figures need some space too
@@ -64,18 +63,17 @@ class Check(msgspec.Struct, frozen=True):
 
 
 async def status(client: AsyncClient) -> Outcome:
-    stats = await client.stats(history=True)
-    groups, _ = await every_page(partial(client.group_page, sort="name"), None)
-    found = attention(stats, groups)
-    stats = msgspec.structs.replace(stats, history=[])
+    stats = await client.stats()
+    found = attention(stats.attention)
     exit = Exit.ATTENTION if found else Exit.DONE
-    return Outcome([Status(found, stats)], _status_table(stats, found), exit=exit)
+    shown = Status(found, msgspec.structs.replace(stats, attention=[]))
+    return Outcome([shown], _status_table(stats, found), exit=exit)
 
 
 def _status_table(stats: Stats, found: Sequence[Attention]) -> Table:
     """What needs attention stands first."""
     texts = [item.text for item in found[:SHOWN]]
-    texts += [f"and {len(found) - SHOWN} more: plainmq status --json"] if len(found) > SHOWN else []
+    texts += [f"and {more} more: plainmq status --json"] if (more := stats.attention_total - len(texts)) else []
     kind = Kind.WARNING if found else Kind.TEXT
     texts = texts or ["nothing"]
     parts = [table(_SERVER, [stats], upright=True)]

@@ -29,7 +29,8 @@ class Frame:
         self.server: ServerState = stats.server
         self.samples: deque[Sample] = deque(stats.history, maxlen=HISTORY)
         self.groups: list[GroupState] = []
-        self.attention: list[Attention] = []
+        self.attention: list[Attention] = []  # the most urgent of them
+        self.attention_total = 0
         self.trouble: str | None = None
         self.received = 0  # samples
         if stats.now is not None:
@@ -123,12 +124,10 @@ async def _follow(client: AsyncClient, frame: Frame, screen: Screen) -> None:
 
 
 async def _look(client: AsyncClient, frame: Frame) -> None:
-    """Look at the server and its groups: those that are furthest behind, and those with dead messages."""
+    """Look at the server, and at the groups that are furthest behind."""
     stats = await client.stats()
     behind = await client.group_page(sort="-lag", limit=SHOWN)
-    dead = await client.group_page(sort="-dead", limit=SHOWN)
-    both = {(group.topic, group.group): group for group in (*dead, *behind)}
     frame.server = stats.server
     frame.groups = behind.groups
-    history = [*frame.samples][:1]
-    frame.attention = attention(msgspec.structs.replace(stats, history=history), both.values())
+    frame.attention = attention(stats.attention)
+    frame.attention_total = stats.attention_total

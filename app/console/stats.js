@@ -33,18 +33,17 @@ export class Stats {
     this.state = state
     this.problem = problem
     this.onChange()
-    if (state === 'open') await this.refresh(true)
+    if (state === 'open') await this.fill()
   }
 
-  /** Ask what needs attention; with `history`, also what happened before the page was opened, or while the connection
-   * was lost. */
-  async refresh(history = false) {
+  /** What needs attention, and what happened before the page was opened, or while the connection was lost. */
+  async fill() {
     try {
-      const answer = await get('stats', history ? { history: true } : {})
+      const answer = await get('stats', { history: true })
       this.server = answer.server
       this.attention = answer.attention
       this.attentionTotal = answer.attention_total
-      if (history) this.samples = answer.history.slice(-KEPT)
+      this.samples = answer.history.slice(-KEPT)
     } catch (problem) {
       this.problem = problem
     }
@@ -53,7 +52,11 @@ export class Stats {
 
   take(events) {
     for (const event of events) {
-      if (event.type === 'stats') this.samples.push(JSON.parse(event.data))
+      if (event.type !== 'stats') continue
+      const { attention, attention_total: total, ...sample } = JSON.parse(event.data)
+      this.samples.push(sample)
+      this.attention = attention
+      this.attentionTotal = total
     }
     this.samples.splice(0, this.samples.length - KEPT)
     this.onChange()

@@ -75,6 +75,11 @@ class ConsumerRegistry:
     def dispatchers(self) -> list[GroupDispatcher]:
         return [*self._dispatchers.values()]
 
+    @property
+    def served(self) -> frozenset[tuple[str, str]]:
+        """The groups that have consumers at this server, by topic and name."""
+        return frozenset(self._dispatchers)
+
     def count(self, topic: str, group: str) -> int:
         """The number of the group's consumers at this server."""
         dispatcher = self._dispatchers.get((topic, group))

@@ -5,7 +5,7 @@ the engine carries out the outbox: it delivers the messages in log order, calls 
 subscriber, and notifies the groups' observer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import copy
 from itertools import islice
 from math import inf
@@ -30,6 +30,7 @@ from .groups.groups import Groups, Settled
 from .groups.listing import JobListing
 from .groups.redrive import Redriving
 from .groups.seek import Seeking
+from .groups.troubles import NONE_SERVED
 from .idempotency import IdempotencyStore
 from .log import Log
 from .reading import Reading
@@ -371,7 +372,8 @@ class LogStateMachine:
         yield from self.retries.of_topic(topic, now)
         return purged
 
-    def totals(self) -> Slices[Totals]:
+    def totals(self, served: Set[tuple[str, str]] = NONE_SERVED) -> Slices[Totals]:
+        """`served`: groups that have consumers, by topic and name."""
         limits = self.log.limits
         held = limits.memory_bytes - self.log.memory_left()
         settled = self.groups.settled
@@ -382,7 +384,7 @@ class LogStateMachine:
                 totals.messages += topic.messages.live
                 totals.bytes += topic.bytes
                 if topic.unacked is not None:
-                    self.groups.count(topic, totals)
+                    self.groups.count(topic, totals, served)
             yield
         return totals
 

@@ -2,13 +2,15 @@
 
 import msgspec
 
+from .groups.troubles import Troubles
+
 
 class Totals(msgspec.Struct):
     """`bytes` counts bodies. `cost` is what counts against the log's limit, which is `cost_limit` (bytes). `held` are
     the bytes of memory for what must be in memory, of `held_limit`. `ready`, `leased` and `delayed` are
     messages in these stages of their life in a group. `dead` are the dead messages that topics retain, and `postponed`
     those that wait in their groups for room in the dead-letter topic. `acked_total` and `dead_total` count from the
-    server's start."""
+    server's start. `troubles`: the groups that need attention."""
 
     cost: int
     cost_limit: int
@@ -25,3 +27,4 @@ class Totals(msgspec.Struct):
     postponed: int = 0
     acked_total: int = 0
     dead_total: int = 0
+    troubles: Troubles = msgspec.field(default_factory=Troubles)

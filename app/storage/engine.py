@@ -7,7 +7,7 @@ may have to be asked. An engine that knows the answer returns a future that is d
 
 from abc import ABC, abstractmethod
 from asyncio import Future, get_running_loop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, Self, TypeVar
 
 from ..log.directory import ListPage, ListQuery
@@ -15,6 +15,7 @@ from ..log.groups.events import GroupObserver
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.redrive import Redriven, RedriveTarget
 from ..log.groups.state import GroupState
+from ..log.groups.troubles import NONE_SERVED
 from ..log.reading import Page
 from ..log.run import Run
 from ..log.schedule import ScheduledPublish, SchedulePage
@@ -67,8 +68,8 @@ class Queries(ABC):
         """Fails with NotFound."""
 
     @abstractmethod
-    def totals(self) -> Future[Totals]:
-        """What the log holds."""
+    def totals(self, served: Set[tuple[str, str]] = NONE_SERVED) -> Future[Totals]:
+        """What the log holds. `served`: groups that have consumers, by topic and name; they must not change."""
 
     @abstractmethod
     def jobs(self, query: JobQuery) -> Future[JobPage]:

@@ -4,7 +4,7 @@ where and when operations run."""
 from abc import abstractmethod
 from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -14,6 +14,7 @@ from ..log.groups.groups import Groups
 from ..log.groups.listing import JobPage, JobQuery
 from ..log.groups.redrive import Redriven, RedriveTarget
 from ..log.groups.state import GroupState
+from ..log.groups.troubles import NONE_SERVED
 from ..log.reading import Page, Reading
 from ..log.schedule import ScheduledPublish, SchedulePage
 from ..log.slices import Slices
@@ -152,8 +153,8 @@ class LocalEngine(Engine):
     def purge(self, name: str, before: tuple[str, Start] | None = None) -> Future[int]:
         return self._work_in_slices(lambda core, now: core.purge(name, before, now))
 
-    def totals(self) -> Future[Totals]:
-        return self._ask_in_slices(lambda core, _now: core.totals(), reads=True)
+    def totals(self, served: Set[tuple[str, str]] = NONE_SERVED) -> Future[Totals]:
+        return self._ask_in_slices(lambda core, _now: core.totals(served), reads=True)
 
     # Groups
 

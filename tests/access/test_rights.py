@@ -222,7 +222,8 @@ async def test_who_may_view_sees_names_state_and_figures_and_no_message(http: ht
 
 async def test_figures_of_the_whole_server_take_the_right_to_view_or_admin_everything(http: httpx.AsyncClient) -> None:
     for rights, status in (({"view": ["**"]}, 200), ({"admin": ["**"]}, 200), ({"view": ["a.**"]}, 403)):
-        assert (await http.get("/metrics", headers=holding(**rights))).status_code == status
+        for path in ("/metrics", "/stats", "/stats/stream?timeout=1ms"):
+            assert (await http.get(path, headers=holding(**rights))).status_code == status
 
 
 @pytest.mark.parametrize("right", ["view", "consume", "admin"])

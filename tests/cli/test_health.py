@@ -78,15 +78,16 @@ def test_groups_that_have_a_worker_need_nothing(server: ServerProcess) -> None:
     assert run("status", url=server.url).returncode == 0
 
 
-def test_many_matters_fit_on_a_screen_and_all_are_in_json(server: ServerProcess) -> None:
+def test_many_matters_fit_on_a_screen_more_are_in_json_and_all_are_counted(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url) as client:
-        for number in range(15):
+        for number in range(25):
             client.put(f"/topics/t{number:02}/groups/g", json={}).raise_for_status()
             client.post(f"/topics/t{number:02}/messages", content=b"x").raise_for_status()
     shown = sentences(run("status", url=server.url).stdout)
     assert len(shown) == 11
-    assert shown[-1] == "and 5 more: plainmq status --json"
-    assert len(json.loads(run("status", "--json", url=server.url).stdout)["attention"]) == 15
+    assert shown[-1] == "and 15 more: plainmq status --json"
+    record = json.loads(run("status", "--json", url=server.url).stdout)
+    assert (len(record["attention"]), record["stats"]["attention_total"]) == (20, 25)
 
 
 # Check

@@ -66,6 +66,59 @@ async def test_the_first_answer_tells_of_the_server_and_its_last_minutes(http: h
     assert "history" not in (await http.get("/stats")).json()
 
 
+async def needs(http: httpx.AsyncClient, topic: str) -> list[tuple[str, str]]:
+    """The kind and the text of what needs attention in the topic."""
+    found = (await http.get("/stats")).json()["attention"]
+    return [(matter["kind"], matter["text"]) for matter in found if matter.get("topic") == topic]
+
+
+async def test_groups_that_need_attention_are_named_the_most_urgent_first(http: httpx.AsyncClient) -> None:
+    topic, path = "stats.care", "/topics/stats.care/groups/g"
+    await http.put(path, json={"max_deliveries": 1})
+    for body in ("one", "two", "three"):
+        await http.post(f"/topics/{topic}/messages", content=body)
+    ready = ("no_workers", "3 messages ready and no worker in g of stats.care")
+    assert await needs(http, topic) == [ready]
+    (job,) = (await http.post(f"{path}/pull", params={"max": 1})).json()["messages"]
+    assert await needs(http, topic) == []  # somebody has a lease
+    await http.post(f"{path}/nack", json={"ids": [job["lease"]]})
+    dead = ("dead", "1 dead message in g of stats.care")
+    ready = ("no_workers", "2 messages ready and no worker in g of stats.care")
+    assert await needs(http, topic) == [dead, ready]
+    await http.post(f"{path}/pause")
+    assert await needs(http, topic) == [dead, ("paused", "2 messages ready and paused in g of stats.care")]
+    await http.delete(f"/topics/{topic}")
+    assert await needs(http, topic) == []
+
+
+async def test_the_stream_says_the_same_as_the_answer(http: httpx.AsyncClient, server: ServerProcess) -> None:
+    await http.put("/topics/stats.same/groups/g", json={})
+    await http.post("/topics/stats.same/messages", content=b"x")
+    answer = (await http.get("/stats")).json()
+    sample = await until(server, attention=answer["attention"])
+    assert sample["attention_total"] == answer["attention_total"] >= 1
+
+
+async def test_no_more_groups_are_named_than_a_person_reads_and_all_are_counted() -> None:
+    with start_server() as server:
+        async with http_client(server.url) as http:
+            for number in range(25):
+                path = f"/topics/t{number:02}"
+                await http.put(f"{path}/groups/g", json={"max_deliveries": 1})
+                await http.post(
+                    f"{path}/messages", content="1\n" * (number + 1), headers={"Content-Type": "application/x-ndjson"}
+                )
+            (job,) = (await http.post("/topics/t00/groups/g/pull")).json()["messages"]
+            await http.post("/topics/t00/groups/g/nack", json={"ids": [job["lease"]]})
+            answer = (await http.get("/stats")).json()
+            assert answer["attention_total"] == 25
+            topics = [matter["topic"] for matter in answer["attention"]]
+            assert topics == [
+                "t00",
+                *(f"t{number:02}" for number in range(24, 5, -1)),
+            ]  # dead first, then the most ready
+
+
 async def test_two_viewers_get_the_same_samples(server: ServerProcess) -> None:
     async with asyncio.timeout(DEADLINE), stream(server, "/stats/stream") as one:
         await one.next()

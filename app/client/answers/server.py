@@ -47,11 +47,25 @@ class ServerState(msgspec.Struct, frozen=True):
     unready: str | None
 
 
+class Attention(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A matter that needs attention. `kind` is for programs, `text` for people. `topic` and `group`: of a matter of one
+    group; `count`: of its messages, or of disconnected subscribers."""
+
+    kind: str
+    text: str
+    topic: str | None = None
+    group: str | None = None
+    count: int | None = None
+
+
 class Stats(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a server does `now` (None: its engine does not answer). `history`: samples before it, if requested."""
+    """What a server does `now` (None: its engine does not answer), and what needs `attention`, the most urgent first:
+    at most 30 of `attention_total` matters. `history`: samples before it, if requested."""
 
     server: ServerState
     now: Sample | None
+    attention: list[Attention] = []
+    attention_total: int = 0
     history: list[Sample] = []
 
 

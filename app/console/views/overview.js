@@ -51,8 +51,7 @@ export class Overview extends Screen {
 
   async load(signal) {
     const { session, stats } = this.app
-    if (stats) await (stats.state === 'open' && stats.refresh())
-    else if (session.listsAnything) {
+    if (!stats && session.listsAnything) {
       const { groups } = await get('groups', { match: session.match, sort: '-dead', limit: MOST_GROUPS }, signal)
       this.groups = groups.filter(group => group.dead)
     }

@@ -3,7 +3,7 @@
 Like the log, plain data and pure functions of the time they are given.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 from operator import attrgetter
 from typing import Final
@@ -196,17 +196,21 @@ class Groups:
         kept, nbytes = (unacked.count, unacked.bytes) if unacked else (0, 0)
         return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
 
-    def count(self, topic: TopicLog, totals: Totals) -> None:
-        """Add the topic's groups and its dead messages to the totals."""
+    def count(self, topic: TopicLog, totals: Totals, served: Set[tuple[str, str]]) -> None:
+        """Add the topic's groups and its dead messages to the totals. `served`: groups that have consumers."""
         totals.dead += len(topic.unacked.dead) if topic.unacked else 0
-        for group in topic.unacked.groups.values() if topic.unacked else ():
+        for name, group in topic.unacked.groups.items() if topic.unacked else ():
             if group.closing:
                 continue
+            ready = self.ready_in(topic, group)
             totals.groups += 1
-            totals.ready += self.ready_in(topic, group)
+            totals.ready += ready
             totals.leased += group.leased
             totals.delayed += group.delayed
             totals.postponed += len(group.postponed)
+            origin = topic.name, name
+            dead = self.dead_in(origin, group.settings.dead_letter)
+            totals.troubles.add_group(*origin, group, ready=ready, dead=dead, served=origin in served)
 
     @staticmethod
     def ready_in(topic: TopicLog, group: Group) -> int:

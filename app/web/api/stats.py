@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,8 +30,9 @@ _STREAM_OPTIONS: Final[dict[str, Parser]] = {
 async def get_stats(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     options = read_options(request, _OPTIONS)
-    now = await broker.stats.latest()
-    record: dict[str, Any] = {"server": state_of(broker), "now": now}
+    snapshot = await broker.stats.latest()
+    record: dict[str, Any] = {"server": state_of(broker), "now": snapshot.now}
+    record |= msgspec.structs.asdict(snapshot.matters)
     if options.get("history"):
         record["history"] = [*broker.stats.history]
     return json_answer(record, headers=NEVER_STORED)
