@@ -19,7 +19,7 @@ import msgspec
 from ..errors import PlainmqError, Refused, TokenExists, TokenLimit
 from ..errors.wording import json_in_words, quoted
 from ..messages.json_keys import repeated_key
-from .claims import Name, Rights, checked
+from .claims import ClaimsInvalid, Name, Rights, checked
 from .grant import Grant
 from .private_files import (
     PRIVATE,
@@ -42,6 +42,16 @@ _RANDOM: Final = 32  # bytes
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
+def check_path_segments(name: str) -> None:
+    """`DELETE /tokens/NAME` has the name in its path. Browsers and proxies remove the segments `.`, `..` and empty ones
+    from a path, also encoded ones (RFC 3986, section 5.2.4), and would name another token. Raises ClaimsInvalid."""
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ClaimsInvalid(
+            f"the name {name!r} has an empty segment or one of dots, so no browser can revoke the token by its path: "
+            f"choose another name (in the file of tokens, edit it in its line: the token stays valid)"
+        )
+
+
 class Entry(Rights, forbid_unknown_fields=True):
     """One line of the file."""
 
@@ -51,6 +61,7 @@ class Entry(Rights, forbid_unknown_fields=True):
 
     def read(self) -> Grant:
         """Raises TopicInvalid, OptionInvalid."""
+        check_path_segments(self.name)
         grant = self.grant(self.name, self.expires.timestamp() if self.expires else None)
         return msgspec.structs.replace(grant, stored=True, origin=self.digest)
 
@@ -274,6 +285,7 @@ def new_token(name: str, rights: Rights, expires: float | None = None) -> tuple[
     token = PREFIX + token_urlsafe(_RANDOM)
     held = msgspec.structs.asdict(rights)
     until = None if expires is None else datetime.fromtimestamp(int(expires), UTC)
+    check_path_segments(name)
     return token, checked(Entry(name=name, sha256=sha256(token.encode()).hexdigest(), expires=until, **held))
 
 

@@ -59,6 +59,8 @@ def test_the_file_is_that_of_the_server_s_settings(tmp_path: Path) -> None:
         (["token", "a", "--all", "--expires", "soon"], 2, "not a duration"),
         (["token", "taken", "--all"], 1, "has a token 'taken' already"),
         (["token", "a b", "--all"], 1, "there can be no such token"),
+        (["token", "..", "--all"], 1, "no browser can revoke the token by its path: choose another name"),
+        (["token", "a/./b", "--all"], 1, "no browser can revoke the token by its path: choose another name"),
         (["token", "a", "--publish", "a..b"], 1, "'a..b' is not a topic or pattern"),
         (["token", "a", "--all", "--key", "HS256:/no/such/file"], 1, "/no/such/file cannot be read"),
         (["token", "a", "--all", "--key", "none:x"], 1, "is not a key"),
@@ -71,6 +73,15 @@ def test_a_token_that_cannot_be_is_not_made(tmp_path: Path, arguments: list[str]
     assert (ended, printed) == (status, "")
     assert sentence in said
     assert path.read_bytes() == line
+
+
+def test_a_line_whose_name_a_browser_would_remove_from_a_path_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = put(tmp_path / "tokens", b'{"name":"..","sha256":"%b","view":["a"]}\n' % (b"ab" * 32))
+    for command in (["serve", "--port", "0", "--tcp-port", "0"], ["tokens"]):
+        status, printed, said = run(*command, PLAINMQ_TOKENS=str(path))
+        assert (status, printed) == (1, "")
+        assert f"line 1 of {path} is not a token: the name '..' has an empty segment or one of dots" in said
+        assert "edit it in its line: the token stays valid" in said
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def test_a_signed_token_of_the_same_name_is_another_one(door: Guarded, http: htt
         assert "twin" not in names(http)
 
 
-@pytest.mark.parametrize("name", ["a/b", "a/../b", "..", ".", "%2F", "a?b#c", "~!$&'()*+,;=:@[]{}|\\^`\"<>"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "a/.../b", "...", ".a", "%2F", "%2e%2e", "a?b#c", "~!$&'()*+,;=:@[]{}|\\^`\"<>"]
+)
 async def test_every_name_can_be_revoked(door: Guarded, name: str) -> None:
     async with AsyncClient(door.process.url, token=door.good) as ours:
         token = await ours.create_token(name, view=["a"], expires="1h")
@@ -180,6 +182,15 @@ async def test_every_name_can_be_revoked(door: Guarded, name: str) -> None:
         await ours.revoke_token(name)
         with pytest.raises(NotFound):
             await ours.revoke_token(name)
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/..", "../a", "a/./b", "/a", "a/", "a//b"])
+def test_a_name_that_a_browser_would_remove_from_a_path_is_refused(http: httpx.Client, name: str) -> None:
+    before = names(http)
+    answer = http.post("/tokens", json={"name": name, "view": ["a"]})
+    assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert "no browser can revoke the token by its path: choose another name" in answer.json()["detail"]
+    assert names(http) == before
 
 
 # Servers without tokens
