@@ -203,7 +203,7 @@ export class Group extends PagedScreen {
 
   /** The life of a message as a picture, with the counts in it. Each state is a button that lists its messages. */
   life(state) {
-    const stage = (name, count) => html`<button class="stage ${name}" aria-pressed=${this.listed === name} aria-controls="jobs" @click=${() => this.show(name)}>
+    const stage = (name, count) => html`<button class="stage ${name} ${name === 'dead' && count ? 'some' : ''}" aria-pressed=${this.listed === name} aria-controls="jobs" @click=${() => this.show(name)}>
       <span class="count">${number(count)}</span><span class="name">${name}</span><span class="meaning">${STATES[name][0]}</span></button>`
     return html`<section aria-labelledby="life"><h2 id="life" class="unseen">The life of a message in this group</h2>
       <ol class="life">

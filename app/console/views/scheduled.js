@@ -2,7 +2,7 @@
 
 import { html, nothing } from '../vendor/lit-html.js'
 import { get, send } from '../api.js'
-import { clock, number, plural } from '../format.js'
+import { clock, exact, number, plural } from '../format.js'
 import { attributes, body, emptyState, hasBody, problemNote, table, time, topicLink } from '../ui.js'
 import { visible } from '../text.js'
 import { PagedScreen } from './screen.js'
@@ -15,7 +15,7 @@ export class Scheduled extends PagedScreen {
     this.match = query.get('match') ?? ''
     this.items = []
     this.opened = new Set()
-    this.batches = new Map() // id → all messages of a batch, or null while they are loaded
+    this.batches = new Map() // id → those messages of a batch that have been asked for, and where they go on
   }
 
   async load(signal) {
@@ -52,23 +52,24 @@ export class Scheduled extends PagedScreen {
     this.refresh()
   }
 
-  /** All messages of a batch, of which the list has only the first. */
+  /** The messages of a batch, of which the list has only the first, a page at a time. */
   async expand(item) {
-    this.batches.set(item.id, null)
-    await this.app.attempt(async () => this.batches.set(item.id, (await get(`scheduled/${item.id}`)).messages ?? []))
-    if (!this.batches.get(item.id)) this.batches.delete(item.id)
+    const { messages, next } = this.batches.get(item.id) ?? { messages: [] }
+    await this.app.attempt(async () => {
+      const page = await get(`scheduled/${item.id}`, { after: next })
+      this.batches.set(item.id, { messages: [...messages, ...page.messages], next: page.next })
+    })
     this.app.redraw()
   }
 
   bodies(item) {
     const redraw = () => this.app.redraw()
     if (!hasBody(item)) return body(item, this.opened, redraw)
-    const batch = this.batches.get(item.id)
-    if (batch?.length) {
-      return html`<ol class="batch">${batch.map((message, index) => html`<li>${body({ ...item, size: undefined, ...message, id: `${item.id}.${index}` }, this.opened, redraw)}</li>`)}</ol>`
-    }
-    return html`${body(item, this.opened, redraw)}
-      ${item.scheduled > 1 ? html`<button class="plain" ?disabled=${batch === null} @click=${() => this.expand(item)}>Show all ${number(item.scheduled)}</button>` : nothing}`
+    const { messages, next } = this.batches.get(item.id) ?? { messages: [{ ...item, size: item.scheduled === 1 ? item.size : undefined }], next: item.scheduled > 1 }
+    const { headers, key, priority, content_type } = item
+    return html`<ol class="batch">${messages.map((message, index) =>
+        html`<li>${body({ headers, key, priority, content_type, ...message, id: `${item.id}.${index}` }, this.opened, redraw)}</li>`)}</ol>
+      ${next ? html`<button class="plain" aria-label="Show more messages of ${item.id}" @click=${() => this.expand(item)}>${exact(messages.length)} of ${exact(item.scheduled)}: show more</button>` : nothing}`
   }
 
   view() {

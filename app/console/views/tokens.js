@@ -67,7 +67,7 @@ export class Tokens extends PagedScreen {
       ${problemNote(this.problem, () => this.refresh())}
       ${this.made ? html`<section class="made" role="alert"><p>This is the token of <b>${visible(this.made.name)}</b>. It is shown only now:</p>
         ${command(this.made.token, 'The new token', this.app)}<button @click=${() => this.copied()}>I have copied it</button></section>` : nothing}
-      ${this.tokens ? table('Tokens', columns, this.tokens, { empty: emptyState('There are no tokens in the file of the server.', 'Make the first one below, with admin on **: from then on each request needs a token.') }) : nothing}
+      ${this.tokens ? table('Tokens', columns, this.tokens, { empty: emptyState('There is no token yet.', 'Make the first one below, with admin on **: from then on each request needs a token.') }) : nothing}
       ${this.pager()}
       ${this.form()}`
   }
