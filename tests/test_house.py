@@ -29,15 +29,16 @@ TABLE = """
     bench/*           → client/* net/* errors/*
     client/*          → errors/*
 
-    web/app           → web/api/* web/streaming/* .permissions .problem web/middleware/* broker/* access/*
-                        telemetry/* errors/*
-    web/fastpath/*    → web/api/* web/streaming/* web/permissions web/authentication web/problem web/sse
+    web/app           → web/api/* web/streaming/* web/publish_request .permissions .problem web/middleware/*
+                        broker/* access/* telemetry/* errors/*
+    web/fastpath/*    → web/publish_request web/streaming/* web/permissions web/authentication web/problem web/sse
                         web/middleware/* broker/* access/* telemetry/* net/* messages/* errors/*
     web/api/*         → version web/streaming/* web/permissions web/authentication web/body web/problem
-                        web/query web/responses web/sse
+                        web/publish_request web/query web/responses web/sse
                         broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* messages/* errors/*
     web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
                         access/* net/* messages/* errors/*
+    web/publish_request → web/permissions web/query messages/* errors/*
     web/body          → web/permissions broker/* limits/* messages/* errors/*
     web/permissions   → .authentication .query web/middleware/* log/* access/* messages/* errors/*
     web/query         → messages/* errors/*

@@ -38,10 +38,10 @@ from ..tcp.listener import LineListener
 from ..tcp.session import LineSession
 from ..telemetry.accesslog import AccessLog
 from ..telemetry.log import LOG_WRITER
-from ..web.api.publish import PublishLimits
 from ..web.app import Network
 from ..web.middleware.forwarded import Proxies
 from ..web.middleware.origin import Rules
+from ..web.publish_request import PublishLimits
 from .places import STORE_EXAMPLE, check_data_dir, check_disk, store_path, token_path
 
 

@@ -21,7 +21,7 @@ from .api.description import openapi_json, openapi_yaml
 from .api.groups import delete_group, get_group, list_groups, pause_group, put_group, resume_group, seek_group
 from .api.jobs import list_jobs
 from .api.operations import livez, metrics, readyz
-from .api.publish import PublishLimits, publish
+from .api.publish import publish
 from .api.read import read_message, read_messages
 from .api.redrive import redrive
 from .api.scheduled import delete_scheduled, get_scheduled, list_scheduled, publish_scheduled
@@ -62,6 +62,7 @@ from .permissions import (
     ProtectedRoute,
 )
 from .problem import explain, fail, forget, refuse
+from .publish_request import PublishLimits
 from .streaming.persistence import Persistence
 
 # The last column is the required right. Some paths match several routes; the first match wins, so the order counts.

@@ -24,9 +24,9 @@ from app.errors import PlainmqError, Unauthorised
 from app.server.places import token_path
 from app.settings import SettingInvalid, Settings
 from app.telemetry.counters import Counters
-from app.web.api.publish import PublishLimits
 from app.web.app import create_app
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
 from tests.harness import DEADLINE, ROOT, http_client, start_server, start_uvicorn_with
 

@@ -16,10 +16,10 @@ from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import TokenFile, make_token
 from app.errors import Unauthorised
 from app.telemetry.counters import Counters
-from app.web.api.publish import PublishLimits
 from app.web.app import create_app
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 from tests.access.keys import SECRET, claims, signed
 from tests.harness import OPEN
 

@@ -11,7 +11,7 @@ from app.errors import OptionInvalid
 from app.log.run import make_runs
 from app.messages.message import Message, parse_event
 from app.messages.position import Gap, GapReason
-from app.web.api.publish import read_content_type
+from app.web.publish_request import read_content_type
 from app.web.sse import CHUNKED_JSON, CHUNKED_RAW, SSE_JSON, SSE_RAW, SseEncoder, control_event
 from tests.event_stream import SseEvent, SseParser
 from tests.harness import draft

@@ -27,7 +27,6 @@ from app.storage.clock import Clock
 from app.storage.memory import MemoryEngine
 from app.tcp.connection import Connection as LineConnection
 from app.tcp.session import LineSession
-from app.web.api.publish import PublishLimits
 from app.web.app import create_app
 from app.web.fastpath.context import ServerContext
 from app.web.fastpath.limits import RequestLimits
@@ -35,6 +34,7 @@ from app.web.fastpath.protocol import Connection
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.forwarded import Proxies
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 from tests.fuzz.keys import KEYS
 from tests.harness import OPEN
 

@@ -13,7 +13,6 @@ from app.broker.broker import Broker, Timing
 from app.log.topic_log import Limits
 from app.storage.clock import Clock
 from app.storage.memory import MemoryEngine
-from app.web.api.publish import PublishLimits
 from app.web.app import Network, create_app
 from app.web.fastpath.context import ServerContext
 from app.web.fastpath.limits import RequestLimits
@@ -21,6 +20,7 @@ from app.web.fastpath.protocol import Connection
 from app.web.fastpath.requests import FastPath, FastPublish, Match
 from app.web.middleware.forwarded import Caller, Proxies
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 
 
 class Recorder(Connection):

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from app.web.api.publish import PublishLimits
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 from tests.harness import DEADLINE, OPEN, ServerProcess
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.errors import MessageTooLarge, OptionInvalid
-from app.web.api.publish import PublishLimits, lines_of
+from app.web.publish_request import PublishLimits, lines_of
 from tests.event_stream import stream
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 

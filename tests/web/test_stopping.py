@@ -9,9 +9,9 @@ from app.broker.broker import Broker
 from app.log.topic_log import Limits
 from app.messages.message import Scheduled
 from app.storage.memory import MemoryEngine
-from app.web.api.publish import PublishLimits
 from app.web.app import ROUTES, create_app
 from app.web.middleware.origin import Rules
+from app.web.publish_request import PublishLimits
 from tests.engines.conftest import Clock
 from tests.harness import OPEN, draft
 

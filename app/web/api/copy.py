@@ -12,8 +12,9 @@ from ...messages.message import Draft, Receipt, parse_id, republished
 from ...messages.topic import parse_topic
 from ..authentication import client, grant_of
 from ..permissions import topic_of
+from ..publish_request import idempotency_key
 from ..query import Parser, read_options
-from .publish import accepted, idempotency_key
+from .publish import accepted
 
 _OPTIONS: Final[dict[str, Parser]] = {"to": parse_topic}
 

@@ -1,6 +1,6 @@
 """Plain requests: publishes and streams that need no ASGI request object. The result is the same as with one. Anything
 unusual in a request (an option of a publish, an idempotency key, an encoding, an invalid name, a token that is not
-cached or lacks the right) leaves it to api/publish or api/stream.
+cached or lacks the right) leaves it to web/api.
 
 A client repeats its head with another Content-Length. The route of a plain head is cached by the bytes of the head
 without that number, so that it is not parsed again. The token is checked each time.
@@ -21,10 +21,10 @@ from ...errors import PlainmqError
 from ...messages.headers import is_message_header, parse_headers
 from ...messages.message import BYTES, TEXT, Draft, Envelope, guess_content_type
 from ...messages.topic import TopicFilter, parse_topic
-from ..api.publish import LINE, PublishLimits, declared_content_type, is_batch, lines_of
 from ..authentication import TICKET
 from ..middleware.forwarded import NAMES, SIGNS
 from ..middleware.origin import OUR_SITES, SITE, Rules
+from ..publish_request import LINE, PublishLimits, declared_content_type, is_batch, lines_of
 from ..streaming.stream_request import StreamRequest, parse_stream_request
 
 _MESSAGES: Final = re.compile(rb"/topics/([A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*)/messages")
