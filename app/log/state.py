@@ -41,7 +41,7 @@ from .slices import Slices, sliced
 from .store import MessageStore
 from .topic_admin import TopicAdmin
 from .topic_log import Limits, weigh
-from .totals import Totals
+from .totals import OPERATIONS, Totals
 from .trimmer import TRIM_BATCH, Trimmer
 
 RETRY_INTERVAL: Final = 10.0  # seconds until a delayed or dead message that found no room is tried again
@@ -261,6 +261,7 @@ class LogStateMachine:
         """Raises NotFound."""
         publish = self.schedule.existing(id)
         self._forget_delayed(id.number, publish, now)
+        self.groups.settled.cancelled += count_messages(publish.drafts)
         if (key := publish.drafts[0].key) is not None:
             self.idempotency.cancel(publish.topic, key, str(id))
 
@@ -366,6 +367,7 @@ class LogStateMachine:
         while not over:
             part = self.trimmer.purge(self.log.existing(topic), end)
             purged += part
+            self.groups.settled.purged += part
             over = part < TRIM_BATCH
             self.groups.check()
             yield
@@ -379,10 +381,12 @@ class LogStateMachine:
         settled = self.groups.settled
         totals = Totals(self.log.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
         totals.acked_total, totals.dead_total = settled.acked, settled.dead
+        totals.operations = {name: getattr(settled, name) for name in OPERATIONS}
         for topics in sliced([*self.log.topics.values()]):
             for topic in topics:
                 totals.messages += topic.messages.live
                 totals.bytes += topic.bytes
+                totals.paused_topics += topic.paused
                 if topic.unacked is not None:
                     self.groups.count(topic, totals, served)
             yield

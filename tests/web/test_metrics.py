@@ -381,8 +381,33 @@ async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: 
     closed = Numbers(prometheus_text(broker, await broker.totals()).decode())
     left_out = {family.name for family in whole.families} - {family.name for family in closed.families}
     assert left_out == {
-        "plainmq_messages_acked", "plainmq_messages_dead",
+        "plainmq_messages_acked", "plainmq_messages_dead", "plainmq_operator_messages", "plainmq_paused_topics",
+        "plainmq_paused_groups",
         "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq_log_bytes", "plainmq_groups",
         "plainmq_group_lag_messages", "plainmq_group_messages", "plainmq_dead_messages",
         "plainmq_dead_waiting_messages",
     }  # fmt: skip
+
+
+async def test_what_operators_do_is_counted(http: httpx.AsyncClient, topic: str) -> None:
+    before, group = await look(http), f"/topics/{topic}/groups/g"
+    await http.put(group, json={"max_deliveries": 1})
+    for body in "123":
+        await publish(http, topic, body)
+    jobs = (await http.post(f"{group}/pull", params={"max": 3})).json()["messages"]
+    await http.post(f"{group}/nack", json={"ids": [jobs[0]["id"]]})
+    await http.post(f"{group}/redrive", json={"all": True})
+    await http.post(f"{group}/release", json={"ids": [jobs[1]["id"]]})
+    await http.post(f"{group}/skip", json={"ids": [jobs[2]["id"]]})
+    later = (await http.post(f"/topics/{topic}/messages?delay=1h", content=b"x")).json()
+    await http.delete(f"/scheduled/{later['id']}")
+    for path in (group, f"/topics/{topic}"):
+        await http.post(f"{path}/pause")
+    done: dict[Key, float] = {
+        ("operator_messages_total", name): 1 for name in ("redriven", "released", "skipped", "cancelled")
+    }
+    await until(http, before, {**done, "paused_topics": 1, "paused_groups": 1})
+    purged = (await http.post(f"/topics/{topic}/purge")).json()["purged"]
+    await until(http, before, {("operator_messages_total", "purged"): purged})
+    await http.delete(f"/topics/{topic}")
+    await until(http, before, {**done, "paused_topics": 0, "paused_groups": 0})

@@ -37,10 +37,15 @@ _seq = attrgetter("seq")
 
 
 class Settled(msgspec.Struct):
-    """Messages that were acked, and messages that died, since the server's start."""
+    """Messages since the server's start: acked, dead, and what operators did with others."""
 
     acked: int = 0
     dead: int = 0
+    redriven: int = 0
+    released: int = 0
+    skipped: int = 0
+    purged: int = 0
+    cancelled: int = 0
 
 
 class Groups:
@@ -204,6 +209,7 @@ class Groups:
                 continue
             ready = self.ready_in(topic, group)
             totals.groups += 1
+            totals.paused_groups += group.paused
             totals.ready += ready
             totals.leased += group.leased
             totals.delayed += group.delayed
@@ -325,9 +331,11 @@ class Groups:
         if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
             reason = None
         jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs)
-        before = group.acked
+        before, skipped = group.acked, group.skipped
         outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
         self.settled.acked += group.acked - before
+        self.settled.skipped += group.skipped - skipped
+        self.settled.released += outcomes.count(Outcome.DONE) if action is Action.RELEASE else 0
         if action in _FINAL:
             self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs])
         self.refresh(topic, name, group)

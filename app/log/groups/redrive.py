@@ -112,6 +112,7 @@ class Redriving:
         self._accept(target, topic, drafts, now, begin)
         for letter in letters:
             self._log.remove(letter)
+        self._groups.settled.redriven += len(letters)
         self._log.schedule_check(place)
 
     def _accept(

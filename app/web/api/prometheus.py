@@ -67,6 +67,8 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
         lambda totals: totals.ready + totals.leased + totals.delayed,
     ),
     "plainmq_dead_messages": ("Dead messages that are not acked or deleted yet.", lambda totals: totals.dead),
+    "plainmq_paused_topics": ("Topics that accept no publishes now.", lambda totals: totals.paused_topics),
+    "plainmq_paused_groups": ("Groups that hand out nothing now.", lambda totals: totals.paused_groups),
     "plainmq_dead_waiting_messages": (
         "Dead messages that wait in their groups, because their dead-letter topic is full.",
         lambda totals: totals.postponed,
@@ -134,6 +136,10 @@ class _Numbers(Collector):
 def _of_the_log(totals: Totals) -> Iterator[Metric]:
     for name, (text, value) in _SETTLED.items():
         yield CounterMetricFamily(name, text, value(totals))
+    text = "Messages that operators redrove, released, skipped, purged or cancelled."
+    yield _labelled(
+        CounterMetricFamily("plainmq_operator_messages_total", text, labels=["operation"]), totals.operations
+    )
     for name, (text, value) in _GAUGES.items():
         yield GaugeMetricFamily(name, text, value(totals))
     text = "Messages in each stage, summed over all groups."
