@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -100,6 +100,22 @@ def _is_locked(path: Path, file: FileIO) -> bool:
             return os.path.samestat(os.fstat(file.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             return False
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The file is locked within the block, or until the process ends in any way. If it cannot be locked, nothing is."""
+    with ExitStack() as stack:
+        with suppress(OSError, FileInvalid):
+            _is_locked(path, stack.enter_context(path.open("rb", buffering=0)))
+        yield
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove the file, unless another process holds it."""
+    with suppress(OSError, FileInvalid), path.open("rb", buffering=0) as file:
+        if _is_locked(path, file):
+            path.unlink()
 
 
 def append_line(path: Path, file: FileIO, line: bytes) -> None:

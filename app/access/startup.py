@@ -12,8 +12,8 @@ A server with a public URL or proxies counts as reachable from elsewhere. The fi
 stores nothing on a disk creates a new one at each start.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from ..net.sockets import is_loopback
 from ..settings import SettingInvalid, Settings, named, naming
 from .authenticator import AnonymousAccess, Authenticator, JwtKeys
 from .claims import every_right
-from .private_files import write_private
+from .private_files import held, remove_abandoned, write_private
 from .tickets import Tickets
 from .tokens import TokenFile, add_token, new_token
 
@@ -111,7 +111,26 @@ def tokens_setting(settings: Settings) -> str:
     return "tokens" if settings.tokens else "data_dir"
 
 
-def delete_first_token_file(authenticator: Authenticator, path: Path) -> None:
+@contextmanager
+def unstored_first_token(authenticator: Authenticator, path: Path) -> Iterator[None]:
+    """The file of the first token of a server that does not store it: it is held while the server runs, and deleted at
+    its end. If the server is killed, the next one finds the file abandoned."""
+    with held(path.with_name(FIRST_TOKEN_FILE)):
+        yield
+        _delete_first_token_file(authenticator, path)
+
+
+def delete_abandoned_first_token(authenticator: Authenticator, path: Path) -> None:
+    """Delete the file of a first token that ended with its server: the token is not in force, and no server holds the
+    file."""
+    file = path.with_name(FIRST_TOKEN_FILE)
+    try:
+        authenticator.authenticate(file.read_text("ascii").strip(), "")
+    except (OSError, ValueError, PlainmqError):
+        remove_abandoned(file)
+
+
+def _delete_first_token_file(authenticator: Authenticator, path: Path) -> None:
     """Delete the file of the first token if it is this server's, and so becomes invalid now."""
     file = path.with_name(FIRST_TOKEN_FILE)
     with suppress(OSError, ValueError, PlainmqError):

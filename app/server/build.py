@@ -16,10 +16,11 @@ from ..access.startup import (
     BindScope,
     build_authenticator,
     create_first_token,
-    delete_first_token_file,
+    delete_abandoned_first_token,
     read_usable_keys,
     stores_tokens,
     tokens_setting,
+    unstored_first_token,
 )
 from ..broker.broker import Broker, Flow, Timing
 from ..limits.quotas import FailedLogins, QuotaLimits, Quotas
@@ -92,6 +93,8 @@ async def running(
         stack.callback(reloads.close)
         with naming("engine"):
             await stack.enter_async_context(broker)  # writes the first file
+        if not stores_tokens(settings):
+            delete_abandoned_first_token(authenticator, path)
         if authenticator.locked_out:
             _provide_first_token(settings, authenticator, path, announce, stack)
         if scope is BindScope.UNKNOWN:
@@ -111,7 +114,7 @@ def _provide_first_token(
     if sentence:
         announce(sentence)
     if not stores_tokens(settings):
-        stack.callback(delete_first_token_file, authenticator, path)
+        stack.enter_context(unstored_first_token(authenticator, path))
 
 
 def _announce_tokens(authenticator: Authenticator, announce: Callable[[str], None]) -> None:

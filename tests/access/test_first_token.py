@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -139,6 +140,32 @@ def test_a_server_in_memory_leaves_another_ones_first_token_and_no_key_of_ticket
             assert status(second, others) == 200
             assert second.stop() == 0
         assert not [*home.iterdir()]
+
+
+def test_what_a_killed_server_in_memory_leaves_is_in_force_nowhere_and_the_next_start_removes_it(home: Path) -> None:
+    with start_server("--host", "0.0.0.0", tcp_port=0) as killed:
+        token = (home / FIRST_TOKEN_FILE).read_text().strip()
+        with start_server(tcp_port=0) as beside:  # the file of a server that runs stays
+            assert status(beside) == 200
+            assert status(killed, (home / FIRST_TOKEN_FILE).read_text().strip()) == 200
+        killed.stop(signal.SIGKILL)
+    assert (home / FIRST_TOKEN_FILE).exists()
+    with start_server(tcp_port=0) as server:
+        assert status(server) == 200
+        assert "no token is required" in server.banner
+        assert not [*home.iterdir()]
+    with start_server("--host", "0.0.0.0", tcp_port=0) as server:
+        assert (status(server, token), status(server)) == (401, 401)
+        assert (home / FIRST_TOKEN_FILE).read_text().strip() != token
+
+
+def test_the_first_token_of_a_server_that_stores_it_is_not_abandoned(home: Path) -> None:
+    with start_server("--auth", "required", "--data-dir", str(home), tcp_port=0) as server:
+        token = (home / FIRST_TOKEN_FILE).read_text()
+        server.stop(signal.SIGKILL)
+    with start_server(tcp_port=0) as server:  # in memory, with the tokens of the same folder
+        assert (home / FIRST_TOKEN_FILE).read_text() == token
+        assert (status(server), status(server, token.strip())) == (401, 200)
 
 
 @pytest.mark.parametrize("kept", [("--data-dir", "{}"), ("--engine", "sqlite://{}/log.db")])
