@@ -55,7 +55,7 @@ TABLE = """
     broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
     consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
     fanout/*          → log/* limits/* net/* telemetry/* messages/*
-    storage/sqlite/*  → storage/local storage/engine storage/clock log/* telemetry/* messages/* errors/*
+    storage/sqlite/*  → storage/local storage/engine storage/clock log/* telemetry/* net/* messages/* errors/*
     storage/memory    → .local .engine .clock log/* telemetry/* messages/* errors/*
     storage/local     → .engine .clock log/* messages/*
     storage/engine    → .clock log/* telemetry/* messages/*

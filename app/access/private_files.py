@@ -15,6 +15,7 @@ from typing import Final
 
 from ..errors import PlainmqError
 from ..errors.denied import reason
+from ..net.flush import flush_to_disk
 from ..net.regular_file import read_regular
 
 PRIVATE: Final = 0o600
@@ -133,7 +134,7 @@ def rewrite(path: Path, file: FileIO, data: bytes) -> None:
     with _writing(path), _removed_on_error(new):
         _write(new, data, os.fstat(file.fileno()).st_uid)
         new.replace(target)
-        _sync_folder(target.parent)
+        flush_to_disk(target.parent)
 
 
 def write_private(path: Path, data: bytes, replace: bool) -> None:
@@ -172,12 +173,3 @@ def _write(path: Path, data: bytes, owner: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renamed file outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

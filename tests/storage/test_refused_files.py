@@ -1,6 +1,7 @@
 """A file that cannot be served is refused at start: one sentence, a status that says so, and the file as it was."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -138,6 +139,53 @@ def test_a_file_whose_messages_are_not_those_of_its_records_is_refused(path: Pat
     told = refusal(path)
     assert "is damaged (topic 'a' has " in told
     assert "plainmq restore" in told
+
+
+@pytest.fixture
+def killed(path: Path) -> Path:
+    """The store after a server on it was killed: its newest message is in the -wal."""
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        httpx.post(f"{server.url}/topics/a/messages", content=b"newest", timeout=DEADLINE).raise_for_status()
+        server.stop(signal.SIGKILL)
+    return path
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("how", [empty, Path.unlink], ids=lambda how: how.__name__)
+def test_a_file_that_is_gone_though_its_wal_has_messages_is_refused_and_the_wal_stays(
+    killed: Path, how: Callable[[Path], None]
+) -> None:
+    how(killed)
+    wal = Path(f"{killed}-wal").read_bytes()
+    told = refusal(killed)
+    assert f"{killed}-wal shows that there was a log: restore a backup with `plainmq restore`" in told
+    assert Path(f"{killed}-wal").read_bytes() == wal
+
+
+def test_a_file_that_was_emptied_while_the_server_was_stopped_is_refused(path: Path) -> None:
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        assert server.stop() == 0
+    empty(path)
+    told = refusal(path)
+    assert f"{path}.lock shows that there was a log" in told
+    assert "to begin a new log" in told
+    for suffix in ("", "-wal", ".lock"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        httpx.post(f"{server.url}/topics/a/messages", content=b"x", timeout=DEADLINE).raise_for_status()
+
+
+def test_an_empty_file_that_never_had_a_log_is_served(tmp_path: Path) -> None:
+    """As `mktemp` makes it."""
+    path = tmp_path / "new.db"
+    path.touch()
+    for _ in range(2):
+        with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+            httpx.post(f"{server.url}/topics/a/messages", content=b"x", timeout=DEADLINE).raise_for_status()
+            assert server.stop() == 0
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

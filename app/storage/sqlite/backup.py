@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from ...net.flush import flush_to_disk
 from .file import PAGE_SIZE, check, identify, open_read_only
 from .file_lock import FileLock, StoreUnusable, check_names, real_path
 from .schema import migrate
@@ -32,7 +33,7 @@ def backup(path: Path, destination: Path, progress: Progress) -> int:
         raise StoreUnusable(f"{destination} exists already: choose another name for the copy")
     with _copied(path, destination, progress) as (copy, count):
         copy.replace(destination)
-    _sync(destination.parent)
+    flush_to_disk(destination.parent)
     return count
 
 
@@ -46,7 +47,7 @@ def restore(copy: Path, path: Path, replace: bool, progress: Progress) -> int:
         with _copied(copy, path, progress) as (new, count):
             _drop_logs(path)
             new.replace(path)
-        _sync(path.parent)
+        flush_to_disk(path.parent)
     return count
 
 
@@ -92,7 +93,7 @@ def _copy(source: Path, copy: Path, progress: Progress) -> int:
         migrate(new)
         new.execute("INSERT OR REPLACE INTO state VALUES ('copy', 'yes')")
         count = count_messages(new)
-    _sync(copy)
+    flush_to_disk(copy)
     return count
 
 
@@ -104,13 +105,4 @@ def _drop_logs(path: Path) -> None:
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for suffix in ("-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Write a file's bytes, or a folder's names, to the disk."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    flush_to_disk(path.parent)

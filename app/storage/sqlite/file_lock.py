@@ -104,6 +104,8 @@ class FileLock:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.lock_file = self._lock(Path(f"{path}.lock"))
+            if create:
+                self._check_lost()
             if create or path.exists():
                 self._lock(path)
             self.check()
@@ -119,6 +121,18 @@ class FileLock:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._identities[path] = _identity(os.fstat(file))
         return file
+
+    def _check_lost(self) -> None:
+        """Raises StoreUnusable if the file is empty, and another beside it shows that it was not. SQLite would remove
+        the -wal, which has the newest messages, or all. A file that is missing was removed on purpose."""
+        wal, exists = Path(f"{self.path}-wal"), self.path.exists()
+        if exists and self.path.stat().st_size:
+            return
+        if wal.exists() and wal.stat().st_size:
+            raise StoreUnusable(_lost(self.path, wal))
+        if exists and os.fstat(self.lock_file).st_size:
+            raise StoreUnusable(_lost(self.path, Path(f"{self.path}.lock")))
+        os.ftruncate(self.lock_file, 0)  # a start that ends before it has written the file can be repeated
 
     def watch(self) -> None:
         """From now on, check() checks the -wal and -shm files too."""
@@ -141,6 +155,13 @@ class FileLock:
         for file in self._files:
             os.close(file)
         self._files.clear()
+
+
+def _lost(path: Path, witness: Path) -> str:
+    return (
+        f"{path} is empty or missing, but {witness} shows that there was a log: restore a backup with "
+        f"`plainmq restore`, or move {path}, {path}-wal and {path}.lock away to begin a new log"
+    )
 
 
 def _identity(status: os.stat_result) -> _Identity:
