@@ -242,6 +242,27 @@ async def test_jobs_are_listed_without_what_they_say_to_who_may_not_read(
     assert job["data"] == "secret"
 
 
+async def test_who_may_view_a_group_sees_its_dead_in_a_topic_outside_its_pattern_without_what_they_say(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    graves, group = f"graves.{topic}", f"/topics/{topic}/groups/g"
+    boss = holding(publish=[topic], consume=[topic], admin=[topic, graves])
+    await http.put(group, headers=boss, json={"max_deliveries": 1, "dead_letter": graves})
+    secret: dict[str, Any] = {"headers": boss | {"X-Plainmq-Title": "secret"}, "content": b"secret"}
+    await http.post(f"/topics/{topic}/messages?event=paid", **secret)
+    (job,) = (await http.post(f"{group}/pull", headers=boss)).json()["messages"]
+    await http.post(f"{group}/nack", headers=boss, json={"ids": [job["id"]], "reason": "no paper"})
+    viewer = holding(view=[topic])
+    state = (await http.get(group, headers=viewer)).json()
+    assert (state["dead"], state["dead_letter"], state["dead_letters"]["kept"]) == (1, graves, 1)
+    listed = await http.get("/jobs", params={"topic": topic, "group": "g", "state": "dead"}, headers=viewer)
+    (letter,) = listed.json()["jobs"]
+    assert (letter["topic"], letter["event"], letter["dead"]["reason"]) == (graves, "paid", "no paper")
+    assert "secret" not in listed.text
+    for path in (f"/topics/{graves}", f"/topics/{graves}/messages", f"/topics/{graves}/messages/{letter['id']}"):
+        assert (await http.get(path, headers=viewer)).status_code == 404
+
+
 async def test_a_line_client_may_list_topics_with_the_right_to_view(door: Guarded) -> None:
     async with lines(door.process) as peer:
         peer.send(f"auth {signed(claims(**(NOTHING | {'view': ['**']})))}", "topics")
