@@ -25,6 +25,16 @@ async def left(group: Group) -> list[str]:
     return data((await group.http.get(f"/topics/{group.topic}/messages")).json()["messages"])
 
 
+async def test_an_option_in_the_body_of_a_purge_is_refused_and_purges_nothing(group: Group) -> None:
+    ids = await group.publish(*"abc")
+    for body in (b'{"before":"%b"}' % ids[1].encode(), b"before=1h", b"x", b"[]"):
+        answer = await group.http.post(f"/topics/{group.topic}/purge", content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+        assert "?before=1h" in answer.json()["detail"]
+    assert await left(group) == ["a", "b", "c"]
+    assert (await group.http.post(f"/topics/{group.topic}/purge", json={})).json() == {"purged": 3}
+
+
 async def test_a_purge_takes_the_messages_and_leaves_settings_and_groups(group: Group) -> None:
     await group.http.put(f"/topics/{group.topic}", json={"max_messages": 7})
     await group.http.put(group.path)
