@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a real server, started as a user starts it, and an HTTP client of it."""
+"""Fixtures of all tests: a real server in a process of its own, and an HTTP client of it."""
 
 import os
 import sys

@@ -18,6 +18,7 @@ import httpx
 
 from app.access.authenticator import AnonymousAccess, Authenticator
 from app.messages.message import Draft, Envelope
+from tests import forked
 
 T = TypeVar("T")
 
@@ -159,13 +160,7 @@ def start_uvicorn_with(**variables: str) -> Iterator[ServerProcess]:
 @contextmanager
 def _child(arguments: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | environment,
-    )
+    process = forked.Popen[str](command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environment)
     try:
         yield process
     finally:

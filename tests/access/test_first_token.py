@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pytest
 from app.access.claims import every_right
 from app.access.startup import FIRST_TOKEN_FILE
 from app.access.tokens import make_token
+from tests import forked
 from tests.access.keys import SECRET, put
 from tests.harness import DEADLINE, ROOT, ServerProcess, at_a_terminal, start_server, start_uvicorn_with
 
@@ -209,7 +209,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
         flags = ["--port", "0", "--tcp-port", "0", *fails(tmp_path, port), "--engine", engine.format(tmp_path)]
         flags += ["--auth", "required", "--data-dir", str(tmp_path / "state")]
         command = [sys.executable, "-m", "app", "serve", *flags]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        ended = forked.run(command, cwd=ROOT, text=True, timeout=DEADLINE)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert [*tmp_path.iterdir()] == []
@@ -221,8 +221,6 @@ def test_a_start_that_fails_since_another_server_has_the_file_makes_no_token(tmp
     with start_server(*engine, tcp_port=0):
         before = {path.name for path in tmp_path.iterdir()}
         command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", "--auth", "required"]
-        ended = subprocess.run(
-            [*command, *engine], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
+        ended = forked.run([*command, *engine], cwd=ROOT, text=True, timeout=DEADLINE)
         assert ended.returncode == 1
         assert {path.name for path in tmp_path.iterdir()} == before

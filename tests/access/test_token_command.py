@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from app.access.grant import Right
 from app.access.jwt_keys import ALGORITHMS, Expected, read_keys
 from app.access.tokens import TokenFile
 from app.client import Client
+from tests import forked
 from tests.access.conftest import guarded
 from tests.access.keys import SECRET, private, private_pem, public_pem, put
 from tests.harness import DEADLINE, ROOT
@@ -22,9 +22,9 @@ from tests.harness import DEADLINE, ROOT
 def run(*arguments: object, **variables: str) -> tuple[int, str, str]:
     """The exit status, what is printed, and what is said on standard error."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAINMQ_")}
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "app", *map(str, arguments)], cwd=ROOT, env=clean | variables, input="x\n",
-        capture_output=True, text=True, timeout=DEADLINE, check=False,
+        text=True, timeout=DEADLINE,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

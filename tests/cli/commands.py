@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import httpx
 
+from tests import forked
 from tests.harness import DEADLINE, ROOT, ServerProcess
 
 PROGRAM = [sys.executable, "-m", "app"]
@@ -23,10 +24,7 @@ def run(
     *arguments: str | bytes, stdin: bytes | None = None, url: str | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command to its end."""
-    return subprocess.run(
-        [*PROGRAM, *arguments], input=b"" if stdin is None else stdin, capture_output=True, timeout=DEADLINE, cwd=ROOT,
-        env=environment(url), check=False,
-    )  # fmt: skip
+    return forked.run([*PROGRAM, *arguments], input=stdin or b"", timeout=DEADLINE, cwd=ROOT, env=environment(url))
 
 
 _OF_A_TERMINAL = ("COLUMNS", "LINES")  # a worker of pytest-xdist sets them, and they come before a terminal's own size
@@ -79,7 +77,7 @@ class Running:
 @contextmanager
 def running(*arguments: str, url: str, **popen: Any) -> Iterator[Running]:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
-    command = Running(subprocess.Popen([*PROGRAM, *arguments], cwd=ROOT, env=environment(url), bufsize=0, **pipes))
+    command = Running(forked.Popen[bytes]([*PROGRAM, *arguments], cwd=ROOT, env=environment(url), bufsize=0, **pipes))
     try:
         yield command
     finally:
@@ -113,7 +111,7 @@ def seen_on_a_terminal(*arguments: str, url: str, env: dict[str, str] | None = N
     """All that the command shows to a person, on both streams."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
-    process = subprocess.Popen(
+    process = forked.Popen[bytes](
         [*PROGRAM, *arguments], cwd=ROOT, env=environment(url) | (env or {}), stdin=subprocess.DEVNULL, stdout=theirs,
         stderr=theirs,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.harness import DEADLINE, ROOT, free_port
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.upper().startswith("PLAINMQ_")}
@@ -63,9 +63,9 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
 
 def refused(command: list[str], here: Path, **variables: str) -> str:
     """The sentence of a start that fails as it should."""
-    ended = subprocess.run(
-        [sys.executable, "-m", *command], cwd=here, capture_output=True, text=True, timeout=DEADLINE, check=False,
-        env=CLEAN | {"PYTHONPATH": str(ROOT), "HOME": str(here / "home")} | variables, stdin=subprocess.DEVNULL,
+    ended = forked.run(
+        [sys.executable, "-m", *command], cwd=here, text=True, timeout=DEADLINE,
+        env=CLEAN | {"PYTHONPATH": str(ROOT), "HOME": str(here / "home")} | variables,
     )  # fmt: skip
     assert ended.returncode in {1, 3}, ended
     assert "Traceback" not in ended.stderr

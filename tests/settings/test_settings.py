@@ -12,6 +12,7 @@ import pytest
 from app.settings import CLIENT_VARIABLES, OPTIONS, SettingInvalid, Settings, flag, load, named, variable
 from app.settings.size_rules import MAX_EXPANSION, MESSAGE_OVERHEAD
 from app.settings.values import Range
+from tests import forked
 from tests.harness import DEADLINE, ROOT, start_server
 
 NONSENSE = [
@@ -34,10 +35,10 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.upper().s
 
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments], cwd=folder, capture_output=True, timeout=DEADLINE, check=False,
+    return forked.run(
+        [sys.executable, "-m", "app", *arguments], cwd=folder, timeout=DEADLINE,
         env=CLEAN | {"PYTHONPATH": str(ROOT), "HOME": str(folder)} | variables, encoding="utf-8",
-        errors="replace", stdin=subprocess.DEVNULL,
+        errors="replace",
     )  # fmt: skip
 
 

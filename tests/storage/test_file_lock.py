@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from app.client import Client, Unavailable
+from tests import forked
 from tests.cli.commands import run
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
@@ -25,11 +26,8 @@ Name = Callable[[Path, Path], str]
 def refusal(engine: str, *, cwd: Path = ROOT, status: int = 1) -> str:
     """What `plainmq serve` says before it gives up."""
     command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", "--engine", engine]
-    ended = subprocess.run(
-        command, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=DEADLINE,
-        check=False,
-    )  # fmt: skip
-    said = ended.stderr.decode(errors="replace")
+    ended = forked.run(command, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=DEADLINE)
+    said: str = ended.stderr.decode(errors="replace")
     assert (ended.returncode, ended.stdout) == (status, b""), said
     assert "Traceback" not in said
     return said.splitlines()[-1]

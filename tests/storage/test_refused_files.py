@@ -3,7 +3,6 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forked
 from tests.harness import DEADLINE, ROOT, ServerProcess, start_server
 
 Spoil = Callable[[Path], None]
@@ -41,11 +41,12 @@ def path(tmp_path: Path, sound: bytes) -> Path:
 def refusal(path: Path) -> str:
     """What `plainmq serve` says about the file before it gives up."""
     command = [sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0", "--engine", f"sqlite:{path}"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    ended = forked.run(command, cwd=ROOT, text=True, timeout=DEADLINE)
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
-    begun, *told = ended.stderr.splitlines()
+    said: str = ended.stderr
+    begun, *told = said.splitlines()
     assert " info starting " in begun
     assert len(told) == 1, ended.stderr
     assert str(path) in told[0]
