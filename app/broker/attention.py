@@ -72,7 +72,7 @@ _WORDS: Final = {  # the noun that is counted, and what is wrong
     TroubleKind.DEAD_WAITING: ("dead message", " without space in {}"),
     TroubleKind.DEAD: ("dead message", ""),
     TroubleKind.PAUSED: ("message", " ready and paused"),
-    TroubleKind.NO_WORKERS: ("message", " ready and no worker"),
+    TroubleKind.NO_WORKERS: ("message", " ready and no consumer"),
 }
 
 

@@ -60,7 +60,7 @@ def test_what_needs_attention_is_said_with_a_command_that_shows_more(server: Ser
     assert dead == """1 dead message in g of it's: """ + (
         """plainmq peek 'it'"'"'s' g --state dead, then plainmq redrive 'it'"'"'s' g --all"""
     )
-    assert idle.startswith("1 message ready and no worker in g of it's: plainmq group ")
+    assert idle.startswith("1 message ready and no consumer in g of it's: plainmq group ")
     httpx.post(f"{server.url}/topics/it's/groups/g/pause").raise_for_status()
     record = json.loads(run("status", "--json", url=server.url).stdout)
     assert [(item["code"], item["topic"], item["group"]) for item in record["attention"]] == [

@@ -15,7 +15,7 @@ from tests.clients.conftest import ARGUMENTS
 from tests.harness import DEADLINE, ROOT, http_client, start_server
 
 PICTURES: Final = {
-    "console-overview": ("", "Published"),
+    "console-overview": ("", "3 dead messages"),
     "console-topic": ("topic/orders.eu", "order"),
     "console-group": ("group/orders.eu/billing?state=dead", "no such account"),
 }

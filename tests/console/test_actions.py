@@ -97,8 +97,8 @@ async def test_a_dead_message_is_found_understood_and_put_back(
     leases = await fill(http, "orders", "one", "two", group="g")
     await http.post("/topics/orders/groups/g/nack", json={"ids": leases, "reason": "no such account"})
     async with console(server.url) as page:
-        await page.open("groups?filter=orders")
-        await page.click("2", "link")
+        await page.open()
+        await page.page.get_by_role("link", name="2 dead messages in g of orders").click()
         await page.see("no such account")
         await page.page.get_by_role("checkbox").nth(0).check()
         await page.click("Redrive 1 chosen …")
@@ -312,3 +312,22 @@ async def test_a_body_is_folded_and_opened_by_the_keyboard(
         await log.locator("summary").focus()
         await page.page.keyboard.press("Enter")
         await log.get_by_text("the end").wait_for()
+
+
+async def test_all_messages_of_a_scheduled_batch_are_shown(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    lines = "\n".join(f'"number {number:03}"' for number in range(150))
+    batch = {"Content-Type": "application/x-ndjson"}
+    (await http.post("/topics/batch/messages?delay=1h", content=lines, headers=batch)).raise_for_status()
+    async with console(server.url) as page:
+        await page.open("scheduled?match=batch")
+        await page.see("number 000")
+        await page.see("1 of 150: show more")
+        more = page.page.get_by_role("button", name="Show more messages")
+        await more.click()
+        await page.see("100 of 150: show more")
+        await more.click()
+        await page.see("number 149")
+        assert await page.page.locator(".batch li").count() == 150
+        assert await more.count() == 0

@@ -77,13 +77,13 @@ async def test_groups_that_need_attention_are_named_the_most_urgent_first(http: 
     await http.put(path, json={"max_deliveries": 1})
     for body in ("one", "two", "three"):
         await http.post(f"/topics/{topic}/messages", content=body)
-    ready = ("no_workers", "3 messages ready and no worker in g of stats.care")
+    ready = ("no_workers", "3 messages ready and no consumer in g of stats.care")
     assert await needs(http, topic) == [ready]
     (job,) = (await http.post(f"{path}/pull", params={"max": 1})).json()["messages"]
     assert await needs(http, topic) == []  # somebody has a lease
     await http.post(f"{path}/nack", json={"ids": [job["lease"]]})
     dead = ("dead", "1 dead message in g of stats.care")
-    ready = ("no_workers", "2 messages ready and no worker in g of stats.care")
+    ready = ("no_workers", "2 messages ready and no consumer in g of stats.care")
     assert await needs(http, topic) == [dead, ready]
     await http.post(f"{path}/pause")
     assert await needs(http, topic) == [dead, ("paused", "2 messages ready and paused in g of stats.care")]

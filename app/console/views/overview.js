@@ -62,7 +62,7 @@ export class Overview extends Screen {
     if (!stats) return this.narrow()
     const { now, server } = stats
     if (stats.state === 'refused') return html`<h1>Overview</h1>${problemNote(stats.problem, () => location.reload())}`
-    if (!now) return html`<h1>Overview</h1><p aria-busy="true">Waiting for the first figures …</p>`
+    if (!now) return html`<h1>Overview</h1>${this.attention()}<p aria-busy="true">Waiting for the first figures …</p>`
     this.touring ||= now.topics === 0 && Tour.fits(this.app.session)
     return html`<h1>Overview</h1>
       ${this.touring ? this.tour.view() : nothing}
