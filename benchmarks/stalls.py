@@ -116,6 +116,53 @@ def _settle_1000(action: str, group: str) -> Row:
     )  # fmt: skip
 
 
+def _seek(group: str, to: str) -> Action:
+    return lambda client: client.call("POST", f"/topics/{BIG}/groups/{group}/seek", {"to": to})
+
+
+def _skip_1000(client: StallClient) -> None:
+    page = msgspec.json.decode(client.call("GET", f"/topics/{BIG}/messages?since=earliest&limit=1000"))
+    ids = [message["id"] for message in page["messages"]]
+    client.call("POST", f"/topics/{BIG}/groups/sought/skip", {"ids": ids})
+
+
+def _jobs_deep(client: StallClient) -> None:
+    middle = msgspec.json.decode(
+        client.call("GET", f"/topics/{BIG}/messages?since=last:{client.messages // 2}&limit=1")
+    )
+    after = middle["messages"][0]["id"]
+    client.call("GET", f"/jobs?topic={BIG}&group=sought&state=ready&after={after}&limit=1000")
+
+
+def _bury_9000(client: StallClient) -> None:
+    client.call("PUT", "/topics/died.dead", {"max_messages": 100_000})
+    _group("g", {"max_deliveries": 1}, "died")(client)
+    _batch(100_000, 9_000, "died")(client)
+    for _ in range(9):
+        client.settle("nack", client.pull("died", "g", 10), "g", "died")
+
+
+def _schedule_all(client: StallClient) -> None:
+    """As many delayed messages as there are messages."""
+    request = b"POST /topics/scheduled/messages?delay=1h HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+    with connect(client.server.port) as sock:
+        for _ in range(client.messages // 50):
+            sock.sendall(request * 50)
+            answers = b""
+            while answers.count(b'"scheduled":') < 50:
+                answers += receive_some(sock)
+
+
+def _copy_one(client: StallClient) -> None:
+    page = msgspec.json.decode(client.call("GET", f"/topics/{BIG}/messages?since=last:1"))
+    client.call("POST", f"/topics/{BIG}/messages/{page['messages'][0]['id']}/copy?to=copies")
+
+
+def _in_each_topic(client: StallClient) -> None:
+    for number in range(client.topics):
+        _group("g", topic=f"t.{number}")(client)
+
+
 def _nack_20000(client: StallClient) -> None:
     ids = client.pull(BIG, "held", 200)
     for first in range(0, len(ids), 1_000):
@@ -185,6 +232,20 @@ ROWS: Final = (
     Row("state of a group with 20,000 unacked", _get(f"/topics/{BIG}/groups/held")),
     Row("delete a group with 20,000 unacked", _delete_group("held"), rounds=1, after=0.5),
     Row("publish with 12 groups", lambda client: client.call("POST", f"/topics/{BIG}/messages", b"x", "text/plain")),
+    # What operators do
+    Row("redrive all of 9,000", lambda client: client.call("POST", "/topics/died/groups/g/redrive", {"all": True}),
+        _bury_9000, rounds=1, after=0.5),
+    Row("seek a group to latest", _seek("sought", "latest"), _group("sought"), rounds=1, after=0.5),
+    Row("seek a group to earliest", _seek("sought", "earliest"), rounds=1, after=0.5),
+    Row("skip 1,000 ids", _skip_1000, rounds=1, after=0.5),
+    Row("jobs, 1,000 in the middle of a group", _jobs_deep),
+    Row("copy a message", _copy_one),
+    Row("list of scheduled messages", _get("/scheduled?limit=1000"), _schedule_all, rounds=1),
+    Row("list of groups, one in each topic", _get("/groups?limit=1000"), _in_each_topic, rounds=1),
+    Row("list of groups, a pattern without a match", _get("/groups?match=nope.**")),
+    Row("list of subscribers", _get("/subscribers?limit=1000")),
+    Row("purge a topic", lambda client: client.call("POST", "/topics/purged/purge"),
+        lambda client: client.fill_one("purged"), rounds=1, after=1.0),
     # Writing
     Row("batch of 16 MB in 10,000 lines", _batch(16 << 20)),
     Row("batch of 10,000 lines of 9 bytes", _batch(100_000)),
