@@ -71,7 +71,7 @@ TABLE = """
     version           →
 """
 
-DOORS = ("web/", "tcp/")
+ENDPOINTS = ("web/", "tcp/")
 READS_ENVIRONMENT = "settings/sources"
 PRINTS = "cli/terminal"
 CHOOSES_ENGINE = "server/build"
@@ -258,11 +258,11 @@ def test_only_the_server_chooses_an_engine() -> None:
     assert {found.importer for found in concrete} == {CHOOSES_ENGINE}, "; ".join(map(str, concrete))
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_door_knows_neither_the_other_door_nor_an_engine(door: str) -> None:
-    others = (*(other for other in DOORS if other != door), "storage/")
-    inside = [found for found in PACKAGE.imports() if found.importer.startswith(door)]
-    assert inside, f"{door} imports nothing at all"
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_endpoint_imports_neither_the_other_endpoint_nor_an_engine(endpoint: str) -> None:
+    others = (*(other for other in ENDPOINTS if other != endpoint), "storage/")
+    inside = [found for found in PACKAGE.imports() if found.importer.startswith(endpoint)]
+    assert inside, f"{endpoint} imports nothing at all"
     strangers = [str(found) for found in inside if found.imported.startswith(others)]
     assert not strangers, "; ".join(strangers)
 

@@ -36,7 +36,7 @@ async def publisher(http: httpx.AsyncClient, confirmed: list[int]) -> None:
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
-async def test_sigterm_with_publishers_and_a_thousand_readers_of_which_ten_are_stalled(
+async def test_sigterm_with_publishers_and_a_thousand_subscribers_of_which_ten_are_stalled(
     engine: str, tmp_path: Path
 ) -> None:
     store = "memory" if engine == "memory" else f"sqlite:{tmp_path}/log.db"

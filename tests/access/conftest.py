@@ -47,6 +47,6 @@ def guarded(folder: Path, kind: str) -> Iterator[Guarded]:
 
 
 @pytest.fixture(scope="module", params=["own protocol", "plain ASGI"])
-def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def protected(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with guarded(tmp_path_factory.mktemp("guarded"), request.param) as server:
         yield server

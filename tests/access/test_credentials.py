@@ -56,7 +56,7 @@ ELSEWHERE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("hosts", [{}, {"host": "localhost"}, {"host": "127.0.0.2"}, {"tcp_host": "::1"}])
-def test_who_is_on_this_machine_needs_no_token_when_there_is_none(tmp_path: Path, hosts: dict[str, Any]) -> None:
+def test_local_clients_need_no_token_when_there_is_none(tmp_path: Path, hosts: dict[str, Any]) -> None:
     start = Start(tmp_path, **hosts)
     assert start.authenticator.open
     assert (start.said, start.path.exists()) == ([], False)
@@ -86,7 +86,7 @@ def test_a_token_is_needed_once_there_is_one_also_on_this_machine(tmp_path: Path
 
 
 @pytest.mark.parametrize("hosts", [{}, *ELSEWHERE])
-def test_nobody_is_asked_when_that_is_written_out_and_each_start_warns(tmp_path: Path, hosts: dict[str, Any]) -> None:
+def test_authentication_is_off_only_when_set_so_and_each_start_warns(tmp_path: Path, hosts: dict[str, Any]) -> None:
     make_token(tmp_path / "state" / "tokens", "somebody", Rights(publish=["a"]))
     start = Start(tmp_path, auth="none", **hosts)
     assert start.authenticator.open
@@ -112,7 +112,7 @@ def test_where_tokens_are_kept() -> None:
     assert token_path(Settings()) == Path.home() / ".local/state/plainmq/tokens"
 
 
-def test_under_another_server_only_those_who_come_to_loopback_are_let_in_without_a_token(tmp_path: Path) -> None:
+def test_under_another_server_only_clients_of_loopback_addresses_need_no_token(tmp_path: Path) -> None:
     authenticator = Start(tmp_path, BindScope.UNKNOWN).authenticator
     assert not authenticator.open
     hosts = ("127.0.0.1", "::1", "192.0.2.1", "0.0.0.0", "", None)
@@ -233,7 +233,7 @@ def test_a_line_that_was_left_without_an_end_stays_one(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 2
 
 
-def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
+def test_failures_are_reported_with_their_address(tmp_path: Path) -> None:
     told: list[str] = []
 
     class LoginThrottle:
@@ -258,7 +258,7 @@ def test_failures_are_told_with_their_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA", "Ed25519"])
-def test_a_server_has_the_public_key_and_who_signs_the_private_one(tmp_path: Path, kind: str) -> None:
+def test_the_server_has_the_public_key_and_the_issuer_the_private_one(tmp_path: Path, kind: str) -> None:
     public = put(tmp_path / "public", public_pem(kind))
     secret = put(tmp_path / "private", private_pem(private(kind)))
     token = sign(read_key(f"{kind}:{secret}", private=True), "a", Rights(publish=["a"]), 2_000.0, Expected())

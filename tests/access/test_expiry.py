@@ -25,10 +25,10 @@ _LISTENS = r'plainmq_subscribers\{kind="%s"\}'
 LONG = 4.0  # seconds: a busy machine has let everybody in by then
 
 
-async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, topic: str) -> None:
+async def test_streams_and_long_polls_end_when_the_token_expires(protected: Guarded, topic: str) -> None:
     token = signed(claims(exp=time.time() + LONG - LEEWAY))
     headers = {"Authorization": f"Bearer {token}"}
-    async with http_client(door.process.url, headers=headers) as http:
+    async with http_client(protected.process.url, headers=headers) as http:
         first = (await http.post(f"/topics/{topic}/messages", content=b"x")).json()["id"]
         for name in (topic, f"{topic}.other"):
             await http.put(f"/topics/{name}/groups/g")
@@ -38,31 +38,31 @@ async def test_streams_and_long_polls_end_when_the_token_expires(door: Guarded, 
             http.post(f"/topics/{topic}.other/groups/g/pull?wait=60s"),
         )
         streams = asyncio.gather(
-            _last(door, f"/topics/{topic}/stream", headers),
-            _last(door, f"/topics/{topic}/stream?timeout=1h", headers),
-            _last(door, f"/topics/{topic}/groups/g/stream", headers),
-            _last(door, f"/stream?topic=a&topic=b&ticket={ticket}", {}),
-            _last(door, f"/topics/{topic}/stream", {"Cookie": f"plainmq={token}"}),
+            _last(protected, f"/topics/{topic}/stream", headers),
+            _last(protected, f"/topics/{topic}/stream?timeout=1h", headers),
+            _last(protected, f"/topics/{topic}/groups/g/stream", headers),
+            _last(protected, f"/stream?topic=a&topic=b&ticket={ticket}", {}),
+            _last(protected, f"/topics/{topic}/stream", {"Cookie": f"plainmq={token}"}),
         )
         assert [(answer.status_code, answer.json()["messages"]) for answer in await polls] == [(200, [])] * 2
         assert set(await streams) == {"expired"}
         assert (await http.get(f"/topics/{topic}")).status_code == 401
 
 
-async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(door: Guarded, topic: str) -> None:
+async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(protected: Guarded, topic: str) -> None:
     every = ["**"]
-    gone = door.token(f"gone.{topic}", publish=every, subscribe=every, consume=every, admin=every)
-    stays = door.token(f"stays.{topic}", subscribe=every)
+    gone = protected.token(f"gone.{topic}", publish=every, subscribe=every, consume=every, admin=every)
+    stays = protected.token(f"stays.{topic}", subscribe=every)
     headers = {"Authorization": f"Bearer {gone}"}
     async with (
-        http_client(door.process.url, headers=headers) as http,
+        http_client(protected.process.url, headers=headers) as http,
         AsyncExitStack() as stack,
     ):
         await http.put(f"/topics/{topic}/groups/g")
         ticket = (await http.post("/tickets")).json()["ticket"]
 
         async def opened(path: str, headers: dict[str, str]) -> Stream:
-            return await stack.enter_async_context(stream(door.process, path, **headers))
+            return await stack.enter_async_context(stream(protected.process, path, **headers))
 
         other = await opened(f"/topics/{topic}/stream", {"Authorization": f"Bearer {stays}"})
         streams = [
@@ -79,20 +79,20 @@ async def test_what_goes_on_ends_when_the_token_is_taken_out_and_others_stay(doo
         async with asyncio.timeout(DEADLINE):
             while await metric(http, _LISTENS % "read") != 1 or await metric(http, _LISTENS % "worker") != 2:
                 pass
-        lines = door.tokens.read_bytes().splitlines(keepends=True)
-        put(door.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))
+        lines = protected.tokens.read_bytes().splitlines(keepends=True)
+        put(protected.tokens, b"".join(line for line in lines if f'"gone.{topic}"'.encode() not in line))
         assert {await _last_of(events) for events in streams} == {"revoked"}
         assert {(await poll).status_code for poll in polls} == {401}
-        good = {"Authorization": f"Bearer {door.good}"}
+        good = {"Authorization": f"Bearer {protected.good}"}
         assert (await http.post(f"/topics/{topic}/messages", content=b"x", headers=good)).status_code == 201
         while (event := await other.next()) and event.data != "x":
             assert event.type != "bye"
         assert event is not None
 
 
-async def _last(door: Guarded, path: str, headers: dict[str, str]) -> str:
+async def _last(protected: Guarded, path: str, headers: dict[str, str]) -> str:
     """The reason in the last event of the stream."""
-    async with stream(door.process, path, **headers) as events:
+    async with stream(protected.process, path, **headers) as events:
         return await _last_of(events)
 
 
@@ -176,14 +176,14 @@ async def _after(peer: Peer, *lines: str) -> bytes:
     return await peer.rest()
 
 
-async def test_who_shows_no_token_in_time_is_closed(watched: AccessLogMiddleware) -> None:
+async def test_a_connection_without_a_token_in_time_is_closed(watched: AccessLogMiddleware) -> None:
     async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as program:
         program.send('{"command":"ping"}', '{"command":"auth","token":"wrong"}')
         assert await silent.rest() == b"BYE unauthorised\r\n"
         assert (await program.rest()).endswith(b'"the token is not one of this server\'s"}\r\n')
 
 
-async def test_who_shows_a_token_that_does_not_expire_stays(watched: AccessLogMiddleware) -> None:
+async def test_a_connection_with_a_token_that_does_not_expire_stays_open(watched: AccessLogMiddleware) -> None:
     token = watched.token("long", None)
     async with watched.serving(SOON) as port, port.connect() as silent, port.connect() as peer:
         assert await peer.ask(f"auth {token}") == b"OK you are long\r\n"
@@ -233,14 +233,14 @@ async def test_a_connection_ends_when_its_token_is_taken_out_and_others_stay(wat
         assert port.broker.subscribers()["line"] == 0
 
 
-async def test_where_nobody_is_asked_any_token_will_do() -> None:
+async def test_without_authentication_any_token_will_do() -> None:
     async with serving() as port, port.connect() as peer:
         assert await peer.ask("auth nonsense") == b"OK you are anybody\r\n"
         assert (await peer.ask("pub a x")).startswith(b"OK ")
 
 
 @pytest.mark.parametrize("line", [b"pub a %b", b"{'command':'send', 'topic':'a', 'msg':'%b'}", b'{"command":"%b"}'])
-async def test_a_long_line_of_who_has_shown_no_token_is_not_even_read(
+async def test_a_long_line_of_a_client_without_a_token_is_not_even_read(
     watched: AccessLogMiddleware, line: bytes
 ) -> None:
     watched.token("somebody", None)

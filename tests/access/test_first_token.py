@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("flags", [(), JSON])
-def test_where_nobody_looks_a_first_token_is_in_a_file_of_its_owner_and_in_no_record(
+def test_without_a_terminal_a_first_token_is_in_a_private_file_and_in_no_record(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "state"
@@ -192,7 +192,7 @@ def taken() -> Iterator[int]:
 
 
 FAILS: dict[str, Callable[[Path, int], list[str]]] = {
-    "the address of the HTTP door": lambda _, port: ["--port", str(port)],
+    "the address of the HTTP port": lambda _, port: ["--port", str(port)],
     "the address of the line port": lambda _, port: ["--tcp-port", str(port)],
     "a certificate": lambda folder, _: ["--tls-cert", str(folder / "none.pem")],
     "a key of JSON Web Tokens": lambda folder, _: ["--jwt-keys", f"RS256:{folder / 'none.pem'}"],

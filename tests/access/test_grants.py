@@ -99,19 +99,19 @@ def test_every_topic_of_a_selection_must_be_allowed() -> None:
         (Right.CONSUME, NotFound),
     ],
 )
-def test_who_may_not_read_is_told_that_there_is_nothing(right: Right, error: type[Exception]) -> None:
+def test_a_client_without_the_right_to_read_gets_not_found(right: Right, error: type[Exception]) -> None:
     with pytest.raises(error):
         authorise(grant(), right, "a")
 
 
 @pytest.mark.parametrize("right", Right)
-def test_nobody_may_do_anything_and_is_asked_for_a_token(right: Right) -> None:
+def test_an_anonymous_client_may_do_nothing_and_is_asked_for_a_token(right: Right) -> None:
     with pytest.raises(Unauthorised):
         authorise(UNAUTHENTICATED, right, "a")
 
 
 @pytest.mark.parametrize("right", Right)
-def test_where_nobody_is_asked_anybody_may_do_everything(right: Right) -> None:
+def test_without_authentication_every_client_may_do_everything(right: Right) -> None:
     authorise(ANONYMOUS, right, TopicFilter(["a", "b.*", "**"]))
 
 

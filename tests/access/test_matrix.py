@@ -1,4 +1,4 @@
-"""matrix.md is what happens: every door, and every kind of token, shown in every way."""
+"""matrix.md is what happens: every route, and every kind of token, shown in every way."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ from tests.line_client import lines
 MATRIX: Final = (Path(__file__).parent / "matrix.md").read_text()
 Row = dict[str, str]
 
-# Tokens that no door may take
+# Tokens that no route may take
 
 
 def _encoded(data: bytes) -> str:
@@ -159,22 +159,22 @@ def rows(first: str) -> dict[str, Row]:
     return {cells[0]: dict(zip(titles[1:], cells[1:], strict=True)) for cells in lines_}
 
 
-DOORS = rows("door")
+ROUTE_ROWS = rows("door")
 LINES = rows("line")
 
 
-def name_of(door: ProtectedRoute) -> str:
-    (method,) = (door.methods or set()) - {"HEAD"}
-    return f"`{method} {door.path.replace(':path', '')}`"
+def name_of(route: ProtectedRoute) -> str:
+    (method,) = (route.methods or set()) - {"HEAD"}
+    return f"`{method} {route.path.replace(':path', '')}`"
 
 
-def rights_of(door: ProtectedRoute) -> tuple[Right, ...]:
-    return door.required.rights if isinstance(door.required, RequiredRight | RightOnFound) else ()
+def rights_of(route: ProtectedRoute) -> tuple[Right, ...]:
+    return route.required.rights if isinstance(route.required, RequiredRight | RightOnFound) else ()
 
 
-def test_every_route_is_a_door_with_a_row_and_every_row_has_a_door() -> None:
+def test_every_route_has_a_row_and_every_row_has_a_route() -> None:
     assert all(isinstance(route, ProtectedRoute) for route in ROUTES)
-    assert {name_of(route) for route in ROUTES} == set(DOORS)
+    assert {name_of(route) for route in ROUTES} == set(ROUTE_ROWS)
 
 
 def _commands() -> Iterator[str]:
@@ -206,7 +206,7 @@ def test_every_command_has_what_it_needs() -> None:
 
 
 class Place:
-    """A topic of one message, which a group works on: each door has something to do there."""
+    """A topic of one message, which a group works on: each route has something to do there."""
 
     def __init__(self, http: httpx.Client) -> None:
         self.topic = f"m.{uuid4().hex}"
@@ -229,9 +229,9 @@ class Place:
         listed = self.http.get("/tokens", params={"after": self.token[:-1], "limit": 1}).json()["tokens"]
         return self.has_token == (self.token in [token["name"] for token in listed])
 
-    def request(self, door: ProtectedRoute) -> dict[str, Any]:
-        (method,) = (door.methods or set()) - {"HEAD"}
-        path = door.path.replace(":path", "").format(
+    def request(self, route: ProtectedRoute) -> dict[str, Any]:
+        (method,) = (route.methods or set()) - {"HEAD"}
+        path = route.path.replace(":path", "").format(
             topic=self.topic, id=self.id, group="g", file="main.js", name=self.token
         )
         params = {"timeout": "1ms"} if path.endswith("stream") else {}
@@ -251,31 +251,31 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def known(door: Guarded) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {door.good}"}
-    with httpx.Client(base_url=door.process.url, headers=headers, timeout=DEADLINE) as http:
+def known(protected: Guarded) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {protected.good}"}
+    with httpx.Client(base_url=protected.process.url, headers=headers, timeout=DEADLINE) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
-def stranger(door: Guarded) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=door.process.url, timeout=DEADLINE) as http:
+def stranger(protected: Guarded) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=protected.process.url, timeout=DEADLINE) as http:
         yield http
 
 
 class Visit:
-    """One door, and what it answers."""
+    """One route, and what it answers."""
 
-    def __init__(self, door: ProtectedRoute, known: httpx.Client, stranger: httpx.Client) -> None:
-        self.known, self.stranger, self.door = known, stranger, door
-        self.row = DOORS[name_of(door)]
+    def __init__(self, route: ProtectedRoute, known: httpx.Client, stranger: httpx.Client) -> None:
+        self.known, self.stranger, self.route = known, stranger, route
+        self.row = ROUTE_ROWS[name_of(route)]
         self.place = Place(known)
 
     def expect(self, column: str, shown: str = "", headers: Any = (), **params: str) -> None:
         """`shown`: the token behind Bearer."""
         expected = int(self.row[column])
         place = Place(self.known) if expected < 300 else self.place
-        request = place.request(self.door)
+        request = place.request(self.route)
         request["params"] = {**request["params"], **params}
         request["headers"] = [*headers, *([("Authorization", f"Bearer {shown}")] if shown else [])]
         answer = self.stranger.request(**request)
@@ -297,28 +297,28 @@ class Visit:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-def test_a_door_lets_in_whom_it_should(
-    route: ProtectedRoute, door: Guarded, known: httpx.Client, stranger: httpx.Client
+def test_a_route_admits_the_tokens_of_its_row(
+    route: ProtectedRoute, protected: Guarded, known: httpx.Client, stranger: httpx.Client
 ) -> None:
     visit = Visit(route, known, stranger)
     visit.expect("none")
-    for token in made(BAD, door):
+    for token in made(BAD, protected):
         visit.expect("bad", token)
     for shown in BAD_HEADERS.values():
-        visit.expect("bad", headers=[("Authorization", value) for value in shown(door)])
+        visit.expect("bad", headers=[("Authorization", value) for value in shown(protected)])
     visit.expect("other right", without(rights_of(route)))
     visit.expect("other topic", elsewhere(rights_of(route)))
     for option in ("token", "access_token"):
-        visit.expect("in the URL", **{option: door.good})
-        visit.expect("in the URL", door.good, **{option: door.good})
-    for token in made(GOOD, door):
+        visit.expect("in the URL", **{option: protected.good})
+        visit.expect("in the URL", protected.good, **{option: protected.good})
+    for token in made(GOOD, protected):
         visit.expect("good", token)
     visit.check_that_nothing_was_done()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-def test_a_door_knows_tickets_and_cookies(
-    route: ProtectedRoute, door: Guarded, known: httpx.Client, stranger: httpx.Client
+def test_a_route_knows_tickets_and_cookies(
+    route: ProtectedRoute, protected: Guarded, known: httpx.Client, stranger: httpx.Client
 ) -> None:
     visit = Visit(route, known, stranger)
     ticket = visit.ticket()
@@ -327,10 +327,10 @@ def test_a_door_knows_tickets_and_cookies(
         visit.expect("spent", ticket=ticket)
     visit.expect("spent", ticket="A" * 43)
     visit.expect("spent", ticket="")
-    visit.expect("spent", ticket=door.good)
-    cookie = ("Cookie", f"plainmq={door.good}")
+    visit.expect("spent", ticket=protected.good)
+    cookie = ("Cookie", f"plainmq={protected.good}")
     visit.expect("cookie", headers=[cookie])
-    visit.expect("cookie", headers=[cookie, ("Origin", door.process.url), ("Sec-Fetch-Site", "same-origin")])
+    visit.expect("cookie", headers=[cookie, ("Origin", protected.process.url), ("Sec-Fetch-Site", "same-origin")])
     for origin in ("https://evil.example", "null"):
         visit.expect("page elsewhere", headers=[cookie, ("Origin", origin)])
     for site in ("same-site", "cross-site"):
@@ -340,8 +340,8 @@ def test_a_door_knows_tickets_and_cookies(
         followed = "sister site" if reads else "page elsewhere"
         visit.expect(followed, headers=[*foreign, ("Sec-Fetch-Mode", "navigate")])
     if visit.row["bad"] == "401":
-        visit.expect("bad", headers=[("Cookie", f"plainmq={BAD['static, expired'](door)}")])
-        visit.expect("bad", headers=[("Cookie", f"__Host-plainmq={door.good}")])
+        visit.expect("bad", headers=[("Cookie", f"plainmq={BAD['static, expired'](protected)}")])
+        visit.expect("bad", headers=[("Cookie", f"__Host-plainmq={protected.good}")])
     visit.check_that_nothing_was_done()
 
 
@@ -434,7 +434,7 @@ COMMANDS = [line for line in LINES if not line.endswith("`auth`")]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-async def test_a_line_is_done_for_whom_it_should(line: str, port: Guarded, owner: httpx.Client) -> None:
+async def test_a_command_admits_the_tokens_of_its_row(line: str, port: Guarded, owner: httpx.Client) -> None:
     dialect, name = line.replace("`", "").split(" ", 1)
     row, auth, rights = LINES[line], AUTH[dialect], _rights(dialect, name)
     untouched = Place(owner)

@@ -89,7 +89,7 @@ NOT_RIGHT: dict[str, Callable[[Server, bytes], object]] = {
 
 
 @pytest.mark.parametrize("spoil", NOT_RIGHT.values(), ids=NOT_RIGHT)
-async def test_of_a_file_that_cannot_be_trusted_who_was_taken_out_is_out_and_who_stands_in_it_stays(
+async def test_in_an_untrusted_file_removed_tokens_are_revoked_and_listed_ones_stay(
     tmp_path: Path, spoil: Callable[[Server, bytes], object]
 ) -> None:
     async with serving(tmp_path) as server:
@@ -266,7 +266,7 @@ def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_on
         assert len(reads) == times
 
 
-def test_a_file_that_is_back_is_read_for_the_next_who_comes(tmp_path: Path) -> None:
+def test_a_restored_file_is_read_for_the_next_client(tmp_path: Path) -> None:
     """Editors take a file away for a moment."""
     watched = AccessLogMiddleware(tmp_path)
     data = watched.path.read_bytes()
@@ -292,7 +292,7 @@ def test_a_file_that_became_unreadable_and_then_went_is_not_taken_for_an_empty_o
     assert not watched.authenticator.tokens_unreadable
 
 
-def test_a_file_that_is_back_and_open_to_others_is_one_that_nobody_could_read(tmp_path: Path) -> None:
+def test_a_restored_file_that_is_open_to_others_counts_as_unreadable(tmp_path: Path) -> None:
     """None of it is known any more, so nothing is taken of it."""
     watched = AccessLogMiddleware(tmp_path)
     data = watched.path.read_bytes()
@@ -337,7 +337,7 @@ def test_a_file_of_no_token_may_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [Path.exists, Path.mkdir], ids=["gone", "no file"])
-def test_a_server_that_asks_nobody_is_ready_whatever_its_file_is(
+def test_a_server_without_authentication_is_ready_whatever_its_file_is(
     tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     watched = AccessLogMiddleware(tmp_path, AnonymousAccess.HERE)
@@ -365,7 +365,7 @@ def test_a_time_of_day_that_is_set_back_hides_no_change(tmp_path: Path) -> None:
     assert not watched.is_good("bob")
 
 
-def test_who_takes_out_the_last_token_does_not_open_the_door(tmp_path: Path) -> None:
+def test_removing_the_last_token_does_not_admit_anonymous_clients(tmp_path: Path) -> None:
     watched = AccessLogMiddleware(tmp_path, AnonymousAccess.LOOPBACK)
     for change in (b"", b"{broken\n"):
         put(watched.path, change)
@@ -443,7 +443,7 @@ async def test_a_good_token_gets_in_whatever_others_at_its_address_have_tried(tm
         await _guess(server, 0)
 
 
-def test_who_is_known_stays_known_when_another_token_is_made(tmp_path: Path) -> None:
+def test_known_tokens_stay_known_when_another_token_is_made(tmp_path: Path) -> None:
     """What a change of the file forgets has to be found out again."""
     watched, token = AccessLogMiddleware(tmp_path), signed(claims(aud=None))
     watched.authenticator.replace_keys(

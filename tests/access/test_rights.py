@@ -23,8 +23,8 @@ NOTHING: dict[str, Any] = {"publish": None, "subscribe": None, "consume": None, 
 
 
 @pytest.fixture
-async def http(door: Guarded) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(door.process.url) as client:
+async def http(protected: Guarded) -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client(protected.process.url) as client:
         yield client
 
 
@@ -49,7 +49,7 @@ async def test_a_group_may_send_its_dead_only_where_its_owner_may_rule(http: htt
     assert (seen.json()["dead_letter"], seen.json()["max_deliveries"]) == (f"{topic}.lost", 10)
 
 
-async def test_who_may_rule_some_topics_may_list_those(http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_client_with_admin_on_some_topics_may_list_those(http: httpx.AsyncClient, topic: str) -> None:
     await publish(http, f"{topic}.a")
     owner = holding(admin=[f"{topic}.**"])
     for match in (f"{topic}.**", f"{topic}.*", f"{topic}.a"):
@@ -93,12 +93,12 @@ async def test_what_may_not_be_read_looks_as_if_it_were_not_there(http: httpx.As
     await http.put(f"/topics/{there}/groups/g", headers=holding(admin=[there]))
     stranger = holding(subscribe=["other"], consume=["other"])
     ids = {"ids": [id]}
-    doors: list[tuple[str, str, Any]] = [
+    routes: list[tuple[str, str, Any]] = [
         ("GET", "", None), ("GET", "/messages", None), ("GET", f"/messages/{id}", None), ("GET", "/stream", None),
         ("GET", "/groups/g", None), ("GET", "/groups/g/stream", None), ("POST", "/groups/g/pull", None),
         ("POST", "/groups/g/ack", ids), ("POST", "/groups/g/nack", ids), ("POST", "/groups/g/extend", ids),
     ]  # fmt: skip
-    for method, below, body in doors:
+    for method, below, body in routes:
         first, second = [
             await http.request(method, f"/topics/{topic}{below}", json=body, headers=stranger)
             for topic in (there, missing)
@@ -112,15 +112,15 @@ async def test_what_may_not_be_read_looks_as_if_it_were_not_there(http: httpx.As
 
 
 @pytest.mark.parametrize("admin", [[], ["{}"], ["{}.dead"], ["{}.*"]])
-async def test_who_may_only_work_makes_no_group(
-    door: Guarded, http: httpx.AsyncClient, topic: str, admin: list[str]
+async def test_the_right_to_consume_alone_creates_no_group(
+    protected: Guarded, http: httpx.AsyncClient, topic: str, admin: list[str]
 ) -> None:
     rights = {"consume": [topic], "admin": [name.format(topic) for name in admin]}
     await publish(http, topic)
     for method, call in (("POST", "pull"), ("GET", "stream?timeout=1ms"), ("HEAD", "stream"), ("GET", "")):
         answer = await http.request(method, f"/topics/{topic}/groups/g/{call}".rstrip("/"), headers=holding(**rights))
         assert answer.status_code == 404
-    async with lines(door.process) as peer:
+    async with lines(protected.process) as peer:
         peer.send(f"auth {signed(claims(**(NOTHING | rights)))}", f"work {topic} g")
         assert [line[:13] for line in await peer.take(2)][1] == b"ERR not_found"
         peer.send(f'{{"command":"subscribe","topic":"{topic}","group":"g"}}')
@@ -129,7 +129,7 @@ async def test_who_may_only_work_makes_no_group(
     assert state.json()["groups"] == []
 
 
-async def test_who_may_admin_both_topics_makes_a_group_by_a_first_pull_and_others_work_in_it(
+async def test_a_client_with_admin_on_both_topics_creates_a_group_by_a_first_pull_and_others_consume_in_it(
     http: httpx.AsyncClient, topic: str
 ) -> None:
     await publish(http, topic)
@@ -188,7 +188,7 @@ async def test_a_site_that_was_named_may_bring_a_token_but_no_cookie(tmp_path: P
         (Expected(issuer="us"), {}, False),
     ],
 )
-def test_whom_a_signed_token_is_for_and_from(
+def test_the_audience_and_the_issuer_of_a_signed_token_are_checked(
     tmp_path: Path, expected: Expected, named: dict[str, Any], good: bool
 ) -> None:
     keys = read_keys(f"HS256:{put(tmp_path / 'secret', SECRET.encode())}", expected)
@@ -204,7 +204,7 @@ def test_whom_a_signed_token_is_for_and_from(
 # The right to view: everything but messages, and nothing is changed
 
 
-async def test_who_may_view_sees_names_state_and_figures_and_no_message(http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_viewer_sees_names_state_and_figures_and_no_message(http: httpx.AsyncClient, topic: str) -> None:
     id = await publish(http, topic)
     await http.put(f"/topics/{topic}/groups/g", headers=holding(admin=[topic, f"{topic}.dead"]))
     viewer = holding(view=[topic])
@@ -227,7 +227,7 @@ async def test_figures_of_the_whole_server_take_the_right_to_view_or_admin_every
 
 
 @pytest.mark.parametrize("right", ["view", "consume", "admin"])
-async def test_jobs_are_listed_without_what_they_say_to_who_may_not_read(
+async def test_jobs_are_listed_without_their_text_for_clients_that_may_not_read(
     http: httpx.AsyncClient, topic: str, right: str
 ) -> None:
     worker = {"Authorization": f"Bearer {signed(claims())}"}
@@ -263,8 +263,8 @@ async def test_who_may_view_a_group_sees_its_dead_in_a_topic_outside_its_pattern
         assert (await http.get(path, headers=viewer)).status_code == 404
 
 
-async def test_a_line_client_may_list_topics_with_the_right_to_view(door: Guarded) -> None:
-    async with lines(door.process) as peer:
+async def test_a_line_client_may_list_topics_with_the_right_to_view(protected: Guarded) -> None:
+    async with lines(protected.process) as peer:
         peer.send(f"auth {signed(claims(**(NOTHING | {'view': ['**']})))}", "topics")
         assert (await peer.take(2))[1].startswith(b"OK")
 
@@ -277,7 +277,7 @@ async def test_a_copy_takes_the_right_to_read_here_and_to_publish_there(http: ht
         assert (await http.post(path, params=query, headers=holding(**rights))).status_code == status
 
 
-async def test_who_may_view_the_jobs_of_a_group_sees_neither_bodies_nor_headers(
+async def test_a_viewer_of_the_jobs_of_a_group_sees_neither_bodies_nor_headers(
     http: httpx.AsyncClient, topic: str
 ) -> None:
     writer = holding(publish=[topic])

@@ -43,78 +43,78 @@ class Waiting:
 
 
 @asynccontextmanager
-async def begun(door: Guarded, token: str, kind: str, topic: str) -> AsyncIterator[Waiting]:
+async def begun(protected: Guarded, token: str, kind: str, topic: str) -> AsyncIterator[Waiting]:
     """The server has read all of it but the last byte."""
     method, path, body, headers = REQUESTS[kind]
     lines = [f"{method} {path.format(topic)} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
     lines += [f"Content-Length: {len(body)}", *headers, "", ""]
-    reader, writer = await asyncio.open_connection(door.process.host, door.process.port)
+    reader, writer = await asyncio.open_connection(protected.process.host, protected.process.port)
     try:
         writer.write("\r\n".join(lines).encode() + body[:-1])
-        async with http_client(door.process.url) as http:
+        async with http_client(protected.process.url) as http:
             await http.get("/livez")
         yield Waiting(reader, writer, body[-1:])
     finally:
         writer.close()
 
 
-async def refused(door: Guarded, token: str, topic: str) -> None:
+async def refused(protected: Guarded, token: str, topic: str) -> None:
     """Return when the server knows that the token has no right to publish."""
     headers = {"Authorization": f"Bearer {token}"}
-    async with http_client(door.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
+    async with http_client(protected.process.url, headers=headers) as http, asyncio.timeout(DEADLINE):
         while (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code not in {401, 403}:
             pass
 
 
-def rewrite(door: Guarded, change: Callable[[bytes], bytes]) -> None:
-    put(door.tokens, b"".join(map(change, door.tokens.read_bytes().splitlines(keepends=True))))
+def rewrite(protected: Guarded, change: Callable[[bytes], bytes]) -> None:
+    put(protected.tokens, b"".join(map(change, protected.tokens.read_bytes().splitlines(keepends=True))))
 
 
-async def stored(door: Guarded, topic: str) -> int:
-    async with http_client(door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+async def stored(protected: Guarded, topic: str) -> int:
+    async with http_client(protected.process.url, headers={"Authorization": f"Bearer {protected.good}"}) as http:
         answer = await http.get(f"/topics/{topic}")
         return int(answer.json()["messages"]) if answer.status_code == 200 else 0
 
 
-async def with_group(door: Guarded, topic: str) -> None:
-    headers = {"Authorization": f"Bearer {door.good}"}
-    async with http_client(door.process.url, headers=headers) as http:
+async def with_group(protected: Guarded, topic: str) -> None:
+    headers = {"Authorization": f"Bearer {protected.good}"}
+    async with http_client(protected.process.url, headers=headers) as http:
         assert (await http.put(f"/topics/{topic}/groups/g")).status_code in {200, 201}
         assert (await http.post(f"/topics/{topic}/messages", content=b"job")).status_code == 201
 
 
-async def test_a_body_that_ends_after_its_token_was_taken_out_is_refused(door: Guarded, topic: str) -> None:
-    await with_group(door, topic)
+async def test_a_body_that_ends_after_its_token_was_taken_out_is_refused(protected: Guarded, topic: str) -> None:
+    await with_group(protected, topic)
     for number, kind in enumerate(REQUESTS):
         name = f"gone.{number}.{topic}"
-        token = door.token(name, publish=EVERY, subscribe=EVERY, consume=EVERY, admin=EVERY)
-        await known(door, token, topic)
-        async with begun(door, token, kind, topic) as waiting:
+        token = protected.token(name, publish=EVERY, subscribe=EVERY, consume=EVERY, admin=EVERY)
+        await known(protected, token, topic)
+        async with begun(protected, token, kind, topic) as waiting:
 
             def take_out(line: bytes, name: str = name) -> bytes:
                 return b"" if f'"{name}"'.encode() in line else line
 
-            rewrite(door, take_out)
-            await refused(door, token, topic)
+            rewrite(protected, take_out)
+            await refused(protected, token, topic)
             assert (await waiting.end(), kind) == ((401, "unauthorised"), kind)
-    assert await stored(door, topic) == 1
-    async with http_client(door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+    assert await stored(protected, topic) == 1
+    async with http_client(protected.process.url, headers={"Authorization": f"Bearer {protected.good}"}) as http:
         assert (await http.get(f"/topics/{topic}/groups/new")).status_code == 404
 
 
-async def known(door: Guarded, token: str, topic: str) -> None:
+async def known(protected: Guarded, token: str, topic: str) -> None:
     """The server knows the token, as it does in a short cut."""
     headers = {"Authorization": f"Bearer {token}"}
-    async with http_client(door.process.url, headers=headers) as http:
+    async with http_client(protected.process.url, headers=headers) as http:
         assert (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201
 
 
-async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(door: Guarded, topic: str) -> None:
+async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(protected: Guarded, topic: str) -> None:
     for number, kind in enumerate(("a publish", KEYED)):
         name = f"less.{number}.{topic}"
-        token = door.token(name, publish=EVERY, subscribe=EVERY)
-        await known(door, token, topic)
-        async with begun(door, token, kind, topic) as waiting:
+        token = protected.token(name, publish=EVERY, subscribe=EVERY)
+        await known(protected, token, topic)
+        async with begun(protected, token, kind, topic) as waiting:
 
             def narrow(line: bytes, name: str = name) -> bytes:
                 record = json.loads(line)
@@ -122,24 +122,24 @@ async def test_a_body_that_ends_after_its_token_lost_the_right_is_refused(door: 
                     record["publish"] = ["elsewhere"]
                 return json.dumps(record).encode() + b"\n"
 
-            rewrite(door, narrow)
-            await refused(door, token, topic)
+            rewrite(protected, narrow)
+            await refused(protected, token, topic)
             assert await waiting.end() == (403, "forbidden")
-    assert await stored(door, topic) == 0
+    assert await stored(protected, topic) == 0
 
 
-async def test_a_body_that_ends_after_its_token_has_expired_is_refused(door: Guarded, topic: str) -> None:
+async def test_a_body_that_ends_after_its_token_has_expired_is_refused(protected: Guarded, topic: str) -> None:
     token = signed(claims(exp=time.time() + GOOD_FOR - LEEWAY))
-    await known(door, token, topic)
-    async with begun(door, token, "a publish", topic) as short, begun(door, token, KEYED, topic) as long:
-        await refused(door, token, topic)
+    await known(protected, token, topic)
+    async with begun(protected, token, "a publish", topic) as short, begun(protected, token, KEYED, topic) as long:
+        await refused(protected, token, topic)
         assert [await waiting.end() for waiting in (short, long)] == [(401, "unauthorised")] * 2
-    assert await stored(door, topic) == 0
+    assert await stored(protected, topic) == 0
 
 
-async def test_a_body_that_ends_while_its_token_is_good_is_taken(door: Guarded, topic: str) -> None:
+async def test_a_body_that_ends_while_its_token_is_good_is_taken(protected: Guarded, topic: str) -> None:
     for kind in ("a publish", KEYED):
-        async with begun(door, door.good, kind, topic) as waiting:
-            rewrite(door, lambda line: line)
+        async with begun(protected, protected.good, kind, topic) as waiting:
+            rewrite(protected, lambda line: line)
             assert await waiting.end() == (201, "")
-    assert await stored(door, topic) == 2
+    assert await stored(protected, topic) == 2

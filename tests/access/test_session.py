@@ -25,7 +25,7 @@ from tests.harness import OPEN
 
 
 class Broker:
-    """What of a broker these doors need."""
+    """What of a broker these endpoints need."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -96,7 +96,7 @@ async def test_the_scheme_may_be_written_in_any_case(tmp_path: Path) -> None:
         assert (await desk.ask("POST", "/tickets", Authorization=f"{scheme} {desk.token}")).status_code == 201
 
 
-async def test_where_nobody_is_asked_no_cookie_is_set_and_any_ticket_will_do(http: httpx.AsyncClient) -> None:
+async def test_without_authentication_no_cookie_is_set_and_any_ticket_will_do(http: httpx.AsyncClient) -> None:
     answer = await http.post("/session", headers={"Authorization": "Bearer nonsense"})
     assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
     assert (await http.post("/tickets")).status_code == 201
@@ -157,7 +157,7 @@ def test_a_publish_goes_the_short_way_no_more_when_its_token_is_taken_out(tmp_pa
     assert not asked.is_short("a", f"Bearer {token}")
 
 
-def test_where_nobody_is_asked_every_plain_publish_goes_the_short_way() -> None:
+def test_without_authentication_every_plain_publish_takes_the_fast_path() -> None:
     for shown in ([], ["Bearer x"], ["Basic x"]):
         assert Asked(OPEN).is_short("a", *shown)
 
@@ -193,7 +193,7 @@ class RecordedSession:
         self.dismissed += 1
 
 
-async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_once(tmp_path: Path) -> None:
+async def test_a_session_that_starts_with_a_token_revoked_meanwhile_ends_at_once(tmp_path: Path) -> None:
     path, now = tmp_path / "tokens", [1_000.0]
     token = make_token(path, "somebody", Rights(publish=["a"]))
     authenticator, session = Authenticator(file=TokenFile(path), clock=lambda: now[0]), RecordedSession()
@@ -207,7 +207,7 @@ async def test_who_enters_with_a_token_that_was_taken_out_meanwhile_is_told_at_o
     assert session.dismissed == 1
 
 
-async def test_new_keys_send_away_who_came_by_a_key_and_nobody_else(tmp_path: Path) -> None:
+async def test_new_keys_end_only_the_sessions_of_signed_tokens(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     token = make_token(path, "somebody", Rights(publish=["a"]))
     keys = JwtKeys([Key("HS256", SECRET.encode())], Expected())

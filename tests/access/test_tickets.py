@@ -67,31 +67,36 @@ async def last_id(events: Stream, placed: bool = True) -> str:
 # From the outside
 
 
-async def test_of_many_who_come_with_one_ticket_one_gets_in(door: Guarded, topic: str) -> None:
-    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, door.good)}"
+async def test_of_many_clients_with_one_ticket_one_gets_in(protected: Guarded, topic: str) -> None:
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(protected.process, protected.good)}"
     async with AsyncExitStack() as stack:  # which keeps them open
-        streams = await asyncio.gather(*(stack.enter_async_context(stream(door.process, path)) for _ in range(20)))
+        streams = await asyncio.gather(*(stack.enter_async_context(stream(protected.process, path)) for _ in range(20)))
         assert sorted(events.status for events in streams) == [200] + [401] * 19
 
 
-async def test_who_was_cut_off_comes_back_with_the_ticket_and_the_last_id(door: Guarded, topic: str) -> None:
-    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, door.good)}"
-    async with stream(door.process, path) as events:
+async def test_a_client_that_was_cut_off_reconnects_with_the_ticket_and_the_last_id(
+    protected: Guarded, topic: str
+) -> None:
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(protected.process, protected.good)}"
+    async with stream(protected.process, path) as events:
         seen = [await last_id(events)]  # also before there was a message
-        await publish(door.process, door.good, topic, "1", "2")
+        await publish(protected.process, protected.good, topic, "1", "2")
         first, second = await events.take(2)
         seen += [first.last_event_id, second.last_event_id]
-    await publish(door.process, door.good, topic, "3")
+    await publish(protected.process, protected.good, topic, "3")
     for place, rest in zip(seen, (["1", "2", "3"], ["2", "3"], ["3"]), strict=True):
-        async with stream(door.process, path, Last_Event_ID=place) as events:
+        async with stream(protected.process, path, Last_Event_ID=place) as events:
             assert await events.data(len(rest)) == rest
             assert events.parser.id.partition("~")[2] == place.partition("~")[2]
 
 
-async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(door: Guarded, topic: str) -> None:
-    ticket, other = [await ticket_of(door.process, door.good) for _ in range(2)]
+async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(protected: Guarded, topic: str) -> None:
+    ticket, other = [await ticket_of(protected.process, protected.good) for _ in range(2)]
     path = f"/topics/{topic}/stream?ticket={ticket}"
-    async with stream(door.process, path) as events, stream(door.process, f"/topics/b/stream?ticket={other}") as others:
+    async with (
+        stream(protected.process, path) as events,
+        stream(protected.process, f"/topics/b/stream?ticket={other}") as others,
+    ):
         place, elsewhere = await last_id(events), await last_id(others)
         id, mark, way_back = place.partition("~")
         assert len(mark + way_back) == 17
@@ -105,20 +110,20 @@ async def test_a_spent_ticket_and_an_id_that_anybody_could_know_open_nothing(doo
             elsewhere,
             "~",
         ):
-            assert await status(door.process, path, wrong) == 401
+            assert await status(protected.process, path, wrong) == 401
         for option in ("last_event_id", "lastEventId", "since"):  # logs keep it there
-            assert await status(door.process, f"{path}&{option}={place}") == 401
+            assert await status(protected.process, f"{path}&{option}={place}") == 401
         for beyond in (
             f"/topics/{topic}.b/stream?",
             "/topics/**/stream?",
             f"/stream?topic={topic}&topic=b&",
             "/stream?topic=**&",
         ):
-            assert await status(door.process, f"{beyond}ticket={ticket}", place) == 401
-        assert await status(door.process, f"/topics/{topic}/stream?ticket={door.good}", place) == 401
-        assert await status(door.process, f"/topics/{topic}/stream", place) == 401
-        assert await status(door.process, f"/topics/{topic}/messages?ticket={ticket}", place) == 401
-        assert await status(door.process, path, place) == 200
+            assert await status(protected.process, f"{beyond}ticket={ticket}", place) == 401
+        assert await status(protected.process, f"/topics/{topic}/stream?ticket={protected.good}", place) == 401
+        assert await status(protected.process, f"/topics/{topic}/stream", place) == 401
+        assert await status(protected.process, f"/topics/{topic}/messages?ticket={ticket}", place) == 401
+        assert await status(protected.process, path, place) == 200
 
 
 @pytest.mark.parametrize("origin", ["", "http://a.example"])
@@ -152,20 +157,22 @@ async def test_a_stream_that_is_refused_spends_no_ticket(tmp_path: Path, origin:
             assert await status(server, f"/topics/a/stream?ticket={ticket}") == 401
 
 
-async def test_who_was_cut_off_before_the_first_id_comes_back_with_the_ticket_alone(door: Guarded, topic: str) -> None:
+async def test_a_client_that_was_cut_off_before_the_first_id_reconnects_with_the_ticket_alone(
+    protected: Guarded, topic: str
+) -> None:
     """Through a proxy, which takes what its client never gets."""
-    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(door.process, door.good)}"
-    await publish(door.process, door.good, topic, "1")
+    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(protected.process, protected.good)}"
+    await publish(protected.process, protected.good, topic, "1")
     for cut in (0, 10, 0):
-        async with proxy(door.process.port, cut) as middle:
+        async with proxy(protected.process.port, cut) as middle:
             reader, writer = await asyncio.open_connection("127.0.0.1", middle.port)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
             writer.close()
-        await no_subscribers(door.process, door.good)
-    async with stream(door.process, path) as events:
+        await no_subscribers(protected.process, protected.good)
+    async with stream(protected.process, path) as events:
         assert await events.data(1) == ["1"]
-        assert await status(door.process, path) == 401
+        assert await status(protected.process, path) == 401
 
 
 async def no_subscribers(server: ServerProcess, token: str) -> None:
@@ -189,20 +196,20 @@ async def test_a_ticket_whose_stream_has_arrived_opens_no_other(tmp_path: Path) 
         assert await status(server, path, place) == 200
 
 
-async def test_who_has_a_stream_of_several_topics_or_works_comes_back_too(door: Guarded, topic: str) -> None:
-    async with client(door.process, door.good) as http:
+async def test_a_stream_of_several_topics_and_a_consumer_reconnect_too(protected: Guarded, topic: str) -> None:
+    async with client(protected.process, protected.good) as http:
         (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
     for below in (f"/stream?topic={topic}&topic=b.*&", f"/topics/{topic}/groups/g/stream?credit=1&"):
         placed = below.startswith("/stream")
-        path = f"{below}ticket={await ticket_of(door.process, door.good)}"
-        async with stream(door.process, path) as events:
+        path = f"{below}ticket={await ticket_of(protected.process, protected.good)}"
+        async with stream(protected.process, path) as events:
             place = await last_id(events, placed)
-            assert await status(door.process, path) == 401
-        async with stream(door.process, path, Last_Event_ID=place) as events:
+            assert await status(protected.process, path) == 401
+        async with stream(protected.process, path, Last_Event_ID=place) as events:
             assert await last_id(events, placed) != ""
 
 
-async def test_who_is_sent_away_while_there_is_no_place_can_come_back(tmp_path: Path) -> None:
+async def test_a_client_that_is_refused_for_lack_of_a_slot_can_come_back(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     token = make_token(tokens, "good", every_right())
     with start_server("--tokens", str(tokens), "--max-subscribers", "1", tcp_port=0) as server:
@@ -258,7 +265,7 @@ async def test_a_ticket_outlives_the_server_but_not_its_token(tmp_path: Path, si
             assert await status(server, path, place) == 401
 
 
-async def test_another_server_with_the_same_tokens_and_key_lets_in_who_comes_back(tmp_path: Path) -> None:
+async def test_another_server_with_the_same_tokens_and_key_admits_a_client_that_reconnects(tmp_path: Path) -> None:
     with guarded(tmp_path, "own protocol") as first, guarded_again(tmp_path) as second:
         path = f"/topics/a/stream?ticket={await ticket_of(first.process, first.good)}"
         async with stream(first.process, path) as events:
@@ -298,25 +305,25 @@ async def test_after_a_restart_a_ticket_alone_opens_nothing_and_with_its_pass_wh
         assert await status(server, f"/topics/a/stream?ticket={await ticket_of(server, token)}") == 200
 
 
-async def test_a_head_spends_no_ticket_and_is_answered_as_a_get_would_be(door: Guarded, topic: str) -> None:
-    async with client(door.process, door.good) as http, http_client(door.process.url) as page:
+async def test_a_head_spends_no_ticket_and_is_answered_as_a_get_would_be(protected: Guarded, topic: str) -> None:
+    async with client(protected.process, protected.good) as http, http_client(protected.process.url) as page:
         (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
         for below in (f"/topics/{topic}/stream?", f"/stream?topic={topic}&", f"/topics/{topic}/groups/g/stream?"):
-            path = f"{below}ticket={await ticket_of(door.process, door.good)}"
+            path = f"{below}ticket={await ticket_of(protected.process, protected.good)}"
             assert [(await page.head(path)).status_code for _ in range(3)] == [200] * 3
-            async with stream(door.process, path) as events:
+            async with stream(protected.process, path) as events:
                 place = await last_id(events, placed=False)
                 assert (await page.head(path)).status_code == 401
             assert (await page.head(path, headers={"Last-Event-ID": place})).status_code == 200
-            assert await status(door.process, path, place) == 200
+            assert await status(protected.process, path, place) == 200
 
 
-async def test_a_head_of_a_stream_takes_nothing(door: Guarded, topic: str) -> None:
+async def test_a_head_of_a_stream_takes_nothing(protected: Guarded, topic: str) -> None:
     """Nor does it tell the gap, which a group's first worker is to be told."""
-    async with client(door.process, door.good) as http:
+    async with client(protected.process, protected.good) as http:
         path = f"/topics/{topic}"
         await http.put(path, json={"max_messages": 1})
-        await publish(door.process, door.good, topic, "1", "2")
+        await publish(protected.process, protected.good, topic, "1", "2")
         (await http.put(f"{path}/groups/g")).raise_for_status()
         (await http.post(f"{path}.one/messages?delivery=one", content=b"x")).raise_for_status()
 
@@ -338,33 +345,33 @@ def guarded_again(folder: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-async def test_a_stream_that_was_come_back_to_ends_with_its_token(door: Guarded, topic: str) -> None:
+async def test_a_stream_that_was_come_back_to_ends_with_its_token(protected: Guarded, topic: str) -> None:
     token = signed(claims(exp=time.time() - 1))  # some seconds are left: see LEEWAY
-    path = f"/topics/{topic}/stream?ticket={await ticket_of(door.process, token)}"
-    async with stream(door.process, path) as events:
+    path = f"/topics/{topic}/stream?ticket={await ticket_of(protected.process, token)}"
+    async with stream(protected.process, path) as events:
         place = await last_id(events)
-    async with stream(door.process, path, Last_Event_ID=place) as events:
+    async with stream(protected.process, path, Last_Event_ID=place) as events:
         last = None
         while event := await events.next():
             last = event
         assert last is not None
         assert last.data == '{"reason":"expired"}'
-    assert await status(door.process, path, place) == 401
+    assert await status(protected.process, path, place) == 401
 
 
-async def test_an_id_with_a_mark_is_good_wherever_an_id_is(door: Guarded, topic: str) -> None:
-    await publish(door.process, door.good, topic, "1", "2")
-    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(door.process, door.good)}"
-    async with stream(door.process, path) as events:
+async def test_an_id_with_a_mark_is_good_wherever_an_id_is(protected: Guarded, topic: str) -> None:
+    await publish(protected.process, protected.good, topic, "1", "2")
+    path = f"/topics/{topic}/stream?since=earliest&ticket={await ticket_of(protected.process, protected.good)}"
+    async with stream(protected.process, path) as events:
         first = (await events.take(1))[0].last_event_id
     assert "~" in first
-    async with client(door.process, door.good) as http:
+    async with client(protected.process, protected.good) as http:
         page = (await http.get(f"/topics/{topic}/messages", params={"since": first})).json()
         assert [message["data"] for message in page["messages"]] == ["2"]
         assert (await http.get(f"/topics/{topic}/messages/{first}")).text == "1"
     for option in ("last_event_id", "since"):
         async with stream(
-            door.process, f"/topics/{topic}/stream?{option}={first}", Authorization=f"Bearer {door.good}"
+            protected.process, f"/topics/{topic}/stream?{option}={first}", Authorization=f"Bearer {protected.good}"
         ) as events:
             (event,) = await events.take(1)
             assert (event.data, "~" in event.last_event_id) == ("2", False)
@@ -517,7 +524,7 @@ def test_a_time_of_day_that_is_set_makes_no_spent_ticket_good_and_no_fresh_one_b
             desk.now += LIFETIME / 3
 
 
-def test_a_ticket_of_a_version_that_wrote_no_life_into_it_comes_back_and_opens_nothing_new(tmp_path: Path) -> None:
+def test_a_ticket_of_a_version_without_epochs_resumes_and_opens_nothing_new(tmp_path: Path) -> None:
     key = put(tmp_path / "tickets.key", secrets.token_bytes(KEY_BYTES))
     tickets = Tickets(key)
     desk = Desk(tmp_path, tickets=tickets)
@@ -585,7 +592,7 @@ def test_a_ticket_that_is_changed_anywhere_is_not_good(tmp_path: Path) -> None:
         assert desk.is_good(ticket)
 
 
-def test_a_ticket_of_a_server_that_asked_nobody_is_not_good_when_it_asks(tmp_path: Path) -> None:
+def test_a_ticket_of_a_server_without_authentication_is_refused_once_it_has_tokens(tmp_path: Path) -> None:
     tickets = Tickets(tmp_path / TICKET_KEY_FILE)
     desk = Desk(tmp_path, tickets=tickets)
     for grant in (ANONYMOUS, Grant("somebody"), Grant("somebody", stored=True)):
@@ -609,7 +616,7 @@ def test_the_key_of_tickets_is_its_owners_and_one_that_is_not_is_not_used(
     assert not strange.is_good(desk.ticket())
 
 
-def test_readers_whom_the_same_token_has_let_in_share_their_bytes(tmp_path: Path) -> None:
+def test_subscribers_with_the_same_token_share_their_bytes(tmp_path: Path) -> None:
     desk, forms = Desk(tmp_path), Encoders(SSE_RAW, CHUNKED_RAW)
     first, second = (desk.authenticator.redeem_ticket(desk.ticket(), "/a", "", "").stream_pass for _ in range(2))
     elsewhere = desk.authenticator.redeem_ticket(desk.ticket(), "/b", "", "").stream_pass

@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ALGORITHMS)
-def test_a_signed_token_is_good_for_who_has_the_other_half(tmp_path: Path, kind: str) -> None:
+def test_a_signed_token_is_good_for_a_server_with_the_other_half_of_the_key(tmp_path: Path, kind: str) -> None:
     ours = put(tmp_path / "ours", SECRET.encode() if kind == "HS256" else private_pem(private(kind)))
     theirs = put(tmp_path / "theirs", SECRET.encode() if kind == "HS256" else public_pem(kind))
     whom = ("--jwt-audience", "plainmq", "--jwt-issuer", "tests")

@@ -32,8 +32,8 @@ def client(server: ServerProcess, token: str = "") -> httpx.Client:
 
 
 @pytest.fixture
-def http(door: Guarded) -> Iterator[httpx.Client]:
-    with client(door.process, door.good) as http:
+def http(protected: Guarded) -> Iterator[httpx.Client]:
+    with client(protected.process, protected.good) as http:
         yield http
 
 
@@ -63,12 +63,12 @@ def names(http: httpx.Client) -> list[str]:
     return [token["name"] for token in http.get("/tokens", params={"limit": 1_000}).json()["tokens"]]
 
 
-def test_a_token_is_shown_once_and_good_at_once(door: Guarded, http: httpx.Client) -> None:
+def test_a_token_is_shown_once_and_good_at_once(protected: Guarded, http: httpx.Client) -> None:
     answer = http.post("/tokens", json={"name": "sensors", "publish": ["rooms.**", "a"], "expires": "30d"})
     record = answer.json()
     token = record.pop("token")
     assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
-    with client(door.process, token) as sensors:
+    with client(protected.process, token) as sensors:
         assert sensors.post("/topics/rooms.1/messages", content=b"x").status_code == 201
         assert sensors.post("/topics/b/messages", content=b"x").status_code == 403
         assert sensors.get("/session").json()["expires"] == record["expires"]
@@ -76,35 +76,35 @@ def test_a_token_is_shown_once_and_good_at_once(door: Guarded, http: httpx.Clien
     assert listed.json() == {"tokens": [record], "next": None}
     nothing: dict[str, Any] = {"subscribe": [], "consume": [], "admin": [], "view": [], "stored": True, "own": False}
     assert record == nothing | {"name": "sensors", "publish": ["rooms.**", "a"], "expires": record["expires"]}
-    stored = door.tokens.read_text()
+    stored = protected.tokens.read_text()
     digest = json.loads(stored.splitlines()[-1])["sha256"]
     assert token not in stored
     assert not any(digest in shown for shown in (answer.text, listed.text))
-    assert stat.S_IMODE(door.tokens.stat().st_mode) == 0o600
+    assert stat.S_IMODE(protected.tokens.stat().st_mode) == 0o600
     assert refusal(http.post("/tokens", json={"name": "sensors", "view": ["**"]})) == (409, "token_exists")
     assert http.delete("/tokens/sensors").status_code == 204
 
 
-async def test_a_revoked_token_is_refused_and_its_streams_end(door: Guarded) -> None:
-    async with http_client(door.process.url, headers={"Authorization": f"Bearer {door.good}"}) as http:
+async def test_a_revoked_token_is_refused_and_its_streams_end(protected: Guarded) -> None:
+    async with http_client(protected.process.url, headers={"Authorization": f"Bearer {protected.good}"}) as http:
         body = {"name": "reader", "subscribe": ["news"]}
         token = (await http.post("/tokens", json=body)).json()["token"]
-        before = [line for line in door.tokens.read_bytes().splitlines() if b'"reader"' not in line]
+        before = [line for line in protected.tokens.read_bytes().splitlines() if b'"reader"' not in line]
         bearer = {"Authorization": f"Bearer {token}"}
-        async with stream(door.process, "/topics/news/stream", **bearer) as events:
+        async with stream(protected.process, "/topics/news/stream", **bearer) as events:
             assert (await http.delete("/tokens/reader")).status_code == 204
             assert (await http.get("/topics/news", headers=bearer)).status_code == 401
             (bye,) = await events.take(1)
         assert (bye.type, json.loads(bye.data)["reason"]) == ("bye", "revoked")
-        assert door.tokens.read_bytes().splitlines() == before
-        assert stat.S_IMODE(door.tokens.stat().st_mode) == 0o600
+        assert protected.tokens.read_bytes().splitlines() == before
+        assert stat.S_IMODE(protected.tokens.stat().st_mode) == 0o600
         assert refusal(await http.delete("/tokens/reader")) == (404, "not_found")
 
 
-def test_tokens_are_listed_in_pages_by_name(door: Guarded, http: httpx.Client) -> None:
+def test_tokens_are_listed_in_pages_by_name(protected: Guarded, http: httpx.Client) -> None:
     more = [f"page-{number}" for number in range(5)]
     for name in more:
-        make_token(door.tokens, name, every_right())
+        make_token(protected.tokens, name, every_right())
     seen, after = [], "page"
     while after is not None:
         page = http.get("/tokens", params={"after": after, "limit": 2}).json()
@@ -128,30 +128,30 @@ WRONG: Final[list[Any]] = [
 
 
 @pytest.mark.parametrize("body", WRONG, ids=json.dumps)
-def test_a_token_that_cannot_be_is_not_made(door: Guarded, http: httpx.Client, body: Any) -> None:
-    before = door.tokens.read_bytes()
+def test_a_token_that_cannot_be_is_not_made(protected: Guarded, http: httpx.Client, body: Any) -> None:
+    before = protected.tokens.read_bytes()
     answer = http.post("/tokens", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] in {"option_invalid", "topic_invalid"}
-    assert door.tokens.read_bytes() == before
+    assert protected.tokens.read_bytes() == before
 
 
-def test_nobody_gives_a_right_that_they_do_not_have(door: Guarded, http: httpx.Client) -> None:
-    with client(door.process, made(http, "narrow", admin=["**"], publish=["rooms.*"])) as narrow:
+def test_a_client_cannot_grant_a_right_that_it_does_not_have(protected: Guarded, http: httpx.Client) -> None:
+    with client(protected.process, made(http, "narrow", admin=["**"], publish=["rooms.*"])) as narrow:
         for right, pattern in (("subscribe", "a"), ("publish", "**"), ("publish", "rooms.**"), ("view", "a")):
             answer = narrow.post("/tokens", json={"name": "more", right: [pattern]})
             assert refusal(answer) == (403, "forbidden")
             assert repr(pattern) in answer.json()["detail"]
         made(narrow, "same", admin=["a.**", "**"], publish=["rooms.1", "rooms.*"])
     assert names(http) == ["expired", "good", "narrow", "same"]
-    with client(door.process, made(http, "partial", admin=["a.**"])) as partial:
+    with client(protected.process, made(http, "partial", admin=["a.**"])) as partial:
         assert refusal(partial.get("/tokens")) == (403, "forbidden")
     for name in ("narrow", "same", "partial"):
         assert http.delete(f"/tokens/{name}").status_code == 204
 
 
-def test_a_token_revokes_itself_only_when_it_is_told_to(door: Guarded, http: httpx.Client) -> None:
-    with client(door.process, made(http, "me", **EVERYTHING)) as me:
+def test_a_token_revokes_itself_only_on_request(protected: Guarded, http: httpx.Client) -> None:
+    with client(protected.process, made(http, "me", **EVERYTHING)) as me:
         assert refusal(me.delete("/tokens/me")) == (409, "lockout")
         assert refusal(me.delete("/tokens/me?own=false")) == (409, "lockout")
         assert me.get("/session").json()["name"] == "me"
@@ -159,8 +159,8 @@ def test_a_token_revokes_itself_only_when_it_is_told_to(door: Guarded, http: htt
         assert me.get("/session").status_code == 401
 
 
-def test_a_signed_token_of_the_same_name_is_another_one(door: Guarded, http: httpx.Client) -> None:
-    with client(door.process, signed(claims(sub="twin"), SECRET)) as twin:
+def test_a_signed_token_of_the_same_name_is_another_one(protected: Guarded, http: httpx.Client) -> None:
+    with client(protected.process, signed(claims(sub="twin"), SECRET)) as twin:
         made(twin, "twin", view=["a"])
         assert [token["own"] for token in twin.get("/tokens?after=twi").json()["tokens"]] == [False]
         assert twin.delete("/tokens/twin").status_code == 204
@@ -170,11 +170,11 @@ def test_a_signed_token_of_the_same_name_is_another_one(door: Guarded, http: htt
 @pytest.mark.parametrize(
     "name", ["a/b", "a/.../b", "...", ".a", "%2F", "%2e%2e", "a?b#c", "~!$&'()*+,;=:@[]{}|\\^`\"<>"]
 )
-async def test_every_name_can_be_revoked(door: Guarded, name: str) -> None:
-    async with AsyncClient(door.process.url, token=door.good) as ours:
+async def test_every_name_can_be_revoked(protected: Guarded, name: str) -> None:
+    async with AsyncClient(protected.process.url, token=protected.good) as ours:
         token = await ours.create_token(name, view=["a"], expires="1h")
         assert (token.name, token.view, token.stored, token.own) == (name, ["a"], True, False)
-        async with AsyncClient(door.process.url, token=token.token) as theirs:
+        async with AsyncClient(protected.process.url, token=token.token) as theirs:
             with pytest.raises(RequestRefused, match="no right to admin"):
                 await theirs.tokens()
         page = await ours.tokens(limit=1_000)
@@ -310,7 +310,7 @@ def test_a_full_file_takes_no_other_token(tmp_path: Path) -> None:
         assert len(path.read_bytes().splitlines()) == MAX_TOKENS
 
 
-async def test_who_writes_the_file_at_the_same_time_loses_nothing(tmp_path: Path) -> None:
+async def test_programs_that_write_the_file_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     """Two servers with one file, and the command."""
     path = tmp_path / "tokens"
     good = make_token(path, "good", every_right())
@@ -330,7 +330,7 @@ async def test_who_writes_the_file_at_the_same_time_loses_nothing(tmp_path: Path
             assert [token.name for token in await second.tokens()] == expected
 
 
-async def test_a_server_serves_while_it_waits_for_who_has_the_file(tmp_path: Path) -> None:
+async def test_a_server_serves_while_it_waits_for_the_lock_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     good = make_token(path, "good", every_right())
     with started("own protocol", tokens=str(path)) as server:

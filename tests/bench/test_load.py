@@ -87,7 +87,7 @@ def test_the_cost_and_the_memory_of_the_server_are_read(server: ServerProcess) -
     assert result.memory is not None
 
 
-def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
+def test_a_port_without_a_listener_is_unreachable() -> None:
     with pytest.raises(ServerUnreachable, match="cannot be reached"):
         run(Load("127.0.0.1", free_port(), http("foo", 64), readers=1))
     assert listener_of(free_port()) is None

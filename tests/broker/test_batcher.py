@@ -58,7 +58,7 @@ def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.broker.batcher.IDLE_GAP", inf)
 
 
-async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_publish_after_an_idle_gap_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Broker(ENGINES["memory"](Limits(), Clock())) as broker:
         one, two, three = (PendingPublish("a", body) for body in ("one", "two", "three"))
         monkeypatch.setattr("app.broker.batcher.IDLE_GAP", -inf)
@@ -72,7 +72,7 @@ async def test_who_comes_after_a_lull_waits_for_nobody(monkeypatch: pytest.Monke
         assert [await two.answer, await three.answer] == [(2, 1), (3, 2)]
 
 
-async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None:
+async def test_each_publisher_gets_the_position_of_its_own_message(engine: Engine) -> None:
     async with Broker(engine) as broker:
         bodies = [f"m{number}" for number in range(2 * MAX_BATCH + 1)]
         publishers = [PendingPublish("a" if number % 2 else "b", body) for number, body in enumerate(bodies)]
@@ -86,7 +86,7 @@ async def test_each_is_told_the_place_of_its_own_message(engine: Engine) -> None
             )  # fmt: skip
 
 
-async def test_batches_and_single_messages_are_told_where_theirs_begin(engine: Engine) -> None:
+async def test_batches_and_single_messages_get_the_position_of_their_first_message(engine: Engine) -> None:
     async with Broker(engine) as broker:
         many = [f"b{number}" for number in range(MAX_BATCH + 1)]
         sent = [["a"], ["b", "c", "d"], many, ["e"], ["f", "g"]]
@@ -110,7 +110,7 @@ async def test_a_batch_that_is_refused_is_refused_whole_and_alone(engine: Engine
         assert [first, third] == [(1, 0), (2, 1)]
 
 
-async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
+async def test_a_refused_publish_does_not_affect_the_others_of_its_batch(engine: Engine) -> None:
     async with Broker(engine) as broker:
         await broker.changes.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
@@ -119,7 +119,7 @@ async def test_who_is_refused_takes_nobody_with_him(engine: Engine) -> None:
         assert [first, third] == [(1, 0), (2, 1)]
 
 
-async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine: Engine) -> None:
+async def test_a_fault_in_one_callback_cuts_it_off_and_the_others_are_called(engine: Engine) -> None:
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
     async with Broker(engine) as broker:
@@ -131,7 +131,7 @@ async def test_a_fault_in_telling_one_cuts_it_off_and_the_others_are_told(engine
         assert isinstance(fault, asyncio.InvalidStateError)
 
 
-async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_asked_later(engine: Engine) -> None:
+async def test_publishes_refused_together_get_their_own_results_before_later_requests(engine: Engine) -> None:
     async with Broker(engine) as broker:
         await broker.changes.configure("a", {"max_bytes": 10})
         publishers = [PendingPublish("a", body) for body in ("one", "x" * 11, "two")]
@@ -147,7 +147,7 @@ async def test_who_is_refused_together_is_sorted_out_before_anything_that_was_as
         assert isinstance(second, MessageTooLarge)
 
 
-async def test_who_comes_when_the_broker_drains_is_told_so(engine: Engine) -> None:
+async def test_a_publish_while_the_broker_drains_is_refused_as_draining(engine: Engine) -> None:
     async with Broker(engine) as broker:
         broker.drain()
         (answer,) = await answers(broker, [PendingPublish("a", "late")])

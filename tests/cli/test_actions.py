@@ -193,7 +193,7 @@ def test_what_is_scheduled_is_listed_cancelled_and_published(server: ServerProce
 # Subscribers
 
 
-def test_who_listens_is_listed(server: ServerProcess, topic: str) -> None:
+def test_subscribers_are_listed(server: ServerProcess, topic: str) -> None:
     with running("subscribe", topic, "other.*", url=server.url):
         post_when_subscribed(server.url, topic, "x")
         ((who, kind, _, topics, *_),) = rows(run("subscribers", topic, url=server.url).stdout)

@@ -106,7 +106,7 @@ def test_a_full_disk_is_a_sentence_and_a_pipe_that_nobody_reads_is_none(
 
 @pytest.mark.parametrize("arguments", [("publish",), ("nonsense",), ("subscribe", "a..b"), ("publish", "a", "x")])
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
-def test_complaints_that_nobody_hears_change_nothing(
+def test_log_lines_that_cannot_be_written_change_nothing(
     server: ServerProcess, arguments: tuple[str, ...], where: str, tmp_path: Path
 ) -> None:
     silent = ended(where, *arguments, url=server.url, folder=tmp_path)
@@ -180,7 +180,7 @@ def wait_for(url: str) -> None:
 
 @pytest.mark.parametrize("where", [">&-", ">/dev/full"])
 @pytest.mark.parametrize("there", [True, False], ids=["beside others", "the first"])
-def test_a_token_that_nobody_saw_is_in_no_file(where: str, there: bool, tmp_path: Path) -> None:
+def test_a_token_that_could_not_be_printed_is_in_no_file(where: str, there: bool, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     tokens = folder / "tokens"
     if there:
@@ -196,7 +196,7 @@ def test_a_token_that_nobody_saw_is_in_no_file(where: str, there: bool, tmp_path
     assert (seen.returncode, seen.stdout[:4]) == (0, b"pmq_")
 
 
-def test_a_token_that_nobody_reads_is_in_no_file(tmp_path: Path) -> None:
+def test_a_token_whose_output_is_not_read_is_in_no_file(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     broken = subprocess.run(

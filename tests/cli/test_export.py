@@ -141,7 +141,7 @@ def test_what_waits_for_one_subscriber_stays_for_it(server: ServerProcess, topic
     assert run("subscribe", topic, "--count", "1", url=server.url).stdout == b"job\n"
 
 
-def test_it_ends_quietly_when_nobody_reads_its_output(server: ServerProcess, topic: str) -> None:
+def test_it_ends_quietly_when_its_output_is_closed(server: ServerProcess, topic: str) -> None:
     batch(server, topic, 1_000)  # more than a pipe holds
     with running("export", "--topic", topic, url=server.url) as command:
         assert json.loads(command.line())["data"] == "0"

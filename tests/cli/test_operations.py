@@ -106,7 +106,7 @@ def test_a_list_of_nothing_says_so(server: ServerProcess, topic: str) -> None:
         assert done.stderr.decode() == f"there are no {noun} that {topic}.** matches\n"
 
 
-def test_a_reader_that_leaves_ends_a_list_without_a_word(server: ServerProcess, topic: str) -> None:
+def test_a_closed_pipe_ends_a_list_without_an_error(server: ServerProcess, topic: str) -> None:
     post(server.url, topic, "x")
     ours, theirs = os.pipe()
     os.close(ours)

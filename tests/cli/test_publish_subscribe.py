@@ -381,7 +381,7 @@ def test_a_signal_ends_subscribing_without_a_traceback(
         assert command.stop(number) == (status, b"")
 
 
-def test_a_signal_ends_it_while_nobody_takes_its_output(server: ServerProcess, topic: str) -> None:
+def test_a_signal_ends_it_while_its_output_is_not_read(server: ServerProcess, topic: str) -> None:
     with running("subscribe", topic, url=server.url) as command:
         post_when_subscribed(server.url, topic, "x")
         command.line()
@@ -393,7 +393,7 @@ def test_a_signal_ends_it_while_nobody_takes_its_output(server: ServerProcess, t
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["with a message to write", "with nothing to write"])
-def test_it_ends_quietly_when_nobody_reads_its_output(server: ServerProcess, topic: str, busy: bool) -> None:
+def test_it_ends_quietly_when_its_output_is_closed(server: ServerProcess, topic: str, busy: bool) -> None:
     with running("subscribe", topic, url=server.url) as command:
         post_when_subscribed(server.url, topic, "x")
         command.line()

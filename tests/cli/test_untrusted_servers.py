@@ -220,7 +220,7 @@ def test_an_input_without_an_end_is_bounded(server: ServerProcess, topic: str, f
     assert b"Traceback" not in done.stderr
 
 
-# The reader of events
+# The subscriber of events
 
 
 def read(*chunks: bytes, longest: int = 1_000) -> list[Event]:
@@ -331,7 +331,7 @@ def test_which_hosts_are_this_machine(host: str, here: bool) -> None:
 # Tokens
 
 
-def test_a_missing_token_is_told_as_a_person_can_give_it(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_token_says_how_to_give_one(tmp_path: Path) -> None:
     with start_server("--auth", "required", "--data-dir", str(tmp_path), tcp_port=0) as server:
         for command in ASKING.values():
             for flags in ((), ("--token", "pmq_wrong")):

@@ -124,7 +124,7 @@ async def test_a_task_that_is_cancelled_is_cancelled_and_not_closed(server: Serv
         assert (await client.publish(topic, "x")).index == 0
 
 
-async def test_what_is_told_is_a_warning_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_reported_as_a_warning_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncClient(f"http://127.0.0.1:{free_port()}", retry_for=0.01) as client:
         with pytest.raises(app.Unreachable):
             await client.topics()

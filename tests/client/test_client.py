@@ -1,4 +1,4 @@
-"""The client of the HTTP door, against a real server, a proxy that breaks connections, and servers that misbehave."""
+"""The client over HTTP, against a real server, a proxy that breaks connections, and servers that misbehave."""
 
 import asyncio
 import json
@@ -490,7 +490,7 @@ async def test_a_topic_can_be_paused_and_a_message_copied(client: AsyncClient, t
     assert not (await client.resume_topic(topic)).paused
 
 
-async def test_who_is_there_and_who_one_is(client: AsyncClient, topic: str) -> None:
+async def test_subscribers_and_the_own_session(client: AsyncClient, topic: str) -> None:
     assert len(await client.subscribers(topic)) == 0
     session = await client.session()
     assert (session.anonymous, session.rights["view"]) == (True, ["**"])

@@ -29,7 +29,7 @@ def state(client: Client, topic: str) -> tuple[int, int, int, int]:
     return group.ready, group.leased, group.delayed, group.acked
 
 
-def test_who_asks_for_the_next_job_has_done_the_one_before(client: Client, topic: str) -> None:
+def test_asking_for_the_next_job_acks_the_one_before(client: Client, topic: str) -> None:
     client.publish_batch(topic, ["1", "2", "3"])
     done: list[tuple[bytes, int]] = []
     with client.work(topic, GROUP) as jobs:
@@ -109,7 +109,7 @@ def test_a_job_can_be_settled_before_the_next_is_asked_for(client: Client, topic
     assert state(client, topic) == (0, 0, 1, 1)
 
 
-def test_a_lease_that_is_over_is_told_and_the_work_goes_on(server: ServerProcess, topic: str) -> None:
+def test_an_expired_lease_is_reported_and_the_work_goes_on(server: ServerProcess, topic: str) -> None:
     told: list[str] = []
     with Client(server.url, tell=told.append) as client:
         client.publish_batch(topic, ["1", "2"])

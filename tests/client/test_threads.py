@@ -250,7 +250,7 @@ def test_a_client_that_does_nothing_starts_no_thread(server: ServerProcess) -> N
         assert threading.active_count() == before
 
 
-def test_what_is_told_cannot_ask_the_client_itself() -> None:
+def test_a_callback_cannot_call_the_client_itself() -> None:
     answers: list[Any] = []
 
     def tell(_: str) -> None:

@@ -85,7 +85,7 @@ async def test_it_resumes_without_hole_or_duplicate(server: ServerProcess, topic
         assert resumed(middle)
 
 
-async def test_who_is_cut_off_before_a_first_message_misses_nothing(
+async def test_a_page_that_is_cut_off_before_a_first_message_misses_nothing(
     server: ServerProcess, topic: str, browser: Any
 ) -> None:
     """Neither from `latest`, nor when a cut leaves only half of what tells the place."""

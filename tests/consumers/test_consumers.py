@@ -129,7 +129,7 @@ async def test_a_consumer_whose_sink_fails_is_ended_and_the_others_have_the_work
 
 
 @pytest.mark.parametrize("wait", [0.0, 60.0])
-async def test_who_leaves_while_the_log_is_asked_has_taken_nothing(broker: Make, wait: float) -> None:
+async def test_a_consumer_that_leaves_while_the_log_is_queried_takes_nothing(broker: Make, wait: float) -> None:
     for moment in MOMENTS:
         async with broker() as it:
             if not wait:
@@ -147,7 +147,7 @@ async def test_who_leaves_while_the_log_is_asked_has_taken_nothing(broker: Make,
                 assert len(await pull(it, 0.0)) == 1
 
 
-async def test_who_is_ended_while_the_log_is_asked_gets_what_it_gives(broker: Make) -> None:
+async def test_a_consumer_that_is_ended_while_the_log_is_queried_gets_the_result(broker: Make) -> None:
     for moment in MOMENTS:
         async with broker() as it:
             task = pull(it)
@@ -244,7 +244,7 @@ async def test_a_lease_that_ends_before_it_arrives_is_not_given(broker: Make) ->
             assert await stages(it) == (0, 1, 0, 1)
 
 
-async def test_those_who_wait_share_what_comes_and_the_first_gets_the_first(broker: Make) -> None:
+async def test_waiting_consumers_share_new_messages_and_the_first_gets_the_first(broker: Make) -> None:
     async with broker() as it:
         tasks = []
         for _ in range(3):
@@ -267,7 +267,7 @@ async def test_workers_take_turns(broker: Make) -> None:
         assert [len(socket.leases) for socket in sockets] == [3, 3, 3]
 
 
-async def test_who_waits_for_a_deleted_group_is_told(broker: Make) -> None:
+async def test_a_pull_that_waits_for_a_deleted_group_ends(broker: Make) -> None:
     async with broker() as it:
         await publish(it, "1")
         socket = WorkSocket()

@@ -253,19 +253,19 @@ def test_paths_and_methods_are_those_of_the_route_table() -> None:
     assert set(OPERATIONS) == in_code
 
 
-@pytest.mark.parametrize("door", ROUTES, ids=lambda door: f"{door.path}-{door.endpoint.__name__}")
-def test_an_operation_needs_the_right_that_its_door_asks_for(door: ProtectedRoute) -> None:
-    (method,) = filter(answered, door.methods or ())
-    documented = OPERATIONS[template(door), method]["security"]
-    if door.required is None:
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.path}-{route.endpoint.__name__}")
+def test_an_operation_needs_the_right_that_its_route_requires(route: ProtectedRoute) -> None:
+    (method,) = filter(answered, route.methods or ())
+    documented = OPERATIONS[template(route), method]["security"]
+    if route.required is None:
         assert documented == []
         return
     rights = (
-        [[right.value] for right in door.required.rights]
-        if isinstance(door.required, RequiredRight | RightOnFound)
+        [[right.value] for right in route.required.rights]
+        if isinstance(route.required, RequiredRight | RightOnFound)
         else [[]]
     )
-    ways = ["bearer", "cookie", *(["ticket"] if door.required.by_ticket else [])]
+    ways = ["bearer", "cookie", *(["ticket"] if route.required.by_ticket else [])]
     assert documented == [{way: right} for way in ways for right in rights]
 
 

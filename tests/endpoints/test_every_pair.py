@@ -1,4 +1,4 @@
-"""Published by X, received by Y, to the byte: every pair of doors and dialects, on one server and one topic.
+"""Published by X, received by Y, to the byte: every pair of endpoints and dialects, on one server and one topic.
 
 What Y must receive is written down here from the contract, not taken from the code that says it.
 """
@@ -61,36 +61,36 @@ class Sent:
 # X: how it is published
 
 
-async def by_literal(door: "Doors", topic: str, value: str | bytes) -> Sent:
+async def by_literal(endpoints: "Endpoints", topic: str, value: str | bytes) -> Sent:
     line = f"{{'command':'send', 'topic':'{topic}', 'msg':{value!r}}}\r\n".encode()
-    door.publisher.send(line)
-    await door.publisher.assert_quiet()
+    endpoints.publisher.send(line)
+    await endpoints.publisher.assert_quiet()
     data = value.encode() if isinstance(value, str) else value
     return Sent(data, UTF8 if isinstance(value, str) else SIZE_UNITS, line)
 
 
-async def by_json(door: "Doors", topic: str, value: str) -> Sent:
+async def by_json(endpoints: "Endpoints", topic: str, value: str) -> Sent:
     command = {"command": "send", "topic": topic, "msg": value, "delivery": "all"}
-    assert await door.publisher.ask(json.dumps(command, ensure_ascii=False)) == DONE
+    assert await endpoints.publisher.ask(json.dumps(command, ensure_ascii=False)) == DONE
     return Sent(value.encode(), UTF8)
 
 
-async def by_words(door: "Doors", topic: str, value: str) -> Sent:
-    assert (await door.publisher.ask(f"pub {topic} {value}")).startswith(b"OK ")
+async def by_words(endpoints: "Endpoints", topic: str, value: str) -> Sent:
+    assert (await endpoints.publisher.ask(f"pub {topic} {value}")).startswith(b"OK ")
     return Sent(value.encode(), UTF8)
 
 
-async def by_http(door: "Doors", topic: str, value: str | bytes) -> Sent:
+async def by_http(endpoints: "Endpoints", topic: str, value: str | bytes) -> Sent:
     data, kind = (value.encode(), UTF8) if isinstance(value, str) else (value, IMAGE)
     fields = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
     head = f"POST /topics/{topic}/messages HTTP/1.1\r\n{fields}"
-    door.http.send(f"{head}\r\n\r\n".encode() + data)
-    answer = b"".join([line async for line in head_of(door.http)])
+    endpoints.http.send(f"{head}\r\n\r\n".encode() + data)
+    answer = b"".join([line async for line in head_of(endpoints.http)])
     assert answer.startswith(b"HTTP/1.1 201 ")
     length = re.search(rb"(?i)content-length: (\d+)", answer)
     assert length
     async with asyncio.timeout(DEADLINE):
-        await door.http.reader.readexactly(int(length[1]))
+        await endpoints.http.reader.readexactly(int(length[1]))
     return Sent(data, kind)
 
 
@@ -100,7 +100,7 @@ async def head_of(peer: Peer) -> AsyncIterator[bytes]:
         yield line
 
 
-Publish = Callable[["Doors", str, Any], Any]
+Publish = Callable[["Endpoints", str, Any], Any]
 PUBLISH: dict[str, tuple[Publish, list[str]]] = {
     "literal": (by_literal, [*TEXTS, "bytes"]),
     "json": (by_json, [*TEXTS]),
@@ -124,7 +124,7 @@ class Place:
 
 
 def in_literal(sent: Sent, place: Place) -> bytes:
-    """The very line; from another door, the send as Python writes it."""
+    """The very line; from another endpoint, the send as Python writes it."""
     if sent.line is not None:
         return sent.line
     msg = repr(sent.data) if sent.text == sent.url else repr(sent.text)
@@ -202,7 +202,7 @@ class StreamReader:
         assert b"transfer-encoding: chunked" in head.lower()
 
     async def message(self) -> bytes:
-        """The next message, without what stands before it (comments, `retry:`, the place of a reader without any)."""
+        """The next message, without what stands before it (comments, `retry:`, the position of a new subscriber)."""
         while True:
             while b"\n\n" not in self._rest:
                 async with asyncio.timeout(DEADLINE):
@@ -216,8 +216,8 @@ class StreamReader:
 
 
 @dataclass
-class Doors:
-    """A topic's readers, one of each kind, and a connection to publish by."""
+class Endpoints:
+    """A topic's subscribers, one of each kind, and a connection to publish by."""
 
     publisher: Peer
     http: Peer
@@ -225,7 +225,7 @@ class Doors:
 
 
 @asynccontextmanager
-async def doors(server: ServerProcess, topic: str) -> AsyncIterator[Doors]:
+async def connected(server: ServerProcess, topic: str) -> AsyncIterator[Endpoints]:
     async with AsyncExitStack() as stack:
         literal, in_words, in_json, publisher = [
             await stack.enter_async_context(connect(server.tcp_port)) for _ in range(4)
@@ -239,7 +239,7 @@ async def doors(server: ServerProcess, topic: str) -> AsyncIterator[Doors]:
         for stream, form in zip(streams, ("raw", "json"), strict=True):
             await stream.open(f"/topics/{topic}/stream?format={form}")
         readers: list[LineReader | StreamReader] = [*map(LineReader, (literal, in_json, in_words)), *streams]
-        yield Doors(publisher, http, dict(zip(EXPECTED, readers, strict=True)))
+        yield Endpoints(publisher, http, dict(zip(EXPECTED, readers, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -271,20 +271,20 @@ def epoch_of(server: ServerProcess) -> str:
 async def test_what_one_publishes_each_receives_in_its_own_form(
     server: ServerProcess, topic: str, x: str, name: str
 ) -> None:
-    async with doors(server, topic) as door:
-        sent = await PUBLISH[x][0](door, topic, value_of(name))
-        received = {y: await reader.message() for y, reader in door.readers.items()}
+    async with connected(server, topic) as endpoints:
+        sent = await PUBLISH[x][0](endpoints, topic, value_of(name))
+        received = {y: await reader.message() for y, reader in endpoints.readers.items()}
         place = resume_id_of(received, topic, 0, epoch_of(server))
         assert received == {y: expected(sent, place) for y, expected in EXPECTED.items()}
 
 
 @pytest.mark.parametrize("name", TEXTS)
-async def test_who_decodes_what_it_received_has_the_text_that_was_sent(
+async def test_decoding_a_received_message_gives_the_text_that_was_sent(
     server: ServerProcess, topic: str, name: str
 ) -> None:
-    async with doors(server, topic) as door:
-        await by_http(door, topic, TEXTS[name])
-        received = {y: await reader.message() for y, reader in door.readers.items()}
+    async with connected(server, topic) as endpoints:
+        await by_http(endpoints, topic, TEXTS[name])
+        received = {y: await reader.message() for y, reader in endpoints.readers.items()}
         assert json.loads(received["json"])["msg"] == TEXTS[name]
         raw, record = (SseParser().feed(received[y]) for y in ("sse raw", "sse json"))
         assert json.loads(record[0].data)["data"] == TEXTS[name]
@@ -292,15 +292,17 @@ async def test_who_decodes_what_it_received_has_the_text_that_was_sent(
             assert raw[0].data == TEXTS[name]
 
 
-async def test_all_of_it_mixed_on_one_topic_reaches_everybody_in_one_order(server: ServerProcess, topic: str) -> None:
-    async with doors(server, topic) as door:
+async def test_all_of_it_mixed_on_one_topic_reaches_every_subscriber_in_one_order(
+    server: ServerProcess, topic: str
+) -> None:
+    async with connected(server, topic) as endpoints:
         rounds = max(len(names) for _, names in PUBLISH.values())
         mixed = [(x, names[n]) for n in range(rounds) for x, (_, names) in PUBLISH.items() if n < len(names)]
         assert len(mixed) == len(SENT)
-        sent = [await PUBLISH[x][0](door, topic, value_of(name)) for x, name in mixed]
+        sent = [await PUBLISH[x][0](endpoints, topic, value_of(name)) for x, name in mixed]
         first = 0
         for index, message in enumerate(sent):
-            received = {y: await reader.message() for y, reader in door.readers.items()}
+            received = {y: await reader.message() for y, reader in endpoints.readers.items()}
             place = resume_id_of(received, topic, index, epoch_of(server))
             number = int(place.id.split("-")[1])
             first = first or number
@@ -308,10 +310,10 @@ async def test_all_of_it_mixed_on_one_topic_reaches_everybody_in_one_order(serve
             assert received == {y: expected(message, place) for y, expected in EXPECTED.items()}, mixed[index]
 
 
-async def test_lines_of_all_dialects_in_one_write_reach_everybody_in_their_order(
+async def test_lines_of_all_dialects_in_one_write_reach_every_subscriber_in_their_order(
     server: ServerProcess, topic: str
 ) -> None:
-    async with doors(server, topic) as door:
+    async with connected(server, topic) as endpoints:
         texts = [f"{x} {name}" for name in "abc" for x in ("literal", "json", "words")]
         lines = {
             "literal": "{{'command':'send', 'topic':'{}', 'msg':'{}'}}\n",
@@ -323,10 +325,10 @@ async def test_lines_of_all_dialects_in_one_write_reach_everybody_in_their_order
             x = text.split()[0]
             line = lines[x].format(topic, text).encode()
             sent.append((line, Sent(text.encode(), UTF8, line if x == "literal" else None)))
-        door.publisher.send(b"".join(line for line, _ in sent))
-        answers = await door.publisher.lines(6)
+        endpoints.publisher.send(b"".join(line for line, _ in sent))
+        answers = await endpoints.publisher.lines(6)
         assert [answer == DONE for answer in answers] == [True, False] * 3
         for index, (_, message) in enumerate(sent):
-            received = {y: await reader.message() for y, reader in door.readers.items()}
+            received = {y: await reader.message() for y, reader in endpoints.readers.items()}
             place = resume_id_of(received, topic, index, epoch_of(server))
             assert received == {y: expected(message, place) for y, expected in EXPECTED.items()}

@@ -473,7 +473,7 @@ def write(ledger: GroupLedger, entries: str) -> None:
         ("lease e-2 1 v 0 9, lease e-1 1 v 0 9, ack e-1 1, ack e-2 1", "first delivery out of order"),
     ],
 )
-def test_the_ledger_tells_what_was_broken(entries: str, fault: str | None) -> None:
+def test_the_ledger_reports_broken_promises(entries: str, fault: str | None) -> None:
     ledger = GroupLedger()
     write(ledger, entries)
     faults = ledger.check({*IDS.values()}, MAX_DELIVERIES)

@@ -1,4 +1,4 @@
-"""Many readers at once, and readers that do not read. Bounded in count; nothing here measures time."""
+"""Many subscribers at once, and subscribers that do not read. Bounded in count; nothing here measures time."""
 
 import asyncio
 import re
@@ -50,7 +50,7 @@ class Listener(asyncio.Protocol):
         return _BODY.findall(self.seen)
 
 
-async def test_a_thousand_readers_of_each_door_get_every_message_of_both_doors_once_in_one_order() -> None:
+async def test_a_thousand_subscribers_of_each_endpoint_get_every_message_of_both_once_in_one_order() -> None:
     loop = asyncio.get_running_loop()
     with start_server() as server:
         get = b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -91,7 +91,7 @@ async def _publish_by_line(server: ServerProcess) -> None:
             await literal.synchronise()
 
 
-async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_memory_bounded() -> None:
+async def test_a_subscriber_that_stops_reading_delays_no_other_is_cut_off_and_leaves_memory_bounded() -> None:
     size, count, healthy = 1 << 16, 200, 20
     with start_server("--stall-timeout", "1s") as server:
         async with AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ async def test_a_reader_that_stops_reading_delays_nobody_is_cut_off_and_leaves_m
                     await client.post("/topics/foo/messages", content=f"{n:06d}" + "x" * size)
 
             await asyncio.gather(publish(), *map(read, readers))
-            assert server.resident() - before < 64 << 20  # of 12 MB for each of 22 readers, and a history of 8 MiB
+            assert server.resident() - before < 64 << 20  # of 12 MB for each of 22 subscribers, and a history of 8 MiB
             await _until(client, healthy)
             for sock in stalled:
                 sock.close()
@@ -126,7 +126,7 @@ async def _until(client: httpx.AsyncClient, subscribers: int) -> None:
             pass
 
 
-async def test_a_slow_reader_catches_up_from_the_log_without_a_hole() -> None:
+async def test_a_slow_subscriber_catches_up_from_the_log_without_a_gap() -> None:
     with start_server(tcp_port=0) as server:
         async with stream(server, "/topics/foo/stream") as slow, http_client(server.url) as client:
             slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ async def test_a_slow_reader_catches_up_from_the_log_without_a_hole() -> None:
             assert [body[:3] for body in await slow.data(100)] == [f"{n:03d}" for n in range(100)]
 
 
-async def test_a_slow_reader_whose_place_was_trimmed_is_told_of_the_gap() -> None:
+async def test_a_slow_subscriber_whose_position_was_trimmed_gets_a_gap() -> None:
     with start_server("--max-messages", "10", tcp_port=0) as server:
         async with stream(server, "/topics/foo/stream") as slow, http_client(server.url) as client:
             slow.writer.transport.pause_reading()  # type: ignore[attr-defined]

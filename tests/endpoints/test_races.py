@@ -1,4 +1,4 @@
-"""Publishers against readers that come, go and resume at random, over both endpoints. The ledgers are checked
+"""Publishers against subscribers that come, go and resume at random, over both endpoints. The ledgers are checked
 afterwards."""
 
 import asyncio
@@ -84,16 +84,18 @@ async def read_by_line(
 
 
 async def race(count: int, max_messages: int, seed: int) -> Ledger:
-    """Four publishers, eight readers of each endpoint."""
+    """Four publishers, eight subscribers of each endpoint."""
     dice, ledger = random.Random(seed), Ledger()
     selections = [["race.a"], ["race.*"], ["race.**"], ["race.c/d"]]
     with start_server("--max-messages", str(max_messages)) as server:
-        readers_by_endpoint = [(read, asyncio.Event(), n) for read in (read_by_stream, read_by_line) for n in range(8)]
+        subscribers_by_endpoint = [
+            (read, asyncio.Event(), n) for read in (read_by_stream, read_by_line) for n in range(8)
+        ]
         readers = [
             asyncio.create_task(read(server, ledger, selections[n % 4], random.Random(dice.random()), opened))
-            for read, opened, n in readers_by_endpoint
+            for read, opened, n in subscribers_by_endpoint
         ]
-        for _, opened, _ in readers_by_endpoint:
+        for _, opened, _ in subscribers_by_endpoint:
             await opened.wait()
         publishers = [
             publish(server, ledger, count, f"{publish.__name__}{n}", random.Random(dice.random()))
@@ -110,7 +112,7 @@ async def race(count: int, max_messages: int, seed: int) -> Ledger:
 
 
 @pytest.mark.parametrize("max_messages", [100_000, 50], ids=["all is kept", "little is kept"])
-async def test_readers_that_come_and_go_see_every_message_once_in_order_or_a_gap(max_messages: int) -> None:
+async def test_subscribers_that_come_and_go_see_every_message_once_in_order_or_a_gap(max_messages: int) -> None:
     ledger = await race(300, max_messages, seed=7)
     assert len(ledger.published) == 1_200
     assert ledger.faults() == {}

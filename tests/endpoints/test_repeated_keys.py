@@ -1,4 +1,4 @@
-"""A key that stands twice in a request: readers disagree which one counts, so the request is refused."""
+"""A key that stands twice in a request: programs disagree which one counts, so the request is refused."""
 
 import json
 import random

@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass
-class ModelReader:
+class ModelSubscriber:
     """`got` is what it must have been given so far: bodies, and "GAP <reason>" for a gap."""
 
     topic_filter: TopicFilter
@@ -140,7 +140,7 @@ class Model:
     max_messages: int
     max_age: float
     entries: list[Entry] = field(default_factory=list)
-    readers: dict[int, ModelReader] = field(default_factory=dict)
+    readers: dict[int, ModelSubscriber] = field(default_factory=dict)
     groups: dict[tuple[str, str], ModelGroup] = field(default_factory=dict)
     scheduled: dict[str, ModelScheduled] = field(default_factory=dict)  # by id, in the order in which they are due
     now: float = 0.0
@@ -163,7 +163,7 @@ class Model:
         return entry
 
     def hand_out(self, entry: Entry) -> set[int]:
-        """The readers of whom exactly one must get it; empty when all of them get it, or nobody."""
+        """The subscribers of whom exactly one must get it; empty when all of them get it, or nobody."""
         live = {n for n, r in self.readers.items() if not r.paused and r.topic_filter.matches(entry.topic)}
         if entry.for_one:
             entry.state = "gone" if live and entry.state == "kept" else entry.state
@@ -469,8 +469,8 @@ class Model:
         kept = [e.seq for e in self.entries if e.state == "kept" and e.for_all and topic_filter.matches(e.topic)]
         return kept[-count:][0] - 1 if kept[-count:] and count else self.head
 
-    def read_on(self, reader: ModelReader, gap: str | None = None) -> None:
-        """Everything a reader finds from its cursor to the head; it is live then."""
+    def read_on(self, reader: ModelSubscriber, gap: str | None = None) -> None:
+        """Everything a subscriber finds from its cursor to the head; it is live then."""
         kept = [
             e for e in self.entries if e.state == "kept" and e.group is None and reader.topic_filter.matches(e.topic)
         ]

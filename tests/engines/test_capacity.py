@@ -56,7 +56,7 @@ async def test_what_takes_the_place_of_as_much_is_taken(opened: Make) -> None:
         await publish(node, 1, "b", ttl=100.0)
 
 
-async def test_leases_have_an_end_and_who_waits_gets_the_next_when_one_is_over(opened: Make) -> None:
+async def test_leases_are_bounded_and_a_waiting_consumer_gets_the_next_when_one_is_over(opened: Make) -> None:
     async with opened(Limits(ROOMY, memory_bytes=GROUP_COST + 3 * JOB_COST)) as node:
         await node.engine.configure_group("a", "g", {})
         await publish(node, 9)

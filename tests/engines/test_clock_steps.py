@@ -104,7 +104,7 @@ async def test_nothing_is_over_too_soon_or_too_late_when_the_clock_steps(opened:
         assert await texts(node, "old") == []
 
 
-async def test_a_death_is_told_in_the_wall_clocks_time(opened: Make) -> None:
+async def test_a_death_is_reported_in_the_wall_clocks_time(opened: Make) -> None:
     async with opened(ALL) as node:
         node.clock.wrong = 3_600.0
         await append(node, "a", "1")
@@ -117,7 +117,7 @@ async def test_a_death_is_told_in_the_wall_clocks_time(opened: Make) -> None:
         assert dead.time == node.clock.now + 3_600
 
 
-async def test_what_retention_took_is_told_to_who_asks_by_either_clock(opened: Make) -> None:
+async def test_trimmed_messages_are_a_gap_by_either_clock(opened: Make) -> None:
     async with opened(Limits(Retention(max_messages=1))) as node:
         await append(node, "a", "1")
         node.clock.wrong = 3_600.0

@@ -213,7 +213,7 @@ async def test_a_time_before_a_loss_is_a_gap_and_one_after_it_is_not(opened: Mak
         assert (late.gap, drafts_text(late.messages)) == (None, ["2", "3"])
 
 
-async def test_a_gap_is_told_once_and_again_only_for_a_new_loss(opened: Make) -> None:
+async def test_a_gap_is_reported_once_and_again_only_for_a_new_loss(opened: Make) -> None:
     async with opened(Limits(Retention(max_messages=2))) as node:
         epoch = node.engine.epoch
         await append(node, "a", "1", "2", "3")
@@ -270,7 +270,7 @@ async def test_what_is_for_one_waits_and_is_handed_out_once(opened: Make) -> Non
         assert await texts(node, "a", take=True) == ["2"]
 
 
-async def test_what_somebody_is_given_is_kept_until_he_has_it_and_nobody_else_gets_it(opened: Make) -> None:
+async def test_a_message_handed_to_one_subscriber_is_kept_until_it_has_it_and_no_other_gets_it(opened: Make) -> None:
     async with opened(ALL) as node:
         node.takers = 2
         await append(node, "a", "1", delivery=Delivery.ONE)
@@ -284,7 +284,7 @@ async def test_what_somebody_is_given_is_kept_until_he_has_it_and_nobody_else_ge
         assert await texts(node, "a", take=True) == []
 
 
-async def test_what_nobody_had_in_the_end_waits_for_somebody_else_in_its_order(opened: Make) -> None:
+async def test_a_message_that_was_not_received_waits_for_another_subscriber_in_its_order(opened: Make) -> None:
     async with opened(ALL) as node:
         node.takers = 1
         await append(node, "a", "1", delivery=Delivery.ONE)
@@ -296,7 +296,7 @@ async def test_what_nobody_had_in_the_end_waits_for_somebody_else_in_its_order(o
         assert await texts(node, "a", start=LATEST, take=True) == ["1", "3", "4", "5"]
 
 
-async def test_what_is_given_to_somebody_may_go_meanwhile_with_its_time_or_its_topic(opened: Make) -> None:
+async def test_a_message_handed_to_one_subscriber_may_expire_or_go_with_its_topic_meanwhile(opened: Make) -> None:
     async with opened(ALL) as node:
         await append(node, "a", "short", delivery=Delivery.ONE, ttl=1.0)
         await append(node, "b", "1", delivery=Delivery.ONE)
@@ -361,7 +361,7 @@ async def test_the_key_of_a_delayed_publish_goes_when_it_is_cancelled_unless_it_
         assert (again.duplicate, again.id) == (True, third.id)
 
 
-async def test_who_publishes_while_its_topic_is_deleted_learns_nothing_of_the_one_before(opened: Make) -> None:
+async def test_a_publish_while_its_topic_is_deleted_is_not_affected_by_the_old_topic(opened: Make) -> None:
     async with opened(ALL) as node:
         node.takers = 1  # so what a publisher is told is corrected when it is delivered
         old, _, new = await asyncio.gather(
@@ -477,7 +477,7 @@ async def test_memory_is_bounded_and_a_full_log_refuses_rather_than_forgets(open
         await append(node, "b", "", "")
 
 
-async def test_a_dropped_topic_is_a_gap_for_who_resumes(opened: Make) -> None:
+async def test_a_deleted_topic_is_a_gap_for_a_subscriber_that_resumes(opened: Make) -> None:
     async with opened(ALL) as node:
         first = parse_id((await append(node, "a", "1")).id)
         await append(node, "a", "2")
@@ -538,9 +538,7 @@ async def test_retention_by_bytes_takes_no_more_than_it_must(opened: Make) -> No
         assert await texts(node, "a") == ["d", "e", "f" * 8]
 
 
-async def test_an_engine_closes_while_questions_wait_that_nobody_asks_any_more(
-    opened: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_closes_while_cancelled_queries_wait(opened: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "TURN_SECONDS", 0.0)  # one slice a turn
     async with opened(Limits(retention=Retention(max_messages=100_000))) as node:
         await asyncio.gather(*(node.engine.append([draft(f"t.{number % 100}", b"x")]) for number in range(10_000)))

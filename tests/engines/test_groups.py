@@ -93,7 +93,7 @@ async def all_die(node: Opened, *texts_: str, topic: str = "a") -> None:
 # What there is
 
 
-async def test_a_group_is_made_once_and_by_the_first_who_asks(opened: Make) -> None:
+async def test_a_group_is_created_once_by_the_first_request(opened: Make) -> None:
     async with opened(ALL) as node:
         with pytest.raises(NotFound):
             await node.engine.join("a", "g", make=False)
@@ -116,7 +116,7 @@ async def test_a_group_can_be_made_before_its_topic(opened: Make) -> None:
         assert await claimed(node) == ["1"]
 
 
-async def test_who_joins_makes_the_topic_too_unless_there_are_as_many_as_there_may_be(opened: Make) -> None:
+async def test_joining_a_group_creates_the_topic_too_within_the_limit_of_topics(opened: Make) -> None:
     async with opened(Limits(topics=1)) as node:
         await node.engine.join("a", "g")
         await append(node, "a", "1")
@@ -162,7 +162,7 @@ async def test_a_group_that_is_there_cannot_begin_elsewhere(opened: Make) -> Non
         assert (await node.engine.group("a", "g")).settings.ack_timeout == 5.0
 
 
-async def test_a_group_cannot_bury_in_its_own_topic(opened: Make) -> None:
+async def test_a_group_cannot_dead_letter_into_its_own_topic(opened: Make) -> None:
     async with opened(ALL) as node:
         with pytest.raises(OptionInvalid):
             await make(node, dead_letter="a")
@@ -261,7 +261,7 @@ async def test_claims_at_the_same_time_share_the_messages_out(opened: Make) -> N
         assert [body for part in got for body in part] == list(map(str, range(100)))
 
 
-async def test_every_group_gets_everything_and_so_do_readers(opened: Make) -> None:
+async def test_every_group_and_every_subscriber_gets_everything(opened: Make) -> None:
     async with opened(ALL) as node:
         await append(node, "a", "1")
         for group in ("g", "h"):
@@ -392,7 +392,7 @@ async def test_a_lease_ends_exactly_at_its_time(opened: Make) -> None:
         assert node.ended_leases == [("a", "g", lease.id)]
 
 
-async def test_all_that_is_over_by_now_has_happened_however_long_nobody_asked(opened: Make) -> None:
+async def test_everything_that_is_due_has_happened_however_late_the_next_query_comes(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node)
         await append(node, "a", *map(str, range(100)))
@@ -552,7 +552,7 @@ async def test_the_dead_have_groups_and_die_again(opened: Make) -> None:
         Limits(total_bytes=2 * TOPIC_COST + GROUP_COST + 2 * MESSAGE_COST + JOB_COST + DEATH_COST + 9),
     ],
 )
-async def test_who_cannot_be_buried_waits_and_nobody_gets_it(opened: Make, limits: Limits) -> None:
+async def test_a_message_that_cannot_be_dead_lettered_waits_and_is_not_delivered(opened: Make, limits: Limits) -> None:
     async with opened(limits) as node:
         await make(node, max_deliveries=1)
         await append(node, "b", "in the way")
@@ -568,7 +568,9 @@ async def test_who_cannot_be_buried_waits_and_nobody_gets_it(opened: Make, limit
         assert await texts(node, "a.dead") == ["1"]
 
 
-async def test_who_may_have_more_attempts_while_it_waits_for_its_grave_gets_them(opened: Make) -> None:
+async def test_a_dead_message_that_waits_for_room_is_delivered_again_if_the_limit_of_attempts_rises(
+    opened: Make,
+) -> None:
     async with opened(Limits(topics=1)) as node:
         await make(node, max_deliveries=1)
         await append(node, "a", "1")
@@ -598,7 +600,7 @@ async def test_fewer_attempts_hold_for_what_had_more_already(opened: Make) -> No
         assert await texts(node, "a.dead") == ["ready", "leased", "delayed"]
 
 
-async def test_a_late_ack_of_a_dead_message_is_told_so(opened: Make) -> None:
+async def test_a_late_ack_of_a_dead_message_gets_expired(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node, max_deliveries=1)
         await append(node, "a", "1")
@@ -786,7 +788,7 @@ async def oldest(node: Opened) -> str | None:
 # What is told
 
 
-async def test_the_end_of_every_lease_is_told_once_and_before_the_message_is_leased_again(opened: Make) -> None:
+async def test_the_end_of_every_lease_is_reported_once_and_before_the_message_is_leased_again(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node, max_deliveries=9)
         await append(node, "a", "1", "2", "3", "4", "5")
@@ -806,7 +808,7 @@ async def test_the_end_of_every_lease_is_told_once_and_before_the_message_is_lea
         assert sorted(id for _, _, id in told[4:]) == sorted([again.id, other.id, dropped.id])
 
 
-async def test_work_is_told_of_when_it_is_published_and_when_it_comes_back(opened: Make) -> None:
+async def test_consumers_are_notified_of_new_and_returned_messages(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node)
         await make(node, "h")
@@ -824,7 +826,7 @@ async def test_work_is_told_of_when_it_is_published_and_when_it_comes_back(opene
         assert node.readied == [("a", "g")]
 
 
-async def test_work_is_told_of_by_a_timer_when_a_lease_or_a_delay_is_over(opened: Make) -> None:
+async def test_consumers_are_notified_by_a_timer_when_a_lease_or_a_delay_is_over(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node)
         await append(node, "a", "1")
@@ -846,7 +848,7 @@ async def told_within_time(node: Opened) -> None:
     assert node.readied == [("a", "g")]
 
 
-async def test_a_message_that_dies_by_the_clock_is_buried_by_a_timer(opened: Make) -> None:
+async def test_a_message_that_dies_by_the_clock_is_dead_lettered_by_a_timer(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node, max_deliveries=1)
         await append(node, "a", "1")
@@ -1003,7 +1005,7 @@ async def test_bytes_bound_what_is_dead_too(opened: Make) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-async def test_who_works_off_the_dead_takes_them_away(opened: Make, again: bool) -> None:
+async def test_consuming_the_dead_letters_removes_them(opened: Make, again: bool) -> None:
     """By an ack, or when they die again, and are in the next topic then."""
     async with opened(Limits(Retention(max_messages=2))) as node:
         await all_die(node, "1", "2")

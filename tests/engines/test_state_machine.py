@@ -1,6 +1,7 @@
-"""A broker on each engine against the model: any sequence of publishes, readers, losses and restarts.
+"""A broker on each engine against the model: any sequence of publishes, subscribers, losses and restarts.
 
-Readers are real ones on real cohorts; only their sockets are ours, so that they can be full whenever the machine likes.
+Subscribers are real ones on real cohorts; only their sockets are ours, so that they can be full whenever the machine
+likes.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ from app.storage.engine import Engine
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.sse import SSE_JSON, SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
-from tests.engines.model import Model, ModelGroup, ModelReader, ModelScheduled
+from tests.engines.model import Model, ModelGroup, ModelScheduled, ModelSubscriber
 from tests.event_stream import SseParser
 from tests.harness import draft
 
@@ -362,13 +363,13 @@ class Machine(RuleBasedStateMachine):
         self.live[n] = (reader, socket)
         self.call(reader.start, start)
         self.settle()
-        model.readers[n] = ModelReader(topic_filter, cursor, told)
+        model.readers[n] = ModelSubscriber(topic_filter, cursor, told)
         model.read_on(model.readers[n], gap)
         return n
 
     @rule(target=readers, topic=st.sampled_from(TOPICS), names=st.sampled_from(SELECTIONS))
     def subscribe_in_the_turn_of_a_publish(self, topic: str, names: list[str]) -> int:
-        """The batch of the turn is not written yet when a new reader of the same cohort comes."""
+        """The batch of the turn is not written yet when a new subscriber of the same cohort comes."""
         model, n, body, socket = self.model, next(self.names), f"m{next(self.bodies)}", Socket()
 
         def both() -> None:
@@ -383,7 +384,7 @@ class Machine(RuleBasedStateMachine):
         if not refused:
             model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
             model.trim(topic)
-        model.readers[n] = ModelReader(TopicFilter(names), 0, model.lost(TopicFilter(names)))
+        model.readers[n] = ModelSubscriber(TopicFilter(names), 0, model.lost(TopicFilter(names)))
         model.read_on(model.readers[n])
         return n
 
@@ -643,7 +644,7 @@ class Machine(RuleBasedStateMachine):
         self.run(self.broker.__aexit__())
 
     @invariant()
-    def every_reader_got_what_it_must(self) -> None:
+    def every_subscriber_got_what_it_must(self) -> None:
         for n, (_, socket) in self.live.items():
             assert socket.got == self.model.readers[n].got
 

@@ -37,7 +37,7 @@ def theirs() -> Iterator[Path]:
     [("serve", "--auth", "required"), ("serve", "--engine", "sqlite:FOLDER/log.db"), ("token", "x", "--all"),
      ("serve", "--auth", "required", "--data-dir", "FOLDER/deep/er")],
 )  # fmt: skip
-def test_a_folder_of_another_user_is_told_with_the_numbers(theirs: Path, flags: tuple[str, ...]) -> None:
+def test_an_error_about_a_folder_of_another_user_names_both_user_ids(theirs: Path, flags: tuple[str, ...]) -> None:
     ports = ["--port", "0", "--tcp-port", "0"] if "serve" in flags else []
     done = subprocess.run(
         [*LIKE_ANYBODY, *PROGRAM, *(flag.replace("FOLDER", str(theirs)) for flag in flags), *ports],
@@ -51,7 +51,7 @@ def test_a_folder_of_another_user_is_told_with_the_numbers(theirs: Path, flags: 
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_our_own_is_told_without_a_number(tmp_path: Path) -> None:
+def test_our_own_errors_are_reported_without_an_error_number(tmp_path: Path) -> None:
     assert reason(tmp_path, PermissionError(13, "Permission denied")) == "Permission denied"
     assert reason(tmp_path / "a" / "b", PermissionError(13, "Permission denied")) == "Permission denied"
     assert reason(Path("/proc/1/none"), OSError(28, "No space left on device")) == "No space left on device"

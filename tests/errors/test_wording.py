@@ -82,7 +82,7 @@ class Everything(msgspec.Struct, forbid_unknown_fields=True):
         ([], "expected an object, got a list"),
     ],
 )
-def test_what_does_not_fit_is_told_in_words(value: Any, sentence: str) -> None:
+def test_a_validation_error_is_a_sentence(value: Any, sentence: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(json.dumps(value), type=Everything)
     assert in_words(caught.value) == sentence
@@ -99,13 +99,13 @@ def test_what_does_not_fit_is_told_in_words(value: Any, sentence: str) -> None:
         (b'{"count":1e999}', "count: the number is too large"),
     ],
 )  # fmt: skip
-def test_what_is_no_json_is_told_with_its_place(body: bytes, sentence: str) -> None:
+def test_an_error_in_json_names_its_position(body: bytes, sentence: str) -> None:
     with pytest.raises(msgspec.DecodeError) as caught:
         msgspec.json.decode(body, type=Everything)
     assert in_words(caught.value) == sentence
 
 
-def test_what_somebody_sent_is_shown_as_it_is_but_for_what_steers_a_terminal() -> None:
+def test_message_text_is_shown_as_it_is_without_control_characters() -> None:
     assert quoted("größe") == "'größe'"
     assert quoted(b"[1,2") == "'[1,2'"
     assert quoted(b"\xff\x1b[2J\n") == r"'\xff\u001b[2J\u000a'"
@@ -121,7 +121,7 @@ def test_what_somebody_sent_is_shown_as_it_is_but_for_what_steers_a_terminal() -
         ("Server disconnected.", "Server disconnected"),
     ],
 )
-def test_a_cause_is_told_without_the_numbers_of_programmers(said: str, left: str) -> None:
+def test_a_cause_is_reported_without_error_numbers(said: str, left: str) -> None:
     assert cause(OSError(said)) == left
 
 
@@ -132,7 +132,7 @@ VALUES: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("field", [*Everything.__struct_fields__, "command"])
-def test_no_value_of_any_field_is_told_with_words_of_programmers(field: str) -> None:
+def test_no_error_of_any_field_uses_words_of_programmers(field: str) -> None:
     """As a body of JSON has it, and as a Python literal."""
     sentences = set()
     for value in VALUES:
@@ -283,7 +283,7 @@ def test_options_of_commands_are_refused_in_words(flags: tuple[str, str]) -> Non
         (("echo", "70000"), "'70000' is not a whole number from 0 to 65535"),
     ],
 )
-def test_a_number_that_a_command_cannot_take_is_told_with_its_bounds(command: tuple[str, ...], sentence: str) -> None:
+def test_an_error_about_a_number_names_its_bounds(command: tuple[str, ...], sentence: str) -> None:
     assert sentence in run(*command).stderr.decode()
 
 
@@ -317,14 +317,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE)
-def test_a_server_that_is_none_of_ours_is_told_in_words(data: bytes) -> None:
+def test_an_error_about_a_server_of_another_kind_is_a_sentence(data: bytes) -> None:
     with answering(data) as url:
         said = run("publish", "a", "x", "--retry-for", "0", url=url).stderr.decode()
     assert HOSTILE[data] in said
     assert not OF_PROGRAMMERS.search(said)
 
 
-def test_what_no_header_can_have_is_told_without_its_bytes(server: ServerProcess) -> None:
+def test_an_error_about_a_header_value_does_not_show_its_bytes(server: ServerProcess) -> None:
     for flag in ("--key", "--content-type"):
         done = run("publish", "a", "x", flag, "a\nb", url=server.url)
         assert done.returncode == 1

@@ -38,7 +38,7 @@ class SlowClient:
         self.evicted += 1
 
 
-async def test_who_is_in_debt_for_longest_is_cut_off_first() -> None:
+async def test_the_client_with_the_oldest_unread_bytes_is_cut_off_first() -> None:
     outbound = OutboundBudget(100, asyncio.get_running_loop())
     old, middle, new = clients = SlowClient(), SlowClient(), SlowClient()
     outbound.add(old, 40)
@@ -123,7 +123,7 @@ async def test_lines_that_are_not_whole_are_bounded_with_them() -> None:
 # Out
 
 
-async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_misses_anything() -> None:
+async def test_unread_bytes_of_subscribers_are_bounded_together_and_other_subscribers_miss_nothing() -> None:
     """Each in a cohort of its own, so that nothing is shared; none of them is stalled for long enough to be cut off."""
     flags = ["--max-unsent", "16MiB", "--stall-timeout", "1h", "--max-bytes", "64MiB"]
     with start_server(*flags) as server, ExitStack() as stack:
@@ -151,10 +151,10 @@ async def test_what_readers_do_not_take_is_bounded_together_and_nobody_else_miss
             assert "plainmq_evictions_total 0.0\n" not in metrics
             assert (
                 growth < 100 * MIB
-            )  # of 16 MiB that a reader would have: 15 kept, 16 unsent, 100 times 64 KiB, and air
+            )  # of 16 MiB that a subscriber would have: 15 kept, 16 unsent, 100 times 64 KiB, and air
 
 
-async def test_answers_that_nobody_takes_are_bounded_together() -> None:
+async def test_unread_answers_are_bounded_together() -> None:
     flags = ["--max-unsent", "16MiB", "--stall-timeout", "1h"]
     with start_server(*flags, tcp_port=0) as server, ExitStack() as stack:
         async with http_client(server.url) as http, asyncio.timeout(DEADLINE):

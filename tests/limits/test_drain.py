@@ -106,7 +106,7 @@ class Subscriber:
 
 
 @pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES)
-async def test_what_was_accepted_before_the_stop_reaches_every_reader_before_its_end(
+async def test_messages_accepted_before_the_stop_reach_every_subscriber_before_its_end(
     make: Callable[[Limits, Clock], Engine],
 ) -> None:
     readers = [Subscriber() for _ in range(150)]  # more than end at once
@@ -156,7 +156,7 @@ async def test_the_ends_do_not_wait_for_ever() -> None:
 
 
 @pytest.mark.parametrize(("pressure", "latest"), [(0.0, 5_000), (0.5, 17_500), (1.0, 30_000)])
-def test_readers_come_back_within_5_seconds_and_within_30_under_pressure(pressure: float, latest: int) -> None:
+def test_subscribers_reconnect_within_5_seconds_and_within_30_under_pressure(pressure: float, latest: int) -> None:
     delays = [retry_delay(pressure) for _ in range(2_000)]
     assert 1_000 <= min(delays) < 1_500
     assert 0.9 * latest < max(delays) <= latest

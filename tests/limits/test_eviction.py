@@ -44,7 +44,7 @@ LINES = {
 }
 
 
-async def test_who_takes_nothing_is_cut_off_and_leaves_nothing_behind(impatient: ServerProcess) -> None:
+async def test_a_client_that_reads_nothing_is_cut_off_and_leaves_nothing_behind(impatient: ServerProcess) -> None:
     async with (
         asyncio.timeout(3 * DEADLINE),
         http_client(impatient.url) as http,

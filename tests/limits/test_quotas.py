@@ -41,7 +41,7 @@ def test_each_key_has_a_bucket_of_its_own() -> None:
     assert [buckets.take(key, 1, 0.0) for key in "abab"] == [0.0, 0.0, 1.0, 1.0]
 
 
-def test_more_than_the_burst_is_given_to_who_waited_for_all_of_it_and_the_rest_is_owed() -> None:
+def test_a_request_larger_than_the_burst_waits_for_a_full_bucket_and_owes_the_rest() -> None:
     buckets = Buckets(rate=10, burst=20)
     assert buckets.take("a", 100, 0.0) == 0.0
     assert buckets.take("a", 1, 0.0) == pytest.approx(8.1)
@@ -84,7 +84,7 @@ def test_there_are_only_so_many_buckets_and_the_busy_stay() -> None:
         (None, None, None),
     ],
 )
-def test_a_client_is_its_token_or_else_its_address_and_nobody_on_this_machine(
+def test_a_rate_limit_counts_by_token_else_by_address_and_not_for_local_clients(
     token: str | None, address: str | None, client: str | None
 ) -> None:
     assert client_of(token, address) == client
@@ -143,7 +143,7 @@ def test_a_subscriber_may_take_several_places_and_leaves_them_all() -> None:
     quotas.take_slots("token 'a'", 2)
 
 
-def test_nought_is_no_limit_and_neither_is_nobody() -> None:
+def test_zero_is_no_limit_and_an_unknown_client_has_none() -> None:
     none, logins = Quotas(QuotaLimits(publish_rate=0, subscribers=0), Clock()), FailedLogins(0, Clock())
     some = Quotas(QuotaLimits(publish_rate=1, publish_burst=1, subscribers=1), Clock())
     for _ in range(100):
@@ -154,7 +154,7 @@ def test_nought_is_no_limit_and_neither_is_nobody() -> None:
         some.take_slots(None)
 
 
-# The doors. An anonymous client has a limit only if it is not on this machine, so it comes by the machine's address.
+# Endpoints. An anonymous client has a limit only if it is not on this machine, so it comes by the machine's address.
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ async def test_a_batch_counts_as_its_messages_and_is_refused_whole(strict: Serve
         assert (await http.get("/topics/foo")).json()["messages"] == 600
 
 
-async def test_a_third_subscriber_is_told_busy_and_a_place_that_was_left_is_taken(strict: ServerProcess) -> None:
+async def test_a_third_subscriber_is_refused_as_busy_and_a_freed_slot_is_used_again(strict: ServerProcess) -> None:
     async with lines(strict) as words, http_client(strict.url) as http:
         words.send("sub foo")
         assert await words.next() == b"OK subscribed to foo\r\n"
@@ -297,7 +297,7 @@ async def test_a_token_has_so_many_subscribers(tmp_path: Path) -> None:
             assert refused.json()["detail"] == "token 'ann' has 1 subscribers, as many as one client may have"
 
 
-async def test_after_ten_failed_log_ins_more_are_told_to_wait_and_who_works_goes_on(tmp_path: Path) -> None:
+async def test_after_ten_failed_logins_more_must_wait_and_connected_clients_go_on(tmp_path: Path) -> None:
     with with_tokens(tmp_path, "--max-failed-logins", "10") as (server, tokens):
         async with http_client(server.url) as http, lines(server) as words:
             assert (await http.get("/topics", headers=bearer(tokens["ann"]))).status_code == 200

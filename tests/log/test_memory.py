@@ -301,7 +301,7 @@ def _long(prefix: str, count: int, length: int) -> list[str]:
     ],
     ids=["topic", "topics", "long topics", "pattern", "patterns", "long patterns", "segments", "long segments"],
 )  # fmt: skip
-async def test_a_reader_takes_no_more_than_the_places_it_is_counted_for(names: Callable[[int], list[str]]) -> None:
+async def test_a_filter_takes_no_more_memory_than_its_slots(names: Callable[[int], list[str]]) -> None:
     counters, loop = Counters(), asyncio.get_running_loop()
     admission = Admission(1 << 20, Quotas(), LoopLag())
     fanout = Fanout(Nowhere(), loop, 1.0, counters, OutboundBudget(1 << 30, loop), admission=admission)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ def kept(core: LogStateMachine) -> list[bytes]:
     return [message.data for run in core.log.topics["a"].messages.after(0) for message in run.messages]
 
 
-def test_what_is_for_one_takes_nobody_s_place_before_it_is_known_whether_it_stays() -> None:
+def test_a_message_for_one_takes_no_room_before_it_is_known_whether_it_stays() -> None:
     core = LogStateMachine(Limits(Retention(FULL)), Epochs("e"), MemoryMessageStore())
     append(core, b"1"), append(core, b"2")
     taken, stays = append(core, b"3", Delivery.ONE), append(core, b"4", Delivery.ONE)

@@ -150,7 +150,7 @@ class Filled:
         raise AssertionError
 
     def rest(self, topic_filter: TopicFilter, cursor: Cursor) -> list[Message]:
-        """What a reader gets from there."""
+        """What a subscriber gets from there."""
         found: list[Message] = []
         while cursor.seq < self.core.log.head:
             page = whole(
@@ -396,7 +396,7 @@ def test_a_group_of_the_same_name_waits_until_the_one_before_is_gone() -> None:
     assert lag(filled, "g") == BIG
 
 
-def test_what_nobody_finishes_is_finished_when_time_passes() -> None:
+def test_an_unfinished_deletion_of_a_group_is_finished_as_time_passes() -> None:
     filled = Filled()
     made(filled, "g")
     settle(filled, "g", 4_000)

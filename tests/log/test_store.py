@@ -144,7 +144,7 @@ def check_ring(ring: TopicMessages, plain: list[Message], place: int) -> None:
     )
 
 
-def test_messages_may_be_removed_while_somebody_walks_past_them(history: MessageStore) -> None:
+def test_messages_may_be_removed_during_an_iteration_over_them(history: MessageStore) -> None:
     ring = history.of_topic("a")
     ring.extend(accepted(1, 0.0, *[b"x"] * 500))
     for run in ring.after(0):

@@ -32,7 +32,7 @@ def test_an_authority_is_named_by_a_flag_or_a_variable(secure: ServerProcess, au
 
 
 @pytest.mark.parametrize("command", [["publish", "foo", "x"], ["subscribe", "foo"], ["export"]])
-def test_a_server_that_nobody_vouches_for_is_refused_at_once(secure: ServerProcess, command: list[str]) -> None:
+def test_a_server_with_an_untrusted_certificate_is_refused_at_once(secure: ServerProcess, command: list[str]) -> None:
     """Trying again would not help."""
     done = run(secure, *command)
     assert done.returncode == 1

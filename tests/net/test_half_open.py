@@ -36,7 +36,7 @@ def test_every_accepted_connection_is_probed_and_bounded() -> None:
     }
 
 
-# A reader in a network of its own, whose cable can be cut. It says what it got, line by line.
+# A subscriber in a network of its own, whose cable can be cut. It says what it got, line by line.
 READER = """
 import socket, sys
 sock = socket.create_connection(("10.253.7.1", int(sys.argv[1])))
@@ -71,18 +71,18 @@ def cable(name: str) -> Iterator[str]:
 
 @pytest.mark.skipif(not shutil.which("ip"), reason="ip is not installed (Debian package iproute2)")
 @pytest.mark.parametrize(
-    ("door", "request_"),
+    ("endpoint", "request_"),
     [
         ("http", r"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         ("line port", r"sub foo\n"),
     ],
     ids=["http", "line port"],
 )
-async def test_a_reader_whose_cable_is_cut_is_reaped(door: str, request_: str) -> None:
+async def test_a_subscriber_whose_cable_is_cut_is_removed(endpoint: str, request_: str) -> None:
     """What is written to it is not acknowledged: TCP_USER_TIMEOUT ends it, long before TCP itself would."""
     flags = ["--host", "0.0.0.0", "--tcp-host", "0.0.0.0", "--auth", "none", "--keep-alive", "200ms"]
     with cable(f"mq{free_port()}") as name, start_server(*flags, "--stall-timeout", "1s") as server:
-        port = server.port if door == "http" else server.tcp_port
+        port = server.port if endpoint == "http" else server.tcp_port
         command = ["ip", "netns", "exec", name, sys.executable, "-c", READER, str(port), request_]
         reader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert reader.stdout

@@ -45,7 +45,7 @@ async def leave(port: Port, writer: StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-async def test_a_reader_of_the_line_port_is_asked_about_if_it_got_a_message_for_one(
+async def test_a_disconnected_line_subscriber_is_checked_if_it_got_a_message_for_one(
     delivery: Delivery, asked: list[object]
 ) -> None:
     async with serving() as port:
@@ -57,7 +57,7 @@ async def test_a_reader_of_the_line_port_is_asked_about_if_it_got_a_message_for_
         assert bool(asked) == (delivery is Delivery.ONE)
 
 
-async def test_a_reader_over_http_is_not_asked_about_without_a_message_for_one(asked: list[object]) -> None:
+async def test_a_disconnected_http_subscriber_is_not_checked_without_a_message_for_one(asked: list[object]) -> None:
     async with recording(Proxies()) as (number, _, _):
         request = b"GET /topics/a/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
         reader, writer = await connect(number, request, b"retry: ")

@@ -78,7 +78,7 @@ async def nginx(folder: Path, authority: Authority, upstream: int) -> AsyncItera
         process.wait(DEADLINE)
 
 
-async def test_streams_come_through_at_once_and_nginx_says_who_asks(
+async def test_streams_pass_at_once_and_nginx_forwards_the_client_address(
     tmp_path: Path, authority: Authority, topic: str
 ) -> None:
     flags = [
@@ -168,7 +168,7 @@ async def test_connections_to_the_server_are_used_again(tmp_path: Path, authorit
             assert len(seen) <= 2  # one may have been closed just then
 
 
-async def test_while_the_server_is_away_an_event_source_is_told_to_come_back_and_others_get_an_error(
+async def test_while_the_server_is_down_an_event_source_is_asked_to_reconnect_and_others_get_an_error(
     tmp_path: Path, authority: Authority, topic: str
 ) -> None:
     async with (

@@ -147,7 +147,7 @@ def test_closing_the_terminal_stops_the_server_in_good_order() -> None:
         assert process.wait(DEADLINE) == 0
 
 
-async def test_a_part_that_fails_in_a_way_nobody_thought_of_keeps_no_other_back(
+async def test_a_reload_that_fails_unexpectedly_does_not_stop_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stale: dict[str, int] = {}

@@ -35,7 +35,7 @@ def take_nothing(server: ServerProcess, authority: Authority) -> socket.socket:
     return secure
 
 
-async def test_a_reader_that_takes_nothing_takes_nothing_away_and_one_that_reads_has_all_that_is_gone(
+async def test_a_subscriber_that_reads_nothing_removes_nothing_and_one_that_reads_has_everything_that_is_gone(
     secure: ServerProcess, authority: Authority
 ) -> None:
     async with http_client(secure.url, verify=authority.trust()) as http:
@@ -49,7 +49,7 @@ async def test_a_reader_that_takes_nothing_takes_nothing_away_and_one_that_reads
         client.close()
         async with stream(secure, authority, "/topics/handing/stream") as events:
             got = [await events.next()]
-            await nothing_is_left(http)  # while the reader is there
+            await nothing_is_left(http)  # while the subscriber is there
             await publish(http, "end")
             while (event := await events.next()) and event.data != "end":
                 got.append(event)

@@ -1,4 +1,4 @@
-"""TLS at both doors: the same answers, streams that stall and end, and clients that speak something else."""
+"""TLS at both endpoints: the same answers, streams that stall and end, and clients that speak something else."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ async def test_a_refusal_at_the_head_reaches_a_client_that_is_still_sending(
             assert b"head_too_large" in await reader.read()
 
 
-async def test_a_reader_that_leaves_is_not_counted(
+async def test_a_subscriber_that_disconnects_is_not_counted(
     secure: ServerProcess, authority: Authority, http: httpx.AsyncClient, topic: str
 ) -> None:
     await http.put(f"/topics/{topic}")
@@ -132,7 +132,7 @@ def stalled(host: str, authority: Authority, port: int, said: bytes) -> ssl.SSLS
     return wrapped
 
 
-async def test_a_stalled_reader_is_cut_off_and_a_healthy_one_gets_everything(
+async def test_a_stalled_subscriber_is_cut_off_and_a_healthy_one_gets_everything(
     impatient: ServerProcess, authority: Authority, topic: str
 ) -> None:
     request = f"GET /topics/{topic}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -148,7 +148,7 @@ async def test_a_stalled_reader_is_cut_off_and_a_healthy_one_gets_everything(
             async with asyncio.timeout(DEADLINE):
                 while (await http.get(f"/topics/{topic}")).json()["subscribers"] > 1:
                     pass
-                while impatient.open_files() > files + 2:  # the reader's and the publisher's
+                while impatient.open_files() > files + 2:  # the subscriber's and the publisher's
                     await http.get("/livez")
 
 
@@ -227,7 +227,7 @@ async def test_a_stalled_client_of_the_line_port_is_cut_off(
                     pass
 
 
-async def test_one_client_too_many_is_told_so(authority: Authority) -> None:
+async def test_one_client_too_many_is_refused_with_a_reason(authority: Authority) -> None:
     with start_server(*authority.flags, "--tcp-tls", "on", "--max-tcp-clients", "2") as server:
         context = authority.trust()
         dialled = [await asyncio.open_connection("localhost", server.tcp_port, ssl=context) for _ in range(2)]
@@ -245,7 +245,7 @@ async def test_one_client_too_many_is_told_so(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"pub foo x\n", b"\0" * 1_000])
-async def test_who_does_not_speak_tls_is_sent_away_and_nobody_notices(
+async def test_a_client_that_does_not_speak_tls_is_disconnected_and_no_other_notices(
     secure: ServerProcess, http: httpx.AsyncClient, said: bytes
 ) -> None:
     for port in (secure.port, secure.tcp_port):
@@ -253,7 +253,7 @@ async def test_who_does_not_speak_tls_is_sent_away_and_nobody_notices(
     assert (await http.get("/livez")).status_code == 200
 
 
-async def test_a_tls_hello_to_a_plain_port_is_sent_away(authority: Authority) -> None:
+async def test_a_tls_hello_to_a_plain_port_is_refused(authority: Authority) -> None:
     with start_server() as server:
         context = authority.trust()
         for port in (server.port, server.tcp_port):
@@ -265,7 +265,9 @@ async def test_a_tls_hello_to_a_plain_port_is_sent_away(authority: Authority) ->
 
 
 @pytest.mark.parametrize("said", [b"", HELLO[:5], HELLO], ids=["silent", "half a hello", "a broken one"])
-async def test_who_does_not_finish_the_handshake_is_sent_away(impatient: ServerProcess, said: bytes) -> None:
+async def test_a_client_that_does_not_finish_the_handshake_is_disconnected(
+    impatient: ServerProcess, said: bytes
+) -> None:
     files = impatient.open_files()
     ports = [impatient.port, impatient.tcp_port] * 100
     await asyncio.gather(*(raw(port, said) for port in ports))

@@ -75,7 +75,7 @@ def refused(command: list[str], here: Path, **variables: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize(("name", "value", "why"), FAILS.values(), ids=FAILS)
-def test_what_cannot_be_used_is_told_with_its_setting(
+def test_an_error_about_an_unusable_value_names_its_setting(
     tmp_path: Path, command: Callable[[int], list[str]], name: str, value: Callable[[Path], str], why: str
 ) -> None:
     wrong = {f"PLAINMQ_{name.upper()}": value(tmp_path), "PLAINMQ_TCP_PORT": "0"}
@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_told_with_its_setting(
 
 @pytest.mark.parametrize(("place", "why"), [("file/data", "a folder"), ("data", "Is a directory")])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_first_token_that_cannot_be_written_is_told_with_its_setting(
+def test_an_error_about_an_unwritable_first_token_names_its_setting(
     tmp_path: Path, place: str, why: str, command: Callable[[int], list[str]]
 ) -> None:
     private(tmp_path / "file", "x")
@@ -102,7 +102,7 @@ def test_a_first_token_that_cannot_be_written_is_told_with_its_setting(
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_line_port_that_is_taken_is_told_with_its_setting(
+def test_an_error_about_a_line_port_in_use_names_its_setting(
     tmp_path: Path, command: Callable[[int], list[str]]
 ) -> None:
     with taken() as port:
@@ -112,7 +112,7 @@ def test_a_line_port_that_is_taken_is_told_with_its_setting(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_each_address_is_told_with_its_own_settings(tmp_path: Path) -> None:
+def test_an_error_about_an_address_names_its_own_settings(tmp_path: Path) -> None:
     start = ["app", "serve", "--port", "0", "--tcp-port", "0"]
     with taken() as port:
         said = refused([*start, "--port", str(port)], tmp_path)

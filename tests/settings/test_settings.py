@@ -179,13 +179,13 @@ def test_a_data_directory_that_is_none_or_cannot_be_written_is_refused_before_an
     assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
-def test_a_path_at_the_root_that_cannot_be_opened_is_told_with_the_one_in_this_folder(tmp_path: Path) -> None:
+def test_an_error_about_a_path_at_the_root_names_the_one_in_this_folder(tmp_path: Path) -> None:
     name = "x" * 300  # longer than a name can be, also for root
     said = run(tmp_path, "serve", "--port", "0", "--tcp-port", "0", "--engine", f"sqlite:///{name}")
     assert_is_a_sentence(said, f"(/{name} begins at the root of the file system; sqlite:{name} is in this folder)")
 
 
-def test_a_new_log_is_told_with_its_path_and_an_old_one_is_not(tmp_path: Path) -> None:
+def test_a_new_log_is_reported_with_its_path_and_an_old_one_is_not(tmp_path: Path) -> None:
     for new in (True, False):
         file = tmp_path / "deep" / "log.db"
         with start_server("--engine", f"sqlite:{file}", tcp_port=0) as server:
@@ -347,7 +347,7 @@ MISSPELT = {
 
 
 @pytest.mark.parametrize(("wrong", "right"), MISSPELT.items())
-def test_a_misspelt_variable_is_told_with_the_nearest_name(
+def test_an_error_about_a_misspelt_variable_names_the_nearest_one(
     wrong: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(wrong, "required")
@@ -370,7 +370,7 @@ def test_a_server_is_not_open_because_of_a_slip_in_its_file(tmp_path: Path) -> N
         assert_is_a_sentence(run(tmp_path, "serve", "--port", "0", "--tcp-port", "0"), ".env")
 
 
-def test_a_name_like_nothing_is_told_where_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_about_an_unknown_name_says_where_the_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLAINMQ_QQQQQ", "1")
     with pytest.raises(SettingInvalid, match="plainmq serve --help"):
         load()
@@ -449,7 +449,7 @@ def test_a_name_with_characters_that_nobody_sees_is_not_ignored(tmp_path: Path, 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_nobody_may_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").touch(mode=0)
     with pytest.raises(SettingInvalid, match="Permission denied"):
         load()

@@ -92,7 +92,7 @@ def unmetered(state: State) -> State:
 
 async def everything(node: Opened, starts: Iterable[Start] = ()) -> list[Any]:
     """Whatever can be seen from outside without changing anything, but for rates, which no file has; `starts`: where
-    readers of each topic begin."""
+    subscribers of each topic begin."""
     topics = [unmetered(topic) for topic in (await node.engine.topics(ListQuery())).items]
     return [
         node.engine.epoch,

@@ -225,7 +225,7 @@ def test_a_store_that_is_served_is_not_replaced(copy: Path) -> None:
         assert texts(server, "t") == ["one", "two", "three"]
 
 
-def test_a_store_is_replaced_only_when_told_to(copy: Path) -> None:
+def test_a_store_is_replaced_only_on_request(copy: Path) -> None:
     before = files(copy.parent)
     done = run("restore", str(copy), "--engine", f"sqlite:{copy.with_name('log.db')}")
     assert (done.returncode, b"give --replace" in done.stderr) == (1, True)

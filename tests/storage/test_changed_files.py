@@ -106,7 +106,7 @@ def nothing_is_confirmed(server: ServerProcess, changed: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_changed_file_is_noticed_though_nobody_publishes(server: ServerProcess, path: Path, change: Change) -> None:
+def test_a_changed_file_is_noticed_without_a_publish(server: ServerProcess, path: Path, change: Change) -> None:
     changed = change(path)
     assert f"{changed} {SENTENCE}" in until_unready(server)
     nothing_is_confirmed(server, changed)

@@ -40,7 +40,7 @@ def pull(server: ServerProcess, **options: str | int) -> list[tuple[str, int]]:
     return [(message["data"], message["attempt"]) for message in answer.json()["messages"]]
 
 
-async def test_a_reader_comes_back_to_its_place_without_a_gap(next_server: Next) -> None:
+async def test_a_subscriber_resumes_at_its_position_without_a_gap(next_server: Next) -> None:
     server = next_server()
     post(server, "t", "0")
     async with stream(server, "/topics/t/stream?since=earliest") as events:

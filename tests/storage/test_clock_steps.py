@@ -75,7 +75,7 @@ async def test_a_step_while_the_server_runs_is_no_time_that_passed_at_the_next_s
         await check_all_is_over(node)
 
 
-async def test_a_step_is_noted_though_nobody_asks_for_anything(tmp_path: Path) -> None:
+async def test_a_clock_step_is_noted_without_a_query(tmp_path: Path) -> None:
     """A server that is idle when time synchronisation sets the clock, and then loses its power."""
     life = Life(tmp_path)
     async with life.open(KEEP) as node:
@@ -101,7 +101,7 @@ async def noted(db: sqlite3.Connection, wall: float) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_step_between_two_lives_in_one_boot_is_no_time_that_passed(life: Life, step: float) -> None:
+async def test_a_clock_step_between_two_runs_in_one_boot_is_no_time_that_passed(life: Life, step: float) -> None:
     async with life.open(KEEP) as node:
         await fill(node)
     life.clock.wrong = step
@@ -140,7 +140,7 @@ async def test_after_a_boot_the_wall_clock_says_how_long_the_machine_was_off(lif
         assert (await page(node, "old")).messages == []
 
 
-async def test_times_heal_in_the_next_life_when_the_clock_does(life: Life) -> None:
+async def test_times_heal_in_the_next_run_when_the_clock_does(life: Life) -> None:
     """One message came under a clock that was ahead."""
     life.clock.wrong = 500.0
     async with life.open(KEEP) as node:

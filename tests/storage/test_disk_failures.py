@@ -403,7 +403,7 @@ def fail_halfway(core: LogStateMachine) -> None:
     raise ZeroDivisionError
 
 
-async def test_a_fault_of_ours_in_one_question_is_nobody_elses(tmp_path: Path) -> None:
+async def test_a_fault_in_one_request_does_not_affect_others(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open() as node:
         first, last = node.engine.append([draft("a", b"1")]), node.engine.append([draft("a", b"2")])

@@ -61,7 +61,7 @@ async def test_a_message_has_the_id_it_was_confirmed_with_and_a_lost_one_is_not_
     assert [message and message.data for message in bodies.values()] == [b"2", None, b"other"]
 
 
-async def test_a_second_cut_keeps_the_ids_of_both_lives_before(life: Life) -> None:
+async def test_a_second_cut_keeps_the_ids_of_both_epochs_before(life: Life) -> None:
     first = await put_back(life)
     async with life.open() as node:
         second = node.engine.epoch

@@ -82,7 +82,7 @@ def test_a_clock_that_is_set_while_the_server_runs_is_followed_and_takes_nothing
         assert abs(times(server, "t")[0] - time.time()) < DEADLINE
 
 
-def test_a_clock_that_is_set_between_two_lives_takes_nothing(tmp_path: Path) -> None:
+def test_a_clock_that_is_set_between_two_runs_removes_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     for step in (0.0, DAY, -DAY):
         machine.step(step)

@@ -215,7 +215,7 @@ def until(server: ServerProcess, status: int) -> httpx.Response:
 
 @pytest.mark.parametrize("suffix", ["", ".lock", "-wal", "-shm"])
 @pytest.mark.parametrize("how", [remove, replace, move], ids=lambda how: how.__name__)
-def test_a_file_that_is_no_longer_the_one_that_was_opened_is_noticed_though_nobody_publishes(
+def test_a_replaced_file_is_noticed_without_a_publish(
     server: ServerProcess, real: Path, suffix: str, how: Callable[[Path], None]
 ) -> None:
     publish(server, "before").raise_for_status()

@@ -9,7 +9,7 @@ from tests.storage.reopening import Life, append
 ROUNDS, PUBLISHERS = 40, 8
 
 
-async def test_publishers_who_are_back_in_a_moment_share_a_transaction(tmp_path: Path) -> None:
+async def test_publishers_that_return_within_the_commit_window_share_a_transaction(tmp_path: Path) -> None:
     async with Life(tmp_path).open() as node:
 
         async def publish(turns: int) -> None:

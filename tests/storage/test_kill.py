@@ -1,7 +1,7 @@
 """kill -9 in the middle of everything, a start on the same file, and what was unknown is repeated with the same key.
 
-Publishers, readers and workers write down what they were told (tests/storage/crash_ledger.py, tests/ledgers/groups.py);
-when all is over the ledgers are compared with each other and with the file.
+Publishers, subscribers and workers write down what they were told (tests/storage/crash_ledger.py,
+tests/ledgers/groups.py); when all is over the ledgers are compared with each other and with the file.
 """
 
 import asyncio

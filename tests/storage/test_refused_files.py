@@ -220,7 +220,7 @@ def test_a_file_that_another_program_has_locked_is_refused(path: Path) -> None:
         assert "no other program has it open" in refusal(path)
 
 
-def test_messages_are_nobody_elses_business(tmp_path: Path) -> None:
+def test_the_files_of_the_log_are_private_to_their_owner(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with start_server("--engine", f"sqlite:{path}", tcp_port=0):
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}

@@ -157,7 +157,7 @@ async def test_what_was_delayed_before_there_were_envelopes_comes_when_it_is_due
         assert (await node.engine.totals()).cost == 0
 
 
-async def test_readers_start_where_they_would_have_and_are_told_of_the_same_losses(life: Life) -> None:
+async def test_subscribers_start_where_they_would_have_and_get_the_same_gaps(life: Life) -> None:
     limits = Limits(Retention(max_messages=3), topic_idle=50.0)
     async with life.open(limits) as node:
         await append(node, "a", *"12345")
@@ -281,7 +281,7 @@ async def test_what_waits_for_one_subscriber_waits_on(life: Life) -> None:
         assert (await page(node, "a", take=True)).messages == []
 
 
-async def test_a_ttl_ends_while_nobody_is_there(life: Life) -> None:
+async def test_a_ttl_ends_while_the_server_is_down(life: Life) -> None:
     async with life.open() as node:
         await append(node, "a", "short", ttl=10.0)
         await append(node, "a", "long", ttl=100.0)
@@ -328,7 +328,7 @@ async def test_groups_go_on_with_their_leases_attempts_delays_and_counts(life: L
         assert len(await claim(node, group="untouched")) == 5
 
 
-async def test_a_dead_message_stays_dead_and_tells_its_story(life: Life) -> None:
+async def test_a_dead_message_stays_dead_and_shows_its_history(life: Life) -> None:
     async with life.open() as node:
         await append(node, "t", *"12")
         await node.engine.configure_group("t", "g", {"max_deliveries": 1})
@@ -402,7 +402,7 @@ async def test_the_dead_in_a_file_of_an_earlier_version_are_kept_and_its_groups_
         assert (await node.engine.group("t", "g")).dead_letters.kept == 1
 
 
-async def test_what_was_gone_is_told_after_a_restart_too_until_something_was_handed_out(life: Life) -> None:
+async def test_a_gap_is_reported_after_a_restart_too_until_a_message_was_handed_out(life: Life) -> None:
     async with life.open(Limits(Retention(max_messages=1))) as node:
         await append(node, "t", *"123")
         made = await node.engine.join("t", "g")
@@ -428,7 +428,7 @@ async def test_dead_letters_do_not_lead_in_a_circle_after_a_restart_either(life:
             await node.engine.configure_group("c", "g", {"dead_letter": "a"})
 
 
-async def test_a_lease_that_ends_while_nobody_is_there_is_another_attempt(life: Life) -> None:
+async def test_a_lease_that_ends_while_the_server_is_down_is_another_attempt(life: Life) -> None:
     async with life.open() as node:
         await append(node, "t", "1")
         await node.engine.join("t", "g")
@@ -506,7 +506,7 @@ async def test_the_clock_does_not_step_back_behind_what_was_accepted(life: Life)
         assert drafts_text((await page(node, "a", start=Ago(1.0))).messages) == ["1", "2"]
 
 
-async def test_a_reader_in_the_middle_goes_on_with_its_cursor(life: Life) -> None:
+async def test_an_iteration_in_the_middle_goes_on_with_its_cursor(life: Life) -> None:
     topic_filter = TopicFilter(["**"])
     async with life.open() as node:
         await append(node, "a", *"1234")

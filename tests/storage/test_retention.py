@@ -50,7 +50,7 @@ async def test_the_newest_stay_by_number_by_size_and_by_age(
         assert (state.messages, state.bytes) == (len(kept), len(kept))
 
 
-async def test_what_a_delayed_message_took_the_place_of_goes_from_the_file_though_nobody_asks(tmp_path: Path) -> None:
+async def test_messages_displaced_by_a_delayed_one_go_from_the_file_without_a_query(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open(Limits(Retention(max_messages=1))) as node, asyncio.timeout(DEADLINE):
         await append(node, "a", "old")
@@ -83,7 +83,7 @@ async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(t
         assert cursor.reported == int(old.last.partition("-")[2])
 
 
-async def test_what_retention_takes_is_told_as_a_gap(tmp_path: Path) -> None:
+async def test_trimmed_messages_are_reported_as_a_gap(tmp_path: Path) -> None:
     life = Life(tmp_path)
     async with life.open() as node:
         await append(node, "a", *map(str, range(5)))

@@ -105,7 +105,7 @@ def room(client: socket.socket) -> int:
 
 @pytest.mark.parametrize("door", ["http", "line"])
 @pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "is cut off"])
-async def test_a_reader_that_takes_nothing_of_what_waits_takes_nothing_away(
+async def test_a_subscriber_that_reads_nothing_of_the_backlog_removes_nothing(
     server: ServerProcess, door: str, leaves: bool
 ) -> None:
     await publish(server, BODIES, delivery="one")
@@ -121,7 +121,7 @@ async def test_a_reader_that_takes_nothing_of_what_waits_takes_nothing_away(
 
 
 @pytest.mark.parametrize("door", ["http", "line"])
-async def test_a_live_reader_that_takes_nothing_takes_nothing_away(server: ServerProcess, door: str) -> None:
+async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: ServerProcess, door: str) -> None:
     with connect(server, door) as client:
         await until_it_has(client, b"\n")
         await publish(server, BODIES, delivery="one")
@@ -132,7 +132,9 @@ async def test_a_live_reader_that_takes_nothing_takes_nothing_away(server: Serve
 
 @pytest.mark.parametrize("door", ["http", "line"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "waiting"])
-async def test_a_kill_takes_nothing_away_that_its_reader_did_not_have(tmp_path: Path, door: str, live: bool) -> None:
+async def test_a_kill_removes_nothing_that_its_subscriber_did_not_receive(
+    tmp_path: Path, door: str, live: bool
+) -> None:
     with ExitStack() as stack:
         options = ("--engine", engine("sqlite", tmp_path), *flags())
         server = stack.enter_context(start_server(*options))
@@ -151,7 +153,7 @@ async def test_a_kill_takes_nothing_away_that_its_reader_did_not_have(tmp_path: 
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "waiting"])
-async def test_who_takes_so_many_and_leaves_leaves_no_double(server: ServerProcess, live: bool) -> None:
+async def test_a_subscriber_with_a_limit_that_leaves_causes_no_duplicate(server: ServerProcess, live: bool) -> None:
     few = BODIES[:20]
     got: list[str] = []
     if not live:
@@ -166,7 +168,9 @@ async def test_who_takes_so_many_and_leaves_leaves_no_double(server: ServerProce
     assert await taken_by_another(server) == []
 
 
-async def test_what_a_line_client_has_before_it_quits_comes_to_nobody_else(server: ServerProcess) -> None:
+async def test_a_message_that_a_line_client_received_before_it_quits_is_not_delivered_again(
+    server: ServerProcess,
+) -> None:
     few = BODIES[:20]
     await publish(server, few, delivery="one")
     async with lines(server) as line:

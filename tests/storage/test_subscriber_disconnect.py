@@ -54,7 +54,7 @@ class ObservedEngine(SqliteEngine):
         return super().read(*asked, **options)
 
 
-async def test_what_was_on_its_way_to_a_reader_that_left_is_not_lost(tmp_path: Path) -> None:
+async def test_a_message_in_flight_to_a_subscriber_that_left_is_not_lost(tmp_path: Path) -> None:
     engine, left_early = ObservedEngine(Limits(), Clock(), tmp_path / "log.db"), asyncio.Event()
     async with Broker(engine) as broker, asyncio.timeout(DEADLINE):
         await broker.publish([draft("a", b"precious", delivery=Delivery.ONE)])

@@ -248,7 +248,7 @@ async def only_connection_that_is_full() -> ObservedConnection:
             await asyncio.sleep(0)
 
 
-async def test_a_stalled_subscriber_delays_nobody_and_catches_up() -> None:
+async def test_a_stalled_subscriber_delays_no_other_and_catches_up() -> None:
     size, count = 10_000, 800
     async with (
         serving(keeping(1_000), send_buffer=16 << 10) as port,
@@ -288,7 +288,7 @@ async def test_a_subscriber_that_catches_up_on_many_topics_misses_nothing() -> N
         await slow.assert_quiet()
 
 
-async def test_a_subscriber_that_reads_nothing_is_cut_off_and_nobody_else() -> None:
+async def test_only_the_subscriber_that_reads_nothing_is_cut_off() -> None:
     async with (
         serving(timing=Timing(stall=0.2), send_buffer=16 << 10) as port,
         port.connect() as stalled,

@@ -190,7 +190,7 @@ async def test_an_unfinished_negotiation_is_text_at_the_end_of_the_stream(peer: 
 
 
 @pytest.mark.parametrize("inside", [b"", b"\x18", b"x" * (MAX_SUBNEGOTIATION - 1), b"x" * (MAX_SUBNEGOTIATION + 1)])
-async def test_a_stray_subnegotiation_swallows_no_line_and_is_told(peer: Peer, inside: bytes) -> None:
+async def test_a_stray_subnegotiation_swallows_no_line_and_is_reported(peer: Peer, inside: bytes) -> None:
     peer.send(IAC + SB + inside + b"ping\n")
     assert b"UTF-8" in await peer.line()
     assert await peer.ask(b"ping\n") == PONG

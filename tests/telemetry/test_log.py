@@ -34,7 +34,7 @@ FORMATS = pytest.mark.parametrize("format", ["human", "json"])
 
 
 async def raw(server: ServerProcess, data: bytes) -> bytes:
-    """Everything that the HTTP door answers to these bytes, after which it closes."""
+    """Everything that the HTTP endpoint answers to these bytes, after which it closes."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(data)
     async with asyncio.timeout(DEADLINE):
@@ -112,7 +112,7 @@ TURNED_AWAY = [
 ]  # fmt: skip
 
 
-async def test_who_is_turned_away_before_anything_else_has_one_too() -> None:
+async def test_a_request_refused_before_any_handler_has_one_too() -> None:
     with start_server(*JSON, tcp_port=0) as server:
         told = ServerLog(server)
         for sent, status, code, path in TURNED_AWAY:
@@ -177,7 +177,7 @@ async def test_a_connection_of_the_line_port_has_one_when_it_ends_that_says_why(
         assert (await told.until("connection ended"))["why"] == "draining"
 
 
-async def test_a_reader_that_is_cut_off_has_a_warning() -> None:
+async def test_a_subscriber_that_is_cut_off_causes_a_warning() -> None:
     with start_server(*JSON, "--stall-timeout", "200ms", "--send-buffer", "4096", tcp_port=0) as server:
         async with client(server) as http:
             with closing(socket.socket()) as sock:
@@ -190,7 +190,7 @@ async def test_a_reader_that_is_cut_off_has_a_warning() -> None:
                 assert (record["why"], record["level"], record["door"]) == ("cut_off", "warning", "http")
 
 
-async def test_nobody_fills_the_log_by_being_refused() -> None:
+async def test_refused_requests_do_not_fill_the_log() -> None:
     count = 5 * MOST_A_SECOND
     with start_server(*JSON, tcp_port=0) as server:
         one = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -217,7 +217,7 @@ async def test_a_server_that_believes_every_client_says_so(trusted: str, warning
     assert len([one for one in said if one.startswith("WARNING: --trusted-proxies has all addresses")]) == warnings
 
 
-async def test_a_life_is_told_from_its_start_to_its_end() -> None:
+async def test_the_log_covers_a_run_from_its_start_to_its_end() -> None:
     flags = ("--max-topics", "77", "--auth", "none", "--public-url", "https://example.org")
     with start_server(*JSON, *flags) as server:
         async with stream(server, "/topics/a/stream"):
@@ -261,7 +261,7 @@ async def test_a_start_that_is_refused_is_a_record_for_programs() -> None:
     assert "cannot listen" in record["detail"]
 
 
-async def test_a_disk_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path) -> None:
+async def test_a_failing_disk_is_reported_once_and_so_is_its_recovery(tmp_path: Path) -> None:
     flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
     with start_server(*JSON, *flags, tcp_port=0) as server:
         told = ServerLog(server)
@@ -279,7 +279,7 @@ async def test_a_disk_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: P
         assert sum('"storage failed"' in line for line in told.lines) == 1
 
 
-async def test_a_stall_of_the_event_loop_is_told() -> None:
+async def test_a_stall_of_the_event_loop_is_reported() -> None:
     with start_server(*JSON, tcp_port=0) as server:
         server.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(2)  # a beat a second: one is late by a second at least
@@ -365,7 +365,7 @@ async def dropped(server: ServerProcess) -> int:
     return int(float(match[1]))
 
 
-async def test_a_pipe_that_nobody_reads_stops_nothing_and_what_was_dropped_is_told_later() -> None:
+async def test_an_unread_pipe_stops_nothing_and_dropped_lines_are_counted_later() -> None:
     with start_server(*JSON, *ALL, tcp_port=0) as server:
         assert server.process.stderr
         fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
@@ -382,7 +382,7 @@ async def stop_while_read(server: ServerProcess, told: ServerLog) -> int:
     return status
 
 
-async def test_a_pipe_that_nobody_reads_does_not_hold_the_end_up() -> None:
+async def test_an_unread_pipe_does_not_delay_the_end() -> None:
     with start_server(*JSON, *ALL, tcp_port=0) as server:
         assert server.process.stderr
         fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
@@ -390,7 +390,7 @@ async def test_a_pipe_that_nobody_reads_does_not_hold_the_end_up() -> None:
         assert await stop(server) == 0
 
 
-async def test_a_reader_of_standard_error_that_goes_away_stops_nothing() -> None:
+async def test_a_closed_standard_error_stops_nothing() -> None:
     with start_server(*JSON, *ALL, tcp_port=0) as server:
         assert server.process.stderr
         server.process.stderr.close()

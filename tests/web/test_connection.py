@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_a_stream_it_sent_a_body_for_is_not_counted(
             pass
 
 
-async def test_whoever_took_a_message_from_behind_comes_back_to_its_place(
+async def test_a_subscriber_that_claimed_an_older_message_resumes_at_its_own_position(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     await http.post(f"/topics/{topic}.jobs/messages?delivery=one", content="job")
@@ -133,7 +133,7 @@ async def test_coming_back_to_the_place_of_the_first_block_is_no_gap(
         assert (event.type, event.data) == ("message", "next")
 
 
-async def test_a_gap_on_a_quiet_topic_is_told_once(server: ServerProcess, topic: str) -> None:
+async def test_a_gap_on_a_quiet_topic_is_reported_once(server: ServerProcess, topic: str) -> None:
     async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="old-7") as events:
         assert (await events.take(1))[0].type == "gap"
         while not events.parser.last_event_id:
@@ -142,7 +142,7 @@ async def test_a_gap_on_a_quiet_topic_is_told_once(server: ServerProcess, topic:
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
-async def test_who_sends_no_more_is_answered_what_became_of_his_message(tmp_path: Path, engine: str) -> None:
+async def test_a_client_that_closes_its_sending_side_still_gets_its_answer(tmp_path: Path, engine: str) -> None:
     """As by `nc -N`."""
     chosen = f"sqlite:{tmp_path / 'log.db'}" if engine == "sqlite" else engine
     with start_server("--engine", chosen, tcp_port=0) as server:
@@ -157,7 +157,7 @@ async def test_who_sends_no_more_is_answered_what_became_of_his_message(tmp_path
 
 
 @pytest.mark.parametrize("target", ["/topics/caf\u00e9/messages", "/topics/a/messages?limit=\u0661"])
-async def test_a_url_that_is_not_ascii_is_told_how_to_write_it(target: str) -> None:
+async def test_an_error_about_a_url_that_is_not_ascii_says_how_to_write_it(target: str) -> None:
     with start_server(tcp_port=0) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -169,7 +169,7 @@ async def test_a_url_that_is_not_ascii_is_told_how_to_write_it(target: str) -> N
 
 
 @pytest.mark.parametrize("sent", [b"half", b"whole", b""])
-async def test_who_leaves_after_a_part_of_a_publish_leaves_no_connection_behind(sent: bytes) -> None:
+async def test_a_client_that_disconnects_after_a_part_of_a_publish_leaves_no_connection_behind(sent: bytes) -> None:
     head = b"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
     with start_server(tcp_port=0) as server:
         for _ in range(20):

@@ -47,7 +47,7 @@ def test_the_client_is_the_first_that_is_no_proxy(
     assert OURS.caller(Caller(direct, 5, "http"), headers) == Caller(*caller)
 
 
-def test_without_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_forwarded_addresses_are_ignored() -> None:
     direct = Caller("127.0.0.1", 5, "http")
     assert Proxies().caller(direct, [(FOR, b"203.0.113.7"), (PROTO, b"https")]) == direct
 
@@ -64,7 +64,7 @@ async def test_what_is_no_address_is_a_sentence_at_the_start(wrong: str) -> None
 
 
 @pytest.mark.parametrize("query", ["", "?retain=true"], ids=["short cut", "long way"])
-async def test_a_publish_comes_from_whom_the_proxy_says(query: str) -> None:
+async def test_a_publish_comes_from_the_address_that_the_proxy_names(query: str) -> None:
     async with recording(OURS) as (port, short, long):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for client in ("203.0.113.7", "203.0.113.8"):

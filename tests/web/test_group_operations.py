@@ -212,7 +212,7 @@ async def test_some_return_and_repeating_it_returns_none_twice(group: Group) -> 
     assert data(await group.pull(max=9)) == ["b", "a"]
 
 
-async def test_nobody_else_sees_them_again(group: Group, server: ServerProcess) -> None:
+async def test_no_other_consumer_sees_them_again(group: Group, server: ServerProcess) -> None:
     other = Group(group.http, group.topic, "h")
     await other.http.put(other.path)
     await bury(group, "a")

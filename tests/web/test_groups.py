@@ -148,7 +148,7 @@ async def test_a_client_that_leaves_while_it_waits_takes_nothing(server: ServerP
     assert message["attempt"] == 1
 
 
-async def test_work_is_given_out_to_those_who_wait_in_turn(group: Group) -> None:
+async def test_messages_are_handed_out_to_waiting_consumers_in_turn(group: Group) -> None:
     await group.http.put(group.path)
     waiting = [asyncio.create_task(group.pull(max=1, wait="60s")) for _ in range(3)]
     await group.until("workers", 3)
@@ -414,14 +414,14 @@ async def test_a_stream_says_what_is_gone_before_its_first_message(server: Serve
 
 
 @pytest.mark.parametrize(("start", "told"), [("latest", False), ("last:9", False), ("{}", True), ("1h", True)])
-async def test_who_did_not_ask_for_all_is_told_of_what_was_asked(group: Group, start: str, told: bool) -> None:
+async def test_a_gap_covers_only_what_the_client_asked_for(group: Group, start: str, told: bool) -> None:
     await group.http.put(f"/topics/{group.topic}", json={"max_messages": 1})
     ids = await group.publish("1", "2", "3")
     await group.http.put(group.path, json={"start": start.format(ids[0])})
     assert ("gap" in (await group.http.post(f"{group.path}/pull")).json()) == told
 
 
-async def test_nothing_is_told_where_nothing_is_gone(group: Group) -> None:
+async def test_no_gap_is_reported_where_nothing_is_gone(group: Group) -> None:
     (id,) = await group.publish("1")
     assert "gap" not in (await group.http.post(f"{group.path}/pull", params={"lease": "0"})).json()
     assert (await group.state())["gap"] is None
@@ -500,7 +500,7 @@ async def test_put_without_a_body_makes_it_with_the_defaults_and_leaves_it_as_it
 
 
 @pytest.mark.parametrize(("start", "expected"), [("earliest", ["1", "2", "3"]), ("latest", []), ("last:2", ["2", "3"])])
-async def test_a_group_begins_where_it_is_told(group: Group, start: str, expected: list[str]) -> None:
+async def test_a_group_begins_at_its_start_option(group: Group, start: str, expected: list[str]) -> None:
     await group.publish("1", "2", "3")
     await group.http.put(group.path, json={"start": start})
     await group.publish("4")
@@ -558,7 +558,7 @@ async def test_a_deleted_group_begins_anew(group: Group) -> None:
     assert [message["attempt"] for message in await group.pull()] == [1]
 
 
-async def test_a_pull_that_waits_is_told_when_its_group_is_deleted(group: Group) -> None:
+async def test_a_waiting_pull_ends_when_its_group_is_deleted(group: Group) -> None:
     await group.http.put(group.path)
     waiting = asyncio.create_task(group.http.post(f"{group.path}/pull?wait=60s"))
     await group.until("workers", 1)
@@ -614,7 +614,7 @@ async def test_a_topic_has_a_bounded_number_of_groups() -> None:
             assert (await http.put("/topics/bar/groups/two")).status_code == 200
 
 
-async def test_the_state_tells_each_stage_of_a_message_s_life(group: Group) -> None:
+async def test_the_state_counts_messages_at_each_stage(group: Group) -> None:
     ids = await group.publish(*map(str, range(6)))
     await group.http.put(group.path, json={"max_deliveries": 2})
     await group.pull(max=4)
@@ -732,7 +732,7 @@ async def test_a_group_s_stream_is_kept_alive_and_ends_at_its_age() -> None:
             assert await events.next() is None
 
 
-async def test_one_worker_too_many_is_told_to_come_back() -> None:
+async def test_one_consumer_too_many_is_asked_to_come_back() -> None:
     with start_server("--max-subscribers", "1", tcp_port=0) as small:
         async with http_client(small.url) as http:
             await http.put("/topics/foo/groups/g")

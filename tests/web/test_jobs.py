@@ -34,7 +34,7 @@ async def test_each_message_is_listed_in_its_state_and_nothing_is_taken(group: G
     assert [job["id"] for job in await group.pull(max=9)] == [ids[1], ids[4], ids[5]]
 
 
-async def test_a_leased_one_says_who_has_it_and_until_when(group: Group) -> None:
+async def test_a_leased_job_shows_its_consumer_and_its_deadline(group: Group) -> None:
     (id,) = await group.publish("a", event="resize")
     (lease,) = await group.pull(lease="10m")
     (job,) = await jobs(group, "leased")

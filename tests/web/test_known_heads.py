@@ -100,7 +100,7 @@ async def test_a_head_that_differs_is_read_anew(wire: Wire, topic: str, headers:
     assert (status == 201) == (headers == ["Content-Type: "])  # an empty one is none
 
 
-async def test_a_known_head_of_a_reader_is_a_stream_each_time(server: ServerProcess, topic: str) -> None:
+async def test_a_cached_head_of_a_stream_opens_a_stream_each_time(server: ServerProcess, topic: str) -> None:
     request = f"GET /topics/{topic}/stream?limit=1&since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     async with connected(server, 4) as (publisher, *readers), asyncio.timeout(DEADLINE):
         for wire in readers:

@@ -126,7 +126,7 @@ async def test_what_is_read_from_the_log_is_delivered_too(
         await until(http, before, {"messages_delivered_total": 2, "messages_published_total": 0})
 
 
-async def test_who_waits_for_a_page_is_shown(http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_long_poll_is_shown(http: httpx.AsyncClient, topic: str) -> None:
     before = await look(http)
     waiting = asyncio.create_task(http.get(f"/topics/{topic}/messages", params={"wait": "20s"}))
     await until(http, before, {("subscribers", "read"): 1})
@@ -174,7 +174,7 @@ async def test_a_worker_is_counted_while_it_works(http: httpx.AsyncClient, serve
     await until(http, before, {("subscribers", "worker"): 0})
 
 
-async def test_a_refusal_counts_under_its_code_at_every_door(
+async def test_a_refusal_counts_under_its_code_at_every_endpoint(
     http: httpx.AsyncClient, server: ServerProcess, topic: str
 ) -> None:
     before = await look(http)
@@ -189,7 +189,7 @@ async def test_a_refusal_counts_under_its_code_at_every_door(
     await until(http, before, {("refusals_total", code): count for code, count in codes.items()})
 
 
-async def test_a_gap_that_is_told_is_counted(http: httpx.AsyncClient, server: ServerProcess, topic: str) -> None:
+async def test_a_gap_that_is_reported_is_counted(http: httpx.AsyncClient, server: ServerProcess, topic: str) -> None:
     before = await look(http)
     async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="00000000-1") as reader:
         assert (await reader.take(1))[0].type == "gap"
@@ -207,7 +207,7 @@ async def test_the_delay_of_the_event_loop_is_measured(http: httpx.AsyncClient) 
     assert now["event_loop_delay_seconds_bucket", "+Inf"] == now["event_loop_delay_seconds_count"]
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_and_counted() -> None:
+async def test_a_subscriber_that_reads_nothing_is_cut_off_and_counted() -> None:
     with start_server("--stall-timeout", "200ms", "--send-buffer", "4096") as server:
         async with http_client(server.url) as http:
             before = await look(http)
@@ -268,7 +268,7 @@ async def refuse(http: httpx.AsyncClient, server: ServerProcess, sent: bytes, co
     assert (await look(http))["http_requests_total", kind] == before["http_requests_total", kind] + 1
 
 
-async def test_who_is_turned_away_before_a_request_is_whole_is_counted_too() -> None:
+async def test_a_client_refused_before_its_request_is_complete_is_counted_too() -> None:
     with start_server("--head-timeout", "1s", "--body-timeout", "1s", tcp_port=0) as server:
         async with http_client(server.url) as http:
             head, end = b"GET /a HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n"
@@ -341,7 +341,7 @@ async def test_each_transaction_of_the_disk_is_timed(tmp_path: Path) -> None:
             assert after["commit_seconds_sum"] > before["commit_seconds_sum"]
 
 
-async def test_a_log_in_a_file_tells_the_same(tmp_path: Path) -> None:
+async def test_a_log_in_a_file_has_the_same_records(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     for published in (1, 0):  # what was there before the start is retained, and was not published since
         with start_server("--engine", f"sqlite://{path}", tcp_port=0) as server:
@@ -362,7 +362,7 @@ async def test_the_metrics_have_no_options(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
 
 
-async def test_a_disk_that_fails_is_counted_and_the_log_is_still_told_of(tmp_path: Path) -> None:
+async def test_a_failing_disk_is_counted_and_other_metrics_stay(tmp_path: Path) -> None:
     flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
     with start_server(*flags, tcp_port=0) as server:
         async with http_client(server.url) as http:

@@ -164,7 +164,7 @@ FORWARDED = {
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/messages"), ("POST", "/messages?event=x"), ("GET", "/stream"), ("GET", "")]
 )
-async def test_a_server_that_asks_nobody_serves_nobody_through_a_proxy(
+async def test_a_server_without_authentication_refuses_clients_through_a_proxy(
     http: httpx.AsyncClient, topic: str, sign: str, method: str, path: str
 ) -> None:
     """It takes who reaches it for people of its own machine; behind a proxy that is the whole world."""
@@ -193,7 +193,7 @@ async def test_it_says_once_that_a_proxy_is_there(topic: str) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--auth", "none"], ["--auth", "none", "--trusted-proxies", "127.0.0.1"]])
-async def test_who_has_said_that_everybody_may_come_is_taken_at_his_word(flags: list[str], topic: str) -> None:
+async def test_an_allowed_origin_of_any_admits_every_page(flags: list[str], topic: str) -> None:
     with start_server(*flags, tcp_port=0) as process:
         async with http_client(process.url, headers=FORWARDED) as http:
             for _ in range(2):

@@ -25,7 +25,7 @@ async def test_the_body_is_the_message_byte_for_byte(
         assert await events.data(1) == ["größer als\n\n  two lines"]
 
 
-async def test_a_201_tells_the_place_the_listeners_and_the_durability(
+async def test_a_201_gives_the_position_the_subscribers_and_the_durability(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     async with stream(server, f"/topics/{topic}/stream"), stream(server, f"/topics/{topic}/stream"):
@@ -307,7 +307,7 @@ TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
         ("application/json", b"{}", "application/json"),
     ],
 )
-async def test_what_nobody_has_named_is_text_or_bytes(
+async def test_a_body_without_a_content_type_is_text_or_bytes(
     http: httpx.AsyncClient, topic: str, said: str, body: bytes, kept: str, query: str
 ) -> None:
     headers = {"Content-Type": said} if said else {}

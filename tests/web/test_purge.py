@@ -71,7 +71,7 @@ async def test_room_that_groups_held_is_there_again(group: Group) -> None:
     assert data(await group.pull(max=9)) == ["c", "d"]
 
 
-async def test_a_subscriber_that_resumes_there_is_told_of_the_gap(group: Group, server: ServerProcess) -> None:
+async def test_a_subscriber_that_resumes_there_gets_a_gap(group: Group, server: ServerProcess) -> None:
     ids = await group.publish(*"abc")
     await purge(group)
     await group.publish("d")

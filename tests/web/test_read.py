@@ -141,7 +141,7 @@ async def test_a_topic_that_is_there_may_be_empty(http: httpx.AsyncClient, topic
     assert (await http.get(f"/topics/no-{topic}.*/messages")).json()["messages"] == []
 
 
-async def test_who_has_read_a_topic_may_read_on_when_it_is_gone(http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_client_with_a_position_may_read_on_when_its_topic_is_gone(http: httpx.AsyncClient, topic: str) -> None:
     """It goes when it is empty for long, and a script that passes `next` back shall not stop."""
     id = (await http.post(f"/topics/{topic}/messages", content="x")).json()["id"]
     await http.delete(f"/topics/{topic}")
@@ -152,7 +152,7 @@ async def test_who_has_read_a_topic_may_read_on_when_it_is_gone(http: httpx.Asyn
     assert (before.status_code, before.json()["gap"]["reason"]) == (200, "trimmed")
 
 
-async def test_who_waits_for_a_topic_need_not_have_one(http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_long_poll_may_wait_for_a_topic_that_does_not_exist(http: httpx.AsyncClient, topic: str) -> None:
     waited = await http.get(f"/topics/{topic}/messages?wait=1ms")
     assert (waited.status_code, waited.json()["messages"]) == (200, [])
     waiting = asyncio.create_task(http.get(f"/topics/{topic}/messages?wait=20s"))
@@ -193,7 +193,7 @@ async def test_an_expired_message_is_not_found(http: httpx.AsyncClient, topic: s
     assert (await http.get(sent.headers["location"])).status_code == 404
 
 
-async def test_topics_are_listed_with_what_they_hold_and_who_listens(http: httpx.AsyncClient, topic: str) -> None:
+async def test_topics_are_listed_with_their_messages_and_subscribers(http: httpx.AsyncClient, topic: str) -> None:
     ids = await publish(http, f"{topic}.a", "12", "345")
     await publish(http, f"{topic}.b", "x")
     answer = (await http.get("/topics", params={"match": f"{topic}.*"})).json()["topics"]
@@ -209,7 +209,9 @@ async def test_topics_are_listed_with_what_they_hold_and_who_listens(http: httpx
     assert (await http.get("/topics?match=a..b")).status_code == 400
 
 
-async def test_a_pattern_s_readers_count_for_its_topics(http: httpx.AsyncClient, topic: str, server: object) -> None:
+async def test_subscribers_of_a_pattern_count_for_its_topics(
+    http: httpx.AsyncClient, topic: str, server: object
+) -> None:
     await publish(http, f"{topic}.a", "x")
     async with stream(server, f"/topics/{topic}.*/stream"), stream(server, f"/topics/{topic}.a/stream"):  # type: ignore[arg-type]
         assert (await http.get(f"/topics/{topic}.a")).json()["subscribers"] == 2

@@ -217,7 +217,7 @@ SLOW: dict[str, tuple[bytes, list[tuple[int, str]]]] = {
 
 
 @pytest.mark.parametrize(("said", "expected"), SLOW.values(), ids=SLOW)
-async def test_who_says_half_and_no_more_is_sent_away(
+async def test_a_client_that_sends_half_a_request_is_disconnected(
     impatient: ServerProcess, said: bytes, expected: list[tuple[int, str]]
 ) -> None:
     assert await all_answers(impatient, said) == expected
@@ -237,7 +237,7 @@ async def _drip(server: ServerProcess, said: bytes) -> list[tuple[int, str]]:
     return answers_in(text)
 
 
-async def test_five_hundred_slow_clients_are_sent_away_and_a_healthy_one_is_not_harmed(
+async def test_five_hundred_slow_clients_are_disconnected_and_a_healthy_one_is_not_harmed(
     impatient: ServerProcess, topic: str
 ) -> None:
     silent, half = (SLOW[name] for name in ("silent", "half a body"))
@@ -262,7 +262,7 @@ async def test_five_hundred_slow_clients_are_sent_away_and_a_healthy_one_is_not_
     assert count
 
 
-async def test_who_waits_for_us_is_not_sent_away(impatient: ServerProcess, topic: str) -> None:
+async def test_a_client_that_waits_for_the_server_is_not_disconnected(impatient: ServerProcess, topic: str) -> None:
     async with stream(impatient, f"/topics/{topic}/stream") as events, http_client() as http:
         assert (await http.get(f"{impatient.url}/topics/{topic}/messages?wait=4s")).status_code == 200
         await http.post(f"{impatient.url}/topics/{topic}/messages", content="still here")

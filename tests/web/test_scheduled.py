@@ -135,7 +135,7 @@ async def test_numbers_do_not_repeat_and_what_is_scheduled_outlives_a_restart(tm
     assert len(set(ids)) == 6
 
 
-async def test_who_may_view_sees_no_body_and_who_may_not_sees_nothing(tmp_path: Any, topic: str) -> None:
+async def test_a_viewer_sees_no_body_and_a_client_without_the_right_sees_nothing(tmp_path: Any, topic: str) -> None:
     with guarded(tmp_path, "own protocol") as server:
         async with httpx.AsyncClient(base_url=server.process.url) as http:
             id = (await _scheduled_by(http, server, topic))["id"]

@@ -71,7 +71,7 @@ async def test_a_target_that_is_no_url_is_refused_in_its_turn(server: ServerProc
     assert [part.split()[0] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200"] * waits + [b"400"]
 
 
-async def test_a_transfer_coding_that_nobody_undoes_is_refused(server: ServerProcess, topic: str) -> None:
+async def test_an_unknown_transfer_coding_is_refused(server: ServerProcess, topic: str) -> None:
     """It would be stored as it travelled, and not as it was."""
     head = f"POST /topics/{topic}/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
     reader, writer = await asyncio.open_connection(server.host, server.port)

@@ -57,7 +57,7 @@ async def test_what_is_published_and_refused_shows_as_a_rate(http: httpx.AsyncCl
             published, refused = max(published, sample["published"]), max(refused, sample["refused"])
 
 
-async def test_the_first_answer_tells_of_the_server_and_its_last_minutes(http: httpx.AsyncClient) -> None:
+async def test_the_first_answer_describes_the_server_and_its_last_minutes(http: httpx.AsyncClient) -> None:
     body = (await http.get("/stats", params={"history": "true"})).json()
     assert [*body["history"][-1]] == [*body["now"]]
     assert body["server"]["durability"] == "memory"

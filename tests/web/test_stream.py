@@ -197,7 +197,7 @@ async def test_a_trimmed_place_is_a_gap_then_the_oldest_retained() -> None:
                 assert await events.data(3) == ["3", "4", "5"]
 
 
-async def test_an_id_of_another_life_or_of_the_future_is_a_gap(
+async def test_an_id_of_another_epoch_or_of_the_future_is_a_gap(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     (id,) = await publish(http, topic, "only")
@@ -244,7 +244,7 @@ async def test_a_message_for_one_waits_for_the_first_whose_pattern_matches(
         assert await first.data(1) == ["work"]
 
 
-async def test_what_is_not_retained_reaches_live_readers_only(
+async def test_messages_that_are_not_retained_reach_live_subscribers_only(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     async with stream(server, f"/topics/{topic}/stream") as live:
@@ -283,7 +283,7 @@ async def test_an_old_stream_ends_in_good_order() -> None:
             assert events.ended_in_order
 
 
-async def test_one_subscriber_too_many_is_told_to_come_back() -> None:
+async def test_one_subscriber_too_many_is_asked_to_come_back() -> None:
     with start_server("--max-subscribers", "1", tcp_port=0) as small:
         async with stream(small, "/topics/foo/stream"):
             async with stream(small, "/topics/foo/stream", Accept="text/event-stream") as refused:
@@ -295,7 +295,9 @@ async def test_one_subscriber_too_many_is_told_to_come_back() -> None:
                 assert (answer.status_code, answer.json()["code"]) == (503, "subscriber_limit")
 
 
-async def test_a_reader_that_left_is_not_counted(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_subscriber_that_left_is_not_counted(
+    server: ServerProcess, http: httpx.AsyncClient, topic: str
+) -> None:
     async with stream(server, f"/topics/{topic}/stream"):
         pass
     async with asyncio.timeout(10):
@@ -373,7 +375,7 @@ async def test_no_topics_unlawful_ones_and_too_many_are_refused(http: httpx.Asyn
 
 
 @pytest.mark.parametrize("start", ["", "?since=latest", "?since=1s", "?since=last:0"])
-async def test_a_reader_that_is_cut_off_before_its_first_message_has_a_place_to_come_back_to(
+async def test_a_subscriber_that_is_cut_off_before_its_first_message_has_a_position_to_resume_from(
     server: ServerProcess, http: httpx.AsyncClient, topic: str, start: str
 ) -> None:
     await publish(http, topic, "before", ttl="0")
@@ -392,7 +394,7 @@ RESERVED = ["place", "gap", "busy", "bye", "open", "error"]
 @pytest.mark.parametrize("name", [*RESERVED, "Gap", "BYE", " gap", "bye "])
 @pytest.mark.parametrize("options", [{}, {"delay": "1h"}, {"delivery": "one"}, {"retain": "false"}])
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-ndjson"])
-async def test_nobody_publishes_under_a_name_of_the_server_s_own_events(
+async def test_no_client_publishes_under_a_name_of_the_servers_own_events(
     http: httpx.AsyncClient, topic: str, name: str, options: dict[str, str], content_type: str
 ) -> None:
     answer = await http.post(
@@ -491,7 +493,7 @@ async def test_a_polyfill_comes_back_to_its_place(
 
 
 @pytest.mark.parametrize("name", COME_BACK)
-async def test_a_polyfill_that_has_no_id_yet_begins_where_it_is_told(
+async def test_a_polyfill_that_has_no_id_yet_begins_at_since(
     server: ServerProcess, http: httpx.AsyncClient, topic: str, name: str
 ) -> None:
     await publish(http, topic, "1")

@@ -26,7 +26,7 @@ def endpoints() -> Iterator[Endpoints]:
 @pytest.mark.parametrize(
     "before", [b"", b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"]
 )
-def test_nothing_of_http_is_kept_for_a_reader(endpoints: Endpoints, header: str, before: bytes) -> None:
+def test_nothing_of_http_is_kept_for_a_subscriber(endpoints: Endpoints, header: str, before: bytes) -> None:
     request = f"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode()
 
     async def ask() -> tuple[Transport, "weakref.ref[asyncio.Protocol]"]:

@@ -29,7 +29,7 @@ async def until(http: httpx.AsyncClient, count: int, match: str) -> list[dict[st
             await asyncio.sleep(0.01)
 
 
-async def test_who_listens_and_works_is_listed_in_the_order_in_which_they_came(
+async def test_subscribers_and_consumers_are_listed_in_the_order_in_which_they_came(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     id = (await http.post(f"/topics/{topic}/messages", content=b"x")).json()["id"]
@@ -77,7 +77,7 @@ async def test_a_page_ends_at_its_limit_and_the_next_goes_on(
         assert some["total"] == 5
 
 
-async def test_a_topic_finds_who_listens_by_a_pattern_and_a_pattern_who_listens_below_it(
+async def test_a_topic_finds_subscribers_of_its_patterns_and_a_pattern_those_below_it(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     async with stream(server, f"/topics/{topic}.*/stream"), stream(server, f"/topics/{topic}.a.b/stream"):

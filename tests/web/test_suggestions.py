@@ -48,7 +48,7 @@ SLIPS = [
 
 
 @pytest.mark.parametrize(("method", "path", "status", "meant"), SLIPS)
-async def test_a_slip_in_a_path_is_told_with_the_nearest_request(
+async def test_an_error_about_a_misspelt_path_names_the_nearest_request(
     http: httpx.AsyncClient, method: str, path: str, status: int, meant: str
 ) -> None:
     answer = await http.request(method, path)
@@ -86,9 +86,7 @@ async def test_an_option_where_there_are_none_is_told_so(http: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("option", ["topics", "Topic", "topic[]"])
-async def test_a_slip_in_the_only_option_that_is_needed_is_told_with_its_name(
-    http: httpx.AsyncClient, option: str
-) -> None:
+async def test_an_error_about_the_only_required_option_names_it(http: httpx.AsyncClient, option: str) -> None:
     answer = await http.get("/stream", params={option: "a"})
     assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
     assert answer.json()["detail"] == f"{option!r} is not an option here; did you mean 'topic'?"
@@ -100,7 +98,7 @@ async def test_a_stream_of_no_topic_says_which_option_is_missing(http: httpx.Asy
         assert detail == "option 'topic' is missing: expected ?topic=NAME, as often as is needed"
 
 
-async def test_a_worker_whose_group_is_not_there_is_told_how_to_make_it(
+async def test_an_error_about_a_missing_group_says_how_to_create_it(
     server: ServerProcess, http: httpx.AsyncClient, topic: str
 ) -> None:
     path = f"/topics/{topic}/jobs%3F/groups/g"

@@ -48,7 +48,7 @@ async def test_a_resumed_topic_accepts_publishes_and_both_can_be_repeated(http: 
     assert (await http.post(path, content=b"x")).status_code == 201
 
 
-async def test_what_was_published_before_is_told_again_and_goes_on_to_readers_and_workers(
+async def test_a_duplicate_publish_gets_its_answer_and_earlier_messages_are_delivered(
     http: httpx.AsyncClient, topic: str
 ) -> None:
     key = {"Idempotency-Key": "k"}
@@ -115,7 +115,7 @@ async def test_a_deleted_topic_is_not_paused_when_it_comes_again(http: httpx.Asy
     assert (await http.post(path, content=b"x")).status_code == 201
 
 
-async def test_a_line_client_is_told(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
+async def test_a_line_client_gets_a_gap(server: ServerProcess, http: httpx.AsyncClient, topic: str) -> None:
     await paused(http, topic)
     async with lines(server) as peer:
         peer.send(f"pub {topic} x")
