@@ -140,9 +140,13 @@ def quoted(text: str) -> str:
     return '"' + text.translate(_JSON_ESCAPES) + '"'
 
 
+_TERMINAL_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+
+
 def in_json(sent: Sent, place: Place) -> bytes:
-    """The send object with `index` added, exactly those keys, and CRLF."""
-    keys = f'"command":"send","topic":"{place.topic}","msg":{quoted(sent.text)},"delivery":"all"'
+    """The send object with `index` added, exactly those keys, and CRLF. What a terminal obeys is escaped."""
+    text = quoted(sent.text).translate(_TERMINAL_ESCAPES)
+    keys = f'"command":"send","topic":"{place.topic}","msg":{text},"delivery":"all"'
     return f'{{{keys},"index":{place.index}}}\r\n'.encode()
 
 
