@@ -12,6 +12,7 @@ from tests.harness import DEADLINE, ServerProcess, http_client, start_server
 EVENTS = 200_000  # of a day, at 2 a second and more
 ROUND = 10_000  # messages of a request
 SHOWN = 200  # messages in the page
+ONE_DRAWING = 5_000  # nodes of the whole list: those of the one before may not be collected yet
 GROWTH = 4 << 20  # bytes of the browser's heap: what is drawn comes and goes
 
 
@@ -62,7 +63,7 @@ async def test_memory_does_not_grow_with_what_has_arrived(console: Open) -> None
             after = await heap(page)
             assert await page.page.get_by_role("log").get_by_role("listitem").count() == SHOWN
             assert after[0] < before[0] + GROWTH
-            assert after[1] < 1.2 * before[1]
+            assert after[1] < before[1] + ONE_DRAWING
             assert after[2] < 1.2 * before[2]
 
 
