@@ -9,7 +9,7 @@ from .aio.client import AsyncClient
 from .errors import ClientError
 from .reading import MAX_PAGE
 
-PATIENCE: Final = 0.3  # seconds: somebody has pressed Tab
+PATIENCE: Final = 1.0  # seconds: somebody has pressed Tab, at a machine that may be busy
 
 _PARENT: Final = re.compile(r".*[./]", re.DOTALL)
 
