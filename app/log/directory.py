@@ -76,14 +76,14 @@ class ListedGroup(NamedTuple):
 
 
 def _lag(listed: ListedGroup) -> int:
-    return Groups.ready_in(listed.topic, listed.group) + listed.group.leased + listed.group.delayed
+    return Groups.ready_in(listed.topic, listed.group) + listed.group.jobs.leased + listed.group.jobs.delayed
 
 
 GROUP_SORTS: Final[Mapping[str, Callable[[Groups, ListedGroup, float], float]]] = {
     BY_NAME: lambda _groups, _listed, _now: 0,
     "-lag": lambda _groups, listed, _now: -_lag(listed),
-    "-leased": lambda _groups, listed, _now: -listed.group.leased,
-    "-delayed": lambda _groups, listed, _now: -listed.group.delayed,
+    "-leased": lambda _groups, listed, _now: -listed.group.jobs.leased,
+    "-delayed": lambda _groups, listed, _now: -listed.group.jobs.delayed,
     "-dead": lambda groups, listed, _now: -listed.dead(groups),
     "-rate": lambda _groups, listed, now: -listed.group.acks.rate(now),
 }

@@ -26,7 +26,7 @@ class Retries:
                 (source, name)
                 for source in sources
                 for name, group in self._groups.of(source).items()
-                if group.postponed and group.settings.dead_letter == topic
+                if group.jobs.postponed and group.settings.dead_letter == topic
             ]
             for source, name in waiting:
                 yield from self.of_group(source, name, now)
@@ -35,10 +35,10 @@ class Retries:
     def of_group(self, topic: str, name: str, now: float) -> Slices[None]:
         """The dead letters that wait in the group."""
         group = self._groups.of(topic).get(name)
-        for seqs in sliced([] if group is None else [*group.postponed]):
+        for seqs in sliced([] if group is None else [*group.jobs.postponed]):
             if group is None or not self._groups.exists(topic, name):
                 return
             for seq in seqs:
-                group.retry(seq, now)
+                group.jobs.retry(seq, now)
             self._groups.refresh(topic, name, group)
             yield

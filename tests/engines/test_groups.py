@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import DeadLettersLeft, GroupLimit, LogFull, MessageTooLarge, NotFound, OptionInvalid, TopicLimit
 from app.log.directory import ListQuery
-from app.log.groups.group import JOB_BATCH
 from app.log.groups.job import JOB_COST
+from app.log.groups.jobs import JOB_BATCH
 from app.log.groups.redrive import RedriveTarget
 from app.log.groups.size import GROUP_COST, RECENT_DEAD_COST
 from app.log.groups.state import DeadLetterTopic, GroupState

@@ -277,8 +277,8 @@ def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_
         group.lease(n + 1, 0.0, 1.0)
         assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
         group.dead_letter(n + 1)
-        group.dirty.clear()
-        group.ended_leases.clear()
+        group.jobs.dirty.clear()
+        group.jobs.ended_leases.clear()
 
     assert 0.4 * RECENT_DEAD_COST < grown(bury) < RECENT_DEAD_COST
 
@@ -368,7 +368,7 @@ def test_as_many_leases_as_there_are_cost_nothing_while_none_is_over(log: Log, g
     for n in range(100_000):
         lease(groups, log, n)
     group = log.topics["a"].unacked.groups["g"]  # type: ignore[union-attr]
-    assert (len(group.jobs), group.leased, groups.deadline) == (100_000, 100_000, 1_000.0)
+    assert (len(group.jobs.by_seq), group.jobs.leased, groups.deadline) == (100_000, 100_000, 1_000.0)
     groups.take_events()
     groups.pass_time(999.9)
     assert groups.take_events() is NO_EVENTS

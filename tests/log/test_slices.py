@@ -11,8 +11,8 @@ from app.errors import NotFound
 from app.log.directory import STATE_EFFORT, TOPIC_SORTS, ListQuery
 from app.log.epochs import Epochs
 from app.log.groups.admin import RELEASE_BATCH
-from app.log.groups.group import JOB_BATCH
 from app.log.groups.groups import GROUP_BATCH
+from app.log.groups.jobs import JOB_BATCH
 from app.log.groups.unacked import SCAN_BATCH as SCAN_HELD
 from app.log.reading import SCAN_BATCH
 from app.log.run import Run

@@ -180,7 +180,7 @@ class GroupAdmin:
         if (topic, name) not in self._groups.closing:
             return True
         topic_log, group = self._log.existing(topic), self._groups.of(topic)[name]
-        jobs = [*islice(chain(group.jobs, group.ahead), RELEASE_BATCH)]
+        jobs = [*islice(chain(group.jobs.by_seq, group.ahead), RELEASE_BATCH)]
         for seq in jobs:
             group.forget(seq)
         self._trimmer.settled(topic_log, jobs)
@@ -188,7 +188,7 @@ class GroupAdmin:
             del group.recent_dead[seq]
             self._on_change("buried", (topic, name, seq))
         self._groups.refresh(topic, name, group)
-        if group.jobs or group.ahead or group.recent_dead or not self._release_undelivered(topic_log, group):
+        if group.jobs.by_seq or group.ahead or group.recent_dead or not self._release_undelivered(topic_log, group):
             return False
         del self._groups.closing[topic, name]
         self._on_change("group", (topic, name))

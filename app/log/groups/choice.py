@@ -35,7 +35,7 @@ class Choice:
         self._mind = group.precede()
         self._most_ahead = min(MAX_AHEAD, max(topic.retention.max_messages // AHEAD_SHARE, 1))
         order = log.ordered.of(topic.name) or TopicOrder()
-        for seq in group.take_all_requeued():
+        for seq in group.jobs.take_all_requeued():
             heappush(self._mind.ready.setdefault(order.priority_of(seq), []), seq)
         levels = sorted({0, *self._mind.ready, *order.levels}, reverse=True)
         self._streams: dict[int, Iterator[Message]] = {level: self._stream(level, order) for level in levels}
@@ -77,7 +77,7 @@ class Choice:
         key, keys, seq = key_of(message), self._mind.keys, message.seq
         if not (key and keys.is_busy(key, seq)):
             return True
-        if seq not in self._group.jobs:
+        if seq not in self._group.jobs.by_seq:
             if keys.is_full:
                 self._streams[priority_of(message)] = iter(())
                 return False
@@ -99,7 +99,7 @@ class Choice:
 
     def _ready(self, heap: list[int]) -> Iterator[Message]:
         while heap:
-            is_ready = self._group.state_of(heap[0]) is JobState.READY
+            is_ready = self._group.jobs.state_of(heap[0]) is JobState.READY
             if is_ready and (message := self._find(heap[0])) is not None:
                 yield message
             heappop(heap)

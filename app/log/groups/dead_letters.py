@@ -40,16 +40,16 @@ class DeadLetters:
         groups = self._groups
         for topic, name in [*islice(groups.dead_letter_pending, 1)]:
             group = groups.existing(topic, name)
-            for seq in [*islice(group.dead_letter_pending, DEAD_LETTER_BATCH)]:
+            for seq in [*islice(group.jobs.dead_letter_pending, DEAD_LETTER_BATCH)]:
                 if message := groups.message(topic, seq, now):
                     yield DeadLetter(topic, name, seq, self._draft(name, group, message))
                 else:
                     group.forget(seq)
-            if not group.dead_letter_pending:
+            if not group.jobs.dead_letter_pending:
                 groups.dead_letter_pending.pop((topic, name), None)
 
     def _draft(self, name: str, group: Group, message: Message) -> Draft:
-        job = group.jobs[message.seq]
+        job = group.jobs.by_seq[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
         ahead = self._log.ahead
         original = message.redrive.original if message.redrive else message.id
@@ -71,5 +71,5 @@ class DeadLetters:
     def postpone(self, letter: DeadLetter, until: float) -> None:
         """The dead-letter topic has no room: try again at `until`. No consumer gets the message in between."""
         group = self._groups.existing(letter.topic, letter.group)
-        group.postpone(letter.seq, until)
+        group.jobs.postpone(letter.seq, until)
         self._groups.refresh(letter.topic, letter.group, group)

@@ -130,7 +130,7 @@ class Groups:
         group = self.of(topic).get(name)
         if group is None:
             return None
-        return SETTLED if seq in group.ahead else group.jobs.get(seq)
+        return SETTLED if seq in group.ahead else group.jobs.by_seq.get(seq)
 
     def dead_record(self, topic: str, name: str, seq: int) -> bool | None:
         group = self.of(topic).get(name)
@@ -164,8 +164,8 @@ class Groups:
         return GroupState(
             topic, name,
             ready=self.ready_in(self._log.existing(topic), group),
-            leased=group.leased,
-            delayed=group.delayed,
+            leased=group.jobs.leased,
+            delayed=group.jobs.delayed,
             acked=group.acked,
             dead=self.dead_in((topic, name), group.settings.dead_letter),
             dead_total=group.dead_total,
@@ -182,7 +182,7 @@ class Groups:
 
     def _oldest(self, topic: str, group: Group, now: float) -> Message | None:
         """The oldest message that is not acked."""
-        seq = group.oldest_job
+        seq = group.jobs.oldest
         job = None if seq is None else self._log.existing(topic).messages.get(seq)
         if seq is not None and seq <= group.cursor:
             return job
@@ -199,7 +199,7 @@ class Groups:
         retention = topic.retention if topic else self._log.limits.retention
         unacked = topic.unacked if topic else None
         kept, nbytes = (unacked.count, unacked.bytes) if unacked else (0, 0)
-        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.postponed))
+        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.jobs.postponed))
 
     def count(self, topic: TopicLog, totals: Totals, served: Set[tuple[str, str]]) -> None:
         """Add the topic's groups and its dead messages to the totals. `served`: groups that have consumers."""
@@ -211,9 +211,9 @@ class Groups:
             totals.groups += 1
             totals.paused_groups += group.paused
             totals.ready += ready
-            totals.leased += group.leased
-            totals.delayed += group.delayed
-            totals.postponed += len(group.postponed)
+            totals.leased += group.jobs.leased
+            totals.delayed += group.jobs.delayed
+            totals.postponed += len(group.jobs.postponed)
             origin = topic.name, name
             dead = self.dead_in(origin, group.settings.dead_letter)
             totals.troubles.add_group(*origin, group, ready=ready, dead=dead, served=origin in served)
@@ -222,7 +222,7 @@ class Groups:
     def ready_in(topic: TopicLog, group: Group) -> int:
         """The number of messages that are ready in the group."""
         assert topic.unacked is not None
-        return group.requeued + topic.unacked.accepted - group.passed
+        return group.jobs.requeued + topic.unacked.accepted - group.passed
 
     def of(self, topic: str) -> dict[str, Group]:
         topic_log = self._log.topics.get(topic)
@@ -280,7 +280,7 @@ class Groups:
             if choice.cut_short:
                 self.wake(topic, name)
             return
-        while (seq := group.take_requeued()) is not None:
+        while (seq := group.jobs.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
         yield from islice(self.fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
@@ -330,14 +330,14 @@ class Groups:
         topic_log = self._log.existing(topic)
         if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
             reason = None
-        jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs)
+        jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs.by_seq)
         before, skipped = group.acked, group.skipped
         outcomes = [self._settle(topic_log, group, action, id, now=now, seconds=seconds, reason=reason) for id in ids]
         self.settled.acked += group.acked - before
         self.settled.skipped += group.skipped - skipped
         self.settled.released += outcomes.count(Outcome.DONE) if action is Action.RELEASE else 0
         if action in _FINAL:
-            self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs])
+            self._trimmer.settled(topic_log, [seq for seq in jobs if seq not in group.jobs.by_seq])
         self.refresh(topic, name, group)
         return outcomes
 
@@ -347,10 +347,10 @@ class Groups:
     ) -> Outcome:  # fmt: skip
         seq = id.message.seq
         run = self._find_unexpired(topic_log.name, seq, now)
-        exists = seq in group.jobs or (run is not None and run.for_all)
+        exists = seq in group.jobs.by_seq or (run is not None and run.for_all)
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
-        if action is Action.SKIP and seq not in group.jobs and seq > group.cursor and seq not in group.ahead:
+        if action is Action.SKIP and seq not in group.jobs.by_seq and seq > group.cursor and seq not in group.ahead:
             self._log.check_memory(JOB_COST)
             group.skip_ahead(seq)
             return Outcome.DONE
@@ -363,7 +363,7 @@ class Groups:
         self.check()
         for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
             group = self.existing(topic, name)
-            group.pass_time(now)
+            group.jobs.pass_time(now)
             self.refresh(topic, name, group)
 
     def check(self) -> None:
@@ -379,20 +379,20 @@ class Groups:
         if group.newest_known > group.cursor or group.ahead:
             self._pass_known(key, group)
         self._log.count_group(group, group.size)
-        if group.closing or (deadline := group.deadline) is None:
+        if group.closing or (deadline := group.jobs.deadline) is None:
             self._deadlines.discard(key)
         else:
             self._deadlines.set(key, deadline)
-        self._report_ended(topic, name, group.ended_leases)
-        group.ended_leases.clear()
-        if group.dirty:
+        self._report_ended(topic, name, group.jobs.ended_leases)
+        group.jobs.ended_leases.clear()
+        if group.jobs.dirty:
             self._on_change("group", key)
-            for seq in group.dirty:
+            for seq in group.jobs.dirty:
                 self._on_change("job", (topic, name, seq))
-            group.dirty.clear()
-        if group.requeued > group.waiting:
+            group.jobs.dirty.clear()
+        if group.jobs.requeued > group.waiting:
             self._events.ready[key] = None
-        if group.dead_letter_pending and not group.closing:
+        if group.jobs.dead_letter_pending and not group.closing:
             self.dead_letter_pending[key] = None
 
     def _pass_known(self, key: tuple[str, str], group: Group) -> None:

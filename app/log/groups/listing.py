@@ -80,7 +80,7 @@ class JobListing:
         group, limit = self._group(query), query.limit + 1
         if query.state is JobState.DEAD:
             return (yield from _smallest(self._dead(query), query.after, limit))
-        chosen = (seq for seq in [*group.jobs] if group.state_of(seq) is query.state)
+        chosen = (seq for seq in [*group.jobs.by_seq] if group.jobs.state_of(seq) is query.state)
         jobs = yield from _smallest(chosen, query.after, limit)
         if query.state is not JobState.READY:
             return jobs
@@ -109,10 +109,10 @@ class JobListing:
             return ListedJob(message, query.state, None, self._log.ahead)
         group = self._group(query)
         fresh = seq > group.cursor and seq not in group.ahead
-        known = group.state_of(seq) or (JobState.READY if fresh else None)
+        known = group.jobs.state_of(seq) or (JobState.READY if fresh else None)
         if known is not query.state:
             return None
-        job = group.jobs.get(seq)
+        job = group.jobs.by_seq.get(seq)
         copy = None if job is None else msgspec.structs.replace(job)  # it may change before it is read
         return ListedJob(message, query.state, copy, self._log.ahead)
 

@@ -64,7 +64,7 @@ class Seeking:
         while True:
             topic_log, group = self._log.existing(topic), self._groups.existing(topic, name)
             passed, over = self._pass(topic_log, group, end)
-            jobs = [*islice((seq for seq in group.jobs if seq <= end), SLICE)] if over else []
+            jobs = [*islice((seq for seq in group.jobs.by_seq if seq <= end), SLICE)] if over else []
             for seq in jobs:
                 group.forget(seq)
             self._trimmer.settled(topic_log, passed + jobs)

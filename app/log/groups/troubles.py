@@ -41,25 +41,24 @@ class Troubles:
         self.total = 0
         self._heap: list[tuple[int, int, int, Trouble]] = []  # the least urgent is the first
 
-    def add(self, trouble: Trouble) -> None:
-        self.total += 1
-        entry = (_URGENCY[trouble.kind], trouble.count, -self.total, trouble)
-        if len(self._heap) < MAX_TROUBLES:
-            heappush(self._heap, entry)
-        elif entry > self._heap[0]:
-            heapreplace(self._heap, entry)
-
     def add_group(self, topic: str, name: str, group: Group, *, ready: int, dead: int, served: bool) -> None:
         """Examine a group. `dead`: its messages in the dead-letter topic. `served`: it has consumers."""
-        place = group.settings.dead_letter
-        if group.postponed:
-            self.add(Trouble(TroubleKind.DEAD_WAITING, len(group.postponed), topic, name, place))
+        if group.jobs.postponed:
+            self._add(TroubleKind.DEAD_WAITING, len(group.jobs.postponed), topic, name, group)
         if dead:
-            self.add(Trouble(TroubleKind.DEAD, dead, topic, name, place))
+            self._add(TroubleKind.DEAD, dead, topic, name, group)
         if ready and group.paused:
-            self.add(Trouble(TroubleKind.PAUSED, ready, topic, name, place))
-        elif ready and not served and not group.leased:
-            self.add(Trouble(TroubleKind.NO_WORKERS, ready, topic, name, place))
+            self._add(TroubleKind.PAUSED, ready, topic, name, group)
+        elif ready and not served and not group.jobs.leased:
+            self._add(TroubleKind.NO_WORKERS, ready, topic, name, group)
+
+    def _add(self, kind: TroubleKind, count: int, topic: str, name: str, group: Group) -> None:
+        self.total += 1
+        rank = _URGENCY[kind], count, -self.total
+        if len(self._heap) < MAX_TROUBLES:
+            heappush(self._heap, (*rank, Trouble(kind, count, topic, name, group.settings.dead_letter)))
+        elif rank > self._heap[0][:3]:
+            heapreplace(self._heap, (*rank, Trouble(kind, count, topic, name, group.settings.dead_letter)))
 
     @property
     def most_urgent(self) -> list[Trouble]:

@@ -122,7 +122,7 @@ class UnackedIndex(msgspec.Struct, gc=False, eq=False):
         self.bytes -= nbytes
         if seq <= self._passed:
             heappush(self._released, seq)
-            if len(self._released) > SLACK + sum(len(group.jobs) for group in self.groups.values()):
+            if len(self._released) > SLACK + sum(len(group.jobs.by_seq) for group in self.groups.values()):
                 self._passed = self._released[0] - 1  # scanning them again costs no more than the heap has saved
                 self._released.clear()
 
