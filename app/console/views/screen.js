@@ -104,6 +104,7 @@ export class PagedScreen extends Screen {
 
 /** A list of the server that it filters, sorts and counts, of the topics that the session may see. */
 export class ListScreen extends PagedScreen {
+  interval = 10_000 // to sort 10,000 topics takes the server some milliseconds
   name = '' // of the list: its path, and its items in the answer
   sorts = [] // the first is usual
   filter = ''
