@@ -20,7 +20,6 @@ from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
-from math import inf
 from pathlib import Path
 from secrets import randbits, token_bytes
 from time import monotonic
@@ -131,8 +130,11 @@ class Tickets:
 
     def ended(self, stream: object, *, lost: bool) -> None:
         """The ticket of a stream that was lost before it arrived is unspent again."""
-        number, opened = self._young.pop(stream, (0, -inf))
-        if lost and self._clock() < opened + ARRIVED:
+        young = self._young.pop(stream, None)  # usually None: few streams have a ticket
+        if young is None or not lost:
+            return
+        number, opened = young
+        if self._clock() < opened + ARRIVED:
             for numbers in self._spent:
                 numbers.discard(number)
 

@@ -2,7 +2,7 @@
 proxy has checked may not be what the server does. So such requests are refused."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 
 class _Repeated(Exception):
@@ -14,7 +14,7 @@ def repeated_key(data: bytes) -> str | None:
     if data.count(b":") < 2:
         return None
     try:
-        json.loads(data.decode(), object_pairs_hook=_check, parse_int=str, parse_float=str)
+        _DECODER.decode(data.decode())
     except _Repeated as error:
         return str(error)
     return None
@@ -26,3 +26,6 @@ def _check(pairs: list[tuple[str, Any]]) -> None:
         if key in seen:
             raise _Repeated(key)
         seen.add(key)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_check, parse_int=str, parse_float=str)

@@ -109,7 +109,7 @@ def _split(token: str) -> tuple[str, str]:
 class TopicFilter:
     """A set of topics and patterns. Equal sets are equal filters, so their subscribers can share one cohort."""
 
-    __slots__ = ("_hash", "_regexes", "everything", "patterns", "topics")
+    __slots__ = ("_hash", "_memory", "_regexes", "everything", "patterns", "topics")
 
     def __init__(self, names: Iterable[str]) -> None:
         """Raises TopicInvalid for an invalid name, for no names, and for more than 64."""
@@ -121,6 +121,7 @@ class TopicFilter:
         self.patterns = tuple(name for name in every if is_pattern(name))
         self.everything = "**" in self.patterns
         self._hash = hash(every)
+        self._memory = 0  # until it is asked for
         self._regexes: list[re.Pattern[str]] = []  # compiled on first use: many patterns take milliseconds
 
     @property
@@ -135,6 +136,10 @@ class TopicFilter:
     @property
     def memory(self) -> int:
         """The most bytes of memory that a subscriber with this filter takes."""
+        self._memory = self._memory or self._count_memory()
+        return self._memory
+
+    def _count_memory(self) -> int:
         nbytes = SUBSCRIBER_COST + NAME_COST * (len(self.topics) + len(self.patterns)) + sum(map(len, self.topics))
         for pattern in self.patterns:
             segments = 1 + pattern.count(".") + pattern.count("/")

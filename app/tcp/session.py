@@ -278,7 +278,8 @@ class LineSession(Session):
 
     @property
     def _who(self) -> str:
-        return holder_name(self._connection.token, self._connection.host("peername"))
+        client = self._connection.client
+        return holder_name(self._connection.token, client and client[0])
 
     def _unsubscribe(self, dialect: Dialect, command: Unsubscribe) -> None:
         self._subscriptions.remove((command.topic, command.group))

@@ -97,7 +97,10 @@ def _refuse_divided(path: bytes) -> None:
 
 
 def _authorise(request: Request, required: RequiredRight | AnyToken) -> None:
-    grant = request.scope[GRANT] = identify(request, required.by_ticket)
+    grant = identify(request, required.by_ticket)
+    if grant is request.scope.get(GRANT):  # authorised before: a grant never changes
+        return
+    request.scope[GRANT] = grant
     if record := access_record(request.scope):
         record.token = named(grant)
     required.check(request)

@@ -86,12 +86,12 @@ class _Send(_Line, tag="send"):
     key: str | UnsetType = UNSET
 
     def command(self) -> Command:
+        if self.delivery is _ALL and self.cache and not self.priority and self.key is UNSET:
+            return Send(plain_envelope(self.topic), self.msg.encode())
         ordering = make_ordering(
             self.priority, None if self.key is UNSET else parse_order_key(self.key),
             for_groups=self.delivery is _ALL and self.cache,
         )  # fmt: skip
-        if self.delivery is _ALL and self.cache and ordering is None:
-            return Send(plain_envelope(self.topic), self.msg.encode())
         topic = parse_topic(self.topic)
         return Send(Envelope(topic, TEXT, None, self.delivery, self.cache, ordering=ordering), self.msg.encode())
 
@@ -147,14 +147,15 @@ PREFIX: Final = 64
 _values: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def _has_repeated_key(line: bytes, wire: AnyLine) -> bool:
-    """Whether a valid line has a key twice. It has all of its least keys and each has a colon, so there is none unless
-    there are more colons. The longest value, mostly the message, is left out: it may have any number of them."""
-    longest = max(map(bytes, _values(line).values()), key=len)
+def _has_repeated_key(line: bytes) -> bool:
+    """Whether a valid line has a key twice. Each of its different keys has a colon, so there is none unless there are
+    more colons. The longest value, mostly the message, is left out: it may have any number of them."""
+    values = _values(line)
+    longest = max(map(bytes, values.values()), key=len)
     begin = line.find(longest[:PREFIX])  # a search for all of it would take longer than the parser
     end = begin + len(longest)
     rest = line[:begin] + b"0" + line[end:] if line[begin:end] == longest else line.replace(longest, b"0", 1)
-    return len(rest) > MAX_REST or (rest.count(b":") > wire.least_keys and repeated_key(rest) is not None)
+    return len(rest) > MAX_REST or (rest.count(b":") > len(values) and repeated_key(rest) is not None)
 
 
 class JsonDialect(Dialect):
@@ -167,7 +168,7 @@ class JsonDialect(Dialect):
     def parse(self, line: bytes) -> Command:
         try:
             wire: AnyLine = self._decode(line)
-            if line.count(b":") > wire.least_keys and _has_repeated_key(line, wire):
+            if line.count(b":") > wire.least_keys and _has_repeated_key(line):
                 raise BadArguments
             return wire.command()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
