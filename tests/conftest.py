@@ -1,6 +1,7 @@
 """Fixtures of all tests: a real server in a process of its own, and an HTTP client of it."""
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,9 @@ from tests.harness import ServerProcess, http_client, start_server, start_uvicor
 # Bytecode is written, whatever the environment says: compiling the app doubles the time of a server's start.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell without job control ignores SIGINT for what it starts in the background, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Servers store their tokens here, and do not find those in the user's home.
 os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")

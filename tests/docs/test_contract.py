@@ -104,10 +104,10 @@ def _is_beyond_schemas(case: Any) -> bool:
         len(topic) > LONGEST,
     )
     query = case.query or {}
-    if query.keys() & {"at", "after", "before"}:
-        return (
-            True  # a time is too far ahead, or beside a delay; the page before was sorted otherwise; or no such place
-        )
+    if query.keys() & {"at", "after", "before"}:  # too far ahead, or beside a delay; sorted otherwise, or no such place
+        return True
+    if query.keys() & {"priority", "key"} and query.keys() & {"delivery", "retain"}:  # of a message that no group gets
+        return True
     return "/groups/" in case.operation.path and any(reasons)
 
 
