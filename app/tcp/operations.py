@@ -1,4 +1,4 @@
-"""What the commands of an operator do, and the text of each answer."""
+"""What the commands of an operator do, and what each answers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -6,84 +6,71 @@ from typing import Any, Final
 from ..access.grant import Grant, Right, authorise
 from ..broker.broker import Broker
 from ..errors import OptionInvalid
-from ..log.groups.listing import JobQuery, ListedJob
+from ..log.groups.listing import JobQuery
 from ..log.groups.redrive import RedriveTarget
 from ..messages.lease import Action, Outcome
-from ..messages.message import rfc3339
 from ..messages.position import After, Ago, Since
-from ..messages.record import as_text
+from .answers import Answer, Done, Figures, JobsAnswer, TopicsAnswer
 from .dialects.base import NOT_SETTLED
-from .dialects.commands import Command, Jobs, Pause, Purge, Redrive, Release, Seek, Skip
-from .encoders import escaped
+from .dialects.commands import Command, Jobs, Pause, Purge, Redrive, Release, Seek, Skip, Topics
 
-MOST: Final = 20  # jobs in one answer: a screen
-LONGEST: Final = 200  # characters of a body that are shown
+MAX_JOBS: Final = 20  # in one answer: a screen
 
 
-async def _jobs(broker: Broker, grant: Grant, command: Jobs) -> str:
-    page = await broker.log.jobs(JobQuery(command.topic, command.group, command.state, 0, MOST))
-    more = " and more" if page.next else ""
-    return "\n".join([f"jobs={len(page.jobs)}{more}", *(_line(job, grant) for job in page.jobs)])
+async def _topics(broker: Broker, _grant: Grant, _command: Topics) -> Answer:
+    return TopicsAnswer(await broker.directory.topics())
 
 
-def _line(listed: ListedJob, grant: Grant) -> str:
-    message, job, death = listed.message, listed.job, listed.message.death
-    parts = [listed.state.upper(), message.id]
-    if job is not None:
-        parts.append(f"attempt={job.attempt}")
-        if job.expires is not None:
-            parts += [f"consumer={job.holder or '-'}", f"until={rfc3339(job.expires + listed.ahead)}"]
-    if reason := death.reason if death else job.reason if job else "":
-        parts.append(f'reason="{escaped(reason)}"')
-    if grant.allows(Right.SUBSCRIBE, message.topic):
-        parts.append(escaped(as_text(message)[:LONGEST]))
-    return " ".join(parts)
+async def _jobs(broker: Broker, grant: Grant, command: Jobs) -> Answer:
+    page = await broker.log.jobs(JobQuery(command.topic, command.group, command.state, 0, MAX_JOBS))
+    return JobsAnswer(page, grant)
 
 
-async def _release(broker: Broker, _grant: Grant, command: Release) -> str:
+async def _release(broker: Broker, _grant: Grant, command: Release) -> Answer:
     return await _settle(broker, command, Action.RELEASE)
 
 
-async def _skip(broker: Broker, _grant: Grant, command: Skip) -> str:
+async def _skip(broker: Broker, _grant: Grant, command: Skip) -> Answer:
     return await _settle(broker, command, Action.SKIP)
 
 
-async def _settle(broker: Broker, command: Release | Skip, action: Action) -> str:
+async def _settle(broker: Broker, command: Release | Skip, action: Action) -> Answer:
     (outcome,) = await broker.settle(command.topic, command.group, action, [command.id])
     if outcome is not Outcome.DONE:
         kind, sentence = NOT_SETTLED[outcome]
         raise kind(sentence.format(id=command.id, topic=command.topic, group=command.group))
-    return outcome
+    return Done(outcome)
 
 
-async def _redrive(broker: Broker, grant: Grant, command: Redrive) -> str:
+async def _redrive(broker: Broker, grant: Grant, command: Redrive) -> Answer:
     place = (await broker.directory.group(command.topic, command.group)).state.settings.dead_letter
     authorise(grant, (Right.ADMIN,), place)
     result = await broker.changes.redrive(RedriveTarget(command.topic, command.group, place), command.ids)
-    return f"redriven={len(result.seqs)} left={result.left}"
+    return Figures({"redriven": len(result.seqs), "left": result.left})
 
 
-async def _seek(broker: Broker, _grant: Grant, command: Seek) -> str:
+async def _seek(broker: Broker, _grant: Grant, command: Seek) -> Answer:
     await broker.changes.seek(command.topic, command.group, command.to)
     state = (await broker.directory.group(command.topic, command.group)).state
-    return f"position={state.position} ready={state.ready}"
+    return Figures({"position": state.position, "ready": state.ready})
 
 
-async def _pause(broker: Broker, _grant: Grant, command: Pause) -> str:
+async def _pause(broker: Broker, _grant: Grant, command: Pause) -> Answer:
     if command.group is None:
         await broker.changes.pause(command.topic, command.paused)
     else:
         await broker.changes.pause_group(command.topic, command.group, command.paused)
-    return "paused" if command.paused else "resumed"
+    return Done("paused" if command.paused else "resumed", {"paused": command.paused})
 
 
-async def _purge(broker: Broker, _grant: Grant, command: Purge) -> str:
+async def _purge(broker: Broker, _grant: Grant, command: Purge) -> Answer:
     if command.before is not None and not isinstance(command.before[1], (After, Since, Ago)):
         raise OptionInvalid(f"{command.before[0][:60]!a}: expected an id, a time or a duration such as 10m")
-    return f"purged={await broker.changes.purge(command.topic, command.before)}"
+    return Figures({"purged": await broker.changes.purge(command.topic, command.before)})
 
 
-OPERATIONS: Final[Mapping[type[Command], Callable[[Broker, Grant, Any], Awaitable[str]]]] = {
+OPERATIONS: Final[Mapping[type[Command], Callable[[Broker, Grant, Any], Awaitable[Answer]]]] = {
+    Topics: _topics,
     Jobs: _jobs,
     Redrive: _redrive,
     Release: _release,

@@ -28,13 +28,12 @@ from .dialects.commands import (
     Send,
     Settle,
     Subscribe,
-    Topics,
     Unsubscribe,
     Work,
 )
 from .dialects.detect import BY_START, TEXT, choose
 from .dialects.operator_words import OPERATOR_HELP
-from .dialects.text import HELP, describe
+from .dialects.text import HELP
 from .operations import OPERATIONS
 from .permissions import check
 from .replies import PublishReplies
@@ -110,7 +109,7 @@ class LineSession(Session):
                 self._carry_out(dialect, command, line)
         except PlainmqError as error:
             self.flush_batch()
-            self._refuse(dialect, error)
+            self._refuse(dialect.of_reply(line), error)
 
     def pause(self) -> None:
         self._subscriptions.pause()
@@ -286,11 +285,6 @@ class LineSession(Session):
         group = f" as {command.group}" if command.group else ""
         self._write(dialect.success(f"unsubscribed from {command.topic}{group}"))
 
-    def _topics(self, dialect: Dialect, _command: Topics) -> None:
-        topics = get_running_loop().create_task(self._broker.directory.topics())
-        self._reply(dialect, topics, lambda page: dialect.success(describe(page.items)))
-        self._connection.wait_for_replies()
-
     def _ping(self, dialect: Dialect, _command: Ping) -> None:
         self._write(dialect.success("pong"))
 
@@ -299,7 +293,8 @@ class LineSession(Session):
 
     def _operate(self, dialect: Dialect, command: Command) -> None:
         answer = OPERATIONS[type(command)](self._broker, self._grant, command)
-        self._reply(dialect, ensure_future(answer), dialect.success)
+        replies = dialect.for_operators
+        self._reply(replies, ensure_future(answer), replies.answer)
         self._connection.wait_for_replies()
 
     def _quit(self, _dialect: Dialect, _command: Quit) -> None:
@@ -357,7 +352,6 @@ _HANDLERS: Final[dict[type[Command], Callable[[LineSession, Dialect, Any], None]
     Send: LineSession._send,
     Settle: LineSession._settle,
     Auth: LineSession._auth,
-    Topics: LineSession._topics,
     Ping: LineSession._ping,
     Help: LineSession._help,
     Quit: LineSession._quit,

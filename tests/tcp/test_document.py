@@ -12,8 +12,8 @@ from app import errors
 from app.access.authenticator import Authenticator
 from app.access.tokens import TokenFile
 from app.messages import lease
-from app.tcp import subscriptions
-from app.tcp.dialects import base, detect, json_objects, python_literals, text
+from app.tcp import operations, subscriptions
+from app.tcp.dialects import base, detect, json_objects, operator_words, python_literals, text
 from tests.access.keys import put
 from tests.harness import OPEN
 from tests.tcp.peer import serving
@@ -70,6 +70,13 @@ def test_every_text_command_has_its_row() -> None:
     assert set(text.USAGE) <= set(rows)
     for usage in text.USAGE.values():
         assert f"| `{usage}` |" in DOCUMENT
+
+
+def test_every_command_of_an_operator_has_its_line_in_json() -> None:
+    for verb in json_objects.OPERATOR_LINES:
+        assert f"| `{json_objects.operator_usage(verb)}` |" in DOCUMENT
+    assert f"1 to {operator_words.MAX_IDS:,} ids" in DOCUMENT
+    assert f"at most {operations.MAX_JOBS} records" in DOCUMENT
 
 
 def test_every_code_a_line_can_get_is_explained() -> None:

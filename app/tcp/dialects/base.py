@@ -7,6 +7,7 @@ from ...errors import LeaseExpired, NotFound, PlainmqError, Refused
 from ...fanout.encoder import Encoder, LeaseEncoder
 from ...messages.lease import Outcome
 from ...messages.message import Receipt
+from ..answers import Answer
 from .commands import Command, Settle
 
 
@@ -50,6 +51,19 @@ class Dialect(ABC):
     @abstractmethod
     def error(self, error: PlainmqError) -> bytes:
         """The reply to a command that failed."""
+
+    def answer(self, answer: Answer) -> bytes:
+        """The reply to a command of an operator that succeeded."""
+        return self.success(answer.text())
+
+    @property
+    def for_operators(self) -> "Dialect":
+        """The dialect of the replies to commands of an operator."""
+        return self
+
+    def of_reply(self, line: bytes) -> "Dialect":  # noqa: ARG002
+        """The dialect of the error that answers this line."""
+        return self
 
     def sent(self, receipt: Receipt, start: int, count: int) -> bytes:  # noqa: ARG002
         """The replies to so many sends. Their messages begin at this index (from 0) of the receipt's."""

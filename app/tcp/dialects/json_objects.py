@@ -1,6 +1,8 @@
 """The JSON dialect: the third version of the original protocol, with extensions."""
 
-from typing import Annotated, ClassVar, Final
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,6 +18,7 @@ from ...messages.position import EARLIEST, LATEST, AfterIndex
 from ...messages.record import encode_json
 from ...messages.topic import parse_topic
 from .. import encoders
+from ..answers import Answer
 from .base import BadArguments, Dialect, NotParsed, NotUtf8, decoded
 from .commands import (
     Auth,
@@ -24,12 +27,14 @@ from .commands import (
     Send,
     Settle,
     Subscribe,
+    Topics,
     Unsubscribe,
     Work,
     parse_delay,
     parse_lease,
     plain_envelope,
 )
+from .operator_words import EVERY, OPERATOR_USAGE, Argument, arguments_of, parse_operation
 
 _ALL: Final = Delivery.ALL  # looking up an enum member is slow
 DEFAULT_CREDIT: Final = 10  # leases at a time
@@ -39,6 +44,9 @@ class _Line(msgspec.Struct, tag_field="command", forbid_unknown_fields=True, gc=
     """`least_keys`: how many keys such a line has at least, with `command`."""
 
     least_keys: ClassVar[int] = 1
+
+    def command(self) -> Command:
+        raise NotImplementedError
 
 
 class _Subscribe(_Line, tag="subscribe"):
@@ -139,7 +147,67 @@ class _Ping(_Line, tag="ping"):
         return Ping()
 
 
-AnyLine = _Send | _Subscribe | _Unsubscribe | _Ack | _Nack | _Extend | _Auth | _Ping
+class _Operator(_Line):
+    """A line of an operator. Its reply reports what was done, and its error has a code."""
+
+
+class _Topics(_Operator, tag="topics"):
+    def command(self) -> Command:
+        return Topics()
+
+
+class _Operation(_Operator):
+    """A command that text has too: its keys are the arguments there."""
+
+    verb: ClassVar[str]
+
+    def command(self) -> Command:
+        words: list[str] = []
+        for argument in arguments_of(self.verb):
+            value: str | list[str] | UnsetType = getattr(self, argument.key)
+            words += [] if value is UNSET else [value] if isinstance(value, str) else value
+        command = parse_operation(self.verb, words)
+        if command is None:
+            raise BadArguments
+        return command
+
+
+def _operation(verb: str) -> Any:
+    arguments = arguments_of(verb)
+    least = 1 + sum(not argument.optional for argument in arguments)
+    namespace = {"verb": verb, "least_keys": least}
+    return msgspec.defstruct(
+        f"_{verb.title()}", map(_field, arguments), bases=(_Operation,), namespace=namespace, tag=verb
+    )
+
+
+def _field(argument: Argument) -> tuple[str, Any] | tuple[str, Any, Any]:
+    kind: Any = list[str] | Literal[EVERY] if argument.many else str
+    return (argument.key, kind | UnsetType, UNSET) if argument.optional else (argument.key, kind)
+
+
+OPERATOR_LINES: Final[dict[str, type[_Line]]] = {
+    "topics": _Topics,
+    **{verb: _operation(verb) for verb in OPERATOR_USAGE},
+}
+
+
+def operator_usage(verb: str) -> str:
+    """The line with letters for its values; optional keys are in brackets."""
+    keys = "".join(map(_key_usage, arguments_of(verb) if verb in OPERATOR_USAGE else ()))
+    return f'{{"command":"{verb}"{keys}}}'
+
+
+def _key_usage(argument: Argument) -> str:
+    letter = argument.key[0].upper()
+    key = f',"{argument.key}":' + (f"[{letter},...]" if argument.many else letter)
+    return f"[{key}]" if argument.optional else key
+
+
+LINES: Final[tuple[type[_Line], ...]] = (
+    _Send, _Subscribe, _Unsubscribe, _Ack, _Nack, _Extend, _Auth, _Ping, *OPERATOR_LINES.values(),
+)  # fmt: skip
+AnyLine: Final[Any] = reduce(or_, LINES)
 
 
 MAX_REST: Final = 64 << 10  # bytes of a line without its longest value: the others are names and numbers
@@ -158,32 +226,59 @@ def _has_repeated_key(line: bytes) -> bool:
     return len(rest) > MAX_REST or (rest.count(b":") > len(values) and repeated_key(rest) is not None)
 
 
+class _Word(msgspec.Struct):
+    command: str = ""
+
+
+MAX_OPERATOR_LINE: Final = 64 << 10  # bytes: with as many ids as there may be
+
+
 class JsonDialect(Dialect):
     encoder = encoders.JSON
     lease_encoder = encoders.JSON_LEASE
 
-    _decode = msgspec.json.Decoder(AnyLine).decode
+    _decode = msgspec.json.Decoder[_Line](AnyLine).decode
     _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode  # without building values
+    _decode_word = msgspec.json.Decoder(_Word).decode
 
     def parse(self, line: bytes) -> Command:
         try:
-            wire: AnyLine = self._decode(line)
+            wire: _Line = self._decode(line)
             if line.count(b":") > wire.least_keys and _has_repeated_key(line):
                 raise BadArguments
             return wire.command()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
-            raise self._reason(line) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused) as error:
+            raise self._reason(line, error) from None
 
-    def _reason(self, line: bytes) -> Refused:
+    def _reason(self, line: bytes, error: Exception) -> Refused:
         """Why the line is refused. Clients compare these sentences, so they are fixed."""
         try:
             decoded(line)
             self._check_syntax(line)
-        except NotUtf8 as error:
-            return error
+        except NotUtf8 as not_utf8:
+            return not_utf8
         except (msgspec.DecodeError, RecursionError):
             return NotParsed("Could not parse json")
-        return BadArguments("Malformed json message")
+        verb = self._verb(line)
+        if verb not in OPERATOR_LINES:
+            return BadArguments("Malformed json message")
+        if isinstance(error, Refused) and not isinstance(error, BadArguments):
+            return error
+        return BadArguments(f"expected: {operator_usage(verb)}")
+
+    def _verb(self, line: bytes) -> str:
+        """The command of a line that may be invalid; empty if there is none."""
+        try:
+            return self._decode_word(line).command if len(line) <= MAX_OPERATOR_LINE else ""
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ""
+
+    @property
+    def for_operators(self) -> Dialect:
+        return _FOR_OPERATORS
+
+    def of_reply(self, line: bytes) -> Dialect:
+        return _FOR_OPERATORS if self._verb(line) in OPERATOR_LINES else self
 
     def success(self, text: str) -> bytes:  # noqa: ARG002
         return b'{"success": true}\r\n'
@@ -194,3 +289,18 @@ class JsonDialect(Dialect):
 
     def error(self, error: PlainmqError) -> bytes:
         return b'{"success": false, "reason": %b}\r\n' % escape_json(encode_json(str(error)))
+
+
+class _OperatorReplies(JsonDialect):
+    """Success has the fields of the answer, and an error has its code."""
+
+    def answer(self, answer: Answer) -> bytes:
+        fields = escape_json(encode_json(answer.fields()))[1:-1]
+        return b'{"success": true%b%b}\r\n' % (b", " if fields else b"", fields)
+
+    def error(self, error: PlainmqError) -> bytes:
+        reason = escape_json(encode_json(str(error)))
+        return b'{"success": false, "reason": %b, "code": "%b"}\r\n' % (reason, error.code.encode())
+
+
+_FOR_OPERATORS: Final = _OperatorReplies()

@@ -1,9 +1,8 @@
-"""The words of an operator in the text dialect: what is stuck, and what to do about it."""
+"""The commands of an operator, in text and in JSON: what is stuck, and what to do about it."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...errors import OptionInvalid
 from ...log.groups.job import JobState
@@ -14,8 +13,7 @@ from ...messages.position import Start, parse_start
 from ...messages.topic import parse_topic
 from .commands import Command, Jobs, Pause, Purge, Redrive, Release, Seek, Skip
 
-_BLANKS: Final = re.compile(r"[ \t]+")
-_EVERY: Final = "all"
+EVERY: Final = "all"
 
 OPERATOR_USAGE: Final = {
     "jobs": "jobs TOPIC GROUP [state]",
@@ -27,6 +25,7 @@ OPERATOR_USAGE: Final = {
     "resume": "resume TOPIC [group]",
     "purge": "purge TOPIC [before]",
 }
+"""The line of each command in text. In JSON, the names of its arguments are keys."""
 
 OPERATOR_HELP: Final = """\
 For operators; most of it takes the right to admin:
@@ -39,7 +38,9 @@ For operators; most of it takes the right to admin:
                                  earliest (all again) or latest (only new ones)
     pause TOPIC [group]          hand out nothing; a topic: accept nothing
     resume TOPIC [group]         go on
-    purge TOPIC [before]         delete the messages, or those before an id"""
+    purge TOPIC [before]         delete the messages, or those before an id
+JSON has them too, with the arguments as keys; ids is a list, or "all":
+    {"command":"redrive","topic":"foo","group":"workers","ids":"all"}"""
 
 
 def _jobs(topic: str, words: list[str]) -> Command:
@@ -51,7 +52,7 @@ def _jobs(topic: str, words: list[str]) -> Command:
 
 def _redrive(topic: str, words: list[str]) -> Command:
     group, *ids = words
-    return Redrive(topic, parse_group(group), None if ids == [_EVERY] else tuple[Id, ...](map(parse_id, ids)))
+    return Redrive(topic, parse_group(group), None if ids == [EVERY] else tuple[Id, ...](map(parse_id, ids)))
 
 
 def _one(command: Callable[..., Command], topic: str, words: list[str]) -> Command:
@@ -77,21 +78,42 @@ def _position(word: str) -> tuple[str, Start]:
 
 
 MAX_IDS: Final = 1_000
-_PARSERS: Final[Mapping[str, tuple[int, int, Callable[[str, list[str]], Command]]]] = {
-    "jobs": (1, 2, _jobs),
-    "redrive": (2, 1 + MAX_IDS, _redrive),
-    "release": (2, 2, partial(_one, Release)),
-    "skip": (2, 2, partial(_one, Skip)),
-    "seek": (2, 2, _seek),
-    "pause": (0, 1, partial(_pause, True)),
-    "resume": (0, 1, partial(_pause, False)),
-    "purge": (0, 1, _purge),
+_PARSERS: Final[Mapping[str, Callable[[str, list[str]], Command]]] = {
+    "jobs": _jobs,
+    "redrive": _redrive,
+    "release": partial(_one, Release),
+    "skip": partial(_one, Skip),
+    "seek": _seek,
+    "pause": partial(_pause, True),
+    "resume": partial(_pause, False),
+    "purge": _purge,
 }
-"""For each word: how many words come after the topic, at least and at most, and what reads them."""
+"""What parses the arguments of each command."""
 
 
-def parse_operation(verb: str, topic: str, rest: str) -> Command | None:
+class Argument(NamedTuple):
+    """`key`: its name in JSON. `many`: there may be several values."""
+
+    key: str
+    optional: bool
+    many: bool
+
+
+def arguments_of(verb: str) -> list[Argument]:
+    return [_argument(name) for name in OPERATOR_USAGE[verb].split()[1:]]
+
+
+def _argument(name: str) -> Argument:
+    many = name.endswith("...")
+    return Argument(name.strip("[].").lower() + "s" * many, name.startswith("["), many)
+
+
+def parse_operation(verb: str, words: Sequence[str]) -> Command | None:
     """None if the number of words is wrong. Raises TopicInvalid, GroupInvalid, OptionInvalid."""
-    least, most, parse = _PARSERS[verb]
-    words = _BLANKS.split(rest) if rest else []
-    return parse(parse_topic(topic), words) if least <= len(words) <= most else None
+    arguments = arguments_of(verb)
+    least = sum(not argument.optional for argument in arguments)
+    most = len(arguments) - 1 + (MAX_IDS if arguments[-1].many else 1)
+    if not least <= len(words) <= most:
+        return None
+    topic, *others = words
+    return _PARSERS[verb](parse_topic(topic), others)

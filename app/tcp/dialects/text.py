@@ -1,11 +1,10 @@
 """The text dialect, for people."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from ...broker.directory import TopicInfo
 from ...errors import OptionInvalid, PlainmqError
 from ...errors.suggestions import suggestion
 from ...log.groups.records import parse_group
@@ -94,19 +93,6 @@ plainmq: each line is a command, in one of three dialects, in any mixture.
     {'command':'send', 'topic':'foo', 'msg':'blah'}"""
 
 DEFAULT_CREDIT: Final = 1  # leases at a time: a person does one job after the other
-
-
-def describe(topics: Sequence[TopicInfo]) -> str:
-    """One line per topic, below a line with their number."""
-    return "\n".join([f"topics={len(topics)}", *map(_describe_topic, topics)])
-
-
-def _describe_topic(topic: TopicInfo) -> str:
-    state = topic.state
-    return (
-        f"TOPIC {state.topic} messages={state.messages} bytes={state.bytes} "
-        f"first={state.first or '-'} last={state.last or '-'} subscribers={topic.subscribers}"
-    )
 
 
 def _sub(topic: str, since: str) -> Command:
@@ -198,7 +184,7 @@ class TextDialect(Dialect):
         if verb == "help" and topic.lower() == "operations":
             return Help(operations=True)
         if verb in OPERATOR_USAGE:
-            command = parse_operation(verb, topic, rest) if topic else None
+            command = parse_operation(verb, _BLANKS.split(f"{topic} {rest}".strip()) if topic else [])
             if command is None:
                 raise BadArguments(f"expected: {USAGE[verb]}")
             return command

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...broker.broker import Broker
-from ...broker.directory import TopicInfo
+from ...broker.records import topic_record
 from ...errors import OptionInvalid
 from ...log.directory import TOPIC_SORTS, ListQuery
 from ...messages.position import After, Ago, Since, Start, parse_start
-from ...messages.units import format_duration, parse_duration
+from ...messages.units import parse_duration
 from ..body import changes, read_json
 from ..permissions import topic_itself, topic_of
 from ..query import Parser, read_options
@@ -48,12 +48,12 @@ async def list_topics(request: Request) -> Response:
     """All of them, unless the request says how many."""
     broker: Broker = request.app.state.broker
     page = await broker.directory.topics(ListQuery(**read_list_options(request, _OPTIONS)))
-    return await list_answer("topics", page.items, _record, page.next, page.total)
+    return await list_answer("topics", page.items, topic_record, page.next, page.total)
 
 
 async def get_topic(request: Request) -> Response:
     broker: Broker = request.app.state.broker
-    return json_answer(_record(await broker.directory.topic(_topic(request))))
+    return json_answer(topic_record(await broker.directory.topic(_topic(request))))
 
 
 async def put_topic(request: Request) -> Response:
@@ -61,7 +61,7 @@ async def put_topic(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     name = _topic(request)
     await broker.changes.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
-    return json_answer(_record(await broker.directory.topic(name)))
+    return json_answer(topic_record(await broker.directory.topic(name)))
 
 
 async def delete_topic(request: Request) -> Response:
@@ -84,7 +84,7 @@ async def _pause(request: Request, *, paused: bool) -> Response:
     read_options(request, {})
     name = topic_of(request)
     await broker.changes.pause(name, paused)
-    return json_answer(_record(await broker.directory.topic(name)))
+    return json_answer(topic_record(await broker.directory.topic(name)))
 
 
 class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,24 +102,3 @@ async def purge_topic(request: Request) -> Response:
 def _topic(request: Request) -> str:
     read_options(request, {})
     return topic_itself(request)
-
-
-def _record(info: TopicInfo) -> dict[str, Any]:
-    state = info.state
-    return {
-        "topic": state.topic,
-        "messages": state.messages,
-        "bytes": state.bytes,
-        "delayed": state.delayed,
-        "first": state.first,
-        "last": state.last,
-        "subscribers": info.subscribers,
-        "groups": state.groups,
-        "rate": state.rate,
-        "paused": state.paused,
-        "retention": {
-            "max_messages": state.retention.max_messages,
-            "max_bytes": state.retention.max_bytes,
-            "max_age": format_duration(state.retention.max_age),
-        },
-    }
