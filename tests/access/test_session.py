@@ -107,7 +107,7 @@ async def test_without_authentication_no_cookie_is_set_and_any_ticket_will_do(ht
 
 
 class Asked:
-    """Publishes to a topic, by whoever shows that: whether they take the short way."""
+    """Publishes to a topic with these credentials: whether they take the fast path."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.shortcuts = FastPath(PublishLimits(10), Rules(), authenticator)

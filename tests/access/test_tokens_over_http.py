@@ -204,7 +204,7 @@ def test_the_first_token_can_make_others(kind: str, tmp_path: Path) -> None:
         assert refusal(http.post("/tokens", json={"name": "a", "admin": ["a.**"]})) == (409, "lockout")
         assert not (tmp_path / "tokens").exists()
         token = made(http, "boss", **EVERYTHING)
-        # Under another ASGI server, whoever comes to a loopback address was let in only while there was no token.
+        # Under another ASGI server, clients of a loopback address were let in only while there was no token.
         assert http.get("/topics").status_code == (200 if kind == "own protocol" else 401)
         with client(server, token) as boss:
             made(boss, "worker", consume=["jobs"])

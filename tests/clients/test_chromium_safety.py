@@ -1,4 +1,4 @@
-"""Chromium and a message that somebody published to harm whoever looks at it."""
+"""Chromium and a message that was published to harm the person who looks at it."""
 
 import asyncio
 import shutil
@@ -15,7 +15,7 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian package chromium)")
 
-# It publishes in the name of whoever looks at it, if it may.
+# It publishes in the name of the person who looks at it, if it may.
 EVIL = """document.title = 'ran'; fetch('/topics/%s/messages', {method: 'POST', body: document.location.origin})"""
 PAGE = '<!doctype html><title>harmless</title><body><script>%s</script><img src=x onerror="%s"></body>'
 
@@ -44,7 +44,7 @@ async def publish(http: httpx.AsyncClient, topic: str, body: str, content_type: 
 
 
 async def stolen(http: httpx.AsyncClient, topic: str) -> int:
-    """How many messages were published in the name of whoever looked."""
+    """How many messages were published in the name of the person who looked."""
     return len((await http.get(f"/topics/{topic}.stolen/messages")).json().get("messages", []))
 
 

@@ -62,7 +62,7 @@ class Site:
 
 
 async def _show_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """To whoever asks for anything."""
+    """The answer to every request."""
     await reader.readuntil(b"\r\n\r\n")
     html = b"<!doctype html><title>theirs</title>"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(html)

@@ -44,7 +44,7 @@ FATES: Final = {  # what a worker does with a lease, and how often in a hundred
 
 
 def is_poison(body: str) -> bool:
-    """Such messages are nacked whoever gets them: 0.5 % of all."""
+    """Such messages are nacked by every consumer: 0.5 % of all."""
     return int(body) % 200 == 7
 
 

@@ -289,7 +289,7 @@ def test_an_error_about_a_number_names_its_bounds(command: tuple[str, ...], sent
 
 @contextmanager
 def answering(data: bytes) -> Iterator[str]:
-    """A server that says this to whoever comes, and closes: its address."""
+    """A server that sends this to each client, and closes: its address."""
     with socket.create_server(("127.0.0.1", 0)) as sock, ThreadPoolExecutor(1) as pool:
 
         def serve() -> None:

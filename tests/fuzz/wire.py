@@ -107,7 +107,7 @@ class Endpoints:
         app = create_app(self.broker, authenticator, PublishLimits(2_000, 4_000, 20), Rules())
         fast_path = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
         self._context = ServerContext(
-            self.broker, authenticator, fast_path, RequestLimits(1 << 12), Proxies(), app.state.access
+            self.broker, authenticator, fast_path, RequestLimits(1 << 14), Proxies(), app.state.access
         )
         self._config = uvicorn.Config(
             app, http=Connection, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,

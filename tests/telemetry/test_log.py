@@ -1,4 +1,4 @@
-"""What whoever is woken up at night can see: records on standard error, for people and for programs."""
+"""What an operator can see: records on standard error, for people and for programs."""
 
 import asyncio
 import fcntl

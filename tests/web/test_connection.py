@@ -87,7 +87,7 @@ async def test_a_stream_behind_a_publish_lives_on() -> None:
         writer.write(post("foo", b"x") + get("/topics/foo/stream"))
         async with asyncio.timeout(DEADLINE):
             for _ in range(8):  # seconds: longer than an idle connection is kept
-                await reader.readuntil(b":\n\n")
+                await reader.readuntil(b"\r\n:\n\r\n")  # a chunk
         writer.close()
 
 
