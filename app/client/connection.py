@@ -24,7 +24,16 @@ from .address import (
     trusted,
 )
 from .bodies import PLAIN, body_of
-from .errors import UNREADABLE, ClientError, RequestRefused, Unreachable, Untrusted, not_plainmq, refusal
+from .errors import (
+    UNREADABLE,
+    ClientError,
+    OutcomeUnknown,
+    RequestRefused,
+    Unreachable,
+    Untrusted,
+    not_plainmq,
+    refusal,
+)
 from .lifetime import Lifetime
 from .waits import Waits
 
@@ -101,12 +110,19 @@ class Connection:
     ) -> Answer:
         """Send a request until it is answered, for `retry_for` seconds or as `waits` says."""
         waits = waits or self.waits(self.retry_for)
+        may_repeat = method == "GET" or "Idempotency-Key" in request.get("headers", ())
+        unknown: OutcomeUnknown | None = None
         async with self.lifetime.waiting():
             while True:
                 try:
                     return await self._ask(method, path, self._timeout + MAX_LONG_POLL * long_poll, request)
-                except ClientError as error:
+                except OutcomeUnknown as error:
+                    if not may_repeat:
+                        raise
+                    unknown = error
                     self.fail(waits, error)
+                except ClientError as error:
+                    self.fail(waits, error, unknown)
                 await waits.pause()
 
     async def _ask(self, method: str, path: str, seconds: float, request: dict[str, Any]) -> Answer:
@@ -164,13 +180,14 @@ class Connection:
     def waits(self, retry_for: float | None) -> Waits:
         return Waits(retry_for, asyncio.get_running_loop().time)
 
-    def fail(self, waits: Waits, error: ClientError) -> None:
-        """Raises the error unless another attempt may succeed."""
+    def fail(self, waits: Waits, error: ClientError, unknown: OutcomeUnknown | None = None) -> None:
+        """Raises the error unless another attempt may succeed. `unknown`: the answer to an earlier attempt. It is
+        raised instead: a later refusal does not say what became of that one."""
         if not _temporary(error):
-            raise error
+            raise unknown or error
         if isinstance(error, RequestRefused) and error.retry_after is not None:
             waits.ask(round(error.retry_after * 1000))
-        if waits.failed(error):
+        if waits.failed(unknown or error):
             self.tell(f"{error}; trying again")
 
     def _unreachable(self, error: Exception) -> ClientError:

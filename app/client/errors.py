@@ -15,6 +15,7 @@ ClientError
     ├── MessageTooLarge  413
     ├── LimitReached     429: publishing too fast, or one topic or group too many; `retry_after` may say when
     ├── Unavailable      503: the server is stopping, or full
+    ├── OutcomeUnknown   504: the server cannot say whether it was stored
     └── LogFull          507: no space, or groups have not acked enough
 """
 
@@ -65,9 +66,9 @@ class MessagesLost(ClientError):
 
 
 class RequestRefused(ClientError):
-    """The server refused the request, and stored nothing. A `code` such as `http_502` comes from a proxy: then it is
-    not known whether the server stored anything. `status` is that of HTTP. `retry_after`: the seconds after which the
-    server asks the client to try again."""
+    """The server refused the request, and stored nothing. With `outcome_unknown`, `internal_error`, or a `code` such as
+    `http_502`, which comes from a proxy, it is not known whether the server stored anything. `status` is that of HTTP.
+    `retry_after`: the seconds after which the server asks the client to try again."""
 
     def __init__(
         self,
@@ -121,6 +122,11 @@ class Unavailable(RequestRefused):
     """503: the server is stopping (`draining`) or full (`subscriber_limit`, `overloaded`), or its disk fails."""
 
 
+class OutcomeUnknown(RequestRefused):
+    """504: the server cannot say whether the disk stores it. A publish was repeated for `retry_for` seconds, with the
+    same key."""
+
+
 class LogFull(RequestRefused):
     """507: no space that retention may free, or groups have not acked as much as the topic may store."""
 
@@ -134,6 +140,7 @@ KINDS: Final[Mapping[int, type[RequestRefused]]] = {
     413: MessageTooLarge,
     429: LimitReached,
     503: Unavailable,
+    504: OutcomeUnknown,
     507: LogFull,
 }
 

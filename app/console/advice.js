@@ -15,6 +15,7 @@ const ADVICE = {
   subscriber_limit: 'Close other windows with the console, or start the server with more --max-subscribers.',
   draining: 'The server is stopping. Try again when it has started anew.',
   storage_failed: 'Look at the log of the server: the disk may be full or broken.',
+  outcome_unknown: 'Look whether it was done before you repeat it, and look at the log of the server.',
   message_too_large: 'Send a shorter body, or start the server with more --max-message.',
   lockout: 'Make another token with the right to admin first.',
 }

@@ -39,7 +39,8 @@ PlainmqError
     ├── SubscriberLimit      one subscriber more than the server, or one client, may have
     ├── Overloaded           more bytes are being received than the server may hold
     ├── TokensUnreadable     the token file cannot be read
-    └── StorageFailed        the disk did not store it
+    ├── StorageFailed        the disk did not store it
+    └── OutcomeUnknown       it is unknown whether the disk stores it
 """
 
 from typing import ClassVar
@@ -205,3 +206,7 @@ class TokensUnreadable(Busy):
 
 class StorageFailed(Busy):
     code = "storage_failed"
+
+
+class OutcomeUnknown(Busy):
+    code = "outcome_unknown"

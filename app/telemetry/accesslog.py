@@ -16,7 +16,7 @@ Which = Literal["errors", "all", "none"]
 MAX_ERRORS: Final = 100  # records a second; the rest are only counted, and one record gives their number
 
 _LEAST: Final[dict[Which, int]] = {"all": 100, "errors": 400, "none": 1_000}
-_LEVELS: Final = {500: ERROR, 503: WARNING, 507: WARNING}
+_LEVELS: Final = {500: ERROR, 503: WARNING, 504: ERROR, 507: WARNING}
 _WRONG: Final = {"cut_off": WARNING, "failed": ERROR, "another_protocol": INFO, "unauthorised": INFO}
 
 

@@ -15,6 +15,7 @@ from app.client import (
     Gap,
     Message,
     NotFound,
+    OutcomeUnknown,
     Published,
     RequestRefused,
     Scheduled,
@@ -208,7 +209,12 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> Naps:
     return naps
 
 
-@pytest.mark.parametrize("failure", [HUNG_UP, DRAINING, reply("502 Bad Gateway", "text/html", b"<p>")])
+UNKNOWN = reply(
+    "504 Gateway Timeout", "application/problem+json", b'{"code":"outcome_unknown","detail":"nobody knows"}'
+)
+
+
+@pytest.mark.parametrize("failure", [HUNG_UP, DRAINING, UNKNOWN, reply("502 Bad Gateway", "text/html", b"<p>")])
 @pytest.mark.usefixtures("naps")
 async def test_a_publish_without_an_answer_is_sent_again_with_the_same_key(failure: bytes) -> None:
     told: list[str] = []
@@ -222,6 +228,22 @@ async def test_a_publish_without_an_answer_is_sent_again_with_the_same_key(failu
     assert len(set(keys)) == 1
     assert all(request.endswith(b"body") for request in requests)
     assert len(told) == 1
+
+
+async def test_a_change_without_a_key_is_not_repeated_when_its_outcome_is_unknown() -> None:
+    async with scripted(UNKNOWN) as (url, requests), AsyncClient(url) as client:
+        with pytest.raises(OutcomeUnknown, match="nobody knows"):
+            await client.delete_topic("foo")
+    assert len(requests) == 1
+
+
+@pytest.mark.usefixtures("naps")
+async def test_a_refusal_after_an_unknown_outcome_does_not_hide_it() -> None:
+    refused = reply("507 Insufficient Storage", "application/problem+json", b'{"code":"log_full","detail":"full"}')
+    async with scripted(UNKNOWN, refused) as (url, requests), AsyncClient(url, tell=lambda _: None) as client:
+        with pytest.raises(OutcomeUnknown, match="nobody knows"):
+            await client.publish("foo", b"body")
+    assert len(requests) == 2
 
 
 async def test_two_publishes_have_different_keys() -> None:

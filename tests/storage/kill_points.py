@@ -23,16 +23,17 @@ Place = tuple[type[Any], str]
 
 POINTS: Final[dict[str, tuple[Place, Place]]] = {  # how far the publish must have come; then what is never reached
     "before BEGIN": ((SqliteEngine, "append"), (Store, "commit")),
-    "after INSERT": ((LogStateMachine, "append"), (StateRecords, "write")),
-    "after COMMIT": ((LogStateMachine, "append"), (StoreFile, "mark")),
-    "before the answer": ((LogStateMachine, "append"), (Fanout, "deliver")),
+    "after INSERT": ((LogStateMachine, "_store"), (StateRecords, "write")),
+    "after COMMIT": ((LogStateMachine, "_store"), (StoreFile, "mark")),
+    "before the answer": ((LogStateMachine, "_store"), (Fanout, "deliver")),
 }
 
 
 class Trap:
-    def __init__(self, point: str, publishes: int) -> None:
+    def __init__(self, point: str, publishes: int, shut: Callable[[], object]) -> None:
         """It shuts on the publish with that number."""
         self._left = publishes
+        self._act = shut
         way, end = POINTS[point]
         _before(*way, self._pass)
         _before(*end, self._shut)
@@ -42,7 +43,7 @@ class Trap:
 
     def _shut(self) -> None:
         if self._left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._act()
 
 
 def _before(owner: type[Any], name: str, action: Callable[[], None]) -> None:
@@ -56,5 +57,5 @@ def _before(owner: type[Any], name: str, action: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    Trap(sys.argv[1], int(sys.argv[2]))
+    Trap(sys.argv[1], int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL))
     main(sys.argv[3:])

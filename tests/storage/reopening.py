@@ -14,6 +14,7 @@ import msgspec
 from app.log.directory import ListQuery
 from app.log.groups.state import GroupState
 from app.log.reading import Page
+from app.log.slices import Slices
 from app.log.state import LogStateMachine
 from app.log.topic_log import Limits, TopicState
 from app.messages.message import Receipt
@@ -31,6 +32,15 @@ class InspectedEngine(SqliteEngine):
     def inspect(self, question: Callable[[LogStateMachine], Any]) -> "asyncio.Future[Any]":
         """Ask the state machine in the writer's thread, as a request of a client would."""
         return self._ask(lambda core, _now: question(core), reads=True)
+
+    def change_for_ever(self) -> "asyncio.Future[Any]":
+        """A change in slices that never ends."""
+
+        def slices(_core: LogStateMachine, _now: float) -> Slices[None]:
+            while True:
+                yield
+
+        return self._ask_in_slices(slices)
 
     def has_vacuumed(self) -> bool:
         return not self._writer.needs_vacuum

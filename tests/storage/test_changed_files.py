@@ -95,7 +95,13 @@ def traffic(server: ServerProcess, answers: list[int]) -> Iterator[None]:
         thread.join(DEADLINE)
 
 
+def not_confirmed(answer: httpx.Response) -> bool:
+    """Unknown, if its transaction was committed after the last check of the files; otherwise refused."""
+    return (answer.status_code, answer.json()["code"]) in {(503, "storage_failed"), (504, "outcome_unknown")}
+
+
 def nothing_is_confirmed(server: ServerProcess, changed: Path) -> None:
+    assert not_confirmed(publish(server))
     refused = publish(server)
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_failed")
     assert f"{changed} {SENTENCE}" in refused.json()["detail"]
@@ -131,6 +137,8 @@ def test_a_change_under_traffic_ends_the_confirmations(server: ServerProcess, pa
         while len(answers) < noticed + 20:
             time.sleep(0)
     assert {*answers[noticed:]} == {503}
+    assert answers.count(504) <= 1
+    assert {*answers} <= {201, 503, 504}
     nothing_is_confirmed(server, changed)
 
 

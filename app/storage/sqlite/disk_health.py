@@ -26,6 +26,7 @@ class DiskHealth:
         """`min_free`: in bytes; with less on the disk, publishes are refused."""
         self.failures = 0
         self.failure: PlainmqError = StorageFailed("the disk did not store it")  # for what is refused now
+        self.why = ""  # the reason of it
         self.unready = ""  # why no messages are accepted until an operator helps
         self.retry_at = 0.0  # on the monotonic clock: no attempt to write before
         self.write_failed = False  # the last transaction failed
@@ -70,7 +71,8 @@ class DiskHealth:
         self.write_failed = True
         if isinstance(error, ForeignChange):
             self._found(error)
-        self._begin(str(error))
+        self.why = str(error)
+        self._begin(self.why)
         self.retry_at = monotonic() + BACKOFF
         self.failure = _refusal(error)
 

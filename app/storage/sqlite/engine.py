@@ -116,8 +116,10 @@ class SqliteEngine(LocalEngine):
         self._health.unready = "the log has failed; the server must be restarted"
         self._closed = StorageFailed(self.unready)
         self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
+        for request in requests:
+            request.committed = True  # perhaps: the thread was at it
         for request in [*requests, *self._writer.unanswered(), *self._group_commit.take_all()]:
-            request.fail(self._closed)
+            request.refuse(self._closed, self.unready)
             request.answer({})
 
 

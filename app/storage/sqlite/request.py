@@ -3,9 +3,9 @@
 import sqlite3
 from asyncio import Future
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from ...errors import PlainmqError
+from ...errors import OutcomeUnknown, PlainmqError
 from ...log.slices import Slices
 from ...log.state import DEFERRED, Accepted, LogStateMachine, PartialResult
 from ..local import Operation, SlicedOperation
@@ -15,10 +15,16 @@ Kind = Literal["append", "read", "effect", "other"]
 it."""
 
 
+_UNKNOWN: Final = (
+    "it is unknown whether this request was carried out. When the server is ready again, repeat it; a publish with the "
+    "same Idempotency-Key"
+)
+
+
 class Request:
     """An operation, and the future of its result."""
 
-    __slots__ = ("_error", "_future", "_operation", "_value", "kind", "size")
+    __slots__ = ("_error", "_future", "_operation", "_value", "committed", "kind", "size")
 
     def __init__(
         self, operation: Operation[Any], future: "Future[Any] | None" = None, kind: Kind = "other", size: int = 1
@@ -26,6 +32,7 @@ class Request:
         """`size`: the number of publishes, if several are joined."""
         self.kind = kind
         self.size = size
+        self.committed = False  # a transaction with it, or with slices of it, was committed
         self._operation = operation
         self._future = future
         self._value: Any = None
@@ -39,6 +46,13 @@ class Request:
 
     def fail(self, error: BaseException) -> None:
         self._error = error
+
+    def refuse(self, failure: PlainmqError, why: str) -> None:
+        """Fail because of the engine. If something of the request was committed, it is unknown whether that lasts."""
+        if not self.committed or self.kind == "read":
+            self._error = failure
+        elif self._error is None:
+            self._error = OutcomeUnknown(f"{why}; {_UNKNOWN}")
 
     def answer(self, receivers: Mapping[int, int]) -> Accepted | PartialResult | None:
         """Set the result. `receivers`: their number for each message, by seq. Returns what was accepted, if

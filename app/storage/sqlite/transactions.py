@@ -19,6 +19,14 @@ from .row import origin_of, priority_of
 from .state import StateRecords, check_counts, read_notes
 
 
+class Unconfirmed(Exception):
+    """A transaction was committed, but then the files were found changed: it may be lost. The cause says how."""
+
+    def __init__(self, change: ForeignChange) -> None:
+        super().__init__(str(change))
+        self.change = change
+
+
 class Store:
     """The state machine and its file. For use in one thread."""
 
@@ -75,8 +83,7 @@ class Store:
 
     def commit(self, decide: Callable[[LogStateMachine], None], tidily: bool = False) -> bool:
         """Decide in one transaction and commit it. Returns whether anything was written. `tidily`: also write what
-        could wait. Raises sqlite3.Error, and nothing was decided; or ForeignChange, and it is unknown what will be
-        stored."""
+        could wait. Raises sqlite3.Error or ForeignChange, and nothing was decided; or Unconfirmed."""
         db = self.file.db
         self.check_contents()
         if self.stale:
@@ -97,12 +104,12 @@ class Store:
         return changed
 
     def _check_commit(self) -> None:
-        """Raises ForeignChange if the transaction may be lost. Its messages are not delivered then."""
+        """Raises Unconfirmed. Messages of the transaction are not delivered then."""
         try:
             self.check_contents(FileContents.check_commit)
-        except ForeignChange:
+        except ForeignChange as change:
             self.core.take_outbox()
-            raise
+            raise Unconfirmed(change) from change
 
     def check_contents(self, check: Callable[[FileContents], None] = FileContents.check) -> None:
         """Raises FileReplaced; or FileChanged, after which nothing is read from the file either."""

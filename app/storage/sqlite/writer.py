@@ -24,7 +24,7 @@ from .disk_health import DiskHealth
 from .file import Synchronous
 from .file_lock import ForeignChange
 from .request import Request, SlicedRequest
-from .transactions import Store
+from .transactions import Store, Unconfirmed
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Writer:
             if self._effects:
                 self._commit(store, [])
             for request in self._sliced:
-                request.fail(Draining("the log is closed"))
+                request.refuse(Draining("the log is closed"), "the server stopped")
             self._call_on_committed([], [*self._sliced], store)
         except BaseException as error:
             self._call_loop(self._on_failed, error, requests or [])
@@ -149,13 +149,20 @@ class Writer:
             self._health.check(store)
             tidily = self._may_vacuum and begun > self._vacuum_at
             written = store.commit(partial(self._decide, requests, now), tidily)
+        except Unconfirmed as error:
+            self._mark_committed(requests)
+            self._health.failed(error.change)
+            self._serve_reads_only(store, requests, now)
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
+                self._mark_committed(requests)  # after a crash, SQLite finds the whole transaction in the -wal
             self._health.failed(error)
             self._serve_reads_only(store, requests, now)
         except Exception as error:
             self._reset_sliced(requests)
             self._commit_one_by_one(store, requests, error)
         else:
+            self._mark_committed([])
             self._report_done(store, requests)
             self.commits.add(monotonic() - begun)
             if written:
@@ -163,6 +170,11 @@ class Writer:
             self.needs_vacuum = self.needs_vacuum or bool(requests) or store.needs_vacuum
             if tidily:
                 self._vacuum(store)
+
+    def _mark_committed(self, requests: list[Request]) -> None:
+        """These, and all sliced requests, of which at least one slice was committed."""
+        for request in (*requests, *self._sliced, *self._finished):
+            request.committed = True
 
     def _decide(self, requests: list[Request], now: float, core: LogStateMachine) -> None:
         core.log.set_time(self._clock.ahead, self._clock.moment())
@@ -257,7 +269,7 @@ class Writer:
     def _refuse(self, request: Request) -> None:
         reads = request.kind == "read"
         unread = StorageFailed(self._health.unready or "the log cannot be read now")
-        request.fail(unread if reads else self._health.failure)
+        request.refuse(unread if reads else self._health.failure, self._health.why)
 
     def _refuse_sliced(self, stale: bool) -> None:
         """Refuse the sliced requests that cannot go on; all of them if the state is `stale`."""
