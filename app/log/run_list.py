@@ -19,6 +19,7 @@ class RunList(msgspec.Struct, gc=False, eq=False):
     _keys: "array[int]" = msgspec.field(default_factory=lambda: array("q"))  # a hole keeps its key, for the bisection
     _front: int = 0  # index of the first run; the entries before it are holes
     _count: int = 0
+    _version: int = 0  # higher whenever entries get other places
 
     def __len__(self) -> int:
         return self._count
@@ -48,8 +49,15 @@ class RunList(msgspec.Struct, gc=False, eq=False):
             front += 1
         self._front = front
         if len(runs) > 2 * self._count + _SLACK:
-            live = [run for run in runs if run is not None]
-            self._runs, self._keys, self._front = [*live], array("q", [run.key for run in live]), 0
+            self._drop_holes()
+
+    def _drop_holes(self) -> None:
+        # Most holes are at the front. Removing them moves memory and looks at no run: it is quick for any number.
+        del self._runs[: self._front], self._keys[: self._front]
+        if len(self._runs) > 2 * self._count + _SLACK:
+            self._runs = [run for run in self._runs if run is not None]
+            self._keys = array("q", [run.key for run in self._runs if run is not None])
+        self._front, self._version = 0, self._version + 1
 
     def find(self, seq: int) -> Run | None:
         """The run that has the message; None when it was removed."""
@@ -59,14 +67,24 @@ class RunList(msgspec.Struct, gc=False, eq=False):
 
     def after(self, seq: int) -> Iterator[Run]:
         """The runs with messages after that seq, oldest first. Runs may change during the iteration."""
-        runs = self._runs
-        for index in range(bisect_right(self._keys, seq, self._front), len(runs)):
-            if (run := runs[index]) is not None and run.seq > seq:
+        index, end, version = bisect_right(self._keys, seq, self._front), len(self._runs), self._version
+        last = self._keys[-1] if end else seq
+        while index < end:
+            run = self._runs[index]
+            index += 1
+            if run is not None and run.seq > seq:
                 yield run
+                if version != self._version:
+                    index, version = bisect_right(self._keys, run.key, self._front), self._version
+                    end = bisect_right(self._keys, last, self._front)
 
     def newest(self) -> Iterator[Run]:
         """The runs, newest first. Runs may change during the iteration."""
-        runs = self._runs
-        for index in range(len(runs) - 1, self._front - 1, -1):
-            if (run := runs[index]) is not None:
+        index, version = len(self._runs) - 1, self._version
+        while index >= self._front:
+            run = self._runs[index]
+            index -= 1
+            if run is not None:
                 yield run
+                if version != self._version:
+                    index, version = bisect_left(self._keys, run.key, self._front) - 1, self._version
