@@ -26,6 +26,7 @@ class StallClient:
         self.server = server
         self.messages = messages
         self.topics = topics
+        self._open: list[socket.socket] = []
 
     def call(
         self, method: str, path: str, body: Json | bytes | None = None, content_type: str = "application/json"
@@ -75,6 +76,15 @@ class StallClient:
             sock.settimeout(TIMEOUT)
             sock.sendall(line)
             receive_until(sock, until)
+
+    def subscribe(self, topics: list[str]) -> None:
+        """On a connection that stays open as long as this client."""
+        sock = connect(self.server.tcp_port)
+        self._open.append(sock)
+        sock.sendall(b"".join(b"sub %b latest\n" % topic.encode() for topic in topics))
+        answers = b""
+        while answers.count(b"OK ") < len(topics):
+            answers += receive_some(sock)
 
     def read_stream(self, path: str, seconds: float) -> None:
         """Read until nothing comes for 0.2 s, or for `seconds` at most."""

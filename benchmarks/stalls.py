@@ -30,7 +30,7 @@ from tests.harness import start_server
 WIDE: Final = [".".join(["*", *"abcdefghijklmn", f"z{n}"]) for n in range(64)]  # 16 segments each
 _FLAGS: Final = (
     "--max-messages", "10000000", "--max-bytes", "64GiB", "--max-total-bytes", "8GiB", "--max-topics", "50000",
-    "--max-batch", "16MiB", "--max-age", "1d",
+    "--max-batch", "16MiB", "--max-age", "1d", "--max-subscribers", "20000", "--max-client-subscribers", "20000",
 )  # fmt: skip
 
 Action = Callable[[StallClient], object]
@@ -153,6 +153,13 @@ def _schedule_all(client: StallClient) -> None:
                 answers += receive_some(sock)
 
 
+def _subscribe_10000(client: StallClient) -> None:
+    """Over ten connections to the line port, which stay open."""
+    for connection in range(10):
+        names = [f"listened.{connection}.{number}" for number in range(1_000)]
+        client.subscribe(names)
+
+
 def _copy_one(client: StallClient) -> None:
     page = msgspec.json.decode(client.call("GET", f"/topics/{BIG}/messages?since=last:1"))
     client.call("POST", f"/topics/{BIG}/messages/{page['messages'][0]['id']}/copy?to=copies")
@@ -243,7 +250,8 @@ ROWS: Final = (
     Row("list of scheduled messages", _get("/scheduled?limit=1000"), _schedule_all, rounds=1),
     Row("list of groups, one in each topic", _get("/groups?limit=1000"), _in_each_topic, rounds=1),
     Row("list of groups, a pattern without a match", _get("/groups?match=nope.**")),
-    Row("list of subscribers", _get("/subscribers?limit=1000")),
+    Row("list of 10,000 subscribers", _get("/subscribers?limit=1000"), _subscribe_10000, rounds=1),
+    Row("list of subscribers, a pattern without a match", _get("/subscribers?match=nope.**")),
     Row("purge a topic", lambda client: client.call("POST", "/topics/purged/purge"),
         lambda client: client.fill_one("purged"), rounds=1, after=1.0),
     # Writing
