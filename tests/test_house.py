@@ -40,8 +40,9 @@ TABLE = """
                         access/* net/* messages/* errors/*
     web/publish_request → web/permissions web/query messages/* errors/*
     web/body          → web/permissions broker/* limits/* messages/* errors/*
-    web/permissions   → .authentication .query web/middleware/* log/* access/* messages/* errors/*
+    web/permissions   → .authentication .empty_body .query web/middleware/* log/* access/* messages/* errors/*
     web/query         → messages/* errors/*
+    web/empty_body    → messages/* errors/*
     web/responses     →
     web/middleware/origin → web/problem access/* errors/*
     web/problem       → .sse .nearest web/authentication web/middleware/access_log web/middleware/security_headers

@@ -65,18 +65,18 @@ from .problem import explain, fail, forget, refuse
 from .publish_request import PublishLimits
 from .streaming.persistence import Persistence
 
-# The last column is the required right. Some paths match several routes; the first match wins, so the order counts;
-# and each row costs time, so the most frequent come first.
+# The last column is the required right; a body is refused unless the route reads it. Some paths match several routes;
+# the first match wins, so the order counts; and each row costs time, so the most frequent come first.
 ROUTES = [
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pull", pull, WORK),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK),
-    ProtectedRoute("POST", "/topics/{topic:path}/messages", publish, PUBLISH),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/release", release, RELEASE),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/skip", skip, OPERATE),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/redrive", redrive, OPERATE),
-    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/seek", seek_group, OPERATE),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/ack", ack, WORK, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/messages", publish, PUBLISH, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/nack", nack, WORK, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/extend", extend, WORK, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/release", release, RELEASE, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/skip", skip, OPERATE, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/redrive", redrive, OPERATE, reads_body=True),
+    ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/seek", seek_group, OPERATE, reads_body=True),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/pause", pause_group, OPERATE),
     ProtectedRoute("POST", "/topics/{topic:path}/groups/{group}/resume", resume_group, OPERATE),
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}/stream", stream_work, WORK_STREAM),
@@ -89,7 +89,7 @@ ROUTES = [
     ProtectedRoute("GET", "/topics/{topic:path}/stream", stream_topic, STREAM),
     ProtectedRoute("GET", "/stream", stream_topics, STREAMS),
     ProtectedRoute("GET", "/topics/{topic:path}/groups/{group}", get_group, GROUP_STATE),
-    ProtectedRoute("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE),
+    ProtectedRoute("PUT", "/topics/{topic:path}/groups/{group}", put_group, CHANGE, reads_body=True),
     ProtectedRoute("DELETE", "/topics/{topic:path}/groups/{group}", delete_group, CHANGE),
     ProtectedRoute("GET", "/jobs", list_jobs, JOBS),
     ProtectedRoute("GET", "/topics", list_topics, LIST),
@@ -100,10 +100,10 @@ ROUTES = [
     ProtectedRoute("DELETE", "/scheduled/{id}", delete_scheduled, SCHEDULE),
     ProtectedRoute("POST", "/scheduled/{id}/publish", publish_scheduled, SCHEDULE),
     ProtectedRoute("GET", "/topics/{topic:path}", get_topic, STATE),
-    ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE),
+    ProtectedRoute("PUT", "/topics/{topic:path}", put_topic, CHANGE, reads_body=True),
     ProtectedRoute("DELETE", "/topics/{topic:path}", delete_topic, CHANGE),
     ProtectedRoute("GET", "/tokens", list_tokens, ADMINISTER),
-    ProtectedRoute("POST", "/tokens", post_token, ADMINISTER),
+    ProtectedRoute("POST", "/tokens", post_token, ADMINISTER, reads_body=True),
     ProtectedRoute("DELETE", "/tokens/{name:path}", delete_token, ADMINISTER),
     ProtectedRoute("POST", "/tickets", post_ticket, KNOWN),
     ProtectedRoute("GET", "/session", get_session, KNOWN),

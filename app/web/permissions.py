@@ -17,6 +17,7 @@ from ..errors import GroupInvalid, OptionInvalid, TokenMissing, TopicInvalid
 from ..log.groups.records import parse_group
 from ..messages.topic import TopicFilter, parse_topic
 from .authentication import GRANT, grant_of, identify
+from .empty_body import announces_body, refuse_body
 from .middleware.access_log import access_record, named
 from .query import check_name
 
@@ -69,20 +70,34 @@ class RightOnFound(AnyToken, frozen=True, kw_only=True):
 
 
 class ProtectedRoute(Route):
-    """`required`: None for a route that anybody may use."""
+    """`required`: None for a route that anybody may use. `reads_body`: other routes refuse a body."""
 
     def __init__(
-        self, method: str, path: str, endpoint: Callable[..., Any], required: RequiredRight | AnyToken | None
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        required: RequiredRight | AnyToken | None,
+        *,
+        reads_body: bool = False,
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.required = required
+        self.reads_body = reads_body
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         _refuse_divided(scope.get("raw_path", b""))
-        if self.required is not None and scope["method"] in (self.methods or ()):
+        if scope["method"] in (self.methods or ()):
+            self._authorise(scope)
+            if not self.reads_body and announces_body(scope):
+                await refuse_body(receive)
+                self._authorise(scope)  # the body may have arrived slowly
+        await super().handle(scope, receive, send)
+
+    def _authorise(self, scope: Scope) -> None:
+        if self.required is not None:
             scope[AUTHORISE] = partial(_authorise, Request(scope), self.required)
             scope[AUTHORISE]()
-        await super().handle(scope, receive, send)
 
 
 def _refuse_divided(path: bytes) -> None:

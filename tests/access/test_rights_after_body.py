@@ -21,6 +21,7 @@ REQUESTS = {
     "a publish for later": ("POST", "/topics/{}/messages?delay=1ms", b"late", []),
     "a change of a topic": ("PUT", "/topics/{}", b'{"max_messages":7}', []),
     "a new group": ("PUT", "/topics/{}/groups/new", b"{}", []),
+    "a pause without options": ("POST", "/topics/{}/pause", b"{}", []),
     "an ack": ("POST", "/topics/{}/groups/g/ack", b'{"leases":["1-1"]}', []),
 }
 

@@ -97,10 +97,12 @@ async def test_lines_are_the_same_messages(group: Group) -> None:
     assert data([json.loads(line) for line in answer.text.splitlines()]) == ["1", "2"]
 
 
-async def test_the_body_of_a_pull_means_nothing(group: Group) -> None:
+async def test_a_pull_with_a_body_is_refused_and_leases_nothing(group: Group) -> None:
     await group.publish("work")
-    answer = await group.http.post(f"{group.path}/pull", content=b"x" * 100_000)
-    assert data(answer.json()["messages"]) == ["work"]
+    for body in (b'{"max":5}', b"x" * 100_000):
+        answer = await group.http.post(f"{group.path}/pull", content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
+    assert data(await group.pull()) == ["work"]
 
 
 async def test_groups_get_everything_each_and_subscribers_too(

@@ -30,7 +30,7 @@ async def test_an_option_in_the_body_of_a_purge_is_refused_and_purges_nothing(gr
     for body in (b'{"before":"%b"}' % ids[1].encode(), b"before=1h", b"x", b"[]"):
         answer = await group.http.post(f"/topics/{group.topic}/purge", content=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "option_invalid")
-        assert "?before=1h" in answer.json()["detail"]
+        assert "its options are in the query" in answer.json()["detail"]
     assert await left(group) == ["a", "b", "c"]
     assert (await group.http.post(f"/topics/{group.topic}/purge", json={})).json() == {"purged": 3}
 
