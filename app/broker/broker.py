@@ -165,7 +165,8 @@ class Broker:
         self.admission.check_slots()
         gap = await self._engine.join(topic, group, make)
         leases = await self._consumers.pull(topic, group, count, wait, lease, client=client, holder=holder)
-        self.counters.gaps += gap is not None
+        if gap is not None:
+            self.counters.report_gap(gap.missed)
         return Pulled(leases, gap)
 
     def push(

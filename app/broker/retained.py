@@ -41,7 +41,8 @@ class RetainedMessages:
             page = await self._read(topic_filter, cursor, limit)
             if wakeup is not None and not page.messages and page.gap is None and await wakeup.wait(wait):
                 page = await self._read(topic_filter, page.cursor, limit)
-        self._counters.gaps += page.gap is not None
+        if page.gap is not None:
+            self._counters.report_gap(page.gap.missed)
         return page
 
     async def _read(self, topic_filter: TopicFilter, cursor: Cursor, limit: int) -> Page:

@@ -98,8 +98,10 @@ class PushConsumer:
     def gap_frame(self, gap: Gap | None) -> bytes:
         """The frame that reports the gap before any lease; empty if there is no gap."""
         frame = b"" if gap is None else self.encoder.gap(gap)
-        self._context.counters.gaps += bool(frame)
-        return self.encoder.join([frame]) if frame else b""
+        if gap is None or not frame:
+            return b""
+        self._context.counters.report_gap(gap.missed)
+        return self.encoder.join([frame])
 
     def start(self, gap: Gap | None = None) -> None:
         """Begin to receive leases. `gap`: a loss to report first."""

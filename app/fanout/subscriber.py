@@ -268,7 +268,8 @@ class Subscriber:
         if page.gap is not None and (frame := encoder.gap(page.gap)):
             frames.insert(0, frame)
             self._position_sent = False
-            self._context.counters.gaps += encoder.is_subscriber
+            if encoder.is_subscriber:
+                self._context.counters.report_gap(page.gap.missed)
         if page.messages:
             self._position_sent = self._cursor is not None and page.messages[-1].seq > self._cursor.seq
         self._cursor = page.cursor

@@ -4,7 +4,9 @@ from collections import Counter
 
 
 class Counters:
-    __slots__ = ("answers", "connections", "delivered", "delivered_bytes", "evicted", "gaps", "refusals", "stale")
+    __slots__ = (
+        "answers", "connections", "delivered", "delivered_bytes", "evicted", "gaps", "missed", "refusals", "stale",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.answers: Counter[int] = Counter()  # HTTP requests, by the status of their answer
@@ -13,8 +15,14 @@ class Counters:
         self.delivered_bytes = 0  # bytes written for them, as encoded
         self.evicted = 0  # subscribers that were disconnected because they stopped reading
         self.gaps = 0  # gaps reported to subscribers
+        self.missed = 0  # messages in these gaps, where the number is known
         self.refusals: Counter[str] = Counter()  # by the error's code
         self.stale: dict[str, int] = {}  # by kind of file: 1 while its newest state is not in force
+
+    def report_gap(self, missed: int | None) -> None:
+        """`missed`: the number of messages in the gap; None if it is unknown."""
+        self.gaps += 1
+        self.missed += missed or 0
 
     def deliver(self, messages: int, nbytes: int) -> None:
         self.delivered += messages

@@ -199,6 +199,26 @@ async def test_a_gap_that_is_reported_is_counted(http: httpx.AsyncClient, server
     await until(http, before, {"gaps_total": 2})
 
 
+async def test_messages_that_a_gap_leaves_out_are_counted(
+    http: httpx.AsyncClient, server: ServerProcess, topic: str
+) -> None:
+    (await http.put(f"/topics/{topic}", json={"max_messages": 1})).raise_for_status()
+    for body in "abcd":
+        await publish(http, topic, body)
+    last: str = (await http.get(f"/topics/{topic}")).json()["last"]
+    start = f"{last.partition('-')[0]}-0"  # before all messages, so it is known how many have gone
+    before = await look(http)
+    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID=start) as reader:
+        assert [event.type for event in await reader.take(2)] == ["gap", "message"]
+    await until(http, before, {"gap_messages_total": 3})
+    page = (await http.get(f"/topics/{topic}/messages", params={"since": start})).raise_for_status()
+    assert page.json()["gap"]["missed"] == 3
+    await until(http, before, {"gap_messages_total": 6})
+    pulled = (await http.post(f"/topics/{topic}/groups/g/pull")).raise_for_status()
+    assert pulled.json()["gap"]["missed"] == 3
+    await until(http, before, {"gap_messages_total": 9, "gaps_total": 3})
+
+
 async def test_the_delay_of_the_event_loop_is_measured(http: httpx.AsyncClient) -> None:
     before = await look(http)
     async with asyncio.timeout(DEADLINE):

@@ -37,6 +37,10 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
         lambda broker: broker.counters.delivered_bytes,
     ),
     "plainmq_gaps_total": ("Gaps reported to subscribers.", lambda broker: broker.counters.gaps),
+    "plainmq_gap_messages_total": (
+        "Messages missing in these gaps, where their number is known.",
+        lambda broker: broker.counters.missed,
+    ),
     "plainmq_evictions_total": (
         "Subscriptions cut off because their socket accepted no bytes.",
         lambda broker: broker.counters.evicted,
