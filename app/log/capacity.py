@@ -1,6 +1,7 @@
 """Capacity: whether the log and a topic have room for new messages, and the error if they have not."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..errors import LogFull, MessageTooLarge
@@ -9,6 +10,8 @@ from .groups.job import JOB_COST
 from .groups.unacked import UnackedIndex
 from .run import one_cost, resident_cost
 from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
+
+_IS_RETAINED = attrgetter("envelope.retain")
 
 
 class Freed(NamedTuple):
@@ -22,7 +25,7 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
     """`topic`: that of the drafts, if it exists. `taken`: bytes of the whole log. `left` returns what is left of
     `memory_bytes`. Raises LogFull, MessageTooLarge."""
     retention = topic.retention if topic else limits.retention
-    retained = [draft for draft in drafts if draft.envelope.retain]
+    retained = [*filter(_IS_RETAINED, drafts)]
     coming = kept = weigh(retained)
     if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
         kept = _weigh_newest(retained, retention)

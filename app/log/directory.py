@@ -58,7 +58,7 @@ TOPIC_SORTS: Final[Mapping[str, Callable[[TopicLog, float], float]]] = {
     "-messages": lambda topic, _now: -topic.messages.live,
     "-bytes": lambda topic, _now: -topic.bytes,
     "-delayed": lambda topic, _now: -topic.delayed,
-    "-rate": lambda topic, now: -topic.published.rate(now),
+    "-rate": lambda topic, now: -topic.rate(now),
 }
 
 
@@ -85,7 +85,7 @@ GROUP_SORTS: Final[Mapping[str, Callable[[Groups, ListedGroup, float], float]]] 
     "-leased": lambda _groups, listed, _now: -listed.group.jobs.leased,
     "-delayed": lambda _groups, listed, _now: -listed.group.jobs.delayed,
     "-dead": lambda groups, listed, _now: -listed.dead(groups),
-    "-rate": lambda _groups, listed, now: -listed.group.acks.rate(now),
+    "-rate": lambda _groups, listed, now: -listed.group.acks.rate(now, listed.group.acked),
 }
 
 

@@ -128,7 +128,7 @@ class Log:
 
     def _time(self, now: float) -> float:
         """The wall clock's time, but never earlier than that of a retained message."""
-        time = now + self.ahead if self.ahead else now
+        time = now + self.ahead
         if time < self._newest_time:
             if now >= self._next_check:
                 self._next_check = now + CHECK_INTERVAL
@@ -170,16 +170,17 @@ class Log:
         topic = self._topic(drafts[0].envelope.topic, now)
         topic.trim_mark.first = topic.trim_mark.first or self.head + 1
         topic.last_used = now
+        if now >= topic.published.end:
+            topic.published.turn(now, topic.next_index)
         self._on_change("topic", (topic.name,))
         accepted: list[Run] = []
-        time, before = self._time(now), self.head
+        time = self._time(now)
         for draft in map(topic.share, drafts):
             runs = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
             self.head, topic.next_index = runs[-1].seq, runs[-1].index + 1
             if draft.envelope.retain:
                 self._keep(topic, runs)
             accepted += runs
-        topic.published.add(self.head - before, now)
         return accepted
 
     def remove(self, message: Message) -> Run | None:
@@ -256,13 +257,12 @@ class Log:
                 self.ordered.add(*run.place_in_order)
             if run.envelope.delivery is ONE:
                 self._unrecorded_cost += ONE_COST
+                self.single_delivery.add(topic, run)
             elif unacked is not None or run.envelope.death is not None:
                 unacked = topic.unacked = unacked or UnackedIndex({})
                 unacked.add(run)
                 self._dead += run.envelope.death is not None
                 self.cost += JOB_COST * len(unacked.groups) * run.live
-        if runs[0].envelope.delivery is ONE:  # they are of one draft
-            self.single_delivery.send(topic, [run.seq for run in runs])
         if first or (unacked is not None and not unacked.groups):
             self.schedule_check(topic)
 

@@ -8,25 +8,23 @@ WINDOW: Final = 10.0  # seconds: short enough to show what happens now, long eno
 
 
 class Meter(msgspec.Struct, gc=False):
-    """Counts the events of the present window and of the one before. Both together give the rate."""
+    """Follows a total that only grows, over the present window and the one before. Both together give the rate.
 
-    _begin: float = 0.0
-    _count: int = 0
-    _before: int = 0
+    Whoever adds to the total calls turn() before, if `end` is reached.
+    """
 
-    def add(self, count: int, now: float) -> None:
-        if now - self._begin >= WINDOW:
-            self._turn(now)
-        self._count += count
+    end: float = 0.0  # of the present window
+    _total: int = 0  # at its beginning
+    _before: int = 0  # events of the window before it
 
-    def rate(self, now: float) -> float:
+    def turn(self, now: float, total: int) -> None:
+        """The present window has ended: begin a new one."""
+        self._before = total - self._total if now < self.end + WINDOW else 0
+        self._total, self.end = total, now + WINDOW - (now - self.end) % WINDOW
+
+    def rate(self, now: float, total: int) -> float:
         """Events a second over the last WINDOW, assuming that the previous window's events were spread evenly."""
-        if now - self._begin >= WINDOW:
-            self._turn(now)
-        overlap = self._before * (1 - (now - self._begin) / WINDOW)
-        return round((overlap + self._count) / WINDOW, 3)
-
-    def _turn(self, now: float) -> None:
-        """Begin a new window."""
-        self._before = self._count if now - self._begin < 2 * WINDOW else 0
-        self._begin, self._count = now - (now - self._begin) % WINDOW, 0
+        if now >= self.end:
+            self.turn(now, total)
+        overlap = self._before * (self.end - now) / WINDOW
+        return round((overlap + total - self._total) / WINDOW, 3)

@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -18,11 +18,11 @@ class RunList(msgspec.Struct, gc=False, eq=False):
     _runs: list[Run | None] = msgspec.field(default_factory=list)
     _keys: "array[int]" = msgspec.field(default_factory=lambda: array("q"))  # a hole keeps its key, for the bisection
     _front: int = 0  # index of the first run; the entries before it are holes
-    _count: int = 0
+    _holes: int = 0
     _version: int = 0  # higher whenever entries get other places
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._runs) - self._holes
 
     @property
     def first(self) -> Run:
@@ -31,12 +31,10 @@ class RunList(msgspec.Struct, gc=False, eq=False):
         assert run is not None
         return run
 
-    def extend(self, runs: Sequence[Run]) -> None:
-        """Append newer runs, oldest first."""
-        for run in runs:
-            self._runs.append(run)
-            self._keys.append(run.key)
-        self._count += len(runs)
+    def append(self, run: Run) -> None:
+        """Append a newer run."""
+        self._runs.append(run)
+        self._keys.append(run.key)
 
     def put(self, key: int, left: Run | None) -> None:
         """Replace the run with that key, which must exist, by what is left of it; None removes it."""
@@ -44,19 +42,21 @@ class RunList(msgspec.Struct, gc=False, eq=False):
         runs[bisect_left(self._keys, key, front)] = left
         if left is not None:
             return
-        self._count -= 1
+        self._holes += 1
         while front < len(runs) and runs[front] is None:
             front += 1
         self._front = front
-        if len(runs) > 2 * self._count + _SLACK:
+        if 2 * self._holes > len(runs) + _SLACK:
             self._drop_holes()
 
     def _drop_holes(self) -> None:
         # Most holes are at the front. Removing them moves memory and looks at no run: it is quick for any number.
         del self._runs[: self._front], self._keys[: self._front]
-        if len(self._runs) > 2 * self._count + _SLACK:
+        self._holes -= self._front
+        if 2 * self._holes > len(self._runs) + _SLACK:
             self._runs = [run for run in self._runs if run is not None]
             self._keys = array("q", [run.key for run in self._runs if run is not None])
+            self._holes = 0
         self._front, self._version = 0, self._version + 1
 
     def find(self, seq: int) -> Run | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from ..messages.message import Message
+from .run import Run
 from .topic_log import TopicLog
 
 
@@ -20,6 +21,7 @@ class SingleDelivery:
         self.unclaimed: set[str] = set()
         self.in_transit: dict[int, str] = {}
         self.in_transit_of: Counter[str] = Counter()
+        self._new: list[Run] = []
 
     def restore(self, name: str, seq: int) -> None:
         """Add a stored message, which is unclaimed."""
@@ -31,6 +33,18 @@ class SingleDelivery:
         for seq, name in in_transit.items():
             self.send(self._topics[name], (seq,))
 
+    def add(self, topic: TopicLog, run: Run) -> None:
+        """A new message, which is in transit."""
+        topic.for_one[run.seq] = False
+        self.in_transit[run.seq] = topic.name
+        self.in_transit_of[topic.name] += 1
+        self._new.append(run)
+
+    def take_new(self) -> list[Run]:
+        """The messages that were added since the last call."""
+        new, self._new = self._new, []
+        return new
+
     def take(self, message: Message) -> bool:
         """Claim an unclaimed message: it is in transit now. False if it is not unclaimed any more."""
         topic = self._topics.get(message.topic)
@@ -40,7 +54,7 @@ class SingleDelivery:
         return True
 
     def send(self, topic: TopicLog, seqs: Collection[int]) -> None:
-        """These messages of the topic, new or unclaimed, are in transit now."""
+        """These unclaimed messages of the topic are in transit now."""
         topic.for_one.update(dict.fromkeys(seqs, False))
         self.in_transit.update(dict.fromkeys(seqs, topic.name))
         self.in_transit_of[topic.name] += len(seqs)

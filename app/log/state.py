@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import msgspec
 
 from ..errors import OptionInvalid, PlainmqError, Refused
-from ..messages.message import ONE, Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
+from ..messages.message import Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
 from ..messages.position import After, GapReason, Start
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
@@ -80,7 +80,8 @@ DEFERRED: Final = (Accepted, PartialResult)  # their receipts are complete when 
 
 
 class Outbox(msgspec.Struct, frozen=True):
-    """`runs`: messages to deliver, in this order. `for_one`: those of them for one subscriber, for resolved()."""
+    """`runs`: messages to deliver, in this order. `for_one`: the retained ones of them that are for one subscriber, for
+    resolved()."""
 
     runs: list[Run]
     for_one: list[Run]
@@ -120,7 +121,6 @@ class LogStateMachine:
         self.schedule = Schedule(self.log, self.delayed)
         self.retries = Retries(self.log, self.delayed, self.groups)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
-        self._for_one: list[Run] = []  # those of them that are for one subscriber
         self._to_trim: dict[str, int] = {}  # by topic: the number of messages since it was last trimmed
 
     def restore(
@@ -156,8 +156,8 @@ class LogStateMachine:
         return not (self._runs or self._to_trim or self.trimmer.over_retention or self.groups.has_events)
 
     def take_outbox(self) -> Outbox:
-        outbox = Outbox(self._runs, self._for_one, self.groups.take_events())
-        self._runs, self._for_one = [], []
+        outbox = Outbox(self._runs, self.log.single_delivery.take_new(), self.groups.take_events())
+        self._runs = []
         return outbox
 
     # Publishing
@@ -222,14 +222,10 @@ class LogStateMachine:
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
         self.trimmer.sweep(now)
         self.log.check_room(drafts)
+        before = self.log.head
         runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
         self._runs += runs
-        count = self._to_trim.get(topic, 0)
-        for run in runs:
-            count += run.live
-            if run.envelope.delivery is ONE:
-                self._for_one.append(run)
-        self._to_trim[topic] = count
+        self._to_trim[topic] = self._to_trim.get(topic, 0) + self.log.head - before
         self.groups.published(topic)
         return Accepted(runs, drafts[0].key)
 

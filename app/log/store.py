@@ -106,14 +106,13 @@ class MemoryLogMessages:
         self._segments: dict[int, dict[int, Run]] = {}
         self._numbers: list[int] = []  # of the segments, ascending
 
-    def extend(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            number = run.key >> _SEGMENT
-            segment = self._segments.get(number)
-            if segment is None:
-                segment = self._segments[number] = {}
-                self._numbers.append(number)
-            segment[run.key] = run
+    def append(self, run: Run) -> None:
+        number = run.key >> _SEGMENT
+        segment = self._segments.get(number)
+        if segment is None:
+            segment = self._segments[number] = {}
+            self._numbers.append(number)
+        segment[run.key] = run
 
     def put(self, key: int, left: Run | None) -> None:
         """Replace the run with that key, which must exist, by what is left of it; None removes it."""
@@ -178,9 +177,9 @@ class MemoryTopicMessages(msgspec.Struct, gc=False, eq=False):
         return self._runs.first
 
     def extend(self, runs: Sequence[Run]) -> None:
-        self._runs.extend(runs)
-        self._log.extend(runs)
         for run in runs:
+            self._runs.append(run)
+            self._log.append(run)
             self.live += run.live
 
     def remove(self, seq: int) -> Run | None:

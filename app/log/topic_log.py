@@ -109,12 +109,12 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
     envelope: Envelope | None = None  # the last one, so that equal envelopes are stored once
     bytes: int = 0
     delayed: int = 0  # messages of delayed publishes
-    next_index: int = 0
+    next_index: int = 0  # so many messages were accepted, stored or not
     last_used: float = 0.0
     paused: bool = False  # nothing is accepted
     pinned: bool = False  # it has settings of its own, so it is not dropped when it is idle
     unacked: UnackedIndex | None = None  # None without groups and dead messages
-    published: Meter = msgspec.field(default_factory=Meter)  # messages that were accepted, stored or not
+    published: Meter = msgspec.field(default_factory=Meter)  # of next_index
 
     def share(self, draft: Draft) -> Draft:
         """The draft with a shared envelope: the topic's last one if it is equal, or else one that shares the topic's
@@ -155,6 +155,10 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
             self.messages.live or self.delayed or self.pinned or self.paused or (self.unacked and self.unacked.groups)
         )
 
+    def rate(self, now: float) -> float:
+        """Messages accepted a second, now."""
+        return self.published.rate(now, self.next_index)
+
     def state(self, now: float) -> TopicState:
         first, last = self.messages.ends if self.messages.live else (None, None)
         return TopicState(
@@ -166,7 +170,7 @@ class TopicLog(msgspec.Struct, gc=False, eq=False):
             last,
             self.retention,
             sorted(name for name, group in self.unacked.groups.items() if not group.closing) if self.unacked else [],
-            self.published.rate(now),
+            self.rate(now),
             self.paused,
         )
 

@@ -63,8 +63,9 @@ class LogClock:
 
     def read(self) -> float:
         """The time now. It also updates `ahead`."""
-        now = self._steady() + self._offset
-        ahead = self._wall() - now
+        steady, wall = self._steady, self._wall  # calls of attributes of an instance are slow
+        now = steady() + self._offset
+        ahead = wall() - now
         if not -MIN_STEP <= ahead - self.ahead <= MIN_STEP:
             self.ahead = ahead
         return now

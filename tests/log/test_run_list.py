@@ -27,7 +27,8 @@ class Single:
 def filled(count: int) -> tuple[RunList, list[int]]:
     """The second: how often keys were read since then."""
     runs, reads = RunList(), [0]
-    runs.extend([Single(seq, reads) for seq in range(count)])  # type: ignore[misc]
+    for seq in range(count):
+        runs.append(Single(seq, reads))  # type: ignore[arg-type]
     reads[0] = 0
     return runs, reads
 
@@ -36,7 +37,7 @@ def filled(count: int) -> tuple[RunList, list[int]]:
 def test_an_iteration_sees_each_run_that_stays_once_and_none_that_is_gone(seed: int) -> None:
     dice = random.Random(seed)
     runs, _ = filled(1_000)
-    left = set(range(1_000))
+    left, added = set(range(1_000)), 0
     after, newest = runs.after(9), runs.newest()
     seen_after: list[int] = []
     seen_newest: list[int] = []
@@ -49,7 +50,10 @@ def test_an_iteration_sees_each_run_that_stays_once_and_none_that_is_gone(seed: 
             gone = min(left) if dice.random() < 0.6 else dice.choice([*left])
             runs.put(gone, None)
             left.discard(gone)
-        runs.extend([Single(1_000 + len(seen_after))] if dice.random() < 0.1 else [])  # type: ignore[list-item]
+        assert len(runs) == len(left) + added
+        if dice.random() < 0.1:
+            added += 1
+            runs.append(Single(1_000 + len(seen_after)))  # type: ignore[arg-type]
     seen_after += [run.seq for run in after]
     seen_newest += [run.seq for run in newest]
     assert seen_after == sorted({*seen_after})

@@ -47,7 +47,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     closing: bool = False  # the group is being dropped and hands out nothing
     jobs: Jobs = msgspec.field(default_factory=lambda: Jobs(0))
     acked: int = 0
-    acks: Meter = msgspec.field(default_factory=Meter)
+    acks: Meter = msgspec.field(default_factory=Meter)  # of `acked`
     dead_total: int = 0
     skipped: int = 0
     attempts: int = 0  # the greatest number of an attempt so far
@@ -211,8 +211,9 @@ class Group(msgspec.Struct, gc=False, eq=False):
             case Action.ACK:
                 jobs.end_lease(seq, job)
                 self._finish(seq)
+                if now >= self.acks.end:
+                    self.acks.turn(now, self.acked)
                 self.acked += 1
-                self.acks.add(1, now)
             case Action.EXTEND:
                 jobs.extend(seq, job, now + (self.settings.ack_timeout if seconds is None else seconds))
             case Action.NACK:

@@ -177,7 +177,7 @@ class Groups:
             gap=group.gap,
             dead_letters=self._dead_letters(group),
             settings=group.settings,
-            rate=group.acks.rate(now),
+            rate=group.acks.rate(now, group.acked),
         )  # fmt: skip
 
     def _oldest(self, topic: str, group: Group, now: float) -> Message | None:

@@ -70,7 +70,8 @@ class DiskMessageStore:
     # Changes
 
     def add(self, runs: Sequence[Run]) -> None:
-        self._unwritten.extend(runs)
+        for run in runs:
+            self._unwritten.append(run)
 
     def remove(self, seq: int) -> Run | None:
         """Remove a message. None if it was removed already."""
