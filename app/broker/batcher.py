@@ -6,7 +6,8 @@ The first publish after an idle gap is not delayed to the end of the turn. Each 
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from time import monotonic
 from typing import Final, Protocol
 
@@ -18,6 +19,8 @@ MAX_BATCH: Final = 100  # messages that are appended together: larger batches ar
 IDLE_GAP: Final = (
     0.00005  # seconds without a publish: the next one is probably alone. A busy server's turns follow sooner
 )
+
+_DRAFTS = attrgetter("drafts")
 
 
 class PendingPublish(Protocol):
@@ -77,7 +80,7 @@ class PublishBatcher:
 
     def _publish(self, publishers: Sequence[PendingPublish]) -> None:
         try:
-            future = self._publish_all([draft for publisher in publishers for draft in publisher.drafts])
+            future = self._publish_all([*chain.from_iterable(map(_DRAFTS, publishers))])
         except PlainmqError as error:
             self._report(publishers, error)
         else:

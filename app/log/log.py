@@ -268,20 +268,20 @@ class Log:
 
     # Messages for one subscriber
 
-    def taken(self, seqs: Iterable[int]) -> list[str]:
+    def taken(self, seqs: Iterable[int]) -> Iterable[TopicLog]:
         """Remove messages that were in transit and have reached their subscribers. Returns their topics."""
         topics = self.single_delivery.by_topic(seqs)
         for topic, gone in topics.items():
             self._removed(topic, [run for seq in gone if (run := topic.messages.remove(seq))])
-        return [topic.name for topic in topics]
+        return topics
 
-    def give_back(self, seqs: Iterable[int]) -> list[str]:
+    def give_back(self, seqs: Iterable[int]) -> Iterable[TopicLog]:
         """Messages that were in transit have reached nobody, and are unclaimed again. Returns their topics."""
         topics = self.single_delivery.by_topic(seqs)
         for topic, back in topics.items():
             self.single_delivery.give_back(topic, back)
             self.schedule_check(topic)
-        return [topic.name for topic in topics]
+        return topics
 
     # Groups, and the messages that they hold
 

@@ -4,7 +4,7 @@ The log retains such a message until its subscriber has it. While it is in trans
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ..messages.message import Message
 from .run import Run
@@ -31,13 +31,11 @@ class SingleDelivery:
     def resume(self, in_transit: Mapping[int, str]) -> None:
         """After all were restored as unclaimed: these are still in transit."""
         for seq, name in in_transit.items():
-            self.send(self._topics[name], (seq,))
+            self._claim(self._topics[name], seq)
 
     def add(self, topic: TopicLog, run: Run) -> None:
         """A new message, which is in transit."""
-        topic.for_one[run.seq] = False
-        self.in_transit[run.seq] = topic.name
-        self.in_transit_of[topic.name] += 1
+        self._send(topic, run.seq)
         self._new.append(run)
 
     def take_new(self) -> list[Run]:
@@ -50,15 +48,17 @@ class SingleDelivery:
         topic = self._topics.get(message.topic)
         if topic is None or not topic.for_one.get(message.seq):
             return False
-        self.send(topic, (message.seq,))
+        self._claim(topic, message.seq)
         return True
 
-    def send(self, topic: TopicLog, seqs: Collection[int]) -> None:
-        """These unclaimed messages of the topic are in transit now."""
-        topic.for_one.update(dict.fromkeys(seqs, False))
-        self.in_transit.update(dict.fromkeys(seqs, topic.name))
-        self.in_transit_of[topic.name] += len(seqs)
+    def _claim(self, topic: TopicLog, seq: int) -> None:
+        self._send(topic, seq)
         self._update_unclaimed(topic)
+
+    def _send(self, topic: TopicLog, seq: int) -> None:
+        topic.for_one[seq] = False
+        self.in_transit[seq] = topic.name
+        self.in_transit_of[topic.name] += 1
 
     def give_back(self, topic: TopicLog, seqs: Iterable[int]) -> None:
         """No subscriber has these messages: they are unclaimed again."""

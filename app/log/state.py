@@ -40,7 +40,7 @@ from .schedule import Schedule
 from .slices import Slices, sliced
 from .store import MessageStore
 from .topic_admin import TopicAdmin
-from .topic_log import Limits, weigh
+from .topic_log import Limits, TopicLog, weigh
 from .totals import OPERATIONS, Totals
 from .trimmer import TRIM_BATCH, Trimmer
 
@@ -56,13 +56,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
     def receipt(self, subscribers: Mapping[int, int]) -> Receipt:
         """`subscribers`: to how many each message was delivered, by seq."""
-        run, last = self.runs[0], self.runs[-1]
+        run, last = self.runs[0], self.runs[-1].seq
         first = run.first
-        most = max([subscribers.get(seq, 0) for seq in range(first, last.seq + 1)]) if subscribers else 0
-        return Receipt(
-            f"{run.epoch}-{first}", run.envelope.topic, run.index - (run.seq - first), most,
-            f"{last.epoch}-{last.seq}", last.seq - first + 1,
-        )  # fmt: skip
+        most = max([subscribers.get(seq, 0) for seq in range(first, last + 1)]) if subscribers else 0
+        id = f"{run.epoch}-{first}"
+        last_id = id if first == last else f"{run.epoch}-{last}"
+        return Receipt(id, run.envelope.topic, run.index - (run.seq - first), most, last_id, last - first + 1)
 
 
 class PartialResult(msgspec.Struct, frozen=True):
@@ -121,7 +120,7 @@ class LogStateMachine:
         self.schedule = Schedule(self.log, self.delayed)
         self.retries = Retries(self.log, self.delayed, self.groups)
         self._runs: list[Run] = []  # accepted, and not in an outbox yet
-        self._to_trim: dict[str, int] = {}  # by topic: the number of messages since it was last trimmed
+        self._to_trim: dict[TopicLog, int] = {}  # the number of messages since it was last trimmed
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
@@ -204,7 +203,7 @@ class LogStateMachine:
         """Messages for one subscriber have not reached it, and are unclaimed again."""
         self._trim_later(self.log.give_back(seqs))
 
-    def _trim_later(self, topics: Iterable[str]) -> None:
+    def _trim_later(self, topics: Iterable[TopicLog]) -> None:
         for topic in topics:
             self._to_trim.setdefault(topic, 0)
 
@@ -212,7 +211,7 @@ class LogStateMachine:
         """Trim the topics that have changed, once for all decisions that are carried out together. A message for one
         subscriber displaces no other message before it is known whether it is retained."""
         for topic, count in self._to_trim.items():
-            self.trimmer.trim_accepted(topic, count)
+            self.trimmer.trim(topic, count)
         self._to_trim.clear()
 
     def deferred_result(self, receipt: Receipt, key: str) -> None:
@@ -223,7 +222,8 @@ class LogStateMachine:
         self.trimmer.sweep(now)
         self.log.check_room(drafts)
         before = self.log.head
-        runs, topic = self.log.accept(drafts, now), drafts[0].envelope.topic
+        runs = self.log.accept(drafts, now)
+        topic = self.log.topics[drafts[0].envelope.topic]
         self._runs += runs
         self._to_trim[topic] = self._to_trim.get(topic, 0) + self.log.head - before
         self.groups.published(topic)
@@ -282,9 +282,9 @@ class LogStateMachine:
     @property
     def deadline(self) -> float:
         """The next time at which pass_time() has effects for clients. 0.0: at once."""
-        if self.trimmer.over_retention or self.groups.busy:
+        if self.trimmer.over_retention:
             return 0.0
-        return min(self.delayed.next() or inf, self.groups.deadline or inf)
+        return min(self.delayed.next() or inf, self.groups.deadline)
 
     def pass_time(self, now: float) -> None:
         """Do what is due: before a consumer's call, and at the deadline."""

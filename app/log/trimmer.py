@@ -73,15 +73,11 @@ class Trimmer:
             self._log.drop_topic(topic)
         return before - topic.messages.live
 
-    def trim_accepted(self, name: str, count: int) -> None:
-        """Trim the topic after it has accepted `count` messages, by as many more: so it cannot grow without end."""
-        if topic := self._log.topics.get(name):
-            self.trim(topic, TRIM_BATCH + count)
-
-    def trim(self, topic: TopicLog, limit: int = TRIM_BATCH) -> None:
-        """Remove at most `limit` messages that exceed the bounds of number and bytes. Messages in transit to a
+    def trim(self, topic: TopicLog, more: int = 0) -> None:
+        """Remove messages that exceed the bounds of number and bytes: at most TRIM_BATCH, and as many `more` as were
+        accepted or released since the last time, so that the topic cannot grow without end. Messages in transit to a
         subscriber do not count against the number: they will be gone soon."""
-        messages, max_bytes = topic.messages, topic.retention.max_bytes
+        messages, limit, max_bytes = topic.messages, TRIM_BATCH + more, topic.retention.max_bytes
         max_messages = topic.retention.max_messages + self._in_transit_of.get(topic.name, 0)
         if topic.unacked is not None:
             if messages.live > max_messages or topic.bytes > max_bytes:
@@ -132,7 +128,7 @@ class Trimmer:
         them, dead and redriven messages are removed at once."""
         released = sum([self._release(topic, seq) for seq in seqs])
         if released:
-            self.trim(topic, TRIM_BATCH + released)
+            self.trim(topic, released)
             self._log.schedule_check(topic)
 
     def _release(self, topic: TopicLog, seq: int) -> bool:

@@ -5,6 +5,7 @@ Like the log, plain data and pure functions of the time they are given.
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from typing import Final
 
@@ -79,14 +80,9 @@ class Groups:
         return events
 
     @property
-    def deadline(self) -> float | None:
-        """The earliest deadline of all groups, or None."""
-        return self._deadlines.next()
-
-    @property
-    def busy(self) -> bool:
-        """True while the next pass_time() has unfinished work, whatever the time."""
-        return bool(self.closing or self.dead_letter_pending)
+    def deadline(self) -> float:
+        """When the next pass_time() has work. 0.0: at once."""
+        return 0.0 if self.closing or self.dead_letter_pending else self._deadlines.next() or inf
 
     # State records
 
@@ -241,10 +237,11 @@ class Groups:
 
     # Claiming
 
-    def published(self, topic: str) -> None:
+    def published(self, topic: TopicLog) -> None:
         """The topic has a new message."""
-        for name in self.of(topic):
-            self._events.ready[topic, name] = None
+        if topic.unacked is not None:
+            for name in topic.unacked.groups:
+                self._events.ready[topic.name, name] = None
 
     def claim(
         self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False,

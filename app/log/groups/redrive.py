@@ -121,7 +121,7 @@ class Redriving:
         group = self._groups.existing(target.topic, target.group)
         for number, run in enumerate(self._log.accept(drafts, now)):
             group.redrive(run.seq, target.due(begin, number), now)
-        self._trimmer.trim_accepted(topic.name, len(drafts))
+        self._trimmer.trim(topic, len(drafts))
         self._groups.refresh(target.topic, target.group, group)
 
 
