@@ -166,6 +166,27 @@ def test_a_file_that_is_gone_though_its_wal_has_messages_is_refused_and_the_wal_
     assert Path(f"{killed}-wal").read_bytes() == wal
 
 
+@pytest.mark.parametrize("how", [empty, Path.unlink], ids=lambda how: how.__name__)
+def test_a_log_whose_wal_was_lost_before_a_checkpoint_is_refused(tmp_path: Path, how: Callable[[Path], None]) -> None:
+    """Until then, the file itself has no tables."""
+    path = tmp_path / "new.db"
+    with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
+        httpx.post(f"{server.url}/topics/a/messages", content=b"x", timeout=DEADLINE).raise_for_status()
+        server.stop(signal.SIGKILL)
+    how(Path(f"{path}-wal"))
+    for _ in range(2):
+        assert f"{path}.lock shows that there was a log" in refusal(path)
+
+
+def test_what_is_no_file_in_the_place_of_the_lock_is_named(path: Path) -> None:
+    lock = Path(f"{path}.lock")
+    os.mkfifo(lock)
+    assert f"{lock} is a device or a pipe, not a file" in refusal(path)
+    lock.unlink()
+    lock.mkdir()
+    assert f"{lock} is a folder, not a file" in refusal(path)
+
+
 def test_a_file_that_was_emptied_while_the_server_was_stopped_is_refused(path: Path) -> None:
     with start_server("--engine", f"sqlite:{path}", tcp_port=0) as server:
         assert server.stop() == 0

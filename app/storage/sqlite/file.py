@@ -41,7 +41,7 @@ class StoreFile:
         try:
             check_names(path)
             with explaining_errors(path):
-                _examine(path)
+                _examine(path, self.lock)
                 self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
                 _tune(self.db, synchronous)
                 migrate(self.db)
@@ -130,7 +130,7 @@ class StoreFile:
     def _close_unread(self) -> None:
         """Close without a checkpoint. SQLite makes one when the last connection is closed, unless that is
         read-only."""
-        with closing(open_read_only(self.path)) as last, suppress(sqlite3.Error):
+        with suppress(sqlite3.Error), closing(open_read_only(self.path)) as last:
             last.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             self.db.close()
         self.abandon()
@@ -145,11 +145,14 @@ def identify(db: sqlite3.Connection, path: Path) -> None:
     """Raises StoreUnusable if the database is of another program, or of a newer plainmq."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if not empty and application != APPLICATION:
+    if has_tables(db) and application != APPLICATION:
         raise StoreUnusable(f"{path} is a database of another program: give plainmq a file of its own")
     if version > NEWEST:
         raise StoreUnusable(f"{path} was written by a newer plainmq (schema {version}): use that one")
+
+
+def has_tables(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
 
 def check(db: sqlite3.Connection) -> None:
@@ -159,12 +162,14 @@ def check(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(problems.splitlines()[-1])
 
 
-def _examine(path: Path) -> None:
+def _examine(path: Path, lock: FileLock) -> None:
     """Raises an error if the file cannot be served. The connection is read-only: another one could write a -wal into
     it."""
     with closing(open_read_only(path)) as db:
         identify(db, path)
         check(db)
+        if not has_tables(db):
+            lock.check_new()
 
 
 def _tune(db: sqlite3.Connection, synchronous: Synchronous) -> None:

@@ -28,8 +28,9 @@ class FileChanged(ForeignChange):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} was changed by another program while the server used it, and messages may be lost. Stop the "
-            f"server, and restore a backup with `plainmq restore`"
+            f"{path} was changed by another program while the server used it, and messages may be lost. Restart "
+            f"the server, which checks the file; if it is refused or lacks messages, restore a backup with "
+            f"`plainmq restore`"
         )
 
 

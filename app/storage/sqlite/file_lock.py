@@ -103,7 +103,7 @@ class FileLock:
         self._identities: dict[Path, _Identity] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.lock_file = self._lock(Path(f"{path}.lock"))
+            self.lock_file = self._lock(real_path(Path(f"{path}.lock")))
             if create:
                 self._check_lost()
             if create or path.exists():
@@ -130,9 +130,15 @@ class FileLock:
             return
         if wal.exists() and wal.stat().st_size:
             raise StoreUnusable(_lost(self.path, wal))
-        if exists and os.fstat(self.lock_file).st_size:
-            raise StoreUnusable(_lost(self.path, Path(f"{self.path}.lock")))
+        if exists:
+            self.check_new()
         os.ftruncate(self.lock_file, 0)  # a start that ends before it has written the file can be repeated
+
+    def check_new(self) -> None:
+        """Call it if the file has no tables. Raises StoreUnusable if the lock file shows that it had them: until the
+        first checkpoint, all are in the -wal."""
+        if os.fstat(self.lock_file).st_size:
+            raise StoreUnusable(_lost(self.path, Path(f"{self.path}.lock")))
 
     def watch(self) -> None:
         """From now on, check() checks the -wal and -shm files too."""
@@ -159,8 +165,8 @@ class FileLock:
 
 def _lost(path: Path, witness: Path) -> str:
     return (
-        f"{path} is empty or missing, but {witness} shows that there was a log: restore a backup with "
-        f"`plainmq restore`, or move {path}, {path}-wal and {path}.lock away to begin a new log"
+        f"{path} is empty or missing, or has lost its -wal, but {witness} shows that there was a log: restore a "
+        f"backup with `plainmq restore`, or move {path}, {path}-wal and {path}.lock away to begin a new log"
     )
 
 
