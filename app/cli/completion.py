@@ -54,7 +54,7 @@ def group_argument(required: bool = True) -> Callable[[F], F]:
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL: of commands, of options, and of the topics and groups of the server in
-    PLAINMQ_URL, if it answers within 0.3 seconds.
+    PLAINMQ_URL, if it answers within a second.
 
     \b
       bash  echo 'eval "$(plainmq completion bash)"' >> ~/.bashrc

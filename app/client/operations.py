@@ -112,10 +112,14 @@ async def _suggestion(client: AsyncClient, request: Request) -> str:
         return ""
     with suppress(ClientError):
         try:
-            return _nearest(request.group or "", (await client.topic(request.topic)).groups, "plainmq groups")
+            state = await client.topic(request.topic)
         except NotFound:
             known, _ = await every_page(client.topic_page, MAX_COMPARED)
             return _nearest(request.topic, [state.topic for state in known], "plainmq topics")
+        if request.group is None or request.group in state.groups:
+            return HINTS[Forbidden]  # it is there, so the token has no right to it
+        maker = shlex.join(("plainmq", "group", request.topic, request.group, "--create"))
+        return _nearest(request.group, state.groups, "plainmq groups") or f"; `{maker}` makes it"
     return ""
 
 

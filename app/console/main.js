@@ -2,6 +2,7 @@
 
 import { html, nothing, render } from './vendor/lit-html.js'
 import { Dialogs } from './dialogs.js'
+import { PublishForm } from './publishing.js'
 import { loadSession, logOut } from './session.js'
 import { Stats } from './stats.js'
 import { visible } from './text.js'
@@ -30,6 +31,7 @@ const MENU = [
   ['scheduled', 'Scheduled', 's', LISTS], ['subscribers', 'Subscribers', 'u', LISTS],
   ['tokens', 'Tokens', 'k', ADMINISTERS], ['server', 'Server', 'v', SEES_ALL],
 ]
+const NAMES = { topic: 1, group: 2 } // that the address of a screen must have
 const BELONGS_TO = { topic: 'topics', group: 'groups' }
 const STATES = {
   connecting: 'connecting …', open: 'live', resting: 'resting in the background', lost: 'connection lost, trying again …', refused: 'not allowed',
@@ -50,6 +52,7 @@ class Console {
     this.stats = null
     this.screen = null
     this.dialogs = new Dialogs(() => this.redraw())
+    this.draft = null
     this.due = false
     addEventListener('hashchange', () => this.navigate())
     addEventListener('keydown', event => this.shortcut(event))
@@ -78,6 +81,12 @@ class Console {
     this.session = null
     this.dialogs.question = null
     this.show(new LogIn(this, null, 'Your token is no longer valid. Log in again to go on here.'))
+  }
+
+  /** What was typed to be published to the topic: a screen that is left for a log-in finds it again. */
+  draftFor(topic) {
+    if (this.draft?.topic !== topic) this.draft = new PublishForm(topic)
+    return this.draft
   }
 
   async leave() {
@@ -113,7 +122,9 @@ class Console {
     const [name, ...names] = path.split('/').map(decoded)
     this.name = name
     const known = Object.hasOwn(SCREENS, name) && this.menu().concat([['topic'], ['group']]).some(([other]) => other === name)
-    if (known) this.show(new SCREENS[name](this, names, new URLSearchParams(query)))
+    const isWhole = names.filter(Boolean).length >= (NAMES[name] ?? 0)
+    if (!isWhole) this.show(new Overview(this))
+    else if (known) this.show(new SCREENS[name](this, names, new URLSearchParams(query)))
     else this.show(Object.hasOwn(SCREENS, name) ? new NotAllowed() : new Overview(this))
     document.querySelector('main')?.focus()
     scrollTo(0, 0)

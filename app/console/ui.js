@@ -62,7 +62,7 @@ export function body(record, turned, redraw, form = 'auto') {
   }
   return html`<details class="body" .open=${isOpen} @toggle=${toggled}>
     <summary><span class="excerpt">${excerpt(record) || (sizeOf(record) ? 'bytes that are no text' : 'empty')}</span>
-      <span class="measure">${visible(record.content_type ?? '')} · ${size(record)}</span></summary>
+      <span class="measure">${size(record)} · ${visible(record.content_type ?? '')}</span></summary>
     ${isOpen ? html`<pre tabindex="0" aria-label="Body of ${record.id}">${bodyText(record, form)}</pre>
       ${record.truncated ? html`<p class="hint">This is the beginning of ${size(record)}.</p>` : nothing}` : nothing}
   </details>`
@@ -74,6 +74,17 @@ export const attributes = record => [
   ...(record.priority ? [['priority', String(record.priority)]] : []),
   ...Object.entries(record.headers ?? {}),
 ].map(([name, value]) => html`<span class="attribute">${visible(name)}: ${visible(value)}</span>`)
+
+/** Fields for the settings of a group that a person changes; empty ones keep what is there. */
+export const groupFields = state => html`
+  <label>A lease lasts <input name="ack_timeout" placeholder="30s, or such as 5m" .value=${state.ack_timeout ?? ''}></label>
+  <label>Dead after so many deliveries <input name="max_deliveries" type="number" min="1" max="1000" placeholder="10" .value=${state.max_deliveries ?? ''}></label>`
+
+/** What was given in them. */
+export const groupSettings = form => ({
+  ...(form.get('ack_timeout') && { ack_timeout: form.get('ack_timeout') }),
+  ...(form.get('max_deliveries') && { max_deliveries: Number(form.get('max_deliveries')) }),
+})
 
 /** Text to copy, with a button where the browser allows it. */
 export const command = (text, label, app) => html`<div class="command"><pre tabindex="0" aria-label=${label}>${text}</pre>

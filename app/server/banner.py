@@ -7,11 +7,12 @@ from ..version import __version__
 
 
 class Started(msgspec.Struct, frozen=True):
-    """`http`: the URL of the HTTP server; `line_address`: host and port of the line port; `needs_token`: whether
-    clients need a token; `tokens`: a description of them; `connections`: how many the process can have open; `memory`:
-    lines that sum up how much the server may use."""
+    """`http`: the URL of the HTTP server; `console`: whether browsers find one there; `line_address`: host and port of
+    the line port; `needs_token`: whether clients need a token; `tokens`: a description of them; `connections`: how many
+    the process can have open; `memory`: lines that sum up how much the server may use."""
 
     http: str
+    console: bool
     line_address: tuple[str, int] | None
     line_tls: bool
     needs_token: bool
@@ -39,12 +40,14 @@ class Started(msgspec.Struct, frozen=True):
 
     def banner(self) -> str:
         """The addresses that the server listens on, the memory that it may use, and commands to try each protocol."""
+        console = f"  console    {self.http}/    (open it in a browser)"
         token = '-H "Authorization: Bearer $PLAINMQ_TOKEN" ' if self.needs_token else ""
         lines = [
             f"plainmq {__version__}: engine {self.durability}, epoch {self.epoch}, "
             f"room for {self.connections} connections",
             *self.memory,
             *([f"  tokens     {self.tokens}"] if self.tokens else []),
+            *([console] if self.console else []),
             f"  publish    curl {token}-d hello {self.http}/topics/foo/messages",
             f"  subscribe  curl {token}-N {self.http}/topics/foo/stream",
         ]

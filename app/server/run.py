@@ -120,6 +120,7 @@ async def _serve(loaded: Loaded) -> None:
 def _started(run: Running, sock: socket.socket, connections: int, settings: Settings) -> Started:
     return Started(
         http="http{}://{}:{}".format("s" if run.certificate else "", *reachable(sock)),
+        console=settings.console == "on",
         line_address=None if run.line_socket is None else reachable(run.line_socket),
         line_tls=settings.tcp_tls == "on",
         needs_token=not run.authenticator.open,

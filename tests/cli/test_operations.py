@@ -257,12 +257,14 @@ def test_a_long_body_is_cut_for_a_person_only(server: ServerProcess, topic: str)
 
 def test_the_name_that_was_meant_is_suggested(server: ServerProcess, topic: str) -> None:
     put(server, f"topics/{topic}/groups/resizers")
-    wrong = f"{topic}x"
+    wrong, bare = f"{topic}x", f"bare.{topic}"
+    put(server, f"topics/{bare}")
     for words, expected in (
         (["topic", wrong], f"there is no topic '{wrong}'; did you mean '{topic}'?"),
         (["peek", wrong], f"there is no topic '{wrong}'; did you mean '{topic}'?"),
         (["group", wrong, "resizers"], f"there is no topic '{wrong}'; did you mean '{topic}'?"),
         (["group", topic, "resizer"], f"topic '{topic}' has no group 'resizer'; did you mean 'resizers'?"),
+        (["peek", bare, "xyz"], f"topic '{bare}' has no group 'xyz'; `plainmq group {bare} xyz --create` makes it"),
         (["peek", topic, "xyz"], f"topic '{topic}' has no group 'xyz'; `plainmq groups` lists what there is"),
     ):
         done = run(*words, url=server.url)
@@ -303,7 +305,12 @@ def test_without_the_right_the_sentence_says_which_and_bodies_are_withheld(tmp_p
         )
         assert rows(as_("seer", "topics", "seen.**").stdout)[0][0] == "seen.t"
         assert rows(as_("seer", "peek", "seen.t", "g").stdout)[0][-1] == "(the token has no right to read it)"
-        assert as_("seer", "peek", "seen.t").returncode == 1
+        withheld = as_("seer", "peek", "seen.t")
+        assert (withheld.returncode, withheld.stderr.decode()) == (
+            1,
+            "Error: there is no topic 'seen.t', or this token has no right to subscribe on it; "
+            "`plainmq check` shows what the token may do\n",
+        )
         unknown = run("topics", url=server.url)
         assert unknown.stderr.decode().endswith("asks for a token: give a valid one with --token or PLAINMQ_TOKEN\n")
 

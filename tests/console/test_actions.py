@@ -72,6 +72,26 @@ async def test_a_topic_is_created_changed_and_deleted_when_its_name_is_typed(
         assert (await http.get("/topics/orders.new")).status_code == 404
 
 
+async def test_a_group_is_created_and_its_settings_are_changed(
+    console: Open, server: ServerProcess, http: httpx.AsyncClient
+) -> None:
+    async with console(server.url) as page:
+        await page.open("groups")
+        await page.page.get_by_text("Create a group").click()
+        await page.page.get_by_label("Topic", exact=True).fill("mail.new")
+        await page.page.get_by_label("Name", exact=True).fill("crew")
+        await page.page.get_by_label("Begins with").select_option("what comes from now on")
+        await page.page.get_by_label("A lease lasts").fill("45s")
+        await page.click("Create")
+        await page.see("A lease lasts 45s; a message is dead after 10 deliveries")
+        await page.page.get_by_text("Operations").click()
+        await page.page.get_by_label("so many deliveries").fill("3")
+        await page.click("Change")
+        await page.see("A lease lasts 45s; a message is dead after 3 deliveries")
+    expected = {"start": "latest", "ack_timeout": "45s", "max_deliveries": 3}
+    await until(http, "/topics/mail.new/groups/crew", **expected)
+
+
 async def test_a_lease_is_released_and_a_message_skipped(
     console: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:

@@ -98,6 +98,28 @@ async def test_a_token_is_asked_for_and_asked_for_again_when_it_is_revoked(conso
             assert not page.foreign
 
 
+async def test_what_was_typed_is_there_after_the_token_was_asked_for_again(console: Open, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    good = make_token(tokens, "ann", EVERY_RIGHT)
+    with start_server("--tokens", str(tokens)) as server:
+        async with console(server.url, checked=False) as page:
+            await page.open("topic/long")
+            await page.page.get_by_label("Token").fill(good)
+            await page.click("Log in")
+            await page.page.get_by_text("Publish", exact=True).first.click()
+            await page.page.get_by_label("Body").fill("a long text")
+            await page.page.get_by_label("Delivery").select_option("to one subscriber")
+            tokens.write_text("")
+            await page.see("Your token is no longer valid")
+            again = make_token(tokens, "bob", EVERY_RIGHT)
+            await page.page.get_by_label("Token").fill(again)
+            await page.click("Log in")
+            assert await page.page.get_by_label("Body").input_value() == "a long text"
+            assert await page.page.get_by_label("Delivery").input_value() == "one"
+            await page.click("Publish")
+            await page.see("Published as")
+
+
 async def test_a_token_that_may_only_view_sees_figures_and_no_body_and_no_button_that_acts(
     console: Open, tmp_path: Path
 ) -> None:

@@ -118,3 +118,31 @@ async def test_the_console_works_below_a_path_of_a_proxy(console: Open) -> None:
             await page.see("Publish your first message")
             await page.click("Publish a message")
             await page.see("Hello from the console")
+
+
+@pytest.mark.parametrize("address", ["topic/", "group/orders.eu", "group///"])
+async def test_an_address_without_the_name_of_a_thing_shows_the_overview(
+    console: Open, server: ServerProcess, address: str
+) -> None:
+    async with console(server.url) as page:
+        await page.open(address)
+        await page.page.get_by_role("heading", name="Overview").wait_for()
+
+
+@pytest.mark.parametrize("screen", ["groups", "subscribers", "group/orders.eu/billing"])
+async def test_a_hint_in_a_field_is_shown_whole(console: Open, server: ServerProcess, screen: str) -> None:
+    async with console(server.url) as page:
+        await page.open(screen)
+        await page.see(SCREENS[screen])
+        for summary in await page.page.locator("details.sheet > summary").all():
+            await summary.click()
+        cut = await page.evaluate("""() => {
+            const context = document.createElement('canvas').getContext('2d')
+            return [...document.querySelectorAll('input[placeholder]')].filter(input => {
+                const style = getComputedStyle(input)
+                context.font = style.font
+                const room = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)
+                return context.measureText(input.placeholder).width > room
+            }).map(input => input.placeholder)
+        }""")
+        assert cut == []

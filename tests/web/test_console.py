@@ -51,6 +51,7 @@ async def test_without_a_console_a_browser_gets_the_commands_too() -> None:
             answer = await http.get("/", headers=HTML)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert "is the console" not in answer.text
+    assert "  console  " not in server.banner
     assert f"API reference: {server.url}/docs" in answer.text
 
 

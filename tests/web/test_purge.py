@@ -61,6 +61,15 @@ async def test_an_id_or_a_time_says_what_stays(group: Group) -> None:
     assert await purge(group, before="2999-01-01T00:00:00Z") == {"purged": 2}
 
 
+@pytest.mark.parametrize("before", ["", "now", "latest", "earliest", "last:1"])
+async def test_a_place_that_a_purge_does_not_take_is_not_recommended_either(group: Group, before: str) -> None:
+    await group.publish("a")
+    answer = await group.http.post(f"/topics/{group.topic}/purge", params={"before": before})
+    assert code(answer) == (400, "option_invalid")
+    assert "latest" not in answer.json()["detail"].removeprefix(f"before='{before}'")
+    assert await left(group) == ["a"]
+
+
 async def test_room_that_groups_held_is_there_again(group: Group) -> None:
     await group.http.put(f"/topics/{group.topic}", json={"max_messages": 2})
     await group.http.put(group.path)

@@ -3,7 +3,7 @@
 import { html, nothing } from '../vendor/lit-html.js'
 import { ask, get, groupPath, send } from '../api.js'
 import { duration, exact, number, plural } from '../format.js'
-import { attributes, body, emptyState, paused, problemNote, table, time, topicLink } from '../ui.js'
+import { attributes, body, emptyState, groupFields, groupSettings, paused, problemNote, table, time, topicLink } from '../ui.js'
 import { visible } from '../text.js'
 import { PagedScreen } from './screen.js'
 
@@ -166,6 +166,13 @@ export class Group extends PagedScreen {
     })
   }
 
+  async configure(event) {
+    event.preventDefault()
+    const settings = groupSettings(new FormData(event.target))
+    await this.app.attempt(() => ask('PUT', groupPath(this.topic, this.group), { json: settings }), 'The settings are changed.')
+    this.refresh()
+  }
+
   pause() {
     const verb = this.state.paused ? 'resume' : 'pause'
     return this.act(verb, undefined, {
@@ -269,6 +276,7 @@ export class Group extends PagedScreen {
 
   operations(state) {
     return html`<details class="sheet"><summary>Operations</summary>
+      <form class="fields" @submit=${event => this.configure(event)}>${groupFields(state)}<button class="primary">Change</button></form>
       <form class="bar" @submit=${event => this.seek(event)}>
         <label>Replay: move the group to <input name="to" required list="places" placeholder="earliest, an id, a time, 10m"></label>
         <datalist id="places"><option value="earliest"></option><option value="latest"></option></datalist><button>Move …</button></form>

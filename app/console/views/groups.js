@@ -1,8 +1,9 @@
-/** The groups of all topics. */
+/** The groups of all topics: a list to filter and sort, and a form that makes one. */
 
-import { html } from '../vendor/lit-html.js'
+import { html, nothing } from '../vendor/lit-html.js'
+import { ask, groupPath } from '../api.js'
 import { number } from '../format.js'
-import { emptyState, groupLink, paused, problemNote, table, time, topicLink } from '../ui.js'
+import { emptyState, groupFields, groupLink, groupSettings, paused, problemNote, table, time, topicLink } from '../ui.js'
 import { ListScreen } from './screen.js'
 
 const COLUMNS = [
@@ -27,6 +28,16 @@ export class Groups extends ListScreen {
     super(app, query)
   }
 
+  async create(event) {
+    event.preventDefault()
+    const form = new FormData(event.target)
+    const names = [form.get('topic').trim(), form.get('group').trim()]
+    const settings = { start: form.get('start'), ...groupSettings(form) }
+    if (await this.app.attempt(() => ask('PUT', groupPath(...names), { json: settings }))) {
+      this.app.go(`/group/${names.map(encodeURIComponent).join('/')}`)
+    }
+  }
+
   view() {
     return html`<h1>Groups</h1>
       ${this.bar('group', 'part of topic/group')}
@@ -34,7 +45,21 @@ export class Groups extends ListScreen {
       ${table('Groups', COLUMNS, this.rows, {
         sorted: this.sort, onSort: sort => this.order(sort), mark: row => (row.dead ? 'marked' : ''), empty: this.empty(),
       })}
-      ${this.pager()}`
+      ${this.pager()}
+      ${this.app.session.rights.admin?.length ? this.form() : nothing}`
+  }
+
+  form() {
+    return html`<details class="sheet"><summary>Create a group</summary>
+      <form class="fields" @submit=${event => this.create(event)}>
+        <label>Topic <input name="topic" required maxlength="1024" placeholder="such as orders.eu"></label>
+        <label>Name <input name="group" required maxlength="128" placeholder="such as billing"></label>
+        <label>Begins with <select name="start"><option value="earliest">what is there</option><option value="latest">what comes from now on</option></select></label>
+        ${groupFields({})}
+        <button class="primary">Create</button>
+      </form>
+      <p class="hint">A group is also made by the first pull, with what is there. A topic that is not there is made too.</p>
+    </details>`
   }
 
   empty() {

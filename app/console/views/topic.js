@@ -4,7 +4,6 @@ import { repeat } from '../vendor/directives/repeat.js'
 import { html, nothing } from '../vendor/lit-html.js'
 import { address, ask, get, Problem, send, topicPath } from '../api.js'
 import { bytes, exact, number, plural } from '../format.js'
-import { PublishForm } from '../publishing.js'
 import { isControl, LIVE, recordOf, searched, Tail } from '../tail.js'
 import { attributes, body, command, emptyState, groupLink, paused, problemNote, table, time } from '../ui.js'
 import { visible } from '../text.js'
@@ -35,7 +34,8 @@ export class Topic extends Screen {
     this.state = null
     this.groups = []
     this.opened = new Set()
-    this.draft = new PublishForm(topic)
+    this.draft = app.draftFor(topic)
+    this.isBegun = this.draft.body !== ''
     const { session } = app
     this.lists = session.may('view admin', topic)
     this.tail = session.may('subscribe', topic) ? new Tail(topic, this.from, () => this.changed()) : null
@@ -183,7 +183,7 @@ export class Topic extends Screen {
       this.app.redraw()
     }
     const option = (name, title, hint, disabled = false) => html`<label>${title} <input placeholder=${hint} maxlength="128" ?disabled=${disabled} .value=${draft.options[name]} @input=${set(draft.options, name)}></label>`
-    return html`<details class="sheet publish"><summary>Publish</summary>
+    return html`<details class="sheet publish" ?open=${this.isBegun}><summary>Publish</summary>
       <form @submit=${event => this.publish(event)}>
         <label>Body <textarea rows="4" .value=${draft.body} @input=${set(draft, 'body')}></textarea></label>
         <div class="fields">
@@ -191,9 +191,9 @@ export class Topic extends Screen {
           ${option('event', 'Event name', 'such as price')}
           ${option('key', 'Key', draft.isForGroups ? 'in order, one at a time in a group' : 'only for groups', !draft.isForGroups)}
           <label>Priority <select ?disabled=${!draft.isForGroups} .value=${draft.options.priority} @change=${set(draft.options, 'priority')}>${PRIORITIES.map(level => html`<option value=${level}>${level === '0' ? '0 (usual)' : level}</option>`)}</select></label>
-          <label>Delivery <select @change=${set(draft.options, 'delivery')}><option value="all">to all, and to groups</option><option value="one">to one subscriber</option></select></label>
+          <label>Delivery <select .value=${draft.options.delivery} @change=${set(draft.options, 'delivery')}><option value="all">to all, and to groups</option><option value="one">to one subscriber</option></select></label>
           ${option('ttl', 'Expires after', 'never, or such as 10m')}
-          <label>When <select @change=${set(draft, 'when')}><option value="now">now</option><option value="delay">after a delay</option><option value="at">at a time</option></select></label>
+          <label>When <select .value=${draft.when} @change=${set(draft, 'when')}><option value="now">now</option><option value="delay">after a delay</option><option value="at">at a time</option></select></label>
           ${draft.when === 'delay' ? html`<label>Delay <input required placeholder="such as 30s or 2h" .value=${draft.delay} @input=${set(draft, 'delay')}></label>` : nothing}
           ${draft.when === 'at' ? html`<label>Time <input type="datetime-local" required step="1" .value=${draft.at} @input=${set(draft, 'at')}></label>` : nothing}
         </div>

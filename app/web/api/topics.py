@@ -1,6 +1,7 @@
 """Topics: the list, the state and retention of each, and how to change and delete one."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -35,10 +36,14 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _before(text: str) -> tuple[str, Start]:
-    start = parse_start(text)
-    if not isinstance(start, (After, Since, Ago)):
-        raise OptionInvalid(f"before={text[:60]!a}: expected an id, a time or a duration such as 10m")
-    return text, start
+    with suppress(OptionInvalid):
+        start = parse_start(text)
+        if isinstance(start, (After, Since, Ago)):
+            return text, start
+    raise OptionInvalid(
+        f"before={text[:60]!a}: expected an id such as k3f9a2-42, a duration such as 10m "
+        "or a time such as 2026-01-31T12:00:00Z"
+    )
 
 
 _PURGE_OPTIONS: dict[str, Parser] = {"before": _before}
