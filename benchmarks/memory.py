@@ -23,6 +23,9 @@ import msgspec
 
 from app.limits.budget import items
 from app.log.groups.job import JOB_COST
+from app.messages.headers import MAX_HEADERS
+from app.messages.lease import MAX_REASON
+from app.messages.ordering import MAX_ORDER_KEY, MAX_PRIORITY
 from app.messages.units import ByteSize
 from app.settings import Settings, flag, load
 from benchmarks.harness import connect, receive_some, receive_until
@@ -118,8 +121,58 @@ def messages(options: str, body: bytes = b"x", batches: int = 10) -> Callable[[C
     )
 
 
-def delayed(client: Client) -> None:
-    client.until_refused(lambda number: client.batch(f"t{number % 10}", options="?delay=1h"))
+def delayed(delay: str) -> Callable[[Client], None]:
+    return lambda client: client.until_refused(
+        lambda number: client.batch(f"t{number % 10}", options=f"?delay={delay}")
+    )
+
+
+def with_headers(client: Client) -> None:
+    """Messages with as many bytes of headers as one may have."""
+    fields = {f"X_Plainmq_H{number}": "x" * 120 for number in range(MAX_HEADERS)}
+    client.until_refused(lambda number: client.call("POST", f"/topics/t{number % 10}/messages", b"x", **fields)[0])
+
+
+def ordered(client: Client) -> None:
+    """Messages with keys and priorities, each batch with others, that wait in a group."""
+    client.expect_success("PUT", "/topics/a/groups/g", b"{}")
+    key = "k" * (MAX_ORDER_KEY - 10)
+    client.until_refused(
+        lambda number: client.batch("a", options=f"?priority={number % (MAX_PRIORITY + 1)}&key={key}{number}")
+    )
+
+
+def keyed_leases(client: Client) -> None:
+    """Leases of messages that each have another key."""
+    client.expect_success("PUT", "/topics/a/groups/g", b"{}")
+    key = "k" * (MAX_ORDER_KEY - 10)
+
+    def lease(number: int) -> int:
+        status, _ = client.call("POST", f"/topics/a/messages?key={key}{number}", b"x")
+        if number % 100 == 99:
+            client.call("POST", "/topics/a/groups/g/pull?max=100&lease=1h")
+        return status
+
+    client.until_refused(lease)
+
+
+def dead(client: Client) -> None:
+    """Dead messages, nacked with the longest reasons."""
+    client.expect_success("PUT", "/topics/a/groups/g", b'{"max_deliveries":1}')
+    reason = "\U0001f600" * MAX_REASON
+
+    def bury(number: int) -> int:
+        status = client.batch("a") if number % 5 == 0 else 200
+        leased = msgspec.json.decode(client.call("POST", "/topics/a/groups/g/pull?max=100&lease=1h")[1])
+        ids = [message["lease"] for message in leased.get("messages", ())]
+        if ids:
+            settled = client.call(
+                "POST", "/topics/a/groups/g/nack", msgspec.json.encode({"ids": ids, "reason": reason})
+            )
+            status = max(status, settled[0])
+        return status
+
+    client.until_refused(bury)
 
 
 def leases(client: Client) -> None:
@@ -210,6 +263,10 @@ def consumers(client: Client) -> None:
     client.until_refused(lambda _: client.stream("/topics/a/groups/g/stream?credit=100&lease=1h"))
 
 
+def viewers(client: Client) -> None:
+    client.until_refused(lambda _: client.stream("/stats/stream"))
+
+
 def http_clients(client: Client) -> None:
     """Request heads that are never complete."""
     head = b"GET /topics/a HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (int(client.settings.max_head) - 200)
@@ -262,13 +319,21 @@ ROWS: Final = (
     Row("the log", "messages of 10 KiB", LOG, messages("", b"x" * 10_000), batches=1),
     Row("the log", "messages with a ttl", LOG, messages("?ttl=1h")),
     Row("the log", "messages of delivery one", LOG, messages("?delivery=one")),
-    Row("the log", "delayed messages", LOG, delayed),
+    Row("the log", "delayed messages", LOG, delayed("1h")),
+    Row("the log", "messages delayed by a year", LOG, delayed("365d")),
+    Row("the log", "messages with 4 KiB of headers", LOG, with_headers),
+    Row("the log", "messages with keys and priorities", LOG, ordered),
     Row("the log", "leases", LOG, leases),
+    Row("the log", "leases of keys", LOG, keyed_leases),
+    Row("the log", "dead messages with reasons", LOG, dead),
     Row("the log", "groups", LOG, groups, names=MANY_NAMES),
     Row("the log", "sqlite: messages with a ttl", LOG, messages("?ttl=1h"), ON_DISK),
     Row("the log", "sqlite: messages of delivery one", LOG, messages("?delivery=one"), ON_DISK),
-    Row("the log", "sqlite: delayed messages", LOG, delayed, ON_DISK),
+    Row("the log", "sqlite: delayed messages", LOG, delayed("1h"), ON_DISK),
+    Row("the log", "sqlite: messages with keys and priorities", LOG, ordered, ON_DISK),
     Row("the log", "sqlite: leases", LOG, leases, ON_DISK),
+    Row("the log", "sqlite: leases of keys", LOG, keyed_leases, ON_DISK),
+    Row("the log", "sqlite: dead messages with reasons", LOG, dead, ON_DISK),
     Row("the log", "sqlite: groups", LOG, groups, ON_DISK, MANY_NAMES),
     Row("names and keys", "topics, keys and deleted topics", ("max_topics", 500), names),
     Row("unfinished input", "bodies", ("max_unfinished", 16 * MIB), unfinished),
@@ -284,6 +349,7 @@ ROWS: Final = (
     Row("subscribers", "64 topics each", SUBSCRIBERS, subscribers(lambda n: [f"t{n}.{each}" for each in range(64)])),
     Row("subscribers", "64 patterns of 16 segments each", SUBSCRIBERS, subscribers(_wide)),
     Row("subscribers", "consumers with 100 leases", SUBSCRIBERS, consumers),
+    Row("subscribers", "viewers of the figures", SUBSCRIBERS, viewers),
     Row("HTTP connections", "unfinished heads", ("max_http_clients", 200), http_clients),
     Row("HTTP connections", "long polls with 100 headers", ("max_http_clients", 200), long_polls),
     Row("connections to the line port", "idle ones", ("max_tcp_clients", 200), line_clients),

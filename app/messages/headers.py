@@ -45,7 +45,7 @@ def parse_headers(fields: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     nbytes = sum(len(name) + len(value.encode()) for name, value in headers.items())
     if nbytes > MAX_HEADER_BYTES:
         raise OptionInvalid(f"the message's headers have {nbytes} bytes; at most {MAX_HEADER_BYTES} are accepted")
-    return _encode(headers)
+    return bytes(memoryview(_encode(headers)))  # a copy: what the encoder returns leaves a gap behind it in memory
 
 
 def _name(field: bytes) -> str:
