@@ -139,9 +139,11 @@ class FastPath:
             self._authenticator.refuses_forwarded and SIGNS & by_name.keys()
         ):
             return None
-        others = by_name.keys() - _HEADERS_OF[method]  # usually none
-        if others and not (method == b"POST" and all(map(is_message_header, others))):
-            return None
+        known, others = _HEADERS_OF[method], frozenset[bytes]()
+        if not by_name.keys() <= known:  # rare; and a difference would look at each header that is known
+            others = frozenset(by_name.keys() - known)
+            if method != b"POST" or not all(map(is_message_header, others)):
+                return None
         route = find(url, by_name, others, self._bounds)
         length = int(by_name.get(b"content-length", _DEFAULT_LENGTH[method]))
         if route is None or not 0 <= length <= route.limit:
