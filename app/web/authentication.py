@@ -60,7 +60,7 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
     """The grant of the request; UNAUTHENTICATED if it presents nothing. Raises Unauthorised for an invalid token,
     OptionInvalid for a token in the URL."""
     authenticator: Authenticator = request.app.state.authenticator
-    if not asks_for_token(request):
+    if authenticator.is_anonymous_allowed(_own_address(request)):
         if authenticator.refuses_forwarded and (signs := [name for name, _ in request.headers.raw if name in SIGNS]):
             authenticator.refuse_forwarded(signs[0].decode())
         return ANONYMOUS
@@ -85,7 +85,13 @@ def identify(request: Request, takes_tickets: bool) -> Grant:
 def asks_for_token(request: Request) -> bool:
     """Whether a client that comes as this one does needs a token."""
     authenticator: Authenticator = request.app.state.authenticator
-    return not authenticator.is_anonymous_allowed((request.scope.get("server") or (None,))[0])
+    return not authenticator.is_anonymous_allowed(_own_address(request))
+
+
+def _own_address(request: Request) -> str | None:
+    """The address of the server that the client connected to; None: unknown."""
+    address: str | None = (request.scope.get("server") or (None,))[0]
+    return address
 
 
 def _stream_of(request: Request) -> str:
