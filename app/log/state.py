@@ -28,6 +28,7 @@ from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
 from .groups.groups import Groups, Settled
 from .groups.listing import JobListing
+from .groups.operating import Operating
 from .groups.redrive import Redriving
 from .groups.seek import Seeking
 from .groups.troubles import NONE_SERVED
@@ -110,6 +111,7 @@ class LogStateMachine:
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )
+        self.operating = Operating(self.log, self.groups)
         self.redriving = Redriving(self.log, self.trimmer, self.groups)
         self.seeking = Seeking(self.log, self.trimmer, self.reading, self.groups, self.group_admin, on_change=on_change)
         self.jobs = JobListing(self.log, self.groups)

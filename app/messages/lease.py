@@ -86,6 +86,9 @@ class Action(StrEnum):
     SKIP = "skip"  # an operator: the group never hands the message out again
 
 
+OPERATORS: Final = frozenset({Action.RELEASE, Action.SKIP})  # what operators do to messages in any state
+
+
 class Outcome(StrEnum):
     DONE = "done"  # the action took effect; also for an ack of a message that was acked before
     EXPIRED = "expired"  # the lease is over: nothing was changed

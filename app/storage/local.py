@@ -21,7 +21,7 @@ from ..log.slices import Slices
 from ..log.state import LogStateMachine
 from ..log.topic_log import TopicState
 from ..log.totals import Totals
-from ..messages.lease import Action, Lease, LeaseId, Outcome
+from ..messages.lease import OPERATORS, Action, Lease, LeaseId, Outcome
 from ..messages.message import Draft, Id, Message, PublishResult, Receipt, Scheduled
 from ..messages.position import Cursor, Gap, Start
 from ..messages.scheduled_id import ScheduledId
@@ -194,6 +194,8 @@ class LocalEngine(Engine):
         self, topic: str, group: str, action: Action, ids: Sequence[LeaseId], seconds: float | None = None, *,
         reason: str | None = None,
     ) -> Future[list[Outcome]]:  # fmt: skip
+        if action in OPERATORS:
+            return self._work_in_slices(lambda core, now: core.operating.settle(topic, group, action, ids, now))
         settle = partial(Groups.settle, seconds=seconds, reason=reason)
         return self._work(lambda core, now: settle(core.groups, topic, group, action, ids, now=now))
 

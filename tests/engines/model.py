@@ -26,6 +26,7 @@ class Entry:
     dead: bool = False
     origin: tuple[str, str] = ("", "")  # of a dead one: the topic and the group that gave it up
     group: str | None = None  # of a redriven one: the only group that has it
+    original: int = 0  # of a dead or redriven one: the message that died first
     priority: int = 0
     key: str | None = None
 
@@ -331,6 +332,21 @@ class Model:
     def settle(
         self, group: ModelGroup, action: Action, seq: int, attempt: int | None, seconds: float | None
     ) -> Outcome:  # fmt: skip
+        if action in {Action.RELEASE, Action.SKIP} and attempt is None and (copies := self.copies(group, seq)):
+            return [self.settle_one(group, action, copy, None, seconds) for copy in copies][-1]
+        return self.settle_one(group, action, seq, attempt, seconds)
+
+    def copies(self, group: ModelGroup, seq: int) -> list[int]:
+        """The redriven copies of a message that is over in the group."""
+        entry = self.entries[seq - 1] if 0 < seq <= self.head else None
+        there = entry is not None and entry.topic == group.topic and entry.state == "kept" and entry.for_all
+        if seq in group.works or (there and seq > group.cursor and seq not in group.done):
+            return []
+        return [copy for copy in sorted(group.works) if self.entries[copy - 1].original == seq]
+
+    def settle_one(
+        self, group: ModelGroup, action: Action, seq: int, attempt: int | None, seconds: float | None
+    ) -> Outcome:  # fmt: skip
         entry = self.entries[seq - 1] if 0 < seq <= self.head else None
         if entry is None or entry.topic != group.topic or entry.state != "kept":
             return Outcome.UNKNOWN
@@ -392,7 +408,7 @@ class Model:
             for other in self.of(dead.topic):
                 other.works.pop(seq, None)
             entry = self.append(group.topic, dead.body, False, True, None, dead.priority, dead.key)
-            entry.group = group.name
+            entry.group, entry.original = group.name, dead.original
             due = self.now + (number / rate if rate else 0.0)
             group.works[entry.seq] = Work(entry.seq, stage="delayed" if due > self.now else "ready", until=due)
         for other in self.of(group.dead_letter):
@@ -425,7 +441,7 @@ class Model:
                 continue
             one = self.entries[work.seq - 1]
             dead = self.append(group.dead_letter, one.body, False, True, None, one.priority, one.key)
-            dead.dead, dead.origin = True, (group.topic, group.name)
+            dead.dead, dead.origin, dead.original = True, (group.topic, group.name), one.original or one.seq
             self.hand_out(dead)
             self.trim(group.dead_letter)
             self.finish(group, work.seq, "dead")

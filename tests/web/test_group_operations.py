@@ -434,3 +434,30 @@ async def test_dead_messages_are_named_by_the_id_that_was_published_too(group: G
     assert letter["original"] == second
     answer = await group.http.post(f"{group.path}/redrive", json={"ids": [first, second, letter["id"]]})
     assert answer.json()["results"] == {first: "unknown", second: "done", letter["id"]: "done"}
+
+
+@pytest.mark.parametrize("action", ["release", "skip"])
+async def test_a_redriven_job_is_named_by_the_id_that_was_published(group: Group, action: str) -> None:
+    first, second = await bury(group, "a", "b")
+    await redrive(group)
+    leased = await group.pull(max=9)
+    assert [job["original"] for job in leased] == [first, second]
+    assert await group.settle(action, first, "other-1") == {first: "done", "other-1": "unknown"}
+    assert await group.counters("leased", "ready", "skipped") == ((1, 1, 0) if action == "release" else (1, 0, 1))
+    assert await group.settle("ack", leased[0]["lease"]) == {
+        leased[0]["lease"]: "expired" if action == "release" else "unknown"
+    }
+    assert await group.settle(action, f"{second}-1") == {f"{second}-1": "expired" if action == "release" else "done"}
+    assert (await group.state())["leased"] == 1
+
+
+async def test_a_message_that_was_replayed_is_named_rather_than_its_redriven_copy(group: Group) -> None:
+    (id,) = await bury(group, "a")
+    await redrive(group)
+    (await group.http.post(f"{group.path}/seek", json={"to": "earliest"})).raise_for_status()
+    assert (await group.state())["ready"] == 2
+    assert await group.settle("skip", id) == {id: "done"}
+    assert await group.counters("ready", "skipped") == (1, 1)
+    assert await group.settle("skip", id) == {id: "done"}
+    assert await group.counters("ready", "skipped") == (0, 2)
+    assert await group.pull() == []

@@ -66,11 +66,12 @@ class AsyncWorking(AsyncCaller):
 
     async def release(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
         """Make these jobs ready at once, also those that another worker has, or that wait for their next attempt. No
-        attempt counts as failed."""
+        attempt counts as failed. A redriven job can be named by its `original` id, too."""
         return await self._settle(topic, group, "release", ids)
 
     async def skip(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
-        """Never hand these messages out again in this group, whatever became of them so far."""
+        """Never hand these messages out again in this group, whatever became of them so far. A redriven job can be named
+        by its `original` id, too."""
         return await self._settle(topic, group, "skip", ids)
 
     async def _settle(

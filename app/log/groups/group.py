@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from ...messages.lease import CONNECTION_LOST, NACKED, Action, Outcome
+from ...messages.lease import CONNECTION_LOST, NACKED, OPERATORS, Action, Outcome
 from ...messages.position import Gap
 from ..meter import Meter
 from .job import InFlight, JobState
@@ -29,8 +29,6 @@ from .settled_ahead import NONE_AHEAD, SettledAhead
 from .size import EMPTY_SIZE, RECENT_DEAD_COST, SHORT_TOPIC, Size
 
 MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that a late ack of them is refused
-
-_OPERATORS: Final = frozenset({Action.RELEASE, Action.SKIP})
 
 
 class Group(msgspec.Struct, gc=False, eq=False):
@@ -203,7 +201,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         job = jobs.by_seq.get(seq)
         if job is None:
             return self._settled(action, seq)
-        if action in _OPERATORS:
+        if action in OPERATORS:
             return self._operate(action, seq, job, attempt)
         if not jobs.is_leased(job, attempt, now):
             return Outcome.EXPIRED
