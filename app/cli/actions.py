@@ -151,14 +151,15 @@ def purge(*, topic: str, group: str | None, before: str | None, yes: bool, as_js
 
 @click.command(short_help="List, cancel or publish what is scheduled.")
 @pattern_argument
+@click.option("--show", metavar="ID", help="List the messages of this one: a batch has several.")
 @click.option("--cancel", multiple=True, metavar="ID", help="Never publish it; can be given several times.")
 @click.option("--now", multiple=True, metavar="ID", help="Publish it now; can be given several times.")
 @limit_option
 @json_option
 @server_options
 def scheduled(
-    *, pattern: str | None, cancel: tuple[str, ...], now: tuple[str, ...], limit: int | None, as_json: bool,
-    server: "Server",
+    *, pattern: str | None, show: str | None, cancel: tuple[str, ...], now: tuple[str, ...], limit: int | None,
+    as_json: bool, server: "Server",
 ) -> None:  # fmt: skip
     """List what was published with --delay or --at and is not due yet, of all topics or of those that PATTERN matches:
     by its due time, with the number of messages and their size. Bodies need the right to subscribe.
@@ -177,8 +178,10 @@ def scheduled(
     end_on_signals()
     from ..client import actions, operations
 
-    if sum(map(bool, (pattern, cancel, now))) > 1:
-        raise click.UsageError("give one of PATTERN, --cancel and --now")
+    if sum(map(bool, (pattern, show, cancel, now))) > 1:
+        raise click.UsageError("give one of PATTERN, --show, --cancel and --now")
+    if show:
+        show_list(server, as_json, partial(operations.scheduled_messages, id=show), None, limit)
     if not (cancel or now):
         show_list(server, as_json, operations.scheduled, pattern, limit)
     operation = partial(actions.cancel, ids=cancel) if cancel else partial(actions.publish_now, ids=now)

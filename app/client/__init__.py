@@ -9,7 +9,7 @@ from .answers.access import Session, Ticket
 from .answers.groups import GroupPage, GroupState
 from .answers.jobs import Job, JobPage, JobRecord, Jobs, Redriven
 from .answers.messages import Death, Gap, Line, Message, Page, Published
-from .answers.scheduled import Scheduled, ScheduledPage, ScheduledPublish
+from .answers.scheduled import Scheduled, ScheduledMessage, ScheduledMessagePage, ScheduledPage, ScheduledPublish
 from .answers.server import Attendee, SubscriberPage
 from .answers.topics import TopicPage, TopicState
 from .errors import (
@@ -67,6 +67,8 @@ __all__ = [
     "Redriven",
     "RequestRefused",
     "Scheduled",
+    "ScheduledMessage",
+    "ScheduledMessagePage",
     "ScheduledPage",
     "ScheduledPublish",
     "Session",

@@ -6,7 +6,7 @@ from typing import Final
 from .answers.groups import GroupState
 from .answers.jobs import JobRecord, JobState, Redriven
 from .answers.messages import Message
-from .answers.scheduled import ScheduledPublish
+from .answers.scheduled import ScheduledMessage, ScheduledPublish
 from .answers.server import Attendee
 from .answers.topics import TopicState
 from .table import Column, Kind
@@ -63,7 +63,7 @@ GROUP: Final[Sequence[Column[GroupState]]] = (
 )
 
 
-def _body(message: Message | JobRecord | ScheduledPublish) -> str:
+def _body(message: Message | JobRecord | ScheduledPublish | ScheduledMessage) -> str:
     if message.text is not None:
         return message.text
     if message.binary is None:
@@ -90,6 +90,12 @@ SCHEDULED: Final[Sequence[Column[ScheduledPublish]]] = (
     Column("topic", Kind.TEXT, lambda publish: publish.topic),
     Column("messages", Kind.COUNT, lambda publish: publish.scheduled),
     Column("size", Kind.BYTES, lambda publish: publish.size),
+    Column("body", Kind.BODY, _body),
+)
+
+SCHEDULED_MESSAGES: Final[Sequence[Column[ScheduledMessage]]] = (
+    Column("number", Kind.COUNT, lambda message: message.number),
+    Column("size", Kind.BYTES, lambda message: message.size),
     Column("body", Kind.BODY, _body),
 )
 

@@ -148,6 +148,11 @@ async def scheduled(client: AsyncClient, listing: Listing) -> Outcome:
     return await _list(fetch, listing, columns.SCHEDULED, "scheduled message")
 
 
+async def scheduled_messages(client: AsyncClient, listing: Listing, id: str) -> Outcome:
+    """The messages of one scheduled publish."""
+    return await _list(partial(client.scheduled_messages, id), listing, columns.SCHEDULED_MESSAGES, "message")
+
+
 async def subscribers(client: AsyncClient, listing: Listing) -> Outcome:
     fetch = partial(client.subscribers, listing.match)
     return await _list(fetch, listing, columns.SUBSCRIBERS, "subscriber")

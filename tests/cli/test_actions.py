@@ -190,6 +190,22 @@ def test_what_is_scheduled_is_listed_cancelled_and_published(server: ServerProce
     assert run("scheduled", "--cancel", "a", "--now", "b", url=server.url).returncode == 2
 
 
+def test_the_messages_of_a_scheduled_batch_are_listed(server: ServerProcess, topic: str) -> None:
+    batch = "\n".join(map(str, range(1_500))).encode()
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = httpx.post(f"{server.url}/topics/{topic}/messages?delay=1h", content=batch, headers=headers)
+    id = answer.raise_for_status().json()["id"]
+    shown = rows(run("scheduled", "--show", id, url=server.url).stdout)
+    assert [(row[0], row[2]) for row in shown] == [(str(number + 1), str(number)) for number in range(1_500)]
+    some = run("scheduled", "--show", id, "--limit", "2", "--json", url=server.url)
+    assert [json.loads(line)["data"] for line in some.stdout.splitlines()] == ["0", "1"]
+    assert b"--limit shows more" in some.stderr
+    gone = run("scheduled", "--show", id.replace("-d", "-d9"), url=server.url)
+    assert (gone.returncode, b"there is no scheduled publish" in gone.stderr) == (1, True)
+    both = run("scheduled", "--show", id, "--now", id, url=server.url)
+    assert (both.returncode, b"--show" in both.stderr) == (2, True)
+
+
 # Subscribers
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import Client, NotFound
+from app import Client, NotFound, Scheduled
 from tests.harness import ServerProcess
 
 GROUP = "crew"
@@ -61,6 +61,15 @@ def test_a_group_is_sent_back_and_paused(client: Client, topic: str) -> None:
     assert len(client.pull(topic, GROUP)) == 0
     assert not client.resume_group(topic, GROUP).paused
     assert [job.text for job in client.pull(topic, GROUP)] == ["b"]
+
+
+def test_the_messages_of_a_scheduled_batch_are_read_page_by_page(client: Client, topic: str) -> None:
+    answer = client.publish_batch(topic, ["a", "b", "c"], delay="1h")
+    assert isinstance(answer, Scheduled)
+    first = client.scheduled_messages(answer.id, limit=2)
+    assert ([message.text for message in first], first.next) == (["a", "b"], 2)
+    last = client.scheduled_messages(answer.id, after=first.next)
+    assert ([(message.number, message.text) for message in last], last.next) == ([(3, "c")], None)
 
 
 def test_a_topic_is_purged(client: Client, topic: str) -> None:

@@ -1,7 +1,7 @@
 """Publishes that are not due yet."""
 
 from ..answers.messages import Published
-from ..answers.scheduled import ScheduledPage, ScheduledPublish
+from ..answers.scheduled import ScheduledMessagePage, ScheduledPage, ScheduledPublish
 from ..wire import given, scheduled_path
 from .caller import AsyncCaller
 
@@ -18,8 +18,14 @@ class AsyncScheduled(AsyncCaller):
         return await self._read(ScheduledPage, "GET", "scheduled", params=query)
 
     async def scheduled(self, id: str) -> ScheduledPublish:
-        """Raises NotFound; also when it is due."""
+        """With the first page of its messages. Raises NotFound; also when it is due."""
         return await self._read(ScheduledPublish, "GET", scheduled_path(id))
+
+    async def scheduled_messages(self, id: str, *, after: int | None = None, limit: int = 100) -> ScheduledMessagePage:
+        """At most `limit` (1,000) of the messages of a scheduled publish, and about 1 MiB of their bodies. Pass the
+        page's `next` as `after` to read on. Raises NotFound; also when it is due."""
+        query = given(after=after, limit=limit)
+        return await self._read(ScheduledMessagePage, "GET", scheduled_path(id), params=query)
 
     async def cancel_scheduled(self, id: str) -> None:
         """Cancel a scheduled publish: it is never published. Raises NotFound; also if a repeated request finds it

@@ -52,6 +52,14 @@ class ScheduledPublish(msgspec.Struct, frozen=True):
     next: int | None = None
 
 
+class ScheduledMessagePage(Records[ScheduledMessage], frozen=True):
+    """Messages of a scheduled publish, in their order, to iterate over. `next` is the `after` of the page that follows;
+    None if there is none."""
+
+    messages: list[ScheduledMessage]
+    next: int | None
+
+
 class ScheduledPage(Records[ScheduledPublish], frozen=True):
     """What is scheduled, by its due time, to iterate over. `next` is the `after` of the page that follows; None if
     there is none."""
