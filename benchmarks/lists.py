@@ -1,9 +1,10 @@
 """Lists: what the console asks of a full server.
 
-    python -m benchmarks.lists [--engine memory|sqlite] [--messages N] [--topics N] [--groups N]
+    python -m benchmarks.lists [--engine memory|sqlite] [--messages N] [--topics N] [--groups N] [--subscribers N]
 
 Fills a server, by default with 1,000,000 messages in 10,000 topics with 1,000 groups, of which one has 10,000 dead and
-100 leased messages, and with 1,000 scheduled publishes. Then it makes each request of the console's lists with its most
+100 leased messages, and with 1,000 scheduled publishes; `--subscribers` connects so many streams of a topic, by default
+none, since each takes a file descriptor on both sides. Then it makes each request of the console's lists with its most
 expensive arguments, while another process publishes every 5 ms. The columns are those of benchmarks.stalls: the time of
 the request, the longest wait of a publish meanwhile, the CPU time that the server used in it, and the CPU time of a
 turn of the event loop, or two. On a machine with other work, rely on the last two.
@@ -12,16 +13,18 @@ turn of the event loop, or two. On a machine with other work, rely on the last t
 import argparse
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
+from benchmarks.harness import connect, receive_until
 from benchmarks.publish_probe import NO_WAIT, PublishProbe
 from benchmarks.stall_client import StallClient
 from benchmarks.stalls import Row, measure, print_row
-from tests.harness import start_server
+from tests.harness import ServerProcess, start_server
 
 DEAD: Final = 10_000
 SCHEDULED: Final = 1_000
@@ -29,7 +32,7 @@ BATCH: Final = 10_000  # messages of one request
 WORK: Final = "work"  # the topic of the group with dead messages
 _FLAGS: Final = (
     "--max-messages", "10000000", "--max-bytes", "64GiB", "--max-total-bytes", "16GiB", "--max-topics", "50000",
-    "--max-age", "1d", "--publish-rate", "0",
+    "--max-age", "1d", "--publish-rate", "0", "--max-subscribers", "15000",
 )  # fmt: skip
 
 
@@ -47,6 +50,17 @@ def fill(client: StallClient, messages: int, topics: int, groups: int) -> None:
     _pull(client)
     for number in range(SCHEDULED):
         client.call("POST", f"/topics/t.{number:05}/messages?delay=1h", b"later", "text/plain")
+
+
+@contextmanager
+def subscribed(server: ServerProcess, count: int) -> Iterator[None]:
+    """So many streams of one topic, to which nobody publishes."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            stream = stack.enter_context(closing(connect(server.port)))
+            stream.sendall(b"GET /topics/listeners/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            receive_until(stream, b": plainmq")
+        yield
 
 
 def _publish(client: StallClient, topic: str, count: int) -> None:
@@ -88,6 +102,7 @@ def rows(client: StallClient) -> list[Row]:
         ),
         *(jobs + state for state in ("ready", "leased", "delayed", "dead")), _deep(client, f"{jobs}dead", 9),
         "/scheduled?limit=1000", "/scheduled?limit=1000&match=t.*", "/subscribers?limit=1000",
+        "/subscribers?limit=1000&search=nobody",
         "/stats?history=true", "/metrics", "/server", f"/topics/{WORK}", f"/topics/{WORK}/groups/g",
         f"/topics/{WORK}/messages?limit=500&since=earliest",
     ]  # fmt: skip
@@ -100,12 +115,14 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--topics", type=int, default=10_000)
     parser.add_argument("--groups", type=int, default=1_000)
+    parser.add_argument("--subscribers", type=int, default=0)
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
         start_server(
             "--engine", "memory" if arguments.engine == "memory" else f"sqlite://{folder}/log.db", *_FLAGS
         ) as server,
+        subscribed(server, arguments.subscribers),
     ):
         client = StallClient(server, arguments.messages, arguments.topics)
         fill(client, arguments.messages, arguments.topics, arguments.groups)
