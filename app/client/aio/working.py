@@ -70,8 +70,8 @@ class AsyncWorking(AsyncCaller):
         return await self._settle(topic, group, "release", ids)
 
     async def skip(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
-        """Never hand these messages out again in this group, whatever became of them so far. A redriven job can be named
-        by its `original` id, too."""
+        """Never hand these messages out again in this group, whatever became of them so far. A redriven job can be
+        named by its `original` id, too."""
         return await self._settle(topic, group, "skip", ids)
 
     async def _settle(

@@ -72,8 +72,8 @@ class Working(Caller):
         return self._settle(topic, group, "release", ids)
 
     def skip(self, topic: str, group: str, ids: Ids) -> dict[str, Result]:
-        """Never hand these messages out again in this group, whatever became of them so far. A redriven job can be named
-        by its `original` id, too."""
+        """Never hand these messages out again in this group, whatever became of them so far. A redriven job can be
+        named by its `original` id, too."""
         return self._settle(topic, group, "skip", ids)
 
     def _settle(
