@@ -201,6 +201,10 @@ async def test_large_messages_work(peer: Peer, size: int) -> None:
         '{"command":"send","topic":"foo","msg":"x","delivery":"all","priority":"1"}',
         '{"command":"send","topic":"foo","msg":"x","delivery":"all","key":""}',
         '{"command":"send","topic":"foo","msg":"x","delivery":"all","key":null}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"one","priority":3}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"one","key":"k"}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","cache":false,"priority":3}',
+        '{"command":"send","topic":"foo","msg":"x","delivery":"all","cache":false,"key":"k"}',
         '{"command":"ping","x":1}', "1" * 5000,
     ],
 )  # fmt: skip
