@@ -340,7 +340,7 @@ class Model:
         """The redriven copies of a message that is over in the group."""
         entry = self.entries[seq - 1] if 0 < seq <= self.head else None
         there = entry is not None and entry.topic == group.topic and entry.state == "kept" and entry.for_all
-        if seq in group.works or (there and seq > group.cursor and seq not in group.done):
+        if seq < 1 or seq in group.works or (there and seq > group.cursor and seq not in group.done):
             return []
         return [copy for copy in sorted(group.works) if self.entries[copy - 1].original == seq]
 

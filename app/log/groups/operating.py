@@ -24,7 +24,7 @@ class Operating:
         """The outcome for each id. Raises NotFound, LogFull."""
         wanted = {*self._originals(topic, self._groups.existing(topic, name), ids, now)}
         copies = yield from self._copies(topic, name, wanted)
-        named = [copies.get(str(id), [id]) for id in ids]
+        named = [copies.get(self._published_as(id), [id]) if id.attempt is None else [id] for id in ids]
         together = [one for several in named for one in several]
         outcomes = iter(self._groups.settle(topic, name, action, together, seconds=None, now=now))
         return [[next(outcomes) for _ in several][-1] for several in named]
@@ -35,7 +35,12 @@ class Operating:
             seq = id.message.seq
             fresh = seq > group.cursor and seq not in group.ahead and self._groups.message(topic, seq, now) is not None
             if id.attempt is None and seq not in group.jobs.by_seq and not fresh:
-                yield str(id.message)
+                yield self._published_as(id)
+
+    def _published_as(self, id: LeaseId) -> str:
+        """The message's id with the epoch in which it was published; empty if it is not of this log."""
+        seq, epochs = id.message.seq, self._log.epochs
+        return str(Id(epochs.of(seq), seq)) if epochs.knows(id.message) else ""
 
     def _copies(self, topic: str, name: str, originals: set[str]) -> Slices[dict[str, list[LeaseId]]]:
         """The jobs that are copies of these messages. A message that was replayed, and died again, can have several."""
