@@ -114,6 +114,20 @@ async def test_a_higher_priority_overtakes_even_those_of_its_key_but_never_while
         assert await claimed(node) == ["low"]
 
 
+async def test_of_those_that_wait_for_a_key_a_higher_priority_comes_first(opened: Make) -> None:
+    async with opened(ALL) as node:
+        await make(node)
+        await publish(node, "k", "k1", "k2")
+        (first,) = await claim(node)
+        await publish(node, "k", "high", priority=1)
+        assert await claimed(node) == []  # now both wait
+        await ack(node, first)
+        (high,) = await claim(node)
+        assert high.message.data == b"high"
+        await ack(node, high)
+        assert await claimed(node) == ["k2"]
+
+
 async def test_many_workers_see_each_key_in_order(opened: Make) -> None:
     async with opened(ALL) as node:
         await make(node)

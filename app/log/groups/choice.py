@@ -82,7 +82,7 @@ class Choice:
                 self._streams[priority_of(message)] = iter(())
                 return False
             self._group.take_up(seq)
-        keys.wait(key, seq)
+        keys.wait(key, seq, priority_of(message))
         return False
 
     # The messages of one priority

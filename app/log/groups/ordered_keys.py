@@ -3,8 +3,13 @@
 from heapq import heappop, heappush
 from typing import Final
 
+from ...messages.ordering import MAX_PRIORITY
+
 KEY_LOOKAHEAD: Final = 1_000  # messages that wait for their keys in a group; beyond, it takes up no new message
 WAITING_COST: Final = 160  # bytes of memory that a waiting job takes besides JOB_COST
+
+_SEQ_BITS: Final = 62
+_SEQ_MASK: Final = (1 << _SEQ_BITS) - 1
 
 
 class OrderedKeys:
@@ -15,7 +20,7 @@ class OrderedKeys:
 
     def __init__(self) -> None:
         self._holders: dict[str, int] = {}
-        self._queues: dict[str, list[int]] = {}  # heaps, by key; they may contain jobs that are gone
+        self._queues: dict[str, list[int]] = {}  # heaps by key, of _place(); they may contain jobs that are gone
         self._freed: dict[int, str] = {}  # jobs that wait no more and have not been leased yet, with their keys
         self.waiting: set[int] = set()
 
@@ -35,10 +40,11 @@ class OrderedKeys:
         self._holders[key] = seq
         self._freed.pop(seq, None)
 
-    def wait(self, key: str, seq: int) -> None:
+    def wait(self, key: str, seq: int, priority: int) -> None:
+        """Of the jobs that wait for a key, one of a higher priority comes first, then an older one."""
         self._freed.pop(seq, None)
         self.waiting.add(seq)
-        heappush(self._queues.setdefault(key, []), seq)
+        heappush(self._queues.setdefault(key, []), _place(seq, priority))
 
     def gone(self, key: str, seq: int) -> int | None:
         """The group is done with a job, whose key is empty if it holds none. Returns the job that waits no more."""
@@ -49,10 +55,15 @@ class OrderedKeys:
         self._holders.pop(key, None)
         queue = self._queues.pop(key, [])
         while queue:
-            if (freed := heappop(queue)) in self.waiting:
+            if (freed := heappop(queue) & _SEQ_MASK) in self.waiting:
                 self.waiting.remove(freed)
                 self._freed[freed] = key
                 if queue:
                     self._queues[key] = queue
                 return freed
         return None
+
+
+def _place(seq: int, priority: int) -> int:
+    """One number, which takes less memory than a pair."""
+    return (MAX_PRIORITY - priority) << _SEQ_BITS | seq
