@@ -66,7 +66,7 @@ SYNONYMS: Final = {
 
 
 IRREVERSIBLE_OPTIONS: Final = frozenset({"--cancel", "--revoke", "--seek", "--yes"})
-"""Options that are suggested for no other word, for the same reason."""
+"""Options that are never suggested for a misspelt one: what they do cannot be undone."""
 
 
 class Group(click.Group):

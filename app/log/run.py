@@ -20,8 +20,8 @@ REDRIVE_COST: Final = 256  # likewise for the Redrive of a message that came bac
 DEATH_COST: Final = 512  # likewise for the Death of a dead message
 ORDERING_COST: Final = 320  # likewise for the Ordering of a message and its place in OrderedMessages, besides its key
 HEADERS_COST: Final = 320  # likewise for headers, besides their own bytes
-ORDERED_COST: Final = 160  # likewise, for a message with an Ordering
-HELD_COST: Final = 128  # of that, what stays in memory when the message is on a disk
+ORDERED_COST: Final = 160  # of ORDERING_COST, what stays in memory when the message is on a disk
+HELD_COST: Final = 128  # of DEATH_COST, what stays in memory when the message is on a disk
 ONE_COST: Final = 352  # likewise for delivery=one: waiting or in transit; not in memory_cost()
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
-LOOK_EFFORT: Final = 8  # as many items of a slice as one message counts that is looked up: it may be in a file
+LOOK_EFFORT: Final = 8  # a message that is looked up counts as this many items of a slice: it may be in a file
 SLICE: Final = 500  # items per slice, some of them in a file: a few milliseconds
 
 Slices = Generator[None, None, T]

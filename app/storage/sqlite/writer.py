@@ -80,7 +80,7 @@ class Writer:
             await self._loop.run_in_executor(None, thread.join)
 
     def unanswered(self) -> list[Request]:
-        """The requests that a thread that has failed leaves behind."""
+        """The requests that the thread left behind when it failed."""
         requests: list[Request] = [*self._sliced, *self._finished]
         while not self._queue.empty():
             requests += self._queue.get() or []
