@@ -238,8 +238,9 @@ class Place:
         params |= {"topic": self.topic} if path in {"/stream", "/jobs"} else {}
         params |= {"group": "g"} if path == "/jobs" else {}
         with_ids = {"ack", "nack", "extend", "release", "skip", "redrive"}
-        ids: dict[str, Any] | None = {"ids": [self.id]} if path.rpartition("/")[2] in with_ids else None
-        ids = {"to": "latest"} if path.endswith("/seek") else ids
+        body: dict[str, Any] | None = {"ids": [self.id]} if path.rpartition("/")[2] in with_ids else None
+        body = {"to": "latest"} if path.endswith("/seek") else body
+        body = self.new_token if (method, path) == ("POST", "/tokens") else body
         params |= {"to": f"{self.topic}.copy"} if path.endswith("/copy") else {}
         if path.startswith("/scheduled/"):
             later = self.http.post(f"/topics/{self.topic}/messages?delay=1h", content=b"later").json()["id"]
@@ -247,7 +248,7 @@ class Place:
         if path.startswith("/tokens/") and not self.has_token:
             self.http.post("/tokens", json=self.new_token).raise_for_status()
             self.has_token = True
-        return {"method": method, "url": path, "params": params, "json": self.new_token if path == "/tokens" else ids}
+        return {"method": method, "url": path, "params": params, "json": body}
 
 
 @pytest.fixture(scope="module")
