@@ -1,15 +1,17 @@
-"""kill -9 in the middle of a redrive, while workers work: no dead message is lost, and none returns twice."""
+"""A redrive while consumers work, with kill -9 in the middle: no dead message is lost, and none returns twice."""
 
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from tests.harness import http_client
+from tests.harness import ServerProcess, http_client, start_server
 from tests.storage.killed_server import Victim
 
 GROUP: Final = "/topics/jobs/groups/g"
@@ -19,7 +21,7 @@ WORKERS: Final = 3
 class Client:
     """Asks whichever server there is, until it answers."""
 
-    def __init__(self, victim: Victim, http: httpx.AsyncClient) -> None:
+    def __init__(self, victim: "Victim | Survivor", http: httpx.AsyncClient) -> None:
         self._victim = victim
         self._http = http
 
@@ -68,28 +70,55 @@ async def redrive(client: Client, dice: random.Random) -> None:
         await client.ask("POST", f"{GROUP}/redrive", json=body)
 
 
-@pytest.mark.parametrize(("kills", "count"), [(3, 500), pytest.param(10, 10_000, marks=pytest.mark.slow)])
-async def test_killed_in_the_middle_each_dead_message_returns_exactly_once(
-    kills: int, count: int, tmp_path: Path
+class Survivor:
+    """A server that nobody kills."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process = process
+
+    async def server(self) -> ServerProcess:
+        return self._process
+
+    def answered(self) -> None:
+        pass
+
+
+async def check_redrive(
+    client: Client, count: int, dice: random.Random, meanwhile: Callable[[], Awaitable[None]]
 ) -> None:
-    dice, over = random.Random(22), asyncio.Event()
-    returned, bodies = defaultdict[str, set[str]](set), dict[str, str]()
-    async with Victim(tmp_path / "log.db", dice) as victim, http_client() as http:
-        client = Client(victim, http)
-        await client.ask("PUT", "/topics/jobs.dead", json={"max_messages": count})
-        buried = await bury(client, count)
-        async with asyncio.TaskGroup() as tasks:
-            redriving = tasks.create_task(redrive(client, dice))
-            for _ in range(WORKERS):
-                tasks.create_task(work(client, returned, bodies, over))
-            await victim.die(kills, answers=max(count // kills // 20, 2))
-            await redriving
-            while (state := await client.ask("GET", GROUP))["lag"]:
-                pass
-            over.set()
-        topic = await client.ask("GET", "/topics/jobs")
-        assert (await client.ask("GET", "/jobs?topic=jobs&group=g&state=dead"))["jobs"] == []
+    """Redrive so many dead messages while consumers work, and compare what they got with what died."""
+    returned, bodies, over = defaultdict[str, set[str]](set), dict[str, str](), asyncio.Event()
+    await client.ask("PUT", "/topics/jobs.dead", json={"max_messages": count})
+    buried = await bury(client, count)
+    async with asyncio.TaskGroup() as tasks:
+        redriving = tasks.create_task(redrive(client, dice))
+        for _ in range(WORKERS):
+            tasks.create_task(work(client, returned, bodies, over))
+        await meanwhile()
+        await redriving
+        while (state := await client.ask("GET", GROUP))["lag"]:
+            pass
+        over.set()
+    topic = await client.ask("GET", "/topics/jobs")
+    assert (await client.ask("GET", "/jobs?topic=jobs&group=g&state=dead"))["jobs"] == []
     assert bodies == buried
     assert {len(ids) for ids in returned.values()} == {1}
     assert (state["dead_total"], topic["messages"]) == (count, count)
     assert state["acked"] >= count
+
+
+@pytest.mark.parametrize(("kills", "count"), [(3, 500), pytest.param(10, 10_000, marks=pytest.mark.slow)])
+async def test_killed_in_the_middle_each_dead_message_returns_exactly_once(
+    kills: int, count: int, tmp_path: Path
+) -> None:
+    dice = random.Random(22)
+    async with Victim(tmp_path / "log.db", dice) as victim, http_client() as http:
+        die = partial(victim.die, kills, answers=max(count // kills // 20, 2))
+        await check_redrive(Client(victim, http), count, dice, die)
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+async def test_in_memory_each_dead_message_returns_exactly_once_while_consumers_work(count: int) -> None:
+    with start_server("--max-messages", str(2 * count), tcp_port=0) as process:
+        async with http_client() as http:
+            await check_redrive(Client(Survivor(process), http), count, random.Random(22), partial(asyncio.sleep, 0))
