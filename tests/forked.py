@@ -43,6 +43,7 @@ _PRELOADED: Final = (
     "uvicorn.loops.uvloop",
 )
 _READ_AT_START: Final = ("LANG", "LC_", "LD_", "MALLOC", "OPENSSL", "PYTHON", "TZ")
+_ENVIRONMENT: Final = dict(os.environ)  # of the fork server: a test may change that of this process later
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LENGTH: Final = struct.Struct("!I")
 
@@ -93,7 +94,7 @@ def _is_plain(args: Any, env: Mapping[str, str], preexec_fn: Any, pass_fds: Any,
         and not isinstance(args, str | bytes)
         and list(args[:2]) == [sys.executable, "-m"]
         and args[2] in _MODULES
-        and _at_start(env) == _at_start(os.environ)
+        and _at_start(env) == _at_start(_ENVIRONMENT)
     )
 
 
@@ -110,7 +111,9 @@ class _ForkServer:
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
         root = Path(__file__).resolve().parent.parent
         with theirs:
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=root, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], cwd=root, env=_ENVIRONMENT, stdin=subprocess.DEVNULL
+            )
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         atexit.register(self.close)
 

@@ -43,6 +43,14 @@ def test_it_has_the_folder_the_environment_and_the_streams_that_are_given(tmp_pa
     assert b"PLAINMQ_NONSENSE" in ended[0][2]
 
 
+def test_a_variable_of_the_linker_that_this_process_has_got_meanwhile_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcome(forked.Popen, "--version")[2] == b""
+    monkeypatch.setenv("LD_PRELOAD", "/nowhere.so")
+    ended = [outcome(start, "--version") for start in (forked.Popen, subprocess.Popen)]
+    assert ended[0] == ended[1]
+    assert b"/nowhere.so" in ended[0][2]
+
+
 @pytest.mark.parametrize("where", [subprocess.PIPE, None])
 def test_a_child_is_known_by_its_pid_and_its_signal(where: int | None) -> None:
     command = [*PROGRAM, "serve", "--port", "0", "--tcp-port", "0"]
