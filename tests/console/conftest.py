@@ -1,10 +1,11 @@
 """A page of the console that notices what must not happen: errors, violations of the policy, requests elsewhere."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +15,16 @@ from tests.harness import DEADLINE, ServerProcess, start_server
 __all__ = ["browser"]
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed (PyPI package playwright)")
+
+
+SHEETS: Final = {
+    "topics": ("Create a topic",),
+    "topic": ("Publish", "Settings"),
+    "groups": ("Create a group",),
+    "group": ("Operations",),
+    "tokens": ("Make a token",),
+}
+"""What is folded on a screen, by the first word of its address."""
 
 
 class ConsolePage:
@@ -43,6 +54,11 @@ class ConsolePage:
 
     async def click(self, name: str, role: str = "button") -> None:
         await self.page.get_by_role(role, name=name, exact=True).click()
+
+    async def unfold(self, screen: str) -> None:
+        """Open the forms of the screen, and what it can do, once they are there."""
+        for name in SHEETS.get(screen.partition("/")[0], ()):
+            await self.page.locator("details.sheet > summary").filter(has_text=re.compile(f"^{name}$")).click()
 
     async def agree(self, word: str | None, action: str) -> None:
         """Answer the dialog that asks whether to do it."""

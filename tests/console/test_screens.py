@@ -134,8 +134,7 @@ async def test_a_hint_in_a_field_is_shown_whole(console: Open, server: ServerPro
     async with console(server.url) as page:
         await page.open(screen)
         await page.see(SCREENS[screen])
-        for summary in await page.page.locator("details.sheet > summary").all():
-            await summary.click()
+        await page.unfold(screen)
         cut = await page.evaluate("""() => {
             const context = document.createElement('canvas').getContext('2d')
             return [...document.querySelectorAll('input[placeholder]')].filter(input => {
