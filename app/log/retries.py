@@ -35,8 +35,10 @@ class Retries:
     def of_group(self, topic: str, name: str, now: float) -> Slices[None]:
         """The dead letters that wait in the group."""
         group = self._groups.of(topic).get(name)
-        for seqs in sliced([] if group is None else [*group.jobs.postponed]):
-            if group is None or not self._groups.exists(topic, name):
+        if group is None:
+            return
+        for seqs in sliced([*group.jobs.postponed]):
+            if not self._groups.exists(topic, name):
                 return
             for seq in seqs:
                 group.jobs.retry(seq, now)

@@ -11,11 +11,11 @@ OPERATIONS: Final = ("redriven", "released", "skipped", "purged", "cancelled")
 
 class Totals(msgspec.Struct):
     """`bytes` counts bodies. `cost` is what counts against the log's limit, which is `cost_limit` (bytes). `held` are
-    the bytes of memory for what must be in memory, of `held_limit`. `ready`, `leased` and `delayed` are
-    messages in these stages of their life in a group. `dead` are the dead messages that topics retain, and `postponed`
-    those that wait in their groups for room in the dead-letter topic. `acked_total` and `dead_total` count from the
-    server's start, and so do `operations`: messages, by what an operator did with them. `troubles`: the groups that
-    need attention."""
+    the bytes of memory for what must be in memory, of `held_limit`. `ready`, `leased` and `delayed` are messages in
+    these stages of their life in a group. `dead` are the dead messages that topics retain, and `postponed` those that
+    wait in their groups for room in the dead-letter topic. `acked_total` and `dead_total` count from the server's
+    start, and so do `operations`: messages, by what an operator did with them. `troubles`: the groups that need
+    attention."""
 
     cost: int
     cost_limit: int

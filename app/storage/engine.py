@@ -118,13 +118,14 @@ class Changes(ABC):
         make: bool = True,
     ) -> Future[None]:  # fmt: skip
         """Change fields of a group's settings; with `make`, the topic and the group are made if need be. `start` (as
-        written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, TopicLimit,
-        GroupLimit or LogFull."""
+        written, and as parsed) says where a new group begins. Fails with NotFound, OptionInvalid, DeadLettersLeft,
+        TopicLimit, GroupLimit or LogFull."""
 
     @abstractmethod
     def redrive(self, target: RedriveTarget, ids: Sequence[Id] | None = None) -> Future[Redriven]:
         """Return dead letters to their group: those with these ids that are there, all or none; or all that there are
-        (None), as far as there is room. Fails with NotFound, LogFull or MessageTooLarge; then none has returned."""
+        (None), as far as there is room. Fails with NotFound, LogFull, MessageTooLarge or TopicPaused; then none has
+        returned."""
 
     @abstractmethod
     def seek(self, topic: str, group: str, to: tuple[str, Start]) -> Future[None]:

@@ -52,19 +52,20 @@ class Redriving:
 
     def some(self, target: RedriveTarget, ids: Sequence[Id], now: float) -> Slices[Redriven]:
         """Return those of the dead letters that are there: all of them, or none. `ids`: of the dead letters, or of the
-        messages that died. Raises NotFound, LogFull,
-        MessageTooLarge, TopicPaused."""
+        messages that died. Raises NotFound, LogFull, MessageTooLarge, TopicPaused."""
+        dead = self._dead(target)
         chosen = {id.seq for id in ids if self._log.epochs.knows(id)}
-        there = chosen.intersection(self._dead(target))
-        found = yield from self._find(target, {str(id) for id in ids if id.seq not in there})
-        seqs = [seq for seq in self._dead(target) if seq in chosen or seq in found]
+        there = chosen.intersection(dead)
+        sources = {str(id) for id in ids if id.seq not in there}
+        found = (yield from self._find(dead, sources)) if sources else {}
+        seqs = [seq for seq in self._dead(target) if seq in chosen or seq in found]  # some may have left meanwhile
         self._move(target, seqs, now, now)
-        return Redriven(seqs, len(self._dead(target)), frozenset(found[seq] for seq in seqs if seq in found))
+        return Redriven(seqs, self._left(target), frozenset(found[seq] for seq in seqs if seq in found))
 
-    def _find(self, target: RedriveTarget, sources: set[str]) -> Slices[dict[int, str]]:
+    def _find(self, dead: Sequence[int], sources: set[str]) -> Slices[dict[int, str]]:
         """The dead letters of these messages, each with the id of the message that died."""
         found: dict[int, str] = {}
-        for part in sliced(self._dead(target) if sources else (), LOOK_EFFORT):
+        for part in sliced(dead, LOOK_EFFORT):
             for seq in part:
                 letter = self._log.messages.get(seq)
                 if letter is not None and letter.death is not None and letter.death.id in sources:
@@ -86,7 +87,10 @@ class Redriving:
                 break
             moved += part
             yield
-        return Redriven(moved, len(self._dead(target)))
+        return Redriven(moved, self._left(target))
+
+    def _left(self, target: RedriveTarget) -> int:
+        return self._groups.dead_in((target.topic, target.group), target.place)
 
     def _is_dead(self, target: RedriveTarget, seq: int) -> bool:
         """Whether the dead letter is still there. Raises NotFound."""
