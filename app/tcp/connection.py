@@ -19,7 +19,7 @@ from ..net.progress import ALL, Progress, last_progress, progress
 from ..net.sockets import acknowledged
 from .replies import FutureReply, PendingReply
 from .splitter import LineSplitter
-from .telnet import IAC, Telnet
+from .telnet import IAC, NUL, Telnet
 
 TLS: Final = b"\x16\x03"  # the first bytes of a TLS handshake
 MAX_WRITE_BYTES: Final = 64 << 10  # joined writes are flushed beyond this; also the high-water mark of the transport
@@ -99,7 +99,7 @@ class Connection(Protocol):
         self.pending_lines = 0  # that wait for their reply
         self._session = session
         self._splitter = LineSplitter(max_line)
-        self._telnet: Telnet | None = None  # from the client's first telnet command on
+        self._telnet: Telnet | None = None  # from the client's first IAC or NUL on
         # Lists, because idle connections have them too, and an empty deque takes 600 bytes:
         self._backlog: list[bytes] = []  # lines that are not handled yet; the next one is the last
         self._replies: list[PendingReply] = []  # in order; few, so that pop(0) is cheap
@@ -213,7 +213,7 @@ class Connection(Protocol):
     def data_received(self, data: bytes) -> None:
         if self._input_ended:
             return
-        if self._telnet is not None or (IAC in data and not data.startswith(TLS)):
+        if self._telnet is not None or ((IAC in data or NUL in data) and not data.startswith(TLS)):
             data = self._without_telnet(data)
         self._queue(self._splitter.feed(data))
         self._session.partial_line(self._splitter.partial)

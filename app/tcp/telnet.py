@@ -7,6 +7,8 @@ All commands begin with the byte IAC (0xFF), which never occurs in UTF-8: no val
 command behind it stays in the line, which is then refused because it is not UTF-8. So does a negotiation of the options
 10 and 13, which are obsolete (RFC 652 and 655): it would take the end of a line in Latin-1 that ends in `\xff\xfe`.
 So does a subnegotiation without an end: no option was agreed on, so it is a stray, and the lines in it are lines.
+
+A telnet client sends CR NUL for a CR that ends no line (RFC 854): each NUL behind a CR is removed.
 """
 
 import re
@@ -15,6 +17,7 @@ from re import Match
 from typing import Final
 
 IAC: Final = b"\xff"
+NUL: Final = b"\0"
 MAX_COMMANDS: Final = 1_000  # in one read, so that others are served soon; further ones stay in the text
 MAX_SUBNEGOTIATION: Final = 1_024  # bytes; a longer one has no end
 PRESENT: Final = b"OK pong\r\n"  # the answer to AYT, "are you there": a person reads it
@@ -29,6 +32,7 @@ _COMMAND: Final = re.compile(
     % (_NEGOTIATION, _SUBNEGOTIATION, _PARTIAL)
 )
 _REFUSALS: Final = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT; DO: WONT
+_BARE_CR: Final = re.compile(rb"\r\0+")
 _LAST_CHARACTER: Final = re.compile(rb"[^\n\x80-\xbf]?[\x80-\xbf]{0,3}\Z")  # of a line, in UTF-8
 
 
@@ -48,10 +52,10 @@ class Telnet:
         data, self.partial = self.partial + data, b""
         text, begin = bytearray(), 0
         for command in islice(_COMMAND.finditer(data), MAX_COMMANDS):
-            text += data[begin : command.start()]
+            _append(text, data[begin : command.start()], line)
             begin = command.end()
             self._on_command(command, text, line)
-        text += data[begin:]
+        _append(text, data[begin:], line)
         answers, self._answers = b"".join([*self._answers, self._present]), []
         self._present = b""
         return bytes(text), answers
@@ -69,9 +73,16 @@ class Telnet:
         elif command["line"]:
             _erase_line(text, line)
         elif command["text"] or command["endless"] is not None or _is_stray(command):
-            text += command[0]
+            _append(text, command[0], line)
         elif command["partial"] is not None or command["unfinished"] is not None:
             self.partial = command[0]
+
+
+def _append(text: bytearray, data: bytes, line: bytearray) -> None:
+    """`text` is what came before it in this read, and `line` the beginning of the present line before that."""
+    if data.startswith(NUL) and (text or line).endswith(b"\r"):
+        data = data.lstrip(NUL)
+    text += _BARE_CR.sub(b"\r", data)
 
 
 def _is_stray(command: Match[bytes]) -> bool:

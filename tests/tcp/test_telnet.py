@@ -236,6 +236,35 @@ async def test_a_line_that_is_whole_is_not_erased(peer: Peer) -> None:
     assert [await peer.line() for _ in range(2)] == [PONG, PONG]
 
 
+BARE_CR = {
+    b"pub foo a\r\0b\n": b"a\\rb",
+    b"pub foo a\r\0\r\n": b"a",  # blanks at the end are not text
+    b"pub foo a\r\0\r\0b\r\n": b"a\\r\\rb",
+    b"pub foo a\r\0\0b\n": b"a\\rb",
+    b"pub foo a\r\xff\xf1\0b\n": b"a\\rb",
+    b"pub foo ax\r\0\xff\xf7\xff\xf7b\n": b"ab",  # CR is one character to erase
+    b"pub foo a\xff\xfd\0\0b\n": b"a\\x00b",  # a NUL behind anything else is text
+    b"pub foo a\0\rb\n": b"a\\x00\\rb",
+}
+
+
+@pytest.mark.parametrize("sent", BARE_CR)
+async def test_the_nul_behind_a_bare_cr_is_removed_in_any_pieces(port: Port, sent: bytes) -> None:
+    async with port.connect() as reader:
+        await reader.ask("sub foo")
+        for cut in range(1, len(sent)):
+            async with port.connect() as peer:
+                peer.send(b"ping\n", sent[:cut])
+                assert await text_bytes(peer, len(PONG)) == PONG  # the first piece has been read
+                peer.send(sent[cut:])
+                assert (await reader.line()).split(b" ", 3)[3] == BARE_CR[sent] + b"\r\n", (sent, cut)
+
+
+@pytest.mark.parametrize("line", [b'{"command":"ping"}\r\0\n', b'\r\0{"command":\r\0"ping"}\n'])
+async def test_json_with_a_bare_cr_of_telnet_is_json(peer: Peer, line: bytes) -> None:
+    assert await peer.ask(line) == b'{"success": true}\r\n'
+
+
 async def test_a_flood_of_negotiation_is_refused_as_text(peer: Peer) -> None:
     peer.send((IAC + WILL + b"\x01") * 100 * MAX_COMMANDS + b"\n")
     peer.writer.write_eof()
@@ -272,9 +301,9 @@ async def test_a_data_mark_sent_as_urgent_data_is_removed_at_its_place(peer: Pee
 
 async def test_the_echo_answers_negotiation_and_returns_everything_else() -> None:
     async with serving(session=lambda _: EchoSession()) as port, port.connect() as peer:
-        peer.send(PUTTY + b"a\xff\xffb" + IAC + AO + b"c\xff\n")
+        peer.send(PUTTY + b"a\xff\xffb" + IAC + AO + b"c\r\0d\xff\n")
         peer.writer.write_eof()
-        assert await peer.rest() == DECLINED + b"a\xff\xffbc\xff\n"
+        assert await peer.rest() == DECLINED + b"a\xff\xffbc\rd\xff\n"
 
 
 # The real client
