@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..errors import OptionInvalid
 from ..messages.message import ONE, Message, rfc3339
 from ..messages.position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from ..messages.topic import TopicFilter
@@ -36,6 +37,13 @@ class Page(msgspec.Struct, frozen=True):
     cursor: Cursor
     gap: Gap | None = None
     behind: bool = False
+
+
+def check_position(written: str, cursor: Cursor) -> None:
+    """`cursor`: where a position lies, `written` as the client wrote it. Raises OptionInvalid if that is not in this
+    log."""
+    if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
+        raise OptionInvalid(f"{written!r} is not a position in this log: it is of another epoch, or ahead of it")
 
 
 class Reading:

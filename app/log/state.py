@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from ..errors import OptionInvalid, PlainmqError, Refused
+from ..errors import PlainmqError, Refused
 from ..messages.message import Draft, Id, Message, Receipt, Scheduled, count_messages, join_drafts
-from ..messages.position import After, GapReason, Start
+from ..messages.position import After, Start
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from .changes import OnChange, Records, ignore_change
@@ -34,7 +34,7 @@ from .groups.seek import Seeking
 from .groups.troubles import NONE_SERVED
 from .idempotency import IdempotencyStore
 from .log import Log
-from .reading import Reading
+from .reading import Reading, check_position
 from .retries import Retries
 from .run import Run
 from .schedule import Schedule
@@ -357,10 +357,7 @@ class LogStateMachine:
         self.log.existing(topic)
         if before is not None:
             cursor = yield from self.reading.locate(TopicFilter([topic]), before[1], now)
-            if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
-                raise OptionInvalid(
-                    f"{before[0]!r} is not a position in this log: it is of another epoch, or ahead of it"
-                )
+            check_position(before[0], cursor)
             end = cursor.seq - isinstance(before[1], After)  # the message with this id stays
         while not over:
             part = self.trimmer.purge(self.log.existing(topic), end)

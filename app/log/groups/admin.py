@@ -8,11 +8,11 @@ from urllib.parse import quote
 import msgspec
 
 from ...errors import DeadLettersLeft, GroupLimit, NotFound, OptionInvalid
-from ...messages.position import EARLIEST, Cursor, Gap, GapReason, Start
+from ...messages.position import EARLIEST, Cursor, Gap, Start
 from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, ignore_change
 from ..log import Log
-from ..reading import Reading
+from ..reading import Reading, check_position
 from ..slices import SLICE, Slices
 from ..topic_log import TopicLog
 from ..trimmer import Trimmer
@@ -139,10 +139,7 @@ class GroupAdmin:
     def _make(
         self, topic: str, name: str, settings: GroupSettings, cursor: Cursor, counting: Counting, *, now: float
     ) -> None:
-        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
-            raise OptionInvalid(
-                f"{settings.start!r} is not a position in this log: it is of another epoch, or ahead of it"
-            )
+        check_position(settings.start, cursor)
         topic_log = self._log.make(topic, now)
         groups = self._groups.of(topic)
         if len(groups) >= self._max_groups:

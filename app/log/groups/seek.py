@@ -7,12 +7,11 @@ short is only unfinished.
 
 from itertools import islice, takewhile
 
-from ...errors import OptionInvalid
-from ...messages.position import EARLIEST, Cursor, GapReason, Start
+from ...messages.position import EARLIEST, Cursor, Start
 from ...messages.topic import TopicFilter
 from ..changes import OnChange, ignore_change
 from ..log import Log
-from ..reading import Reading
+from ..reading import Reading, check_position
 from ..slices import SLICE, Slices
 from ..topic_log import TopicLog
 from ..trimmer import Trimmer
@@ -38,8 +37,7 @@ class Seeking:
         word, start = to
         self._groups.existing(topic, name)
         cursor = yield from self._reading.locate(TopicFilter([topic]), start, now)
-        if cursor.reason in {GapReason.EPOCH, GapReason.AHEAD}:
-            raise OptionInvalid(f"{word!r} is not a position in this log: it is of another epoch, or ahead of it")
+        check_position(word, cursor)
         if start is EARLIEST:  # before the topic's first message ever, so that removed messages are a gap
             cursor = Cursor(0, 0, "earliest")
         if cursor.seq < self._groups.existing(topic, name).cursor:
