@@ -1,17 +1,19 @@
-"""The schedule: delayed publishes as clients see them."""
+"""The schedule: delayed publishes with the memory and the figures of their topics, and as clients see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ..errors import NotFound
-from ..messages.message import Draft, count_messages
+from ..messages.message import Draft, Scheduled, count_messages
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
+from .changes import Key
 from .delayed import Delayed, Postponed
 from .log import Log
 from .selection import Selection
 from .slices import Slices, sliced
+from .topic_log import weigh
 
 
 class ScheduledPublish(msgspec.Struct, frozen=True):
@@ -37,6 +39,31 @@ class Schedule:
     def __init__(self, log: Log, delayed: Delayed) -> None:
         self._log = log
         self._delayed = delayed
+
+    def restore(self, publishes: Mapping[Key, Postponed]) -> None:
+        """The log must have been restored before."""
+        self._delayed.restore(publishes)
+        self._log.scheduled = max(self._log.scheduled, self._delayed.last)  # a file of before does not know the number
+        self._log.find_delayed(self._delayed.drafts())
+        for topic, count in self._delayed.counters().items():
+            self._log.count_delayed(topic, count, 0.0)
+
+    def add(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
+        """`due`: by the log's clock. check_room() must have been called before. Raises LogFull."""
+        self._log.check_memory(weigh(drafts).memory)
+        self._log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
+        self._log.reserve(drafts)
+        self._log.scheduled += 1
+        number, epoch = self._log.scheduled, self._log.epochs.current
+        self._delayed.add(number, Postponed(list(drafts), due, epoch))
+        return Scheduled(count_messages(drafts), due + self._log.ahead, id=str(ScheduledId(epoch, number)))
+
+    def remove(self, number: int, now: float) -> None:
+        """Nothing, if it was removed before."""
+        if (publish := self._delayed.record(number)) is not None:
+            self._delayed.remove(number)
+            self._log.release(publish.drafts)
+            self._log.count_delayed(publish.topic, -count_messages(publish.drafts), now)
 
     def page(self, match: TopicFilter | None, after: str | None, limit: int) -> Slices[SchedulePage]:
         """Those of the topics that match (None: all). Raises OptionInvalid."""

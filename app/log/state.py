@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import copy
 from itertools import islice
 from math import inf
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,8 +18,9 @@ from ..messages.message import Draft, Id, Message, Receipt, Scheduled, count_mes
 from ..messages.position import After, Start
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
+from .accepted import Accepted, PartialResult
 from .changes import OnChange, Records, ignore_change
-from .delayed import Delayed, Postponed
+from .delayed import Delayed
 from .directory import Directory
 from .epochs import Epochs
 from .groups.admin import GroupAdmin
@@ -41,42 +42,12 @@ from .schedule import Schedule
 from .slices import Slices, sliced
 from .store import MessageStore
 from .topic_admin import TopicAdmin
-from .topic_log import Limits, TopicLog, weigh
+from .topic_log import Limits, TopicLog
 from .totals import OPERATIONS, Totals
 from .trimmer import TRIM_BATCH, Trimmer
 
 RETRY_INTERVAL: Final = 10.0  # seconds until a delayed or dead message that found no room is tried again
 DUE_BATCH: Final = 500  # due publishes that one call accepts: a few milliseconds, then other work gets its turn
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """A publish that is in the log."""
-
-    runs: list[Run]
-    key: str | None
-
-    def receipt(self, subscribers: Mapping[int, int]) -> Receipt:
-        """`subscribers`: to how many each message was delivered, by seq."""
-        run, last = self.runs[0], self.runs[-1].seq
-        first = run.first
-        most = max([subscribers.get(seq, 0) for seq in range(first, last + 1)]) if subscribers else 0
-        id = f"{run.epoch}-{first}"
-        last_id = id if first == last else f"{run.epoch}-{last}"
-        return Receipt(id, run.envelope.topic, run.index - (run.seq - first), most, last_id, last - first + 1)
-
-
-class PartialResult(msgspec.Struct, frozen=True):
-    """The result of each draft, when drafts that were published together have been refused together."""
-
-    outcomes: list[Accepted | Refused]
-    key: ClassVar[None] = None
-
-    def receipt(self, subscribers: Mapping[int, int]) -> list[Receipt | Refused]:
-        """One result for each draft."""
-        return [one.receipt(subscribers) if isinstance(one, Accepted) else one for one in self.outcomes]
-
-
-DEFERRED: Final = (Accepted, PartialResult)  # their receipts are complete when the messages have been delivered
 
 
 class Outbox(msgspec.Struct, frozen=True):
@@ -133,11 +104,7 @@ class LogStateMachine:
         self.groups.restore(records)
         self.log.schedule_checks()
         self.idempotency.restore(records["key"])
-        self.delayed.restore(records["delayed"])
-        self.log.scheduled = max(self.log.scheduled, self.delayed.last)  # a file of before does not know the number
-        self.log.find_delayed(self.delayed.drafts())
-        for topic, count in self.delayed.counters().items():
-            self.log.count_delayed(topic, count, 0.0)
+        self.schedule.restore(records["delayed"])
 
     @property
     def pending(self) -> Pending:
@@ -234,13 +201,7 @@ class LogStateMachine:
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.trimmer.sweep(now)
         self.log.check_room(drafts)
-        self.log.check_memory(weigh(drafts).memory)
-        self.log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
-        self.log.reserve(drafts)
-        self.log.scheduled += 1
-        number, epoch = self.log.scheduled, self.log.epochs.current
-        self.delayed.add(number, Postponed(list(drafts), due, epoch))
-        return Scheduled(count_messages(drafts), due + self.log.ahead, id=str(ScheduledId(epoch, number)))
+        return self.schedule.add(drafts, due, now)
 
     def _due_time(self, draft: Draft, now: float) -> float | None:
         """When the draft is due, by the log's clock; None: at once, without a delay."""
@@ -258,7 +219,7 @@ class LogStateMachine:
     def cancel_scheduled(self, id: ScheduledId, now: float) -> None:
         """Raises NotFound."""
         publish = self.schedule.existing(id)
-        self._forget_delayed(id.number, publish, now)
+        self.schedule.remove(id.number, now)
         self.groups.settled.cancelled += count_messages(publish.drafts)
         if (key := publish.drafts[0].key) is not None:
             self.idempotency.cancel(publish.topic, key, str(id))
@@ -271,13 +232,8 @@ class LogStateMachine:
             accepted = self._store(publish.drafts, now)
         finally:
             self.log.reserve(publish.drafts)
-        self._forget_delayed(number, publish, now)
+        self.schedule.remove(number, now)
         return accepted
-
-    def _forget_delayed(self, number: int, publish: Postponed, now: float) -> None:
-        self.delayed.remove(number)
-        self.log.release(publish.drafts)
-        self.log.count_delayed(publish.topic, -count_messages(publish.drafts), now)
 
     # Time
 
@@ -342,8 +298,7 @@ class LogStateMachine:
         self.idempotency.drop(topic)
         for numbers in sliced(self.delayed.of_topic(topic)):
             for number in numbers:
-                if (publish := self.delayed.record(number)) is not None:
-                    self._forget_delayed(number, publish, now)
+                self.schedule.remove(number, now)
             yield
         yield from self.group_admin.drop_all(topic)
         while not self.trimmer.remove_up_to(known, end):

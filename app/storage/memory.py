@@ -7,11 +7,12 @@ from math import inf
 from typing import Any, Final, Self
 
 from ..errors import Draining
+from ..log.accepted import DEFERRED, Accepted, PartialResult
 from ..log.epochs import Epochs, new_epoch
 from ..log.groups.events import GroupObserver
 from ..log.run import Run
 from ..log.slices import Slices
-from ..log.state import DEFERRED, Accepted, LogStateMachine, PartialResult
+from ..log.state import LogStateMachine
 from ..log.store import MemoryMessageStore
 from ..log.topic_log import Limits
 from ..messages.message import PublishResult, Receipt

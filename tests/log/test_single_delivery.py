@@ -1,7 +1,8 @@
 """What is decided together, where an engine learns later what became of it."""
 
+from app.log.accepted import Accepted
 from app.log.epochs import Epochs
-from app.log.state import Accepted, LogStateMachine
+from app.log.state import LogStateMachine
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import Limits, Retention
 from app.messages.message import Delivery

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from ...errors import OutcomeUnknown, PlainmqError
+from ...log.accepted import DEFERRED, Accepted, PartialResult
 from ...log.slices import Slices
-from ...log.state import DEFERRED, Accepted, LogStateMachine, PartialResult
+from ...log.state import LogStateMachine
 from ..local import Operation, SlicedOperation
 
 Kind = Literal["append", "read", "effect", "other"]
