@@ -6,6 +6,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from ..messages.topic import TopicFilter
+from .groups.figures import GroupFigures
 from .groups.group import Group
 from .groups.groups import Groups
 from .groups.state import GroupState
@@ -90,10 +91,11 @@ GROUP_SORTS: Final[Mapping[str, Callable[[Groups, ListedGroup, float], float]]] 
 
 
 class Directory:
-    def __init__(self, log: Log, trimmer: Trimmer, groups: Groups) -> None:
+    def __init__(self, log: Log, trimmer: Trimmer, groups: Groups, figures: GroupFigures) -> None:
         self._log = log
         self._trimmer = trimmer
         self._groups = groups
+        self._figures = figures
 
     def topics(self, query: ListQuery, now: float) -> Slices[ListPage[TopicState]]:
         """Raises OptionInvalid."""
@@ -128,7 +130,7 @@ class Directory:
         for chosen in sliced(names, STATE_EFFORT):
             for topic, _, name in (each.rpartition("/") for each in chosen):
                 if self._groups.exists(topic, name):
-                    found.append(self._groups.state(topic, name, now))
+                    found.append(self._figures.state(topic, name, now))
             yield
         return ListPage(found, following, selection.total)
 

@@ -27,6 +27,7 @@ from .groups.admin import GroupAdmin
 from .groups.dead_index import Origin
 from .groups.dead_letters import DeadLetters
 from .groups.events import GroupEvents
+from .groups.figures import GroupFigures
 from .groups.groups import Groups, Settled
 from .groups.listing import JobListing
 from .groups.operating import Operating
@@ -79,6 +80,7 @@ class LogStateMachine:
         self.topics = TopicAdmin(self.log, self.trimmer, on_change)
         self.reading = Reading(self.log, self.trimmer)
         self.groups = Groups(self.log, self.trimmer, on_change, server_run)
+        self.figures = GroupFigures(self.log, self.groups)
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
         )
@@ -86,7 +88,7 @@ class LogStateMachine:
         self.redriving = Redriving(self.log, self.trimmer, self.groups)
         self.seeking = Seeking(self.log, self.trimmer, self.reading, self.groups, self.group_admin, on_change=on_change)
         self.jobs = JobListing(self.log, self.groups)
-        self.directory = Directory(self.log, self.trimmer, self.groups)
+        self.directory = Directory(self.log, self.trimmer, self.groups, self.figures)
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
@@ -338,7 +340,7 @@ class LogStateMachine:
                 totals.bytes += topic.bytes
                 totals.paused_topics += topic.paused
                 if topic.unacked is not None:
-                    self.groups.count(topic, totals, served)
+                    self.figures.count(topic, totals, served)
             yield
         return totals
 

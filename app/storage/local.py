@@ -203,7 +203,7 @@ class LocalEngine(Engine):
         return self._ask_in_slices(lambda core, now: core.jobs.page(query, now), reads=True)
 
     def group(self, topic: str, group: str) -> Future[GroupState]:
-        return self._work(lambda core, now: core.groups.state(topic, group, now))
+        return self._work(lambda core, now: core.figures.state(topic, group, now))
 
     def configure_group(
         self, topic: str, group: str, changes: Mapping[str, Any], start: tuple[str, Start] | None = None,

@@ -39,7 +39,7 @@ def buried() -> LogStateMachine:
 
 def counts(core: LogStateMachine) -> tuple[int, int]:
     """Ready and dead."""
-    state = core.groups.state("jobs", "g", NOW)
+    state = core.figures.state("jobs", "g", NOW)
     return state.ready, state.dead
 
 

@@ -280,7 +280,7 @@ def made(filled: Filled, name: str, start: Start = EARLIEST) -> None:
 
 
 def lag(filled: Filled, name: str) -> int:
-    state = filled.core.groups.state("big", name, NOW + BIG)
+    state = filled.core.figures.state("big", name, NOW + BIG)
     assert filled.looked.things() <= SLICE
     return state.lag
 
@@ -345,7 +345,7 @@ def test_what_happens_while_a_group_is_being_made_or_dropped_is_counted_too() ->
         settle(filled, "new", 200)
         filled.append("big", BIG)
         with pytest.raises(NotFound):
-            filled.core.groups.state("big", "there", NOW + BIG)
+            filled.core.figures.state("big", "there", NOW + BIG)
     filled.bounded(dropping)
     assert held(filled) == looked_for(filled)
 

@@ -3,10 +3,9 @@
 Like the log, plain data and pure functions of the time they are given.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
-from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -19,7 +18,6 @@ from ..deadlines import Deadlines
 from ..log import Log
 from ..run import Run
 from ..topic_log import TopicLog, TopicRecord
-from ..totals import Totals
 from ..trimmer import Trimmer
 from .choice import Choice, key_of
 from .dead_index import DeadIndex, Origin
@@ -27,14 +25,13 @@ from .events import NO_EVENTS, GroupEvents
 from .group import Group
 from .job import JOB_COST, SETTLED, InFlight
 from .records import GroupRecord
-from .state import DeadLetterTopic, GroupState
+from .stored import stored_groups
 from .unacked import UnackedIndex
 
 PASS_BATCH: Final = 2_000  # messages that one call moves a cursor past, or skips: a few milliseconds
 GROUP_BATCH: Final = 10  # groups whose deadlines one call handles: a few milliseconds, then other work gets its turn
 
 _FINAL: Final = frozenset({Action.ACK, Action.SKIP})
-_seq = attrgetter("seq")
 
 
 class Settled(msgspec.Struct):
@@ -88,21 +85,7 @@ class Groups:
 
     def restore(self, records: Records) -> None:
         """Restore stored groups. The log must have been restored before."""
-        jobs: dict[tuple[str, str], dict[int, InFlight]] = {}
-        for (topic, name, seq), job in records["job"].items():
-            jobs.setdefault((str(topic), str(name)), {})[int(seq)] = job
-        recent_dead: dict[tuple[str, str], list[int]] = {}
-        for topic, name, seq in sorted(records["buried"]):
-            recent_dead.setdefault((str(topic), str(name)), []).append(int(seq))
-        groups: dict[str, dict[str, Group]] = {}
-        for (topic, name), record in records["group"].items():
-            key = str(topic), str(name)
-            known = jobs.get(key, {})
-            oldest_first = {seq: known[seq] for seq in sorted(known)}
-            groups.setdefault(key[0], {})[key[1]] = Group.restore(
-                record, oldest_first, recent_dead.get(key, ()), self._server_run
-            )
-        for topic, names in groups.items():
+        for topic, names in stored_groups(records, self._server_run).items():
             held: TopicRecord = records["topic"][topic,]
             topic_log = self._log.existing(topic)
             dead = topic_log.unacked.dead if topic_log.unacked else DeadIndex()
@@ -151,68 +134,10 @@ class Groups:
         self._on_change("group", (topic, name))
         self._events.ready[topic, name] = None  # consumers that wait for it must learn that it is gone
 
-    # State for clients
-
-    def state(self, topic: str, name: str, now: float) -> GroupState:
-        """Raises NotFound."""
-        group = self.existing(topic, name)
-        oldest = self._oldest(topic, group, now)
-        return GroupState(
-            topic, name,
-            ready=self.ready_in(self._log.existing(topic), group),
-            leased=group.jobs.leased,
-            delayed=group.jobs.delayed,
-            acked=group.acked,
-            dead=self.dead_in((topic, name), group.settings.dead_letter),
-            dead_total=group.dead_total,
-            skipped=group.skipped,
-            position=f"{self._log.epochs.of(group.cursor)}-{group.cursor}",
-            paused=group.paused,
-            oldest=oldest.id if oldest else None,
-            oldest_time=oldest.time if oldest else None,
-            gap=group.gap,
-            dead_letters=self._dead_letters(group),
-            settings=group.settings,
-            rate=group.acks.rate(now, group.acked),
-        )  # fmt: skip
-
-    def _oldest(self, topic: str, group: Group, now: float) -> Message | None:
-        """The oldest message that is not acked."""
-        seq = group.jobs.oldest
-        job = None if seq is None else self._log.existing(topic).messages.get(seq)
-        if seq is not None and seq <= group.cursor:
-            return job
-        first = next(self.fresh(topic, group, now), None)
-        return min((message for message in (job, first) if message is not None), key=_seq, default=None)
-
     def dead_in(self, origin: Origin, dead_letter: str) -> int:
         """The number of the group's dead messages in this dead-letter topic."""
         topic = self._log.topics.get(dead_letter)
         return topic.unacked.dead.count(origin) if topic is not None and topic.unacked is not None else 0
-
-    def _dead_letters(self, group: Group) -> DeadLetterTopic:
-        topic = self._log.topics.get(group.settings.dead_letter)
-        retention = topic.retention if topic else self._log.limits.retention
-        unacked = topic.unacked if topic else None
-        kept, nbytes = (unacked.count, unacked.bytes) if unacked else (0, 0)
-        return DeadLetterTopic(kept, nbytes, retention.max_messages, retention.max_bytes, len(group.jobs.postponed))
-
-    def count(self, topic: TopicLog, totals: Totals, served: Set[tuple[str, str]]) -> None:
-        """Add the topic's groups and its dead messages to the totals. `served`: groups that have consumers."""
-        totals.dead += len(topic.unacked.dead) if topic.unacked else 0
-        for name, group in topic.unacked.groups.items() if topic.unacked else ():
-            if group.closing:
-                continue
-            ready = self.ready_in(topic, group)
-            totals.groups += 1
-            totals.paused_groups += group.paused
-            totals.ready += ready
-            totals.leased += group.jobs.leased
-            totals.delayed += group.jobs.delayed
-            totals.postponed += len(group.jobs.postponed)
-            origin = topic.name, name
-            dead = self.dead_in(origin, group.settings.dead_letter)
-            totals.troubles.add_group(*origin, group, ready=ready, dead=dead, served=origin in served)
 
     @staticmethod
     def ready_in(topic: TopicLog, group: Group) -> int:
