@@ -626,6 +626,8 @@ async def test_a_full_topic_refuses_rather_than_give_up_what_is_not_acked(opened
             await append(node, "a", "4")
         with pytest.raises(LogFull):
             await append(node, "a", "for one", delivery=Delivery.ONE)
+        with pytest.raises(LogFull):
+            await append(node, "a", "for later", delay=60.0)
         await append(node, "a", "passing", retain=False)
         one, _, three = await claim(node)
         await ack(node, three)
