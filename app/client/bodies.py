@@ -8,17 +8,18 @@ import httpx
 from .errors import not_plainmq
 
 MAX_BODY: Final = 128 << 20  # bytes: a page with the longest message, each of whose bytes is escaped in JSON
+MAX_REFUSAL: Final = 1 << 20  # bytes: a sentence, or what became of the 1,000 leases of one request
 PLAIN: Final = "identity"  # the requested coding: compressed answers could be broken, or expand without limit
 
 
-async def body_of(answer: httpx.Response, longest: int = MAX_BODY) -> bytes:
+async def body_of(answer: httpx.Response, longest: int = MAX_BODY) -> bytearray:
     """The whole body. Raises RequestRefused if it is too long."""
     body = bytearray()  # a list of parts may take many times their length: a part may have one byte
     async for part in plain(answer):
         body += part
         if len(body) > longest:
             raise not_plainmq(f"{_origin(answer)} answers with more than {longest} bytes", answer.status_code)
-    return bytes(body)
+    return body
 
 
 def plain(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -23,7 +23,7 @@ from .address import (
     server_url,
     trusted,
 )
-from .bodies import PLAIN, body_of
+from .bodies import MAX_BODY, MAX_REFUSAL, PLAIN, body_of
 from .errors import (
     UNREADABLE,
     ClientError,
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 class Answer(NamedTuple):
     head: httpx.Response
-    body: bytes
+    body: bytearray
 
 
 class Closable(Protocol):
@@ -129,7 +129,7 @@ class Connection:
         async with self._within(seconds), self._sent(method, path, seconds, request) as answer:
             if answer.headers.get("content-type", "").startswith(EVENT_STREAM):
                 raise not_plainmq(f"{answer.request.url} answers with an event stream", answer.status_code)
-            body = await body_of(answer)
+            body = await body_of(answer, MAX_BODY if answer.is_success else MAX_REFUSAL)
         if not answer.is_success:
             raise refusal(answer, body)
         return Answer(answer, body)
@@ -142,7 +142,7 @@ class Connection:
             async with self._within(self._timeout):
                 answer = await stack.enter_async_context(self._sent("GET", path, self._timeout, request))
                 if answer.status_code != 200:
-                    raise refusal(answer, await body_of(answer))
+                    raise refusal(answer, await body_of(answer, MAX_REFUSAL))
             if not answer.headers.get("content-type", "").lower().startswith(EVENT_STREAM):
                 raise not_plainmq(f"{self.url} does not answer with an event stream")
             yield answer
@@ -212,7 +212,7 @@ def _temporary(error: ClientError) -> bool:
     return isinstance(error, Unreachable)
 
 
-def decoded(body: bytes, kind: type[T]) -> T:
+def decoded(body: bytes | bytearray, kind: type[T]) -> T:
     """Raises RequestRefused."""
     try:
         return msgspec.json.decode(body, type=kind)

@@ -153,7 +153,7 @@ class _Problem(msgspec.Struct):
     results: dict[str, Result] = {}
 
 
-def refusal(answer: httpx.Response, body: bytes) -> RequestRefused:
+def refusal(answer: httpx.Response, body: bytearray) -> RequestRefused:
     """The exception for an answer. An answer that is not a problem document of plainmq gets the base class: a 404 of a
     proxy does not mean that there is no such topic."""
     status, after = answer.status_code, _retry_after(answer)

@@ -1,6 +1,7 @@
 """Reading retained messages, a page at a time."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from itertools import islice
 from typing import Final
 
 import httpx
@@ -13,6 +14,7 @@ from .publishing import BATCH
 from .wire import Duration, Since, durations, position, topic_path
 
 MAX_PAGE: Final = 1_000  # messages, from the server
+MAX_ITEMS: Final = MAX_PAGE + 1  # of a page: messages and a gap
 
 
 async def page(connection: Connection, topic: str, since: Since, limit: int, wait: Duration | None) -> Page:
@@ -22,7 +24,7 @@ async def page(connection: Connection, topic: str, since: Since, limit: int, wai
 
 
 async def body(connection: Connection, topic: str, id: str) -> bytes:
-    return (await connection.insist("GET", topic_path(topic, "messages", id))).body
+    return bytes((await connection.insist("GET", topic_path(topic, "messages", id))).body)
 
 
 async def export(connection: Connection, topic: str, since: str) -> AsyncGenerator[list[Line | Gap], None]:
@@ -46,7 +48,20 @@ async def _lines(connection: Connection, topic: str, since: str) -> tuple[list[L
         next_ = httpx.URL(answer.head.links["next"]["url"]).params["since"]
     except (KeyError, httpx.InvalidURL):
         raise not_plainmq(f"{connection.url} does not answer with a page of messages") from None
-    return [_item(line) for line in answer.body.splitlines()], next_
+    items = [_item(line) for line in islice(_split(answer.body), MAX_ITEMS + 1)]
+    if len(items) > MAX_ITEMS:
+        raise not_plainmq(f"{connection.url} answers with more messages than were asked for")
+    return items, next_
+
+
+def _split(body: bytearray) -> Iterator[bytes]:
+    """The lines, one at a time: a list of all could take many times the memory of the body."""
+    begin = 0
+    while begin < len(body):
+        end = body.find(b"\n", begin)
+        end = len(body) if end < 0 else end
+        yield bytes(memoryview(body)[begin:end])
+        begin = end + 1
 
 
 class _Item(msgspec.Struct):

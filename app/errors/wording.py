@@ -39,6 +39,7 @@ _OTHER_TYPE: Final = re.compile(r", got `\w+`")
 _BOUND: Final = re.compile(r"(?<= )(>=|<=|>|<)(?= )")
 _POINT_ZERO: Final = re.compile(r"(?<= )(\d+)\.0\Z")
 _NOISE: Final = re.compile(r"\A\[[^\]]*\] | \(_ssl\.c:\d+\)|\.\Z")
+_CHARACTER: Final = 4  # bytes at most, in UTF-8
 _PATH: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`\Z")
 
 
@@ -66,10 +67,11 @@ def json_in_words(error: Exception, json: bytes) -> str:
     return HALF_PAIR if is_half else in_words(error)
 
 
-def quoted(received: str | bytes, longest: int = 60) -> str:
+def quoted(received: str | bytes | bytearray, longest: int = 60) -> str:
     """The beginning of a text that a client has sent, in quotes, with unprintable characters escaped."""
-    text = (received.decode(errors="backslashreplace") if isinstance(received, bytes) else received)[:longest]
-    return "'" + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text) + "'"
+    begin = received[: longest * _CHARACTER]  # the whole may have 100 MB
+    text = begin if isinstance(begin, str) else begin.decode(errors="backslashreplace")
+    return "'" + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[:longest]) + "'"
 
 
 def cause(error: Exception) -> str:

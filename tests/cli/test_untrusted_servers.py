@@ -8,7 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app.client.address import is_loopback
-from app.client.events import Event, EventReader, TooLong
+from app.client.events import BOM, MAX_LINE, Event, EventReader, TooLong
 from app.messages.control_characters import CODES, escape, has_control_characters
 from tests.cli.commands import PROGRAM, environment, run, seen_on_a_terminal
 from tests.cli.fake_servers import HEAD, answer, answering, endless
@@ -161,19 +161,79 @@ ENDLESS = {
 MAX_RESIDENT: Final = 256 << 10  # KiB: the program has 50 MiB, and what is read at most 128 MiB and room to grow
 
 
+def peak_of(program: list[str], url: str) -> tuple[int, str, int]:
+    """The status of a program, what it said, and its largest resident memory in KiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *program], capture_output=True, timeout=2 * DEADLINE, cwd=ROOT,
+        env=environment(url), check=False,
+    )  # fmt: skip
+    status, peak = map(int, done.stdout.split())
+    return status, done.stderr.decode(), peak
+
+
 @pytest.mark.parametrize("what", ENDLESS)
 def test_an_answer_without_an_end_is_bounded(what: str) -> None:
     command, start, unit = ENDLESS[what]
     with answering(endless(start, unit)) as url:
-        program = [*PROGRAM, *ASKING[command]]
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURED, *program], capture_output=True, timeout=2 * DEADLINE, cwd=ROOT,
-            env=environment(url), check=False,
-        )  # fmt: skip
-    status, peak = map(int, done.stdout.split())
+        status, said, peak = peak_of([*PROGRAM, *ASKING[command]], url)
     assert status == 1
-    assert done.stderr.startswith(b"Error: ")
+    assert said.startswith("Error: ")
     assert peak < MAX_RESIDENT
+
+
+LARGE: Final = 100 << 20  # bytes: less than an answer may have, so it is read as a whole
+ONCE: Final = 160 << 10  # KiB: the program, and such an answer in memory once, with room to grow
+PAGE_HEAD: Final = b'HTTP/1.1 200 OK\r\nLink: </?since=a-9>; rel="next"\r\n\r\n'
+REFUSED: Final = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+WHOLE = {
+    "a line of a stream": ("subscribe", STREAM_HEAD + b"data: ", b"x", b"\n\n"),
+    "lines of an event": ("subscribe", STREAM_HEAD, b"data: " + b"x" * 20 + b"\n", b"\n"),
+    "a text in a stream": ("subscribe", STREAM_HEAD + b'data: "', b"x", b'"\n\n'),
+    "a list": ("topics", HEAD % b"application/json", b"x", b""),
+    "a deep list": ("topics", HEAD % b"application/json" + b'{"topics":[', b"{},", b""),
+    "many lines of a page": ("export", PAGE_HEAD, b"{}\n", b""),
+    "a refusal": ("publish", REFUSED, b"x", b""),
+    "a sentence of a refusal": ("publish", REFUSED + b'{"code":"x","detail":"\xf0\x9f\x98\x80', b"x", b'"}'),
+}
+
+
+def sending(start: bytes, unit: bytes, end: bytes) -> Callable[[socket.socket], None]:
+    """`start`, LARGE bytes of the unit, `end`."""
+    return lambda connection: connection.sendall(start + unit * (LARGE // len(unit)) + end)
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_a_large_answer_is_in_memory_once(what: str) -> None:
+    command, start, unit, end = WHOLE[what]
+    with answering(sending(start, unit, end)) as url:
+        status, said, peak = peak_of([*PROGRAM, *ASKING[command]], url)
+    assert status == 1
+    assert said.startswith("Error: ")
+    assert len(said) < 1_000
+    assert peak < ONCE
+
+
+CLIENTS = {
+    "Client": """
+with app.Client(sys.argv[1]) as client:
+    next(iter(client.subscribe("a", retry_for=0)))
+""",
+    "AsyncClient": """
+async def main():
+    async with app.AsyncClient(sys.argv[1]) as client:
+        await anext(aiter(client.subscribe("a", retry_for=0)))
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_large_event_is_in_the_memory_of_a_client_once(client: str) -> None:
+    with answering(sending(STREAM_HEAD + b"data: ", b"x", b"\n\n")) as url:
+        status, said, peak = peak_of([sys.executable, "-c", f"import app, asyncio, sys\n{CLIENTS[client]}", url], url)
+    assert status == 1
+    assert "RequestRefused: this is not an answer of plainmq" in said
+    assert peak < ONCE
 
 
 MEASURED = """
@@ -250,6 +310,26 @@ def test_an_event_has_a_bound_and_so_has_a_line(unit: bytes) -> None:
     with pytest.raises(TooLong):
         read(*[unit] * 2_000)
     assert len(read(*[unit * 2 + b"\n\n"] * 100)) in (100, 0)
+
+
+def test_a_long_line_of_data_is_the_same_however_it_is_cut() -> None:
+    for begin in (b"data:", b"data: ", b"\xef\xbb\xbfdata: "):
+        for length in (*range(MAX_LINE - 7, MAX_LINE + 1), 3 * MAX_LINE):
+            stream = begin + b"x" * length + b"\r\ndata: y\r\n\r\ndata: z\r\n\r\n"
+            expected = [Event("", b"x" * length + b"\ny"), Event("", b"z")]
+            for size in (1, 1_000, MAX_LINE, MAX_LINE + 1, length + len(begin), length + len(begin) + 1, len(stream)):
+                chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
+                assert read(*chunks, longest=10 * MAX_LINE) == expected, (begin, length, size)
+
+
+@pytest.mark.parametrize("bom", [b"", BOM])
+@pytest.mark.parametrize("begin", [b": ", b"x: ", b"x", b"data"])
+def test_a_line_without_data_has_a_smaller_bound(bom: bytes, begin: bytes) -> None:
+    padding = bom + begin + b"x" * (MAX_LINE - len(begin))
+    assert read(padding, b"\ndata: y\n\n", longest=10 * MAX_LINE) == [Event("", b"y")]
+    for longer in ([padding + b"x\n"], [padding, b"x", b"x\n"], [padding, b"xxxx"]):
+        with pytest.raises(TooLong):
+            read(*longer, b"x", b"x\n\n", longest=10 * MAX_LINE)
 
 
 # Proxies
