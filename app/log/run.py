@@ -217,7 +217,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, eq=False):
 def make_runs(draft: Draft, epoch: str, seq: int, index: int, now: float, *, time: float | None = None) -> list[Run]:
     """The draft's messages, accepted at `now`, with positions from `seq` and `index` on. `time`: the wall clock's time,
     if it differs from `now`."""
-    envelope, made = draft.envelope, list[Run]()
+    made: list[Run] = []
+    envelope = draft.envelope
     expires = None if envelope.ttl is None else now + envelope.ttl
     each = memory_cost(envelope)
     time = now if time is None else time

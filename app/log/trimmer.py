@@ -157,7 +157,8 @@ class Trimmer:
         """Remove at most TRIM_BATCH of the topic's messages up to the seq `end`, also those that groups hold. Returns
         their number. Subscribers that resume there get a gap."""
         log = self._log
-        messages, removed, left = topic.messages, list[Run](), TRIM_BATCH
+        removed: list[Run] = []
+        messages, left = topic.messages, TRIM_BATCH
         while left and messages.live and (first := messages.first).first <= end:
             before = messages.live
             removed += messages.shift(min(first.live - first.count_after(end), left))

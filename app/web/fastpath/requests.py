@@ -139,7 +139,8 @@ class FastPath:
             self._authenticator.refuses_forwarded and SIGNS & by_name.keys()
         ):
             return None
-        known, others = _HEADERS_OF[method], frozenset[bytes]()
+        known = _HEADERS_OF[method]
+        others: frozenset[bytes] = frozenset()
         if not by_name.keys() <= known:  # rare; and a difference would look at each header that is known
             others = frozenset(by_name.keys() - known)
             if method != b"POST" or not all(map(is_message_header, others)):
