@@ -43,6 +43,9 @@ class AnonymousAccess(Enum):
     ANONYMOUS = auto()
 
 
+_LOOPBACK: Final = AnonymousAccess.LOOPBACK  # looking up an enum's member is slow
+
+
 class LoginThrottle(Protocol):
     """Counts failed log-ins by the address they come from."""
 
@@ -171,9 +174,9 @@ class Authenticator:
 
     def is_anonymous_allowed(self, host: str | None) -> bool:
         """True if clients that connect to this address of the server (None: unknown) need no token."""
-        if self._anonymous_access is AnonymousAccess.LOOPBACK:
+        if self._anonymous_access is _LOOPBACK:
             self._watch.check(self.clock())
-        if self._anonymous_access is AnonymousAccess.LOOPBACK:
+        if self._anonymous_access is _LOOPBACK:
             return host is not None and is_loopback(host)
         return self.open
 

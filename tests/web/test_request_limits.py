@@ -278,28 +278,28 @@ def looks(*seen: tuple[Stage | None, int, int, float]) -> list[bool]:
     return [watch.is_slow(*look, INTAKE) for look in seen]
 
 
-@pytest.mark.parametrize("stage", [Stage.REQUEST, Stage.HEAD])
+@pytest.mark.parametrize("stage", ["request", "head"])
 def test_a_head_may_take_ten_seconds(stage: Stage) -> None:
     assert looks((stage, 1, 0, 100), (stage, 1, 0, 109.9), (stage, 1, 0, 110)) == [False, False, True]
 
 
 def test_every_request_has_a_time_of_its_own() -> None:
-    assert not any(looks(*((Stage.HEAD, n, 0, 100 + 9.0 * n) for n in range(10))))
+    assert not any(looks(*(("head", n, 0, 100 + 9.0 * n) for n in range(10))))
 
 
 def test_a_body_of_a_kibibyte_a_second_may_take_for_ever() -> None:
-    assert not any(looks(*((Stage.BODY, 1, 1_024 * n, float(n)) for n in range(1_000))))
+    assert not any(looks(*(("body", 1, 1_024 * n, float(n)) for n in range(1_000))))
 
 
 def test_a_body_that_is_slower_may_take_thirty_seconds() -> None:
-    late = looks(*((Stage.BODY, 1, 1_023 * n, float(n)) for n in range(31)))
+    late = looks(*(("body", 1, 1_023 * n, float(n)) for n in range(31)))
     assert late == [False] * 30 + [True]
 
 
 def test_bytes_that_came_fast_do_not_excuse_a_body_that_stalls() -> None:
-    late = looks(*((Stage.BODY, 1, 1 << 20 if n else 0, float(n)) for n in range(61)))
+    late = looks(*(("body", 1, 1 << 20 if n else 0, float(n)) for n in range(61)))
     assert late == [False] * 60 + [True]
 
 
 def test_a_client_that_waits_for_us_has_all_the_time() -> None:
-    assert not any(looks((Stage.BODY, 1, 0, 0), (None, 1, 0, 29), (None, 1, 0, 500), (Stage.BODY, 1, 0, 900)))
+    assert not any(looks(("body", 1, 0, 0), (None, 1, 0, 29), (None, 1, 0, 500), ("body", 1, 0, 900)))

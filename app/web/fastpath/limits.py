@@ -5,8 +5,7 @@ memory, because the parser buffers it. Both are found here. Nothing in this file
 """
 
 from collections.abc import Sequence
-from enum import Enum, auto
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -49,12 +48,9 @@ def head_size(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes
     return len(method) + len(target) + _REQUEST_LINE + fields + len("\r\n")
 
 
-class Stage(Enum):
-    """What a connection waits for from its client."""
-
-    REQUEST = auto()  # the first byte of a request
-    HEAD = auto()  # the rest of its head
-    BODY = auto()
+Stage = Literal["request", "head", "body"]
+"""What a connection waits for from its client: the first byte of a request, the rest of its head, or of its body. Not
+an enum: its members are slow to look up."""
 
 
 class SlowRequestDetector:
@@ -74,11 +70,11 @@ class SlowRequestDetector:
         waited = now - self._since
         if (stage, request) != self._awaited:
             self._begin(stage, request, nbytes, now)
-        elif stage is Stage.BODY and waited >= limits.body_timeout:
+        elif stage == "body" and waited >= limits.body_timeout:
             if nbytes - self._nbytes < MIN_BODY_RATE * waited:
                 return True
             self._begin(stage, request, nbytes, now)
-        return stage in {Stage.REQUEST, Stage.HEAD} and now - self._since >= limits.head_timeout
+        return stage in {"request", "head"} and now - self._since >= limits.head_timeout
 
     def _begin(self, stage: Stage | None, request: int, nbytes: int, now: float) -> None:
         self._awaited, self._since, self._nbytes = (stage, request), now, nbytes

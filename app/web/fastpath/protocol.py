@@ -40,7 +40,6 @@ from .replies import PublishReply, Refusal
 from .stream_sink import StreamSink
 from .target import origin_form
 
-_REQUEST: Final = Stage.REQUEST  # members of an enum are slow to look up
 HIGH_WATER: Final = 64 << 10  # bytes that a TLS transport may buffer in each direction, as a plain one does
 
 
@@ -69,7 +68,7 @@ class Connection(HttpToolsProtocol):
     _running_cycle: RequestResponseCycle | None = None  # the request that is worked on; self.cycle is the latest
 
     _reading_stopped = False  # received data is ignored
-    _stage = Stage.REQUEST
+    _stage: Stage = "request"
     url = b""
     _requests = 0
     _body_bytes = 0  # received so far
@@ -131,7 +130,7 @@ class Connection(HttpToolsProtocol):
             raise PipelineFull
         self._unset_keepalive_if_required()
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._stage, self._head_bytes = Stage.HEAD, 0
+        self._stage, self._head_bytes = "head", 0
         self._requests += 1
 
     def on_headers_complete(self) -> None:
@@ -142,7 +141,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         if not parser.should_upgrade():  # else the parser stops here, and the head is parsed again
             self._start_request()
-            self._stage = Stage.BODY  # now: an error in the target counts as one of the head
+            self._stage = "body"  # now: an error in the target counts as one of the head
 
     def _start_request(self) -> None:
         parser = self.parser
@@ -186,7 +185,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        self._stage = Stage.REQUEST
+        self._stage = "request"
         if (match := self._match) is not None:
             self._match = None
             if self._last_piece:
@@ -249,11 +248,11 @@ class Connection(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self._stage is _REQUEST and self._is_idle() and (known := self.context.fast_path.lookup(data)):
+        if self._stage == "request" and self._is_idle() and (known := self.context.fast_path.lookup(data)):
             self._requests += 1
             self._serve(*known)
             return
-        self._last_piece = data if self._stage is Stage.REQUEST else b""
+        self._last_piece = data if self._stage == "request" else b""
         most = self.context.request_limits.max_head
         try:
             for start in range(0, len(data), most):
@@ -281,11 +280,11 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as offer:
             self._parse_without_upgrade(piece, offer)
-        if self._stage is Stage.HEAD:
-            whole = self._requests - requests == (stage is Stage.REQUEST)  # the piece holds nothing else
+        if self._stage == "head":
+            whole = self._requests - requests == (stage == "request")  # the piece holds nothing else
             self._head_bytes += len(piece) if whole else 1
             check_parts(self.url, self.headers)
-        elif self._stage is stage is Stage.BODY and (requests, nbytes) == (self._requests, self._body_bytes):
+        elif self._stage == stage == "body" and (requests, nbytes) == (self._requests, self._body_bytes):
             self._head_bytes += len(piece)
         else:
             return
@@ -314,10 +313,10 @@ class Connection(HttpToolsProtocol):
         if self._slow_request is None:
             self._slow_request = SlowRequestDetector()
         if self._slow_request.is_slow(stage, self._requests, self._body_bytes, now, self.context.request_limits):
-            if stage is Stage.REQUEST:
+            if stage == "request":
                 self.transport.close()
             else:
-                self._refuse(RequestTimeout(f"the request's {self._stage.name.lower()} came too slowly"))
+                self._refuse(RequestTimeout(f"the request's {self._stage} came too slowly"))
 
     def unsent(self) -> int:
         """Bytes of responses that the client has not read."""
@@ -328,12 +327,12 @@ class Connection(HttpToolsProtocol):
         if self._reading_stopped or self.pipeline or (self.flow is not None and self.flow.read_paused):
             return None
         idle = self._is_idle() and self.timeout_keep_alive_task is None
-        return self._stage if idle or self._stage is not Stage.REQUEST else None
+        return self._stage if idle or self._stage != "request" else None
 
     def _refuse(self, error: PlainmqError) -> None:
         """Refuse the incomplete request. If its response has begun already, only close the connection."""
-        if self._stage is not Stage.BODY:
-            self._refuse_and_close(error, self.url if self._stage is Stage.HEAD else b"")
+        if self._stage != "body":
+            self._refuse_and_close(error, self.url if self._stage == "head" else b"")
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
         else:
