@@ -24,6 +24,7 @@ from .settings import SettingInvalid, load_with_sources
 from .telemetry.accesslog import AccessLog
 from .telemetry.log import LOG_WRITER, log_event, on_loop_error
 from .web.app import create_app
+from .web.middleware.upgrade import Upgrades
 
 NOT_STARTED: Final = 3  # uvicorn and gunicorn start a worker again that ends with another status, and for ever
 
@@ -59,5 +60,6 @@ app = create_app(
     network=_network,
     info=server_info(_loaded, counts_connections=False),
 )
+app.add_middleware(Upgrades)
 app.add_middleware(Lifespan)
 app.state.access = AccessLog(_settings.access_log)

@@ -22,7 +22,7 @@ TABLE = """
     __init__          → client/* version
     __main__          → cli/*
     cli/*             → version server/* settings/* client/* bench/* storage/sqlite/backup access/* messages/* errors/*
-    main              → server/* access/* telemetry/* settings/* web/app
+    main              → server/* access/* telemetry/* settings/* web/app web/middleware/*
 
     server/*          → version web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
                         messages/* errors/*

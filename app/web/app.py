@@ -36,7 +36,6 @@ from .middleware.access_log import AccessLogMiddleware
 from .middleware.forwarded import Forwarded, Proxies
 from .middleware.origin import OriginCheck, Rules
 from .middleware.security_headers import SecurityHeaders
-from .middleware.upgrade import Upgrades
 from .permissions import (
     ADMINISTER,
     CHANGE,
@@ -63,7 +62,6 @@ from .permissions import (
 )
 from .problem import explain, fail, forget, refuse
 from .publish_request import PublishLimits
-from .streaming.persistence import Persistence
 
 # The last column is the required right; a body is refused unless the route reads it. Some paths match several routes;
 # the first match wins, so the order counts; and each row costs time, so the most frequent come first.
@@ -188,8 +186,6 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     before = [
         Middleware(Forwarded, proxies=network.proxies),
         Middleware(AccessLogMiddleware),
-        Middleware(Upgrades),
-        Middleware(Persistence),
         Middleware(SecurityHeaders, public_host=network.public_host),
         Middleware(OriginCheck, rules=rules),
     ]

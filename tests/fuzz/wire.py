@@ -34,6 +34,7 @@ from app.web.fastpath.protocol import Connection
 from app.web.fastpath.requests import FastPath
 from app.web.middleware.forwarded import Proxies
 from app.web.middleware.origin import Rules
+from app.web.middleware.upgrade import Upgrades
 from app.web.publish_request import PublishLimits
 from tests.fuzz.keys import KEYS
 from tests.harness import OPEN
@@ -105,6 +106,7 @@ class Endpoints:
         self._broker_tasks = asyncio.all_tasks(self.loop)
         self._authenticator = authenticator
         app = create_app(self.broker, authenticator, PublishLimits(2_000, 4_000, 20), Rules())
+        app.add_middleware(Upgrades)
         fast_path = FastPath(PublishLimits(2_000, 4_000, 20), Rules(), authenticator)
         self._context = ServerContext(
             self.broker, authenticator, fast_path, RequestLimits(1 << 14), Proxies(), app.state.access

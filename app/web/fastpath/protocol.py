@@ -30,7 +30,7 @@ from ..authentication import rate_limit_key, who_is
 from ..middleware.access_log import AccessRecord, access_record, named
 from ..middleware.forwarded import Caller
 from ..streaming.lifetime import StreamLifetime
-from ..streaming.persistence import may_persist
+from ..streaming.persistence import Persistence, may_persist
 from ..streaming.takeover import REQUEST, Begin, Request, Subscription
 from . import raw_responses, requests
 from .context import ServerContext
@@ -173,7 +173,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running_cycle = cycle
-        super()._start_asgi_task(cycle, app)
+        old = cycle.scope.get("http_version") == "1.0"
+        super()._start_asgi_task(cycle, cast(ASGI3Application, Persistence(app, cycle)) if old else app)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)

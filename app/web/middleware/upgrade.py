@@ -1,8 +1,8 @@
 """Requests that offer another protocol (`Upgrade`), such as HTTP/2 by curl and Java. RFC 9110, section 7.8: a server
-may ignore the offer. plainmq's own protocol does, and such requests come here without it.
+may ignore the offer. plainmq's own protocol does, and its requests do not pass here.
 
-Some parsers (httptools, under uvicorn) stop at such a head: the body is lost, or read as the next request. So under any
-other server the connection is closed behind the response, and a request whose body is missing is refused.
+Some parsers (httptools, under uvicorn) stop at such a head: the body is lost, or read as the next request. So under
+another server the connection is closed behind the response, and a request whose body is missing is refused.
 """
 
 from collections.abc import Mapping

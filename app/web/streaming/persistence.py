@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from .takeover import REQUEST, Request
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 
@@ -20,21 +19,16 @@ def may_persist(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 
 class Persistence:
-    """Adds the confirmation. plainmq's own protocol decides whether the connection persists; other servers add a
-    header of their own."""
+    """The app for one request of HTTP/1.0: adds the confirmation. plainmq's own protocol decides whether the connection
+    persists; other servers add a header of their own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
         self._app = app
+        self._cycle = cycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request: Request | None = scope.get("extensions", {}).get(REQUEST)
-        if request is None or scope["http_version"] != "1.0":
-            await self._app(scope, receive, send)
-            return
-        cycle = request.cycle
-
         async def send_confirmed(message: Message) -> None:
-            if message["type"] == "http.response.start" and cycle.keep_alive:
+            if message["type"] == "http.response.start" and self._cycle.keep_alive:
                 message["headers"] = [*message.get("headers", ()), _KEEP_ALIVE]
             await send(message)
 
