@@ -15,13 +15,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from hashlib import sha256
 from http.client import HTTPConnection
-from itertools import count
+from itertools import chain, count, cycle, islice, product
+from pathlib import Path
+from string import ascii_lowercase, digits
+from time import time
 from typing import Final, NamedTuple
 
 import msgspec
 
+from app.access.claims import Rights, every_right
+from app.access.grant import MAX_PATTERNS, Right
+from app.access.jwt_keys import Expected, read_key, sign
+from app.access.tokens import MAX_FILE, make_token
 from app.limits.budget import items
+from app.limits.rates import MAX_BUCKETS
 from app.log.groups.job import JOB_COST
 from app.messages.headers import MAX_HEADERS
 from app.messages.lease import MAX_REASON
@@ -51,10 +60,13 @@ class Unbounded(Exception):
 class Client:
     """Fills a row. Its connections are closed by `stack`."""
 
-    def __init__(self, server: ServerProcess, stack: ExitStack, settings: Settings, names: int) -> None:
+    def __init__(
+        self, server: ServerProcess, stack: ExitStack, settings: Settings, names: int, token: str | None
+    ) -> None:
         self.server = server
         self.settings = settings
         self.names = names
+        self.token = token
         self._stack = stack
         self._http = stack.enter_context(closing(HTTPConnection("127.0.0.1", server.port, timeout=60)))
         self.peak = 0  # bytes of resident memory
@@ -63,7 +75,8 @@ class Client:
         self.peak = max(self.peak, self.server.resident())
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        fields = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         self._http.request(method, path, body, fields)
         answer = self._http.getresponse()
         content = answer.read()
@@ -86,6 +99,13 @@ class Client:
                 break
             assert status < 300, status
         raise Unbounded(f"{number} of them were accepted")
+
+    def until_accepted(self, token: str) -> None:
+        """Show the token until it is in force."""
+        for _ in range(MAX_ATTEMPTS):
+            if self.call("GET", "/topics/a", Authorization=f"Bearer {token}")[0] not in {401, 429}:
+                return
+        raise Unbounded("the tokens are not in force")
 
     def batch(self, topic: str, body: bytes = b"x", options: str = "") -> int:
         lines = b"\n".join([body] * min(MAX_LINES, MAX_BATCH // len(body) + 1))
@@ -290,6 +310,58 @@ def line_clients(client: Client) -> None:
         client.sample_memory()
 
 
+SHORT_NAMES: Final = [*map("".join, product(ascii_lowercase + digits, repeat=3))]  # they take the most memory a byte
+
+
+def token_file(known: bytes, generation: int) -> tuple[bytes, str]:
+    """As many bytes of tokens as the file may have, after the known lines, and the last token."""
+    size, lines, patterns = len(known), [known], cycle(SHORT_NAMES[generation:])
+    for number in count():
+        token = f"t{generation}-{number}"
+        rights = {str(right): [*islice(patterns, MAX_PATTERNS)] for right in Right}
+        line = msgspec.json.encode({"name": token, "sha256": sha256(token.encode()).hexdigest(), **rights}) + b"\n"
+        if size + len(line) > MAX_FILE:
+            return b"".join(lines), f"t{generation}-{number - 1}"
+        lines.append(line)
+        size += len(line)
+    raise AssertionError
+
+
+def tokens(client: Client) -> None:
+    """A full file of tokens, replaced by others while it is in force."""
+    path = Path(client.settings.tokens)
+    known = path.read_bytes()
+    for generation in range(4):
+        content, last = token_file(known, generation)
+        new = path.with_suffix(".new")
+        new.touch(0o600)
+        new.write_bytes(content)
+        new.replace(path)
+        client.until_accepted(last)
+
+
+def signed(patterns: int, tokens: int) -> Callable[[Client], None]:
+    """Signed tokens with so many patterns of each right."""
+
+    def fill(client: Client) -> None:
+        key, names = read_key(client.settings.jwt_keys, private=True), cycle(SHORT_NAMES)
+        for number in range(tokens):
+            rights = Rights(**{str(right): [*islice(names, patterns)] for right in Right})
+            client.token = sign(key, f"n{number}", rights, time() + 3_600, Expected())
+            for topic in chain.from_iterable((rights.publish[:1], rights.publish[-1:])):
+                client.expect_success("POST", f"/topics/{topic}/messages?retain=false", b"x")
+
+    return fill
+
+
+def failed_logins(client: Client) -> None:
+    """Wrong tokens from more addresses than are remembered."""
+    for number in range(MAX_BUCKETS + 1_000):
+        address = f"2001:db8:{number:x}:ffff:ffff:ffff:ffff:ffff"
+        status, _ = client.call("GET", "/topics", Authorization=f"Bearer pmq_{number}", X_Forwarded_For=address)
+        assert status == 401
+
+
 class Row(NamedTuple):
     """`name`: of the row of the budget. `limit`: the setting that bounds it, and its value at scale 1."""
 
@@ -300,6 +372,7 @@ class Row(NamedTuple):
     others: Mapping[str, str] = {}  # other settings
     names: int = 0  # topics that are asked for first, to fill the caches of names
     batches: int = 0  # MiB of a batch, for which memory is announced in a row of its own
+    guarded: bool = False  # tokens are required
 
     def settings(self, scale: int) -> dict[str, str]:
         name, base = self.limit
@@ -308,14 +381,26 @@ class Row(NamedTuple):
         return {**_ROOMY, **self.others, **batch, name: value}
 
 
+def guarded(folder: Path) -> tuple[dict[str, str], str]:
+    """Settings of a server that requires tokens, with their file and a key in the folder, and a token."""
+    tokens, secret = folder / "tokens", folder / "secret"
+    secret.touch(0o600)
+    secret.write_bytes(b"x" * 64)
+    token = make_token(tokens, "benchmark", every_right())
+    return {
+        "auth": "required", "tokens": str(tokens), "jwt_keys": f"HS256:{secret}", "trusted_proxies": "127.0.0.1",
+    }, token  # fmt: skip
+
+
 MIB: Final = 1 << 20
 LOG: Final = ("max_total_bytes", 4 * MIB)
 LARGER_LOG: Final = ("max_total_bytes", 8 * MIB)  # for what fills caches of the program besides
+TOPICS: Final = ("max_topics", 10_000)  # of rows with a constant bound
 SUBSCRIBERS: Final = ("max_subscribers", 100)
 ON_DISK: Final = {"engine": SQLITE, "synchronous": "relaxed"}
 
 ROWS: Final = (
-    Row("the program", "nothing", ("max_topics", 10_000), idle, names=MANY_NAMES),
+    Row("the program", "nothing", TOPICS, idle, names=MANY_NAMES),
     Row("the log", "small messages", LOG, messages("")),
     Row("the log", "messages of 10 KiB", LOG, messages("", b"x" * 10_000), batches=1),
     Row("the log", "messages with a ttl", LOG, messages("?ttl=1h")),
@@ -337,6 +422,10 @@ ROWS: Final = (
     Row("the log", "sqlite: dead messages with reasons", LOG, dead, ON_DISK),
     Row("the log", "sqlite: groups", LOG, groups, ON_DISK, MANY_NAMES),
     Row("names and keys", "topics, keys and deleted topics", ("max_topics", 500), names),
+    Row("tokens and log-ins", "a file of short patterns, replaced", TOPICS, tokens, guarded=True),
+    Row("tokens and log-ins", "signed tokens of one pattern", TOPICS, signed(1, 6_000), guarded=True),
+    Row("tokens and log-ins", "signed tokens of 300 patterns", TOPICS, signed(60, 2_000), guarded=True),
+    Row("tokens and log-ins", "failed log-ins of many addresses", TOPICS, failed_logins, guarded=True),
     Row("unfinished input", "bodies", ("max_unfinished", 16 * MIB), unfinished),
     Row("unread output", "subscribers that do not read", ("max_unsent", 16 * MIB), unread),
     Row(
@@ -371,10 +460,14 @@ def measure(row: Row, scale: int, folder: str) -> Figures:
     values = row.settings(scale)
     if values.get("engine") == SQLITE:
         values["engine"] = f"sqlite://{tempfile.mkdtemp(dir=folder)}/log.db"
+    token = None
+    if row.guarded:
+        more, token = guarded(Path(tempfile.mkdtemp(dir=folder)))
+        values |= more
     settings = load(values)
     flags = [part for name, value in values.items() for part in (flag(name), value)]
     with start_server(*flags) as server, ExitStack() as stack:
-        client = Client(server, stack, settings, row.names)
+        client = Client(server, stack, settings, row.names, token)
         idle_memory = 0
         if row.fill is not idle:
             idle(client)

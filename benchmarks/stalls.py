@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from app.access.tokens import MAX_FILE, MAX_TOKENS
 from benchmarks.harness import connect, receive_some
 from benchmarks.publish_probe import PublishProbe, Wait
 from benchmarks.stall_client import BIG, Json, StallClient
@@ -317,18 +318,20 @@ def print_row(name: str, took: float, longest: Wait) -> None:
     print(f"  {name:54s}{columns}", flush=True)  # noqa: T201
 
 
-TOKEN_ROWS: Final = {"10,000 tokens are reloaded": 1, "10,000 tokens of 64 patterns are reloaded": 64}
+TOKEN_ROWS: Final = {"10,000 tokens are reloaded": 1, "4 MiB of tokens of 64 patterns are reloaded": 64}
 RELOAD_TIME: Final = 5.0  # seconds, at most
 
 
 def token_file(patterns: int, generation: int) -> bytes:
-    """A file of 10,000 tokens. All but the first, which the probe uses, have other patterns in each generation."""
+    """A file of as many tokens as there may be. All but the first, which the probe uses, have other patterns in each
+    generation."""
     names = [f"rooms.{generation}.{number}.*.b.**" for number in range(patterns)]
-    rights = [["probe"], *[names] * 9_999]
-    return b"".join(
+    rights = [["probe"], *[names] * (MAX_TOKENS - 1)]
+    lines = [
         msgspec.json.encode({"name": f"n{n}", "sha256": sha256(b"%d" % n).hexdigest(), "publish": right}) + b"\n"
         for n, right in enumerate(rights)
-    )
+    ]
+    return b"".join(lines[: MAX_FILE // max(map(len, lines))])
 
 
 def measure_tokens(name: str, patterns: int, folder: Path) -> None:

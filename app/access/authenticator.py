@@ -169,7 +169,7 @@ class Authenticator:
     def replace_keys(self, keys: JwtKeys) -> None:
         """Use these keys from now on, and revoke the grants of keys that are gone."""
         self._keys = keys
-        grants = self._sessions.grants.union(self._cache.by_token.values())
+        grants = self._sessions.grants | self._cache.grants
         self._revoke({grant for grant in grants if not grant.stored and grant.origin not in keys.origins})
 
     def is_anonymous_allowed(self, host: str | None) -> bool:
@@ -201,7 +201,7 @@ class Authenticator:
         except Unauthorised:
             self.attempts.failed(address)
             raise
-        self._cache.add_token(token, grant)
+        self._cache.by_token.add(token, grant)
         return grant
 
     def cached_grant(self, header: bytes | None, right: Right, names: Iterable[str]) -> Grant | None:
@@ -214,7 +214,7 @@ class Authenticator:
         now, watch = self.clock(), self._watch
         if not watch.since <= now < watch.until:  # check_if_due() without its call
             watch.check(now, retry=True)
-        grant = self._cache.by_header.get(header)
+        grant = self._cache.by_header.grants.get(header)
         if grant is None or (grant.expires is not None and grant.expires <= now):
             grant = self._from_header(header)
         return grant if grant is not None and grant.allows_all(right, names) else None
@@ -227,15 +227,15 @@ class Authenticator:
         now, watch = self.clock(), self._watch
         if not watch.since <= now < watch.until:  # check_if_due() without its call
             watch.check(now, retry=True)
-        cached = header is not None and self._cache.by_header.get(header) is grant
+        cached = header is not None and self._cache.by_header.grants.get(header) is grant
         return cached and (grant.expires is None or grant.expires > now)
 
     def _from_header(self, header: bytes) -> Grant | None:
         """The grant of a header that is seen for the first time: whole headers are cached too."""
-        self._cache.by_header.pop(header, None)
+        self._cache.by_header.discard(header)
         grant = self._cached(header[len(SCHEME) :].decode("latin-1")) if header.startswith(SCHEME) else None
         if grant is not None:
-            self._cache.add_header(header, grant)
+            self._cache.by_header.add(header, grant)
         return grant
 
     def make_ticket(self, grant: Grant) -> Ticket:

@@ -15,6 +15,7 @@ from ..errors import Forbidden, NotFound, OptionInvalid, Refused, TokenMissing
 from ..messages.topic import TopicFilter, covers, dead_letter_of, parse_pattern
 
 MAX_PATTERNS: Final = 64  # of one right: all are tried for each topic that a token uses for the first time
+NAME: Final = 64  # bytes of a pattern besides its text
 EVERYTHING: Final = "**"
 UNAUTHORISED: Final = "this needs a token: send Authorization: Bearer TOKEN, or `auth TOKEN` to the line port"
 
@@ -41,11 +42,16 @@ class Patterns(msgspec.Struct, frozen=True, eq=False, gc=False):
             raise OptionInvalid(f"a right holds for at most {MAX_PATTERNS} patterns, not for {len(parsed)}")
         return cls(parsed) if parsed else _NONE
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the names take."""
+        return sum(map(len, self.names)) + NAME * len(self.names)
+
     def cover(self, name: str) -> bool:
         return self is _ALL or _cover(self, name)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=1_024)  # each may keep the patterns of a token that is gone: 8 KiB, with a long topic
 def _cover(patterns: Patterns, name: str) -> bool:
     return any(covers(wide, name) for wide in patterns.names)
 
@@ -68,6 +74,11 @@ class Grant(msgspec.Struct, frozen=True, eq=False, gc=False):
     expires: float | None = None
     stored: bool = False
     origin: bytes = b""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the patterns take."""
+        return sum(patterns.memory for patterns in (self.publish, self.subscribe, self.consume, self.admin, self.view))
 
     def allows(self, right: Right, name: str) -> bool:
         """True if the right applies to this parsed topic, or to everything that this parsed pattern matches."""

@@ -16,7 +16,7 @@ from typing import Final
 from ..errors import PlainmqError
 from ..errors.denied import reason
 from ..net.flush import flush_to_disk
-from ..net.regular_file import read_regular
+from ..net.regular_file import USUAL, read_regular
 
 PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
@@ -35,10 +35,10 @@ def read_private(path: Path) -> bytes:
     return data
 
 
-def read_with_mode(path: Path) -> tuple[bytes, int]:
-    """The contents and the mode. Raises FileInvalid."""
+def read_with_mode(path: Path, most: int = USUAL) -> tuple[bytes, int]:
+    """The contents and the mode. Raises FileInvalid, also for more than `most` bytes."""
     try:
-        return read_regular(path)
+        return read_regular(path, most)
     except OSError as error:
         raise FileInvalid(f"{path} cannot be read: {reason(path, error)}") from None
 

@@ -34,6 +34,8 @@ from .private_files import (
 
 PREFIX: Final = "pmq_"  # so that people and secret scanners recognise a token
 MAX_TOKENS: Final = 10_000
+MAX_FILE: Final = 4 << 20  # bytes: 10,000 lines of 400; with short patterns, the memory of 17 times as many
+MAX_LINES: Final = 4 * MAX_TOKENS  # line ends, also of blank lines: each may take 40 bytes in a list
 PART_BYTES: Final = 16 << 10  # of new lines, parsed at once: a few milliseconds of work, then other tasks run
 KNOWN_DISCOUNT: Final = 64  # known lines cost this many times less per byte than new ones
 FORGOTTEN_AT_ONCE: Final = 500  # tokens: the memory of 10,000 with 64 patterns each takes 20 ms to release
@@ -178,14 +180,14 @@ class TokenFile:
 
     def _all_lines(self, has_none: bool) -> Generator[None, None, FileInvalid | None]:
         try:
-            data, mode = (b"", PRIVATE) if has_none else read_with_mode(self.path)
+            lines, mode = ([], PRIVATE) if has_none else _read_lines(self.path)
         except FileInvalid as error:
             self.unreadable, self._readable = True, False
             self._apply({})
             return error
         self._readable = True
-        lines = data.splitlines()
         self._apply((yield from _known_lines(lines, self._by_line)))
+        yield from self._forget()  # before the new lines take their place
         found: dict[bytes, Grant] = {}
         try:
             check_mode(self.path, mode)
@@ -334,13 +336,25 @@ def _check_new(path: Path, entry: Entry, known: Mapping[bytes, Grant]) -> None:
         raise TokenExists(f"{path} has a token {entry.name!r} already: choose another name, or take its line out")
     if len(tokens) >= MAX_TOKENS:
         raise TokenLimit(f"{path} has {len(tokens)} tokens already, and may have no more")
+    size = path.stat().st_size if path.exists() else 0
+    length = len(msgspec.json.encode(entry))
+    if size + length + 2 > MAX_FILE:  # with a line end behind it, and perhaps one before it
+        raise TokenLimit(f"{path} has no room for {length} more bytes: it may have {MAX_FILE >> 10} KiB")
 
 
 def _read(path: Path, known: Mapping[bytes, Grant]) -> dict[bytes, Grant]:
     """The tokens of all lines. Raises FileInvalid."""
-    data, mode = read_with_mode(path)
+    lines, mode = _read_lines(path)
     check_mode(path, mode)
     found: dict[bytes, Grant] = {}
-    for _ in _all_lines(path, data.splitlines(), known, found):
+    for _ in _all_lines(path, lines, known, found):
         pass
     return found
+
+
+def _read_lines(path: Path) -> tuple[list[bytes], int]:
+    """The lines and the mode. Raises FileInvalid, also if the file is too long: nothing is known of its lines then."""
+    data, mode = read_with_mode(path, MAX_FILE)
+    if data.count(b"\n") + data.count(b"\r") > MAX_LINES:
+        raise FileInvalid(f"{path} cannot be read: it has more than {MAX_LINES} line ends")
+    return data.splitlines(), mode

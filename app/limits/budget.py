@@ -22,6 +22,10 @@ CONNECTION: Final = 8 * KIB  # bytes: an idle connection, with its task or its s
 WRITE_BUFFER: Final = 64 * KIB  # bytes a transport buffers before writing to it is paused, besides the last write
 GROWING: Final = 2  # copies of an unfinished request: its buffer is copied as it grows
 CACHES: Final = 48 << 20  # bytes, of the engine sqlite: its page cache, and the messages read or written last
+TOKEN_FILE: Final = 68 << 20  # bytes: a file of 4 MiB (app/access/tokens.py) in the objects of short patterns
+KNOWN_TOKENS: Final = 20 << 20  # bytes: grants by token and by header (app/access/grant_cache.py), and what they cover
+ATTEMPTS: Final = 14 << 20  # bytes: spent tickets (app/access/tickets.py); log-ins and publishes by client
+SIGNED: Final = 24 * KIB  # bytes: the patterns of a signed token, which its stream or connection keeps
 PARTS: Final = 4  # copies of a batch at once: the body, its lines, its messages, their encodings
 
 
@@ -36,20 +40,21 @@ def items(settings: Settings) -> list[Item]:
     """The bounds. Their sum is the most memory that the server uses."""
     memory = settings.engine == "memory"
     log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on disk
-    subscriber = SLOT_MEMORY + WRITE_BUFFER + 2 * settings.send_buffer  # the kernel doubles SO_SNDBUF
+    grant = SIGNED if settings.jwt_keys else 0
+    subscriber = SLOT_MEMORY + WRITE_BUFFER + 2 * settings.send_buffer + grant  # the kernel doubles SO_SNDBUF
+    line = CONNECTION + WRITE_BUFFER + grant
     http = CONNECTION + GROWING * settings.max_head
     return [
         Item("the program", PROGRAM, ""),
         Item("the log", int(log), "--max-total-bytes"),
         Item("names and keys", (settings.max_topics + REMEMBERED) * LONG_NAME, "--max-topics"),
+        Item("tokens and log-ins", TOKEN_FILE + KNOWN_TOKENS + ATTEMPTS, ""),
         Item("unfinished input", GROWING * settings.max_unfinished, "--max-unfinished"),
         Item("unread output", 2 * settings.max_unsent, "--max-unsent"),  # of subscribers, and again of responses
         Item("a batch being stored", PARTS * settings.max_batch, "--max-batch"),
         Item("subscribers", settings.max_subscribers * subscriber, "--max-subscribers, --send-buffer"),
         Item("HTTP connections", settings.max_http_clients * http, "--max-http-clients"),
-        Item(
-            "connections to the line port", settings.max_tcp_clients * (CONNECTION + WRITE_BUFFER), "--max-tcp-clients"
-        ),
+        Item("connections to the line port", settings.max_tcp_clients * line, "--max-tcp-clients"),
     ]
 
 

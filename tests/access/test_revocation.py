@@ -19,7 +19,7 @@ from app.access.authenticator import AnonymousAccess, Authenticator
 from app.access.claims import Rights, every_right
 from app.access.jwt_keys import Expected, JwtKeys, read_key
 from app.access.token_watch import CHECK_INTERVAL
-from app.access.tokens import PART_BYTES, TokenFile, make_token, new_token
+from app.access.tokens import MAX_FILE, MAX_LINES, PART_BYTES, TokenFile, make_token, new_token
 from app.errors import Unauthorised
 from app.limits.quotas import FailedLogins
 from tests.access.keys import SECRET, claims, private, private_pem, public_pem, put, signed
@@ -133,6 +133,34 @@ async def test_while_the_file_cannot_be_read_no_token_of_it_is_taken_and_the_ser
         aside.rename(server.path)
         await server.becomes("ann", 200)
         assert (await server.http.get("/readyz")).status_code == 200
+
+
+TOO_LONG = {"bytes": b" " * MAX_FILE, "lines": b"\n" * (MAX_LINES + 1), "lines of old": b"\r" * (MAX_LINES + 1)}
+
+
+@pytest.mark.parametrize("more", TOO_LONG)
+async def test_while_the_file_is_too_long_no_token_of_it_is_taken_and_the_server_is_not_ready(
+    tmp_path: Path, more: str
+) -> None:
+    secret = put(tmp_path / "secret", SECRET.encode())
+    async with serving(tmp_path, "--jwt-keys", f"HS256:{secret}") as server:
+        server.tokens["signed"] = signed(claims(aud=None, iss=None))
+        data = server.path.read_bytes()
+        assert await server.status("ann") == 200
+        with server.path.open("ab") as file:
+            file.write(TOO_LONG[more])
+        await server.becomes("ann", 401)
+        refused = await server.http.get("/readyz")
+        assert (refused.status_code, refused.json()["code"]) == (503, "tokens_unreadable")
+        assert [await server.status(name) for name in ("bob", "signed")] == [401, 200]
+        assert await server.metric("tokens", "signed") == 1
+        server.replace(data, 0o600)
+        await server.becomes("ann", 200)
+        assert (await server.http.get("/readyz")).status_code == 200
+        assert await server.metric("tokens", "signed") == 0
+        server.process.stop()
+        (said,) = [line for line in server.process.complaints() if "the file of tokens" in line]
+        assert "tokens cannot be read: it has more than " in said
 
 
 GONE: dict[str, Callable[[Path], object]] = {
@@ -255,9 +283,9 @@ def test_a_change_is_read_twice_since_a_file_systems_clock_cannot_tell_two_at_on
     watched, reads = AccessLogMiddleware(tmp_path), list[Path]()
     read = private_files.read_with_mode
 
-    def seen(path: Path) -> tuple[bytes, int]:
+    def seen(path: Path, most: int) -> tuple[bytes, int]:
         reads.append(path)
-        return read(path)
+        return read(path, most)
 
     monkeypatch.setattr(tokens, "read_with_mode", seen)
     watched.take_out("bob")

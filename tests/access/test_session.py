@@ -9,8 +9,6 @@ import pytest
 
 from app.access.authenticator import Authenticator
 from app.access.claims import Rights, every_right
-from app.access.grant import Grant
-from app.access.grant_cache import MAX_KNOWN
 from app.access.jwt_keys import Expected, JwtKeys, Key
 from app.access.token_watch import CHECK_INTERVAL
 from app.access.tokens import TokenFile, make_token
@@ -160,29 +158,6 @@ def test_a_publish_goes_the_short_way_no_more_when_its_token_is_taken_out(tmp_pa
 def test_without_authentication_every_plain_publish_takes_the_fast_path() -> None:
     for shown in ([], ["Bearer x"], ["Basic x"]):
         assert Asked(OPEN).is_short("a", *shown)
-
-
-def test_of_the_known_tokens_the_oldest_are_forgotten() -> None:
-    verified: list[str] = []
-
-    class JwtKeys:
-        origins = ()
-
-        def verify(self, token: str, now: float) -> Grant:
-            verified.append(token)
-            return Grant(token, expires=now + 1)
-
-    authenticator = Authenticator(keys=JwtKeys())
-    tokens = [f"a.b.{number}" for number in range(MAX_KNOWN + 10)]
-    for token in tokens:
-        authenticator.authenticate(token, "")
-    assert verified == tokens
-    for token in tokens[10:]:  # of these each is known
-        authenticator.authenticate(token, "")
-    assert verified == tokens
-    for token in tokens[:10]:
-        assert authenticator.authenticate(token, "").name == token
-    assert verified == tokens + tokens[:10]
 
 
 class RecordedSession:

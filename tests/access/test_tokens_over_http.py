@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.access.claims import every_right
-from app.access.tokens import MAX_TOKENS, make_token
+from app.access.tokens import MAX_FILE, MAX_TOKENS, make_token
 from app.client import AsyncClient, NotFound, RequestRefused
 from tests.access.conftest import Guarded
 from tests.access.keys import SECRET, claims, put, signed
@@ -308,6 +308,22 @@ def test_a_full_file_takes_no_other_token(tmp_path: Path) -> None:
         assert http.delete("/tokens/n1").status_code == 204
         made(http, "more", view=["a"])
         assert len(path.read_bytes().splitlines()) == MAX_TOKENS
+
+
+def test_a_file_without_room_takes_no_other_token_and_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    good = make_token(path, "good", every_right())
+    put(path, path.read_bytes().ljust(MAX_FILE - 300) + b"\n")
+    with started("own protocol", tokens=str(path)) as server, client(server, good) as http:
+        made(http, "small", view=["a"])
+        before = path.read_bytes()
+        assert refusal(http.post("/tokens", json={"name": "more", "view": ["a" * 200]})) == (429, "token_limit")
+        command = [sys.executable, "-m", "app", "token", "more", "--view", "a" * 200, "--tokens", str(path)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert "it may have 4096 KiB" in ended.stderr
+        assert path.read_bytes() == before
+        assert names(http) == ["good", "small"]
 
 
 async def test_programs_that_write_the_file_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
