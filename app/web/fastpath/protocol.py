@@ -174,7 +174,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running_cycle = cycle
         old = cycle.scope.get("http_version") == "1.0"
-        super()._start_asgi_task(cycle, cast(ASGI3Application, Persistence(app, cycle)) if old else app)
+        super()._start_asgi_task(cycle, partial(_run, Persistence(app, cycle) if old else app))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -392,8 +392,7 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()  # or a disconnect would not be noticed
             if self.flow.write_paused:
                 subscription.pause()
-        released: Any = None
-        self.cycle = self._reply = self._running_cycle = self.scope = self.parser = released  # they refer to it
+        self._release()
         sink.open(raw_responses.stream(self.server_state), record, subscription, begin)
 
     # Called by the transport
@@ -419,10 +418,26 @@ class Connection(HttpToolsProtocol):
         return self.transport.can_write_eof()  # TLS closes by itself
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._reply = self._match = None
+        self._match = None
         self._account_body()
         self.broker.counters.connections["http"] -= 1
         if self._running_cycle is not None:  # uvicorn notifies the latest request only
             self._running_cycle.disconnected = True
             self._running_cycle.message_event.set()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn's timer goes on after a reset
+        self._release()
+
+    def _release(self) -> None:
+        """Drop what refers to the connection: memory is free at once, not when garbage is collected."""
+        released: Any = None
+        self.cycle = self._reply = self._running_cycle = self.scope = self.parser = released
+        self.pipeline = released
+
+
+async def _run(app: Any, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Run the application. What its scope holds refers to the request, and the request to the scope."""
+    try:
+        await app(scope, receive, send)
+    finally:
+        scope.clear()
