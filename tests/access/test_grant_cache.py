@@ -9,13 +9,14 @@ import pytest
 
 from app.access.authenticator import MAX_TOKEN, Authenticator
 from app.access.claims import Rights
-from app.access.grant import Grant, Right
+from app.access.grant import MAX_PATTERNS, Grant, Right
 from app.access.grant_cache import MAX_MEMORY, GrantCache
-from app.access.jwt_keys import Expected, JwtKeys, Key
+from app.access.jwt_keys import Expected, JwtKeys, Key, sign
 from app.access.tickets import LIFETIME, MAX_SPENT, TicketClaims, Tickets
-from app.limits.budget import ATTEMPTS
+from app.limits.budget import ATTEMPTS, SIGNED, items
 from app.limits.quotas import FailedLogins, QuotaLimits, Quotas
 from app.limits.rates import MAX_BUCKETS
+from app.settings import Settings, load
 
 
 class AnyToken:
@@ -81,6 +82,30 @@ def test_a_key_that_is_gone_ends_a_token_that_is_known_by_its_header_only() -> N
     assert authenticator.cached_grant(header, Right.PUBLISH, ["a"]) is not None
     authenticator.replace_keys(JwtKeys([Key("HS256", b"x" * 32)], Expected()))
     assert authenticator.cached_grant(header, Right.PUBLISH, ["a"]) is None
+
+
+@pytest.mark.parametrize("length", [2, 3, 4])  # more would be too long for a token
+def test_the_patterns_of_a_signed_token_take_no_more_memory_than_is_announced(length: int) -> None:
+    """A stream keeps them. The names are more than the cache of names has, so none is shared."""
+    names = map("".join, product("abcdefghijklmnopqrstuvwxyz0123456789", repeat=length))
+    keys, grants, signed = JwtKeys([Key("HS256", b"x" * 32)], Expected()), list[Grant](), list[str]()
+    for number in range(50):
+        rights = Rights(**{str(right): [*islice(names, MAX_PATTERNS)] for right in Right})
+        signed.append(sign(Key("HS256", b"x" * 32), f"n{number}", rights, 1e10, Expected()))
+    tracemalloc.start()
+    grants += [keys.verify(token, 0.0) for token in signed]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert max(map(len, signed)) <= MAX_TOKEN
+    assert taken < len(grants) * SIGNED
+    assert settings_with("jwt_keys", "HS256:x") - settings_with("jwt_keys", "") == SIGNED * (
+        Settings().max_subscribers + Settings().max_tcp_clients
+    )
+
+
+def settings_with(name: str, value: str) -> int:
+    """The announced bytes."""
+    return sum(item.nbytes for item in items(load({name: value})))
 
 
 def test_spent_tickets_and_attempts_take_no_more_memory_than_is_announced() -> None:
