@@ -1,12 +1,15 @@
 """Fixtures of all tests: a real server in a process of its own, and an HTTP client of it."""
 
+import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
@@ -28,6 +31,49 @@ os.environ["PLAINMQ_DATA_DIR"] = mkdtemp(prefix="plainmq-tests-")
 def pytest_xdist_auto_num_workers() -> int:
     """Two per core: tests spend about half of their time waiting for a timeout, a start or a browser."""
     return 2 * len(os.sched_getaffinity(0))
+
+
+# Longest first, by the time that they take: a long file that starts last is waited for by idle processes.
+LONG_FILES: Final = (
+    "docs/test_contract.py",
+    "cli/test_closed_streams.py",
+    "cli/test_untrusted_servers.py",
+    "log/test_memory.py",
+    "engines/test_state_machine.py",
+    "settings/test_settings.py",
+    "console/test_accessibility.py",
+    "console/test_screens.py",
+    "storage/test_file_lock.py",
+    "client/test_errors.py",
+    "limits/test_announced_memory.py",
+    "cli/test_publish_subscribe.py",
+    "cli/test_operations.py",
+    "docs/test_pages.py",
+    "storage/test_live_subscribers.py",
+    "access/test_tokens_over_http.py",
+    "bench/test_benchmarks.py",
+    "cli/test_export.py",
+    "telemetry/test_log.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, and then those with the most tests."""
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(LONG_FILES)}
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), -sizes[item.path]))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end, and is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
