@@ -1,14 +1,19 @@
 """openapi.yaml against real servers: generated requests, lawful and not, get answers as documented and no 5xx, where
 nobody is asked for a token and where one is needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from operator import methodcaller
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
+from schemathesis.python._constants.orchestrator import make_constants_value_source
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from app.access import token_admin
@@ -36,6 +41,7 @@ def map_path_parameters(_context: Any, parameters: dict[str, Any] | None) -> dic
 
 
 schema = schemathesis.openapi.from_path(ROOT / "openapi" / "openapi.yaml")
+OPERATIONS: Final = {operation.label: operation for operation in map(methodcaller("ok"), schema.get_all_operations())}
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +66,35 @@ TOKENS: Final[list[str]] = []  # the server's; there is one once it runs
 EXAMPLES: Final = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-@schema.parametrize()
-@EXAMPLES
-def test_the_server_keeps_its_contract(case: Any, roomy: ServerProcess) -> None:
-    check(case, roomy, {}, [ignored_auth])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_server_keeps_its_contract(operation: str, roomy: ServerProcess) -> None:
+    def keeps(case: Any) -> None:
+        check(case, roomy, {}, [ignored_auth])
+
+    for_each_request(operation, keeps, EXAMPLES)
 
 
-@schema.parametrize()
-@settings(EXAMPLES, max_examples=8)
-def test_the_server_keeps_its_contract_where_a_token_is_needed(case: Any, guarded: ServerProcess) -> None:
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_server_keeps_its_contract_where_a_token_is_needed(operation: str, guarded: ServerProcess) -> None:
     """What else may be sent is the affair of the test above. A header that is wrong is made good here, so that nothing
     need be rejected."""
-    check(case, guarded, {"Authorization": f"Bearer {TOKENS[-1]}"}, [negative_data_rejection])
+
+    def keeps(case: Any) -> None:
+        check(case, guarded, {"Authorization": f"Bearer {TOKENS[-1]}"}, [negative_data_rejection])
+
+    for_each_request(operation, keeps, settings(EXAMPLES, max_examples=8))
+
+
+def for_each_request(operation: str, keeps: Callable[[Any], None], examples: settings) -> None:
+    """What schema.parametrize() does, but while the test runs: it makes all requests when tests are collected, which
+    each process of pytest-xdist does, and its tests have one id for all operations with pytest 9.2, so that
+    pytest-xdist runs only one of them."""
+    load_all_checks()
+    feedback = FeedbackSources(constants_value_source=make_constants_value_source(schema))
+    build_operation_test(
+        config=schema.config, operation=OPERATIONS[operation], test_func=keeps, given_kwargs={}, feedback=feedback,
+        explicit_settings=examples,
+    )()  # fmt: skip
 
 
 def check(case: Any, server: ServerProcess, headers: dict[str, str], excluded: list[Any]) -> None:
