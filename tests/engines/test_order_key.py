@@ -9,8 +9,8 @@ from app.messages.message import parse_id
 from app.messages.ordering import make_ordering
 from app.messages.position import After
 from tests.engines.conftest import Make, Opened
+from tests.engines.groups import ack, claim, claimed, counters, fail, make, settle
 from tests.engines.test_contract import append
-from tests.engines.test_groups import ack, claim, claimed, counters, fail, make, settle
 
 ALL = Limits()
 

@@ -10,8 +10,8 @@ from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action
 from app.messages.ordering import make_ordering
 from tests.engines.conftest import Make, Opened
+from tests.engines.groups import ack, claim, claimed, counters, fail, make, settle
 from tests.engines.test_contract import append, page
-from tests.engines.test_groups import ack, claim, claimed, counters, fail, make, settle
 
 ALL = Limits()
 

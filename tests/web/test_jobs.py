@@ -2,15 +2,9 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.web.test_groups import Group, code
-
-
-@pytest.fixture
-def group(http: httpx.AsyncClient, topic: str) -> Group:
-    return Group(http, topic)
+from tests.web.groups import Group, code
 
 
 async def jobs(group: Group, state: str = "ready", **options: str | int) -> list[dict[str, Any]]:

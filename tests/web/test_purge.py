@@ -2,17 +2,11 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.event_stream import stream
 from tests.harness import ServerProcess
-from tests.web.test_groups import Group, code, data
-
-
-@pytest.fixture
-def group(http: httpx.AsyncClient, topic: str) -> Group:
-    return Group(http, topic)
+from tests.web.groups import Group, code, data
 
 
 async def purge(group: Group, **options: str) -> Any:

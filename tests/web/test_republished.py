@@ -9,7 +9,7 @@ import pytest
 
 from app.client import Message, ScheduledPublish
 from app.messages.message import Envelope
-from tests.web.test_groups import Group
+from tests.web.groups import Group
 
 # How a request sets the fields of an envelope that belong to the message wherever it goes.
 REQUESTS: Final[dict[str, dict[str, Any]]] = {
