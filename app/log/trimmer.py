@@ -85,9 +85,10 @@ class Trimmer:
                     topic, limit, lambda _message: messages.live > max_messages or topic.bytes > max_bytes
                 )
             return
-        if messages.live > max_messages:
-            self._log.trimmed(topic, messages.shift(min(messages.live - max_messages, limit)))
-        if messages.live > max_messages:
+        excess = messages.live - max_messages
+        if excess > 0:
+            self._log.trimmed(topic, messages.shift(min(excess, limit)))
+        if excess > limit:
             self.over_retention[topic.name] = None
         elif topic.bytes > max_bytes:
             self._trim_front(topic, limit, lambda first: first.fewest_with(topic.bytes - max_bytes))

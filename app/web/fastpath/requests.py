@@ -131,9 +131,12 @@ class FastPath:
 
     def match(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Match | None:
         """The match of a parsed head; None if the request is not plain."""
-        find, by_name = _FINDERS.get(method), dict(headers)
+        word, find = _FINDERS.get(method, _NO_FINDER)
+        if word not in url or len(url) > _MAX_URL:
+            return None
+        by_name = dict(headers)
         once = len(by_name) == len(headers) and b"host" in by_name
-        if find is None or len(url) > _MAX_URL or not once or not _is_known_host(by_name[b"host"], self._rules):
+        if not once or not _is_known_host(by_name[b"host"], self._rules):
             return None
         if by_name.get(SITE, OUR_SITES[0]) not in OUR_SITES or (
             self._authenticator.refuses_forwarded and SIGNS & by_name.keys()
@@ -235,12 +238,12 @@ def _sender_fields(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     return {"authorization": headers.get(b"authorization"), "forwarded": forwarded}
 
 
-_FINDERS: Final[
-    dict[bytes, Callable[[bytes, Mapping[bytes, bytes], Set[bytes], PublishLimits], FastPublish | FastStream | None]]
-] = {
-    b"POST": _find_publish,
-    b"GET": _find_stream,
+_Finder = Callable[[bytes, Mapping[bytes, bytes], Set[bytes], PublishLimits], FastPublish | FastStream | None]
+_FINDERS: Final[Mapping[bytes, tuple[bytes, _Finder]]] = {  # by method, with a word of their paths
+    b"POST": (b"/messages", _find_publish),
+    b"GET": (b"/stream", _find_stream),
 }
+_NO_FINDER: Final = b" ", _find_publish  # no path has a blank
 # Headers that change nothing.
 _IGNORED_HEADERS: Final = frozenset(
     b"user-agent accept accept-encoding accept-language connection referer cache-control pragma dnt priority sec-gpc "
