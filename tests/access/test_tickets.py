@@ -196,10 +196,13 @@ async def test_a_ticket_whose_stream_has_arrived_opens_no_other(tmp_path: Path) 
         assert await status(server, path, place) == 200
 
 
-async def test_a_stream_of_several_topics_and_a_consumer_reconnect_too(protected: Guarded, topic: str) -> None:
+async def test_streams_of_several_topics_of_a_group_and_of_statistics_reconnect_too(
+    protected: Guarded, topic: str
+) -> None:
     async with client(protected.process, protected.good) as http:
         (await http.put(f"/topics/{topic}/groups/g")).raise_for_status()
-    for below in (f"/stream?topic={topic}&topic=b.*&", f"/topics/{topic}/groups/g/stream?credit=1&"):
+    below_all = f"/stream?topic={topic}&topic=b.*&", f"/topics/{topic}/groups/g/stream?credit=1&", "/stats/stream?"
+    for below in below_all:
         placed = below.startswith("/stream")
         path = f"{below}ticket={await ticket_of(protected.process, protected.good)}"
         async with stream(protected.process, path) as events:

@@ -27,7 +27,7 @@ from ...messages.lease import (
     parse_reason,
 )
 from ...messages.record import as_lease_record
-from ..authentication import TICKET, client, grant_of, holder, mark_of, resume_id_of
+from ..authentication import TICKET, client, grant_of, holder, mark_of
 from ..body import given, read_json
 from ..permissions import names_of
 from ..problem import STATUS, problem
@@ -142,9 +142,7 @@ async def stream_work(request: Request) -> Response:
     lifetime = lifetime_of(request, options.get("timeout"))
     mark = mark_of(request)
     encoders = marked(_ENCODERS, mark) if mark else _ENCODERS
-    return EventStream(
-        broker, encoders, subscribe, lambda consumer: consumer.start(gap), lifetime, resume_id=resume_id_of(request)
-    )
+    return EventStream(broker, encoders, subscribe, lambda consumer: consumer.start(gap), lifetime)
 
 
 # Settling leases

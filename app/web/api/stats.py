@@ -12,7 +12,7 @@ from ...broker.broker import Broker
 from ...broker.stats_viewer import StatsViewer
 from ...fanout.sink import Sink
 from ..authentication import TICKET, client
-from ..query import Parser, boolean, choice, duration, read_options
+from ..query import Parser, boolean, choice, duration, read_options, read_stream_options
 from ..responses import NEVER_STORED, json_answer
 from ..sse import Encoders, as_chunk
 from ..streaming import stream_request
@@ -23,6 +23,7 @@ from .server import state_of
 _OPTIONS: Final[dict[str, Parser]] = {"history": choice("history", boolean)}
 _STREAM_OPTIONS: Final[dict[str, Parser]] = {
     "timeout": duration("timeout", stream_request.LONGEST),
+    "last_event_id": str,  # ignored: nothing is repeated, but a reconnecting client sends it
     TICKET: str,
 }
 
@@ -41,14 +42,12 @@ async def get_stats(request: Request) -> Response:
 async def stream_stats(request: Request) -> Response:
     """A sample every second, as server-sent events of the type `stats`."""
     state = request.app.state
-    timeout: float | None = read_options(request, _STREAM_OPTIONS).get("timeout")
+    timeout: float | None = read_stream_options(request, _STREAM_OPTIONS).get("timeout")
     subscribe: Callable[[Callable[[bytes], bytes], Sink], StatsViewer] = partial(
         state.broker.watch_stats, client=client(request)
     )
-    return EventStream(
-        state.broker, Encoders(_event, _event_chunk), subscribe, StatsViewer.start,
-        lifetime_of(request, timeout), resume_id="",
-    )  # fmt: skip
+    encoders, lifetime = Encoders(_event, _event_chunk), lifetime_of(request, timeout)
+    return EventStream(state.broker, encoders, subscribe, StatsViewer.start, lifetime)
 
 
 def _event(sample: bytes) -> bytes:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...messages.topic import TopicFilter
-from ..authentication import client, holder, mark_of, resume_id_of
+from ..authentication import client, holder, mark_of
 from ..permissions import selection_of, selections_of
 from ..streaming.lifetime import lifetime_of
 from ..streaming.response import EventStream
@@ -31,7 +31,4 @@ def _stream(request: Request, topic_filter: TopicFilter, repeatable: Collection[
     )
     lifetime = lifetime_of(request, stream_request.timeout)
     subscribe = partial(stream_request.subscribe, state.broker, client(request), holder(request))
-    return EventStream(
-        state.broker, stream_request.encoders, subscribe, stream_request.start_subscriber, lifetime,
-        resume_id=resume_id_of(request),
-    )  # fmt: skip
+    return EventStream(state.broker, stream_request.encoders, subscribe, stream_request.start_subscriber, lifetime)

@@ -11,7 +11,7 @@ from ...access.authenticator import Authenticator
 from ...access.grant import Grant
 from ...access.sessions import AuthSession
 from ...access.tickets import TicketClaims
-from ..authentication import grant_of, ticket_of
+from ..authentication import grant_of, resume_id_of, ticket_of
 
 TIMEOUT: Final = "timeout"
 EXPIRED: Final = "expired"
@@ -23,12 +23,15 @@ class Stream(Protocol):
 
 
 class StreamLifetime(msgspec.Struct, frozen=True):
-    """The lifetime of one stream. `timeout`: the option, in seconds. `ticket`: what the stream spends, if anything."""
+    """The lifetime of one stream. `timeout`: the option, in seconds. `ticket`: what the stream spends, if anything.
+    `resume_id`: the last event id for a client that reconnects before it has received another; empty without a
+    ticket."""
 
     authenticator: Authenticator
     grant: Grant
     timeout: float | None
     ticket: TicketClaims | None = None
+    resume_id: str = ""
 
     def spending(self, session: AuthSession) -> AbstractContextManager[None]:
         """The block in which the stream is subscribed: a stream that is refused spends nothing. Raises Unauthorised."""
@@ -45,7 +48,8 @@ class StreamLifetime(msgspec.Struct, frozen=True):
 
 
 def lifetime_of(request: Request, timeout: float | None) -> StreamLifetime:
-    return StreamLifetime(request.app.state.authenticator, grant_of(request), timeout, ticket_of(request))
+    authenticator = request.app.state.authenticator
+    return StreamLifetime(authenticator, grant_of(request), timeout, ticket_of(request), resume_id_of(request))
 
 
 def limited_to_token(request: Request, seconds: float) -> float:

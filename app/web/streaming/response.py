@@ -49,12 +49,9 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         subscribe: Callable[[F, Sink], S],
         start: Callable[[S], "Future[Any] | None"],
         lifetime: StreamLifetime,
-        *,
-        resume_id: str,
     ) -> None:
         """`subscribe` is called before anything is sent, and `start` once the sink takes bytes. The response begins
-        when its future is done. `resume_id`: the last event id for a client that reconnects before it has received
-        another."""
+        when its future is done."""
         super().__init__(
             _nothing(),
             headers=STREAM_HEADERS,
@@ -69,7 +66,6 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         self._subscribe = subscribe
         self._start = start
         self._lifetime = lifetime
-        self._resume_id = resume_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what `subscribe` raises, before anything is sent."""
@@ -84,7 +80,7 @@ class EventStream(EventSourceResponse, Generic[F, S]):
 
     def _hand_over(self, request: Request) -> None:
         sink = request.connection.sink()
-        sink.resume_id = self._resume_id
+        sink.resume_id = self._lifetime.resume_id
         with self._lifetime.spending(sink):
             subscription = self._subscribe(self._encoders.chunked, sink)
         request.take_over(sink, subscription, partial(self._begin, sink, subscription))
@@ -100,7 +96,8 @@ class EventStream(EventSourceResponse, Generic[F, S]):
         abort = connection.abort if connection else _canceller()
         if scope["http_version"] != "1.1":
             send = until_closed(server, send)
-        buffer = Buffer(stream_start(self._broker.admission.pressure, self._resume_id), self._broker, abort, connection)
+        head = stream_start(self._broker.admission.pressure, self._lifetime.resume_id)
+        buffer = Buffer(head, self._broker, abort, connection)
         with self._lifetime.spending(buffer):
             subscription = self._subscribe(self._encoders.plain, buffer)
         buffer.subscription = subscription
