@@ -1,6 +1,6 @@
 """Capacity: whether the log and a topic have room for new messages, and the error if they have not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -8,8 +8,9 @@ from ..errors import LogFull, MessageTooLarge
 from ..messages.message import Draft, newest
 from .groups.job import JOB_COST
 from .groups.unacked import UnackedIndex
+from .memory import Memory
 from .run import one_cost, resident_cost
-from .topic_log import TOPIC_COST, Limits, Retention, TopicLog, Weight, weigh
+from .topic_log import TOPIC_COST, Retention, TopicLog, Weight, weigh
 
 _IS_RETAINED = attrgetter("envelope.retain")
 
@@ -21,15 +22,15 @@ class Freed(NamedTuple):
     resident: int = 0
 
 
-def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken: int, left: Callable[[], int]) -> None:
-    """`topic`: that of the drafts, if it exists. `taken`: bytes of the whole log. `left` returns what is left of
-    `memory_bytes`. Raises LogFull, MessageTooLarge."""
+def check(drafts: Sequence[Draft], topic: TopicLog | None, memory: Memory) -> None:
+    """`topic`: that of the drafts, if it exists. `memory`: of the whole log. Raises LogFull, MessageTooLarge."""
+    limits = memory.limits
     retention = topic.retention if topic else limits.retention
     retained = [*filter(_IS_RETAINED, drafts)]
     coming = kept = weigh(retained)
     if coming.messages > retention.max_messages or coming.nbytes > retention.max_bytes:
         kept = _weigh_newest(retained, retention)
-    need = taken + kept.memory - limits.total_bytes
+    need = memory.total + kept.memory - limits.total_bytes
     if topic is None:
         need += TOPIC_COST
     elif topic.unacked is not None:
@@ -37,24 +38,18 @@ def check(drafts: Sequence[Draft], topic: TopicLog | None, limits: Limits, taken
         staying = coming if topic.unacked.groups else weigh(newest(retained, 1))
         _check_held(topic, topic.unacked, staying)
         need += kept.messages * len(topic.unacked.groups) * JOB_COST
-    lack = kept.resident - left() if kept.resident else 0
+    lack = kept.resident - memory.left() if kept.resident else 0
     if need <= 0 and lack <= 0:
         return
     freed = Freed() if topic is None else _reclaimable(topic, kept)
     if freed.resident < lack:
-        raise LogFull(memory_full(limits, left()))
+        raise memory.full()
     if freed.memory < need:
         raise LogFull(
-            f"the log takes {taken} of {limits.total_bytes} bytes and the retention of {drafts[0].envelope.topic!r} "
-            f"frees too little: shorten a retention, delete a topic or raise {limits.total_setting}"
+            f"the log takes {memory.total} of {limits.total_bytes} bytes and the retention of "
+            f"{drafts[0].envelope.topic!r} frees too little: shorten a retention, delete a topic or raise "
+            f"{limits.total_setting}"
         )
-
-
-def memory_full(limits: Limits, left: int) -> str:
-    return (
-        f"{limits.memory_bytes - left} of {limits.memory_bytes} bytes of memory are taken for what is delayed, leased, "
-        f"for one subscriber or has a ttl: wait until there is less of that, or raise max_total_bytes"
-    )
 
 
 def _weigh_newest(drafts: Sequence[Draft], retention: Retention) -> Weight:

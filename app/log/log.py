@@ -17,13 +17,14 @@ from .epochs import Epochs
 from .groups.dead_index import Origin
 from .groups.group import Group
 from .groups.job import JOB_COST
-from .groups.size import EMPTY_SIZE, GROUP_COST, Size
+from .groups.size import EMPTY_SIZE, GROUP_COST
 from .groups.unacked import Counting, UnackedIndex
+from .memory import Memory
 from .ordered_messages import OrderedMessages
-from .run import EXPIRY_COST, HELD_COST, ONE_COST, ORDERED_COST, Run, make_runs
+from .run import ONE_COST, Run, make_runs
 from .single_delivery import SingleDelivery
 from .store import MessageStore
-from .topic_log import TOPIC_COST, Limits, TopicLog, TopicRecord, weigh
+from .topic_log import TOPIC_COST, Limits, TopicLog, TopicRecord
 from .trims import TrimMark, TrimMarks
 
 CHECK_INTERVAL: Final = 1.0  # seconds; while the wall clock is behind the newest message, look it up again so often
@@ -59,11 +60,6 @@ class Log:
         self.epochs = epochs
         self.head = 0  # seq of the newest message
         self.scheduled = 0  # the number of the newest delayed publish: no later one has it again
-        self.cost = 0  # bytes: retained messages, what groups may need for them, topics, delayed publishes
-        self._delayed = 0  # the part of `cost` that delayed publishes take
-        self._unrecorded_cost = 0  # bytes, not in LogRecord.cost: messages for one subscriber, and groups
-        self._dead = 0  # the number of dead messages
-        self._groups = EMPTY_SIZE  # all groups together
         self.topics: dict[str, TopicLog] = {}
         self.groups_to_check: dict[str, None] = {}  # topics with groups that lost an expired message
         self.counters: dict[str, list[Counting]] = {}  # by topic: for groups that are being created
@@ -78,6 +74,7 @@ class Log:
         self.check_times: Deadlines[str] = Deadlines()  # by topic: when it has to be trimmed or dropped
         self.single_delivery = SingleDelivery(self.topics)
         self.ordered = OrderedMessages()
+        self.memory = Memory(limits, self.expiries, self.ordered)
         self.trim_marks = TrimMarks(on_change)
 
     def restore(
@@ -88,7 +85,7 @@ class Log:
         of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message; `ordered`: the
         Run.place_in_order of each message with an ordering."""
         head: LogRecord = records["log"].get((), LogRecord())
-        self.head, self.cost, self.moment = head.head, head.cost, head.mark
+        self.head, self.memory.cost, self.moment = head.head, head.cost, head.mark
         self.scheduled = head.scheduled
         self._newest_time = self._kept_time()
         for (name,), record in records["topic"].items():
@@ -97,13 +94,13 @@ class Log:
             )
         for topic, seq in unclaimed:
             self.single_delivery.restore(topic, seq)
-            self._unrecorded_cost += ONE_COST
+            self.memory.unrecorded_cost += ONE_COST
         for seq, expires in expiries:
             self.expiries.set(seq, expires)
         for topic, seq, nbytes, origin in dead:
             unacked = self.topics[topic].unacked = self.topics[topic].unacked or UnackedIndex({})
             unacked.add_dead(seq, nbytes, origin)
-            self._dead += 1
+            self.memory.dead += 1
         for place in ordered:
             self.ordered.add(*place)
         self.trim_marks.restore(
@@ -111,7 +108,7 @@ class Log:
         )
 
     def record(self) -> LogRecord:
-        return LogRecord(self.head, self.cost, self.trim_marks.floor, self.moment, self.scheduled)
+        return LogRecord(self.head, self.memory.cost, self.trim_marks.floor, self.moment, self.scheduled)
 
     def topic_record(self, name: str) -> TopicRecord | None:
         topic = self.topics.get(name)
@@ -142,21 +139,6 @@ class Log:
         return 0.0 if newest is None else newest.time
 
     # Writing
-
-    def reserve(self, drafts: Sequence[Draft]) -> None:
-        """Reserve the memory of delayed drafts until release()."""
-        nbytes = weigh(drafts).memory
-        self.cost += nbytes
-        self._delayed += nbytes
-
-    def release(self, drafts: Sequence[Draft]) -> None:
-        nbytes = weigh(drafts).memory
-        self.cost -= nbytes
-        self._delayed -= nbytes
-
-    def find_delayed(self, publishes: Iterable[Sequence[Draft]]) -> None:
-        """After restore(): the memory of delayed publishes is in `cost` already."""
-        self._delayed = sum(weigh(drafts).memory for drafts in publishes)
 
     def count_delayed(self, name: str, count: int, now: float) -> None:
         """Change the number of a topic's delayed messages by `count`. A missing topic is created."""
@@ -209,16 +191,16 @@ class Log:
         self._on_change("topic", (topic.name,))
         for run in runs:
             topic.bytes -= run.nbytes
-            self.cost -= run.nbytes + run.live * run.overhead
+            self.memory.cost -= run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self.expiries.discard(run.seq)
             if run.envelope.ordering is not None:
                 self.ordered.remove(*run.place_in_order)
             if run.envelope.delivery is ONE:
-                self._unrecorded_cost -= ONE_COST
+                self.memory.unrecorded_cost -= ONE_COST
                 self.single_delivery.remove(topic, run.seq)
             if run.envelope.death is not None:
-                self._dead -= 1
+                self.memory.dead -= 1
                 self._forget_dead(topic, run.seq, run.envelope.death)
         if not topic.messages.live:
             self.schedule_check(topic)
@@ -250,19 +232,19 @@ class Log:
         topic.messages.extend(runs)
         for run in runs:
             topic.bytes += run.nbytes
-            self.cost += run.nbytes + run.live * run.overhead
+            self.memory.cost += run.nbytes + run.live * run.overhead
             if run.expires is not None:
                 self.expiries.set(run.seq, run.expires)
             if run.envelope.ordering is not None:
                 self.ordered.add(*run.place_in_order)
             if run.envelope.delivery is ONE:
-                self._unrecorded_cost += ONE_COST
+                self.memory.unrecorded_cost += ONE_COST
                 self.single_delivery.add(topic, run)
             elif unacked is not None or run.envelope.death is not None:
                 unacked = topic.unacked = unacked or UnackedIndex({})
                 unacked.add(run)
-                self._dead += run.envelope.death is not None
-                self.cost += JOB_COST * len(unacked.groups) * run.live
+                self.memory.dead += run.envelope.death is not None
+                self.memory.cost += JOB_COST * len(unacked.groups) * run.live
         if first or (unacked is not None and not unacked.groups):
             self.schedule_check(topic)
 
@@ -290,14 +272,14 @@ class Log:
         unacked = topic.unacked or UnackedIndex({})
         count = unacked.count + counting.free
         cost = GROUP_COST + (count * (len(unacked.groups) + 1) - unacked.count * len(unacked.groups)) * JOB_COST
-        self.check_memory(GROUP_COST)
-        if self.total + cost > self.limits.total_bytes:
+        self.memory.check(GROUP_COST)
+        if self.memory.total + cost > self.limits.total_bytes:
             raise LogFull(
                 f"a group on {topic.name!r} would take {cost} bytes, more than are left: delete a topic or a group, or "
                 f"raise {self.limits.total_setting}"
             )
-        self.cost += cost
-        self.count_group(group, group.size)
+        self.memory.cost += cost
+        self.memory.count_group(group, group.size)
         unacked.count, unacked.bytes = count, unacked.bytes + counting.free_bytes
         unacked.groups[name] = group
         group.passed = unacked.accepted - counting.count
@@ -309,12 +291,12 @@ class Log:
         """A group goes back. `counting`: of all messages after its new position. Raises LogFull."""
         assert topic.unacked is not None
         cost = counting.free * len(topic.unacked.groups) * JOB_COST
-        if self.total + cost > self.limits.total_bytes:
+        if self.memory.total + cost > self.limits.total_bytes:
             raise LogFull(
                 f"to hand out these messages of {topic.name!r} again would take {cost} bytes, more than are left: seek "
                 f"a later position, delete a topic or a group, or raise {self.limits.total_setting}"
             )
-        self.cost += cost
+        self.memory.cost += cost
         topic.unacked.count += counting.free
         topic.unacked.bytes += counting.free_bytes
         topic.unacked.rewinds += 1
@@ -324,19 +306,12 @@ class Log:
     def remove_group(self, topic: TopicLog, name: str) -> None:
         """Remove a group. Unless it is the only one, other groups must hold all that it holds."""
         assert topic.unacked is not None
-        self.cost -= GROUP_COST + JOB_COST * topic.unacked.count
-        self.count_group(topic.unacked.groups.pop(name), EMPTY_SIZE)
+        self.memory.cost -= GROUP_COST + JOB_COST * topic.unacked.count
+        self.memory.count_group(topic.unacked.groups.pop(name), EMPTY_SIZE)
         if not topic.unacked.groups:
             topic.unacked = UnackedIndex.of_dead(topic.unacked.dead)
         self._on_change("topic", (topic.name,))
         self.schedule_check(topic)
-
-    def count_group(self, group: Group, size: Size) -> None:
-        """Update the group's share in the memory."""
-        if size != group.counted_size:
-            self._groups = self._groups.changed(group.counted_size, size)
-            self._unrecorded_cost += size.nbytes - group.counted_size.nbytes
-            group.counted_size = size
 
     def release_held(self, topic: TopicLog, seq: int, nbytes: int) -> None:
         """No group holds the message any more. `nbytes`: of its body."""
@@ -345,7 +320,7 @@ class Log:
         for counting in self.counters.get(topic.name, ()):
             counting.freed(seq, nbytes)
         self._on_change("topic", (topic.name,))
-        self.cost -= JOB_COST * len(topic.unacked.groups)
+        self.memory.cost -= JOB_COST * len(topic.unacked.groups)
 
     def check_room(self, drafts: Sequence[Draft]) -> None:
         """Raises TopicLimit, TopicPaused, LogFull or MessageTooLarge when these drafts cannot be accepted."""
@@ -354,23 +329,7 @@ class Log:
         topic = self.topics.get(name)
         if topic is not None and topic.paused:
             raise TopicPaused(f"publishing to topic {name!r} is paused; nothing was stored")
-        capacity.check(drafts, topic, self.limits, self.cost + self._unrecorded_cost, self.memory_left)
-
-    def check_memory(self, nbytes: int) -> None:
-        """Raises LogFull if less than `nbytes` of `memory_bytes` are left."""
-        if nbytes > self.memory_left():
-            raise LogFull(capacity.memory_full(self.limits, self.memory_left()))
-
-    @property
-    def total(self) -> int:
-        """The bytes that count against `total_bytes`."""
-        return self.cost + self._unrecorded_cost
-
-    def memory_left(self) -> int:
-        """The bytes that are left of `memory_bytes`."""
-        groups = GROUP_COST * self._groups.groups + JOB_COST * self._groups.jobs
-        messages = EXPIRY_COST * len(self.expiries) + HELD_COST * self._dead + ORDERED_COST * self.ordered.count
-        return self.limits.memory_bytes - self._delayed - self._unrecorded_cost - groups - messages
+        capacity.check(drafts, topic, self.memory)
 
     def existing(self, name: str) -> TopicLog:
         """Raises NotFound."""
@@ -395,7 +354,7 @@ class Log:
             topic = self.topics[name] = TopicLog(name, self.limits.retention, mark, messages)
             self._on_change("topic", (name,))
             topic.last_used = now
-            self.cost += TOPIC_COST
+            self.memory.cost += TOPIC_COST
             self.schedule_check(topic)
         return topic
 
@@ -414,7 +373,7 @@ class Log:
         del self.topics[topic.name]
         self._on_change("topic", (topic.name,))
         self.check_times.discard(topic.name)
-        self.cost -= TOPIC_COST
+        self.memory.cost -= TOPIC_COST
         self.trim_marks.add_dropped(topic.name, topic.trim_mark)
 
     def get(self, seq: int, now: float) -> Message | None:

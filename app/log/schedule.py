@@ -44,15 +44,15 @@ class Schedule:
         """The log must have been restored before."""
         self._delayed.restore(publishes)
         self._log.scheduled = max(self._log.scheduled, self._delayed.last)  # a file of before does not know the number
-        self._log.find_delayed(self._delayed.drafts())
+        self._log.memory.find_delayed(self._delayed.drafts())
         for topic, count in self._delayed.counters().items():
             self._log.count_delayed(topic, count, 0.0)
 
     def add(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         """`due`: by the log's clock. check_room() must have been called before. Raises LogFull."""
-        self._log.check_memory(weigh(drafts).memory)
+        self._log.memory.check(weigh(drafts).memory)
         self._log.count_delayed(drafts[0].envelope.topic, count_messages(drafts), now)
-        self._log.reserve(drafts)
+        self._log.memory.reserve(drafts)
         self._log.scheduled += 1
         number, epoch = self._log.scheduled, self._log.epochs.current
         self._delayed.add(number, Postponed(list(drafts), due, epoch))
@@ -62,7 +62,7 @@ class Schedule:
         """Nothing, if it was removed before."""
         if (publish := self._delayed.record(number)) is not None:
             self._delayed.remove(number)
-            self._log.release(publish.drafts)
+            self._log.memory.release(publish.drafts)
             self._log.count_delayed(publish.topic, -count_messages(publish.drafts), now)
 
     def page(self, match: TopicFilter | None, after: str | None, limit: int) -> Slices[SchedulePage]:

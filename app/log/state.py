@@ -229,11 +229,11 @@ class LogStateMachine:
     def _publish_delayed(self, number: int, now: float) -> Accepted:
         publish = self.delayed.record(number)
         assert publish is not None
-        self.log.release(publish.drafts)  # so that there is room for them
+        self.log.memory.release(publish.drafts)  # so that there is room for them
         try:
             accepted = self._store(publish.drafts, now)
         finally:
-            self.log.reserve(publish.drafts)
+            self.log.memory.reserve(publish.drafts)
         self.schedule.remove(number, now)
         return accepted
 
@@ -329,9 +329,9 @@ class LogStateMachine:
     def totals(self, served: Set[tuple[str, str]] = NONE_SERVED) -> Slices[Totals]:
         """`served`: groups that have consumers, by topic and name."""
         limits = self.log.limits
-        held = limits.memory_bytes - self.log.memory_left()
+        held = limits.memory_bytes - self.log.memory.left()
         settled = self.groups.settled
-        totals = Totals(self.log.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
+        totals = Totals(self.log.memory.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
         totals.acked_total, totals.dead_total = settled.acked, settled.dead
         totals.operations = {name: getattr(settled, name) for name in OPERATIONS}
         for topics in sliced([*self.log.topics.values()]):

@@ -266,7 +266,7 @@ def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log,
         name = "".join(["g"] * length)
         whole(admin.configure("a", f"{name}{n}", {"dead_letter": f"{name * 8}{n}"}, None, 0.0))
 
-    taken, counted = grown(work, 1_000), ((1 << 60) - log.memory_left()) / 1_000
+    taken, counted = grown(work, 1_000), ((1 << 60) - log.memory.left()) / 1_000
     assert 0.4 * counted < taken < counted
 
 
@@ -327,7 +327,7 @@ class Nowhere:
 
 def test_all_that_was_counted_is_given_back(log: Log, trimmer: Trimmer, groups: Groups, admin: GroupAdmin) -> None:
     whole(admin.configure("a", "h", {}, None, 0.0))
-    start = log.cost
+    start = log.memory.cost
     for n in range(10):
         (run,) = log.accept([draft("a", b"x" * n, ttl=5.0 if n > 7 else None)], 0.0)
         groups.claim("a", "g", count=1, nbytes=1, seconds=100.0, now=0.0)
@@ -345,10 +345,10 @@ def test_all_that_was_counted_is_given_back(log: Log, trimmer: Trimmer, groups: 
     for seq in range(6, 9):
         settle(groups, Action.ACK, seq)
     assert (holds.count, holds.bytes) == (0, 0)
-    assert log.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
+    assert log.memory.cost == start - GROUP_COST + sum(MESSAGE_COST + n for n in range(8))
     whole(admin.drop_all("a"))
     assert trimmer.remove_up_to(log.existing("a"), log.head)
-    assert (log.cost, log.total, log.memory_left()) == (0, 0, 1 << 60)
+    assert (log.memory.cost, log.memory.total, log.memory.left()) == (0, 0, 1 << 60)
 
 
 @pytest.mark.usefixtures("admin")

@@ -30,7 +30,7 @@ class Choice:
         self._topic = topic
         self._group = group
         self._find = find
-        self._room = max(log.memory_left() // JOB_COST, 0)  # for so many new jobs
+        self._room = max(log.memory.left() // JOB_COST, 0)  # for so many new jobs
         self.cut_short = False
         self._mind = group.precede()
         self._most_ahead = min(MAX_AHEAD, max(topic.retention.max_messages // AHEAD_SHARE, 1))

@@ -68,7 +68,7 @@ class Groups:
         return bool(self._events.ended or self._events.ready)
 
     def take_events(self) -> GroupEvents:
-        if self._starved and self._log.memory_left() >= JOB_COST:
+        if self._starved and self._log.memory.left() >= JOB_COST:
             self._events.ready |= self._starved
             self._starved = {}
         if not self.has_events:
@@ -189,9 +189,9 @@ class Groups:
             if len(leases) == count or nbytes <= 0:
                 break
         self.refresh(topic, name, group)
-        if not leases and self._log.memory_left() < JOB_COST and next(self.fresh(topic, group, now), None):
+        if not leases and self._log.memory.left() < JOB_COST and next(self.fresh(topic, group, now), None):
             self._starved[topic, name] = None
-            self._log.check_memory(JOB_COST)
+            self._log.memory.check(JOB_COST)
         return leases
 
     def _claimable(self, topic: str, name: str, group: Group, now: float) -> Iterator[Message]:
@@ -205,7 +205,7 @@ class Groups:
         while (seq := group.jobs.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
-        yield from islice(self.fresh(topic, group, now), max(self._log.memory_left() // JOB_COST, 0))
+        yield from islice(self.fresh(topic, group, now), max(self._log.memory.left() // JOB_COST, 0))
 
     def fresh(
         self, topic: str, group: Group, now: float, after: int = 0, most_known: int = PASS_BATCH
@@ -250,7 +250,7 @@ class Groups:
         have been called before. Raises NotFound."""
         group = self.existing(topic, name)
         topic_log = self._log.existing(topic)
-        if reason is not None and self._log.memory_left() < reason_cost(reason) * len(ids):
+        if reason is not None and self._log.memory.left() < reason_cost(reason) * len(ids):
             reason = None
         jobs = dict.fromkeys(seq for id in ids if (seq := id.message.seq) in group.jobs.by_seq)
         before, skipped = group.acked, group.skipped
@@ -273,7 +273,7 @@ class Groups:
         if not exists or not self._log.epochs.knows(id.message):
             return Outcome.UNKNOWN
         if action is Action.SKIP and seq not in group.jobs.by_seq and seq > group.cursor and seq not in group.ahead:
-            self._log.check_memory(JOB_COST)
+            self._log.memory.check(JOB_COST)
             group.skip_ahead(seq)
             return Outcome.DONE
         return group.settle(action, seq, id.attempt, now, seconds, reason=reason)
@@ -300,7 +300,7 @@ class Groups:
         key = topic, name
         if group.newest_known > group.cursor or group.ahead:
             self._pass_known(key, group)
-        self._log.count_group(group, group.size)
+        self._log.memory.count_group(group, group.size)
         if group.closing or (deadline := group.jobs.deadline) is None:
             self._deadlines.discard(key)
         else:

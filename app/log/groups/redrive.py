@@ -112,7 +112,7 @@ class Redriving:
         letters = [message for message in map(place.messages.get, seqs) if message is not None]
         drafts = [Draft(_envelope(target, letter), (letter.data,)) for letter in letters]
         self._log.check_room(drafts)
-        self._log.check_memory(JOB_COST * len(drafts))
+        self._log.memory.check(JOB_COST * len(drafts))
         self._accept(target, topic, drafts, now, begin)
         for letter in letters:
             self._log.remove(letter)
