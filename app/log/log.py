@@ -4,7 +4,6 @@ Plain data and pure functions of the time they are given: no I/O, no tasks, no c
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import msgspec
 
@@ -20,24 +19,13 @@ from .groups.job import JOB_COST
 from .groups.size import EMPTY_SIZE, GROUP_COST
 from .groups.unacked import Counting, UnackedIndex
 from .memory import Memory
+from .message_clock import MessageClock, Moment
 from .ordered_messages import OrderedMessages
 from .run import ONE_COST, Run, make_runs
 from .single_delivery import SingleDelivery
 from .store import MessageStore
 from .topic_log import TOPIC_COST, Limits, TopicLog, TopicRecord
 from .trims import TrimMark, TrimMarks
-
-CHECK_INTERVAL: Final = 1.0  # seconds; while the wall clock is behind the newest message, look it up again so often
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """One moment by several clocks: the log's own, the wall clock, and the uptime in seconds of a boot of the
-    machine."""
-
-    now: float
-    wall: float
-    boot: str
-    uptime: float
 
 
 class LogRecord(msgspec.Struct, frozen=True):
@@ -63,12 +51,9 @@ class Log:
         self.topics: dict[str, TopicLog] = {}
         self.groups_to_check: dict[str, None] = {}  # topics with groups that lost an expired message
         self.counters: dict[str, list[Counting]] = {}  # by topic: for groups that are being created
-        self.ahead = 0.0  # seconds that the wall clock is ahead of the log's clock
-        self.moment: Moment | None = None  # the newest one that the engine has set
-        self._newest_time = 0.0  # of the retained messages
-        self._next_check = 0.0  # when to look that message up again
         self.store = store
         self.messages = store.messages
+        self.clock = MessageClock(store.messages, on_change)
         self._on_change = on_change
         self.expiries: Deadlines[int] = Deadlines()  # of messages with a ttl, by seq
         self.check_times: Deadlines[str] = Deadlines()  # by topic: when it has to be trimmed or dropped
@@ -85,9 +70,8 @@ class Log:
         of each message with a ttl; `dead`: topic, seq, bytes and origin of each dead message; `ordered`: the
         Run.place_in_order of each message with an ordering."""
         head: LogRecord = records["log"].get((), LogRecord())
-        self.head, self.memory.cost, self.moment = head.head, head.cost, head.mark
-        self.scheduled = head.scheduled
-        self._newest_time = self._kept_time()
+        self.head, self.memory.cost, self.scheduled = head.head, head.cost, head.scheduled
+        self.clock.restore(head.mark)
         for (name,), record in records["topic"].items():
             self.topics[str(name)] = TopicLog.restore(
                 str(name), record, self.limits.retention, self.store.of_topic(str(name))
@@ -108,35 +92,11 @@ class Log:
         )
 
     def record(self) -> LogRecord:
-        return LogRecord(self.head, self.memory.cost, self.trim_marks.floor, self.moment, self.scheduled)
+        return LogRecord(self.head, self.memory.cost, self.trim_marks.floor, self.clock.moment, self.scheduled)
 
     def topic_record(self, name: str) -> TopicRecord | None:
         topic = self.topics.get(name)
         return topic.record() if topic else None
-
-    # Time
-
-    def set_time(self, ahead: float, moment: Moment | None = None) -> None:
-        """`ahead`: seconds that the wall clock is ahead of the log's clock. `moment`: stored with the next change."""
-        if ahead != self.ahead:
-            self.ahead = ahead
-            self._on_change("log", ())
-        self.moment = moment
-
-    def _time(self, now: float) -> float:
-        """The wall clock's time, but never earlier than that of a retained message."""
-        time = now + self.ahead
-        if time < self._newest_time:
-            if now >= self._next_check:
-                self._next_check = now + CHECK_INTERVAL
-                self._newest_time = self._kept_time()
-            time = max(time, self._newest_time)
-        self._newest_time = time
-        return time
-
-    def _kept_time(self) -> float:
-        newest = next(self.messages.newest(), None)
-        return 0.0 if newest is None else newest.time
 
     # Writing
 
@@ -156,7 +116,7 @@ class Log:
             topic.published.turn(now, topic.next_index)
         self._on_change("topic", (topic.name,))
         accepted: list[Run] = []
-        time = self._time(now)
+        time = self.clock.time(now)
         for draft in map(topic.share, drafts):
             runs = make_runs(draft, self.epochs.current, self.head + 1, topic.next_index, now, time=time)
             self.head, topic.next_index = runs[-1].seq, runs[-1].index + 1

@@ -191,7 +191,7 @@ class Reading:
         return self._from(start.time, position, mark, mark.time >= start.time)
 
     def _ago(self, topic_filter: TopicFilter, start: Ago, now: float) -> Slices[Cursor]:
-        begin, ahead = now - start.seconds, self._log.ahead
+        begin, ahead = now - start.seconds, self._log.clock.ahead
         position = self._log.messages.position_before(begin, self._log.head, own=True)
         mark = yield from self.trim_mark(topic_filter)
         return self._from(begin + ahead, position, mark, (mark.at or mark.time) >= begin)

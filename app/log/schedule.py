@@ -56,7 +56,7 @@ class Schedule:
         self._log.scheduled += 1
         number, epoch = self._log.scheduled, self._log.epochs.current
         self._delayed.add(number, Postponed(list(drafts), due, epoch))
-        return Scheduled(count_messages(drafts), due + self._log.ahead, id=str(ScheduledId(epoch, number)))
+        return Scheduled(count_messages(drafts), due + self._log.clock.ahead, id=str(ScheduledId(epoch, number)))
 
     def remove(self, number: int, now: float) -> None:
         """Nothing, if it was removed before."""
@@ -100,7 +100,7 @@ class Schedule:
         first, drafts = publish.drafts[0], publish.drafts
         return ScheduledPublish(
             ScheduledId(self._epoch(publish), number),
-            publish.due + self._log.ahead,
+            publish.due + self._log.clock.ahead,
             count_messages(drafts),
             _size(drafts),
             Draft(first.envelope, first.bodies[:1]),

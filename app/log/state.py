@@ -208,7 +208,7 @@ class LogStateMachine:
     def _due_time(self, draft: Draft, now: float) -> float | None:
         """When the draft is due, by the log's clock; None: at once, without a delay."""
         if draft.at is not None:
-            return max(draft.at - self.log.ahead, now)
+            return max(draft.at - self.log.clock.ahead, now)
         return None if draft.delay is None else now + draft.delay
 
     # Delayed publishes

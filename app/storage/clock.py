@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ..log.log import Moment
+from ..log.message_clock import Moment
 
 MIN_STEP: Final = 0.01  # seconds: smaller differences between two readings of the clocks are ignored
 

@@ -95,8 +95,8 @@ class MemoryEngine(LocalEngine):
         receivers: Mapping[int, int] = {}
         try:
             now = self._clock.read()
-            if self._clock.ahead != self._core.log.ahead:
-                self._core.log.set_time(self._clock.ahead)
+            if self._clock.ahead != self._core.log.clock.ahead:
+                self._core.log.clock.set(self._clock.ahead)
             answer = operation(self._core, now)
         finally:
             if not (reads and self._core.is_idle):

@@ -3,7 +3,7 @@
 import pytest
 
 from app.log.groups.job import BACKOFF
-from app.log.log import CHECK_INTERVAL
+from app.log.message_clock import CHECK_INTERVAL
 from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Outcome, parse_lease_id
 from app.messages.message import Delivery, Receipt, Scheduled

@@ -51,7 +51,7 @@ class DeadLetters:
     def _draft(self, name: str, group: Group, message: Message) -> Draft:
         job = group.jobs.by_seq[message.seq]
         first = job.last_failure if job.first_failure is None else job.first_failure
-        ahead = self._log.ahead
+        ahead = self._log.clock.ahead
         original = message.redrive.original if message.redrive else message.id
         death = Death(
             original, message.topic, name, job.tries, job.reason, first + ahead, job.last_failure + ahead

@@ -184,7 +184,7 @@ class Groups:
             attempt = group.lease(
                 message.seq, now, expires, bound=self._server_run if bound else "", holder=holder, key=key_of(message)
             )
-            leases.append(Lease(message, attempt, expires + self._log.ahead))
+            leases.append(Lease(message, attempt, expires + self._log.clock.ahead))
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
                 break

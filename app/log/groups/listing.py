@@ -106,7 +106,7 @@ class JobListing:
         if place not in self._log.topics or (message := self._groups.message(place, seq, now)) is None:
             return None
         if query.state is JobState.DEAD:
-            return ListedJob(message, query.state, None, self._log.ahead)
+            return ListedJob(message, query.state, None, self._log.clock.ahead)
         group = self._group(query)
         fresh = seq > group.cursor and seq not in group.ahead
         known = group.jobs.state_of(seq) or (JobState.READY if fresh else None)
@@ -114,7 +114,7 @@ class JobListing:
             return None
         job = group.jobs.by_seq.get(seq)
         copy = None if job is None else msgspec.structs.replace(job)  # it may change before it is read
-        return ListedJob(message, query.state, copy, self._log.ahead)
+        return ListedJob(message, query.state, copy, self._log.clock.ahead)
 
 
 def _smallest(seqs: Iterable[int], after: int, limit: int) -> Slices[list[int]]:

@@ -95,7 +95,7 @@ class Writer:
         except BaseException as error:
             self._call_loop(_resolve, opened, None, error)
             return
-        self._clock = LogClock(self._machine_clock, store.core.log.moment, store.newest_time())
+        self._clock = LogClock(self._machine_clock, store.core.log.clock.moment, store.newest_time())
         self._call_loop(_resolve, opened, (store.epochs.current, store.core.log.head), None)
         requests: list[Request] | None = []
         try:
@@ -177,7 +177,7 @@ class Writer:
             request.committed = True
 
     def _decide(self, requests: list[Request], now: float, core: LogStateMachine) -> None:
-        core.log.set_time(self._clock.ahead, self._clock.moment())
+        core.log.clock.set(self._clock.ahead, self._clock.moment())
         if core.deadline <= now:
             core.pass_time(now)
         for request in requests:
@@ -250,7 +250,7 @@ class Writer:
     def _serve_reads_only(self, store: Store, requests: list[Request], now: float) -> None:
         """Answer reads, and refuse everything else."""
         self._reset_sliced(requests)
-        store.core.trimmer.frozen, store.core.log.ahead = True, self._clock.ahead
+        store.core.trimmer.frozen, store.core.log.clock.ahead = True, self._clock.ahead
         for request in requests:
             if not isinstance(request, SlicedRequest):
                 self._refuse(request)
