@@ -3,7 +3,6 @@ they are written. Removed messages may stay in the file for a while, which is re
 """
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,11 +17,10 @@ from ...log.run_list import RunList
 from ...messages.message import Message
 from .parts import parts
 from .row import COLUMNS, COMMON_COLUMNS, COUNT, Row, rows, sizes_in
+from .row_cache import RowCache
 
 _FIRST_PAGE: Final = 2  # rows of the first page; each following page is twice as long
 _LAST_PAGE: Final = 256
-_CACHE: Final = 16 << 20  # bytes of cached messages, so that an ack need not read them
-_OVERHEAD: Final = 512  # bytes of each message besides its body
 _PAGE_BYTES: Final = 1 << 20  # of bodies, after which a page ends
 _MAX_SHRUNK_ROWS: Final = 32  # rows with removed messages that are only recorded: rewriting each at once costs more
 _KEYS_AT_ONCE: Final = 16  # keys of a topic's rows that are read together
@@ -48,9 +46,7 @@ class DiskMessageStore:
         self._unwritten = RunList()  # accepted and not written yet
         self._shrunk: dict[int, Row] = {}  # rows that have fewer messages than in the file
         self._fragmented = False  # one of them has lost messages other than its first ones: `remaining` cannot say that
-        self._cache: OrderedDict[int, Row] = OrderedDict()  # recently written or read, oldest first
-        self._by_seq: dict[int, Row] = {}  # the cached rows, by the seq of each message
-        self._cached = 0  # bytes of the cached rows when they were added
+        self._cache = RowCache()
         for seq, count in left.items():
             row = self.row(seq)
             if count > row.count:
@@ -92,15 +88,14 @@ class DiskMessageStore:
         return gone
 
     def _replace(self, row: Row, gone: Run, left: Run | None) -> None:
-        for seq in gone.seqs:
-            del self._by_seq[seq]
+        self._cache.discard_messages(gone.seqs)
         row.set_remaining(left)
         self._fragmented = self._fragmented or row.fragmented
         self._record_shrunk(row)
 
     def _record_shrunk(self, row: Row) -> None:
         if not row.run.live:
-            self._forget(row)
+            self._cache.discard(row)
         self._shrunk[row.key] = row
         self._changed("left", ())
 
@@ -117,7 +112,7 @@ class DiskMessageStore:
             less, self._shrunk, self._fragmented = self._shrunk, {}, False
             torn = [row for row in less.values() if row.fragmented]
             for row in torn:
-                self._forget(row)
+                self._cache.discard(row)
             self._delete([seq for seq, row in less.items() if row.fragmented or not row.run.live])
             shorter = [row for row in less.values() if row.run.live and not row.fragmented]
             self._put([*shorter, *rows(row.run for row in torn)])
@@ -140,7 +135,7 @@ class DiskMessageStore:
             self._db.execute(_insert(width, len(part)), [value for values in part for value in values[:width]])
         for row, values in zip(these, every, strict=True):
             row.count = row.run.live
-            self._remember(row, len(values[_DATA]))
+            self._cache.add(row, len(values[_DATA]))
 
     # Reading
 
@@ -153,7 +148,7 @@ class DiskMessageStore:
 
     def _find(self, seq: int) -> Row | None:
         """The written row that has the message."""
-        row = self._by_seq.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
+        row = self._cache.by_seq.get(seq) or next(iter(self._select("seq >= ? ORDER BY seq", (seq,), 1)), None)
         return row if row is not None and row.run.has(seq) else None
 
     def get(self, seq: int) -> Message | None:
@@ -234,40 +229,23 @@ class DiskMessageStore:
 
     def row(self, key: int) -> Row:
         """The row with this key, without removed messages. It must exist."""
-        return self._cache.get(key) or self._select("seq = ?", (key,), 1)[0]
+        return self._cache.by_key.get(key) or self._select("seq = ?", (key,), 1)[0]
 
     def _select(self, where: str, values: tuple[Any, ...], limit: int) -> list[Row]:
         """Written rows, without removed messages: at most `limit`, or a page of them. Some may be empty."""
         found: list[Row] = []
-        nbytes = 0
+        nbytes, cached = 0, self._cache.by_key
         cursor = self._db.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit))
         for written in cursor:
             key = written[0]
-            found.append(row := self._cache.get(key) or self._shrunk.get(key) or Row.of_values(written, self._epochs))
+            found.append(row := cached.get(key) or self._shrunk.get(key) or Row.of_values(written, self._epochs))
             size = len(written[_DATA])
-            self._remember(row, size)
+            self._cache.add(row, size)
             nbytes += size
             if nbytes > _PAGE_BYTES:
                 break
         cursor.close()
         return found
-
-    def _remember(self, row: Row, nbytes: int) -> None:
-        """Cache a row. `nbytes`: of all its bodies."""
-        run = row.run
-        if run.live and row.key not in self._cache:
-            self._cache[row.key] = row
-            self._by_seq.update(dict.fromkeys(run.seqs, row))
-            row.size = nbytes + _OVERHEAD * run.live
-            self._cached += row.size
-        while self._cached > _CACHE and len(self._cache) > 1:
-            self._forget(next(iter(self._cache.values())))
-
-    def _forget(self, row: Row) -> None:
-        if self._cache.pop(row.key, None):
-            self._cached -= row.size
-            for seq in row.run.seqs:
-                del self._by_seq[seq]
 
 
 @lru_cache
