@@ -11,14 +11,14 @@ The folders, from the top down; docs/architecture.md shows how they hang togethe
     messages             what all of them speak of
 
 Beside them: access (who may do what), limits (bounds), telemetry (logs and numbers), net (sockets, certificates),
-settings, errors, client (the Python client and its commands), bench (load).
+settings, errors, client (the Python client and its commands).
 
 For programs: `from plainmq import Client, AsyncClient`, see docs/python.md.
 """
 
 from typing import TYPE_CHECKING
 
-from .version import __version__ as __version__
+__version__ = "0.1.0"  # also in pyproject.toml and openapi/openapi.yaml, as tests check
 
 if TYPE_CHECKING:
     from .client import *  # noqa: F403

@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.bench.coordinator import default_processes, run
-from app.bench.wire_script import WireScript
+from app.cli.bench.coordinator import default_processes, run
+from app.cli.bench.wire_script import WireScript
 from app.net.sockets import raise_open_files
 from benchmarks.peers import PEERS, RunningServer, is_installed, running_server, version_of
 from benchmarks.plots import draw

@@ -30,10 +30,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from app.bench.coordinator import Result, default_processes, run
-from app.bench.load import Load
-from app.bench.process_tree import ProcessTree
-from app.bench.wire_script import WireScript, body, http, lines
+from app.cli.bench.coordinator import Result, default_processes, run
+from app.cli.bench.load import Load
+from app.cli.bench.process_tree import ProcessTree
+from app.cli.bench.wire_script import WireScript, body, http, lines
 from benchmarks.harness import child, connect, receive_until
 from tests.harness import free_port, start_server
 

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from app.bench.process_tree import ProcessTree
+from app.cli.bench.process_tree import ProcessTree
 from benchmarks.harness import child, connect, receive_some
 from tests.harness import ServerProcess, free_port, start_server
 

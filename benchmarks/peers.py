@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app import __version__
-from app.bench.process_tree import ProcessTree
-from app.bench.wire_script import WireScript, body, get_stream, http, lines, literal, post
+from app.cli.bench.process_tree import ProcessTree
+from app.cli.bench.wire_script import WireScript, body, get_stream, http, lines, literal, post
 from benchmarks.harness import child
 from tests.harness import free_port
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from app.bench.process_tree import ProcessTree
+from app.cli.bench.process_tree import ProcessTree
 from benchmarks.harness import child
 from tests.harness import ROOT, free_port
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from app.bench.coordinator import Latency, Result
+from app.cli.bench.coordinator import Latency, Result
 from benchmarks.rows import Case, Row
 
 GENERATOR: Final = "¹"  # marks a figure that the generator may have limited: it had no CPU time to spare

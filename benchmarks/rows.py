@@ -6,9 +6,9 @@ from socket import socket
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from app.bench.coordinator import Result
-from app.bench.load import Load
-from app.bench.wire_script import MARK, WireScript
+from app.cli.bench.coordinator import Result
+from app.cli.bench.load import Load
+from app.cli.bench.wire_script import MARK, WireScript
 from benchmarks.harness import connect, receive_some
 from benchmarks.peers import RunningServer
 

@@ -1,9 +1,9 @@
 """Which module may import which. The table lists it; this test holds the code to the table.
 
 A row says: this module may import those. `web/*` stands for every module of that folder, in a row's name and behind its
-arrow; modules of such a row may import each other. `.log` behind an arrow is in the row's own folder. An import counts
-wherever it stands: in a function, or under TYPE_CHECKING. A module without a row fails: give it one, and mind that
-arrows run down only.
+arrow; modules of such a row may import each other. Of several rows for a module, the one with the longest name holds.
+`.log` behind an arrow is in the row's own folder. An import counts wherever it stands: in a function, or under
+TYPE_CHECKING. A module without a row fails: give it one, and mind that arrows run down only.
 """
 
 import ast
@@ -19,21 +19,18 @@ import pytest
 from tests.harness import ROOT
 
 TABLE = """
-    __init__          → client/* version
     __main__          → cli/*
-    cli/*             → version server/* settings/* client/* bench/* storage/sqlite/backup access/* messages/* errors/*
+    cli/*             → __init__ server/* settings/* client/* storage/sqlite/backup access/* messages/* errors/*
+    cli/bench/*       → client/* net/* errors/*
     main              → server/* access/* telemetry/* settings/* web/app web/middleware/*
 
-    server/*          → version web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
+    server/*          → __init__ web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
                         messages/* errors/*
-    bench/*           → client/* net/* errors/*
-    client/*          → errors/*
-
     web/app           → web/api/* web/streaming/* web/publish_request .permissions .problem web/middleware/*
                         broker/* access/* telemetry/* errors/*
     web/fastpath/*    → web/publish_request web/streaming/* web/permissions web/authentication web/problem web/sse
                         web/middleware/* broker/* access/* telemetry/* net/* messages/* errors/*
-    web/api/*         → version web/streaming/* web/permissions web/authentication web/body web/problem
+    web/api/*         → __init__ web/streaming/* web/permissions web/authentication web/body web/problem
                         web/publish_request web/query web/responses web/sse
                         broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* messages/* errors/*
     web/streaming/*   → web/authentication web/problem web/query web/sse web/middleware/* broker/* fanout/*
@@ -53,6 +50,9 @@ TABLE = """
     web/sse           → fanout/* messages/*
     tcp/*             → broker/* consumers/* fanout/* log/* access/* limits/* telemetry/* net/* messages/* errors/*
 
+    __init__          → client/*
+    client/*          → errors/*
+
     broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
     consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
     fanout/*          → log/* limits/* net/* telemetry/* messages/*
@@ -69,7 +69,6 @@ TABLE = """
     telemetry/*       →
     net/*             → errors/*
     errors/*          →
-    version           →
 """
 
 ENDPOINTS = ("web/", "tcp/")
@@ -187,7 +186,7 @@ def forbidden(package: Package, text: str) -> list[str]:
     table = rows(text)
     found = []
     for imported in sorted(package.imports()):
-        row = next((name for name in table if fnmatchcase(imported.importer, name)), None)
+        row = max((name for name in table if fnmatchcase(imported.importer, name)), key=len, default=None)
         allowed = table.get(row or "", [])
         own_folder = row is not None and row.endswith("/*") and fnmatchcase(imported.imported, row)
         if not own_folder and not any(fnmatchcase(imported.imported, name) for name in allowed):
@@ -328,6 +327,12 @@ def test_an_import_from_a_folder_is_read_relative_to_the_folder(tmp_path: Path) 
     }
     (found,) = forbidden(package, "web/* →\ntcp/* →\necho →")
     assert found.startswith("web/app imports tcp/echo (app/web/app.py:2)")
+
+
+def test_a_folder_with_a_row_of_its_own_has_not_the_rights_of_the_folder_around_it(tmp_path: Path) -> None:
+    package = build(tmp_path, cli__load="from .bench.a import b", cli__bench__a="from ..load import c", client="")
+    (found,) = forbidden(package, "cli/* → client\ncli/bench/* → client\nclient →")
+    assert found.startswith("cli/bench/a imports cli/load")
 
 
 def test_a_circle_is_shown_even_when_one_arrow_is_for_types_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The files of app/console/vendor, compared with the packages that they come from: `python -m tests.vendored`.
+"""The files of app/web/console/vendor, compared with the packages that they come from: `python -m tests.vendored`.
 
 `--update` replaces them. Needs npm.
 """
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from tests.harness import ROOT
 
-VENDOR: Final = ROOT / "app" / "console" / "vendor"
+VENDOR: Final = ROOT / "app" / "web" / "console" / "vendor"
 
 
 class File(NamedTuple):

@@ -1,7 +1,7 @@
 """The command line, a file for each family of commands.
 
 `main` parses the arguments; each command calls a function of another package. It knows nothing of what a command does:
-that is in `server`, `client`, `bench` and `access`.
+that is in `server`, `client` and `access`, and for `plainmq bench` in the folder of that name.
 """
 
 import sys
@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import click
 
-from .. import settings
+from .. import __version__, settings
 from ..errors import PlainmqError
 from ..errors.suggestions import suggestion
 from ..messages.control_characters import escape_line
-from ..version import __version__
 from . import actions, completion, copies, health, load, messages, operations, serve, tokens
 from .terminal import exit_with_error, open_closed_streams
 

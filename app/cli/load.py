@@ -74,7 +74,7 @@ def bench(
       143  SIGTERM
     """
     end_on_signals()
-    from ..bench import command
+    from .bench import command
 
     host, port = line_port or _plain_http(url)
     name = url.partition("://")[2].partition("/")[0]

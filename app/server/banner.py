@@ -2,8 +2,8 @@
 
 import msgspec
 
+from .. import __version__
 from ..telemetry.log import LOG_WRITER, log_event
-from ..version import __version__
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from .. import __version__
 from ..errors import PlainmqError
 from ..limits import budget
 from ..net.sockets import BACKLOG, Names, listen, raise_open_files, reachable
@@ -28,7 +29,6 @@ from ..tcp.echo import serve_echo
 from ..telemetry import redact
 from ..telemetry.accesslog import AccessLog
 from ..telemetry.log import LOG_WRITER, log_event, on_loop_error
-from ..version import __version__
 from ..web.app import create_app
 from ..web.fastpath.context import ServerContext
 from ..web.fastpath.limits import RequestLimits

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.coordinator import run
-from app.bench.process_tree import ProcessTree
+from app.cli.bench.coordinator import run
+from app.cli.bench.process_tree import ProcessTree
 from benchmarks import compare
 from benchmarks.peers import PEERS, Location, RunningServer, is_installed, running_server
 from benchmarks.rows import ROWS, Case, Row, load

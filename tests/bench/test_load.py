@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.bench.coordinator import Latency, LoadFailed, Result, ServerUnreachable, run
-from app.bench.load import Load
-from app.bench.process_tree import ProcessTree, listener_of
-from app.bench.wire_script import http, lines, literal
+from app.cli.bench.coordinator import Latency, LoadFailed, Result, ServerUnreachable, run
+from app.cli.bench.load import Load
+from app.cli.bench.process_tree import ProcessTree, listener_of
+from app.cli.bench.wire_script import http, lines, literal
 from tests.harness import DEADLINE, ServerProcess, free_port, start_server
 
 

@@ -10,7 +10,7 @@ import pytest
 from app import __version__
 from tests.harness import ROOT, http_client, start_server
 
-CONSOLE = ROOT / "app" / "console"
+CONSOLE = ROOT / "app" / "web" / "console"
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 IN_PAGES = re.compile(r'(?:src|href)="([^"#:]+)"')
 IN_MODULES = re.compile(r"""from ?['"](\.[^'"]+)['"]""")

@@ -18,7 +18,7 @@ from ..authentication import asks_for_token
 from ..query import read_options
 from .welcome import welcome
 
-_FOLDER: Final = Path(__file__).parents[2] / "console"
+_FOLDER: Final = Path(__file__).parents[1] / "console"
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

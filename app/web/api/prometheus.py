@@ -19,12 +19,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from ... import __version__
 from ...broker.broker import Broker
 from ...errors import Busy, PlainmqError, Refused
 from ...log.totals import Totals
 from ...telemetry.histogram import Histogram
 from ...telemetry.log import LOG_WRITER
-from ...version import __version__
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
     "plainmq_messages_published_total": ("Messages accepted.", lambda broker: broker.published),

@@ -7,9 +7,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ... import __version__
 from ...broker.broker import Broker
 from ...messages.message import rfc3339
-from ...version import __version__
 from ..query import read_options
 from ..responses import NEVER_STORED, json_answer
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.datastructures import URL
 
-from ...version import __version__
+from ... import __version__
 
 _HEADER: Final = '-H "Authorization: Bearer $PLAINMQ_TOKEN" '
 

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ..client.commands import Exit
-from ..errors import PlainmqError
+from ...client.commands import Exit
+from ...errors import PlainmqError
 from .coordinator import Latency, LoadFailed, Progress, Result, ServerUnreachable, default_processes, run
 from .load import Load
 from .process_tree import ProcessTree, listener_of

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ..errors.wording import quoted
+from ...errors.wording import quoted
 from .load import Load
 from .wire_script import DIGITS, MARK, MIN_BODY, NUMBER, WireScript
 

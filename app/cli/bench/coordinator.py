@@ -8,8 +8,8 @@ from multiprocessing.process import BaseProcess
 from socket import create_connection
 from typing import Any, Final, NamedTuple, Self
 
-from ..errors import PlainmqError
-from ..errors.wording import cause
+from ...errors import PlainmqError
+from ...errors.wording import cause
 from .generator import JoinReport, PublishReport, Scoreboard, generate
 from .load import Load
 from .process_tree import ProcessTree

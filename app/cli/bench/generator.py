@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from time import monotonic_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
 
-from ..net.sockets import raise_open_files
+from ...net.sockets import raise_open_files
 from .connections import Connection, ConnectionFailed, Publisher, Subscriber
 from .load import Share
 
