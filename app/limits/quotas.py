@@ -84,8 +84,8 @@ class Quotas:
         self._publishes = _buckets(limits.publish_rate, limits.publish_burst)
         self._slots: Counter[str] = Counter()
 
-    def publish(self, client: str | None, count: int = 1) -> None:
-        """Count `count` publishes, all or none. Raises RateLimited."""
+    def count_publishes(self, client: str | None, count: int = 1) -> None:
+        """All or none. Raises RateLimited."""
         if client is None or self._publishes is None:
             return
         if wait := self._publishes.take(client, count, self._clock()):

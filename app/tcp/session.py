@@ -215,7 +215,7 @@ class LineSession(Session):
 
     def _send(self, dialect: Dialect, commands: list[Send]) -> None:
         try:
-            self._broker.quotas.publish(self._client, len(commands))
+            self._broker.quotas.count_publishes(self._client, len(commands))
         except PlainmqError as error:
             if len(commands) == 1:
                 self._refuse(dialect, error)

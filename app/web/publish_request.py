@@ -80,14 +80,14 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
 def parse_publish_request(request: Request) -> PublishRequest:
     """Raises OptionInvalid, EncodingUnsupported."""
     topic = topic_of(request)
-    options, key = read_options(request, _OPTIONS), idempotency_key(request)
+    options, content_type = read_options(request, _OPTIONS), _content_type(request)
+    key = idempotency_key(request)
     delay, at = options.pop("delay", None), options.pop("at", None)
     if delay is not None and at is not None:
         raise OptionInvalid("`delay` and `at` both say when to publish: give one of them")
     for_groups = options.get("delivery") is not ONE and options.get("retain", True)
     ordering = make_ordering(options.pop("priority", 0), options.pop("key", None), for_groups=for_groups)
-    content_type, headers = _content_type(request), parse_headers(request.headers.raw)
-    fields = options | {"headers": headers, "ordering": ordering}
+    fields = options | {"headers": parse_headers(request.headers.raw), "ordering": ordering}
     batch = is_batch(content_type)
     return PublishRequest(
         topic=topic, content_type=content_type, batch=batch, delay=delay, at=at, key=key, fields=fields

@@ -147,10 +147,10 @@ def test_zero_is_no_limit_and_an_unknown_client_has_none() -> None:
     none, logins = Quotas(QuotaLimits(publish_rate=0, subscribers=0), Clock()), FailedLogins(0, Clock())
     some = Quotas(QuotaLimits(publish_rate=1, publish_burst=1, subscribers=1), Clock())
     for _ in range(100):
-        none.publish("token 'a'", 100)
+        none.count_publishes("token 'a'", 100)
         none.take_slots("token 'a'")
         logins.failed("203.0.113.7")
-        some.publish(None, 100)
+        some.count_publishes(None, 100)
         some.take_slots(None)
 
 

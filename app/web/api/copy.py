@@ -28,7 +28,7 @@ async def copy_message(request: Request) -> Response:
         raise OptionInvalid("option 'to' is missing: expected ?to=TOPIC, the topic to copy the message to")
     authorise(grant_of(request), Right.PUBLISH, options["to"])
     message = await broker.retained.get(topic_of(request), parse_id(request.path_params["id"]))
-    broker.quotas.publish(client(request), 1)
+    broker.quotas.count_publishes(client(request), 1)
     receipt = await broker.publish([Draft(republished(message, options["to"]), [message.data], key=key)])
     assert isinstance(receipt, Receipt)  # a publish without a delay
     return accepted(receipt, False, broker.log.durability, 200 if receipt.duplicate else 201)

@@ -43,11 +43,11 @@ async def publish(request: Request) -> Response:
     limits: PublishLimits = request.app.state.bounds
     said = parse_publish_request(request)
     draft = said.draft(await read_body(request, said.max_body(limits)), limits)
-    broker.quotas.publish(client(request), len(draft.bodies))
+    broker.quotas.count_publishes(client(request), len(draft.bodies))
     answer = await broker.publish([draft])
-    if isinstance(answer, Scheduled):
-        return _postponed(answer, said.topic, broker.log.durability)
-    return accepted(answer, said.batch, broker.log.durability, 200 if answer.duplicate else 201)
+    if isinstance(answer, Receipt):
+        return accepted(answer, said.batch, broker.log.durability, 200 if answer.duplicate else 201)
+    return _postponed(answer, said.topic, broker.log.durability)
 
 
 def accepted(receipt: Receipt, batch: bool, durability: str, status: int) -> Response:

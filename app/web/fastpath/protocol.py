@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
         try:
             draft = route.read(body)
             reply.drafts, reply.messages, reply.batch = (draft,), len(draft.bodies), route.batch
-            broker.quotas.publish(self._rate_limit_key(match), reply.messages)
+            broker.quotas.count_publishes(self._rate_limit_key(match), reply.messages)
         except PlainmqError as error:
             reply.refuse(error)
         else:
