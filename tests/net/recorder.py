@@ -17,20 +17,20 @@ from app.web.app import Network, create_app
 from app.web.fastpath.context import ServerContext
 from app.web.fastpath.limits import RequestLimits
 from app.web.fastpath.protocol import Connection
-from app.web.fastpath.requests import FastPath, FastPublish, Match
+from app.web.fastpath.requests import FastPath, Match
 from app.web.middleware.forwarded import Caller, Proxies
 from app.web.middleware.origin import Rules
 from app.web.publish_request import PublishLimits
 
 
 class Recorder(Connection):
-    """Our connection, which keeps who published by the short cut."""
+    """Our connection, which keeps who published by the fast path."""
 
     callers: list[Caller] = []  # noqa: RUF012
 
-    def publish(self, short: FastPublish, body: bytes, found: Match) -> None:
-        self.callers.append(self.caller(found.route))
-        super().publish(short, body, found)
+    def rate_limit_key(self, match: Match) -> str | None:
+        self.callers.append(self.caller(match.route))
+        return super().rate_limit_key(match)
 
 
 class Server(uvicorn.Server):
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], list[Caller]]]:
-    """A server's port, who came by the short cut, and who did not."""
+    """A server's port, who came by the fast path, and who did not."""
     Recorder.callers.clear()
     others: list[Caller] = []
     async with Broker(MemoryEngine(Limits(), Clock()), Timing(), 100) as broker:

@@ -26,10 +26,9 @@ from uvicorn.server import ServerState
 from ...access.grant import Grant
 from ...errors import Overloaded, PlainmqError, Refused, RequestTimeout
 from ...net.sockets import abort_when_sent, is_tls
-from ..authentication import rate_limit_key, who_is
-from ..middleware.access_log import AccessRecord, access_record, named
+from ..authentication import rate_limit_key
+from ..middleware.access_log import AccessRecord, access_record
 from ..middleware.forwarded import Caller
-from ..streaming.lifetime import StreamLifetime
 from ..streaming.persistence import Persistence, may_persist
 from ..streaming.takeover import REQUEST, Begin, Request, Subscription
 from . import raw_responses, requests
@@ -37,6 +36,7 @@ from .context import ServerContext
 from .limits import MAX_PIPELINED, SlowRequestDetector, Stage, check_parts, head_size
 from .parser_stops import explain, head_without_upgrade
 from .replies import PublishReply, Refusal
+from .serving import serve, serve_late
 from .stream_sink import StreamSink
 from .target import origin_form
 
@@ -114,7 +114,7 @@ class Connection(HttpToolsProtocol):
         """The client behind trusted proxies, for a request of the fast path. Other requests have it in their scope."""
         return self.context.proxies.caller(self._peer, match.forwarded) if match.forwarded else self._peer
 
-    def _rate_limit_key(self, match: requests.Match) -> str | None:
+    def rate_limit_key(self, match: requests.Match) -> str | None:
         """The owner of the request in quotas."""
         if match.route.forwarded:
             return rate_limit_key(match.grant, self.caller(match.route).host or None)
@@ -151,7 +151,7 @@ class Connection(HttpToolsProtocol):
             self._build_request()
         else:
             self._body = bytearray()
-            self._reply_to(self._match)
+            self.reply_to(self._match)
 
     def _is_idle(self) -> bool:
         """True if every request has been answered."""
@@ -193,31 +193,13 @@ class Connection(HttpToolsProtocol):
                 self.context.fast_path.cache(self._last_piece, match)
             body = bytes(self._body)
             del self._body  # an idle connection keeps nothing
-            self.loop.call_soon(self._serve_late, match, body)  # not within the parser's callback
+            self.loop.call_soon(serve_late, self, match, body)  # not within the parser's callback
         else:
             super().on_message_complete()
 
     # The fast path
 
-    def _serve_late(self, match: requests.Match, body: bytes) -> None:
-        """The body is complete. The request is authorised again: its head may be hours old."""
-        fast_path = self.context.fast_path
-        if not fast_path.is_still_granted(match):
-            reply = self._reply_to(match)
-            try:
-                match = reply.match = fast_path.authorise_again(match, self.caller(match.route).host)
-            except PlainmqError as error:
-                reply.refuse(error)
-                return
-        self._serve(match, body)
-
-    def _serve(self, match: requests.Match, body: bytes) -> None:
-        if isinstance(match.route, requests.FastPublish):
-            self.publish(match.route, body, match)
-        else:
-            self.stream(match.route, match)
-
-    def _reply_to(self, match: requests.Match) -> PublishReply:
+    def reply_to(self, match: requests.Match) -> PublishReply:
         """The pending reply to a request of the fast path: the connection's own object, made ready for it."""
         reply = self._reply
         if reply is None:
@@ -231,17 +213,6 @@ class Connection(HttpToolsProtocol):
         self.cycle = reply  # type: ignore[assignment]
         return reply
 
-    def publish(self, route: requests.FastPublish, body: bytes, match: requests.Match) -> None:
-        reply, broker = self._reply_to(match), self.broker
-        try:
-            draft = route.read(body)
-            reply.drafts, reply.messages, reply.batch = (draft,), len(draft.bodies), route.batch
-            broker.quotas.count_publishes(self._rate_limit_key(match), reply.messages)
-        except PlainmqError as error:
-            reply.refuse(error)
-        else:
-            broker.batcher.add(reply)
-
     # Limits
 
     def data_received(self, data: bytes) -> None:
@@ -251,7 +222,7 @@ class Connection(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         if self._stage == "request" and self._is_idle() and (known := self.context.fast_path.lookup(data)):
             self._requests += 1
-            self._serve(*known)
+            serve(self, *known)
             return
         self._last_piece = data if self._stage == "request" else b""
         most = self.context.request_limits.max_head
@@ -355,26 +326,6 @@ class Connection(HttpToolsProtocol):
             self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
     # An event stream
-
-    def stream(self, route: requests.FastStream, match: requests.Match) -> None:
-        if self.transport.is_closing():
-            return
-        stream_request = route.stream_request
-        sink, caller = self.sink(), self.caller(match.route)
-        try:
-            subscriber = stream_request.subscribe(
-                self.broker,
-                self._rate_limit_key(match),
-                who_is(match.grant, caller.host or None),
-                stream_request.encoders.chunked,
-                sink,
-            )
-        except PlainmqError as error:
-            self._reply_to(match).refuse(error, route.as_event)
-            return
-        record = AccessRecord(route.method, route.path, caller.address, None, named(match.grant))
-        StreamLifetime(self.context.authenticator, match.grant, stream_request.timeout).begin(sink, subscriber)
-        self.take_over(sink, record, subscriber, partial(subscriber.start, stream_request.start))
 
     def sink(self) -> StreamSink:
         """A sink on this connection."""
