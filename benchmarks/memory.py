@@ -182,7 +182,7 @@ def dead(client: Client) -> None:
     client.expect_success("PUT", "/topics/a/groups/g", b'{"max_deliveries":1}')
     reason = "\U0001f600" * MAX_REASON
 
-    def bury(number: int) -> int:
+    def give_up(number: int) -> int:
         if number % 5 == 0 and (status := client.batch("a")) in REFUSED:
             return status
         status, content = client.call("POST", "/topics/a/groups/g/pull?max=100&lease=1h")
@@ -192,7 +192,7 @@ def dead(client: Client) -> None:
         body = msgspec.json.encode({"ids": ids, "reason": reason})
         return client.call("POST", "/topics/a/groups/g/nack", body)[0] if ids else ALL_LEASED
 
-    client.until_refused(bury)
+    client.until_refused(give_up)
 
 
 def leases(client: Client) -> None:

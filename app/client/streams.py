@@ -13,7 +13,7 @@ from .errors import ClientError, RequestRefused, Unreachable, not_plainmq
 from .events import Event, EventReader, TooLong
 from .waits import Waits
 
-FAREWELLS: Final = frozenset({"busy", "bye"})
+END_EVENTS: Final = frozenset({"busy", "bye"})
 MAX_LIMIT: Final = 1_000_000  # messages of one stream, from the server
 
 
@@ -88,8 +88,8 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
     for event in events:
         if event.retry is not None:
             waits.ask(event.retry)
-        if event.event in FAREWELLS:
-            arrived.end_reason = decoded(event.data, Farewell).reason
+        if event.event in END_EVENTS:
+            arrived.end_reason = decoded(event.data, StreamEnd).reason
             break
         if event.data and event.event != "place":
             kind: type[Gap | Message] = Gap if event.event == "gap" else Message
@@ -99,7 +99,7 @@ def _arrived(events: Iterable[Event], waits: Waits) -> _Arrived:
     return arrived
 
 
-class Farewell(msgspec.Struct):
+class StreamEnd(msgspec.Struct):
     """The data of an event `busy` or `bye`."""
 
     reason: str

@@ -10,7 +10,7 @@ from .bodies import plain
 from .connection import Connection, decoded
 from .errors import ClientError, Unavailable, Unreachable, not_plainmq
 from .events import Event, EventReader, TooLong
-from .streams import FAREWELLS, Farewell
+from .streams import END_EVENTS, StreamEnd
 from .waits import Waits
 
 MAX_SAMPLE: Final = 1 << 16  # bytes of an event: a sample has less than 1 KiB
@@ -49,8 +49,8 @@ def _sample(event: Event, waits: Waits) -> Sample | None:
     """Raises Unavailable at the server's farewell."""
     if event.retry is not None:
         waits.ask(event.retry)
-    if event.event in FAREWELLS:
-        reason = decoded(event.data, Farewell).reason
+    if event.event in END_EVENTS:
+        reason = decoded(event.data, StreamEnd).reason
         raise Unavailable(reason, 503, f"the server accepts no subscriber now ({reason})")
     waits.heard()
     return decoded(event.data, Sample) if event.data else None

@@ -46,7 +46,7 @@ CLOSE_TIMEOUT: Final = 2.0  # seconds to receive the last bytes, for a client wh
 class LineSession(Session):
     __slots__ = (
         "_auth_timeout", "_authenticator", "_batch", "_batch_dialect", "_batch_key", "_broker", "_client",
-        "_connection", "_dialect", "_farewell", "_grant", "_max_message", "_partial_size", "_subscriptions", "_timer",
+        "_connection", "_dialect", "_goodbye", "_grant", "_max_message", "_partial_size", "_subscriptions", "_timer",
         "_unflushed_topic",
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ class LineSession(Session):
         self._batch_dialect: Dialect = TEXT
         self._unflushed_topic: str | None = None  # the topic of the last sends, which may wait in the batcher
         self._partial_size = 0  # bytes of a partial line, as counted in the server's budget
-        self._farewell = b""
+        self._goodbye = b""
 
     # Called by the connection
 
@@ -119,11 +119,11 @@ class LineSession(Session):
 
     def ending(self, reason: str) -> None:
         if self._subscriptions.has(TEXT):
-            self._farewell = TEXT.bye(reason)
+            self._goodbye = TEXT.bye(reason)
 
     def closing(self) -> None:
         self._subscriptions.remove_all()
-        self._write(self._farewell)
+        self._write(self._goodbye)
 
     def closed(self) -> None:
         self._count_partial(0)
@@ -336,7 +336,7 @@ class LineSession(Session):
     def _end(self, reason: str) -> None:
         self._connection.set_end_reason(reason)
         self._timer = get_running_loop().call_later(CLOSE_TIMEOUT, self._connection.abort)
-        self._farewell = self._dialect.bye(reason)
+        self._goodbye = self._dialect.bye(reason)
         self._subscriptions.excuse()
         self._connection.close()
 

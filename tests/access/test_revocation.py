@@ -209,11 +209,11 @@ async def test_while_the_file_is_gone_no_token_of_it_is_taken_and_the_server_say
 class AccessLogMiddleware:
     """An authenticator with a clock of our own."""
 
-    def __init__(self, folder: Path, openness: AnonymousAccess = AnonymousAccess.UNAUTHENTICATED) -> None:
+    def __init__(self, folder: Path, anonymous_access: AnonymousAccess = AnonymousAccess.UNAUTHENTICATED) -> None:
         self.now = 1_000.0
         self.path = folder / "tokens"
         self.tokens = {name: make_token(self.path, name, every_right()) for name in ("ann", "bob")}
-        self.authenticator = Authenticator(openness, TokenFile(self.path), clock=lambda: self.now)
+        self.authenticator = Authenticator(anonymous_access, TokenFile(self.path), clock=lambda: self.now)
 
     def is_good(self, name: str) -> bool:
         try:

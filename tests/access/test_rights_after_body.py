@@ -104,7 +104,7 @@ async def test_a_body_that_ends_after_its_token_was_taken_out_is_refused(protect
 
 
 async def known(protected: Guarded, token: str, topic: str) -> None:
-    """The server knows the token, as it does in a short cut."""
+    """The server knows the token, as it does on the fast path."""
     headers = {"Authorization": f"Bearer {token}"}
     async with http_client(protected.process.url, headers=headers) as http:
         assert (await http.post(f"/topics/{topic}.probe/messages", content=b"x")).status_code == 201

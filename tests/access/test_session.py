@@ -108,7 +108,7 @@ class Asked:
     """Publishes to a topic with these credentials: whether they take the fast path."""
 
     def __init__(self, authenticator: Authenticator) -> None:
-        self.shortcuts = FastPath(PublishLimits(10), Rules(), authenticator)
+        self.fast_path = FastPath(PublishLimits(10), Rules(), authenticator)
 
     def is_short(self, topic: str, *shown: str) -> bool:
         """The same whether its head was read before or not."""
@@ -116,11 +116,11 @@ class Asked:
         headers += [(b"authorization", value.encode()) for value in shown]
         url = f"/topics/{topic}/messages".encode()
         head = b"POST %b HTTP/1.1\r\n%b\r\n" % (url, b"".join(b"%b: %b\r\n" % header for header in headers))
-        recalled = self.shortcuts.lookup(head + b"x")
-        found = self.shortcuts.match(b"POST", url, headers)
+        recalled = self.fast_path.lookup(head + b"x")
+        found = self.fast_path.match(b"POST", url, headers)
         if found is not None:
-            self.shortcuts.cache(head + b"x", found)
-            assert self.shortcuts.lookup(head + b"x") == (found, b"x")
+            self.fast_path.cache(head + b"x", found)
+            assert self.fast_path.lookup(head + b"x") == (found, b"x")
         else:
             assert recalled is None
         return found is not None

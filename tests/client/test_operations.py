@@ -16,7 +16,7 @@ def client(server: ServerProcess) -> Iterator[Client]:
         yield client
 
 
-def bury(client: Client, topic: str, *bodies: str) -> list[str]:
+def give_up(client: Client, topic: str, *bodies: str) -> list[str]:
     """The ids of messages that are dead now."""
     client.set_group(topic, GROUP, max_deliveries=1)
     ids = [client.publish(topic, body).id for body in bodies]
@@ -25,7 +25,7 @@ def bury(client: Client, topic: str, *bodies: str) -> list[str]:
 
 
 def test_dead_messages_are_found_and_put_back(client: Client, topic: str) -> None:
-    ids = bury(client, topic, "a", "b", "c")
+    ids = give_up(client, topic, "a", "b", "c")
     page = client.jobs(topic, GROUP, "dead", limit=2)
     assert [(job.text, job.original, job.dead.reason if job.dead else "") for job in page] == [
         ("a", ids[0], "no paper"), ("b", ids[1], "no paper")

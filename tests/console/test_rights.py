@@ -20,7 +20,7 @@ MENU = ["Overview", "Topics", "Groups", "Scheduled", "Subscribers"]
 async def logged_in(console: Open, folder: Path, rights: Rights) -> AsyncIterator[tuple[ConsolePage, ServerProcess]]:
     """A page of somebody with these rights, at a server with messages in three topics. No request is refused."""
     tokens = folder / "tokens"
-    admin, guest = make_token(tokens, "root", every_right()), make_token(tokens, "guest", rights)
+    admin, limited = make_token(tokens, "root", every_right()), make_token(tokens, "guest", rights)
     with start_server("--tokens", str(tokens)) as server:
         async with http_client(server.url, headers={"Authorization": f"Bearer {admin}"}) as http:
             for topic in ("orders.eu", "orders.us", "secret"):
@@ -32,7 +32,7 @@ async def logged_in(console: Open, folder: Path, rights: Rights) -> AsyncIterato
         async with console(server.url, checked=False) as page:
             refused: list[str] = []
             await page.page.goto(server.url)
-            await page.page.get_by_label("Token").fill(guest)
+            await page.page.get_by_label("Token").fill(limited)
             await page.click("Log in")
             await page.page.get_by_role("heading", name="Overview").wait_for()
             page.page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)

@@ -303,7 +303,7 @@ class Race:
             for n, kind in enumerate(WORKERS)
         ]
         work = [self.work(consumer, random.Random(dice.random())) for consumer in consumers]
-        tasks = [asyncio.create_task(task) for task in (self.publish(), self.bury(), *work)]
+        tasks = [asyncio.create_task(task) for task in (self.publish(), self.give_up(), *work)]
         (first, *_), others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
@@ -375,7 +375,7 @@ class Race:
         async with asyncio.timeout(STILL):
             await self.moved.wait()
 
-    async def bury(self) -> None:
+    async def give_up(self) -> None:
         """Read the dead letters, as they come."""
         async with stream(self.server, f"/topics/{TOPIC}.dead/stream?since=earliest&format=json") as events:
             while True:

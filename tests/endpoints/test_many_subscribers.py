@@ -69,9 +69,9 @@ async def test_a_thousand_subscribers_of_each_endpoint_get_every_message_of_both
             await asyncio.gather(*(listener.done for listener in listeners))
         expected = listeners[0].bodies()
         assert len(expected) == len(set(expected)) == 2 * MESSAGES
-        for door in (b"http", b"line"):
-            assert [body for body in expected if body.endswith(door)] == [
-                b"m%d-%b" % (n, door) for n in range(MESSAGES)
+        for endpoint in (b"http", b"line"):
+            assert [body for body in expected if body.endswith(endpoint)] == [
+                b"m%d-%b" % (n, endpoint) for n in range(MESSAGES)
             ]
         assert all(listener.bodies() == expected for listener in listeners)
         for listener in listeners:

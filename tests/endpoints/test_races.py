@@ -86,13 +86,13 @@ async def read_by_line(
 async def race(count: int, max_messages: int, seed: int) -> Ledger:
     """Four publishers, eight subscribers of each endpoint."""
     dice, ledger = random.Random(seed), Ledger()
-    selections = [["race.a"], ["race.*"], ["race.**"], ["race.c/d"]]
+    filters = [["race.a"], ["race.*"], ["race.**"], ["race.c/d"]]
     with start_server("--max-messages", str(max_messages)) as server:
         subscribers_by_endpoint = [
             (read, asyncio.Event(), n) for read in (read_by_stream, read_by_line) for n in range(8)
         ]
         readers = [
-            asyncio.create_task(read(server, ledger, selections[n % 4], random.Random(dice.random()), opened))
+            asyncio.create_task(read(server, ledger, filters[n % 4], random.Random(dice.random()), opened))
             for read, opened, n in subscribers_by_endpoint
         ]
         for _, opened, _ in subscribers_by_endpoint:

@@ -196,7 +196,7 @@ class Model:
         for group in late:
             group.pass_time(self.now)
         for group in late:
-            self.bury(group)
+            self.give_up(group)
 
     # Groups
 
@@ -255,7 +255,7 @@ class Model:
         group.ack_timeout, group.max_deliveries, group.dead_letter = ack_timeout, max_deliveries, dead_letter
         for work in group.staged("ready"):
             group.again(work)
-        self.bury(group)
+        self.give_up(group)
         self.retry([group])
 
     def retry(self, groups: Iterable[ModelGroup]) -> None:
@@ -275,7 +275,7 @@ class Model:
             group.attempts = max(group.attempts, work.attempt)
             work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
             leased.append(work)
-        self.bury(group)
+        self.give_up(group)
         self.goes_on(group)
         return leased
 
@@ -362,7 +362,7 @@ class Model:
         if attempt not in {None, work.attempt} or (work.stage != "leased" and not (operates and attempt is None)):
             return Outcome.EXPIRED
         self.carry_out(group, action, work, seconds)
-        self.bury(group)
+        self.give_up(group)
         return Outcome.DONE
 
     def skip_fresh(self, group: ModelGroup, seq: int) -> Outcome:
@@ -434,7 +434,7 @@ class Model:
                 self.settled(entry.seq)
         self.goes_on(group)
 
-    def bury(self, group: ModelGroup) -> None:
+    def give_up(self, group: ModelGroup) -> None:
         for work in [work for work in group.works.values() if work.stage == "dying"]:
             if self.refuses(group.dead_letter, 1):
                 work.stage, work.until, work.refused = "delayed", self.now + 10, True

@@ -55,7 +55,7 @@ QUESTIONS = 8  # to the engine, one following from the other, at most
 TURNS = 40  # of the event loop: a slow engine takes some for each question, and there are a few after each other
 TOPICS = ["a", "b.x", "b.y", "b.y/z"]
 SHARED = ["a", "b.x"]  # topics that have groups, at times
-SELECTIONS = [["a"], ["b.x"], ["b.*"], ["b.**"], ["**"], ["*"], ["a", "b.x"], ["a", "b.*"], ["b.y/*", "**"]]
+FILTERS = [["a"], ["b.x"], ["b.*"], ["b.**"], ["**"], ["*"], ["a", "b.x"], ["a", "b.*"], ["b.y/*", "**"]]
 
 
 MEMORY_FOLDER = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)
@@ -115,8 +115,8 @@ class WorkSocket:
 
 
 @dataclass
-class Hand:
-    """A worker, and what the model knows of it."""
+class ModelConsumer:
+    """A push consumer, and what the model knows of it."""
 
     worker: PushConsumer
     socket: WorkSocket
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
     limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
     readers = Bundle("readers")
-    hands = Bundle("hands")
+    push_consumers = Bundle("push_consumers")
 
     @initialize(shared=st.sampled_from([None, *SHARED]))
     def start(self, shared: str | None) -> None:
@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
         self.model = Model(MAX_MESSAGES, MAX_AGE)
         self.model.now = self.clock.now
         self.live: dict[int, tuple[Subscriber, Socket]] = {}
-        self.working: dict[int, Hand] = {}
+        self.working: dict[int, ModelConsumer] = {}
         self.serve()
 
     def serve(self) -> None:
@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
     async def published(self, drafts: list[Draft]) -> None:
         await self.broker.publish(drafts)
 
-    @rule(target=readers, names=st.sampled_from(SELECTIONS), data=st.data())
+    @rule(target=readers, names=st.sampled_from(FILTERS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
         topic_filter, model, n = TopicFilter(names), self.model, next(self.names)
         epoch, lost = self.broker.log.epoch, model.lost(topic_filter)
@@ -367,7 +367,7 @@ class Machine(RuleBasedStateMachine):
         model.read_on(model.readers[n], gap)
         return n
 
-    @rule(target=readers, topic=st.sampled_from(TOPICS), names=st.sampled_from(SELECTIONS))
+    @rule(target=readers, topic=st.sampled_from(TOPICS), names=st.sampled_from(FILTERS))
     def subscribe_in_the_turn_of_a_publish(self, topic: str, names: list[str]) -> int:
         """The batch of the turn is not written yet when a new subscriber of the same cohort comes."""
         model, n, body, socket = self.model, next(self.names), f"m{next(self.bodies)}", Socket()
@@ -423,7 +423,7 @@ class Machine(RuleBasedStateMachine):
             self.call(self.broker.changes.drop, topic)
             groups = self.model.of(topic)
             self.model.drop(topic)
-            self.dismiss(groups)
+            self.end_consumers(groups)
 
     @precondition(some_history)
     @rule(topic=st.sampled_from(TOPICS), before=st.sampled_from([None, 0, 2, 5]))
@@ -455,7 +455,7 @@ class Machine(RuleBasedStateMachine):
         self, topic: str, name: str, ack_timeout: float, most: int, dead_letter: str, place: int
     ) -> None:  # fmt: skip
         group = self.model.groups.get((topic, name))
-        if group and any(hand.group is group for hand in self.working.values()):
+        if group and any(consumer.group is group for consumer in self.working.values()):
             return
         changes = {"ack_timeout": ack_timeout, "max_deliveries": most, "dead_letter": dead_letter}
         cursor = min(place, self.model.head)
@@ -482,18 +482,18 @@ class Machine(RuleBasedStateMachine):
         group = self.any_group(data)
         self.call(self.broker.changes.drop_group, group.topic, group.name)
         self.model.drop_group(group)
-        self.dismiss([group])
+        self.end_consumers([group])
 
     def any_group(self, data: st.DataObject) -> ModelGroup:
         return self.model.groups[data.draw(st.sampled_from(sorted(self.model.groups)))]
 
-    def dismiss(self, groups: list[ModelGroup]) -> None:
+    def end_consumers(self, groups: list[ModelGroup]) -> None:
         """Their workers were told; those that are held will be, when they ask again."""
         self.settle()
-        for n, hand in [(n, hand) for n, hand in self.working.items() if hand.group in groups]:
-            assert hand.paused or hand.socket.ends == ["deleted"]
+        for n, consumer in [(n, consumer) for n, consumer in self.working.items() if consumer.group in groups]:
+            assert consumer.paused or consumer.socket.ends == ["deleted"]
             del self.working[n]
-            self.call(hand.worker.detach)
+            self.call(consumer.worker.detach)
 
     @precondition(some_group)
     @rule(data=st.data(), count=st.integers(1, 3), lease=st.sampled_from([None, 2.0]))
@@ -584,49 +584,49 @@ class Machine(RuleBasedStateMachine):
         self.deal()
 
     @precondition(some_group)
-    @rule(target=hands, data=st.data(), credit=st.integers(1, 2))
+    @rule(target=push_consumers, data=st.data(), credit=st.integers(1, 2))
     def work(self, data: st.DataObject, credit: int) -> int:
         n, group, socket = next(self.names), self.any_group(data), WorkSocket()
         worker = self.broker.push(group.topic, group.name, SSE_LEASE, socket, credit=credit)
-        self.working[n] = Hand(worker, socket, group, credit)
+        self.working[n] = ModelConsumer(worker, socket, group, credit)
         self.call(worker.start)
         self.deal()
         return n
 
-    @rule(n=consumes(hands))
+    @rule(n=consumes(push_consumers))
     def worker_leaves(self, n: int) -> None:
-        if hand := self.working.pop(n, None):
-            held = hand.held
-            self.call(hand.worker.detach)
+        if consumer := self.working.pop(n, None):
+            held = consumer.held
+            self.call(consumer.worker.detach)
             for lease in held:
-                self.model.settle(hand.group, Action.RETURN, lease.message.seq, lease.attempt, None)
+                self.model.settle(consumer.group, Action.RETURN, lease.message.seq, lease.attempt, None)
             self.deal()
 
-    @rule(n=hands)
+    @rule(n=push_consumers)
     def worker_is_held(self, n: int) -> None:
-        if hand := self.working.get(n):
-            self.call(hand.worker.pause)
-            hand.paused = True
+        if consumer := self.working.get(n):
+            self.call(consumer.worker.pause)
+            consumer.paused = True
 
-    @rule(n=hands)
+    @rule(n=push_consumers)
     def worker_goes_on(self, n: int) -> None:
-        if hand := self.working.get(n):
-            self.call(hand.worker.resume)
-            hand.paused = False
+        if consumer := self.working.get(n):
+            self.call(consumer.worker.resume)
+            consumer.paused = False
             self.deal()
 
     def deal(self) -> None:
         """Who has room was given what there is: to whom is theirs to say, but each message to one."""
         self.settle()
         for group in self.model.groups.values():
-            hands = [hand for hand in self.working.values() if hand.group is group]
-            works = self.model.claim(group, room) if (room := sum(hand.room for hand in hands)) else []
+            push_consumers = [consumer for consumer in self.working.values() if consumer.group is group]
+            works = self.model.claim(group, room) if (room := sum(consumer.room for consumer in push_consumers)) else []
             given = []
-            for hand in hands:
-                new = hand.socket.leases[len(hand.given) :]
+            for consumer in push_consumers:
+                new = consumer.socket.leases[len(consumer.given) :]
                 given += [(lease.message.seq, lease.attempt) for lease in new]
-                hand.given += new
-                assert len(hand.held) <= hand.credit
+                consumer.given += new
+                assert len(consumer.held) <= consumer.credit
             assert sorted(given) == sorted((work.seq, work.attempt) for work in works)
 
     @precondition(some_history)
@@ -639,8 +639,8 @@ class Machine(RuleBasedStateMachine):
     def stop(self) -> None:
         for reader, _ in self.live.values():
             reader.detach()
-        for hand in self.working.values():
-            self.call(hand.worker.detach)
+        for consumer in self.working.values():
+            self.call(consumer.worker.detach)
         self.run(self.broker.__aexit__())
 
     @invariant()
@@ -670,7 +670,7 @@ class Machine(RuleBasedStateMachine):
                 query = JobQuery(topic, name, JobState(job_state), 0, 100)
                 page = self.run(self.listed(query))
                 assert [job.message.seq for job in page.jobs] == seqs
-            assert info.workers == len([hand for hand in self.working.values() if hand.group is group])
+            assert info.workers == len([consumer for consumer in self.working.values() if consumer.group is group])
 
     async def listed(self, query: JobQuery) -> JobPage:
         return await self.broker.log.jobs(query)
@@ -706,7 +706,7 @@ class StoredMachine(Machine):
         self.live = {}
         self.call(self.broker.drain)
         self.settle()
-        assert {tuple(hand.socket.ends) for hand in self.working.values()} <= {("draining",)}
+        assert {tuple(consumer.socket.ends) for consumer in self.working.values()} <= {("draining",)}
         super().stop()
         self.go_on()
 
@@ -724,10 +724,10 @@ class StoredMachine(Machine):
         for group in self.model.groups.values():
             group.overtaking = 0
         epoch = self.broker.log.epoch
-        for hand in self.working.values():
-            for work in hand.group.staged("leased"):
-                if any((id.message.seq, id.attempt) == (work.seq, work.attempt) for id in hand.given):
-                    hand.group.excuse(work)
+        for consumer in self.working.values():
+            for work in consumer.group.staged("leased"):
+                if any((id.message.seq, id.attempt) == (work.seq, work.attempt) for id in consumer.given):
+                    consumer.group.excuse(work)
         self.live, self.model.readers, self.working = {}, {}, {}
         self.serve()
         assert self.broker.log.epoch == epoch

@@ -26,7 +26,7 @@ from tests.harness import DEADLINE, draft
 
 STEPS: Final = 150
 TOPICS: Final = ["a.x", "a.y"]
-SELECTIONS: Final = [["a.x"], ["a.*"], ["a.x", "a.y"]]
+FILTERS: Final = [["a.x"], ["a.*"], ["a.x", "a.y"]]
 LIMITS: Final = Limits(Retention(100_000, 1 << 30))
 
 
@@ -102,7 +102,7 @@ class Play:
     async def come(self) -> None:
         socket = Socket(self.dice.choice([0, 0, 100]))
         socket.reader = self.broker.subscribe(
-            TopicFilter(self.dice.choice(SELECTIONS)), TEXT, socket, limit=self.dice.choice([None, 1_000_000])
+            TopicFilter(self.dice.choice(FILTERS)), TEXT, socket, limit=self.dice.choice([None, 1_000_000])
         )
         socket.reader.start(LATEST)
         self.there.append(socket)

@@ -48,9 +48,9 @@ async def test_the_client_with_the_oldest_unread_bytes_is_cut_off_first() -> Non
     outbound.add(old, 40)
     assert outbound.held == 100
     outbound.add(new, 1)
-    assert [debtor.evicted for debtor in clients] == [0, 0, 0]
+    assert [client.evicted for client in clients] == [0, 0, 0]
     await asyncio.sleep(0)
-    assert [debtor.evicted for debtor in clients] == [0, 1, 0]
+    assert [client.evicted for client in clients] == [0, 1, 0]
     outbound.drained(middle)
     assert outbound.held == 61
 

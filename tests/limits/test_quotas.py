@@ -259,7 +259,7 @@ async def test_a_token_has_one_quota_for_both_protocols_and_another_token_has_it
         async with http_client(server.url) as http, lines(server) as words:
             batch = bearer(tokens["ann"]) | {"Content-Type": "application/x-ndjson"}
             assert (await http.post("/topics/foo/messages", content=b"1\n" * 120, headers=batch)).status_code == 201
-            for _ in range(2):  # the second time by the short cut
+            for _ in range(2):  # the second time by the fast path
                 refused = await http.post("/topics/foo/messages", content=b"x", headers=bearer(tokens["ann"]))
                 assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
                 assert refused.json()["detail"].startswith("token 'ann' publishes more than 1 messages a second")

@@ -124,11 +124,11 @@ def test_a_line_that_differs_in_its_message_only_is_kept_once(log: Log) -> None:
 
 
 def test_the_story_of_a_dead_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
-    def bury(n: int) -> None:
+    def give_up(n: int) -> None:
         death = Death(f"k3f9a2xq-{n}", "a", "g" * 16, n + 1_000, "the worker's connection was lost", n + 0.5, n + 0.7)
         log.accept([draft("a.dead", b"", death=death)], float(n) / COUNT)
 
-    assert 0.4 * DEATH_COST < grown(bury) - grown(lambda n: log.accept([draft("b", b"")], float(n))) < DEATH_COST
+    assert 0.4 * DEATH_COST < grown(give_up) - grown(lambda n: log.accept([draft("b", b"")], float(n))) < DEATH_COST
 
 
 def test_a_redriven_message_takes_no_more_than_it_is_counted_for(log: Log) -> None:
@@ -273,14 +273,14 @@ def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log,
 def test_a_dead_message_that_a_group_remembers_takes_no_more_than_it_is_counted_for() -> None:
     group = Group(GroupSettings("a.dead", max_deliveries=1), 0)
 
-    def bury(n: int) -> None:
+    def give_up(n: int) -> None:
         group.lease(n + 1, 0.0, 1.0)
         assert group.settle(Action.NACK, n + 1, 1, 0.0, None) is Outcome.DONE
         group.dead_letter(n + 1)
         group.jobs.dirty.clear()
         group.jobs.ended_leases.clear()
 
-    assert 0.4 * RECENT_DEAD_COST < grown(bury) < RECENT_DEAD_COST
+    assert 0.4 * RECENT_DEAD_COST < grown(give_up) < RECENT_DEAD_COST
 
 
 def _long(prefix: str, count: int, length: int) -> list[str]:

@@ -25,7 +25,7 @@ def last(slices: Slices[T]) -> T:
             return value
 
 
-def buried() -> LogStateMachine:
+def dead_lettered() -> LogStateMachine:
     """With a group that has given up DEAD messages."""
     core = LogStateMachine(Limits(Retention(max_messages=10_000)), Epochs("e"), MemoryMessageStore())
     core.append([draft("jobs", *[b"x"] * DEAD)], NOW)
@@ -44,7 +44,7 @@ def counts(core: LogStateMachine) -> tuple[int, int]:
 
 
 def test_a_topic_that_is_paused_midway_gets_no_more_and_the_rest_stays_dead() -> None:
-    core = buried()
+    core = dead_lettered()
     assert counts(core) == (0, DEAD)
     redriving = core.redriving.all(TARGET, NOW)
     next(redriving)

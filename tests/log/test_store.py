@@ -46,54 +46,56 @@ def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture(params=["memory", "disk"])
-def history(request: pytest.FixtureRequest, database: sqlite3.Connection) -> MessageStore:
+def stored(request: pytest.FixtureRequest, database: sqlite3.Connection) -> MessageStore:
     return MemoryMessageStore() if request.param == "memory" else DiskMessageStore(database, Epochs("e"))
 
 
-def test_a_ring_and_an_order_do_what_a_list_does_whatever_is_given_up_in_whatever_order(history: MessageStore) -> None:
+def test_the_messages_of_a_topic_and_of_the_log_do_what_a_list_does_whatever_is_given_up_in_whatever_order(
+    stored: MessageStore,
+) -> None:
     dice = random.Random(5)
-    ring, order, plain = history.of_topic("a"), history.messages, list[Message]()
+    of_topic, of_log, plain = stored.of_topic("a"), stored.messages, list[Message]()
     for turn in range(1, 1_500):
         for _ in range(dice.choice([0, 1, 1, 2])):
             if plain:
                 gone = plain.pop(0 if dice.random() < 0.7 else dice.randrange(len(plain)))
-                taken = ring.remove(gone.seq)
+                taken = of_topic.remove(gone.seq)
                 assert taken is not None
                 assert messages([taken]) == [gone]
-                assert ring.remove(gone.seq) is None
+                assert of_topic.remove(gone.seq) is None
         if dice.random() < 0.1:
             count = dice.randrange(6)
             oldest, plain = plain[:count], plain[count:]
-            assert messages(ring.shift(count)) == oldest
+            assert messages(of_topic.shift(count)) == oldest
         seq = turn * 6
         added = [
             run for place in range(0, dice.choice([2, 2, 6]), 2) for run in accepted(seq + place, float(turn), b"")
         ]
         first = messages(added)[0]
         plain += messages(added)
-        ring.extend(added)
+        of_topic.extend(added)
         place = dice.randrange(seq + 6)
         after = [kept for kept in plain if kept.seq > place]
-        assert behind(ring, place) == behind(order, place) == after
-        assert (behind(ring, 0), ring.live, ring.ends) == (plain, len(plain), (plain[0].id, plain[-1].id))
-        assert newest(ring) == newest(order) == plain[::-1]
-        assert order.get(seq) == first
-        assert order.get(place) == next((kept for kept in plain if kept.seq == place), None)
+        assert behind(of_topic, place) == behind(of_log, place) == after
+        assert (behind(of_topic, 0), of_topic.live, of_topic.ends) == (plain, len(plain), (plain[0].id, plain[-1].id))
+        assert newest(of_topic) == newest(of_log) == plain[::-1]
+        assert of_log.get(seq) == first
+        assert of_log.get(place) == next((kept for kept in plain if kept.seq == place), None)
         time = dice.randrange(turn + 2) - 0.5
-        assert order.position_before(time, seq + 6, own=True) == next(
+        assert of_log.position_before(time, seq + 6, own=True) == next(
             (k.seq - 1 for k in plain if k.at >= time), seq + 6
         )
         time //= 3
-        assert order.position_before(time, seq + 6, own=False) == next(
+        assert of_log.position_before(time, seq + 6, own=False) == next(
             (k.seq - 1 for k in plain if k.time >= time), seq + 6
         )
 
 
 def test_messages_that_came_together_are_found_and_given_up_one_by_one(
-    history: MessageStore, database: sqlite3.Connection
+    stored: MessageStore, database: sqlite3.Connection
 ) -> None:
     dice = random.Random(7)
-    ring, plain, seq = history.of_topic("a"), list[Message](), 1
+    of_topic, plain, seq = stored.of_topic("a"), list[Message](), 1
     for turn in range(150):
         time = float(turn // 5)
         kind = ["text/plain", "application/json"][turn // 10 % 2]
@@ -105,56 +107,56 @@ def test_messages_that_came_together_are_found_and_given_up_one_by_one(
             added += accepted(seq, time, *bodies, content_type=kind, **own)
             seq += len(bodies)
         plain += messages(added)
-        ring.extend(added)
+        of_topic.extend(added)
         for _ in range(min(dice.choice([0, 10, 100]), len(plain))):
             gone = plain.pop(dice.choice([0, dice.randrange(len(plain)), max(len(plain) - 10, 0)]))
-            taken = ring.remove(gone.seq)
+            taken = of_topic.remove(gone.seq)
             assert taken is not None
             assert messages([taken]) == [gone]
-            assert ring.remove(gone.seq) is None
+            assert of_topic.remove(gone.seq) is None
         count = dice.choice([0, 10, 100, 1_000])
         oldest, plain = plain[:count], plain[count:]
-        assert messages(ring.shift(count)) == oldest
-        if isinstance(history, DiskMessageStore) and dice.random() < 0.6:
-            dice.choice([history.flush, history.write])()
+        assert messages(of_topic.shift(count)) == oldest
+        if isinstance(stored, DiskMessageStore) and dice.random() < 0.6:
+            dice.choice([stored.flush, stored.write])()
             if dice.random() < 0.5:  # as after a start
-                history = DiskMessageStore(database, Epochs("e"), history.remaining)
-                ring = history.of_topic("a")
-        check_ring(ring, plain, dice.randrange(seq))
-        assert behind(history.messages, 0) == newest(history.messages)[::-1] == plain
-        assert history.messages.position_before(time - 0.5, seq, own=True) == next(
+                stored = DiskMessageStore(database, Epochs("e"), stored.remaining)
+                of_topic = stored.of_topic("a")
+        check_topic_messages(of_topic, plain, dice.randrange(seq))
+        assert behind(stored.messages, 0) == newest(stored.messages)[::-1] == plain
+        assert stored.messages.position_before(time - 0.5, seq, own=True) == next(
             (k.seq - 1 for k in plain if k.at >= time), seq
         )
         time //= 3
-        assert history.messages.position_before(time, seq, own=False) == next(
+        assert stored.messages.position_before(time, seq, own=False) == next(
             (k.seq - 1 for k in plain if k.time >= time), seq
         )
 
 
-def check_ring(ring: TopicMessages, plain: list[Message], place: int) -> None:
+def check_topic_messages(of_topic: TopicMessages, plain: list[Message], place: int) -> None:
     for_all = [kept for kept in plain if kept.delivery is Delivery.ALL]
-    assert behind(ring, place) == [kept for kept in plain if kept.seq > place]
-    assert newest(ring) == plain[::-1]
-    assert ring.get(place) == next((kept for kept in plain if kept.seq == place), None)
-    assert ring.count_after(place) == sum(kept.seq > place for kept in for_all)
+    assert behind(of_topic, place) == [kept for kept in plain if kept.seq > place]
+    assert newest(of_topic) == plain[::-1]
+    assert of_topic.get(place) == next((kept for kept in plain if kept.seq == place), None)
+    assert of_topic.count_after(place) == sum(kept.seq > place for kept in for_all)
     sizes = [(kept.seq, len(kept.data)) for kept in for_all]
-    assert (list(ring.sizes_after(0)), list(ring.sizes_after(place))) == (
+    assert (list(of_topic.sizes_after(0)), list(of_topic.sizes_after(place))) == (
         sizes,
         [size for size in sizes if size[0] > place],
     )
 
 
-def test_messages_may_be_removed_during_an_iteration_over_them(history: MessageStore) -> None:
-    ring = history.of_topic("a")
-    ring.extend(accepted(1, 0.0, *[b"x"] * 500))
-    for run in ring.after(0):
+def test_messages_may_be_removed_during_an_iteration_over_them(stored: MessageStore) -> None:
+    of_topic = stored.of_topic("a")
+    of_topic.extend(accepted(1, 0.0, *[b"x"] * 500))
+    for run in of_topic.after(0):
         for message in run.messages:
             if message.seq % 3:
-                assert ring.remove(message.seq)
-    assert [message.seq for message in behind(ring, 0)] == [*range(3, 501, 3)]
-    gone = [message.seq for run in ring.newest() for message in run.newest() if ring.remove(message.seq)]
+                assert of_topic.remove(message.seq)
+    assert [message.seq for message in behind(of_topic, 0)] == [*range(3, 501, 3)]
+    gone = [message.seq for run in of_topic.newest() for message in run.newest() if of_topic.remove(message.seq)]
     assert gone == [*range(498, 0, -3)]
-    assert (ring.live, behind(ring, 0), behind(history.messages, 0)) == (0, [], [])
+    assert (of_topic.live, behind(of_topic, 0), behind(stored.messages, 0)) == (0, [], [])
 
 
 def test_what_was_handed_out_stays_as_it_is_when_the_log_gives_it_up() -> None:

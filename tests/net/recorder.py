@@ -49,10 +49,10 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
     async with Broker(MemoryEngine(Limits(), Clock()), Timing(), 100) as broker:
         authenticator = Authenticator(AnonymousAccess.ANONYMOUS)
         app = create_app(broker, authenticator, PublishLimits(), Rules(), network=Network(proxies))
-        shortcuts = FastPath(PublishLimits(), Rules(), authenticator)
-        context = ServerContext(broker, authenticator, shortcuts, RequestLimits(), proxies, app.state.access)
+        fast_path = FastPath(PublishLimits(), Rules(), authenticator)
+        context = ServerContext(broker, authenticator, fast_path, RequestLimits(), proxies, app.state.access)
 
-        class Ear:
+        class ListeningMiddleware:
             def __init__(self, app: ASGIApp) -> None:
                 self._app = app
 
@@ -61,7 +61,7 @@ async def recording(proxies: Proxies) -> AsyncIterator[tuple[int, list[Caller], 
                 others.append(Caller(host, port, scope["scheme"]))
                 await self._app(scope, receive, send)
 
-        app.add_middleware(Ear)
+        app.add_middleware(ListeningMiddleware)
         app.user_middleware.append(app.user_middleware.pop(0))  # innermost
         config = uvicorn.Config(
             app,

@@ -53,7 +53,7 @@ class OpenedStore(Opened):
 State = TypeVar("State", TopicState, GroupState)
 
 
-class Life:
+class LogFile:
     def __init__(self, folder: Path, cuts: bool = False) -> None:
         """If it `cuts`, the power fails whenever an opening ends."""
         self.clock = Clock()

@@ -29,7 +29,7 @@ from app.storage.sqlite.state import SORTS, read_notes
 from tests.engines.conftest import drafts_text
 from tests.event_stream import stream
 from tests.harness import DEADLINE, ServerProcess, draft, http_client, start_server
-from tests.storage.reopening import Life, OpenedStore, append, page
+from tests.storage.reopening import LogFile, OpenedStore, append, page
 from tests.storage.stored_messages import kept
 
 BODY = b"x" * 20_000
@@ -302,21 +302,21 @@ LIMITS = Limits(Retention(60, 1 << 30, 1e6), total_bytes=1 << 40)
 
 @pytest.mark.usefixtures("loop_lag")
 async def test_what_a_full_disk_refused_is_as_if_it_had_never_been(tmp_path: Path, pragmas: WriterPragmas) -> None:
-    life = Life(tmp_path)
-    async with life.open(LIMITS) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(LIMITS) as node:
         await busy_node(node)
-        await compare(node, life.path)
+        await compare(node, log_file.path)
         before = await page(node, "a")
         await pragmas.set(node, "max_page_count", await pragmas.get(node, "page_count"))
-        life.clock.now += 20.0  # so that all that waits is due: leases, a death, a ttl, a delayed message
+        log_file.clock.now += 20.0  # so that all that waits is due: leases, a death, a ttl, a delayed message
         verbs = [node.engine.append([draft("a", bytes(100_000))]) for _ in range(30)]
         told = await asyncio.gather(*verbs, return_exceptions=True)
         assert {type(answer) for answer in told} == {LogFull}
         assert (await page(node, "a")).messages[:50] == before.messages[:50]
-        await compare(node, life.path)
+        await compare(node, log_file.path)
         await pragmas.set(node, "max_page_count", "1000000")
         await works_again(node)
-        await compare(node, life.path)
+        await compare(node, log_file.path)
 
 
 async def works_again(node: OpenedStore) -> Receipt:
@@ -331,13 +331,13 @@ async def works_again(node: OpenedStore) -> Receipt:
 
 @pytest.mark.usefixtures("loop_lag")
 async def test_a_fault_of_the_disk_at_the_commit_leaves_nothing_half_done(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open(LIMITS) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(LIMITS) as node:
         await busy_node(node)
-        with closing(sqlite3.connect(life.path, isolation_level=None)) as other:
+        with closing(sqlite3.connect(log_file.path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             node.delivered.clear()
-            life.clock.now += 20.0
+            log_file.clock.now += 20.0
             verbs: list[asyncio.Future[Any]] = [
                 node.engine.append([draft("new", b"x")]),
                 node.engine.drop("a"),
@@ -347,20 +347,20 @@ async def test_a_fault_of_the_disk_at_the_commit_leaves_nothing_half_done(tmp_pa
             told = await asyncio.gather(*verbs, return_exceptions=True)
             assert {type(answer) for answer in told} == {StorageFailed}
             assert node.delivered == []
-            await compare(node, life.path)
+            await compare(node, log_file.path)
             other.execute("ROLLBACK")
         receipt = await works_again(node)
         assert receipt.id.endswith(f"-{node.delivered[-1].seq}")
-        await compare(node, life.path)
+        await compare(node, log_file.path)
 
 
 async def test_what_was_handed_to_one_before_a_failure_is_not_handed_out_again(tmp_path: Path) -> None:
     """That it is gone is written when the disk takes it, though nobody asks for it again; and no other goes for it."""
-    life = Life(tmp_path)
-    async with life.open(Limits(Retention(max_messages=3))) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(Retention(max_messages=3))) as node:
         node.takers = 1
         await append(node, "one", *"abc")
-        with closing(sqlite3.connect(life.path, isolation_level=None, check_same_thread=False)) as other:
+        with closing(sqlite3.connect(log_file.path, isolation_level=None, check_same_thread=False)) as other:
             node.before_delivery = lambda: other.execute("BEGIN EXCLUSIVE")
             await append(node, "one", "x", delivery=Delivery.ONE)
             with pytest.raises(StorageFailed):
@@ -377,8 +377,8 @@ async def test_what_changes_nothing_is_answered_while_the_disk_takes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, pragmas: WriterPragmas
 ) -> None:
     caplog.set_level("INFO", "plainmq")
-    life = Life(tmp_path)
-    async with life.open(Limits(Retention(max_messages=3))) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(Retention(max_messages=3))) as node:
         await node.engine.configure_group("b", "g", {})
         for _ in range(3):  # so that something has gone, and is in the file
             await append(node, "a", *"12")
@@ -404,12 +404,12 @@ def fail_halfway(core: LogStateMachine) -> None:
 
 
 async def test_a_fault_in_one_request_does_not_affect_others(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open() as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open() as node:
         first, last = node.engine.append([draft("a", b"1")]), node.engine.append([draft("a", b"2")])
         fault = node.engine.inspect(fail_halfway)
         third = node.engine.append([draft("a", b"3")])
         answers = await asyncio.gather(first, last, fault, third, return_exceptions=True)
         assert [type(answer) for answer in answers] == [Receipt, Receipt, ZeroDivisionError, Receipt]
         assert [message.data for message in (await page(node, "a")).messages] == [b"1", b"2", b"3"]
-        await compare(node, life.path)
+        await compare(node, log_file.path)

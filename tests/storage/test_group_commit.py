@@ -4,13 +4,13 @@ their next publishes are committed together too."""
 import asyncio
 from pathlib import Path
 
-from tests.storage.reopening import Life, append
+from tests.storage.reopening import LogFile, append
 
 ROUNDS, PUBLISHERS = 40, 8
 
 
 async def test_publishers_that_return_within_the_commit_window_share_a_transaction(tmp_path: Path) -> None:
-    async with Life(tmp_path).open() as node:
+    async with LogFile(tmp_path).open() as node:
 
         async def publish(turns: int) -> None:
             for _ in range(ROUNDS):

@@ -28,7 +28,7 @@ from tests.storage.killed_server import Victim
 PUBLISHERS: Final = 8
 WORKERS: Final = 4
 TOPICS: Final = ["k.a", "k.b", "k.c"]
-SELECTIONS: Final = [["k.a"], ["k.*"], ["k.a", "k.c"]]
+FILTERS: Final = [["k.a"], ["k.*"], ["k.a", "k.c"]]
 BATCH: Final = 3  # messages of every fifth publish
 END: Final = "end"  # the last body of each topic
 JOBS: Final = "jobs"
@@ -91,7 +91,7 @@ async def read(victim: Victim, topic_filter: TopicFilter, entries: list[Entry]) 
 async def kill_under_load(path: Path, kills: int) -> CrashLedger:
     ledger, over = CrashLedger(), asyncio.Event()
     async with Victim(path, random.Random(20)) as victim, asyncio.TaskGroup() as readers:
-        for names in SELECTIONS:
+        for names in FILTERS:
             ledger.read.append((TopicFilter(names), []))
             readers.create_task(read(victim, *ledger.read[-1]))
         async with asyncio.TaskGroup() as publishers:

@@ -42,12 +42,12 @@ async def bury(client: Client, count: int) -> dict[str, str]:
     await client.ask("PUT", GROUP, json={"max_deliveries": 1})
     bodies = "\n".join(map(str, range(count)))
     await client.ask("POST", "/topics/jobs/messages", content=bodies, headers={"Content-Type": "application/x-ndjson"})
-    buried: dict[str, str] = {}
+    dead_lettered: dict[str, str] = {}
     while jobs := (await client.ask("POST", f"{GROUP}/pull?max=100&lease=1h"))["messages"]:
-        buried |= {job["id"]: job["data"] for job in jobs}
+        dead_lettered |= {job["id"]: job["data"] for job in jobs}
         await client.ask("POST", f"{GROUP}/nack", json={"ids": [job["lease"] for job in jobs]})
     await client.ask("PUT", GROUP, json={"max_deliveries": 1_000})  # a lease that a kill cuts short shall not bury it
-    return buried
+    return dead_lettered
 
 
 async def work(client: Client, returned: dict[str, set[str]], bodies: dict[str, str], over: asyncio.Event) -> None:
@@ -89,7 +89,7 @@ async def check_redrive(
     """Redrive so many dead messages while consumers work, and compare what they got with what died."""
     returned, bodies, over = defaultdict[str, set[str]](set), dict[str, str](), asyncio.Event()
     await client.ask("PUT", "/topics/jobs.dead", json={"max_messages": count})
-    buried = await bury(client, count)
+    dead_lettered = await bury(client, count)
     async with asyncio.TaskGroup() as tasks:
         redriving = tasks.create_task(redrive(client, dice))
         for _ in range(WORKERS):
@@ -101,7 +101,7 @@ async def check_redrive(
         over.set()
     topic = await client.ask("GET", "/topics/jobs")
     assert (await client.ask("GET", "/jobs?topic=jobs&group=g&state=dead"))["jobs"] == []
-    assert bodies == buried
+    assert bodies == dead_lettered
     assert {len(ids) for ids in returned.values()} == {1}
     assert (state["dead_total"], topic["messages"]) == (count, count)
     assert state["acked"] >= count

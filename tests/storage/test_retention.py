@@ -18,7 +18,7 @@ from app.messages.topic import TopicFilter
 from tests.engines.conftest import drafts_text
 from tests.event_stream import stream
 from tests.harness import DEADLINE, ServerProcess, draft, start_server
-from tests.storage.reopening import Life, append, everything, page
+from tests.storage.reopening import LogFile, append, everything, page
 
 KIB = "x" * 1_024
 BOUNDLESS = ("--max-messages", "10000000", "--max-bytes", "100GiB", "--min-free-disk", "0B", "--stall-timeout", "60s")
@@ -38,12 +38,12 @@ BOUNDLESS = ("--max-messages", "10000000", "--max-bytes", "100GiB", "--min-free-
 async def test_the_newest_stay_by_number_by_size_and_by_age(
     tmp_path: Path, retention: Retention, kept: list[str]
 ) -> None:
-    life = Life(tmp_path)
-    async with life.open(Limits(retention)) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(retention)) as node:
         for number in range(10):
             await append(node, "a", str(number))
-            life.clock.now += 10.0
-    async with life.open(Limits(retention)) as node:
+            log_file.clock.now += 10.0
+    async with log_file.open(Limits(retention)) as node:
         read = await page(node, "a")
         assert drafts_text(read.messages) == kept
         (state,) = (await node.engine.topics(ListQuery())).items
@@ -51,31 +51,31 @@ async def test_the_newest_stay_by_number_by_size_and_by_age(
 
 
 async def test_messages_displaced_by_a_delayed_one_go_from_the_file_without_a_query(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open(Limits(Retention(max_messages=1))) as node, asyncio.timeout(DEADLINE):
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(Retention(max_messages=1))) as node, asyncio.timeout(DEADLINE):
         await append(node, "a", "old")
         await node.engine.append([draft("a", b"new", delay=0.05)])
         # The writer says nothing when it has tidied up, and a file when it changes.
         while not node.engine.has_vacuumed():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        life.clock.now += 1.0
+        log_file.clock.now += 1.0
         while drafts_text(node.delivered) != ["old", "new"]:
             node.news.clear()
             await node.news.wait()
-        with closing(sqlite3.connect(life.path)) as db:
+        with closing(sqlite3.connect(log_file.path)) as db:
             while db.execute("SELECT data FROM message").fetchall() != [(b"new",)]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
 async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(tmp_path: Path) -> None:
-    life = Life(tmp_path)
+    log_file = LogFile(tmp_path)
     limits = Limits(Retention(max_age=100.0))
-    async with life.open(limits) as node:
+    async with log_file.open(limits) as node:
         old = await append(node, "a", *map(str, range(2_000)))
-        life.clock.now += 90.0
+        log_file.clock.now += 90.0
         await append(node, "a", "young")
-    life.clock.now += 20.0
-    async with life.open(limits) as node:
+    log_file.clock.now += 20.0
+    async with log_file.open(limits) as node:
         read = await page(node, "a")
         assert drafts_text(read.messages) == ["young"]
         reader = TopicFilter(["a"])
@@ -84,8 +84,8 @@ async def test_what_grew_old_while_the_server_was_down_is_gone_when_it_is_back(t
 
 
 async def test_trimmed_messages_are_reported_as_a_gap(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open() as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open() as node:
         await append(node, "a", *map(str, range(5)))
         reader = TopicFilter(["a"])
         cursor = await node.engine.locate(reader, EARLIEST)
@@ -97,39 +97,39 @@ async def test_trimmed_messages_are_reported_as_a_gap(tmp_path: Path) -> None:
 
 
 async def test_what_retention_took_does_not_come_back_when_the_power_fails(tmp_path: Path) -> None:
-    life = Life(tmp_path, cuts=True)
+    log_file = LogFile(tmp_path, cuts=True)
     limits = Limits(Retention(max_messages=100))
-    starts: list[Start] = [EARLIEST, Last(50), *[Since(life.clock.now + seconds) for seconds in range(20)]]
-    async with life.open(limits) as node:
+    starts: list[Start] = [EARLIEST, Last(50), *[Since(log_file.clock.now + seconds) for seconds in range(20)]]
+    async with log_file.open(limits) as node:
         for number in range(40):
             await append(node, "a", *[f"{number}.{place}" for place in range(9)])
-            life.clock.now += 0.5
+            log_file.clock.now += 0.5
         before = await everything(node, starts)
-    with closing(sqlite3.connect(life.path)) as db:
+    with closing(sqlite3.connect(log_file.path)) as db:
         (oldest,) = db.execute("SELECT data FROM message ORDER BY seq").fetchone()
     assert float(oldest[:4]) < 28.8, "nothing that went is in the file"
-    async with life.open(limits) as node:
+    async with log_file.open(limits) as node:
         assert await everything(node, starts) == before
         await append(node, "a", "one more")
         assert drafts_text((await page(node, "a")).messages)[:2] == ["29.0", "29.1"]
 
 
 async def test_a_lower_default_counts_for_every_topic_from_the_start_on(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open(Limits(Retention(max_messages=5_000))) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(Retention(max_messages=5_000))) as node:
         for topic in "abc":
             await append(node, topic, *map(str, range(5_000)))
-    async with life.open(Limits(Retention(max_messages=10))) as node, asyncio.timeout(DEADLINE):
+    async with log_file.open(Limits(Retention(max_messages=10))) as node, asyncio.timeout(DEADLINE):
         while [state.messages for state in (await node.engine.topics(ListQuery())).items] != [10, 10, 10]:
             pass  # nobody publishes
 
 
 async def test_what_went_is_out_of_the_file_when_the_server_has_stopped(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open(Limits(Retention(max_messages=15))) as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open(Limits(Retention(max_messages=15))) as node:
         for number in range(10):
             await append(node, "a", *[f"{number}.{place};" for place in range(10)])
-    with closing(sqlite3.connect(life.path)) as db:
+    with closing(sqlite3.connect(log_file.path)) as db:
         rows = db.execute("SELECT data FROM message ORDER BY seq").fetchall()
     assert rows == [(b"8.5;8.6;8.7;8.8;8.9;",), (b"9.0;9.1;9.2;9.3;9.4;9.5;9.6;9.7;9.8;9.9;",)]
 

@@ -62,8 +62,8 @@ HTTP: Final = b"GET /topics/t/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LINE: Final = b'{"command":"subscribe","topic":"t"}\n'
 
 
-def connect(server: ServerProcess, door: str) -> socket.socket:
-    return take_nothing(server.port, HTTP) if door == "http" else take_nothing(server.tcp_port, LINE)
+def connect(server: ServerProcess, endpoint: str) -> socket.socket:
+    return take_nothing(server.port, HTTP) if endpoint == "http" else take_nothing(server.tcp_port, LINE)
 
 
 async def until_it_has(client: socket.socket, what: bytes) -> None:
@@ -106,10 +106,10 @@ def room(client: socket.socket) -> int:
 @pytest.mark.parametrize("door", ["http", "line"])
 @pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "is cut off"])
 async def test_a_subscriber_that_reads_nothing_of_the_backlog_removes_nothing(
-    server: ServerProcess, door: str, leaves: bool
+    server: ServerProcess, endpoint: str, leaves: bool
 ) -> None:
     await publish(server, BODIES, delivery="one")
-    with connect(server, door) as client:
+    with connect(server, endpoint) as client:
         await until_it_has(client, b"0000xx")
         if leaves:
             client.close()
@@ -121,8 +121,8 @@ async def test_a_subscriber_that_reads_nothing_of_the_backlog_removes_nothing(
 
 
 @pytest.mark.parametrize("door", ["http", "line"])
-async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: ServerProcess, door: str) -> None:
-    with connect(server, door) as client:
+async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: ServerProcess, endpoint: str) -> None:
+    with connect(server, endpoint) as client:
         await until_it_has(client, b"\n")
         await publish(server, BODIES, delivery="one")
         most = room(client)
@@ -133,14 +133,14 @@ async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: Serv
 @pytest.mark.parametrize("door", ["http", "line"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "waiting"])
 async def test_a_kill_removes_nothing_that_its_subscriber_did_not_receive(
-    tmp_path: Path, door: str, live: bool
+    tmp_path: Path, endpoint: str, live: bool
 ) -> None:
     with ExitStack() as stack:
         options = ("--engine", engine("sqlite", tmp_path), *flags())
         server = stack.enter_context(start_server(*options))
         if not live:
             await publish(server, BODIES, delivery="one")
-        with connect(server, door) as client:
+        with connect(server, endpoint) as client:
             await until_it_has(client, b"\n")
             if live:
                 await publish(server, BODIES, delivery="one")

@@ -18,7 +18,7 @@ import pytest
 from app import errors
 from app.client import Client, OutcomeUnknown
 from tests.harness import DEADLINE, ServerProcess, draft, start_server
-from tests.storage.reopening import Life, append
+from tests.storage.reopening import LogFile, append
 
 LAST: Final = 3  # the number of the publish after whose commit the -wal is emptied
 STATED: Final = "it is unknown whether this request was carried out"
@@ -98,13 +98,13 @@ def test_the_client_repeats_a_publish_and_says_at_the_end_that_it_is_unknown(ser
 
 
 async def test_a_request_of_the_same_transaction_that_was_refused_keeps_its_reason(tmp_path: Path) -> None:
-    life = Life(tmp_path)
-    async with life.open() as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open() as node:
         await append(node, "a", "first")
         answers: list[asyncio.Future[Any]] = [
             node.engine.append([draft("a", b"unknown")]),
             node.engine.pause_group("a", "none", True),
-            node.engine.inspect(lambda _core: os.truncate(f"{life.path}-wal", 0)),
+            node.engine.inspect(lambda _core: os.truncate(f"{log_file.path}-wal", 0)),
         ]
         kinds = [type(answer) for answer in await asyncio.gather(*answers, return_exceptions=True)]
         assert kinds == [errors.OutcomeUnknown, errors.NotFound, errors.StorageFailed]
@@ -112,11 +112,11 @@ async def test_a_request_of_the_same_transaction_that_was_refused_keeps_its_reas
 
 async def test_a_change_in_slices_that_the_disk_interrupts_is_unknown(tmp_path: Path) -> None:
     """Some of it has been committed."""
-    life = Life(tmp_path)
-    async with life.open() as node:
+    log_file = LogFile(tmp_path)
+    async with log_file.open() as node:
         change = node.engine.change_for_ever()
         await append(node, "a", "first")
-        with closing(sqlite3.connect(life.path, isolation_level=None)) as other:
+        with closing(sqlite3.connect(log_file.path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(errors.StorageFailed):
                 await append(node, "a", "second")
@@ -125,7 +125,7 @@ async def test_a_change_in_slices_that_the_disk_interrupts_is_unknown(tmp_path: 
 
 
 async def test_a_change_in_slices_that_a_stop_interrupts_is_unknown(tmp_path: Path) -> None:
-    async with Life(tmp_path).open() as node:
+    async with LogFile(tmp_path).open() as node:
         change = node.engine.change_for_ever()
         await append(node, "a", "first")
         await node.engine.close()

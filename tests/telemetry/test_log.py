@@ -56,12 +56,12 @@ async def stop(server: ServerProcess) -> int:
 
 async def test_a_request_that_went_wrong_has_a_record_and_one_that_did_not_has_none() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         async with client(server) as http:
             assert (await http.post("/topics/a/messages", content="hello")).status_code == 201
             assert (await http.get("/topics/a")).status_code == 200
             answer = await http.get("/topics/b", headers={"X-Request-ID": "from-a-proxy.1"})
-        record = await told.until("request")
+        record = await logged.until("request")
         assert re.fullmatch(r"[\d.]+:\d+", record.pop("client"))
         assert record.pop("seconds") >= 0
         assert HUMAN.fullmatch(f"{record.pop('time')} info x")
@@ -75,14 +75,14 @@ async def test_a_request_that_went_wrong_has_a_record_and_one_that_did_not_has_n
 
 async def test_all_requests_have_one_when_that_is_asked_for() -> None:
     with start_server(*JSON, *ALL, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         async with client(server) as http:
-            answer = await http.post("/topics/a/messages", content="hello")  # by the short cut
-            record = await told.until("request", method="POST")
+            answer = await http.post("/topics/a/messages", content="hello")  # by the fast path
+            record = await logged.until("request", method="POST")
             assert (record["path"], record["status"]) == ("/topics/a/messages", 201)
             assert (record["bytes_in"], record["bytes_out"]) == (5, len(answer.content))
             await http.post("/topics/a/messages?event=x", content="hello!")
-            record = await told.until("request", method="POST")
+            record = await logged.until("request", method="POST")
             assert (record["path"], record["bytes_in"]) == ("/topics/a/messages?event=x", 6)
 
 
@@ -114,10 +114,10 @@ TURNED_AWAY = [
 
 async def test_a_request_refused_before_any_handler_has_one_too() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         for sent, status, code, path in TURNED_AWAY:
             assert f" {status} ".encode() in await raw(server, sent)
-            record = await told.until("request")
+            record = await logged.until("request")
             assert (record["status"], record["code"]) == (status, code)
             assert record["path"].startswith(path)
             assert len(record["path"]) < 1_000
@@ -139,34 +139,34 @@ async def test_a_request_that_comes_too_slowly_has_one_and_only_one() -> None:
 async def test_a_stream_has_one_when_it_ends_that_says_why() -> None:
     path = "/topics/a/stream?since=earliest&timeout="
     with start_server(*JSON, *ALL, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         async with stream(server, f"{path}10ms", X_Request_ID="mine") as events:
             assert events.headers["x-request-id"] == "mine"
             assert await events.next() is None
-        record = await told.until("stream ended")
+        record = await logged.until("stream ended")
         assert (record["why"], record["path"], record["request"]) == ("timeout", f"{path}10ms", "mine")
         async with stream(server, f"{path}1h"):
             pass
-        assert (await told.until("stream ended"))["why"] == "client_left"
+        assert (await logged.until("stream ended"))["why"] == "client_left"
         async with stream(server, f"{path}10ms", Origin="http://localhost") as events:
             assert await events.next() is None  # through ASGI
-        assert (await told.until("stream ended"))["why"] == "timeout"
+        assert (await logged.until("stream ended"))["why"] == "timeout"
         async with stream(server, f"{path}1h") as events:
             server.process.send_signal(signal.SIGTERM)
             assert (await events.take(1))[0].type == "bye"
-        assert (await told.until("stream ended"))["why"] == "draining"
+        assert (await logged.until("stream ended"))["why"] == "draining"
 
 
 async def test_a_connection_of_the_line_port_has_one_when_it_ends_that_says_why() -> None:
     with start_server(*JSON, *ALL) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         ways = {"quit": b"ping\nquit\n", "another_protocol": b"GET / HTTP/1.1\n", "client_left": None}
         for why, words in ways.items():
             async with lines(server) as peer:
                 if words is not None:
                     peer.send(words)
                     assert (await peer.take(2))[1] in (b"", b"OK bye\r\n")
-            record = await told.until("connection ended")
+            record = await logged.until("connection ended")
             assert (record["why"], record["door"]) == (why, "line")
             assert record["lines"] == {"quit": 2, "another_protocol": 1, "client_left": 0}[why]
         async with lines(server) as peer:
@@ -174,7 +174,7 @@ async def test_a_connection_of_the_line_port_has_one_when_it_ends_that_says_why(
             await peer.next()
             server.process.send_signal(signal.SIGTERM)
             assert await peer.next() == b""
-        assert (await told.until("connection ended"))["why"] == "draining"
+        assert (await logged.until("connection ended"))["why"] == "draining"
 
 
 async def test_a_subscriber_that_is_cut_off_causes_a_warning() -> None:
@@ -238,14 +238,14 @@ async def test_the_log_covers_a_run_from_its_start_to_its_end() -> None:
 
 async def test_a_second_signal_is_told_before_the_process_ends() -> None:
     with start_server(*JSON, "--drain-timeout", "1h", tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         _, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"POST /topics/foo/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ")
         async with stream(server, "/topics/foo/stream") as events:
             server.process.send_signal(signal.SIGINT)
             assert (await events.take(1))[0].type == "bye"
             server.process.send_signal(signal.SIGTERM)
-        assert (await told.until("stopped at once"))["signal"] == "SIGTERM"
+        assert (await logged.until("stopped at once"))["signal"] == "SIGTERM"
         assert await asyncio.to_thread(server.process.wait, DEADLINE) == 1
         writer.close()
 
@@ -264,7 +264,7 @@ async def test_a_start_that_is_refused_is_a_record_for_programs() -> None:
 async def test_a_failing_disk_is_reported_once_and_so_is_its_recovery(tmp_path: Path) -> None:
     flags = ("--engine", f"sqlite://{tmp_path / 'log.db'}", "--min-free-disk", "0B")
     with start_server(*JSON, *flags, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         async with client(server) as http:
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             for _ in range(3):
@@ -273,10 +273,10 @@ async def test_a_failing_disk_is_reported_once_and_so_is_its_recovery(tmp_path: 
             async with asyncio.timeout(DEADLINE):
                 while (await http.post("/topics/a/messages", content=b"x")).status_code != 201:
                     pass
-        failed = await told.until("storage failed")
+        failed = await logged.until("storage failed")
         assert (failed["level"], bool(failed["why"])) == ("error", True)
-        assert (await told.until("storage recovered"))["seconds"] > 0
-        assert sum('"storage failed"' in line for line in told.lines) == 1
+        assert (await logged.until("storage recovered"))["seconds"] > 0
+        assert sum('"storage failed"' in line for line in logged.lines) == 1
 
 
 async def test_a_stall_of_the_event_loop_is_reported() -> None:
@@ -372,13 +372,13 @@ async def test_an_unread_pipe_stops_nothing_and_dropped_lines_are_counted_later(
         await publish_many(server, MOST_WAITING + 500)
         before = await dropped(server)
         assert before > 0
-        told = ServerLog(server)
-        assert (await told.until("records were dropped"))["count"] >= before
-        assert await stop_while_read(server, told) == 0
+        logged = ServerLog(server)
+        assert (await logged.until("records were dropped"))["count"] >= before
+        assert await stop_while_read(server, logged) == 0
 
 
-async def stop_while_read(server: ServerProcess, told: ServerLog) -> int:
-    status, _ = await asyncio.gather(stop(server), told.rest())
+async def stop_while_read(server: ServerProcess, logged: ServerLog) -> int:
+    status, _ = await asyncio.gather(stop(server), logged.rest())
     return status
 
 
@@ -487,9 +487,9 @@ async def test_a_secret_that_a_client_gives_stands_nowhere(format: str, secret: 
         async with client(server) as http:
             shown.append((await http.get("/metrics")).text)
         assert await stop(server) == 0
-        told = await ServerLog(server).rest()
-    assert sum("request" in line for line in told) > len(requests) // 2
-    assert not [line for line in told if secret in line or secret[:14] in line]
+        logged = await ServerLog(server).rest()
+    assert sum("request" in line for line in logged) > len(requests) // 2
+    assert not [line for line in logged if secret in line or secret[:14] in line]
     assert not [text for text in shown if secret in text]
 
 
@@ -520,14 +520,14 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
             async with lines(server) as peer:
                 peer.send(data + b"\n")
         assert await stop(server) == 0
-        told = await ServerLog(server).rest()
-    for line in told:
+        logged = await ServerLog(server).rest()
+    for line in logged:
         assert line.isprintable(), ascii(line)
     if format == "json":
-        messages = {json.loads(line)["message"] for line in told}
+        messages = {json.loads(line)["message"] for line in logged}
         assert messages == {"starting", "listening", "request", "connection ended", "stopping", "draining", "stopped"}
     else:
-        own = [line for line in told if line not in server.banner.splitlines()[1:]]
+        own = [line for line in logged if line not in server.banner.splitlines()[1:]]
         assert all(map(HUMAN.fullmatch, own)), own
         assert not [line for line in own if line.startswith("2026-01-01")]
 
@@ -535,36 +535,36 @@ async def test_no_bytes_of_a_client_make_a_record_or_colour_a_terminal(format: s
 async def test_a_record_names_the_token_that_a_client_came_with(tmp_path: Path) -> None:
     flags = ("--auth", "required", "--data-dir", str(tmp_path))
     with start_server(*JSON, *ALL, *flags) as server:
-        token, told = (tmp_path / FIRST_TOKEN_FILE).read_text().strip(), ServerLog(server)
+        token, logged = (tmp_path / FIRST_TOKEN_FILE).read_text().strip(), ServerLog(server)
         headers = {"Authorization": f"Bearer {token}"}
         async with client(server) as http:
             assert (await http.get("/topics/a")).status_code == 401
-            assert "token" not in await told.until("request", status=401)
-            for _ in range(2):  # the second one by the short cut, which knows the token now
+            assert "token" not in await logged.until("request", status=401)
+            for _ in range(2):  # the second one by the fast path, which knows the token now
                 assert (await http.post("/topics/a/messages", content="x", headers=headers)).status_code == 201
-                assert (await told.until("request", status=201))["token"] == "admin"
+                assert (await logged.until("request", status=201))["token"] == "admin"
         for _ in range(2):
             async with stream(server, "/topics/a/stream?timeout=1ms", Authorization=f"Bearer {token}") as events:
                 assert await events.next() is None
-            assert (await told.until("stream ended"))["token"] == "admin"
+            assert (await logged.until("stream ended"))["token"] == "admin"
         async with lines(server) as peer:
             peer.send(f"auth {token}", "quit")
             assert b"admin" in await peer.next()
             assert await peer.next() == b""
-        assert (await told.until("connection ended"))["token"] == "admin"
+        assert (await logged.until("connection ended"))["token"] == "admin"
         assert await stop(server) == 0
-        assert not [line for line in await told.rest() if token in line]
+        assert not [line for line in await logged.rest() if token in line]
 
 
 async def test_a_request_id_that_is_not_lawful_is_replaced() -> None:
     with start_server(*JSON, tcp_port=0) as server:
-        told = ServerLog(server)
+        logged = ServerLog(server)
         async with client(server) as http:
             for given in ("two words", "x" * 129, 'a"b', ""):
                 answer = await http.get("/topics/none", headers={"X-Request-ID": given})
                 made = answer.headers["x-request-id"]
                 assert re.fullmatch(r"[0-9a-f]{16}", made)
-                assert (await told.until("request"))["request"] == made
+                assert (await logged.until("request"))["request"] == made
 
 
 async def test_under_another_server_the_records_are_the_same() -> None:
@@ -573,8 +573,8 @@ async def test_under_another_server_the_records_are_the_same() -> None:
             await http.get("/topics/none?token=hunter2hunter2")
             await http.get("/see://user:hunter2@here")
         assert await stop(server) in (0, -signal.SIGTERM)
-        told = await ServerLog(server).rest()
-    (record,) = [line for line in told if "/topics/none" in line]
+        logged = await ServerLog(server).rest()
+    (record,) = [line for line in logged if "/topics/none" in line]
     assert HUMAN.fullmatch(record)
     assert "path=/topics/none?token=*** status=400" in record
-    assert [line for line in told if "path=/see://***@here status=404" in line]
+    assert [line for line in logged if "path=/see://***@here status=404" in line]

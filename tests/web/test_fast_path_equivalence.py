@@ -1,4 +1,4 @@
-"""However a request is written and cut, the short cut does with it what plain ASGI does: see tests/fuzz/heads.py."""
+"""However a request is written and cut, the fast path does with it what plain ASGI does: see tests/fuzz/heads.py."""
 
 import asyncio
 import random

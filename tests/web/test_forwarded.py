@@ -63,7 +63,7 @@ async def test_what_is_no_address_is_a_sentence_at_the_start(wrong: str) -> None
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("query", ["", "?retain=true"], ids=["short cut", "long way"])
+@pytest.mark.parametrize("query", ["", "?retain=true"], ids=["fast path", "long way"])
 async def test_a_publish_comes_from_the_address_that_the_proxy_names(query: str) -> None:
     async with recording(OURS) as (port, short, long):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

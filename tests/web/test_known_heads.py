@@ -122,18 +122,18 @@ async def test_bodies_of_any_length_have_the_same_head(wire: Wire, topic: str) -
 
 @pytest.mark.parametrize("name", ["Content-Length", "content-length"])
 def test_a_head_with_another_length_is_remembered(name: str) -> None:
-    shortcuts = FastPath(PublishLimits(1_000), Rules(), OPEN)
+    fast_path = FastPath(PublishLimits(1_000), Rules(), OPEN)
     head = f"POST /topics/a/messages HTTP/1.1\r\nHost: localhost\r\n{name}: %d\r\n\r\n"
-    found = shortcuts.match(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
+    found = fast_path.match(b"POST", b"/topics/a/messages", [(b"host", b"localhost"), (b"content-length", b"1")])
     assert found is not None
-    shortcuts.cache((head % 1).encode() + b"x", found)
+    fast_path.cache((head % 1).encode() + b"x", found)
     for length in (0, 7, 1_000):
-        recalled = shortcuts.lookup((head % length).encode() + b"x" * length)
+        recalled = fast_path.lookup((head % length).encode() + b"x" * length)
         assert recalled is not None
         assert (recalled[0].route, recalled[0].length, recalled[1]) == (found.route, length, b"x" * length)
-    assert shortcuts.lookup((head % 1_001).encode() + b"x" * 1_001) is None  # it is too large
-    assert shortcuts.lookup((head % 2).encode() + b"x") is None  # it is not whole
-    assert shortcuts.lookup((head % 1).encode() + b"xx") is None  # something comes behind it
+    assert fast_path.lookup((head % 1_001).encode() + b"x" * 1_001) is None  # it is too large
+    assert fast_path.lookup((head % 2).encode() + b"x") is None  # it is not whole
+    assert fast_path.lookup((head % 1).encode() + b"xx") is None  # something comes behind it
 
 
 @pytest.mark.parametrize("length", ["+1", "-1", "1_0", "0x1", "", "1 1", "1\r\nContent-Length: 1"])

@@ -291,7 +291,7 @@ FORM = "application/x-www-form-urlencoded"  # what curl, wget and others send wh
 TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 
 
-@pytest.mark.parametrize("query", ["", "?event=x"])  # with the short cut and without
+@pytest.mark.parametrize("query", ["", "?event=x"])  # with the fast path and without
 @pytest.mark.parametrize(
     ("said", "body", "kept"),
     [

@@ -269,13 +269,13 @@ async def test_a_client_that_waits_for_the_server_is_not_disconnected(impatient:
         assert await events.data(1) == ["still here"]
 
 
-INTAKE = RequestLimits(max_head=1 << 14, head_timeout=10, body_timeout=30)
+LIMITS = RequestLimits(max_head=1 << 14, head_timeout=10, body_timeout=30)
 
 
 def looks(*seen: tuple[Stage | None, int, int, float]) -> list[bool]:
     """What a watch says at each look: stage, request, bytes, time."""
     watch = SlowRequestDetector()
-    return [watch.is_slow(*look, INTAKE) for look in seen]
+    return [watch.is_slow(*look, LIMITS) for look in seen]
 
 
 @pytest.mark.parametrize("stage", ["request", "head"])

@@ -41,7 +41,7 @@ async def test_every_answer_says_that_it_is_nothing_to_run(http: httpx.AsyncClie
 
 
 async def test_a_plain_publish_is_answered_in_few_words(http: httpx.AsyncClient, topic: str) -> None:
-    """Our own server's needs no more, and under another the app cannot know that it is a short cut's."""
+    """Our own server's needs no more, and under another the app cannot know that it is the fast path's."""
     answer = await http.post(f"/topics/{topic}/messages", content="hello")
     assert (answer.status_code, answer.headers["x-content-type-options"]) == (201, "nosniff")
 
