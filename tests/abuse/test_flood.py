@@ -22,7 +22,7 @@ async def test_a_flood_of_connections_harms_no_connected_client_and_ends() -> No
             asyncio.timeout(4 * DEADLINE),
         ):
             await publish(http)
-            readers = await connect_subscribers(server, 20)
+            subscribers = await connect_subscribers(server, 20)
             line_client.send("sub foo")
             assert (await line_client.next()).startswith(b"OK ")
             files, first, peak = server.open_files(), 0, 0
@@ -32,17 +32,17 @@ async def test_a_flood_of_connections_harms_no_connected_client_and_ends() -> No
                 if number % 100 == 0:
                     last = await publish(http)
                     first = first or last
-                    await asyncio.gather(*(reader.wait_for(last) for reader in readers))
+                    await asyncio.gather(*(subscriber.wait_for(last) for subscriber in subscribers))
                     assert (await line_client.next()).startswith(b"MSG foo ")
                     peak = max(peak, server.open_files())
-            assert delivery_faults(readers, first, last) == {}
+            assert delivery_faults(subscribers, first, last) == {}
             assert peak - files <= 2 * MAX_CLIENTS + 50  # and those that are being refused
             stack.close()
             await _wait_until_served(server)
             while server.open_files() > files:
                 await http.get("/livez")
-            for reader in readers:
-                reader.abort()
+            for subscriber in subscribers:
+                subscriber.abort()
 
 
 async def _wait_until_served(server: ServerProcess) -> None:

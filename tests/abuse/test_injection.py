@@ -24,12 +24,12 @@ PAYLOADS = [
 
 
 async def events(server: ServerProcess, path: str, count: int) -> list[SseEvent]:
-    async with stream(server, path) as reader:
-        taken = await reader.take(count)
-        assert await reader.next() is None
-        assert reader.parser.retry
-        assert reader.parser.retry >= 1_000
-        assert reader.parser.comments == ["plainmq"]
+    async with stream(server, path) as subscriber:
+        taken = await subscriber.take(count)
+        assert await subscriber.next() is None
+        assert subscriber.parser.retry
+        assert subscriber.parser.retry >= 1_000
+        assert subscriber.parser.comments == ["plainmq"]
     return taken
 
 

@@ -77,7 +77,7 @@ async def exchange(host: str, port: int, request: bytes) -> bytes:
 
 async def test_malformed_http_gets_an_error_or_a_close_and_stores_nothing(server: ServerProcess) -> None:
     async with http_client(server.url) as http, asyncio.timeout(4 * DEADLINE):
-        (reader,) = await connect_subscribers(server, 1)
+        (subscriber,) = await connect_subscribers(server, 1)
         raw = [text if isinstance(text, bytes) else text.encode("latin-1") for text in HTTP.values()]
         answers = await asyncio.gather(*(exchange(server.host, server.port, text) for text in raw))
         for name, answer in zip(HTTP, answers, strict=True):
@@ -87,8 +87,8 @@ async def test_malformed_http_gets_an_error_or_a_close_and_stores_nothing(server
             assert all(status.startswith(expected) for status in statuses), (name, answer[:500])
             assert b"Traceback" not in answer, name
         assert (await http.get("/topics/evil")).status_code == 404
-        await reader.wait_for(await publish(http))
-        reader.abort()
+        await subscriber.wait_for(await publish(http))
+        subscriber.abort()
 
 
 LINES: dict[str, bytes] = {
@@ -111,21 +111,21 @@ CLOSED: dict[str, bytes] = {
 
 async def test_malformed_lines_use_no_memory_and_affect_no_other_client(server: ServerProcess) -> None:
     async with http_client(server.url) as http, asyncio.timeout(8 * DEADLINE):
-        readers = await connect_subscribers(server, 5)
+        subscribers = await connect_subscribers(server, 5)
         first = await publish(http)
         await _send_all_lines(server)
         before = server.resident()
         for _ in range(10):
             await asyncio.gather(*(_send_all_lines(server) for _ in range(5)))
             last = await publish(http)
-        await asyncio.gather(*(reader.wait_for(last) for reader in readers))
+        await asyncio.gather(*(subscriber.wait_for(last) for subscriber in subscribers))
         grown = server.resident() - before
         print(f"resident memory grew by {grown / (1 << 20):.1f} MiB")
         assert grown <= 16 << 20
-        assert delivery_faults(readers, first, last) == {}
+        assert delivery_faults(subscribers, first, last) == {}
         assert (await http.get("/topics/evil")).status_code == 404
-        for reader in readers:
-            reader.abort()
+        for subscriber in subscribers:
+            subscriber.abort()
 
 
 async def _send_all_lines(server: ServerProcess) -> None:
@@ -141,12 +141,12 @@ async def _send_all_lines(server: ServerProcess) -> None:
 async def test_hostile_literals_are_cheap(server: ServerProcess) -> None:
     """A hundred of each are answered within the deadline, and a subscriber is served meanwhile."""
     async with http_client(server.url) as http, asyncio.timeout(2 * DEADLINE):
-        (reader,) = await connect_subscribers(server, 1)
+        (subscriber,) = await connect_subscribers(server, 1)
         hostile = [line for line in LINES.values() if line.startswith(b"{'")]
         exchanged = asyncio.ensure_future(
             exchange(server.host, server.tcp_port, b"\n".join([*hostile * 100, b"quit\n"]))
         )
         while not exchanged.done():
-            await reader.wait_for(await publish(http))
+            await subscriber.wait_for(await publish(http))
         assert (await exchanged).count(b"\n") == 100 * len(hostile)
-        reader.abort()
+        subscriber.abort()

@@ -20,25 +20,25 @@ def files() -> Iterator[None]:
 async def reconnect_all(count: int) -> None:
     with start_server("--max-messages", "100000", tcp_port=0) as server:
         async with http_client(server.url, timeout=6 * DEADLINE) as http, asyncio.timeout(12 * DEADLINE):
-            witness, *readers = await connect_subscribers(server, count + 1)
+            witness, *subscribers = await connect_subscribers(server, count + 1)
             last = [await publish(http) for _ in range(5)][-1]
-            await asyncio.gather(*(reader.wait_for(last) for reader in readers))
-            for reader in readers:
-                reader.abort()
+            await asyncio.gather(*(subscriber.wait_for(last) for subscriber in subscribers))
+            for subscriber in subscribers:
+                subscriber.abort()
             reconnected = Event()
             publishing = asyncio.create_task(asyncio.to_thread(_publish_until, reconnected, server.url))
-            await asyncio.gather(*(reader.connect() for reader in readers))
+            await asyncio.gather(*(subscriber.connect() for subscriber in subscribers))
             reconnected.set()
             meanwhile = await publishing
             last = [await publish(http) for _ in range(5)][-1]
-            await asyncio.gather(*(reader.wait_for(last) for reader in (witness, *readers)))
+            await asyncio.gather(*(subscriber.wait_for(last) for subscriber in (witness, *subscribers)))
             print(f"{count} subscribers reconnected while {meanwhile} messages were published")
             assert meanwhile
-            assert delivery_faults([witness, *readers], 1, last) == {}
+            assert delivery_faults([witness, *subscribers], 1, last) == {}
             while await metric(http, "plainmq_subscribers") > count + 1:
                 pass
-            for reader in (witness, *readers):
-                reader.abort()
+            for subscriber in (witness, *subscribers):
+                subscriber.abort()
             await _wait_until_all_left(server, http)
 
 

@@ -46,7 +46,7 @@ async def test_sigterm_with_publishers_and_a_thousand_subscribers_of_which_ten_a
             lines(server) as consumer,
             asyncio.timeout(4 * DEADLINE),
         ):
-            readers = await connect_subscribers(server, 990)
+            subscribers = await connect_subscribers(server, 990)
             stalled = [open_stalled(server.port) for _ in range(10)]
             await http.put("/topics/jobs/groups/g")
             await http.post("/topics/jobs/messages", content=b"not done")
@@ -58,14 +58,14 @@ async def test_sigterm_with_publishers_and_a_thousand_subscribers_of_which_ten_a
                 await http.get("/livez")
             server.process.send_signal(signal.SIGTERM)
             stopped = asyncio.get_running_loop().run_in_executor(None, server.process.wait, BUDGET)
-            await asyncio.gather(*publishers, *(reader.wait_closed() for reader in readers))
+            await asyncio.gather(*publishers, *(subscriber.wait_closed() for subscriber in subscribers))
             assert await stopped == 0
             assert await consumer.next() == b"BYE draining\r\n"
             for sock in stalled:
                 sock.close()
-        lost = sum(len(set(confirmed) - set(reader.seqs)) for reader in readers)
-        twice = sum(len(reader.seqs) - len(set(reader.seqs)) for reader in readers)
-        clean = sum(reader.reconnect_time and reader.ended_cleanly for reader in readers)
+        lost = sum(len(set(confirmed) - set(subscriber.seqs)) for subscriber in subscribers)
+        twice = sum(len(subscriber.seqs) - len(set(subscriber.seqs)) for subscriber in subscribers)
+        clean = sum(subscriber.reconnect_time and subscriber.ended_cleanly for subscriber in subscribers)
         print(f"{engine}: {len(confirmed)} confirmed; lost {lost}, twice {twice}; ended cleanly {clean} of 990")
         assert (lost, twice, clean) == (0, 0, 990)
     if engine == "sqlite":

@@ -34,7 +34,7 @@ async def test_a_thousand_stalled_subscribers_use_little_memory_and_affect_none_
             peak, last = 0, 0
             for _ in range(100):
                 last = await publish(http, b"x" * (1 << 16))
-                await asyncio.gather(*(reader.wait_for(last) for reader in healthy))
+                await asyncio.gather(*(subscriber.wait_for(last) for subscriber in healthy))
                 peak = max(peak, server.resident() - before)
             assert delivery_faults(healthy, 1, last) == {}
             while server.open_files() > open_files + 1:  # the publisher's connection
@@ -44,5 +44,5 @@ async def test_a_thousand_stalled_subscribers_use_little_memory_and_affect_none_
             assert peak <= 128 << 20
             for sock in sockets:
                 sock.close()
-            for reader in healthy:
-                reader.abort()
+            for subscriber in healthy:
+                subscriber.abort()

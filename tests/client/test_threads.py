@@ -148,14 +148,14 @@ def test_over_restarts_with_a_file_nothing_is_lost_and_nothing_comes_twice(tmp_p
         client.subscribe("foo", since="earliest", limit=30, on_gap=gaps.append) as messages,
     ):
         read: list[str] = []
-        reader = Elsewhere(lambda: read.extend(message.data.decode() for message in messages))
+        subscriber = Elsewhere(lambda: read.extend(message.data.decode() for message in messages))
         for life in range(3):
             with start_server(*flags, port=port, tcp_port=0) as server:
                 for number in range(10):
                     client.publish("foo", f"{life}.{number}")
                 until(lambda many=10 * (life + 1): len(read) >= many)  # type: ignore[misc]
                 server.stop()
-        reader.done()
+        subscriber.done()
     assert read == [f"{life}.{number}" for life in range(3) for number in range(10)]
     assert gaps == []
     assert told
@@ -183,22 +183,22 @@ def test_what_a_restart_without_a_file_lost_is_raised_and_the_iterator_goes_on()
 def test_many_threads_share_a_client(client: Client, topic: str) -> None:
     client.publish(topic, "start")
     with ThreadPoolExecutor(12) as pool:
-        readers = [pool.submit(lambda: [*client.subscribe(topic, since="earliest", limit=81)]) for _ in range(4)]
+        subscribers = [pool.submit(lambda: [*client.subscribe(topic, since="earliest", limit=81)]) for _ in range(4)]
         publishers = [pool.submit(lambda: [client.publish(topic, "x").index for _ in range(10)]) for _ in range(8)]
         places = sorted(place for publisher in publishers for place in publisher.result(DEADLINE))
         assert places == [*range(1, 81)]
-        read: list[list[Message]] = [reader.result(DEADLINE) for reader in readers]
+        read: list[list[Message]] = [subscriber.result(DEADLINE) for subscriber in subscribers]
     assert read[0] == read[1] == read[2] == read[3]
 
 
 def test_closing_ends_what_waits_in_other_threads(server: ServerProcess, topic: str) -> None:
     client = Client(server.url)
-    reader = Elsewhere(lambda: [*client.subscribe(topic)])
+    subscriber = Elsewhere(lambda: [*client.subscribe(topic)])
     poll = Elsewhere(lambda: client.messages(f"{topic}.none", wait="1m"))
     with Client(server.url) as other:
         until(lambda: subscribed(other, topic) or not other.publish(topic, "x", retain=False))
     client.close()
-    assert isinstance(reader.done(), list)
+    assert isinstance(subscriber.done(), list)
     assert isinstance(poll.done(), Closed)
     with pytest.raises(Closed):
         client.publish(topic, "x")
@@ -216,10 +216,10 @@ def test_a_call_that_waits_for_a_server_ends_when_the_client_is_closed() -> None
 
 def test_one_iterator_is_closed_and_the_client_stays(client: Client, topic: str) -> None:
     messages = client.subscribe(topic, since="earliest")
-    reader = Elsewhere(lambda: [message.data for message in messages])
+    subscriber = Elsewhere(lambda: [message.data for message in messages])
     until(lambda: client.publish(topic, "x").subscribers)
     messages.close()
-    assert set(reader.done()) <= {b"x"}
+    assert set(subscriber.done()) <= {b"x"}
     until(lambda: not subscribed(client, topic))
     assert next(messages, None) is None
     assert client.publish(topic, "y").index > 0

@@ -14,7 +14,7 @@ from tests.event_stream import SseEvent, Stream, stream
 from tests.harness import DEADLINE, ServerProcess, http_client, start_server, take_nothing
 from tests.line_client import lines
 
-READERS, MESSAGES = 1_000, 200
+SUBSCRIBERS, MESSAGES = 1_000, 200
 _BODY = re.compile(rb"(?:data: |'msg': ?')(m\d+-(?:http|line))")
 
 
@@ -58,14 +58,14 @@ async def test_a_thousand_subscribers_of_each_endpoint_get_every_message_of_both
         listeners = [
             (await loop.create_connection(lambda: Listener(*kind, b"m-end"), server.host, port))[1]  # noqa: B023
             for port, kind in ((server.port, (get, b"retry: ")), (server.tcp_port, (sub, b'{"success": true}')))
-            for _ in range(READERS)
+            for _ in range(SUBSCRIBERS)
         ]
         async with asyncio.timeout(60):
             await asyncio.gather(*(listener.ready for listener in listeners))
             await asyncio.gather(_publish_by_http(server), _publish_by_line(server))
             async with http_client(server.url) as client:
                 answer = await client.post("/topics/foo/messages", content="m-end")
-            assert answer.json()["subscribers"] == 2 * READERS
+            assert answer.json()["subscribers"] == 2 * SUBSCRIBERS
             await asyncio.gather(*(listener.done for listener in listeners))
         expected = listeners[0].bodies()
         assert len(expected) == len(set(expected)) == 2 * MESSAGES
@@ -95,7 +95,9 @@ async def test_a_subscriber_that_stops_reading_delays_no_other_is_cut_off_and_le
     size, count, healthy = 1 << 16, 200, 20
     with start_server("--stall-timeout", "1s") as server:
         async with AsyncExitStack() as stack:
-            readers = [await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(healthy)]
+            subscribers = [
+                await stack.enter_async_context(stream(server, "/topics/foo/stream")) for _ in range(healthy)
+            ]
             stalled = [take_nothing(server.port, b"GET /topics/foo/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")]
             stalled.append(take_nothing(server.tcp_port, b"{'command':'subscribe', 'topic':'foo'}\n"))
             client = await stack.enter_async_context(http_client(server.url))
@@ -103,16 +105,16 @@ async def test_a_subscriber_that_stops_reading_delays_no_other_is_cut_off_and_le
             await _until(client, healthy + len(stalled))
             before = server.resident()
 
-            async def read(reader: Stream) -> None:
+            async def read(subscriber: Stream) -> None:
                 for n in range(count):
-                    (body,) = await reader.data(1)
+                    (body,) = await subscriber.data(1)
                     assert body == f"{n:06d}" + "x" * size
 
             async def publish() -> None:
                 for n in range(count):
                     await client.post("/topics/foo/messages", content=f"{n:06d}" + "x" * size)
 
-            await asyncio.gather(publish(), *map(read, readers))
+            await asyncio.gather(publish(), *map(read, subscribers))
             assert server.resident() - before < 64 << 20  # of 12 MB for each of 22 subscribers, and a history of 8 MiB
             await _until(client, healthy)
             for sock in stalled:

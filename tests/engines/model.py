@@ -141,7 +141,7 @@ class Model:
     max_messages: int
     max_age: float
     entries: list[Entry] = field(default_factory=list)
-    readers: dict[int, ModelSubscriber] = field(default_factory=dict)
+    subscribers: dict[int, ModelSubscriber] = field(default_factory=dict)
     groups: dict[tuple[str, str], ModelGroup] = field(default_factory=dict)
     scheduled: dict[str, ModelScheduled] = field(default_factory=dict)  # by id, in the order in which they are due
     now: float = 0.0
@@ -165,12 +165,12 @@ class Model:
 
     def hand_out(self, entry: Entry) -> set[int]:
         """The subscribers of whom exactly one must get it; empty when all of them get it, or nobody."""
-        live = {n for n, r in self.readers.items() if not r.paused and r.topic_filter.matches(entry.topic)}
+        live = {n for n, r in self.subscribers.items() if not r.paused and r.topic_filter.matches(entry.topic)}
         if entry.for_one:
             entry.state = "gone" if live and entry.state == "kept" else entry.state
             return live
         for n in live:
-            self.readers[n].got.append(entry.body)
+            self.subscribers[n].got.append(entry.body)
         return set()
 
     def trim(self, topic: str) -> None:
@@ -485,22 +485,24 @@ class Model:
         kept = [e.seq for e in self.entries if e.state == "kept" and e.for_all and topic_filter.matches(e.topic)]
         return kept[-count:][0] - 1 if kept[-count:] and count else self.head
 
-    def read_on(self, reader: ModelSubscriber, gap: str | None = None) -> None:
+    def read_on(self, subscriber: ModelSubscriber, gap: str | None = None) -> None:
         """Everything a subscriber finds from its cursor to the head; it is live then."""
         kept = [
-            e for e in self.entries if e.state == "kept" and e.group is None and reader.topic_filter.matches(e.topic)
+            e
+            for e in self.entries
+            if e.state == "kept" and e.group is None and subscriber.topic_filter.matches(e.topic)
         ]
-        behind = [entry for entry in kept if entry.for_one and entry.seq <= reader.cursor]
-        ahead = [entry for entry in kept if entry.seq > reader.cursor]
-        lost = self.lost(reader.topic_filter)
-        if gap is None and lost > max(reader.cursor, reader.told):
+        behind = [entry for entry in kept if entry.for_one and entry.seq <= subscriber.cursor]
+        ahead = [entry for entry in kept if entry.seq > subscriber.cursor]
+        lost = self.lost(subscriber.topic_filter)
+        if gap is None and lost > max(subscriber.cursor, subscriber.told):
             gap = "trimmed"
         if gap is not None:
-            reader.got.append(f"GAP {gap}")
-        reader.got += [entry.body for entry in (*behind, *ahead)]
+            subscriber.got.append(f"GAP {gap}")
+        subscriber.got += [entry.body for entry in (*behind, *ahead)]
         for entry in (*behind, *ahead):
             entry.state = "gone" if entry.for_one else entry.state
-        reader.cursor, reader.told = self.head, 0
+        subscriber.cursor, subscriber.told = self.head, 0
 
     def topics(self) -> dict[str, list[str]]:
         """What each topic keeps, oldest first."""

@@ -163,7 +163,7 @@ AT_ONCE = Timing(coalesce=0)  # what is delivered in a turn is written in it
 class Machine(RuleBasedStateMachine):
     make: Callable[[Limits, Clock], Engine]
     limits = Limits(Retention(MAX_MESSAGES, 1 << 20, MAX_AGE), topic_idle=1e9)
-    readers = Bundle("readers")
+    subscribers = Bundle("subscribers")
     push_consumers = Bundle("push_consumers")
 
     @initialize(shared=st.sampled_from([None, *SHARED]))
@@ -280,7 +280,7 @@ class Machine(RuleBasedStateMachine):
             if candidates := self.model.hand_out(self.model.append(topic, body, for_one, retain, ttl, priority, key)):
                 takers = [n for n in candidates if body in self.live[n][1].got]
                 assert len(takers) == 1, f"{body} is for one, and went to {takers}"
-                self.model.readers[takers[0]].got.append(body)
+                self.model.subscribers[takers[0]].got.append(body)
             self.model.trim(topic)
 
     @rule(
@@ -322,7 +322,7 @@ class Machine(RuleBasedStateMachine):
         if candidates := model.hand_out(model.append(one.topic, one.body, one.for_one, retain=True, ttl=one.ttl)):
             takers = [n for n in candidates if one.body in self.live[n][1].got]
             assert len(takers) == 1, f"{one.body} is for one, and went to {takers}"
-            model.readers[takers[0]].got.append(one.body)
+            model.subscribers[takers[0]].got.append(one.body)
         model.trim(one.topic)
 
     @invariant()
@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
     async def published(self, drafts: list[Draft]) -> None:
         await self.broker.publish(drafts)
 
-    @rule(target=readers, names=st.sampled_from(FILTERS), data=st.data())
+    @rule(target=subscribers, names=st.sampled_from(FILTERS), data=st.data())
     def subscribe(self, names: list[str], data: st.DataObject) -> int:
         topic_filter, model, n = TopicFilter(names), self.model, next(self.names)
         epoch, lost = self.broker.log.epoch, model.lost(topic_filter)
@@ -359,24 +359,24 @@ class Machine(RuleBasedStateMachine):
         }
         start, cursor, told, gap = starts[data.draw(st.sampled_from(sorted(starts)))]
         socket = Socket()
-        reader = self.broker.subscribe(topic_filter, SSE_JSON, socket)
-        self.live[n] = (reader, socket)
-        self.call(reader.start, start)
+        subscriber = self.broker.subscribe(topic_filter, SSE_JSON, socket)
+        self.live[n] = (subscriber, socket)
+        self.call(subscriber.start, start)
         self.settle()
-        model.readers[n] = ModelSubscriber(topic_filter, cursor, told)
-        model.read_on(model.readers[n], gap)
+        model.subscribers[n] = ModelSubscriber(topic_filter, cursor, told)
+        model.read_on(model.subscribers[n], gap)
         return n
 
-    @rule(target=readers, topic=st.sampled_from(TOPICS), names=st.sampled_from(FILTERS))
+    @rule(target=subscribers, topic=st.sampled_from(TOPICS), names=st.sampled_from(FILTERS))
     def subscribe_in_the_turn_of_a_publish(self, topic: str, names: list[str]) -> int:
         """The batch of the turn is not written yet when a new subscriber of the same cohort comes."""
         model, n, body, socket = self.model, next(self.names), f"m{next(self.bodies)}", Socket()
 
         def both() -> None:
             self.broker.publish([draft(topic, body.encode())]).add_done_callback(asyncio.Future.exception)
-            reader = self.broker.subscribe(TopicFilter(names), SSE_JSON, socket)
-            reader.start(EARLIEST)
-            self.live[n] = (reader, socket)
+            subscriber = self.broker.subscribe(TopicFilter(names), SSE_JSON, socket)
+            subscriber.start(EARLIEST)
+            self.live[n] = (subscriber, socket)
 
         refused = model.refuses(topic, 1)
         self.call(both)
@@ -384,30 +384,30 @@ class Machine(RuleBasedStateMachine):
         if not refused:
             model.hand_out(model.append(topic, body, for_one=False, retain=True, ttl=None))
             model.trim(topic)
-        model.readers[n] = ModelSubscriber(TopicFilter(names), 0, model.lost(TopicFilter(names)))
-        model.read_on(model.readers[n])
+        model.subscribers[n] = ModelSubscriber(TopicFilter(names), 0, model.lost(TopicFilter(names)))
+        model.read_on(model.subscribers[n])
         return n
 
-    @rule(n=consumes(readers))
+    @rule(n=consumes(subscribers))
     def disconnect(self, n: int) -> None:
         if n in self.live:
             self.live.pop(n)[0].detach()
-            del self.model.readers[n]
+            del self.model.subscribers[n]
 
-    @rule(n=readers)
+    @rule(n=subscribers)
     def socket_fills(self, n: int) -> None:
-        if n in self.live and not self.model.readers[n].paused:
+        if n in self.live and not self.model.subscribers[n].paused:
             self.call(self.live[n][0].pause)
-            self.model.readers[n].paused = True
-            self.model.readers[n].cursor = self.model.head
+            self.model.subscribers[n].paused = True
+            self.model.subscribers[n].cursor = self.model.head
 
-    @rule(n=readers)
+    @rule(n=subscribers)
     def socket_drains(self, n: int) -> None:
-        if n in self.live and self.model.readers[n].paused:
+        if n in self.live and self.model.subscribers[n].paused:
             self.call(self.live[n][0].resume)
             self.settle()
-            self.model.readers[n].paused = False
-            self.model.read_on(self.model.readers[n])
+            self.model.subscribers[n].paused = False
+            self.model.read_on(self.model.subscribers[n])
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 60.0]))
     def time_passes(self, seconds: float) -> None:
@@ -637,8 +637,8 @@ class Machine(RuleBasedStateMachine):
         self.open()
 
     def stop(self) -> None:
-        for reader, _ in self.live.values():
-            reader.detach()
+        for subscriber, _ in self.live.values():
+            subscriber.detach()
         for consumer in self.working.values():
             self.call(consumer.worker.detach)
         self.run(self.broker.__aexit__())
@@ -646,7 +646,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_subscriber_got_what_it_must(self) -> None:
         for n, (_, socket) in self.live.items():
-            assert socket.got == self.model.readers[n].got
+            assert socket.got == self.model.subscribers[n].got
 
     @invariant()
     def every_topic_keeps_what_it_must(self) -> None:
@@ -701,8 +701,8 @@ class StoredMachine(Machine):
 
     @rule()
     def restart(self) -> None:
-        for reader, _ in self.live.values():
-            reader.detach()
+        for subscriber, _ in self.live.values():
+            subscriber.detach()
         self.live = {}
         self.call(self.broker.drain)
         self.settle()
@@ -728,7 +728,7 @@ class StoredMachine(Machine):
             for work in consumer.group.staged("leased"):
                 if any((id.message.seq, id.attempt) == (work.seq, work.attempt) for id in consumer.given):
                     consumer.group.excuse(work)
-        self.live, self.model.readers, self.working = {}, {}, {}
+        self.live, self.model.subscribers, self.working = {}, {}, {}
         self.serve()
         assert self.broker.log.epoch == epoch
 

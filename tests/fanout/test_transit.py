@@ -34,7 +34,7 @@ class Socket:
     """It takes as many of its bytes as it is told to, and hides some of them until nothing moves, as TLS does."""
 
     def __init__(self, hides: int) -> None:
-        self.reader: Subscriber
+        self.subscriber: Subscriber
         self.written = b""
         self.taken = 0
         self.end_of_it: Progress | None = None
@@ -63,7 +63,7 @@ class Socket:
         if in_good_order:
             self.taken = len(self.written)
         self.end_of_it = ALL if in_good_order else self.progress().last
-        self.reader.detach()
+        self.subscriber.detach()
 
     def pending(self) -> int:
         return 0
@@ -101,10 +101,10 @@ class Play:
 
     async def come(self) -> None:
         socket = Socket(self.dice.choice([0, 0, 100]))
-        socket.reader = self.broker.subscribe(
+        socket.subscriber = self.broker.subscribe(
             TopicFilter(self.dice.choice(FILTERS)), TEXT, socket, limit=self.dice.choice([None, 1_000_000])
         )
-        socket.reader.start(LATEST)
+        socket.subscriber.start(LATEST)
         self.there.append(socket)
 
     async def take(self) -> None:
@@ -119,7 +119,7 @@ class Play:
 
     async def fill(self) -> None:
         for socket in self.there:
-            self.dice.choice([socket.reader.pause, socket.reader.resume])()
+            self.dice.choice([socket.subscriber.pause, socket.subscriber.resume])()
 
     async def wait(self) -> None:
         await asyncio.sleep(self.dice.choice([0, 0, CHECK_INTERVAL]))
@@ -135,8 +135,8 @@ class Play:
     async def end(self) -> None:
         """A last one comes, all others leave, and it is told of what is left."""
         socket = Socket(0)
-        socket.reader = self.broker.subscribe(TopicFilter(["a.*"]), TEXT, socket)
-        socket.reader.start(LATEST)
+        socket.subscriber = self.broker.subscribe(TopicFilter(["a.*"]), TEXT, socket)
+        socket.subscriber.start(LATEST)
         while self.there:
             await self.leave()
             await self.wait()

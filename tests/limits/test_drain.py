@@ -109,19 +109,19 @@ class Subscriber:
 async def test_messages_accepted_before_the_stop_reach_every_subscriber_before_its_end(
     make: Callable[[Limits, Clock], Engine],
 ) -> None:
-    readers = [Subscriber() for _ in range(150)]  # more than end at once
+    subscribers = [Subscriber() for _ in range(150)]  # more than end at once
     async with asyncio.timeout(DEADLINE), Broker(make(Limits(), Clock())) as broker:
-        for reader in readers:
-            broker.subscribe(TopicFilter(["foo"]), SSE_RAW, reader).start(LATEST)
-        await asyncio.gather(*(reader.positioned.wait() for reader in readers))
+        for subscriber in subscribers:
+            broker.subscribe(TopicFilter(["foo"]), SSE_RAW, subscriber).start(LATEST)
+        await asyncio.gather(*(subscriber.positioned.wait() for subscriber in subscribers))
         accepted = [broker.publish([draft("foo", body)]) for body in (b"first", b"second")]
         broker.drain(10)
         with pytest.raises(Draining):
             broker.publish([draft("foo", b"third")])
         receipts = [await future for future in accepted]
-        await asyncio.gather(*(reader.ended.wait() for reader in readers))
+        await asyncio.gather(*(subscriber.ended.wait() for subscriber in subscribers))
     assert [receipt.subscribers for receipt in receipts if isinstance(receipt, Receipt)] == [150, 150]
-    assert [reader.got for reader in readers] == [["first", "second", "draining"]] * 150
+    assert [subscriber.got for subscriber in subscribers] == [["first", "second", "draining"]] * 150
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -63,11 +63,11 @@ def test_a_publish_that_is_committed_and_then_not_confirmed_is_unknown_and_later
 
 
 def test_a_subscriber_does_not_get_an_unknown_message(server: ServerProcess) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as reader:
-        reader.sendall(b"GET /topics/a/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as subscriber:
+        subscriber.sendall(b"GET /topics/a/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert told(publish(server, "unknown"))[0] == 504
         server.stop()
-        content = b"".join(iter(lambda: reader.recv(1 << 16), b""))
+        content = b"".join(iter(lambda: subscriber.recv(1 << 16), b""))
     assert b"data: 1\n" in content
     assert b"unknown" not in content
 

@@ -121,8 +121,8 @@ async def test_what_is_read_from_the_log_is_delivered_too(
     await publish(http, topic, "1")
     await publish(http, topic, "2")
     before = await look(http)
-    async with stream(server, f"/topics/{topic}/stream?since=earliest") as reader:
-        assert await reader.data(2) == ["1", "2"]
+    async with stream(server, f"/topics/{topic}/stream?since=earliest") as subscriber:
+        assert await subscriber.data(2) == ["1", "2"]
         await until(http, before, {"messages_delivered_total": 2, "messages_published_total": 0})
 
 
@@ -191,8 +191,8 @@ async def test_a_refusal_counts_under_its_code_at_every_endpoint(
 
 async def test_a_gap_that_is_reported_is_counted(http: httpx.AsyncClient, server: ServerProcess, topic: str) -> None:
     before = await look(http)
-    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="00000000-1") as reader:
-        assert (await reader.take(1))[0].type == "gap"
+    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID="00000000-1") as subscriber:
+        assert (await subscriber.take(1))[0].type == "gap"
     await until(http, before, {"gaps_total": 1})
     page = (await http.get(f"/topics/{topic}/messages", params={"since": "00000000-1"})).raise_for_status()
     assert page.json()["gap"]
@@ -208,8 +208,8 @@ async def test_messages_that_a_gap_leaves_out_are_counted(
     last: str = (await http.get(f"/topics/{topic}")).json()["last"]
     start = f"{last.partition('-')[0]}-0"  # before all messages, so it is known how many have gone
     before = await look(http)
-    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID=start) as reader:
-        assert [event.type for event in await reader.take(2)] == ["gap", "message"]
+    async with stream(server, f"/topics/{topic}/stream", Last_Event_ID=start) as subscriber:
+        assert [event.type for event in await subscriber.take(2)] == ["gap", "message"]
     await until(http, before, {"gap_messages_total": 3})
     page = (await http.get(f"/topics/{topic}/messages", params={"since": start})).raise_for_status()
     assert page.json()["gap"]["missed"] == 3
