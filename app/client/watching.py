@@ -46,7 +46,7 @@ async def _stream(connection: Connection, waits: Waits) -> AsyncGenerator[list[S
 
 
 def _sample(event: Event, waits: Waits) -> Sample | None:
-    """Raises Unavailable at the server's farewell."""
+    """Raises Unavailable at the last event of a stream that the server ends."""
     if event.retry is not None:
         waits.ask(event.retry)
     if event.event in END_EVENTS:

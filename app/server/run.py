@@ -1,7 +1,7 @@
 """The life of a server: the engine, the broker and both protocols, started and stopped in order.
 
 A stop has four steps. First, readiness fails and new publishes are refused. Then accepted messages reach their
-subscribers, and every stream gets its farewell. Then open requests finish. At last the line port and the engine are
+subscribers, and every stream gets its last event. Then open requests finish. At last the line port and the engine are
 closed. A second signal ends the process at once.
 """
 

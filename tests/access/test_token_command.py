@@ -75,7 +75,7 @@ def test_a_token_that_cannot_be_is_not_made(tmp_path: Path, arguments: list[str]
     assert path.read_bytes() == line
 
 
-def test_a_line_whose_name_a_browser_would_remove_from_a_path_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_line_whose_name_a_browser_would_remove_from_a_path_is_answered_with_what_to_do(tmp_path: Path) -> None:
     path = put(tmp_path / "tokens", b'{"name":"..","sha256":"%b","view":["a"]}\n' % (b"ab" * 32))
     for command in (["serve", "--port", "0", "--tcp-port", "0"], ["tokens"]):
         status, printed, said = run(*command, PLAINMQ_TOKENS=str(path))

@@ -24,13 +24,13 @@ WORDS = ("pause", "resume", "delete", "remove", "clear", "clean", "restart", "re
         (["pub", "x", "y"], "did you mean `plainmq publish`?"),
     ],
 )
-def test_an_unknown_command_is_told_with_what_to_type(typed: list[str], meant: str) -> None:
+def test_an_unknown_command_is_answered_with_what_to_type(typed: list[str], meant: str) -> None:
     done = run(*typed)
     assert done.returncode == 2
     assert done.stderr.decode().endswith(f"Error: '{typed[0]}' is not a command; {meant}\n")
 
 
-def test_no_word_is_told_with_a_command_that_cannot_be_taken_back() -> None:
+def test_no_word_is_answered_with_a_command_that_cannot_be_taken_back() -> None:
     names = [command.name or "" for command in COMMANDS]
     slips = [f"{name[:at]}{other}{name[at + 1 :]}" for name in names for at in range(len(name)) for other in ("", "x")]
     for word in {*WORDS, *slips} - {*names}:
@@ -48,7 +48,7 @@ def test_every_suggestion_is_a_command_with_these_options() -> None:
             assert {word for word in rest if word.startswith("-")} <= options, line
 
 
-def test_no_option_is_told_with_one_that_cannot_be_taken_back() -> None:
+def test_no_option_is_answered_with_one_that_cannot_be_taken_back() -> None:
     for typed in (["token", "x", "--renew"], ["token", "x", "--replace"], ["purge", "x", "--ye"]):
         done = run(*typed)
         assert done.returncode == 2

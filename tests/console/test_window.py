@@ -100,7 +100,7 @@ async def test_messages_of_a_megabyte_are_not_kept(console: Open) -> None:
             assert after[0] < before[0] + 60 * (64 << 10) + GROWTH
 
 
-async def test_a_page_in_the_background_costs_the_server_no_reader_and_comes_back_without_a_hole(
+async def test_a_page_in_the_background_costs_the_server_no_subscriber_and_comes_back_without_a_hole(
     console: Open, server: ServerProcess
 ) -> None:
     async with console(server.url) as page, http_client(server.url) as http:

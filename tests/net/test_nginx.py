@@ -116,7 +116,7 @@ async def test_streams_pass_at_once_and_nginx_forwards_the_client_address(
             writer.transport.abort()
 
 
-async def test_a_client_s_address_comes_through_on_the_short_cut_too(tmp_path: Path, authority: Authority) -> None:
+async def test_a_client_s_address_comes_through_on_the_fast_path_too(tmp_path: Path, authority: Authority) -> None:
     trusted = Proxies((ip_network("127.0.0.1"),))
     async with recording(trusted) as (upstream, short, long), nginx(tmp_path, authority, upstream) as port:
         long.clear()  # the question whether nginx is up

@@ -34,7 +34,7 @@ async def test_a_signal_ends_every_stream_in_good_order_and_the_status_is_0(numb
         assert await asyncio.to_thread(server.process.wait, 10) == 0
 
 
-async def test_what_was_published_before_the_signal_is_written_before_the_farewell() -> None:
+async def test_what_was_published_before_the_signal_is_written_before_the_last_event() -> None:
     with start_server(tcp_port=0) as server:
         async with stream(server, "/topics/foo/stream") as events, http_client(server.url) as client:
             for n in range(100):

@@ -37,7 +37,7 @@ class Client:
             return answer.json()
 
 
-async def bury(client: Client, count: int) -> dict[str, str]:
+async def give_up(client: Client, count: int) -> dict[str, str]:
     """So many dead messages: the id and the body of each."""
     await client.ask("PUT", GROUP, json={"max_deliveries": 1})
     bodies = "\n".join(map(str, range(count)))
@@ -46,7 +46,9 @@ async def bury(client: Client, count: int) -> dict[str, str]:
     while jobs := (await client.ask("POST", f"{GROUP}/pull?max=100&lease=1h"))["messages"]:
         dead_lettered |= {job["id"]: job["data"] for job in jobs}
         await client.ask("POST", f"{GROUP}/nack", json={"ids": [job["lease"] for job in jobs]})
-    await client.ask("PUT", GROUP, json={"max_deliveries": 1_000})  # a lease that a kill cuts short shall not bury it
+    await client.ask(
+        "PUT", GROUP, json={"max_deliveries": 1_000}
+    )  # a lease that a kill cuts short shall not give_up it
     return dead_lettered
 
 
@@ -89,7 +91,7 @@ async def check_redrive(
     """Redrive so many dead messages while consumers work, and compare what they got with what died."""
     returned, bodies, over = defaultdict[str, set[str]](set), dict[str, str](), asyncio.Event()
     await client.ask("PUT", "/topics/jobs.dead", json={"max_messages": count})
-    dead_lettered = await bury(client, count)
+    dead_lettered = await give_up(client, count)
     async with asyncio.TaskGroup() as tasks:
         redriving = tasks.create_task(redrive(client, dice))
         for _ in range(WORKERS):

@@ -20,7 +20,7 @@ from tests.tcp.peer import serving
 
 DOCUMENT = (Path(__file__).parents[2] / "openapi" / "tcp.md").read_text()
 TRANSCRIPTS = re.findall(r"```transcript\n(.*?)```", DOCUMENT, re.DOTALL)
-GUESTS = re.findall(r"```transcript as guest\n(.*?)```", DOCUMENT, re.DOTALL)
+WITHOUT_TOKEN = re.findall(r"```transcript as guest\n(.*?)```", DOCUMENT, re.DOTALL)
 ID = re.compile(r"\bk3f9a2xy(?=-\d+\b)")  # the epoch of the examples
 
 
@@ -34,8 +34,8 @@ async def test_each_transcript_holds(transcript: str) -> None:
     await _play(transcript, OPEN)
 
 
-@pytest.mark.parametrize("transcript", GUESTS)
-async def test_each_transcript_of_a_guest_holds_where_a_token_is_required(transcript: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transcript", WITHOUT_TOKEN)
+async def test_each_transcript_without_a_token_holds_where_a_token_is_required(transcript: str, tmp_path: Path) -> None:
     (token,) = set(re.findall(r"> auth (\S+)", transcript))
     line = {"name": "sensors", "sha256": sha256(token.encode()).hexdigest(), "publish": ["rooms.**"]}
     put(tmp_path / "tokens", json.dumps(line).encode())
@@ -61,7 +61,7 @@ async def _play(transcript: str, authenticator: Authenticator) -> None:
 def test_there_are_transcripts_of_every_dialect() -> None:
     sent = [line[2:] for transcript in TRANSCRIPTS for line in transcript.splitlines() if line.startswith("> ")]
     chosen = {detect.choose(line.encode()) for line in sent}
-    assert GUESTS
+    assert WITHOUT_TOKEN
     assert chosen == {detect.LITERAL, detect.JSON, detect.TEXT}
 
 

@@ -236,7 +236,7 @@ async def test_the_log_covers_a_run_from_its_start_to_its_end() -> None:
     assert stopped["message"] == "stopped"
 
 
-async def test_a_second_signal_is_told_before_the_process_ends() -> None:
+async def test_a_second_signal_is_logged_before_the_process_ends() -> None:
     with start_server(*JSON, "--drain-timeout", "1h", tcp_port=0) as server:
         logged = ServerLog(server)
         _, writer = await asyncio.open_connection(server.host, server.port)

@@ -159,7 +159,7 @@ async def test_only_a_group_that_is_there_is_paused(group: Group, verb: str) -> 
 # Redrive
 
 
-async def bury(group: Group, *bodies: str, reason: str = "no paper") -> list[str]:
+async def give_up(group: Group, *bodies: str, reason: str = "no paper") -> list[str]:
     """Messages that are dead in the group. Their ids, in this order."""
     await group.http.put(group.path, json={"max_deliveries": 1})
     ids = await group.publish(*bodies)
@@ -184,7 +184,7 @@ async def redrive(group: Group, *ids: str, rate: int | None = None) -> dict[str,
 
 
 async def test_dead_messages_return_to_their_group_with_new_attempts(group: Group) -> None:
-    ids = await bury(group, "a", "b")
+    ids = await give_up(group, "a", "b")
     assert await redrive(group) == {"redriven": 2, "left": 0}
     jobs = await group.pull(max=9)
     assert [(job["data"], job["attempt"], job["original"]) for job in jobs] == [("a", 1, ids[0]), ("b", 1, ids[1])]
@@ -195,7 +195,7 @@ async def test_dead_messages_return_to_their_group_with_new_attempts(group: Grou
 
 
 async def test_some_return_and_repeating_it_returns_none_twice(group: Group) -> None:
-    await bury(group, "a", "b", "c")
+    await give_up(group, "a", "b", "c")
     first, second, _ = [job["id"] for job in await dead(group)]
     assert await redrive(group, second, "other-1") == {
         "redriven": 1, "left": 2, "results": {second: "done", "other-1": "unknown"}
@@ -208,7 +208,7 @@ async def test_some_return_and_repeating_it_returns_none_twice(group: Group) -> 
 async def test_no_other_consumer_sees_them_again(group: Group, server: ServerProcess) -> None:
     other = Group(group.http, group.topic, "h")
     await other.http.put(other.path)
-    await bury(group, "a")
+    await give_up(group, "a")
     (seen,) = await other.pull()
     await other.settle("ack", seen["lease"])
     async with stream(server, f"/topics/{group.topic}/stream") as events:
@@ -222,7 +222,7 @@ async def test_no_other_consumer_sees_them_again(group: Group, server: ServerPro
 
 
 async def test_a_redriven_message_that_is_done_leaves_nothing_behind(group: Group) -> None:
-    await bury(group, "a")
+    await give_up(group, "a")
     await redrive(group)
     assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 2
     (job,) = await group.pull()
@@ -231,7 +231,7 @@ async def test_a_redriven_message_that_is_done_leaves_nothing_behind(group: Grou
 
 
 async def test_what_dies_again_says_what_it_was_first(group: Group) -> None:
-    (first,) = await bury(group, "a")
+    (first,) = await give_up(group, "a")
     for _ in range(2):
         await redrive(group)
         (job,) = await group.pull()
@@ -242,7 +242,7 @@ async def test_what_dies_again_says_what_it_was_first(group: Group) -> None:
 
 
 async def test_a_rate_spreads_them_over_time(group: Group) -> None:
-    await bury(group, *"abc")
+    await give_up(group, *"abc")
     assert (await redrive(group, rate=1))["redriven"] == 3
     assert await group.counters("ready", "delayed") == (1, 2)
     assert data(await group.pull(max=9)) == ["a"]
@@ -261,7 +261,7 @@ async def test_the_headers_type_and_event_come_back_too(group: Group) -> None:
 
 
 async def test_without_room_none_returns(group: Group) -> None:
-    await bury(group, "a", "b")
+    await give_up(group, "a", "b")
     await group.http.put(f"/topics/{group.topic}", json={"max_messages": 2})
     await group.publish("c")
     answer = await group.http.post(f"{group.path}/redrive", json={"all": True})
@@ -271,14 +271,14 @@ async def test_without_room_none_returns(group: Group) -> None:
 
 
 async def test_the_dead_of_a_group_that_is_gone_stay(group: Group) -> None:
-    await bury(group, "a")
+    await give_up(group, "a")
     await group.http.delete(group.path)
     assert code(await group.http.post(f"{group.path}/redrive", json={"all": True})) == (404, "not_found")
     assert len((await group.http.get(f"/topics/{group.topic}.dead/messages")).json()["messages"]) == 1
 
 
 async def test_with_the_group_its_redriven_messages_go(group: Group) -> None:
-    await bury(group, "a", "b")
+    await give_up(group, "a", "b")
     await redrive(group)
     await group.http.delete(group.path)
     assert (await group.http.get(f"/topics/{group.topic}")).json()["messages"] == 2
@@ -288,7 +288,7 @@ async def test_with_the_group_its_redriven_messages_go(group: Group) -> None:
 
 @pytest.mark.parametrize("body", ["{}", '{"ids":[]}', '{"all":false}', '{"all":true,"ids":["a-1"]}', '{"ids":["x"]}'])
 async def test_a_redrive_says_which(group: Group, body: str) -> None:
-    await bury(group, "a")
+    await give_up(group, "a")
     assert code(await group.http.post(f"{group.path}/redrive", content=body)) == (400, "option_invalid")
     assert len(await dead(group)) == 1
 
@@ -420,7 +420,7 @@ async def test_a_rate_beyond_the_bound_is_refused_with_the_bound(group: Group) -
 
 
 async def test_dead_messages_are_named_by_the_id_that_was_published_too(group: Group) -> None:
-    first, second = await bury(group, "a", "b")
+    first, second = await give_up(group, "a", "b")
     answer = await group.http.post(f"{group.path}/redrive", json={"ids": [first]})
     assert answer.json() == {"redriven": 1, "left": 1, "results": {first: "done"}}
     (letter,) = await dead(group)
@@ -431,7 +431,7 @@ async def test_dead_messages_are_named_by_the_id_that_was_published_too(group: G
 
 @pytest.mark.parametrize("action", ["release", "skip"])
 async def test_a_redriven_job_is_named_by_the_id_that_was_published(group: Group, action: str) -> None:
-    first, second = await bury(group, "a", "b")
+    first, second = await give_up(group, "a", "b")
     await redrive(group)
     leased = await group.pull(max=9)
     assert [job["original"] for job in leased] == [first, second]
@@ -445,7 +445,7 @@ async def test_a_redriven_job_is_named_by_the_id_that_was_published(group: Group
 
 
 async def test_a_message_that_was_replayed_is_named_rather_than_its_redriven_copy(group: Group) -> None:
-    (id,) = await bury(group, "a")
+    (id,) = await give_up(group, "a")
     await redrive(group)
     (await group.http.post(f"{group.path}/seek", json={"to": "earliest"})).raise_for_status()
     assert (await group.state())["ready"] == 2

@@ -72,7 +72,7 @@ async def test_what_is_right_or_like_nothing_gets_no_guess(http: httpx.AsyncClie
     assert "did you mean" not in answer.json()["detail"]
 
 
-async def test_no_slip_is_told_with_a_request_that_deletes_or_skips(http: httpx.AsyncClient) -> None:
+async def test_no_slip_is_answered_with_a_request_that_deletes_or_skips(http: httpx.AsyncClient) -> None:
     for slip in ("/topics/foo/purg", "/topics/foo/groups/g/ship", "/topics/foo/groups/g/peek", "/topics/foo/prge"):
         detail = (await http.post(slip)).json()["detail"]
         assert not [word for word in ("/purge", "/skip", "/seek", "/release") if detail.endswith(f"{word}?")], detail
@@ -80,7 +80,7 @@ async def test_no_slip_is_told_with_a_request_that_deletes_or_skips(http: httpx.
     assert written.endswith("; did you mean POST /topics/foo/purge?")  # the client wrote the word itself
 
 
-async def test_an_option_where_there_are_none_is_told_so(http: httpx.AsyncClient, topic: str) -> None:
+async def test_an_option_where_there_are_none_is_refused(http: httpx.AsyncClient, topic: str) -> None:
     detail = (await http.get(f"/topics/{topic}?xyzzy=1")).json()["detail"]
     assert detail == "'xyzzy' is not an option here; there are none"
 
