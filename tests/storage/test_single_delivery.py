@@ -103,7 +103,7 @@ def room(client: socket.socket) -> int:
     return client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
-@pytest.mark.parametrize("door", ["http", "line"])
+@pytest.mark.parametrize("endpoint", ["http", "line"])
 @pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "is cut off"])
 async def test_a_subscriber_that_reads_nothing_of_the_backlog_removes_nothing(
     server: ServerProcess, endpoint: str, leaves: bool
@@ -120,7 +120,7 @@ async def test_a_subscriber_that_reads_nothing_of_the_backlog_removes_nothing(
             assert lost(got) <= room(client)
 
 
-@pytest.mark.parametrize("door", ["http", "line"])
+@pytest.mark.parametrize("endpoint", ["http", "line"])
 async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: ServerProcess, endpoint: str) -> None:
     with connect(server, endpoint) as client:
         await until_it_has(client, b"\n")
@@ -130,7 +130,7 @@ async def test_a_live_subscriber_that_reads_nothing_removes_nothing(server: Serv
     assert lost(got) <= most
 
 
-@pytest.mark.parametrize("door", ["http", "line"])
+@pytest.mark.parametrize("endpoint", ["http", "line"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "waiting"])
 async def test_a_kill_removes_nothing_that_its_subscriber_did_not_receive(
     tmp_path: Path, endpoint: str, live: bool
