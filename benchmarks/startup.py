@@ -34,7 +34,7 @@ Prepare = Callable[[LogStateMachine, float], None]
 
 @contextmanager
 def opened(path: Path) -> Iterator[Store]:
-    store = Store(path, "full", LIMITS)
+    store = Store(path, "full", LIMITS, "run")
     try:
         yield store
     finally:

@@ -56,9 +56,14 @@ TABLE = """
     broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
     consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
     fanout/*          → log/* limits/* net/* telemetry/* messages/*
-    storage/sqlite/*  → storage/local storage/engine storage/clock log/* telemetry/* net/* messages/* errors/*
-    storage/memory    → .local .engine .clock log/* telemetry/* messages/* errors/*
-    storage/local     → .engine .clock log/* messages/*
+    storage/sqlite/*  → storage/local storage/engine storage/clock storage/turns log/* telemetry/* net/*
+                        messages/* errors/*
+    storage/replicated/* → storage/local storage/engine storage/clock storage/turns storage/timer
+                        log/* telemetry/* messages/* errors/*
+    storage/memory    → .local .engine .clock .turns .timer log/* telemetry/* messages/* errors/*
+    storage/local     → .engine .clock .turns log/* messages/*
+    storage/turns     → log/* errors/*
+    storage/timer     →
     storage/engine    → .clock log/* telemetry/* messages/*
     storage/clock     → log/*
     log/*             → messages/* errors/*

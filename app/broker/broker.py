@@ -99,7 +99,7 @@ class Broker:
         consumers = self._consumers = ConsumerRegistry(
             engine, loop, stall, fanout.report, counters, outbound=outbound, admission=self.admission
         )
-        await engine.open(fanout.deliver, consumers)
+        await engine.open(fanout.deliver, consumers, fanout.offer_unclaimed)
         fanout.head = engine.head
         self.batcher = PublishBatcher(loop, self.publish_each)
         self.retained = RetainedMessages(engine, fanout, counters)

@@ -40,7 +40,7 @@ class Fanout:
         self.source = source
         self.loop = loop
         self.outbound = outbound
-        self.transit = Transit(source, loop, stall_timeout, counters, self.offer_unclaimed)
+        self.transit = Transit(source, loop, stall_timeout, counters)
         self._admission = admission
         self._clock = clock
         self._coalesce = coalesce
@@ -205,7 +205,7 @@ class Fanout:
         self.counters.deliver(1, len(data))
         subscriber.write(data)
         if message.retained:
-            self.transit.add(subscriber.sink, [(message.seq, message.topic, 0)])
+            self.transit.add(subscriber.sink, [(message.seq, 0)])
         cohort.delivered(1)
         return 1
 

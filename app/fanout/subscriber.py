@@ -258,9 +258,7 @@ class Subscriber:
     def _write_page(self, page: Page) -> None:
         self._reading = False
         if self.closed:
-            self._context.transit.give_back(
-                (message.seq, message.topic) for message in page.messages if message.delivery is ONE
-            )
+            self._context.transit.give_back([message.seq for message in page.messages if message.delivery is ONE])
             return
         encoder = self.cohort.encoder
         frames = [encoder.encode(message) for message in page.messages]
@@ -320,13 +318,13 @@ class Subscriber:
         self.sink.abort()
 
 
-def _single_deliveries(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple[int, str, int]]:
-    """The page's messages of `delivery=one`: seq, topic, and the bytes of the page that follow each."""
-    found = [(message.seq, message.topic, number) for number, message in enumerate(messages) if message.delivery is ONE]
+def _single_deliveries(messages: Sequence[Message], frames: Sequence[bytes]) -> list[tuple[int, int]]:
+    """The page's messages of `delivery=one`: seq, and the bytes of the page that follow each."""
+    found = [(message.seq, number) for number, message in enumerate(messages) if message.delivery is ONE]
     if not found:
         return []
     ends = [*accumulate(map(len, frames))]
-    return [(seq, topic, ends[-1] - ends[number]) for seq, topic, number in found]
+    return [(seq, ends[-1] - ends[number]) for seq, number in found]
 
 
 @lru_cache(maxsize=64)  # subscribers often join in large numbers at one head

@@ -10,7 +10,7 @@ message that was in transit is unclaimed.
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
@@ -38,7 +38,6 @@ class UnackedWrite(NamedTuple):
     """A message that was written. It has arrived once the peer has acknowledged `end` bytes of the connection."""
 
     seq: int
-    topic: str
     end: int
 
 
@@ -82,25 +81,20 @@ class Shipment:
 
 
 class Transit:
-    def __init__(
-        self, log: Claims, loop: AbstractEventLoop, stall_timeout: float, counters: Counters,
-        offer_unclaimed: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        """`stall_timeout`: seconds without progress after which a sink is cut off, so that others get its messages.
-        `offer_unclaimed` is called with each topic that has an unclaimed message again."""
+    def __init__(self, log: Claims, loop: AbstractEventLoop, stall_timeout: float, counters: Counters) -> None:
+        """`stall_timeout`: seconds without progress after which a sink is cut off, so that others get its messages."""
         self._log = log
         self._loop = loop
         self._stall_timeout = stall_timeout
         self._counters = counters
-        self._waits_again = offer_unclaimed
         self._shipments: dict[Sink, Shipment] = {}  # least recently checked first
         self._taken: list[int] = []  # seqs that the log has not been told to remove
         self._timer: TimerHandle | None = None
 
-    def add(self, sink: Sink, written: Iterable[tuple[int, str, int]]) -> None:
-        """Messages that were just written to the sink: seq, topic, and the bytes that were written behind each."""
+    def add(self, sink: Sink, written: Iterable[tuple[int, int]]) -> None:
+        """Messages that were just written to the sink: seq, and the bytes that were written behind each."""
         progress = sink.progress()
-        writes = [UnackedWrite(seq, topic, progress.end - behind) for seq, topic, behind in written]
+        writes = [UnackedWrite(seq, progress.end - behind) for seq, behind in written]
         if writes[-1].end <= progress.taken:
             self._arrived(writes)
             return
@@ -108,11 +102,10 @@ class Transit:
         if self._timer is None:
             self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
-    def give_back(self, written: Iterable[tuple[int, str]]) -> None:
-        """Messages (seq, topic) that were not written, or not received."""
-        topics = dict(written)
-        if topics:
-            self._log.give_back([*topics]).add_done_callback(lambda _done: self._offer(topics.values()))
+    def give_back(self, seqs: Sequence[int]) -> None:
+        """Messages that were not written, or not received."""
+        if seqs:
+            self._log.give_back(seqs)
 
     def finish(self) -> None:
         """Check for the last time, before the log is closed."""
@@ -133,7 +126,7 @@ class Transit:
         progress = sink.progress()
         self._arrived(shipment.arrived(progress, now))
         if not progress.open:
-            self.give_back((write.seq, write.topic) for write in shipment.rest())
+            self.give_back([write.seq for write in shipment.rest()])
         elif shipment:
             self._shipments[sink] = shipment
             if shipment.stalled(now) > self._stall_timeout:
@@ -149,7 +142,3 @@ class Transit:
         if taken := self._taken:
             self._taken = []
             self._log.taken(taken)
-
-    def _offer(self, topics: Iterable[str]) -> None:
-        for topic in dict.fromkeys(topics):
-            self._waits_again(topic)

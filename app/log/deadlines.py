@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 import msgspec
@@ -38,12 +39,12 @@ class Deadlines(msgspec.Struct, Generic[K], gc=False, eq=False):
         if self._times.pop(key, None) is not None:
             self._rebuild_if_stale()
 
-    def next(self) -> float | None:
-        """The earliest deadline, or None."""
+    def next(self) -> float:
+        """The earliest deadline; inf if there is none."""
         heap = self._heap
         while heap and self._times.get(heap[0][1]) != heap[0][0]:
             heappop(heap)
-        return heap[0][0] if heap else None
+        return heap[0][0] if heap else inf
 
     def may_be_due(self, now: float) -> bool:
         """False when nothing is due. Cheap enough to be called often; stale entries can make it True."""

@@ -64,8 +64,8 @@ class Delayed:
         """The publishes that a topic has now, one by one. Some of them may be removed in between."""
         return (number for number in tuple(self._numbers.get(topic, ())) if number in self._publishes)
 
-    def next(self) -> float | None:
-        """The earliest due time, or None."""
+    def next(self) -> float:
+        """The earliest due time; inf if there is none."""
         return self._due.next()
 
     def due(self, now: float) -> Iterator[int]:

@@ -14,7 +14,6 @@ from .log import Log
 from .selection import Selection
 from .slices import Slices, sliced
 from .topic_log import TopicLog, TopicState
-from .trimmer import Trimmer
 
 STATE_EFFORT: Final = 16  # as many items of a slice as a state counts: its messages may have to be found in a file
 BY_NAME: Final = "name"
@@ -91,15 +90,13 @@ GROUP_SORTS: Final[Mapping[str, Callable[[Groups, ListedGroup, float], float]]] 
 
 
 class Directory:
-    def __init__(self, log: Log, trimmer: Trimmer, groups: Groups, figures: GroupFigures) -> None:
+    def __init__(self, log: Log, groups: Groups, figures: GroupFigures) -> None:
         self._log = log
-        self._trimmer = trimmer
         self._groups = groups
         self._figures = figures
 
     def topics(self, query: ListQuery, now: float) -> Slices[ListPage[TopicState]]:
         """Raises OptionInvalid."""
-        self._trimmer.sweep(now)
         topics, figure, selection = self._log.topics, TOPIC_SORTS[query.sort], _selection(query)
         for part in sliced([*topics.values()], query.effort):
             selection.add(
@@ -120,7 +117,6 @@ class Directory:
     def groups(self, query: ListQuery, now: float) -> Slices[ListPage[GroupState]]:
         """The names that they are sorted by are those of the topic and the group, with a `/` between. Raises
         OptionInvalid."""
-        self._trimmer.sweep(now)
         figure, selection = GROUP_SORTS[query.sort], _selection(query)
         for part in sliced(self._all_groups(query), query.effort):
             selection.add([(figure(self._groups, listed, now), listed.path) for listed in part])

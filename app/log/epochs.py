@@ -32,6 +32,10 @@ class Epochs:
         index = bisect_left(self._parents, seq, key=itemgetter(1))
         return self._parents[index][0] if index < len(self._parents) else self.current
 
+    def begin(self, epoch: str, head: int) -> "Epochs":
+        """Those of a log that goes on in a new epoch after this seq."""
+        return Epochs(epoch, [*self._parents, (self.current, head)] if head else [])
+
     def knows(self, id: Id) -> bool:
         """Whether the id is of this log. An id of the current epoch may still be ahead of the newest message."""
         return id.epoch == self.current or id.seq <= self._last.get(id.epoch, -1)

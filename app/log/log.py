@@ -98,6 +98,10 @@ class Log:
         topic = self.topics.get(name)
         return topic.record() if topic else None
 
+    def begin_epoch(self, epoch: str) -> None:
+        """Later messages have ids of this epoch."""
+        self.epochs = self.epochs.begin(epoch, self.head)
+
     # Writing
 
     def count_delayed(self, name: str, count: int, now: float) -> None:

@@ -1,10 +1,9 @@
 """Reading the log: where a subscriber starts, the messages that follow, and what it has missed.
 
-Like the log, pure functions of the time they are given. A subscriber that takes messages for one subscriber is the only
-one that gets them; the log retains them until it has them.
+Pure functions of the log and of the time they are given: nothing here changes the log.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from heapq import heapify, heappop, heapreplace, merge
 from itertools import islice
 from operator import attrgetter
@@ -20,7 +19,6 @@ from .log import Log
 from .run import Run
 from .slices import SLICE, Slices, sliced
 from .topic_log import TopicLog
-from .trimmer import Trimmer
 from .trims import TrimMark
 
 SCAN_BATCH: Final = 500  # runs that one page examines: a few milliseconds, then other work gets its turn
@@ -30,13 +28,24 @@ _seq = attrgetter("seq")
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The messages of a part of the log, the cursor to continue from, and the gap before them if some are gone.
-    `behind`: all of the messages were unclaimed ones from before the cursor, and there may be more of these."""
+    """The messages of a part of the log, the cursor to continue from, and the gap before them if some are gone. Those
+    for one subscriber are unclaimed: the reader gets them if it takes them now. `behind`: all of the messages were
+    unclaimed ones from before the cursor, and there may be more of these."""
 
     messages: list[Message]
     cursor: Cursor
     gap: Gap | None = None
     behind: bool = False
+
+    @property
+    def for_one(self) -> list[tuple[str, int]]:
+        """The messages for one subscriber, each by topic and seq."""
+        return [(message.topic, message.seq) for message in self.messages if message.delivery is ONE]
+
+    def without_others(self, taken: Set[int]) -> "Page":
+        """Without the messages for one subscriber that were not `taken`."""
+        there = [message for message in self.messages if message.delivery is not ONE or message.seq in taken]
+        return msgspec.structs.replace(self, messages=there)
 
 
 def check_position(written: str, cursor: Cursor) -> None:
@@ -47,30 +56,28 @@ def check_position(written: str, cursor: Cursor) -> None:
 
 
 class Reading:
-    def __init__(self, log: Log, trimmer: Trimmer) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._trimmer = trimmer
 
     def locate(self, topic_filter: TopicFilter, start: Start, now: float) -> Slices[Cursor]:
         """The cursor from which a subscriber with this filter gets exactly the messages it asked for."""
-        self._trimmer.sweep(now)
         return (yield from _LOCATE[type(start)](self, topic_filter, start, now))
 
     def read(
         self, topic_filter: TopicFilter, cursor: Cursor, now: float, *, limit: int, nbytes: int, take: bool
     ) -> Slices[Page]:
         """The matching messages after the cursor, oldest first: at most `limit`, and no more once their bodies have
-        `nbytes` bytes. With `take`, unclaimed messages from before the cursor come first."""
-        self._trimmer.sweep(now)
+        `nbytes` bytes. With `take`, also unclaimed messages for one subscriber, those from before the cursor first. No
+        slice may follow before they are taken: a question that starts over would not find them again."""
         unclaimed = take and self._log.single_delivery.unclaimed
         behind = self._unclaimed(topic_filter, cursor.seq, now, limit, nbytes) if unclaimed else []
         if len(behind) == limit or sum(len(message.data) for message in behind) >= nbytes:
-            return Page(self._claim(behind), cursor, behind=True)
+            return Page(behind, cursor, behind=True)
         ahead, position = self._collect(topic_filter, cursor.seq, limit=limit - len(behind), nbytes=nbytes, take=take)
         ahead = [message for message in ahead if not message.expired(now)]
         gone = cursor.reason is not None or self._log.trim_marks.newest > max(cursor.seq, cursor.reported)
         mark = (yield from self.trim_mark(topic_filter)) if gone else TrimMark()
-        messages = self._claim(behind + ahead)
+        messages = behind + ahead
         if cursor.reason is None and mark.seq <= max(cursor.seq, cursor.reported):
             return Page(messages, Cursor(position, cursor.reported))
         return Page(
@@ -162,12 +169,6 @@ class Reading:
             found.append(message)
             nbytes -= len(message.data)
         return found
-
-    def _claim(self, messages: list[Message]) -> list[Message]:
-        """Claim the messages for one subscriber, and leave out those that another one has claimed since. No slice may
-        follow: a question that starts over would not find them again."""
-        take = self._log.single_delivery.take
-        return [message for message in messages if message.delivery is not ONE or take(message)]
 
     # Where a subscriber starts
 

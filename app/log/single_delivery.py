@@ -1,19 +1,20 @@
 """Messages for one subscriber (delivery=one): each waits in the log, unclaimed, or is in transit to a subscriber.
 
-The log retains such a message until its subscriber has it. While it is in transit, no other subscriber gets it.
+The log retains such a message until its subscriber has it. While it is in transit, no other subscriber gets it. If many
+nodes share the log, it is in transit by one of them, whose session may end before the subscriber has it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..messages.message import Message
 from .run import Run
 from .topic_log import TopicLog
 
 
 class SingleDelivery:
     """`unclaimed`: the topics with unclaimed messages. `in_transit`: the topics of the messages in transit, by seq.
-    `in_transit_of`: the number of these, by topic. TopicLog.for_one has the state of each message."""
+    `in_transit_of`: the number of these, by topic. TopicLog.for_one has the state of each message. `node`: the one
+    whose commands are carried out; empty if there is only one."""
 
     def __init__(self, topics: Mapping[str, TopicLog]) -> None:
         """`topics`: those of the log."""
@@ -21,7 +22,10 @@ class SingleDelivery:
         self.unclaimed: set[str] = set()
         self.in_transit: dict[int, str] = {}
         self.in_transit_of: Counter[str] = Counter()
+        self.node = ""
+        self._nodes: dict[int, str] = {}  # by seq: the node that has the message in transit, unless that is empty
         self._new: list[Run] = []
+        self.returned: dict[str, None] = {}  # topics that have had messages given back
 
     def restore(self, name: str, seq: int) -> None:
         """Add a stored message, which is unclaimed."""
@@ -43,12 +47,21 @@ class SingleDelivery:
         new, self._new = self._new, []
         return new
 
-    def take(self, message: Message) -> bool:
-        """Claim an unclaimed message: it is in transit now. False if it is not unclaimed any more."""
-        topic = self._topics.get(message.topic)
-        if topic is None or not topic.for_one.get(message.seq):
+    def take_returned(self) -> Sequence[str]:
+        """The topics that have had messages given back since the last call."""
+        returned, self.returned = [*self.returned], {}
+        return returned
+
+    def of_node(self, node: str) -> list[int]:
+        """The messages that the node has in transit."""
+        return [seq for seq, holder in self._nodes.items() if holder == node]
+
+    def take(self, name: str, seq: int) -> bool:
+        """Claim an unclaimed message of a topic: it is in transit now. False if it is not unclaimed."""
+        topic = self._topics.get(name)
+        if topic is None or not topic.for_one.get(seq):
             return False
-        self._claim(topic, message.seq)
+        self._claim(topic, seq)
         return True
 
     def _claim(self, topic: TopicLog, seq: int) -> None:
@@ -58,6 +71,8 @@ class SingleDelivery:
     def _send(self, topic: TopicLog, seq: int) -> None:
         topic.for_one[seq] = False
         self.in_transit[seq] = topic.name
+        if self.node:
+            self._nodes[seq] = self.node
         self.in_transit_of[topic.name] += 1
 
     def give_back(self, topic: TopicLog, seqs: Iterable[int]) -> None:
@@ -66,6 +81,7 @@ class SingleDelivery:
             self._arrive(topic, seq)
             topic.for_one[seq] = True
         self.unclaimed.add(topic.name)
+        self.returned[topic.name] = None
 
     def remove(self, topic: TopicLog, seq: int) -> None:
         """The log has removed the message."""
@@ -74,16 +90,17 @@ class SingleDelivery:
         self._update_unclaimed(topic)
 
     def by_topic(self, seqs: Iterable[int]) -> dict[TopicLog, list[int]]:
-        """Those of the messages that are in transit."""
+        """Those of the messages that this node has in transit."""
         topics: dict[TopicLog, list[int]] = {}
         for seq in seqs:
-            if name := self.in_transit.get(seq):
+            if (name := self.in_transit.get(seq)) and self._nodes.get(seq, "") == self.node:
                 topics.setdefault(self._topics[name], []).append(seq)
         return topics
 
     def _arrive(self, topic: TopicLog, seq: int) -> None:
         """The message is not in transit any more, if it was."""
         if self.in_transit.pop(seq, None):
+            self._nodes.pop(seq, None)
             self.in_transit_of[topic.name] -= 1
             if not self.in_transit_of[topic.name]:
                 del self.in_transit_of[topic.name]

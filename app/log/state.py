@@ -1,14 +1,13 @@
 """The state machine of an engine: log, groups, idempotency keys and delayed publishes, as pure functions of time.
 
 No I/O, no tasks, no clock. Engines differ only in when a decision takes effect: at once, or when a disk has it. Then
-the engine carries out the outbox: it delivers the messages in log order, calls resolved() with those for one
-subscriber, and notifies the groups' observer.
+the engine carries out the outbox: it delivers the messages in log order, gives back those for one subscriber that had
+none, and notifies the groups' observer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import copy
 from itertools import islice
-from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -52,12 +51,17 @@ DUE_BATCH: Final = 500  # due publishes that one call accepts: a few millisecond
 
 
 class Outbox(msgspec.Struct, frozen=True):
-    """`runs`: messages to deliver, in this order. `for_one`: the retained ones of them that are for one subscriber, for
-    resolved()."""
+    """`runs`: messages to deliver, in this order. `for_one`: the retained ones of them that are for one subscriber.
+    `unclaimed`: topics in which others of that kind are unclaimed again."""
 
     runs: list[Run]
     for_one: list[Run]
     group_events: GroupEvents
+    unclaimed: Sequence[str]
+
+    def undelivered(self, receivers: Mapping[int, int]) -> list[int]:
+        """The messages for one subscriber that reached none, to give back. `receivers`: their number by seq."""
+        return [run.seq for run in self.for_one if not receivers.get(run.seq)]
 
 
 class Pending(NamedTuple):
@@ -71,15 +75,14 @@ class Pending(NamedTuple):
 
 class LogStateMachine:
     def __init__(
-        self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change,
-        server_run: str = "memory",
-    ) -> None:  # fmt: skip
-        """`on_change` is called for each change of state that is not a message. `server_run` names this run."""
+        self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change
+    ) -> None:
+        """`on_change` is called for each change of state that is not a message."""
         self.log = Log(limits, epochs, store, on_change)
         self.trimmer = Trimmer(self.log)
         self.topics = TopicAdmin(self.log, self.trimmer, on_change)
-        self.reading = Reading(self.log, self.trimmer)
-        self.groups = Groups(self.log, self.trimmer, on_change, server_run)
+        self.reading = Reading(self.log)
+        self.groups = Groups(self.log, self.trimmer, on_change)
         self.figures = GroupFigures(self.log, self.groups)
         self.group_admin = GroupAdmin(
             self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
@@ -88,7 +91,7 @@ class LogStateMachine:
         self.redriving = Redriving(self.log, self.trimmer, self.groups)
         self.seeking = Seeking(self.log, self.trimmer, self.reading, self.groups, self.group_admin, on_change=on_change)
         self.jobs = JobListing(self.log, self.groups)
-        self.directory = Directory(self.log, self.trimmer, self.groups, self.figures)
+        self.directory = Directory(self.log, self.groups, self.figures)
         self.dead_letters = DeadLetters(self.log, self.trimmer, self.groups, on_change)
         self.idempotency = IdempotencyStore(on_change)
         self.delayed = Delayed(on_change)
@@ -99,11 +102,13 @@ class LogStateMachine:
 
     def restore(
         self, records: Records, unclaimed: Iterable[tuple[str, int]], expiries: Iterable[tuple[int, float]],
-        dead: Iterable[tuple[str, int, int, Origin]], ordered: Iterable[tuple[str, int, int, bool]] = (),
+        dead: Iterable[tuple[str, int, int, Origin]], ordered: Iterable[tuple[str, int, int, bool]], *,
+        server_run: str,
     ) -> None:  # fmt: skip
-        """Restore a stored state; the store has its messages. The other arguments are those of Log.restore()."""
+        """Restore a stored state; the store has its messages. `server_run` names this run of the server: the
+        connections of earlier runs are closed. The other arguments are those of Log.restore()."""
         self.log.restore(records, unclaimed, expiries, dead, ordered)
-        self.groups.restore(records)
+        self.groups.restore(records, server_run)
         self.log.schedule_checks()
         self.idempotency.restore(records["key"])
         self.schedule.restore(records["delayed"])
@@ -123,10 +128,15 @@ class LogStateMachine:
     @property
     def is_idle(self) -> bool:
         """True if there is nothing to carry out, and no deadline has moved forward."""
-        return not (self._runs or self._to_trim or self.trimmer.over_retention or self.groups.has_events)
+        return not (
+            self._runs or self._to_trim or self.trimmer.over_retention or self.groups.has_events
+            or self.log.single_delivery.returned
+        )  # fmt: skip
 
     def take_outbox(self) -> Outbox:
-        outbox = Outbox(self._runs, self.log.single_delivery.take_new(), self.groups.take_events())
+        single = self.log.single_delivery
+        returned = single.take_returned() if single.returned else ()
+        outbox = Outbox(self._runs, single.take_new(), self.groups.take_events(), returned)
         self._runs = []
         return outbox
 
@@ -161,10 +171,9 @@ class LogStateMachine:
         except Refused as error:
             return error
 
-    def resolved(self, subscribers: Mapping[int, int], runs: Iterable[Run]) -> None:
-        """Messages for one subscriber, each a run, were delivered to so many `subscribers` (by seq). Those that reached
-        none become unclaimed."""
-        self.give_back([run.seq for run in runs if not subscribers.get(run.seq)])
+    def take(self, messages: Iterable[tuple[str, int]]) -> frozenset[int]:
+        """Claim messages for one subscriber, each by topic and seq. Returns the seqs of those that were unclaimed."""
+        return frozenset(seq for topic, seq in messages if self.log.single_delivery.take(topic, seq))
 
     def taken(self, seqs: Sequence[int]) -> None:
         """Messages for one subscriber have reached it, and are removed."""
@@ -244,10 +253,19 @@ class LogStateMachine:
         """The next time at which pass_time() has effects for clients. 0.0: at once."""
         if self.trimmer.over_retention:
             return 0.0
-        return min(self.delayed.next() or inf, self.groups.deadline)
+        return min(self.delayed.next(), self.groups.deadline)
+
+    def catch_up(self, now: float) -> None:
+        """Do what is due, if anything is: before a question, so that the answer is of now and changes nothing."""
+        if self.is_due(now):
+            self.pass_time(now)
+
+    def is_due(self, now: float) -> bool:
+        """False when pass_time() has nothing to do."""
+        return self.deadline <= now or self.trimmer.is_due(now)
 
     def pass_time(self, now: float) -> None:
-        """Do what is due: before a consumer's call, and at the deadline."""
+        """Do what is due: before a change, and at the deadline."""
         self.trimmer.sweep(now)
         self._publish_due(now)
         if self.groups.closing:
@@ -263,7 +281,7 @@ class LogStateMachine:
                 self.delayed.postpone(number, now + RETRY_INTERVAL)
 
     def follow_up(self, now: float) -> None:
-        """Move messages that are out of attempts to their dead-letter topics: after a consumer's call."""
+        """Move messages that are out of attempts to their dead-letter topics: after a change."""
         for letter in self.dead_letters.pending(now):
             try:
                 self._store([letter.draft], now)
@@ -345,5 +363,4 @@ class LogStateMachine:
         return totals
 
     def get(self, id: Id, now: float) -> Message | None:
-        self.trimmer.sweep(now)
         return self.log.get(id.seq, now) if self.log.epochs.knows(id) else None

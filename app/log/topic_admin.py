@@ -43,5 +43,4 @@ class TopicAdmin:
 
     def state(self, name: str, now: float) -> TopicState:
         """Raises NotFound."""
-        self._trimmer.sweep(now)
         return self._log.existing(name).state(now)

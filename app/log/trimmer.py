@@ -22,15 +22,13 @@ CHECK_BATCH: Final = 50  # topics that one call checks for old messages and for 
 
 
 class Trimmer:
-    """`over_retention`: topics that may exceed their retention; the next sweep trims them. `frozen`: nothing may be
-    changed now, not even what is due."""
+    """`over_retention`: topics that may exceed their retention; the next sweep trims them."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._expiries, self._check_times = log.expiries, log.check_times
         self._in_transit_of = log.single_delivery.in_transit_of
         self.over_retention: dict[str, None] = {}
-        self.frozen = False
 
     def find_over_retention(self) -> None:
         """After a start: topics may exceed their retention, since the default may have changed."""
@@ -38,14 +36,16 @@ class Trimmer:
             if topic.messages.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
                 self.over_retention[topic.name] = None
 
+    def is_due(self, now: float) -> bool:
+        """False when sweep() has nothing to do."""
+        return bool(self.over_retention) or self._expiries.may_be_due(now) or self._check_times.may_be_due(now)
+
     def sweep(self, now: float) -> None:
         """Do what is due: remove expired messages, trim by age, drop idle topics.
 
         Messages that have expired and are not removed yet do no harm: subscribers do not get them.
         """
-        if not self.frozen and (
-            self.over_retention or self._expiries.may_be_due(now) or self._check_times.may_be_due(now)
-        ):
+        if self.is_due(now):
             for seq in islice(self._expiries.due(now), SWEEP_BATCH):
                 if message := self._log.messages.get(seq):
                     self._log.remove(message)

@@ -23,39 +23,39 @@ _YEARS, _DAYS = 400, 146_097  # the calendar's period; Python's calendar begins 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
-class Latest(msgspec.Struct, frozen=True):
+class Latest(msgspec.Struct, frozen=True, array_like=True, tag="latest"):
     """Only messages that are published from now on."""
 
 
-class Earliest(msgspec.Struct, frozen=True):
+class Earliest(msgspec.Struct, frozen=True, array_like=True, tag="earliest"):
     """Every retained message."""
 
 
-class After(msgspec.Struct, frozen=True):
+class After(msgspec.Struct, frozen=True, array_like=True, tag="after"):
     """The messages after this id."""
 
     id: Id
 
 
-class Since(msgspec.Struct, frozen=True):
+class Since(msgspec.Struct, frozen=True, array_like=True, tag="since"):
     """The messages that were accepted at or after this time (Unix seconds)."""
 
     time: float
 
 
-class Ago(msgspec.Struct, frozen=True):
+class Ago(msgspec.Struct, frozen=True, array_like=True, tag="ago"):
     """The messages that were accepted in the last `seconds`."""
 
     seconds: float
 
 
-class Last(msgspec.Struct, frozen=True):
+class Last(msgspec.Struct, frozen=True, array_like=True, tag="last"):
     """The newest `count` retained messages."""
 
     count: int
 
 
-class AfterIndex(msgspec.Struct, frozen=True):
+class AfterIndex(msgspec.Struct, frozen=True, array_like=True, tag="after_index"):
     """The messages after this index of a single topic (`last_seen` on the line port)."""
 
     index: int

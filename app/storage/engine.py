@@ -37,6 +37,10 @@ Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
 `delivery=one` that has a receiver is resolved later, by taken() or give_back(). Raises nothing."""
 
 
+def ignore_unclaimed(_topic: str) -> None:
+    """For an engine without subscribers."""
+
+
 class Queries(ABC):
     """The log as anybody may ask it: nothing changes."""
 
@@ -146,8 +150,11 @@ class Engine(Queries, Changes):
     """The newest seq when the log was opened. All later messages are delivered."""
 
     @abstractmethod
-    async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
-        """Open the log. From now on accepted messages are passed to `deliver`, and events of groups to the observer."""
+    async def open(
+        self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed
+    ) -> Self:
+        """Open the log. From now on accepted messages are passed to `deliver`, events of groups to the observer, and
+        topics in which messages of `delivery=one` are unclaimed again to `offer_unclaimed`."""
 
     @abstractmethod
     async def close(self) -> None:

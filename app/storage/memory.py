@@ -1,13 +1,14 @@
 """The memory engine: the log is lost with the process. Every start begins a new epoch."""
 
-from asyncio import Future, TimerHandle, get_running_loop
-from collections import deque
-from collections.abc import Mapping, Sequence
-from math import inf
-from typing import Any, Final, Self
+from asyncio import Future, get_running_loop
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-from ..errors import Draining
 from ..log.accepted import DEFERRED, Accepted, PartialResult
+from ..log.commands.command import Command, SlicedChange
+from ..log.commands.delivery import GiveBack
+from ..log.commands.publishing import SetResult
+from ..log.commands.tick import Tick
 from ..log.epochs import Epochs, new_epoch
 from ..log.groups.events import GroupObserver
 from ..log.run import Run
@@ -19,10 +20,10 @@ from ..messages.message import PublishResult, Receipt
 from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
 from .clock import Clock, LogClock
-from .engine import Deliver
-from .local import LocalEngine, Operation, SlicedOperation, take_turns
-
-MAX_TIMER: Final = 86_400.0  # seconds: event loops cannot schedule the longest delays that a client may ask for
+from .engine import Deliver, ignore_unclaimed
+from .local import LocalEngine
+from .timer import DeadlineTimer
+from .turns import Operation, Turns
 
 
 class MemoryEngine(LocalEngine):
@@ -33,30 +34,40 @@ class MemoryEngine(LocalEngine):
         self.commits = Histogram()
         self._clock = LogClock(clock)
         self._core = LogStateMachine(limits, Epochs(self.epoch), MemoryMessageStore())
-        self._sliced: deque[tuple[SlicedOperation[Any], Future[Any], bool]] = deque()
-        self._timer: TimerHandle | None = None
-        self._timer_ends = inf  # when the timer fires, on the log's clock
+        self._server_run = self.epoch
+        self._turns = Turns(self._run)
+        self._timer = DeadlineTimer(self._clock.now, self._on_due)
         self._deliver: Deliver = _nobody
         self._group_observer: GroupObserver | None = None
+        self._offer_unclaimed: Callable[[str], None] = ignore_unclaimed
 
-    async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
-        self._deliver, self._group_observer = deliver, group_observer
+    async def open(
+        self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed
+    ) -> Self:
+        self._deliver, self._group_observer, self._offer_unclaimed = deliver, group_observer, offer_unclaimed
         return self
 
     async def close(self) -> None:
-        self._deliver, self._group_observer = _nobody, None
-        while self._sliced:
-            _, future, _ = self._sliced.popleft()
-            if not future.done():  # the client that asked may have left
-                future.set_exception(Draining("the log is closed"))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deliver, self._group_observer, self._offer_unclaimed = _nobody, None, ignore_unclaimed
+        self._turns.close()
+        self._timer.stop()
 
     def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
         waiting = self._core.log.single_delivery.unclaimed
         return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
 
-    def _ask(self, operation: Operation[Any], reads: bool = False) -> "Future[Any]":
+    def _do(self, command: Command) -> "Future[Any]":
+        if isinstance(command, SlicedChange):
+            return self._run_in_slices(command.carry_out, reads=False)
+        return self._run_now(command.carry_out, reads=False)
+
+    def _ask(self, question: Operation[Any]) -> "Future[Any]":
+        return self._run_now(question, reads=True)
+
+    def _ask_in_slices(self, question: Operation[Slices[Any]]) -> "Future[Any]":
+        return self._run_in_slices(question, reads=True)
+
+    def _run_now(self, operation: Operation[Any], reads: bool) -> "Future[Any]":
         future: Future[Any] = get_running_loop().create_future()
         try:
             future.set_result(self._run(operation, reads))
@@ -64,32 +75,10 @@ class MemoryEngine(LocalEngine):
             future.set_exception(error)
         return future
 
-    def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
+    def _run_in_slices(self, operation: Operation[Slices[Any]], reads: bool) -> "Future[Any]":
         future: Future[Any] = get_running_loop().create_future()
-        self._sliced.append((SlicedOperation(operation), future, reads))
-        if len(self._sliced) == 1:  # no other one is waiting: begin at once
-            self._take_turns()
+        self._turns.begin(operation, future, reads=reads)
         return future
-
-    def _take_turns(self) -> None:
-        take_turns(self._sliced, lambda one: self._step(*one))
-        if self._sliced:
-            get_running_loop().call_soon(self._take_turns)
-
-    def _step(self, sliced: SlicedOperation[Any], future: "Future[Any]", reads: bool) -> bool:
-        """Run one slice. True if the operation is over, or nobody waits for it."""
-        if future.done():
-            return True
-        try:
-            if not self._run(sliced.step, reads):
-                return False
-            future.set_result(sliced.value)
-        except Exception as error:
-            future.set_exception(error)
-        return True
-
-    def _apply_eventually(self, operation: Operation[Any]) -> "Future[Any]":
-        return self._ask(operation)
 
     def _run(self, operation: Operation[Any], reads: bool) -> Any:
         receivers: Mapping[int, int] = {}
@@ -97,46 +86,37 @@ class MemoryEngine(LocalEngine):
             now = self._clock.read()
             if self._clock.ahead != self._core.log.clock.ahead:
                 self._core.log.clock.set(self._clock.ahead)
+            if reads:
+                self._core.catch_up(now)
             answer = operation(self._core, now)
         finally:
             if not (reads and self._core.is_idle):
-                receivers = self._carry_out()
-        return self._set_result(answer, receivers) if isinstance(answer, DEFERRED) else answer
+                receivers = self._handle_outbox(now)
+        return self._set_result(answer, receivers, now) if isinstance(answer, DEFERRED) else answer
 
-    def _now(self) -> float:
-        return self._clock.now()
-
-    def _set_result(self, later: Accepted | PartialResult, receivers: Mapping[int, int]) -> PublishResult:
+    def _set_result(self, later: Accepted | PartialResult, receivers: Mapping[int, int], now: float) -> PublishResult:
         receipt = later.receipt(receivers)
         if later.key is not None and isinstance(receipt, Receipt):
-            self._core.deferred_result(receipt, later.key)
+            SetResult(receipt, later.key).carry_out(self._core, now)
         return receipt
 
-    def _carry_out(self) -> Mapping[int, int]:
-        """Carry out what was decided. Returns the number of receivers by seq."""
+    def _handle_outbox(self, now: float) -> Mapping[int, int]:
+        """Do what was decided. Returns the number of receivers by seq."""
         outbox = self._core.take_outbox()
         receivers = self._deliver(outbox.runs)
-        if for_one := outbox.for_one:
-            self._core.resolved(receivers, for_one)
+        if outbox.for_one:
+            GiveBack(outbox.undelivered(receivers)).carry_out(self._core, now)
         self._core.trim()
         if self._group_observer is not None:
             outbox.group_events.notify(self._group_observer)
-        self._set_timer()
+        for topic in outbox.unclaimed:
+            get_running_loop().call_soon(self._offer_unclaimed, topic)  # not now: it reads
+        if (deadline := self._core.deadline) < self._timer.ends:
+            self._timer.set(deadline)
         return receivers
 
-    def _set_timer(self) -> None:
-        """Set the one timer to the earliest deadline of all leases and delays."""
-        due = self._core.deadline
-        if due < self._timer_ends:  # a timer that fires early does no harm
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_ends = due
-            wait = min(max(due - self._now(), 0.0), MAX_TIMER)
-            self._timer = get_running_loop().call_later(wait, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer_ends = inf
-        self._run(LogStateMachine.pass_time, reads=False)
+    def _on_due(self) -> None:
+        self._run(Tick().carry_out, reads=False)
 
 
 def _nobody(_runs: Sequence[Run]) -> Mapping[int, int]:

@@ -10,14 +10,18 @@ from typing import Any, Final
 
 import pytest
 
+from app.log.commands.command import Command
 from app.log.run import Run
 from app.log.topic_log import Limits
 from app.messages.lease import LeaseId
 from app.messages.message import Message
 from app.storage import clock
+from app.storage.clock import LogClock
 from app.storage.engine import Engine
 from app.storage.memory import MemoryEngine
+from app.storage.replicated.engine import ReplicatedEngine
 from app.storage.sqlite.engine import SqliteEngine
+from tests.engines.local_journal import LocalJournal, SharedLog
 
 
 class Clock(clock.Clock):
@@ -107,6 +111,9 @@ TURNS: Final = 2  # of the event loop
 class SlowEngine(MemoryEngine):
     """Answers later, as if a disk or another machine had to be asked."""
 
+    def _do(self, command: Command) -> asyncio.Future[Any]:
+        return slowly(partial(super()._do, command))
+
     def _ask(self, *question: Any, **options: Any) -> asyncio.Future[Any]:
         return slowly(partial(super()._ask, *question, **options))
 
@@ -126,22 +133,29 @@ class DiskEngine(SqliteEngine):
         self._folder.cleanup()
 
 
+class JournalEngine(ReplicatedEngine):
+    """The only node on a journal in this process."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        super().__init__(limits, clock, LocalJournal(SharedLog(LogClock(clock).now)))
+
+
 ENGINES: dict[str, Callable[[Limits, Clock], Engine]] = {
     "memory": MemoryEngine,
     "slow": SlowEngine,
     "sqlite": DiskEngine,
+    "journal": JournalEngine,
 }
 
 
 Make = Callable[[Limits], AbstractAsyncContextManager[Opened]]
 
 
-@pytest.fixture(params=ENGINES)
-def opened(request: pytest.FixtureRequest) -> Make:
+def opener(engine: str) -> Make:
     @asynccontextmanager
     async def make(limits: Limits) -> AsyncIterator[Opened]:
         clock = Clock()
-        node = Opened(ENGINES[request.param](limits, clock), clock)
+        node = Opened(ENGINES[engine](limits, clock), clock)
         await node.engine.open(node.deliver, node)
         try:
             yield node
@@ -149,6 +163,11 @@ def opened(request: pytest.FixtureRequest) -> Make:
             await node.engine.close()
 
     return make
+
+
+@pytest.fixture(params=ENGINES)
+def opened(request: pytest.FixtureRequest) -> Make:
+    return opener(request.param)
 
 
 def drafts_text(messages: Sequence[Message]) -> list[str]:

@@ -8,12 +8,17 @@ from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Outcome, parse_lease_id
 from app.messages.message import Delivery, Receipt, Scheduled
 from app.messages.position import Ago, Since
-from tests.engines.conftest import Make, Opened
+from tests.engines.conftest import ENGINES, Make, Opened, opener
 from tests.engines.test_contract import append, page, texts
 from tests.harness import draft
 
 ALL = Limits(Retention(max_age=1_000.0))
 STEPS = (86_400.0, -86_400.0)
+
+
+@pytest.fixture(params=[engine for engine in ENGINES if engine != "journal"])  # a journal has a clock of its own
+def opened(request: pytest.FixtureRequest) -> Make:
+    return opener(request.param)
 
 
 async def times(node: Opened, topic: str) -> list[float]:

@@ -16,7 +16,7 @@ from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.messages.scheduled_id import parse_scheduled_id
 from app.messages.topic import TopicFilter
-from app.storage import local
+from app.storage import turns
 from tests.engines.conftest import Make, Opened, drafts_text
 from tests.harness import draft
 
@@ -539,7 +539,7 @@ async def test_retention_by_bytes_takes_no_more_than_it_must(opened: Make) -> No
 
 
 async def test_an_engine_closes_while_cancelled_queries_wait(opened: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "TURN_SECONDS", 0.0)  # one slice a turn
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)  # one slice a turn
     async with opened(Limits(retention=Retention(max_messages=100_000))) as node:
         await asyncio.gather(*(node.engine.append([draft(f"t.{number % 100}", b"x")]) for number in range(10_000)))
         questions = [node.engine.locate(TopicFilter(["no.*"]), Last(1)) for _ in range(50)]

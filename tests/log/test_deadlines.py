@@ -1,5 +1,7 @@
 """Deadlines that are set while others are given up."""
 
+from math import inf
+
 from app.log.deadlines import Deadlines
 
 
@@ -14,4 +16,4 @@ def test_a_deadline_that_is_set_meanwhile_and_due_is_given_up_too() -> None:
         if 90 <= key < 100:
             deadlines.set(key + 10, 11.0)
     assert given == list(range(110))
-    assert deadlines.next() is None
+    assert deadlines.next() == inf

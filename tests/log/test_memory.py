@@ -169,7 +169,7 @@ def test_what_is_for_one_takes_no_more_than_it_is_counted_for(log: Log, waits: b
         if waits:
             log.give_back([run.seq])
         else:
-            shipment.add([UnackedWrite(run.seq, "a", n + 100_000)])
+            shipment.add([UnackedWrite(run.seq, n + 100_000)])
 
     taken = grown(work) - grown(lambda n: log.accept([draft("b", b"")], float(n)))
     assert taken < ONE_COST
@@ -188,7 +188,7 @@ def groups(log: Log, trimmer: Trimmer) -> Groups:
 
 @pytest.fixture
 def admin(log: Log, trimmer: Trimmer, groups: Groups) -> GroupAdmin:
-    admin = GroupAdmin(log, trimmer, Reading(log, trimmer), groups, max_groups=COUNT)
+    admin = GroupAdmin(log, trimmer, Reading(log), groups, max_groups=COUNT)
     whole(admin.configure("a", "g", {}, None, 0.0))
     return admin
 
@@ -260,7 +260,7 @@ def test_what_a_group_knows_of_priorities_takes_no_more_than_it_is_counted_for()
 @pytest.mark.parametrize("length", [1, 120])
 def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
     trimmer = Trimmer(log)
-    admin = GroupAdmin(log, trimmer, Reading(log, trimmer), Groups(log, trimmer), max_groups=COUNT)
+    admin = GroupAdmin(log, trimmer, Reading(log), Groups(log, trimmer), max_groups=COUNT)
 
     def work(n: int) -> None:
         name = "".join(["g"] * length)

@@ -28,7 +28,7 @@ def test_a_message_for_one_takes_no_room_before_it_is_known_whether_it_stays() -
     core.trim()
     outbox = core.take_outbox()
     assert kept(core) == [b"1", b"2", b"3", b"4"]
-    core.resolved({taken: 1, stays: 0}, outbox.for_one)
+    core.give_back(outbox.undelivered({taken: 1, stays: 0}))
     core.trim()
     assert kept(core) == [b"2", b"3", b"4"]
     core.taken([taken])
@@ -43,4 +43,4 @@ def test_a_topic_in_which_something_always_is_for_one_grows_no_further() -> None
         core.trim()
         assert len(kept(core)) <= FULL + 1
         for message in core.take_outbox().for_one:
-            core.resolved({message.seq: 0}, [message])
+            core.give_back([message.seq])

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from app.log.commands.command import SlicedChange
 from app.log.directory import ListQuery
 from app.log.groups.state import GroupState
 from app.log.reading import Page
@@ -26,21 +27,23 @@ from tests.engines.conftest import Clock, Opened
 from tests.harness import draft
 
 
+class Endless(SlicedChange, frozen=True, array_like=True, gc=False, tag="endless"):
+    """A change in slices that never ends."""
+
+    def decide(self, core: LogStateMachine, now: float) -> Slices[None]:  # noqa: ARG002
+        while True:
+            yield
+
+
 class InspectedEngine(SqliteEngine):
     """The engine, which also answers questions that only tests ask."""
 
     def inspect(self, question: Callable[[LogStateMachine], Any]) -> "asyncio.Future[Any]":
         """Ask the state machine in the writer's thread, as a request of a client would."""
-        return self._ask(lambda core, _now: question(core), reads=True)
+        return self._ask(lambda core, _now: question(core))
 
     def change_for_ever(self) -> "asyncio.Future[Any]":
-        """A change in slices that never ends."""
-
-        def slices(_core: LogStateMachine, _now: float) -> Slices[None]:
-            while True:
-                yield
-
-        return self._ask_in_slices(slices)
+        return self._do(Endless())
 
     def has_vacuumed(self) -> bool:
         return not self._writer.needs_vacuum

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from ...errors import DeadLettersLeft, GroupLimit, NotFound, OptionInvalid
-from ...messages.position import EARLIEST, Cursor, Gap, Start
+from ...messages.position import EARLIEST, Cursor, Earliest, Gap, Start
 from ...messages.topic import TopicFilter, dead_letter_of
 from ..changes import OnChange, ignore_change
 from ..log import Log
@@ -56,7 +56,7 @@ class GroupAdmin:
         yield from self._finish_dropping(topic, name)
         word, position = start or ("", EARLIEST)
         begin = yield from self._reading.locate(TopicFilter([topic]), position, now)
-        if position is EARLIEST:  # from the topic's first message ever, so that removed messages are a gap
+        if isinstance(position, Earliest):  # from the topic's first message ever, so that removed messages are a gap
             begin = Cursor(0, 0, "earliest")
         counting = Counting(begin.seq)
         if make and name not in self._groups.of(topic):

@@ -48,7 +48,8 @@ class GroupFigures:
         job = None if seq is None else self._log.existing(topic).messages.get(seq)
         if seq is not None and seq <= group.cursor:
             return job
-        first = next(self._groups.fresh(topic, group, now), None)
+        fresh = self._groups.fresh(topic, group)
+        first = next((message for message in fresh if not message.expired(now)), None)
         return min((message for message in (job, first) if message is not None), key=_seq, default=None)
 
     def _dead_letters(self, group: Group) -> DeadLetterTopic:

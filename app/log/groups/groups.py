@@ -3,7 +3,7 @@
 Like the log, plain data and pure functions of the time they are given.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import inf
 from typing import Final
@@ -47,20 +47,17 @@ class Settled(msgspec.Struct):
 
 
 class Groups:
-    def __init__(
-        self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change, server_run: str = "memory"
-    ) -> None:
-        """`on_change` is called for each change that an engine may have to store. `server_run` names this run:
-        the connections of earlier runs are closed."""
+    def __init__(self, log: Log, trimmer: Trimmer, on_change: OnChange = ignore_change) -> None:
+        """`on_change` is called for each change that an engine may have to store."""
         self._events = GroupEvents()
         self._on_change = on_change
         self._log = log
         self._trimmer = trimmer
-        self._server_run = server_run
         self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
         self.closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
         self.settled = Settled()
+        self._bound: dict[tuple[str, str, int], str] = {}  # leases of other nodes' connections: the node of each
         self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
@@ -79,13 +76,14 @@ class Groups:
     @property
     def deadline(self) -> float:
         """When the next pass_time() has work. 0.0: at once."""
-        return 0.0 if self.closing or self.dead_letter_pending else self._deadlines.next() or inf
+        return 0.0 if self.closing or self.dead_letter_pending else self._deadlines.next()
 
     # State records
 
-    def restore(self, records: Records) -> None:
-        """Restore stored groups. The log must have been restored before."""
-        for topic, names in stored_groups(records, self._server_run).items():
+    def restore(self, records: Records, server_run: str) -> None:
+        """Restore stored groups. The log must have been restored before. `server_run`: leases that are bound to a
+        connection of another run are over."""
+        for topic, names in stored_groups(records, server_run).items():
             held: TopicRecord = records["topic"][topic,]
             topic_log = self._log.existing(topic)
             dead = topic_log.unacked.dead if topic_log.unacked else DeadIndex()
@@ -160,6 +158,22 @@ class Groups:
             raise NotFound(f"topic {topic!r} has no group {name!r}")
         return group
 
+    # Leases that are bound to a node
+
+    def bound_to(self, node: str) -> Iterator[tuple[str, str, int]]:
+        """The topic, the group and the seq of each lease that is bound to a connection of the node, if there are many
+        nodes."""
+        return (lease for lease, holder in self._bound.items() if holder == node)
+
+    def excuse(self, topic: str, name: str, seq: int) -> None:
+        """End the lease, whose connection is gone; the attempt does not count."""
+        del self._bound[topic, name, seq]
+        group = self.of(topic).get(name)
+        job = group.jobs.by_seq.get(seq) if group else None
+        if group is not None and job is not None and job.expires is not None:
+            group.jobs.excuse(seq, job)
+            self.refresh(topic, name, group)
+
     # Claiming
 
     def published(self, topic: TopicLog) -> None:
@@ -169,27 +183,27 @@ class Groups:
                 self._events.ready[topic.name, name] = None
 
     def claim(
-        self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: bool = False,
+        self, topic: str, name: str, *, count: int, nbytes: int, seconds: float | None, now: float, bound: str = "",
         holder: str = "",
     ) -> list[Lease]:  # fmt: skip
         """Lease at most `count` messages for `seconds` (None: the group's ack_timeout), and no more once their bodies
-        have `nbytes` bytes. `bound`: to a connection, so that the leases end with the server at the latest. `holder`:
-        the consumer, for people. Raises NotFound, LogFull."""
+        have `nbytes` bytes. `bound`: the run of a server with which the leases end at the latest; empty if they are not
+        bound to a connection. `holder`: the consumer, for people. Raises NotFound, LogFull."""
         group = self.existing(topic, name)
         if group.paused:
             return []
         expires = now + (group.settings.ack_timeout if seconds is None else seconds)
         leases: list[Lease] = []
         for message in self._claimable(topic, name, group, now):
-            attempt = group.lease(
-                message.seq, now, expires, bound=self._server_run if bound else "", holder=holder, key=key_of(message)
-            )
+            attempt = group.lease(message.seq, now, expires, bound=bound, holder=holder, key=key_of(message))
             leases.append(Lease(message, attempt, expires + self._log.clock.ahead))
+            if bound and self._log.single_delivery.node:
+                self._bound[topic, name, message.seq] = bound
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
                 break
         self.refresh(topic, name, group)
-        if not leases and self._log.memory.left() < JOB_COST and next(self.fresh(topic, group, now), None):
+        if not leases and self._log.memory.left() < JOB_COST and next(self._new(topic, group, now), None):
             self._starved[topic, name] = None
             self._log.memory.check(JOB_COST)
         return leases
@@ -205,18 +219,22 @@ class Groups:
         while (seq := group.jobs.take_requeued()) is not None:
             if message := self.message(topic, seq, now):
                 yield message
-        yield from islice(self.fresh(topic, group, now), max(self._log.memory.left() // JOB_COST, 0))
+        yield from islice(self._new(topic, group, now), max(self._log.memory.left() // JOB_COST, 0))
 
-    def fresh(
-        self, topic: str, group: Group, now: float, after: int = 0, most_known: int = PASS_BATCH
-    ) -> Iterator[Message]:
-        """The messages after a seq that the group has yet to hand out for the first time. Expired ones are removed on
-        the way. It ends behind so many that are jobs or settled already: refresh() moves the cursor past those."""
+    def _new(self, topic: str, group: Group, now: float) -> Iterator[Message]:
+        """The messages to hand out for the first time. Expired ones are removed on the way."""
+        for message in self.fresh(topic, group):
+            if message.expired(now):
+                self._log.remove(message)
+            else:
+                yield message
+
+    def fresh(self, topic: str, group: Group, after: int = 0, most_known: int = PASS_BATCH) -> Iterator[Message]:
+        """The messages after a seq that the group has yet to hand out for the first time, expired ones too. It ends
+        behind so many that are jobs or settled already: refresh() moves the cursor past those."""
         begin = max(group.cursor, after)
         for run in self._log.existing(topic).messages.after(begin):
-            if run.expired(now):
-                self._log.remove(next(run.messages))  # a message with a ttl has a run of its own
-            elif run.for_all and run.first > group.newest_known:
+            if run.for_all and run.first > group.newest_known:
                 yield from run.after(begin)
             elif run.for_all:
                 for message in run.after(begin):
@@ -228,6 +246,7 @@ class Groups:
                         return
 
     def message(self, topic: str, seq: int, now: float) -> Message | None:
+        """None if it is gone. An expired message is removed, together with its jobs."""
         run = self._find_unexpired(topic, seq, now)
         return None if run is None else run.get(seq)
 
@@ -301,10 +320,10 @@ class Groups:
         if group.newest_known > group.cursor or group.ahead:
             self._pass_known(key, group)
         self._log.memory.count_group(group, group.size)
-        if group.closing or (deadline := group.jobs.deadline) is None:
+        if group.closing or group.jobs.deadline == inf:
             self._deadlines.discard(key)
         else:
-            self._deadlines.set(key, deadline)
+            self._deadlines.set(key, group.jobs.deadline)
         self._report_ended(topic, name, group.jobs.ended_leases)
         group.jobs.ended_leases.clear()
         if group.jobs.dirty:
@@ -329,6 +348,9 @@ class Groups:
         if not left:
             self._events.ready[key] = None
 
-    def _report_ended(self, topic: str, name: str, leases: Iterable[tuple[int, int]]) -> None:
+    def _report_ended(self, topic: str, name: str, leases: Sequence[tuple[int, int]]) -> None:
         of = self._log.epochs.of
+        if self._bound:
+            for seq, _ in leases:
+                self._bound.pop((topic, name, seq), None)
         self._events.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]

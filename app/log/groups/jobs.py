@@ -79,8 +79,8 @@ class Jobs(msgspec.Struct, gc=False, eq=False):
         return min(jobs, default=None) if self._newest == _UNSORTED else next(iter(jobs), None)
 
     @property
-    def deadline(self) -> float | None:
-        """When the next lease or delay ends."""
+    def deadline(self) -> float:
+        """When the next lease or delay ends; inf if there is none."""
         return self._deadlines.next()
 
     @property

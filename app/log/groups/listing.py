@@ -94,7 +94,8 @@ class JobListing:
     def _fresh(self, query: JobQuery, now: float, limit: int) -> Iterator[int]:
         """The first messages that were never handed out: one more than the bytes allow, so that the page ends there."""
         left = query.nbytes
-        for message in islice(self._groups.fresh(query.topic, self._group(query), now, query.after, _NO_END), limit):
+        every = self._groups.fresh(query.topic, self._group(query), query.after, _NO_END)
+        for message in islice((message for message in every if not message.expired(now)), limit):
             yield message.seq
             if left <= 0:
                 break
@@ -102,8 +103,9 @@ class JobListing:
 
     def _look_up(self, query: JobQuery, seq: int, now: float) -> ListedJob | None:
         """None if the message is no longer there, or has changed its state since it was selected."""
-        place = self._place(query)
-        if place not in self._log.topics or (message := self._groups.message(place, seq, now)) is None:
+        place = self._log.topics.get(self._place(query))
+        message = None if place is None else place.messages.get(seq)
+        if message is None or message.expired(now):
             return None
         if query.state is JobState.DEAD:
             return ListedJob(message, query.state, None, self._log.clock.ahead)

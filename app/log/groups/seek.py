@@ -7,7 +7,7 @@ short is only unfinished.
 
 from itertools import islice, takewhile
 
-from ...messages.position import EARLIEST, Cursor, Start
+from ...messages.position import Cursor, Earliest, Start
 from ...messages.topic import TopicFilter
 from ..changes import OnChange, ignore_change
 from ..log import Log
@@ -38,7 +38,7 @@ class Seeking:
         self._groups.existing(topic, name)
         cursor = yield from self._reading.locate(TopicFilter([topic]), start, now)
         check_position(word, cursor)
-        if start is EARLIEST:  # before the topic's first message ever, so that removed messages are a gap
+        if isinstance(start, Earliest):  # before the topic's first message ever, so that removed messages are a gap
             cursor = Cursor(0, 0, "earliest")
         if cursor.seq < self._groups.existing(topic, name).cursor:
             yield from self._back(topic, name, cursor)

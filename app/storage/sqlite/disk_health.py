@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from ...errors import LogFull, PlainmqError, StorageFailed
 from ...log.state import LogStateMachine
 from ...telemetry.log import log_event
-from ..local import Operation
+from ..turns import Operation
 from .file_lock import ForeignChange
 from .transactions import Store
 

@@ -7,24 +7,29 @@ the disk, and subscribers get many messages in one write. Nothing is delivered o
 the commit fails, everything in the transaction is refused and undone."""
 
 from asyncio import Future, get_running_loop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from ...errors import Draining, StorageFailed
+from ...log.commands.command import Command, Effect, Publish, SlicedChange
+from ...log.commands.delivery import GiveBack
+from ...log.commands.publishing import SetResult
+from ...log.epochs import new_epoch
 from ...log.groups.events import GroupObserver
 from ...log.slices import Slices
-from ...log.state import LogStateMachine, Outbox
+from ...log.state import Outbox
 from ...log.topic_log import Limits
-from ...messages.message import Draft, Receipt, count_messages
+from ...messages.message import Receipt
 from ..clock import Clock
-from ..engine import Deliver
-from ..local import LocalEngine, Operation
+from ..engine import Deliver, ignore_unclaimed
+from ..local import LocalEngine
+from ..turns import Operation
 from .disk_health import DiskHealth
 from .file import Synchronous
 from .group_commit import GroupCommit
-from .request import Kind, Request, SlicedRequest
+from .request import Request, SlicedRequest
 from .writer import Writer
 
 
@@ -38,8 +43,8 @@ class SqliteEngine(LocalEngine):
         self.durability = "disk" if synchronous == "full" else "disk:relaxed"
         self.epoch = ""  # known once the log is open
         self._health = DiskHealth(min_free_disk)
-        self._unless_full = self._health.unless_full
-        self._writer = Writer(limits, clock, path, synchronous, self._health)
+        self._server_run = new_epoch()
+        self._writer = Writer(limits, clock, path, synchronous, self._health, server_run=self._server_run)
         self.commits = self._writer.commits
         self._open = False
         self._closed: Exception = Draining("the log is closed")
@@ -52,9 +57,11 @@ class SqliteEngine(LocalEngine):
     def failures(self) -> int:
         return self._health.failures
 
-    async def open(self, deliver: Deliver, group_observer: GroupObserver) -> Self:
+    async def open(
+        self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed
+    ) -> Self:
         self._loop = get_running_loop()
-        self._deliver, self._group_observer = deliver, group_observer
+        self._deliver, self._group_observer, self._offer_unclaimed = deliver, group_observer, offer_unclaimed
         self._group_commit = GroupCommit(self._loop, self._writer.put)
         self._enqueue = self._group_commit.add
         self._open = True  # before the writer starts: it may fail before this task goes on
@@ -68,31 +75,30 @@ class SqliteEngine(LocalEngine):
             self._writer.put(None)
         await self._writer.join()
 
-    def _ask(self, operation: Operation[Any], reads: bool = False) -> "Future[Any]":
-        return self._ask_now(operation, "read" if reads else "other")
-
-    def _apply_eventually(self, operation: Operation[Any]) -> "Future[Any]":
-        """The future is done once the disk has it, however long that takes."""
+    def _do(self, command: Command) -> "Future[Any]":
+        """The future of an effect is done once the disk has it, however long that takes."""
         future: Future[Any] = self._loop.create_future()
-        if self._open:
-            self._enqueue(Request(operation, future, "effect", 0))
-        return future
+        if isinstance(command, Publish):
+            operation = partial(self._health.unless_full, command.carry_out)
+            return self._submit(Request(operation, future, "append", command.size), future)
+        if isinstance(command, Effect):
+            return self._submit(Request(command.carry_out, future, "effect", 0), future)
+        if isinstance(command, SlicedChange):
+            return self._submit(SlicedRequest(command.carry_out, future, "other"), future)
+        return self._submit(Request(command.carry_out, future), future)
 
-    def _ask_in_slices(self, operation: Operation[Slices[Any]], reads: bool = False) -> "Future[Any]":
+    def _ask(self, question: Operation[Any]) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
-        return self._submit(SlicedRequest(operation, future, "read" if reads else "other"), future)
+        return self._submit(Request(question, future, "read"), future)
 
-    def _publish(self, operation: Operation[Any], drafts: Sequence[Draft]) -> "Future[Any]":
-        return self._ask_now(partial(self._unless_full, operation), "append", count_messages(drafts))
-
-    def _ask_now(self, operation: Operation[Any], kind: Kind, size: int = 1) -> "Future[Any]":
+    def _ask_in_slices(self, question: Operation[Slices[Any]]) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
-        return self._submit(Request(operation, future, kind, size), future)
+        return self._submit(SlicedRequest(question, future, "read"), future)
 
     def _submit(self, request: Request, future: "Future[Any]") -> "Future[Any]":
         if self._open:
             self._enqueue(request)
-        else:
+        elif request.kind != "effect":  # what has happened cannot be refused
             future.set_exception(self._closed)
         return future
 
@@ -101,13 +107,17 @@ class SqliteEngine(LocalEngine):
         if batch:
             self._group_commit.on_writer_free(batch)
         receivers = self._deliver(outbox.runs)
-        if for_one := outbox.for_one:
-            self._apply_eventually(lambda core, _now: core.resolved(receivers, for_one))
+        if outbox.for_one:
+            self._do(GiveBack(outbox.undelivered(receivers)))
         for request in answered:
             accepted = request.answer(receivers)
             if accepted is not None and accepted.key is not None:
-                self._apply_eventually(partial(_set_result, accepted.receipt(receivers), accepted.key))
+                receipt = accepted.receipt(receivers)
+                if isinstance(receipt, Receipt):
+                    self._do(SetResult(receipt, accepted.key))
         outbox.group_events.notify(self._group_observer)
+        for topic in outbox.unclaimed:
+            self._offer_unclaimed(topic)
 
     def _on_writer_failed(self, error: BaseException, requests: list[Request]) -> None:
         """The writer thread has failed by a bug: refuse all requests, waiting and future ones."""
@@ -121,7 +131,3 @@ class SqliteEngine(LocalEngine):
         for request in [*requests, *self._writer.unanswered(), *self._group_commit.take_all()]:
             request.refuse(self._closed, self.unready)
             request.answer({})
-
-
-def _set_result(receipt: Receipt, key: str, core: LogStateMachine, _now: float) -> None:
-    core.deferred_result(receipt, key)

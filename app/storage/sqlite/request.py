@@ -9,7 +9,7 @@ from ...errors import OutcomeUnknown, PlainmqError
 from ...log.accepted import DEFERRED, Accepted, PartialResult
 from ...log.slices import Slices
 from ...log.state import LogStateMachine
-from ..local import Operation, SlicedOperation
+from ..turns import Operation, SlicedOperation
 
 Kind = Literal["append", "read", "effect", "other"]
 """`effect`: it records something that has happened already. So it is never refused, but repeated until the disk stores

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...log.changes import Records
-from ...log.epochs import new_epoch
 from ...log.groups.groups import Settled
 from ...log.log import LogRecord
 from ...log.state import LogStateMachine, Pending
@@ -30,11 +29,12 @@ class Unconfirmed(Exception):
 class Store:
     """The state machine and its file. For use in one thread."""
 
-    def __init__(self, path: Path, synchronous: Synchronous, limits: Limits) -> None:
-        """Raises StoreUnusable."""
+    def __init__(self, path: Path, synchronous: Synchronous, limits: Limits, server_run: str) -> None:
+        """`server_run` names this run of the server: its connections outlive a reload of the state machine. Raises
+        StoreUnusable."""
         self.file = StoreFile(path, synchronous)
         self.stale = True  # the state machine differs from the file
-        self._server_life = new_epoch()  # of this process: its connections outlive a reload of the state machine
+        self._server_run = server_run
         self._pending = Pending({}, {}, Settled())  # at the beginning of the last transaction
         self._limits = limits
         try:
@@ -58,7 +58,7 @@ class Store:
         self._records = StateRecords(db)
         self._messages = DiskMessageStore(db, self.epochs, left, self._records.changed)
         self.core = self._records.core = LogStateMachine(
-            self._limits, self.epochs, self._messages, self._records.changed, self._server_life
+            self._limits, self.epochs, self._messages, self._records.changed
         )
         # A message of delivery=one, with a ttl, with an ordering or dead is alone in its row: if the row has
         # shrunk, it is removed.
@@ -72,6 +72,7 @@ class Store:
             ((seq, expires) for seq, expires in expiries if seq not in left),
             ((topic, seq, nbytes, origin_of(death)) for topic, seq, nbytes, death in dead if seq not in left),
             ((topic, seq, priority_of(value), not one) for topic, seq, value, one in ordered if seq not in left),
+            server_run=self._server_run,
         )
         self.core.resume(self._pending)
         self.stale = False

@@ -19,7 +19,7 @@ from ...log.state import LogStateMachine, Outbox
 from ...log.topic_log import Limits
 from ...telemetry.histogram import Histogram
 from ..clock import Clock, LogClock
-from ..local import take_turns
+from ..turns import take_turns
 from .disk_health import DiskHealth
 from .file import Synchronous
 from .file_lock import ForeignChange
@@ -41,7 +41,10 @@ OnFailed = Callable[[BaseException, list[Request]], None]
 
 
 class Writer:
-    def __init__(self, limits: Limits, clock: Clock, path: Path, synchronous: Synchronous, health: DiskHealth) -> None:
+    def __init__(
+        self, limits: Limits, clock: Clock, path: Path, synchronous: Synchronous, health: DiskHealth, *,
+        server_run: str,
+    ) -> None:  # fmt: skip
         self.commits = Histogram()
         self._limits = limits
         self._machine_clock = clock
@@ -49,6 +52,7 @@ class Writer:
         self._path = path
         self._synchronous = synchronous
         self._health = health
+        self._server_run = server_run
         self._queue: SimpleQueue[list[Request] | None] = SimpleQueue()  # None: stop
         self._thread: Thread | None = None
         self._vacuum_at = 0.0  # on the monotonic clock
@@ -91,7 +95,7 @@ class Writer:
     def _run(self, opened: "Future[tuple[str, int]]") -> None:
         try:
             sys.setswitchinterval(SWITCH_INTERVAL)
-            store = Store(self._path, self._synchronous, self._limits)
+            store = Store(self._path, self._synchronous, self._limits, self._server_run)
         except BaseException as error:
             self._call_loop(_resolve, opened, None, error)
             return
@@ -178,16 +182,17 @@ class Writer:
 
     def _decide(self, requests: list[Request], now: float, core: LogStateMachine) -> None:
         core.log.clock.set(self._clock.ahead, self._clock.moment())
-        if core.deadline <= now:
-            core.pass_time(now)
+        core.catch_up(now)
         for request in requests:
             if request.kind != "append":  # consecutive appends are trimmed once
                 core.trim()
+                core.catch_up(now)
             if isinstance(request, SlicedRequest):
                 self._begin_sliced(request, core, now)
             else:
                 request.run(core, now)
         core.trim()
+        core.catch_up(now)
         self._take_turns(core, now)
         core.trim()
 
@@ -250,7 +255,7 @@ class Writer:
     def _serve_reads_only(self, store: Store, requests: list[Request], now: float) -> None:
         """Answer reads, and refuse everything else."""
         self._reset_sliced(requests)
-        store.core.trimmer.frozen, store.core.log.clock.ahead = True, self._clock.ahead
+        store.core.log.clock.ahead = self._clock.ahead
         for request in requests:
             if not isinstance(request, SlicedRequest):
                 self._refuse(request)
@@ -262,7 +267,6 @@ class Writer:
             self._take_turns(store.core, now)
         except sqlite3.Error:
             self._refuse_sliced(stale=True)
-        store.core.trimmer.frozen = False
         self._effects += [request for request in requests if request.kind == "effect"]
         self._report_done(store, requests)
 

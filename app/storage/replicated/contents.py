@@ -1,0 +1,29 @@
+"""The contents of an entry: the commands of one node, as bytes."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ...log.commands.command import Command
+from ...log.commands.encoding import AnyCommand
+
+LEVEL: Final = 1  # of what commands mean: a node does not carry out entries of a later level
+
+
+class Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`node`: who appended them. `bye`: it stops behind them."""
+
+    level: int
+    node: str
+    commands: list[AnyCommand]
+    bye: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Contents).decode
+
+
+def encode(node: str, commands: Sequence[Command], *, bye: bool = False) -> bytes:
+    """The bytes of Contents of the present level."""
+    return _encode((LEVEL, node, commands, bye))

@@ -1,0 +1,266 @@
+"""The replicated engine: the log is a journal that many nodes share.
+
+    commands of one turn of the event loop ─▶ ONE entry ─▶ journal ─▶ every node: fold, deliver ─▶ this node: answer
+
+Questions are answered by this node alone. One that was asked behind commands of this node is answered behind them. If
+something is due, a Tick goes first, since nothing may change here that does not change everywhere.
+"""
+
+import asyncio
+from asyncio import Future, Task, TimerHandle
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Self
+
+from ...log.accepted import DEFERRED
+from ...log.commands.begin_epoch import BeginEpoch
+from ...log.commands.command import Command
+from ...log.commands.delivery import GiveBack, Take
+from ...log.commands.publishing import SetResult
+from ...log.commands.tick import Tick
+from ...log.epochs import Epochs, new_epoch
+from ...log.groups.events import GroupObserver
+from ...log.reading import Page, Reading
+from ...log.run import Run
+from ...log.slices import Slices
+from ...log.state import LogStateMachine, Outbox
+from ...log.store import MemoryMessageStore
+from ...log.topic_log import Limits
+from ...messages.message import ONE, Receipt
+from ...messages.position import Cursor
+from ...messages.topic import TopicFilter
+from ...telemetry.histogram import Histogram
+from ..clock import Clock
+from ..engine import Deliver, ignore_unclaimed
+from ..local import LocalEngine
+from ..timer import DeadlineTimer
+from ..turns import TURN_SECONDS, Operation, Turns
+from .batch import new_link
+from .contents import encode
+from .fold import Fold
+from .journal import Entry, Journal, JournalLost
+from .outgoing import Outgoing
+from .sessions import SESSION
+
+TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do not all append a Tick
+RENEWALS: Final = 5  # in the time after which a session ends: some may be late
+BYE_TIMEOUT: Final = 1.0  # seconds for the last entry: without it, others wait for the end of the session
+RECONNECT: Final = 0.2  # seconds between attempts to reach the journal
+
+
+class ReplicatedEngine(LocalEngine):
+    def __init__(self, limits: Limits, clock: Clock, journal: Journal) -> None:
+        self.durability = journal.durability
+        self.commits = Histogram()
+        self._journal = journal
+        self._steady = clock.steady
+        self._fold = Fold(LogStateMachine(limits, Epochs(""), MemoryMessageStore()))
+        self._server_run = new_epoch()
+        self._offset = 0.0  # of the journal's clock to this node's steady one
+        self._turns = Turns(lambda slice, _reads: slice(self._core, self._now()))
+        self._timer = DeadlineTimer(self._now, self._on_due, TICK_SPREAD)
+        self._follower: Task[None] | None = None
+        self._ready: Future[None] | None = None
+        self._renewal: TimerHandle | None = None
+
+    @property
+    def epoch(self) -> str:  # type: ignore[override]
+        return self._core.log.epochs.current
+
+    @property
+    def _core(self) -> LogStateMachine:
+        return self._fold.core
+
+    async def open(
+        self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed
+    ) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._deliver, self._group_observer, self._offer_unclaimed = deliver, group_observer, offer_unclaimed
+        self._outgoing = Outgoing(self._loop, self._journal.append, self._server_run)
+        self._ready = self._loop.create_future()
+        self._follower = self._loop.create_task(self._follow())
+        self._follower.add_done_callback(self._on_follower_ended)
+        await self._ready
+        return self
+
+    async def close(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if self._follower is not None:
+            await self._say_bye()
+            self._follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follower
+            self._follower = None
+        self._timer.stop()
+        self._outgoing.lose()
+        self._turns.close()
+        await self._journal.close()
+
+    async def _say_bye(self) -> None:
+        """End the session, so that other nodes need not wait for its end."""
+        if not self._outgoing.lost:
+            bye = encode(self._server_run, [], bye=True)
+            with suppress(JournalLost, TimeoutError):
+                await asyncio.wait_for(self._journal.append(new_link(), bye), BYE_TIMEOUT)
+
+    # Following the journal
+
+    async def _follow(self) -> None:
+        """Carry out all entries, for ever."""
+        while True:
+            try:
+                await self._follow_once()
+            except JournalLost:
+                self._outgoing.lose()
+            await asyncio.sleep(RECONNECT)
+
+    async def _follow_once(self) -> None:
+        head = await self._journal.open()
+        if not head.begun:
+            await self._journal.begin(head, new_epoch().encode(), encode(self._server_run, [BeginEpoch(new_epoch())]))
+            head = await self._journal.open()
+        async for entries in self._journal.tail(self._fold.number):
+            for entry in entries:
+                await self._carry_out(entry)
+            if self._outgoing.lost and self._fold.number >= head.number:
+                self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._outgoing.resume()
+        if self._ready is not None and not self._ready.done():
+            self.head = self._core.log.head
+            self._ready.set_result(None)
+            self._renew()
+        self._timer.set(self._fold.deadline)
+
+    def _on_follower_ended(self, task: "Task[None]") -> None:
+        """A fault in the fold: this node can never go on."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._outgoing.lose()
+            self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_exception(error)
+
+    async def _carry_out(self, entry: Entry) -> None:
+        batch = self._outgoing.arrived(entry.link)
+        self._offset = entry.time - self._steady()
+        results = await self._whole(self._fold.carry_out(entry))
+        outbox = self._core.take_outbox()
+        if self._ready is None or not self._ready.done():
+            return
+        receivers = self._deliver(_own_part(outbox, own=batch is not None))
+        outbox.group_events.notify(self._group_observer)
+        for topic in outbox.unclaimed:
+            self._offer_unclaimed(topic)
+        if batch is not None:
+            if undelivered := outbox.undelivered(receivers):
+                self._do(GiveBack(undelivered))
+            batch.results = [self._answer(result, receivers) for result in results]
+            batch.answer()
+            batch.ask()
+        self._timer.set(self._fold.deadline)
+
+    def _answer(self, result: Any, receivers: Mapping[int, int]) -> Any:
+        if not isinstance(result, DEFERRED):
+            return result
+        receipt = result.receipt(receivers)
+        if isinstance(receipt, Receipt) and result.key is not None:
+            self._do(SetResult(receipt, result.key))
+        return receipt
+
+    async def _whole(self, slices: Slices[Sequence[Any]]) -> Sequence[Any]:
+        end = monotonic() + TURN_SECONDS
+        while True:
+            try:
+                next(slices)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            if monotonic() >= end:
+                await asyncio.sleep(0)
+                end = monotonic() + TURN_SECONDS
+
+    # Commands and questions
+
+    def _now(self) -> float:
+        return max(self._fold.time, self._steady() + self._offset)
+
+    def _do(self, command: Command) -> "Future[Any]":
+        return self._outgoing.add(command)
+
+    def _ask(self, question: Operation[Any]) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        self._when_current(lambda: _set_result(future, lambda: question(self._core, self._now())))
+        return future
+
+    def _ask_in_slices(self, question: Operation[Slices[Any]]) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        self._when_current(lambda: self._turns.begin(question, future, reads=True))
+        return future
+
+    def _when_current(self, ask: Callable[[], None]) -> None:
+        """Ask behind all that this node has asked, and when nothing is due."""
+        if self._fold.is_due(self._now()):
+            self._do(Tick())
+        if not self._outgoing.ask_behind(ask):
+            ask()
+
+    def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
+        waiting = self._core.log.single_delivery.unclaimed
+        return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
+
+    def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> "Future[Page]":
+        """Messages for one subscriber are in the page if this node was the first to take them."""
+        read = partial(Reading.read, limit=limit, nbytes=nbytes, take=take)
+        page = self._ask_in_slices(lambda core, now: read(core.reading, topic_filter, cursor, now))
+        return self._taken_page(page) if take else page
+
+    def _taken_page(self, read: "Future[Page]") -> "Future[Page]":
+        answer: Future[Page] = self._loop.create_future()
+
+        def on_read(read: "Future[Page]") -> None:
+            if answer.done():
+                return
+            if (error := read.exception()) is not None:
+                answer.set_exception(error)
+            elif wanted := read.result().for_one:
+                self._do(Take(wanted)).add_done_callback(lambda taken: on_taken(read.result(), taken))
+            else:
+                answer.set_result(read.result())
+
+        def on_taken(page: Page, taken: "Future[frozenset[int]]") -> None:
+            if not answer.done():
+                answer.set_result(page.without_others(frozenset() if taken.exception() else taken.result()))
+
+        if read.done():
+            on_read(read)
+        else:
+            read.add_done_callback(on_read)
+        return answer
+
+    # Time
+
+    def _renew(self) -> None:
+        """Renew the session of this node: any entry does."""
+        if self._outgoing.is_quiet and not self._outgoing.lost:
+            self._do(Tick())
+        self._renewal = self._loop.call_later(SESSION / RENEWALS, self._renew)
+
+    def _on_due(self) -> None:
+        if self._fold.deadline <= self._now():
+            self._do(Tick())
+        self._timer.set(self._fold.deadline)
+
+
+def _own_part(outbox: Outbox, *, own: bool) -> Sequence[Run]:
+    """What this node delivers: a message for one subscriber is delivered by the node that published it."""
+    return outbox.runs if own else [run for run in outbox.runs if run.envelope.delivery is not ONE]
+
+
+def _set_result(future: "Future[Any]", ask: Callable[[], Any]) -> None:
+    try:
+        future.set_result(ask())
+    except Exception as error:
+        future.set_exception(error)

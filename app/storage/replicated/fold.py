@@ -1,0 +1,69 @@
+"""The fold: it carries out the entries of a journal, in slices, and leads to the same state on each node.
+
+Nothing here depends on this node: not on its clock, on its clients, or on what they have read meanwhile.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import PlainmqError
+from ...log.commands.command import Command, SlicedChange
+from ...log.slices import Slices
+from ...log.state import LogStateMachine
+from .contents import LEVEL, decode
+from .journal import Entry
+from .sessions import Sessions
+
+
+class Fork(Exception):
+    """The next entry does not follow the last one that was carried out."""
+
+
+class NewerLevel(Exception):
+    """An entry is of a later version of plainmq."""
+
+
+class Fold:
+    """`number`, `link` and `time`: of the last entry."""
+
+    def __init__(self, core: LogStateMachine) -> None:
+        self.core = core
+        self.sessions = Sessions(core)
+        self.number = 0
+        self.link = b""
+        self.time = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """The next time at which an entry has effects for clients, whatever commands it has."""
+        return min(self.core.deadline, self.sessions.deadline)
+
+    def is_due(self, now: float) -> bool:
+        return self.core.is_due(now) or self.sessions.deadline <= now
+
+    def carry_out(self, entry: Entry) -> Slices[Sequence[Any]]:
+        """The result or the PlainmqError of each command. Raises Fork, NewerLevel."""
+        if (entry.number, entry.before) != (self.number + 1, self.link):
+            raise Fork(f"entry {entry.number} of the journal does not follow entry {self.number}")
+        self.number, self.link, self.time = entry.number, entry.link, entry.time
+        contents = decode(entry.data)
+        if contents.level > LEVEL:
+            raise NewerLevel(f"entry {entry.number} of the journal is of a later version of plainmq: update this node")
+        self.core.log.single_delivery.node = contents.node
+        self.sessions.renew(contents.node, self.time)
+        self.sessions.pass_time(self.time)
+        self.core.pass_time(self.time)
+        results: list[Any] = []
+        for command in contents.commands:
+            results.append((yield from self._result(command)))
+            self.core.trim()
+        if contents.bye:
+            self.sessions.end(contents.node)
+        return results
+
+    def _result(self, command: Command) -> Slices[Any]:
+        try:
+            result = command.carry_out(self.core, self.time)
+            return (yield from result) if isinstance(command, SlicedChange) else result
+        except PlainmqError as error:
+            return error

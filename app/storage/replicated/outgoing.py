@@ -1,0 +1,104 @@
+"""The batches of this node: the one that collects commands, and those on their way through the journal."""
+
+from asyncio import AbstractEventLoop, Future
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ...errors import OutcomeUnknown, StorageFailed
+from ...log.commands.command import Command, Effect
+from .batch import Batch
+from .contents import encode
+
+MAX_WINDOW: Final = 4  # entries on their way: more would gain little, and those behind them wait
+
+_UNKNOWN: Final = (
+    "the connection to the journal was lost: it is unknown whether this request was carried out. Repeat it; a publish "
+    "with the same Idempotency-Key"
+)
+_NOT_SENT: Final = "the journal cannot be reached: nothing was stored; try again in a few seconds"
+
+
+class Outgoing:
+    def __init__(self, loop: AbstractEventLoop, append: Callable[[bytes, bytes], "Future[None]"], node: str) -> None:
+        self._loop = loop
+        self._node = node
+        self._append = append
+        self._waiting: deque[Batch] = deque()
+        self._sent: dict[bytes, Batch] = {}  # by link, in the order of the journal
+        self._unconfirmed = 0  # entries that the journal has not confirmed
+        self._turn_scheduled = False  # _send() will be called
+        self._lost = True  # the journal cannot be reached
+        self._effects: list[tuple[Command, Future[Any]]] = []  # to append when it can be reached again
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    def resume(self) -> None:
+        """The journal can be reached, and this node knows all that is in it."""
+        self._lost = False
+        effects, self._effects = self._effects, []
+        for command, future in effects:
+            self._put(command, future)
+
+    def add(self, command: Command) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        if not self._lost:
+            self._put(command, future)
+        elif isinstance(command, Effect):
+            self._effects.append((command, future))
+        else:
+            future.set_exception(StorageFailed(_NOT_SENT))
+        return future
+
+    def _put(self, command: Command, future: "Future[Any]") -> None:
+        if not self._waiting or self._waiting[-1].is_closed:
+            self._waiting.append(Batch())
+        self._waiting[-1].add(command, future)
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._send)
+
+    def ask_behind(self, ask: Callable[[], None]) -> bool:
+        """Call `ask` when all that this node has asked so far is carried out here. False: it is already."""
+        last = self._waiting[-1] if self._waiting else next(reversed(self._sent.values()), None)
+        if last is None:
+            return False
+        last.questions.append(ask)
+        return True
+
+    def arrived(self, link: bytes) -> Batch | None:
+        """The batch of an entry; None if it is of another node."""
+        return self._sent.pop(link, None)
+
+    def lose(self) -> None:
+        """The journal cannot be reached: fail what is on its way, and what waits."""
+        self._lost = True
+        sent, waiting, self._sent, self._waiting = [*self._sent.values()], [*self._waiting], {}, deque()
+        for batch in sent:
+            self._effects += batch.fail(OutcomeUnknown(_UNKNOWN))
+        for batch in waiting:
+            self._effects += batch.fail(StorageFailed(_NOT_SENT))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is on its way, and nothing waits."""
+        return not (self._waiting or self._sent)
+
+    def _send(self) -> None:
+        self._turn_scheduled = False
+        while self._waiting and self._unconfirmed < MAX_WINDOW:
+            batch = self._waiting.popleft()
+            self._sent[batch.link] = batch
+            self._unconfirmed += 1
+            appended = self._append(batch.link, encode(self._node, batch.commands))
+            appended.add_done_callback(partial(self._on_appended, batch))
+
+    def _on_appended(self, batch: Batch, done: "Future[None]") -> None:
+        self._unconfirmed -= 1
+        if not done.cancelled() and done.exception() is None:
+            batch.confirmed = True
+            batch.answer()
+            self._send()

@@ -1,0 +1,55 @@
+"""Sessions: which nodes are alive. What clients have through a node returns when its session ends.
+
+Each entry of a node renews its session, so nothing tells a node that is gone from one that was stopped for as long.
+"""
+
+from itertools import islice
+from typing import Final
+
+from ...log.deadlines import Deadlines
+from ...log.state import LogStateMachine
+
+SESSION: Final = 15.0  # seconds without an entry of the node: longer than a failover of a journal takes in most cases
+RENEWED: Final = 1.0  # seconds: a session that has grown older by less is as good as new
+LEASE_BATCH: Final = 200  # leases that one call ends: a few milliseconds
+
+
+class Sessions:
+    def __init__(self, core: LogStateMachine) -> None:
+        self._core = core
+        self._ends: Deadlines[str] = Deadlines()  # by node
+        self._renewed: dict[str, float] = {}  # when, by node
+        self._over: dict[str, None] = {}  # nodes that may still have leases
+
+    @property
+    def deadline(self) -> float:
+        """When the next pass_time() has work."""
+        return 0.0 if self._over else self._ends.next()
+
+    def renew(self, node: str, now: float) -> None:
+        if now >= self._renewed.get(node, -RENEWED) + RENEWED:
+            self._renewed[node] = now
+            self._ends.set(node, now + SESSION)
+
+    def end(self, node: str) -> None:
+        """What the node has in transit is unclaimed again, and leases of its connections are about to end."""
+        self._renewed.pop(node, None)
+        self._ends.discard(node)
+        self._over[node] = None
+        single = self._core.log.single_delivery
+        before, single.node = single.node, node
+        self._core.give_back(single.of_node(node))
+        single.node = before
+
+    def pass_time(self, now: float) -> None:
+        for node in self._ends.due(now):
+            self.end(node)
+        left = LEASE_BATCH
+        for node in [*self._over]:
+            leases = [*islice(self._core.groups.bound_to(node), left)]
+            for lease in leases:
+                self._core.groups.excuse(*lease)
+            left -= len(leases)
+            if not left:
+                break
+            del self._over[node]
