@@ -10,8 +10,8 @@ from .deadlines import Deadlines
 
 
 class Postponed(msgspec.Struct, frozen=True):
-    """A delayed publish. `due`: by the log's clock. `epoch`: in which it was accepted; empty if that was before
-    delayed publishes had ids."""
+    """A delayed publish. `due`: by the log's clock, unless it has a time of the wall clock. `epoch`: in which it was
+    accepted; empty if that was before delayed publishes had ids."""
 
     drafts: list[Draft]
     due: float
@@ -21,13 +21,23 @@ class Postponed(msgspec.Struct, frozen=True):
     def topic(self) -> str:
         return self.drafts[0].envelope.topic
 
+    @property
+    def at(self) -> float | None:
+        """The time of the wall clock that it waits for, if any: it is due then, however that clock is set."""
+        return self.drafts[0].at
+
+    def wall_due(self, ahead: float) -> float:
+        """When it is due by the wall clock, which is `ahead` seconds ahead of the log's clock."""
+        return self.due + ahead if self.at is None else self.at
+
 
 class Delayed:
     """All delayed publishes, by number. One that is due and finds no room is tried again, and keeps its number."""
 
     def __init__(self, on_change: OnChange = ignore_change) -> None:
         self._publishes: dict[int, Postponed] = {}
-        self._due: Deadlines[int] = Deadlines()
+        self._due: Deadlines[int] = Deadlines()  # by the log's clock
+        self._at: Deadlines[int] = Deadlines()  # by the wall clock
         self._numbers: dict[str, dict[int, int]] = {}  # by topic: the messages of each of its publishes, by number
         self._on_change = on_change
 
@@ -64,27 +74,36 @@ class Delayed:
         """The publishes that a topic has now, one by one. Some of them may be removed in between."""
         return (number for number in tuple(self._numbers.get(topic, ())) if number in self._publishes)
 
-    def next(self) -> float:
-        """The earliest due time; inf if there is none."""
-        return self._due.next()
+    @property
+    def follows_wall_clock(self) -> bool:
+        """True if setting the wall clock can change what is due."""
+        return len(self._at) > 0
 
-    def due(self, now: float) -> Iterator[int]:
+    def next(self, ahead: float) -> float:
+        """The earliest due time by the log's clock; inf if there is none. `ahead`: as in Postponed.wall_due()."""
+        return min(self._due.next(), self._at.next() - ahead)
+
+    def due(self, now: float, ahead: float) -> Iterator[int]:
         """The publishes that are due, one by one, in the order of their due times. The caller must remove() or
         postpone() each."""
-        return self._due.due(now)
+        while (first := self.next(ahead)) <= now:
+            after = self._due.next()
+            yield next(self._due.due(after) if after == first else self._at.due(self._at.next()))
 
     def postpone(self, number: int, until: float) -> None:
         """Try again then."""
+        self._at.discard(number)
         self._due.set(number, until)
 
     def retry(self, number: int) -> None:
         """Try again at its due time, even if it was postponed."""
         if (publish := self._publishes.get(number)) is not None:
-            self._due.set(number, publish.due)
+            self._wait(number, publish)
 
     def remove(self, number: int) -> None:
         self._on_change("delayed", (number,))
         self._due.discard(number)
+        self._at.discard(number)
         topic = self._publishes.pop(number).topic
         numbers = self._numbers[topic]
         del numbers[number]
@@ -93,5 +112,12 @@ class Delayed:
 
     def _set(self, number: int, publish: Postponed) -> None:
         self._publishes[number] = publish
-        self._due.set(number, publish.due)
+        self._wait(number, publish)
         self._numbers.setdefault(publish.topic, {})[number] = count_messages(publish.drafts)
+
+    def _wait(self, number: int, publish: Postponed) -> None:
+        if publish.at is None:
+            self._due.set(number, publish.due)
+        else:
+            self._due.discard(number)
+            self._at.set(number, publish.at)

@@ -72,7 +72,7 @@ class Schedule:
             found = ((number, self._delayed.record(number)) for number in numbers)
             selection.add(
                 [
-                    (publish.due, f"{number:018}")
+                    (publish.wall_due(self._log.clock.ahead), f"{number:018}")
                     for number, publish in found
                     if publish is not None and (match is None or match.matches(publish.topic))
                 ]
@@ -100,7 +100,7 @@ class Schedule:
         first, drafts = publish.drafts[0], publish.drafts
         return ScheduledPublish(
             ScheduledId(self._epoch(publish), number),
-            publish.due + self._log.clock.ahead,
+            publish.wall_due(self._log.clock.ahead),
             count_messages(drafts),
             _size(drafts),
             Draft(first.envelope, first.bodies[:1]),

@@ -253,7 +253,7 @@ class LogStateMachine:
         """The next time at which pass_time() has effects for clients. 0.0: at once."""
         if self.trimmer.over_retention:
             return 0.0
-        return min(self.delayed.next(), self.groups.deadline)
+        return min(self.delayed.next(self.log.clock.ahead), self.groups.deadline)
 
     def catch_up(self, now: float) -> None:
         """Do what is due, if anything is: before a question, so that the answer is of now and changes nothing."""
@@ -274,7 +274,7 @@ class LogStateMachine:
         self.follow_up(now)
 
     def _publish_due(self, now: float) -> None:
-        for number in islice(self.delayed.due(now), DUE_BATCH):
+        for number in islice(self.delayed.due(now, self.log.clock.ahead), DUE_BATCH):
             try:
                 self._publish_delayed(number, now)
             except PlainmqError:  # accepted messages are not lost: they wait until there is room

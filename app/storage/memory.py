@@ -2,7 +2,7 @@
 
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ..log.accepted import DEFERRED, Accepted, PartialResult
 from ..log.commands.command import Command, SlicedChange
@@ -24,6 +24,8 @@ from .engine import Deliver, ignore_unclaimed
 from .local import LocalEngine
 from .timer import DeadlineTimer
 from .turns import Operation, Turns
+
+STEP_CHECK: Final = 1.0  # seconds: while a publish waits for a time of day, look so often whether the clock was set
 
 
 class MemoryEngine(LocalEngine):
@@ -111,7 +113,10 @@ class MemoryEngine(LocalEngine):
             outbox.group_events.notify(self._group_observer)
         for topic in outbox.unclaimed:
             get_running_loop().call_soon(self._offer_unclaimed, topic)  # not now: it reads
-        if (deadline := self._core.deadline) < self._timer.ends:
+        deadline = self._core.deadline
+        if self._core.delayed.follows_wall_clock:
+            deadline = min(deadline, now + STEP_CHECK)
+        if deadline < self._timer.ends:
             self._timer.set(deadline)
         return receivers
 

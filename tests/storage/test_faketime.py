@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -33,7 +33,8 @@ class Machine:
         new.replace(self._clock)
 
     @contextmanager
-    def serving(self, *flags: str) -> Iterator[ServerProcess]:
+    def serving(self, *flags: str, engine: str = "sqlite") -> Iterator[ServerProcess]:
+        url = {"sqlite": f"sqlite:{self._path}", "memory": "memory"}[engine]
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {
                 "LD_PRELOAD": str(LIBRARY),
@@ -42,7 +43,7 @@ class Machine:
                 "DONT_FAKE_MONOTONIC": "1",
             }.items():
                 patch.setenv(name, value)
-            with start_server("--engine", f"sqlite:{self._path}", *flags, tcp_port=0) as server:
+            with start_server("--engine", url, *flags, tcp_port=0) as server:
                 yield server
 
 
@@ -90,3 +91,46 @@ def test_a_clock_that_is_set_between_two_runs_removes_nothing(tmp_path: Path) ->
             publish(server, "t", ttl="1h")
             assert len(times(server, "t")) == {0.0: 1, DAY: 2, -DAY: 3}[step]
             server.stop(signal.SIGKILL)
+
+
+def scheduled(server: ServerProcess) -> dict[str, float]:
+    """When each topic's publish is due."""
+    listed = httpx.get(f"{server.url}/scheduled").raise_for_status().json()["scheduled"]
+    return {publish["topic"]: datetime.fromisoformat(publish["due"]).timestamp() for publish in listed}
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+def test_a_publish_at_a_time_of_day_follows_the_wall_clock_and_one_with_a_delay_does_not(
+    tmp_path: Path, engine: str
+) -> None:
+    machine = Machine(tmp_path)
+    with machine.serving(engine=engine) as server:
+        at = int(time.time()) + 3_600
+        publish(server, "at", at=datetime.fromtimestamp(at, UTC).isoformat())
+        publish(server, "delay", delay="1h")
+        for step in (1_800.0, -DAY, 0.0):
+            machine.step(step)
+            due = scheduled(server)
+            assert due["at"] == at
+            assert abs(due["delay"] - (time.time() + step + 3_600)) < DEADLINE
+            assert list(due) == (["at", "delay"] if step >= 0.0 else ["delay", "at"])
+        machine.step(3_700.0)
+        waited = httpx.get(f"{server.url}/topics/at/messages", params={"wait": "20s"})  # which asks nothing of the log
+        assert [message["data"] for message in waited.json()["messages"]] == ["x"]
+        assert list(scheduled(server)) == ["delay"]
+
+
+def test_a_publish_at_a_time_of_day_follows_a_clock_that_is_set_between_two_runs(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    at = int(time.time()) + 3_600
+    with machine.serving() as server:
+        publish(server, "at", at=datetime.fromtimestamp(at, UTC).isoformat())
+        server.stop(signal.SIGKILL)
+    machine.step(1_800.0)
+    with machine.serving() as server:
+        assert scheduled(server) == {"at": at}
+        server.stop()
+    machine.step(3_700.0)
+    with machine.serving() as server:
+        waited = httpx.get(f"{server.url}/topics/at/messages", params={"wait": "20s"})
+        assert [message["data"] for message in waited.json()["messages"]] == ["x"]

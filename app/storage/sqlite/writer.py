@@ -138,7 +138,9 @@ class Writer:
         """Seconds until something is due without a request."""
         if self._sliced:
             return 0.0
-        due = 0.0 if store.stale else store.core.deadline - self._clock.now()
+        core = store.core
+        unknown = core.delayed.follows_wall_clock and core.log.clock.ahead != self._clock.ahead  # which of them are due
+        due = 0.0 if store.stale or unknown else core.deadline - self._clock.now()
         vacuum = self._vacuum_at - monotonic() if self._may_vacuum else inf
         return max(min(due, vacuum), self._health.retry_at - monotonic())
 
