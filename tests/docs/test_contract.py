@@ -25,6 +25,10 @@ from app.messages.topic import MAX_LENGTH
 from app.messages.units import parse_duration
 from tests.harness import ROOT, ServerProcess, start_server
 
+TOO_LARGE: Final = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: "target_too_long",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "message_too_large",
+}
 LONGEST: Final = MAX_LENGTH - len(".dead")  # characters of a topic that has groups with no other dead_letter
 
 
@@ -104,8 +108,10 @@ def check(case: Any, server: ServerProcess, headers: dict[str, str], excluded: l
         case.query = {**query, waits: "50ms"}  # no longer than it has to
     excluded = [*excluded, positive_data_acceptance] if _is_beyond_schemas(case) else excluded
     response = case.call(base_url=server.url, timeout=20, headers=headers)
-    if response.status_code == HTTPStatus.REQUEST_URI_TOO_LONG:  # any request may be answered so
-        assert response.json()["code"] == "target_too_long"
+    if "%25" in response.request.url:  # encoded twice, a value that breaks the schema keeps it
+        excluded = [*excluded, negative_data_rejection]
+    if response.status_code in TOO_LARGE:  # any request may be answered so
+        assert response.json()["code"] == TOO_LARGE[HTTPStatus(response.status_code)]
     else:
         case.validate_response(response, excluded_checks=excluded, headers=headers)
 
