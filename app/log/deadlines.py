@@ -28,6 +28,10 @@ class Deadlines(msgspec.Struct, Generic[K], gc=False, eq=False):
     def __contains__(self, key: K) -> bool:
         return key in self._times
 
+    def get(self, key: K) -> float | None:
+        """The key's deadline; None if it has none."""
+        return self._times.get(key)
+
     def set(self, key: K, time: float) -> None:
         """Set or replace the key's deadline."""
         if self._times.get(key) != time:

@@ -90,6 +90,10 @@ class Delayed:
             after = self._due.next()
             yield next(self._due.due(after) if after == first else self._at.due(self._at.next()))
 
+    def time_of(self, number: int) -> float | None:
+        """When the publish is due, or is tried again; None if it waits for its time of the wall clock."""
+        return self._due.get(number)
+
     def postpone(self, number: int, until: float) -> None:
         """Try again then."""
         self._at.discard(number)

@@ -27,6 +27,10 @@ class Epochs:
         self._parents = parents
         self._last = dict(parents)
 
+    @property
+    def parents(self) -> Sequence[tuple[str, int]]:
+        return self._parents
+
     def of(self, seq: int) -> str:
         """The epoch in which the message was accepted."""
         index = bisect_left(self._parents, seq, key=itemgetter(1))

@@ -5,7 +5,7 @@ was idle: to store the message again would duplicate it. Deleting a topic remove
 publish removes its key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -37,6 +37,10 @@ class IdempotencyStore:
     def restore(self, seen: Mapping[Key, Remembered]) -> None:
         for (topic, key), known in sorted(seen.items(), key=lambda item: item[1].time):
             self._seen[str(topic), str(key)] = known
+
+    def __iter__(self) -> Iterator[tuple[str, str, Remembered]]:
+        """Topic, key and answer, oldest first."""
+        return ((topic, key, known) for (topic, key), known in self._seen.items())
 
     def record(self, topic: str, key: str) -> Remembered | None:
         return self._seen.get((topic, key))

@@ -3,6 +3,8 @@ memory even if messages are on a disk."""
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from ..errors import LogFull
 from ..messages.message import Draft
 from .deadlines import Deadlines
@@ -12,6 +14,16 @@ from .groups.size import EMPTY_SIZE, GROUP_COST, Size
 from .ordered_messages import OrderedMessages
 from .run import EXPIRY_COST, HELD_COST, ORDERED_COST
 from .topic_log import Limits, weigh
+
+
+class MemoryRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The fields are those of Memory."""
+
+    cost: int
+    unrecorded_cost: int
+    delayed: int
+    dead: int
+    groups: Size
 
 
 class Memory:
@@ -28,6 +40,15 @@ class Memory:
         self._ordered = ordered
         self._delayed = 0  # the part of `cost` that delayed publishes take
         self._groups = EMPTY_SIZE  # all groups together
+
+    @property
+    def record(self) -> MemoryRecord:
+        return MemoryRecord(self.cost, self.unrecorded_cost, self._delayed, self.dead, self._groups)
+
+    @record.setter
+    def record(self, record: MemoryRecord) -> None:
+        self.cost, self.unrecorded_cost = record.cost, record.unrecorded_cost
+        self._delayed, self.dead, self._groups = record.delayed, record.dead, record.groups
 
     @property
     def total(self) -> int:

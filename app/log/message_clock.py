@@ -20,6 +20,14 @@ class Moment(msgspec.Struct, frozen=True):
     uptime: float
 
 
+class ClockRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The fields are those of MessageClock."""
+
+    ahead: float
+    newest_time: float
+    next_check: float
+
+
 class MessageClock:
     """`ahead`: seconds that the wall clock is ahead of the log's clock. `moment`: the newest one that the engine has
     set."""
@@ -33,6 +41,14 @@ class MessageClock:
         self._on_change = on_change
         self._newest_time = 0.0  # of the retained messages
         self._next_check = 0.0  # when to look that message up again
+
+    @property
+    def record(self) -> ClockRecord:
+        return ClockRecord(self.ahead, self._newest_time, self._next_check)
+
+    @record.setter
+    def record(self, record: ClockRecord) -> None:
+        self.ahead, self._newest_time, self._next_check = record.ahead, record.newest_time, record.next_check
 
     def restore(self, moment: Moment | None) -> None:
         """The messages must be there."""

@@ -14,7 +14,8 @@ from .topic_log import TopicLog
 class SingleDelivery:
     """`unclaimed`: the topics with unclaimed messages. `in_transit`: the topics of the messages in transit, by seq.
     `in_transit_of`: the number of these, by topic. TopicLog.for_one has the state of each message. `node`: the one
-    whose commands are carried out; empty if there is only one."""
+    whose commands are carried out; empty if there is only one. `nodes`: the one that has each message in transit, by
+    seq, unless that is empty."""
 
     def __init__(self, topics: Mapping[str, TopicLog]) -> None:
         """`topics`: those of the log."""
@@ -23,7 +24,7 @@ class SingleDelivery:
         self.in_transit: dict[int, str] = {}
         self.in_transit_of: Counter[str] = Counter()
         self.node = ""
-        self._nodes: dict[int, str] = {}  # by seq: the node that has the message in transit, unless that is empty
+        self.nodes: dict[int, str] = {}
         self._new: list[Run] = []
         self.returned: dict[str, None] = {}  # topics that have had messages given back
 
@@ -54,7 +55,7 @@ class SingleDelivery:
 
     def of_node(self, node: str) -> list[int]:
         """The messages that the node has in transit."""
-        return [seq for seq, holder in self._nodes.items() if holder == node]
+        return [seq for seq, holder in self.nodes.items() if holder == node]
 
     def take(self, name: str, seq: int) -> bool:
         """Claim an unclaimed message of a topic: it is in transit now. False if it is not unclaimed."""
@@ -72,7 +73,7 @@ class SingleDelivery:
         topic.for_one[seq] = False
         self.in_transit[seq] = topic.name
         if self.node:
-            self._nodes[seq] = self.node
+            self.nodes[seq] = self.node
         self.in_transit_of[topic.name] += 1
 
     def give_back(self, topic: TopicLog, seqs: Iterable[int]) -> None:
@@ -93,14 +94,14 @@ class SingleDelivery:
         """Those of the messages that this node has in transit."""
         topics: dict[TopicLog, list[int]] = {}
         for seq in seqs:
-            if (name := self.in_transit.get(seq)) and self._nodes.get(seq, "") == self.node:
+            if (name := self.in_transit.get(seq)) and self.nodes.get(seq, "") == self.node:
                 topics.setdefault(self._topics[name], []).append(seq)
         return topics
 
     def _arrive(self, topic: TopicLog, seq: int) -> None:
         """The message is not in transit any more, if it was."""
         if self.in_transit.pop(seq, None):
-            self._nodes.pop(seq, None)
+            self.nodes.pop(seq, None)
             self.in_transit_of[topic.name] -= 1
             if not self.in_transit_of[topic.name]:
                 del self.in_transit_of[topic.name]

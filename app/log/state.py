@@ -133,6 +133,12 @@ class LogStateMachine:
             or self.log.single_delivery.returned
         )  # fmt: skip
 
+    @property
+    def has_outbox(self) -> bool:
+        """Whether there is anything to carry out."""
+        single = self.log.single_delivery
+        return bool(self._runs or self._to_trim or self.groups.has_events or single.returned)
+
     def take_outbox(self) -> Outbox:
         single = self.log.single_delivery
         returned = single.take_returned() if single.returned else ()

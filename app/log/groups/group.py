@@ -66,19 +66,23 @@ class Group(msgspec.Struct, gc=False, eq=False):
         )  # fmt: skip
 
     @classmethod
+    def from_record(cls, record: GroupRecord, jobs: Jobs) -> "Group":
+        group = cls(record.settings, record.begin, record.gap, jobs=jobs)
+        group.cursor, group.acked, group.dead_total = record.cursor, record.acked, record.dead
+        group.closing, group.skipped, group.paused = record.closing, record.skipped, record.paused
+        group.attempts, group.replay, group.passed = record.attempts, record.replay, record.passed or 0
+        return group
+
+    @classmethod
     def restore(
         cls, record: GroupRecord, records: Mapping[int, InFlight], recent_dead: Iterable[int], server_run: str
     ) -> "Group":
         """Restore a stored group. `records`: of jobs and of settled messages, by seq, the oldest first. `server_run`:
         of Jobs.restore()."""
-        group = cls(record.settings, record.begin, record.gap)
-        group.cursor, group.acked, group.dead_total = record.cursor, record.acked, record.dead
-        group.closing, group.skipped, group.paused = record.closing, record.skipped, record.paused
-        group.attempts, group.replay = record.attempts, record.replay
+        jobs = {seq: job for seq, job in records.items() if not job.settled}
+        group = cls.from_record(record, Jobs.restore(jobs, record.settings.max_deliveries, server_run))
         for seq in [seq for seq, job in records.items() if job.settled]:
             group.ahead = group.ahead.with_one(seq)
-        jobs = {seq: job for seq, job in records.items() if not job.settled}
-        group.jobs = Jobs.restore(jobs, record.settings.max_deliveries, server_run)
         group.redriven = {seq for seq, job in jobs.items() if job.redriven} or None
         group.newest_known = max(records, default=0)
         group.recent_dead = dict.fromkeys(recent_dead)

@@ -53,21 +53,21 @@ class Groups:
         self._on_change = on_change
         self._log = log
         self._trimmer = trimmer
-        self._deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
+        self.deadlines: Deadlines[tuple[str, str]] = Deadlines()  # the earliest deadline of each group
         self.dead_letter_pending: dict[tuple[str, str], None] = {}  # groups with messages that are out of attempts
         self.closing: dict[tuple[str, str], None] = {}  # groups that are being dropped
         self.settled = Settled()
-        self._bound: dict[tuple[str, str, int], str] = {}  # leases of other nodes' connections: the node of each
-        self._starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
+        self.bound: dict[tuple[str, str, int], str] = {}  # leases of other nodes' connections: the node of each
+        self.starved: dict[tuple[str, str], None] = {}  # groups that had no memory for another lease
 
     @property
     def has_events(self) -> bool:
         return bool(self._events.ended or self._events.ready)
 
     def take_events(self) -> GroupEvents:
-        if self._starved and self._log.memory.left() >= JOB_COST:
-            self._events.ready |= self._starved
-            self._starved = {}
+        if self.starved and self._log.memory.left() >= JOB_COST:
+            self._events.ready |= self.starved
+            self.starved = {}
         if not self.has_events:
             return NO_EVENTS
         events, self._events = self._events, GroupEvents()
@@ -76,7 +76,7 @@ class Groups:
     @property
     def deadline(self) -> float:
         """When the next pass_time() has work. 0.0: at once."""
-        return 0.0 if self.closing or self.dead_letter_pending else self._deadlines.next()
+        return 0.0 if self.closing or self.dead_letter_pending else self.deadlines.next()
 
     # State records
 
@@ -127,7 +127,7 @@ class Groups:
         """Begin to drop the group: clients no longer see it. GroupAdmin releases its messages."""
         group.closing = True
         self.closing[topic, name] = None
-        self._deadlines.discard((topic, name))
+        self.deadlines.discard((topic, name))
         self.dead_letter_pending.pop((topic, name), None)
         self._on_change("group", (topic, name))
         self._events.ready[topic, name] = None  # consumers that wait for it must learn that it is gone
@@ -163,11 +163,11 @@ class Groups:
     def bound_to(self, node: str) -> Iterator[tuple[str, str, int]]:
         """The topic, the group and the seq of each lease that is bound to a connection of the node, if there are many
         nodes."""
-        return (lease for lease, holder in self._bound.items() if holder == node)
+        return (lease for lease, holder in self.bound.items() if holder == node)
 
     def excuse(self, topic: str, name: str, seq: int) -> None:
         """End the lease, whose connection is gone; the attempt does not count."""
-        del self._bound[topic, name, seq]
+        del self.bound[topic, name, seq]
         group = self.of(topic).get(name)
         job = group.jobs.by_seq.get(seq) if group else None
         if group is not None and job is not None and job.expires is not None:
@@ -198,13 +198,13 @@ class Groups:
             attempt = group.lease(message.seq, now, expires, bound=bound, holder=holder, key=key_of(message))
             leases.append(Lease(message, attempt, expires + self._log.clock.ahead))
             if bound and self._log.single_delivery.node:
-                self._bound[topic, name, message.seq] = bound
+                self.bound[topic, name, message.seq] = bound
             nbytes -= len(message.data)
             if len(leases) == count or nbytes <= 0:
                 break
         self.refresh(topic, name, group)
         if not leases and self._log.memory.left() < JOB_COST and next(self._new(topic, group, now), None):
-            self._starved[topic, name] = None
+            self.starved[topic, name] = None
             self._log.memory.check(JOB_COST)
         return leases
 
@@ -302,7 +302,7 @@ class Groups:
     def pass_time(self, now: float) -> None:
         """Do what is due, for a few milliseconds at most; the rest remains due."""
         self.check()
-        for topic, name in islice(self._deadlines.due(now), GROUP_BATCH):
+        for topic, name in islice(self.deadlines.due(now), GROUP_BATCH):
             group = self.existing(topic, name)
             group.jobs.pass_time(now)
             self.refresh(topic, name, group)
@@ -321,9 +321,9 @@ class Groups:
             self._pass_known(key, group)
         self._log.memory.count_group(group, group.size)
         if group.closing or group.jobs.deadline == inf:
-            self._deadlines.discard(key)
+            self.deadlines.discard(key)
         else:
-            self._deadlines.set(key, group.jobs.deadline)
+            self.deadlines.set(key, group.jobs.deadline)
         self._report_ended(topic, name, group.jobs.ended_leases)
         group.jobs.ended_leases.clear()
         if group.jobs.dirty:
@@ -350,7 +350,7 @@ class Groups:
 
     def _report_ended(self, topic: str, name: str, leases: Sequence[tuple[int, int]]) -> None:
         of = self._log.epochs.of
-        if self._bound:
+        if self.bound:
             for seq, _ in leases:
-                self._bound.pop((topic, name, seq), None)
+                self.bound.pop((topic, name, seq), None)
         self._events.ended += [(topic, name, LeaseId(Id(of(seq), seq), attempt)) for seq, attempt in leases]

@@ -4,7 +4,7 @@ Here it is decided when a lease is over, how long a job waits for its next attem
 lease past its end is over, even if no call has noticed that yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
@@ -60,6 +60,28 @@ class Jobs(msgspec.Struct, gc=False, eq=False):
                 jobs.postponed[seq] = None
             jobs._deadlines.set(seq, job.due if job.expires is None else job.expires)
         return jobs
+
+    def rows(self) -> Iterator[tuple[int, InFlight, float | None]]:
+        """Each job in order: its seq, the job, and when its lease or its delay ends."""
+        return ((seq, job, self._deadlines.get(seq)) for seq, job in self.by_seq.items())
+
+    def put(self, seq: int, job: InFlight, ends: float | None) -> None:
+        """Add one of the rows()."""
+        self.add(seq, job)
+        del self.dirty[seq]
+        self.leased += job.expires is not None
+        self.nbytes += job.nbytes
+        if ends is not None:
+            self._deadlines.set(seq, ends)
+
+    @property
+    def queue(self) -> Sequence[int]:
+        """The jobs that are ready again, oldest first; some of them may be gone."""
+        return sorted(self._requeued)
+
+    @queue.setter
+    def queue(self, seqs: Sequence[int]) -> None:
+        self._requeued = [*seqs]
 
     # State
 

@@ -3,6 +3,8 @@
 from heapq import heappop, heappush
 from typing import Final
 
+import msgspec
+
 from ...messages.ordering import MAX_PRIORITY
 
 KEY_LOOKAHEAD: Final = 1_000  # messages that wait for their keys in a group; beyond, it takes up no new message
@@ -10,6 +12,15 @@ WAITING_COST: Final = 160  # bytes of memory that a waiting job takes besides JO
 
 _SEQ_BITS: Final = 62
 _SEQ_MASK: Final = (1 << _SEQ_BITS) - 1
+
+
+class KeysRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The fields are those of OrderedKeys. `queues`: each place as two numbers, ascending. `waiting`: ascending."""
+
+    holders: dict[str, int]
+    queues: dict[str, list[tuple[int, int]]]
+    freed: dict[int, str]
+    waiting: list[int]
 
 
 class OrderedKeys:
@@ -23,6 +34,17 @@ class OrderedKeys:
         self._queues: dict[str, list[int]] = {}  # heaps by key, of _place(); they may contain jobs that are gone
         self._freed: dict[int, str] = {}  # jobs that wait no more and have not been leased yet, with their keys
         self.waiting: set[int] = set()
+
+    def record(self) -> KeysRecord:
+        queues = {key: [(one >> _SEQ_BITS, one & _SEQ_MASK) for one in sorted(q)] for key, q in self._queues.items()}
+        return KeysRecord(self._holders, queues, self._freed, sorted(self.waiting))
+
+    @classmethod
+    def from_record(cls, record: KeysRecord) -> "OrderedKeys":
+        keys = cls()
+        keys._holders, keys._freed, keys.waiting = record.holders, record.freed, {*record.waiting}
+        keys._queues = {key: [level << _SEQ_BITS | seq for level, seq in q] for key, q in record.queues.items()}
+        return keys
 
     def __len__(self) -> int:
         """How many jobs it has in mind besides those that hold a key."""

@@ -2,9 +2,20 @@
 
 from typing import Final
 
-from .ordered_keys import WAITING_COST, OrderedKeys
+import msgspec
+
+from .ordered_keys import WAITING_COST, KeysRecord, OrderedKeys
 
 PRECEDENCE_COST: Final = 2_560  # bytes of memory that it takes besides what waits, at most; a test measures it
+
+
+class PrecedenceRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The fields are those of Precedence, `ready` and `searched` by ascending priority."""
+
+    ready: dict[int, list[int]]
+    searched: dict[int, int]
+    overtaking: int
+    keys: KeysRecord
 
 
 class Precedence:
@@ -19,6 +30,17 @@ class Precedence:
         self.searched: dict[int, int] = {}
         self.overtaking = 0
         self.keys = OrderedKeys()
+
+    def record(self) -> PrecedenceRecord:
+        ready = {priority: sorted(heap) for priority, heap in sorted(self.ready.items())}
+        return PrecedenceRecord(ready, dict(sorted(self.searched.items())), self.overtaking, self.keys.record())
+
+    @classmethod
+    def from_record(cls, record: PrecedenceRecord) -> "Precedence":
+        precedence = cls()
+        precedence.ready, precedence.searched = record.ready, record.searched
+        precedence.overtaking, precedence.keys = record.overtaking, OrderedKeys.from_record(record.keys)
+        return precedence
 
     @property
     def nbytes(self) -> int:

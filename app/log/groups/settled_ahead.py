@@ -6,12 +6,12 @@ from typing import Final
 
 
 class SettledAhead:
-    """Seqs. Those that the cursor has passed are taken out in ascending order."""
+    """Seqs, in the order in which they came. Those that the cursor has passed are taken out in ascending order."""
 
     __slots__ = ("_heap", "_seqs")
 
     def __init__(self) -> None:
-        self._seqs: set[int] = set()
+        self._seqs: dict[int, None] = {}  # not a set, whose order depends on what it had before
         self._heap: list[int] = []  # it may contain some that were discarded
 
     def __len__(self) -> int:
@@ -27,19 +27,19 @@ class SettledAhead:
         """This, or a new one in place of NONE_AHEAD, with one more."""
         own = SettledAhead() if self is NONE_AHEAD else self
         if seq not in own._seqs:
-            own._seqs.add(seq)
+            own._seqs[seq] = None
             heappush(own._heap, seq)
         return own
 
     def discard(self, seq: int) -> None:
-        self._seqs.discard(seq)
+        self._seqs.pop(seq, None)
 
     def take_passed(self, cursor: int) -> Iterator[int]:
         """Remove those up to the cursor, one by one."""
         while self._heap and self._heap[0] <= cursor:
             seq = heappop(self._heap)
             if seq in self._seqs:
-                self._seqs.remove(seq)
+                del self._seqs[seq]
                 yield seq
 
 

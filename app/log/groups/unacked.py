@@ -67,6 +67,18 @@ class Counting:
 _EVERYTHING: Final = 1 << 62  # a seq after all others
 
 
+class UnackedRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All that an UnackedIndex counts, and where retention stands. `released`: ascending."""
+
+    count: int
+    bytes: int
+    accepted: int
+    rewinds: int
+    passed: int
+    released: list[int]
+    scanned: int
+
+
 class UnackedIndex(msgspec.Struct, gc=False, eq=False):
     """The groups of one topic, its dead messages, and the `count` and `bytes` of all held messages. `accepted`: the
     messages for all that were accepted since the topic has had groups; a group has yet to hand out those of them that
@@ -83,6 +95,19 @@ class UnackedIndex(msgspec.Struct, gc=False, eq=False):
     _passed: int = 0  # the scan position of retention
     _released: list[int] = msgspec.field(default_factory=list)  # a heap of the messages that were released behind it
     _scanned: int = 0  # held messages that the last call of removable() passed
+
+    def record(self) -> UnackedRecord:
+        return UnackedRecord(
+            self.count, self.bytes, self.accepted, self.rewinds, self._passed, sorted(self._released), self._scanned
+        )
+
+    @classmethod
+    def from_record(cls, record: UnackedRecord) -> "UnackedIndex":
+        """Without its groups, and without its dead messages, which `count` and `bytes` include."""
+        return cls(
+            {}, record.count, record.bytes, record.accepted, DeadIndex(), record.rewinds, record.passed,
+            record.released, record.scanned,
+        )  # fmt: skip
 
     def is_held(self, message: Message) -> bool:
         if message.delivery is ONE:  # no group gets it

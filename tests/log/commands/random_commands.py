@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
+from app.errors import PlainmqError
+from app.log.commands.begin_epoch import BeginEpoch
 from app.log.commands.command import Command
 from app.log.commands.delivery import GiveBack, Take, Taken
 from app.log.commands.groups import (
@@ -43,6 +45,8 @@ class RandomCommands:
         self._in_transit: list[tuple[str, int]] = []
         self._keyed: list[tuple[str, str, Receipt]] = []
         self._scheduled: list[ScheduledId] = []
+        self._epochs = [EPOCH]
+        self._groups: dict[tuple[str, str], None] = {}  # those that were there
         self.head = 1
 
     def next(self) -> Command:
@@ -53,6 +57,12 @@ class RandomCommands:
 
     def answered(self, command: Command, result: Any, for_one: Sequence[tuple[str, int]]) -> None:
         self._in_transit += for_one
+        if isinstance(command, Take):
+            self._in_transit += [(topic, seq) for topic, seq in command.messages if seq in result]
+        if isinstance(command, Join | Claim | ConfigureGroup):
+            self._groups[command.topic, command.group] = None
+            if isinstance(result, PlainmqError):
+                del self._groups[command.topic, command.group]
         if isinstance(command, Claim) and isinstance(result, list):
             self._leases += [
                 (command.topic, command.group, lease_id(lease)) for lease in result if isinstance(lease, Lease)
@@ -71,13 +81,13 @@ class RandomCommands:
         return self._random.choice(TOPICS)
 
     def _place(self) -> tuple[str, str]:
-        return self._topic(), self._random.choice(GROUPS)
+        return self._random.choice([*self._groups, *self._groups, (self._topic(), self._random.choice(GROUPS))])
 
     def _seq(self) -> int:
         return self._random.randint(max(self.head - 60, 1), self.head + 1)
 
     def _id(self) -> Id:
-        return Id(self._one(EPOCH, EPOCH, EPOCH, "other"), self._seq())
+        return Id(self._one(EPOCH, *self._epochs[-2:], "other"), self._seq())
 
     def _start(self) -> tuple[str, Start]:
         return "", self._one(EARLIEST, LATEST, After(self._id()), Ago(5.0), Last(3))
@@ -103,7 +113,8 @@ class RandomCommands:
 
     def append(self) -> Command:
         key, delay = self._one(None, f"k{self._random.randrange(20)}"), self._one(None, None, 3.0, 9.0)
-        return Append([Draft(Envelope(self._topic()), self._bodies(), delay, key)])
+        at = self._one(None, None, None, 1e9 + 1.3 * self.head)  # soon, or in the past
+        return Append([Draft(Envelope(self._topic()), self._bodies(), delay, key, at)])
 
     def publish_scheduled(self) -> Command:
         return PublishScheduled(self._scheduled_id())
@@ -130,7 +141,6 @@ class RandomCommands:
 
     def take(self) -> Command:
         wanted = [(self._topic(), self._seq()) for _ in range(10)]
-        self._in_transit += wanted
         return Take(wanted)
 
     # Topics
@@ -174,7 +184,7 @@ class RandomCommands:
     def settle(self) -> Command:
         if not self._leases:
             return self.claim()
-        topic, group, id = self._leases.pop(self._random.randrange(len(self._leases)))
+        topic, group, id = self._leases.pop(-self._random.randint(1, min(len(self._leases), 12)))
         return Settle(topic, group, self._random.choice(SETTLING), [id], self._one(None, 0, 2.5), self._one(None, "no"))
 
     def operate(self) -> Command:
@@ -183,11 +193,16 @@ class RandomCommands:
 
     def redrive(self) -> Command:
         topic, group = self._place()
-        target = RedriveTarget(topic, group, dead_letter_of(topic), self._one(None, 5.0))
+        place = self._one(dead_letter_of(topic), dead_letter_of(topic), self._topic())
+        target = RedriveTarget(topic, group, place, self._one(None, 5.0))
         return Redrive(target, self._one(None, None, [self._id(), self._id()]))
 
     def tick(self) -> Command:
         return Tick()
+
+    def begin_epoch(self) -> Command:
+        self._epochs.append(f"e{len(self._epochs)}")
+        return BeginEpoch(self._epochs[-1])
 
 
 MAKERS: Final = {
@@ -210,6 +225,7 @@ MAKERS: Final = {
     RandomCommands.claim: 18,
     RandomCommands.settle: 16,
     RandomCommands.operate: 2,
-    RandomCommands.redrive: 2,
+    RandomCommands.redrive: 8,
     RandomCommands.tick: 2,
+    RandomCommands.begin_epoch: 1,
 }

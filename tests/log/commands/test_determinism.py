@@ -1,5 +1,5 @@
 """The same commands at the same times lead every state machine to the same results and the same state: whatever is read
-from it in between, and whatever seed its process hashes with."""
+from it in between, whatever seed its process hashes with, and however often it is replaced by its own snapshot."""
 
 import hashlib
 import os
@@ -19,6 +19,7 @@ from app.log.epochs import Epochs
 from app.log.groups.job import JobState
 from app.log.groups.listing import JobQuery
 from app.log.slices import Slices
+from app.log.snapshot.snapshot import digest, load, take
 from app.log.state import LogStateMachine
 from app.log.store import MemoryMessageStore
 from app.log.topic_log import Limits, Retention
@@ -32,7 +33,9 @@ LIMITS: Final = Limits(
     memory_bytes=60_000,
 )  # fmt: skip
 STEPS: Final = [0.0, 0.0, 0.001, 0.1, 1.0, 6.0]  # seconds between commands
+NODES: Final = [*"aaaaaaab"]  # whose commands they are
 ENTRIES: Final = 2_000
+RELOAD_EVERY: Final = 97
 CHECK_EVERY: Final = 50
 
 
@@ -48,8 +51,9 @@ def whole(slices: Slices[Any]) -> Any:
             return end.value
 
 
-def carry_out(core: LogStateMachine, command: Command, now: float) -> tuple[Any, list[tuple[str, int]]]:
-    """The result, or the error, and the new messages for one subscriber."""
+def carry_out(core: LogStateMachine, command: Command, now: float, node: str = "") -> tuple[Any, list[tuple[str, int]]]:
+    """The result, or the error, and the new messages for one subscriber. `node`: whose command it is."""
+    core.log.single_delivery.node = node
     core.catch_up(now)
     try:
         result = command.carry_out(core, now)
@@ -82,28 +86,41 @@ def read(core: LogStateMachine, random: Random, now: float) -> None:
     assert core.deadline >= 0.0
 
 
-def run(seed: int, entries: int) -> str:
-    """A digest of all results and of the state at last. Compares a state machine that is read from with one that is
-    not, and each command with what its bytes say."""
-    commands, reader, plain, asked = RandomCommands(seed), Random(seed), fresh(), fresh()
-    clock, now, digest, carried_out = Random(seed), 1e9, hashlib.sha256(), set[str]()
+def reloaded(core: LogStateMachine) -> LogStateMachine:
+    """What its snapshot stands for."""
+    loaded = load(take(core), LIMITS)
+    assert dump(loaded) == dump(core)
+    return loaded
+
+
+def run(seed: int, entries: int, reload_every: int) -> str:
+    """A digest of all results and of the state at last. Compares a state machine that is read from, and one that is
+    loaded from its snapshot now and then, with a plain one, and each command with what its bytes say."""
+    commands, reader, plain, asked, third = RandomCommands(seed), Random(seed), fresh(), fresh(), fresh()
+    clock, now, results, carried_out = Random(seed), 1e9, hashlib.sha256(), set[str]()
     for number in range(entries):
         now = round(now + clock.choice(STEPS), 3)
-        command = commands.next()
+        command, node = commands.next(), clock.choice(NODES)
         (decoded,) = decode(encode([command]))
-        result, for_one = carry_out(plain, command, now)
-        assert (repr(result), for_one) == _shown(*carry_out(asked, decoded, now)), command
+        result, for_one = carry_out(plain, command, now, node)
+        shown = repr(result), for_one
+        assert (
+            shown == _shown(*carry_out(asked, decoded, now, node)) == _shown(*carry_out(third, decoded, now, node))
+        ), command
         commands.head = plain.log.head
         commands.answered(command, result, for_one)
         if not isinstance(result, PlainmqError):
             carried_out.add(type(command).__name__)
-        digest.update(repr(result).encode())
+        results.update(repr(result).encode())
         read(asked, reader, now + 7.0)
+        if number % reload_every == 0:
+            third = reloaded(third)
         if number % CHECK_EVERY == 0:
-            assert dump(plain) == dump(asked), number
+            assert dump(plain) == dump(asked) == dump(third), number
+            assert digest(plain) == digest(asked) == digest(third), number
     assert len(carried_out) >= len(MAKERS), sorted(carried_out)  # Resolve is two commands
-    digest.update(dump(plain).encode())
-    return digest.hexdigest()
+    results.update(dump(plain).encode())
+    return f"{results.hexdigest()} {digest(plain)}"
 
 
 def _shown(result: Any, for_one: list[tuple[str, int]]) -> tuple[str, list[tuple[str, int]]]:
@@ -111,18 +128,18 @@ def _shown(result: Any, for_one: list[tuple[str, int]]) -> tuple[str, list[tuple
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_commands_lead_to_the_same_state_whatever_is_read_and_however_python_hashes(seed: int) -> None:
-    assert len({_digest(seed, hash_seed, ENTRIES) for hash_seed in ("0", "1")}) == 1
+def test_commands_lead_to_the_same_state_whatever_is_read_or_reloaded_and_however_python_hashes(seed: int) -> None:
+    assert len({_digest(seed, hash_seed, ENTRIES, RELOAD_EVERY) for hash_seed in ("0", "1")}) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 16))
 def test_many_commands_lead_to_the_same_state(seed: int) -> None:
-    assert len({_digest(seed, hash_seed, 20_000) for hash_seed in ("0", "1", "2")}) == 1
+    assert len({_digest(seed, hash_seed, 20_000, 997) for hash_seed in ("0", "1", "2")}) == 1
 
 
-def _digest(seed: int, hash_seed: str, entries: int) -> str:
-    code = f"from {__name__} import run; print(run({seed}, {entries}))"
+def _digest(seed: int, hash_seed: str, entries: int, reload_every: int) -> str:
+    code = f"from {__name__} import run; print(run({seed}, {entries}, {reload_every}))"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
