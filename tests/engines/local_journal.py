@@ -4,25 +4,42 @@ import asyncio
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from app.storage.replicated.journal import Entry, Head, Journal, JournalLost
+from app.storage.replicated.journal import Entry, Head, Journal, JournalLost, Snapshot
 
 
 class SharedLog:
-    """The entries, and who waits for the next."""
+    """The entries that were not trimmed, the newest snapshot, and who waits for the next entry."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.entries: list[Entry] = []
+        self.trimmed = 0  # so many entries
+        self.snapshot: tuple[int, bytes, list[bytes]] | None = None
+        self.reserved: set[int] = set()  # snapshots that a node makes
         self.news = asyncio.Event()
+        self._newest = Entry(0, b"", b"", 0.0, b"")
+
+    @property
+    def number(self) -> int:
+        return self._newest.number
 
     @property
     def link(self) -> bytes:
-        return self.entries[-1].link if self.entries else b""
+        return self._newest.link
 
     def append(self, link: bytes, data: bytes) -> None:
-        time = max(self._clock(), self.entries[-1].time if self.entries else 0.0)
-        self.entries.append(Entry(len(self.entries) + 1, link, self.link, time, data))
+        time = max(self._clock(), self._newest.time)
+        self._newest = Entry(self.number + 1, link, self.link, time, data)
+        self.entries.append(self._newest)
         self.wake()
+
+    def after(self, number: int) -> Sequence[Entry]:
+        return self.entries[max(number - self.trimmed, 0) :]
+
+    def trim(self, before: int) -> None:
+        count = max(before - 1 - self.trimmed, 0)
+        del self.entries[:count]
+        self.trimmed += count
 
     def wake(self) -> None:
         self.news.set()
@@ -39,7 +56,7 @@ class LocalJournal(Journal):
 
     async def open(self) -> Head:
         self._check()
-        return Head(len(self._log.entries), self._log.link, bool(self._log.entries))
+        return Head(self._log.number, self._log.link, self._log.number > 0)
 
     async def close(self) -> None:
         pass
@@ -60,7 +77,7 @@ class LocalJournal(Journal):
         return future
 
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
-        if seen.number != len(self._log.entries):
+        if seen.number != self._log.number:
             return False
         self._log.append(link, data)
         return True
@@ -71,8 +88,37 @@ class LocalJournal(Journal):
             self._check()
             if self.held:
                 await news.wait()
-            elif entries := self._log.entries[after:]:
-                after += len(entries)
+            elif entries := self._log.after(after):
+                after = entries[-1].number
                 yield entries
             else:
                 await news.wait()
+
+    async def reserve_snapshot(self, number: int) -> bool:
+        self._check()
+        is_first = number not in self._log.reserved
+        self._log.reserved.add(number)
+        return is_first
+
+    async def save_snapshot(self, number: int, link: bytes, chunks: AsyncIterator[bytes]) -> None:
+        self._check()
+        saved = [chunk async for chunk in chunks]
+        self._check()
+        if self._log.snapshot is None or self._log.snapshot[0] <= number:
+            self._log.snapshot = (number, link, saved)
+
+    async def load_snapshot(self) -> Snapshot | None:
+        self._check()
+        if self._log.snapshot is None:
+            return None
+        number, link, chunks = self._log.snapshot
+        return Snapshot(number, link, self._each(chunks))
+
+    async def _each(self, chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            self._check()
+            yield chunk
+
+    async def trim(self, before: int) -> None:
+        self._check()
+        self._log.trim(before)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from ...log.accepted import DEFERRED
 from ...log.commands.begin_epoch import BeginEpoch
@@ -40,21 +40,27 @@ from ..turns import TURN_SECONDS, Operation, Turns
 from .batch import new_link
 from .contents import encode
 from .fold import Fold
+from .fold_snapshot import FoldLoader
 from .journal import Entry, Journal, JournalLost
 from .outgoing import Outgoing
 from .sessions import SESSION
+from .snapshots import Snapshots
 
 TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do not all append a Tick
 RENEWALS: Final = 5  # in the time after which a session ends: some may be late
 BYE_TIMEOUT: Final = 1.0  # seconds for the last entry: without it, others wait for the end of the session
 RECONNECT: Final = 0.2  # seconds between attempts to reach the journal
 
+T = TypeVar("T")
+
 
 class ReplicatedEngine(LocalEngine):
     def __init__(self, limits: Limits, clock: Clock, journal: Journal) -> None:
         self.durability = journal.durability
         self.commits = Histogram()
+        self._limits = limits
         self._journal = journal
+        self._snapshots = Snapshots(journal)
         self._steady = clock.steady
         self._fold = Fold(LogStateMachine(limits, Epochs(""), MemoryMessageStore()))
         self._server_run = new_epoch()
@@ -94,6 +100,7 @@ class ReplicatedEngine(LocalEngine):
             with suppress(asyncio.CancelledError):
                 await self._follower
             self._follower = None
+        await self._snapshots.close()
         self._timer.stop()
         self._outgoing.lose()
         self._turns.close()
@@ -122,11 +129,23 @@ class ReplicatedEngine(LocalEngine):
         if not head.begun:
             await self._journal.begin(head, new_epoch().encode(), encode(self._server_run, [BeginEpoch(new_epoch())]))
             head = await self._journal.open()
+        if not self._fold.number:
+            await self._load_snapshot()
+        if self._fold.number == head.number:
+            self._become_ready()
         async for entries in self._journal.tail(self._fold.number):
             for entry in entries:
                 await self._carry_out(entry)
             if self._outgoing.lost and self._fold.number >= head.number:
                 self._become_ready()
+
+    async def _load_snapshot(self) -> None:
+        """Raises JournalLost, SnapshotInvalid."""
+        if (snapshot := await self._journal.load_snapshot()) is not None:
+            loader = FoldLoader(self._limits)
+            async for chunk in snapshot.chunks:
+                await self._whole(loader.feed(chunk))
+            self._fold = loader.finish()
 
     def _become_ready(self) -> None:
         self._outgoing.resume()
@@ -140,15 +159,17 @@ class ReplicatedEngine(LocalEngine):
         """A fault in the fold: this node can never go on."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._outgoing.lose()
-            self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
             if self._ready is not None and not self._ready.done():
                 self._ready.set_exception(error)
+            else:
+                self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
 
     async def _carry_out(self, entry: Entry) -> None:
         batch = self._outgoing.arrived(entry.link)
         self._offset = entry.time - self._steady()
         results = await self._whole(self._fold.carry_out(entry))
         outbox = self._core.take_outbox()
+        self._snapshots.count(entry)
         if self._ready is None or not self._ready.done():
             return
         receivers = self._deliver(_own_part(outbox, own=batch is not None))
@@ -161,6 +182,8 @@ class ReplicatedEngine(LocalEngine):
             batch.results = [self._answer(result, receivers) for result in results]
             batch.answer()
             batch.ask()
+        if self._snapshots.is_due:
+            await self._snapshots.make(self._fold)
         self._timer.set(self._fold.deadline)
 
     def _answer(self, result: Any, receivers: Mapping[int, int]) -> Any:
@@ -171,13 +194,14 @@ class ReplicatedEngine(LocalEngine):
             self._do(SetResult(receipt, result.key))
         return receipt
 
-    async def _whole(self, slices: Slices[Sequence[Any]]) -> Sequence[Any]:
+    async def _whole(self, slices: Slices[T]) -> T:
         end = monotonic() + TURN_SECONDS
         while True:
             try:
                 next(slices)
             except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
+                value: T = done.value
+                return value
             if monotonic() >= end:
                 await asyncio.sleep(0)
                 end = monotonic() + TURN_SECONDS

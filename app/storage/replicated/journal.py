@@ -31,6 +31,14 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     begun: bool
 
 
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """What all entries up to `number` have led to. `link`: of that entry. `chunks` may raise JournalLost."""
+
+    number: int
+    link: bytes
+    chunks: AsyncIterator[bytes]
+
+
 class JournalLost(Exception):
     """The journal cannot be reached. What was appended last may be in it, or not."""
 
@@ -60,3 +68,23 @@ class Journal(ABC):
     @abstractmethod
     def tail(self, after: int) -> AsyncIterator[Sequence[Entry]]:
         """All entries after that number, then new ones as they come. Raises JournalLost."""
+
+    # Snapshots. A journal need not keep any: then it keeps all entries.
+
+    async def reserve_snapshot(self, number: int) -> bool:  # noqa: ARG002
+        """True for one of the nodes: it makes the snapshot of what all entries up to this one have led to. Raises
+        JournalLost."""
+        return False
+
+    async def save_snapshot(self, number: int, link: bytes, chunks: AsyncIterator[bytes]) -> None:
+        """Keep a snapshot. It counts when all chunks are there, unless there is a newer one. Raises JournalLost, and
+        what `chunks` raises: then it does not count."""
+        raise NotImplementedError
+
+    async def load_snapshot(self) -> Snapshot | None:
+        """The newest snapshot; None if there is none. Raises JournalLost."""
+        return None
+
+    async def trim(self, before: int) -> None:
+        """Remove the entries before that number, which must be in a snapshot. Raises JournalLost."""
+        raise NotImplementedError

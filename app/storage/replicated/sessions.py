@@ -6,6 +6,8 @@ Each entry of a node renews its session, so nothing tells a node that is gone fr
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from ...log.deadlines import Deadlines
 from ...log.state import LogStateMachine
 
@@ -14,12 +16,31 @@ RENEWED: Final = 1.0  # seconds: a session that has grown older by less is as go
 LEASE_BATCH: Final = 200  # leases that one call ends: a few milliseconds
 
 
+class SessionsRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Each node with the time at which its session was renewed and ends, and the nodes that may still have leases; in
+    order."""
+
+    nodes: list[tuple[str, float, float | None]]
+    over: list[str]
+
+
 class Sessions:
     def __init__(self, core: LogStateMachine) -> None:
         self._core = core
         self._ends: Deadlines[str] = Deadlines()  # by node
         self._renewed: dict[str, float] = {}  # when, by node
         self._over: dict[str, None] = {}  # nodes that may still have leases
+
+    def record(self) -> SessionsRecord:
+        nodes = [(node, renewed, self._ends.get(node)) for node, renewed in self._renewed.items()]
+        return SessionsRecord(nodes, [*self._over])
+
+    def restore(self, record: SessionsRecord) -> None:
+        for node, renewed, ends in record.nodes:
+            self._renewed[node] = renewed
+            if ends is not None:
+                self._ends.set(node, ends)
+        self._over = dict.fromkeys(record.over)
 
     @property
     def deadline(self) -> float:

@@ -23,18 +23,18 @@ class Node(Opened):
 
     def __init__(self, engine: ReplicatedEngine, clock: Clock, journal: LocalJournal, log: SharedLog) -> None:
         super().__init__(engine, clock)
-        self._journal = journal
+        self.journal = journal
         self._log = log
         self.offered: list[str] = []
 
     def cut(self) -> None:
         """The node no longer reaches the journal, as if it were dead."""
-        self._journal.cut = True
+        self.journal.cut = True
         self._log.wake()
 
     def hold(self, held: bool) -> None:
         """Entries arrive late: not before it is held no more."""
-        self._journal.held = held
+        self.journal.held = held
         self._log.wake()
 
     @property

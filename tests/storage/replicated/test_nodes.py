@@ -162,7 +162,7 @@ async def _level(cluster: Nodes, all_nodes: list[Any]) -> None:
     for node in all_nodes:
         node.hold(False)
     await settled()
-    assert {node.engine._fold.number for node in all_nodes} == {len(cluster.log.entries)}
+    assert {node.engine._fold.number for node in all_nodes} == {cluster.log.number}
 
 
 async def _result(future: "asyncio.Future[Any]") -> Receipt | Command | Any:

@@ -1,0 +1,68 @@
+"""Snapshots of the log in the journal: when one is due, which node makes it, and what is trimmed then."""
+
+import asyncio
+from asyncio import Task
+from contextlib import suppress
+from logging import WARNING
+from typing import Final
+
+from ...telemetry.log import log_event
+from .fold import Fold
+from .journal import Entry, Journal, JournalLost
+from .snapshot_process import SnapshotFailed, SnapshotProcess
+
+SNAPSHOT_BYTES: Final = 64 << 20  # of entries since the last snapshot: a node that starts reads about as many
+SNAPSHOT_ENTRIES: Final = 100_000  # likewise: it carries them out in a few seconds
+
+
+class Snapshots:
+    """Every node counts the entries, so a snapshot is due on all of them at once. One of them makes it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._entries = self._nbytes = 0  # since the last one was due
+        self._saving: Task[None] | None = None
+
+    def count(self, entry: Entry) -> None:
+        self._entries += 1
+        self._nbytes += len(entry.data)
+
+    @property
+    def is_due(self) -> bool:
+        return self._entries >= SNAPSHOT_ENTRIES or self._nbytes >= SNAPSHOT_BYTES
+
+    async def make(self, fold: Fold) -> None:
+        """Begin a snapshot, unless another node makes it. As for take(). Raises JournalLost."""
+        self._entries = self._nbytes = 0
+        if self._saving is not None or not await self._journal.reserve_snapshot(fold.number):
+            return
+        try:
+            process = SnapshotProcess(fold)
+        except OSError as error:  # such as no memory for another process
+            _warn(error)
+            return
+        self._saving = asyncio.create_task(self._save(process, fold.number, fold.link))
+
+    async def close(self) -> None:
+        if self._saving is not None:
+            self._saving.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._saving
+
+    async def _save(self, process: SnapshotProcess, number: int, link: bytes) -> None:
+        """The entries behind the snapshot before this one stay, for nodes that are late."""
+        try:
+            before = await self._journal.load_snapshot()
+            await self._journal.save_snapshot(number, link, process.chunks())
+            if before is not None:
+                await self._journal.trim(before.number + 1)
+            log_event("a snapshot of the log was saved", entry=number)
+        except (JournalLost, SnapshotFailed) as error:
+            _warn(error)
+        finally:
+            process.end()
+            self._saving = None
+
+
+def _warn(error: Exception) -> None:
+    log_event("no snapshot of the log was saved: another is made later", WARNING, detail=str(error))
