@@ -3,13 +3,14 @@
     python -m benchmarks.snapshot [ROW ...]
 
 Seconds are CPU time of this process, which other work of the machine hardly changes. `step` is the longest step of
-loading: so long does a node that loads a snapshot make its other work wait. ROW: words; only rows whose name has one of
-them run.
+loading: so long does a node that loads a snapshot make its other work wait. `fork` is the start of a process that takes
+the snapshot (the least of three): so long does a node wait that goes on meanwhile. ROW: words; only rows whose name has
+one of them run.
 """
 
 import sys
 from collections.abc import Callable
-from time import process_time
+from time import perf_counter, process_time
 from typing import Final
 
 from app.log.epochs import Epochs
@@ -20,6 +21,8 @@ from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, LeaseId, lease_id
 from app.messages.message import Draft, Envelope
 from app.messages.ordering import Ordering
+from app.storage.replicated.fold import Fold
+from app.storage.replicated.snapshot_process import SnapshotProcess
 from tests.harness import whole
 
 FULL: Final = 256 << 20  # bytes: the default of --max-total-bytes, and the most that a node of a cluster has
@@ -78,6 +81,14 @@ ROWS: Final[dict[str, Fill]] = {
 }
 
 
+def fork(core: LogStateMachine) -> float:
+    begin = perf_counter()
+    process = SnapshotProcess(Fold(core))
+    seconds = perf_counter() - begin
+    process.end()
+    return seconds
+
+
 def measure(name: str, fill: Fill) -> None:
     core = LogStateMachine(LIMITS, Epochs("k3f9a2xq"), MemoryMessageStore())
     fill(core)
@@ -86,6 +97,7 @@ def measure(name: str, fill: Fill) -> None:
     taken = process_time()
     whole_digest = digest(core)
     digested = process_time()
+    pause = min(fork(core) for _ in range(3))
     count = sum(topic.messages.live for topic in core.log.topics.values())
     del core
     loader, longest, loading = Loader(LIMITS), 0.0, process_time()
@@ -100,14 +112,14 @@ def measure(name: str, fill: Fill) -> None:
     size = sum(map(len, chunks)) / 1e6
     print(  # noqa: T201
         f"{name:34}{count:10,}{size:9.1f} MB{taken - begin:8.2f} s{digested - taken:8.2f} s{loaded - loading:8.2f} s"
-        f"{longest * 1e3:8.1f} ms",
+        f"{longest * 1e3:8.1f} ms{pause * 1e3:8.1f} ms",
         flush=True,
     )
 
 
 def main() -> None:
     words = sys.argv[1:]
-    print(f"{'':34}{'messages':>10}{'size':>12}{'take':>10}{'digest':>10}{'load':>10}{'step':>11}")  # noqa: T201
+    print(f"{'':34}{'messages':>10}{'size':>12}{'take':>10}{'digest':>10}{'load':>10}{'step':>11}{'fork':>11}")  # noqa: T201
     for name, fill in ROWS.items():
         if not words or any(word in name for word in words):
             measure(name, fill)
