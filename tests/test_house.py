@@ -56,10 +56,13 @@ TABLE = """
     broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
     consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
     fanout/*          → log/* limits/* net/* telemetry/* messages/*
-    storage/sqlite/*  → storage/local storage/engine storage/clock storage/turns log/* telemetry/* net/*
-                        messages/* errors/*
+    storage/sqlite/*  → storage/local storage/engine storage/clock storage/turns storage/unusable log/* telemetry/*
+                        net/* messages/* errors/*
+    storage/replicated/redis/* → storage/replicated/journal storage/replicated/recent storage/unusable telemetry/*
+                        errors/*
     storage/replicated/* → storage/local storage/engine storage/clock storage/turns storage/timer
                         log/* telemetry/* messages/* errors/*
+    storage/unusable  → errors/*
     storage/memory    → .local .engine .clock .turns .timer log/* telemetry/* messages/* errors/*
     storage/local     → .engine .clock .turns log/* messages/*
     storage/turns     → log/* errors/*

@@ -100,7 +100,8 @@ class Broker:
             engine, loop, stall, fanout.report, counters, outbound=outbound, admission=self.admission
         )
         await engine.open(fanout.deliver, consumers, fanout.offer_unclaimed)
-        fanout.head = engine.head
+        self._count_from = fanout.head = engine.head
+        engine.on_replaced = self._on_log_replaced
         self.batcher = PublishBatcher(loop, self.publish_each)
         self.retained = RetainedMessages(engine, fanout, counters)
         self.directory = Directory(engine, fanout, consumers)
@@ -214,7 +215,15 @@ class Broker:
     @property
     def published(self) -> int:
         """Messages accepted since the start: each has the log's next seq."""
-        return self._fanout.head - self._engine.head
+        return self._fanout.head - self._count_from
+
+    def _on_log_replaced(self) -> None:
+        """All streams end: they come back with their ids, and are told what they have that is gone."""
+        published = self.published
+        for end in [end for part in (self._consumers, self._fanout) for end in part.end_all("failover")]:
+            end()
+        self._fanout.head = self._engine.head
+        self._count_from = self._engine.head - published
 
     def subscribers(self) -> dict[str, int]:
         """The number of subscriptions of each kind, and of consumers, with pending pulls among them."""

@@ -149,6 +149,10 @@ class Engine(Queries, Changes):
     head: int = 0
     """The newest seq when the log was opened. All later messages are delivered."""
 
+    on_replaced: Callable[[], None] = staticmethod(lambda: None)
+    """Called when the log has lost messages that were delivered: what subscribers and consumers have of it may be gone.
+    `head` is that of the log as it is now."""
+
     @abstractmethod
     async def open(
         self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed

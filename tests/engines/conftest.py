@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -148,6 +150,20 @@ ENGINES: dict[str, Callable[[Limits, Clock], Engine]] = {
 }
 
 
+def redis_engine(limits: Limits, clock: Clock) -> Engine:
+    """The only node on a journal in Redis."""
+    from tests.engines.redis_journal import clocked_journal  # of an extra that need not be here
+
+    return ReplicatedEngine(limits, clock, clocked_journal(LogClock(clock).now))
+
+
+SERVED: Final[dict[str, Callable[[Limits, Clock], Engine]]] = {"redis": redis_engine}
+"""Engines on a server. The tests that count the turns of the event loop cannot have them."""
+
+NO_REDIS: Final = pytest.mark.skipif(
+    which("redis-server") is None or find_spec("redis") is None, reason="redis-server or redis-py is not installed"
+)
+
 Make = Callable[[Limits], AbstractAsyncContextManager[Opened]]
 
 
@@ -155,7 +171,7 @@ def opener(engine: str) -> Make:
     @asynccontextmanager
     async def make(limits: Limits) -> AsyncIterator[Opened]:
         clock = Clock()
-        node = Opened(ENGINES[engine](limits, clock), clock)
+        node = Opened((ENGINES | SERVED)[engine](limits, clock), clock)
         await node.engine.open(node.deliver, node)
         try:
             yield node
@@ -165,7 +181,7 @@ def opener(engine: str) -> Make:
     return make
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[*ENGINES, pytest.param("redis", marks=NO_REDIS)])
 def opened(request: pytest.FixtureRequest) -> Make:
     return opener(request.param)
 

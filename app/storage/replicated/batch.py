@@ -1,11 +1,12 @@
 """Batches: what this node appends as one entry, and who waits for it."""
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from secrets import token_bytes
 from typing import Any, Final
 
 from ...log.commands.command import Command, Effect
+from ...log.commands.tick import Tick
 
 LINK_BYTES: Final = 8  # random bytes that name an entry
 MAX_COMMANDS: Final = 1_000  # in one entry: each node carries them out in one go
@@ -50,16 +51,25 @@ class Batch:
 
     def fail(self, error: Exception) -> "list[tuple[Command, Future[Any]]]":
         """Nobody knows whether it was carried out, or it was not. Returns the effects, which cannot fail."""
-        effects: list[tuple[Command, Future[Any]]] = []
-        for command, future in zip(self.commands, self.futures, strict=True):
-            if isinstance(command, Effect):
-                effects.append((command, future))
-            elif not future.done():
-                future.set_exception(error)
+        self.refuse(error)
         self.ask()
-        return effects
+        return [(command, future) for command, future in self._with_futures() if _must_be_done(command)]
+
+    def refuse(self, error: Exception) -> None:
+        """Whoever waits for a result gets the error."""
+        for command, future in self._with_futures():
+            if not isinstance(command, Effect) and not future.done():
+                future.set_exception(error)
+
+    def _with_futures(self) -> "Iterator[tuple[Command, Future[Any]]]":
+        return zip(self.commands, self.futures, strict=True)
 
     def ask(self) -> None:
         questions, self.questions = self.questions, []
         for ask in questions:
             ask()
+
+
+def _must_be_done(command: Command) -> bool:
+    """A Tick need not: the engine makes another one."""
+    return isinstance(command, Effect) and not isinstance(command, Tick)

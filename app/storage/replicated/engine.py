@@ -11,9 +11,11 @@ from asyncio import Future, Task, TimerHandle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from logging import WARNING
 from time import monotonic
 from typing import Any, Final, Self, TypeVar
 
+from ...errors import PlainmqError, StorageFailed
 from ...log.accepted import DEFERRED
 from ...log.commands.begin_epoch import BeginEpoch
 from ...log.commands.command import Command
@@ -32,6 +34,7 @@ from ...messages.message import ONE, Receipt
 from ...messages.position import Cursor
 from ...messages.topic import TopicFilter
 from ...telemetry.histogram import Histogram
+from ...telemetry.log import log_event
 from ..clock import Clock
 from ..engine import Deliver, ignore_unclaimed
 from ..local import LocalEngine
@@ -39,13 +42,14 @@ from ..timer import DeadlineTimer
 from ..turns import TURN_SECONDS, Operation, Turns
 from .batch import new_link
 from .contents import encode
-from .fold import Fold
+from .fold import Fold, Fork
 from .fold_snapshot import FoldLoader
 from .journal import Entry, Journal, JournalLost
 from .outgoing import Outgoing
 from .sessions import SESSION
 from .snapshots import Snapshots
 
+TICK_PAUSE: Final = 0.05  # seconds between two Ticks of this node, while the first is on its way
 TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do not all append a Tick
 RENEWALS: Final = 5  # in the time after which a session ends: some may be late
 BYE_TIMEOUT: Final = 1.0  # seconds for the last entry: without it, others wait for the end of the session
@@ -97,8 +101,7 @@ class ReplicatedEngine(LocalEngine):
         if self._follower is not None:
             await self._say_bye()
             self._follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._follower
+            await asyncio.wait([self._follower])
             self._follower = None
         await self._snapshots.close()
         self._timer.stop()
@@ -110,7 +113,7 @@ class ReplicatedEngine(LocalEngine):
         """End the session, so that other nodes need not wait for its end."""
         if not self._outgoing.lost:
             bye = encode(self._server_run, [], bye=True)
-            with suppress(JournalLost, TimeoutError):
+            with suppress(JournalLost, PlainmqError, TimeoutError):
                 await asyncio.wait_for(self._journal.append(new_link(), bye), BYE_TIMEOUT)
 
     # Following the journal
@@ -122,6 +125,9 @@ class ReplicatedEngine(LocalEngine):
                 await self._follow_once()
             except JournalLost:
                 self._outgoing.lose()
+            except Fork:
+                self._outgoing.lose()
+                self._start_again()
             await asyncio.sleep(RECONNECT)
 
     async def _follow_once(self) -> None:
@@ -131,6 +137,8 @@ class ReplicatedEngine(LocalEngine):
             head = await self._journal.open()
         if not self._fold.number:
             await self._load_snapshot()
+        if self._fold.is_ahead_of(head):
+            raise Fork(f"the journal ends with entry {head.number}, and entry {self._fold.number} was carried out")
         if self._fold.number == head.number:
             self._become_ready()
         async for entries in self._journal.tail(self._fold.number):
@@ -152,8 +160,22 @@ class ReplicatedEngine(LocalEngine):
         if self._ready is not None and not self._ready.done():
             self.head = self._core.log.head
             self._ready.set_result(None)
+            self.on_replaced()
+        if self._renewal is None:
             self._renew()
         self._timer.set(self._fold.deadline)
+
+    def _start_again(self) -> None:
+        """The journal does not go on from what was carried out here: entries were lost. Carry out all that it has."""
+        log_event("the journal has lost entries that this server had carried out", WARNING, entry=self._fold.number)
+        self._timer.stop()
+        self._fold = Fold(LogStateMachine(self._limits, Epochs(""), MemoryMessageStore()))
+        if self._ready is None or self._ready.done():
+            self._ready = self._loop.create_future()
+
+    @property
+    def unready(self) -> str:
+        return "" if self._ready is None or self._ready.done() else "the log is read again after a loss"
 
     def _on_follower_ended(self, task: "Task[None]") -> None:
         """A fault in the fold: this node can never go on."""
@@ -215,19 +237,28 @@ class ReplicatedEngine(LocalEngine):
         return self._outgoing.add(command)
 
     def _ask(self, question: Operation[Any]) -> "Future[Any]":
+        if self.unready:
+            return self._unready_future()
         future: Future[Any] = self._loop.create_future()
         self._when_current(lambda: _set_result(future, lambda: question(self._core, self._now())))
         return future
 
     def _ask_in_slices(self, question: Operation[Slices[Any]]) -> "Future[Any]":
+        if self.unready:
+            return self._unready_future()
         future: Future[Any] = self._loop.create_future()
         self._when_current(lambda: self._turns.begin(question, future, reads=True))
+        return future
+
+    def _unready_future(self) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        future.set_exception(StorageFailed(f"{self.unready}: try again in a few seconds"))
         return future
 
     def _when_current(self, ask: Callable[[], None]) -> None:
         """Ask behind all that this node has asked, and when nothing is due."""
         if self._fold.is_due(self._now()):
-            self._do(Tick())
+            self._tick()
         if not self._outgoing.ask_behind(ask):
             ask()
 
@@ -268,14 +299,18 @@ class ReplicatedEngine(LocalEngine):
 
     def _renew(self) -> None:
         """Renew the session of this node: any entry does."""
-        if self._outgoing.is_quiet and not self._outgoing.lost:
-            self._do(Tick())
+        if self._outgoing.is_quiet:
+            self._tick()
         self._renewal = self._loop.call_later(SESSION / RENEWALS, self._renew)
 
     def _on_due(self) -> None:
         if self._fold.deadline <= self._now():
+            self._tick()
+        self._timer.set(max(self._fold.deadline, self._now() + TICK_PAUSE))
+
+    def _tick(self) -> None:
+        if not self._outgoing.lost:
             self._do(Tick())
-        self._timer.set(self._fold.deadline)
 
 
 def _own_part(outbox: Outbox, *, own: bool) -> Sequence[Run]:

@@ -11,7 +11,7 @@ from ...log.commands.command import Command, SlicedChange
 from ...log.slices import Slices
 from ...log.state import LogStateMachine
 from .contents import LEVEL, decode
-from .journal import Entry
+from .journal import Entry, Head
 from .sessions import Sessions
 
 
@@ -40,6 +40,10 @@ class Fold:
 
     def is_due(self, now: float) -> bool:
         return self.core.is_due(now) or self.sessions.deadline <= now
+
+    def is_ahead_of(self, head: Head) -> bool:
+        """Whether entries were carried out that are not in the journal with this head."""
+        return self.number > head.number or (self.number == head.number and self.link != head.link)
 
     def carry_out(self, entry: Entry) -> Slices[Sequence[Any]]:
         """The result or the PlainmqError of each command. Raises Fork, NewerLevel."""

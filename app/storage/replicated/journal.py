@@ -49,7 +49,8 @@ class Journal(ABC):
 
     @abstractmethod
     async def open(self) -> Head:
-        """Connect, again after JournalLost too. Raises JournalLost; StoreUnusable if the journal can never serve."""
+        """Connect, again after JournalLost too. A journal that has not begun gets back what it lacks and this node has.
+        Raises JournalLost; StoreUnusable if the journal can never serve."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -58,7 +59,8 @@ class Journal(ABC):
     @abstractmethod
     def append(self, link: bytes, data: bytes) -> Future[None]:
         """Append an entry. Done when the entry is as durable as promised. Entries of one node keep their order. Fails
-        with JournalLost."""
+        with JournalLost; with OutcomeUnknown if the entry is in the journal, but less durable than promised; with
+        LogFull or StorageFailed if the journal has refused it."""
 
     @abstractmethod
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from ...errors import OutcomeUnknown, StorageFailed
+from ...errors import OutcomeUnknown, PlainmqError, StorageFailed
 from ...log.commands.command import Command, Effect
 from .batch import Batch
 from .contents import encode
@@ -39,6 +39,9 @@ class Outgoing:
     def resume(self) -> None:
         """The journal can be reached, and this node knows all that is in it."""
         self._lost = False
+        self._put_effects()
+
+    def _put_effects(self) -> None:
         effects, self._effects = self._effects, []
         for command, future in effects:
             self._put(command, future)
@@ -98,7 +101,16 @@ class Outgoing:
 
     def _on_appended(self, batch: Batch, done: "Future[None]") -> None:
         self._unconfirmed -= 1
-        if not done.cancelled() and done.exception() is None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, OutcomeUnknown):  # it is in the journal, and will be carried out
+            batch.refuse(error)
+        elif isinstance(error, PlainmqError):
+            self._sent.pop(batch.link, None)
+            self._effects += batch.fail(error)
+        elif error is None and not done.cancelled():
             batch.confirmed = True
             batch.answer()
-            self._send()
+            self._put_effects()
+        else:
+            return
+        self._send()

@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from ...net.flush import flush_to_disk
+from ..unusable import StoreUnusable
 from .file import PAGE_SIZE, check, identify, open_read_only
-from .file_lock import FileLock, StoreUnusable, check_names, real_path
+from .file_lock import FileLock, check_names, real_path
 from .schema import migrate
 from .state import count_messages
 

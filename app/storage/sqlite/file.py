@@ -15,8 +15,9 @@ import msgspec
 
 from ...log.epochs import Epochs, new_epoch
 from ...telemetry.log import log_event
+from ..unusable import StoreUnusable
 from .file_contents import FileContents
-from .file_lock import FileLock, StoreUnusable, check_names, real_path, unusable
+from .file_lock import FileLock, check_names, real_path, unusable
 from .schema import APPLICATION, NEWEST, migrate
 
 Synchronous = Literal["full", "relaxed"]

@@ -13,20 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ...errors import PlainmqError
 from ...errors.denied import reason
+from ..unusable import StoreUnusable
 
 _SUFFIXES: Final = ("", ".lock", "-wal", "-shm")  # the file, and those beside it while it is served
 _NOT_A_STORE: Final = ("-wal", "-shm", "-journal", ".lock")  # behind the name of a store: a file of that one
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # on Linux; elsewhere a single file cannot be mounted
 
 _Identity = tuple[int, int]
-
-
-class StoreUnusable(PlainmqError):
-    """The file cannot be served. The text says what to do."""
-
-    code = "store_unusable"
 
 
 class ForeignChange(OSError):

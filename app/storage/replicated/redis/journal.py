@@ -1,0 +1,319 @@
+"""The journal in Redis.
+
+Two connections: one appends, one waits for entries. If either fails, both are given up, and the engine opens the
+journal again. An incarnation that no node has begun gets back what it lacks from each node that comes; then one node
+begins it.
+"""
+
+import asyncio
+from asyncio import Future, get_running_loop
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
+from logging import WARNING
+from time import monotonic
+from typing import Any, Final
+
+import hiredis
+import msgspec
+
+from ....errors import LogFull, OutcomeUnknown, PlainmqError, StorageFailed
+from ....telemetry.log import log_event
+from ...unusable import StoreUnusable
+from ..journal import Entry, Head, Journal, JournalLost
+from ..recent import RecentEntries
+from .address import Address
+from .connection import Connection
+from .primary import Primary
+from .scripts import APPEND, BEGIN, HEAD, HEAL
+from .server import Durability, Server, parse_info
+
+TIMEOUT: Final = 5.0  # seconds for an answer: a primary that stops for 2 s loses nobody
+CHECK: Final = 1.0  # seconds without an entry, until the head is looked at: the log may have been deleted
+HEAL_PAUSE: Final = 0.3  # seconds before a node begins an incarnation: others may have more to give back
+NEW_NODE_PAUSE: Final = 2 * CHECK  # the same for a node that has read nothing: those that live notice meanwhile
+CONFIRM: Final = 1.0  # seconds for replicas or the disk, of each entry
+RETRY: Final = 0.2  # seconds between two attempts of the first open
+READ_BYTES: Final = 1 << 20  # about so many bytes of entries are read at a time, since Redis limits only their number
+MAX_READ: Final = 256  # entries
+HEAL_BYTES: Final = 4 << 20  # of entries given back in one step, in which Redis does nothing else
+HEAL_ENTRIES: Final = 1_000
+
+
+class Session(msgspec.Struct):
+    """Connections to one incarnation of the primary."""
+
+    writer: Connection
+    reader: Connection
+    server: Server
+    append: bytes  # the script's hash
+    incarnation: bytes = b""
+
+    def end(self) -> None:
+        self.writer.abort()
+        self.reader.abort()
+
+
+class RedisJournal(Journal):
+    def __init__(
+        self, address: Address, durability: Durability = Durability(), timeout: float = TIMEOUT,  # noqa: B008
+        new_node_pause: float = NEW_NODE_PAUSE,
+    ) -> None:  # fmt: skip
+        self.durability = str(durability)
+        self._address, self._policy, self._timeout, self._new_node_pause = address, durability, timeout, new_node_pause
+        self._primary = Primary(address, timeout)
+        self._recent = RecentEntries()
+        self._session: Session | None = None
+        self._served = False  # it was open once
+        self._told = ""  # the last warning
+        place = f"{{plainmq:{address.name}}}"
+        self._head_key, self._log_key = f"{place}:head".encode(), f"{place}:log".encode()
+
+    # Opening
+
+    async def open(self) -> Head:
+        if self._served:
+            return await self._open_again()
+        end = monotonic() + self._timeout
+        while True:
+            try:
+                return await self._open()
+            except JournalLost as error:
+                if monotonic() >= end:
+                    raise StoreUnusable(f"{error}; expected an answer within {self._timeout:g} s") from None
+            await asyncio.sleep(RETRY)
+
+    async def _open_again(self) -> Head:
+        """A server that cannot be used may become the one that can: a replica is promoted."""
+        try:
+            return await self._open()
+        except (StoreUnusable, JournalLost) as error:
+            self._warn("the journal cannot be reached", str(error))
+            raise JournalLost(str(error)) from None
+
+    async def _open(self) -> Head:
+        self._end_session()
+        try:
+            async with asyncio.timeout(self._timeout + self._new_node_pause):
+                session = self._session = await self._connect()
+                head = await self._head(session)
+                if not head.begun:
+                    head = await self._heal(session, head)
+        except TimeoutError:
+            raise JournalLost(f"Redis at {self._address} does not answer") from None
+        except hiredis.ReplyError as error:
+            raise JournalLost(f"Redis at {self._address} refuses a command: {error}") from None
+        self._served = True
+        if self._told:
+            self._told = ""
+            log_event("the journal is reached again", server=session.server.address)
+        return head
+
+    async def _connect(self) -> Session:
+        async with asyncio.timeout(self._timeout):
+            host, port = await self._primary.find()
+            writer = await self._primary.connect(host, port)
+            try:
+                reader = await self._primary.connect(host, port)
+                server = Server(f"{host}:{port}", parse_info(await writer.ask("INFO")), await _config(writer))
+                server.check(self._policy)
+                append = await writer.ask("SCRIPT", "LOAD", self._script(APPEND))
+            except BaseException:
+                writer.abort()
+                raise
+        if not self._served and (sentence := server.warning()):
+            log_event("messages may be lost", WARNING, detail=sentence)
+        return Session(writer, reader, server, append)
+
+    def _script(self, script: str) -> str:
+        return script
+
+    async def _head(self, session: Session) -> Head:
+        number, link, begun, session.incarnation = await self._run(session, HEAD)
+        return Head(number, link, bool(begun))
+
+    def _run(self, session: Session, script: str, *args: bytes | str | int) -> "Future[Any]":
+        return session.writer.ask("EVAL", self._script(script), 2, self._head_key, self._log_key, *args)
+
+    async def _heal(self, session: Session, head: Head) -> Head:
+        """Give back what the log lacks, and let others do so."""
+        given = 0
+        while part := _first_part(self._recent.missing_after(head.number, head.link)):
+            fields = (field for entry in part for field in (entry.link, round(entry.time * 1e6), entry.data))
+            given += len(part) * await self._run(session, HEAL, head.number, head.link, *fields)
+            if (head := await self._head(session)).begun:
+                break
+        if given:
+            log_event("the journal lacked entries, which were given back", WARNING, entries=given)
+        if not head.begun:
+            await asyncio.sleep(HEAL_PAUSE if self._recent.newest else self._new_node_pause)
+        return await self._head(session)
+
+    async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
+        session = self._current()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return bool(await self._run(session, BEGIN, seen.number, seen.link, link, data))
+        except (TimeoutError, hiredis.ReplyError) as error:
+            raise JournalLost(f"Redis at {self._address} does not begin: {error}") from None
+
+    async def close(self) -> None:
+        self._end_session()
+
+    def _end_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.end()
+
+    def _current(self) -> Session:
+        if self._session is None:
+            raise JournalLost("the journal is not open")
+        return self._session
+
+    # Appending
+
+    def append(self, link: bytes, data: bytes) -> "Future[None]":
+        future: Future[None] = get_running_loop().create_future()
+        try:
+            session = self._current()
+            on_reply = partial(self._on_appended, session, future)
+            session.writer.send(on_reply, b"EVALSHA", session.append, b"2", self._head_key, self._log_key, link, data)
+            if (confirm := self._confirm_command(session)) is not None:
+                session.writer.send(partial(self._on_confirmed, future), *confirm)
+        except JournalLost as error:
+            self._end_session()
+            _settle(future, StorageFailed(f"{error}: nothing was stored; try again in a few seconds"))
+        return future
+
+    def _confirm_command(self, session: Session) -> tuple[str | int, ...] | None:
+        milliseconds = int(CONFIRM * 1000)
+        if self._policy.policy == "replicated":
+            return ("WAIT", self._policy.replicas, milliseconds)
+        if self._policy.policy == "disk" and not session.server.syncs_each_write:
+            return ("WAITAOF", 1, 0, milliseconds)
+        return None
+
+    def _on_appended(self, session: Session, future: "Future[None]", reply: Any) -> None:
+        if reply == 1:
+            if self._confirm_command(session) is None:
+                _settle(future)
+            return
+        error = reply if isinstance(reply, JournalLost) else _refusal(reply)
+        _settle(future, error)
+        if not isinstance(error, LogFull):
+            session.end()  # it may be another primary, or another log: look again
+
+    def _on_confirmed(self, future: "Future[None]", reply: Any) -> None:
+        if isinstance(reply, Exception):
+            _settle(future, JournalLost(str(reply)))
+            return
+        reached = reply if self._policy.policy == "replicated" else reply[0]
+        wanted = self._policy.replicas if self._policy.policy == "replicated" else 1
+        if reached >= wanted:
+            _settle(future)
+            return
+        _settle(
+            future,
+            OutcomeUnknown(
+                f"the primary has it, but not {self.durability} within {CONFIRM:g} s: it is lost if the primary is "
+                "lost now. Repeat it; a publish with the same Idempotency-Key"
+            ),
+        )
+
+    # Reading
+
+    async def tail(self, after: int) -> AsyncIterator[Sequence[Entry]]:
+        session = self._current()
+        count = 1
+        while True:
+            entries = await self._read(session, after, count)
+            if session.writer.is_lost or session.writer.waits_longer_than(self._timeout):
+                session.end()
+                raise JournalLost(f"Redis at {self._address} does not answer")
+            if not entries:
+                await self._check_head(session, after)
+                continue
+            for entry in entries:
+                self._recent.add(entry)
+            after = entries[-1].number
+            nbytes = sum(len(entry.data) for entry in entries)
+            count = min(2 * count, MAX_READ) if nbytes <= READ_BYTES else max(count // 2, 1)
+            yield entries
+
+    async def _read(self, session: Session, after: int, count: int) -> Sequence[Entry]:
+        reply = await self._asked(
+            session, b"XREAD", b"COUNT", count, b"BLOCK", int(CHECK * 1000), b"STREAMS", self._log_key, b"%d-0" % after
+        )
+        return [_entry(id, fields) for id, fields in reply[0][1]] if reply else ()
+
+    async def _check_head(self, session: Session, after: int) -> None:
+        """Somebody may have deleted the log, or this may be no primary any more. Raises JournalLost."""
+        number, link, begun, _ = await self._asked(
+            session, b"EVAL", self._script(HEAD), 2, self._head_key, self._log_key
+        )
+        newest = self._recent.newest
+        known = newest is None or newest.number != after or newest.link == link
+        if not begun or number < after or (number == after and not known):
+            session.end()
+            raise JournalLost("the log in Redis is not the one that was read")
+
+    async def _asked(self, session: Session, *command: bytes | str | int) -> Any:
+        """Raises JournalLost."""
+        try:
+            async with asyncio.timeout(self._timeout + CHECK):
+                return await session.reader.ask(*command)
+        except (TimeoutError, hiredis.ReplyError) as error:
+            session.end()
+            raise JournalLost(f"Redis at {self._address} does not answer: {error}") from None
+        except JournalLost:
+            session.end()
+            raise
+
+    def _warn(self, message: str, detail: str) -> None:
+        """Log it once until the journal is reached again."""
+        if not self._told:
+            self._told = detail
+            log_event(message, WARNING, detail=detail)
+
+
+async def _config(connection: Connection) -> dict[str, str]:
+    try:
+        reply = await connection.ask("CONFIG", "GET", "appendfsync")
+    except hiredis.ReplyError:  # a user, or a hosted server, that may not
+        return {}
+    words = [word.decode() for word in reply]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _entry(id: bytes, fields: Sequence[bytes]) -> Entry:
+    _, before, _, link, _, time, _, data = fields
+    return Entry(int(id[:-2]), link, before, int(time) / 1e6, data)
+
+
+def _first_part(entries: Sequence[Entry]) -> Sequence[Entry]:
+    return [*_within(entries, HEAL_BYTES)][:HEAL_ENTRIES]
+
+
+def _within(entries: Sequence[Entry], nbytes: int) -> Iterator[Entry]:
+    """The first ones, about so many bytes and at least one."""
+    for entry in entries:
+        if nbytes <= 0:
+            return
+        nbytes -= len(entry.data)
+        yield entry
+
+
+def _refusal(reply: Any) -> PlainmqError:
+    """Why the entry was not appended."""
+    if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("OOM"):
+        return LogFull("the memory of Redis is full (maxmemory): nothing was stored; try again when it has room")
+    why = "it has not begun" if reply == 0 else str(reply)[:200]
+    return StorageFailed(f"Redis has refused to store ({why}): nothing was stored; try again in a few seconds")
+
+
+def _settle(future: "Future[None]", error: Exception | None = None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,71 @@
+"""The scripts that run in Redis, each as one step.
+
+Keys: the head, a hash of `n`, `link`, `time` (of the newest entry; microseconds) and `inc` (the incarnation that has
+begun); and the log, a stream whose ids are `n-0`. Fields of an entry: `p`, the link of the entry before; `k`, its own;
+`t`, its time; `d`, its commands. An incarnation is the process and its term as the primary, which the scripts ask for
+each time: a connection can outlive a demotion.
+"""
+
+from typing import Final
+
+_COMMON: Final = """
+local info = redis.call('INFO', 'server', 'replication')
+local inc = info:match('run_id:(%w+)') .. '.' .. info:match('master_replid:(%w+)')
+local head = redis.call('HMGET', KEYS[1], 'n', 'link', 'time', 'inc')
+local n, link, last, begun = tonumber(head[1]) or 0, head[2] or '', tonumber(head[3]) or 0, head[4] == inc
+local function later_than_last()
+    local now = redis.call('TIME')
+    return math.max(now[1] * 1000000 + now[2], last)
+end
+local function add(own, time, data)
+    n = n + 1
+    local t = string.format('%.0f', time)
+    redis.call('XADD', KEYS[2], n .. '-0', 'p', link, 'k', own, 't', t, 'd', data)
+    redis.call('HSET', KEYS[1], 'n', n, 'link', own, 'time', t)
+    link, last = own, time
+end
+"""
+
+APPEND: Final = (
+    "#!lua"
+    + _COMMON
+    + """
+if not begun then return 0 end
+add(ARGV[1], later_than_last(), ARGV[2])
+return 1
+"""
+)
+"""ARGV: link, data. Returns 1; 0: the incarnation has not begun, nothing was appended."""
+
+HEAD: Final = (
+    "#!lua flags=no-writes"
+    + _COMMON
+    + """
+return {n, link, begun and 1 or 0, inc}
+"""
+)
+
+BEGIN: Final = (
+    "#!lua flags=allow-oom"
+    + _COMMON
+    + """
+if begun or n ~= tonumber(ARGV[1]) or link ~= ARGV[2] then return 0 end
+add(ARGV[3], later_than_last(), ARGV[4])
+redis.call('HSET', KEYS[1], 'inc', inc)
+return 1
+"""
+)
+"""Also when the memory is full. ARGV: number and link of the newest entry; link and data of the entry that
+begins the incarnation. Returns 1; 0: the newest entry is another, or the incarnation has begun."""
+
+HEAL: Final = (
+    "#!lua flags=allow-oom"
+    + _COMMON
+    + """
+if begun or n ~= tonumber(ARGV[1]) or link ~= ARGV[2] then return 0 end
+for i = 3, #ARGV, 3 do add(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
+return 1
+"""
+)
+"""ARGV: number and link of the newest entry; then link, time and data of each entry that is missing. Returns as BEGIN.
+"""

@@ -1,0 +1,102 @@
+"""A real Redis server as a child process, on a free port of this machine and in a folder of its own."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from redis import ConnectionError, Redis, RedisError
+
+from tests.harness import DEADLINE, free_port
+
+PROGRAM: Final = shutil.which("redis-server")
+STEP: Final = 0.02  # seconds between two looks at a server
+
+
+class RedisServer:
+    """`flags`: of redis-server, beside those for its port and folder."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.flags = flags
+        self.client = Redis(port=self.port, decode_responses=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *flags: str) -> None:
+        assert PROGRAM, "redis-server is not installed"
+        command = [
+            PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder),
+            "--logfile", str(self.folder / "redis.log"), "--repl-diskless-sync-delay", "0",
+            "--repl-ping-replica-period", "1", *(flags or self.flags),
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command)
+        self.until(self._serves)
+
+    def _serves(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except ConnectionError:
+            return False
+        except RedisError:  # it serves, but not everybody
+            return True
+
+    def signal(self, number: int) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Idempotent."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(DEADLINE)
+            self._process = None
+        self.client.connection_pool.disconnect()
+
+    def follow(self, primary: "RedisServer | None") -> None:
+        """Be its replica; None: be a primary."""
+        self._follow(*("NO", "ONE") if primary is None else ("127.0.0.1", str(primary.port)))
+
+    def lag(self) -> None:
+        """Be the replica of nobody that answers: it keeps what it has, and gets no more."""
+        self._follow("127.0.0.1", "1")
+
+    def _follow(self, *target: str) -> None:
+        self.client.execute_command("REPLICAOF", *target)
+
+    def is_level_with(self, primary: "RedisServer") -> bool:
+        ours, theirs = self.client.info("replication"), primary.client.info("replication")
+        return bool(ours["master_link_status"] == "up") and bool(
+            ours["slave_repl_offset"] == theirs["master_repl_offset"]
+        )
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < end, "the Redis server did not get there"
+            time.sleep(STEP)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+
+@contextmanager
+def redis_server(*flags: str) -> Iterator[RedisServer]:
+    with TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder), *flags)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+            server.client.close()
