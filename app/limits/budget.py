@@ -26,6 +26,7 @@ TOKEN_FILE: Final = 68 << 20  # bytes: a file of 4 MiB (app/access/tokens.py) in
 KNOWN_TOKENS: Final = 20 << 20  # bytes: grants by token and by header (app/access/grant_cache.py), and what they cover
 ATTEMPTS: Final = 14 << 20  # bytes: spent tickets (app/access/tickets.py); log-ins and publishes by client
 SIGNED: Final = 24 * KIB  # bytes: the patterns of a signed token, which its stream or connection keeps
+RECENT_ENTRIES: Final = 64 << 20  # of a journal, in app/storage/replicated/recent.py
 PARTS: Final = 4  # copies of a batch at once: the body, its lines, its messages, their encodings
 
 
@@ -38,8 +39,8 @@ class Item(msgspec.Struct, frozen=True):
 
 def items(settings: Settings) -> list[Item]:
     """The bounds. Their sum is the most memory that the server uses."""
-    memory = settings.engine == "memory"
-    log = settings.max_total_bytes if memory else CACHES + settings.max_total_bytes  # sqlite: what is not on disk
+    beside = {"memory": 0, "sqlite": CACHES}.get(settings.engine.partition(":")[0], RECENT_ENTRIES)
+    log = beside + settings.max_total_bytes  # sqlite: what is not on disk
     grant = SIGNED if settings.jwt_keys else 0
     subscriber = SLOT_MEMORY + WRITE_BUFFER + 2 * settings.send_buffer + grant  # the kernel doubles SO_SNDBUF
     line = CONNECTION + WRITE_BUFFER + grant

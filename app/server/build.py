@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,10 +33,13 @@ from ..settings.values import listed
 from ..storage.clock import Clock
 from ..storage.engine import Engine
 from ..storage.memory import MemoryEngine
+from ..storage.replicated.engine import ReplicatedEngine
+from ..storage.replicated.redis.address import SCHEMES, parse_address
 from ..storage.sqlite.engine import SqliteEngine
 from ..tcp.connection import Connection
 from ..tcp.listener import LineListener
 from ..tcp.session import LineSession
+from ..telemetry import redact
 from ..telemetry.accesslog import AccessLog
 from ..telemetry.log import LOG_WRITER
 from ..web.app import Network
@@ -59,7 +62,27 @@ def _sqlite(settings: Settings, limits: Limits) -> Engine:
     return SqliteEngine(limits, Clock(), path, settings.synchronous, int(settings.min_free_disk))
 
 
-ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"memory": _memory, "sqlite": _sqlite}
+def _redis(settings: Settings, limits: Limits) -> Engine:
+    with naming("engine"):
+        address = parse_address(settings.engine)
+    try:
+        from ..storage.replicated.redis.journal import RedisJournal  # noqa: PLC0415  # of an extra, and slow to import
+        from ..storage.replicated.redis.server import Durability, Policy  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingInvalid(
+            f"{named('engine')} needs a package that is not installed ({error.name}): pip install 'plainmq[redis]'"
+        ) from None
+    policy, _, replicas = settings.durability.partition(":")
+    durability = Durability(cast("Policy", policy), int(replicas or 0))
+    journal = RedisJournal(address, durability, float(settings.journal_timeout))
+    return ReplicatedEngine(limits, Clock(), journal)
+
+
+ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    **dict.fromkeys(SCHEMES, _redis),
+}
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -182,8 +205,11 @@ def _broker(settings: Settings) -> Broker:
     kind = settings.engine.partition(":")[0]
     if kind not in ENGINES:
         raise SettingInvalid(
-            f"{named('engine')} is {settings.engine!r}: expected {' or '.join(ENGINES)}, such as {STORE_EXAMPLE}"
+            f"{named('engine')} is {redact.text(settings.engine)!r}: expected {' or '.join(ENGINES)}, such as "
+            f"{STORE_EXAMPLE}"
         )
+    if kind not in SCHEMES and settings.durability != Settings.durability:
+        raise SettingInvalid(f"{named('durability')} is {settings.durability}: expected the engine redis for it")
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)
     quotas = Quotas(QuotaLimits(settings.publish_rate, settings.publish_burst, settings.max_client_subscribers))

@@ -10,6 +10,7 @@ from ..broker.broker import Broker
 from ..limits import budget
 from ..log.totals import Totals
 from ..settings import OPTIONS, Loaded, Settings
+from ..storage.replicated.redis.address import SCHEMES
 from ..telemetry import redact
 from ..web.api.server import LimitInUse, ServerInfo, SettingInForce
 from .places import store_path
@@ -28,7 +29,13 @@ def server_info(loaded: Loaded, counts_connections: bool) -> ServerInfo:
         )
         for option in OPTIONS
     ]
-    return ServerInfo(settings.engine.partition(":")[0], rows, partial(_limits, settings, counts_connections))
+    return ServerInfo(_engine(settings), rows, partial(_limits, settings, counts_connections))
+
+
+def _engine(settings: Settings) -> str:
+    """`rediss+sentinel://...` → `redis`"""
+    kind = settings.engine.partition(":")[0]
+    return "redis" if kind in SCHEMES else kind
 
 
 async def _limits(settings: Settings, counts_connections: bool, broker: Broker) -> list[LimitInUse]:
@@ -39,7 +46,7 @@ async def _limits(settings: Settings, counts_connections: bool, broker: Broker) 
 
 
 def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
-    log = "max_total_bytes" if settings.engine == "memory" else "max_disk_bytes"
+    log = "max_disk_bytes" if settings.engine.startswith("sqlite:") else "max_total_bytes"
     yield LimitInUse("log", totals.cost, totals.cost_limit, "bytes", log)
     yield LimitInUse("held in memory", totals.held, totals.held_limit, "bytes", "max_total_bytes")
     yield LimitInUse("topics", totals.topics, settings.max_topics, "count", "max_topics")
@@ -60,7 +67,7 @@ def _of_clients(settings: Settings, counts_connections: bool, broker: Broker) ->
 def _of_machine(settings: Settings) -> Iterator[LimitInUse]:
     if resident := budget.resident():
         yield LimitInUse("memory of the process", resident, budget.available(), "bytes", None)
-    if settings.engine != "memory":
+    if settings.engine.startswith("sqlite:"):
         yield from _of_disk(store_path(settings.engine), int(settings.min_free_disk))
 
 

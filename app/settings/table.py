@@ -14,6 +14,7 @@ from .size_rules import broken_rules
 from .values import (
     ADDRESS,
     ANY_TEXT,
+    DURABILITY,
     ENGINE,
     HOSTS,
     KEYS,
@@ -132,7 +133,21 @@ class Settings:
         PATH,
     )
     engine: str = option(
-        "memory", "Where the log is stored: `memory` (lost when the process ends) or `sqlite:///PATH` (a file).", ENGINE
+        "memory",
+        "Where the log is stored: `memory` (lost when the process ends), `sqlite:///PATH` (a file), or "
+        "`redis://HOST:PORT/DB?name=NAME` (a journal that several servers share).",
+        ENGINE,
+    )
+    durability: str = option(
+        "primary",
+        "When a message is confirmed, with the engine redis: `primary`, when the primary has it in memory; `disk`, "
+        "when it is on its disk; `replicated:N`, when N replicas have it too.",
+        DURABILITY,
+    )
+    journal_timeout: Seconds = option(
+        Seconds(5),
+        "How long Redis may take for an answer, with the engine redis; after it, the server connects anew.",
+        Durations("500ms", "1m"),
     )
     synchronous: Synchronous = option(
         "full",

@@ -141,6 +141,9 @@ SEVERAL: Final = Texts(expected="one or several in one line, with commas between
 PATH: Final = Paths()
 KEYS: Final = Paths(":", expected=SEVERAL.expected, many=True)
 ENGINE: Final = Paths("sqlite:")
+DURABILITY: Final = Texts(
+    re.compile(r"primary|disk|replicated:[1-9]").fullmatch, "primary, disk or replicated:N with N from 1 to 9"
+)
 ADDRESS: Final = Texts(
     is_address, "an address or a name of this machine, such as 127.0.0.1, ::1 or 0.0.0.0 (all), without a port"
 )
