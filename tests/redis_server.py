@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from redis import ConnectionError, Redis, RedisError
+from redis import AuthenticationError, Redis, RedisError
 
 from tests.harness import DEADLINE, free_port
 
@@ -41,10 +41,10 @@ class RedisServer:
     def _serves(self) -> bool:
         try:
             return bool(self.client.ping())
-        except ConnectionError:
-            return False
-        except RedisError:  # it serves, but not everybody
+        except AuthenticationError:
             return True
+        except RedisError:
+            return False
 
     def signal(self, number: int) -> None:
         assert self._process
@@ -65,6 +65,14 @@ class RedisServer:
     def lag(self) -> None:
         """Be the replica of nobody that answers: it keeps what it has, and gets no more."""
         self._follow("127.0.0.1", "1")
+
+    def take_over(self, primary: "RedisServer") -> None:
+        """Become the primary in place of one that has died, under its address."""
+        primary.kill()
+        self.follow(None)
+        self.client.config_set("port", primary.port)
+        self.client.close()
+        self.port, self.client = primary.port, primary.client
 
     def _follow(self, *target: str) -> None:
         self.client.execute_command("REPLICAOF", *target)
@@ -94,8 +102,8 @@ class RedisServer:
 def redis_server(*flags: str) -> Iterator[RedisServer]:
     with TemporaryDirectory() as folder:
         server = RedisServer(Path(folder), *flags)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

@@ -1,0 +1,1 @@
+"""Several nodes on one journal in a real Redis."""

@@ -1,0 +1,174 @@
+"""What nodes make of a Redis that restarts, loses its data, is replaced by its replica, stops or is full."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.errors import LogFull, OutcomeUnknown, StorageFailed
+from app.messages.message import parse_id
+from tests.cluster.conftest import Node, node, url
+from tests.harness import draft
+from tests.redis_server import RedisServer, redis_server
+
+
+async def two_nodes(stack: AsyncExitStack, redis: RedisServer) -> tuple[Node, Node]:
+    return await stack.enter_async_context(node(url(redis))), await stack.enter_async_context(node(url(redis)))
+
+
+async def test_a_message_that_one_node_accepts_is_delivered_by_all_in_one_order(redis: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await two_nodes(stack, redis)
+        await asyncio.gather(*(one.retried(f"{n}") for n, one in enumerate([first, second] * 20)))
+        await second.until(lambda: len(first.delivered) == len(second.delivered) == 40)
+        assert [message.data for message in first.delivered] == [message.data for message in second.delivered]
+        assert first.engine.epoch == second.engine.epoch
+        assert [message.seq for message in second.delivered] == [*range(1, 41)]
+
+
+async def test_a_restart_with_a_file_of_all_writes_loses_nothing() -> None:
+    with redis_server("--appendonly", "yes", "--appendfsync", "always") as redis:
+        async with AsyncExitStack() as stack:
+            first, second = await two_nodes(stack, redis)
+            before = await first.publish("1", "2", "3")
+            redis.kill()
+            redis.start()
+            await first.publish("4")
+            await second.until_stored("1", "2", "3", "4")
+            assert await second.after(before.id) == (["4"], None)
+            assert not first.replaced + second.replaced
+            assert first.engine.epoch != parse_id(before.id).epoch, "a new life of the primary is a new epoch"
+
+
+@pytest.mark.parametrize("loss", ["restart", "FLUSHALL"])
+async def test_nodes_give_back_all_that_an_empty_redis_has_lost(redis: RedisServer, loss: str) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await two_nodes(stack, redis)
+        before = await first.publish("1", "2", "3")
+        await second.until_stored("1", "2", "3")
+        if loss == "restart":
+            redis.kill()
+            redis.start()
+        else:
+            redis.client.flushall()
+        await second.publish("4")
+        await first.until_stored("1", "2", "3", "4")
+        assert await first.after(before.id) == (["4"], None)
+        third = await stack.enter_async_context(node(url(redis)))
+        assert (await third.stored())[0] == ["1", "2", "3", "4"], "it is in Redis again"
+        assert not first.replaced + second.replaced
+
+
+async def test_a_deleted_log_is_noticed_and_given_back_without_a_publish(redis: RedisServer) -> None:
+    async with node(url(redis)) as one:
+        await one.publish("1")
+        redis.client.flushall()
+        await one.until(lambda: redis.client.exists("{plainmq:test}:log") == 1)
+        async with node(url(redis)) as other:
+            assert (await other.stored())[0] == ["1"]
+
+
+async def test_nodes_give_back_what_a_promoted_replica_lacks() -> None:
+    with redis_server() as redis, redis_server("--replicaof", "127.0.0.1", str(redis.port)) as replica:
+        replica.until(lambda: replica.is_level_with(redis))
+        async with AsyncExitStack() as stack:
+            first, second = await two_nodes(stack, redis)
+            before = await first.publish("1")
+            replica.until(lambda: replica.is_level_with(redis))
+            replica.lag()
+            await first.publish("2", "3")
+            await second.until_stored("1", "2", "3")
+            replica.take_over(redis)
+            await second.publish("4")
+            await first.until_stored("1", "2", "3", "4")
+            assert await first.after(before.id) == (["2", "3", "4"], None)
+            assert not first.replaced + second.replaced
+
+
+async def test_readers_past_what_a_failover_has_lost_get_a_gap_and_others_do_not() -> None:
+    """No node has the entries: it is a new one that begins."""
+    with redis_server() as redis, redis_server("--replicaof", "127.0.0.1", str(redis.port)) as replica:
+        async with node(url(redis)) as one:
+            kept = await one.publish("kept")
+            replica.until(lambda: replica.is_level_with(redis))
+            replica.lag()
+            lost = await one.publish("lost")
+        replica.take_over(redis)
+        async with node(url(replica)) as one:
+            await one.publish("new")
+            assert await one.after(kept.id) == (["new"], None)
+            _, gap = await one.after(lost.id)
+            assert gap is not None
+            assert gap.reason == "epoch"
+
+
+async def test_a_primary_that_stops_for_a_while_answers_late_and_reads_go_on(redis: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await two_nodes(stack, redis)
+        await first.publish("1")
+        await second.until_stored("1")
+        with redis.stopped():
+            late = first.engine.append([draft("t", b"2")])
+            await asyncio.sleep(2.0)
+            assert (await second.stored())[0] == ["1"], "a node answers from its own memory"
+            assert not late.done()
+        await late
+        await second.until_stored("1", "2")
+
+
+async def test_what_is_on_its_way_when_redis_does_not_answer_is_unknown_and_what_comes_later_is_refused(
+    redis: RedisServer,
+) -> None:
+    async with node(url(redis), timeout=0.5) as one:
+        await one.publish("1")
+        with redis.stopped():
+            with pytest.raises(OutcomeUnknown, match="unknown whether"):
+                await one.engine.append([draft("t", b"2")])
+            with pytest.raises(StorageFailed, match="nothing was stored"):
+                await one.engine.append([draft("t", b"3")])
+        await one.publish("4")
+        assert (await one.stored())[0] in (["1", "2", "4"], ["1", "4"])
+
+
+async def test_a_publish_to_a_full_redis_is_refused_and_accepted_when_there_is_room(redis: RedisServer) -> None:
+    async with node(url(redis)) as one:
+        await one.publish("1")
+        redis.client.config_set("maxmemory", 1)
+        with pytest.raises(LogFull, match="memory of Redis is full"):
+            await one.engine.append([draft("t", b"2")])
+        assert (await one.stored())[0] == ["1"]
+        redis.client.config_set("maxmemory", 0)
+        await one.engine.append([draft("t", b"3")])
+        assert (await one.stored())[0] == ["1", "3"]
+
+
+async def test_what_is_due_while_redis_is_full_is_done_when_there_is_room(redis: RedisServer) -> None:
+    async with node(url(redis)) as one:
+        await one.engine.append([draft("t", b"delayed", delay=0.3)])
+        redis.client.config_set("maxmemory", 1)
+        await asyncio.sleep(0.5)  # until it is due
+        assert not one.delivered
+        redis.client.config_set("maxmemory", 0)
+        await one.until(lambda: len(one.delivered) == 1)
+
+
+async def test_a_message_that_too_few_replicas_have_is_unknown(redis: RedisServer) -> None:
+    with redis_server("--replicaof", "127.0.0.1", str(redis.port)) as replica:
+        replica.until(lambda: replica.is_level_with(redis))
+        async with node(url(redis), "replicated:1") as one:
+            assert one.engine.durability == "redis:replicated:1"
+            await one.publish("1")
+            replica.lag()
+            with pytest.raises(OutcomeUnknown, match="replicated:1"):
+                await one.engine.append([draft("t", b"2")])
+            replica.follow(redis)
+            replica.until(lambda: replica.is_level_with(redis))
+            await one.engine.append([draft("t", b"3")])
+            assert (await one.stored())[0] == ["1", "2", "3"]
+
+
+async def test_a_server_of_redis_that_writes_each_entry_to_its_disk_confirms_that() -> None:
+    with redis_server("--appendonly", "yes", "--appendfsync", "always") as redis:
+        async with node(url(redis), "disk") as one:
+            assert one.engine.durability == "redis:disk"
+            await one.publish("1")
