@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
-
-from redis import AuthenticationError, Redis, RedisError
+from typing import Any, Final
 
 from tests.harness import DEADLINE, free_port
 
 PROGRAM: Final = shutil.which("redis-server")
 STEP: Final = 0.02  # seconds between two looks at a server
+
+
+def redis_client(port: int) -> Any:
+    import redis  # of an extra that need not be here
+
+    return redis.Redis(port=port, decode_responses=True)
 
 
 class RedisServer:
@@ -25,7 +29,7 @@ class RedisServer:
         self.port = free_port()
         self.folder = folder
         self.flags = flags
-        self.client = Redis(port=self.port, decode_responses=True)
+        self.client = redis_client(self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *flags: str) -> None:
@@ -39,11 +43,13 @@ class RedisServer:
         self.until(self._serves)
 
     def _serves(self) -> bool:
+        import redis
+
         try:
             return bool(self.client.ping())
-        except AuthenticationError:
+        except redis.AuthenticationError:
             return True
-        except RedisError:
+        except redis.RedisError:
             return False
 
     def signal(self, number: int) -> None:

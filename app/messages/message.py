@@ -116,6 +116,11 @@ def count_messages(drafts: Iterable[Draft]) -> int:
     return sum([len(draft.bodies) for draft in drafts])
 
 
+def count_bytes(drafts: Iterable[Draft]) -> int:
+    """Of the bodies."""
+    return sum([len(body) for draft in drafts for body in draft.bodies])
+
+
 def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
     """Join neighbouring drafts whose envelopes are equal. All drafts must have the same key, delay and time."""
     if len(drafts) == 1:

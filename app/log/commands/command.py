@@ -26,6 +26,11 @@ class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """How many publishes wait for it."""
         return 1
 
+    @property
+    def nbytes(self) -> int:
+        """Of message bodies."""
+        return 0
+
 
 class Publish(Command, frozen=True, array_like=True, gc=False):
     """It adds messages to the log. Many are carried out in a row, and the topics are trimmed once."""

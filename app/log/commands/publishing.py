@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...messages.message import Draft, Receipt, Scheduled, count_messages
+from ...messages.message import Draft, Receipt, Scheduled, count_bytes, count_messages
 from ...messages.scheduled_id import ScheduledId
 from ..accepted import Accepted, PartialResult
 from ..state import LogStateMachine
@@ -21,6 +21,10 @@ class Append(Publish, frozen=True, array_like=True, gc=False, tag="append"):
     def size(self) -> int:
         return count_messages(self.drafts)
 
+    @property
+    def nbytes(self) -> int:
+        return count_bytes(self.drafts)
+
 
 class AppendEach(Publish, frozen=True, array_like=True, gc=False, tag="append_each"):
     """LogStateMachine.append_each()"""
@@ -33,6 +37,10 @@ class AppendEach(Publish, frozen=True, array_like=True, gc=False, tag="append_ea
     @property
     def size(self) -> int:
         return count_messages(self.drafts)
+
+    @property
+    def nbytes(self) -> int:
+        return count_bytes(self.drafts)
 
 
 class PublishScheduled(Publish, frozen=True, array_like=True, gc=False, tag="publish_scheduled"):

@@ -10,6 +10,7 @@ from ...log.commands.tick import Tick
 
 LINK_BYTES: Final = 8  # random bytes that name an entry
 MAX_COMMANDS: Final = 1_000  # in one entry: each node carries them out in one go
+MAX_BYTES: Final = 1 << 20  # of bodies in one entry, unless one command has more: others wait while it is sent
 
 
 def new_link() -> bytes:
@@ -24,6 +25,7 @@ class Batch:
     def __init__(self) -> None:
         self.link = new_link()
         self.commands: list[Command] = []
+        self._nbytes = 0
         self.futures: list[Future[Any]] = []
         self.questions: list[Callable[[], None]] = []
         self.results: Sequence[Any] | None = None  # once it is carried out here
@@ -31,10 +33,11 @@ class Batch:
 
     @property
     def is_closed(self) -> bool:
-        return bool(self.questions) or len(self.commands) >= MAX_COMMANDS
+        return bool(self.questions) or len(self.commands) >= MAX_COMMANDS or self._nbytes >= MAX_BYTES
 
     def add(self, command: Command, future: "Future[Any]") -> None:
         self.commands.append(command)
+        self._nbytes += command.nbytes
         self.futures.append(future)
 
     def answer(self) -> None:

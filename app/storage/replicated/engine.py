@@ -74,6 +74,7 @@ class ReplicatedEngine(LocalEngine):
         self._follower: Task[None] | None = None
         self._ready: Future[None] | None = None
         self._renewal: TimerHandle | None = None
+        self._failures = 0
 
     @property
     def epoch(self) -> str:  # type: ignore[override]
@@ -124,6 +125,7 @@ class ReplicatedEngine(LocalEngine):
             try:
                 await self._follow_once()
             except JournalLost:
+                self._failures += not self._outgoing.lost
                 self._outgoing.lose()
             except Fork:
                 self._outgoing.lose()
@@ -172,6 +174,10 @@ class ReplicatedEngine(LocalEngine):
         self._fold = Fold(LogStateMachine(self._limits, Epochs(""), MemoryMessageStore()))
         if self._ready is None or self._ready.done():
             self._ready = self._loop.create_future()
+
+    @property
+    def failures(self) -> int:
+        return self._failures
 
     @property
     def unready(self) -> str:
