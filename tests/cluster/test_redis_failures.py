@@ -172,3 +172,32 @@ async def test_a_server_of_redis_that_writes_each_entry_to_its_disk_confirms_tha
         async with node(url(redis), "disk") as one:
             assert one.engine.durability == "redis:disk"
             await one.publish("1")
+
+
+async def test_restarts_without_a_file_under_load_lose_and_repeat_nothing(redis: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        nodes = await two_nodes(stack, redis)
+        accepted: list[str] = []
+        over = asyncio.Event()
+
+        async def publish(one: Node, name: str) -> None:
+            while not over.is_set():
+                body = f"{name}-{len(accepted)}"
+                await one.retried(body)
+                accepted.append(body)
+
+        publishers = [asyncio.ensure_future(publish(one, f"p{n}")) for n, one in enumerate(nodes * 4)]
+        for _ in range(3):
+            before = len(accepted)
+            await nodes[0].until(lambda before=before: len(accepted) >= before + 200)  # type: ignore[misc]
+            redis.kill()
+            redis.start()
+        over.set()
+        await asyncio.gather(*publishers)
+        for one in nodes:
+            await one.until(lambda one=one: len(one.delivered) >= len(accepted))  # type: ignore[misc]
+        first, second = [[message.data.decode() for message in one.delivered] for one in nodes]
+        assert first == second
+        assert len(first) == len({*first})
+        assert {*first} == {*accepted}
+        assert not any(one.replaced for one in nodes)
