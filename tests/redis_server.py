@@ -114,3 +114,20 @@ def redis_server(*flags: str) -> Iterator[RedisServer]:
         finally:
             server.kill()
             server.client.close()
+
+
+@contextmanager
+def sentinel(redis: RedisServer, folder: Path) -> Iterator[int]:
+    """One that promotes a replica when the primary has not answered for half a second. Its port."""
+    port = free_port()
+    settings = folder / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {redis.port} 1\n"
+        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1000\n"
+    )
+    program = ["redis-server", str(settings), "--sentinel", "--logfile", str(folder / "sentinel.log")]
+    with subprocess.Popen(program) as process:
+        try:
+            yield port
+        finally:
+            process.kill()

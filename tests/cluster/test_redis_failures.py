@@ -1,7 +1,10 @@
 """What nodes make of a Redis that restarts, loses its data, is replaced by its replica, stops or is full."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +12,7 @@ from app.errors import LogFull, OutcomeUnknown, StorageFailed
 from app.messages.message import parse_id
 from tests.cluster.conftest import Node, node, url
 from tests.harness import draft
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, redis_server, sentinel
 
 
 async def two_nodes(stack: AsyncExitStack, redis: RedisServer) -> tuple[Node, Node]:
@@ -102,6 +105,37 @@ async def test_readers_past_what_a_failover_has_lost_get_a_gap_and_others_do_not
             assert gap.reason == "epoch"
 
 
+async def test_what_an_old_primary_accepts_when_another_is_promoted_is_lost_and_its_readers_are_told() -> None:
+    with redis_server() as redis, redis_server("--replicaof", "127.0.0.1", str(redis.port)) as replica:
+        async with node(url(redis)) as old:
+            kept = await old.publish("kept")
+            replica.until(lambda: replica.is_level_with(redis))
+            replica.follow(None)
+            async with node(url(replica)) as new:
+                await new.publish("new")
+                lost = await old.publish("lost")
+                replica.take_over(redis)
+                await old.until(lambda: old.replaced == 1)
+                await old.publish("both")
+                await new.until_stored("kept", "new", "both")
+                await old.until_stored("kept", "new", "both")
+                assert await old.after(kept.id) == (["new", "both"], None)
+                _, gap = await old.after(lost.id)
+                assert gap is not None
+                assert gap.reason == "epoch"
+                assert not new.replaced
+
+
+async def test_a_message_that_only_an_old_primary_has_is_not_confirmed_as_replicated() -> None:
+    with redis_server() as redis, redis_server("--replicaof", "127.0.0.1", str(redis.port)) as replica:
+        replica.until(lambda: replica.is_level_with(redis))
+        async with node(url(redis), "replicated:1") as old:
+            await old.publish("kept")
+            replica.follow(None)
+            with pytest.raises(OutcomeUnknown):
+                await old.engine.append([draft("t", b"lost")])
+
+
 async def test_a_primary_that_stops_for_a_while_answers_late_and_reads_go_on(redis: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         first, second = await two_nodes(stack, redis)
@@ -174,30 +208,65 @@ async def test_a_server_of_redis_that_writes_each_entry_to_its_disk_confirms_tha
             await one.publish("1")
 
 
+@asynccontextmanager
+async def load(nodes: Sequence[Node]) -> AsyncIterator[list[str]]:
+    """Publishers with keys on all nodes. What has been accepted so far."""
+    accepted: list[str] = []
+    over = asyncio.Event()
+
+    async def publish(one: Node, name: str) -> None:
+        while not over.is_set():
+            body = f"{name}-{len(accepted)}"
+            await one.retried(body)
+            accepted.append(body)
+
+    publishers = [asyncio.ensure_future(publish(one, f"p{n}")) for n, one in enumerate([*nodes] * 4)]
+    yield accepted
+    over.set()
+    await asyncio.gather(*publishers)
+
+
+async def all_have(nodes: Sequence[Node], accepted: list[str]) -> None:
+    """Each node has delivered what was accepted, once, in one order, and has never begun anew."""
+    for one in nodes:
+        await one.until(lambda one=one: len(one.delivered) >= len(accepted))  # type: ignore[misc]
+    first, *others = [[message.data.decode() for message in one.delivered] for one in nodes]
+    assert all(other == first for other in others)
+    assert len(first) == len({*first})
+    assert {*first} == {*accepted}
+    assert not any(one.replaced for one in nodes)
+
+
 async def test_restarts_without_a_file_under_load_lose_and_repeat_nothing(redis: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         nodes = await two_nodes(stack, redis)
-        accepted: list[str] = []
-        over = asyncio.Event()
+        async with load(nodes) as accepted:
+            for _ in range(3):
+                before = len(accepted)
+                await nodes[0].until(lambda before=before: len(accepted) >= before + 200)  # type: ignore[misc]
+                redis.kill()
+                redis.start()
+        await all_have(nodes, accepted)
 
-        async def publish(one: Node, name: str) -> None:
-            while not over.is_set():
-                body = f"{name}-{len(accepted)}"
-                await one.retried(body)
-                accepted.append(body)
 
-        publishers = [asyncio.ensure_future(publish(one, f"p{n}")) for n, one in enumerate(nodes * 4)]
-        for _ in range(3):
-            before = len(accepted)
-            await nodes[0].until(lambda before=before: len(accepted) >= before + 200)  # type: ignore[misc]
-            redis.kill()
-            redis.start()
-        over.set()
-        await asyncio.gather(*publishers)
-        for one in nodes:
-            await one.until(lambda one=one: len(one.delivered) >= len(accepted))  # type: ignore[misc]
-        first, second = [[message.data.decode() for message in one.delivered] for one in nodes]
-        assert first == second
-        assert len(first) == len({*first})
-        assert {*first} == {*accepted}
-        assert not any(one.replaced for one in nodes)
+@pytest.mark.slow
+async def test_twenty_failovers_by_sentinel_under_load_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """Prints the longest time without an accepted publish, for each."""
+    with ExitStack() as servers:
+        primary = servers.enter_context(redis_server())
+        replica = servers.enter_context(redis_server("--replicaof", "127.0.0.1", str(primary.port)))
+        replica.until(lambda: replica.is_level_with(primary))
+        port = servers.enter_context(sentinel(primary, tmp_path))
+        async with AsyncExitStack() as stack:
+            address = f"redis+sentinel://127.0.0.1:{port}/main/0?name=test"
+            nodes = [await stack.enter_async_context(node(address)) for _ in range(2)]
+            async with load(nodes) as accepted:
+                for _ in range(20):
+                    before, begun = len(accepted), time.monotonic()
+                    primary.kill()
+                    await nodes[0].until(lambda before=before: len(accepted) > before + 8)  # type: ignore[misc]
+                    print(f"without service: {time.monotonic() - begun:.2f} s, accepted {len(accepted)}")
+                    primary, replica = replica, primary
+                    replica.start("--replicaof", "127.0.0.1", str(primary.port))
+                    await asyncio.to_thread(replica.until, lambda: replica.is_level_with(primary))  # noqa: B023
+            await all_have(nodes, accepted)

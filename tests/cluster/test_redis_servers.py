@@ -15,7 +15,7 @@ import trustme
 from tests.event_stream import stream as open_stream
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, http_client, start_server
 from tests.line_client import lines
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, redis_server, sentinel
 
 SLOW_START = 0.1  # seconds between two attempts of a client
 
@@ -178,22 +178,6 @@ async def test_redis_over_tls(tmp_path: Path) -> None:
         with start_server("--engine", f"rediss://127.0.0.1:{port}?ca={tmp_path}/ca.pem") as server:
             assert (await publish(server, "hello"))["durability"] == "redis:primary"
         assert "certificate" in failed_start("--engine", f"rediss://127.0.0.1:{port}", "--journal-timeout", "500ms")
-
-
-@contextmanager
-def sentinel(redis: RedisServer, folder: Path) -> Iterator[int]:
-    port = free_port()
-    settings = folder / "sentinel.conf"
-    settings.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {redis.port} 1\n"
-        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
-    )
-    program = ["redis-server", str(settings), "--sentinel", "--logfile", str(folder / "sentinel.log")]
-    with subprocess.Popen(program) as process:
-        try:
-            yield port
-        finally:
-            process.kill()
 
 
 async def test_a_failover_by_sentinel_loses_nothing(tmp_path: Path) -> None:
