@@ -46,7 +46,6 @@ class Session(msgspec.Struct):
     reader: Connection
     server: Server
     append: bytes  # the script's hash
-    incarnation: bytes = b""
 
     def end(self) -> None:
         self.writer.abort()
@@ -128,7 +127,7 @@ class RedisJournal(Journal):
         return script
 
     async def _head(self, session: Session) -> Head:
-        number, link, begun, session.incarnation = await self._run(session, HEAD)
+        number, link, begun = await self._run(session, HEAD)
         return Head(number, link, bool(begun))
 
     def _run(self, session: Session, script: str, *args: bytes | str | int) -> "Future[Any]":
@@ -247,9 +246,7 @@ class RedisJournal(Journal):
 
     async def _check_head(self, session: Session, after: int) -> None:
         """Somebody may have deleted the log, or this may be no primary any more. Raises JournalLost."""
-        number, link, begun, _ = await self._asked(
-            session, b"EVAL", self._script(HEAD), 2, self._head_key, self._log_key
-        )
+        number, link, begun = await self._asked(session, b"EVAL", self._script(HEAD), 2, self._head_key, self._log_key)
         newest = self._recent.newest
         known = newest is None or newest.number != after or newest.link == link
         if not begun or number < after or (number == after and not known):

@@ -41,9 +41,10 @@ HEAD: Final = (
     "#!lua flags=no-writes"
     + _COMMON
     + """
-return {n, link, begun and 1 or 0, inc}
+return {n, link, begun and 1 or 0}
 """
 )
+"""Returns number and link of the newest entry, and whether the incarnation has begun."""
 
 BEGIN: Final = (
     "#!lua flags=allow-oom"
