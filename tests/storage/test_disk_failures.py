@@ -57,10 +57,11 @@ class Ledger:
         return answer
 
     async def until(self, status: int) -> httpx.Response:
-        """Publish until that is the answer."""
-        async with asyncio.timeout(DEADLINE):
+        """Publish until that is the answer. What is stored meanwhile takes as long as the machine needs for it."""
+        async with asyncio.timeout(DEADLINE) as deadline:
             while (answer := await self.publish()).status_code != status:
-                pass
+                if answer.status_code == 201:
+                    deadline.reschedule(asyncio.get_running_loop().time() + DEADLINE)
         return answer
 
     async def check(self) -> None:

@@ -34,6 +34,7 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.deadline = DEADLINE
 
     def send(self, *lines: str | bytes) -> None:
         """Send text as lines, and bytes unchanged."""
@@ -47,7 +48,7 @@ class Peer:
 
     async def line(self) -> bytes:
         """The next line with its line end; empty if the server has closed the connection."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(self.deadline):
             return await self.reader.readline()
 
     async def lines(self, count: int) -> list[bytes]:
@@ -55,7 +56,7 @@ class Peer:
 
     async def rest(self) -> bytes:
         """All bytes until the server closes the connection."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(self.deadline):
             return await self.reader.read()
 
     async def ask(self, *lines: str | bytes) -> bytes:

@@ -123,6 +123,17 @@ async def gather(server: ServerProcess, connections: int, turns: int, read_while
     """Each connection subscribes to a topic of its own and sends to others' topics, all at once; then all must have
     come, each once, each at the right one, and nothing else."""
     clients = await open_clients(server, connections)
+    try:
+        await send_to_one_another(server, clients, turns, read_while_sending)
+    finally:
+        for client in clients:
+            client.transport.abort()  # a reset, so that its port is free at once
+
+
+async def send_to_one_another(
+    server: ServerProcess, clients: list[Client], turns: int, read_while_sending: bool
+) -> None:
+    connections = len(clients)
     for client in clients:
         client.transport.write(f'{{"command":"subscribe","topic":"{client.topic}"}}\n'.encode())
     await asyncio.gather(*(client.has(1, 0) for client in clients))
@@ -144,13 +155,13 @@ async def gather(server: ServerProcess, connections: int, turns: int, read_while
     faults: Counter[str] = Counter()
     for number, client in enumerate(clients):
         check(faults, client, senders_to(number, turns, connections))
-        client.transport.abort()  # a reset, so that its port is free at once
     assert not faults
 
 
 async def published(server: ServerProcess, count: int) -> None:
     """Return when the server has so many messages."""
     async with connect(server.tcp_port) as peer:
+        peer.deadline *= 10  # its question waits behind all that was sent
         total = -1
         while total != count:
             topics = int((await peer.ask("topics")).split(b"=")[1])
