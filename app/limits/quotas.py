@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -130,7 +131,7 @@ class FailedLogins:
         if self._buckets is not None and (wait := self._buckets.take(_origin(address), 1, self._clock())):
             raise RateLimited(
                 f"{_origin(address)} has failed to log in {self._most} times in a minute: "
-                f"try again in {wait:.0f} seconds",
+                f"try again in {ceil(wait)} seconds",
                 wait,
             ) from None
 
