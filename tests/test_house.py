@@ -60,7 +60,7 @@ TABLE = """
                         net/* messages/* errors/*
     storage/replicated/redis/* → storage/replicated/journal storage/replicated/recent storage/unusable telemetry/*
                         errors/*
-    storage/replicated/* → storage/local storage/engine storage/clock storage/turns storage/timer
+    storage/replicated/* → storage/local storage/engine storage/clock storage/turns storage/timer storage/unusable
                         log/* telemetry/* messages/* errors/*
     storage/unusable  → errors/*
     storage/memory    → .local .engine .clock .turns .timer log/* telemetry/* messages/* errors/*

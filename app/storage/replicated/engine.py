@@ -27,6 +27,7 @@ from ...log.groups.events import GroupObserver
 from ...log.reading import Page, Reading
 from ...log.run import Run
 from ...log.slices import Slices
+from ...log.snapshot.snapshot import SnapshotInvalid
 from ...log.state import LogStateMachine, Outbox
 from ...log.store import MemoryMessageStore
 from ...log.topic_log import Limits
@@ -40,6 +41,7 @@ from ..engine import Deliver, ignore_unclaimed
 from ..local import LocalEngine
 from ..timer import DeadlineTimer
 from ..turns import TURN_SECONDS, Operation, Turns
+from ..unusable import StoreUnusable
 from .batch import new_link
 from .contents import encode
 from .fold import Fold, Fork
@@ -150,12 +152,16 @@ class ReplicatedEngine(LocalEngine):
                 self._become_ready()
 
     async def _load_snapshot(self) -> None:
-        """Raises JournalLost, SnapshotInvalid."""
-        if (snapshot := await self._journal.load_snapshot()) is not None:
-            loader = FoldLoader(self._limits)
+        """Raises JournalLost, StoreUnusable."""
+        if (snapshot := await self._journal.load_snapshot()) is None:
+            return
+        loader = FoldLoader(self._limits)
+        try:
             async for chunk in snapshot.chunks:
                 await self._whole(loader.feed(chunk))
             self._fold = loader.finish()
+        except SnapshotInvalid as error:
+            raise StoreUnusable(f"the log cannot be read from the journal: {error}") from error
 
     def _become_ready(self) -> None:
         self._outgoing.resume()

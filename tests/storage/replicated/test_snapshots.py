@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from app.errors import PlainmqError
-from app.log.snapshot.snapshot import SnapshotInvalid
 from app.log.topic_log import Limits, Retention
 from app.storage.replicated import snapshot_process, snapshots
 from app.storage.replicated.fold_snapshot import digest, take
 from app.storage.replicated.sessions import SESSION
+from app.storage.unusable import StoreUnusable
 from tests.engines.conftest import drafts_text
 from tests.engines.groups import counters, make
 from tests.engines.test_contract import append, texts
@@ -100,13 +100,30 @@ async def test_what_a_dead_node_holds_returns_on_a_node_that_knows_it_from_a_sna
         assert (await counters(c))[:2] == (await counters(b))[:2] == (1, 0)
 
 
+async def test_a_node_that_was_away_while_entries_were_trimmed_goes_on_from_the_snapshot() -> None:
+    async with nodes() as cluster:
+        a, b = await cluster.start(), await cluster.start()
+        await append(a, "a", "x")
+        await settled()
+        b.hold(True)
+        await append(a, "a", "y")
+        await settled()
+        await append(a, "a", "z")
+        await save_snapshot(a)
+        b.hold(False)
+        await until(lambda: not b.engine.unready and b.engine._fold.number == cluster.log.number)
+        assert await texts(b, "a") == ["x", "y", "z"]
+        await settled()
+        assert state(a) == state(b)
+
+
 async def test_a_node_does_not_start_from_a_snapshot_that_it_cannot_read() -> None:
     async with nodes() as cluster:
         a = await cluster.start()
         await append(a, "a", "x")
         await save_snapshot(a)
         await a.journal.save_snapshot(a.engine._fold.number, b"", each([b"what a later version writes"]))
-        with pytest.raises(SnapshotInvalid, match="the snapshot has no end"):
+        with pytest.raises(StoreUnusable, match="cannot be read from the journal: the snapshot has no end"):
             await cluster.start()
 
 

@@ -10,6 +10,7 @@ from asyncio import Future, get_running_loop
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from logging import WARNING
+from secrets import token_hex
 from time import monotonic
 from typing import Any, Final
 
@@ -19,12 +20,12 @@ import msgspec
 from ....errors import LogFull, OutcomeUnknown, PlainmqError, StorageFailed
 from ....telemetry.log import log_event
 from ...unusable import StoreUnusable
-from ..journal import Entry, Head, Journal, JournalLost
+from ..journal import Entry, Head, Journal, JournalLost, Snapshot
 from ..recent import RecentEntries
 from .address import Address
 from .connection import Connection
 from .primary import Primary
-from .scripts import APPEND, BEGIN, HEAD, HEAL
+from .scripts import APPEND, BEGIN, HEAD, HEAL, SAVE
 from .server import Durability, Server, parse_info
 
 TIMEOUT: Final = 5.0  # seconds for an answer: a primary that stops for 2 s loses nobody
@@ -35,6 +36,7 @@ CONFIRM: Final = 1.0  # seconds for replicas or the disk, of each entry
 RETRY: Final = 0.2  # seconds between two attempts of the first open
 READ_BYTES: Final = 1 << 20  # about so many bytes of entries are read at a time, since Redis limits only their number
 MAX_READ: Final = 256  # entries
+SAVE_TIMEOUT: Final = 300  # seconds for a snapshot: the chunks of one that is not finished stay as long
 HEAL_BYTES: Final = 4 << 20  # of entries given back in one step, in which Redis does nothing else
 HEAL_ENTRIES: Final = 1_000
 
@@ -66,6 +68,7 @@ class RedisJournal(Journal):
         self._told = ""  # the last warning
         place = f"{{plainmq:{address.name}}}"
         self._head_key, self._log_key = f"{place}:head".encode(), f"{place}:log".encode()
+        self._snapshot_key = f"{place}:snapshot".encode()
 
     # Opening
 
@@ -252,6 +255,49 @@ class RedisJournal(Journal):
         if not begun or number < after or (number == after and not known):
             session.end()
             raise JournalLost("the log in Redis is not the one that was read")
+
+    # Snapshots
+
+    async def reserve_snapshot(self, number: int) -> bool:
+        session, key = self._current(), b"%s:of:%d" % (self._snapshot_key, number)
+        return await self._told_to(session, b"SET", key, b"1", b"NX", b"EX", SAVE_TIMEOUT) is not None
+
+    async def save_snapshot(self, number: int, link: bytes, chunks: AsyncIterator[bytes]) -> None:
+        session, place, count = self._current(), b"%s:%s:" % (self._snapshot_key, token_hex(8).encode()), 0
+        async for chunk in chunks:
+            await self._told_to(session, b"SET", b"%s%d" % (place, count), chunk, b"EX", SAVE_TIMEOUT)
+            count += 1
+        await self._told_to(session, b"EVAL", SAVE, 1, self._snapshot_key, number, link, place, count)
+
+    async def load_snapshot(self) -> Snapshot | None:
+        session = self._current()
+        known = await self._told_to(session, b"HMGET", self._snapshot_key, b"n", b"link", b"place", b"count")
+        if known[0] is None:
+            return None
+        number, link, place, count = known
+        return Snapshot(int(number), link, self._chunks(session, place, int(count)))
+
+    async def _chunks(self, session: Session, place: bytes, count: int) -> AsyncIterator[bytes]:
+        for index in range(count):
+            chunk = await self._told_to(session, b"GET", b"%s%d" % (place, index))
+            if chunk is None:
+                raise JournalLost("the snapshot in Redis was replaced by another while it was read")
+            yield chunk
+
+    async def trim(self, before: int) -> None:
+        session, left = self._current(), True
+        while left:  # by parts: Redis does nothing else meanwhile
+            left = await self._told_to(session, b"XTRIM", self._log_key, b"MINID", b"~", b"%d-0" % before)
+
+    async def _told_to(self, session: Session, *command: bytes | str | int) -> Any:
+        """Raises JournalLost."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await session.writer.ask(*command)
+        except TimeoutError:
+            raise JournalLost(f"Redis at {self._address} does not answer") from None
+        except hiredis.ReplyError as error:
+            raise JournalLost(f"Redis at {self._address} refuses a command: {error}") from None
 
     async def _asked(self, session: Session, *command: bytes | str | int) -> Any:
         """Raises JournalLost."""

@@ -70,3 +70,24 @@ return 1
 )
 """ARGV: number and link of the newest entry; then link, time and data of each entry that is missing. Returns as BEGIN.
 """
+
+SAVE: Final = """#!lua flags=allow-oom
+local known = redis.call('HMGET', KEYS[1], 'n', 'place', 'count')
+local place, count = ARGV[3], tonumber(ARGV[4])
+local function unlink(first, number)
+    for i = 0, number - 1 do redis.call('UNLINK', first .. i) end
+end
+if known[1] and tonumber(known[1]) > tonumber(ARGV[1]) then
+    unlink(place, count)
+    return 0
+end
+for i = 0, count - 1 do
+    if redis.call('PERSIST', place .. i) == 0 then return 0 end
+end
+redis.call('HSET', KEYS[1], 'n', ARGV[1], 'link', ARGV[2], 'place', place, 'count', count)
+if known[2] then unlink(known[2], tonumber(known[3])) end
+return 1
+"""
+"""A snapshot counts from here on, and the one before it is removed. Key: a hash of `n` and `link` (of the entry that it
+ends with), `place` (what the keys of its chunks begin with, before their numbers) and `count`. ARGV: the same four.
+Returns 1; 0: there is a newer one, or the chunks were away before all were there."""
