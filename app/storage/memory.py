@@ -2,6 +2,7 @@
 
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Final, Self
 
 from ..log.accepted import DEFERRED, Accepted, PartialResult
@@ -114,7 +115,7 @@ class MemoryEngine(LocalEngine):
         for topic in outbox.unclaimed:
             get_running_loop().call_soon(self._offer_unclaimed, topic)  # not now: it reads
         deadline = self._core.deadline
-        if self._core.delayed.follows_wall_clock:
+        if deadline != inf and self._core.delayed.follows_wall_clock:
             deadline = min(deadline, now + STEP_CHECK)
         if deadline < self._timer.ends:
             self._timer.set(deadline)
