@@ -7,6 +7,7 @@ nodes share the log, it is in transit by one of them, whose session may end befo
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..messages.topic import TopicFilter
 from .run import Run
 from .topic_log import TopicLog
 
@@ -47,6 +48,11 @@ class SingleDelivery:
         """The messages that were added since the last call."""
         new, self._new = self._new, []
         return new
+
+    def may_have_unclaimed(self, topic_filter: TopicFilter) -> bool:
+        """False if no unclaimed message is of these topics; patterns are not looked at."""
+        waiting = self.unclaimed
+        return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
 
     def take_returned(self) -> Sequence[str]:
         """The topics that have had messages given back since the last call."""

@@ -56,8 +56,7 @@ class MemoryEngine(LocalEngine):
         self._timer.stop()
 
     def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
-        waiting = self._core.log.single_delivery.unclaimed
-        return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
+        return self._core.log.single_delivery.may_have_unclaimed(topic_filter)
 
     def _do(self, command: Command) -> "Future[Any]":
         if isinstance(command, SlicedChange):

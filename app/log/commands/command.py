@@ -27,7 +27,7 @@ class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return 1
 
     @property
-    def nbytes(self) -> int:
+    def body_bytes(self) -> int:
         """Of message bodies."""
         return 0
 

@@ -9,38 +9,32 @@ from ..state import LogStateMachine
 from .command import Change, Effect, Publish
 
 
-class Append(Publish, frozen=True, array_like=True, gc=False, tag="append"):
-    """LogStateMachine.append()"""
+class PublishDrafts(Publish, frozen=True, array_like=True, gc=False):
+    """What Append and AppendEach share."""
 
     drafts: Sequence[Draft]
+
+    @property
+    def size(self) -> int:
+        return count_messages(self.drafts)
+
+    @property
+    def body_bytes(self) -> int:
+        return count_bytes(self.drafts)
+
+
+class Append(PublishDrafts, frozen=True, array_like=True, gc=False, tag="append"):
+    """LogStateMachine.append()"""
 
     def carry_out(self, core: LogStateMachine, now: float) -> Accepted | Receipt | Scheduled:
         return core.append(self.drafts, now)
 
-    @property
-    def size(self) -> int:
-        return count_messages(self.drafts)
 
-    @property
-    def nbytes(self) -> int:
-        return count_bytes(self.drafts)
-
-
-class AppendEach(Publish, frozen=True, array_like=True, gc=False, tag="append_each"):
+class AppendEach(PublishDrafts, frozen=True, array_like=True, gc=False, tag="append_each"):
     """LogStateMachine.append_each()"""
-
-    drafts: Sequence[Draft]
 
     def carry_out(self, core: LogStateMachine, now: float) -> Accepted | PartialResult:
         return core.append_each(self.drafts, now)
-
-    @property
-    def size(self) -> int:
-        return count_messages(self.drafts)
-
-    @property
-    def nbytes(self) -> int:
-        return count_bytes(self.drafts)
 
 
 class PublishScheduled(Publish, frozen=True, array_like=True, gc=False, tag="publish_scheduled"):

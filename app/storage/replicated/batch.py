@@ -25,7 +25,7 @@ class Batch:
     def __init__(self) -> None:
         self.link = new_link()
         self.commands: list[Command] = []
-        self._nbytes = 0
+        self._body_bytes = 0
         self.futures: list[Future[Any]] = []
         self.questions: list[Callable[[], None]] = []
         self.results: Sequence[Any] | None = None  # once it is carried out here
@@ -33,11 +33,11 @@ class Batch:
 
     @property
     def is_closed(self) -> bool:
-        return bool(self.questions) or len(self.commands) >= MAX_COMMANDS or self._nbytes >= MAX_BYTES
+        return bool(self.questions) or len(self.commands) >= MAX_COMMANDS or self._body_bytes >= MAX_BYTES
 
     def add(self, command: Command, future: "Future[Any]") -> None:
         self.commands.append(command)
-        self._nbytes += command.nbytes
+        self._body_bytes += command.body_bytes
         self.futures.append(future)
 
     def answer(self) -> None:

@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
+from ...log.commands.any_command import AnyCommand
 from ...log.commands.command import Command
-from ...log.commands.encoding import AnyCommand
 
 LEVEL: Final = 1  # of what commands mean: a node does not carry out entries of a later level
 

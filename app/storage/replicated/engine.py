@@ -137,7 +137,7 @@ class ReplicatedEngine(LocalEngine):
     async def _follow_once(self) -> None:
         head = await self._journal.open()
         if not head.begun:
-            await self._journal.begin(head, new_epoch().encode(), encode(self._server_run, [BeginEpoch(new_epoch())]))
+            await self._journal.begin(head, new_link(), encode(self._server_run, [BeginEpoch(new_epoch())]))
             head = await self._journal.open()
         if not self._fold.number:
             await self._load_snapshot()
@@ -199,9 +199,9 @@ class ReplicatedEngine(LocalEngine):
                 self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
 
     async def _carry_out(self, entry: Entry) -> None:
-        batch = self._outgoing.arrived(entry.link)
         self._offset = entry.time - self._steady()
         results = await self._whole(self._fold.carry_out(entry))
+        batch = self._outgoing.arrived(entry.link)  # not before: after a Fork, lose() fails what is on its way
         outbox = self._core.take_outbox()
         self._snapshots.count(entry)
         if self._ready is None or not self._ready.done():
@@ -275,8 +275,7 @@ class ReplicatedEngine(LocalEngine):
             ask()
 
     def has_unclaimed(self, topic_filter: TopicFilter) -> bool:
-        waiting = self._core.log.single_delivery.unclaimed
-        return bool(waiting) and (bool(topic_filter.patterns) or not waiting.isdisjoint(topic_filter.topics))
+        return self._core.log.single_delivery.may_have_unclaimed(topic_filter)
 
     def read(self, topic_filter: TopicFilter, cursor: Cursor, *, limit: int, nbytes: int, take: bool) -> "Future[Page]":
         """Messages for one subscriber are in the page if this node was the first to take them."""

@@ -13,7 +13,6 @@ import pytest
 from app.errors import PlainmqError
 from app.log.accepted import DEFERRED
 from app.log.commands.command import Command, SlicedChange
-from app.log.commands.encoding import decode, encode
 from app.log.directory import ListQuery
 from app.log.epochs import Epochs
 from app.log.groups.job import JobState
@@ -25,6 +24,7 @@ from app.log.store import MemoryMessageStore
 from app.log.topic_log import Limits, Retention
 from app.messages.position import EARLIEST, LATEST, Ago, Last, Start
 from app.messages.topic import TopicFilter
+from app.storage.replicated.contents import decode, encode
 from tests.log.commands.random_commands import EPOCH, GROUPS, MAKERS, TOPICS, RandomCommands
 from tests.log.commands.state_dump import dump
 
@@ -101,7 +101,7 @@ def run(seed: int, entries: int, reload_every: int) -> str:
     for number in range(entries):
         now = round(now + clock.choice(STEPS), 3)
         command, node = commands.next(), clock.choice(NODES)
-        (decoded,) = decode(encode([command]))
+        (decoded,) = decode(encode("node", [command])).commands
         result, for_one = carry_out(plain, command, now, node)
         shown = repr(result), for_one
         assert (

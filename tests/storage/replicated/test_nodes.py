@@ -112,6 +112,17 @@ async def test_a_lease_ends_with_the_node_that_has_its_connection(says_bye: bool
         assert again.message.data == b"bound"
 
 
+async def test_pulls_of_one_turn_are_one_entry() -> None:
+    async with nodes() as cluster:
+        a = await cluster.start()
+        await make(a)
+        await append(a, "a", *map(str, range(20)))
+        before = len(cluster.log.entries)
+        pulled = await asyncio.gather(*(claim(a, 1) for _ in range(20)))
+        assert len({lease.message.seq for leases in pulled for lease in leases}) == 20
+        assert len(cluster.log.entries) == before + 1
+
+
 async def test_an_idle_node_keeps_its_session() -> None:
     async with nodes() as cluster:
         a, b = await cluster.start(), await cluster.start()
