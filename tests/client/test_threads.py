@@ -193,10 +193,19 @@ def test_many_threads_share_a_client(client: Client, topic: str) -> None:
 
 def test_closing_ends_what_waits_in_other_threads(server: ServerProcess, topic: str) -> None:
     client = Client(server.url)
-    subscriber = Elsewhere(lambda: [*client.subscribe(topic)])
+    reading = threading.Event()
+
+    def read() -> list[Message]:
+        messages = []
+        for message in client.subscribe(topic):
+            messages.append(message)
+            reading.set()
+        return messages
+
+    subscriber = Elsewhere(read)
     poll = Elsewhere(lambda: client.messages(f"{topic}.none", wait="1m"))
     with Client(server.url) as other:
-        until(lambda: subscribed(other, topic) or not other.publish(topic, "x", retain=False))
+        until(lambda: reading.is_set() or not other.publish(topic, "x", retain=False))
     client.close()
     assert isinstance(subscriber.done(), list)
     assert isinstance(poll.done(), Closed)

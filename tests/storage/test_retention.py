@@ -97,17 +97,23 @@ async def test_trimmed_messages_are_reported_as_a_gap(tmp_path: Path) -> None:
 
 
 async def test_what_retention_took_does_not_come_back_when_the_power_fails(tmp_path: Path) -> None:
-    log_file = LogFile(tmp_path, cuts=True)
     limits = Limits(Retention(max_messages=100))
-    starts: list[Start] = [EARLIEST, Last(50), *[Since(log_file.clock.now + seconds) for seconds in range(20)]]
-    async with log_file.open(limits) as node:
-        for number in range(40):
-            await append(node, "a", *[f"{number}.{place}" for place in range(9)])
-            log_file.clock.now += 0.5
-        before = await everything(node, starts)
-    with closing(sqlite3.connect(log_file.path)) as db:
-        (oldest,) = db.execute("SELECT data FROM message ORDER BY seq").fetchone()
-    assert float(oldest[:4]) < 28.8, "nothing that went is in the file"
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        log_file = LogFile(folder, cuts=True)
+        starts: list[Start] = [EARLIEST, Last(50), *[Since(log_file.clock.now + seconds) for seconds in range(20)]]
+        async with log_file.open(limits) as node:
+            for number in range(40):
+                await append(node, "a", *[f"{number}.{place}" for place in range(9)])
+                log_file.clock.now += 0.5
+            before = await everything(node, starts)
+        with closing(sqlite3.connect(log_file.path)) as db:
+            (oldest,) = db.execute("SELECT data FROM message ORDER BY seq").fetchone()
+        if float(oldest[:4]) < 28.8:
+            break  # else the file was tidied just before the power failed, which happens once a second
+    else:
+        pytest.fail("nothing that went is in the file")
     async with log_file.open(limits) as node:
         assert await everything(node, starts) == before
         await append(node, "a", "one more")
