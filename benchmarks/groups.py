@@ -1,6 +1,6 @@
 """Work queues: the server's CPU time to publish, pull and ack a message, by HTTP and the line port; and beanstalkd's.
 
-    python -m benchmarks.groups [--messages N] [--connections N] [--rounds N] [--size BYTES]
+    python -m benchmarks.groups [--messages N] [--connections N] [--rounds N] [--size BYTES] [--redis]
 
 Starts `plainmq serve`, and `beanstalkd` if it is installed. Each connection has its own topic, with one
 group. Each row does one operation with the same number of messages. The figure is the CPU time of all threads of the
@@ -20,9 +20,10 @@ import statistics
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.cli.bench.process_tree import ProcessTree
+from benchmarks.deployments import running_redis
 from benchmarks.harness import child, connect, receive_some
 from tests.harness import ServerProcess, free_port, start_server
 
@@ -221,21 +222,37 @@ def beanstalkd() -> Iterator[tuple[int, int] | None]:
         yield pid, port
 
 
+@contextmanager
+def server_on_redis(wanted: bool) -> Iterator[ServerProcess | None]:
+    if not wanted:
+        yield None
+        return
+    with running_redis() as (_, port), start_server("--engine", f"redis://127.0.0.1:{port}/0") as server:
+        yield server
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=8_000, help="messages of a row in each round")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each row")
     parser.add_argument("--size", type=int, default=64, help="bytes in a message")
+    parser.add_argument("--redis", action="store_true", help="measure a server of plainmq on a Redis too")
     options = parser.parse_args()
     share = max(1, options.messages // options.connections // AT_ONCE) * AT_ONCE
     benchmark = Benchmark(options.connections, share, b"x" * options.size)
-    with start_server() as server, beanstalkd() as other:
+    on_redis = replace(benchmark, figures={})
+    with start_server() as server, beanstalkd() as other, server_on_redis(options.redis) as third:
         for _ in range(options.rounds):
             benchmark.plainmq(server)
             if other is not None:
                 benchmark.beanstalkd(*other)
+            if third is not None:
+                on_redis.plainmq(third)
     benchmark.report()
+    if options.redis:
+        print("\non Redis, without the CPU time of Redis:")  # noqa: T201
+        on_redis.report()
 
 
 if __name__ == "__main__":

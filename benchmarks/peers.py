@@ -82,7 +82,7 @@ allow_anonymous true
 set_tcp_nodelay true
 max_queued_messages 0
 """
-_NCHAN_MODULES: Final = [
+NCHAN_MODULES: Final = [
     Path(folder, "ngx_nchan_module.so")
     for folder in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/local/lib/nginx/modules")
 ]
@@ -90,7 +90,7 @@ _NCHAN_MODULES: Final = [
 
 def _nchan(location: Location) -> list[str]:
     file = location.folder / "nginx.conf"
-    module = next(filter(Path.exists, _NCHAN_MODULES))
+    module = next(filter(Path.exists, NCHAN_MODULES))
     file.write_text(_NCHAN.format(module=module, folder=location.folder, port=location.port))
     return ["nginx", "-c", str(file), "-e", "stderr"]
 
@@ -224,7 +224,7 @@ PEERS: Final = {
 
 
 def is_installed(name: str) -> bool:
-    has_module = name != "nchan" or any(map(Path.exists, _NCHAN_MODULES))
+    has_module = name != "nchan" or any(map(Path.exists, NCHAN_MODULES))
     return shutil.which(PEERS[name].program) is not None and has_module
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from app.cli.bench.coordinator import run
 from app.cli.bench.process_tree import ProcessTree
-from benchmarks import compare
+from benchmarks import cluster, compare
 from benchmarks.peers import PEERS, Location, RunningServer, is_installed, running_server
 from benchmarks.rows import ROWS, Case, Row, load
+from tests.engines.conftest import NO_REDIS
 from tests.harness import DEADLINE, ROOT, start_server
 
 OURS = [(name, case) for name, row in ROWS.items() for case in (row.ours, *row.theirs) if case.peer == "plainmq"]
@@ -72,7 +73,7 @@ def test_the_command_prints_a_table_and_writes_the_report(
     assert (tmp_path / "report.json").stat().st_size
 
 
-@pytest.mark.parametrize("arguments", ["durable --rounds 1 --seconds 0.1", "groups --rounds 1 --messages 400"])
+@pytest.mark.parametrize("arguments", ["durable --rounds 1 --seconds 0.1", "groups --rounds 1 --messages 400 --redis"])
 def test_the_other_comparisons_run(tmp_path: Path, arguments: str) -> None:
     module, *flags = arguments.split()
     folder = ["--folder", str(tmp_path)] if module == "durable" else []
@@ -80,3 +81,13 @@ def test_the_other_comparisons_run(tmp_path: Path, arguments: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * DEADLINE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "plainmq HTTP" in done.stdout or "HTTP: publish" in done.stdout
+
+
+@NO_REDIS
+@pytest.mark.parametrize("part", cluster.ROWS)
+def test_servers_on_one_redis_are_measured_and_deliver_everything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cluster", "--parts", part, "--rounds", "1", "--seconds", "0.1"])
+    cluster.main()
+    assert "plainmq, Redis" in capsys.readouterr().out

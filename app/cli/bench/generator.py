@@ -147,9 +147,13 @@ class Generator:
         connection = kind(self, sock, number)
         self._connections.append(connection)
         self._connecting += 1
-        sock.connect_ex((self.load.host, self.load.port))
+        sock.connect_ex((self.load.host, self._port(kind, number)))
         self._callbacks[sock.fileno()] = connection.connected
         self._epoll.register(sock, select.EPOLLOUT)
+
+    def _port(self, kind: "type[Connection]", number: int) -> int:
+        ports = self.load.reader_ports if kind is Subscriber else self.load.publisher_ports
+        return ports[number % len(ports)] if ports else self.load.port
 
     def on_readable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
         self._callbacks[sock.fileno()] = callback

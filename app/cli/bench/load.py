@@ -23,6 +23,8 @@ class Load(NamedTuple):
     settle: float = 0.0  # seconds between joining and publishing
     processes: int = 1
     cpus: frozenset[int] = frozenset()  # where the generators may run; empty: anywhere
+    reader_ports: tuple[int, ...] = ()  # of several servers, which readers join in turn; empty: `port`
+    publisher_ports: tuple[int, ...] = ()
 
     def shares(self) -> "Iterator[Share]":
         """Equal parts, one a process. Processes without a publisher have no messages to publish."""

@@ -11,10 +11,10 @@ _GONE = (OSError, IndexError, ValueError)  # raised when a process ends while it
 
 
 class ProcessTree:
-    """A process and its descendants, including those that start later."""
+    """Processes and their descendants, including those that start later."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, *pids: int) -> None:
+        self._roots = pids
 
     def cpu_seconds(self) -> float:
         """CPU time of all threads that still run, to the nanosecond if the kernel counts them, else in clock ticks."""
@@ -28,7 +28,7 @@ class ProcessTree:
         for pid in _pids():
             with suppress(*_GONE):
                 children.setdefault(int(_stat(pid)[1]), []).append(pid)
-        found = [self.pid]
+        found = [*self._roots]
         for pid in found:
             found += children.get(pid, [])
         return found

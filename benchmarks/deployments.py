@@ -1,0 +1,160 @@
+"""What `benchmarks.cluster` compares: servers that share a Redis or a JetStream, and single ones beside them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from app.cli.bench.process_tree import ProcessTree
+from app.cli.bench.wire_script import WireScript, body, http
+from benchmarks.harness import child, connect, receive_until
+from benchmarks.peers import NCHAN_MODULES, nchan
+from tests.harness import free_port, start_server
+
+TOPIC: Final = "foo"
+RETAINED: Final = 1_000  # messages: the default of plainmq
+
+_REDIS: Final = ["--bind", "127.0.0.1", "--protected-mode", "no", "--save", ""]
+_JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"memory","max_msgs":%d}' % RETAINED
+_NCHAN: Final = """
+load_module {module};
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log stderr warn;
+events {{ worker_connections 19000; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_requests 100000000;
+  nchan_shared_memory_size 512M;
+  upstream redis {{ nchan_redis_server redis://127.0.0.1:{redis}; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location = /sub {{
+      nchan_subscriber eventsource; nchan_channel_id foo; nchan_subscriber_first_message newest; nchan_redis_pass redis;
+    }}
+    location = /pub {{
+      nchan_publisher; nchan_channel_id foo; nchan_message_buffer_length 1000; nchan_message_timeout 5m;
+      nchan_redis_pass redis;
+    }}
+  }}
+}}
+"""
+
+
+class Deployment(NamedTuple):
+    """`ports`: of the servers that clients connect to. `journal`: the server behind them."""
+
+    name: str
+    ports: tuple[int, ...]
+    servers: ProcessTree
+    journal: ProcessTree
+    script: WireScript
+
+    def first(self, count: int) -> "Deployment":
+        """The same, with clients at the first servers alone."""
+        return self._replace(ports=self.ports[:count])
+
+
+@contextmanager
+def running_redis() -> Iterator[tuple[int, int]]:
+    """Its process id and port."""
+    port = free_port()
+    with child(["redis-server", "--port", str(port), *_REDIS], [port]) as pid:
+        yield pid, port
+
+
+@contextmanager
+def in_memory(size: int) -> Iterator[Deployment]:
+    with start_server() as server:
+        yield Deployment(
+            "plainmq, memory", (server.port,), ProcessTree(server.process.pid), ProcessTree(), http(TOPIC, size)
+        )
+
+
+@contextmanager
+def cluster(count: int, size: int) -> Iterator[Deployment]:
+    """Servers of plainmq on one Redis."""
+    with running_redis() as (pid, port), ExitStack() as stack:
+        engine = f"redis://127.0.0.1:{port}/0?name=bench"
+        servers = [stack.enter_context(start_server("--engine", engine)) for _ in range(count)]
+        processes = ProcessTree(*(server.process.pid for server in servers))
+        name = f"plainmq, Redis, {count} server{'s' * (count > 1)}"
+        ports = tuple(server.port for server in servers)
+        yield Deployment(name, ports, processes, ProcessTree(pid), http(TOPIC, size))
+
+
+@contextmanager
+def nchan_on_redis(count: int, size: int) -> Iterator[Deployment]:
+    module = next(filter(Path.exists, NCHAN_MODULES))
+    with running_redis() as (redis_pid, redis), ExitStack() as stack:
+        ports, pids = [], []
+        for _ in range(count):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)  # nginx that root starts switches to another user
+            port, file = free_port(), folder / "nginx.conf"
+            file.write_text(_NCHAN.format(module=module, folder=folder, port=port, redis=redis))
+            log = folder / "log"
+            pids.append(stack.enter_context(child(["nginx", "-c", str(file), "-e", "stderr"], [port], log)))
+            ports.append(port)
+        name = f"nchan, Redis, {count} server{'s' * (count > 1)}"
+        yield Deployment(name, tuple(ports), ProcessTree(*pids), ProcessTree(redis_pid), nchan(size))
+
+
+@contextmanager
+def xadd(size: int) -> Iterator[Deployment]:
+    """Redis Streams alone."""
+    arguments = (b"XADD", b"foo", b"MAXLEN", b"~", b"%d" % RETAINED, b"*", b"data", body(size))
+    command = b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in arguments)
+    with running_redis() as (pid, port):
+        yield Deployment(
+            "Redis Streams, XADD", (port,), ProcessTree(), ProcessTree(pid), WireScript(command, answer=b"$")
+        )
+
+
+@contextmanager
+def running_nats(folder: str) -> Iterator[tuple[int, int]]:
+    """Its process id and port. JetStream has its files in the folder."""
+    port = free_port()
+    command = ["nats-server", "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", folder]
+    with child(command, [port]) as pid:
+        yield pid, port
+
+
+@contextmanager
+def jetstream(size: int) -> Iterator[Deployment]:
+    """JetStream alone, one server, in memory."""
+    hello = b'CONNECT {"verbose":false}\r\nSUB answers.<n> 1\r\n'
+    add = b"PUB foo answers.<n> %d\r\n%b\r\n" % (size, body(size))
+    create = b"PUB $JS.API.STREAM.CREATE.foo answers.0 %d\r\n%b\r\n" % (len(_JETSTREAM), _JETSTREAM)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_nats(folder) as (pid, port),
+        connect(port) as sock,
+    ):
+        sock.sendall(hello.replace(b"<n>", b"0") + create)
+        receive_until(sock, b'"created":')
+        script = WireScript(add, answer=b'"seq":', hello=hello)
+        yield Deployment("NATS JetStream", (port,), ProcessTree(), ProcessTree(pid), script)
+
+
+class Kind(NamedTuple):
+    programs: tuple[str, ...]  # that must be installed
+    start: Callable[[int, int], AbstractContextManager[Deployment]]  # takes a number of servers and a size
+
+    def is_installed(self) -> bool:
+        has_module = "nginx" not in self.programs or any(map(Path.exists, NCHAN_MODULES))
+        return has_module and all(map(shutil.which, self.programs))
+
+
+KINDS: Final = {
+    "memory": Kind((), lambda _count, size: in_memory(size)),
+    "redis": Kind(("redis-server",), cluster),
+    "nchan": Kind(("redis-server", "nginx"), nchan_on_redis),
+    "xadd": Kind(("redis-server",), lambda _count, size: xadd(size)),
+    "jetstream": Kind(("nats-server",), lambda _count, size: jetstream(size)),
+}
