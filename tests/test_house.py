@@ -55,7 +55,7 @@ TABLE = """
 
     broker/*          → consumers/* fanout/* storage/engine log/* limits/* telemetry/* messages/* errors/*
     consumers/*       → fanout/* storage/engine limits/* telemetry/* messages/* errors/*
-    fanout/*          → log/* limits/* net/* telemetry/* messages/*
+    fanout/*          → log/* limits/* net/* telemetry/* messages/* errors/*
     storage/sqlite/*  → storage/local storage/engine storage/clock storage/turns storage/unusable log/* telemetry/*
                         net/* messages/* errors/*
     storage/replicated/redis/* → storage/replicated/journal storage/replicated/recent storage/unusable telemetry/*

@@ -208,5 +208,9 @@ class StorageFailed(Busy):
     code = "storage_failed"
 
 
+class Behind(StorageFailed):
+    """Another server may know the answer."""
+
+
 class OutcomeUnknown(Busy):
     code = "outcome_unknown"

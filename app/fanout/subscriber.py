@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
+from ..errors import Behind
 from ..limits.buffered_bytes import OutboundBudget
 from ..limits.stall import StallWatch
 from ..log.reading import Page
@@ -304,10 +305,13 @@ class Subscriber:
         self._cursor = None
 
     def _when_read(self, future: "Future[T]", use: Callable[[T], None]) -> None:
-        """Call `use` with the result: now if there is one already. A failed read ends the subscription."""
+        """Call `use` with the result: now if there is one already. A failed read ends the subscription; its client
+        comes back, perhaps to another server."""
         if not future.done():
             future.add_done_callback(lambda done: self._when_read(done, use))
-        elif error := future.exception():
+        elif isinstance(error := future.exception(), Behind):
+            self.end("failover")
+        elif error:
             self.fail("a subscriber was cut off: the log could not be read", error)
         else:
             use(future.result())

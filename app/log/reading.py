@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import OptionInvalid
-from ..messages.message import ONE, Message, rfc3339
+from ..messages.message import ONE, Id, Message, rfc3339
 from ..messages.position import After, AfterIndex, Ago, Cursor, Earliest, Gap, GapReason, Last, Latest, Since, Start
 from ..messages.topic import TopicFilter
 from .log import Log
@@ -58,6 +58,17 @@ def check_position(written: str, cursor: Cursor) -> None:
 class Reading:
     def __init__(self, log: Log) -> None:
         self._log = log
+
+    def knows(self, topic_filter: TopicFilter, start: Start) -> bool:
+        """False if the start is behind a message that is not of this log, or not yet."""
+        if isinstance(start, AfterIndex):
+            (name,) = topic_filter.topics
+            topic = self._log.topics.get(name)
+            return start.index < (0 if topic is None else topic.next_index)
+        return not isinstance(start, After) or self.knows_id(start.id)
+
+    def knows_id(self, id: Id) -> bool:
+        return self._log.epochs.knows(id) and id.seq <= self._log.head
 
     def locate(self, topic_filter: TopicFilter, start: Start, now: float) -> Slices[Cursor]:
         """The cursor from which a subscriber with this filter gets exactly the messages it asked for."""

@@ -17,6 +17,7 @@ class SharedLog:
         self.snapshot: tuple[int, bytes, list[bytes]] | None = None
         self.reserved: set[int] = set()  # snapshots that a node makes
         self.news = asyncio.Event()
+        self.silent: asyncio.Event | None = None  # until it is set, the head is told to nobody
         self._newest = Entry(0, b"", b"", 0.0, b"")
 
     @property
@@ -41,6 +42,10 @@ class SharedLog:
         del self.entries[:count]
         self.trimmed += count
 
+    async def answers(self) -> None:
+        if self.silent is not None:
+            await self.silent.wait()
+
     def wake(self) -> None:
         self.news.set()
         self.news = asyncio.Event()
@@ -53,6 +58,7 @@ class LocalJournal(Journal):
         self._log = log
         self.cut = False  # the node cannot reach the log
         self.held = False  # what others append does not arrive
+        self.heads = 0  # how often the head was asked for
 
     async def open(self) -> Head:
         self._check()
@@ -60,6 +66,11 @@ class LocalJournal(Journal):
 
     async def close(self) -> None:
         pass
+
+    async def head(self) -> Head:
+        self.heads += 1
+        await self._log.answers()
+        return await self.open()
 
     def _check(self) -> None:
         if self.cut:

@@ -15,24 +15,28 @@ from logging import WARNING
 from time import monotonic
 from typing import Any, Final, Self, TypeVar
 
-from ...errors import PlainmqError, StorageFailed
+from ...errors import Behind, PlainmqError
 from ...log.accepted import DEFERRED
 from ...log.commands.begin_epoch import BeginEpoch
 from ...log.commands.command import Command
-from ...log.commands.delivery import GiveBack, Take
+from ...log.commands.delivery import GiveBack
 from ...log.commands.publishing import SetResult
 from ...log.commands.tick import Tick
 from ...log.epochs import Epochs, new_epoch
 from ...log.groups.events import GroupObserver
+from ...log.groups.listing import JobPage, JobQuery
+from ...log.groups.state import GroupState
 from ...log.reading import Page, Reading
 from ...log.run import Run
+from ...log.schedule import ScheduledPublish
 from ...log.slices import Slices
 from ...log.snapshot.snapshot import SnapshotInvalid
 from ...log.state import LogStateMachine, Outbox
 from ...log.store import MemoryMessageStore
-from ...log.topic_log import Limits
-from ...messages.message import ONE, Receipt
-from ...messages.position import Cursor
+from ...log.topic_log import Limits, TopicState
+from ...messages.message import ONE, Id, Message, Receipt
+from ...messages.position import Cursor, Start
+from ...messages.scheduled_id import ScheduledId
 from ...messages.topic import TopicFilter
 from ...telemetry.histogram import Histogram
 from ...telemetry.log import log_event
@@ -46,10 +50,12 @@ from .batch import new_link
 from .contents import encode
 from .fold import Fold, Fork
 from .fold_snapshot import FoldLoader
+from .freshness import Freshness
 from .journal import Entry, Journal, JournalLost
 from .outgoing import Outgoing
 from .sessions import SESSION
 from .snapshots import Snapshots
+from .taking import take_from
 
 TICK_PAUSE: Final = 0.05  # seconds between two Ticks of this node, while the first is on its way
 TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do not all append a Tick
@@ -68,6 +74,7 @@ class ReplicatedEngine(LocalEngine):
         self._journal = journal
         self._snapshots = Snapshots(journal)
         self._steady = clock.steady
+        self._freshness = Freshness(journal)
         self._fold = Fold(LogStateMachine(limits, Epochs(""), MemoryMessageStore()))
         self._server_run = new_epoch()
         self._offset = 0.0  # of the journal's clock to this node's steady one
@@ -109,6 +116,7 @@ class ReplicatedEngine(LocalEngine):
         await self._snapshots.close()
         self._timer.stop()
         self._outgoing.lose()
+        self._freshness.close()
         self._turns.close()
         await self._journal.close()
 
@@ -201,6 +209,7 @@ class ReplicatedEngine(LocalEngine):
     async def _carry_out(self, entry: Entry) -> None:
         self._offset = entry.time - self._steady()
         results = await self._whole(self._fold.carry_out(entry))
+        self._freshness.carried_out(entry.number)
         batch = self._outgoing.arrived(entry.link)  # not before: after a Fork, lose() fails what is on its way
         outbox = self._core.take_outbox()
         self._snapshots.count(entry)
@@ -264,7 +273,7 @@ class ReplicatedEngine(LocalEngine):
 
     def _unready_future(self) -> "Future[Any]":
         future: Future[Any] = self._loop.create_future()
-        future.set_exception(StorageFailed(f"{self.unready}: try again in a few seconds"))
+        future.set_exception(Behind(f"{self.unready}: try again in a few seconds"))
         return future
 
     def _when_current(self, ask: Callable[[], None]) -> None:
@@ -281,30 +290,31 @@ class ReplicatedEngine(LocalEngine):
         """Messages for one subscriber are in the page if this node was the first to take them."""
         read = partial(Reading.read, limit=limit, nbytes=nbytes, take=take)
         page = self._ask_in_slices(lambda core, now: read(core.reading, topic_filter, cursor, now))
-        return self._taken_page(page) if take else page
+        return take_from(page, self._do) if take else page
 
-    def _taken_page(self, read: "Future[Page]") -> "Future[Page]":
-        answer: Future[Page] = self._loop.create_future()
+    # What another node may have, and this one not yet
 
-        def on_read(read: "Future[Page]") -> None:
-            if answer.done():
-                return
-            if (error := read.exception()) is not None:
-                answer.set_exception(error)
-            elif wanted := read.result().for_one:
-                self._do(Take(wanted)).add_done_callback(lambda taken: on_taken(read.result(), taken))
-            else:
-                answer.set_result(read.result())
+    def locate(self, topic_filter: TopicFilter, start: Start) -> "Future[Cursor]":
+        ask = partial(super().locate, topic_filter, start)
+        known = self.unready or self._core.reading.knows(topic_filter, start)
+        return ask() if known else self._freshness.when_level(ask)
 
-        def on_taken(page: Page, taken: "Future[frozenset[int]]") -> None:
-            if not answer.done():
-                answer.set_result(page.without_others(frozenset() if taken.exception() else taken.result()))
+    def get(self, id: Id) -> "Future[Message | None]":
+        ask = partial(super().get, id)
+        known = self.unready or self._core.reading.knows_id(id)
+        return ask() if known else self._freshness.when_level(ask)
 
-        if read.done():
-            on_read(read)
-        else:
-            read.add_done_callback(on_read)
-        return answer
+    def scheduled(self, id: ScheduledId) -> "Future[ScheduledPublish]":
+        return self._freshness.find(partial(super().scheduled, id))
+
+    def topic(self, name: str) -> "Future[TopicState]":
+        return self._freshness.find(partial(super().topic, name))
+
+    def group(self, topic: str, group: str) -> "Future[GroupState]":
+        return self._freshness.find(partial(super().group, topic, group))
+
+    def jobs(self, query: JobQuery) -> "Future[JobPage]":
+        return self._freshness.find(partial(super().jobs, query))
 
     # Time
 

@@ -57,6 +57,10 @@ class Journal(ABC):
         """Idempotent."""
 
     @abstractmethod
+    async def head(self) -> Head:
+        """The head at a time after this call. Raises JournalLost."""
+
+    @abstractmethod
     def append(self, link: bytes, data: bytes) -> Future[None]:
         """Append an entry. Done when the entry is as durable as promised. Entries of one node keep their order. Fails
         with JournalLost; with OutcomeUnknown if the entry is in the journal, but less durable than promised; with

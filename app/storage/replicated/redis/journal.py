@@ -129,6 +129,10 @@ class RedisJournal(Journal):
     def _script(self, script: str) -> str:
         return script
 
+    async def head(self) -> Head:
+        number, link, begun = await self._told_to(self._current(), b"EVAL", HEAD, 2, self._head_key, self._log_key)
+        return Head(number, link, bool(begun))
+
     async def _head(self, session: Session) -> Head:
         number, link, begun = await self._run(session, HEAD)
         return Head(number, link, bool(begun))
