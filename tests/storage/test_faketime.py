@@ -12,7 +12,9 @@ import pytest
 
 from tests.harness import DEADLINE, ServerProcess, start_server
 
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+# The library for processes of several threads: the other one shows a thread the real clock now and then, while another
+# thread reads the file.
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 DAY = 86_400.0
 
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not here")
