@@ -26,6 +26,19 @@ async def heap(page: ConsolePage) -> tuple[int, int, int]:
     return used["usedSize"], counters["nodes"], counters["jsEventListeners"]
 
 
+async def nodes(page: ConsolePage) -> int:
+    """The number of nodes in the page, comments included."""
+    count: int = await page.evaluate(
+        """() => {
+          const nodes = document.createNodeIterator(document, NodeFilter.SHOW_ALL)
+          let count = 0
+          while (nodes.nextNode()) count += 1
+          return count
+        }"""
+    )
+    return count
+
+
 async def publish(server: ServerProcess, topic: str, count: int, size: int = 40) -> None:
     lines = "\n".join([json.dumps("x" * size)] * min(count, ROUND))
     async with http_client(server.url) as http:
@@ -65,6 +78,19 @@ async def test_memory_does_not_grow_with_what_has_arrived(console: Open) -> None
             assert after[0] < before[0] + GROWTH
             assert after[1] < before[1] + ONE_DRAWING
             assert after[2] < 1.2 * before[2]
+
+
+async def test_messages_that_are_no_longer_shown_leave_no_node(console: Open, server: ServerProcess) -> None:
+    async with console(server.url) as page:
+        await page.open("topic/churn?from=latest")
+        await page.see("Live")
+        counts = []
+        for drawing in range(1, 6):
+            await publish(server, "churn", 2 * SHOWN)
+            await arrived(page, drawing * 2 * SHOWN)
+            await page.see(f"{(2 * drawing - 1) * SHOWN:,} passed by")
+            counts.append(await nodes(page))
+        assert counts == counts[:1] * 5
 
 
 async def test_screens_that_were_left_keep_nothing(console: Open, server: ServerProcess) -> None:
