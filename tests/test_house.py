@@ -60,14 +60,15 @@ TABLE = """
                         net/* messages/* errors/*
     storage/replicated/redis/* → storage/replicated/journal storage/replicated/recent storage/unusable telemetry/*
                         errors/*
-    storage/replicated/* → storage/local storage/engine storage/clock storage/turns storage/timer storage/unusable
-                        log/* telemetry/* messages/* errors/*
+    storage/replicated/* → storage/local storage/engine storage/elsewhere storage/clock storage/turns storage/timer
+                        storage/unusable log/* telemetry/* messages/* errors/*
     storage/unusable  → errors/*
     storage/memory    → .local .engine .clock .turns .timer log/* telemetry/* messages/* errors/*
     storage/local     → .engine .clock .turns log/* messages/*
     storage/turns     → log/* errors/*
     storage/timer     →
-    storage/engine    → .clock log/* telemetry/* messages/*
+    storage/engine    → .clock .elsewhere log/* telemetry/* messages/*
+    storage/elsewhere →
     storage/clock     → log/*
     log/*             → messages/* errors/*
     access/*          → settings/* net/* messages/* errors/*

@@ -31,6 +31,7 @@ from ..messages.topic import TopicFilter
 from ..storage.engine import Changes, Engine, Queries
 from ..telemetry.counters import Counters
 from ..telemetry.loop_lag import LoopLag
+from .attendance_reports import AttendanceReports
 from .audience import Audience
 from .batcher import PublishBatcher
 from .directory import Directory
@@ -105,6 +106,8 @@ class Broker:
         self.batcher = PublishBatcher(loop, self.publish_each)
         self.retained = RetainedMessages(engine, fanout, counters)
         self.directory = Directory(engine, fanout, consumers)
+        self._attendance = AttendanceReports(engine, fanout, consumers, loop)
+        self._attendance.start()
         self.audience = Audience(fanout, consumers)
         self._timer = loop.call_later(self._timing.keep_alive, self._tick)
         self.loop_lag.start(loop)
@@ -118,6 +121,7 @@ class Broker:
         self._drain_schedule.finish()
         if self._timer is not None:
             self._timer.cancel()
+        self._attendance.stop()
         self.loop_lag.stop()
         self.stats.stop()
         self._fanout.transit.finish()
@@ -232,7 +236,7 @@ class Broker:
     async def totals(self) -> Totals | None:
         """What the log holds; None if it cannot be asked now."""
         try:
-            return await self._engine.totals(self._consumers.served)
+            return await self._engine.totals(self._consumers.served | self._engine.elsewhere.served)
         except PlainmqError:
             return None
 

@@ -1,4 +1,4 @@
-"""The directory: topics and groups, each with the number of its subscribers or consumers at this server."""
+"""The directory: topics and groups, each with the number of its subscribers or consumers at all servers of the log."""
 
 from asyncio import sleep
 from typing import Final
@@ -17,14 +17,14 @@ TOPICS_A_TURN: Final = 500  # of a list: a few milliseconds of work, then other 
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
-    """A topic's state, and its subscribers at this server."""
+    """A topic's state, and its subscribers."""
 
     state: TopicState
     subscribers: int
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
-    """A group's state, and its consumers at this server."""
+    """A group's state, and its consumers."""
 
     state: GroupState
     workers: int
@@ -59,7 +59,9 @@ class Directory:
         return self._group_info(await self._engine.group(topic, group))
 
     def _topic_info(self, state: TopicState) -> TopicInfo:
-        return TopicInfo(state, self._fanout.subscribers(state.topic))
+        here, elsewhere = self._fanout.subscribers(state.topic), self._engine.elsewhere.subscribers(state.topic)
+        return TopicInfo(state, here + elsewhere)
 
     def _group_info(self, state: GroupState) -> GroupInfo:
-        return GroupInfo(state, self._consumers.count(state.topic, state.group))
+        here = self._consumers.count(state.topic, state.group)
+        return GroupInfo(state, here + self._engine.elsewhere.consumers(state.topic, state.group))

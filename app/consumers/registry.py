@@ -9,6 +9,7 @@ from ..fanout.encoder import LeaseEncoder
 from ..fanout.sink import Sink
 from ..limits.admission import Admission
 from ..limits.buffered_bytes import OutboundBudget
+from ..messages.attendance import Consumers
 from ..messages.lease import Lease, LeaseId, lease_id
 from ..storage.engine import Engine
 from ..telemetry.counters import Counters
@@ -79,6 +80,11 @@ class ConsumerRegistry:
     def served(self) -> frozenset[tuple[str, str]]:
         """The groups that have consumers at this server, by topic and name."""
         return frozenset(self._dispatchers)
+
+    @property
+    def counts(self) -> list[Consumers]:
+        """The consumers at this server, by group."""
+        return [Consumers(one.topic, one.group, len(one.consumers)) for one in self._dispatchers.values()]
 
     def count(self, topic: str, group: str) -> int:
         """The number of the group's consumers at this server."""

@@ -4,7 +4,8 @@ together.
 
 import random
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -15,12 +16,13 @@ from ..limits.admission import Admission
 from ..limits.buffered_bytes import OutboundBudget
 from ..limits.quotas import slots_for
 from ..log.run import Run
+from ..messages.attendance import MAX_ENTRIES, Subscriptions
+from ..messages.filter_index import FilterIndex
 from ..messages.message import ONE, Message
 from ..messages.topic import TopicFilter
 from ..telemetry.counters import Counters
 from .cohort import Cohort, LimitedCohort, Member
 from .encoder import KINDS, Encoder
-from .index import SubscriptionIndex
 from .sink import Sink
 from .subscriber import Source, Subscriber
 from .transit import Transit
@@ -49,7 +51,7 @@ class Fanout:
         self.head = (
             0  # seq of the last message delivered: the position of live subscribers once the batches are written
         )
-        self._index = SubscriptionIndex()
+        self._index = FilterIndex[Cohort]()
         self._cohorts: dict[tuple[TopicFilter, Encoder], Cohort] = {}
         self._dirty: list[Cohort] = []  # those with a batch to write
         self._not_encoded: list[int] = []  # seqs of messages that an encoder failed on
@@ -153,6 +155,16 @@ class Fanout:
 
     def subscribers(self, topic: str) -> int:
         return sum(len(cohort) for cohort in self._index.find(topic) if cohort.encoder.is_subscriber)
+
+    def subscriptions(self) -> Iterator[Subscriptions]:
+        """How many subscribers have asked for the same topics; of more than are told to other servers, the first."""
+        counts: Counter[TopicFilter] = Counter()
+        for cohort in self._index:
+            if cohort.encoder.is_subscriber:
+                counts[cohort.topic_filter] += len(cohort)
+            if len(counts) > MAX_ENTRIES:
+                break
+        return (Subscriptions(topic_filter.names, count) for topic_filter, count in counts.items())
 
     @property
     def cohorts(self) -> Iterable[Cohort]:

@@ -21,18 +21,20 @@ from ..log.run import Run
 from ..log.schedule import ScheduledPublish, SchedulePage
 from ..log.topic_log import TopicState
 from ..log.totals import Totals
+from ..messages.attendance import Attendance
 from ..messages.lease import Action, Lease, LeaseId, Outcome
 from ..messages.message import Draft, Id, Message, PublishResult, Receipt, Scheduled
 from ..messages.position import Cursor, Gap, Start
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
+from .elsewhere import Elsewhere
 
 T = TypeVar("T")
 
 PAGE_BYTES: Final = 1 << 20  # of bodies in one page or pull that a client requests
 
-Deliver = Callable[[Sequence[Run]], Mapping[int, int]]
+Deliver = Callable[[Sequence[Run]], dict[int, int]]
 """Delivers messages in log order. Returns the number of receivers by seq, without messages that have none. A message of
 `delivery=one` that has a receiver is resolved later, by taken() or give_back(). Raises nothing."""
 
@@ -152,6 +154,15 @@ class Engine(Queries, Changes):
     on_replaced: Callable[[], None] = staticmethod(lambda: None)
     """Called when the log has lost messages that were delivered: what subscribers and consumers have of it may be gone.
     `head` is that of the log as it is now."""
+
+    is_shared: bool = False
+    """Other servers may use the same log."""
+
+    elsewhere: Elsewhere = Elsewhere()
+    """Who listens at the other servers."""
+
+    def attend(self, attendance: Attendance) -> None:
+        """Tell the other servers who listens at this one."""
 
     @abstractmethod
     async def open(

@@ -124,5 +124,5 @@ class MemoryEngine(LocalEngine):
         self._run(Tick().carry_out, reads=False)
 
 
-def _nobody(_runs: Sequence[Run]) -> Mapping[int, int]:
+def _nobody(_runs: Sequence[Run]) -> dict[int, int]:
     return {}

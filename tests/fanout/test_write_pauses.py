@@ -9,12 +9,12 @@ import pytest
 
 from app.fanout.cohort import SMALL_BATCH_BYTES, Cohort
 from app.fanout.fanout import Fanout
-from app.fanout.index import SubscriptionIndex
 from app.limits.admission import Admission
 from app.limits.buffered_bytes import OutboundBudget
 from app.limits.quotas import Quotas
 from app.log.reading import Page
 from app.log.run import make_runs
+from app.messages.filter_index import FilterIndex
 from app.messages.position import LATEST, Cursor, Start
 from app.messages.topic import TopicFilter
 from app.net.progress import Progress
@@ -188,7 +188,7 @@ def test_zero_is_never() -> None:
 
 
 def test_a_bounded_number_of_topics_is_remembered_with_the_right_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.fanout.index.MAX_REMEMBERED", 5)  # cohorts, plus one per topic
+    monkeypatch.setattr("app.messages.filter_index.MAX_REMEMBERED", 5)  # cohorts, plus one per topic
     searched = recorded_searches(monkeypatch)
     bench = Bench(0.0)
     wide = SlowSink(bench.turns)
@@ -205,13 +205,13 @@ def test_a_bounded_number_of_topics_is_remembered_with_the_right_subscribers(mon
 def recorded_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The topics whose subscribers are looked up from now on, since they are not remembered."""
     searched: list[str] = []
-    find = SubscriptionIndex.find
+    find = FilterIndex.find
 
-    def recorded(index: SubscriptionIndex, topic: str) -> tuple[Cohort, ...]:
+    def recorded(index: FilterIndex[Cohort], topic: str) -> tuple[Cohort, ...]:
         searched.append(topic)
         return find(index, topic)
 
-    monkeypatch.setattr(SubscriptionIndex, "find", recorded)
+    monkeypatch.setattr(FilterIndex, "find", recorded)
     return searched
 
 

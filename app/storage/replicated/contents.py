@@ -7,23 +7,26 @@ import msgspec
 
 from ...log.commands.any_command import AnyCommand
 from ...log.commands.command import Command
+from ...messages.attendance import Attendance
 
 LEVEL: Final = 1  # of what commands mean: a node does not carry out entries of a later level
 
 
 class Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`node`: who appended them. `bye`: it stops behind them."""
+    """`node`: who appended them. `bye`: it stops behind them. `attendance`: who listens there,
+    if that has changed."""
 
     level: int
     node: str
     commands: list[AnyCommand]
     bye: bool = False
+    attendance: Attendance | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Contents).decode
 
 
-def encode(node: str, commands: Sequence[Command], *, bye: bool = False) -> bytes:
+def encode(node: str, commands: Sequence[Command], *, bye: bool = False, attendance: Attendance | None = None) -> bytes:
     """The bytes of Contents of the present level."""
-    return _encode((LEVEL, node, commands, bye))
+    return _encode((LEVEL, node, commands, bye, attendance))

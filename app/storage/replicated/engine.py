@@ -34,6 +34,7 @@ from ...log.snapshot.snapshot import SnapshotInvalid
 from ...log.state import LogStateMachine, Outbox
 from ...log.store import MemoryMessageStore
 from ...log.topic_log import Limits, TopicState
+from ...messages.attendance import NOBODY, Attendance
 from ...messages.message import ONE, Id, Message, Receipt
 from ...messages.position import Cursor, Start
 from ...messages.scheduled_id import ScheduledId
@@ -52,6 +53,7 @@ from .fold import Fold, Fork
 from .fold_snapshot import FoldLoader
 from .freshness import Freshness
 from .journal import Entry, Journal, JournalLost
+from .other_nodes import OtherNodes
 from .outgoing import Outgoing
 from .sessions import SESSION
 from .snapshots import Snapshots
@@ -67,6 +69,8 @@ T = TypeVar("T")
 
 
 class ReplicatedEngine(LocalEngine):
+    is_shared = True
+
     def __init__(self, limits: Limits, clock: Clock, journal: Journal) -> None:
         self.durability = journal.durability
         self.commits = Histogram()
@@ -77,6 +81,7 @@ class ReplicatedEngine(LocalEngine):
         self._freshness = Freshness(journal)
         self._fold = Fold(LogStateMachine(limits, Epochs(""), MemoryMessageStore()))
         self._server_run = new_epoch()
+        self.elsewhere = self._others = OtherNodes(lambda: self._fold.sessions, self._server_run)
         self._offset = 0.0  # of the journal's clock to this node's steady one
         self._turns = Turns(lambda slice, _reads: slice(self._core, self._now()))
         self._timer = DeadlineTimer(self._now, self._on_due, TICK_SPREAD)
@@ -222,6 +227,7 @@ class ReplicatedEngine(LocalEngine):
         if batch is not None:
             if undelivered := outbox.undelivered(receivers):
                 self._do(GiveBack(undelivered))
+            self._others.add_to(receivers, outbox.runs)
             batch.results = [self._answer(result, receivers) for result in results]
             batch.answer()
             batch.ask()
@@ -315,6 +321,13 @@ class ReplicatedEngine(LocalEngine):
 
     def jobs(self, query: JobQuery) -> "Future[JobPage]":
         return self._freshness.find(partial(super().jobs, query))
+
+    # Who listens
+
+    def attend(self, attendance: Attendance) -> None:
+        if attendance != self._fold.sessions.attendance.get(self._server_run, NOBODY):
+            self._outgoing.attendance = attendance
+            self._tick()
 
     # Time
 

@@ -61,6 +61,8 @@ class Fold:
         for command in contents.commands:
             results.append((yield from self._result(command)))
             self.core.trim()
+        if contents.attendance is not None:
+            self.sessions.attend(contents.node, contents.attendance)
         if contents.bye:
             self.sessions.end(contents.node)
         return results

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ...errors import OutcomeUnknown, PlainmqError, StorageFailed
 from ...log.commands.command import Command, Effect
+from ...messages.attendance import Attendance
 from .batch import Batch
 from .contents import encode
 
@@ -29,6 +30,7 @@ class Outgoing:
         self._sent: dict[bytes, Batch] = {}  # by link, in the order of the journal
         self._unconfirmed = 0  # entries that the journal has not confirmed
         self._turn_scheduled = False  # _send() will be called
+        self.attendance: Attendance | None = None  # for the next entry
         self._lost = True  # the journal cannot be reached
         self._effects: list[tuple[Command, Future[Any]]] = []  # to append when it can be reached again
 
@@ -96,7 +98,8 @@ class Outgoing:
             batch = self._waiting.popleft()
             self._sent[batch.link] = batch
             self._unconfirmed += 1
-            appended = self._append(batch.link, encode(self._node, batch.commands))
+            attendance, self.attendance = self.attendance, None
+            appended = self._append(batch.link, encode(self._node, batch.commands, attendance=attendance))
             appended.add_done_callback(partial(self._on_appended, batch))
 
     def _on_appended(self, batch: Batch, done: "Future[None]") -> None:

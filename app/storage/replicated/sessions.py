@@ -3,6 +3,7 @@
 Each entry of a node renews its session, so nothing tells a node that is gone from one that was stopped for as long.
 """
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from ...log.deadlines import Deadlines
 from ...log.state import LogStateMachine
+from ...messages.attendance import Attendance
 
 SESSION: Final = 15.0  # seconds without an entry of the node: longer than a failover of a journal takes in most cases
 RENEWED: Final = 1.0  # seconds: a session that has grown older by less is as good as new
@@ -17,11 +19,12 @@ LEASE_BATCH: Final = 200  # leases that one call ends: a few milliseconds
 
 
 class SessionsRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Each node with the time at which its session was renewed and ends, and the nodes that may still have leases; in
-    order."""
+    """Each node with the time at which its session was renewed and ends, the nodes that may still have leases, and
+    who listens at each; in order."""
 
     nodes: list[tuple[str, float, float | None]]
     over: list[str]
+    attendance: dict[str, Attendance] = {}
 
 
 class Sessions:
@@ -30,10 +33,11 @@ class Sessions:
         self._ends: Deadlines[str] = Deadlines()  # by node
         self._renewed: dict[str, float] = {}  # when, by node
         self._over: dict[str, None] = {}  # nodes that may still have leases
+        self.attendance: Mapping[str, Attendance] = {}  # by node, as it last said; never changed, but replaced
 
     def record(self) -> SessionsRecord:
         nodes = [(node, renewed, self._ends.get(node)) for node, renewed in self._renewed.items()]
-        return SessionsRecord(nodes, [*self._over])
+        return SessionsRecord(nodes, [*self._over], {**self.attendance})
 
     def restore(self, record: SessionsRecord) -> None:
         for node, renewed, ends in record.nodes:
@@ -41,6 +45,7 @@ class Sessions:
             if ends is not None:
                 self._ends.set(node, ends)
         self._over = dict.fromkeys(record.over)
+        self.attendance = record.attendance
 
     @property
     def deadline(self) -> float:
@@ -52,11 +57,15 @@ class Sessions:
             self._renewed[node] = now
             self._ends.set(node, now + SESSION)
 
+    def attend(self, node: str, attendance: Attendance) -> None:
+        self.attendance = {**self.attendance, node: attendance}
+
     def end(self, node: str) -> None:
         """What the node has in transit is unclaimed again, and leases of its connections are about to end."""
         self._renewed.pop(node, None)
         self._ends.discard(node)
         self._over[node] = None
+        self.attendance = {name: said for name, said in self.attendance.items() if name != node}
         single = self._core.log.single_delivery
         before, single.node = single.node, node
         self._core.give_back(single.of_node(node))
