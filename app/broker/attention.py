@@ -28,6 +28,7 @@ class Health(NamedTuple):
     seconds."""
 
     unready: str
+    journal_lost: bool
     draining: bool
     evicted: int
     failures: int
@@ -54,6 +55,8 @@ def matters(health: Health, totals: Totals | None) -> Matters:
 def _of_server(health: Health, totals: Totals | None) -> Iterator[Attention]:
     if health.unready:
         yield Attention("unready", f"no messages are accepted: {health.unready}")
+    if health.journal_lost:
+        yield Attention("journal_lost", "the journal cannot be reached, so publishes are refused")
     if health.draining:
         yield Attention("draining", "the server is stopping")
     if totals is None:

@@ -182,6 +182,7 @@ class Stats:
         evicted, failures = source.counters.evicted, source.log.failures
         return Health(
             source.log.unready,
+            source.log.journal is not None and not source.log.journal.connected,
             source.admission.draining,
             evicted - (before.evicted if before else 0),
             failures - (before.engine_failures if before else 0),

@@ -11,6 +11,7 @@ from .answers import server
 OTHERWISE: Final = "plainmq top"
 COMMANDS: Final[Mapping[str, str]] = {  # `{}`: the topic and the group
     "unready": "plainmq check",
+    "journal_lost": "plainmq check",
     "draining": "plainmq check",
     "no_answer": "plainmq check",
     "engine_failures": "plainmq check",

@@ -28,6 +28,7 @@ from ..messages.position import Cursor, Gap, Start
 from ..messages.scheduled_id import ScheduledId
 from ..messages.topic import TopicFilter
 from ..telemetry.histogram import Histogram
+from ..telemetry.journal import JournalState
 from .elsewhere import Elsewhere
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ class Queries(ABC):
     def failures(self) -> int:
         """How often storing has failed."""
         return 0
+
+    @property
+    def journal(self) -> JournalState | None:
+        """The journal that this log is shared through; None without one."""
+        return None
 
     @abstractmethod
     def schedule(self, match: TopicFilter | None, after: str | None, limit: int) -> Future[SchedulePage]:

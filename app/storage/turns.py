@@ -1,6 +1,6 @@
 """Operations in slices, which take turns: other tasks of the event loop run in between."""
 
-from asyncio import Future, get_running_loop
+from asyncio import Future, get_running_loop, sleep
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -16,6 +16,20 @@ Operation = Callable[[LogStateMachine, float], T]
 """A question, or carrying out a command: what to do with the state machine at a time."""
 
 TURN_SECONDS: Final = 0.002  # of slices, and one more; then other tasks run
+
+
+async def in_turns(slices: Slices[T]) -> T:
+    """Run all slices; other tasks run after each turn."""
+    end = monotonic() + TURN_SECONDS
+    while True:
+        try:
+            next(slices)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        if monotonic() >= end:
+            await sleep(0)
+            end = monotonic() + TURN_SECONDS
 
 
 class SlicedOperation(Generic[T]):

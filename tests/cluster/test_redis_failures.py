@@ -59,6 +59,7 @@ async def test_nodes_give_back_all_that_an_empty_redis_has_lost(redis: RedisServ
         assert await first.after(before.id) == (["4"], None)
         third = await stack.enter_async_context(node(url(redis)))
         assert (await third.stored())[0] == ["1", "2", "3", "4"], "it is in Redis again"
+        assert first.engine.journal.healed_entries + second.engine.journal.healed_entries
         assert not first.replaced + second.replaced
 
 

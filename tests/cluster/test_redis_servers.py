@@ -57,8 +57,14 @@ async def test_what_one_server_accepts_is_seen_at_the_other_also_after_redis_was
                 stored = await http.get("/topics/foo/messages")
                 assert [message["data"] for message in stored.json()["messages"]] == ["before"]
                 assert (await http.get("/readyz")).status_code == 200, "or a proxy would take away all servers at once"
+                journal = (await http.get("/server")).json()["journal"]
+                assert (journal["connected"], len(journal["nodes"])) == (False, 2)
+                matters = (await http.get("/stats")).json()["attention"]
+                assert "journal_lost" in [matter["kind"] for matter in matters]
             redis.start()
             await publish(first, "after")
+            async with http_client(first.url) as http:
+                assert (await http.get("/server")).json()["journal"]["connected"]
             assert [event.data for event in await stream.take(1)] == ["after"]
         work = {"max": "10"}
         async with http_client(second.url) as http:

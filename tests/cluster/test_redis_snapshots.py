@@ -107,7 +107,9 @@ async def test_one_of_the_nodes_makes_each_snapshot(redis: RedisServer, monkeypa
         second = await stack.enter_async_context(node(url(redis)))
         for part in range(4):
             await first.publish(*[f"{part}.{number}" for number in range(200)])
-            await until(lambda: first.engine._snapshots._saving is second.engine._snapshots._saving is None)
+            await until(
+                lambda: first.engine._follower.snapshots._saving is second.engine._follower.snapshots._saving is None
+            )
         (log,) = redis.client.scan_iter("*:log")
         assert redis.client.xlen(log) < first.engine._fold.number - 200
         assert len(chunks(redis) - {*redis.client.scan_iter("*:snapshot:of:*")}) == 1

@@ -16,6 +16,7 @@ class SharedLog:
         self.trimmed = 0  # so many entries
         self.snapshot: tuple[int, bytes, list[bytes]] | None = None
         self.reserved: set[int] = set()  # snapshots that a node makes
+        self.begun = False
         self.news = asyncio.Event()
         self.silent: asyncio.Event | None = None  # until it is set, the head is told to nobody
         self._newest = Entry(0, b"", b"", 0.0, b"")
@@ -46,6 +47,13 @@ class SharedLog:
         if self.silent is not None:
             await self.silent.wait()
 
+    def lose_after(self, number: int) -> None:
+        """As a failover to a copy that lacks the newest entries."""
+        del self.entries[number - self.trimmed :]
+        self._newest = self.entries[-1]
+        self.begun = False
+        self.wake()
+
     def wake(self) -> None:
         self.news.set()
         self.news = asyncio.Event()
@@ -59,10 +67,12 @@ class LocalJournal(Journal):
         self.cut = False  # the node cannot reach the log
         self.held = False  # what others append does not arrive
         self.heads = 0  # how often the head was asked for
+        self.on_open: Callable[[], object] = lambda: None
 
     async def open(self) -> Head:
+        self.on_open()
         self._check()
-        return Head(self._log.number, self._log.link, self._log.number > 0)
+        return Head(self._log.number, self._log.link, self._log.begun)
 
     async def close(self) -> None:
         pass
@@ -90,6 +100,7 @@ class LocalJournal(Journal):
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
         if seen.number != self._log.number:
             return False
+        self._log.begun = True
         self._log.append(link, data)
         return True
 
@@ -97,6 +108,8 @@ class LocalJournal(Journal):
         while True:
             news = self._log.news
             self._check()
+            if not self._log.begun:
+                raise JournalLost("another primary was chosen")
             if self.held:
                 await news.wait()
             elif entries := self._log.after(after):

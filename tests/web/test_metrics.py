@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from time import time
 
 import httpx
 import pytest
@@ -16,16 +17,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.broker.broker import Broker
 from app.log.topic_log import Limits
 from app.storage.clock import Clock
+from app.storage.replicated.engine import ReplicatedEngine
 from app.storage.sqlite.engine import SqliteEngine
 from app.web.api.prometheus import prometheus_text
 from tests.conftest import SERVERS
+from tests.engines.local_journal import LocalJournal, SharedLog
 from tests.event_stream import stream
-from tests.harness import DEADLINE, ROOT, ServerProcess, http_client, start_server
+from tests.harness import DEADLINE, ROOT, ServerProcess, draft, http_client, start_server
 from tests.line_client import lines
 
 DOCUMENT = (ROOT / "openapi" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", re.MULTILINE)
 DOCUMENTED = {name: (kind, set(re.findall(r"\w+", labels)), text) for name, kind, labels, text in ROW.findall(DOCUMENT)}
+
+
+UNSHARED = {name: row for name, row in DOCUMENTED.items() if not name.startswith("plainmq_journal_")}
 
 
 class Numbers:
@@ -75,14 +81,34 @@ async def publish(http: httpx.AsyncClient, topic: str, body: str | bytes = "hell
     (await http.post(f"/topics/{topic}/messages", content=body, params=options)).raise_for_status()
 
 
-async def test_each_metric_of_the_table_is_there_with_its_type_labels_and_meaning(http: httpx.AsyncClient) -> None:
-    families = (await look(http)).families
+def described(numbers: Numbers) -> dict[str, tuple[str, set[str], str]]:
+    """As a row of the table."""
     shown = {}
-    for family in families:
+    for family in numbers.families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = {label for sample in family.samples for label in sample.labels}
         shown[name] = family.type, labels, family.documentation
-    assert shown == DOCUMENTED
+    return shown
+
+
+async def test_each_metric_of_the_table_is_there_with_its_type_labels_and_meaning(http: httpx.AsyncClient) -> None:
+    shown = described(await look(http))
+    assert shown == UNSHARED
+
+
+async def test_servers_that_share_a_journal_have_all_metrics_of_the_tables() -> None:
+    log = SharedLog(time)
+    async with Broker(shared_engine(log)) as one, Broker(shared_engine(log)) as other:
+        await one.publish([draft("a", b"x")])
+        await other.publish([draft("a", b"y")])
+        shown = Numbers(prometheus_text(one, await one.totals()).decode())
+        assert described(shown) == DOCUMENTED
+        assert (shown["journal_nodes"], shown["journal_connected"], shown["journal_lag_entries"]) == (2, 1, 0)
+        assert shown["journal_append_seconds_count"] >= 1
+
+
+def shared_engine(log: SharedLog) -> ReplicatedEngine:
+    return ReplicatedEngine(Limits(), Clock(), LocalJournal(log))
 
 
 async def test_a_publish_is_counted_and_retained(http: httpx.AsyncClient, topic: str) -> None:
@@ -372,7 +398,7 @@ async def test_a_log_in_a_file_has_the_same_records(tmp_path: Path) -> None:
                 assert numbers["messages_published_total"] == published
                 assert (numbers["messages"], numbers["messages_bytes"], numbers["topics"]) == (1, 5, 1)
                 assert {family.name for family in numbers.families} == {
-                    name.removesuffix("_total") for name in DOCUMENTED
+                    name.removesuffix("_total") for name in UNSHARED
                 }
             assert server.stop() == 0
 

@@ -112,8 +112,24 @@ class SettingInForce(msgspec.Struct, frozen=True):
     help: str
 
 
+class JournalState(msgspec.Struct, frozen=True):
+    """The journal that several servers share, as this one sees it. `node`: its name for the others, in this run;
+    `nodes`: those that are alive. `entry`: the newest one that it has carried out. `lag_seconds`: from sending an entry
+    until it was carried out. `forks` to `healed_entries` count since the server's start."""
+
+    node: str
+    connected: bool
+    entry: int
+    nodes: list[str]
+    lag_entries: int
+    lag_seconds: float
+    forks: int
+    resyncs: int
+    healed_entries: int
+
+
 class ServerInfo(msgspec.Struct, frozen=True):
-    """`unready`: why the server accepts no messages; None while it does."""
+    """`unready`: why the server accepts no messages; None while it does. `journal`: None if the server shares none."""
 
     version: str
     engine: str
@@ -124,3 +140,4 @@ class ServerInfo(msgspec.Struct, frozen=True):
     settings: list[SettingInForce]
     draining: bool = False
     unready: str | None = None
+    journal: JournalState | None = None

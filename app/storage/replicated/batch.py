@@ -30,6 +30,7 @@ class Batch:
         self.questions: list[Callable[[], None]] = []
         self.results: Sequence[Any] | None = None  # once it is carried out here
         self.confirmed = False  # by the journal
+        self.sent_at = 0.0
 
     @property
     def is_closed(self) -> bool:

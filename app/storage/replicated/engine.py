@@ -7,22 +7,19 @@ something is due, a Tick goes first, since nothing may change here that does not
 """
 
 import asyncio
-from asyncio import Future, Task, TimerHandle
+from asyncio import Future, TimerHandle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from logging import WARNING
-from time import monotonic
 from typing import Any, Final, Self, TypeVar
 
 from ...errors import Behind, PlainmqError
 from ...log.accepted import DEFERRED
-from ...log.commands.begin_epoch import BeginEpoch
 from ...log.commands.command import Command
 from ...log.commands.delivery import GiveBack
 from ...log.commands.publishing import SetResult
 from ...log.commands.tick import Tick
-from ...log.epochs import Epochs, new_epoch
+from ...log.epochs import new_epoch
 from ...log.groups.events import GroupObserver
 from ...log.groups.listing import JobPage, JobQuery
 from ...log.groups.state import GroupState
@@ -30,9 +27,7 @@ from ...log.reading import Page, Reading
 from ...log.run import Run
 from ...log.schedule import ScheduledPublish
 from ...log.slices import Slices
-from ...log.snapshot.snapshot import SnapshotInvalid
 from ...log.state import LogStateMachine, Outbox
-from ...log.store import MemoryMessageStore
 from ...log.topic_log import Limits, TopicState
 from ...messages.attendance import NOBODY, Attendance
 from ...messages.message import ONE, Id, Message, Receipt
@@ -40,30 +35,27 @@ from ...messages.position import Cursor, Start
 from ...messages.scheduled_id import ScheduledId
 from ...messages.topic import TopicFilter
 from ...telemetry.histogram import Histogram
-from ...telemetry.log import log_event
+from ...telemetry.journal import JournalState
 from ..clock import Clock
 from ..engine import Deliver, ignore_unclaimed
 from ..local import LocalEngine
 from ..timer import DeadlineTimer
-from ..turns import TURN_SECONDS, Operation, Turns
-from ..unusable import StoreUnusable
+from ..turns import Operation, Turns
 from .batch import new_link
 from .contents import encode
-from .fold import Fold, Fork
-from .fold_snapshot import FoldLoader
+from .fold import Fold
+from .follower import Follower
 from .freshness import Freshness
 from .journal import Entry, Journal, JournalLost
 from .other_nodes import OtherNodes
 from .outgoing import Outgoing
 from .sessions import SESSION
-from .snapshots import Snapshots
 from .taking import take_from
 
 TICK_PAUSE: Final = 0.05  # seconds between two Ticks of this node, while the first is on its way
 TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do not all append a Tick
 RENEWALS: Final = 5  # in the time after which a session ends: some may be late
 BYE_TIMEOUT: Final = 1.0  # seconds for the last entry: without it, others wait for the end of the session
-RECONNECT: Final = 0.2  # seconds between attempts to reach the journal
 
 T = TypeVar("T")
 
@@ -74,29 +66,27 @@ class ReplicatedEngine(LocalEngine):
     def __init__(self, limits: Limits, clock: Clock, journal: Journal) -> None:
         self.durability = journal.durability
         self.commits = Histogram()
-        self._limits = limits
         self._journal = journal
-        self._snapshots = Snapshots(journal)
-        self._steady = clock.steady
-        self._freshness = Freshness(journal)
-        self._fold = Fold(LogStateMachine(limits, Epochs(""), MemoryMessageStore()))
         self._server_run = new_epoch()
+        self._follower = Follower(journal, limits, clock.steady, self._server_run)
+        self._freshness = Freshness(journal)
         self.elsewhere = self._others = OtherNodes(lambda: self._fold.sessions, self._server_run)
-        self._offset = 0.0  # of the journal's clock to this node's steady one
+        self._now = self._follower.now
         self._turns = Turns(lambda slice, _reads: slice(self._core, self._now()))
         self._timer = DeadlineTimer(self._now, self._on_due, TICK_SPREAD)
-        self._follower: Task[None] | None = None
-        self._ready: Future[None] | None = None
         self._renewal: TimerHandle | None = None
-        self._failures = 0
 
     @property
     def epoch(self) -> str:  # type: ignore[override]
         return self._core.log.epochs.current
 
     @property
+    def _fold(self) -> Fold:
+        return self._follower.fold
+
+    @property
     def _core(self) -> LogStateMachine:
-        return self._fold.core
+        return self._follower.fold.core
 
     async def open(
         self, deliver: Deliver, group_observer: GroupObserver, offer_unclaimed: Callable[[str], None] = ignore_unclaimed
@@ -104,21 +94,14 @@ class ReplicatedEngine(LocalEngine):
         self._loop = asyncio.get_running_loop()
         self._deliver, self._group_observer, self._offer_unclaimed = deliver, group_observer, offer_unclaimed
         self._outgoing = Outgoing(self._loop, self._journal.append, self._server_run)
-        self._ready = self._loop.create_future()
-        self._follower = self._loop.create_task(self._follow())
-        self._follower.add_done_callback(self._on_follower_ended)
-        await self._ready
+        await self._follower.start(self)
         return self
 
     async def close(self) -> None:
         if self._renewal is not None:
             self._renewal.cancel()
-        if self._follower is not None:
             await self._say_bye()
-            self._follower.cancel()
-            await asyncio.wait([self._follower])
-            self._follower = None
-        await self._snapshots.close()
+        await self._follower.stop()
         self._timer.stop()
         self._outgoing.lose()
         self._freshness.close()
@@ -132,93 +115,13 @@ class ReplicatedEngine(LocalEngine):
             with suppress(JournalLost, PlainmqError, TimeoutError):
                 await asyncio.wait_for(self._journal.append(new_link(), bye), BYE_TIMEOUT)
 
-    # Following the journal
+    # What the follower calls
 
-    async def _follow(self) -> None:
-        """Carry out all entries, for ever."""
-        while True:
-            try:
-                await self._follow_once()
-            except JournalLost:
-                self._failures += not self._outgoing.lost
-                self._outgoing.lose()
-            except Fork:
-                self._outgoing.lose()
-                self._start_again()
-            await asyncio.sleep(RECONNECT)
-
-    async def _follow_once(self) -> None:
-        head = await self._journal.open()
-        if not head.begun:
-            await self._journal.begin(head, new_link(), encode(self._server_run, [BeginEpoch(new_epoch())]))
-            head = await self._journal.open()
-        if not self._fold.number:
-            await self._load_snapshot()
-        if self._fold.is_ahead_of(head):
-            raise Fork(f"the journal ends with entry {head.number}, and entry {self._fold.number} was carried out")
-        if self._fold.number == head.number:
-            self._become_ready()
-        async for entries in self._journal.tail(self._fold.number):
-            for entry in entries:
-                await self._carry_out(entry)
-            if self._outgoing.lost and self._fold.number >= head.number:
-                self._become_ready()
-
-    async def _load_snapshot(self) -> None:
-        """Raises JournalLost, StoreUnusable."""
-        if (snapshot := await self._journal.load_snapshot()) is None:
-            return
-        loader = FoldLoader(self._limits)
-        try:
-            async for chunk in snapshot.chunks:
-                await self._whole(loader.feed(chunk))
-            self._fold = loader.finish()
-        except SnapshotInvalid as error:
-            raise StoreUnusable(f"the log cannot be read from the journal: {error}") from error
-
-    def _become_ready(self) -> None:
-        self._outgoing.resume()
-        if self._ready is not None and not self._ready.done():
-            self.head = self._core.log.head
-            self._ready.set_result(None)
-            self.on_replaced()
-        if self._renewal is None:
-            self._renew()
-        self._timer.set(self._fold.deadline)
-
-    def _start_again(self) -> None:
-        """The journal does not go on from what was carried out here: entries were lost. Carry out all that it has."""
-        log_event("the journal has lost entries that this server had carried out", WARNING, entry=self._fold.number)
-        self._timer.stop()
-        self._fold = Fold(LogStateMachine(self._limits, Epochs(""), MemoryMessageStore()))
-        if self._ready is None or self._ready.done():
-            self._ready = self._loop.create_future()
-
-    @property
-    def failures(self) -> int:
-        return self._failures
-
-    @property
-    def unready(self) -> str:
-        return "" if self._ready is None or self._ready.done() else "the log is read again after a loss"
-
-    def _on_follower_ended(self, task: "Task[None]") -> None:
-        """A fault in the fold: this node can never go on."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._outgoing.lose()
-            if self._ready is not None and not self._ready.done():
-                self._ready.set_exception(error)
-            else:
-                self._loop.call_exception_handler({"message": "the log has failed", "exception": error})
-
-    async def _carry_out(self, entry: Entry) -> None:
-        self._offset = entry.time - self._steady()
-        results = await self._whole(self._fold.carry_out(entry))
+    def on_carried_out(self, entry: Entry, results: Sequence[Any]) -> None:
         self._freshness.carried_out(entry.number)
         batch = self._outgoing.arrived(entry.link)  # not before: after a Fork, lose() fails what is on its way
         outbox = self._core.take_outbox()
-        self._snapshots.count(entry)
-        if self._ready is None or not self._ready.done():
+        if self.unready:
             return
         receivers = self._deliver(_own_part(outbox, own=batch is not None))
         outbox.group_events.notify(self._group_observer)
@@ -231,9 +134,20 @@ class ReplicatedEngine(LocalEngine):
             batch.results = [self._answer(result, receivers) for result in results]
             batch.answer()
             batch.ask()
-        if self._snapshots.is_due:
-            await self._snapshots.make(self._fold)
         self._timer.set(self._fold.deadline)
+
+    def on_current(self, replaced: bool) -> None:
+        self._freshness.carried_out(self._fold.number)  # it may be from a snapshot
+        self._outgoing.resume()
+        if replaced:
+            self.head = self._core.log.head
+            self.on_replaced()
+        if self._renewal is None:
+            self._renew()
+        self._timer.set(self._fold.deadline)
+
+    def on_lost(self) -> None:
+        self._outgoing.lose()
 
     def _answer(self, result: Any, receivers: Mapping[int, int]) -> Any:
         if not isinstance(result, DEFERRED):
@@ -243,22 +157,27 @@ class ReplicatedEngine(LocalEngine):
             self._do(SetResult(receipt, result.key))
         return receipt
 
-    async def _whole(self, slices: Slices[T]) -> T:
-        end = monotonic() + TURN_SECONDS
-        while True:
-            try:
-                next(slices)
-            except StopIteration as done:
-                value: T = done.value
-                return value
-            if monotonic() >= end:
-                await asyncio.sleep(0)
-                end = monotonic() + TURN_SECONDS
+    # How it does
+
+    @property
+    def failures(self) -> int:
+        return self._follower.connection.losses
+
+    @property
+    def unready(self) -> str:
+        return self._follower.unready
+
+    @property
+    def journal(self) -> JournalState:
+        follower, outgoing = self._follower, self._outgoing
+        return JournalState(
+            node=self._server_run, connected=follower.connection.connected, entry=self._fold.number,
+            nodes=self._fold.sessions.alive, appends=outgoing.appends, lag_entries=follower.lag_entries,
+            lag_seconds=outgoing.lag(), forks=follower.forks, resyncs=follower.resyncs,
+            healed_entries=self._journal.healed_entries,
+        )  # fmt: skip
 
     # Commands and questions
-
-    def _now(self) -> float:
-        return max(self._fold.time, self._steady() + self._offset)
 
     def _do(self, command: Command) -> "Future[Any]":
         return self._outgoing.add(command)

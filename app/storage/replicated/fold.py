@@ -19,6 +19,10 @@ class Fork(Exception):
     """The next entry does not follow the last one that was carried out."""
 
 
+class Trimmed(Fork):
+    """Entries between the two are only in a snapshot."""
+
+
 class NewerLevel(Exception):
     """An entry is of a later version of plainmq."""
 
@@ -47,6 +51,8 @@ class Fold:
 
     def carry_out(self, entry: Entry) -> Slices[Sequence[Any]]:
         """The result or the PlainmqError of each command. Raises Fork, NewerLevel."""
+        if entry.number > self.number + 1:
+            raise Trimmed(f"entry {entry.number} of the journal comes behind entry {self.number}")
         if (entry.number, entry.before) != (self.number + 1, self.link):
             raise Fork(f"entry {entry.number} of the journal does not follow entry {self.number}")
         self.number, self.link, self.time = entry.number, entry.link, entry.time

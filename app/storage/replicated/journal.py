@@ -47,6 +47,9 @@ class Journal(ABC):
     durability: str
     """What a receipt promises."""
 
+    healed_entries: int = 0
+    """How many entries this node has given back to a journal that had lost them."""
+
     @abstractmethod
     async def open(self) -> Head:
         """Connect, again after JournalLost too. A journal that has not begun gets back what it lacks and this node has.

@@ -4,11 +4,13 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from ...errors import OutcomeUnknown, PlainmqError, StorageFailed
 from ...log.commands.command import Command, Effect
 from ...messages.attendance import Attendance
+from ...telemetry.histogram import Histogram
 from .batch import Batch
 from .contents import encode
 
@@ -31,6 +33,8 @@ class Outgoing:
         self._unconfirmed = 0  # entries that the journal has not confirmed
         self._turn_scheduled = False  # _send() will be called
         self.attendance: Attendance | None = None  # for the next entry
+        self._lag = 0.0
+        self.appends = Histogram()  # seconds from sending an entry until the journal has confirmed it
         self._lost = True  # the journal cannot be reached
         self._effects: list[tuple[Command, Future[Any]]] = []  # to append when it can be reached again
 
@@ -76,7 +80,15 @@ class Outgoing:
 
     def arrived(self, link: bytes) -> Batch | None:
         """The batch of an entry; None if it is of another node."""
-        return self._sent.pop(link, None)
+        batch = self._sent.pop(link, None)
+        if batch is not None:
+            self._lag = monotonic() - batch.sent_at
+        return batch
+
+    def lag(self) -> float:
+        """Seconds from sending an entry until it was carried out here: of the newest, or so far of one that is late."""
+        oldest = next(iter(self._sent.values()), None)
+        return self._lag if oldest is None else max(self._lag, monotonic() - oldest.sent_at)
 
     def lose(self) -> None:
         """The journal cannot be reached: fail what is on its way, and what waits."""
@@ -97,6 +109,7 @@ class Outgoing:
         while self._waiting and self._unconfirmed < MAX_WINDOW:
             batch = self._waiting.popleft()
             self._sent[batch.link] = batch
+            batch.sent_at = monotonic()
             self._unconfirmed += 1
             attendance, self.attendance = self.attendance, None
             appended = self._append(batch.link, encode(self._node, batch.commands, attendance=attendance))
@@ -111,6 +124,7 @@ class Outgoing:
             self._sent.pop(batch.link, None)
             self._effects += batch.fail(error)
         elif error is None and not done.cancelled():
+            self.appends.add(monotonic() - batch.sent_at)
             batch.confirmed = True
             batch.answer()
             self._put_effects()

@@ -48,6 +48,11 @@ class Sessions:
         self.attendance = record.attendance
 
     @property
+    def alive(self) -> list[str]:
+        """Nodes, by when they came."""
+        return [*self._renewed]
+
+    @property
     def deadline(self) -> float:
         """When the next pass_time() has work."""
         return 0.0 if self._over else self._ends.next()

@@ -1,4 +1,4 @@
-"""Snapshots of the log in the journal: when one is due, which node makes it, and what is trimmed then."""
+"""Snapshots of the log in the journal: when one is due, which node makes it, what is trimmed then, and loading one."""
 
 import asyncio
 from asyncio import Task
@@ -6,8 +6,13 @@ from contextlib import suppress
 from logging import WARNING
 from typing import Final
 
+from ...log.snapshot.snapshot import SnapshotInvalid
+from ...log.topic_log import Limits
 from ...telemetry.log import log_event
+from ..turns import in_turns
+from ..unusable import StoreUnusable
 from .fold import Fold
+from .fold_snapshot import FoldLoader
 from .journal import Entry, Journal, JournalLost
 from .snapshot_process import SnapshotFailed, SnapshotProcess
 
@@ -42,6 +47,18 @@ class Snapshots:
             _warn(error)
             return
         self._saving = asyncio.create_task(self._save(process, fold.number, fold.link))
+
+    async def load(self, limits: Limits) -> Fold | None:
+        """The fold of the newest snapshot; None if there is none. Raises JournalLost, StoreUnusable."""
+        if (snapshot := await self._journal.load_snapshot()) is None:
+            return None
+        loader = FoldLoader(limits)
+        try:
+            async for chunk in snapshot.chunks:
+                await in_turns(loader.feed(chunk))
+            return loader.finish()
+        except SnapshotInvalid as error:
+            raise StoreUnusable(f"the log cannot be read from the journal: {error}") from error
 
     async def close(self) -> None:
         if self._saving is not None:

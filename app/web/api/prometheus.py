@@ -24,6 +24,7 @@ from ...broker.broker import Broker
 from ...errors import Busy, PlainmqError, Refused
 from ...log.totals import Totals
 from ...telemetry.histogram import Histogram
+from ...telemetry.journal import JournalState
 from ...telemetry.log import LOG_WRITER
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
@@ -76,6 +77,35 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
     "plainmq_dead_waiting_messages": (
         "Dead messages that wait in their groups, because their dead-letter topic is full.",
         lambda totals: totals.postponed,
+    ),
+}
+
+_JOURNAL_COUNTERS: Final[dict[str, tuple[str, Callable[[JournalState], int]]]] = {
+    "plainmq_journal_forks_total": (
+        "Times that the journal had lost entries that this server had carried out.",
+        lambda journal: journal.forks,
+    ),
+    "plainmq_journal_resyncs_total": (
+        "Times that this server has read the whole log again.",
+        lambda journal: journal.resyncs,
+    ),
+    "plainmq_journal_healed_entries_total": (
+        "Entries that this server has given back to a journal that had lost them.",
+        lambda journal: journal.healed_entries,
+    ),
+}
+
+_JOURNAL_GAUGES: Final[dict[str, tuple[str, Callable[[JournalState], float]]]] = {
+    "plainmq_journal_connected": ("1 while the journal can be reached.", lambda journal: journal.connected),
+    "plainmq_journal_nodes": ("Servers on this journal that are alive.", lambda journal: len(journal.nodes)),
+    "plainmq_journal_entry": ("The number of the newest entry that was carried out.", lambda journal: journal.entry),
+    "plainmq_journal_lag_entries": (
+        "Entries that this server knows of and has not carried out.",
+        lambda journal: journal.lag_entries,
+    ),
+    "plainmq_journal_lag_seconds": (
+        "Time from sending an entry of this server until it was carried out here.",
+        lambda journal: journal.lag_seconds,
     ),
 }
 
@@ -135,6 +165,8 @@ class _Numbers(Collector):
         yield _histogram("plainmq_commit_seconds", "Duration of a transaction on the disk.", broker.log.commits)
         if self._totals is not None:
             yield from _of_the_log(self._totals)
+        if (journal := broker.log.journal) is not None:
+            yield from _of_the_journal(journal)
 
 
 def _of_the_log(totals: Totals) -> Iterator[Metric]:
@@ -151,6 +183,19 @@ def _of_the_log(totals: Totals) -> Iterator[Metric]:
         GaugeMetricFamily("plainmq_group_messages", text, labels=["stage"]),
         {stage: getattr(totals, stage) for stage in _STAGES},
     )
+
+
+def _of_the_journal(journal: JournalState) -> Iterator[Metric]:
+    yield InfoMetricFamily("plainmq_journal", "The name of this server for the others.", {"node": journal.node})
+    yield _histogram(
+        "plainmq_journal_append_seconds",
+        "Time from sending an entry until the journal has confirmed it.",
+        journal.appends,
+    )
+    for name, (text, count) in _JOURNAL_COUNTERS.items():
+        yield CounterMetricFamily(name, text, count(journal))
+    for name, (text, value) in _JOURNAL_GAUGES.items():
+        yield GaugeMetricFamily(name, text, value(journal))
 
 
 def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, int]) -> Metric:

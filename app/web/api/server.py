@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ... import __version__
 from ...broker.broker import Broker
 from ...messages.message import rfc3339
+from ...telemetry.journal import JournalState
 from ..query import read_options
 from ..responses import NEVER_STORED, json_answer
 
@@ -57,12 +58,20 @@ def state_of(broker: Broker) -> dict[str, Any]:
     }
 
 
+def _journal(state: JournalState | None) -> dict[str, Any] | None:
+    """Without what only the metrics show."""
+    if state is None:
+        return None
+    return {name: value for name, value in state._asdict().items() if name != "appends"}
+
+
 async def get_server(request: Request) -> Response:
     read_options(request, {})
     broker: Broker = request.app.state.broker
     info: ServerInfo = request.app.state.info
     record = state_of(broker) | {
         "engine": info.engine,
+        "journal": _journal(broker.log.journal),
         "limits": await info.limits(broker),
         "settings": info.settings,
     }

@@ -27,9 +27,9 @@ class Node(Opened):
         self._log = log
         self.offered: list[str] = []
 
-    def cut(self) -> None:
+    def cut(self, cut: bool = True) -> None:
         """The node no longer reaches the journal, as if it were dead."""
-        self.journal.cut = True
+        self.journal.cut = cut
         self._log.wake()
 
     def hold(self, held: bool) -> None:

@@ -148,7 +148,7 @@ async def test_one_of_the_nodes_saves_a_snapshot_when_it_is_due_and_trims_what_t
         for number in range(200):
             await append(a if number % 2 else b, "a", str(number))
             await settled()
-            await until(lambda: a.engine._snapshots._saving is b.engine._snapshots._saving is None)
+            await until(lambda: a.engine._follower.snapshots._saving is b.engine._follower.snapshots._saving is None)
             if cluster.log.snapshot is not None and cluster.log.snapshot[0] not in seen:
                 seen.append(cluster.log.snapshot[0])
         assert len(seen) >= 4
@@ -164,8 +164,8 @@ async def test_a_snapshot_whose_process_dies_is_none(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(snapshot_process, "take", lambda _fold: iter([b"the first chunk", None]))
     async with nodes() as cluster:
         a = await cluster.start()
-        await a.engine._snapshots.make(a.engine._fold)
-        await until(lambda: a.engine._snapshots._saving is None)
+        await a.engine._follower.snapshots.make(a.engine._fold)
+        await until(lambda: a.engine._follower.snapshots._saving is None)
         assert cluster.log.snapshot is None
 
 
@@ -174,7 +174,7 @@ async def test_a_node_that_stops_ends_the_snapshot_that_it_makes(monkeypatch: py
     async with nodes() as cluster:
         a = await cluster.start()
         others = children()
-        await a.engine._snapshots.make(a.engine._fold)
+        await a.engine._follower.snapshots.make(a.engine._fold)
         (child,) = children() - others
         await settled()
         await a.engine.close()

@@ -65,7 +65,6 @@ class RedisJournal(Journal):
         self._recent = RecentEntries()
         self._session: Session | None = None
         self._served = False  # it was open once
-        self._told = ""  # the last warning
         place = f"{{plainmq:{address.name}}}"
         self._head_key, self._log_key = f"{place}:head".encode(), f"{place}:log".encode()
         self._snapshot_key = f"{place}:snapshot".encode()
@@ -89,7 +88,6 @@ class RedisJournal(Journal):
         try:
             return await self._open()
         except (StoreUnusable, JournalLost) as error:
-            self._warn("the journal cannot be reached", str(error))
             raise JournalLost(str(error)) from None
 
     async def _open(self) -> Head:
@@ -105,9 +103,6 @@ class RedisJournal(Journal):
         except hiredis.ReplyError as error:
             raise JournalLost(f"Redis at {self._address} refuses a command: {error}") from None
         self._served = True
-        if self._told:
-            self._told = ""
-            log_event("the journal is reached again", server=session.server.address)
         return head
 
     async def _connect(self) -> Session:
@@ -149,6 +144,7 @@ class RedisJournal(Journal):
             if (head := await self._head(session)).begun:
                 break
         if given:
+            self.healed_entries += given
             log_event("the journal lacked entries, which were given back", WARNING, entries=given)
         if not head.begun:
             await asyncio.sleep(HEAL_PAUSE if self._recent.newest else self._new_node_pause)
@@ -314,12 +310,6 @@ class RedisJournal(Journal):
         except JournalLost:
             session.end()
             raise
-
-    def _warn(self, message: str, detail: str) -> None:
-        """Log it once until the journal is reached again."""
-        if not self._told:
-            self._told = detail
-            log_event(message, WARNING, detail=detail)
 
 
 async def _config(connection: Connection) -> dict[str, str]:

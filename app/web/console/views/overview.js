@@ -18,7 +18,7 @@ const FULL = 0.8 // part of the memory from which the meter warns
 const MOST_GROUPS = 5 // of those with dead messages
 /** Where one can act, by the kind of what needs attention. */
 const PLACES = {
-  unready: () => '#/server', no_answer: () => '#/server', draining: () => '#/server', engine_failures: () => '#/server',
+  unready: () => '#/server', no_answer: () => '#/server', draining: () => '#/server', engine_failures: () => '#/server', journal_lost: () => '#/server',
   memory: () => '#/topics?sort=-bytes', evicted: () => '#/subscribers', loop_delay: () => '#/topics?sort=-rate',
   dead: matter => `${groupAddress(matter)}?state=dead`, dead_waiting: matter => `${groupAddress(matter)}?state=dead`,
   paused: matter => `${groupAddress(matter)}?state=ready`, no_workers: matter => `${groupAddress(matter)}?state=ready`,

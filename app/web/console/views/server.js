@@ -52,7 +52,8 @@ export class Server extends Screen {
     return [
       ['Version', server.version], ['Engine', server.engine], ['Messages survive', { disk: 'a crash (on disk)', memory: 'no restart (in memory)' }[server.durability] ?? server.durability],
       ['Epoch', html`<code>${server.epoch}</code>`], ['Started', time(server.started)],
-      ['Accepts messages', server.unready ?? (server.draining ? 'no: it is stopping' : 'yes')],
+      ['Accepts messages', server.unready ?? (server.draining ? 'no: it is stopping' : server.journal?.connected === false ? 'no: the journal cannot be reached' : 'yes')],
+      ...(server.journal ? [['Servers on this log', server.journal.nodes.length]] : []),
     ]
   }
 
