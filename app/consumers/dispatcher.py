@@ -1,13 +1,14 @@
 """A group's dispatcher: it claims leases from the log for the consumers that wait, in the order in which they began to.
 
-It does not poll: the log calls it when there may be work (`wake`) and when a lease is over (`on_lease_over`).
+It does not poll: the log calls it when there may be work (`wake`) and when a lease is over (`on_lease_over`). Only
+while the log fails, it tries again.
 """
 
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, shield, sleep, wait
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
-from ..errors import Draining, LogFull, NotFound
+from ..errors import Draining, LogFull, NotFound, OutcomeUnknown, StorageFailed
 from ..fanout.presence import Presence
 from ..fanout.sink import BURST
 from ..messages.lease import Action, Lease, LeaseId, Outcome, lease_id
@@ -15,6 +16,8 @@ from ..storage.engine import PAGE_BYTES, Engine
 
 GROUP_DELETED: Final = "deleted"
 _GROUP_GONE: Final = (Draining, NotFound)  # there is no group to return leases to
+_PASSING: Final = (LogFull, StorageFailed, OutcomeUnknown)  # consumers wait until the log has room, or is back
+RETRY: Final = 1.0  # seconds until work is asked for again
 CLAIMS_PER_TURN: Final = 200  # then other tasks run
 
 Report = Callable[[str, BaseException], None]
@@ -185,9 +188,9 @@ class GroupDispatcher:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, NotFound):
             self.end(GROUP_DELETED)
-        elif error is not None and not isinstance(
-            error, LogFull
-        ):  # if the log is full, consumers wait until it has room
+        elif isinstance(error, _PASSING):
+            self._loop.call_later(RETRY, self.wake)
+        elif error is not None:
             self._report("consumers were cut off: the log could not be asked for work", error)
             self.end("error")
         else:

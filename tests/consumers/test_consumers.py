@@ -4,6 +4,7 @@ A test that asks for a race runs once for each turn of the event loop at which t
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
@@ -12,16 +13,19 @@ import pytest
 
 from app.broker.broker import Broker
 from app.consumers.push import PushConsumer
-from app.errors import LogFull, NotFound
+from app.errors import LogFull, NotFound, StorageFailed
 from app.log.groups.job import JOB_COST
 from app.log.groups.size import GROUP_COST
 from app.log.topic_log import Limits
 from app.messages.lease import Action, Lease, Outcome, parse_lease_id
+from app.storage.clock import Clock as MachineClock
 from app.storage.engine import Engine
+from app.storage.replicated.engine import ReplicatedEngine
 from app.web.sse import SSE_LEASE
 from tests.engines.conftest import ENGINES, Clock
+from tests.engines.local_journal import LocalJournal, SharedLog
 from tests.engines.test_state_machine import TURNS, WorkSocket
-from tests.harness import draft
+from tests.harness import DEADLINE, draft
 
 MOMENTS = range(16)  # turns until the other thing happens: from before the question until after the answer
 
@@ -326,3 +330,24 @@ async def test_a_worker_waits_while_there_is_no_memory_for_another_lease(engine:
         await turns()
         assert [lease.message.seq for lease in socket.leases] == [1, 2, 3]
         assert not socket.ends
+
+
+async def test_a_consumer_that_comes_while_the_journal_is_away_waits_until_it_is_back() -> None:
+    log = SharedLog(time.time)
+    journal = LocalJournal(log)
+    async with Broker(ReplicatedEngine(Limits(), MachineClock(), journal), max_subscribers=4) as it:
+        await it.changes.configure_group("a", "g", {}, make=True)
+        await publish(it, "1")
+        journal.cut = True
+        log.wake()
+        await turns()
+        with pytest.raises(StorageFailed):
+            await publish(it, "2")
+        worker = WorkSocket()
+        start(it, worker)
+        await turns()
+        journal.cut = False
+        async with asyncio.timeout(DEADLINE):
+            while not worker.leases and not worker.ends:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert ([lease.message.seq for lease in worker.leases], worker.ends) == ([1], [])
