@@ -1,10 +1,11 @@
 """A real Redis server as a child process, on a free port of this machine and in a folder of its own."""
 
+import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from tests.harness import DEADLINE, free_port
 
-PROGRAM: Final = shutil.which("redis-server")
+PROGRAM: Final = shutil.which(os.environ.get("REDIS_SERVER", "redis-server"))  # or the path of another one
 STEP: Final = 0.02  # seconds between two looks at a server
 
 
@@ -23,12 +24,13 @@ def redis_client(port: int) -> Any:
 
 
 class RedisServer:
-    """`flags`: of redis-server, beside those for its port and folder."""
+    """`flags`: of redis-server, beside those for its port and folder. `environment`: variables of its own."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.folder = folder
         self.flags = flags
+        self.environment = environment or {}
         self.client = redis_client(self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +41,7 @@ class RedisServer:
             "--logfile", str(self.folder / "redis.log"), "--repl-diskless-sync-delay", "0",
             "--repl-ping-replica-period", "1", *(flags or self.flags),
         ]  # fmt: skip
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen(command, env=os.environ | {**self.environment})
         self.until(self._serves)
 
     def _serves(self) -> bool:
@@ -105,9 +107,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*flags: str) -> Iterator[RedisServer]:
+def redis_server(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
     with TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder), *flags)
+        server = RedisServer(Path(folder), *flags, environment=environment)
         try:
             server.start()
             yield server
@@ -125,7 +127,8 @@ def sentinel(redis: RedisServer, folder: Path) -> Iterator[int]:
         f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {redis.port} 1\n"
         "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1000\n"
     )
-    program = ["redis-server", str(settings), "--sentinel", "--logfile", str(folder / "sentinel.log")]
+    assert PROGRAM
+    program = [PROGRAM, str(settings), "--sentinel", "--logfile", str(folder / "sentinel.log")]
     with subprocess.Popen(program) as process:
         try:
             yield port

@@ -1,4 +1,4 @@
-"""The same from outside: libfaketime (Debian: `apt install faketime`) sets the clock of a server, also meanwhile."""
+"""The same from outside: the clock of a server is set, also meanwhile."""
 
 import signal
 import time
@@ -10,11 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fake_clock import LIBRARY, FakeClock
 from tests.harness import DEADLINE, ServerProcess, start_server
 
-# The library for processes of several threads: the other one shows a thread the real clock now and then, while another
-# thread reads the file.
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 DAY = 86_400.0
 
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not here")
@@ -25,25 +23,14 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "log.db"
-        self._clock = folder / "clock"
-        self.step(0.0)
-
-    def step(self, seconds: float) -> None:
-        """The clock is wrong by so many from now on."""
-        new = self._clock.with_suffix(".new")
-        new.write_text(f"{seconds:+}")
-        new.replace(self._clock)
+        self._clock = FakeClock(folder)
+        self.step = self._clock.step
 
     @contextmanager
     def serving(self, *flags: str, engine: str = "sqlite") -> Iterator[ServerProcess]:
         url = {"sqlite": f"sqlite:{self._path}", "memory": "memory"}[engine]
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in {
-                "LD_PRELOAD": str(LIBRARY),
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_NO_CACHE": "1",
-                "DONT_FAKE_MONOTONIC": "1",
-            }.items():
+            for name, value in self._clock.environment.items():
                 patch.setenv(name, value)
             with start_server("--engine", url, *flags, tcp_port=0) as server:
                 yield server

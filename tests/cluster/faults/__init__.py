@@ -1,0 +1,1 @@
+"""Three servers on a real Redis under load, and what can fail there."""
