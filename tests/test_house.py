@@ -58,8 +58,11 @@ TABLE = """
     fanout/*          → log/* limits/* net/* telemetry/* messages/* errors/*
     storage/sqlite/*  → storage/local storage/engine storage/clock storage/turns storage/unusable log/* telemetry/*
                         net/* messages/* errors/*
-    storage/replicated/redis/* → storage/replicated/journal storage/replicated/recent storage/unusable telemetry/*
-                        errors/*
+    storage/replicated/redis/* → storage/replicated/journal storage/replicated/remote storage/replicated/url
+                        telemetry/* errors/* storage/unusable
+    storage/replicated/nats/* → storage/replicated/journal storage/replicated/remote storage/replicated/url
+                        telemetry/* errors/* storage/unusable
+    storage/replicated/remote → .journal .recent storage/unusable telemetry/*
     storage/replicated/* → storage/local storage/engine storage/elsewhere storage/clock storage/turns storage/timer
                         storage/unusable log/* telemetry/* messages/* errors/*
     storage/unusable  → errors/*

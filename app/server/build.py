@@ -1,12 +1,12 @@
 """The parts of a server, built from its settings."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,7 +34,8 @@ from ..storage.clock import Clock
 from ..storage.engine import Engine
 from ..storage.memory import MemoryEngine
 from ..storage.replicated.engine import ReplicatedEngine
-from ..storage.replicated.redis.address import SCHEMES, parse_address
+from ..storage.replicated.nats import address as nats_address
+from ..storage.replicated.redis import address as redis_address
 from ..storage.sqlite.engine import SqliteEngine
 from ..tcp.connection import Connection
 from ..tcp.listener import LineListener
@@ -47,6 +48,8 @@ from ..web.middleware.forwarded import Proxies
 from ..web.middleware.origin import Rules
 from ..web.publish_request import PublishLimits
 from .places import STORE_EXAMPLE, check_data_dir, check_disk, store_path, token_path
+
+ENTRY_OVERHEAD: Final = 2 << 20  # bytes of an entry beside its largest command: other commands before it, and encoding
 
 
 def _memory(settings: Settings, limits: Limits) -> Engine:
@@ -64,24 +67,41 @@ def _sqlite(settings: Settings, limits: Limits) -> Engine:
 
 def _redis(settings: Settings, limits: Limits) -> Engine:
     with naming("engine"):
-        address = parse_address(settings.engine)
-    try:
+        address = redis_address.parse_address(settings.engine)
+    with _extra("redis"):
         from ..storage.replicated.redis.journal import RedisJournal  # noqa: PLC0415  # of an extra, and slow to import
         from ..storage.replicated.redis.server import Durability, Policy  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise SettingInvalid(
-            f"{named('engine')} needs a package that is not installed ({error.name}): pip install 'plainmq[redis]'"
-        ) from None
     policy, _, replicas = settings.durability.partition(":")
     durability = Durability(cast("Policy", policy), int(replicas or 0))
     journal = RedisJournal(address, durability, float(settings.journal_timeout))
     return ReplicatedEngine(limits, Clock(), journal)
 
 
+def _nats(settings: Settings, limits: Limits) -> Engine:
+    with naming("engine"):
+        address = nats_address.parse_address(settings.engine)
+    with _extra("nats"):
+        from ..storage.replicated.nats.journal import NatsJournal  # noqa: PLC0415
+    command_bytes = max(int(settings.max_batch), int(settings.max_message))
+    journal = NatsJournal(address, command_bytes + ENTRY_OVERHEAD, float(settings.journal_timeout))
+    return ReplicatedEngine(limits, Clock(), journal)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingInvalid(
+            f"{named('engine')} needs a package that is not installed ({error.name}): pip install 'plainmq[{name}]'"
+        ) from None
+
+
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {
     "memory": _memory,
     "sqlite": _sqlite,
-    **dict.fromkeys(SCHEMES, _redis),
+    **dict.fromkeys(redis_address.SCHEMES, _redis),
+    **dict.fromkeys(nats_address.SCHEMES, _nats),
 }
 
 
@@ -208,7 +228,7 @@ def _broker(settings: Settings) -> Broker:
             f"{named('engine')} is {redact.text(settings.engine)!r}: expected {' or '.join(ENGINES)}, such as "
             f"{STORE_EXAMPLE}"
         )
-    if kind not in SCHEMES and settings.durability != Settings.durability:
+    if kind not in redis_address.SCHEMES and settings.durability != Settings.durability:
         raise SettingInvalid(f"{named('durability')} is {settings.durability}: expected the engine redis for it")
     flow = Flow(int(settings.max_unfinished), int(settings.max_unsent))
     timing = Timing(settings.keep_alive, settings.stall_timeout, settings.stream_age, settings.coalesce)

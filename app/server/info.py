@@ -5,15 +5,19 @@ from asyncio import to_thread
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ..broker.broker import Broker
 from ..limits import budget
 from ..log.totals import Totals
 from ..settings import OPTIONS, Loaded, Settings
-from ..storage.replicated.redis.address import SCHEMES
+from ..storage.replicated.nats import address as nats
+from ..storage.replicated.redis import address as redis
 from ..telemetry import redact
 from ..web.api.server import LimitInUse, ServerInfo, SettingInForce
 from .places import store_path
+
+_FAMILIES: Final = {**dict.fromkeys(redis.SCHEMES, "redis"), **dict.fromkeys(nats.SCHEMES, "nats")}
 
 
 def server_info(loaded: Loaded, counts_connections: bool) -> ServerInfo:
@@ -34,8 +38,7 @@ def server_info(loaded: Loaded, counts_connections: bool) -> ServerInfo:
 
 def _engine(settings: Settings) -> str:
     """`rediss+sentinel://...` → `redis`"""
-    kind = settings.engine.partition(":")[0]
-    return "redis" if kind in SCHEMES else kind
+    return _FAMILIES.get(kind := settings.engine.partition(":")[0], kind)
 
 
 async def _limits(settings: Settings, counts_connections: bool, broker: Broker) -> list[LimitInUse]:

@@ -134,8 +134,8 @@ class Settings:
     )
     engine: str = option(
         "memory",
-        "Where the log is stored: `memory` (lost when the process ends), `sqlite:///PATH` (a file), or "
-        "`redis://HOST:PORT/DB?name=NAME` (a journal that several servers share).",
+        "Where the log is stored: `memory` (lost when the process ends), `sqlite:///PATH` (a file), or a journal that "
+        "several servers share: `redis://HOST:PORT/DB?name=NAME`, `nats://HOST:PORT?name=NAME`.",
         ENGINE,
     )
     durability: str = option(
@@ -146,7 +146,7 @@ class Settings:
     )
     journal_timeout: Seconds = option(
         Seconds(5),
-        "How long Redis may take for an answer, with the engine redis; after it, the server connects anew.",
+        "How long Redis or NATS may take for an answer, with such an engine; after it, the server connects anew.",
         Durations("500ms", "1m"),
     )
     synchronous: Synchronous = option(

@@ -157,7 +157,14 @@ def redis_engine(limits: Limits, clock: Clock) -> Engine:
     return ReplicatedEngine(limits, clock, clocked_journal(LogClock(clock).now))
 
 
-SERVED: Final[dict[str, Callable[[Limits, Clock], Engine]]] = {"redis": redis_engine}
+def nats_engine(limits: Limits, clock: Clock) -> Engine:
+    """The only node on a journal in JetStream."""
+    from tests.engines.nats_journal import clocked_journal  # likewise
+
+    return ReplicatedEngine(limits, clock, clocked_journal(LogClock(clock).now))
+
+
+SERVED: Final[dict[str, Callable[[Limits, Clock], Engine]]] = {"redis": redis_engine, "nats": nats_engine}
 """Engines on a server. The tests that count the turns of the event loop cannot have them."""
 
 NO_REDIS: Final = pytest.mark.skipif(
@@ -181,7 +188,7 @@ def opener(engine: str) -> Make:
     return make
 
 
-@pytest.fixture(params=[*ENGINES, pytest.param("redis", marks=NO_REDIS)])
+@pytest.fixture(params=[*ENGINES, pytest.param("redis", marks=NO_REDIS), "nats"])
 def opened(request: pytest.FixtureRequest) -> Make:
     return opener(request.param)
 

@@ -55,7 +55,7 @@ class Fold:
             raise Trimmed(f"entry {entry.number} of the journal comes behind entry {self.number}")
         if (entry.number, entry.before) != (self.number + 1, self.link):
             raise Fork(f"entry {entry.number} of the journal does not follow entry {self.number}")
-        self.number, self.link, self.time = entry.number, entry.link, entry.time
+        self.number, self.link, self.time = entry.number, entry.link, max(entry.time, self.time)
         contents = decode(entry.data)
         if contents.level > LEVEL:
             raise NewerLevel(f"entry {entry.number} of the journal is of a later version of plainmq: update this node")

@@ -13,7 +13,8 @@ import msgspec
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """`number` counts from 1. `link` is a name that its writer chose at random, `before` that of the entry before.
-    `time`: Unix seconds by the journal's clock, never earlier than that of the entry before. `data`: commands."""
+    `time`: Unix seconds by the journal's clock; where it is earlier than that of the entry before, that one counts.
+    `data`: commands."""
 
     number: int
     link: bytes

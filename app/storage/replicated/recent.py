@@ -41,6 +41,21 @@ class RecentEntries:
         before = self._entries[skipped - 1].link if skipped else self._entries[0].before
         return [*islice(self._entries, skipped, None)] if before == link else ()
 
+    def link_of(self, number: int) -> bytes | None:
+        """None if the entry is not here."""
+        index = number - self._entries[0].number if self._entries else -1
+        return self._entries[index].link if 0 <= index < len(self._entries) else None
+
+    def first_after(self, number: int, link: bytes, most: int, nbytes: int) -> Sequence[Entry]:
+        """The first of them: at most so many, about so many bytes, and at least one."""
+        first = []
+        for entry in islice(self.missing_after(number, link), most):
+            if nbytes <= 0:
+                break
+            nbytes -= len(entry.data)
+            first.append(entry)
+        return first
+
     def _has(self, entry: Entry) -> bool:
         index = entry.number - self._entries[0].number
         return 0 <= index < len(self._entries) and self._entries[index].link == entry.link

@@ -7,11 +7,10 @@ begins it.
 
 import asyncio
 from asyncio import Future, get_running_loop
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from logging import WARNING
 from secrets import token_hex
-from time import monotonic
 from typing import Any, Final
 
 import hiredis
@@ -19,26 +18,18 @@ import msgspec
 
 from ....errors import LogFull, OutcomeUnknown, PlainmqError, StorageFailed
 from ....telemetry.log import log_event
-from ...unusable import StoreUnusable
-from ..journal import Entry, Head, Journal, JournalLost, Snapshot
-from ..recent import RecentEntries
+from ..journal import Entry, Head, JournalLost, Snapshot
+from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal
 from .address import Address
 from .connection import Connection
 from .primary import Primary
 from .scripts import APPEND, BEGIN, HEAD, HEAL, SAVE
 from .server import Durability, Server, parse_info
 
-TIMEOUT: Final = 5.0  # seconds for an answer: a primary that stops for 2 s loses nobody
-CHECK: Final = 1.0  # seconds without an entry, until the head is looked at: the log may have been deleted
-HEAL_PAUSE: Final = 0.3  # seconds before a node begins an incarnation: others may have more to give back
-NEW_NODE_PAUSE: Final = 2 * CHECK  # the same for a node that has read nothing: those that live notice meanwhile
 CONFIRM: Final = 1.0  # seconds for replicas or the disk, of each entry
-RETRY: Final = 0.2  # seconds between two attempts of the first open
 READ_BYTES: Final = 1 << 20  # about so many bytes of entries are read at a time, since Redis limits only their number
 MAX_READ: Final = 256  # entries
 SAVE_TIMEOUT: Final = 300  # seconds for a snapshot: the chunks of one that is not finished stay as long
-HEAL_BYTES: Final = 4 << 20  # of entries given back in one step, in which Redis does nothing else
-HEAL_ENTRIES: Final = 1_000
 
 
 class Session(msgspec.Struct):
@@ -54,56 +45,33 @@ class Session(msgspec.Struct):
         self.reader.abort()
 
 
-class RedisJournal(Journal):
+class RedisJournal(RemoteJournal):
     def __init__(
         self, address: Address, durability: Durability = Durability(), timeout: float = TIMEOUT,  # noqa: B008
         new_node_pause: float = NEW_NODE_PAUSE,
     ) -> None:  # fmt: skip
+        super().__init__(timeout, new_node_pause)
         self.durability = str(durability)
-        self._address, self._policy, self._timeout, self._new_node_pause = address, durability, timeout, new_node_pause
+        self._address, self._policy = address, durability
         self._primary = Primary(address, timeout)
-        self._recent = RecentEntries()
         self._session: Session | None = None
-        self._served = False  # it was open once
         place = f"{{plainmq:{address.name}}}"
         self._head_key, self._log_key = f"{place}:head".encode(), f"{place}:log".encode()
         self._snapshot_key = f"{place}:snapshot".encode()
 
     # Opening
 
-    async def open(self) -> Head:
-        if self._served:
-            return await self._open_again()
-        end = monotonic() + self._timeout
-        while True:
-            try:
-                return await self._open()
-            except JournalLost as error:
-                if monotonic() >= end:
-                    raise StoreUnusable(f"{error}; expected an answer within {self._timeout:g} s") from None
-            await asyncio.sleep(RETRY)
-
-    async def _open_again(self) -> Head:
-        """A server that cannot be used may become the one that can: a replica is promoted."""
-        try:
-            return await self._open()
-        except (StoreUnusable, JournalLost) as error:
-            raise JournalLost(str(error)) from None
-
     async def _open(self) -> Head:
         self._end_session()
         try:
             async with asyncio.timeout(self._timeout + self._new_node_pause):
-                session = self._session = await self._connect()
-                head = await self._head(session)
-                if not head.begun:
-                    head = await self._heal(session, head)
+                self._session = await self._connect()
+                head = await self.head()
+                return head if head.begun else await self._give_back_all(head)
         except TimeoutError:
             raise JournalLost(f"Redis at {self._address} does not answer") from None
         except hiredis.ReplyError as error:
             raise JournalLost(f"Redis at {self._address} refuses a command: {error}") from None
-        self._served = True
-        return head
 
     async def _connect(self) -> Session:
         async with asyncio.timeout(self._timeout):
@@ -128,27 +96,12 @@ class RedisJournal(Journal):
         number, link, begun = await self._told_to(self._current(), b"EVAL", HEAD, 2, self._head_key, self._log_key)
         return Head(number, link, bool(begun))
 
-    async def _head(self, session: Session) -> Head:
-        number, link, begun = await self._run(session, HEAD)
-        return Head(number, link, bool(begun))
-
     def _run(self, session: Session, script: str, *args: bytes | str | int) -> "Future[Any]":
         return session.writer.ask("EVAL", self._script(script), 2, self._head_key, self._log_key, *args)
 
-    async def _heal(self, session: Session, head: Head) -> Head:
-        """Give back what the log lacks, and let others do so."""
-        given = 0
-        while part := _first_part(self._recent.missing_after(head.number, head.link)):
-            fields = (field for entry in part for field in (entry.link, round(entry.time * 1e6), entry.data))
-            given += len(part) * await self._run(session, HEAL, head.number, head.link, *fields)
-            if (head := await self._head(session)).begun:
-                break
-        if given:
-            self.healed_entries += given
-            log_event("the journal lacked entries, which were given back", WARNING, entries=given)
-        if not head.begun:
-            await asyncio.sleep(HEAL_PAUSE if self._recent.newest else self._new_node_pause)
-        return await self._head(session)
+    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> bool:
+        fields = (field for entry in entries for field in (entry.link, round(entry.time * 1e6), entry.data))
+        return bool(await self._run(self._current(), HEAL, head.number, head.link, *fields))
 
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
         session = self._current()
@@ -324,19 +277,6 @@ async def _config(connection: Connection) -> dict[str, str]:
 def _entry(id: bytes, fields: Sequence[bytes]) -> Entry:
     _, before, _, link, _, time, _, data = fields
     return Entry(int(id[:-2]), link, before, int(time) / 1e6, data)
-
-
-def _first_part(entries: Sequence[Entry]) -> Sequence[Entry]:
-    return [*_within(entries, HEAL_BYTES)][:HEAL_ENTRIES]
-
-
-def _within(entries: Sequence[Entry], nbytes: int) -> Iterator[Entry]:
-    """The first ones, about so many bytes and at least one."""
-    for entry in entries:
-        if nbytes <= 0:
-            return
-        nbytes -= len(entry.data)
-        yield entry
 
 
 def _refusal(reply: Any) -> PlainmqError:
