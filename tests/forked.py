@@ -2,10 +2,12 @@
 one that has imported plainmq already.
 
 Starting Python and importing takes several times the CPU of all that a short command does, or a server until it
-listens, and tests start some 2,000 processes. A forked process has its own pid, streams, folder, environment and end of
-the interpreter; its parent is this process, as the fork server's fork is orphaned and this process adopts orphans. What
-is not `python -m app` or `python -m uvicorn` is started as subprocess does, and so is what depends on the start of the
-interpreter: closed streams (start them by a shell), variables that Python or the linker reads.
+listens, and tests start some 2,000 processes. The teardown of all modules at the end takes as much: it writes to the
+pages that a fork shares, and so copies them. A forked process leaves that out, and ends its threads, garbage and
+streams as the interpreter does. It has its own pid, streams, folder and environment; its parent is this process, as the
+fork server's fork is orphaned and this process adopts orphans. What is not `python -m app` or `python -m uvicorn` is
+started as subprocess does, and so is what depends on the start of the interpreter: closed streams (start them by a
+shell), variables that Python or the linker reads.
 """
 
 import atexit
@@ -28,9 +30,14 @@ from typing import Any, AnyStr, Final
 
 _MODULES: Final = ("app", "uvicorn")
 _PRELOADED: Final = (
+    "anyio._backends._asyncio",
     "app.cli",
+    "app.cli.tables",
     "app.client.aio.client",
+    "app.client.columns",
     "app.client.commands",
+    "app.client.health",
+    "app.client.operations",
     "app.server.build",
     "app.server.info",
     "app.server.lifespan",
@@ -38,12 +45,16 @@ _PRELOADED: Final = (
     "app.server.run",
     "app.server.uvicorn_server",
     "app.web.app",
+    "httpcore",
     "rich.table",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
 )
 _READ_AT_START: Final = ("LANG", "LC_", "LD_", "MALLOC", "OPENSSL", "PYTHON", "TZ")
-_ENVIRONMENT: Final = dict(os.environ)  # of the fork server: a test may change that of this process later
+_WRITES_NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"  # tests/conftest.py removes it
+_ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != _WRITES_NO_BYTECODE}
+"""Of the fork server. A test may change that of this process later."""
+
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LENGTH: Final = struct.Struct("!I")
 
@@ -198,7 +209,28 @@ def _become(args: list[str], cwd: str, env: dict[str, str], session: bool, files
     os.environ.update(env)
     sys.path[0] = cwd
     sys.argv = ["-m", *args[1:]]
-    runpy.run_module(args[0], run_name="__main__", alter_sys=True)
+    status: Any = 0
+    try:
+        runpy.run_module(args[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        status = end.code or 0
+    _end(status)
+
+
+def _end(status: int) -> None:
+    """End as the interpreter does, without the teardown of all modules."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream and not stream.closed:
+                stream.flush()
+    except OSError:
+        sys.exit(status)  # the interpreter says that it cannot write, and ends with another status
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ COMMANDS = {
 }
 
 
-def outcome(start: Callable[..., Any], *arguments: str, **options: Any) -> tuple[int, bytes, bytes]:
+def outcome(
+    start: Callable[..., Any], *arguments: str, command: Sequence[str] = PROGRAM, **options: Any
+) -> tuple[int, bytes, bytes]:
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with start([*PROGRAM, *arguments], **{"cwd": ROOT} | pipes | options) as process:
+    with start([*command, *arguments], **{"cwd": ROOT} | pipes | options) as process:
         stdout, stderr = process.communicate(timeout=DEADLINE)
     return process.returncode, stdout, stderr
 
@@ -31,6 +33,30 @@ def outcome(start: Callable[..., Any], *arguments: str, **options: Any) -> tuple
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_prints_and_ends_the_same(command: str) -> None:
     assert outcome(forked.Popen, *COMMANDS[command]) == outcome(subprocess.Popen, *COMMANDS[command])
+
+
+FORKED = """
+import sys, tests.conftest
+from pathlib import Path
+from tests import forked
+with forked.Popen([sys.executable, "-m", "app", "serve", "--port", "0", "--tcp-port", "0"]) as process:
+    print(Path(f"/proc/{process.pid}/cmdline").read_text())
+    process.kill()
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONDONTWRITEBYTECODE": "1"}])
+def test_it_is_forked_where_no_bytecode_shall_be_written_too(variables: dict[str, str]) -> None:
+    status, command, _ = outcome(subprocess.Popen, env=os.environ | variables, command=[sys.executable, "-c", FORKED])
+    assert status == 0
+    assert b"tests.forked" in command
+
+
+def test_it_says_at_its_end_that_its_output_could_not_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = [outcome(start, "--version", stdout=full) for start in (forked.Popen, subprocess.Popen)]
+    assert ended[0] == ended[1]
+    assert ended[0][0] != 0
 
 
 def test_it_has_the_folder_the_environment_and_the_streams_that_are_given(tmp_path: Path) -> None:
