@@ -102,6 +102,9 @@ class Log:
         """Later messages have ids of this epoch."""
         self.epochs = self.epochs.begin(epoch, self.head)
 
+    def set_limits(self, limits: Limits) -> None:
+        self.limits = self.memory.limits = limits
+
     # Writing
 
     def count_delayed(self, name: str, count: int, now: float) -> None:

@@ -84,9 +84,7 @@ class LogStateMachine:
         self.reading = Reading(self.log)
         self.groups = Groups(self.log, self.trimmer, on_change)
         self.figures = GroupFigures(self.log, self.groups)
-        self.group_admin = GroupAdmin(
-            self.log, self.trimmer, self.reading, self.groups, max_groups=limits.groups, on_change=on_change
-        )
+        self.group_admin = GroupAdmin(self.log, self.trimmer, self.reading, self.groups, on_change)
         self.operating = Operating(self.log, self.groups)
         self.redriving = Redriving(self.log, self.trimmer, self.groups)
         self.seeking = Seeking(self.log, self.trimmer, self.reading, self.groups, self.group_admin, on_change=on_change)
@@ -296,6 +294,16 @@ class LogStateMachine:
             else:
                 self.dead_letters.published(letter)
 
+    # Limits
+
+    def set_limits(self, limits: Limits) -> Slices[None]:
+        """Topics without settings of their own get the default retention that these have."""
+        self.log.set_limits(limits)
+        for topics in sliced([*self.log.topics.values()]):
+            for topic in topics:
+                self.topics.use_default(topic)
+            yield
+
     # Topics
 
     def configure(self, topic: str, changes: Mapping[str, float], now: float) -> Slices[None]:
@@ -356,6 +364,7 @@ class LogStateMachine:
         held = limits.memory_bytes - self.log.memory.left()
         settled = self.groups.settled
         totals = Totals(self.log.memory.total, limits.total_bytes, len(self.log.topics), held, limits.memory_bytes)
+        totals.topics_limit = limits.topics
         totals.acked_total, totals.dead_total = settled.acked, settled.dead
         totals.operations = {name: getattr(settled, name) for name in OPERATIONS}
         for topics in sliced([*self.log.topics.values()]):

@@ -34,6 +34,13 @@ class TopicAdmin:
         self._on_change("topic", (name,))
         self._log.schedule_check(topic)
 
+    def use_default(self, topic: TopicLog) -> None:
+        """Give a topic without settings of its own the default retention."""
+        if not topic.pinned and self._log.topics.get(topic.name) is topic:
+            topic.retention = self._log.limits.retention
+            self._trimmer.check_bounds(topic)
+            self._log.schedule_check(topic)
+
     def reset(self, name: str) -> TopicLog:
         """Remove the settings of a topic that is about to be dropped. Raises NotFound."""
         topic = self._log.existing(name)

@@ -36,3 +36,4 @@ class Totals(msgspec.Struct):
     paused_topics: int = 0
     paused_groups: int = 0
     operations: dict[str, int] = msgspec.field(default_factory=dict)
+    topics_limit: int = 0

@@ -33,8 +33,12 @@ class Trimmer:
     def find_over_retention(self) -> None:
         """After a start: topics may exceed their retention, since the default may have changed."""
         for topic in self._log.topics.values():
-            if topic.messages.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
-                self.over_retention[topic.name] = None
+            self.check_bounds(topic)
+
+    def check_bounds(self, topic: TopicLog) -> None:
+        """Its retention may have changed: the next sweep trims it."""
+        if topic.messages.live > topic.retention.max_messages or topic.bytes > topic.retention.max_bytes:
+            self.over_retention[topic.name] = None
 
     def is_due(self, now: float) -> bool:
         """False when sweep() has nothing to do."""

@@ -52,7 +52,7 @@ def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
     log = "max_disk_bytes" if settings.engine.startswith("sqlite:") else "max_total_bytes"
     yield LimitInUse("log", totals.cost, totals.cost_limit, "bytes", log)
     yield LimitInUse("held in memory", totals.held, totals.held_limit, "bytes", "max_total_bytes")
-    yield LimitInUse("topics", totals.topics, settings.max_topics, "count", "max_topics")
+    yield LimitInUse("topics", totals.topics, totals.topics_limit, "count", "max_topics")
 
 
 def _of_clients(settings: Settings, counts_connections: bool, broker: Broker) -> Iterator[LimitInUse]:

@@ -69,7 +69,9 @@ def grown(work: Callable[[int], object], count: int = COUNT) -> float:
 @pytest.fixture
 def log() -> Log:
     return Log(
-        Limits(Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40, memory_bytes=1 << 60),
+        Limits(
+            Retention(1 << 40, 1 << 60, 1e9), total_bytes=1 << 60, topics=1 << 40, groups=COUNT, memory_bytes=1 << 60
+        ),
         Epochs("k3f9a2xq"),
         MemoryMessageStore(),
     )
@@ -188,7 +190,7 @@ def groups(log: Log, trimmer: Trimmer) -> Groups:
 
 @pytest.fixture
 def admin(log: Log, trimmer: Trimmer, groups: Groups) -> GroupAdmin:
-    admin = GroupAdmin(log, trimmer, Reading(log), groups, max_groups=COUNT)
+    admin = GroupAdmin(log, trimmer, Reading(log), groups)
     whole(admin.configure("a", "g", {}, None, 0.0))
     return admin
 
@@ -260,7 +262,7 @@ def test_what_a_group_knows_of_priorities_takes_no_more_than_it_is_counted_for()
 @pytest.mark.parametrize("length", [1, 120])
 def test_many_groups_of_a_topic_take_no_more_than_they_are_counted_for(log: Log, length: int) -> None:
     trimmer = Trimmer(log)
-    admin = GroupAdmin(log, trimmer, Reading(log), Groups(log, trimmer), max_groups=COUNT)
+    admin = GroupAdmin(log, trimmer, Reading(log), Groups(log, trimmer))
 
     def work(n: int) -> None:
         name = "".join(["g"] * length)

@@ -112,6 +112,14 @@ class SettingInForce(msgspec.Struct, frozen=True):
     help: str
 
 
+class OtherLimit(msgspec.Struct, frozen=True):
+    """A limit that is in force on a shared log, and is not that of this server's settings."""
+
+    setting: str
+    own: float
+    in_force: float
+
+
 class JournalState(msgspec.Struct, frozen=True):
     """The journal that several servers share, as this one sees it. `node`: its name for the others, in this run;
     `nodes`: those that are alive. `entry`: the newest one that it has carried out. `lag_seconds`: from sending an entry
@@ -126,6 +134,7 @@ class JournalState(msgspec.Struct, frozen=True):
     forks: int
     resyncs: int
     healed_entries: int
+    other_limits: list[OtherLimit] = []
 
 
 class ServerInfo(msgspec.Struct, frozen=True):

@@ -4,11 +4,12 @@ from .begin_epoch import BeginEpoch
 from .delivery import GiveBack, Take, Taken
 from .groups import Claim, ConfigureGroup, DropGroup, Join, Operate, PauseGroup, Redrive, Seek, Settle
 from .publishing import Append, AppendEach, CancelScheduled, PublishScheduled, SetResult
+from .set_limits import SetLimits
 from .tick import Tick
 from .topics import Configure, Drop, Pause, Purge
 
 AnyCommand = (
     Append | AppendEach | PublishScheduled | CancelScheduled | SetResult | Take | Taken | GiveBack | Configure | Pause
     | Purge | Drop | Join | ConfigureGroup | PauseGroup | Seek | DropGroup | Claim | Settle | Operate | Redrive
-    | Tick | BeginEpoch
+    | Tick | BeginEpoch | SetLimits
 )  # fmt: skip

@@ -26,15 +26,14 @@ RELEASE_BATCH: Final = SLICE  # messages that one slice of dropping a group rele
 
 class GroupAdmin:
     def __init__(
-        self, log: Log, trimmer: Trimmer, reading: Reading, groups: Groups, *, max_groups: int,
+        self, log: Log, trimmer: Trimmer, reading: Reading, groups: Groups,
         on_change: OnChange = ignore_change,
     ) -> None:  # fmt: skip
-        """`max_groups`: of each topic. `on_change` is called for each change that an engine may have to store."""
+        """`on_change` is called for each change that an engine may have to store."""
         self._log = log
         self._trimmer = trimmer
         self._reading = reading
         self._groups = groups
-        self._max_groups = max_groups
         self._on_change = on_change
 
     def join(self, topic: str, name: str, now: float, *, make: bool) -> Slices[Gap | None]:
@@ -142,7 +141,7 @@ class GroupAdmin:
         check_position(settings.start, cursor)
         topic_log = self._log.make(topic, now)
         groups = self._groups.of(topic)
-        if len(groups) >= self._max_groups:
+        if len(groups) >= self._log.limits.groups:
             raise GroupLimit(f"topic {topic!r} has {len(groups)} groups, as many as a topic may have")
         group = Group(settings, cursor.seq, self._reading.missing(topic, cursor))
         self._log.add_group(topic_log, name, group, counting)

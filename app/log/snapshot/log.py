@@ -8,6 +8,7 @@ from ..memory import MemoryRecord
 from ..message_clock import ClockRecord
 from ..slices import sliced
 from ..state import LogStateMachine
+from ..topic_log import Limits
 from ..trims import TrimMark
 from .record import Record, Restored
 
@@ -34,18 +35,21 @@ class LogRecord(Record, frozen=True, array_like=True, gc=False, tag="log"):
     floor: TrimMark
     newest_trimmed: int
     settled: Settled
+    limits: Limits | None = None
 
     @classmethod
     def of(cls, core: LogStateMachine) -> "LogRecord":
         log, marks = core.log, core.log.trim_marks
         return cls(
             log.epochs.current, [*log.epochs.parents], log.head, log.scheduled, log.memory.record, log.clock.record,
-            marks.floor, marks.newest, core.groups.settled,
+            marks.floor, marks.newest, core.groups.settled, log.limits,
         )  # fmt: skip
 
     def restore(self, restored: Restored) -> None:
         log = restored.core.log
         log.epochs = Epochs(self.epoch, self.parents)
+        if self.limits is not None:
+            log.set_limits(self.limits)
         log.head, log.scheduled = self.head, self.scheduled
         log.memory.record, log.clock.record = self.memory, self.clock
         log.trim_marks.floor, log.trim_marks.newest = self.floor, self.newest_trimmed

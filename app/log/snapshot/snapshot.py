@@ -68,7 +68,7 @@ def digest(core: LogStateMachine, engine: bytes = b"") -> str:
 
 
 def load(chunks: Iterable[bytes], limits: Limits) -> LogStateMachine:
-    """Raises SnapshotInvalid."""
+    """`limits`: for a snapshot without any. Raises SnapshotInvalid."""
     loader = Loader(limits)
     for chunk in chunks:
         for _ in loader.feed(chunk):

@@ -47,6 +47,7 @@ from .fold import Fold
 from .follower import Follower
 from .freshness import Freshness
 from .journal import Entry, Journal, JournalLost
+from .limits_in_force import LimitsInForce
 from .other_nodes import OtherNodes
 from .outgoing import Outgoing
 from .sessions import SESSION
@@ -75,6 +76,7 @@ class ReplicatedEngine(LocalEngine):
         self._turns = Turns(lambda slice, _reads: slice(self._core, self._now()))
         self._timer = DeadlineTimer(self._now, self._on_due, TICK_SPREAD)
         self._renewal: TimerHandle | None = None
+        self._limits = LimitsInForce(limits, self._do)
 
     @property
     def epoch(self) -> str:  # type: ignore[override]
@@ -123,6 +125,7 @@ class ReplicatedEngine(LocalEngine):
         outbox = self._core.take_outbox()
         if self.unready:
             return
+        self._limits.check(self._core.log.limits)
         receivers = self._deliver(_own_part(outbox, own=batch is not None))
         outbox.group_events.notify(self._group_observer)
         for topic in outbox.unclaimed:
@@ -144,6 +147,7 @@ class ReplicatedEngine(LocalEngine):
             self.on_replaced()
         if self._renewal is None:
             self._renew()
+        self._limits.begin(self._core.log.limits)
         self._timer.set(self._fold.deadline)
 
     def on_lost(self) -> None:
@@ -174,7 +178,7 @@ class ReplicatedEngine(LocalEngine):
             node=self._server_run, connected=follower.connection.connected, entry=self._fold.number,
             nodes=self._fold.sessions.alive, appends=outgoing.appends, lag_entries=follower.lag_entries,
             lag_seconds=outgoing.lag(), forks=follower.forks, resyncs=follower.resyncs,
-            healed_entries=self._journal.healed_entries,
+            healed_entries=self._journal.healed_entries, other_limits=self._limits.others(self._core.log.limits),
         )  # fmt: skip
 
     # Commands and questions

@@ -42,8 +42,8 @@ def _record(fold: Fold) -> bytes:
 class FoldLoader:
     """Restores a fold chunk by chunk."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._loader = Loader(limits)
+    def __init__(self) -> None:
+        self._loader = Loader(Limits())
 
     def feed(self, chunk: bytes) -> Slices[None]:
         """Raises SnapshotInvalid."""

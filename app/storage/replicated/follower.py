@@ -12,6 +12,7 @@ from logging import WARNING
 from typing import Any, Final, Protocol
 
 from ...log.commands.begin_epoch import BeginEpoch
+from ...log.commands.set_limits import SetLimits
 from ...log.epochs import Epochs, new_epoch
 from ...log.state import LogStateMachine
 from ...log.store import MemoryMessageStore
@@ -59,7 +60,8 @@ class Follower:
         self.resyncs = 0
 
     def _new_fold(self) -> Fold:
-        return Fold(LogStateMachine(self._limits, Epochs(""), MemoryMessageStore()))
+        """Its limits are those that the journal says, whatever this node was started with."""
+        return Fold(LogStateMachine(Limits(), Epochs(""), MemoryMessageStore()))
 
     async def start(self, listener: Listener) -> None:
         """Done when the node is current. Raises StoreUnusable, NewerLevel."""
@@ -114,7 +116,7 @@ class Follower:
 
     async def _follow_once(self) -> None:
         head = await self._opened()
-        if not self.fold.number and (loaded := await self.snapshots.load(self._limits)) is not None:
+        if not self.fold.number and (loaded := await self.snapshots.load()) is not None:
             self.fold = loaded
         if self.fold.is_ahead_of(head):
             raise Fork(f"the journal ends with entry {head.number}, and entry {self.fold.number} was carried out")
@@ -134,7 +136,8 @@ class Follower:
         if head.begun:
             return head
         epoch = new_epoch()
-        if await self._journal.begin(head, new_link(), encode(self._node, [BeginEpoch(epoch)])):
+        commands = [BeginEpoch(epoch)] if head.number else [BeginEpoch(epoch), SetLimits(self._limits)]
+        if await self._journal.begin(head, new_link(), encode(self._node, commands)):
             log_event("a new epoch of the log has begun", epoch=epoch, entry=head.number + 1)
         return await self._journal.open()
 

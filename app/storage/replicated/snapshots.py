@@ -7,7 +7,6 @@ from logging import WARNING
 from typing import Final
 
 from ...log.snapshot.snapshot import SnapshotInvalid
-from ...log.topic_log import Limits
 from ...telemetry.log import log_event
 from ..turns import in_turns
 from ..unusable import StoreUnusable
@@ -48,11 +47,11 @@ class Snapshots:
             return
         self._saving = asyncio.create_task(self._save(process, fold.number, fold.link))
 
-    async def load(self, limits: Limits) -> Fold | None:
+    async def load(self) -> Fold | None:
         """The fold of the newest snapshot; None if there is none. Raises JournalLost, StoreUnusable."""
         if (snapshot := await self._journal.load_snapshot()) is None:
             return None
-        loader = FoldLoader(limits)
+        loader = FoldLoader()
         try:
             async for chunk in snapshot.chunks:
                 await in_turns(loader.feed(chunk))

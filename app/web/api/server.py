@@ -62,7 +62,7 @@ def _journal(state: JournalState | None) -> dict[str, Any] | None:
     """Without what only the metrics show."""
     if state is None:
         return None
-    return {name: value for name, value in state._asdict().items() if name != "appends"}
+    return {name: value for name, value in msgspec.structs.asdict(state).items() if name != "appends"}
 
 
 async def get_server(request: Request) -> Response:

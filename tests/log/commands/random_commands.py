@@ -20,9 +20,11 @@ from app.log.commands.groups import (
     Settle,
 )
 from app.log.commands.publishing import Append, AppendEach, CancelScheduled, PublishScheduled, SetResult
+from app.log.commands.set_limits import SetLimits
 from app.log.commands.tick import Tick
 from app.log.commands.topics import Configure, Drop, Pause, Purge
 from app.log.groups.redrive import RedriveTarget
+from app.log.topic_log import Limits, Retention
 from app.messages.lease import Action, Lease, LeaseId, lease_id
 from app.messages.message import Delivery, Draft, Envelope, Id, Receipt, Scheduled
 from app.messages.ordering import Ordering
@@ -197,6 +199,10 @@ class RandomCommands:
         target = RedriveTarget(topic, group, place, self._one(None, 5.0))
         return Redrive(target, self._one(None, None, [self._id(), self._id()]))
 
+    def set_limits(self) -> Command:
+        kept = Retention(self._one(20, 25), 1 << 12, self._one(30.0, 40.0))
+        return SetLimits(Limits(kept, 120_000, len(TOPICS) - 1, self._one(2, 3), 15.0, self._one(60_000, 70_000)))
+
     def tick(self) -> Command:
         return Tick()
 
@@ -226,6 +232,7 @@ MAKERS: Final = {
     RandomCommands.settle: 16,
     RandomCommands.operate: 2,
     RandomCommands.redrive: 8,
+    RandomCommands.set_limits: 1,
     RandomCommands.tick: 2,
     RandomCommands.begin_epoch: 1,
 }

@@ -23,9 +23,6 @@ from tests.log.commands.state_dump import dump, fields
 from tests.log.commands.test_determinism import LIMITS, NODES, STEPS, carry_out, fresh
 
 NEVER: Final[dict[tuple[str, str], str]] = {
-    ("Log", "limits"): "a setting, which load() is given",
-    ("Memory", "limits"): "likewise",
-    ("GroupAdmin", "_max_groups"): "likewise",
     ("TopicLog", "published"): "a meter: the rate of the last seconds, which answers alone use, begins anew",
     ("Group", "acks"): "likewise",
     ("Log", "counters"): "of groups that are being created: only between two slices of a command",

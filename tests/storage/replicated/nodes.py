@@ -51,9 +51,9 @@ class Nodes:
         self.clock = Clock()
         self.log = SharedLog(LogClock(self.clock).now)
 
-    async def start(self) -> Node:
+    async def start(self, limits: Limits | None = None) -> Node:
         journal = LocalJournal(self.log)
-        engine = ReplicatedEngine(self._limits, self.clock, journal)
+        engine = ReplicatedEngine(limits or self._limits, self.clock, journal)
         node = Node(engine, self.clock, journal, self.log)
         await engine.open(node.deliver, node, node.offered.append)
         self._stack.push_async_callback(engine.close)
