@@ -46,7 +46,7 @@ class NatsServer:
         if not any(line.startswith("jetstream") for line in self.settings):
             yield f'jetstream {{ store_dir: "{self.folder}/streams" }}'
         if self.routes:
-            others = " ".join(f'"nats://127.0.0.1:{port}"' for port in self.routes[1:])
+            others = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self.routes[1:])
             yield f"cluster {{ name: test, host: 127.0.0.1, port: {self.routes[0]}, routes: [{others}] }}"
 
     def _serves(self) -> bool:
@@ -69,12 +69,19 @@ class NatsServer:
         """Lose all files. The server must not run."""
         shutil.rmtree(self.folder / "streams")
 
-    def ask(self, subject: str, **request: Any) -> dict[str, Any]:
+    def has_leader(self) -> bool:
+        """Its cluster has one."""
+        try:
+            return "error" not in self.ask("INFO", wait=1.0)
+        except nats.errors.TimeoutError:
+            return False
+
+    def ask(self, subject: str, wait: float = DEADLINE, **request: Any) -> dict[str, Any]:
         """JetStream's answer to a request, such as an operator makes it."""
 
         async def asked() -> dict[str, Any]:
             async with await nats.connect(self.url) as client:
-                answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=DEADLINE)
+                answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=wait)
                 return dict(json.loads(answer.data))
 
         return _run(asked())
@@ -93,9 +100,16 @@ class NatsServer:
             assert time.monotonic() < end, "the NATS server did not get there"
             time.sleep(STEP)
 
+    def _has_stopped(self) -> bool:
+        """All of its threads have."""
+        assert self._process
+        threads = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         self.signal(signal.SIGSTOP)
+        self.until(self._has_stopped)
         try:
             yield
         finally:
@@ -133,4 +147,5 @@ def nats_cluster(size: int) -> Iterator[list[NatsServer]]:
             stack.callback(servers[-1].kill)
         for server in servers:
             server.start()
+        servers[0].until(servers[0].has_leader)
         yield servers

@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
 
 from app.errors import LogFull, OutcomeUnknown, StorageFailed
 from app.messages.message import parse_id
-from tests.cluster.conftest import Node, node, url
+from tests.cluster.conftest import Node, all_have, load, node, url
 from tests.harness import draft
 from tests.redis_server import RedisServer, redis_server, sentinel
 
@@ -207,35 +206,6 @@ async def test_a_server_of_redis_that_writes_each_entry_to_its_disk_confirms_tha
         async with node(url(redis), "disk") as one:
             assert one.engine.durability == "redis:disk"
             await one.publish("1")
-
-
-@asynccontextmanager
-async def load(nodes: Sequence[Node]) -> AsyncIterator[list[str]]:
-    """Publishers with keys on all nodes. What has been accepted so far."""
-    accepted: list[str] = []
-    over = asyncio.Event()
-
-    async def publish(one: Node, name: str) -> None:
-        while not over.is_set():
-            body = f"{name}-{len(accepted)}"
-            await one.retried(body)
-            accepted.append(body)
-
-    publishers = [asyncio.ensure_future(publish(one, f"p{n}")) for n, one in enumerate([*nodes] * 4)]
-    yield accepted
-    over.set()
-    await asyncio.gather(*publishers)
-
-
-async def all_have(nodes: Sequence[Node], accepted: list[str]) -> None:
-    """Each node has delivered what was accepted, once, in one order, and has never begun anew."""
-    for one in nodes:
-        await one.until(lambda one=one: len(one.delivered) >= len(accepted))  # type: ignore[misc]
-    first, *others = [[message.data.decode() for message in one.delivered] for one in nodes]
-    assert all(other == first for other in others)
-    assert len(first) == len({*first})
-    assert {*first} == {*accepted}
-    assert not any(one.replaced for one in nodes)
 
 
 async def test_restarts_without_a_file_under_load_lose_and_repeat_nothing(redis: RedisServer) -> None:

@@ -48,6 +48,9 @@ class Journal(ABC):
     durability: str
     """What a receipt promises."""
 
+    needs_snapshot: bool = False
+    """Somebody has removed entries that are in no snapshot: nodes that live have what they led to."""
+
     healed_entries: int = 0
     """How many entries this node has given back to a journal that had lost them."""
 

@@ -33,7 +33,7 @@ class Snapshots:
 
     @property
     def is_due(self) -> bool:
-        return self._entries >= SNAPSHOT_ENTRIES or self._nbytes >= SNAPSHOT_BYTES
+        return self._entries >= SNAPSHOT_ENTRIES or self._nbytes >= SNAPSHOT_BYTES or self._journal.needs_snapshot
 
     async def make(self, fold: Fold) -> None:
         """Begin a snapshot, unless another node makes it. As for take(). Raises JournalLost."""

@@ -42,6 +42,8 @@ class Connection:
         self._writing: set[Task[None]] = set()
         self._closing: Task[None] | None = None
         self._lost: JournalLost | None = None
+        self.patience = timeout
+        """Seconds for an answer to ask()."""
         self.on_lost: Callable[[], None] = lambda: None
 
     # Connecting
@@ -132,7 +134,7 @@ class Connection:
         future: Future[Msg] = asyncio.get_running_loop().create_future()
         self.send(partial(_settle, future), subject, body, headers)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.patience):
                 answer = await future
         except TimeoutError:
             raise JournalLost(f"NATS at {self._address} does not answer") from None

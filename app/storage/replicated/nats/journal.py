@@ -28,6 +28,7 @@ from .feed import Feed
 from .snapshots import Newest, Snapshots
 from .streams import Streams, ask, last_message, publish_after
 
+OPEN_PATIENCE: Final = 2.0  # seconds for each answer while the journal is opened: JetStream gives none without a leader
 _WORDS: Final = 9  # of the reply of a message
 _SEQUENCE: Final = 5  # the index of its sequence there
 
@@ -79,9 +80,11 @@ class NatsJournal(RemoteJournal):
         await self.close()
         connection = await connect(self._address, self._timeout)
         try:
+            connection.patience = min(self._timeout, OPEN_PATIENCE)
             await self._streams.check_server(connection)
             self._session = await self._open_streams(connection)
             head = await self.head()
+            connection.patience = self._timeout
             return head if head.begun else await self._give_back_all(head)
         except BaseException as error:
             connection.lose(JournalLost(str(error)))
@@ -232,10 +235,17 @@ class NatsJournal(RemoteJournal):
             raise session.fail(str(error)) from None
         if log is None or _life(session.connection, log) != session.life or log.state.last_seq < after:
             raise session.fail("the log in JetStream is not the one that was read")
+        await self._check_snapshot(session, log.state.first_seq)
         is_behind = log.state.last_seq > after
         if is_behind and was_behind:
             raise session.fail("JetStream does not send the entries that it has")
         return is_behind
+
+    async def _check_snapshot(self, session: Session, first: int) -> None:
+        """Note whether somebody has removed entries that no snapshot has. Raises JournalLost."""
+        if first > _number(session.snapshot) + 1:
+            session.snapshot = await session.snapshots.newest()
+        self.needs_snapshot = first > _number(session.snapshot) + 1
 
     # Snapshots
 
@@ -260,8 +270,10 @@ def _subject(log: api.Answer) -> str:
 def _life(connection: Connection, log: api.Answer) -> str:
     """The name of the incarnation. Without a cluster, it is a life of the server: it may have lost what it had not
     written to its disk. In a cluster, it is a term of the stream's leader."""
-    cluster = log.cluster or api.ClusterInfo()
-    server = [cluster.leader, cluster.leader_since] if cluster.leader else [str(connection.info.get("server_id"))]
+    if (cluster := log.cluster) is not None and connection.info.get("cluster"):
+        server = [cluster.leader, cluster.leader_since]
+    else:
+        server = [str(connection.info.get("server_id"))]
     return sha256(" ".join([_subject(log), *server]).encode()).hexdigest()[:16]
 
 
