@@ -226,6 +226,7 @@ class Broker:
         published = self.published
         for end in [end for part in (self._consumers, self._fanout) for end in part.end_all("failover")]:
             end()
+        self._fanout.transit.forget()
         self._fanout.head = self._engine.head
         self._count_from = self._engine.head - published
 

@@ -107,6 +107,10 @@ class Transit:
         if seqs:
             self._log.give_back(seqs)
 
+    def forget(self) -> None:
+        """The log has given back what was in transit."""
+        self._shipments, self._taken = {}, []
+
     def finish(self) -> None:
         """Check for the last time, before the log is closed."""
         if self._timer is not None:

@@ -5,6 +5,13 @@ from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.storage.replicated.journal import Entry, Head, Journal, JournalLost, Snapshot
+from app.storage.replicated.recent import RecentEntries
+
+_BEFORE_ALL = Entry(0, b"", b"", 0.0, b"")
+
+
+def _lost() -> JournalLost:
+    return JournalLost("the test has cut the connection")
 
 
 class SharedLog:
@@ -16,10 +23,11 @@ class SharedLog:
         self.trimmed = 0  # so many entries
         self.snapshot: tuple[int, bytes, list[bytes]] | None = None
         self.reserved: set[int] = set()  # snapshots that a node makes
-        self.begun = False
         self.news = asyncio.Event()
         self.silent: asyncio.Event | None = None  # until it is set, the head is told to nobody
-        self._newest = Entry(0, b"", b"", 0.0, b"")
+        self.incarnation = 0
+        self.begun = False
+        self._newest = _BEFORE_ALL
 
     @property
     def number(self) -> int:
@@ -29,10 +37,25 @@ class SharedLog:
     def link(self) -> bytes:
         return self._newest.link
 
+    @property
+    def head(self) -> Head:
+        return Head(self.number, self.link, self.begun)
+
     def append(self, link: bytes, data: bytes) -> None:
         time = max(self._clock(), self._newest.time)
-        self._newest = Entry(self.number + 1, link, self.link, time, data)
-        self.entries.append(self._newest)
+        self.restore(Entry(self.number + 1, link, self.link, time, data))
+
+    def restore(self, entry: Entry) -> None:
+        self._newest = entry
+        self.entries.append(entry)
+        self.wake()
+
+    def lose_after(self, number: int) -> None:
+        """As a failover to a copy that lacks the entries after this one."""
+        del self.entries[max(number - self.trimmed, 0) :]
+        self._newest = self.entries[-1] if self.entries else _BEFORE_ALL
+        self.incarnation += 1
+        self.begun = False
         self.wake()
 
     def after(self, number: int) -> Sequence[Entry]:
@@ -47,13 +70,6 @@ class SharedLog:
         if self.silent is not None:
             await self.silent.wait()
 
-    def lose_after(self, number: int) -> None:
-        """As a failover to a copy that lacks the newest entries."""
-        del self.entries[number - self.trimmed :]
-        self._newest = self.entries[-1]
-        self.begun = False
-        self.wake()
-
     def wake(self) -> None:
         self.news.set()
         self.news = asyncio.Event()
@@ -64,15 +80,25 @@ class LocalJournal(Journal):
 
     def __init__(self, log: SharedLog) -> None:
         self._log = log
+        self._incarnation = -1  # that this node has opened
+        self._recent = RecentEntries()
+        self.heals = False  # it gives back what a new incarnation lacks
         self.cut = False  # the node cannot reach the log
         self.held = False  # what others append does not arrive
+        self.unconfirmed: list[Future[None]] | None = None  # entries that it does not confirm, if it is such a journal
         self.heads = 0  # how often the head was asked for
         self.on_open: Callable[[], object] = lambda: None
 
     async def open(self) -> Head:
         self.on_open()
-        self._check()
-        return Head(self._log.number, self._log.link, self._log.begun)
+        if self.cut:
+            raise _lost()
+        self._incarnation = self._log.incarnation
+        if self.heals and not self._log.begun:
+            for entry in self._recent.missing_after(self._log.number, self._log.link):
+                self._log.restore(entry)
+                self.healed_entries += 1
+        return self._log.head
 
     async def close(self) -> None:
         pass
@@ -80,11 +106,12 @@ class LocalJournal(Journal):
     async def head(self) -> Head:
         self.heads += 1
         await self._log.answers()
-        return await self.open()
+        self._check()
+        return self._log.head
 
     def _check(self) -> None:
-        if self.cut:
-            raise JournalLost("the test has cut the connection")
+        if self.cut or self._incarnation != self._log.incarnation:
+            raise _lost()
 
     def append(self, link: bytes, data: bytes) -> "Future[None]":
         future: Future[None] = asyncio.get_running_loop().create_future()
@@ -94,11 +121,22 @@ class LocalJournal(Journal):
             future.set_exception(error)
         else:
             self._log.append(link, data)
-            future.set_result(None)
+            if self.unconfirmed is None:
+                future.set_result(None)
+            else:
+                self.unconfirmed.append(future)
         return future
 
+    def lose(self) -> None:
+        """What is not confirmed never will be."""
+        self.cut = True
+        for future in self.unconfirmed or ():
+            future.set_exception(_lost())
+        self.unconfirmed = None
+        self._log.wake()
+
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
-        if seen.number != self._log.number:
+        if seen != self._log.head or seen.begun:
             return False
         self._log.begun = True
         self._log.append(link, data)
@@ -108,11 +146,11 @@ class LocalJournal(Journal):
         while True:
             news = self._log.news
             self._check()
-            if not self._log.begun:
-                raise JournalLost("another primary was chosen")
             if self.held:
                 await news.wait()
             elif entries := self._log.after(after):
+                for entry in entries:
+                    self._recent.add(entry)
                 after = entries[-1].number
                 yield entries
             else:

@@ -6,9 +6,12 @@ from secrets import token_bytes
 from typing import Any, Final
 
 from ...log.commands.command import Command, Effect
+from ...log.commands.groups import Settle
 from ...log.commands.tick import Tick
+from ...messages.lease import Action
 
 LINK_BYTES: Final = 8  # random bytes that name an entry
+_RETURNS: Final = {Action.RETURN, Action.EXCUSE}  # of leases whose consumer has gone
 MAX_COMMANDS: Final = 1_000  # in one entry: each node carries them out in one go
 MAX_BYTES: Final = 1 << 20  # of bodies in one entry, unless one command has more: others wait while it is sent
 
@@ -31,6 +34,7 @@ class Batch:
         self.results: Sequence[Any] | None = None  # once it is carried out here
         self.confirmed = False  # by the journal
         self.sent_at = 0.0
+        self.refused = False  # whoever waits was told an error
 
     @property
     def is_closed(self) -> bool:
@@ -57,12 +61,13 @@ class Batch:
         """Nobody knows whether it was carried out, or it was not. Returns the effects, which cannot fail."""
         self.refuse(error)
         self.ask()
-        return [(command, future) for command, future in self._with_futures() if _must_be_done(command)]
+        return [(command, future) for command, future in self._with_futures() if must_be_done(command)]
 
     def refuse(self, error: Exception) -> None:
         """Whoever waits for a result gets the error."""
+        self.refused = True
         for command, future in self._with_futures():
-            if not isinstance(command, Effect) and not future.done():
+            if not (isinstance(command, Tick) or must_be_done(command) or future.done()):
                 future.set_exception(error)
 
     def _with_futures(self) -> "Iterator[tuple[Command, Future[Any]]]":
@@ -74,6 +79,17 @@ class Batch:
             ask()
 
 
-def _must_be_done(command: Command) -> bool:
-    """A Tick need not: the engine makes another one."""
+def lost_batch(commands: Sequence[Command]) -> Batch:
+    """One that is known no more: whoever waited was told so."""
+    batch = Batch()
+    batch.commands += commands
+    batch.refused = True
+    return batch
+
+
+def must_be_done(command: Command) -> bool:
+    """Whether it records what has happened: then it waits for a journal that is away, and nobody is told an error. A
+    Tick does not: the engine makes another one."""
+    if isinstance(command, Settle):
+        return command.action in _RETURNS
     return isinstance(command, Effect) and not isinstance(command, Tick)

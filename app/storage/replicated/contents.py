@@ -23,6 +23,8 @@ class Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attendance: Attendance | None = None
 
 
+NOTHING: Final = Contents(LEVEL, "", [])
+
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Contents).decode
 

@@ -41,7 +41,7 @@ from ..engine import Deliver, ignore_unclaimed
 from ..local import LocalEngine
 from ..timer import DeadlineTimer
 from ..turns import Operation, Turns
-from .batch import new_link
+from .batch import lost_batch, new_link
 from .contents import encode
 from .fold import Fold
 from .follower import Follower
@@ -105,7 +105,7 @@ class ReplicatedEngine(LocalEngine):
             await self._say_bye()
         await self._follower.stop()
         self._timer.stop()
-        self._outgoing.lose()
+        self._outgoing.close()
         self._freshness.close()
         self._turns.close()
         await self._journal.close()
@@ -126,17 +126,17 @@ class ReplicatedEngine(LocalEngine):
         if self.unready:
             return
         self._limits.check(self._core.log.limits)
-        receivers = self._deliver(_own_part(outbox, own=batch is not None))
+        own = self._fold.contents.node == self._server_run
+        receivers = self._deliver(_own_part(outbox, own=own))
         outbox.group_events.notify(self._group_observer)
         for topic in outbox.unclaimed:
             self._offer_unclaimed(topic)
-        if batch is not None:
-            if undelivered := outbox.undelivered(receivers):
-                self._do(GiveBack(undelivered))
+        if own and (undelivered := outbox.undelivered(receivers)):
+            self._do(GiveBack(undelivered))
+        if own:
             self._others.add_to(receivers, outbox.runs)
-            batch.results = [self._answer(result, receivers) for result in results]
-            batch.answer()
-            batch.ask()
+            answers = [self._answer(result, receivers) for result in results]
+            self._outgoing.carried_out(batch or lost_batch(self._fold.contents.commands), answers)
         self._timer.set(self._fold.deadline)
 
     def on_current(self, replaced: bool) -> None:
@@ -145,6 +145,8 @@ class ReplicatedEngine(LocalEngine):
         if replaced:
             self.head = self._core.log.head
             self.on_replaced()
+            if mine := self._core.log.single_delivery.of_node(self._server_run):  # of before a loss
+                self._do(GiveBack(mine))
         if self._renewal is None:
             self._renew()
         self._limits.begin(self._core.log.limits)

@@ -10,7 +10,7 @@ from ...errors import PlainmqError
 from ...log.commands.command import Command, SlicedChange
 from ...log.slices import Slices
 from ...log.state import LogStateMachine
-from .contents import LEVEL, decode
+from .contents import LEVEL, NOTHING, decode
 from .journal import Entry, Head
 from .sessions import Sessions
 
@@ -28,7 +28,7 @@ class NewerLevel(Exception):
 
 
 class Fold:
-    """`number`, `link` and `time`: of the last entry."""
+    """`number`, `link`, `time` and `contents`: of the last entry."""
 
     def __init__(self, core: LogStateMachine) -> None:
         self.core = core
@@ -36,6 +36,7 @@ class Fold:
         self.number = 0
         self.link = b""
         self.time = 0.0
+        self.contents = NOTHING
 
     @property
     def deadline(self) -> float:
@@ -56,7 +57,7 @@ class Fold:
         if (entry.number, entry.before) != (self.number + 1, self.link):
             raise Fork(f"entry {entry.number} of the journal does not follow entry {self.number}")
         self.number, self.link, self.time = entry.number, entry.link, max(entry.time, self.time)
-        contents = decode(entry.data)
+        self.contents = contents = decode(entry.data)
         if contents.level > LEVEL:
             raise NewerLevel(f"entry {entry.number} of the journal is of a later version of plainmq: update this node")
         self.core.log.single_delivery.node = contents.node

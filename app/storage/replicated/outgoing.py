@@ -2,17 +2,19 @@
 
 from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from ...errors import OutcomeUnknown, PlainmqError, StorageFailed
-from ...log.commands.command import Command, Effect
+from ...errors import Draining, OutcomeUnknown, PlainmqError, StorageFailed
+from ...log.commands.command import Command
 from ...messages.attendance import Attendance
 from ...telemetry.histogram import Histogram
-from .batch import Batch
+from .batch import Batch, must_be_done
 from .contents import encode
+from .journal import JournalLost
+from .lost_answers import returns
 
 MAX_WINDOW: Final = 4  # entries on their way: more would gain little, and those behind them wait
 
@@ -56,7 +58,7 @@ class Outgoing:
         future: Future[Any] = self._loop.create_future()
         if not self._lost:
             self._put(command, future)
-        elif isinstance(command, Effect):
+        elif must_be_done(command):
             self._effects.append((command, future))
         else:
             future.set_exception(StorageFailed(_NOT_SENT))
@@ -90,6 +92,26 @@ class Outgoing:
         oldest = next(iter(self._sent.values()), None)
         return self._lag if oldest is None else max(self._lag, monotonic() - oldest.sent_at)
 
+    def carried_out(self, batch: Batch, results: Sequence[Any]) -> None:
+        batch.results = results
+        if batch.refused:
+            self.take_back(batch.commands, results)
+        batch.answer()
+        batch.ask()
+
+    def take_back(self, commands: Sequence[Command], results: Sequence[Any]) -> None:
+        """Nobody was told the results."""
+        for command in returns(commands, results):
+            self.add(command).add_done_callback(Future.exception)  # such as: the group is deleted
+
+    def close(self) -> None:
+        """As lose(), and for ever."""
+        self.lose()
+        for _, future in self._effects:
+            if not future.done():
+                future.set_exception(Draining("the log is closed"))
+                future.exception()  # of most, nobody asks for it
+
     def lose(self) -> None:
         """The journal cannot be reached: fail what is on its way, and what waits."""
         self._lost = True
@@ -118,8 +140,11 @@ class Outgoing:
     def _on_appended(self, batch: Batch, done: "Future[None]") -> None:
         self._unconfirmed -= 1
         error = None if done.cancelled() else done.exception()
+        if isinstance(error, JournalLost):
+            self._refuse(batch, OutcomeUnknown(_UNKNOWN))
+            return
         if isinstance(error, OutcomeUnknown):  # it is in the journal, and will be carried out
-            batch.refuse(error)
+            self._refuse(batch, error)
         elif isinstance(error, PlainmqError):
             self._sent.pop(batch.link, None)
             self._effects += batch.fail(error)
@@ -131,3 +156,8 @@ class Outgoing:
         else:
             return
         self._send()
+
+    def _refuse(self, batch: Batch, error: OutcomeUnknown) -> None:
+        batch.refuse(error)
+        if batch.results is not None:
+            self.take_back(batch.commands, batch.results)

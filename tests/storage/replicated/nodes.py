@@ -29,6 +29,8 @@ class Node(Opened):
 
     def cut(self, cut: bool = True) -> None:
         """The node no longer reaches the journal, as if it were dead."""
+        if cut:
+            self.journal.lose()
         self.journal.cut = cut
         self._log.wake()
 
@@ -50,12 +52,14 @@ class Nodes:
         self._stack = stack
         self.clock = Clock()
         self.log = SharedLog(LogClock(self.clock).now)
+        self.started: list[Node] = []
 
     async def start(self, limits: Limits | None = None) -> Node:
         journal = LocalJournal(self.log)
         engine = ReplicatedEngine(limits or self._limits, self.clock, journal)
         node = Node(engine, self.clock, journal, self.log)
         await engine.open(node.deliver, node, node.offered.append)
+        self.started.append(node)
         self._stack.push_async_callback(engine.close)
         return node
 
