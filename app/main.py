@@ -16,11 +16,12 @@ from typing import Final
 from starlette.applications import Starlette
 
 from .access.startup import BindScope
-from .server.build import network, origin_rules, publish_limits, running
+from .server.build import line_sockets, network, origin_rules, publish_limits, running
 from .server.info import server_info
 from .server.lifespan import Lifespan
 from .server.one_process import only_process
-from .settings import SettingInvalid, load_with_sources
+from .server.role import Role
+from .settings import SettingInvalid, Settings, load_with_sources, named
 from .telemetry.accesslog import AccessLog
 from .telemetry.log import LOG_WRITER, log_event, on_loop_error
 from .web.app import create_app
@@ -32,6 +33,8 @@ try:
     _loaded = load_with_sources()
     _settings = _loaded.settings
     _network = network(_settings)
+    if _settings.workers != Settings.workers:
+        raise SettingInvalid(f"{named('workers')} is {_settings.workers}: only `plainmq serve` starts workers")
 except SettingInvalid as error:
     LOG_WRITER.open("human", "info")
     log_event("not started", ERROR, code=error.code, detail=str(error))
@@ -44,7 +47,7 @@ LOG_WRITER.open(_settings.log_format, _settings.log_level)
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     with only_process():
-        async with running(_settings, BindScope.UNKNOWN, LOG_WRITER.show) as run:
+        async with running(_settings, line_sockets(_settings), Role(), BindScope.UNKNOWN) as run:
             app.state.broker, app.state.authenticator = run.broker, run.authenticator
             with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, run.reloads.run)

@@ -36,6 +36,7 @@ from .audience import Audience
 from .batcher import PublishBatcher
 from .directory import Directory
 from .retained import RetainedMessages
+from .siblings import NoSiblings, Siblings
 from .stats import Stats
 from .stats_viewer import StatsViewer
 
@@ -86,6 +87,7 @@ class Broker:
         self.loop_lag = LoopLag()
         self.admission = Admission(max_subscribers, self.quotas, self.loop_lag)
         self.inbound = InboundBudget(flow.unfinished)
+        self.siblings: Siblings = NoSiblings()
         self.started = 0.0  # Unix seconds
         self._refuse_when_draining = self.admission.refuse_when_draining
 

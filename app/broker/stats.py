@@ -12,13 +12,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ..limits.admission import Admission
 from ..log.totals import Totals
 from ..messages.message import rfc3339
-from ..storage.engine import Queries
-from ..telemetry.counters import Counters
-from ..telemetry.loop_lag import LoopLag
+from .activity import Activity, ActivitySource, Counts, activity_of
 from .attention import Health, Matters, matters
+from .siblings import Siblings
 
 INTERVAL: Final = 1.0  # seconds between two samples while somebody watches
 LEAST: Final = 0.9  # seconds that a rate is taken over: timers are not exact
@@ -57,18 +55,13 @@ class Sample(msgspec.Struct, frozen=True):
     engine_failures: int
 
 
-class StatsSource(Protocol):
+class StatsSource(ActivitySource, Protocol):
     """The broker, as statistics see it."""
 
-    log: Queries
-    counters: Counters
-    loop_lag: LoopLag
-    admission: Admission
+    siblings: Siblings
 
     @property
     def published(self) -> int: ...
-
-    def subscribers(self) -> dict[str, int]: ...
 
     async def totals(self) -> Totals | None: ...
 
@@ -85,13 +78,8 @@ class Reading(msgspec.Struct, frozen=True):
 
     at: float
     published: int
-    delivered: int
     acked: int
-    refused: int
-    commits: int
-    commit_seconds: float
-    evicted: int
-    engine_failures: int
+    counts: Counts
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -127,9 +115,14 @@ class Stats:
 
     async def latest(self) -> Snapshot:
         """A sample of this moment. Its rates are since the newest recorded sample that is at least a second old."""
-        totals = await self._source.totals()
-        sample = None if totals is None else self._sample(totals, self._read(totals))
-        return Snapshot(sample, matters(self._health(), totals))
+        totals, activity = await self._source.totals(), await self.activity()
+        sample = None if totals is None else self._sample(totals, self._read(totals, activity), activity)
+        return Snapshot(sample, matters(self._health(activity), totals))
+
+    async def activity(self) -> Activity:
+        """Of all workers."""
+        own = msgspec.msgpack.encode(activity_of(self._source))
+        return msgspec.msgpack.decode(await self._source.siblings.merged("activity", own), type=Activity)
 
     def watch(self, watcher: Watcher) -> None:
         """Show it each sample from now on."""
@@ -168,50 +161,44 @@ class Stats:
                 watcher.show(sample)
 
     async def _record(self) -> None:
-        totals = await self._source.totals()
-        self._matters = matters(self._health(), totals)
+        totals, activity = await self._source.totals(), await self.activity()
+        self._matters = matters(self._health(activity), totals)
         if totals is not None:
-            reading = self._read(totals)
-            self.history.append(self._sample(totals, reading))
+            reading = self._read(totals, activity)
+            self.history.append(self._sample(totals, reading, activity))
             self._readings.append(reading)
             while reading.at - self._readings[0].at > RECENT:
                 self._readings.popleft()
 
-    def _health(self) -> Health:
-        source, before = self._source, self._readings[0] if self._readings else None
-        evicted, failures = source.counters.evicted, source.log.failures
+    def _health(self, activity: Activity) -> Health:
+        source, now = self._source, activity.counts
+        before = self._readings[0].counts if self._readings else Counts()
         return Health(
             source.log.unready,
             source.log.journal is not None and not source.log.journal.connected,
             source.admission.draining,
-            evicted - (before.evicted if before else 0),
-            failures - (before.engine_failures if before else 0),
-            source.loop_lag.latest,
+            now.evicted - before.evicted,
+            now.failures - before.failures,
+            activity.loop_delay,
         )
 
-    def _read(self, totals: Totals) -> Reading:
-        source = self._source
-        commits = source.log.commits
-        return Reading(
-            self._loop.time(), source.published, source.counters.delivered, totals.acked_total,
-            source.counters.refusals.total(), commits.buckets()[-1][1], commits.sum, source.counters.evicted,
-            source.log.failures,
-        )  # fmt: skip
+    def _read(self, totals: Totals, activity: Activity) -> Reading:
+        return Reading(self._loop.time(), self._source.published, totals.acked_total, activity.counts)
 
-    def _sample(self, totals: Totals, now: Reading) -> Sample:
+    def _sample(self, totals: Totals, now: Reading, activity: Activity) -> Sample:
         before = next((old for old in reversed(self._readings) if now.at - old.at >= LEAST), now)
-        source, seconds = self._source, max(now.at - before.at, INTERVAL)
-        counters, commits = source.counters, now.commits - before.commits
-        kinds = source.subscribers()
+        seconds, counts, levels = max(now.at - before.at, INTERVAL), now.counts, activity.levels
+        commits = counts.commits - before.counts.commits
+        commit_seconds = counts.commit_seconds - before.counts.commit_seconds
         return Sample(
             time=rfc3339(time()),
             published=round((now.published - before.published) / seconds, 2),
-            delivered=round((now.delivered - before.delivered) / seconds, 2),
+            delivered=round((counts.delivered - before.counts.delivered) / seconds, 2),
             acked=round((now.acked - before.acked) / seconds, 2),
-            refused=round((now.refused - before.refused) / seconds, 2),
-            subscribers=sum(kinds.values()),
-            consumers=kinds["worker"],
-            connections=sum(counters.connections.values()),
+            refused=round((counts.refused - before.counts.refused) / seconds, 2),
+            subscribers=levels.subscribers,
+            consumers=levels.consumers,
+            connections=levels.http + levels.line,
             topics=totals.topics,
             messages=totals.messages,
             bytes=totals.bytes,
@@ -222,9 +209,9 @@ class Stats:
             dead=totals.dead,
             memory=totals.cost,
             memory_limit=totals.cost_limit,
-            loop_delay=round(source.loop_lag.latest, 4),
-            commit_time=round((now.commit_seconds - before.commit_seconds) / commits, 6) if commits else None,
-            evicted=now.evicted,
-            gaps=counters.gaps,
-            engine_failures=now.engine_failures,
+            loop_delay=round(activity.loop_delay, 4),
+            commit_time=round(commit_seconds / commits, 6) if commits else None,
+            evicted=counts.evicted,
+            gaps=counts.gaps,
+            engine_failures=counts.failures,
         )

@@ -38,7 +38,7 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def items(settings: Settings) -> list[Item]:
-    """The bounds. Their sum is the most memory that the server uses."""
+    """The bounds. Their sum is the most memory that a process of the server uses."""
     beside = {"memory": 0, "sqlite": CACHES}.get(settings.engine.partition(":")[0], RECENT_ENTRIES)
     log = beside + settings.max_total_bytes  # sqlite: what is not on disk
     grant = SIGNED if settings.jwt_keys else 0
@@ -60,10 +60,11 @@ def items(settings: Settings) -> list[Item]:
 
 
 def lines(settings: Settings, available: int) -> Iterator[str]:
-    """Lines of the start-up banner: the sum, and a warning if less memory is available."""
+    """Lines of the start-up banner: the sum over all workers, and a warning if less memory is available."""
     bounds = items(settings)
-    total = sum(item.nbytes for item in bounds)
-    yield f"  memory     at most {_rounded(total)} with these limits; there are {_rounded(available)}"
+    total = sum(item.nbytes for item in bounds) * settings.workers
+    of_each = f", for {settings.workers} workers" if settings.workers > 1 else ""
+    yield f"  memory     at most {_rounded(total)} with these limits{of_each}; there are {_rounded(available)}"
     if total > available:
         largest = sorted(bounds, key=lambda item: -item.nbytes)[:3]
         named = "; ".join(f"{item.what} {_rounded(item.nbytes)} ({item.settings or 'fixed'})" for item in largest)

@@ -35,10 +35,13 @@ class Names(NamedTuple):
     port: str
 
 
-def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: Names) -> socket.socket:
+def listen(
+    host: str, port: int, send_buffer: int, stall_timeout: float, names: Names, *, shared: bool = False
+) -> socket.socket:
     """A socket that listens on that address. Clients wait in its backlog until the server accepts them. It listens at
     once: another process could bind the address of a socket that does not listen yet, and one of the two would get no
-    connections. Raises AddressUnavailable."""
+    connections. `shared`: with others for which that is said too; the kernel gives each connection to one of them.
+    Raises AddressUnavailable."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
@@ -46,6 +49,8 @@ def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: 
         raise _unavailable(host, port, error, names) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _reap_silent_peers(sock, stall_timeout)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         sock.bind(address)
@@ -54,6 +59,15 @@ def listen(host: str, port: int, send_buffer: int, stall_timeout: float, names: 
         sock.close()
         raise _unavailable(host, port, error, names) from None
     return sock
+
+
+def listen_together(count: int, host: str, port: int, options: tuple[int, float], names: Names) -> list[socket.socket]:
+    """So many sockets that listen on one address. `options`: the send buffer and the stall time-out. A server that
+    shares its address too could take part, so another socket tries the address first. Raises AddressUnavailable."""
+    first = listen(host, port, *options, names)
+    found = first.getsockname()[1]
+    first.close()
+    return [listen(host, found, *options, names, shared=True) for _ in range(count)]
 
 
 def _unavailable(host: str, port: int, error: OSError, names: Names) -> AddressUnavailable:

@@ -1,12 +1,12 @@
 """The parts of a server, built from its settings."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,7 +27,7 @@ from ..limits.quotas import FailedLogins, QuotaLimits, Quotas
 from ..log.topic_log import Limits, Retention
 from ..net.certificate import Certificate
 from ..net.reloads import ReloadHooks
-from ..net.sockets import BACKLOG, Names, listen
+from ..net.sockets import Names, listen, listen_together
 from ..settings import SettingInvalid, Settings, flag, named, naming
 from ..settings.values import listed
 from ..storage.clock import Clock
@@ -48,6 +48,7 @@ from ..web.middleware.forwarded import Proxies
 from ..web.middleware.origin import Rules
 from ..web.publish_request import PublishLimits
 from .places import STORE_EXAMPLE, check_data_dir, check_disk, store_path, token_path
+from .role import Role
 
 ENTRY_OVERHEAD: Final = 2 << 20  # bytes of an entry beside its largest command: other commands before it, and encoding
 
@@ -97,6 +98,7 @@ def _extra(name: str) -> Iterator[None]:
         ) from None
 
 
+SHARED_ENGINES: Final = (*redis_address.SCHEMES, *nats_address.SCHEMES)
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {
     "memory": _memory,
     "sqlite": _sqlite,
@@ -110,18 +112,20 @@ class Running(msgspec.Struct, frozen=True):
 
     broker: Broker
     authenticator: Authenticator
-    line_socket: socket.socket | None
+    line_port: LineListener | None
     certificate: Certificate | None
     reloads: ReloadHooks
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, scope: BindScope = BindScope.SETTINGS, announce: Callable[[str], None] = LOG_WRITER.show
+    settings: Settings, line: Sequence[socket.socket], role: Role, scope: BindScope = BindScope.SETTINGS
 ) -> AsyncIterator[Running]:
-    """The broker and the line port of these settings, open. `announce` gets sentences for the user."""
+    """The broker of these settings, with a line port on one of the sockets `line`, open."""
+    announce = role.announce
     certificate = _certificate(settings)
     broker, path = _broker(settings), token_path(settings)
+    broker.siblings = role.siblings
     check_data_dir(settings)
     stale = broker.counters.stale
     authenticator = build_authenticator(settings, path, scope, announce, stale)
@@ -130,22 +134,23 @@ async def running(
         announce(f"WARNING: {flag('trusted_proxies')} has all addresses: every client can claim another address.")
     reloads = _reloads(settings, certificate, authenticator, stale)
     async with AsyncExitStack() as stack:
-        sock = line_socket(settings) if settings.tcp_port else None
-        if sock is not None:
+        for sock in line:
             stack.callback(sock.close)
         stack.callback(reloads.close)
         with naming("engine"):
             await stack.enter_async_context(broker)  # writes the first file
+        broker.started = role.begun or broker.started
         if not stores_tokens(settings):
             delete_abandoned_first_token(authenticator, path)
         if authenticator.locked_out:
             _provide_first_token(settings, authenticator, path, announce, stack)
         if scope is BindScope.UNKNOWN:
             _announce_tokens(authenticator, announce)
-        if sock is not None:
-            tls = tls_options(certificate if settings.tcp_tls == "on" else None, settings)
-            await stack.enter_async_context(_line_port(settings, sock, broker, authenticator, tls))
-        yield Running(broker, authenticator, sock, certificate, reloads)
+        line_port = None
+        if line:
+            tls = tls_options(certificate if settings.tcp_tls == "on" else None, settings) | {"place": role.place}
+            line_port = await stack.enter_async_context(_line_port(settings, line, broker, authenticator, tls))
+        yield Running(broker, authenticator, line_port, certificate, reloads)
 
 
 def _provide_first_token(
@@ -168,8 +173,9 @@ def _announce_tokens(authenticator: Authenticator, announce: Callable[[str], Non
 
 @asynccontextmanager
 async def _line_port(
-    settings: Settings, sock: socket.socket, broker: Broker, authenticator: Authenticator, tls: dict[str, Any]
-) -> AsyncIterator[None]:
+    settings: Settings, line: Sequence[socket.socket], broker: Broker, authenticator: Authenticator,
+    options: dict[str, Any],
+) -> AsyncIterator[LineListener]:  # fmt: skip
     def connect() -> Connection:
         session = LineSession(broker, settings.max_message, authenticator, float(settings.auth_timeout))
         return Connection(session, settings.max_line)
@@ -177,9 +183,9 @@ async def _line_port(
     access = AccessLog(settings.access_log, "line")
     try:
         async with LineListener(
-            sock, connect, settings.max_tcp_clients, BACKLOG, access=access, counters=broker.counters, **tls
-        ):
-            yield
+            line, connect, settings.max_tcp_clients, access=access, counters=broker.counters, **options
+        ) as listener:
+            yield listener
     finally:
         access.report_unrecorded()
 
@@ -240,6 +246,17 @@ def publish_limits(settings: Settings) -> PublishLimits:
     return PublishLimits(int(settings.max_message), int(settings.max_batch), settings.max_batch_messages)
 
 
+def check_workers(settings: Settings) -> None:
+    """Raises SettingInvalid if there are several workers and each would have a log of its own."""
+    kind = settings.engine.partition(":")[0]
+    if settings.workers > 1 and kind not in SHARED_ENGINES:
+        raise SettingInvalid(
+            f"{named('workers')} is {settings.workers}: expected 1 with the engine {redact.text(kind)}, because each "
+            f"worker would have a log of its own; several need one that they share, such as --engine "
+            f"{redis_address.EXAMPLE}"
+        )
+
+
 def network(settings: Settings) -> Network:
     """Raises SettingInvalid."""
     proxies = Proxies(tuple(map(_network, _listed(settings.trusted_proxies))))
@@ -277,15 +294,34 @@ def _listed(text: str) -> list[str]:
     return listed(text.lower())
 
 
-def http_socket(settings: Settings) -> socket.socket:
-    """Raises AddressUnavailable."""
-    return listen(settings.host, settings.port, *socket_options(settings), Names(named("host"), named("port")))
+class Sockets(NamedTuple):
+    """What a server listens on: one socket for each of its workers."""
+
+    http: Sequence[socket.socket]
+    line: Sequence[socket.socket]
+
+    def close(self) -> None:
+        for sock in (*self.http, *self.line):
+            sock.close()
 
 
-def line_socket(settings: Settings) -> socket.socket:
+def bind(settings: Settings) -> Sockets:
     """Raises AddressUnavailable."""
+    names = Names(named("host"), named("port"))
+    return Sockets(_bound(settings, settings.host, settings.port, names), line_sockets(settings))
+
+
+def line_sockets(settings: Settings) -> Sequence[socket.socket]:
+    """None if there is no line port. Raises AddressUnavailable."""
     names = Names(named("tcp_host"), named("tcp_port"))
-    return listen(settings.tcp_host, settings.tcp_port, *socket_options(settings), names)
+    return _bound(settings, settings.tcp_host, settings.tcp_port, names) if settings.tcp_port else []
+
+
+def _bound(settings: Settings, host: str, port: int, names: Names) -> Sequence[socket.socket]:
+    options = socket_options(settings)
+    if settings.workers == 1:
+        return [listen(host, port, *options, names)]
+    return listen_together(settings.workers, host, port, options, names)
 
 
 def socket_options(settings: Settings) -> tuple[int, float]:

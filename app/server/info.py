@@ -5,8 +5,9 @@ from asyncio import to_thread
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+from ..broker.activity import Levels
 from ..broker.broker import Broker
 from ..limits import budget
 from ..log.totals import Totals
@@ -14,7 +15,7 @@ from ..settings import OPTIONS, Loaded, Settings
 from ..storage.replicated.nats import address as nats
 from ..storage.replicated.redis import address as redis
 from ..telemetry import redact
-from ..web.api.server import LimitInUse, ServerInfo, SettingInForce
+from ..web.api.server import LimitInUse, ServerInfo, SettingInForce, Unit
 from .places import store_path
 
 _FAMILIES: Final = {**dict.fromkeys(redis.SCHEMES, "redis"), **dict.fromkeys(nats.SCHEMES, "nats")}
@@ -44,8 +45,9 @@ def _engine(settings: Settings) -> str:
 async def _limits(settings: Settings, counts_connections: bool, broker: Broker) -> list[LimitInUse]:
     totals = await broker.totals()
     limits = [] if totals is None else [*_of_log(settings, totals)]
-    limits += [*_of_clients(settings, counts_connections, broker)]
-    return limits + await to_thread(lambda: [*_of_machine(settings)])  # a disk may be slow
+    now = (await broker.stats.activity()).levels
+    limits += [*_of_clients(settings, counts_connections, now)]
+    return limits + await to_thread(lambda: [*_of_machine(settings, now)])  # a disk may be slow
 
 
 def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
@@ -55,21 +57,22 @@ def _of_log(settings: Settings, totals: Totals) -> Iterator[LimitInUse]:
     yield LimitInUse("topics", totals.topics, totals.topics_limit, "count", "max_topics")
 
 
-def _of_clients(settings: Settings, counts_connections: bool, broker: Broker) -> Iterator[LimitInUse]:
-    connections = broker.counters.connections
-    yield LimitInUse("subscribers", broker.admission.slots, settings.max_subscribers, "count", "max_subscribers")
-    if counts_connections:
-        http = connections.get("http", 0)
-        yield LimitInUse("HTTP connections", http, settings.max_http_clients, "count", "max_http_clients")
-    if settings.tcp_port:
-        yield LimitInUse("line connections", connections["line"], settings.max_tcp_clients, "count", "max_tcp_clients")
-    yield LimitInUse("unfinished input", broker.inbound.held, int(settings.max_unfinished), "bytes", "max_unfinished")
-    yield LimitInUse("unread output", broker.outbound.held, int(settings.max_unsent), "bytes", "max_unsent")
+def _of_clients(settings: Settings, counts_connections: bool, now: Levels) -> Iterator[LimitInUse]:
+    """Each worker has these limits for itself."""
+    for name, used, limit, unit, setting, has_it in (
+        ("subscribers", now.slots, settings.max_subscribers, "count", "max_subscribers", True),
+        ("HTTP connections", now.http, settings.max_http_clients, "count", "max_http_clients", counts_connections),
+        ("line connections", now.line, settings.max_tcp_clients, "count", "max_tcp_clients", settings.tcp_port),
+        ("unfinished input", now.inbound, int(settings.max_unfinished), "bytes", "max_unfinished", True),
+        ("unread output", now.outbound, int(settings.max_unsent), "bytes", "max_unsent", True),
+    ):
+        if has_it:
+            yield LimitInUse(name, used, limit * settings.workers, cast("Unit", unit), setting)
 
 
-def _of_machine(settings: Settings) -> Iterator[LimitInUse]:
-    if resident := budget.resident():
-        yield LimitInUse("memory of the process", resident, budget.available(), "bytes", None)
+def _of_machine(settings: Settings, now: Levels) -> Iterator[LimitInUse]:
+    if now.resident:
+        yield LimitInUse("memory of the process", now.resident, budget.available(), "bytes", None)
     if settings.engine.startswith("sqlite:"):
         yield from _of_disk(store_path(settings.engine), int(settings.min_free_disk))
 

@@ -1,27 +1,25 @@
 """uvicorn's server, with a stop in steps, signals, and the check of slow connections."""
 
 import asyncio
-import os
-import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from logging import WARNING
 from typing import Any, cast
 
 import uvicorn
 
 from ..limits.buffered_bytes import shed_slow_clients
 from ..limits.drain import DRAIN_SPREAD
-from ..net.sockets import BACKLOG
-from ..telemetry.log import LOG_WRITER, log_event
+from ..net.listeners import Listeners
+from ..telemetry.log import log_event
 from ..web.fastpath.protocol import Connection
 from ..web.fastpath.stream_sink import StreamSink
+from .banner import Started
 from .build import Running
+from .role import Role
+from .signals import Signals
 
-STDERR = 2
-FORCED = 1  # the exit status after a second signal
 CHECK_TICKS = 10  # ticks between two checks of all connections
 TICK = 0.1  # seconds, from uvicorn
 
@@ -31,29 +29,37 @@ class Server(uvicorn.Server):
     requests arrive too slowly."""
 
     def __init__(
-        self, config: uvicorn.Config, run: Running, unsent: int, ready: Callable[[], None], tls: Mapping[str, Any]
-    ) -> None:
-        """`unsent`: the bytes that all clients together may leave unread; `ready` is called when the server listens;
-        `tls`: arguments of `loop.create_server`."""
+        self, config: uvicorn.Config, run: Running, unsent: int, role: Role, started: Started,
+        *, tls: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """`unsent`: the bytes that all clients together may leave unread; `tls`: arguments of `loop.create_server`."""
         super().__init__(config)
         self._unsent = unsent
-        self._broker = run.broker
-        self._reloads = run.reloads
-        self._ready = ready
+        self.broker = run.broker
+        self.reload = run.reloads.run
+        self._line_port = run.line_port
+        self._role = role
+        self._started = started
         self._tls = tls
-        self._on_terminal = os.isatty(STDERR)
         self._spread = min(DRAIN_SPREAD, float(config.timeout_graceful_shutdown or 0))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # uvicorn's own listeners would give a TLS handshake a whole minute
-        loop = asyncio.get_running_loop()
         connect = partial(
             cast(Any, self.config.http_protocol_class), self.config, self.server_state, self.lifespan.state
         )
-        for sock in sockets or []:
-            listener = await loop.create_server(connect, sock=sock, backlog=BACKLOG, **self._tls)
-            self.servers.append(listener)
-        self._ready()
+        self._listeners = Listeners(sockets or [], connect, **self._tls)
+        self.servers.append(cast(Any, self._listeners))
+        await self._listeners.accept_from(self._role.place)
+        self._role.listening(self, self._started)
+
+    async def accept_from(self, *places: int) -> None:
+        """Accept connections from these of the server's sockets and no others."""
+        for listeners in self._all_listeners():
+            await listeners.accept_from(*places)
+
+    def _all_listeners(self) -> list[Listeners]:
+        return [self._listeners, *([self._line_port.listeners] if self._line_port else [])]
 
     async def on_tick(self, counter: int) -> bool:
         if counter % CHECK_TICKS == 0:
@@ -68,16 +74,17 @@ class Server(uvicorn.Server):
         shed_slow_clients(connections, self._unsent)
 
     def _drain(self) -> None:
-        if not self._broker.admission.draining:
-            log_event(
-                "draining", connections=len(self.server_state.connections), subscribers=self._broker.subscribers()
-            )
-        self._broker.drain(self._spread)
+        if not self.broker.admission.draining:
+            self._role.draining()
+            for listeners in self._all_listeners():
+                listeners.leave_others()
+            log_event("draining", connections=len(self.server_state.connections), subscribers=self.broker.subscribers())
+        self.broker.drain(self._spread)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain()
         checks = asyncio.create_task(self._keep_checking())
-        await self._broker.drained()
+        await self.broker.drained()
         await super().shutdown(sockets)
         checks.cancel()
         with suppress(asyncio.CancelledError):
@@ -94,32 +101,10 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Replaces uvicorn's handlers, which raise the signal again at the end: our exit status is 0."""
-        loop = asyncio.get_running_loop()
-        handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGINT: partial(self._stop, signal.SIGINT),
-            signal.SIGTERM: partial(self._stop, signal.SIGTERM),
-            signal.SIGHUP: self._hang_up,
-        }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
+        with Signals(self.stop, self.reload).handled():
             yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
 
-    def _hang_up(self) -> None:
-        """SIGHUP: `kill -HUP` and `systemctl reload` reload files; closing the server's terminal stops the server."""
-        if not self._on_terminal or os.isatty(STDERR):
-            self._reloads.run()
-        elif not self.should_exit:  # the shell and the kernel both send it, which is not a second signal
-            self._stop(signal.SIGHUP)
-
-    def _stop(self, number: signal.Signals) -> None:
-        if self.should_exit:
-            log_event("stopped at once", WARNING, signal=number.name)
-            LOG_WRITER.close()
-            os._exit(FORCED)
+    def stop(self) -> None:
+        """Idempotent."""
         self.should_exit = True
-        log_event("stopping", signal=number.name)
         self._drain()

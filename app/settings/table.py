@@ -149,6 +149,12 @@ class Settings:
         "How long Redis or NATS may take for an answer, with such an engine; after it, the server connects anew.",
         Durations("500ms", "1m"),
     )
+    workers: int = option(
+        1,
+        "Processes that serve the same ports, to use several cores. More than one need an engine that they share: "
+        "redis or nats. Each has the limits below for itself, and so the memory.",
+        Numbers("1", "256"),
+    )
     synchronous: Synchronous = option(
         "full",
         "What a confirmed message survives, with the engine sqlite: `full`, a loss of power; `relaxed`, the end "

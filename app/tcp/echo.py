@@ -32,5 +32,5 @@ class EchoSession(Session):
 
 async def serve_echo(sock: socket.socket, max_line: int, stopped: asyncio.Event) -> None:
     """Echo on the bound socket until `stopped` is set. `max_line` is in bytes."""
-    async with LineListener(sock, lambda: Connection(EchoSession(), max_line), MAX_CLIENTS):
+    async with LineListener([sock], lambda: Connection(EchoSession(), max_line), MAX_CLIENTS):
         await stopped.wait()

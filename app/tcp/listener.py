@@ -3,11 +3,12 @@
 import asyncio
 import socket
 from asyncio import BaseTransport, Protocol, Transport
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final, Self, cast
 
 from ..errors import Busy
+from ..net.listeners import Listeners
 from ..telemetry.accesslog import AccessLog, address
 from ..telemetry.counters import Counters
 from .connection import Connection
@@ -17,27 +18,30 @@ CLOSE_TIMEOUT: Final = 2.0  # seconds for clients to receive their last bytes wh
 
 
 class LineListener:
-    """`async with LineListener(sock, connect, max_clients)` serves a bound socket. `connect` makes the connection of
-    each client. On exit, no client is accepted any more, pending replies are sent, and clients that do not receive them
-    are cut off. Options of the socket (buffers, keep-alive, user time-out) hold for its connections."""
+    """`async with LineListener([sock], connect, max_clients)` serves a bound socket; of several, the one at `place`.
+    `connect` makes the connection of each client. On exit, no client is accepted any more, pending replies are sent,
+    and clients that do not receive them are cut off. Options of the socket (buffers, keep-alive, user time-out) hold
+    for its connections."""
 
     def __init__(
         self,
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         connect: Callable[[], Connection],
         max_clients: int,
-        backlog: int = 4096,
         *,
+        place: int = 0,
         access: AccessLog | None = None,
         counters: Counters | None = None,
         **tls: Any,
     ) -> None:
         """`tls`: the arguments of `loop.create_server` for TLS."""
-        self._sock = sock
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # telnet's data mark comes as urgent data
+        self.listeners = Listeners(sockets, self._accept, **tls)
+        self.sock = sockets[place]
+        self._place = place
         self._connect = connect
         self._max_clients = max_clients
-        self._backlog = backlog
-        self._tls = tls
         self._access = access or AccessLog("none", "line")
         self._counters = counters or Counters()
         self._connections: set[Connection] = set()
@@ -45,14 +49,12 @@ class LineListener:
         self._empty = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # telnet's data mark comes as urgent data
-        self._server = await loop.create_server(self._accept, sock=self._sock, backlog=self._backlog, **self._tls)
+        await self.listeners.accept_from(self._place)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        self._server.close()
+        self.listeners.close()
         for connection in tuple(self._connections):
             connection.set_end_reason("draining")
             connection.finish()
@@ -60,7 +62,7 @@ class LineListener:
             for connection in tuple(self._connections):
                 connection.abort()
             await self._all_closed()
-        await self._server.wait_closed()
+        await self.listeners.wait_closed()
 
     async def _all_closed(self) -> bool:
         """Wait until all connections are closed. False: some are still open after CLOSE_TIMEOUT."""

@@ -6,10 +6,12 @@
 
 Others are uvicorn, asyncio, warnings and uncaught errors in threads: all records of the standard library's logging are
 written in the same format. Logging never blocks the caller, even if the pipe is not read or the disk is full.
+Processes that share standard error write their records in turn.
 Logging is global to the process, so there is one LOG_WRITER. Until it is opened, logging's own handlers are in force.
 """
 
 import atexit
+import fcntl
 import logging
 import os
 import select
@@ -67,6 +69,7 @@ class LogWriter(logging.Handler):
         self.human = True
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._thread: Thread | None = None
+        self._turns: int | None = None  # a file that is locked while this process writes
         self._dropped = 0  # records: the queue was full
         self._lost = 0  # lines: the write failed
         self._reported = 0  # dropped records that a record has reported
@@ -77,19 +80,20 @@ class LogWriter(logging.Handler):
         return self._dropped + self._lost
 
     @contextmanager
-    def writing(self, format: Format, level: Level) -> Iterator[None]:
-        """Open within the block; at its end the last records are written, within CLOSE_TIMEOUT."""
-        self.open(format, level)
+    def writing(self, format: Format, level: Level, **always: int) -> Iterator[None]:
+        """Open within the block; at its end the last records are written, within CLOSE_TIMEOUT. `always`: fields of
+        every record."""
+        self.open(format, level, **always)
         try:
             yield
         finally:
             self.close()
 
-    def open(self, format: Format, level: Level) -> None:
+    def open(self, format: Format, level: Level, **always: int) -> None:
         """Replace the handlers of all loggers of the process by this one."""
         _keep_stderr()
         self.human = format == "human"
-        self.setFormatter(FORMATS[format]())
+        self.setFormatter(FORMATS[format](always))
         logging.raiseExceptions = False
         logging.basicConfig(level=level.upper(), handlers=[self], force=True)
         for name in tuple(logging.root.manager.loggerDict):
@@ -105,6 +109,16 @@ class LogWriter(logging.Handler):
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+
+    @contextmanager
+    def taking_turns(self, file: int) -> Iterator[None]:
+        """Write in turn with other processes that have the same file, open for writing."""
+        self._turns = file
+        try:
+            yield
+        finally:
+            self.flush()
+            self._turns = None
 
     def close(self) -> None:
         """Write the last records; give up after CLOSE_TIMEOUT. Idempotent."""
@@ -153,11 +167,25 @@ class LogWriter(logging.Handler):
                 items.append(self._queue.get())
             records = [item for item in items if isinstance(item, logging.LogRecord | str)]
             lines = [line for record in records for line in self._lines(record)]
-            if not _write("".join(lines).encode("utf-8", "backslashreplace")):
-                self._lost += len(lines)
+            with self._turn():
+                if not _write("".join(lines).encode("utf-8", "backslashreplace")):
+                    self._lost += len(lines)
             for item in items:
                 if isinstance(item, Event):
                     item.set()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """No other process writes within the block: a write to a full pipe is not atomic. The system unlocks the file
+        of a process that dies."""
+        if self._turns is None:
+            yield
+            return
+        fcntl.lockf(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._turns, fcntl.LOCK_UN)
 
     def _lines(self, item: logging.LogRecord | str) -> Iterator[str]:
         if self._dropped > self._reported:

@@ -7,6 +7,7 @@
 import logging
 import re
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -21,18 +22,29 @@ PLAIN: Final = re.compile(r"[\w./:@%+,?&*~\[\]-][\w./:@%+,?&*~=\[\]-]*")  # a va
 _DECIMALS: Final = 6  # microseconds
 
 
-class Human(logging.Formatter):
+class _Records(logging.Formatter):
+    """`always`: fields that every record has."""
+
+    def __init__(self, always: Mapping[str, int] = {}) -> None:  # never changed
+        super().__init__()
+        self._always = always
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        return {**_fields(record), **self._always}
+
+
+class Human(_Records):
     """One line a record. The lines of a traceback follow, prefixed with a bar, so that none looks like a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = " ".join(f"{name}={_quoted(value)}" for name, value in _fields(record).items())
+        words = " ".join(f"{name}={_quoted(value)}" for name, value in self._fields(record).items())
         line = f"{_time(record)} {_level(record)} {_message(record)} {words}".rstrip()
         return "\n".join([line, *(f"  | {trace}" for trace in _trace(record))])
 
 
-class Json(logging.Formatter):
+class Json(_Records):
     def format(self, record: logging.LogRecord) -> str:
-        about = {"time": _time(record), "level": _level(record), "message": _message(record), **_fields(record)}
+        about = {"time": _time(record), "level": _level(record), "message": _message(record), **self._fields(record)}
         if trace := _trace(record):
             about["trace"] = "\n".join(trace)
         return msgspec.json.encode(about).decode()
@@ -44,7 +56,7 @@ def spoken(text: str) -> str:
     return msgspec.json.encode({"time": now, "level": "warning", "message": text}).decode()
 
 
-FORMATS: Final[dict[Format, type[logging.Formatter]]] = {"human": Human, "json": Json}
+FORMATS: Final[dict[Format, type[_Records]]] = {"human": Human, "json": Json}
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -87,10 +87,10 @@ def test_a_value_just_outside_its_bounds_is_refused(name: str) -> None:
 @pytest.mark.parametrize("engine", ["memory", "sqlite:log.db"])
 @pytest.mark.parametrize("bound", ["lowest", "highest"])
 def test_a_server_works_with_every_setting_at_its_bound(bound: str, engine: str, tmp_path: Path) -> None:
-    """All at once; but the ports, and a floor that is more than a disk has."""
+    """All at once; but the ports, workers of these engines, and a floor that is more than a disk has."""
     place = 0 if bound == "lowest" else 1
     chosen = {name: option.metadata["values"].allowed.split(" to ")[place] for name, option in RANGES.items()}
-    for name in ("port", "tcp_port"):
+    for name in ("port", "tcp_port", "workers"):
         del chosen[name]
     if bound == "highest":
         del chosen["min_free_disk"]

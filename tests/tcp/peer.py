@@ -151,7 +151,7 @@ async def serving(
                 return ObservedConnection(session(broker), max_line)
             return ObservedConnection(LineSession(broker, max_message, authenticator, auth_timeout), max_line)
 
-        async with LineListener(sock, connect, max_clients):
+        async with LineListener([sock], connect, max_clients):
             yield Port(broker, number)
 
 

@@ -19,7 +19,7 @@ from app.log.topic_log import Limits
 from app.storage.clock import Clock
 from app.storage.replicated.engine import ReplicatedEngine
 from app.storage.sqlite.engine import SqliteEngine
-from app.web.api.prometheus import prometheus_text
+from app.web.api.prometheus import families_of, prometheus_text
 from tests.conftest import SERVERS
 from tests.engines.local_journal import LocalJournal, SharedLog
 from tests.event_stream import stream
@@ -101,7 +101,7 @@ async def test_servers_that_share_a_journal_have_all_metrics_of_the_tables() -> 
     async with Broker(shared_engine(log)) as one, Broker(shared_engine(log)) as other:
         await one.publish([draft("a", b"x")])
         await other.publish([draft("a", b"y")])
-        shown = Numbers(prometheus_text(one, await one.totals()).decode())
+        shown = Numbers(prometheus_text(families_of(one, await one.totals())).decode())
         assert described(shown) == DOCUMENTED
         assert (shown["journal_nodes"], shown["journal_connected"], shown["journal_lag_entries"]) == (2, 1, 0)
         assert shown["journal_append_seconds_count"] >= 1
@@ -423,8 +423,8 @@ async def test_a_failing_disk_is_counted_and_other_metrics_stay(tmp_path: Path) 
 
 async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: Path) -> None:
     async with Broker(SqliteEngine(Limits(), Clock(), tmp_path / "log.db")) as broker:
-        whole = Numbers(prometheus_text(broker, await broker.totals()).decode())
-    closed = Numbers(prometheus_text(broker, await broker.totals()).decode())
+        whole = Numbers(prometheus_text(families_of(broker, await broker.totals())).decode())
+    closed = Numbers(prometheus_text(families_of(broker, await broker.totals())).decode())
     left_out = {family.name for family in whole.families} - {family.name for family in closed.families}
     assert left_out == {
         "plainmq_messages_acked", "plainmq_messages_dead", "plainmq_operator_messages", "plainmq_paused_topics",

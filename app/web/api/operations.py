@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -10,13 +11,15 @@ from ...broker.broker import Broker
 from ...errors import StorageFailed, TokensUnreadable
 from ..problem import problem
 from ..query import read_options
-from .prometheus import prometheus_text
+from .prometheus import Family, families_of, prometheus_text
 
 
 async def metrics(request: Request) -> Response:
     read_options(request, {})
     broker: Broker = request.app.state.broker
-    return Response(prometheus_text(broker, await broker.totals()), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    own = msgspec.msgpack.encode(families_of(broker, await broker.totals()))
+    families = msgspec.msgpack.decode(await broker.siblings.merged("metrics", own), type=list[Family])
+    return Response(prometheus_text(families), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def livez(_request: Request) -> Response:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Final
 
+import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -113,13 +114,70 @@ _OTHER_CODES: Final = ("method_not_allowed", "internal_error")
 _FILES: Final = ("certificate", "keys", "tokens")
 _CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _STAGES: Final = ("ready", "leased", "delayed")
+_PROCESS: Final = ProcessCollector(registry=None)
+
+_JOURNAL_ALIKE: Final = ("nodes", "entry", "lag_entries", "lag_seconds")
+GREATEST: Final = frozenset(
+    [
+        "plainmq_messages_published_total", *_SETTLED, "plainmq_operator_messages_total", *_GAUGES,
+        "plainmq_group_messages", "plainmq_stale_files", *(f"plainmq_journal_{name}" for name in _JOURNAL_ALIKE),
+    ]
+)  # fmt: skip
+"""What all workers of a server have alike: the greatest is told. What each does by itself is added up."""
+LEAST: Final = frozenset(["process_start_time_seconds", "plainmq_journal_connected"])
+"""Of these the least is told."""
+
+SampleName = tuple[str, tuple[tuple[str, str], ...]]
+"""With its labels."""
 
 
-def prometheus_text(broker: Broker, totals: Totals | None) -> bytes:
-    """In Prometheus' text format. `totals`: None if the engine cannot be asked; then its metrics are left out."""
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """A metric with its samples. `kind`: its type."""
+
+    name: str
+    help: str
+    kind: str
+    samples: list[tuple[SampleName, float]]
+
+    @classmethod
+    def of(cls, metric: Metric) -> "Family":
+        samples = [((sample.name, (*sample.labels.items(),)), float(sample.value)) for sample in metric.samples]
+        return cls(metric.name, metric.documentation, metric.type, samples)
+
+    @property
+    def full_name(self) -> str:
+        """As it is documented."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
+
+    def metric(self) -> Metric:
+        metric = Metric(self.name, self.help, self.kind)
+        for (name, labels), value in self.samples:
+            metric.add_sample(name, dict(labels), value)
+        return metric
+
+
+def families_of(broker: Broker, totals: Totals | None) -> list[Family]:
+    """The metrics of this process. `totals`: None if the engine cannot be asked; then its metrics are left out."""
+    return [Family.of(metric) for collector in (_Numbers(broker, totals), _PROCESS) for metric in collector.collect()]
+
+
+def process_families() -> list[Family]:
+    """The metrics that every process has."""
+    return [Family.of(metric) for metric in _PROCESS.collect()]
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return (family.metric() for family in self._families)
+
+
+def prometheus_text(families: list[Family]) -> bytes:
+    """In Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(broker, totals))
-    ProcessCollector(registry=registry)
+    registry.register(_Families(families))
     return generate_latest(registry)
 
 
@@ -160,6 +218,9 @@ class _Numbers(Collector):
             ),
             dict.fromkeys(_FILES, 0) | broker.counters.stale,
         )
+        yield GaugeMetricFamily("plainmq_workers", "Processes that serve.", 1)
+        text = "Workers that have ended and been replaced."
+        yield CounterMetricFamily("plainmq_worker_restarts_total", text, 0)
         yield GaugeMetricFamily("plainmq_tasks", "Tasks on the event loop.", len(all_tasks()))
         yield _histogram("plainmq_event_loop_delay_seconds", "Delay of a timer of one second.", broker.loop_lag.delays)
         yield _histogram("plainmq_commit_seconds", "Duration of a transaction on the disk.", broker.log.commits)

@@ -14,6 +14,8 @@ from ...telemetry.journal import JournalState
 from ..query import read_options
 from ..responses import NEVER_STORED, json_answer
 
+Unit = Literal["bytes", "count"]
+
 
 class SettingInForce(msgspec.Struct, frozen=True):
     """`value`: as it may be shown. `source`: `default`, `.env`, `environment` or `flag`."""
@@ -30,7 +32,7 @@ class LimitInUse(msgspec.Struct, frozen=True):
     name: str
     used: int
     limit: int
-    unit: Literal["bytes", "count"]
+    unit: Unit
     setting: str | None
 
 
