@@ -1,8 +1,8 @@
 """Idempotency keys: a publish that repeats a remembered key gets the answer of the first publish.
 
 A key outlives its message, whether retention, a ttl or a subscriber removed it, and its topic if that went because it
-was idle: to store the message again would duplicate it. Deleting a topic removes its keys, and cancelling a delayed
-publish removes its key.
+was idle: to store the message again would duplicate it. Deleting a topic removes its keys, purging messages removes
+theirs, and cancelling a delayed publish removes its key.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ..messages.message import Receipt, Scheduled
+from ..messages.message import Receipt, Scheduled, parse_id
 from .changes import Key, OnChange, ignore_change
 
 Answer = Receipt | Scheduled
@@ -25,6 +25,10 @@ class Remembered(msgspec.Struct, frozen=True):
     time: float
     receipt: Receipt | None = None
     scheduled: Scheduled | None = None
+
+    def is_before(self, end: int) -> bool:
+        """Whether all its messages have seqs up to `end`. False for a delayed publish."""
+        return self.receipt is not None and parse_id(self.receipt.last).seq <= end
 
 
 class IdempotencyStore:
@@ -69,6 +73,11 @@ class IdempotencyStore:
     def drop(self, topic: str) -> None:
         """Remove a topic's keys."""
         for key in [key for key in self._seen if key[0] == topic]:
+            self._forget(key)
+
+    def purge(self, topic: str, end: int) -> None:
+        """Remove the keys of a topic's messages up to that seq. The key of a batch goes with its last message."""
+        for key in [key for key, known in self._seen.items() if key[0] == topic and known.is_before(end)]:
             self._forget(key)
 
     def cancel(self, topic: str, key: str, scheduled_id: str) -> None:

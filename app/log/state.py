@@ -340,14 +340,15 @@ class LogStateMachine:
 
     def purge(self, topic: str, before: tuple[str, Start] | None, now: float) -> Slices[int]:
         """Remove the messages of a topic that are before a position, as written and as parsed (None: all that there are
-        now), also those that groups hold; its settings and groups stay. Returns how many. Raises NotFound,
-        OptionInvalid."""
+        now), also those that groups hold, and their keys; its settings and groups stay. Returns how many. Raises
+        NotFound, OptionInvalid."""
         end, purged, over = self.log.head, 0, False
         self.log.existing(topic)
         if before is not None:
             cursor = yield from self.reading.locate(TopicFilter([topic]), before[1], now)
             check_position(before[0], cursor)
             end = cursor.seq - isinstance(before[1], After)  # the message with this id stays
+        self.idempotency.purge(topic, end)
         while not over:
             part = self.trimmer.purge(self.log.existing(topic), end)
             purged += part

@@ -12,7 +12,7 @@ from app.log.reading import Page
 from app.log.run import MESSAGE_COST
 from app.log.topic_log import TOPIC_COST, Limits, Retention
 from app.log.trimmer import TRIM_BATCH
-from app.messages.message import Delivery, Id, Receipt, Scheduled, parse_id
+from app.messages.message import Delivery, Draft, Envelope, Id, Receipt, Scheduled, parse_id
 from app.messages.position import EARLIEST, LATEST, After, AfterIndex, Ago, GapReason, Last, Since, Start
 from app.messages.scheduled_id import parse_scheduled_id
 from app.messages.topic import TopicFilter
@@ -341,6 +341,31 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
         again = await append(node, "a", "x", key="k")
         assert (again.duplicate, again.id) == (True, new.id)
         assert (await append(node, "b", "x", key="k")).id == other.id
+
+
+async def test_the_keys_of_messages_go_with_them_when_they_are_purged(opened: Make) -> None:
+    async with opened(ALL) as node:
+        first = await append(node, "a", "x", key="first")
+        batch = await node.engine.append([Draft(Envelope("a", "text/plain"), [b"y", b"z"], key="batch")])
+        last = await append(node, "a", "last", key="last")
+        other = await append(node, "b", "x", key="first")
+        late = await node.engine.append([draft("a", b"late", key="late", delay=50.0)])
+        assert isinstance(batch, Receipt)
+        assert await node.engine.purge("a", ("an id", After(parse_id(batch.last)))) == 2
+        kept = await append(node, "a", "z", key="batch")
+        assert (kept.duplicate, kept.id) == (True, batch.id)  # one of its messages is there
+        new = await append(node, "a", "x", key="first")
+        assert (new.duplicate, new.id != first.id) == (False, True)
+        assert (await append(node, "a", "last", key="last")).id == last.id
+        assert await node.engine.purge("a") == 3
+        for key in ("first", "batch", "last"):
+            assert not (await append(node, "a", "again", key=key)).duplicate
+        assert await texts(node, "a") == ["again"] * 3
+        assert (await append(node, "b", "x", key="first")).id == other.id
+        again = await node.engine.append([draft("a", b"late", key="late", delay=50.0)])
+        assert isinstance(late, Scheduled)
+        assert isinstance(again, Scheduled)
+        assert (again.duplicate, again.id) == (True, late.id)  # it is still to come
 
 
 async def test_the_key_of_a_delayed_publish_goes_when_it_is_cancelled_unless_it_was_used_anew(opened: Make) -> None:
