@@ -4,7 +4,7 @@ FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY app app
-RUN python -m venv /opt/plainmq && /opt/plainmq/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/plainmq && /opt/plainmq/bin/pip install --no-cache-dir '.[nats,redis]'
 
 FROM python:${PYTHON_VERSION}-slim
 COPY --from=build /opt/plainmq /opt/plainmq

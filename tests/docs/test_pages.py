@@ -370,7 +370,17 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert sorted((page, found) for page, found in named if found not in known) == []
 
 
-FOREIGN = {"--data-binary", "--cacert", "--dist", "--rm", "--msg-timeout"}  # of curl, pytest, docker and nsqd
+FOREIGN = {
+    "--data-binary",
+    "--cacert",
+    "--dist",
+    "--rm",
+    "--msg-timeout",
+    "--build",
+    "--docker",
+    "--file",
+    "--wait",
+}  # of curl, pytest, docker and nsqd
 
 
 def test_every_variable_and_metric_that_a_page_names_is_there() -> None:
