@@ -58,6 +58,7 @@ class Connection:
             await self._client.subscribe(f"{inbox}.*", cb=self._on_answer)
         except BaseException as error:
             self.lose(JournalLost("the connection has failed"))
+            await self.closed()
             raise self._explained(error, host, port) from None
 
     async def _connect(self, host: str, port: int) -> None:
@@ -197,6 +198,8 @@ class Connection:
             on_answer(message)
 
     async def _on_error(self, error: Exception) -> None:
+        if not self._client.is_connected and self._lost is None:
+            raise error  # or nats-py tries again, for minutes
         if "permissions violation" in str(error):
             self.lose(JournalLost(f"NATS at {self._address} refuses: {str(error).removeprefix('nats: ')}"))
 
@@ -213,7 +216,6 @@ async def connect(address: Address, seconds: float) -> Connection:
             await connection.open(host, port)
         except JournalLost as error:
             lost = error
-            await connection.closed()
         else:
             return connection
     raise lost

@@ -88,6 +88,7 @@ class NatsJournal(RemoteJournal):
             return head if head.begun else await self._give_back_all(head)
         except BaseException as error:
             connection.lose(JournalLost(str(error)))
+            await connection.closed()
             raise
 
     async def _open_streams(self, connection: Connection) -> Session:
