@@ -40,7 +40,7 @@ TABLE = """
     web/permissions   → .authentication .empty_body .query web/middleware/* log/* access/* messages/* errors/*
     web/query         → messages/* errors/*
     web/empty_body    → messages/* errors/*
-    web/responses     →
+    web/responses     → messages/*
     web/middleware/origin → web/problem access/* errors/*
     web/problem       → .sse .nearest web/authentication web/middleware/access_log web/middleware/security_headers
                         errors/*

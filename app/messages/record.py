@@ -12,6 +12,17 @@ MAX_SHOWN: Final = 64 << 10  # bytes of a body that is looked at
 
 encode_json = msgspec.json.Encoder().encode
 
+_LINE_ENDS: Final = {chr(code).encode(): rb"\u%04x" % code for code in (0x85, 0x2028, 0x2029)}  # JSON has these raw
+
+
+def one_line(json: bytes) -> bytes:
+    """The same JSON with the line ends of Unicode as escapes: clients that read lines often end one there, as Python's
+    `str.splitlines` does. Text without any, which is almost all, costs one search."""
+    if not json.isascii():
+        for end, escape in _LINE_ENDS.items():
+            json = json.replace(end, escape)
+    return json
+
 
 def as_text(message: Message) -> str:
     """The body as text; a body that is not UTF-8 as a `data:` URL (RFC 2397)."""

@@ -139,11 +139,6 @@ _EXPOSED = [
 ]  # headers that a page of another origin may read
 
 
-_ALLOWED = [
-    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "traceparent", "tracestate",
-]  # fmt: skip # headers that a page of another origin may send; the last two are added by tracers without being asked
-
-
 class Network(msgspec.Struct, frozen=True):
     """How clients reach the server: through these proxies; `public_host`: by https under this name, if any;
     `public_url`: under this address, if it is known. `line_port`: 0 if it is off. `console`: whether browsers get the
@@ -191,8 +186,8 @@ def _middleware(rules: Rules, network: Network) -> list[Middleware]:
     ]
     if not rules.origins:
         return before
-    cors = Middleware(
-        CORSMiddleware, allow_origins=[*rules.origins], allow_methods=_METHODS, expose_headers=_EXPOSED,
-        allow_headers=[*_ALLOWED],
+    cors = Middleware(  # any header: a message has headers of any name, and tracers and polyfills add their own
+        CORSMiddleware, allow_origins=[*rules.origins], allow_methods=_METHODS, allow_headers=["*"],
+        expose_headers=_EXPOSED,
     )  # fmt: skip
     return [*before, cors]

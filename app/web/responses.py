@@ -8,6 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..messages.record import one_line
+
 T = TypeVar("T")
 
 LINES: Final = "application/x-ndjson"
@@ -38,4 +40,4 @@ def wants_lines(request: Request) -> bool:
 
 
 def lines_answer(records: Iterable[Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.Encoder().encode_lines(records), 200, headers, LINES)
+    return Response(one_line(msgspec.json.Encoder().encode_lines(records)), 200, headers, LINES)

@@ -14,7 +14,7 @@ from ..fanout.encoder import T
 from ..messages.lease import Lease
 from ..messages.message import ID_MARK, Message, is_utf8
 from ..messages.position import Gap
-from ..messages.record import as_data_url, as_lease_record, as_record, encode_json, shown_event
+from ..messages.record import as_data_url, as_lease_record, as_record, encode_json, one_line, shown_event
 
 
 def retry_delay(pressure: float) -> int:
@@ -81,8 +81,8 @@ def sse_json(message: Message) -> bytes:
 
 
 def _sse_record(message: Message, record: dict[str, Any]) -> bytes:
-    """One JSON object in `data`. JSON escapes line ends, so it is one line."""
-    data = encode_json(record)
+    """One JSON object in `data`, as one line."""
+    data = one_line(encode_json(record))
     return b"id: %b-%d\n%bdata: %b\n\n" % (message.epoch.encode(), message.seq, _event_field(message), data)
 
 

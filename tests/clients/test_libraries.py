@@ -100,7 +100,7 @@ const EventSource = class { constructor(url) { return new Reconnecting(url, opti
         + _EVENT_SOURCE,
     ),
 }
-TEXTS = ["plain", "Grüße 🙂", "two\nlines"]
+TEXTS = ["plain", "Grüße 🙂", "two\nlines", "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

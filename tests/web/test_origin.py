@@ -104,10 +104,19 @@ async def test_a_site_that_was_named_may_publish_and_subscribe(trusting: ServerP
             headers={
                 "Origin": origin,
                 "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "idempotency-key",
+                "Access-Control-Request-Headers": "idempotency-key,x-plainmq-title,ce-id,traceparent",
             },
         )
         assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, origin)
+        polyfill = await http.options(  # what eventsource-polyfill sends with every request
+            f"/topics/{topic}/stream",
+            headers={
+                "Origin": origin,
+                "Access-Control-Request-Method": "GET",
+                "Access-Control-Request-Headers": "cache-control,last-event-id,x-requested-with",
+            },
+        )
+        assert (polyfill.status_code, polyfill.headers["access-control-allow-origin"]) == (200, origin)
     async with stream(trusting, f"/topics/{topic}/stream?since=earliest", Origin=origin) as events:
         assert events.headers["access-control-allow-origin"] == origin
         assert await events.data(1) == ["x"]

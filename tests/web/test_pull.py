@@ -32,10 +32,10 @@ async def test_a_message_comes_with_its_lease(group: Group) -> None:
 
 
 async def test_lines_are_the_same_messages(group: Group) -> None:
-    await group.publish("1", "2")
+    await group.publish("1", "2\u20282\x852")
     answer = await group.http.post(f"{group.path}/pull", headers={"Accept": "application/x-ndjson"})
     assert answer.headers["content-type"] == "application/x-ndjson"
-    assert data([json.loads(line) for line in answer.text.splitlines()]) == ["1", "2"]
+    assert data([json.loads(line) for line in answer.text.splitlines()]) == ["1", "2\u20282\x852"]
 
 
 async def test_a_pull_with_a_body_is_refused_and_leases_nothing(group: Group) -> None:

@@ -38,13 +38,14 @@ async def test_the_link_header_is_the_next_page(http: httpx.AsyncClient, topic: 
 
 
 async def test_a_record_is_the_one_that_a_stream_gives(http: httpx.AsyncClient, topic: str) -> None:
-    await publish(http, topic, "text", b"\xff")
+    await publish(http, topic, "text", b"\xff", "a\u2028b\u2029c\x85d\x1ee")
     page = (await http.get(f"/topics/{topic}/messages")).json()
     lines = await http.get(f"/topics/{topic}/messages", headers={"Accept": "application/x-ndjson"})
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in lines.text.splitlines()] == page["messages"]
     assert page["messages"][0]["data"] == "text"
     assert page["messages"][1]["data_base64"] == "/w=="
+    assert page["messages"][2]["data"] == "a\u2028b\u2029c\x85d\x1ee"
 
 
 async def test_a_long_poll_answers_as_soon_as_there_is_a_message(http: httpx.AsyncClient, topic: str) -> None:
