@@ -46,10 +46,10 @@ async def barriers(page: ConsolePage) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", DIALOGS)
 async def test_a_dialog_has_no_serious_barrier_and_gives_the_focus_back(
-    console: Open, server: ServerProcess, name: str, scheme: str
+    tab: Open, server: ServerProcess, name: str, scheme: str
 ) -> None:
     screen, button = DIALOGS[name]
-    async with console(server.url, color_scheme=scheme, viewport={"width": 320, "height": 640}) as page:
+    async with tab(server.url, color_scheme=scheme, viewport={"width": 320, "height": 640}) as page:
         await page.open(screen)
         await page.page.get_by_role("heading", level=1).wait_for()
         await page.see("live")
@@ -73,19 +73,19 @@ async def test_a_dialog_has_no_serious_barrier_and_gives_the_focus_back(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", ["topics", f"topic/{TOPIC}", f"group/{TOPIC}/{GROUP}", "tokens"])
 async def test_forms_and_errors_have_no_serious_barrier(
-    console: Open, server: ServerProcess, screen: str, scheme: str
+    tab: Open, server: ServerProcess, screen: str, scheme: str
 ) -> None:
-    async with console(server.url, color_scheme=scheme) as page:
+    async with tab(server.url, color_scheme=scheme) as page:
         await page.open(screen)
         await page.unfold(screen)
         assert not await barriers(page)
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_a_screen_reads_well(console: Open, server: ServerProcess, screen: str) -> None:
+async def test_a_screen_reads_well(tab: Open, server: ServerProcess, screen: str) -> None:
     """What a screen reader gets: one first heading, no level left out, landmarks, a name for every control, and live
     regions that stay quiet while nothing happens."""
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open(screen)
         await page.see("live")
         await page.page.get_by_role("heading", level=1).wait_for()
@@ -127,14 +127,14 @@ async def _samples(page: ConsolePage, count: int) -> None:
     await page.page.wait_for_function(f"() => samples >= {count}")
 
 
-async def test_every_action_of_a_group_is_done_by_the_keyboard(console: Open, server: ServerProcess) -> None:
+async def test_every_action_of_a_group_is_done_by_the_keyboard(tab: Open, server: ServerProcess) -> None:
     async with http_client(server.url) as http:
         await http.put("/topics/typed/groups/g", json={"max_deliveries": 1})
         for number in range(3):
             await http.post("/topics/typed/messages", content=f"{number}")
         (job,) = (await http.post("/topics/typed/groups/g/pull?max=1")).json()["messages"]
         await http.post("/topics/typed/groups/g/nack", json={"ids": [job["lease"]], "reason": "no"})
-        async with console(server.url) as page:
+        async with tab(server.url) as page:
             await page.open("group/typed/g")
             await page.see("no")
             press = page.page.keyboard.press

@@ -38,16 +38,16 @@ def filled(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_a_screen_shows_what_there_is(console: Open, server: ServerProcess, screen: str) -> None:
-    async with console(server.url) as page:
+async def test_a_screen_shows_what_there_is(tab: Open, server: ServerProcess, screen: str) -> None:
+    async with tab(server.url) as page:
         await page.open(screen)
         await page.see(SCREENS[screen])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_a_screen_has_no_serious_barrier(console: Open, server: ServerProcess, screen: str, scheme: str) -> None:
-    async with console(server.url, color_scheme=scheme) as page:
+async def test_a_screen_has_no_serious_barrier(tab: Open, server: ServerProcess, screen: str, scheme: str) -> None:
+    async with tab(server.url, color_scheme=scheme) as page:
         await page.open(screen)
         await page.see(SCREENS[screen])
         found = await axe.Axe().run(page.page)
@@ -56,17 +56,17 @@ async def test_a_screen_has_no_serious_barrier(console: Open, server: ServerProc
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_a_screen_fits_a_phone(console: Open, server: ServerProcess, screen: str) -> None:
-    async with console(server.url, viewport={"width": 320, "height": 640}) as page:
+async def test_a_screen_fits_a_phone(tab: Open, server: ServerProcess, screen: str) -> None:
+    async with tab(server.url, viewport={"width": 320, "height": 640}) as page:
         await page.open(screen)
         await page.see(SCREENS[screen])
         width: Any = await page.evaluate("() => document.documentElement.scrollWidth")
         assert width <= 320
 
 
-async def test_an_empty_server_shows_how_to_publish_and_that_it_arrives(console: Open) -> None:
+async def test_an_empty_server_shows_how_to_publish_and_that_it_arrives(tab: Open) -> None:
     with start_server() as server:
-        async with console(server.url) as page:
+        async with tab(server.url) as page:
             await page.open()
             await page.see(f"curl -d hello {server.url}/topics/hello/messages")
             await page.click("Publish a message")
@@ -77,8 +77,8 @@ async def test_an_empty_server_shows_how_to_publish_and_that_it_arrives(console:
             await page.see(f"telnet 127.0.0.1 {server.tcp_port}")
 
 
-async def test_messages_arrive_with_any_event_name_and_can_be_filtered(console: Open, server: ServerProcess) -> None:
-    async with console(server.url) as page, http_client(server.url) as http:
+async def test_messages_arrive_with_any_event_name_and_can_be_filtered(tab: Open, server: ServerProcess) -> None:
+    async with tab(server.url) as page, http_client(server.url) as http:
         await page.open("topic/tail")
         await page.see("Live")
         for name in ("price", "message", "x y"):
@@ -92,12 +92,12 @@ async def test_messages_arrive_with_any_event_name_and_can_be_filtered(console: 
         assert "filter=PRICE" in page.page.url
 
 
-async def test_older_messages_are_fetched_backwards_without_an_end(console: Open, server: ServerProcess) -> None:
+async def test_older_messages_are_fetched_backwards_without_an_end(tab: Open, server: ServerProcess) -> None:
     async with http_client(server.url) as http:
         lines = "\n".join(f'"number {number:03}"' for number in range(300))
         batch = {"Content-Type": "application/x-ndjson"}
         (await http.post("/topics/history/messages", content=lines, headers=batch)).raise_for_status()
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/history")
         await page.see("number 250")
         assert await page.page.get_by_text("number 249").count() == 0
@@ -111,9 +111,9 @@ async def test_older_messages_are_fetched_backwards_without_an_end(console: Open
         assert shown == 300
 
 
-async def test_the_console_works_below_a_path_of_a_proxy(console: Open) -> None:
+async def test_the_console_works_below_a_path_of_a_proxy(tab: Open) -> None:
     with start_server() as server:
-        async with below_a_path(server.port) as url, console(url) as page:
+        async with below_a_path(server.port) as url, tab(url) as page:
             await page.open()
             await page.see("Publish your first message")
             await page.click("Publish a message")
@@ -122,16 +122,16 @@ async def test_the_console_works_below_a_path_of_a_proxy(console: Open) -> None:
 
 @pytest.mark.parametrize("address", ["topic/", "group/orders.eu", "group///"])
 async def test_an_address_without_the_name_of_a_thing_shows_the_overview(
-    console: Open, server: ServerProcess, address: str
+    tab: Open, server: ServerProcess, address: str
 ) -> None:
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open(address)
         await page.page.get_by_role("heading", name="Overview").wait_for()
 
 
 @pytest.mark.parametrize("screen", ["groups", "subscribers", "group/orders.eu/billing"])
-async def test_a_hint_in_a_field_is_shown_whole(console: Open, server: ServerProcess, screen: str) -> None:
-    async with console(server.url) as page:
+async def test_a_hint_in_a_field_is_shown_whole(tab: Open, server: ServerProcess, screen: str) -> None:
+    async with tab(server.url) as page:
         await page.open(screen)
         await page.see(SCREENS[screen])
         await page.unfold(screen)
