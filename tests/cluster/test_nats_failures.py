@@ -18,7 +18,7 @@ from tests.engines.nats_journal import shared_nats
 from tests.harness import draft
 from tests.nats_server import NatsServer, nats_cluster, nats_server
 
-LOG = "plainmq_log_test"
+LOG = "plainmq-log-test"
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ async def test_a_deleted_stream_is_noticed_and_given_back_without_a_publish() ->
     server, name = shared_nats(), token_hex(8)
     async with node(url(server, name)) as one:
         await one.publish("1")
-        server.ask(f"STREAM.DELETE.plainmq_log_{name}")
-        await one.until(lambda: "error" not in server.ask(f"STREAM.INFO.plainmq_log_{name}"))
+        server.ask(f"STREAM.DELETE.plainmq-log-{name}")
+        await one.until(lambda: "error" not in server.ask(f"STREAM.INFO.plainmq-log-{name}"))
         async with node(url(server, name)) as other:
             await other.until_stored("1")
 
@@ -142,7 +142,7 @@ async def test_streams_that_are_deleted_under_load_lose_and_repeat_nothing() -> 
             for _ in range(2):
                 before = len(accepted)
                 await nodes[0].until(lambda before=before: len(accepted) >= before + 100)  # type: ignore[misc]
-                server.ask(f"STREAM.DELETE.plainmq_log_{name}")
+                server.ask(f"STREAM.DELETE.plainmq-log-{name}")
         await all_have(nodes, accepted)
 
 
@@ -152,9 +152,9 @@ async def test_a_stream_that_is_deleted_after_a_snapshot_goes_on_behind_it() -> 
         await one.publish("1", "2")
         await save_snapshot(one)
         await one.publish("3")
-        server.ask(f"STREAM.DELETE.plainmq_log_{name}")
+        server.ask(f"STREAM.DELETE.plainmq-log-{name}")
         await one.publish("4")
-        assert server.ask(f"STREAM.INFO.plainmq_log_{name}")["state"]["first_seq"] > 1
+        assert server.ask(f"STREAM.INFO.plainmq-log-{name}")["state"]["first_seq"] > 1
         async with node(url(server, name)) as other:
             assert (await other.stored())[0] == ["1", "2", "3", "4"]
         assert not one.replaced
@@ -164,11 +164,11 @@ async def test_a_purged_stream_is_mended_by_a_snapshot_of_a_node_that_lives() ->
     server, name = shared_nats(), token_hex(8)
     async with node(url(server, name)) as one:
         await one.publish("1", "2")
-        server.ask(f"STREAM.PURGE.plainmq_log_{name}")
+        server.ask(f"STREAM.PURGE.plainmq-log-{name}")
         with pytest.raises(StoreUnusable, match="somebody has removed"):
             async with node(url(server, name)):
                 pass
-        await one.until(lambda: server.ask(f"STREAM.INFO.plainmq_snapshots_{name}")["state"]["messages"] >= 3)
+        await one.until(lambda: server.ask(f"STREAM.INFO.plainmq-snapshots-{name}")["state"]["messages"] >= 3)
         await one.until(lambda: one.engine._follower.snapshots._saving is None)
         async with node(url(server, name)) as other:
             assert (await other.stored())[0] == ["1", "2"]
@@ -208,11 +208,11 @@ async def test_a_publish_to_a_full_stream_is_refused_and_accepted_when_there_is_
     server, name = shared_nats(), token_hex(8)
     async with node(url(server, name)) as one:
         await one.publish("1")
-        server.update(f"plainmq_log_{name}", max_bytes=1_000)
+        server.update(f"plainmq-log-{name}", max_bytes=1_000)
         with pytest.raises(LogFull, match="JetStream is full"):
             await one.engine.append([draft("t", bytes(2_000))])
         assert (await one.stored())[0] == ["1"]
-        server.update(f"plainmq_log_{name}", max_bytes=-1)
+        server.update(f"plainmq-log-{name}", max_bytes=-1)
         await one.engine.append([draft("t", b"3")])
         assert (await one.stored())[0] == ["1", "3"]
 

@@ -105,7 +105,7 @@ DEVIATIONS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("config", "expected"), DEVIATIONS, ids=[next(iter(config)) for config, _ in DEVIATIONS])
 async def test_a_stream_that_could_lose_messages_is_refused(config: dict[str, Any], expected: str) -> None:
     nats, name = shared_nats(), token_hex(8)
-    stream = f"plainmq_log_{name}"
+    stream = f"plainmq-log-{name}"
     wanted = {"name": stream, "subjects": [f"plainmq.{name}.log.x"], "discard": "new", "storage": "file", **config}
     assert "error" not in nats.ask(f"STREAM.CREATE.{stream}", **wanted)
     with pytest.raises(StoreUnusable, match=expected):
@@ -167,7 +167,7 @@ def test_the_durability_of_redis_is_refused_with_nats() -> None:
     assert "--durability" in failed_start(*on(shared_nats(), "--durability", "disk"))
 
 
-LOG, SNAPSHOTS = "plainmq_log_demo", "plainmq_snapshots_demo"
+LOG, SNAPSHOTS = "plainmq-log-demo", "plainmq-snapshots-demo"
 RIGHTS = [
     "$JS.API.INFO", f"$JS.API.STREAM.*.{LOG}", f"$JS.API.STREAM.*.{SNAPSHOTS}", f"$JS.API.STREAM.MSG.GET.{LOG}",
     f"$JS.API.STREAM.MSG.GET.{SNAPSHOTS}", f"$JS.API.DIRECT.GET.{SNAPSHOTS}.>", f"$JS.API.CONSUMER.CREATE.{LOG}",

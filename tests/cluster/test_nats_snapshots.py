@@ -28,7 +28,7 @@ def url(name: str) -> str:
 def chunks(name: str) -> set[str]:
     """Their subjects."""
     subjects = f"plainmq.{name}.snapshot.chunk.>"
-    found = shared_nats().ask(f"STREAM.INFO.plainmq_snapshots_{name}", subjects_filter=subjects)
+    found = shared_nats().ask(f"STREAM.INFO.plainmq-snapshots-{name}", subjects_filter=subjects)
     return {*(found["state"].get("subjects") or ())}
 
 
@@ -55,7 +55,7 @@ async def test_a_node_that_was_away_while_entries_were_trimmed_starts_from_the_s
         late.engine._journal._current().connection.lose(JournalLost("the test has cut it"))  # type: ignore[attr-defined]
         await first.publish("2", "3")
         await save_snapshot(first)
-        assert server.ask(f"STREAM.INFO.plainmq_log_{name}")["state"]["messages"] <= 1
+        assert server.ask(f"STREAM.INFO.plainmq-log-{name}")["state"]["messages"] <= 1
         await late.until_stored("1", "2", "3")
         await late.publish("4")
         await first.until_stored("1", "2", "3", "4")
@@ -120,7 +120,7 @@ async def test_one_of_the_nodes_makes_each_snapshot(name: str, monkeypatch: pyte
             await first.publish(*[f"{part}.{number}" for number in range(200)])
             await saved(first)
             await saved(second)
-        log = shared_nats().ask(f"STREAM.INFO.plainmq_log_{name}")["state"]
+        log = shared_nats().ask(f"STREAM.INFO.plainmq-log-{name}")["state"]
         assert log["messages"] < first.engine._fold.number - 200
         assert len(chunks(name)) == 1
         third = await stack.enter_async_context(node(url(name)))

@@ -64,8 +64,8 @@ async def publish_after(connection: Connection, subject: str, body: bytes, last:
 class Streams:
     def __init__(self, address: Address, entry_bytes: int) -> None:
         self._address, self._entry_bytes = address, entry_bytes
-        self.log = f"plainmq_log_{address.name}"
-        self.snapshots = f"plainmq_snapshots_{address.name}"
+        self.log = f"plainmq-log-{address.name}"
+        self.snapshots = f"plainmq-snapshots-{address.name}"
         self._place = f"plainmq.{address.name}"
         self.chunks = f"{self._place}.snapshot.chunk"
         self.newest = f"{self._place}.snapshot.newest"
