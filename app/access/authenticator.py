@@ -23,7 +23,16 @@ from ..net.sockets import is_loopback
 from .grant import ANONYMOUS, UNAUTHENTICATED, Grant, Right
 from .grant_cache import GrantCache
 from .sessions import AuthSession, Sessions
-from .tickets import PresentedTicket, Ticket, TicketClaims, Tickets, parse_ticket, signed_grant, ticket_refused
+from .tickets import (
+    PresentedTicket,
+    Ticket,
+    TicketClaims,
+    TicketLog,
+    Tickets,
+    parse_ticket,
+    signed_grant,
+    ticket_refused,
+)
 from .token_watch import TokenFileWatch
 from .tokens import Entry, TokenFile
 
@@ -237,6 +246,10 @@ class Authenticator:
         if grant is not None:
             self._cache.by_header.add(header, grant)
         return grant
+
+    def share_tickets(self, log: TicketLog) -> None:
+        """As Tickets.share()."""
+        self._tickets.share(log)
 
     def make_ticket(self, grant: Grant) -> Ticket:
         return self._tickets.make(grant, self.clock())

@@ -12,6 +12,10 @@ that stream again, and no other, as long as the token is valid. One of them alon
 The server remembers only which tickets are spent, in memory and for as long as they would be valid. So a ticket opens a
 new stream only at the server that made it, and not after a restart. With its pass it is accepted by any server that has
 the key and the tokens.
+
+Servers that share a log tell each other through it which tickets are spent, and their tickets go by its clock: so a
+ticket of one opens one stream at any. They do not ask before, since streams are opened while the journal is away, too:
+two requests that reach two servers in the same moment may both be answered.
 """
 
 import hmac
@@ -19,11 +23,12 @@ import logging
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
 from secrets import randbits, token_bytes
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,10 +36,9 @@ from ..errors import PlainmqError, Unauthorised
 from .claims import Rights
 from .grant import MAX_PATTERNS, Grant
 from .private_files import FileInvalid, read_private, write_private
+from .spent_tickets import LIFETIME, MAX_SPENT, SpentTickets
 
-LIFETIME: Final = 30.0  # seconds
 ARRIVED: Final = 2.0  # seconds that a stream has been open when its client surely has its first id, through any proxy
-MAX_SPENT: Final = 50_000  # in one LIFETIME: far more streams than a server opens in that time; 80 bytes each
 KEY_BYTES: Final = 32  # bytes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -70,6 +74,25 @@ class PresentedTicket(msgspec.Struct, frozen=True):
     mac: bytes
 
 
+class TicketLog(Protocol):
+    """A log that servers share, as their tickets see it."""
+
+    on_ticket: Callable[[int, bool], None]
+    """Called with the number of a ticket that was spent at another server, or that is unspent again (False)."""
+
+    @property
+    def origin(self) -> str:
+        """A name that no other log has."""
+        ...
+
+    def now(self) -> float:
+        """Seconds, about the same at all servers. It goes on while the journal is away."""
+        ...
+
+    def tell_ticket(self, number: int, spent: bool) -> None:
+        """Tell the other servers."""
+
+
 class Tickets:
     """`path`: of the key, which is made when it is needed. If it cannot be stored, passes end with this process.
     `clock`: monotonic, in seconds."""
@@ -78,14 +101,30 @@ class Tickets:
         self._path = path
         self._loaded_key: bytes | None = None
         self._clock = clock
+        self._log: TicketLog | None = None
+        self._new_epoch()
+
+    def share(self, log: TicketLog) -> None:
+        """Share tickets with the other servers of the log. To be called before there are any."""
+        self._log, self._clock = log, log.now
+        log.on_ticket = self._on_told
         self._new_epoch()
 
     def _new_epoch(self) -> None:
-        """Begin an epoch. Which tickets of earlier epochs are spent is unknown, so they open no new stream."""
-        self._epoch = randbits(63)
-        self._epoch_start = self._rotated = self._clock()
-        self._spent: tuple[set[int], set[int]] = set(), set()  # numbers of the current and of the last LIFETIME
+        """Begin an epoch. Which tickets of earlier epochs are spent is unknown, so they open no new stream. Servers
+        that share a log share one epoch, and each knows the tickets that are made from now on."""
+        now = self._clock()
+        self._own_epoch = randbits(63)
+        self._epoch_start = 0.0 if self._log else now
+        self._unknown = now - self._epoch_start + LIFETIME  # so long a ticket lives that was made before
+        self._spent, self._spent_elsewhere = SpentTickets(now), SpentTickets(now)
         self._young: dict[object, tuple[int, float]] = {}  # streams that may not have arrived: number, and when opened
+
+    @property
+    def _epoch(self) -> int:
+        if self._log is None:
+            return self._own_epoch
+        return int.from_bytes(sha256(self._log.origin.encode()).digest()[:8]) >> 1
 
     def make(self, grant: Grant, now: float) -> Ticket:
         """`now`: the time of day in Unix seconds."""
@@ -111,10 +150,13 @@ class Tickets:
     def is_unspent(self, claims: TicketClaims) -> bool:
         """True if the ticket can open a new stream."""
         now = self._clock()
-        if now >= self._rotated + LIFETIME:
-            self._spent, self._rotated = (set(), self._spent[0]), now
-        in_time = claims.epoch == self._epoch and now < self._epoch_start + claims.expires
-        return in_time and not any(claims.number in numbers for numbers in self._spent)
+        is_known = claims.epoch == self._epoch and (self._log is None or claims.expires > self._unknown)
+        in_time = now < self._epoch_start + claims.expires
+        return is_known and in_time and not any(spent.has(claims.number, now) for spent in self._all_spent)
+
+    @property
+    def _all_spent(self) -> tuple[SpentTickets, SpentTickets]:
+        return self._spent, self._spent_elsewhere
 
     def spend(self, claims: TicketClaims, stream: object) -> None:
         """Mark the ticket as spent, for this stream. Raises Unauthorised if it cannot open a new stream."""
@@ -124,8 +166,23 @@ class Tickets:
         for old in [*takewhile(lambda stream: now >= self._young[stream][1] + ARRIVED, self._young)]:
             del self._young[old]
         self._young[stream] = claims.number, now
-        self._spent[0].add(claims.number)
-        if len(self._spent[0]) >= MAX_SPENT:
+        self._spent.add(claims.number, now)
+        self._tell(claims.number, True)
+        self._check_room()
+
+    def _on_told(self, number: int, spent: bool) -> None:
+        if spent:
+            self._spent_elsewhere.add(number, self._clock())
+            self._check_room()
+        else:
+            self._spent_elsewhere.discard(number)
+
+    def _tell(self, number: int, spent: bool) -> None:
+        if self._log is not None:
+            self._log.tell_ticket(number, spent)
+
+    def _check_room(self) -> None:
+        if sum(map(len, self._all_spent)) >= MAX_SPENT:
             self._new_epoch()
 
     def ended(self, stream: object, *, lost: bool) -> None:
@@ -134,9 +191,10 @@ class Tickets:
         if young is None or not lost:
             return
         number, opened = young
-        if self._clock() < opened + ARRIVED:
-            for numbers in self._spent:
-                numbers.discard(number)
+        if (now := self._clock()) < opened + ARRIVED:
+            self._spent.discard(number)
+            if not self._spent_elsewhere.has(number, now):
+                self._tell(number, False)
 
     def pass_for(self, grant: Grant, address: str) -> str:
         """The pass to the stream at this address: the same for all clients of one token."""

@@ -31,6 +31,10 @@ class Epochs:
     def parents(self) -> Sequence[tuple[str, int]]:
         return self._parents
 
+    @property
+    def first(self) -> str:
+        return self._parents[0][0] if self._parents else self.current
+
     def of(self, seq: int) -> str:
         """The epoch in which the message was accepted."""
         index = bisect_left(self._parents, seq, key=itemgetter(1))

@@ -140,6 +140,8 @@ async def running(
         with naming("engine"):
             await stack.enter_async_context(broker)  # writes the first file
         broker.started = role.begun or broker.started
+        if isinstance(broker.log, ReplicatedEngine):
+            authenticator.share_tickets(broker.log.tickets)
         if not stores_tokens(settings):
             delete_abandoned_first_token(authenticator, path)
         if authenticator.locked_out:

@@ -12,7 +12,8 @@ from app.access.claims import Rights
 from app.access.grant import MAX_PATTERNS, Grant, Right
 from app.access.grant_cache import MAX_MEMORY, GrantCache
 from app.access.jwt_keys import Expected, JwtKeys, Key, sign
-from app.access.tickets import LIFETIME, MAX_SPENT, TicketClaims, Tickets
+from app.access.spent_tickets import LIFETIME, MAX_SPENT
+from app.access.tickets import TicketClaims, Tickets
 from app.limits.budget import ATTEMPTS, SIGNED, items
 from app.limits.quotas import FailedLogins, QuotaLimits, Quotas
 from app.limits.rates import MAX_BUCKETS

@@ -19,8 +19,9 @@ from app.access.authenticator import Authenticator
 from app.access.claims import Rights, every_right
 from app.access.grant import ANONYMOUS, Grant
 from app.access.jwt_keys import Expected, JwtKeys, read_key
+from app.access.spent_tickets import LIFETIME
 from app.access.startup import TICKET_KEY_FILE
-from app.access.tickets import ARRIVED, KEY_BYTES, LIFETIME, Tickets
+from app.access.tickets import ARRIVED, KEY_BYTES, Tickets
 from app.access.tokens import TokenFile, make_token
 from app.errors import NotFound, Unauthorised
 from app.web.sse import CHUNKED_RAW, SSE_RAW, Encoders, marked

@@ -42,7 +42,7 @@ from ..local import LocalEngine
 from ..timer import DeadlineTimer
 from ..turns import Operation, Turns
 from .batch import lost_batch, new_link
-from .contents import encode
+from .contents import TicketNote, encode
 from .fold import Fold
 from .follower import Follower
 from .freshness import Freshness
@@ -51,6 +51,7 @@ from .limits_in_force import LimitsInForce
 from .other_nodes import OtherNodes
 from .outgoing import Outgoing
 from .sessions import SESSION
+from .shared_tickets import SharedTickets
 from .taking import take_from
 
 TICK_PAUSE: Final = 0.05  # seconds between two Ticks of this node, while the first is on its way
@@ -74,6 +75,7 @@ class ReplicatedEngine(LocalEngine):
         self.elsewhere = self._others = OtherNodes(lambda: self._fold.sessions, self._server_run)
         self._now = self._follower.now
         self._turns = Turns(lambda slice, _reads: slice(self._core, self._now()))
+        self.tickets = SharedTickets(self._follower, self._server_run, self._tell_ticket)
         self._timer = DeadlineTimer(self._now, self._on_due, TICK_SPREAD)
         self._renewal: TimerHandle | None = None
         self._limits = LimitsInForce(limits, self._do)
@@ -123,6 +125,7 @@ class ReplicatedEngine(LocalEngine):
         self._freshness.carried_out(entry.number)
         batch = self._outgoing.arrived(entry.link)  # not before: after a Fork, lose() fails what is on its way
         outbox = self._core.take_outbox()
+        self.tickets.hear(self._fold.contents)
         if self.unready:
             return
         self._limits.check(self._core.log.limits)
@@ -246,6 +249,10 @@ class ReplicatedEngine(LocalEngine):
 
     def jobs(self, query: JobQuery) -> "Future[JobPage]":
         return self._freshness.find(partial(super().jobs, query))
+
+    def _tell_ticket(self, note: TicketNote) -> None:
+        self._outgoing.tickets.append(note)
+        self._tick()
 
     # Who listens
 

@@ -12,11 +12,12 @@ from ...log.commands.command import Command
 from ...messages.attendance import Attendance
 from ...telemetry.histogram import Histogram
 from .batch import Batch, must_be_done
-from .contents import encode
+from .contents import TicketNote, encode
 from .journal import JournalLost
 from .lost_answers import returns
 
 MAX_WINDOW: Final = 4  # entries on their way: more would gain little, and those behind them wait
+MAX_TICKETS: Final = 10_000  # of which others are told when the journal can be reached: those of half a minute
 
 _UNKNOWN: Final = (
     "the connection to the journal was lost: it is unknown whether this request was carried out. Repeat it; a publish "
@@ -35,6 +36,7 @@ class Outgoing:
         self._unconfirmed = 0  # entries that the journal has not confirmed
         self._turn_scheduled = False  # _send() will be called
         self.attendance: Attendance | None = None  # for the next entry
+        self.tickets: deque[TicketNote] = deque(maxlen=MAX_TICKETS)  # likewise
         self._lag = 0.0
         self.appends = Histogram()  # seconds from sending an entry until the journal has confirmed it
         self._lost = True  # the journal cannot be reached
@@ -134,7 +136,9 @@ class Outgoing:
             batch.sent_at = monotonic()
             self._unconfirmed += 1
             attendance, self.attendance = self.attendance, None
-            appended = self._append(batch.link, encode(self._node, batch.commands, attendance=attendance))
+            data = encode(self._node, batch.commands, attendance=attendance, tickets=[*self.tickets])
+            self.tickets.clear()
+            appended = self._append(batch.link, data)
             appended.add_done_callback(partial(self._on_appended, batch))
 
     def _on_appended(self, batch: Batch, done: "Future[None]") -> None:
