@@ -21,6 +21,7 @@ PlainmqError
 │   │   └── TokenMissing         no token
 │   ├── Forbidden            the token lacks the right
 │   ├── UseForbidden         a page that would run a message as a script, style or plug-in
+│   ├── LengthRequired       a publish of HTTP/1.0 without a Content-Length; nobody knows whether it has a body
 │   ├── EncodingUnsupported  a Content-Encoding; messages are stored as they are sent
 │   ├── NotFound             no such topic, group or message
 │   ├── LeaseExpired         the lease is over: another worker has the message, or gets it
@@ -124,6 +125,10 @@ class Forbidden(Refused):
 
 class UseForbidden(Refused):
     code = "use_forbidden"
+
+
+class LengthRequired(Refused):
+    code = "length_required"
 
 
 class EncodingUnsupported(Refused):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 
-from ..errors import EncodingUnsupported, MessageTooLarge, OptionInvalid
+from ..errors import EncodingUnsupported, LengthRequired, MessageTooLarge, OptionInvalid
 from ..messages.byte_order_mark import BYTE_ORDER_MARK
 from ..messages.headers import parse_headers
 from ..messages.message import (
@@ -33,6 +33,7 @@ DEFAULT_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 MAX_CONTENT_TYPE: Final = 255
 _CHUNKED: Final = "chunked"
+_LENGTHS: Final = frozenset({"content-length", "transfer-encoding"})
 _CONTENT_TYPE = re.compile(r"[!-~][ -~]*")
 _OPTIONS: dict[str, Parser] = {
     "event": parse_event,
@@ -78,8 +79,9 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_publish_request(request: Request) -> PublishRequest:
-    """Raises OptionInvalid, EncodingUnsupported."""
+    """Raises OptionInvalid, EncodingUnsupported, LengthRequired."""
     topic = topic_of(request)
+    _check_length(request)
     options, content_type = read_options(request, _OPTIONS), _content_type(request)
     key = idempotency_key(request)
     delay, at = options.pop("delay", None), options.pop("at", None)
@@ -105,6 +107,12 @@ def parse_at(text: str, now: float) -> float:
 def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     return None if key is None else parse_key(key)
+
+
+def _check_length(request: Request) -> None:
+    """Raises LengthRequired."""
+    if request.scope["http_version"] == "1.0" and _LENGTHS.isdisjoint(request.headers.keys()):
+        raise LengthRequired("a publish of HTTP/1.0 needs a Content-Length; that of an empty message is 0")
 
 
 def _content_type(request: Request) -> str | None:

@@ -1,6 +1,7 @@
 """HTTP/1.0: load balancers that ask for no Host, proxies that know no chunks, and `ab -k`."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -151,3 +152,40 @@ async def test_a_client_of_http_1_0_is_not_told_to_continue(topic: str) -> None:
     with start_server(tcp_port=0) as server:
         head, _ = await answer(server, request.encode())
     assert head[0] == "http/1.1 201 created"
+
+
+@pytest.mark.parametrize("options", ["", "?retain=false", "?delay=1h"])
+async def test_a_publish_of_http_1_0_without_a_length_stores_nothing(
+    server: ServerProcess, plain_asgi: ServerProcess, topic: str, options: str
+) -> None:
+    """RFC 1945, section 7.2.2: nobody knows whether there is a body."""
+    head = f"POST /topics/{topic}/messages{options} HTTP/1.0\r\n"
+    for one in (server, plain_asgi):
+        for fields, sent in (("", "hello"), ("", ""), ("Content-Type: a/b\r\n", "x")):
+            lines, body = await answer(one, f"{head}{fields}\r\n{sent}".encode())
+            assert (lines[0], "connection: close" in lines) == ("http/1.1 411 length required", True)
+            assert json.loads(body)["code"] == "length_required"
+        async with http_client(one.url) as http:
+            assert (await http.get(f"/topics/{topic}")).status_code == 404
+
+
+async def test_a_publish_of_http_1_0_with_the_length_0_stores_an_empty_message(
+    server: ServerProcess, plain_asgi: ServerProcess, topic: str
+) -> None:
+    for one in (server, plain_asgi):
+        request = f"POST /topics/{topic}/messages HTTP/1.0\r\nContent-Length: 0\r\n\r\n"
+        head, _ = await answer(one, request.encode())
+        assert head[0] == "http/1.1 201 created"
+
+
+@pytest.mark.parametrize("path", ["messages", "purge", "groups/g/pull"])
+async def test_a_body_without_a_length_is_no_request_of_http_1_0(topic: str, path: str) -> None:
+    head = f"POST /topics/{topic}/{path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    hidden = f"POST /topics/{topic}.hidden/messages HTTP/1.0\r\nContent-Length: 1\r\n\r\nx"
+    with start_server(tcp_port=0) as server:
+        lines, body = await answer(server, (head + hidden).encode())
+        assert "connection: close" in lines
+        assert "connection: keep-alive" not in lines
+        assert body.count(b"HTTP/1.1") == 0
+        async with http_client(server.url) as http:
+            assert (await http.get(f"/topics/{topic}.hidden")).status_code == 404

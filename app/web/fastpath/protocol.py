@@ -167,7 +167,7 @@ class Connection(HttpToolsProtocol):
         self.headers += headers
         super().on_headers_complete()
         if not current:
-            self.cycle.keep_alive = may_persist(self.headers)
+            self.cycle.keep_alive = may_persist(self.parser.get_method(), self.headers)
         self.scope["extensions"] = {REQUEST: Request(self, self.cycle)}  # type: ignore[dict-item]
         self.headers = []  # the request has its own list: trailers must not be added to it
 

@@ -9,13 +9,18 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 
 
-def may_persist(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+_WITHOUT_BODY: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+
+
+def may_persist(method: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """True if the client asks for a persistent connection and does not say `close` too; httptools overlooks that. Not
-    after a chunked body: HTTP/1.0 has no chunks, so its end is uncertain (section 6.1)."""
+    after a body whose end is uncertain: HTTP/1.0 has no chunks (section 6.1), and needs a length (RFC 1945, section
+    7.2.2)."""
     said = b",".join([value.lower() for name, value in headers if name == b"connection"])
     options = [option.strip(b" \t") for option in said.split(b",")]
-    chunked = any(name == b"transfer-encoding" for name, _ in headers)
-    return b"keep-alive" in options and b"close" not in options and not chunked
+    names = {name for name, _ in headers}
+    certain = b"transfer-encoding" not in names and (method in _WITHOUT_BODY or b"content-length" in names)
+    return b"keep-alive" in options and b"close" not in options and certain
 
 
 class Persistence:
