@@ -25,7 +25,7 @@ from .authenticator import AnonymousAccess, Authenticator, JwtKeys
 from .claims import every_right
 from .private_files import held, remove_abandoned, write_private
 from .tickets import Tickets
-from .tokens import TokenFile, add_token, new_token
+from .tokens import TokenFile, add_token, is_there, new_token
 
 FIRST_NAME: Final = "admin"  # the name of the first token
 FIRST_TOKEN_FILE: Final = "first-token"  # noqa: S105  # beside the token file: the first token, if no terminal can show it
@@ -63,13 +63,13 @@ def build_authenticator(
     if settings.auth == "none":
         announce("WARNING: --auth is none: every client can read, publish and delete everything.")
         return Authenticator(AnonymousAccess.ANONYMOUS)
-    if settings.tokens and not path.exists():
+    if settings.tokens and not is_there(path):
         raise SettingInvalid(
             f"{named('tokens')} is {settings.tokens!r}: there is no such file; `plainmq token` creates one"
         )
     with naming("jwt_keys"):
         keys = read_keys(settings) if settings.jwt_keys else None
-    outlives_server = stores_tokens(settings) or settings.jwt_keys or path.exists()  # tokens do, so tickets may too
+    outlives_server = stores_tokens(settings) or settings.jwt_keys or is_there(path)  # tokens do, so tickets may too
     tickets = Tickets(path.parent / TICKET_KEY_FILE if outlives_server else None)
     file = TokenFile(path)
     with naming(tokens_setting(settings)):

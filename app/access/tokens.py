@@ -226,6 +226,11 @@ class TokenFile:
             self._old.pop()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file, or something that keeps us from looking: then reading it says what."""
+    return _state(path) is not None
+
+
 def _state(path: Path) -> object:
     """A value that changes whenever the file does; None if it is missing."""
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import PlainmqError
+from ..errors.denied import reason
 from .regular_file import read_regular
 
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
@@ -71,6 +72,6 @@ def _check(path: Path, mark: bytes, what: str) -> None:
     try:
         content, _ = read_regular(path)
     except OSError as error:
-        raise CertificateInvalid(f"{path} cannot be read: {error.strerror}") from None
+        raise CertificateInvalid(f"{path} cannot be read: {reason(path, error)}") from None
     if mark not in content:
         raise CertificateInvalid(f"{path} holds no {what} in PEM format")
