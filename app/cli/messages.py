@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     "--header", "headers", multiple=True, type=header, metavar="NAME=TEXT",
     help="A header to keep with the message, such as title=Hello; can be given several times.",
 )  # fmt: skip
-@click.option(
-    "--priority", type=click.IntRange(0, 9), metavar="0..9", help="Groups hand out a higher priority first.  [0]"
-)
+@click.option("--priority", type=whole(0, 9), metavar="0..9", help="Groups hand out a higher priority first.  [0]")
 @click.option(
     "--order-key", metavar="TEXT",
     help="Of the messages with this key, a group hands out one at a time, in order.",

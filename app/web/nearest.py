@@ -53,7 +53,7 @@ def _below_a_prefix(templates: Sequence[Sequence[str]], segments: Sequence[str])
 
 def _with_one_more_word(templates: Iterable[Sequence[str]], segments: Sequence[str]) -> Iterator[_Fit]:
     for *template, word in templates:
-        if not word.startswith("{") and (fit := _fit(template, segments)):
+        if not word.startswith("{") and word not in segments and (fit := _fit(template, segments)):
             yield fit._replace(path=f"{fit.path}/{word}")
             return
 

@@ -10,7 +10,7 @@ OPTIONS = [
     (name, option)
     for name, command in main.commands.items()
     for option in command.params
-    if isinstance(option.type, Whole | Decimal)
+    if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
 ]
 NONE = ["nan", "inf", "1e999", "1e2", "1_00", "+100", " 100", "\u0661\u0660\u0660", "0x64", "", "9" * 5_000]
 

@@ -64,6 +64,14 @@ def test_a_body_is_named_so_that_generators_send_it_as_it_is() -> None:
     assert all("type" in media["schema"] for media in bodies.values())
 
 
+@pytest.mark.parametrize("chosen", ["", "json"])
+def test_a_generated_client_that_takes_the_first_type_sends_no_batch(chosen: str) -> None:
+    """Some take the first of all types, others (openapi-generator for Python) the first with `json` in its name. As a
+    batch, a text of two lines would be two messages."""
+    types = DOCUMENT["paths"]["/topics/{topic}/messages"]["post"]["requestBody"]["content"]
+    assert next(name for name in types if chosen in name) == {"": "text/plain", "json": "application/json"}[chosen]
+
+
 async def test_the_server_describes_itself(http: httpx.AsyncClient) -> None:
     answer = await http.get("/openapi.json")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")

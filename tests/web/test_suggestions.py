@@ -22,6 +22,7 @@ SLIPS = [
     ("POST", "/topics/jobs/groups/g/pul", 405, "POST /topics/jobs/groups/g/pull"),
     ("POST", "/topics/jobs/group/g/ack", 405, "POST /topics/jobs/groups/g/ack"),
     ("POST", "/topics/jobs/groups/g", 405, "POST /topics/jobs/groups/g/pull"),
+    ("POST", "/topics/foo/messages/k3f9a2xq-42", 405, "POST /topics/foo/messages/k3f9a2xq-42/copy"),
     ("DELETE", "/topics/jobs/group/g", 404, "DELETE /topics/jobs/groups/g"),
     ("GET", "/streams?topic=a", 404, "GET /stream"),
     ("GET", "/topic", 404, "GET /topics"),
