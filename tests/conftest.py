@@ -53,6 +53,7 @@ LONG_FILES: Final = (
     "access/test_tokens_over_http.py",
     "bench/test_benchmarks.py",
     "cli/test_export.py",
+    "cluster/test_workers.py",
     "telemetry/test_log.py",
 )
 

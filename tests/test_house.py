@@ -24,8 +24,8 @@ TABLE = """
     cli/bench/*       → client/* net/* errors/*
     main              → server/* access/* telemetry/* settings/* web/app web/middleware/*
 
-    server/*          → __init__ web/* tcp/* broker/* storage/* log/* access/* limits/* telemetry/* net/* settings/*
-                        messages/* errors/*
+    server/*          → __init__ web/* tcp/* broker/* fanout/presence storage/* log/* access/* limits/*
+                        telemetry/* net/* settings/* messages/* errors/*
     web/app           → web/api/* web/streaming/* web/publish_request .permissions .problem web/middleware/*
                         broker/* access/* telemetry/* errors/*
     web/fastpath/*    → web/publish_request web/streaming/* web/permissions web/authentication web/problem web/sse

@@ -11,6 +11,7 @@ from ..fanout.fanout import Fanout
 from ..fanout.presence import Presence
 from ..log.slices import sliced
 from ..messages.topic import covers, is_pattern
+from .siblings import Siblings
 
 SEARCH_EFFORT: Final = 16  # as many items of a slice as a cohort or a group counts: it may have 64 names to compare
 
@@ -31,10 +32,13 @@ class Attendee(msgspec.Struct, frozen=True):
 
 class AudienceQuery(msgspec.Struct, frozen=True):
     """Who gets messages of a topic in `names`, or listens to topics and patterns that a pattern in it covers; with
-    `search`, only those of whom a name contains this text, in small letters."""
+    `search`, only those of whom a name contains this text, in small letters. A page of them: `limit` behind the number
+    `after`."""
 
     names: Sequence[str]
     search: str = ""
+    after: int = 0
+    limit: int = 100
 
     def selects(self, attendee: Attendee) -> bool:
         known = (attendee.presence.who, attendee.kind, attendee.group or "", *attendee.names)
@@ -55,12 +59,16 @@ class Audience:
         self._fanout = fanout
         self._consumers = consumers
 
-    async def page(self, query: AudienceQuery, after: int, limit: int) -> AudiencePage:
+    async def page(self, query: AudienceQuery) -> AudiencePage:
+        """Of this process."""
         selected = [one for one in await self._all(query.names) if query.selects(one)]
-        found = [one for one in selected if one.presence.number > after]
-        found.sort(key=lambda one: one.presence.number)
-        following = found[limit - 1].presence.number if len(found) > limit else None
-        return AudiencePage(found[:limit], following, len(selected))
+        return _page([one for one in selected if one.presence.number > query.after], query.limit, len(selected))
+
+    async def page_of_all(self, query: AudienceQuery, siblings: Siblings) -> AudiencePage:
+        """Of all workers."""
+        own = msgspec.msgpack.encode(await self.page(query))
+        merged = await siblings.merged("audience", own, msgspec.msgpack.encode(query))
+        return msgspec.msgpack.decode(merged, type=AudiencePage)
 
     async def _all(self, wanted: Sequence[str]) -> list[Attendee]:
         found: list[Attendee] = []
@@ -81,6 +89,19 @@ class Audience:
                     ]
             await sleep(0)
         return found
+
+
+def merged_page(pages: Sequence[AudiencePage], limit: int) -> AudiencePage:
+    """The pages of several workers as one."""
+    found = [one for page in pages for one in page.attendees]
+    return _page(found, limit, sum(page.total for page in pages), more=any(page.next is not None for page in pages))
+
+
+def _page(found: list[Attendee], limit: int, total: int, more: bool = False) -> AudiencePage:
+    """`more`: there are more than these."""
+    found.sort(key=lambda one: one.presence.number)
+    following = found[limit - 1].presence.number if more or len(found) > limit else None
+    return AudiencePage(found[:limit], following, total)
 
 
 def _asked(wanted: Sequence[str], names: Iterable[str]) -> list[str]:

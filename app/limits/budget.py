@@ -62,7 +62,8 @@ def items(settings: Settings) -> list[Item]:
 def lines(settings: Settings, available: int) -> Iterator[str]:
     """Lines of the start-up banner: the sum over all workers, and a warning if less memory is available."""
     bounds = items(settings)
-    total = sum(item.nbytes for item in bounds) * settings.workers
+    supervisor = PROGRAM if settings.workers > 1 else 0
+    total = sum(item.nbytes for item in bounds) * settings.workers + supervisor
     of_each = f", for {settings.workers} workers" if settings.workers > 1 else ""
     yield f"  memory     at most {_rounded(total)} with these limits{of_each}; there are {_rounded(available)}"
     if total > available:

@@ -190,6 +190,23 @@ async def test_statistics_and_limits_are_those_of_all_workers(redis: RedisServer
                 assert json.loads(event.data)["subscribers"] == MANY
 
 
+async def test_subscribers_of_all_workers_are_listed_page_by_page_in_the_order_of_arrival(redis: RedisServer) -> None:
+    with two_workers(redis) as server:
+        async with AsyncExitStack() as stack:
+            for number in range(MANY):
+                await stack.enter_async_context(open_stream(server, f"/topics/foo.{number}/stream"))
+            listed: list[dict[str, Any]] = []
+            after = 0
+            while after is not None:
+                page = (await retried(server, "GET", f"/subscribers?limit=15&after={after}")).json()
+                assert page["total"] == MANY
+                listed += page["subscribers"]
+                after = page["next"]
+        ids = [one["id"] for one in listed]
+        assert ids == sorted({*ids})
+        assert [topic for one in listed for topic in one["topics"]] == [f"foo.{number}" for number in range(MANY)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_streams_of_all_workers_in_good_order(
     redis: RedisServer, number: signal.Signals

@@ -1,10 +1,14 @@
 """How the figures of several workers become those of one server."""
 
+import asyncio
+
 import msgspec
 import pytest
 
 from app.broker.activity import Activity, Counts, Levels
 from app.server.workers.activity import MergedActivity
+from app.server.workers.exchange import Exchange
+from app.server.workers.messages import Ask
 from app.server.workers.metrics import MergedMetrics
 from app.web.api.prometheus import GREATEST, LEAST, Family
 from tests.web.test_metrics import DOCUMENTED
@@ -120,6 +124,34 @@ def test_activity_is_added_up_and_what_was_counted_stays() -> None:
     assert decoded(merged) == Activity(Counts(delivered=7), Levels(slots=2), 0.5)
     merged.ended("a")
     assert decoded(merged) == Activity(Counts(delivered=7), Levels(slots=1), 0.1)
+
+
+class Stopped:
+    """A worker that has answered once, and does not any more."""
+
+    can_answer = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def tell(self, _question: str, _about: bytes) -> "asyncio.Future[bytes]":
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.asked += 1
+        if self.asked == 1:
+            answer.set_result(activity(delivered=3))
+        return answer
+
+
+def activity(delivered: int) -> bytes:
+    return msgspec.msgpack.encode(Activity(Counts(delivered=delivered)))
+
+
+async def test_the_last_answer_of_a_worker_that_does_not_answer_counts() -> None:
+    exchange, stopped = Exchange(), Stopped()
+    for delivered in (4, 5):
+        answer = await exchange.merged(Ask(1, "activity", activity(delivered), b""), "asker", [stopped])
+        assert msgspec.msgpack.decode(answer, type=Activity).counts.delivered == delivered + 3
+    assert stopped.asked == 2
 
 
 def decoded(merged: MergedActivity) -> Activity:

@@ -31,6 +31,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     number: int
     question: Question
     own: bytes
+    about: bytes
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
@@ -57,6 +58,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
     number: int
     question: Question
+    about: bytes
 
 
 class Merged(msgspec.Struct, frozen=True, tag=True):

@@ -125,7 +125,7 @@ class Supervisor:
 
     async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
         others = [other for other in self._workers.values() if other is not worker and other.can_answer]
-        worker.send(Merged(ask.number, await self._exchange.merged(ask.question, worker, ask.own, others)))
+        worker.send(Merged(ask.number, await self._exchange.merged(ask, worker, others)))
 
     # On signals
 

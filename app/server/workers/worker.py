@@ -17,9 +17,11 @@ import msgspec
 import uvloop
 
 from ...broker.activity import activity_of
+from ...broker.audience import AudienceQuery
 from ...broker.broker import Broker
 from ...broker.siblings import Question
 from ...errors import PlainmqError
+from ...fanout.presence import share_numbers
 from ...settings import Loaded
 from ...telemetry.log import LOG_WRITER, log_event, on_loop_error
 from ...web.api.prometheus import families_of
@@ -65,6 +67,7 @@ class Assignment(msgspec.Struct, frozen=True):
 def work(assignment: Assignment) -> None:
     """The whole life of the process."""
     os.setsid()
+    share_numbers(assignment.number - 1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     settings = assignment.loaded.settings
     gc.set_threshold(GC_THRESHOLD)
@@ -95,16 +98,22 @@ async def _work(assignment: Assignment) -> None:
         await channel.close()
 
 
-async def _activity(broker: Broker) -> bytes:
+async def _activity(broker: Broker, _about: bytes) -> bytes:
     return msgspec.msgpack.encode(activity_of(broker))
 
 
-async def _metrics(broker: Broker) -> bytes:
+async def _audience(broker: Broker, about: bytes) -> bytes:
+    query = msgspec.msgpack.decode(about, type=AudienceQuery)
+    return msgspec.msgpack.encode(await broker.audience.page(query))
+
+
+async def _metrics(broker: Broker, _about: bytes) -> bytes:
     return msgspec.msgpack.encode(families_of(broker, await broker.totals()))
 
 
-_ANSWERS: Final[Mapping[Question, Callable[[Broker], Awaitable[bytes]]]] = {
+_ANSWERS: Final[Mapping[Question, Callable[[Broker, bytes], Awaitable[bytes]]]] = {
     "activity": _activity,
+    "audience": _audience,
     "metrics": _metrics,
 }
 
@@ -136,11 +145,11 @@ class Worker(Role):
     def draining(self) -> None:
         self._channel.send(Leaving())
 
-    async def merged(self, question: Question, own: bytes) -> bytes:
+    async def merged(self, question: Question, own: bytes, about: bytes = b"") -> bytes:
         number = next(self._numbers)
         answer: Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
-        self._channel.send(Ask(number, question, own))
+        self._channel.send(Ask(number, question, own, about))
         try:
             async with asyncio.timeout(MERGE_TIMEOUT):
                 return await answer
@@ -173,4 +182,4 @@ class Worker(Role):
         server.reload()
 
     async def _tell(self, message: Tell, server: Listening) -> None:
-        self._channel.send(Answer(message.number, await _ANSWERS[message.question](server.broker)))
+        self._channel.send(Answer(message.number, await _ANSWERS[message.question](server.broker, message.about)))

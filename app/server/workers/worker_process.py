@@ -84,11 +84,11 @@ class WorkerProcess:
         if self.can_answer:
             self._channel.send(message)
 
-    def tell(self, question: Question) -> "Future[bytes]":
+    def tell(self, question: Question, about: bytes) -> "Future[bytes]":
         number, answer = next(self._numbers), get_running_loop().create_future()
         self._asked[number] = answer
         answer.add_done_callback(lambda _: self._asked.pop(number))
-        self.send(Tell(number, question))
+        self.send(Tell(number, question, about))
         return answer
 
     def stop(self) -> None:

@@ -24,8 +24,10 @@ async def list_subscribers(request: Request) -> Response:
     """A page, in the order in which they came."""
     broker: Broker = request.app.state.broker
     options = read_list_options(request, _OPTIONS)
-    query = AudienceQuery(matched_by(request).names, options.get("search", ""))
-    page = await broker.audience.page(query, options.get("after", 0), options.get("limit", USUAL))
+    query = AudienceQuery(
+        matched_by(request).names, options.get("search", ""), options.get("after", 0), options.get("limit", USUAL)
+    )
+    page = await broker.audience.page_of_all(query, broker.siblings)
     epoch = broker.log.epoch
     return await list_answer("subscribers", page.attendees, lambda one: _record(one, epoch), page.next, page.total)
 
