@@ -14,7 +14,7 @@ class Accepted(msgspec.Struct, frozen=True):
     """A publish that is in the log."""
 
     runs: list[Run]
-    key: str | None
+    idempotency_key: str | None
 
     def receipt(self, subscribers: Mapping[int, int]) -> Receipt:
         """`subscribers`: to how many each message was delivered, by seq."""
@@ -30,7 +30,7 @@ class PartialResult(msgspec.Struct, frozen=True):
     """The result of each draft, when drafts that were published together have been refused together."""
 
     outcomes: list[Accepted | Refused]
-    key: ClassVar[None] = None
+    idempotency_key: ClassVar[None] = None
 
     def receipt(self, subscribers: Mapping[int, int]) -> list[Receipt | Refused]:
         """One result for each draft."""

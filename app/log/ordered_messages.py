@@ -1,4 +1,4 @@
-"""The messages with a priority or a key. A group finds the next message of each priority here, without a search."""
+"""The messages with a priority or an order key. A group finds the next message of each priority here."""
 
 from bisect import bisect_left, bisect_right
 from operator import itemgetter

@@ -147,10 +147,10 @@ class LogStateMachine:
     # Publishing
 
     def append(self, drafts: Sequence[Draft], now: float) -> Accepted | Receipt | Scheduled:
-        """Accept drafts for one topic, with the same key, delay and time: all or none. Raises MessageTooLarge,
-        TopicLimit, LogFull."""
+        """Accept drafts for one topic, with the same idempotency key, delay and time: all or none. Raises
+        MessageTooLarge, TopicLimit, LogFull."""
         drafts = join_drafts(drafts)
-        topic, key, due = drafts[0].envelope.topic, drafts[0].key, self._due_time(drafts[0], now)
+        topic, key, due = drafts[0].envelope.topic, drafts[0].idempotency_key, self._due_time(drafts[0], now)
         if key is not None and (known := self.idempotency.find(topic, key, now)):
             return known
         answer = self._store(drafts, now) if due is None else self._schedule(drafts, due, now)
@@ -160,8 +160,8 @@ class LogStateMachine:
         return answer
 
     def append_each(self, drafts: Sequence[Draft], now: float) -> Accepted | PartialResult:
-        """Accept drafts for one topic, without a key or a delay: all of them; or, if they are refused together, each
-        that can be accepted alone. A single draft is refused as by append()."""
+        """Accept drafts for one topic, without an idempotency key or a delay: all of them; or, if they are refused
+        together, each that can be accepted alone. A single draft is refused as by append()."""
         try:
             return self._store(join_drafts(drafts), now)
         except Refused:
@@ -199,7 +199,7 @@ class LogStateMachine:
         self._to_trim.clear()
 
     def deferred_result(self, receipt: Receipt, key: str) -> None:
-        """The final receipt of the first publish with this key."""
+        """The final receipt of the first publish with this idempotency key."""
         self.idempotency.set_result(key, receipt)
 
     def _store(self, drafts: Sequence[Draft], now: float) -> Accepted:
@@ -211,7 +211,7 @@ class LogStateMachine:
         self._runs += runs
         self._to_trim[topic] = self._to_trim.get(topic, 0) + self.log.head - before
         self.groups.published(topic)
-        return Accepted(runs, drafts[0].key)
+        return Accepted(runs, drafts[0].idempotency_key)
 
     def _schedule(self, drafts: Sequence[Draft], due: float, now: float) -> Scheduled:
         self.trimmer.sweep(now)
@@ -236,7 +236,7 @@ class LogStateMachine:
         publish = self.schedule.existing(id)
         self.schedule.remove(id.number, now)
         self.groups.settled.cancelled += count_messages(publish.drafts)
-        if (key := publish.drafts[0].key) is not None:
+        if (key := publish.drafts[0].idempotency_key) is not None:
             self.idempotency.cancel(publish.topic, key, str(id))
 
     def _publish_delayed(self, number: int, now: float) -> Accepted:

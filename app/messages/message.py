@@ -19,7 +19,7 @@ from .ordering import Ordering
 from .printable import printable
 
 MAX_EVENT: Final = 128
-MAX_KEY: Final = 128
+MAX_IDEMPOTENCY_KEY: Final = 128
 MAX_PUBLISH_DELAY: Final = 31_622_400.0  # seconds, a leap year: what is due later is a mistake in most cases
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
@@ -103,12 +103,12 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """At least one message that the log has not accepted yet: one envelope, and a body for each. It enters the log at
-    once, after a `delay` in seconds, or `at` a time of the wall clock (Unix seconds). `key` comes from parse_key."""
+    once, after a `delay` in seconds, or `at` a time of the wall clock (Unix seconds)."""
 
     envelope: Envelope
     bodies: Sequence[bytes]
     delay: float | None = None
-    key: str | None = None
+    idempotency_key: str | None = msgspec.field(default=None, name="key")  # the name in files and journals
     at: float | None = None
 
 
@@ -122,12 +122,16 @@ def count_bytes(drafts: Iterable[Draft]) -> int:
 
 
 def join_drafts(drafts: Sequence[Draft]) -> Sequence[Draft]:
-    """Join neighbouring drafts whose envelopes are equal. All drafts must have the same key, delay and time."""
+    """Join neighbouring drafts whose envelopes are equal. All must have the same idempotency key, delay and time."""
     if len(drafts) == 1:
         return drafts
     return [
         Draft(
-            envelope, [body for draft in alike for body in draft.bodies], drafts[0].delay, drafts[0].key, drafts[0].at
+            envelope,
+            [body for draft in alike for body in draft.bodies],
+            drafts[0].delay,
+            drafts[0].idempotency_key,
+            drafts[0].at,
         )
         for envelope, alike in groupby(drafts, attrgetter("envelope"))
     ]
@@ -170,9 +174,9 @@ def is_reserved(event: str) -> bool:
     return event.strip().lower() in RESERVED_EVENTS
 
 
-def parse_key(text: str) -> str:
+def parse_idempotency_key(text: str) -> str:
     """Return the key unchanged. Raises OptionInvalid."""
-    return printable("Idempotency-Key", text, MAX_KEY)
+    return printable("Idempotency-Key", text, MAX_IDEMPOTENCY_KEY)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -98,8 +98,8 @@ class MemoryEngine(LocalEngine):
 
     def _set_result(self, later: Accepted | PartialResult, receivers: Mapping[int, int], now: float) -> PublishResult:
         receipt = later.receipt(receivers)
-        if later.key is not None and isinstance(receipt, Receipt):
-            SetResult(receipt, later.key).carry_out(self._core, now)
+        if later.idempotency_key is not None and isinstance(receipt, Receipt):
+            SetResult(receipt, later.idempotency_key).carry_out(self._core, now)
         return receipt
 
     def _handle_outbox(self, now: float) -> Mapping[int, int]:

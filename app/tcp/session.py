@@ -63,7 +63,7 @@ class LineSession(Session):
         self._timer: TimerHandle | None = None  # ends the session
         self._subscriptions = Subscriptions()
         self._dialect: Dialect = TEXT  # of the last line
-        self._batch: list[Any] = []  # commands with the same key and dialect, not carried out yet
+        self._batch: list[Any] = []  # commands with the same batch key and dialect, not carried out yet
         self._batch_key: object = None
         self._batch_dialect: Dialect = TEXT
         self._unflushed_topic: str | None = None  # the topic of the last sends, which may wait in the batcher

@@ -18,7 +18,7 @@ from ..messages.message import (
     Envelope,
     guess_content_type,
     parse_event,
-    parse_key,
+    parse_idempotency_key,
 )
 from ..messages.ordering import MAX_PRIORITY, make_ordering, parse_order_key
 from ..messages.position import parse_time
@@ -106,7 +106,7 @@ def parse_at(text: str, now: float) -> float:
 
 def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    return None if key is None else parse_key(key)
+    return None if key is None else parse_idempotency_key(key)
 
 
 def _check_length(request: Request) -> None:

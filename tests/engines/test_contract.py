@@ -346,7 +346,7 @@ async def test_the_keys_of_a_topic_go_with_it_when_it_is_deleted(opened: Make) -
 async def test_the_keys_of_messages_go_with_them_when_they_are_purged(opened: Make) -> None:
     async with opened(ALL) as node:
         first = await append(node, "a", "x", key="first")
-        batch = await node.engine.append([Draft(Envelope("a", "text/plain"), [b"y", b"z"], key="batch")])
+        batch = await node.engine.append([Draft(Envelope("a", "text/plain"), [b"y", b"z"], idempotency_key="batch")])
         last = await append(node, "a", "last", key="last")
         other = await append(node, "b", "x", key="first")
         late = await node.engine.append([draft("a", b"late", key="late", delay=50.0)])

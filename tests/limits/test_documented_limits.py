@@ -53,5 +53,5 @@ def test_the_page_says_what_the_code_has(sentence: str) -> None:
 
 
 def test_the_other_constants_are_those_in_words() -> None:
-    assert (message.MAX_EVENT, message.MAX_KEY) == (128, 128)
+    assert (message.MAX_EVENT, message.MAX_IDEMPOTENCY_KEY) == (128, 128)
     assert (message.MAX_PUBLISH_DELAY, lease.MAX_LEASE_SECONDS, limits.MIN_BODY_RATE) == (366 * 86_400, 3_600, 1_024)

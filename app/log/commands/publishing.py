@@ -52,7 +52,7 @@ class CancelScheduled(Change, frozen=True, array_like=True, gc=False, tag="cance
 
 
 class SetResult(Effect, frozen=True, array_like=True, gc=False, tag="set_result"):
-    """The first publish with this key was delivered: its receipt says to how many."""
+    """The first publish with this idempotency key was delivered: its receipt says to how many."""
 
     receipt: Receipt
     key: str

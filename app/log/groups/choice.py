@@ -1,4 +1,4 @@
-"""Choosing what a group hands out next, if its topic has messages with a priority or a key.
+"""Choosing what a group hands out next, if its topic has messages with a priority or an order key.
 
 Higher priorities come first; in each of them, jobs that are ready again come before new messages, and older messages
 before newer ones. A message whose key is busy is passed over, and waits.

@@ -1,4 +1,4 @@
-"""Order by key: of the messages with one key, a group has one at a time in the hands of its consumers."""
+"""Order keys: of the messages with one key, a group has one at a time in the hands of its consumers."""
 
 from heapq import heappop, heappush
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a group keeps in mind from claim to claim, if its topic has messages with a priority or a key."""
+"""What a group keeps in mind from claim to claim, if its topic has messages with a priority or an order key."""
 
 from typing import Final
 

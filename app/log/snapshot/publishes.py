@@ -1,4 +1,4 @@
-"""Publishes in a snapshot: those that are delayed, and the answers of those that had a key."""
+"""Publishes in a snapshot: those that are delayed, and the answers of those that had an idempotency key."""
 
 from collections.abc import Iterator
 

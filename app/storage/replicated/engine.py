@@ -162,8 +162,8 @@ class ReplicatedEngine(LocalEngine):
         if not isinstance(result, DEFERRED):
             return result
         receipt = result.receipt(receivers)
-        if isinstance(receipt, Receipt) and result.key is not None:
-            self._do(SetResult(receipt, result.key))
+        if isinstance(receipt, Receipt) and result.idempotency_key is not None:
+            self._do(SetResult(receipt, result.idempotency_key))
         return receipt
 
     # How it does

@@ -111,10 +111,10 @@ class SqliteEngine(LocalEngine):
             self._do(GiveBack(outbox.undelivered(receivers)))
         for request in answered:
             accepted = request.answer(receivers)
-            if accepted is not None and accepted.key is not None:
+            if accepted is not None and accepted.idempotency_key is not None:
                 receipt = accepted.receipt(receivers)
                 if isinstance(receipt, Receipt):
-                    self._do(SetResult(receipt, accepted.key))
+                    self._do(SetResult(receipt, accepted.idempotency_key))
         outbox.group_events.notify(self._group_observer)
         for topic in outbox.unclaimed:
             self._offer_unclaimed(topic)

@@ -29,6 +29,6 @@ async def copy_message(request: Request) -> Response:
     authorise(grant_of(request), Right.PUBLISH, options["to"])
     message = await broker.retained.get(topic_of(request), parse_id(request.path_params["id"]))
     broker.quotas.count_publishes(client(request), 1)
-    receipt = await broker.publish([Draft(republished(message, options["to"]), [message.data], key=key)])
+    receipt = await broker.publish([Draft(republished(message, options["to"]), [message.data], idempotency_key=key)])
     assert isinstance(receipt, Receipt)  # a publish without a delay
     return accepted(receipt, False, broker.log.durability, 200 if receipt.duplicate else 201)

@@ -71,8 +71,8 @@ class RandomCommands:
             ]
         if isinstance(result, Scheduled) and result.id:
             self._scheduled.append(parse_scheduled_id(result.id))
-        if isinstance(command, Append) and isinstance(result, Receipt) and command.drafts[0].key:
-            self._keyed.append((result.topic, command.drafts[0].key, result))
+        if isinstance(command, Append) and isinstance(result, Receipt) and command.drafts[0].idempotency_key:
+            self._keyed.append((result.topic, command.drafts[0].idempotency_key, result))
 
     # What the commands are about
 
