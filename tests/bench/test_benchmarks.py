@@ -85,9 +85,11 @@ def test_the_other_comparisons_run(tmp_path: Path, arguments: str) -> None:
 
 @NO_REDIS
 @pytest.mark.parametrize("part", cluster.ROWS)
-def test_servers_on_one_redis_are_measured_and_deliver_everything(
+def test_servers_on_one_journal_are_measured_and_deliver_everything(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cluster", "--parts", part, "--rounds", "1", "--seconds", "0.1"])
     cluster.main()
-    assert "plainmq, Redis" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "plainmq, Redis" in printed
+    assert ("plainmq, NATS" in printed) == (part != "fan-out")
