@@ -1,6 +1,7 @@
 """The cluster to try out, docs/cluster: its files fit together, and its script runs as a reader would run it."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from app.settings import OPTIONS, variable
-from tests.harness import ROOT
+from tests.event_stream import SseParser
+from tests.harness import DEADLINE, ROOT
 
 FOLDER = ROOT / "docs" / "cluster"
 CONFIGURATION = ("haproxy.cfg", "plainmq.env", "redis.conf", "sentinel.conf")
@@ -95,6 +98,37 @@ def test_haproxy_accepts_its_configuration(script: ModuleType, tmp_path: Path) -
     cluster = script.Local(tmp_path)
     done = subprocess.run(["haproxy", "-c", "-f", cluster._commands["haproxy"][-1]], check=False, capture_output=True)
     assert not done.returncode, done.stderr.decode()
+
+
+@NO_HAPROXY
+def test_while_no_server_is_there_haproxy_asks_an_event_source_to_reconnect_and_others_get_an_error(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    """A browser's EventSource is closed for good by a 503, also before haproxy has noticed that a server is down."""
+    cluster = script.Local(tmp_path)
+    haproxy = subprocess.Popen(cluster._commands["haproxy"], stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(
+            base_url=cluster.url, headers={"Accept": "text/event-stream"}, timeout=DEADLINE,
+            transport=httpx.HTTPTransport(retries=8),
+        ) as http:  # fmt: skip
+            for path in ("/topics/a/stream", "/stream?topic=a", "/topics/a/groups/g/stream"):
+                away = http.get(path)
+                assert (away.status_code, away.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+                parser = SseParser()
+                (event,) = parser.feed(away.content)
+                assert (event.type, json.loads(event.data)) == ("busy", {"reason": "unreachable"})
+                assert parser.retry
+                assert http.get(path, headers={"Accept": "*/*"}).status_code == 503
+            for answer in (
+                http.get("/topics/a/messages"),
+                http.post("/topics/a/messages"),
+                http.delete("/topics/stream"),
+            ):
+                assert answer.status_code == 503
+    finally:
+        haproxy.terminate()
+        haproxy.wait(DEADLINE)
 
 
 @NO_HAPROXY
