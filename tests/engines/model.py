@@ -81,7 +81,8 @@ class ModelGroup:
     cursor: int
     ack_timeout: float
     max_deliveries: int
-    gone: bool  # some of what it was to begin with
+    gone: bool  # some of what it was to begin with, or to go on with after a seek
+    told: bool = False  # it has handed out a message since
     paused: bool = False
     works: dict[int, Work] = field(default_factory=dict)
     acked: set[int] = field(default_factory=set)
@@ -272,6 +273,7 @@ class Model:
             work.holds = self.entries[work.seq - 1].key is not None
             self.goes_on(group)
             work.attempt += 1
+            group.told = True
             group.attempts = max(group.attempts, work.attempt)
             work.stage, work.until = "leased", self.now + (seconds or group.ack_timeout)
             leased.append(work)
@@ -424,8 +426,8 @@ class Model:
             group.replayed = max(group.replayed[0], group.cursor), group.attempts
             for done in (group.acked, group.dead, group.skipped):
                 done -= {seq for seq in done if seq > to}
-            if to <= group.begin:
-                group.begin, group.gone = to, self.lost(TopicFilter([group.topic])) > to
+            group.begin = min(group.begin, to)
+        group.gone, group.told = self.lost(TopicFilter([group.topic])) > to, False
         group.cursor = to
         for entry in self.entries[group.begin : to]:
             if entry.topic == group.topic and entry.for_all and entry.state == "kept":

@@ -500,7 +500,7 @@ class Machine(RuleBasedStateMachine):
     def pull(self, data: st.DataObject, count: int, lease: float | None) -> None:
         group = self.any_group(data)
         pulled = self.run(self.broker.pull(group.topic, group.name, make=False, count=count, lease=lease))
-        assert (pulled.gap is not None) == (group.gone and group.cursor == group.begin)
+        assert (pulled.gap is not None) == (group.gone and not group.told)
         leases, works = pulled.leases, self.model.claim(group, count, lease)
         assert [(lease.message.seq, lease.attempt, lease.expires) for lease in leases] == [
             (work.seq, work.attempt, work.until) for work in works

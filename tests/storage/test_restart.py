@@ -414,6 +414,11 @@ async def test_a_gap_is_reported_after_a_restart_too_until_a_message_was_handed_
     async with log_file.open() as node:
         assert await node.engine.join("t", "g") is None
         assert (await node.engine.group("t", "g")).gap == made
+        await node.engine.seek("t", "g", ("an id", After(Id(node.engine.epoch, 1))))
+    async with log_file.open() as node:
+        again = await node.engine.join("t", "g")
+        assert again is not None
+        assert again.requested.endswith("-1")
 
 
 async def test_dead_letters_do_not_lead_in_a_circle_after_a_restart_either(log_file: LogFile) -> None:

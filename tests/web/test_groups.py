@@ -97,6 +97,34 @@ async def test_a_gap_covers_only_what_the_client_asked_for(group: Group, start: 
     assert ("gap" in (await group.http.post(f"{group.path}/pull")).json()) == told
 
 
+async def test_each_seek_to_what_is_gone_is_reported_until_a_message_was_handed_out(group: Group) -> None:
+    async def seek(to: str) -> Any:
+        return (await group.http.post(f"{group.path}/seek", json={"to": to})).raise_for_status().json()["gap"]
+
+    async def pull() -> Any:
+        """The gap before the messages, which are acked at once."""
+        pulled = (await group.http.post(f"{group.path}/pull", params={"max": 9})).raise_for_status().json()
+        if pulled["messages"]:
+            await group.settle("ack", *(message["id"] for message in pulled["messages"]))
+        return pulled.get("gap")
+
+    await group.http.put(f"/topics/{group.topic}", json={"max_messages": 2})
+    ids = await group.publish(*"123456")
+    await group.http.put(group.path)
+    assert (await pull())["requested"] == "earliest"
+    for to in (ids[2], ids[0], ids[1], ids[1]):
+        gap = await seek(to)
+        assert (gap["requested"], gap["resumes_at"]) == (to, ids[4])
+        assert await pull() == gap
+        assert await pull() is None
+        assert (await group.state())["gap"] == gap
+    for to in (ids[4], "latest", ids[3]):  # all that follows is there
+        await seek(ids[0])
+        assert await seek(to) is None
+        assert await pull() is None
+        assert (await group.state())["gap"] is None
+
+
 async def test_no_gap_is_reported_where_nothing_is_gone(group: Group) -> None:
     (id,) = await group.publish("1")
     assert "gap" not in (await group.http.post(f"{group.path}/pull", params={"lease": "0"})).json()

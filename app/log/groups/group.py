@@ -32,7 +32,8 @@ MAX_RECENT_DEAD: Final = 10_000  # dead messages that a group remembers, so that
 
 
 class Group(msgspec.Struct, gc=False, eq=False):
-    """`gap`: the messages after `begin` that were already removed when the group was created."""
+    """`gap`: the messages that were already removed when the group was created or last sought, of those that it was to
+    hand out. `gap_told`: the group has handed out a message since."""
 
     settings: GroupSettings
     begin: int  # messages up to this seq are not the group's
@@ -50,6 +51,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     skipped: int = 0
     attempts: int = 0  # the greatest number of an attempt so far
     replay: Replay | None = None
+    gap_told: bool = False
     precedence: Precedence | None = None  # from the first claim that has to know priorities and keys
     redriven: set[int] | None = None  # jobs that came back from a dead-letter topic: no other group has them
     recent_dead: dict[int, None] = msgspec.field(default_factory=dict)  # the newest dead messages
@@ -62,7 +64,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     def record(self) -> GroupRecord:
         return GroupRecord(
             self.settings, self.begin, self.cursor, self.acked, self.dead_total, self.gap, self.passed, self.closing,
-            self.skipped, self.paused, self.attempts, self.replay,
+            self.skipped, self.paused, self.attempts, self.replay, self.gap_told,
         )  # fmt: skip
 
     @classmethod
@@ -71,6 +73,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
         group.cursor, group.acked, group.dead_total = record.cursor, record.acked, record.dead
         group.closing, group.skipped, group.paused = record.closing, record.skipped, record.paused
         group.attempts, group.replay, group.passed = record.attempts, record.replay, record.passed or 0
+        group.gap_told = record.cursor != record.begin if record.gap_told is None else record.gap_told
         return group
 
     @classmethod
@@ -122,7 +125,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
     @property
     def unreported_gap(self) -> Gap | None:
         """The gap, which is reported to consumers until the group has handed out a message."""
-        return self.gap if self.cursor == self.begin else None
+        return None if self.gap_told else self.gap
 
     @property
     def waiting(self) -> int:
@@ -147,7 +150,7 @@ class Group(msgspec.Struct, gc=False, eq=False):
             self.precede().keys.hold(key, seq)
             jobs.hold_key(job, key)
         jobs.lease(seq, job, now, expires, bound=bound, holder=holder)
-        self.attempts = max(self.attempts, job.attempt)
+        self.attempts, self.gap_told = max(self.attempts, job.attempt), True
         return job.attempt
 
     def take_up(self, seq: int) -> InFlight:
@@ -163,8 +166,8 @@ class Group(msgspec.Struct, gc=False, eq=False):
         return job
 
     def rewind(self, seq: int, passed: int, gap: Gap | None) -> None:
-        """Hand out every message after `seq` again, except jobs. `passed`: what it would be without jobs. `gap`: the
-        messages after `seq` that are gone."""
+        """Hand out every message after `seq` again, except jobs. `passed`: what it would be without jobs. `gap`: as of
+        restart()."""
         for settled in [*self.ahead]:
             self.ahead.discard(settled)
             self.jobs.dirty[settled] = None
@@ -172,9 +175,13 @@ class Group(msgspec.Struct, gc=False, eq=False):
         self.replay = Replay(max(self.cursor, self.replay.until if self.replay else 0), self.attempts)
         self.cursor, self.begin = seq, min(self.begin, seq)
         self.passed = passed + sum(place > seq and not job.redriven for place, job in self.jobs.by_seq.items())
-        self.gap = gap if self.cursor == self.begin else gap or self.gap
+        self.restart(gap)
         if self.precedence is not None:
             self.precedence.searched.clear()
+
+    def restart(self, gap: Gap | None) -> None:
+        """The group goes on at another position. `gap`: the messages after it that are gone."""
+        self.gap, self.gap_told = gap, False
 
     def redrive(self, seq: int, due: float, now: float) -> None:
         """A new message, which came back from the dead-letter topic for this group alone, is ready at `due`."""

@@ -53,3 +53,4 @@ class GroupRecord(msgspec.Struct, frozen=True):
     paused: bool = False
     attempts: int = 0
     replay: Replay | None = None
+    gap_told: bool | None = None  # None in files of older versions

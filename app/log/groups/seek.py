@@ -42,6 +42,8 @@ class Seeking:
             cursor = Cursor(0, 0, "earliest")
         if cursor.seq < self._groups.existing(topic, name).cursor:
             yield from self._back(topic, name, cursor)
+        else:
+            self._groups.existing(topic, name).restart(self._reading.missing(topic, cursor))
         yield from self._forward(topic, name, cursor.seq)
 
     def _back(self, topic: str, name: str, cursor: Cursor) -> Slices[None]:

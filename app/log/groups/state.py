@@ -23,7 +23,7 @@ class GroupState(msgspec.Struct, frozen=True):
     `ready`, `leased` and `delayed` together are the lag: the messages that are not acked. `dead` are those that are in
     the dead-letter topic now. `acked`, `dead_total` and `skipped` count from the group's creation, and `rate` is the
     number of acks a second, now. `oldest` is the id of the oldest unacked message, `oldest_time` its time (Unix
-    seconds). `gap`: the messages that were already removed from the topic when the group was created, or went back.
+    seconds). `gap`: the messages that were already removed when the group was created or last sought.
     `position`: the id up to which every message was handed out once.
     """
 
