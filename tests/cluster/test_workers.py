@@ -305,6 +305,18 @@ async def test_the_first_token_is_made_once_and_good_at_every_worker(redis: Redi
             assert (await retried(server, "GET", "/topics")).status_code == 401
 
 
+async def test_a_token_that_is_made_at_one_worker_is_good_at_every_other_one(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with two_workers(redis, "--auth", "required", "--data-dir", str(tmp_path)) as server:
+        headers = {"Authorization": f"Bearer {(tmp_path / 'first-token').read_text().strip()}"}
+        made = await retried(server, "POST", "/tokens", headers=headers, json={"name": "new", "subscribe": ["**"]})
+        assert made.status_code == 201
+        headers = {"Authorization": f"Bearer {made.json()['token']}"}
+        for _ in range(MANY):
+            assert (await retried(server, "GET", "/topics/foo/messages", headers=headers)).status_code in {200, 404}
+
+
 # Starts that fail
 
 
