@@ -202,7 +202,14 @@ def options_read(route: Route, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping
         monkeypatch.setattr(module, "parse_options", record)
     path = {"topic": "foo", "id": "k3f9a2xq-42", "group": "resizers"}
     request = Request(
-        {"type": "http", "app": MagicMock(), "path_params": path, "query_string": b"topic=foo", "headers": []}
+        {
+            "type": "http",
+            "http_version": "1.1",
+            "app": MagicMock(),
+            "path_params": path,
+            "query_string": b"topic=foo",
+            "headers": [],
+        }
     )
     try:
         asyncio.run(route.endpoint(request))
