@@ -35,10 +35,21 @@ class ConsolePage:
         self.url = url
         self.errors: list[str] = []
         self.foreign: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
-        page.on("request", self._note_request)
+        self._listeners: dict[str, Callable[[Any], None]] = {
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "console": lambda line: self.errors.append(line.text) if line.type == "error" else None,
+            "request": self._note_request,
+        }
+        for event, listener in self._listeners.items():
+            page.on(event, listener)
         page.set_default_timeout(DEADLINE * 1_000)
+
+    async def leave(self) -> None:
+        """The tab is as it was."""
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+        await self.page.goto("about:blank")
+        await self.page.context.clear_cookies()
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:")):
@@ -84,58 +95,50 @@ Open = Callable[..., AbstractAsyncContextManager[ConsolePage]]
 @pytest.fixture
 def console(browser: Any) -> Open:
     """Opens a tab for the server at a URL; what must not happen is checked at its end."""
+    _need_chromium()
 
     @asynccontextmanager
-    async def new_context(options: dict[str, Any]) -> AsyncIterator[Any]:
+    async def open_console(url: str, *, checked: bool = True, **options: Any) -> AsyncIterator[ConsolePage]:
         context = await browser.new_context(**options)
         try:
-            yield context
+            page = ConsolePage(await context.new_page(), url)
+            yield page
+            if checked:
+                page.check()
         finally:
             await context.close()
 
-    return opening(new_context)
+    return open_console
 
 
 @pytest.fixture(scope="session")
-def contexts() -> dict[str, Any]:
-    """Those of the tabs, by their options. They end with the browser."""
+def tabs() -> dict[str, Any]:
+    """Those that tests share, by the options of their contexts. They end with the browser."""
     return {}
 
 
 @pytest.fixture
-def tab(browser: Any, contexts: dict[str, Any]) -> Open:
-    """Does the same in contexts that tests share, since a new one takes 0.2 s of CPU. For a test that changes nothing
-    in the context but cookies: no clock, no network, no permission."""
+def tab(browser: Any, tabs: dict[str, Any]) -> Open:
+    """Does the same in a tab that tests share, since a new one takes half a second of CPU. For a test that changes
+    nothing but the page and cookies: no clock, no network, no permission."""
+    _need_chromium()
 
     @asynccontextmanager
-    async def shared_context(options: dict[str, Any]) -> AsyncIterator[Any]:
+    async def open_tab(url: str, **options: Any) -> AsyncIterator[ConsolePage]:
         key = repr(sorted(options.items()))
-        if key not in contexts:
-            contexts[key] = await browser.new_context(**options)
-        try:
-            yield contexts[key]
-        finally:
-            await contexts[key].clear_cookies()
+        tab = tabs.pop(key, None) or await (await browser.new_context(**options)).new_page()
+        page = ConsolePage(tab, url)
+        yield page
+        page.check()
+        await page.leave()
+        tabs[key] = tab  # unless the test has failed
 
-    return opening(shared_context)
+    return open_tab
 
 
-def opening(context_with: Callable[[dict[str, Any]], AbstractAsyncContextManager[Any]]) -> Open:
+def _need_chromium() -> None:
     if not shutil.which("chromium"):
         pytest.skip("chromium is not installed (Debian package chromium)")
-
-    @asynccontextmanager
-    async def open_console(url: str, *, checked: bool = True, **options: Any) -> AsyncIterator[ConsolePage]:
-        async with context_with(options) as context:
-            page = ConsolePage(await context.new_page(), url)
-            try:
-                yield page
-                if checked:
-                    page.check()
-            finally:
-                await page.page.close()
-
-    return open_console
 
 
 @pytest.fixture(scope="module")
