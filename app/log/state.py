@@ -34,6 +34,7 @@ from .groups.redrive import Redriving
 from .groups.seek import Seeking
 from .groups.troubles import NONE_SERVED
 from .idempotency import IdempotencyStore
+from .level import LEVEL
 from .log import Log
 from .reading import Reading, check_position
 from .retries import Retries
@@ -78,6 +79,7 @@ class LogStateMachine:
         self, limits: Limits, epochs: Epochs, store: MessageStore, on_change: OnChange = ignore_change
     ) -> None:
         """`on_change` is called for each change of state that is not a message."""
+        self.level = LEVEL  # of the decisions; a log with several servers uses one that all of them know
         self.log = Log(limits, epochs, store, on_change)
         self.trimmer = Trimmer(self.log)
         self.topics = TopicAdmin(self.log, self.trimmer, on_change)

@@ -63,8 +63,7 @@ async def _serve(loaded: Loaded) -> int:
     check_workers(settings)
     sockets = bind(settings)
     if settings.workers == 1:
-        await serve_on(loaded, sockets, Role())
-        return 0
+        return await serve_on(loaded, sockets, Role())
     return await Supervisor(loaded, sockets).run()
 
 

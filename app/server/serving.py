@@ -31,8 +31,9 @@ FAILED: Final = 1  # the exit status after a start that failed, or a crash
 GC_THRESHOLD: Final = 10_000  # new objects between two collections; a subscriber creates a dozen, and no cycles
 
 
-async def serve_on(loaded: Loaded, sockets: Sockets, role: Role) -> None:
-    """Be a server, or a worker of one, until a signal. Raises PlainmqError."""
+async def serve_on(loaded: Loaded, sockets: Sockets, role: Role) -> int:
+    """Be a server, or a worker of one, until a signal, or until the log has failed. Returns the exit status. Raises
+    PlainmqError."""
     settings = loaded.settings
     connections = raise_open_files()
     http_network = network(settings)
@@ -74,6 +75,7 @@ async def serve_on(loaded: Loaded, sockets: Sockets, role: Role) -> None:
         gc.freeze()  # collections need not visit what the start has made: it stays
         await server.serve(sockets=[*sockets.http])
         access.report_unrecorded()
+        return FAILED if run.broker.log.failed else 0
 
 
 def _started(run: Running, sock: socket.socket, connections: int, settings: Settings) -> Started:

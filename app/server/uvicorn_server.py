@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % CHECK_TICKS == 0:
             self._check_connections()
+        self.should_exit = self.should_exit or bool(self.broker.log.failed)
         return await super().on_tick(counter)
 
     def _check_connections(self) -> None:

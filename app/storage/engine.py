@@ -62,6 +62,11 @@ class Queries(ABC):
         return ""
 
     @property
+    def failed(self) -> str:
+        """Why nothing will ever be accepted by this process again; empty while it may be."""
+        return ""
+
+    @property
     def failures(self) -> int:
         """How often storing has failed."""
         return 0

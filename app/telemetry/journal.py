@@ -19,7 +19,9 @@ class JournalState(msgspec.Struct, frozen=True):
     journal has confirmed it. `lag_entries`: entries that this node knows of and has not carried out. `lag_seconds`:
     from sending an entry of this node until it was carried out here, for the newest one. `forks`: how often the journal
     had lost entries that were carried out here. `resyncs`: how often the state was read again. `healed_entries`: given
-    back to a journal that had lost them. `other_limits`: those in force that are not as this node was started with."""
+    back to a journal that had lost them. `digest_mismatches`: how often its state was not
+    that of the others. `level`: of what commands mean.
+    `other_limits`: those in force that are not as this node was started with."""
 
     node: str
     connected: bool
@@ -31,4 +33,6 @@ class JournalState(msgspec.Struct, frozen=True):
     forks: int
     resyncs: int
     healed_entries: int
+    digest_mismatches: int
+    level: int
     other_limits: list[OtherLimit]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trustme
 
@@ -198,3 +199,24 @@ async def test_a_failover_by_sentinel_loses_nothing(tmp_path: Path) -> None:
                     await publish(first, "2")
                     await publish(second, "3")
                     assert [event.data for event in await stream.take(3)] == ["1", "2", "3"]
+
+
+def test_a_server_that_does_not_know_an_entry_ends_with_a_sentence(redis: RedisServer) -> None:
+    with start_server(*on(redis)) as server:
+        assert asyncio.run(publish(server, "hello"))
+        asyncio.run(append_unknown(redis))
+        assert server.process.wait(DEADLINE) == 1
+        assert server.process.stderr
+        assert "a command that this version does not know" in server.process.stderr.read()
+    assert "update this server" in failed_start(*on(redis))
+
+
+async def append_unknown(redis: RedisServer) -> None:
+    """As a later version does."""
+    from app.storage.replicated.redis.address import parse_address
+    from app.storage.replicated.redis.journal import RedisJournal
+
+    journal = RedisJournal(parse_address(on(redis)[1]))
+    await journal.open()
+    await journal.append(b"a link", msgspec.msgpack.encode([1, 2, "later", [["of a later version"]]]))
+    await journal.close()

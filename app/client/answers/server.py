@@ -123,7 +123,8 @@ class OtherLimit(msgspec.Struct, frozen=True):
 class JournalState(msgspec.Struct, frozen=True):
     """The journal that several servers share, as this one sees it. `node`: its name for the others, in this run;
     `nodes`: those that are alive. `entry`: the newest one that it has carried out. `lag_seconds`: from sending an entry
-    until it was carried out. `forks` to `healed_entries` count since the server's start."""
+    until it was carried out. `forks` to `digest_mismatches` count since the server's start. `level`: of what commands
+    mean."""
 
     node: str
     connected: bool
@@ -134,6 +135,8 @@ class JournalState(msgspec.Struct, frozen=True):
     forks: int
     resyncs: int
     healed_entries: int
+    digest_mismatches: int
+    level: int
     other_limits: list[OtherLimit] = []
 
 

@@ -22,6 +22,11 @@ class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
         raise NotImplementedError
 
     @property
+    def level(self) -> int:
+        """The first level that has it, with these fields (app/log/level.py)."""
+        return 1
+
+    @property
     def size(self) -> int:
         """How many publishes wait for it."""
         return 1

@@ -36,13 +36,14 @@ class LogRecord(Record, frozen=True, array_like=True, gc=False, tag="log"):
     newest_trimmed: int
     settled: Settled
     limits: Limits | None = None
+    level: int = 1
 
     @classmethod
     def of(cls, core: LogStateMachine) -> "LogRecord":
         log, marks = core.log, core.log.trim_marks
         return cls(
             log.epochs.current, [*log.epochs.parents], log.head, log.scheduled, log.memory.record, log.clock.record,
-            marks.floor, marks.newest, core.groups.settled, log.limits,
+            marks.floor, marks.newest, core.groups.settled, log.limits, core.level,
         )  # fmt: skip
 
     def restore(self, restored: Restored) -> None:
@@ -53,7 +54,7 @@ class LogRecord(Record, frozen=True, array_like=True, gc=False, tag="log"):
         log.head, log.scheduled = self.head, self.scheduled
         log.memory.record, log.clock.record = self.memory, self.clock
         log.trim_marks.floor, log.trim_marks.newest = self.floor, self.newest_trimmed
-        restored.core.groups.settled = self.settled
+        restored.core.groups.settled, restored.core.level = self.settled, self.level
 
 
 class TrimMarksRecord(Record, frozen=True, array_like=True, gc=False, tag="trim_marks"):

@@ -75,21 +75,24 @@ def work(assignment: Assignment) -> None:
     with log, LOG_WRITER.taking_turns(assignment.turns.number):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_work(assignment))
+                status = runner.run(_work(assignment))
         except PlainmqError:  # the supervisor knows
             sys.exit(FAILED)
         except Exception as error:
             log_event("crashed", ERROR, error, code="internal_error")
             sys.exit(FAILED)
+    if status:
+        sys.exit(status)
 
 
-async def _work(assignment: Assignment) -> None:
+async def _work(assignment: Assignment) -> int:
+    """Returns the exit status."""
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     channel: Channel[FromWorker, ToWorker] = await Channel.open(assignment.channel, ToWorker)
     worker = Worker(assignment, channel)
     obeying = asyncio.create_task(worker.obey())
     try:
-        await serve_on(assignment.loaded, assignment.sockets, worker)
+        return await serve_on(assignment.loaded, assignment.sockets, worker)
     except PlainmqError as error:
         channel.send(Failed(error.code, str(error)))
         raise

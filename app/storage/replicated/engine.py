@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
-from ...errors import Behind, PlainmqError
+from ...errors import Behind, PlainmqError, StorageFailed
 from ...log.accepted import DEFERRED
 from ...log.commands.command import Command
 from ...log.commands.delivery import GiveBack
@@ -23,6 +23,7 @@ from ...log.epochs import new_epoch
 from ...log.groups.events import GroupObserver
 from ...log.groups.listing import JobPage, JobQuery
 from ...log.groups.state import GroupState
+from ...log.level import LEVEL
 from ...log.reading import Page, Reading
 from ...log.run import Run
 from ...log.schedule import ScheduledPublish
@@ -42,7 +43,7 @@ from ..local import LocalEngine
 from ..timer import DeadlineTimer
 from ..turns import Operation, Turns
 from .batch import lost_batch, new_link
-from .contents import TicketNote, encode
+from .contents import TicketNote, Writer
 from .fold import Fold
 from .follower import Follower
 from .freshness import Freshness
@@ -59,18 +60,25 @@ TICK_SPREAD: Final = 0.05  # seconds: nodes that wait for the same deadline do n
 RENEWALS: Final = 5  # in the time after which a session ends: some may be late
 BYE_TIMEOUT: Final = 1.0  # seconds for the last entry: without it, others wait for the end of the session
 
+_TOO_NEW: Final = (
+    "a server on this log is of an earlier version of plainmq, which does not know this request: nothing was stored; "
+    "update all servers first"
+)
+
 T = TypeVar("T")
 
 
 class ReplicatedEngine(LocalEngine):
     is_shared = True
 
-    def __init__(self, limits: Limits, clock: Clock, journal: Journal) -> None:
+    def __init__(self, limits: Limits, clock: Clock, journal: Journal, known_level: int = LEVEL) -> None:
+        """`known_level`: the newest level that it knows (app/log/level.py)."""
         self.durability = journal.durability
         self.commits = Histogram()
         self._journal = journal
         self._server_run = new_epoch()
-        self._follower = Follower(journal, limits, clock.steady, self._server_run)
+        self._writer = Writer(self._server_run, known_level)
+        self._follower = Follower(journal, limits, clock.steady, self._writer)
         self._freshness = Freshness(journal)
         self.elsewhere = self._others = OtherNodes(lambda: self._fold.sessions, self._server_run)
         self._now = self._follower.now
@@ -97,7 +105,7 @@ class ReplicatedEngine(LocalEngine):
     ) -> Self:
         self._loop = asyncio.get_running_loop()
         self._deliver, self._group_observer, self._offer_unclaimed = deliver, group_observer, offer_unclaimed
-        self._outgoing = Outgoing(self._loop, self._journal.append, self._server_run)
+        self._outgoing = Outgoing(self._loop, self._journal.append, self._writer, lambda: self._fold.check.position)
         await self._follower.start(self)
         return self
 
@@ -115,7 +123,7 @@ class ReplicatedEngine(LocalEngine):
     async def _say_bye(self) -> None:
         """End the session, so that other nodes need not wait for its end."""
         if not self._outgoing.lost:
-            bye = encode(self._server_run, [], bye=True)
+            bye = self._writer.encode([], bye=True)
             with suppress(JournalLost, PlainmqError, TimeoutError):
                 await asyncio.wait_for(self._journal.append(new_link(), bye), BYE_TIMEOUT)
 
@@ -177,19 +185,31 @@ class ReplicatedEngine(LocalEngine):
         return self._follower.unready
 
     @property
+    def failed(self) -> str:
+        return self._follower.failed
+
+    @property
     def journal(self) -> JournalState:
         follower, outgoing = self._follower, self._outgoing
         return JournalState(
             node=self._server_run, connected=follower.connection.connected, entry=self._fold.number,
             nodes=self._fold.sessions.alive, appends=outgoing.appends, lag_entries=follower.lag_entries,
             lag_seconds=outgoing.lag(), forks=follower.forks, resyncs=follower.resyncs,
-            healed_entries=self._journal.healed_entries, other_limits=self._limits.others(self._core.log.limits),
+            healed_entries=self._journal.healed_entries, digest_mismatches=follower.mismatches, level=self._core.level,
+            other_limits=self._limits.others(self._core.log.limits),
         )  # fmt: skip
 
     # Commands and questions
 
     def _do(self, command: Command) -> "Future[Any]":
+        if command.level > self._core.level:
+            return self._too_new()
         return self._outgoing.add(command)
+
+    def _too_new(self) -> "Future[Any]":
+        future: Future[Any] = self._loop.create_future()
+        future.set_exception(StorageFailed(_TOO_NEW))
+        return future
 
     def _ask(self, question: Operation[Any]) -> "Future[Any]":
         if self.unready:

@@ -4,21 +4,25 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ...log.level import LEVEL
 from ...log.slices import Slices
 from ...log.snapshot import snapshot
 from ...log.snapshot.snapshot import Loader
 from ...log.topic_log import Limits
 from .fold import Fold
 from .sessions import SessionsRecord
+from .state_check import StateCheck
 
 
 class FoldRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The fields are those of Fold."""
+    """The fields are those of Fold. `check`: its value. `above_since`: of LevelInUse."""
 
     number: int
     link: bytes
     time: float
     sessions: SessionsRecord
+    check: int = 0
+    above_since: float | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -36,7 +40,8 @@ def digest(fold: Fold) -> str:
 
 
 def _record(fold: Fold) -> bytes:
-    return _encode(FoldRecord(fold.number, fold.link, fold.time, fold.sessions.record()))
+    sessions, check = fold.sessions.record(), fold.check.value
+    return _encode(FoldRecord(fold.number, fold.link, fold.time, sessions, check, fold.level.above_since))
 
 
 class FoldLoader:
@@ -49,10 +54,13 @@ class FoldLoader:
         """Raises SnapshotInvalid."""
         return self._loader.feed(chunk)
 
-    def finish(self) -> Fold:
-        """Raises SnapshotInvalid."""
-        fold = Fold(self._loader.finish())
+    def finish(self, known_level: int = LEVEL) -> Fold:
+        """Raises SnapshotInvalid, NewerVersion."""
+        fold = Fold(self._loader.finish(), known_level)
+        fold.level.check_known()
         record = _decode(self._loader.engine)
         fold.number, fold.link, fold.time = record.number, record.link, record.time
         fold.sessions.restore(record.sessions)
+        fold.check = StateCheck(record.check, record.number)
+        fold.level.above_since = record.above_since
         return fold

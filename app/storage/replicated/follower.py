@@ -8,7 +8,7 @@ open ─▶ begin, if no node has ─▶ load a snapshot, if nothing is known �
 import asyncio
 from asyncio import Future, Task, get_running_loop
 from collections.abc import Callable, Sequence
-from logging import WARNING
+from logging import ERROR, WARNING
 from typing import Any, Final, Protocol
 
 from ...log.commands.begin_epoch import BeginEpoch
@@ -19,14 +19,20 @@ from ...log.store import MemoryMessageStore
 from ...log.topic_log import Limits
 from ...telemetry.log import log_event
 from ..turns import in_turns
+from ..unusable import StoreUnusable
+from .agreement import Agreement
 from .batch import new_link
 from .connection_log import ConnectionLog
-from .contents import encode
+from .contents import NewerVersion, Writer
 from .fold import Fold, Fork, Trimmed
 from .journal import Entry, Head, Journal, JournalLost
 from .snapshots import Snapshots
 
 RECONNECT: Final = 0.2  # seconds between attempts to reach the journal
+
+
+class Differs(Fork):
+    """The state is not that of the other nodes."""
 
 
 class Listener(Protocol):
@@ -43,28 +49,34 @@ class Listener(Protocol):
 
 
 class Follower:
-    def __init__(self, journal: Journal, limits: Limits, steady: Callable[[], float], node: str) -> None:
+    def __init__(self, journal: Journal, limits: Limits, steady: Callable[[], float], writer: Writer) -> None:
         self._journal = journal
         self._limits = limits
         self._steady = steady
-        self._node = node
+        self._writer = writer
         self._offset = 0.0  # of the journal's clock to this node's steady one
         self._newest = 0  # the number of the newest entry that is known here
         self._current = False  # since the connection was made
         self._task: Task[None] | None = None
+        self._was_ready = False
         self._ready: Future[None] | None = None  # not done while the fold is not that of the journal
         self.fold = self._new_fold()
         self.connection = ConnectionLog()
-        self.snapshots = Snapshots(journal)
+        self.snapshots = Snapshots(journal, writer.level)
+        self._agreement = Agreement(writer.node)
         self.forks = 0
+        self.mismatches = 0
         self.resyncs = 0
+        self.failed = ""  # why this node can never go on
 
     def _new_fold(self) -> Fold:
-        """Its limits are those that the journal says, whatever this node was started with."""
-        return Fold(LogStateMachine(Limits(), Epochs(""), MemoryMessageStore()))
+        """Its limits and its level are those that the journal says, whatever this node was started with."""
+        core = LogStateMachine(Limits(), Epochs(""), MemoryMessageStore())
+        core.level = 1
+        return Fold(core, self._writer.level)
 
     async def start(self, listener: Listener) -> None:
-        """Done when the node is current. Raises StoreUnusable, NewerLevel."""
+        """Done when the node is current. Raises StoreUnusable."""
         self._listener = listener
         loop = get_running_loop()
         self._ready = loop.create_future()
@@ -83,7 +95,7 @@ class Follower:
     @property
     def unready(self) -> str:
         """Why nothing can be asked; empty if it can."""
-        return "" if self._is_ready else "the log is read again after a loss"
+        return self.failed or ("" if self._is_ready else "the log is read again after a loss")
 
     @property
     def _is_ready(self) -> bool:
@@ -137,7 +149,7 @@ class Follower:
             return head
         epoch = new_epoch()
         commands = [BeginEpoch(epoch)] if head.number else [BeginEpoch(epoch), SetLimits(self._limits)]
-        if await self._journal.begin(head, new_link(), encode(self._node, commands)):
+        if await self._journal.begin(head, new_link(), self._writer.encode(commands)):
             log_event("a new epoch of the log has begun", epoch=epoch, entry=head.number + 1)
         return await self._journal.open()
 
@@ -145,19 +157,22 @@ class Follower:
         self.connection.found()
         self._current = True
         replaced = not self._is_ready
+        self._was_ready = True
         if self._ready is not None and replaced:
             self._ready.set_result(None)
         self._listener.on_current(replaced)
 
     def _start_again(self, error: Fork) -> None:
         """The journal does not go on from what was carried out here: carry out all that it has."""
-        if isinstance(error, Trimmed):
+        if isinstance(error, Differs):
+            self.mismatches += 1
+        elif isinstance(error, Trimmed):
             log_event("the journal has only a snapshot of the next entries", WARNING, entry=self.fold.number)
         else:
             self.forks += 1
             log_event("the journal has lost entries that this server had carried out", WARNING, entry=self.fold.number)
         self.resyncs += 1
-        self.fold = self._new_fold()
+        self.fold, self._agreement = self._new_fold(), Agreement(self._writer.node)
         if self._is_ready:
             self._ready = get_running_loop().create_future()
 
@@ -166,15 +181,35 @@ class Follower:
         if task.cancelled() or (error := task.exception()) is None:
             return
         self._lose()
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(error)
-        else:
-            get_running_loop().call_exception_handler({"message": "the log has failed", "exception": error})
+        self.failed = f"the log has failed: {error}"
+        if not self._was_ready and self._ready is not None:
+            self._ready.set_exception(StoreUnusable(str(error)) if isinstance(error, NewerVersion) else error)
+            return
+        is_fault = not isinstance(error, NewerVersion | StoreUnusable)
+        log_event("the log has failed", ERROR, error if is_fault else None, detail=str(error))
 
     async def _carry_out(self, entry: Entry) -> None:
         self._offset = entry.time - self._steady()
         results = await in_turns(self.fold.carry_out(entry))
         self.snapshots.count(entry)
         self._listener.on_carried_out(entry, results)
+        if self._current:  # what nodes said before is over
+            self._compare()
         if self._is_ready and self.snapshots.is_due:
             await self.snapshots.make(self.fold)
+
+    def _compare(self) -> None:
+        """Raises Differs."""
+        fold, contents = self.fold, self.fold.contents
+        agrees = fold.check.agrees(contents.position)
+        verdict = self._agreement.heard(contents.node, contents.position[0], agrees, fold.sessions)
+        if verdict is False:
+            self._tell_position()
+            raise Differs(f"at entry {fold.number}")
+        if verdict:
+            self.snapshots.hurry()  # the newest one may be of the node that has to read the log again
+
+    def _tell_position(self) -> None:
+        """The others must know that this node differs: the newest snapshot may be of it."""
+        said = self._journal.append(new_link(), self._writer.encode([], position=self.fold.check.position))
+        said.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -12,7 +12,7 @@ from ...log.commands.command import Command
 from ...messages.attendance import Attendance
 from ...telemetry.histogram import Histogram
 from .batch import Batch, must_be_done
-from .contents import TicketNote, encode
+from .contents import TicketNote, Writer
 from .journal import JournalLost
 from .lost_answers import returns
 
@@ -27,9 +27,17 @@ _NOT_SENT: Final = "the journal cannot be reached: nothing was stored; try again
 
 
 class Outgoing:
-    def __init__(self, loop: AbstractEventLoop, append: Callable[[bytes, bytes], "Future[None]"], node: str) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        append: Callable[[bytes, bytes], "Future[None]"],
+        writer: Writer,
+        position: Callable[[], tuple[int, int]],
+    ) -> None:
+        """`position`: where this node is."""
         self._loop = loop
-        self._node = node
+        self._writer = writer
+        self._position = position
         self._append = append
         self._waiting: deque[Batch] = deque()
         self._sent: dict[bytes, Batch] = {}  # by link, in the order of the journal
@@ -136,7 +144,9 @@ class Outgoing:
             batch.sent_at = monotonic()
             self._unconfirmed += 1
             attendance, self.attendance = self.attendance, None
-            data = encode(self._node, batch.commands, attendance=attendance, tickets=[*self.tickets])
+            data = self._writer.encode(
+                batch.commands, attendance=attendance, tickets=[*self.tickets], position=self._position()
+            )
             self.tickets.clear()
             appended = self._append(batch.link, data)
             appended.add_done_callback(partial(self._on_appended, batch))

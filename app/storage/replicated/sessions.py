@@ -19,12 +19,13 @@ LEASE_BATCH: Final = 200  # leases that one call ends: a few milliseconds
 
 
 class SessionsRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Each node with the time at which its session was renewed and ends, the nodes that may still have leases, and
-    who listens at each; in order."""
+    """Each node with the time at which its session was renewed and ends, the nodes that may still have leases, who
+    listens at each, and the newest level that each knows; in order."""
 
     nodes: list[tuple[str, float, float | None]]
     over: list[str]
     attendance: dict[str, Attendance] = {}
+    levels: dict[str, int] = {}
 
 
 class Sessions:
@@ -33,11 +34,13 @@ class Sessions:
         self._ends: Deadlines[str] = Deadlines()  # by node
         self._renewed: dict[str, float] = {}  # when, by node
         self._over: dict[str, None] = {}  # nodes that may still have leases
+        self._levels: dict[str, int] = {}  # the newest that it knows, by node
+        self.lowest_level = 0
         self.attendance: Mapping[str, Attendance] = {}  # by node, as it last said; never changed, but replaced
 
     def record(self) -> SessionsRecord:
         nodes = [(node, renewed, self._ends.get(node)) for node, renewed in self._renewed.items()]
-        return SessionsRecord(nodes, [*self._over], {**self.attendance})
+        return SessionsRecord(nodes, [*self._over], {**self.attendance}, {**self._levels})
 
     def restore(self, record: SessionsRecord) -> None:
         for node, renewed, ends in record.nodes:
@@ -46,6 +49,8 @@ class Sessions:
                 self._ends.set(node, ends)
         self._over = dict.fromkeys(record.over)
         self.attendance = record.attendance
+        self._levels = record.levels
+        self._find_lowest_level()
 
     @property
     def alive(self) -> list[str]:
@@ -57,10 +62,17 @@ class Sessions:
         """When the next pass_time() has work."""
         return 0.0 if self._over else self._ends.next()
 
-    def renew(self, node: str, now: float) -> None:
+    def renew(self, node: str, level: int, now: float) -> None:
+        """`level`: the newest that it knows."""
+        if node not in self._levels:
+            self._levels[node] = level
+            self._find_lowest_level()
         if now >= self._renewed.get(node, -RENEWED) + RENEWED:
             self._renewed[node] = now
             self._ends.set(node, now + SESSION)
+
+    def _find_lowest_level(self) -> None:
+        self.lowest_level = min(self._levels.values(), default=0)
 
     def attend(self, node: str, attendance: Attendance) -> None:
         self.attendance = {**self.attendance, node: attendance}
@@ -68,6 +80,8 @@ class Sessions:
     def end(self, node: str) -> None:
         """What the node has in transit is unclaimed again, and leases of its connections are about to end."""
         self._renewed.pop(node, None)
+        self._levels.pop(node, None)
+        self._find_lowest_level()
         self._ends.discard(node)
         self._over[node] = None
         self.attendance = {name: said for name, said in self.attendance.items() if name != node}

@@ -22,8 +22,10 @@ SNAPSHOT_ENTRIES: Final = 100_000  # likewise: it carries them out in a few seco
 class Snapshots:
     """Every node counts the entries, so a snapshot is due on all of them at once. One of them makes it."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, known_level: int) -> None:
+        """`known_level`: the newest that this node knows."""
         self._journal = journal
+        self._known_level = known_level
         self._entries = self._nbytes = 0  # since the last one was due
         self._saving: Task[None] | None = None
 
@@ -34,6 +36,10 @@ class Snapshots:
     @property
     def is_due(self) -> bool:
         return self._entries >= SNAPSHOT_ENTRIES or self._nbytes >= SNAPSHOT_BYTES or self._journal.needs_snapshot
+
+    def hurry(self) -> None:
+        """One is due now."""
+        self._entries = SNAPSHOT_ENTRIES
 
     async def make(self, fold: Fold) -> None:
         """Begin a snapshot, unless another node makes it. As for take(). Raises JournalLost."""
@@ -48,14 +54,14 @@ class Snapshots:
         self._saving = asyncio.create_task(self._save(process, fold.number, fold.link))
 
     async def load(self) -> Fold | None:
-        """The fold of the newest snapshot; None if there is none. Raises JournalLost, StoreUnusable."""
+        """The fold of the newest snapshot; None if there is none. Raises JournalLost, StoreUnusable, NewerVersion."""
         if (snapshot := await self._journal.load_snapshot()) is None:
             return None
         loader = FoldLoader()
         try:
             async for chunk in snapshot.chunks:
                 await in_turns(loader.feed(chunk))
-            return loader.finish()
+            return loader.finish(self._known_level)
         except SnapshotInvalid as error:
             raise StoreUnusable(f"the log cannot be read from the journal: {error}") from error
 

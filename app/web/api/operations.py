@@ -22,7 +22,10 @@ async def metrics(request: Request) -> Response:
     return Response(prometheus_text(families), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def livez(_request: Request) -> Response:
+async def livez(request: Request) -> Response:
+    broker: Broker = request.app.state.broker
+    if broker.log.failed:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.log.failed)
     return PlainTextResponse("ok\n")
 
 

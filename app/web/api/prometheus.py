@@ -90,6 +90,10 @@ _JOURNAL_COUNTERS: Final[dict[str, tuple[str, Callable[[JournalState], int]]]] =
         "Times that this server has read the whole log again.",
         lambda journal: journal.resyncs,
     ),
+    "plainmq_journal_digest_mismatches_total": (
+        "Times that the state of this server was not that of the others.",
+        lambda journal: journal.digest_mismatches,
+    ),
     "plainmq_journal_healed_entries_total": (
         "Entries that this server has given back to a journal that had lost them.",
         lambda journal: journal.healed_entries,
@@ -100,6 +104,10 @@ _JOURNAL_GAUGES: Final[dict[str, tuple[str, Callable[[JournalState], float]]]] =
     "plainmq_journal_connected": ("1 while the journal can be reached.", lambda journal: journal.connected),
     "plainmq_journal_nodes": ("Servers on this journal that are alive.", lambda journal: len(journal.nodes)),
     "plainmq_journal_entry": ("The number of the newest entry that was carried out.", lambda journal: journal.entry),
+    "plainmq_journal_other_limits": (
+        "Limits in force that are not as this server was started with.",
+        lambda journal: len(journal.other_limits),
+    ),
     "plainmq_journal_lag_entries": (
         "Entries that this server knows of and has not carried out.",
         lambda journal: journal.lag_entries,
@@ -116,7 +124,7 @@ _CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _STAGES: Final = ("ready", "leased", "delayed")
 _PROCESS: Final = ProcessCollector(registry=None)
 
-_JOURNAL_ALIKE: Final = ("nodes", "entry", "lag_entries", "lag_seconds")
+_JOURNAL_ALIKE: Final = ("nodes", "entry", "lag_entries", "lag_seconds", "other_limits")
 GREATEST: Final = frozenset(
     [
         "plainmq_messages_published_total", *_SETTLED, "plainmq_operator_messages_total", *_GAUGES,
@@ -247,7 +255,8 @@ def _of_the_log(totals: Totals) -> Iterator[Metric]:
 
 
 def _of_the_journal(journal: JournalState) -> Iterator[Metric]:
-    yield InfoMetricFamily("plainmq_journal", "The name of this server for the others.", {"node": journal.node})
+    about = {"node": journal.node, "level": str(journal.level)}
+    yield InfoMetricFamily("plainmq_journal", "The server's name for the others, and the level in use.", about)
     yield _histogram(
         "plainmq_journal_append_seconds",
         "Time from sending an entry until the journal has confirmed it.",

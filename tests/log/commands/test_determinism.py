@@ -24,7 +24,7 @@ from app.log.store import MemoryMessageStore
 from app.log.topic_log import Limits, Retention
 from app.messages.position import EARLIEST, LATEST, Ago, Last, Start
 from app.messages.topic import TopicFilter
-from app.storage.replicated.contents import decode, encode
+from app.storage.replicated.contents import Writer, decode
 from tests.log.commands.random_commands import EPOCH, GROUPS, MAKERS, TOPICS, RandomCommands
 from tests.log.commands.state_dump import dump
 
@@ -101,7 +101,7 @@ def run(seed: int, entries: int, reload_every: int) -> str:
     for number in range(entries):
         now = round(now + clock.choice(STEPS), 3)
         command, node = commands.next(), clock.choice(NODES)
-        (decoded,) = decode(encode("node", [command])).commands
+        (decoded,) = decode(Writer("node").encode([command])).commands
         result, for_one = carry_out(plain, command, now, node)
         shown = repr(result), for_one
         assert (

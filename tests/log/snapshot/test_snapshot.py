@@ -29,6 +29,7 @@ NEVER: Final[dict[tuple[str, str], str]] = {
     ("SingleDelivery", "_new"): "of the outbox, which has been taken",
     ("SingleDelivery", "returned"): "likewise",
     ("LogStateMachine", "_runs"): "likewise",
+    ("LogStateMachine", "level"): "there is only one so far",
     ("LogStateMachine", "_to_trim"): "likewise",
     ("Groups", "_events"): "likewise",
     ("GroupEvents", "ended"): "likewise",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from app.log.level import LEVEL
 from app.log.topic_log import Limits
 from app.storage.clock import LogClock
 from app.storage.replicated.engine import ReplicatedEngine
@@ -54,9 +55,10 @@ class Nodes:
         self.log = SharedLog(LogClock(self.clock).now)
         self.started: list[Node] = []
 
-    async def start(self, limits: Limits | None = None) -> Node:
+    async def start(self, limits: Limits | None = None, level: int = LEVEL) -> Node:
+        """`level`: the newest that it knows."""
         journal = LocalJournal(self.log)
-        engine = ReplicatedEngine(limits or self._limits, self.clock, journal)
+        engine = ReplicatedEngine(limits or self._limits, self.clock, journal, level)
         node = Node(engine, self.clock, journal, self.log)
         await engine.open(node.deliver, node, node.offered.append)
         self.started.append(node)
