@@ -317,6 +317,17 @@ async def test_a_token_that_is_made_at_one_worker_is_good_at_every_other_one(
             assert (await retried(server, "GET", "/topics/foo/messages", headers=headers)).status_code in {200, 404}
 
 
+async def test_a_ticket_of_one_worker_opens_one_stream_at_any(redis: RedisServer, tmp_path: Path) -> None:
+    flags = ["--auth", "required", "--max-failed-logins", "0"]
+    with two_workers(redis, *flags, "--data-dir", str(tmp_path)) as server:
+        headers = {"Authorization": f"Bearer {(tmp_path / 'first-token').read_text().strip()}"}
+        for _ in range(MANY // 4):
+            ticket = (await retried(server, "POST", "/tickets", headers=headers)).json()["ticket"]
+            path = f"/topics/foo/stream?timeout=0&ticket={ticket}"
+            codes = [(await retried(server, "GET", path)).status_code for _ in range(4)]
+            assert codes == [200, 401, 401, 401]
+
+
 # Starts that fail
 
 
