@@ -15,6 +15,7 @@ JOBS: Final = "load.jobs"
 TOPICS: Final = ("load.a", "load.b", JOBS)
 PAUSE: Final = 0.02  # seconds between two publishes of a client, or two attempts
 NO_ANSWER: Final = 0
+LIMITS: Final = httpx.Limits(keepalive_expiry=2)  # seconds: less than a server keeps an idle connection open
 REFUSALS: Final = {"storage_failed": 503, "draining": 503, "outcome_unknown": 504, "log_full": 507}
 LOST: Final = (OSError, EOFError, TimeoutError, httpx.TransportError)
 
@@ -39,7 +40,7 @@ class HttpPublisher(Publisher):
     """Repeats each publish with the same key until it is confirmed."""
 
     async def run(self) -> None:
-        async with http_client(timeout=self.patience) as http:
+        async with http_client(timeout=self.patience, limits=LIMITS) as http:
             for number in count():
                 if self.over.is_set():
                     return
