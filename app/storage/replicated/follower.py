@@ -143,15 +143,23 @@ class Follower:
                 self._become_current()
 
     async def _opened(self) -> Head:
-        """The head of a journal that has begun."""
-        head = await self._journal.open()
-        if head.begun:
-            return head
+        """The head of a journal that has begun. Raises JournalLost."""
+        while not (head := await self._journal.open()).begun:
+            if head.forgotten and self.fold.number > head.number:
+                if not await self.snapshots.give_back(self.fold, head):
+                    raise JournalLost("another node gives the journal back what it lacks")
+            elif await self._begin(head):
+                return await self._journal.open()
+        return head
+
+    async def _begin(self, head: Head) -> bool:
+        """False: another node was first."""
         epoch = new_epoch()
         commands = [BeginEpoch(epoch)] if head.number else [BeginEpoch(epoch), SetLimits(self._limits)]
-        if await self._journal.begin(head, new_link(), self._writer.encode(commands)):
-            log_event("a new epoch of the log has begun", epoch=epoch, entry=head.number + 1)
-        return await self._journal.open()
+        if not await self._journal.begin(head, new_link(), self._writer.encode(commands)):
+            return False
+        log_event("a new epoch of the log has begun", epoch=epoch, entry=head.number + 1)
+        return True
 
     def _become_current(self) -> None:
         self.connection.found()

@@ -25,11 +25,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The newest entry (0 and empty if there is none), and whether the present incarnation of the journal has begun: a
-    new primary is another one, and nothing is appended there before a node has begun it."""
+    new primary is another one, and nothing is appended there before a node has begun it. `forgotten`: the entry is
+    older than all that this node could give back."""
 
     number: int
     link: bytes
     begun: bool
+    forgotten: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
@@ -97,6 +99,12 @@ class Journal(ABC):
     async def load_snapshot(self) -> Snapshot | None:
         """The newest snapshot; None if there is none. Raises JournalLost."""
         return None
+
+    async def restore(self, seen: Head, number: int, link: bytes, time: float, chunks: AsyncIterator[bytes]) -> bool:
+        """Put a snapshot in the place of all that the journal has, if that has not begun and its newest entry is still
+        `seen`. `number`, `link` and `time`: of the entry that the snapshot ends with. False: nothing was changed, since
+        another node does this now. Raises as save_snapshot()."""
+        raise NotImplementedError
 
     async def trim(self, before: int) -> None:
         """Remove the entries before that number, which must be in a snapshot. Raises JournalLost."""

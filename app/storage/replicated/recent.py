@@ -31,6 +31,10 @@ class RecentEntries:
         while self._left < 0 and len(self._entries) > 1:
             self._left += len(self._entries.popleft().data)
 
+    def is_behind(self, number: int) -> bool:
+        """Whether the entry after that number is not remembered any more."""
+        return not self._entries or number + 1 < self._entries[0].number
+
     def missing_after(self, number: int, link: bytes) -> Sequence[Entry]:
         """The entries that follow this one; none if it is not of this chain."""
         if not self._entries:

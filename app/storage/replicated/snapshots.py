@@ -2,7 +2,8 @@
 
 import asyncio
 from asyncio import Task
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from logging import WARNING
 from typing import Final
 
@@ -12,7 +13,7 @@ from ..turns import in_turns
 from ..unusable import StoreUnusable
 from .fold import Fold
 from .fold_snapshot import FoldLoader
-from .journal import Entry, Journal, JournalLost
+from .journal import Entry, Head, Journal, JournalLost
 from .snapshot_process import SnapshotFailed, SnapshotProcess
 
 SNAPSHOT_BYTES: Final = 64 << 20  # of entries since the last snapshot: a node that starts reads about as many
@@ -65,6 +66,18 @@ class Snapshots:
         except SnapshotInvalid as error:
             raise StoreUnusable(f"the log cannot be read from the journal: {error}") from error
 
+    async def give_back(self, fold: Fold, seen: Head) -> bool:
+        """Put a snapshot in the place of what the journal has, whose newest entry is `seen`. As for take(). False:
+        another node does. Raises JournalLost."""
+        try:
+            async with aclosing(_chunks_of(fold)) as chunks:
+                given = await self._journal.restore(seen, fold.number, fold.link, fold.time, chunks)
+        except (OSError, SnapshotFailed) as error:
+            raise JournalLost(f"no snapshot can be given back to the journal: {error}") from error
+        if given:
+            log_event("the journal lacked entries, for which a snapshot was given back", WARNING, entry=fold.number)
+        return given
+
     async def close(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
@@ -84,6 +97,16 @@ class Snapshots:
         finally:
             process.end()
             self._saving = None
+
+
+async def _chunks_of(fold: Fold) -> AsyncGenerator[bytes, None]:
+    """Raises OSError, SnapshotFailed."""
+    process = SnapshotProcess(fold)
+    try:
+        async for chunk in process.chunks():
+            yield chunk
+    finally:
+        process.end()
 
 
 def _warn(error: Exception) -> None:

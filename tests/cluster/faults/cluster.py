@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from tests.redis_server import RedisServer, redis_server, sentinel
 
 NODES = 3
 COMMON_FLAGS = ("--max-messages", "1000000", "--max-bytes", "1GiB")
+RESTORED = "a snapshot was given back"
 HEALED = "were given back"  # in the log of a node that did it
 
 
@@ -30,6 +31,7 @@ class Setup(msgspec.Struct, frozen=True):
     has_clock: bool = False
     durability: str = "primary"
     timeout: str = "5s"
+    program: str = "app"
 
 
 class Member:
@@ -38,8 +40,9 @@ class Member:
     server: ServerProcess
     """The last one that was started."""
 
-    def __init__(self, link: Link, *flags: str) -> None:
+    def __init__(self, link: Link, program: str, *flags: str) -> None:
         self.link = link
+        self.program = program
         self.port, self.tcp_port = free_port(), free_port()
         self.log: list[str] = []
         self._flags = flags
@@ -48,12 +51,13 @@ class Member:
 
     async def start(self) -> None:
         flags = (*COMMON_FLAGS, *self._flags)
-        self.server = await asyncio.to_thread(
-            lambda: self._stack.enter_context(start_server(*flags, port=self.port, tcp_port=self.tcp_port))
-        )
+        self.server = await asyncio.to_thread(lambda: self._stack.enter_context(self._start(*flags)))
         self._runs = True
         self._reader = threading.Thread(target=self._read, args=(self.server.process.stderr,), daemon=True)
         self._reader.start()
+
+    def _start(self, *flags: str) -> AbstractContextManager[ServerProcess]:
+        return start_server(*flags, port=self.port, tcp_port=self.tcp_port, program=(self.program,))
 
     def _read(self, lines: Any) -> None:
         self.log.extend(lines)
@@ -108,7 +112,7 @@ class Cluster:
     def _member(self, link: Link, address: str) -> Member:
         setup = self.setup
         durability = ("--durability", setup.durability, "--journal-timeout", setup.timeout)
-        return Member(link, "--engine", f"{address}/0?name=test", *durability)
+        return Member(link, setup.program, "--engine", f"{address}/0?name=test", *durability)
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.__aexit__(*error)
@@ -146,6 +150,11 @@ class Cluster:
     def healed(self) -> int:
         """The entries that nodes gave back to Redis."""
         return sum(int(line.partition("entries=")[2].split()[0]) for line in self.logged(HEALED))
+
+    @property
+    def restored(self) -> int:
+        """The snapshots that nodes gave back to Redis."""
+        return len(self.logged(RESTORED))
 
     def logged(self, text: str) -> list[str]:
         """The lines with it, of all nodes."""

@@ -117,6 +117,13 @@ async def restart_redis(cluster: Cluster, _load: Load) -> None:
     await cluster.restart_primary()
 
 
+async def delete_more_than_nodes_remember(cluster: Cluster, load: Load) -> None:
+    await load.until(lambda: cluster.logged("a snapshot of the log was saved"))
+    await load.progress(200)
+    cluster.primary.client.flushall()
+    await load.until(lambda: cluster.restored)
+
+
 async def delete_everything(cluster: Cluster, _load: Load) -> None:
     cluster.primary.client.flushall()
 

@@ -21,6 +21,7 @@ from tests.redis_server import PROGRAM
 
 ALWAYS: Final = ("--appendonly", "yes", "--appendfsync", "always")
 ONE_REPLICA: Final = Setup(replicas=1)
+SMALL: Final = Setup(program="tests.cluster.faults.small")
 AWAY: Final = frozenset({503, 504})
 
 
@@ -53,6 +54,7 @@ SLOW: Final = [
         healed=None),
     Row("Redis restarts with a file of all writes", rows.restart_redis, AWAY, Setup(ALWAYS)),
     Row("FLUSHALL", rows.delete_everything, AWAY, healed=True),
+    Row("FLUSHALL, and no node remembers all", rows.delete_more_than_nodes_remember, AWAY, SMALL, healed=None),
     Row("split brain", rows.split_the_brain, AWAY, Setup(replicas=2), lost=True, told=True),
     Row("split brain, replicated:1", rows.split_the_brain, AWAY, Setup(replicas=2, durability="replicated:1"),
         told=True),
@@ -99,7 +101,8 @@ def report(row: Row, cluster: Cluster, load: Load, log: list[Stored]) -> None:
     ledger = load.ledger
     print(
         f"\n{row.what}: {len(log)} messages; the longest publish took {ledger.longest_publish:.2f} s with repetitions, "
-        f"the longest delivery {ledger.longest_delivery:.2f} s from then; {cluster.healed} entries given back; "
-        f"{len(ledger.lost(log))} lost, {ledger.gaps} gaps told; refused {dict(sorted(ledger.refusals.items()))}, "
+        f"the longest delivery {ledger.longest_delivery:.2f} s from then; given back: {cluster.healed} entries, "
+        f"{cluster.restored} snapshots; {len(ledger.lost(log))} lost, {ledger.gaps} gaps told; refused "
+        f"{dict(sorted(ledger.refusals.items()))}, "
         f"{len(ledger.unknown)} of them unknown and not repeated; {len(load.jobs.leases)} leases"
     )

@@ -23,13 +23,14 @@ from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal
 from .address import Address
 from .connection import Connection
 from .primary import Primary
-from .scripts import APPEND, BEGIN, HEAD, HEAL, SAVE
+from .scripts import APPEND, BEGIN, HEAD, HEAL, RESTORE, SAVE
 from .server import Durability, Server, parse_info
 
 CONFIRM: Final = 1.0  # seconds for replicas or the disk, of each entry
 READ_BYTES: Final = 1 << 20  # about so many bytes of entries are read at a time, since Redis limits only their number
 MAX_READ: Final = 256  # entries
 SAVE_TIMEOUT: Final = 300  # seconds for a snapshot: the chunks of one that is not finished stay as long
+RESTORE_TIMEOUT: Final = 10  # seconds without a chunk of a snapshot that a node gives back: others need not wait longer
 
 
 class Session(msgspec.Struct):
@@ -57,7 +58,7 @@ class RedisJournal(RemoteJournal):
         self._session: Session | None = None
         place = f"{{plainmq:{address.name}}}"
         self._head_key, self._log_key = f"{place}:head".encode(), f"{place}:log".encode()
-        self._snapshot_key = f"{place}:snapshot".encode()
+        self._snapshot_key, self._restoring_key = f"{place}:snapshot".encode(), f"{place}:restoring".encode()
 
     # Opening
 
@@ -94,10 +95,14 @@ class RedisJournal(RemoteJournal):
 
     async def head(self) -> Head:
         number, link, begun = await self._told_to(self._current(), b"EVAL", HEAD, 2, self._head_key, self._log_key)
-        return Head(number, link, bool(begun))
+        return Head(number, link, bool(begun), self._recent.is_behind(number))
+
+    def _script_of(self, script: str) -> tuple[bytes | str | int, ...]:
+        keys = (self._head_key, self._log_key, self._snapshot_key, self._restoring_key)
+        return (b"EVAL", self._script(script), len(keys), *keys)
 
     def _run(self, session: Session, script: str, *args: bytes | str | int) -> "Future[Any]":
-        return session.writer.ask("EVAL", self._script(script), 2, self._head_key, self._log_key, *args)
+        return session.writer.ask(*self._script_of(script), *args)
 
     async def _give_back(self, head: Head, entries: Sequence[Entry]) -> bool:
         fields = (field for entry in entries for field in (entry.link, round(entry.time * 1e6), entry.data))
@@ -216,11 +221,31 @@ class RedisJournal(RemoteJournal):
         return await self._told_to(session, b"SET", key, b"1", b"NX", b"EX", SAVE_TIMEOUT) is not None
 
     async def save_snapshot(self, number: int, link: bytes, chunks: AsyncIterator[bytes]) -> None:
-        session, place, count = self._current(), b"%s:%s:" % (self._snapshot_key, token_hex(8).encode()), 0
+        session = self._current()
+        place, count = await self._put(session, chunks)
+        await self._told_to(session, *self._script_of(SAVE), number, link, place, count)
+
+    async def restore(self, seen: Head, number: int, link: bytes, time: float, chunks: AsyncIterator[bytes]) -> bool:
+        session = self._current()
+        if not await self._told_to(session, b"SET", self._restoring_key, b"1", b"NX", b"EX", RESTORE_TIMEOUT):
+            return False
+        place, count = await self._put(session, chunks, b"SET", self._restoring_key, b"1", b"EX", RESTORE_TIMEOUT)
+        snapshot = (number, link, round(time * 1e6), place, count)
+        restored = await self._told_to(session, *self._script_of(RESTORE), seen.number, seen.link, *snapshot)
+        if restored:
+            self.healed_entries += number - seen.number
+        return bool(restored)
+
+    async def _put(self, session: Session, chunks: AsyncIterator[bytes], *after_each: bytes | int) -> tuple[bytes, int]:
+        """What the keys of the chunks begin with, and how many they are. They go by themselves if they do not come to
+        count."""
+        place, count = b"%s:%s:" % (self._snapshot_key, token_hex(8).encode()), 0
         async for chunk in chunks:
             await self._told_to(session, b"SET", b"%s%d" % (place, count), chunk, b"EX", SAVE_TIMEOUT)
+            if after_each:
+                await self._told_to(session, *after_each)
             count += 1
-        await self._told_to(session, b"EVAL", SAVE, 1, self._snapshot_key, number, link, place, count)
+        return place, count
 
     async def load_snapshot(self) -> Snapshot | None:
         session = self._current()

@@ -1,7 +1,9 @@
 """The scripts that run in Redis, each as one step.
 
 Keys: the head, a hash of `n`, `link`, `time` (of the newest entry; microseconds) and `inc` (the incarnation that has
-begun); and the log, a stream whose ids are `n-0`. Fields of an entry: `p`, the link of the entry before; `k`, its own;
+begun); the log, a stream whose ids are `n-0`; the snapshot, a hash of `n` and `link` (of the entry that it ends with),
+`place` (what the keys of its chunks begin with, before their numbers) and `count`; and a key that is there while a node
+gives a snapshot back. Fields of an entry: `p`, the link of the entry before; `k`, its own;
 `t`, its time; `d`, its commands. An incarnation is the process and its term as the primary, which the scripts ask for
 each time: a connection can outlive a demotion.
 """
@@ -50,14 +52,15 @@ BEGIN: Final = (
     "#!lua flags=allow-oom"
     + _COMMON
     + """
-if begun or n ~= tonumber(ARGV[1]) or link ~= ARGV[2] then return 0 end
+if begun or n ~= tonumber(ARGV[1]) or link ~= ARGV[2] or redis.call('GET', KEYS[4]) then return 0 end
 add(ARGV[3], later_than_last(), ARGV[4])
 redis.call('HSET', KEYS[1], 'inc', inc)
 return 1
 """
 )
 """Also when the memory is full. ARGV: number and link of the newest entry; link and data of the entry that
-begins the incarnation. Returns 1; 0: the newest entry is another, or the incarnation has begun."""
+begins the incarnation. Returns 1; 0: the newest entry is another, the incarnation has begun, or a snapshot is being
+given back."""
 
 HEAL: Final = (
     "#!lua flags=allow-oom"
@@ -71,23 +74,52 @@ return 1
 """ARGV: number and link of the newest entry; then link, time and data of each entry that is missing. Returns as BEGIN.
 """
 
-SAVE: Final = """#!lua flags=allow-oom
-local known = redis.call('HMGET', KEYS[1], 'n', 'place', 'count')
-local place, count = ARGV[3], tonumber(ARGV[4])
-local function unlink(first, number)
-    for i = 0, number - 1 do redis.call('UNLINK', first .. i) end
+_KEEP: Final = """
+local function unlink(place, count)
+    for i = 0, (tonumber(count) or 0) - 1 do redis.call('UNLINK', place .. i) end
 end
-if known[1] and tonumber(known[1]) > tonumber(ARGV[1]) then
-    unlink(place, count)
+local function keep(number, last, place, count)
+    for i = 0, count - 1 do
+        if redis.call('PERSIST', place .. i) == 0 then return 0 end
+    end
+    local old = redis.call('HMGET', KEYS[3], 'place', 'count')
+    redis.call('HSET', KEYS[3], 'n', number, 'link', last, 'place', place, 'count', count)
+    unlink(old[1], old[2])
+    return 1
+end
+"""
+
+SAVE: Final = (
+    "#!lua flags=allow-oom"
+    + _COMMON
+    + _KEEP
+    + """
+local number, newest = tonumber(ARGV[1]), tonumber(redis.call('HMGET', KEYS[3], 'n')[1]) or 0
+if n < number or newest > number then
+    unlink(ARGV[3], ARGV[4])
     return 0
 end
-for i = 0, count - 1 do
-    if redis.call('PERSIST', place .. i) == 0 then return 0 end
+return keep(number, ARGV[2], ARGV[3], tonumber(ARGV[4]))
+"""
+)
+"""A snapshot counts from here on, and the one before it is removed. ARGV: the fields of its hash. Returns 1; 0: there
+is a newer one, or the log has been lost meanwhile, or chunks were away before all were there."""
+
+RESTORE: Final = (
+    "#!lua flags=allow-oom"
+    + _COMMON
+    + _KEEP
+    + """
+redis.call('UNLINK', KEYS[4])
+if begun or n ~= tonumber(ARGV[1]) or link ~= ARGV[2] then
+    unlink(ARGV[6], ARGV[7])
+    return 0
 end
-redis.call('HSET', KEYS[1], 'n', ARGV[1], 'link', ARGV[2], 'place', place, 'count', count)
-if known[2] then unlink(known[2], tonumber(known[3])) end
+if keep(ARGV[3], ARGV[4], ARGV[6], tonumber(ARGV[7])) == 0 then return 0 end
+redis.call('UNLINK', KEYS[2])
+redis.call('HSET', KEYS[1], 'n', ARGV[3], 'link', ARGV[4], 'time', ARGV[5])
 return 1
 """
-"""A snapshot counts from here on, and the one before it is removed. Key: a hash of `n` and `link` (of the entry that it
-ends with), `place` (what the keys of its chunks begin with, before their numbers) and `count`. ARGV: the same four.
-Returns 1; 0: there is a newer one, or the chunks were away before all were there."""
+)
+"""The snapshot takes the place of all entries. ARGV: number and link of the newest entry; then number, link and time of
+the entry that the snapshot ends with, and place and count. Returns 1; 0: as BEGIN, or as SAVE."""
