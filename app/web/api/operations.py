@@ -25,7 +25,9 @@ async def metrics(request: Request) -> Response:
 async def livez(request: Request) -> Response:
     broker: Broker = request.app.state.broker
     if broker.log.failed:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, broker.log.failed)
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, StorageFailed.code, f"this process cannot go on: {broker.log.failed}"
+        )
     return PlainTextResponse("ok\n")
 
 
