@@ -36,9 +36,9 @@ async def fill(http: httpx.AsyncClient, topic: str, *bodies: str, group: str = "
 
 
 async def test_a_message_is_published_with_its_options_and_shown_as_a_curl_command(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/made")
         await page.page.get_by_text("Publish", exact=True).first.click()
         await page.page.get_by_label("Body").fill("it's 5 o'clock")
@@ -51,9 +51,9 @@ async def test_a_message_is_published_with_its_options_and_shown_as_a_curl_comma
 
 
 async def test_a_topic_is_created_changed_and_deleted_when_its_name_is_typed(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topics")
         await page.page.get_by_text("Create a topic").click()
         await page.page.get_by_label("Name", exact=True).fill("orders.new")
@@ -73,9 +73,9 @@ async def test_a_topic_is_created_changed_and_deleted_when_its_name_is_typed(
 
 
 async def test_a_group_is_created_and_its_settings_are_changed(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("groups")
         await page.page.get_by_text("Create a group").click()
         await page.page.get_by_label("Topic", exact=True).fill("mail.new")
@@ -93,10 +93,10 @@ async def test_a_group_is_created_and_its_settings_are_changed(
 
 
 async def test_a_lease_is_released_and_a_message_skipped(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await fill(http, "stuck", "one", "two", group="g")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/stuck/g")
         await page.page.get_by_role("checkbox").nth(0).check()
         await page.click("Release 1 chosen …")
@@ -110,13 +110,13 @@ async def test_a_lease_is_released_and_a_message_skipped(
 
 
 async def test_a_dead_message_is_found_understood_and_put_back(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     for group in ("g", "other"):
         await http.put(f"/topics/orders/groups/{group}", json={"max_deliveries": 1})
     leases = await fill(http, "orders", "one", "two", group="g")
     await http.post("/topics/orders/groups/g/nack", json={"ids": leases, "reason": "no such account"})
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open()
         await page.page.get_by_role("link", name="2 dead messages in g of orders").click()
         await page.see("no such account")
@@ -132,12 +132,10 @@ async def test_a_dead_message_is_found_understood_and_put_back(
     assert [(job["data"], job["attempt"]) for job in pulled.json()["messages"]] == [("one", 1), ("two", 1)]
 
 
-async def test_a_group_goes_back_to_the_beginning(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
-) -> None:
+async def test_a_group_goes_back_to_the_beginning(tab: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     leases = await fill(http, "again", "one", "two", group="g")
     await http.post("/topics/again/groups/g/ack", json={"ids": leases})
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/again/g")
         await page.page.get_by_text("Operations").click()
         await page.page.get_by_label("move the group to").fill("earliest")
@@ -146,9 +144,9 @@ async def test_a_group_goes_back_to_the_beginning(
         await until(http, "/topics/again/groups/g", ready=2)
 
 
-async def test_a_topic_is_purged(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
+async def test_a_topic_is_purged(tab: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "full", "one", "two")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/full")
         await page.page.get_by_text("Settings").click()
         await page.click("Purge …")
@@ -157,12 +155,10 @@ async def test_a_topic_is_purged(console: Open, server: ServerProcess, http: htt
         await until(http, "/topics/full", messages=0)
 
 
-async def test_a_long_list_is_turned_page_by_page(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
-) -> None:
+async def test_a_long_list_is_turned_page_by_page(tab: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "long", *map(str, range(51)))
     await http.put("/topics/long/groups/g", json={})
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/long/g?state=ready")
         await page.page.get_by_role("checkbox").nth(49).wait_for()
         await page.click("Next")
@@ -172,9 +168,9 @@ async def test_a_long_list_is_turned_page_by_page(
         await page.page.get_by_role("checkbox").nth(49).wait_for()
 
 
-async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
+async def test_a_group_is_paused_and_resumed(tab: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "halted", "one", group="g")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/halted/g")
         await page.page.get_by_text("Operations").click()
         await page.click("Pause …")
@@ -186,10 +182,10 @@ async def test_a_group_is_paused_and_resumed(console: Open, server: ServerProces
 
 
 async def test_a_scheduled_message_is_published_now_or_cancelled(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await fill(http, "later", "first", "second", delay="1h")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("scheduled?match=later")
         await page.see("later")
         await page.page.get_by_role("button", name="Publish now").first.click()
@@ -201,10 +197,10 @@ async def test_a_scheduled_message_is_published_now_or_cancelled(
 
 
 async def test_everything_can_be_reached_by_the_keyboard_alone(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await fill(http, "keys", "hello")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open()
         press = page.page.keyboard.press
         await press("g")
@@ -225,9 +221,9 @@ async def test_everything_can_be_reached_by_the_keyboard_alone(
 
 
 async def test_a_message_is_published_with_headers_priority_and_key_for_a_time(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/timed")
         await page.page.get_by_text("Publish", exact=True).first.click()
         await page.page.get_by_label("Body").fill("soup")
@@ -245,11 +241,9 @@ async def test_a_message_is_published_with_headers_priority_and_key_for_a_time(
     assert item["headers"] == {"customer": "42", "ce-type": "order"}
 
 
-async def test_a_message_is_copied_to_another_topic(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
-) -> None:
+async def test_a_message_is_copied_to_another_topic(tab: Open, server: ServerProcess, http: httpx.AsyncClient) -> None:
     await fill(http, "source", "twice", event="created")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/source")
         await page.see("twice")
         await page.page.get_by_role("button", name="Copy ").click()
@@ -261,11 +255,11 @@ async def test_a_message_is_copied_to_another_topic(
 
 
 async def test_what_a_group_has_not_acked_is_purged_and_the_topic_keeps_it(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await fill(http, "unacked", "one", "two", group="g")
     await fill(http, "unacked", "three")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/unacked/g")
         await page.page.get_by_text("Operations").click()
         await page.click("Purge unacked …")
@@ -276,14 +270,14 @@ async def test_what_a_group_has_not_acked_is_purged_and_the_topic_keeps_it(
 
 
 async def test_before_a_redrive_it_says_what_happens_how_fast_and_what_stands_in_the_way(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await http.put("/topics/slow/groups/g", json={"max_deliveries": 1})
     leases = await fill(http, "slow", "one", group="g")
     await http.post("/topics/slow/groups/g/nack", json={"ids": leases, "reason": "no"})
     await http.post("/topics/slow/groups/g/pause")
     await http.post("/topics/slow/pause")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("group/slow/g")
         await page.click("Redrive all 1 …")
         await page.see("Resume it under Settings")
@@ -321,10 +315,10 @@ async def test_an_error_says_what_to_do_and_stays_until_it_is_dismissed(
 
 
 async def test_a_body_is_folded_and_opened_by_the_keyboard(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     await fill(http, "folded", "a " * 500 + "the end")
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("topic/folded")
         log = page.page.get_by_role("log")
         await log.get_by_text("a a a").wait_for()
@@ -335,12 +329,12 @@ async def test_a_body_is_folded_and_opened_by_the_keyboard(
 
 
 async def test_all_messages_of_a_scheduled_batch_are_shown(
-    console: Open, server: ServerProcess, http: httpx.AsyncClient
+    tab: Open, server: ServerProcess, http: httpx.AsyncClient
 ) -> None:
     lines = "\n".join(f'"number {number:03}"' for number in range(150))
     batch = {"Content-Type": "application/x-ndjson"}
     (await http.post("/topics/batch/messages?delay=1h", content=lines, headers=batch)).raise_for_status()
-    async with console(server.url) as page:
+    async with tab(server.url) as page:
         await page.open("scheduled?match=batch")
         await page.see("number 000")
         await page.see("1 of 150: show more")
