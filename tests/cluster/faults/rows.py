@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Final
 
 from tests.cluster.faults.cluster import Cluster
@@ -23,6 +23,14 @@ async def kill_a_node(cluster: Cluster, load: Load) -> None:
     await cluster.members[0].end(SIGKILL)
     await load.progress()
     await cluster.members[0].start()
+
+
+async def restart_all_nodes(cluster: Cluster, load: Load) -> None:
+    for member in cluster.members:
+        assert await member.end(SIGTERM) == 0
+        await load.progress()
+        await member.start()
+        await load.progress()
 
 
 def stop_a_node(seconds: float) -> Act:

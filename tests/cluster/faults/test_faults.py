@@ -44,6 +44,7 @@ ORDINARY: Final = [  # a few seconds each
     Row("Redis is full", rows.fill_the_memory, frozenset({507})),
 ]
 SLOW: Final = [
+    Row("all nodes are restarted, one after the other", rows.restart_all_nodes, frozenset({NO_ANSWER, 503})),
     Row("a node is stopped for 30 s", rows.stop_a_node(30.0), frozenset({NO_ANSWER, 503}), patience=2.0),
     Row("a node is cut off", rows.cut_a_node_off, AWAY, Setup(timeout="1s", replicas=1, durability="replicated:1")),
     Row("the primary is stopped for 2 s", rows.stop_the_primary, frozenset()),
