@@ -42,6 +42,10 @@ def test_an_address_says_where_the_journal_is(url: str, address: Address) -> Non
         ("redis://:secret@h?ca=x", "not an option"),
         ("redis://h/#x", "%23"),
         ("redis+sentinel://:secret@h", "name of the service"),
+        ("redis://:secret@[::1", "IPv6"),
+        ("redis://:secret[@h", "IPv6"),
+        ("redis://:[secret]@h", "IPv6"),
+        ("redis://:secret@h?name=a&name=b", "twice"),
     ],
 )
 def test_another_address_is_refused_without_its_password(url: str, expected: str) -> None:

@@ -3,11 +3,19 @@
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from ...errors import OptionInvalid
 
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+
+
+def split_url(rest: str) -> SplitResult:
+    """The parts of a URL without its scheme. Raises OptionInvalid; its text has no part of the URL."""
+    try:
+        return urlsplit(f"//{rest}")
+    except ValueError:
+        raise OptionInvalid("expected [ and ] around an IPv6 address only: a password has them as %5B and %5D") from None
 
 
 def parse_hosts(text: str, default_port: int, example: str) -> tuple[tuple[str, int], ...]:
@@ -23,10 +31,13 @@ def parse_options(query: str, known: Collection[str], fragment: str) -> dict[str
     """Raises OptionInvalid."""
     if fragment:
         raise OptionInvalid("a # in the address must be written as %23")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for option in options:
+    options: dict[str, str] = {}
+    for option, value in parse_qsl(query, keep_blank_values=True):
         if option not in known:
             raise OptionInvalid(f"{option[:40]!a} is not an option of the address: expected {', '.join(known)}")
+        if option in options:
+            raise OptionInvalid(f"option {option!r} of the address is given twice")
+        options[option] = value
     return options
 
 

@@ -6,12 +6,12 @@
 """
 
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
 from ....errors import OptionInvalid
-from ..url import parse_hosts, parse_name, parse_options, shown_hosts
+from ..url import parse_hosts, parse_name, parse_options, shown_hosts, split_url
 
 SCHEMES: Final = ("nats", "nats+tls")
 EXAMPLE: Final = "nats://127.0.0.1:4222?name=demo"
@@ -52,7 +52,7 @@ def parse_address(url: str) -> Address:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest:
         raise OptionInvalid(f"expected an address such as {EXAMPLE}")
-    parts = urlsplit("//" + rest)
+    parts = split_url(rest)
     if parts.path.strip("/"):
         raise OptionInvalid(f"expected the name of the log as an option, as in {EXAMPLE}")
     login, _, hosts = parts.netloc.rpartition("@")

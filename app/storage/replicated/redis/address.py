@@ -9,12 +9,12 @@
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
 from ....errors import OptionInvalid
-from ..url import parse_hosts, parse_name, parse_options, shown_hosts
+from ..url import parse_hosts, parse_name, parse_options, shown_hosts, split_url
 
 SCHEMES: Final = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}  # default ports
 EXAMPLE: Final = "redis://127.0.0.1:6379/0?name=demo"
@@ -48,7 +48,7 @@ def parse_address(url: str) -> Address:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest:
         raise OptionInvalid(f"expected an address such as {EXAMPLE} or {SENTINEL_EXAMPLE}")
-    parts = urlsplit("//" + rest)
+    parts = split_url(rest)
     user, _, hosts = parts.netloc.rpartition("@")
     username, _, password = user.partition(":")
     known = ["name", *(_TLS if scheme.startswith("rediss") else ()), *_SENTINEL]
