@@ -10,7 +10,7 @@ import click
 
 from ..errors import OptionInvalid
 from ..messages.units import parse_duration
-from ..settings.hosts import is_port
+from ..settings.hosts import is_address, is_port
 from ..settings.paths import unreachable
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -125,9 +125,10 @@ def whole(lowest: int, highest: int | None = None) -> click.IntRange:
 def address(text: str) -> tuple[str, int]:
     """`localhost:7777` → host and port."""
     host, _, port = text.rpartition(":")
-    if not host or not is_port(port):
+    host = host.strip("[]")
+    if not is_address(host) or not is_port(port):
         raise click.BadParameter(f"{text!r} is not an address: expected one such as 127.0.0.1:7777")
-    return host.strip("[]"), int(port)
+    return host, int(port)
 
 
 def short_duration(text: str) -> float:

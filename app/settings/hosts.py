@@ -6,7 +6,7 @@ from typing import Final
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)  # RFC 1035, section 2.3.4
-_NUMBERS: Final = re.compile(r"[0-9a-f:.]+(?:%[a-z0-9._-]+)?", re.IGNORECASE)
+_SHORT_IPV4: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,10}){0,2}")  # 127.1
 _URL: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^\s/?#@]*@)?(?P<host>[^\s/?#@:]+|\[[^\s/?#@]*\])(?::(?P<port>[0-9]+))?",
     re.IGNORECASE,
@@ -23,7 +23,7 @@ def is_name(text: str) -> bool:
 
 def is_address(text: str) -> bool:
     """An address to listen on, in any form that a resolver accepts."""
-    return is_name(text) or bool(_NUMBERS.fullmatch(text))
+    return is_name(text) or bool(_SHORT_IPV4.fullmatch(text)) or _parses(IPv6Address, text)
 
 
 def is_origin(text: str) -> bool:

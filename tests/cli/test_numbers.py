@@ -27,7 +27,9 @@ def test_there_are_numbers_of_both_kinds() -> None:
     assert {type(option.type) for _, option in OPTIONS} == {Whole, Decimal}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:" + "9" * 5_000])
-def test_an_address_has_a_port_that_exists(address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["a..b:1", ":1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:" + "9" * 5_000]
+)
+def test_an_address_has_a_host_and_a_port_that_can_exist(address: str) -> None:
     with pytest.raises(click.BadParameter, match="is not an address"):
         main.commands["bench"].make_context("bench", ["--line-port", address])

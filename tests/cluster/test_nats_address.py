@@ -43,6 +43,8 @@ def test_an_address_says_where_the_journal_is(url: str, address: Address) -> Non
         ("nats://u:secret@h?ca=x", "not an option"),
         ("nats://h/#x", "expected the name|%23"),
         ("nats://h#x", "%23"),
+        ("nats://:secret@a..b", "HOST:PORT"),
+        (f"nats://:secret@{'a' * 64}", "HOST:PORT"),
         ("nats://:secret@[::1", "IPv6"),
         ("nats://:secret[@h", "IPv6"),
         ("nats://:[secret]@h", "IPv6"),

@@ -42,6 +42,8 @@ def test_an_address_says_where_the_journal_is(url: str, address: Address) -> Non
         ("redis://:secret@h?ca=x", "not an option"),
         ("redis://h/#x", "%23"),
         ("redis+sentinel://:secret@h", "name of the service"),
+        ("redis://:secret@a..b", "HOST:PORT"),
+        (f"redis://:secret@{'a' * 64}", "HOST:PORT"),
         ("redis://:secret@[::1", "IPv6"),
         ("redis://:secret[@h", "IPv6"),
         ("redis://:[secret]@h", "IPv6"),

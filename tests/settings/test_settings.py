@@ -200,7 +200,8 @@ def test_a_new_log_is_reported_with_its_path_and_an_old_one_is_not(tmp_path: Pat
 
 
 WRONG_TEXTS = {
-    "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300, " ", "::1 "],
+    "host": ["", "http://localhost", "localhost:8000", "[::1]", "a b", "127.0.0.1,::1", "x" * 300, " ", "::1 ",
+             "a..b", ".a", "a" * 64, "1" * 64, "::1%", ":::"],
     "public_url": ["mq.example.org", "ftp://example.org", "https://", "https:///x", "https://a/b?c", "https://a b",
                    "https://x:0", "https://x:99999", "https://a..b", "https://[::1::]", "https://[a]",
                    "https://1.2.3.400", "https://x:", " ", "https://u:pw@x", "https://u@x", "https://@x",

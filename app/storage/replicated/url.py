@@ -10,21 +10,32 @@ from ...errors import OptionInvalid
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 
 
+_BRACKETS: Final = "expected [ and ] around an IPv6 address only: a password has them as %5B and %5D"
+
+
 def split_url(rest: str) -> SplitResult:
     """The parts of a URL without its scheme. Raises OptionInvalid; its text has no part of the URL."""
     try:
         return urlsplit(f"//{rest}")
     except ValueError:
-        raise OptionInvalid("expected [ and ] around an IPv6 address only: a password has them as %5B and %5D") from None
+        raise OptionInvalid(_BRACKETS) from None
 
 
 def parse_hosts(text: str, default_port: int, example: str) -> tuple[tuple[str, int], ...]:
     """`a:1,b` → the hosts with their ports. Raises OptionInvalid."""
     matches = [_HOST.fullmatch(host) for host in text.split(",")]
-    found = [(match[1].strip("[]"), int(match[2] or default_port)) for match in matches if match]
+    found = [(match[1].strip("[]"), int(match[2] or default_port)) for match in matches if match and _is_host(match[1])]
     if len(found) < len(matches) or any(port > 65_535 for _, port in found):
         raise OptionInvalid(f"expected HOST:PORT in the address, as in {example}")
     return tuple(found)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a resolver can be asked for it: it refuses an empty label, and one of more than 63 characters."""
+    try:
+        return bool(text.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def parse_options(query: str, known: Collection[str], fragment: str) -> dict[str, str]:
