@@ -49,8 +49,10 @@ def scheduled_path(id: str, *rest: str) -> str:
 
 
 def topic_path(topic: str, *rest: str) -> str:
-    """`topics/TOPIC/...`. A segment of one or two dots is escaped: it would be resolved, and lead to another topic."""
-    path = [f"topics/{quote(topic, errors='surrogateescape')}", *(quote(word, safe="") for word in rest)]
+    """`topics/TOPIC/...`. A segment of one or two dots is escaped: it would be resolved, and lead to another topic. So
+    are the slashes of a topic itself, whose name may look like another path: `foo/pause`."""
+    name = quote(topic, safe="/" if rest else "", errors="surrogateescape")
+    path = [f"topics/{name}", *(quote(word, safe="") for word in rest)]
     return "/".join(path).replace("/.", "/%2E")
 
 

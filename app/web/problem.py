@@ -155,10 +155,15 @@ async def explain(request: Request, error: Exception) -> Response:
     return problem(status, status.name.lower(), detail)
 
 
-def _hint(request: Request) -> str:
-    """The end of a sentence: what may have been meant."""
+def meant_by(request: Request) -> str | None:
+    """The request that may have been meant instead."""
     path = request.scope.get("raw_path", b"").decode("ascii", "replace")
-    meant = nearest(request.method, path, request.app.routes) if path.isascii() and path.isprintable() else None
+    return nearest(request.method, path, request.app.routes) if path.isascii() and path.isprintable() else None
+
+
+def _hint(request: Request) -> str:
+    """The end of a sentence."""
+    meant = meant_by(request)
     return f"; did you mean {meant}?" if meant else ""
 
 

@@ -390,3 +390,13 @@ client.close()
 def test_after_a_fork_a_used_client_says_so_and_an_unused_one_works(server: ServerProcess, topic: str) -> None:
     with program(FORKED, server, topic) as process:
         assert process.communicate(timeout=DEADLINE) == ("True 1\n2\n", "")
+
+
+@pytest.mark.parametrize("rest", ["rooms/42", "group/g", "pause"])
+def test_a_topic_is_changed_whatever_other_path_its_name_looks_like(client: Client, topic: str, rest: str) -> None:
+    name = f"{topic}/{rest}"
+    assert client.set_topic(name, max_messages=7).topic == name
+    assert client.topic(name).retention.max_messages == 7
+    client.delete_topic(name)
+    with pytest.raises(NotFound):
+        client.topic(name)

@@ -260,3 +260,28 @@ async def test_a_slip_of_the_method_makes_and_deletes_no_topic(
     assert (await http.request(method, f"/topics/{topic}/stream")).status_code == 405
     assert (await http.get("/topics", params={"match": f"{topic}/*"})).json()["topics"] == []
     assert (await http.put(f"/topics/{topic}%2Fmessages")).json()["topic"] == f"{topic}/messages"
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("group/crew", "groups/crew"), ("Groups/crew", "groups/crew"), ("gruops/crew", "groups/crew"), ("groups", ""),
+    ],
+)  # fmt: skip
+async def test_a_slip_in_the_path_of_a_group_makes_no_topic(
+    http: httpx.AsyncClient, topic: str, slip: str, meant: str
+) -> None:
+    answer = await http.put(f"/topics/{topic}/{slip}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"].endswith(f"; did you mean PUT /topics/{topic}/{meant}?" if meant else "%2F")
+    assert (await http.get("/topics", params={"match": f"{topic}/**"})).json()["topics"] == []
+    assert (await http.get(f"/topics/{topic}/{slip}")).status_code == 404
+    encoded = f"{topic}/{slip}".replace("/", "%2F")
+    assert (await http.put(f"/topics/{encoded}", json={"max_messages": 5})).json()["topic"] == f"{topic}/{slip}"
+    changed = await http.put(f"/topics/{topic}/{slip}", json={"max_messages": 6})  # it exists now
+    assert changed.json()["retention"]["max_messages"] == 6
+
+
+@pytest.mark.parametrize("rest", ["rooms/42", "grp/1", "user/groupings", "group", "a/b/c", "groups/a/b"])
+async def test_a_topic_of_several_segments_is_made_by_its_path(http: httpx.AsyncClient, topic: str, rest: str) -> None:
+    assert (await http.put(f"/topics/{topic}/{rest}")).json()["topic"] == f"{topic}/{rest}"

@@ -1,5 +1,6 @@
 """Topics: the list, the state and retention of each, and how to change and delete one."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
@@ -10,18 +11,20 @@ from starlette.responses import Response
 
 from ...broker.broker import Broker
 from ...broker.records import topic_record
-from ...errors import OptionInvalid
+from ...errors import NotFound, OptionInvalid
 from ...log.directory import TOPIC_SORTS, ListQuery
 from ...messages.position import After, Ago, Since, Start, parse_start
 from ...messages.units import parse_duration
 from ..body import changes, read_json
 from ..permissions import topic_itself, topic_of
+from ..problem import meant_by
 from ..query import Parser, read_options
 from ..responses import json_answer, list_answer
 from .lists import list_options, read_list_options
 
 _OPTIONS: dict[str, Parser] = list_options(TOPIC_SORTS)
 Amount = Annotated[float, msgspec.Meta(ge=1, le=10**12, multiple_of=1)]  # JSON's 2.0 is a whole number too
+_GROUPS = re.compile(rb"/topics/.+/groups/?$")
 _EXAMPLE = 'settings such as {"max_messages":100,"max_age":"1h"}'
 
 _READ: dict[str, Callable[[Any], float]] = {"max_messages": int, "max_bytes": int, "max_age": parse_duration}
@@ -65,8 +68,21 @@ async def put_topic(request: Request) -> Response:
     """Make the topic if need be, and change its retention."""
     broker: Broker = request.app.state.broker
     name = _topic(request)
+    if _GROUPS.search(request.scope.get("raw_path", b"")) or meant_by(request):
+        await _check_exists(broker, name)
     await broker.changes.configure(name, changes(await read_json(request, Change, _EXAMPLE), _READ))
     return json_answer(topic_record(await broker.directory.topic(name)))
+
+
+async def _check_exists(broker: Broker, name: str) -> None:
+    """A slip in the path of a group makes no topic. Raises NotFound."""
+    try:
+        await broker.directory.topic(name)
+    except NotFound:
+        raise NotFound(
+            f"there is no topic {name!r}, and a PUT to what looks like the path of a group makes none; "
+            "to make one, write its slashes as %2F"
+        ) from None
 
 
 async def delete_topic(request: Request) -> Response:
