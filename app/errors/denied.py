@@ -16,7 +16,7 @@ def reason(path: Path, error: OSError) -> str:
 
 
 def _owner_hint(path: Path) -> str:
-    """Names the owner of the file, or of the nearest folder above it that exists."""
+    """Names the owner of the file, or of the nearest folder above it that is known to exist."""
     user = os.geteuid()
     for existing in (path, *path.absolute().parents):
         try:
@@ -25,5 +25,7 @@ def _owner_hint(path: Path) -> str:
             continue
         if owner == user:
             return ""
-        return f" ({existing} belongs to user {owner}, and this is user {user}: chown {user} {existing})"
+        whose = f"{existing} belongs to user {owner}, and this is user {user}"
+        is_private = existing.is_dir() and not os.access(existing, os.X_OK)  # such as the home of root: it stays theirs
+        return f" ({whose})" if is_private else f" ({whose}: chown {user} {existing})"
     return ""

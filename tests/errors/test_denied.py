@@ -76,7 +76,7 @@ def test_a_server_whose_files_are_in_the_private_folder_of_another_user_says_so(
     theirs.chmod(0o700)
     error = refused("serve", *(flag.replace("FOLDER", str(theirs)) for flag in flags), home=theirs)
     assert f"Error: {setting}" in error
-    assert f"cannot be read: Permission denied ({theirs} belongs to user {USER}, and this is user 0" in error
+    assert f"cannot be read: Permission denied ({theirs} belongs to user {USER}, and this is user 0)" in error
 
 
 def test_our_own_errors_are_reported_without_an_error_number(tmp_path: Path) -> None:
