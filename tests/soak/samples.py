@@ -48,7 +48,7 @@ async def sample(server: ServerProcess, http: httpx.AsyncClient, seconds: float)
         numbers["plainmq_subscribers"],
         numbers["plainmq_topics"],
         numbers["plainmq_messages"],
-        round(numbers["plainmq-log-bytes"] / (1 << 20), 2),
+        round(numbers["plainmq_log_bytes"] / (1 << 20), 2),
         numbers["plainmq_messages_published_total"],
         numbers["plainmq_messages_delivered_total"],
         numbers["plainmq_evictions_total"],

@@ -360,7 +360,7 @@ async def publish_many(server: ServerProcess, count: int) -> None:
 async def dropped(server: ServerProcess) -> int:
     async with client(server) as http:
         text = (await http.get("/metrics")).text
-    match = re.search(r"^plainmq-log-records_dropped_total (\S+)$", text, re.MULTILINE)
+    match = re.search(r"^plainmq_log_records_dropped_total (\S+)$", text, re.MULTILINE)
     assert match
     return int(float(match[1]))
 

@@ -429,7 +429,7 @@ async def test_what_the_log_holds_is_left_out_when_it_cannot_be_asked(tmp_path: 
     assert left_out == {
         "plainmq_messages_acked", "plainmq_messages_dead", "plainmq_operator_messages", "plainmq_paused_topics",
         "plainmq_paused_groups",
-        "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq-log-bytes", "plainmq_groups",
+        "plainmq_topics", "plainmq_messages", "plainmq_messages_bytes", "plainmq_log_bytes", "plainmq_groups",
         "plainmq_group_lag_messages", "plainmq_group_messages", "plainmq_dead_messages",
         "plainmq_dead_waiting_messages",
     }  # fmt: skip

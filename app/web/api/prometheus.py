@@ -51,7 +51,7 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Broker], int]]]] = {
         "Times that the engine failed to store something.",
         lambda broker: broker.log.failures,
     ),
-    "plainmq-log-records_dropped_total": (
+    "plainmq_log_records_dropped_total": (
         "Records that were not written, because writing to standard error was not possible.",
         lambda _broker: LOG_WRITER.dropped,
     ),
@@ -66,7 +66,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Totals], int]]]] = {
     "plainmq_topics": ("Topics.", lambda totals: totals.topics),
     "plainmq_messages": ("Messages retained.", lambda totals: totals.messages),
     "plainmq_messages_bytes": ("Bytes of their bodies.", lambda totals: totals.bytes),
-    "plainmq-log-bytes": ("Bytes that count against the limit of the whole log.", lambda totals: totals.cost),
+    "plainmq_log_bytes": ("Bytes that count against the limit of the whole log.", lambda totals: totals.cost),
     "plainmq_groups": ("Groups.", lambda totals: totals.groups),
     "plainmq_group_lag_messages": (
         "Messages not acked yet, summed over all groups.",
