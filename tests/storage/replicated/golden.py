@@ -1,6 +1,7 @@
 """Golden journals: entries of all commands, and the checks that they led to in the first version of their level.
 
-`python -m tests.storage.replicated.golden` makes the one of the present level. It is made once, when the level is new.
+`python -m tests.storage.replicated.golden` makes the one of the present level. It is made once, when the level is new;
+while no release has the level, it may be deleted and made again.
 """
 
 import zlib
