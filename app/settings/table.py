@@ -288,7 +288,8 @@ class Settings:
     )
     stream_age: Seconds = option(
         Seconds(3_600),
-        "Age at which the server ends an event stream, give or take 10 %, so that clients reconnect and spread anew.",
+        "Age at which the server ends an event stream, give or take 10 % and up to one --keep-alive, so that clients "
+        "reconnect and spread anew.",
         Durations("100ms", "30d"),
     )
     stall_timeout: Seconds = option(
