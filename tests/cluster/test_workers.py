@@ -22,6 +22,7 @@ from tests.event_stream import Stream
 from tests.event_stream import stream as open_stream
 from tests.harness import DEADLINE, ROOT, ServerProcess, free_port, http_client, start_server
 from tests.line_client import lines
+from tests.nats_server import nats_server
 from tests.redis_server import RedisServer
 
 STEP = 0.05  # seconds between two looks
@@ -139,6 +140,20 @@ async def test_a_killed_worker_loses_nothing_confirmed_and_comes_back(redis: Red
         assert len(ended) == 1
         assert "worker=1" in ended[0]
         assert "signal=SIGKILL" in ended[0]
+
+
+async def test_workers_may_share_a_log_on_jetstream() -> None:
+    with nats_server() as nats:
+        engine = f"{nats.url}?name=demo"
+        with start_server("--workers", "2", "--engine", engine) as server:
+            async with AsyncExitStack() as stack:
+                streams = await many_streams(server, stack)
+                for number in range(MANY):
+                    await retried(server, "POST", "/topics/foo/messages", content=f"{number}")
+                for one in streams:
+                    assert await one.data(MANY) == [f"{number}" for number in range(MANY)]
+            assert await asyncio.to_thread(server.stop) == 0
+            assert by_worker(records(server), "draining") == ["1", "2"]
 
 
 async def test_metrics_are_those_of_all_workers_and_no_counter_runs_backward(redis: RedisServer) -> None:
