@@ -2,11 +2,37 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
-from tests.harness import DEADLINE, ServerProcess
+import httpx
+import pytest
+
+from tests.harness import DEADLINE, ServerProcess, http_client
 
 Record = dict[str, Any]
+JSON = ("--log-format", "json")
+ALL = ("--access-log", "all")
+HUMAN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error|critical) \S.*")
+FORMATS = pytest.mark.parametrize("format", ["human", "json"])
+
+
+async def raw(server: ServerProcess, data: bytes) -> bytes:
+    """Everything that the HTTP endpoint answers to these bytes, after which it closes."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(data)
+    async with asyncio.timeout(DEADLINE):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def client(server: ServerProcess) -> httpx.AsyncClient:
+    return http_client(server.url)
+
+
+async def stop(server: ServerProcess) -> int:
+    return await asyncio.to_thread(server.stop)
 
 
 class ServerLog:
