@@ -77,7 +77,7 @@ HEAD: Final = f"  {'':58s} {'per s':>10s} {'µs':>9s} {'journal':>9s} {'p50 ms':
 
 def publish_rows(start: Callable[[str, int], Deployment]) -> Iterator[Row]:
     deployments = [start("memory", 1), start("redis", 1), start("redis", SERVERS), start("nchan", 1)]
-    deployments += [start("xadd", 1), start("nats", 1), start("nats", SERVERS), start("jetstream", 1)]
+    deployments += [start("xadd", 1), start("nats", 1), start("jetstream", 1)]
     for load in (ONE, MANY):
         for deployment in filter(None, deployments):
             yield Row(f"{deployment.name}: {load['publishers']} publishers", deployment, load)

@@ -58,16 +58,23 @@ class RemoteJournal(Journal):
         """Give back what the log lacks, and let others do so. Raises JournalLost."""
         given = 0
         while entries := self._recent.first_after(head.number, head.link, HEAL_ENTRIES, HEAL_BYTES):
-            given += len(entries) * await self._give_back(head, entries)
+            given += await self._give_back(head, entries)
             if (head := await self.head()).begun:
                 break
         if given:
             self.healed_entries += given
             log_event("the journal lacked entries, which were given back", WARNING, entries=given)
-        if not head.begun:
+        return head if head.begun else await self._settled(head)
+
+    async def _settled(self, head: Head) -> Head:
+        """The head when no other node has given anything back for a while. Raises JournalLost."""
+        while True:
+            before = head.number
             await asyncio.sleep(HEAL_PAUSE if self._recent.newest else self._new_node_pause)
-        return await self.head()
+            head = await self.head()
+            if head.begun or head.number == before:
+                return head
 
     @abstractmethod
-    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> bool:
-        """Append entries as they were, if the head is still the same. Raises JournalLost."""
+    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> int:
+        """Append entries as they were, for as long as no other node does. How many were. Raises JournalLost."""

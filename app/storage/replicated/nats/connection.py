@@ -42,6 +42,7 @@ class Connection:
         self._writing: set[Task[None]] = set()
         self._closing: Task[None] | None = None
         self._lost: JournalLost | None = None
+        self._connecting = True
         self.patience = timeout
         """Seconds for an answer to ask()."""
         self.on_lost: Callable[[], None] = lambda: None
@@ -52,6 +53,7 @@ class Connection:
         """Raises JournalLost, StoreUnusable."""
         try:
             await self._connect(host, port)
+            self._connecting = False
             self._check_tls(host)
             inbox = self._client.new_inbox()
             self._prefix = f"{inbox}."
@@ -173,7 +175,7 @@ class Connection:
         """Give the connection up. Idempotent."""
         if self._lost is not None:
             return
-        self._lost = error
+        self._lost, self._connecting = error, False
         self._closing = create_task(self._close())
         waiting, self._waiting = [*self._waiting.values()], {}
         for _, on_answer in waiting:
@@ -198,7 +200,7 @@ class Connection:
             on_answer(message)
 
     async def _on_error(self, error: Exception) -> None:
-        if not self._client.is_connected and self._lost is None:
+        if self._connecting:
             raise error  # or nats-py tries again, for minutes
         if "permissions violation" in str(error):
             self.lose(JournalLost(f"NATS at {self._address} refuses: {str(error).removeprefix('nats: ')}"))

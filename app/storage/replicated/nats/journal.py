@@ -153,13 +153,13 @@ class NatsJournal(RemoteJournal):
         entry = self._stored(session, link, data)
         return await publish_after(session.connection, session.subject, entry, seen.number, of_subject=False)
 
-    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> bool:
+    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> int:
         session = self._current()
         for last, entry in enumerate(entries, head.number):
             stored = encode(Stored(entry.link, "", entry.data, entry.time))
             if not await publish_after(session.connection, session.subject, stored, last, of_subject=False):
-                return False
-        return True
+                return last - head.number
+        return len(entries)
 
     # Appending
 

@@ -104,9 +104,9 @@ class RedisJournal(RemoteJournal):
     def _run(self, session: Session, script: str, *args: bytes | str | int) -> "Future[Any]":
         return session.writer.ask(*self._script_of(script), *args)
 
-    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> bool:
+    async def _give_back(self, head: Head, entries: Sequence[Entry]) -> int:
         fields = (field for entry in entries for field in (entry.link, round(entry.time * 1e6), entry.data))
-        return bool(await self._run(self._current(), HEAL, head.number, head.link, *fields))
+        return len(entries) * int(await self._run(self._current(), HEAL, head.number, head.link, *fields))
 
     async def begin(self, seen: Head, link: bytes, data: bytes) -> bool:
         session = self._current()
