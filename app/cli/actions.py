@@ -9,7 +9,7 @@ import click
 
 from .completion import group_argument, pattern_argument, topic_argument
 from .operations import json_option, limit_option, show_list
-from .options import server_options, whole
+from .options import exit_status, server_options, whole
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 )
 @json_option
 @server_options
+@exit_status(
+    {
+        0: "all have returned",
+        1: "an id is unknown, or there is no room for all; or refused by the server; a sentence says why",
+    }
+)
 def redrive(
     *, topic: str, group: str, ids: tuple[str, ...], everything: bool, rate: int | None, as_json: bool, server: "Server"
 ) -> None:
@@ -38,15 +44,6 @@ def redrive(
     repeat the command does
     nothing twice: an id that has returned is `unknown`. It needs the right to admin on TOPIC and on the dead-letter
     topic.
-
-    \b
-    Exit status:
-      0    all have returned
-      1    an id is unknown, or there is no room for all; or refused by the server; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import actions, operations
@@ -65,18 +62,12 @@ def redrive(
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @json_option
 @server_options
+@exit_status(
+    {0: "all are ready", 1: "a message is unknown or settled already; or refused by the server; a sentence says why"}
+)
 def release(*, topic: str, group: str, ids: tuple[str, ...], as_json: bool, server: "Server") -> None:
     """Make messages of GROUP ready at once: those that a worker has leased, and those that wait for their next attempt.
     No attempt counts as failed. It needs the right to consume or admin on TOPIC.
-
-    \b
-    Exit status:
-      0    all are ready
-      1    a message is unknown or settled already; or refused by the server; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import actions, operations
@@ -91,18 +82,12 @@ def release(*, topic: str, group: str, ids: tuple[str, ...], as_json: bool, serv
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @json_option
 @server_options
+@exit_status(
+    {0: "all are skipped", 1: "a message is unknown or settled already; or refused by the server; a sentence says why"}
+)
 def skip(*, topic: str, group: str, ids: tuple[str, ...], as_json: bool, server: "Server") -> None:
     """Never hand these messages out again in GROUP: ready, leased or delayed ones. The topic and its other groups keep
     them. It needs the right to admin on TOPIC.
-
-    \b
-    Exit status:
-      0    all are skipped
-      1    a message is unknown or settled already; or refused by the server; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import actions, operations
@@ -118,18 +103,16 @@ def skip(*, topic: str, group: str, ids: tuple[str, ...], as_json: bool, server:
 @click.option("--yes", is_flag=True, help="Do not ask. Needed where no terminal is.")
 @json_option
 @server_options
+@exit_status(
+    {
+        0: "deleted",
+        1: "another name was typed; or refused by the server; a sentence says why",
+        2: "wrong usage, such as no --yes where no terminal is",
+    }
+)
 def purge(*, topic: str, group: str | None, before: str | None, yes: bool, as_json: bool, server: "Server") -> None:
     """Delete the messages of TOPIC, also those that groups have not acked. Its settings and groups stay, and so does
     what is scheduled. The command asks for the name first. It needs the right to admin on TOPIC.
-
-    \b
-    Exit status:
-      0    deleted
-      1    another name was typed; or refused by the server; a sentence says why
-      2    wrong usage, such as no --yes where no terminal is
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import actions, operations
@@ -157,6 +140,12 @@ def purge(*, topic: str, group: str | None, before: str | None, yes: bool, as_js
 @limit_option
 @json_option
 @server_options
+@exit_status(
+    {
+        0: "done, or the output was closed",
+        1: "an id is unknown; or refused by the server, or the output cannot be written; a sentence says why",
+    }
+)
 def scheduled(
     *, pattern: str | None, show: str | None, cancel: tuple[str, ...], now: tuple[str, ...], limit: int | None,
     as_json: bool, server: "Server",
@@ -165,15 +154,6 @@ def scheduled(
     by its due time, with the number of messages and their size. Bodies need the right to subscribe.
 
     To list needs the right to view or admin; to cancel or publish, admin.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    an id is unknown; or refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import actions, operations
@@ -193,19 +173,11 @@ def scheduled(
 @limit_option
 @json_option
 @server_options
+@exit_status({0: "done, or the output was closed"})
 def subscribers(*, pattern: str | None, limit: int | None, as_json: bool, server: "Server") -> None:
     """List who listens and works: the token's name or the address, the kind (stream, line, read or worker), since when,
     topics, group and messages leased. PATTERN: only those that get messages of these topics. It needs the right to view
     or admin.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import operations

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from .options import exit_status
 from .terminal import end_on_signals, write
 
 PROGRAM: Final = "plainmq"
@@ -52,6 +53,7 @@ def group_argument(required: bool = True) -> Callable[[F], F]:
 @click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
+@exit_status({0: "printed", 1: "the output cannot be written; a sentence says why", 3: None})
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL: of commands, of options, and of the topics and groups of the server in
     PLAINMQ_URL, if it answers within a second.
@@ -62,14 +64,6 @@ def completion(ctx: click.Context, shell: str) -> None:
       fish  plainmq completion fish > ~/.config/fish/completions/plainmq.fish
 
     Names with characters that a shell interprets are not completed.
-
-    \b
-    Exit status:
-      0    printed
-      1    the output cannot be written; a sentence says why
-      2    wrong usage
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from click.shell_completion import ShellComplete, get_completion_class

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .. import settings
-from .options import path
+from .options import exit_status, path
 from .terminal import copy_progress, end_on_signals, report
 
 engine_option = click.option(
@@ -18,19 +18,12 @@ engine_option = click.option(
 @click.command(short_help="Copy the file of the engine sqlite. The server may run.")
 @click.argument("copy", type=path, metavar="COPY")
 @engine_option
+@exit_status({0: "copied", 1: "not copied; a sentence says why", 3: None})
 def backup(copy: Path, engine: str | None) -> None:
     """Copy the file of the engine sqlite to COPY. The server may run, and publishing continues meanwhile.
 
     The copy is one file with the whole log as it was at one moment, and its integrity is checked. An existing file is
     not overwritten.
-
-    \b
-    Exit status:
-      0    copied
-      1    not copied; a sentence says why
-      2    wrong usage
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..storage.sqlite.backup import backup
@@ -45,19 +38,12 @@ def backup(copy: Path, engine: str | None) -> None:
 @click.argument("copy", type=path, metavar="COPY")
 @engine_option
 @click.option("--replace", is_flag=True, help="Replace an existing log, which is lost.")
+@exit_status({0: "restored", 1: "nothing was changed; a sentence says why", 3: None})
 def restore(copy: Path, engine: str | None, replace: bool) -> None:
     """Replace the file of the engine sqlite by COPY, which `plainmq backup` made.
 
     The server must be stopped. When it starts again, a new epoch begins, because messages published after the copy are
     lost. Ids of messages in the copy stay valid. A subscriber that resumes after a later id gets a gap.
-
-    \b
-    Exit status:
-      0    restored
-      1    nothing was changed; a sentence says why
-      2    wrong usage
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..storage.sqlite.backup import restore

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ..messages.topic import covers
-from .options import server_options, short_duration
+from .options import exit_status, server_options, short_duration
 from .terminal import end_on_signals, screen, terminal
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.command(short_help="Say what needs attention at a server.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @server_options
+@exit_status({0: "nothing needs attention", 6: "something needs attention"})
 def status(*, as_json: bool, server: "Server") -> None:
     """Say what needs attention at a server, with a command that shows more of it, and the server's main figures.
 
@@ -30,16 +31,6 @@ def status(*, as_json: bool, server: "Server") -> None:
     last minutes, failures of the disk, and subscribers that were disconnected because they did not read.
 
     It needs the right to view or admin on `**`.
-
-    \b
-    Exit status:
-      0    nothing needs attention
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      6    something needs attention
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import health, operations
@@ -49,20 +40,19 @@ def status(*, as_json: bool, server: "Server") -> None:
 
 @click.command(short_help="Show what a server does, as it does it.")
 @server_options
+@exit_status(
+    {
+        0: "q was pressed, or the terminal was closed",
+        1: "refused by the server; a sentence says why",
+        2: "wrong usage, such as output that is no terminal",
+        3: "the server cannot be reached at the start",
+    }
+)
 def top(*, server: "Server") -> None:
     """Show what a server does, once a second, until q or Ctrl-C: the rates of the last minutes, what needs attention,
     and the groups that are furthest behind. While the server restarts, it waits for it.
 
     It needs a terminal, and the right to view or admin on `**`.
-
-    \b
-    Exit status:
-      0    q was pressed, or the terminal was closed
-      1    refused by the server; a sentence says why
-      2    wrong usage, such as output that is no terminal
-      3    the server cannot be reached at the start
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     console = screen()
@@ -93,21 +83,19 @@ def _rights(command: F) -> F:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @server_options
+@exit_status(
+    {
+        0: "it can be used",
+        1: "it is not ready, the token is not valid, or a right is missing; a sentence says which",
+        3: "it cannot be reached",
+    }
+)
 def check(*, timeout: float, as_json: bool, server: "Server", **wanted: Sequence[str]) -> None:
     """Check that a server can be reached, that it accepts messages, that the token is valid, and that it has the rights
     that the options name. Print who the token belongs to and what it may do.
 
     Without a token and without such options, it is enough that the server accepts messages. It takes one attempt: the
     caller repeats it, as in `until plainmq check; do sleep 1; done`.
-
-    \b
-    Exit status:
-      0    it can be used
-      1    it is not ready, the token is not valid, or a right is missing; a sentence says which
-      2    wrong usage
-      3    it cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import health, operations

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import Decimal, address, short_duration, token_option, url_option, whole
+from .options import Decimal, address, exit_status, short_duration, token_option, url_option, whole
 from .terminal import end_on_signals, report, workload_progress, write
 
 
@@ -48,6 +48,12 @@ from .terminal import end_on_signals, report, workload_progress, write
 @click.option("--json", "as_json", is_flag=True, show_default=False, help="Print results as JSON, one object a line.")
 @token_option
 @url_option
+@exit_status(
+    {
+        1: "refused by the server, or deliveries are missing; a sentence says why",
+        2: "wrong usage, such as a server on another machine without --remote",
+    }
+)
 def bench(
     *, workloads: tuple[str, ...], url: str, line_port: tuple[str, int] | None, as_json: bool, **options: Any
 ) -> None:
@@ -63,15 +69,6 @@ def bench(
     Percentiles are exact: of all deliveries, or of those to 20 subscribers if there are more than 50,000 deliveries.
     The report says so if the load generator had no CPU time to spare. The server's CPU time and memory are measured
     if it is on this machine.
-
-    \b
-    Exit status:
-      0    done
-      1    refused by the server, or deliveries are missing; a sentence says why
-      2    wrong usage, such as a server on another machine without --remote
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from .bench import command

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from .completion import topic_argument, topics_argument
-from .options import FILE, duration, header, raw_option, retry_for, retry_publish_option, server_options, whole
+from .options import (
+    FILE,
+    duration,
+    exit_status,
+    header,
+    raw_option,
+    retry_for,
+    retry_publish_option,
+    server_options,
+    whole,
+)
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -52,6 +62,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers, one JSON object a line.")
 @retry_publish_option
 @server_options
+@exit_status({0: "published", 3: "the server cannot be reached; the last message may have been stored"})
 def publish(
     *, topic: str, message: str | None, file: Path | None, lines: bool, ndjson: bool, server: "Server",
     delay: str | None, at: str | None, no_retain: bool, retry_for: float, as_json: bool, **options: Any,
@@ -63,15 +74,6 @@ def publish(
     the next is sent, so they keep their order. The id of a single message is printed; for lines nothing is.
 
     A message that gets no answer is sent again with the same Idempotency-Key, so that it is stored once.
-
-    \b
-    Exit status:
-      0    published
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached; the last message may have been stored
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import commands
@@ -108,6 +110,14 @@ def publish(
 @click.option("--retry-for", type=duration, help="How long to try to reach the server.  [for ever]")
 @raw_option
 @server_options
+@exit_status(
+    {
+        0: "--count or --timeout was reached, or the output was closed",
+        3: "the server could not be reached for --retry-for",
+        4: "messages were lost, and --strict was given",
+        5: "--timeout was reached before --count",
+    }
+)
 def subscribe(
     *, topics: tuple[str, ...], since: str, count: int | None, timeout: float | None, as_json: bool, strict: bool,
     retry_for: float | None, raw: bool, server: "Server",
@@ -118,17 +128,6 @@ def subscribe(
     retained by then, a sentence on standard error says so; with --json also a line {"gap": ...} on standard output. A
     message with line feeds takes several lines; with --json always one. On a terminal, control characters are escaped,
     as in \\u001b.
-
-    \b
-    Exit status:
-      0    --count or --timeout was reached, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server could not be reached for --retry-for
-      4    messages were lost, and --strict was given
-      5    --timeout was reached before --count
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import commands
@@ -149,21 +148,13 @@ def subscribe(
 @retry_for("How long to try without an answer.")
 @raw_option
 @server_options
+@exit_status({0: "done, or the output was closed"})
 def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, server: "Server") -> None:
     """Print the messages that a running server retains, one JSON object a line, in the order of the log.
 
     The export ends with the message that was the newest when it began, and removes nothing. Delayed messages, messages
     for one subscriber (--delivery one) and consumer groups are left out. If messages may have been trimmed before they
     were read, a sentence on standard error says so.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import transfer
@@ -175,6 +166,13 @@ def export(*, topics: tuple[str, ...], since: str, retry_for: float, raw: bool, 
 @click.argument("file", type=FILE, default="-")
 @retry_publish_option
 @server_options
+@exit_status(
+    {
+        0: "all are stored",
+        1: "a line is not a message, or was refused by the server; the sentence says which and why",
+        3: "the server cannot be reached; the last message may have been stored",
+    }
+)
 def import_(*, file: Path, retry_for: float, server: "Server") -> None:
     """Publish the messages of FILE, or of standard input, as `plainmq export` wrote them.
 
@@ -182,15 +180,6 @@ def import_(*, file: Path, retry_for: float, server: "Server") -> None:
     The messages are published one after the other, so they keep their order. An interrupted import can be repeated at
     once: for two minutes, or 10,000 messages, the server recognises messages that it has stored. Later, leave out the
     lines that were stored.
-
-    \b
-    Exit status:
-      0    all are stored
-      1    a line is not a message, or was refused by the server; the sentence says which and why
-      2    wrong usage
-      3    the server cannot be reached; the last message may have been stored
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import transfer

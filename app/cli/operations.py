@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from .completion import group_argument, pattern_argument, topic_argument
-from .options import duration, server_options, whole
+from .options import duration, exit_status, server_options, whole
 from .terminal import end_on_signals, terminal
 
 if TYPE_CHECKING:
@@ -73,21 +73,13 @@ def show_list(
 @click.command(short_help="List topics with their figures.")
 @pattern_argument
 @list_options(_TOPIC_SORTS)
+@exit_status({0: "done, or the output was closed"})
 def topics(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, server: "Server") -> None:
     """List all topics, or those that PATTERN matches: messages, size, rate (messages a second), delayed messages,
     groups and subscribers.
 
     On a terminal that is a table. Otherwise each line has these values, separated by tabs and without headings. It
     needs the right to view or admin.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import operations
@@ -98,21 +90,13 @@ def topics(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
 @click.command(short_help="List consumer groups of all topics with their figures.")
 @pattern_argument
 @list_options(_GROUP_SORTS)
+@exit_status({0: "done, or the output was closed"})
 def groups(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, server: "Server") -> None:
     """List the consumer groups of all topics, or of those that PATTERN matches: messages that are ready, leased,
     delayed, dead and acked, acks a second, workers, and the age of the oldest message that is not acked.
 
     On a terminal that is a table. Otherwise each line has these values, separated by tabs and without headings. It
     needs the right to view or admin.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import operations
@@ -129,18 +113,9 @@ def groups(*, pattern: str | None, sort: str, limit: int | None, as_json: bool, 
 @create_option
 @json_option
 @server_options
+@exit_status()
 def topic(*, topic: str, create: bool, paused: bool | None, as_json: bool, server: "Server", **settings: Any) -> None:
-    """Show the state of TOPIC, after changing what the options say.
-
-    \b
-    Exit status:
-      0    done
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
-    """
+    """Show the state of TOPIC, after changing what the options say."""
     end_on_signals()
     from ..client import operations
 
@@ -164,21 +139,12 @@ def topic(*, topic: str, create: bool, paused: bool | None, as_json: bool, serve
 @create_option
 @json_option
 @server_options
+@exit_status()
 def group(
     *, topic: str, group: str, create: bool, paused: bool | None, seek: str | None, as_json: bool, server: "Server",
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Show the state of GROUP on TOPIC, after changing what the options say.
-
-    \b
-    Exit status:
-      0    done
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
-    """
+    """Show the state of GROUP on TOPIC, after changing what the options say."""
     end_on_signals()
     from ..client import operations
 
@@ -205,6 +171,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--limit", type=whole(1, MAX_PEEK), default=10, show_default=True, metavar="N", help="At most N.")
 @json_option
 @server_options
+@exit_status({0: "done, or the output was closed"})
 def peek(
     *, topic: str, group: str | None, state: Any, since: str | None, limit: int, as_json: bool, server: "Server"
 ) -> None:
@@ -217,15 +184,6 @@ def peek(
 
     Messages of a topic need the right to subscribe; those of a group the right to view or consume, and without
     subscribe they come without their bodies.
-
-    \b
-    Exit status:
-      0    done, or the output was closed
-      1    refused by the server, or the output cannot be written; a sentence says why
-      2    wrong usage
-      3    the server cannot be reached
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..client import operations

@@ -1,7 +1,8 @@
 """Options that several commands share, and the types of their values."""
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -16,6 +17,28 @@ from ..settings.paths import unreachable
 _HEADER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_STATUSES: Final[Mapping[int, str | None]] = {
+    0: "done",
+    1: "refused by the server, or the output cannot be written; a sentence says why",
+    2: "wrong usage",
+    3: "the server cannot be reached",
+    130: "Ctrl-C",
+    143: "SIGTERM",
+}
+
+
+def exit_status(others: Mapping[int, str | None] | None = None) -> Callable[[F], F]:
+    """The help of the command ends with its exit statuses: `others` where they are not the usual ones, and None for one
+    that it has not."""
+    statuses = sorted({**_STATUSES, **(others or {})}.items())
+    rows = [f"  {status:<5}{meaning}" for status, meaning in statuses if meaning is not None]
+
+    def decorate(command: F) -> F:
+        command.__doc__ = "\n".join([inspect.getdoc(command) or "", "", "\b", "Exit status:", *rows])
+        return command
+
+    return decorate
 
 
 def duration(text: str) -> float:

@@ -10,7 +10,7 @@ import click
 from .. import settings
 from ..errors import NotFound
 from .operations import json_option
-from .options import duration
+from .options import duration, exit_status
 from .terminal import end_on_signals, report, terminal, write
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _file_options(command: F) -> F:
 @_file_options
 @click.option("--jwt-audience", metavar="TEXT", help="The audience of the JSON Web Token.  [PLAINMQ_JWT_AUDIENCE]")
 @click.option("--jwt-issuer", metavar="TEXT", help="The issuer of the JSON Web Token.  [PLAINMQ_JWT_ISSUER]")
+@exit_status({0: "made, or revoked", 1: "not made, or not revoked; a sentence says why", 3: None})
 def make_token(
     *, name: str, revoke: bool, everything: bool, expires: float | None, key: str | None, **options: Any
 ) -> None:
@@ -67,14 +68,6 @@ def make_token(
 
     With --key nothing is stored: the token is signed and contains its rights. Every server accepts it that has the same
     secret, or the public key, in --jwt-keys.
-
-    \b
-    Exit status:
-      0    made, or revoked
-      1    not made, or not revoked; a sentence says why
-      2    wrong usage
-      130  Ctrl-C
-      143  SIGTERM
     """
     end_on_signals()
     from ..access import claims
@@ -134,17 +127,9 @@ def _signed(key: str, name: str, rights: "Rights", expires: float | None, loaded
 @click.command("tokens", short_help="List the tokens in a server's file.")
 @_file_options
 @json_option
+@exit_status({0: "listed", 1: "not listed; a sentence says why", 3: None})
 def list_tokens(*, as_json: bool, **options: Any) -> None:
-    """List the tokens in the server's file by name, with their rights and the time when they expire.
-
-    \b
-    Exit status:
-      0    listed
-      1    not listed; a sentence says why
-      2    wrong usage
-      130  Ctrl-C
-      143  SIGTERM
-    """
+    """List the tokens in the server's file by name, with their rights and the time when they expire."""
     end_on_signals()
     import msgspec
 
