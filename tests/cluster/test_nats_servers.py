@@ -3,12 +3,14 @@
 import json
 import socket
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 from typing import Any
 
+import nkeys
 import pytest
 import trustme
 
@@ -187,6 +189,46 @@ async def test_a_user_of_nats_with_few_rights_is_enough_and_its_password_is_show
             server.stop()
             assert server.process.stderr
             assert "s3cr3t" not in shown + server.banner + server.process.stderr.read()
+
+
+def signed(issuer: nkeys.KeyPair, subject: str, name: str, claims: dict[str, Any]) -> str:
+    """A JSON Web Token of NATS."""
+
+    def part(value: object) -> str:
+        return urlsafe_b64encode(value if isinstance(value, bytes) else json.dumps(value).encode()).decode().rstrip("=")
+
+    token = {"jti": name, "iat": 1, "iss": issuer.public_key.decode(), "sub": subject, "name": name}
+    text = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part({**token, 'nats': {**claims, 'version': 2}})}"
+    return f"{text}.{part(issuer.sign(text.encode()))}"
+
+
+async def test_a_file_with_credentials_is_enough(tmp_path: Path) -> None:
+    kinds = (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER, nkeys.PREFIX_BYTE_ACCOUNT)
+    seeds = [bytes(nkeys.encode_seed(token_bytes(32), kind)) for kind in kinds]
+    operator, account, user, system = [nkeys.from_seed(bytearray(seed)) for seed in seeds]
+    operator_key, account_key, user_key, system_key = [
+        pair.public_key.decode() for pair in (operator, account, user, system)
+    ]
+    limits: dict[str, Any] = dict.fromkeys(("subs", "conn", "leaf", "imports", "exports", "data", "payload"), -1)
+    stored = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
+    limits["wildcards"] = True
+    of_account = signed(operator, account_key, "a", {"type": "account", "limits": limits | stored})
+    of_system = signed(operator, system_key, "s", {"type": "account", "limits": limits})
+    of_user = signed(account, user_key, "u", {"type": "user", "subs": -1, "data": -1, "payload": -1})
+    (tmp_path / "mq.creds").write_text(
+        f"-----BEGIN NATS USER JWT-----\n{of_user}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seeds[2].decode()}\n------END USER NKEY SEED------\n"
+    )
+    of_operator = signed(operator, operator_key, "o", {"type": "operator"})
+    settings = f"operator: {of_operator}\nresolver: MEMORY\nsystem_account: {system_key}"
+    accounts = f"resolver_preload: {{ {account_key}: {of_account}, {system_key}: {of_system} }}"
+    with nats_server(settings, accounts) as nats:
+        async with node(f"{nats.url}?credentials={tmp_path}/mq.creds") as one:
+            await one.publish("1")
+        for path, expected in (("", "refuses the user"), (f"?credentials={tmp_path}/no.creds", "cannot be read")):
+            with pytest.raises(StoreUnusable, match=expected):
+                async with node(f"{nats.url}{path}"):
+                    pass
 
 
 async def test_nats_over_tls(tmp_path: Path) -> None:
