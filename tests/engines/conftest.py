@@ -24,6 +24,7 @@ from app.storage.memory import MemoryEngine
 from app.storage.replicated.engine import ReplicatedEngine
 from app.storage.sqlite.engine import SqliteEngine
 from tests.engines.local_journal import LocalJournal, SharedLog
+from tests.engines.three_nodes import ThreeNodes
 
 
 class Clock(clock.Clock):
@@ -147,6 +148,7 @@ ENGINES: dict[str, Callable[[Limits, Clock], Engine]] = {
     "slow": SlowEngine,
     "sqlite": DiskEngine,
     "journal": JournalEngine,
+    "journal of three": ThreeNodes,
 }
 
 
