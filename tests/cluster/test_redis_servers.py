@@ -113,6 +113,21 @@ async def test_a_server_that_was_stopped_while_others_lost_its_messages_ends_its
                     assert [message["data"] for message in stored] == ["new", "both"]
 
 
+async def test_while_redis_hangs_reads_are_answered_behind_a_publish_too(redis: RedisServer) -> None:
+    with start_server(*on(redis, "--journal-timeout", "1m")) as server:
+        await publish(server, "before")
+        async with http_client(server.url) as http, asyncio.timeout(2 * DEADLINE):
+            redis.signal(signal.SIGSTOP)
+            try:
+                pending = asyncio.ensure_future(http.post("/topics/foo/messages", content="on its way"))
+                read = await http.get("/topics/foo/messages")
+                assert [message["data"] for message in read.json()["messages"]] == ["before"]
+                assert not pending.done()
+            finally:
+                redis.signal(signal.SIGCONT)
+            assert (await pending).status_code == 201
+
+
 REFUSED = [
     (["--maxmemory-policy", "allkeys-lru"], [], "maxmemory-policy noeviction"),
     (["--replicaof", "127.0.0.1", "1"], [], "is a replica"),

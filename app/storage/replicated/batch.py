@@ -30,6 +30,7 @@ class Batch:
         self.commands: list[Command] = []
         self._body_bytes = 0
         self.futures: list[Future[Any]] = []
+        self.asked_at = 0.0  # on the loop's clock: the first question
         self.questions: list[Callable[[], None]] = []
         self.results: Sequence[Any] | None = None  # once it is carried out here
         self.confirmed = False  # by the journal

@@ -1,6 +1,6 @@
 """The batches of this node: the one that collects commands, and those on their way through the journal."""
 
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +17,7 @@ from .journal import JournalLost
 from .lost_answers import returns
 
 MAX_WINDOW: Final = 4  # entries on their way: more would gain little, and those behind them wait
+READ_WAIT: Final = 1.0  # seconds of a question behind commands: no working journal takes so long
 MAX_TICKETS: Final = 10_000  # of which others are told when the journal can be reached: those of half a minute
 
 _UNKNOWN: Final = (
@@ -42,6 +43,7 @@ class Outgoing:
         self._waiting: deque[Batch] = deque()
         self._sent: dict[bytes, Batch] = {}  # by link, in the order of the journal
         self._unconfirmed = 0  # entries that the journal has not confirmed
+        self._late: TimerHandle | None = None  # set while questions wait
         self._turn_scheduled = False  # _send() will be called
         self.attendance: Attendance | None = None  # for the next entry
         self.tickets: deque[TicketNote] = deque(maxlen=MAX_TICKETS)  # likewise
@@ -83,12 +85,32 @@ class Outgoing:
             self._loop.call_soon(self._send)
 
     def ask_behind(self, ask: Callable[[], None]) -> bool:
-        """Call `ask` when all that this node has asked so far is carried out here. False: it is already."""
+        """Call `ask` when all that this node has asked so far is carried out here, or READ_WAIT is over. False: it is
+        already, or the journal is silent for as long."""
         last = self._waiting[-1] if self._waiting else next(reversed(self._sent.values()), None)
-        if last is None:
+        if last is None or self._is_silent:
             return False
+        if not last.questions:
+            last.asked_at = self._loop.time()
         last.questions.append(ask)
+        if self._late is None:
+            self._late = self._loop.call_later(READ_WAIT, self._ask_late)
         return True
+
+    @property
+    def _is_silent(self) -> bool:
+        oldest = next(iter(self._sent.values()), None)
+        return oldest is not None and monotonic() - oldest.sent_at > READ_WAIT
+
+    def _ask_late(self) -> None:
+        """Answer what has waited for long from what is known."""
+        self._late = None
+        now = self._loop.time()
+        for batch in [batch for batch in (*self._sent.values(), *self._waiting) if batch.questions]:
+            if batch.asked_at + READ_WAIT <= now:
+                batch.ask()
+            elif self._late is None:
+                self._late = self._loop.call_at(batch.asked_at + READ_WAIT, self._ask_late)
 
     def arrived(self, link: bytes) -> Batch | None:
         """The batch of an entry; None if it is of another node."""
@@ -117,6 +139,8 @@ class Outgoing:
     def close(self) -> None:
         """As lose(), and for ever."""
         self.lose()
+        if self._late is not None:
+            self._late.cancel()
         for _, future in self._effects:
             if not future.done():
                 future.set_exception(Draining("the log is closed"))

@@ -24,7 +24,7 @@ from app.messages.lease import Action, Outcome, lease_id
 from app.messages.message import Id, parse_id
 from app.messages.position import EARLIEST, After, Gap
 from app.messages.topic import TopicFilter
-from app.storage.replicated import follower, freshness
+from app.storage.replicated import follower, freshness, outgoing
 from app.storage.replicated.fold_snapshot import digest
 from tests.engines.groups import claim, make
 from tests.engines.test_contract import append
@@ -265,6 +265,7 @@ def test_no_fault_of_a_journal_loses_or_repeats_what_was_confirmed_unless_it_is_
 ) -> None:
     monkeypatch.setattr(follower, "RECONNECT", 0.0)
     monkeypatch.setattr(freshness, "AHEAD_WAIT", 0.002)
+    monkeypatch.setattr(outgoing, "READ_WAIT", 0.002)
     machine: Any = Machine
     machine.TestCase.settings = settings(
         max_examples=100, stateful_step_count=30, deadline=None,
