@@ -134,17 +134,8 @@ def test_a_topic_that_its_groups_hold_is_full(server: ServerProcess, topic: str)
 def test_every_code_of_the_document_has_a_class() -> None:
     text = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())["info"]["description"]
     statuses = {int(status) for status in re.findall(r"^\| (\d{3}) \| `\w+` \|", text, re.MULTILINE)}
-    others = {
-        405,
-        408,
-        414,
-        415,
-        421,
-        431,
-        500,
-        501,
-        505,
-    }  # faults of a program or a server, which nobody handles one by one
+    # Faults of a program or a server, which nobody handles one by one
+    others = {405, 408, 411, 414, 415, 421, 431, 500, 501, 505}
     assert statuses == KINDS.keys() | others
     assert all(getattr(app, kind.__name__) is kind for kind in KINDS.values())
 
