@@ -201,6 +201,20 @@ async def test_a_message_that_too_few_replicas_have_is_unknown(redis: RedisServe
             assert (await one.stored())[0] == ["1", "2", "3"]
 
 
+async def test_a_server_of_redis_that_writes_to_its_disk_each_second_confirms_that_when_it_has() -> None:
+    """WAITAOF is of Redis 7.2 and of Valkey: set REDIS_SERVER."""
+    with redis_server("--appendonly", "yes", "--appendfsync", "everysec") as redis:
+        if "waitaof" not in redis.client.command_list():
+            pytest.skip("this Redis does not have WAITAOF")
+        async with node(url(redis), "disk") as one:
+            assert one.engine.durability == "redis:disk"
+            await one.publish("1")
+            redis.kill()
+            redis.start()
+            await one.publish("2")
+            assert (await one.stored())[0] == ["1", "2"]
+
+
 async def test_a_server_of_redis_that_writes_each_entry_to_its_disk_confirms_that() -> None:
     with redis_server("--appendonly", "yes", "--appendfsync", "always") as redis:
         async with node(url(redis), "disk") as one:
