@@ -111,6 +111,14 @@ class Machine(RuleBasedStateMachine):
     def read(self, n: int, who: int) -> None:
         self.run(self.read_at(self.nodes[n], self.readers[who]))
 
+    @rule(n=NODES, late=NODES, who=st.integers(0, 1))
+    def read_on_at_a_late_node(self, n: int, late: int, who: int) -> None:
+        """What the reader has got last is not there yet."""
+        self.hold(self.nodes[late], True)
+        self.run(self.published(n, f"m{next(self.bodies)}"))
+        for node in (self.nodes[n], self.nodes[late]):
+            self.run(self.read_at(node, self.readers[who]))
+
     async def read_at(self, node: Node, reader: Reader) -> Gap | None:
         try:
             cursor = await node.engine.locate(TOPIC, EARLIEST if reader.last is None else After(reader.last))
@@ -268,7 +276,7 @@ def test_no_fault_of_a_journal_loses_or_repeats_what_was_confirmed_unless_it_is_
     monkeypatch.setattr(outgoing, "READ_WAIT", 0.002)
     machine: Any = Machine
     machine.TestCase.settings = settings(
-        max_examples=100, stateful_step_count=30, deadline=None,
+        max_examples=150, stateful_step_count=40, deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
     machine.TestCase("runTest").debug()
