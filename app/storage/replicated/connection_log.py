@@ -10,7 +10,7 @@ class ConnectionLog:
     def __init__(self) -> None:
         self.connected = False
         self.losses = 0
-        self._lost_at = 0.0
+        self._lost_at = monotonic()
         self._reason = ""  # why it cannot be reached again, as was logged
 
     def lost(self, error: Exception) -> None:
@@ -20,12 +20,12 @@ class ConnectionLog:
             self.losses += 1
             self._lost_at = monotonic()
             log_event("the journal was lost", WARNING, detail=str(error))
-        elif self.losses and not self._reason:
+        elif not self._reason:
             self._reason = str(error)
             log_event("the journal cannot be reached", WARNING, detail=self._reason)
 
     def found(self) -> None:
         """This node can append, and knows all entries."""
-        if self.losses and not self.connected:
+        if not self.connected and (self.losses or self._reason):
             log_event("the journal was found again", seconds=monotonic() - self._lost_at)
         self.connected, self._reason = True, ""

@@ -5,6 +5,11 @@ import asyncio
 import pytest
 
 from app.errors import OutcomeUnknown, StorageFailed
+from app.log.topic_log import Limits
+from app.storage.replicated.engine import ReplicatedEngine
+from app.storage.replicated.journal import Head, JournalLost
+from tests.engines.conftest import Opened
+from tests.engines.local_journal import LocalJournal
 from tests.engines.test_contract import append, texts
 from tests.harness import draft
 from tests.storage.replicated.nodes import Node, nodes, settled
@@ -39,6 +44,25 @@ async def test_a_lost_journal_is_logged_once_and_shown_until_it_is_found(logged:
             assert logged.messages == [
                 "the journal was lost", "the journal cannot be reached", "the journal was found again"
             ]  # fmt: skip
+
+
+async def test_a_start_that_waits_for_the_journal_says_so_once(logged: pytest.LogCaptureFixture) -> None:
+    async with nodes() as cluster:
+        attempts: list[None] = []
+
+        class Away(LocalJournal):
+            async def open(self) -> Head:
+                attempts.append(None)
+                if len(attempts) < 4:
+                    raise JournalLost("it refuses a command")
+                return await super().open()
+
+        engine = ReplicatedEngine(Limits(), cluster.clock, Away(cluster.log))
+        await engine.open(lambda _runs: {}, Opened(engine, cluster.clock))
+        await engine.close()
+        assert logged.messages[:1] == ["the journal cannot be reached"]
+        assert logged.messages.count("the journal cannot be reached") == 1
+        assert "the journal was found again" in logged.messages
 
 
 async def test_the_state_names_the_nodes_that_are_alive_and_the_newest_entry() -> None:
