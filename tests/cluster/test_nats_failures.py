@@ -86,6 +86,29 @@ async def test_nodes_give_back_all_that_a_server_without_its_files_has_lost(serv
         assert first.engine.journal.healed_entries + second.engine.journal.healed_entries >= 4
 
 
+async def test_a_server_without_its_files_gets_a_snapshot_of_a_node_where_entries_are_not_enough(
+    server: NatsServer,
+) -> None:
+    """The nodes have started from a snapshot, so they cannot give back the entries before it."""
+    async with node(url(server)) as before:
+        await before.publish("1", "2")
+        await save_snapshot(before)
+    async with two_nodes(url(server)) as (first, second):
+        kept = await first.publish("3")
+        await second.until_stored("1", "2", "3")
+        server.kill()
+        server.forget()
+        server.start()
+        await second.publish("4")
+        await first.until_stored("1", "2", "3", "4")
+        assert await first.after(kept.id) == (["4"], None)
+        assert not first.replaced + second.replaced
+        assert first.engine.journal.healed_entries + second.engine.journal.healed_entries > 3
+        async with node(url(server)) as third:
+            assert (await third.stored())[0] == ["1", "2", "3", "4"]
+            assert digest(third.engine._fold) == digest(first.engine._fold)
+
+
 async def test_readers_past_what_a_server_has_lost_get_a_gap_and_others_do_not(server: NatsServer) -> None:
     """No node has the messages, and the files are those of an older time."""
     async with node(url(server)) as one:

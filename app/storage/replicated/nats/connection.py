@@ -176,6 +176,8 @@ class Connection:
         if self._lost is not None:
             return
         self._lost, self._connecting = error, False
+        for task in self._writing:
+            task.cancel()
         self._closing = create_task(self._close())
         waiting, self._waiting = [*self._waiting.values()], {}
         for _, on_answer in waiting:
@@ -190,7 +192,7 @@ class Connection:
     async def closed(self) -> None:
         """Wait for the end of a connection that was given up."""
         if self._closing is not None:
-            await asyncio.wait([self._closing, *self._writing])
+            await asyncio.wait([self._closing, *self._writing], timeout=2 * CLOSE_TIMEOUT)
 
     # Called by nats-py
 

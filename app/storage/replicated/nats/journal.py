@@ -131,12 +131,13 @@ class NatsJournal(RemoteJournal):
             return await self._head_of_empty(session)
         stored = decode(message.data)
         is_short = newest is not None and message.seq < newest.number
-        return Head(message.seq, stored.link, stored.life == session.life and not is_short)
+        begun = stored.life == session.life and not is_short
+        return Head(message.seq, stored.link, begun, self._recent.is_behind(message.seq))
 
     async def _head_of_empty(self, session: Session) -> Head:
         log = await self._streams.find(session.connection, self._streams.log)
         last = log.state.last_seq if log else 0
-        return Head(last, self._link_of(session, last), begun=False)
+        return Head(last, self._link_of(session, last), False, self._recent.is_behind(last))
 
     def _link_of(self, session: Session, number: int) -> bytes:
         """Of an entry that is not in the stream any more. Raises JournalLost."""
@@ -258,6 +259,18 @@ class NatsJournal(RemoteJournal):
 
     async def load_snapshot(self) -> Snapshot | None:
         return await self._current().snapshots.load()
+
+    async def restore(
+        self, seen: Head, number: int, link: bytes, time: float, chunks: AsyncIterator[bytes]  # noqa: ARG002
+    ) -> bool:  # fmt: skip
+        session = self._current()
+        await session.snapshots.save(number, link, chunks)
+        newest = await session.snapshots.newest()
+        if newest is None or newest.number != number or await self.head() != seen:
+            return False
+        await self.trim(number + 1)  # beyond the end: the next message has the next number
+        self.healed_entries += number - seen.number
+        return True
 
     async def trim(self, before: int) -> None:
         await ask(self._current().connection, api.purge(self._streams.log), api.Purge(before))
