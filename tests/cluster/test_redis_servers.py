@@ -189,6 +189,11 @@ async def test_a_user_of_redis_with_few_rights_is_enough_and_its_password_is_sho
             assert "s3cr3t" not in shown + server.banner + server.process.stderr.read()
 
 
+def test_a_user_of_redis_who_lacks_a_right_is_refused_with_a_sentence(redis: RedisServer) -> None:
+    redis.client.acl_setuser("mq", enabled=True, passwords=["+x"], keys=["*"], commands=["+@all", "-xadd"])
+    assert "refuses the user a command" in failed_start(*on(redis, user="mq:x@"))
+
+
 async def test_redis_over_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")

@@ -18,6 +18,7 @@ import msgspec
 
 from ....errors import LogFull, OutcomeUnknown, PlainmqError, StorageFailed
 from ....telemetry.log import log_event
+from ...unusable import StoreUnusable
 from ..journal import Entry, Head, JournalLost, Snapshot
 from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal
 from .address import Address
@@ -31,6 +32,9 @@ READ_BYTES: Final = 1 << 20  # about so many bytes of entries are read at a time
 MAX_READ: Final = 256  # entries
 SAVE_TIMEOUT: Final = 300  # seconds for a snapshot: the chunks of one that is not finished stay as long
 RESTORE_TIMEOUT: Final = 10  # seconds without a chunk of a snapshot that a node gives back: others need not wait longer
+
+
+_NO_RIGHT: Final = ("NOPERM", "can't run this command", "ACL failure")  # of Redis 7, of later ones and Valkey
 
 
 class Session(msgspec.Struct):
@@ -114,6 +118,8 @@ class RedisJournal(RemoteJournal):
             async with asyncio.timeout(self._timeout):
                 return bool(await self._run(session, BEGIN, seen.number, seen.link, link, data))
         except (TimeoutError, hiredis.ReplyError) as error:
+            if self._recent.newest is None and any(words in str(error) for words in _NO_RIGHT):  # not while it serves
+                raise StoreUnusable(f"Redis at {self._address} refuses the user a command: {error}") from None
             raise JournalLost(f"Redis at {self._address} does not begin: {error}") from None
 
     async def close(self) -> None:
