@@ -165,8 +165,12 @@ def in_sse_raw(sent: Sent, place: Place) -> bytes:
     return f"id: {place.id}\n{fields}\n".encode()
 
 
+_LINE_END_ESCAPES = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+
+
 def in_sse_json(sent: Sent, place: Place) -> bytes:
-    body = f'"data":{quoted(sent.text)}'
+    """What some libraries take for the end of a line is escaped."""
+    body = f'"data":{quoted(sent.text).translate(_LINE_END_ESCAPES)}'
     if sent.text == sent.url:
         body = f'"data_base64":"{b64encode(sent.data).decode()}"'
     return (
