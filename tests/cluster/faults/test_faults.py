@@ -13,7 +13,7 @@ from tests.cluster.faults import rows
 from tests.cluster.faults.cluster import Cluster, Setup
 from tests.cluster.faults.load import Load
 from tests.cluster.faults.publishers import JOBS, NO_ANSWER
-from tests.cluster.faults.workers import MOST
+from tests.cluster.faults.workers import MOST, PULL
 from tests.fake_clock import works_with
 from tests.harness import DEADLINE
 from tests.ledgers.cluster import Stored
@@ -35,6 +35,8 @@ class Row(NamedTuple):
     told: bool = False  # of a gap, where subscribers have read past what was lost
     patience: float = DEADLINE  # seconds until a client gives up an answer
 
+
+LOST: Final = "the journal was lost"  # each server logs it once for each time
 
 # fmt: off
 ORDINARY: Final = [  # a few seconds each
@@ -94,6 +96,7 @@ def check(row: Row, cluster: Cluster, load: Load, log: list[Stored]) -> None:
     assert faults == {}
     assert bool(ledger.gaps) == row.told  # a gap in the wrong place is a fault
     assert row.healed in {bool(cluster.healed), None}
+    load.jobs.unreceived += PULL * len(load.workers) * len(cluster.logged(LOST))  # the answers of pulls that waited
     if not row.told:  # otherwise leases and acks were lost too
         assert load.jobs.check({body for _, topic, body in log if topic == JOBS}, MOST) == {}
 
