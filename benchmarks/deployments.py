@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from app.cli.bench.process_tree import ProcessTree
 from app.cli.bench.wire_script import WireScript, body, http
 from benchmarks.harness import child, connect, receive_until
-from benchmarks.peers import NCHAN_MODULES, nchan
+from benchmarks.peers import NCHAN_MODULES, nchan, nchan_command
 from tests.harness import free_port, start_server
 
 TOPIC: Final = "foo"
@@ -22,32 +22,6 @@ NATS: Final = shutil.which("nats-server", path=Path(sys.executable).parent) or "
 
 _REDIS: Final = ["--bind", "127.0.0.1", "--protected-mode", "no", "--save", ""]
 _JETSTREAM: Final = b'{"name":"foo","subjects":["foo"],"storage":"memory","max_msgs":%d}' % RETAINED
-_NCHAN: Final = """
-load_module {module};
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log stderr warn;
-events {{ worker_connections 19000; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  keepalive_requests 100000000;
-  nchan_shared_memory_size 512M;
-  upstream redis {{ nchan_redis_server redis://127.0.0.1:{redis}; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location = /sub {{
-      nchan_subscriber eventsource; nchan_channel_id foo; nchan_subscriber_first_message newest; nchan_redis_pass redis;
-    }}
-    location = /pub {{
-      nchan_publisher; nchan_channel_id foo; nchan_message_buffer_length 1000; nchan_message_timeout 5m;
-      nchan_redis_pass redis;
-    }}
-  }}
-}}
-"""
 
 
 class Deployment(NamedTuple):
@@ -106,16 +80,13 @@ def cluster(journal: str, count: int, engine: str, pid: int, size: int) -> Itera
 
 @contextmanager
 def nchan_on_redis(count: int, size: int) -> Iterator[Deployment]:
-    module = next(filter(Path.exists, NCHAN_MODULES))
     with running_redis() as (redis_pid, redis), ExitStack() as stack:
         ports, pids = [], []
         for _ in range(count):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             folder.chmod(0o755)  # nginx that root starts switches to another user
-            port, file = free_port(), folder / "nginx.conf"
-            file.write_text(_NCHAN.format(module=module, folder=folder, port=port, redis=redis))
-            log = folder / "log"
-            pids.append(stack.enter_context(child(["nginx", "-c", str(file), "-e", "stderr"], [port], log)))
+            port = free_port()
+            pids.append(stack.enter_context(child(nchan_command(folder, port, redis), [port], folder / "log")))
             ports.append(port)
         name = f"nchan, Redis, {count} server{'s' * (count > 1)}"
         yield Deployment(name, tuple(ports), ProcessTree(*pids), ProcessTree(redis_pid), nchan(size))

@@ -67,11 +67,15 @@ http {{
   keepalive_requests 100000000;
   keepalive_timeout 3600;
   nchan_shared_memory_size 512M;
+  {upstream}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
-    location = /sub {{ nchan_subscriber eventsource; nchan_channel_id foo; nchan_subscriber_first_message newest; }}
+    location = /sub {{
+      nchan_subscriber eventsource; nchan_channel_id foo; nchan_subscriber_first_message newest; {redis_pass}
+    }}
     location = /pub {{
       nchan_publisher; nchan_channel_id foo; nchan_message_buffer_length 1000; nchan_message_timeout 5m;
+      {redis_pass}
     }}
   }}
 }}
@@ -88,10 +92,14 @@ NCHAN_MODULES: Final = [
 ]
 
 
-def _nchan(location: Location) -> list[str]:
-    file = location.folder / "nginx.conf"
+def nchan_command(folder: Path, port: int, redis: int | None = None) -> list[str]:
+    """nginx with nchan, which keeps its messages in the Redis on that port; None: in its own memory."""
+    file = folder / "nginx.conf"
+    upstream = f"upstream redis {{ nchan_redis_server redis://127.0.0.1:{redis}; }}" if redis else ""
+    redis_pass = "nchan_redis_pass redis;" if redis else ""
     module = next(filter(Path.exists, NCHAN_MODULES))
-    file.write_text(_NCHAN.format(module=module, folder=location.folder, port=location.port))
+    settings = _NCHAN.format(module=module, folder=folder, port=port, upstream=upstream, redis_pass=redis_pass)
+    file.write_text(settings)
     return ["nginx", "-c", str(file), "-e", "stderr"]
 
 
@@ -198,7 +206,12 @@ PEERS: Final = {
         },
         __version__,
     ),
-    "nchan": Peer("nginx", _nchan, {"http": Endpoint(nchan)}, ["nginx", "-v"]),
+    "nchan": Peer(
+        "nginx",
+        lambda location: nchan_command(location.folder, location.port),
+        {"http": Endpoint(nchan)},
+        ["nginx", "-v"],
+    ),
     "nats": Peer(
         "nats-server",
         lambda location: ["nats-server", "-a", "127.0.0.1", "-p", str(location.port)],

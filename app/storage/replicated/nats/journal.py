@@ -20,7 +20,7 @@ from ....errors import LogFull, MessageTooLarge, PlainmqError, StorageFailed
 from ....telemetry.log import log_event
 from ...unusable import StoreUnusable
 from ..journal import Entry, Head, JournalLost, Snapshot
-from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal
+from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal, settle
 from . import api
 from .address import Address
 from .connection import NO_RESPONDERS, Connection, connect, is_status
@@ -173,9 +173,9 @@ class NatsJournal(RemoteJournal):
                 raise MessageTooLarge(f"an entry of the log has {len(entry)} bytes, and NATS takes {most}")
             session.connection.send(partial(self._on_appended, session, future), session.subject, entry)
         except JournalLost as error:
-            _settle(future, StorageFailed(f"{error}: nothing was stored; try again in a few seconds"))
+            settle(future, StorageFailed(f"{error}: nothing was stored; try again in a few seconds"))
         except MessageTooLarge as error:
-            _settle(future, error)
+            settle(future, error)
         return future
 
     def _stored(self, session: Session, link: bytes, data: bytes) -> bytes:
@@ -183,7 +183,7 @@ class NatsJournal(RemoteJournal):
 
     def _on_appended(self, session: Session, future: "Future[None]", answer: Msg | JournalLost) -> None:
         error = answer if isinstance(answer, JournalLost) else _refusal(answer)
-        _settle(future, error)
+        settle(future, error)
         if error is not None and not isinstance(error, LogFull):
             session.fail(str(error))  # it may be another stream: look again
 
@@ -312,12 +312,3 @@ def _refusal(answer: Msg) -> PlainmqError | None:
     if error.err_code in api.NO_SPACE:
         return LogFull(f"JetStream is full ({error.description}): nothing was stored; try again when it has room")
     return StorageFailed(f"JetStream has refused to store ({error.description}): nothing was stored; try again later")
-
-
-def _settle(future: "Future[None]", error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)

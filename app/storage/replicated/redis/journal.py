@@ -20,7 +20,7 @@ from ....errors import LogFull, OutcomeUnknown, PlainmqError, StorageFailed
 from ....telemetry.log import log_event
 from ...unusable import StoreUnusable
 from ..journal import Entry, Head, JournalLost, Snapshot
-from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal
+from ..remote import CHECK, NEW_NODE_PAUSE, TIMEOUT, RemoteJournal, settle
 from .address import Address
 from .connection import Connection
 from .primary import Primary
@@ -147,7 +147,7 @@ class RedisJournal(RemoteJournal):
                 session.writer.send(partial(self._on_confirmed, future), *confirm)
         except JournalLost as error:
             self._end_session()
-            _settle(future, StorageFailed(f"{error}: nothing was stored; try again in a few seconds"))
+            settle(future, StorageFailed(f"{error}: nothing was stored; try again in a few seconds"))
         return future
 
     def _confirm_command(self, session: Session) -> tuple[str | int, ...] | None:
@@ -161,23 +161,23 @@ class RedisJournal(RemoteJournal):
     def _on_appended(self, session: Session, future: "Future[None]", reply: Any) -> None:
         if reply == 1:
             if self._confirm_command(session) is None:
-                _settle(future)
+                settle(future)
             return
         error = reply if isinstance(reply, JournalLost) else _refusal(reply)
-        _settle(future, error)
+        settle(future, error)
         if not isinstance(error, LogFull):
             session.end()  # it may be another primary, or another log: look again
 
     def _on_confirmed(self, future: "Future[None]", reply: Any) -> None:
         if isinstance(reply, Exception):
-            _settle(future, JournalLost(str(reply)))
+            settle(future, JournalLost(str(reply)))
             return
         reached = reply if self._policy.policy == "replicated" else reply[0]
         wanted = self._policy.replicas if self._policy.policy == "replicated" else 1
         if reached >= wanted:
-            _settle(future)
+            settle(future)
             return
-        _settle(
+        settle(
             future,
             OutcomeUnknown(
                 f"the primary has it, but not {self.durability} within {CONFIRM:g} s: it is lost if the primary is "
@@ -316,12 +316,3 @@ def _refusal(reply: Any) -> PlainmqError:
         return LogFull("the memory of Redis is full (maxmemory): nothing was stored; try again when it has room")
     why = "it has not begun" if reply == 0 else str(reply)[:200]
     return StorageFailed(f"Redis has refused to store ({why}): nothing was stored; try again in a few seconds")
-
-
-def _settle(future: "Future[None]", error: Exception | None = None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
